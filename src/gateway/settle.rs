@@ -1,0 +1,153 @@
+//! What an answer means for the cache.
+
+use super::{Read, Write};
+use crate::coherence::{Millis, Settled};
+use crate::model::{Field, Operation};
+use crate::wire::json::Document;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, StatusCode};
+
+/// A provider's answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, less those that speak of the connection.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// The headers that a stored answer keeps: those that speak of the session, not of the exchange that fetched it.
+const STORED_HEADERS: [HeaderName; 7] = [
+    http::header::CONTENT_TYPE,
+    http::header::CONTENT_LANGUAGE,
+    http::header::CACHE_CONTROL,
+    http::header::VARY,
+    http::header::DATE,
+    http::header::STRICT_TRANSPORT_SECURITY,
+    http::header::X_CONTENT_TYPE_OPTIONS,
+];
+
+impl Answer {
+    /// What is stored of it.
+    pub fn stored(&self) -> Answer {
+        let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
+        let headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Answer {
+            status: self.status,
+            headers,
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// Whether an answer may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storable {
+    /// For this long, counted from the start of the fetch.
+    For(Millis),
+    /// No.
+    No,
+}
+
+/// What an answered write leaves to be done before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// Its outcome is known: the mark ends.
+    End(Settled),
+    /// Its outcome is not known: the mark stays until it runs out.
+    KeepMark,
+}
+
+impl Read {
+    /// Whether this answer may be stored. `floor` is the version below which it is too old, `wall` the time of the fetch's start
+    /// in milliseconds since the epoch.
+    pub fn judge(&self, answer: &Answer, floor: Option<u64>, wall: u64) -> Storable {
+        const MARGIN: Millis = 1_000;
+        let Some(cache) = self.upstream.cache else {
+            return Storable::No;
+        };
+        let fits = answer.status == StatusCode::OK
+            && answer.body.len() <= cache.max_body
+            && !answer.headers.contains_key(http::header::SET_COOKIE)
+            && !answer.headers.contains_key(http::header::CONTENT_ENCODING);
+        let document = if fits {
+            Document::parse(answer.body.clone()).ok()
+        } else {
+            None
+        };
+        let Some(facts) = document.and_then(|document| self.upstream.dialect.read_answer(&document)) else {
+            return Storable::No;
+        };
+        if floor.is_some_and(|floor| facts.version.is_none_or(|version| version < floor)) {
+            return Storable::No;
+        }
+        let ttl = Millis::try_from(cache.ttl.as_millis()).unwrap_or(Millis::MAX);
+        let left = facts
+            .expires_at
+            .map_or(ttl, |at| at.saturating_sub(wall).saturating_sub(MARGIN));
+        if left == 0 {
+            Storable::No
+        } else {
+            Storable::For(ttl.min(left))
+        }
+    }
+
+    /// The session's metadata as this answer shows it.
+    pub fn current_metadata(&self, answer: &Answer) -> Option<Vec<Field>> {
+        let document = Document::parse(answer.body.clone()).ok()?;
+        self.upstream.dialect.current_metadata(&document)
+    }
+}
+
+impl Write {
+    /// What to do before this answer is passed on. `now` is on the clock of the store.
+    pub fn settle(&self, answer: &Answer, now: Millis) -> Settlement {
+        match outcome(answer.status) {
+            Known::Applied => Settlement::End(self.applied(answer, now)),
+            Known::NotApplied => Settlement::End(Settled::default()),
+            Known::No => Settlement::KeepMark,
+        }
+    }
+
+    fn applied(&self, answer: &Answer, now: Millis) -> Settled {
+        let ends = matches!(self.operation, Operation::DeleteSession | Operation::RevokeSession);
+        let ttl = self
+            .upstream
+            .cache
+            .map(|cache| Millis::try_from(cache.ttl.as_millis()).unwrap_or(Millis::MAX));
+        let deleted_until = ttl.filter(|_| ends).map(|ttl| now.saturating_add(ttl));
+        let document = Document::parse(answer.body.clone()).ok();
+        let facts = document.and_then(|document| self.upstream.dialect.read_answer(&document));
+        Settled {
+            version: facts.and_then(|facts| facts.version),
+            deleted_until,
+        }
+    }
+}
+
+/// Whether a write's outcome is known by its status.
+enum Known {
+    Applied,
+    NotApplied,
+    No,
+}
+
+fn outcome(status: StatusCode) -> Known {
+    if status.is_success() {
+        Known::Applied
+    } else if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
+        Known::NotApplied
+    } else {
+        Known::No
+    }
+}
+
+/// What an answered write that may change any session leaves to be done.
+pub fn settle_related(status: StatusCode) -> Settlement {
+    match outcome(status) {
+        Known::Applied | Known::NotApplied => Settlement::End(Settled::default()),
+        Known::No => Settlement::KeepMark,
+    }
+}

@@ -1,0 +1,191 @@
+//! An upstream, compiled: how requests find it, who may use it, and what holds for it.
+
+use crate::dialect::Dialect;
+use crate::policy::Policy;
+use crate::token::Expectations;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A provider behind the gateway.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name in the configuration, in metrics and in logs.
+    pub name: String,
+    /// Its place in the configuration.
+    pub index: usize,
+    /// What its API looks like.
+    pub dialect: &'static Dialect,
+    /// Which requests are for it.
+    pub matcher: Matcher,
+    /// What becomes of requests that the dialect does not know.
+    pub unmatched: Unmatched,
+    /// How callers are checked.
+    pub check: CallerCheck,
+    /// What writes may do.
+    pub policy: Policy,
+    /// How session reads are cached; not at all where there is none.
+    pub cache: Option<Freshness>,
+    /// The bounds of judged bodies.
+    pub body: BodyLimits,
+    /// Where it is.
+    pub target: Target,
+}
+
+/// Which requests are for an upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matcher {
+    /// The host, in lower case and without a port; any where there is none.
+    pub host: Option<String>,
+    /// The path has to begin with it, at a `/`. Without a slash at the end; empty for any path.
+    pub path_prefix: String,
+    /// Whether the prefix is taken away before the path is looked at and forwarded.
+    pub strip_prefix: bool,
+}
+
+impl Matcher {
+    pub(super) fn takes(&self, host: &str, path: &str) -> bool {
+        let named = self
+            .host
+            .as_ref()
+            .is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)));
+        let rest = path.strip_prefix(self.path_prefix.as_str());
+        named && rest.is_some_and(|rest| self.path_prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// A host counts more than any prefix, a longer prefix more than a shorter one.
+    pub(super) fn precision(&self) -> (bool, usize) {
+        (self.host.is_some(), self.path_prefix.len())
+    }
+
+    /// The path as the provider sees it.
+    pub fn inner<'a>(&self, path: &'a str) -> &'a str {
+        let rest = if self.strip_prefix {
+            path.strip_prefix(self.path_prefix.as_str()).unwrap_or(path)
+        } else {
+            path
+        };
+        if rest.is_empty() { "/" } else { rest }
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+/// What becomes of requests that a dialect does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unmatched {
+    /// They are passed untouched.
+    #[default]
+    Forward,
+    /// They are answered with 404.
+    Refuse,
+}
+
+/// How callers are checked.
+#[derive(Debug, Clone)]
+pub enum CallerCheck {
+    /// By a JWT of this issuer.
+    Token {
+        /// What the token has to say.
+        expected: Expectations,
+        /// Where the issuer's keys are.
+        keys: KeySource,
+    },
+    /// Not at all: the provider decides.
+    None,
+}
+
+/// Where an issuer's keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySource {
+    /// The JWKS document's address; discovered from the issuer where there is none.
+    pub jwks: Option<String>,
+    /// The issuer, whose `.well-known/openid-configuration` names the document.
+    pub issuer: String,
+    /// How often the document is fetched anew.
+    pub refresh: Duration,
+    /// How often, at most, it is fetched because a token names an unknown key.
+    pub min_interval: Duration,
+    /// How long the last good document holds when no newer one can be had.
+    pub max_stale: Duration,
+    /// Authorities to trust beside the system's, in a PEM file.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How session reads are cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// How long an answer holds at the most. Also: how long a deleted session is answered with 404.
+    pub ttl: Duration,
+    /// The largest answer that is stored, in bytes.
+    pub max_body: usize,
+}
+
+/// The bounds of judged bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimits {
+    /// The largest body, in bytes.
+    pub max: usize,
+    /// The largest body of undeclared length, in bytes.
+    pub max_undeclared: usize,
+    /// How long a body may take to arrive.
+    pub timeout: Duration,
+}
+
+/// Where an upstream is and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Whether it is spoken to over TLS.
+    pub tls: bool,
+    /// The host name or address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What stands before every path. Without a slash at the end.
+    pub base_path: String,
+    /// Authorities to trust beside the system's, in a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+}
+
+impl Target {
+    /// The value of the `Host` header.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        let default = if self.tls { 443 } else { 80 };
+        if self.port == default {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+/// How long things at an upstream may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, with TLS.
+    pub connect: Duration,
+    /// Until the first byte of an answer. A governed request has to be answered as a whole within it.
+    pub first_byte: Duration,
+    /// Between two parts of a passed body, in either direction.
+    pub idle: Duration,
+    /// How long an unused connection is kept.
+    pub keepalive: Duration,
+}
+
+impl Timeouts {
+    /// How long a write stays marked if its outcome never becomes known: longer than it can take in any case.
+    pub fn guard(&self) -> Duration {
+        (self.connect + self.first_byte) * 2 + Duration::from_secs(1)
+    }
+}

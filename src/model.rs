@@ -1,0 +1,393 @@
+//! The nouns of the domain: what callers ask for, what they change, and what is wrong with it.
+//!
+//! Nothing here knows a wire format, a provider or the outside world.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What a request does to sessions. A closed set: it is also the `operation` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Reads one session.
+    ReadSession,
+    /// Changes one session (its metadata).
+    UpdateSession,
+    /// Deletes one session.
+    DeleteSession,
+    /// Revokes one session and what hangs on it (refresh tokens).
+    RevokeSession,
+    /// Reads several sessions, or something that belongs to them. Forwarded, never cached.
+    ReadRelated,
+    /// May change sessions that the request does not name. Forwarded; makes every cached session of the upstream stale.
+    ChangeRelated,
+    /// Anything else.
+    Other,
+}
+
+impl Operation {
+    /// Every operation, in the order of declaration.
+    pub const ALL: [Operation; 7] = [
+        Operation::ReadSession,
+        Operation::UpdateSession,
+        Operation::DeleteSession,
+        Operation::RevokeSession,
+        Operation::ReadRelated,
+        Operation::ChangeRelated,
+        Operation::Other,
+    ];
+
+    /// The name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::ReadSession => "read_session",
+            Operation::UpdateSession => "update_session",
+            Operation::DeleteSession => "delete_session",
+            Operation::RevokeSession => "revoke_session",
+            Operation::ReadRelated => "read_related",
+            Operation::ChangeRelated => "change_related",
+            Operation::Other => "other",
+        }
+    }
+}
+
+/// A session's identifier whose form was checked. It is never logged in clear.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SessionId(Box<str>);
+
+impl SessionId {
+    /// Accepts 1 to `max` characters of `A-Z a-z 0-9 _ -`, which no part of the way can read in two ways.
+    pub fn parse(text: &str, max: usize) -> Option<SessionId> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        let fits = !text.is_empty() && text.len() <= max && text.bytes().all(plain);
+        fits.then(|| SessionId(text.into()))
+    }
+
+    /// The identifier as the provider spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(…)")
+    }
+}
+
+/// Who sends a request, as a verified token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's `sub`; empty where the token has none.
+    pub subject: String,
+    /// The token's scopes.
+    pub scopes: Vec<String>,
+    /// When the token ends, in seconds since the epoch.
+    pub expires_at: u64,
+}
+
+impl Caller {
+    /// Whether the token carries `scope`.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| own == scope)
+    }
+}
+
+/// The value of one metadata entry, as the caller wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// A number, exactly as it was written.
+    Number(String),
+    /// `true` or `false`.
+    Bool(bool),
+    /// `null`.
+    Null,
+    /// An array or an object.
+    Composite(&'static str),
+}
+
+impl Value {
+    /// What the value is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "boolean",
+            Value::Null => "null",
+            Value::Composite(kind) => kind,
+        }
+    }
+}
+
+/// One metadata entry, as the caller wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+}
+
+/// What a write does to a session's metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataChange {
+    /// Nothing: the request does not name it.
+    Absent,
+    /// Removes all of it.
+    Wipe,
+    /// Replaces all of it by these entries, of which there is at least one.
+    Replace(Vec<Field>),
+    /// Something that is neither: the kind that was found.
+    Malformed(&'static str),
+}
+
+/// The view of a write that policies judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionPatch {
+    /// How the provider names the metadata: the first part of every violation's path.
+    pub name: &'static str,
+    /// Whether the body changes nothing at all.
+    pub empty: bool,
+    /// The change of the metadata.
+    pub metadata: MetadataChange,
+}
+
+/// One change of a document. Fields are named by their place in [`MetadataChange::Replace`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Gives the field another key.
+    Rename {
+        /// The field.
+        field: usize,
+        /// Its new key.
+        key: String,
+    },
+    /// Gives the field another value, a string.
+    Set {
+        /// The field.
+        field: usize,
+        /// Its new value.
+        value: String,
+    },
+    /// Takes the field out.
+    Remove {
+        /// The field.
+        field: usize,
+    },
+    /// Adds an entry.
+    Insert {
+        /// Its key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+/// The rule that a request broke. A closed set: it is also the `rule` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// The body changes nothing.
+    EmptyBody,
+    /// The metadata, or a value in it, has the wrong type.
+    Type,
+    /// Too many entries.
+    Count,
+    /// A key is too long.
+    KeyLength,
+    /// A key has characters that are not allowed.
+    KeyCharacters,
+    /// A value is too short or too long.
+    ValueLength,
+    /// The key is not among the allowed ones.
+    Allowed,
+    /// A required key is missing.
+    Required,
+    /// A protected key would be added, changed or removed.
+    Protected,
+    /// The value does not match its pattern.
+    Pattern,
+    /// The value is not one of those declared.
+    OneOf,
+    /// Removing all metadata is not allowed, or would be a side effect.
+    Wipe,
+    /// Two keys become one.
+    Collision,
+}
+
+impl Rule {
+    /// Every rule, in the order of declaration.
+    pub const ALL: [Rule; 13] = [
+        Rule::EmptyBody,
+        Rule::Type,
+        Rule::Count,
+        Rule::KeyLength,
+        Rule::KeyCharacters,
+        Rule::ValueLength,
+        Rule::Allowed,
+        Rule::Required,
+        Rule::Protected,
+        Rule::Pattern,
+        Rule::OneOf,
+        Rule::Wipe,
+        Rule::Collision,
+    ];
+
+    /// The name in metrics, logs and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::EmptyBody => "empty_body",
+            Rule::Type => "type",
+            Rule::Count => "count",
+            Rule::KeyLength => "key_length",
+            Rule::KeyCharacters => "key_characters",
+            Rule::ValueLength => "value_length",
+            Rule::Allowed => "allowed",
+            Rule::Required => "required",
+            Rule::Protected => "protected",
+            Rule::Pattern => "pattern",
+            Rule::OneOf => "one_of",
+            Rule::Wipe => "wipe",
+            Rule::Collision => "collision",
+        }
+    }
+}
+
+/// One thing that is wrong with a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, in the caller's own spelling: `session_metadata.Team`.
+    pub path: String,
+    /// The rule.
+    pub rule: Rule,
+    /// What was found and what is allowed. It never holds a value.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.path, self.message, self.rule.name())
+    }
+}
+
+/// The path of a metadata entry: dotted where the key is plain, quoted otherwise.
+pub fn field_path(name: &str, key: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.chars().all(plain) {
+        format!("{name}.{key}")
+    } else {
+        format!("{name}[{key:?}]")
+    }
+}
+
+/// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The path is written in a way that two parts of the way could read differently.
+    Path,
+    /// The path belongs to a governed surface, but names no operation of it.
+    Unknown,
+    /// The operation does not exist with this method; these do.
+    Method(String),
+    /// A governed operation takes no query.
+    Query,
+    /// A header that may not stand on a governed request, or stands twice.
+    Header(&'static str),
+    /// The session id cannot be one of the provider's.
+    SessionId,
+    /// No upstream is declared for this host and path.
+    NoUpstream,
+    /// No credential.
+    CredentialMissing,
+    /// A credential that is not a bearer token of the expected form.
+    CredentialMalformed,
+    /// The token has ended.
+    TokenExpired,
+    /// The token's signature, or key, is not the issuer's.
+    TokenSignature,
+    /// The token is for another audience: the one expected.
+    TokenAudience(String),
+    /// The token is refused for another reason.
+    TokenInvalid(&'static str),
+    /// The token lacks the scope of the operation.
+    Scope(&'static str),
+    /// The issuer's keys are not known yet.
+    KeysUnavailable,
+    /// The operation takes no body.
+    UnexpectedBody,
+    /// The length of the body must be declared above this number of bytes.
+    LengthRequired(usize),
+    /// The body is larger than this number of bytes.
+    TooLarge(usize),
+    /// The content type is not one that is read.
+    ContentType,
+    /// The body has a content coding.
+    ContentCoding,
+    /// The body did not arrive within this time.
+    BodyTimeout(Duration),
+    /// The body is not what its content type says: what was found, and where.
+    Malformed(String),
+    /// The policy does not allow the change.
+    Violations(Vec<Violation>),
+    /// The session was deleted or revoked through the gateway.
+    Deleted,
+    /// Too many writes on one session at the same time.
+    TooManyWrites,
+    /// The provider could not be reached, or broke off.
+    UpstreamFailed,
+    /// The provider did not answer within this time.
+    UpstreamTimeout(Duration),
+    /// The provider's address is not known, or the gateway is stopping.
+    Unavailable,
+    /// The provider's answer is larger than this number of bytes.
+    AnswerTooLarge(usize),
+}
+
+impl Refusal {
+    /// The name in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Refusal::Path => "path",
+            Refusal::Unknown => "unknown_operation",
+            Refusal::Method(_) => "method",
+            Refusal::Query => "query",
+            Refusal::Header(_) => "header",
+            Refusal::SessionId => "session_id",
+            Refusal::NoUpstream => "no_upstream",
+            Refusal::CredentialMissing => "credential_missing",
+            Refusal::CredentialMalformed => "credential_malformed",
+            Refusal::TokenExpired => "token_expired",
+            Refusal::TokenSignature => "token_signature",
+            Refusal::TokenAudience(_) => "token_audience",
+            Refusal::TokenInvalid(_) => "token_invalid",
+            Refusal::Scope(_) => "scope",
+            Refusal::KeysUnavailable => "keys_unavailable",
+            Refusal::UnexpectedBody => "unexpected_body",
+            Refusal::LengthRequired(_) => "length_required",
+            Refusal::TooLarge(_) => "too_large",
+            Refusal::ContentType => "content_type",
+            Refusal::ContentCoding => "content_coding",
+            Refusal::BodyTimeout(_) => "body_timeout",
+            Refusal::Malformed(_) => "malformed",
+            Refusal::Violations(_) => "policy",
+            Refusal::Deleted => "deleted",
+            Refusal::TooManyWrites => "too_many_writes",
+            Refusal::UpstreamFailed => "upstream_failed",
+            Refusal::UpstreamTimeout(_) => "upstream_timeout",
+            Refusal::Unavailable => "unavailable",
+            Refusal::AnswerTooLarge(_) => "answer_too_large",
+        }
+    }
+
+    /// Whether it is the gateway or the provider that failed, not the caller.
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Refusal::KeysUnavailable
+                | Refusal::UpstreamFailed
+                | Refusal::UpstreamTimeout(_)
+                | Refusal::Unavailable
+                | Refusal::AnswerTooLarge(_)
+        )
+    }
+}

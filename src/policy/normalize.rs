@@ -1,0 +1,130 @@
+//! What is rewritten before it is judged, and the edits that make the document say the same.
+
+use crate::model::{Edit, Field, Value, field_path};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+/// What becomes of the case of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyCase {
+    /// It stays.
+    #[default]
+    Keep,
+    /// Keys become lower case.
+    Lower,
+    /// Keys become upper case.
+    Upper,
+}
+
+/// What is rewritten. Nothing, unless it is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Normalize {
+    /// Keys and values become Unicode Normalization Form C.
+    pub nfc: bool,
+    /// White space at both ends of keys and values is removed.
+    pub trim: bool,
+    /// What becomes of the case of keys.
+    pub key_case: KeyCase,
+    /// Numbers and booleans become strings, spelled as they were.
+    pub scalars_to_strings: bool,
+    /// Entries whose value is the empty string are dropped.
+    pub drop_empty: bool,
+}
+
+/// An entry as it will be forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The field that it comes from; none for a default.
+    pub field: Option<usize>,
+    pub key: String,
+    pub value: Value,
+}
+
+impl Entry {
+    /// Its path in the caller's own spelling.
+    pub fn path(&self, name: &str, fields: &[Field]) -> String {
+        let own = self
+            .field
+            .and_then(|index| fields.get(index))
+            .map(|field| field.key.as_str());
+        field_path(name, own.unwrap_or(&self.key))
+    }
+}
+
+impl Normalize {
+    /// The entries that remain, in the order in which they came.
+    pub(super) fn entries(&self, fields: &[Field]) -> Vec<Entry> {
+        let entries = fields.iter().enumerate().map(|(index, field)| Entry {
+            field: Some(index),
+            key: self.key(&field.key),
+            value: self.value(&field.value),
+        });
+        entries
+            .filter(|entry| !(self.drop_empty && entry.value == Value::Text(String::new())))
+            .collect()
+    }
+
+    fn key(&self, key: &str) -> String {
+        let cased = match self.key_case {
+            KeyCase::Keep => key.to_owned(),
+            KeyCase::Lower => key.to_lowercase(),
+            KeyCase::Upper => key.to_uppercase(),
+        };
+        self.text(&cased)
+    }
+
+    fn value(&self, value: &Value) -> Value {
+        match value {
+            Value::Text(text) => Value::Text(self.text(text)),
+            Value::Number(spelling) if self.scalars_to_strings => Value::Text(spelling.clone()),
+            Value::Bool(truth) if self.scalars_to_strings => Value::Text(truth.to_string()),
+            Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) => value.clone(),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        let composed: String = if self.nfc && !is_nfc(text) {
+            text.nfc().collect()
+        } else {
+            text.to_owned()
+        };
+        if self.trim {
+            composed.trim().to_owned()
+        } else {
+            composed
+        }
+    }
+}
+
+/// The edits that turn `fields` into `entries`.
+pub(super) fn edits(fields: &[Field], entries: &[Entry]) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        let Some(entry) = entries.iter().find(|entry| entry.field == Some(index)) else {
+            edits.push(Edit::Remove { field: index });
+            continue;
+        };
+        if entry.key != field.key {
+            edits.push(Edit::Rename {
+                field: index,
+                key: entry.key.clone(),
+            });
+        }
+        if let Value::Text(value) = &entry.value
+            && entry.value != field.value
+        {
+            edits.push(Edit::Set {
+                field: index,
+                value: value.clone(),
+            });
+        }
+    }
+    for entry in entries.iter().filter(|entry| entry.field.is_none()) {
+        if let Value::Text(value) = &entry.value {
+            edits.push(Edit::Insert {
+                key: entry.key.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    edits
+}

@@ -1,0 +1,157 @@
+use super::*;
+use proptest::prelude::*;
+
+fn field(key: &str, value: Value) -> Field {
+    Field { key: key.into(), value }
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.into())
+}
+
+fn replace(fields: Vec<Field>) -> SessionPatch {
+    SessionPatch {
+        name: "session_metadata",
+        empty: false,
+        metadata: MetadataChange::Replace(fields),
+    }
+}
+
+fn violations(policy: &Policy, patch: &SessionPatch) -> Vec<String> {
+    match policy.evaluate(patch, None) {
+        Judgement::Refuse(violations) => violations.iter().map(ToString::to_string).collect(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn patterns(sources: &[&str]) -> KeyPatterns {
+    KeyPatterns(
+        sources
+            .iter()
+            .map(|source| KeyPattern::parse(source).unwrap())
+            .collect(),
+    )
+}
+
+const ALL: Normalize = Normalize {
+    nfc: true,
+    trim: true,
+    key_case: KeyCase::Lower,
+    scalars_to_strings: true,
+    drop_empty: true,
+};
+
+#[test]
+fn two_keys_that_become_one_are_a_violation_of_both() {
+    let policy = Policy {
+        normalize: ALL,
+        ..Policy::default()
+    };
+    let patch = replace(vec![field("Team", text("a")), field(" team", text("b"))]);
+    assert_eq!(
+        violations(&policy, &patch),
+        [
+            "session_metadata.Team: becomes the same key as session_metadata[\" team\"] (collision)",
+            "session_metadata[\" team\"]: becomes the same key as session_metadata.Team (collision)",
+        ]
+    );
+}
+
+#[test]
+fn dropping_everything_is_a_violation_and_not_a_wipe() {
+    let policy = Policy {
+        normalize: ALL,
+        ..Policy::default()
+    };
+    let patch = replace(vec![field("a", text("  "))]);
+    assert_eq!(
+        violations(&policy, &patch),
+        ["session_metadata: would be removed as a whole, since dropping empty values leaves nothing of it (wipe)"]
+    );
+}
+
+#[test]
+fn protected_keys_are_judged_by_what_the_session_holds_now() {
+    let policy = Policy {
+        protected: patterns(&["tenant"]),
+        ..Policy::default()
+    };
+    let current = [field("tenant", text("acme"))];
+    let judge = |fields: Vec<Field>| policy.evaluate(&replace(fields), Some(&current));
+    let rules = |judgement| match judgement {
+        Judgement::Refuse(violations) => violations.into_iter().map(|v: Violation| v.message).collect::<Vec<_>>(),
+        other => panic!("not refused: {other:?}"),
+    };
+    assert_eq!(
+        policy.evaluate(&replace(vec![field("a", text("b"))]), None),
+        Judgement::Need(Need::CurrentMetadata)
+    );
+    assert_eq!(
+        rules(judge(vec![field("tenant", text("evil"))])),
+        ["is protected and may not be changed"]
+    );
+    assert!(rules(judge(vec![field("a", text("b"))]))[0].starts_with("is protected and would be removed"));
+    assert!(matches!(
+        judge(vec![field("a", text("b")), field("tenant", text("acme"))]),
+        Judgement::Permit(_)
+    ));
+    let patch = replace(vec![field("tenant", text("acme"))]);
+    assert!(
+        matches!(policy.evaluate(&patch, Some(&[])), Judgement::Refuse(_)),
+        "added"
+    );
+    let wipe = SessionPatch {
+        metadata: MetadataChange::Wipe,
+        ..patch
+    };
+    assert!(matches!(policy.evaluate(&wipe, Some(&current)), Judgement::Refuse(_)));
+    assert!(matches!(policy.evaluate(&wipe, Some(&[])), Judgement::Permit(_)));
+}
+
+#[test]
+fn patterns_match_whole_keys() {
+    let glob = KeyPattern::parse("team_*").unwrap();
+    assert!(glob.matches("team_") && glob.matches("team_a\nb") && !glob.matches("my_team_a"));
+    let regex = KeyPattern::parse("/a|b+/").unwrap();
+    assert!(regex.matches("a") && regex.matches("bb") && !regex.matches("ab"));
+    assert_eq!(
+        KeyPattern::parse("/(/").unwrap_err(),
+        "is not a regular expression: unclosed group"
+    );
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<String>().prop_map(Value::Text),
+        any::<i32>().prop_map(|n| Value::Number(n.to_string())),
+        any::<bool>().prop_map(Value::Bool),
+        Just(Value::Null),
+        Just(Value::Composite("array")),
+    ]
+}
+
+fn any_normalize() -> impl Strategy<Value = Normalize> {
+    let case = prop_oneof![Just(KeyCase::Keep), Just(KeyCase::Lower), Just(KeyCase::Upper)];
+    (any::<bool>(), any::<bool>(), case, any::<bool>(), any::<bool>()).prop_map(
+        |(nfc, trim, key_case, scalars_to_strings, drop_empty)| Normalize {
+            nfc,
+            trim,
+            key_case,
+            scalars_to_strings,
+            drop_empty,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn normalization_is_idempotent(
+        normalize in any_normalize(),
+        fields in prop::collection::vec((any::<String>(), any_value()).prop_map(|(k, v)| field(&k, v)), 0..5),
+    ) {
+        let once = normalize.entries(&fields);
+        let fields: Vec<Field> = once.iter().map(|entry| field(&entry.key, entry.value.clone())).collect();
+        let twice = normalize.entries(&fields);
+        prop_assert!(normalize::edits(&fields, &twice).is_empty(), "{:?}", normalize::edits(&fields, &twice));
+    }
+}

@@ -1,0 +1,205 @@
+//! Tokens: from the text of a JWT to a verified caller. Pure: the keys and the time are passed in.
+
+mod keyset;
+mod ring_provider;
+
+pub use keyset::{Key, KeySet};
+pub use ring_provider::install as install_provider;
+
+use crate::model::{Caller, Refusal};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, Validation};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The longest token that is looked at, in bytes.
+pub const MAX_TOKEN: usize = 8 * 1024;
+
+/// What a token has to say to be believed.
+#[derive(Debug, Clone)]
+pub struct Expectations {
+    /// The issuers that are accepted; `iss` has to be one of them, to the letter.
+    pub issuers: Vec<String>,
+    /// The audiences that are accepted; `aud` has to name at least one of them.
+    pub audiences: Vec<String>,
+    /// The signature algorithms that are accepted.
+    pub algorithms: Vec<Algorithm>,
+    /// How far clocks may be apart, in seconds.
+    pub leeway: u64,
+}
+
+/// The proof that a token was verified. Only [`verify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    caller: Caller,
+    usable_until: u64,
+}
+
+impl Verified {
+    /// Who the token speaks of.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether the token still holds at `now` (seconds since the epoch).
+    pub fn holds(&self, now: u64) -> bool {
+        now < self.usable_until
+    }
+}
+
+/// Why a token is not believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distrust {
+    /// It is wrong.
+    Refused(Refusal),
+    /// It names a key that is not in the set: newer keys may have it.
+    UnknownKey,
+}
+
+impl From<Refusal> for Distrust {
+    fn from(refusal: Refusal) -> Distrust {
+        Distrust::Refused(refusal)
+    }
+}
+
+/// The members of a header that matter. `crit` names extensions that must be understood, and none are.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<Box<RawValue>>,
+}
+
+/// The claims that matter, in the only forms that RFC 7519 allows.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: Audience,
+    exp: f64,
+    nbf: Option<f64>,
+    #[serde(default)]
+    sub: String,
+    #[serde(default)]
+    scope: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self, audience: &str) -> bool {
+        match self {
+            Audience::One(one) => one == audience,
+            Audience::Several(several) => several.iter().any(|one| one == audience),
+        }
+    }
+}
+
+/// Verifies a token at `now` (seconds since the epoch).
+pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, Distrust> {
+    let header = header(token)?;
+    let algorithm = algorithm(&header, expected)?;
+    let mut candidates = keys.candidates(header.kid.as_deref(), algorithm);
+    let key = candidates.next().ok_or(Distrust::UnknownKey)?;
+    if header.kid.is_none() && candidates.next().is_some() {
+        return Err(Refusal::TokenInvalid("it does not say which of several keys signed it").into());
+    }
+    let claims = signed_claims(token, key, algorithm).ok_or(Refusal::TokenSignature)?;
+    let claims: Claims = serde_json::from_str(claims.get())
+        .map_err(|_| Refusal::TokenInvalid("a required claim is missing or malformed"))?;
+    judge(&claims, expected, now)
+}
+
+fn header(token: &str) -> Result<Header, Distrust> {
+    let mut parts = token.split('.');
+    let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(Refusal::CredentialMalformed.into());
+    };
+    if token.len() > MAX_TOKEN {
+        return Err(Refusal::TokenInvalid("it is too long").into());
+    }
+    let decoded = URL_SAFE_NO_PAD.decode(head).map_err(|_| Refusal::CredentialMalformed)?;
+    serde_json::from_slice(&decoded).map_err(|_| Refusal::CredentialMalformed.into())
+}
+
+fn algorithm(header: &Header, expected: &Expectations) -> Result<Algorithm, Distrust> {
+    if header.crit.is_some() {
+        return Err(Refusal::TokenInvalid("its header has `crit`").into());
+    }
+    let jwt = |typ: &str| {
+        ["jwt", "at+jwt", "application/at+jwt"]
+            .iter()
+            .any(|own| typ.eq_ignore_ascii_case(own))
+    };
+    if header.typ.as_deref().is_some_and(|typ| !jwt(typ)) {
+        return Err(Refusal::TokenInvalid("its `typ` is not that of an access token").into());
+    }
+    let algorithm = header
+        .alg
+        .parse::<Algorithm>()
+        .ok()
+        .filter(|found| expected.algorithms.contains(found));
+    algorithm.ok_or_else(|| Refusal::TokenInvalid("its algorithm is not allowed").into())
+}
+
+/// The claims, if this key signed them. The library's own checks of claims are off: the clock is ours, and the rules are below.
+fn signed_claims(token: &str, key: &Key, algorithm: Algorithm) -> Option<Box<RawValue>> {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    jsonwebtoken::decode::<Box<RawValue>>(token, key.decoding(), &validation)
+        .ok()
+        .map(|data| data.claims)
+}
+
+fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Verified, Distrust> {
+    if !expected.issuers.contains(&claims.iss) {
+        return Err(Refusal::TokenInvalid("its issuer is not accepted").into());
+    }
+    if !expected.audiences.iter().any(|audience| claims.aud.names(audience)) {
+        let expected = expected.audiences.first().cloned().unwrap_or_default();
+        return Err(Refusal::TokenAudience(expected).into());
+    }
+    let nbf = claims.nbf.unwrap_or(0.0);
+    if !claims.exp.is_finite() || !nbf.is_finite() {
+        return Err(Refusal::TokenInvalid("a time in it is not a number").into());
+    }
+    let expires_at = seconds(claims.exp);
+    let usable_until = expires_at.saturating_add(expected.leeway);
+    if now >= usable_until {
+        return Err(Refusal::TokenExpired.into());
+    }
+    if seconds(nbf) > now.saturating_add(expected.leeway) {
+        return Err(Refusal::TokenInvalid("it is not valid yet").into());
+    }
+    let scopes = claims
+        .scope
+        .split(' ')
+        .filter(|scope| !scope.is_empty())
+        .map(str::to_owned)
+        .collect();
+    Ok(Verified {
+        caller: Caller {
+            subject: claims.sub.clone(),
+            scopes,
+            expires_at,
+        },
+        usable_until,
+    })
+}
+
+/// Whole seconds; a float-to-integer cast saturates, so nothing overflows.
+fn seconds(time: f64) -> u64 {
+    time as u64
+}
+
+#[cfg(test)]
+mod tests;

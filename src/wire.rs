@@ -1,0 +1,35 @@
+//! Encodings: what a body is on the wire, and what an answer of ours is. Knows no session and no provider.
+
+pub mod json;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+/// An answer that the gateway makes by itself.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, less `content-length`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// An answer of this content type.
+    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+        let headers = vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
+        Reply {
+            status,
+            headers,
+            body: body.into(),
+        }
+    }
+
+    /// The same answer with one more header.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Reply {
+        self.headers.push((name, value));
+        self
+    }
+}

@@ -1,0 +1,282 @@
+//! The scanner: bytes to nodes.
+
+use super::{Kind, MAX_DEPTH, MAX_TOKENS, Malformed, Member, Node};
+use std::collections::HashSet;
+
+/// Reads one document from front to back.
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+    tokens: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(source: &'a [u8]) -> Result<Scanner<'a>, Malformed> {
+        let text = std::str::from_utf8(source).map_err(|e| Malformed {
+            what: "found invalid UTF-8".into(),
+            offset: e.valid_up_to(),
+        })?;
+        if text.starts_with('\u{feff}') {
+            return Err(Malformed {
+                what: "found a byte order mark".into(),
+                offset: 0,
+            });
+        }
+        Ok(Scanner {
+            text,
+            bytes: source,
+            at: 0,
+            depth: 0,
+            tokens: 0,
+        })
+    }
+
+    /// The whole document: one value and nothing behind it.
+    pub(super) fn document(mut self) -> Result<Node, Malformed> {
+        self.skip_space();
+        let root = self.value()?;
+        self.skip_space();
+        match self.peek() {
+            None => Ok(root),
+            Some(_) => Err(self.found("the end of the document")),
+        }
+    }
+
+    fn value(&mut self) -> Result<Node, Malformed> {
+        self.count()?;
+        let start = self.at;
+        let kind = match self.peek() {
+            Some(b'{') => self.object()?,
+            Some(b'[') => self.array()?,
+            Some(b'"') => Kind::Text(self.string()?),
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.word("true", Kind::Bool(true))?,
+            Some(b'f') => self.word("false", Kind::Bool(false))?,
+            Some(b'n') => self.word("null", Kind::Null)?,
+            Some(_) | None => return Err(self.found("a value")),
+        };
+        Ok(Node {
+            span: start..self.at,
+            kind,
+        })
+    }
+
+    fn object(&mut self) -> Result<Kind, Malformed> {
+        self.enter()?;
+        let mut members = Vec::new();
+        let mut seen = HashSet::new();
+        if !self.closes(b'}') {
+            loop {
+                let member = self.member()?;
+                if !seen.insert(member.key.clone()) {
+                    return Err(fault("found a key twice in one object", member.key_span.start));
+                }
+                members.push(member);
+                if self.separator(b'}', "`,` or `}`")? {
+                    break;
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(Kind::Object(members))
+    }
+
+    fn member(&mut self) -> Result<Member, Malformed> {
+        self.count()?;
+        let start = self.at;
+        if self.peek() != Some(b'"') {
+            return Err(self.found("a key in quotes"));
+        }
+        let key = self.string()?;
+        let key_span = start..self.at;
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.found("`:`"));
+        }
+        self.at += 1;
+        self.skip_space();
+        Ok(Member {
+            key_span,
+            key,
+            value: self.value()?,
+        })
+    }
+
+    fn array(&mut self) -> Result<Kind, Malformed> {
+        self.enter()?;
+        let mut items = Vec::new();
+        if !self.closes(b']') {
+            loop {
+                items.push(self.value()?);
+                if self.separator(b']', "`,` or `]`")? {
+                    break;
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(Kind::Array(items))
+    }
+
+    /// Steps over the opening bracket.
+    fn enter(&mut self) -> Result<(), Malformed> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(fault(
+                &format!("found more than {MAX_DEPTH} levels of nesting"),
+                self.at,
+            ));
+        }
+        self.at += 1;
+        self.skip_space();
+        Ok(())
+    }
+
+    fn closes(&mut self, bracket: u8) -> bool {
+        let closes = self.peek() == Some(bracket);
+        if closes {
+            self.at += 1;
+        }
+        closes
+    }
+
+    /// Behind an item: `true` at the closing bracket, `false` behind a comma.
+    fn separator(&mut self, bracket: u8, expected: &str) -> Result<bool, Malformed> {
+        self.skip_space();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.skip_space();
+                Ok(false)
+            }
+            Some(found) if found == bracket => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) | None => Err(self.found(expected)),
+        }
+    }
+
+    fn word(&mut self, word: &str, kind: Kind) -> Result<Kind, Malformed> {
+        if !self.rest().starts_with(word) {
+            return Err(self.found("a value"));
+        }
+        self.at += word.len();
+        Ok(kind)
+    }
+
+    /// The string at the opening quote. serde_json unescapes it, so that there is one reading of escapes in the program.
+    fn string(&mut self) -> Result<String, Malformed> {
+        let start = self.at;
+        let mut end = start + 1;
+        let mut plain = true;
+        loop {
+            match self.bytes.get(end) {
+                None => return Err(fault("found a string without an end", start)),
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    plain = false;
+                    end += 2;
+                }
+                Some(0..=0x1f) => return Err(fault("found a control character in a string", end)),
+                Some(_) => end += 1,
+            }
+        }
+        self.at = end + 1;
+        if plain {
+            return Ok(self.text.get(start + 1..end).unwrap_or_default().to_owned());
+        }
+        let literal = self.text.get(start..self.at).unwrap_or_default();
+        serde_json::from_str(literal)
+            .map_err(|_| fault("found a string with an escape that stands for no character", start))
+    }
+
+    fn number(&mut self) -> Result<Kind, Malformed> {
+        let start = self.at;
+        self.eat(|b| b == b'-', 1);
+        let leading_zero = self.peek() == Some(b'0');
+        let whole = self.eat(|b| b.is_ascii_digit(), usize::MAX);
+        let mut valid = whole > 0 && !(leading_zero && whole > 1);
+        let mut integer = true;
+        if self.eat(|b| b == b'.', 1) == 1 {
+            integer = false;
+            valid &= self.eat(|b| b.is_ascii_digit(), usize::MAX) > 0;
+        }
+        if self.eat(|b| b == b'e' || b == b'E', 1) == 1 {
+            integer = false;
+            self.eat(|b| b == b'+' || b == b'-', 1);
+            valid &= self.eat(|b| b.is_ascii_digit(), usize::MAX) > 0;
+        }
+        let spelling = self.text.get(start..self.at).unwrap_or_default();
+        if !valid {
+            return Err(fault("found a number that JSON does not allow", start));
+        }
+        if !is_portable(spelling, integer) {
+            return Err(fault("found a number that parsers read differently", start));
+        }
+        Ok(Kind::Number)
+    }
+
+    /// Steps over at most `most` bytes of a kind and says how many there were.
+    fn eat(&mut self, kind: impl Fn(u8) -> bool, most: usize) -> usize {
+        let count = self
+            .bytes
+            .iter()
+            .skip(self.at)
+            .take(most)
+            .take_while(|b| kind(**b))
+            .count();
+        self.at += count;
+        count
+    }
+
+    fn skip_space(&mut self) {
+        self.eat(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'), usize::MAX);
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn count(&mut self) -> Result<(), Malformed> {
+        self.tokens += 1;
+        if self.tokens > MAX_TOKENS {
+            return Err(fault(&format!("found more than {MAX_TOKENS} keys and values"), self.at));
+        }
+        Ok(())
+    }
+
+    fn found(&self, expected: &str) -> Malformed {
+        let what = match self.rest().chars().next() {
+            Some(c) => format!("expected {expected}, found `{}`", c.escape_default()),
+            None => format!("expected {expected}, found the end"),
+        };
+        Malformed { what, offset: self.at }
+    }
+}
+
+fn fault(what: &str, offset: usize) -> Malformed {
+    Malformed {
+        what: what.to_owned(),
+        offset,
+    }
+}
+
+/// Whether every parser reads the same number: integers within 2^53, others finite and not rounded to zero.
+fn is_portable(spelling: &str, integer: bool) -> bool {
+    const EXACT: f64 = 9_007_199_254_740_991.0;
+    let Ok(value) = spelling.parse::<f64>() else {
+        return false;
+    };
+    if integer {
+        return value.abs() <= EXACT;
+    }
+    let mantissa = spelling.split(['e', 'E']).next().unwrap_or_default();
+    let zero = mantissa.bytes().all(|b| matches!(b, b'-' | b'.' | b'0'));
+    value.is_finite() && (zero || value != 0.0)
+}

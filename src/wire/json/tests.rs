@@ -1,0 +1,197 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Document {
+    Document::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+}
+
+fn edited(text: &str, changes: &[Change]) -> String {
+    let document = parse(text);
+    String::from_utf8(document.edited(document.root(), changes).to_vec()).unwrap()
+}
+
+fn refusal(text: &str) -> String {
+    Document::parse(Bytes::copy_from_slice(text.as_bytes()))
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn what_two_parsers_may_read_differently_is_refused() {
+    assert_eq!(
+        refusal(r#"{"a":1,"\u0061":2}"#),
+        "found a key twice in one object at byte 7"
+    );
+    assert_eq!(
+        refusal(r#"{"a":{"b":1,"b":2}}"#),
+        "found a key twice in one object at byte 12"
+    );
+    assert_eq!(refusal("\u{feff}{}"), "found a byte order mark at byte 0");
+    assert_eq!(
+        refusal(r#"{} {}"#),
+        "expected the end of the document, found `{` at byte 3"
+    );
+    assert_eq!(
+        refusal(r#"["\ud800"]"#),
+        "found a string with an escape that stands for no character at byte 1"
+    );
+    assert_eq!(
+        refusal("9007199254740992"),
+        "found a number that parsers read differently at byte 0"
+    );
+    assert_eq!(
+        refusal("1e400"),
+        "found a number that parsers read differently at byte 0"
+    );
+    assert_eq!(
+        refusal("{\"a\":1}\0"),
+        "expected the end of the document, found `\\u{0}` at byte 7"
+    );
+    assert_eq!(refusal(""), "expected a value, found the end at byte 0");
+    assert_eq!(
+        refusal(&"[".repeat(33)),
+        "found more than 32 levels of nesting at byte 32"
+    );
+    assert_eq!(
+        refusal(r#"{"a":01}"#),
+        "found a number that JSON does not allow at byte 5"
+    );
+}
+
+#[test]
+fn untouched_documents_keep_their_very_bytes() {
+    let text = " {\"a\" : \"\\u003cb\" ,\t\"z\":1.50}\n";
+    assert_eq!(edited(text, &[]), text);
+}
+
+#[test]
+fn only_edited_spots_change() {
+    let text = r#"{ "A" : 1.50 , "b":"\u0078" , "c" : [1, 2] }"#;
+    let changes = [Change::Key(0, "a".into()), Change::Text(0, "1.50".into())];
+    assert_eq!(
+        edited(text, &changes),
+        r#"{ "a" : "1.50" , "b":"\u0078" , "c" : [1, 2] }"#
+    );
+    assert_eq!(edited(text, &[Change::Remove(0)]), r#"{ "b":"\u0078" , "c" : [1, 2] }"#);
+    assert_eq!(edited(text, &[Change::Remove(1)]), r#"{ "A" : 1.50 , "c" : [1, 2] }"#);
+    assert_eq!(edited(text, &[Change::Remove(2)]), r#"{ "A" : 1.50 , "b":"\u0078" }"#);
+    assert_eq!(
+        edited(text, &[Change::Remove(0), Change::Remove(2)]),
+        r#"{ "b":"\u0078" }"#
+    );
+    assert_eq!(
+        edited(
+            r#"{"a":1}"#,
+            &[Change::Remove(0), Change::Add("k\"".into(), "v".into())]
+        ),
+        r#"{"k\"":"v"}"#
+    );
+    assert_eq!(edited("{ }", &[Change::Add("k".into(), "v".into())]), r#"{"k":"v" }"#);
+}
+
+/// The corpus beside the project: all that must be refused is refused, all that must be accepted is.
+#[test]
+fn the_json_test_suite_is_judged_as_it_says() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../shared/corpora/json/JSONTestSuite/test_parsing"
+    );
+    let Ok(files) = std::fs::read_dir(folder) else {
+        println!("skipped: no JSONTestSuite beside the project");
+        return;
+    };
+    let mut cases = 0;
+    for file in files.map(|file| file.unwrap().path()) {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let source = Bytes::from(std::fs::read(&file).unwrap());
+        let accepted = Document::parse(source.clone()).is_ok();
+        // The suite accepts a key twice; the gateway must not.
+        let twice = name.starts_with("y_object_duplicated_key");
+        assert_eq!(accepted, name.starts_with("y_") && !twice, "{name}");
+        if accepted {
+            assert!(serde_json::from_slice::<serde_json::Value>(&source).is_ok(), "{name}");
+        }
+        cases += 1;
+    }
+    assert!(cases > 300, "only {cases} cases");
+}
+
+fn literal() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        any::<i32>().prop_map(|n| n.to_string()),
+        any::<String>().prop_map(|s| quoted(&s)),
+        Just(r#""\u00e9\n\ud83d\ude00""#.to_owned()),
+    ];
+    leaf.prop_recursive(3, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" ,"))),
+            prop::collection::btree_map("[a-d]{1,2}", inner, 0..4).prop_map(|members| {
+                let members: Vec<String> = members.iter().map(|(k, v)| format!("{} : {v}", quoted(k))).collect();
+                format!("{{ {} }}", members.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn accepted_text_reads_as_serde_json_reads_it(text in literal()) {
+        let document = parse(&text);
+        prop_assert_eq!(plain(&document, document.root()), serde_json::from_str::<serde_json::Value>(&text).unwrap());
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read_as_serde_json_reads_them(source in prop::collection::vec(any::<u8>(), 0..40)) {
+        if let Ok(document) = Document::parse(Bytes::from(source.clone())) {
+            prop_assert_eq!(plain(&document, document.root()), serde_json::from_slice::<serde_json::Value>(&source).unwrap());
+        }
+    }
+
+    #[test]
+    fn edits_change_what_they_name_and_nothing_else(
+        members in prop::collection::btree_map("[a-z]{1,3}", literal(), 1..6),
+        picks in prop::collection::vec((0usize..6, 0u8..3, any::<String>()), 0..4),
+        added in prop::option::of(any::<String>()),
+    ) {
+        let text = format!("{{{}}}", members.iter().map(|(k, v)| format!(" {}:{v} ", quoted(k))).collect::<Vec<_>>().join(","));
+        let mut expected: Vec<(String, Option<serde_json::Value>)> =
+            members.iter().map(|(k, v)| (k.clone(), serde_json::from_str(v).ok())).collect();
+        let mut changes = Vec::new();
+        let mut touched = std::collections::HashSet::new();
+        for (index, what, text) in picks {
+            let index = index % members.len();
+            if !touched.insert(index) { continue; }
+            match what {
+                0 => { expected[index].1 = None; changes.push(Change::Remove(index)); }
+                1 => { expected[index].1 = Some(text.clone().into()); changes.push(Change::Text(index, text)); }
+                _ => { let key = format!("K{index}"); expected[index].0 = key.clone(); changes.push(Change::Key(index, key)); }
+            }
+        }
+        if let Some(text) = added {
+            expected.push(("ADDED".into(), Some(text.clone().into())));
+            changes.push(Change::Add("ADDED".into(), text));
+        }
+        let expected: serde_json::Map<String, serde_json::Value> =
+            expected.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
+        let after: serde_json::Value = serde_json::from_str(&edited(&text, &changes)).unwrap();
+        prop_assert_eq!(after, serde_json::Value::Object(expected));
+    }
+}
+
+fn plain(document: &Document, node: &Node) -> serde_json::Value {
+    match &node.kind {
+        Kind::Null => serde_json::Value::Null,
+        Kind::Bool(b) => (*b).into(),
+        Kind::Number => serde_json::from_str(document.spelling(node)).unwrap(),
+        Kind::Text(text) => text.clone().into(),
+        Kind::Array(items) => items.iter().map(|item| plain(document, item)).collect(),
+        Kind::Object(members) => serde_json::Value::Object(
+            members
+                .iter()
+                .map(|m| (m.key.clone(), plain(document, &m.value)))
+                .collect(),
+        ),
+    }
+}

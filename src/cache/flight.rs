@@ -1,0 +1,84 @@
+//! Fetches in flight, which several reads may wait for. A fetch runs in a task of its own, so that it goes on when the read that
+//! began it is given up. It is known by the answer's key *and* the stamp under which it began: a read that starts after a write
+//! has another stamp and can never join a fetch that started before.
+
+use super::Fetched;
+use crate::coherence::Stamp;
+use crate::gateway::{CacheKey, Storable};
+use crate::model::Refusal;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+type Landed = Option<Fetched>;
+type Airborne = Arc<Mutex<HashMap<(CacheKey, Stamp), Flight>>>;
+
+/// All fetches in flight.
+#[derive(Default)]
+pub(super) struct Flights {
+    airborne: Airborne,
+}
+
+/// One fetch in flight.
+#[derive(Clone)]
+pub(super) struct Flight {
+    landed: watch::Receiver<Landed>,
+}
+
+impl Flight {
+    /// Its answer.
+    pub async fn landed(mut self) -> Fetched {
+        let landed = self
+            .landed
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|landed| landed.clone());
+        // Without an answer the task is gone: it panicked, or the runtime stops.
+        landed.unwrap_or(Fetched {
+            answer: Err(Refusal::UpstreamFailed),
+            storable: Storable::No,
+        })
+    }
+}
+
+/// Takes a flight off the list, also if its task panics.
+struct Landing {
+    airborne: Airborne,
+    name: (CacheKey, Stamp),
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.airborne.lock().remove(&self.name);
+    }
+}
+
+impl Flights {
+    /// Starts a fetch.
+    pub fn start<W>(&self, key: CacheKey, stamp: Stamp, fetch: W) -> Flight
+    where
+        W: Future<Output = Fetched> + Send + 'static,
+    {
+        let (sender, landed) = watch::channel(None);
+        let flight = Flight { landed };
+        self.airborne.lock().insert((key, stamp), flight.clone());
+        let landing = Landing {
+            airborne: self.airborne.clone(),
+            name: (key, stamp),
+        };
+        tokio::spawn(async move {
+            let answer = fetch.await;
+            drop(landing);
+            sender.send_replace(Some(answer));
+        });
+        flight
+    }
+
+    /// A fetch of this answer under this stamp.
+    pub fn join(&self, key: &CacheKey, stamp: Stamp) -> Option<Flight> {
+        self.airborne.lock().get(&(*key, stamp)).cloned()
+    }
+}

@@ -1,0 +1,297 @@
+//! The store inside the process, bounded by bytes. It is right for one replica: others would not see its marks.
+
+use super::{Fill, Scope, Store, StoreError, Stored};
+use crate::coherence::{
+    self, Acquired, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Place, Reading, Settled,
+    Stamp, State, Token,
+};
+use crate::gateway::CacheKey;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const SHARDS: usize = 16;
+/// What a session costs beside its answers: the map's entry, the state, the queue's entry.
+const OVERHEAD: usize = 320;
+
+type Name = (usize, [u8; 16]);
+
+/// Sessions in memory.
+pub struct MemoryStore {
+    shards: Vec<Mutex<Shard>>,
+    epochs: Mutex<HashMap<usize, State>>,
+    started: Instant,
+    counter: AtomicU64,
+    lease: Millis,
+}
+
+#[derive(Default)]
+struct Shard {
+    sessions: HashMap<Name, Slot>,
+    /// The order in which sessions are looked at when room is needed: those that were read since are passed over once.
+    queue: VecDeque<Name>,
+    bytes: usize,
+    room: usize,
+    evictions: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    state: State,
+    places: Vec<([u8; 16], Place<Stored>)>,
+    bytes: usize,
+    read: bool,
+}
+
+impl Slot {
+    fn place(&mut self, variant: [u8; 16]) -> Option<&mut Place<Stored>> {
+        self.places
+            .iter_mut()
+            .find(|(own, _)| *own == variant)
+            .map(|(_, place)| place)
+    }
+
+    fn weigh(&self) -> usize {
+        let answers = self.places.iter().map(|(_, place)| match place {
+            Place::Data(entry) => {
+                let answer = &entry.answer.answer;
+                let headers: usize = answer
+                    .headers
+                    .iter()
+                    .map(|(name, value)| name.as_str().len() + value.len())
+                    .sum();
+                answer.body.len() + headers + 256
+            }
+            Place::Empty | Place::Lease { .. } => 64,
+        });
+        OVERHEAD + answers.sum::<usize>()
+    }
+
+    fn is_idle(&self, now: Millis) -> bool {
+        let live = |place: &Place<Stored>| match place {
+            Place::Data(entry) => now < entry.fresh_until,
+            Place::Lease { until, .. } => now < *until,
+            Place::Empty => false,
+        };
+        !self.state.matters(now) && !self.places.iter().any(|(_, place)| live(place))
+    }
+}
+
+impl Shard {
+    /// Does one step on a session and accounts for what it then costs.
+    fn step<R>(&mut self, name: Name, now: Millis, step: impl FnOnce(&mut Slot) -> R) -> R {
+        let slot = self.sessions.entry(name).or_insert_with(|| {
+            self.queue.push_back(name);
+            Slot::default()
+        });
+        let result = step(slot);
+        let bytes = slot.weigh();
+        self.bytes = (self.bytes + bytes).saturating_sub(slot.bytes);
+        slot.bytes = bytes;
+        self.make_room(now);
+        result
+    }
+
+    fn make_room(&mut self, now: Millis) {
+        let mut tries = self.queue.len() * 2;
+        while self.bytes > self.room && tries > 0 {
+            tries -= 1;
+            let Some(name) = self.queue.pop_front() else {
+                return;
+            };
+            let Some(slot) = self.sessions.get_mut(&name) else {
+                continue;
+            };
+            // A mark or a deletion that was forgotten would let an old answer through.
+            if slot.read || slot.state.matters(now) {
+                slot.read = false;
+                self.queue.push_back(name);
+                continue;
+            }
+            self.bytes = self.bytes.saturating_sub(slot.bytes);
+            self.sessions.remove(&name);
+            self.evictions += 1;
+        }
+    }
+
+    fn sweep(&mut self, now: Millis) {
+        let (sessions, bytes) = (&mut self.sessions, &mut self.bytes);
+        sessions.retain(|_, slot| {
+            let idle = slot.is_idle(now);
+            if idle {
+                *bytes = bytes.saturating_sub(slot.bytes);
+            }
+            !idle
+        });
+        self.queue.retain(|name| sessions.contains_key(name));
+    }
+}
+
+impl MemoryStore {
+    /// A store of at most `max_bytes`, whose leases last for `lease`.
+    pub fn new(max_bytes: usize, lease: Duration) -> MemoryStore {
+        let shard = || {
+            Mutex::new(Shard {
+                room: max_bytes / SHARDS,
+                ..Shard::default()
+            })
+        };
+        MemoryStore {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            epochs: Mutex::default(),
+            started: Instant::now(),
+            counter: AtomicU64::new(1),
+            lease: millis(lease),
+        }
+    }
+
+    /// Drops what is over. Called now and then, so that session data does not stay in memory until room is needed.
+    pub fn sweep(&self) {
+        let now = self.now();
+        self.shards.iter().for_each(|shard| shard.lock().sweep(now));
+    }
+
+    fn next(&self) -> u128 {
+        u128::from(self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
+        let place = name.1.first().copied().map_or(0, usize::from) % SHARDS;
+        let shard = self
+            .shards
+            .get(place)
+            .ok_or_else(|| StoreError::Unreachable("no shard".into()))?;
+        let mut shard = shard.lock();
+        let now = self.now();
+        Ok(shard.step(name, now, |slot| step(slot, now)))
+    }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn now(&self) -> Millis {
+        millis(self.started.elapsed())
+    }
+
+    fn token(&self) -> Token {
+        Token(self.next())
+    }
+
+    async fn acquire(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        steal: Option<Token>,
+    ) -> Result<Acquired<Stored>, StoreError> {
+        self.on((key.upstream, key.session), |slot, now| {
+            slot.read = true;
+            if slot.place(key.variant).is_none() {
+                slot.places.push((key.variant, Place::Empty));
+            }
+            let Slot { state, places, .. } = slot;
+            let mut none = Place::Empty;
+            let place = places
+                .iter_mut()
+                .find(|(own, _)| *own == key.variant)
+                .map_or(&mut none, |(_, place)| place);
+            let reading = Reading {
+                reader,
+                steal,
+                lease: self.lease,
+                now,
+            };
+            let mut epochs = self.epochs.lock();
+            let epoch = epochs.entry(key.upstream).or_default();
+            coherence::acquire(state, epoch, place, reading, || Generation(self.next()))
+        })
+    }
+
+    async fn fill(&self, key: &CacheKey, stamp: Stamp, stored: Stored, ttl: Millis) -> Result<(), StoreError> {
+        self.on((key.upstream, key.session), |slot, _| {
+            let Slot { state, places, .. } = slot;
+            let Some((_, place)) = places.iter_mut().find(|(own, _)| *own == key.variant) else {
+                return;
+            };
+            let fresh_until = stored.fetched_at.saturating_add(ttl);
+            let mut epochs = self.epochs.lock();
+            let epoch = epochs.entry(key.upstream).or_default();
+            coherence::fill(
+                state,
+                epoch,
+                place,
+                Entry {
+                    stamp,
+                    fresh_until,
+                    answer: stored,
+                },
+            );
+        })
+    }
+
+    async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
+        self.on((key.upstream, key.session), |slot, _| {
+            if let Some(place) = slot.place(key.variant) {
+                coherence::release(place, reader);
+            }
+        })
+    }
+
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<(), StoreError> {
+        let begun = match scope {
+            Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
+                coherence::begin(&mut slot.state, writer, guard, now, MAX_SESSION_WRITES)
+            })?,
+            Scope::Upstream(upstream) => {
+                let now = self.now();
+                let mut epochs = self.epochs.lock();
+                coherence::begin(
+                    epochs.entry(upstream).or_default(),
+                    writer,
+                    guard,
+                    now,
+                    MAX_UPSTREAM_WRITES,
+                )
+            }
+        };
+        begun.map_err(|_| StoreError::TooManyWrites)
+    }
+
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+        let mint = || Generation(self.next());
+        match scope {
+            Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
+                coherence::end(&mut slot.state, writer, settled, now, mint)
+            }),
+            Scope::Upstream(upstream) => {
+                let now = self.now();
+                Ok(coherence::end(
+                    self.epochs.lock().entry(upstream).or_default(),
+                    writer,
+                    settled,
+                    now,
+                    mint,
+                ))
+            }
+        }
+    }
+
+    fn measure(&self) -> Fill {
+        self.shards.iter().fold(Fill::default(), |sum, shard| {
+            let shard = shard.lock();
+            Fill {
+                bytes: sum.bytes + shard.bytes,
+                sessions: sum.sessions + shard.sessions.len(),
+                evictions: sum.evictions + shard.evictions,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

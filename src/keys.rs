@@ -1,0 +1,291 @@
+//! The keys of issuers, and the callers whose tokens were verified with them.
+//!
+//! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that a hot
+//! caller costs no signature check.
+
+use crate::client::{Addresses, Client, ClientError};
+use crate::gateway::KeySource;
+use crate::model::Refusal;
+use crate::token::{Distrust, Expectations, KeySet, Verified, verify};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use ring::digest;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The largest key document, in bytes.
+const MAX_DOCUMENT: usize = 256 * 1024;
+/// How long a fetch of keys may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How soon a failed fetch is tried again; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// How many verified tokens are remembered.
+const REMEMBERED: usize = 10_000;
+/// How long a token with an unknown key waits for newer keys.
+const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(4);
+
+/// Keys that were fetched.
+struct Fetched {
+    keys: KeySet,
+    at: Instant,
+}
+
+/// How it went so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Keys known now.
+    pub keys: usize,
+    /// Successful fetches.
+    pub fetched: u64,
+    /// Failed fetches.
+    pub failed: u64,
+    /// Seconds since the last successful one.
+    pub age: Option<u64>,
+    /// Tokens that were verified.
+    pub verified: u64,
+    /// Tokens that were remembered.
+    pub remembered: u64,
+}
+
+/// The keys of one upstream's issuer, and the tokens verified with them.
+pub struct Issuer {
+    name: String,
+    source: KeySource,
+    expected: Expectations,
+    keys: ArcSwapOption<Fetched>,
+    tokens: Cache<[u8; 32], Arc<Verified>>,
+    /// Woken by requests that need newer keys.
+    wanted: Notify,
+    /// Woken when a fetch is over, whatever it brought.
+    over: Notify,
+    progress: Mutex<Progress>,
+    fetched: AtomicU64,
+    failed: AtomicU64,
+    verified: AtomicU64,
+    remembered: AtomicU64,
+}
+
+/// Whether keys are being fetched, and when they last were.
+#[derive(Default)]
+struct Progress {
+    fetching: bool,
+    last: Option<Instant>,
+}
+
+/// The member of a discovery document that matters.
+#[derive(Deserialize)]
+struct Discovery {
+    jwks_uri: String,
+}
+
+impl Issuer {
+    /// The issuer of the upstream called `name`. Its keys are fetched by [`Issuer::keep_current`].
+    pub fn new(name: &str, source: KeySource, expected: Expectations) -> Arc<Issuer> {
+        Arc::new(Issuer {
+            name: name.to_owned(),
+            source,
+            expected,
+            keys: ArcSwapOption::empty(),
+            tokens: Cache::new(REMEMBERED),
+            wanted: Notify::new(),
+            over: Notify::new(),
+            progress: Mutex::default(),
+            fetched: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            remembered: AtomicU64::new(0),
+        })
+    }
+
+    /// How it went so far.
+    pub fn health(&self) -> Health {
+        let keys = self.keys.load();
+        Health {
+            keys: keys.as_ref().map_or(0, |fetched| fetched.keys.len()),
+            fetched: self.fetched.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            age: keys.as_ref().map(|fetched| fetched.at.elapsed().as_secs()),
+            verified: self.verified.load(Ordering::Relaxed),
+            remembered: self.remembered.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Who sent this token, at `now` (seconds since the epoch).
+    pub async fn verify(&self, token: &str, now: u64) -> Result<Arc<Verified>, Refusal> {
+        let hash = hashed(token);
+        if let Some(known) = self.tokens.get(&hash) {
+            if known.holds(now) {
+                self.remembered.fetch_add(1, Ordering::Relaxed);
+                return Ok(known);
+            }
+            self.tokens.remove(&hash);
+        }
+        let verified = match self.check(token, now) {
+            Err(Some(Distrust::UnknownKey)) | Err(None) => {
+                self.newer_keys().await;
+                self.check(token, now)
+            }
+            verified => verified,
+        };
+        match verified {
+            Ok(verified) => {
+                let verified = Arc::new(verified);
+                self.verified.fetch_add(1, Ordering::Relaxed);
+                self.tokens.insert(hash, verified.clone());
+                Ok(verified)
+            }
+            Err(None) => Err(Refusal::KeysUnavailable),
+            Err(Some(Distrust::UnknownKey)) => Err(Refusal::TokenSignature),
+            Err(Some(Distrust::Refused(refusal))) => Err(refusal),
+        }
+    }
+
+    /// Checks a token with the keys that are known; `None` where there are none, or where they are too old to be believed.
+    fn check(&self, token: &str, now: u64) -> Result<Verified, Option<Distrust>> {
+        let keys = self.keys.load();
+        let fetched = keys
+            .as_ref()
+            .filter(|fetched| fetched.at.elapsed() < self.source.max_stale);
+        verify(token, &fetched.ok_or(None)?.keys, &self.expected, now).map_err(Some)
+    }
+
+    /// Waits for newer keys: those that are being fetched, or those of a fetch of its own, of which there is at most one in the
+    /// interval, whoever asks.
+    async fn newer_keys(&self) {
+        let over = self.over.notified();
+        {
+            let mut progress = self.progress.lock();
+            let recent = progress.last.is_some_and(|at| at.elapsed() < self.source.min_interval);
+            if !progress.fetching && recent {
+                return;
+            }
+            if !progress.fetching {
+                progress.fetching = true;
+                self.wanted.notify_one();
+            }
+        }
+        let _ = tokio::time::timeout(UNKNOWN_KEY_WAIT, over).await;
+    }
+
+    /// Fetches the keys, again and again, for as long as anybody else holds the issuer.
+    pub async fn keep_current(self: Arc<Issuer>) {
+        let mut retry = FIRST_RETRY;
+        while Arc::strong_count(&self) > 1 {
+            self.progress.lock().fetching = true;
+            let pause = match self.fetch().await {
+                Ok(keys) => {
+                    self.accept(keys);
+                    retry = FIRST_RETRY;
+                    self.source.refresh
+                }
+                Err(reason) => {
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(
+                        upstream = self.name,
+                        reason,
+                        "the issuer's keys could not be fetched; the last good ones stay"
+                    );
+                    let pause = retry;
+                    retry = (retry * 2).min(self.source.refresh).min(LONGEST_RETRY);
+                    pause
+                }
+            };
+            *self.progress.lock() = Progress {
+                fetching: false,
+                last: Some(Instant::now()),
+            };
+            self.over.notify_waiters();
+            let _ = tokio::time::timeout(pause, self.wanted.notified()).await;
+        }
+    }
+
+    fn accept(&self, keys: KeySet) {
+        self.fetched.fetch_add(1, Ordering::Relaxed);
+        if self
+            .keys
+            .load()
+            .as_ref()
+            .is_none_or(|last| last.keys.len() != keys.len())
+        {
+            tracing::info!(
+                upstream = self.name,
+                keys = keys.len(),
+                "the issuer's keys were fetched"
+            );
+        }
+        self.keys.store(Some(Arc::new(Fetched {
+            keys,
+            at: Instant::now(),
+        })));
+        // A key that was taken back must not live on in the tokens that were verified with it.
+        self.tokens.clear();
+    }
+
+    async fn fetch(&self) -> Result<KeySet, String> {
+        let jwks = match &self.source.jwks {
+            Some(address) => address.clone(),
+            None => {
+                let address = format!(
+                    "{}/.well-known/openid-configuration",
+                    self.source.issuer.trim_end_matches('/')
+                );
+                let document = self.document(&address).await?;
+                let discovery: Discovery = serde_json::from_slice(&document)
+                    .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
+                self.same_scheme(&discovery.jwks_uri)?;
+                discovery.jwks_uri
+            }
+        };
+        KeySet::parse(&self.document(&jwks).await?).map_err(|reason| format!("{jwks}: {reason}"))
+    }
+
+    /// Keys of an issuer that is spoken to over TLS do not come in the clear.
+    fn same_scheme(&self, jwks: &str) -> Result<(), String> {
+        if self.source.issuer.starts_with("https://") && !jwks.starts_with("https://") {
+            return Err(format!("the discovery document names {jwks}, which is not https"));
+        }
+        Ok(())
+    }
+
+    async fn document(&self, address: &str) -> Result<Bytes, String> {
+        let fault = |reason: String| format!("{address}: {reason}");
+        let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri
+            .port_u16()
+            .unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let addresses = Addresses::new(&host, port);
+        addresses.look_up().await.map_err(|error| fault(error.to_string()))?;
+        let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
+        let request = Request::get(uri)
+            .body(Full::default())
+            .map_err(|error| fault(error.to_string()))?;
+        let answer = client.exchange(request, MAX_DOCUMENT, FETCH_TIMEOUT).await;
+        let answer = answer.map_err(|error| fault(error.to_string()))?;
+        if answer.status.is_success() {
+            Ok(answer.body)
+        } else {
+            Err(fault(format!("answered {}", answer.status)))
+        }
+    }
+
+    fn client(&self, addresses: Arc<Addresses>) -> Result<Client, ClientError> {
+        Client::new(addresses, self.source.ca_file.as_deref(), FETCH_TIMEOUT, FETCH_TIMEOUT)
+    }
+}
+
+fn hashed(token: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}

@@ -1,0 +1,286 @@
+//! Every metric: its name, its labels, and what it means. Label values come from closed sets and from the configuration only.
+
+use crate::gateway::{CacheStatus, Decision, Outcome};
+use crate::model::{Operation, Rule};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use std::time::Duration;
+
+/// The buckets of durations, in seconds: cached answers take microseconds, providers up to their deadline.
+const BUCKETS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0,
+];
+
+/// The label of requests that are for no upstream.
+const NO_UPSTREAM: &str = "";
+
+/// All metrics of a process.
+pub struct Metrics {
+    registry: Registry,
+    upstreams: Vec<String>,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    violations: IntCounterVec,
+    refusals: IntCounterVec,
+    /// Connections from clients that are open.
+    pub connections: IntGauge,
+    /// Connections from clients, since the start.
+    pub connections_accepted: IntCounter,
+    /// Requests in flight.
+    pub in_flight: IntGauge,
+    fetches: IntCounterVec,
+    upstream_connections: IntCounterVec,
+    cache_bytes: IntGauge,
+    cache_sessions: IntGauge,
+    cache_evictions: IntGauge,
+    marks_lost: IntCounter,
+    jwks_keys: IntGaugeVec,
+    jwks_fetches: IntGaugeVec,
+    jwks_age: IntGaugeVec,
+    token_checks: IntGaugeVec,
+    log_lines_dropped: IntGauge,
+}
+
+/// What is read off when metrics are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// The cache: bytes, sessions, evictions.
+    pub cache: (usize, usize, u64),
+    /// By upstream: keys, successful and failed fetches, age of the last in seconds, tokens verified and remembered.
+    pub issuers: Vec<(usize, IssuerReading)>,
+    /// Log lines that were dropped because nobody took them.
+    pub log_lines_dropped: u64,
+}
+
+/// What is read off an issuer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IssuerReading {
+    /// Keys known now.
+    pub keys: usize,
+    /// Successful fetches.
+    pub fetched: u64,
+    /// Failed fetches.
+    pub failed: u64,
+    /// Seconds since the last successful fetch.
+    pub age: Option<u64>,
+    /// Tokens that were verified.
+    pub verified: u64,
+    /// Tokens that were remembered.
+    pub remembered: u64,
+}
+
+impl Metrics {
+    /// The metrics of a process with these upstreams, in their order in the configuration.
+    pub fn new(upstreams: Vec<String>) -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let own = Own(&registry);
+        let request_labels = ["upstream", "operation", "decision", "cache"];
+        let metrics = Metrics {
+            upstreams,
+            requests: own.counters(
+                "sessiongate_requests_total",
+                "Requests, by upstream, operation, decision, cache status and class of the answer's status.",
+                &["upstream", "operation", "decision", "cache", "status"],
+            )?,
+            durations: own.durations(
+                "sessiongate_request_duration_seconds",
+                "Time from a request's head to the end of its answer.",
+                &request_labels,
+            )?,
+            violations: own.counters(
+                "sessiongate_violations_total",
+                "Violations of policies, by upstream and rule; each rule once per request.",
+                &["upstream", "rule"],
+            )?,
+            refusals: own.counters(
+                "sessiongate_refusals_total",
+                "Answers of the gateway's own in place of the provider's, by upstream and reason.",
+                &["upstream", "reason"],
+            )?,
+            connections: own.gauge("sessiongate_connections", "Connections from clients that are open.")?,
+            connections_accepted: own.counter("sessiongate_connections_total", "Connections from clients.")?,
+            in_flight: own.gauge("sessiongate_requests_in_flight", "Requests in flight.")?,
+            fetches: own.counters(
+                "sessiongate_upstream_fetches_total",
+                "Governed requests that were sent to the provider, by upstream and class of the answer's status, or `failed`.",
+                &["upstream", "status"],
+            )?,
+            upstream_connections: own.counters(
+                "sessiongate_upstream_connections_total",
+                "Connections used by passed requests, by upstream and whether they were new.",
+                &["upstream", "reused"],
+            )?,
+            cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
+            cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
+            cache_evictions: own.gauge("sessiongate_cache_evictions", "Sessions dropped to make room, since the start.")?,
+            marks_lost: own.counter(
+                "sessiongate_cache_marks_lost_total",
+                "Writes that took longer than their mark in the cache stood.",
+            )?,
+            jwks_keys: own.gauges("sessiongate_jwks_keys", "Usable keys of the issuer.", &["upstream"])?,
+            jwks_fetches: own.gauges(
+                "sessiongate_jwks_fetches",
+                "Fetches of the issuer's keys since the start, by result.",
+                &["upstream", "result"],
+            )?,
+            jwks_age: own.gauges(
+                "sessiongate_jwks_age_seconds",
+                "Time since the issuer's keys were last fetched; -1 where they never were.",
+                &["upstream"],
+            )?,
+            token_checks: own.gauges(
+                "sessiongate_token_checks",
+                "Good tokens since the start: verified by their signature, or remembered.",
+                &["upstream", "result"],
+            )?,
+            log_lines_dropped: own.gauge("sessiongate_log_lines_dropped", "Log lines that nobody took, since the start.")?,
+            registry: registry.clone(),
+        };
+        own.gauges("sessiongate_build_info", "The version that runs.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    fn upstream(&self, index: Option<usize>) -> &str {
+        index
+            .and_then(|index| self.upstreams.get(index))
+            .map_or(NO_UPSTREAM, String::as_str)
+    }
+
+    /// A request is over.
+    pub fn request(&self, outcome: &Outcome, status: u16, took: Duration) {
+        let upstream = self.upstream(outcome.upstream);
+        let labels = [
+            upstream,
+            outcome.operation.name(),
+            outcome.decision.name(),
+            outcome.cache.name(),
+        ];
+        let [upstream, operation, decision, cache] = labels;
+        self.requests
+            .with_label_values(&[upstream, operation, decision, cache, status_class(status)])
+            .inc();
+        self.durations.with_label_values(&labels).observe(took.as_secs_f64());
+        for rule in &outcome.rules {
+            self.violations.with_label_values(&[upstream, rule.name()]).inc();
+        }
+        if let Some(reason) = outcome.refusal {
+            self.refusals.with_label_values(&[upstream, reason]).inc();
+        }
+    }
+
+    /// A governed request was sent to the provider; `None` where it brought no answer.
+    pub fn fetch(&self, upstream: usize, status: Option<u16>) {
+        let class = status.map_or("failed", status_class);
+        self.fetches
+            .with_label_values(&[self.upstream(Some(upstream)), class])
+            .inc();
+    }
+
+    /// A passed request uses a connection to the provider.
+    pub fn upstream_connection(&self, upstream: usize, reused: bool) {
+        let reused = if reused { "true" } else { "false" };
+        self.upstream_connections
+            .with_label_values(&[self.upstream(Some(upstream)), reused])
+            .inc();
+    }
+
+    /// A write took longer than its mark stood.
+    pub fn mark_lost(&self) {
+        self.marks_lost.inc();
+    }
+
+    /// The Prometheus text of all metrics.
+    pub fn text(&self, reading: &Reading) -> Result<Vec<u8>, prometheus::Error> {
+        let (bytes, sessions, evictions) = reading.cache;
+        self.cache_bytes.set(whole(bytes as u64));
+        self.cache_sessions.set(whole(sessions as u64));
+        self.cache_evictions.set(whole(evictions));
+        self.log_lines_dropped.set(whole(reading.log_lines_dropped));
+        for (upstream, issuer) in &reading.issuers {
+            let name = self.upstream(Some(*upstream));
+            self.jwks_keys.with_label_values(&[name]).set(whole(issuer.keys as u64));
+            self.jwks_fetches
+                .with_label_values(&[name, "good"])
+                .set(whole(issuer.fetched));
+            self.jwks_fetches
+                .with_label_values(&[name, "failed"])
+                .set(whole(issuer.failed));
+            self.jwks_age
+                .with_label_values(&[name])
+                .set(issuer.age.map_or(-1, whole));
+            self.token_checks
+                .with_label_values(&[name, "verified"])
+                .set(whole(issuer.verified));
+            self.token_checks
+                .with_label_values(&[name, "remembered"])
+                .set(whole(issuer.remembered));
+        }
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// Every value of the closed labels, for the documentation and its test.
+    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 4] {
+        [
+            ("operation", Operation::ALL.iter().map(|one| one.name()).collect()),
+            ("decision", Decision::ALL.iter().map(|one| one.name()).collect()),
+            ("cache", CacheStatus::ALL.iter().map(|one| one.name()).collect()),
+            ("rule", Rule::ALL.iter().map(|one| one.name()).collect()),
+        ]
+    }
+}
+
+fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "none",
+    }
+}
+
+/// Makes metrics and puts them on the registry.
+struct Own<'a>(&'a Registry);
+
+impl Own<'_> {
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let metric = IntGauge::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn durations(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        let metric = HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}

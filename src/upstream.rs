@@ -1,0 +1,249 @@
+//! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
+
+use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError};
+use crate::gateway::{Answer, Upstream};
+use crate::model::Refusal;
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The largest answer to a governed request, in bytes.
+pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// Headers that speak of one connection, not of the message.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Request headers that the gateway decides on: conditions and ranges would make an answer one client's own, and answers are
+/// read, so they must not be compressed.
+const OWN: [&str; 11] = [
+    "host",
+    "content-length",
+    "expect",
+    "accept-encoding",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "range",
+    "if-range",
+    "x-request-id",
+];
+
+/// Headers by which proxies speak of the client. A client's own copies never reach a provider.
+const TRUSTED: [&str; 8] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+];
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The gateway's name of the request.
+    pub request_id: HeaderValue,
+    /// The client's address.
+    pub peer: Option<IpAddr>,
+    /// The host that the client asked for.
+    pub host: Option<HeaderValue>,
+}
+
+/// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
+pub fn is_trusted(name: &HeaderName) -> bool {
+    TRUSTED.contains(&name.as_str())
+        || (name.as_str().contains('_') && TRUSTED.contains(&name.as_str().replace('_', "-").as_str()))
+}
+
+/// A fetch that brought no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What to answer.
+    pub refusal: Refusal,
+    /// Whether the provider may have carried the request out.
+    pub sent: bool,
+}
+
+/// A way to a provider.
+pub struct Provider {
+    upstream: Arc<Upstream>,
+    addresses: Arc<Addresses>,
+    client: Client,
+    authority: HeaderValue,
+}
+
+/// A request to a provider.
+#[derive(Debug)]
+pub struct Fetch {
+    /// The method.
+    pub method: Method,
+    /// The path at the provider.
+    pub path: String,
+    /// The headers to send: see [`Provider::headers`].
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Option<Bytes>,
+}
+
+impl Provider {
+    /// The way to an upstream.
+    pub fn new(upstream: &Arc<Upstream>) -> Result<Provider, ClientError> {
+        let target = &upstream.target;
+        let addresses = Addresses::new(&target.host, target.port);
+        let timeouts = target.timeouts;
+        let client = Client::new(
+            addresses.clone(),
+            target.ca_file.as_deref(),
+            timeouts.connect,
+            timeouts.keepalive,
+        )?;
+        let authority = HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static(""));
+        Ok(Provider {
+            upstream: upstream.clone(),
+            addresses,
+            client,
+            authority,
+        })
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> &Arc<Addresses> {
+        &self.addresses
+    }
+
+    /// The `Host` header that it expects.
+    pub fn authority(&self) -> &HeaderValue {
+        &self.authority
+    }
+
+    /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its connection and
+    /// those that the gateway decides on.
+    pub fn headers(&self, from: &HeaderMap, origin: &Origin) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(from.len() + 2);
+        let nominated = nominated(from);
+        for (name, value) in from {
+            let dropped = HOP_BY_HOP.contains(name)
+                || OWN.contains(&name.as_str())
+                || is_trusted(name)
+                || nominated.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()));
+            if !dropped {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        headers.insert(HOST, self.authority.clone());
+        for (name, value) in self.forwarded(origin) {
+            headers.insert(name, value);
+        }
+        headers
+    }
+
+    /// What the gateway tells a provider of where a request comes from.
+    pub fn forwarded(&self, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
+        let mut all = vec![
+            (HeaderName::from_static("x-request-id"), origin.request_id.clone()),
+            (
+                HeaderName::from_static("x-forwarded-proto"),
+                HeaderValue::from_static("http"),
+            ),
+        ];
+        if let Some(peer) = origin
+            .peer
+            .and_then(|peer| HeaderValue::from_str(&peer.to_string()).ok())
+        {
+            all.push((HeaderName::from_static("x-forwarded-for"), peer));
+        }
+        if let Some(host) = origin.host.clone().filter(|_| self.upstream.dialect.forwarded_host) {
+            all.push((HeaderName::from_static("x-forwarded-host"), host));
+        }
+        all
+    }
+
+    /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out closed.
+    pub async fn fetch(&self, fetch: Fetch) -> Result<Answer, Failure> {
+        let again = fetch.method == Method::GET;
+        match self.once(&fetch).await {
+            Err(ExchangeError::Closed) if again => self.once(&fetch).await,
+            result => result,
+        }
+        .map(answer)
+        .map_err(|error| self.failure(error))
+    }
+
+    async fn once(&self, fetch: &Fetch) -> Result<Exchange, ExchangeError> {
+        let broken = |error: http::Error| ExchangeError::Broken(error.to_string());
+        let scheme = if self.upstream.target.tls { "https" } else { "http" };
+        let authority = self.authority.to_str().unwrap_or_default();
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(authority)
+            .path_and_query(fetch.path.as_str());
+        let body = Full::new(fetch.body.clone().unwrap_or_default());
+        let mut request = Request::builder()
+            .method(&fetch.method)
+            .uri(uri.build().map_err(broken)?)
+            .body(body)
+            .map_err(broken)?;
+        *request.headers_mut() = fetch.headers.clone();
+        self.client
+            .exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte)
+            .await
+    }
+
+    fn failure(&self, error: ExchangeError) -> Failure {
+        tracing::warn!(upstream = self.upstream.name, %error, "a fetch from the provider failed");
+        let sent = !matches!(error, ExchangeError::Connect(_));
+        let refusal = match error {
+            ExchangeError::Connect(_) if self.addresses.pick(0).is_none() => Refusal::Unavailable,
+            ExchangeError::Connect(_) | ExchangeError::Broken(_) | ExchangeError::Closed => Refusal::UpstreamFailed,
+            ExchangeError::Timeout(limit) => Refusal::UpstreamTimeout(limit),
+            ExchangeError::TooLarge(limit) => Refusal::AnswerTooLarge(limit),
+        };
+        Failure { refusal, sent }
+    }
+}
+
+/// The names of headers that `Connection` declares to be hop-by-hop.
+fn nominated(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    // A client must not be able to take its credential out of a request that was judged with it.
+    let kept = |name: &&str| {
+        !name.is_empty()
+            && !["authorization", "content-type"]
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(name))
+    };
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(kept)
+        .collect()
+}
+
+fn answer(exchange: Exchange) -> Answer {
+    let mut headers = exchange.headers;
+    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+    headers.remove(http::header::CONTENT_LENGTH);
+    Answer {
+        status: exchange.status,
+        headers,
+        body: exchange.body,
+    }
+}

@@ -183,15 +183,14 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientE
     }
 }
 
-/// The system's authorities, and those of a file.
+/// The authorities of a file, or the system's where there is no file.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(native.certs);
-    if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            roots.add(certificate)?;
-        }
+    match ca_file {
+        Some(path) => certificates(path)?
+            .into_iter()
+            .try_for_each(|certificate| roots.add(certificate))?,
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     Ok(roots)
 }
@@ -203,7 +202,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the host of `addresses`, which trusts the system's authorities and those of `ca_file`.
+    /// A client for the host of `addresses`, which trusts the authorities of `ca_file`, or the system's where there is none.
     pub fn new(
         addresses: Arc<Addresses>,
         ca_file: Option<&Path>,

@@ -427,6 +427,12 @@ impl Admitted {
         format!("{}{path}", upstream.target.base_path)
     }
 
+    /// The session's metadata as this answer to [`Admitted::evidence_path`] shows it.
+    pub fn current_metadata(&self, answer: &Answer) -> Option<Vec<Field>> {
+        let document = Document::parse(answer.body.clone()).ok()?;
+        self.governed.upstream.dialect.current_metadata(&document)
+    }
+
     /// Judges a write by its whole body. `current` is the evidence that an earlier call asked for.
     pub fn decide(&self, gateway: &Gateway, body: Bytes, current: Option<&[Field]>) -> Result<Decided, Refusal> {
         if self.governed.operation != Operation::UpdateSession {

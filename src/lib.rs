@@ -3,16 +3,22 @@
 // Supplies the zlib symbols that pingora's compression asks for: see .cargo/config.toml.
 extern crate libz_rs_sys as _;
 
-pub mod cache;
-pub mod client;
-pub mod coherence;
-pub mod dialect;
-pub mod gateway;
-pub mod journal;
-pub mod keys;
-pub mod metrics;
 pub mod model;
-pub mod policy;
-pub mod token;
-pub mod upstream;
 pub mod wire;
+pub mod policy;
+pub mod dialect;
+pub mod token;
+pub mod coherence;
+pub mod gateway;
+pub mod config;
+pub mod client;
+pub mod journal;
+pub mod metrics;
+pub mod cache;
+pub mod keys;
+pub mod upstream;
+pub mod runtime;
+pub mod proxy;
+pub mod admin;
+pub mod sandbox;
+pub mod cli;

@@ -1,12 +1,13 @@
 //! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
 
-use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError};
+use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, certificates};
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
+use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -85,6 +86,7 @@ pub struct Provider {
     addresses: Arc<Addresses>,
     client: Client,
     authority: HeaderValue,
+    authorities: Option<Vec<CertificateDer<'static>>>,
 }
 
 /// A request to a provider.
@@ -113,17 +115,24 @@ impl Provider {
             timeouts.keepalive,
         )?;
         let authority = HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static(""));
+        let authorities = target.ca_file.as_deref().map(certificates).transpose()?;
         Ok(Provider {
             upstream: upstream.clone(),
             addresses,
             client,
             authority,
+            authorities,
         })
     }
 
     /// Its addresses.
     pub fn addresses(&self) -> &Arc<Addresses> {
         &self.addresses
+    }
+
+    /// The authorities to trust instead of the system's, where there are any.
+    pub fn authorities(&self) -> Option<&[CertificateDer<'static>]> {
+        self.authorities.as_deref()
     }
 
     /// The `Host` header that it expects.

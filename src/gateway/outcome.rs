@@ -1,6 +1,6 @@
 //! What became of a request: what metrics and the log line tell.
 
-use crate::model::{Operation, Rule};
+use crate::model::{Operation, Rule, Violation};
 
 /// What the gateway did. A closed set: it is also the `decision` label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,6 +93,15 @@ pub struct Outcome {
     pub rules: Vec<Rule>,
     /// What stands for the session.
     pub session: Option<[u8; 16]>,
+}
+
+impl Outcome {
+    /// Notes the rules that were broken, each once.
+    pub fn note(&mut self, violations: &[Violation]) {
+        self.rules.extend(violations.iter().map(|violation| violation.rule));
+        self.rules.sort_unstable();
+        self.rules.dedup();
+    }
 }
 
 impl Default for Outcome {

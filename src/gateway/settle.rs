@@ -2,7 +2,7 @@
 
 use super::{Read, Write};
 use crate::coherence::{Millis, Settled};
-use crate::model::{Field, Operation};
+use crate::model::Operation;
 use crate::wire::json::Document;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -92,12 +92,6 @@ impl Read {
         } else {
             Storable::For(ttl.min(left))
         }
-    }
-
-    /// The session's metadata as this answer shows it.
-    pub fn current_metadata(&self, answer: &Answer) -> Option<Vec<Field>> {
-        let document = Document::parse(answer.body.clone()).ok()?;
-        self.upstream.dialect.current_metadata(&document)
     }
 }
 

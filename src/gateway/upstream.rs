@@ -112,7 +112,7 @@ pub struct KeySource {
     pub min_interval: Duration,
     /// How long the last good document holds when no newer one can be had.
     pub max_stale: Duration,
-    /// Authorities to trust beside the system's, in a PEM file.
+    /// Authorities to trust instead of the system's, in a PEM file.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -147,7 +147,7 @@ pub struct Target {
     pub port: u16,
     /// What stands before every path. Without a slash at the end.
     pub base_path: String,
-    /// Authorities to trust beside the system's, in a PEM file.
+    /// Authorities to trust instead of the system's, in a PEM file.
     pub ca_file: Option<PathBuf>,
     /// How long things may take.
     pub timeouts: Timeouts,

@@ -1,0 +1,80 @@
+//! The admin listener: probes and metrics. It runs on a thread of its own, so that it answers however busy the gateway is.
+
+use crate::runtime::Runtime;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// An admin listener that is bound.
+pub struct AdminBound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl AdminBound {
+    /// Binds an address; port 0 takes a free one.
+    pub fn new(address: SocketAddr) -> io::Result<AdminBound> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(AdminBound { listener, address })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the process ends.
+    pub fn serve(self, runtime: Arc<Runtime>) -> io::Result<()> {
+        let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("admin".into()).spawn(move || {
+            let served = own.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(self.listener)?;
+                axum::serve(listener, router(runtime)).await
+            });
+            if let Err(error) = served {
+                tracing::error!(%error, "the admin listener stopped");
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// The admin pages.
+pub fn router(runtime: Arc<Runtime>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(runtime)
+}
+
+async fn ready(State(runtime): State<Arc<Runtime>>) -> Response {
+    let reasons = runtime.unready();
+    if reasons.is_empty() {
+        return Json(json!({ "ready": true })).into_response();
+    }
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(json!({ "ready": false, "reasons": reasons })),
+    )
+        .into_response()
+}
+
+async fn metrics(State(runtime): State<Arc<Runtime>>) -> Response {
+    match runtime.metrics.text(&runtime.reading()) {
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,316 @@
+//! The command line. Nothing else in the program prints.
+
+use crate::admin::AdminBound;
+use crate::cache::MemoryStore;
+use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
+use crate::journal::Journal;
+use crate::proxy::{Bound, Serving};
+use crate::runtime::{LineFormat, Runtime, keep_swept};
+use crate::sandbox::{self, Auth0, TENANT_RATE};
+use clap::{Args, Parser, Subcommand};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Enforces session policies in front of identity providers.
+///
+/// sessiongate stands between applications and an identity provider's API. It checks who calls, judges and normalizes
+/// what is written to sessions, answers session reads from a cache that is never stale after an acknowledged write, and
+/// passes everything else.
+#[derive(Parser)]
+#[command(name = "sessiongate", version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway
+    ///
+    /// Reads the configuration, binds its listeners and serves. Ends with status 1 and a message where the configuration
+    /// is wrong or a port is taken. SIGTERM and SIGINT stop it: it is no longer ready at once, accepts connections for
+    /// `shutdown.drain_delay`, and ends as soon as nothing is in flight, after `shutdown.grace` at the latest. A second
+    /// signal ends it at once.
+    Run(FileArgs),
+    /// Check a configuration
+    ///
+    /// Prints every error with its file, line and column, what was found and what is allowed. Looks at the files and
+    /// environment variables that the configuration names, and opens no connection. Ends with status 0 where it is good,
+    /// 1 where it is not, 2 where the command line is wrong.
+    Check(FileArgs),
+    /// Try the gateway with a simulated Auth0 tenant
+    ///
+    /// Starts a simulated tenant, the gateway before it and the admin listener in one process, and prints commands to
+    /// try. Nothing else is needed: no account, no Redis. Ctrl-C stops it.
+    Sandbox(SandboxArgs),
+}
+
+#[derive(Args)]
+struct FileArgs {
+    /// The configuration, in YAML: see config/example.yaml for every option
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct SandboxArgs {
+    /// Where the gateway listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where probes and metrics are answered
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+    /// Where the simulated Auth0 tenant listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    auth0: SocketAddr,
+    /// How many requests a second the tenant allows before it answers 429; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
+    rate: u32,
+    /// Print one line of JSON with addresses, tokens and ids when ready, and nothing else on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command ended.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// The configuration is wrong: every fault in it.
+    #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<Fault>),
+    /// Anything else.
+    #[error("sessiongate: {0}")]
+    Other(String),
+}
+
+fn other(error: impl std::fmt::Display) -> CommandError {
+    CommandError::Other(error.to_string())
+}
+
+/// Runs the program and says with which status it ends.
+pub fn main() -> ExitCode {
+    // The first thing of all: libraries that set up TLS or verify tokens take the process's provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::token::install_provider();
+    let result = match CommandLine::parse().command {
+        Command::Run(args) => run(&args.config),
+        Command::Check(args) => check(&args.config),
+        Command::Sandbox(args) => run_sandbox(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_on(io::stderr(), &error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints lines; a reader that is gone is no error.
+fn say_on(mut out: impl Write, text: &str) {
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// The environment and the files of this machine.
+struct Machine;
+
+impl Lookup for Machine {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|error| error.kind().to_string())
+    }
+}
+
+fn random() -> Result<[u8; 32], CommandError> {
+    let mut random = [0; 32];
+    SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| other("the system gives no random numbers"))?;
+    Ok(random)
+}
+
+fn compiled(path: &Path) -> Result<Compiled, CommandError> {
+    let text = std::fs::read_to_string(path).map_err(|error| other(format!("{}: {error}", path.display())))?;
+    let compiled =
+        config::compile(&path.display().to_string(), &text, &Machine, random()?).map_err(CommandError::Config)?;
+    for warning in &compiled.warnings {
+        say_on(io::stderr(), &format!("warning: {warning}"));
+    }
+    Ok(compiled)
+}
+
+fn check(path: &Path) -> Result<(), CommandError> {
+    let compiled = compiled(path)?;
+    let upstreams = compiled.config.gateway.upstreams().len();
+    say_on(
+        io::stdout(),
+        &format!(
+            "{}: good ({upstreams} upstream{})",
+            path.display(),
+            if upstreams == 1 { "" } else { "s" }
+        ),
+    );
+    Ok(())
+}
+
+fn run(path: &Path) -> Result<(), CommandError> {
+    let config = compiled(path)?.config;
+    let journal = Journal::new(io::stdout()).map_err(other)?;
+    let started = on_runtime(config.threads, async {
+        let gateway = Started::new(config, journal.clone())?;
+        tracing::info!(listen = %gateway.listen, admin = ?gateway.admin, "serving");
+        gateway.until_stopped().await
+    });
+    journal.flush();
+    started
+}
+
+fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
+    let journal = Journal::new(io::stderr()).map_err(other)?;
+    let done = on_runtime(None, async {
+        let rate = (args.rate > 0).then_some(args.rate);
+        let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
+        let text = auth0.configuration(args.listen, args.admin);
+        let config = config::compile("sandbox", &text, &Machine, random()?)
+            .map_err(CommandError::Config)?
+            .config;
+        let gateway = Started::new(config, journal.clone())?;
+        gateway.ready().await;
+        let admin = gateway.admin.unwrap_or(args.admin);
+        let text = if args.json {
+            sandbox::json_line(gateway.listen, admin, &auth0)
+        } else {
+            sandbox::tour(gateway.listen, admin, &auth0)
+        };
+        say_on(io::stdout(), &text);
+        gateway.until_stopped().await
+    });
+    journal.flush();
+    done
+}
+
+/// Runs a command to its end on a tokio runtime of `threads` threads, and leaves nothing to wait for.
+fn on_runtime(
+    threads: Option<usize>,
+    command: impl Future<Output = Result<(), CommandError>>,
+) -> Result<(), CommandError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("gateway");
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.build().map_err(other)?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
+/// A gateway that serves, with its admin listener.
+struct Started {
+    runtime: Arc<Runtime>,
+    serving: Serving,
+    listen: SocketAddr,
+    admin: Option<SocketAddr>,
+    shutdown: config::Shutdown,
+}
+
+impl Started {
+    /// Binds everything first, then starts.
+    fn new(config: Config, journal: Journal) -> Result<Started, CommandError> {
+        let taken = |address: SocketAddr| move |error: io::Error| other(format!("cannot listen on {address}: {error}"));
+        let bound = Bound::new(config.listen).map_err(taken(config.listen))?;
+        let admin = config
+            .admin
+            .map(|address| AdminBound::new(address).map_err(taken(address)))
+            .transpose()?;
+        start_log(&config, &journal);
+        let lease = config
+            .gateway
+            .upstreams()
+            .iter()
+            .map(|upstream| upstream.target.timeouts.first_byte)
+            .max();
+        let store = Arc::new(MemoryStore::new(
+            config.store.max_bytes,
+            lease.unwrap_or(Duration::from_secs(15)),
+        ));
+        let format = match config.log.format {
+            LogFormat::Json => LineFormat::Json,
+            LogFormat::Text => LineFormat::Text,
+        };
+        let requests = config.log.requests.then_some(format);
+        let runtime = Arc::new(Runtime::new(config.gateway, store.clone(), journal, requests).map_err(other)?);
+        runtime.start_background();
+        tokio::spawn(keep_swept(store));
+        let listen = bound.address();
+        let serving = Serving::start(runtime.clone(), bound);
+        let address = admin.as_ref().map(AdminBound::address);
+        if let Some(admin) = admin {
+            admin.serve(runtime.clone()).map_err(other)?;
+        }
+        Ok(Started {
+            runtime,
+            serving,
+            listen,
+            admin: address,
+            shutdown: config.shutdown,
+        })
+    }
+
+    /// Waits, a while at the most, until the gateway is ready.
+    async fn ready(&self) {
+        for _ in 0..500 {
+            if self.runtime.unready().is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Serves until a signal comes, then ends what is in flight. A second signal ends it at once.
+    async fn until_stopped(self) -> Result<(), CommandError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(other)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(other)?;
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+        let config::Shutdown { drain_delay, grace } = self.shutdown;
+        tokio::select! {
+            cut = self.serving.stop(drain_delay, grace) => tracing::info!(requests_cut_off = cut, "stopped"),
+            _ = terminate.recv() => tracing::warn!("stopped at once"),
+            _ = interrupt.recv() => tracing::warn!("stopped at once"),
+        }
+        Ok(())
+    }
+}
+
+fn start_log(config: &Config, journal: &Journal) {
+    let level = config.log.level.name();
+    // What libraries tell of single connections stands in the lines of requests.
+    let quiet = ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls"]
+        .map(|name| format!("{name}=error"))
+        .join(",");
+    let filter = EnvFilter::new(format!("{level},{quiet}"));
+    let journal = journal.clone();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || journal.clone())
+        .with_ansi(false);
+    // An error means that a log was started before, as in tests.
+    let _ = match config.log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.try_init(),
+    };
+}

@@ -1,0 +1,127 @@
+//! The gateway on the wire: Pingora carries the bytes, the core decides. Nothing else in the program names Pingora.
+
+mod answer;
+mod exchange;
+mod governed;
+mod line;
+mod passed;
+
+use crate::runtime::Runtime;
+use async_trait::async_trait;
+use exchange::Edge;
+use parking_lot::Mutex;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ShutdownWatch};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How often a request may be tried at a provider, the first time included.
+const MAX_TRIES: usize = 2;
+/// Connections to providers that are kept open.
+const KEPT_CONNECTIONS: usize = 512;
+/// How often a stopping gateway looks whether it is idle.
+const IDLE_CHECK: Duration = Duration::from_millis(10);
+
+/// A listener that is bound, so that a port that is taken is found out before anything else starts.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds an address; port 0 takes a free one.
+    pub fn new(address: SocketAddr) -> io::Result<Bound> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Bound { listener, address })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A gateway that serves.
+pub struct Serving {
+    runtime: Arc<Runtime>,
+    stop: watch::Sender<bool>,
+}
+
+impl Serving {
+    /// Serves on a bound listener, on the tokio runtime that this is called in.
+    pub fn start(runtime: Arc<Runtime>, bound: Bound) -> Serving {
+        let (stop, stopping) = watch::channel(false);
+        let conf = Arc::new(ServerConf {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+            max_retries: MAX_TRIES,
+            ..ServerConf::default()
+        });
+        let proxy = Counted {
+            inner: Arc::new(http_proxy(&conf, Edge::new(runtime.clone()))),
+            runtime: runtime.clone(),
+        };
+        let mut service = Service::new("gateway".into(), proxy);
+        let name = bound.address.to_string();
+        service.add_tcp(&name);
+        let mut fds = Fds::new();
+        fds.add(name, bound.listener.into_raw_fd());
+        tokio::spawn(async move {
+            service
+                .start_service(Some(Arc::new(Mutex::new(fds))), stopping, 1)
+                .await;
+        });
+        Serving { runtime, stop }
+    }
+
+    /// Stops: no longer ready at once; no new connections after `drain_delay`; then it waits until nothing is in flight, for
+    /// `grace` at the most. Says how many requests were cut off.
+    pub async fn stop(self, drain_delay: Duration, grace: Duration) -> u64 {
+        self.runtime.stop();
+        tokio::time::sleep(drain_delay).await;
+        let _ = self.stop.send(true);
+        let deadline = Instant::now() + grace;
+        // One pause in any case: a request that was accepted just now has not been counted yet.
+        loop {
+            tokio::time::sleep(IDLE_CHECK).await;
+            let left = self.runtime.metrics.in_flight.get();
+            if left <= 0 || Instant::now() >= deadline {
+                return u64::try_from(left).unwrap_or(0);
+            }
+        }
+    }
+}
+
+/// Counts connections. Limits of connections will stand here.
+struct Counted {
+    inner: Arc<HttpProxy<Edge>>,
+    runtime: Arc<Runtime>,
+}
+
+#[async_trait]
+impl ServerApp for Counted {
+    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let metrics = &self.runtime.metrics;
+        metrics.connections.inc();
+        metrics.connections_accepted.inc();
+        let reusable = self.inner.process_new(session, shutdown).await;
+        metrics.connections.dec();
+        reusable
+    }
+
+    async fn cleanup(&self) {
+        ServerApp::cleanup(&*self.inner).await;
+    }
+}

@@ -1,0 +1,103 @@
+//! Answers on the wire.
+
+use super::exchange::REQUEST_ID;
+use crate::coherence::Millis;
+use crate::dialect::AUTH0;
+use crate::gateway::{Answer, Upstream};
+use crate::model::Refusal;
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_LENGTH};
+use http::{HeaderName, HeaderValue};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::prelude::Session;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Where an answer comes from: what `Cache-Status` (RFC 9211) says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The cache.
+    Hit {
+        /// Its age.
+        age: Millis,
+        /// How much longer it holds.
+        left: Millis,
+    },
+    /// The provider, since the cache had none.
+    Miss {
+        /// Whether it was stored.
+        stored: bool,
+    },
+    /// The provider, by the fetch of another request.
+    Coalesced,
+    /// The provider, since the cache was left out.
+    Bypass,
+    /// The provider, since the read is not cached.
+    Uncached,
+    /// The provider, since it is a write.
+    Write,
+}
+
+/// The head of an answer of the provider's, or of the cache's.
+pub(super) fn answer_response(answer: &Answer, source: Source, id: &HeaderValue) -> Result<ResponseHeader> {
+    let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
+    for (name, value) in &answer.headers {
+        if *name != AGE {
+            header.append_header(name.clone(), value.clone())?;
+        }
+    }
+    if answer.status != http::StatusCode::NO_CONTENT {
+        header.insert_header(CONTENT_LENGTH, answer.body.len())?;
+    }
+    header.insert_header(REQUEST_ID, id.clone())?;
+    match source {
+        Source::Hit { age, left } => {
+            header.insert_header(AGE, age / 1000)?;
+            header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left / 1000))?;
+        }
+        Source::Miss { stored: true } => append(&mut header, "sessiongate; fwd=miss; stored")?,
+        Source::Miss { stored: false } => append(&mut header, "sessiongate; fwd=miss")?,
+        Source::Coalesced => append(&mut header, "sessiongate; fwd=miss; collapsed")?,
+        Source::Bypass => append(&mut header, "sessiongate; fwd=bypass")?,
+        Source::Uncached => {}
+        Source::Write => append(&mut header, "sessiongate; fwd=method")?,
+    }
+    Ok(header)
+}
+
+fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
+    header
+        .append_header(CACHE_STATUS, HeaderValue::from_static(status))
+        .map(drop)
+}
+
+/// A refusal in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON.
+pub(super) fn refusal_response(
+    upstream: Option<&Upstream>,
+    refusal: &Refusal,
+    id: &HeaderValue,
+) -> Result<(ResponseHeader, Bytes)> {
+    let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
+    let reply = (dialect.reply)(refusal);
+    let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3))?;
+    for (name, value) in reply.headers {
+        header.append_header(name, value)?;
+    }
+    header.insert_header(CONTENT_LENGTH, reply.body.len())?;
+    header.insert_header(REQUEST_ID, id.clone())?;
+    if *refusal == Refusal::Deleted {
+        append(&mut header, "sessiongate; hit; detail=deleted")?;
+    }
+    Ok((header, reply.body))
+}
+
+/// Writes an answer as a whole.
+pub(super) async fn write(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
+    let empty = body.is_empty();
+    session.write_response_header(Box::new(header), empty).await?;
+    if !empty {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! One request, from its head to its line in the log.
+
+use super::answer::{refusal_response, write};
+use super::line;
+use super::passed::{self, Marked};
+use super::{MAX_TRIES, governed};
+use crate::gateway::{Credential, Decision, Head, Outcome, Refused, Related, Routed, Upstream, bearer, settle_related};
+use crate::model::{Operation, Refusal};
+use crate::runtime::{Runtime, wall_seconds};
+use crate::upstream::Origin;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::{HttpPeer, ProxyHttp, Session};
+use pingora::protocols::Digest;
+use pingora::protocols::tls::CaType;
+use pingora::proxy::FailToProxy;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use rustls_pki_types::CertificateDer;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a kept connection from a client may be idle.
+const CLIENT_KEEPALIVE: u64 = 60;
+/// How long a client may take between two parts of its request, or to take a part of its answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The gateway as Pingora sees it.
+pub(super) struct Edge {
+    runtime: Arc<Runtime>,
+    /// By upstream: the authorities to trust instead of the system's.
+    authorities: Vec<Option<Arc<CaType>>>,
+}
+
+/// Certificates in the form that Pingora takes them.
+fn authorities(certificates: &[CertificateDer<'static>]) -> Arc<CaType> {
+    certificates
+        .iter()
+        .map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+/// Counts a request for as long as it lives, however it ends.
+pub(super) struct InFlight(Arc<Runtime>);
+
+impl InFlight {
+    pub fn new(runtime: &Arc<Runtime>) -> InFlight {
+        runtime.metrics.in_flight.inc();
+        InFlight(runtime.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight.dec();
+    }
+}
+
+/// What is known of a request so far.
+pub(super) struct Context {
+    pub runtime: Arc<Runtime>,
+    pub started: Instant,
+    pub id: HeaderValue,
+    pub outcome: Outcome,
+    /// The upstream that the request is passed to.
+    pub upstream: Option<Arc<Upstream>>,
+    /// The mark of a write that may change any session.
+    pub marked: Option<Marked>,
+    pub tries: usize,
+    _in_flight: InFlight,
+}
+
+impl Context {
+    /// Where the request comes from, as the provider is told.
+    pub fn origin(&self, session: &Session) -> Origin {
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|address| address.ip());
+        Origin {
+            request_id: self.id.clone(),
+            peer,
+            host: session.req_header().headers.get(HOST).cloned(),
+        }
+    }
+}
+
+impl Edge {
+    pub fn new(runtime: Arc<Runtime>) -> Edge {
+        let upstreams = runtime.gateway.upstreams().iter();
+        let authorities = upstreams.map(|upstream| Some(authorities(runtime.provider(upstream)?.authorities()?)));
+        Edge {
+            authorities: authorities.collect(),
+            runtime,
+        }
+    }
+
+    /// Finds out what the request is and does what has to be done; `true` where it is answered.
+    async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        let runtime = context.runtime.clone();
+        let routed = runtime.gateway.route(head(session.req_header()));
+        match routed {
+            Err(Refused {
+                upstream,
+                operation,
+                refusal,
+            }) => {
+                context.outcome.operation = operation;
+                context.upstream = upstream;
+                refuse(session, context, &refusal).await
+            }
+            Ok(Routed::Passed(upstream, operation)) => {
+                pass(context, upstream, operation);
+                Ok(false)
+            }
+            Ok(Routed::Related(related)) => self.related(session, context, related).await,
+            Ok(Routed::Governed(governed)) => {
+                context.outcome.operation = governed.operation();
+                context.outcome.upstream = Some(governed.upstream().index);
+                context.upstream = Some(governed.upstream().clone());
+                match governed::answer(session, context, governed).await {
+                    Ok(()) => Ok(true),
+                    Err(governed::Stop::Refused(refusal)) => refuse(session, context, &refusal).await,
+                    Err(governed::Stop::Broken(error)) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// A write that may change any session: admitted, marked, passed.
+    async fn related(&self, session: &mut Session, context: &mut Context, related: Related) -> Result<bool> {
+        context.outcome.operation = Operation::ChangeRelated;
+        context.upstream = Some(related.upstream().clone());
+        let credential = credential(&context.runtime, related.upstream(), &session.req_header().headers).await;
+        let upstream = match credential.and_then(|credential| related.admit(&credential)) {
+            Ok(upstream) => upstream,
+            Err(refusal) => return refuse(session, context, &refusal).await,
+        };
+        if upstream.cache.is_some() {
+            match Marked::begin(&context.runtime, &upstream).await {
+                Ok(marked) => context.marked = Some(marked),
+                Err(refusal) => return refuse(session, context, &refusal).await,
+            }
+        }
+        pass(context, upstream, Operation::ChangeRelated);
+        Ok(false)
+    }
+}
+
+fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
+    context.outcome.upstream = Some(upstream.index);
+    context.outcome.operation = operation;
+    context.outcome.decision = Decision::Passed;
+    context.upstream = Some(upstream);
+}
+
+/// The head of a request, as the core sees it.
+fn head(header: &RequestHeader) -> Head<'_> {
+    let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = header.uri.authority().map(|authority| authority.as_str());
+    Head {
+        method: &header.method,
+        path: header.uri.path(),
+        query: header.uri.query(),
+        host: authority.or(host).unwrap_or_default(),
+        headers: &header.headers,
+    }
+}
+
+/// Who a request comes from, as its upstream wants it found out.
+pub(super) async fn credential(
+    runtime: &Runtime,
+    upstream: &Upstream,
+    headers: &HeaderMap,
+) -> Result<Credential, Refusal> {
+    match runtime.issuer(upstream) {
+        Some(issuer) => issuer
+            .verify(bearer(headers)?, wall_seconds())
+            .await
+            .map(Credential::Verified),
+        None => Ok(match headers.get(AUTHORIZATION) {
+            Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
+            None => Credential::Anonymous,
+        }),
+    }
+}
+
+/// Answers with a refusal in the dialect of the upstream.
+pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: &Refusal) -> Result<bool> {
+    context.outcome.decision = if refusal.is_failure() {
+        Decision::Failed
+    } else {
+        Decision::Refused
+    };
+    context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
+    context.outcome.refusal = Some(refusal.name());
+    if let Refusal::Violations(violations) = refusal {
+        context.outcome.note(violations);
+    }
+    let (header, body) = refusal_response(context.upstream.as_deref(), refusal, &context.id)?;
+    write(session, header, body).await?;
+    Ok(true)
+}
+
+#[async_trait]
+impl ProxyHttp for Edge {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            runtime: self.runtime.clone(),
+            started: Instant::now(),
+            id: self.runtime.request_id(),
+            outcome: Outcome::default(),
+            upstream: None,
+            marked: None,
+            tries: 0,
+            _in_flight: InFlight::new(&self.runtime),
+        }
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
+        session.set_read_timeout(Some(CLIENT_TIMEOUT));
+        session.set_write_timeout(Some(CLIENT_TIMEOUT));
+        // Only where it is on: Pingora has switched it off for requests after which the connection cannot be trusted.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(CLIENT_KEEPALIVE));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        self.process(session, context).await
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        context.tries += 1;
+        let own = context
+            .upstream
+            .as_ref()
+            .and_then(|upstream| self.authorities.get(upstream.index));
+        passed::peer(context, own.cloned().flatten())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so any request may be tried again.
+        error.set_retry(context.tries < MAX_TRIES);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let safe = session.req_header().method.is_safe() && !session.as_ref().retry_buffer_truncated();
+        if safe && context.tries < MAX_TRIES {
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: std::os::fd::RawFd,
+        _: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some(upstream) = &context.upstream {
+            context.runtime.metrics.upstream_connection(upstream.index, reused);
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        passed::request(context, session, request)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if !response.status.is_informational()
+            && let Some(marked) = context.marked.take()
+        {
+            marked.settle(&context.runtime, settle_related(response.status)).await;
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if !response.status.is_informational() {
+            response.insert_header(REQUEST_ID, context.id.clone())?;
+        }
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+        let refusal = passed::failure(error, context);
+        if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
+            marked
+                .settle(&context.runtime, settle_related(http::StatusCode::BAD_REQUEST))
+                .await;
+        }
+        let gone = *error.esource() == ErrorSource::Downstream
+            && matches!(
+                error.etype(),
+                ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
+            );
+        context.outcome.refusal = Some(refusal.name());
+        context.outcome.decision = if refusal.is_failure() {
+            Decision::Failed
+        } else {
+            Decision::Refused
+        };
+        if gone || session.response_written().is_some() {
+            return FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            };
+        }
+        session.set_keepalive(None);
+        match refuse(session, context, &refusal).await {
+            Ok(_) => FailToProxy {
+                error_code: 502,
+                can_reuse_downstream: false,
+            },
+            Err(_) => FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            },
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+        line::account(session, context);
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        // Failures stand in the request's own line.
+        true
+    }
+}

@@ -1,0 +1,143 @@
+//! Passed requests: where they go and what the provider sees of them.
+
+use super::exchange::Context;
+use super::governed::millis;
+use crate::cache::Scope;
+use crate::coherence::{Ended, Token};
+use crate::gateway::{Settlement, Upstream};
+use crate::model::Refusal;
+use crate::runtime::Runtime;
+use crate::upstream::is_trusted;
+use http::{HeaderName, Uri};
+use pingora::http::RequestHeader;
+use pingora::prelude::{HttpPeer, Session};
+use pingora::protocols::tls::CaType;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The mark of a write that may change any session of its upstream.
+pub(super) struct Marked {
+    scope: Scope,
+    writer: Token,
+}
+
+impl Marked {
+    /// Marks the upstream; the write may be forwarded once this is done.
+    pub async fn begin(runtime: &Runtime, upstream: &Upstream) -> Result<Marked, Refusal> {
+        let store = runtime.sessions.store();
+        let marked = Marked {
+            scope: Scope::Upstream(upstream.index),
+            writer: store.token(),
+        };
+        let guard = millis(upstream.target.timeouts.guard());
+        store
+            .begin(marked.scope, marked.writer, guard)
+            .await
+            .map_err(|_| Refusal::TooManyWrites)?;
+        Ok(marked)
+    }
+
+    /// Settles the write; it may be acknowledged once this is done.
+    pub async fn settle(self, runtime: &Runtime, settlement: Settlement) {
+        if let Settlement::End(settled) = settlement
+            && let Ok(Ended::MarkLost) = runtime.sessions.store().end(self.scope, self.writer, settled).await
+        {
+            runtime.metrics.mark_lost();
+        }
+    }
+}
+
+/// The provider as a peer of Pingora's.
+pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>) -> Result<Box<HttpPeer>> {
+    let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
+    let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
+    let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
+    let address = provider.addresses().pick(context.tries).ok_or_else(unknown)?;
+    let target = &upstream.target;
+    let timeouts = target.timeouts;
+    // Without a name the certificate would not be verified.
+    let mut peer = HttpPeer::new(
+        address,
+        target.tls,
+        if target.tls { target.host.clone() } else { String::new() },
+    );
+    peer.group_key = upstream.index as u64;
+    let options = &mut peer.options;
+    options.connection_timeout = Some(timeouts.connect);
+    options.total_connection_timeout = Some(timeouts.connect);
+    // Pingora has one deadline for every read, the first included.
+    options.read_timeout = Some(timeouts.first_byte.min(timeouts.idle));
+    options.write_timeout = Some(timeouts.idle);
+    options.idle_timeout = Some(timeouts.keepalive);
+    options.ca = authorities;
+    Ok(Box::new(peer))
+}
+
+/// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only proxies
+/// may say.
+pub(super) fn request(context: &Context, session: &Session, request: &mut RequestHeader) -> Result<()> {
+    let Some(upstream) = &context.upstream else {
+        return Ok(());
+    };
+    let Some(provider) = context.runtime.provider(upstream) else {
+        return Ok(());
+    };
+    let spoofed: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| is_trusted(name))
+        .cloned()
+        .collect();
+    for name in spoofed {
+        request.remove_header(&name);
+    }
+    for (name, value) in provider.forwarded(&context.origin(session)) {
+        request.insert_header(name, value)?;
+    }
+    request.insert_header(http::header::HOST, provider.authority().clone())?;
+    let path = upstream.matcher.inner(request.uri.path());
+    let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
+    if moved || request.uri.authority().is_some() {
+        let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let uri = format!("{}{path}{query}", upstream.target.base_path);
+        let uri: Uri = uri
+            .parse()
+            .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the path"))?;
+        request.set_uri(uri);
+    }
+    Ok(())
+}
+
+/// Whether an error shows that nothing reached the provider.
+pub(super) fn was_not_sent(error: &Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::ConnectTimedout
+            | ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert
+    )
+}
+
+/// What an error of Pingora's means to the client.
+pub(super) fn failure(error: &Error, context: &Context) -> Refusal {
+    let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
+    let limit = |of: fn(&crate::gateway::Timeouts) -> Duration| timeouts.as_ref().map_or(Duration::ZERO, of);
+    match (error.etype(), error.esource()) {
+        (ErrorType::ConnectNoRoute, _) => Refusal::Unavailable,
+        (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout, _) => {
+            Refusal::UpstreamTimeout(limit(|t| t.connect))
+        }
+        (ErrorType::ReadTimedout, ErrorSource::Upstream) => {
+            Refusal::UpstreamTimeout(limit(|t| t.first_byte.min(t.idle)))
+        }
+        (ErrorType::WriteTimedout, ErrorSource::Upstream) => Refusal::UpstreamTimeout(limit(|t| t.idle)),
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Refusal::BodyTimeout(limit(|t| t.idle)),
+        (_, ErrorSource::Downstream) => Refusal::Malformed("the request broke off or its framing is wrong".into()),
+        (_, ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset) => Refusal::UpstreamFailed,
+    }
+}

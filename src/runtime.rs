@@ -1,0 +1,237 @@
+//! What a running gateway carries: the compiled configuration and the leaves that work for it.
+
+use crate::cache::{MemoryStore, Sessions, Store};
+use crate::client::ClientError;
+use crate::gateway::{CallerCheck, Gateway, Upstream};
+use crate::journal::Journal;
+use crate::keys::Issuer;
+use crate::metrics::{IssuerReading, Metrics, Reading};
+use crate::upstream::Provider;
+use http::HeaderValue;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::MissedTickBehavior;
+
+/// How often the cache drops what is over.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// A way to a provider cannot be set up.
+    #[error("upstreams.{upstream}: {error}")]
+    Client {
+        /// The upstream.
+        upstream: String,
+        /// Why.
+        error: ClientError,
+    },
+    /// A metric cannot be registered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+/// A running gateway.
+pub struct Runtime {
+    /// The compiled configuration.
+    pub gateway: Arc<Gateway>,
+    /// The cache of session reads.
+    pub sessions: Arc<Sessions>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The log.
+    pub journal: Journal,
+    /// Whether each request gets a line in the log.
+    pub log_requests: Option<LineFormat>,
+    ways: Vec<Way>,
+    ids: RequestIds,
+    stopping: AtomicBool,
+}
+
+/// How lines of requests are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// One JSON object.
+    Json,
+    /// `key=value`, for people.
+    Text,
+}
+
+/// How an upstream is reached, and how its callers are checked.
+struct Way {
+    provider: Arc<Provider>,
+    issuer: Option<Arc<Issuer>>,
+}
+
+/// Names requests: unique among processes, and cheap.
+struct RequestIds {
+    process: String,
+    next: AtomicU64,
+}
+
+impl Runtime {
+    /// A gateway with this store.
+    pub fn new(
+        gateway: Gateway,
+        store: Arc<dyn Store>,
+        journal: Journal,
+        log_requests: Option<LineFormat>,
+    ) -> Result<Runtime, RuntimeError> {
+        let ways = gateway
+            .upstreams()
+            .iter()
+            .map(way)
+            .collect::<Result<Vec<Way>, RuntimeError>>()?;
+        let names = gateway
+            .upstreams()
+            .iter()
+            .map(|upstream| upstream.name.clone())
+            .collect();
+        let mut process = [0; 8];
+        SystemRandom::new()
+            .fill(&mut process)
+            .map_err(|_| RuntimeError::Random)?;
+        Ok(Runtime {
+            gateway: Arc::new(gateway),
+            sessions: Arc::new(Sessions::new(store)),
+            metrics: Arc::new(Metrics::new(names)?),
+            journal,
+            log_requests,
+            ways,
+            ids: RequestIds {
+                process: hex(&process),
+                next: AtomicU64::new(0),
+            },
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts what works in the background: look-ups of names and fetches of keys. Has to be called inside a tokio runtime.
+    pub fn start_background(&self) {
+        for way in &self.ways {
+            tokio::spawn(way.provider.addresses().clone().keep_current());
+            if let Some(issuer) = &way.issuer {
+                tokio::spawn(issuer.clone().keep_current());
+            }
+        }
+    }
+
+    /// The way to an upstream.
+    pub fn provider(&self, upstream: &Upstream) -> Option<&Arc<Provider>> {
+        self.ways.get(upstream.index).map(|way| &way.provider)
+    }
+
+    /// Who checks the callers of an upstream.
+    pub fn issuer(&self, upstream: &Upstream) -> Option<&Arc<Issuer>> {
+        self.ways.get(upstream.index).and_then(|way| way.issuer.as_ref())
+    }
+
+    /// A new name of a request.
+    pub fn request_id(&self) -> HeaderValue {
+        let number = self.ids.next.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::from_str(&format!("{}{number:016x}", self.ids.process)).unwrap_or(HeaderValue::from_static("-"))
+    }
+
+    /// From now on the gateway says that it is not ready.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the gateway should get no requests; empty where it should.
+    pub fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("stopping".to_owned());
+        }
+        for (upstream, way) in self.gateway.upstreams().iter().zip(&self.ways) {
+            if way.issuer.as_ref().is_some_and(|issuer| issuer.health().keys == 0) {
+                reasons.push(format!(
+                    "upstreams.{}: the issuer's keys are not known yet",
+                    upstream.name
+                ));
+            }
+        }
+        reasons
+    }
+
+    /// What is read off when metrics are asked for.
+    pub fn reading(&self) -> Reading {
+        let fill = self.sessions.store().measure();
+        let issuers = self.ways.iter().enumerate().filter_map(|(index, way)| {
+            let health = way.issuer.as_ref()?.health();
+            let reading = IssuerReading {
+                keys: health.keys,
+                fetched: health.fetched,
+                failed: health.failed,
+                age: health.age,
+                verified: health.verified,
+                remembered: health.remembered,
+            };
+            Some((index, reading))
+        });
+        Reading {
+            cache: (fill.bytes, fill.sessions, fill.evictions),
+            issuers: issuers.collect(),
+            log_lines_dropped: self.journal.dropped(),
+        }
+    }
+}
+
+/// Sweeps a store in memory, again and again, for as long as anybody else holds it.
+pub async fn keep_swept(store: Arc<MemoryStore>) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while Arc::strong_count(&store) > 1 {
+        ticks.tick().await;
+        store.sweep();
+    }
+}
+
+fn way(upstream: &Arc<Upstream>) -> Result<Way, RuntimeError> {
+    let provider = Provider::new(upstream).map_err(|error| RuntimeError::Client {
+        upstream: upstream.name.clone(),
+        error,
+    })?;
+    let issuer = match &upstream.check {
+        CallerCheck::Token { expected, keys } => Some(Issuer::new(&upstream.name, keys.clone(), expected.clone())),
+        CallerCheck::None => None,
+    };
+    Ok(Way {
+        provider: Arc::new(provider),
+        issuer,
+    })
+}
+
+/// Seconds since the epoch, for tokens.
+pub fn wall_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// Milliseconds since the epoch, for what providers say of time.
+pub fn wall_millis() -> u64 {
+    u64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis(),
+    )
+    .unwrap_or(u64::MAX)
+}
+
+/// Bytes in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}

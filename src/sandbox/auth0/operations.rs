@@ -1,0 +1,244 @@
+//! What the endpoints do once a request may pass.
+
+mod paging;
+mod refresh_tokens;
+mod users;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::request::Parts;
+use serde_json::{Map, Value, json};
+
+use super::Tenant;
+use super::answer::Answer;
+use super::payload::{self, Pairs, Place};
+use super::routes::{self, Call, Id, Operation};
+use super::store::{Record, Store};
+use super::token::CLIENT;
+use paging::{LIST, list};
+
+/// Keeps the sum of now and the delay within what a clock can hold; ten years.
+const LONGEST_DELAY: Duration = Duration::from_secs(315_360_000);
+
+/// A request to carry out, with the moment it is carried out at.
+struct Job<'a> {
+    tenant: &'a Tenant,
+    id: &'a str,
+    query: Pairs,
+    parts: &'a Parts,
+    body: Bytes,
+    now: Instant,
+}
+
+/// Checks the rest of a request and carries it out. `Err` is a refusal.
+pub(super) fn perform(
+    tenant: &Tenant,
+    call: &Call,
+    parts: &Parts,
+    body: Result<Bytes, axum::Error>,
+) -> Result<Answer, Answer> {
+    payload::check_id(call.row.id, &call.id)?;
+    let query = routes::query(parts.uri.query()).ok_or_else(|| Answer::bad_request("Bad Request", None))?;
+    let body = body.map_err(|_| Answer::too_large())?;
+    let job = Job {
+        tenant,
+        id: &call.id,
+        query,
+        parts,
+        body,
+        now: Instant::now(),
+    };
+    match call.row.operation {
+        Operation::GetSession => job.get_session(),
+        Operation::UpdateSession => job.update_session(),
+        Operation::DeleteSession => Ok(job.delete_session()),
+        Operation::RevokeSession => job.revoke_session(),
+        Operation::ListUserSessions => job.list_user_sessions(),
+        Operation::DeleteUserSessions => job.delete_user_sessions(),
+        Operation::RevokeAccess => job.revoke_access(),
+        Operation::ListRefreshTokens => job.list_refresh_tokens(),
+        Operation::GetRefreshToken => job.get_refresh_token(),
+        Operation::UpdateRefreshToken => job.update_refresh_token(),
+        Operation::DeleteRefreshToken => Ok(job.delete_refresh_token()),
+        Operation::RevokeRefreshTokens => job.revoke_refresh_tokens(),
+        Operation::ListUserRefreshTokens => job.list_user_refresh_tokens(),
+        Operation::DeleteUserRefreshTokens => job.delete_user_refresh_tokens(),
+        Operation::GetUser => job.get_user(),
+        Operation::UpdateUser => job.update_user(),
+        Operation::DeleteUser => Ok(job.delete_user()),
+        Operation::ListClients => Ok(clients()),
+    }
+}
+
+impl Job<'_> {
+    fn get_session(&self) -> Result<Answer, Answer> {
+        let store = self.tenant.0.store.lock();
+        let session = store.sessions.get(self.id, self.now).ok_or_else(no_session)?;
+        Ok(Answer::ok(session.session(self.id)))
+    }
+
+    fn update_session(&self) -> Result<Answer, Answer> {
+        let metadata = payload::metadata(self.object()?, "session_metadata", "session")?;
+        let mut store = self.tenant.0.store.lock();
+        let session = store
+            .sessions
+            .update(self.id, metadata, self.now)
+            .ok_or_else(no_session)?;
+        Ok(Answer::ok(session.session(self.id)))
+    }
+
+    /// Has no 404: an unknown session is accepted too.
+    fn delete_session(&self) -> Answer {
+        self.tenant.0.store.lock().sessions.end(self.id, self.end());
+        Answer::accepted()
+    }
+
+    /// Ends the session's refresh tokens as well, which a delete does not.
+    fn revoke_session(&self) -> Result<Answer, Answer> {
+        let mut store = self.tenant.0.store.lock();
+        store.sessions.get(self.id, self.now).ok_or_else(no_session)?;
+        self.end_sessions(&mut store, true, |id, _| id == self.id);
+        Ok(Answer::accepted())
+    }
+
+    fn list_user_sessions(&self) -> Result<Answer, Answer> {
+        payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
+        self.check_flag("include_totals")?;
+        let (after, take) = self.position()?;
+        let store = self.user_store()?;
+        let page = store
+            .sessions
+            .page(after, take, self.now, |session| session.user_id == self.id);
+        Ok(list("sessions", page, Record::session))
+    }
+
+    fn delete_user_sessions(&self) -> Result<Answer, Answer> {
+        let mut store = self.user_store()?;
+        self.end_sessions(&mut store, false, |_, session| session.user_id == self.id);
+        Ok(Answer::accepted())
+    }
+
+    /// Ends one session of the user, or all, and the refresh tokens unless they are to be kept. Has no 404.
+    fn revoke_access(&self) -> Result<Answer, Answer> {
+        let object = if self.body.is_empty() {
+            Map::new()
+        } else {
+            self.object()?
+        };
+        payload::only(
+            Place::Payload,
+            object.keys(),
+            &["session_id", "preserve_refresh_tokens"],
+        )?;
+        let session_id = session_to_revoke(&object)?;
+        let keep = keeps_tokens(&object)?;
+        let mut store = self.tenant.0.store.lock();
+        let (user, end) = (self.id, self.end());
+        self.end_sessions(&mut store, !keep, |id, session| {
+            session.user_id == user && session_id.is_none_or(|wanted| wanted == id)
+        });
+        if session_id.is_none() && !keep {
+            store
+                .refresh_tokens
+                .end_where(self.now, end, |_, token| token.user_id == user);
+        }
+        Ok(Answer::accepted())
+    }
+
+    /// Lets sessions end, with their refresh tokens if these are to go too.
+    fn end_sessions(&self, store: &mut Store, tokens_too: bool, which: impl Fn(&str, &Record) -> bool) {
+        let Store {
+            sessions,
+            refresh_tokens,
+            ..
+        } = store;
+        if tokens_too {
+            refresh_tokens.end_where(self.now, self.end(), |_, token| {
+                let session_id = token.session_id.as_deref().unwrap_or_default();
+                sessions
+                    .get(session_id, self.now)
+                    .is_some_and(|session| which(session_id, session))
+            });
+        }
+        sessions.end_where(self.now, self.end(), which);
+    }
+
+    /// When a delete that is accepted now takes effect.
+    fn end(&self) -> Instant {
+        self.now + self.tenant.0.options.delete_delay.min(LONGEST_DELAY)
+    }
+
+    fn object(&self) -> Result<Map<String, Value>, Answer> {
+        payload::object(self.parts, &self.body)
+    }
+
+    /// The store, if the user of the path exists.
+    fn user_store(&self) -> Result<parking_lot::MutexGuard<'_, Store>, Answer> {
+        let store = self.tenant.0.store.lock();
+        if store.users.contains_key(self.id) {
+            Ok(store)
+        } else {
+            Err(no_user())
+        }
+    }
+}
+
+/// The optional `session_id` of a revoke-access body.
+fn session_to_revoke(object: &Map<String, Value>) -> Result<Option<&str>, Answer> {
+    let session_id = text(object, "session_id")?;
+    match session_id {
+        Some(id) if payload::check_id(Id::Session, id).is_err() => {
+            let what = format!("Object didn't pass validation for format session-id: {id}");
+            Err(payload::fault(
+                Place::Payload,
+                &what,
+                Some(("session_id", "ID of the session to revoke.")),
+            ))
+        }
+        _ => Ok(session_id),
+    }
+}
+
+/// The optional `preserve_refresh_tokens` of a revoke-access body; a form can say it as a text only.
+fn keeps_tokens(object: &Map<String, Value>) -> Result<bool, Answer> {
+    match object.get("preserve_refresh_tokens") {
+        None => Ok(false),
+        Some(Value::Bool(keep)) => Ok(*keep),
+        Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+        Some(other) => Err(wrong_type("boolean", other, "preserve_refresh_tokens")),
+    }
+}
+
+/// An optional text member of a body.
+fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Answer> {
+    match object.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong_type("string", other, name)),
+    }
+}
+
+fn wrong_type(expected: &str, found: &Value, name: &str) -> Answer {
+    payload::fault(Place::Payload, &payload::wrong_type(expected, found), Some((name, "")))
+}
+
+/// Has no `errorCode`: none was found for sessions, and many 404s lack it (recorded errors of the API).
+fn no_session() -> Answer {
+    Answer::not_found("The session does not exist.", None)
+}
+
+fn no_user() -> Answer {
+    Answer::not_found("The user does not exist.", Some("inexistent_user"))
+}
+
+/// Something that has nothing to do with sessions.
+fn clients() -> Answer {
+    Answer::ok(json!([{
+        "client_id": CLIENT,
+        "name": "Order desk",
+        "app_type": "non_interactive",
+        "grant_types": ["client_credentials"],
+        "global": false,
+    }]))
+}

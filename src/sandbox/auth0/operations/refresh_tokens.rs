@@ -1,0 +1,121 @@
+//! Refresh tokens.
+
+use serde_json::{Map, Value};
+
+use super::super::answer::Answer;
+use super::super::payload::{self, Place};
+use super::super::store::Record;
+use super::super::token::CLIENT;
+use super::paging::{LIST, list};
+use super::{Job, text, wrong_type};
+
+const REFRESH_TOKEN_LIST: &[&str] = &["user_id", "client_id", "from", "take", "fields", "include_fields"];
+
+impl Job<'_> {
+    pub(super) fn list_refresh_tokens(&self) -> Result<Answer, Answer> {
+        payload::only(
+            Place::Query,
+            self.query.iter().map(|(name, _)| name),
+            REFRESH_TOKEN_LIST,
+        )?;
+        let (after, take) = self.position()?;
+        let Some(user) = self.parameter("user_id") else {
+            return Err(payload::fault(Place::Query, "Missing required property: user_id", None));
+        };
+        let client_fits = self.parameter("client_id").is_none_or(|client| client == CLIENT);
+        let store = self.tenant.0.store.lock();
+        let tokens = &store.refresh_tokens;
+        let page = tokens.page(after, take, self.now, |token| client_fits && token.user_id == user);
+        Ok(list("refresh_tokens", page, Record::refresh_token))
+    }
+
+    pub(super) fn get_refresh_token(&self) -> Result<Answer, Answer> {
+        let store = self.tenant.0.store.lock();
+        let token = store
+            .refresh_tokens
+            .get(self.id, self.now)
+            .ok_or_else(no_refresh_token)?;
+        Ok(Answer::ok(token.refresh_token(self.id)))
+    }
+
+    pub(super) fn update_refresh_token(&self) -> Result<Answer, Answer> {
+        let metadata = payload::metadata(self.object()?, "refresh_token_metadata", "refresh token")?;
+        let mut store = self.tenant.0.store.lock();
+        let token = store
+            .refresh_tokens
+            .update(self.id, metadata, self.now)
+            .ok_or_else(no_refresh_token)?;
+        Ok(Answer::ok(token.refresh_token(self.id)))
+    }
+
+    /// Has no 404 either.
+    pub(super) fn delete_refresh_token(&self) -> Answer {
+        self.tenant.0.store.lock().refresh_tokens.end(self.id, self.end());
+        Answer::accepted()
+    }
+
+    /// Ends the tokens with the given ids, or those of a user, perhaps only for one client and audience.
+    pub(super) fn revoke_refresh_tokens(&self) -> Result<Answer, Answer> {
+        let object = self.object()?;
+        payload::only(
+            Place::Payload,
+            object.keys(),
+            &["ids", "user_id", "client_id", "audience"],
+        )?;
+        let ids = ids(&object)?;
+        let (user, client) = (text(&object, "user_id")?, text(&object, "client_id")?);
+        text(&object, "audience")?;
+        if ids.is_none() && user.is_none() {
+            return Err(payload::fault(
+                Place::Payload,
+                "Missing required property: user_id",
+                None,
+            ));
+        }
+        let client_fits = client.is_none_or(|client| client == CLIENT);
+        let mut store = self.tenant.0.store.lock();
+        store.refresh_tokens.end_where(self.now, self.end(), |id, token| {
+            let listed = ids.as_ref().is_some_and(|ids| ids.contains(&id));
+            listed || (client_fits && user == Some(token.user_id.as_str()))
+        });
+        Ok(Answer::accepted())
+    }
+
+    pub(super) fn list_user_refresh_tokens(&self) -> Result<Answer, Answer> {
+        payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
+        self.check_flag("include_totals")?;
+        let (after, take) = self.position()?;
+        let store = self.user_store()?;
+        let page = store
+            .refresh_tokens
+            .page(after, take, self.now, |token| token.user_id == self.id);
+        Ok(list("tokens", page, Record::refresh_token))
+    }
+
+    pub(super) fn delete_user_refresh_tokens(&self) -> Result<Answer, Answer> {
+        let mut store = self.user_store()?;
+        store
+            .refresh_tokens
+            .end_where(self.now, self.end(), |_, token| token.user_id == self.id);
+        Ok(Answer::accepted())
+    }
+}
+
+/// The optional `ids` of a body, at most 100.
+fn ids(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, Answer> {
+    let list = match object.get("ids") {
+        None => return Ok(None),
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(wrong_type("array", other, "ids")),
+    };
+    if list.len() > 100 {
+        let what = format!("Array is too long ({}), maximum 100", list.len());
+        return Err(payload::fault(Place::Payload, &what, Some(("ids", ""))));
+    }
+    let id = |item| Value::as_str(item).ok_or_else(|| wrong_type("string", item, "ids"));
+    list.iter().map(id).collect::<Result<_, _>>().map(Some)
+}
+
+fn no_refresh_token() -> Answer {
+    Answer::not_found("The refresh token does not exist.", None)
+}

@@ -1,0 +1,247 @@
+//! Reading and checking what a request brings: ids, queries and bodies, refused in the words of the z-schema
+//! validator, which Auth0's messages are from (recorded errors of the API).
+
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use serde_json::{Map, Value};
+
+use super::answer::Answer;
+use super::routes::Id;
+
+/// Decoded key-value pairs.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// Limits of `session_metadata` and `refresh_token_metadata` (Auth0's page "Session metadata").
+const MAX_PROPERTIES: usize = 25;
+const MAX_CHARACTERS: usize = 255;
+
+/// The part of a request that a refusal is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    Path,
+    Query,
+    Payload,
+}
+
+/// Refuses a request: `what` is the validator's message, `on` the property and its description in the schema. Faults
+/// of the outermost object name no property.
+pub(super) fn fault(place: Place, what: &str, on: Option<(&str, &str)>) -> Answer {
+    let (start, code) = match place {
+        Place::Path => ("Path", "invalid_uri"),
+        Place::Query => ("Query", "invalid_query_string"),
+        Place::Payload => ("Payload", "invalid_body"),
+    };
+    let on = on.map(|(name, description)| match description {
+        "" => format!(" on property {name}."),
+        _ => format!(" on property {name} ({description})."),
+    });
+    let message = format!("{start} validation error: '{what}'{}", on.unwrap_or_default());
+    Answer::bad_request(&message, Some(code))
+}
+
+/// Checks an id from a path. Lengths and the format of session ids are declared (Auth0's page "Session metadata"); which characters that
+/// format has is what the documented samples show.
+pub(super) fn check_id(kind: Id, id: &str) -> Result<(), Answer> {
+    let (format, max, description) = match kind {
+        Id::None => return Ok(()),
+        Id::User => return check_user_id(id),
+        Id::Session => ("session-id", 50, "ID of the session."),
+        Id::RefreshToken => ("refresh-token-id", 30, "The ID of the refresh token."),
+    };
+    if id.len() <= max && is_word(id) {
+        return Ok(());
+    }
+    let what = format!("Object didn't pass validation for format {format}: {id}");
+    Err(fault(Place::Path, &what, Some(("id", description))))
+}
+
+fn check_user_id(id: &str) -> Result<(), Answer> {
+    let on = Some(("id", "ID of the user."));
+    if units(id) > 300 {
+        let what = format!("String is too long ({} chars), maximum 300", units(id));
+        return Err(fault(Place::Path, &what, on));
+    }
+    // Auth0's pattern for it is `^.+\|.+$`.
+    match id.split_once('|') {
+        Some((connection, user)) if !connection.is_empty() && !user.is_empty() => Ok(()),
+        _ => Err(fault(
+            Place::Path,
+            &format!("String does not match pattern ^.+\\|.+$: {id}"),
+            on,
+        )),
+    }
+}
+
+/// Refuses parameters or members that are not in `known`.
+pub(super) fn only<'a>(place: Place, names: impl Iterator<Item = &'a String>, known: &[&str]) -> Result<(), Answer> {
+    let unknown: Vec<&str> = names.map(String::as_str).filter(|name| !known.contains(name)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(fault(
+        place,
+        &format!("Additional properties not allowed: {}", unknown.join(",")),
+        None,
+    ))
+}
+
+/// Reads a body as an object: JSON, or a form, which Auth0 declares for all its body endpoints (Auth0's OpenAPI document).
+pub(super) fn object(parts: &Parts, body: &[u8]) -> Result<Map<String, Value>, Answer> {
+    let content_type = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .map(|value| value.as_bytes().to_ascii_lowercase());
+    let media_type = content_type
+        .as_deref()
+        .and_then(|value| value.split(|byte| *byte == b';').next());
+    let value = match media_type.map(<[u8]>::trim_ascii) {
+        Some(b"application/x-www-form-urlencoded") => form(body),
+        None | Some(b"application/json") => serde_json::from_slice(body).ok(),
+        Some(_) => return Err(Answer::unsupported_media_type()),
+    };
+    match value {
+        Some(Value::Object(object)) => Ok(object),
+        Some(other) => Err(fault(Place::Payload, &wrong_type("object", &other), None)),
+        None => Err(Answer::bad_request("Invalid request payload JSON format", None)),
+    }
+}
+
+/// Checks an update whose only member is the metadata object; `None` clears it, as `null` and `{}` do (Auth0's page "Session metadata").
+pub(super) fn metadata(
+    mut object: Map<String, Value>,
+    name: &str,
+    owner: &str,
+) -> Result<Option<Map<String, Value>>, Answer> {
+    only(Place::Payload, object.keys(), &[name])?;
+    let metadata = match object.remove(name) {
+        None => return Err(fault(Place::Payload, "Too few properties defined (0), minimum 1", None)),
+        Some(Value::Null) => return Ok(None),
+        Some(Value::Object(metadata)) => metadata,
+        Some(other) => {
+            let description = description(owner);
+            return Err(fault(
+                Place::Payload,
+                &wrong_type("object,null", &other),
+                Some((name, &description)),
+            ));
+        }
+    };
+    let description = description(owner);
+    if metadata.len() > MAX_PROPERTIES {
+        let what = format!(
+            "Too many properties defined ({}), maximum {MAX_PROPERTIES}",
+            metadata.len()
+        );
+        return Err(fault(Place::Payload, &what, Some((name, &description))));
+    }
+    for (key, value) in &metadata {
+        check_pair(name, &description, key, value)?;
+    }
+    Ok(Some(metadata).filter(|metadata| !metadata.is_empty()))
+}
+
+fn description(owner: &str) -> String {
+    format!(
+        "Metadata associated with the {owner}, in the form of an object with string values (max 255 chars). Maximum \
+         of 25 metadata properties allowed."
+    )
+}
+
+fn check_pair(name: &str, description: &str, key: &str, value: &Value) -> Result<(), Answer> {
+    if !is_word(key) {
+        let what = format!("Additional properties not allowed: {key}");
+        return Err(fault(Place::Payload, &what, Some((name, description))));
+    }
+    if units(key) > MAX_CHARACTERS {
+        let what = format!("String is too long ({} chars), maximum {MAX_CHARACTERS}", units(key));
+        return Err(fault(Place::Payload, &what, Some((name, description))));
+    }
+    let property = format!("{name}.{key}");
+    let Value::String(text) = value else {
+        return Err(fault(
+            Place::Payload,
+            &wrong_type("string", value),
+            Some((&property, "")),
+        ));
+    };
+    if units(text) > MAX_CHARACTERS {
+        let what = format!("String is too long ({} chars), maximum {MAX_CHARACTERS}", units(text));
+        return Err(fault(Place::Payload, &what, Some((&property, ""))));
+    }
+    Ok(())
+}
+
+/// The validator's message for a value of the wrong type.
+pub(super) fn wrong_type(expected: &str, found: &Value) -> String {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    format!("Expected type {expected} but found type {found}")
+}
+
+/// Letters, digits, `_` and `-`: the characters of ids and of metadata keys (Auth0's page "Session metadata").
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// A text's length as JavaScript has it: UTF-16 code units, the strictest reading of "characters" (Auth0's page "Session metadata").
+fn units(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+/// A form as an object; `a[b]=c` makes `{"a":{"b":"c"}}`.
+fn form(body: &[u8]) -> Option<Value> {
+    let mut object = Map::new();
+    for (key, value) in pairs(std::str::from_utf8(body).ok()?)? {
+        let mut steps: Vec<&str> = key
+            .split('[')
+            .map(|step| step.strip_suffix(']').unwrap_or(step))
+            .collect();
+        let last = steps.pop()?;
+        let mut place = &mut object;
+        for step in steps {
+            let below = place.entry(step).or_insert_with(|| Value::Object(Map::new()));
+            place = below.as_object_mut()?;
+        }
+        place.insert(last.to_owned(), Value::String(value));
+    }
+    Some(Value::Object(object))
+}
+
+/// The decoded pairs of a query or form, or `None` if one is malformed.
+pub(super) fn pairs(text: &str) -> Option<Pairs> {
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((percent_decode(key, true)?, percent_decode(value, true)?))
+        })
+        .collect()
+}
+
+/// Decodes percent-escapes, and `+` as a space if asked to; `None` unless the result is UTF-8.
+pub(super) fn percent_decode(text: &str, plus: bool) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hexadecimal(bytes.next()?)? * 16 + hexadecimal(bytes.next()?)?,
+            b'+' if plus => b' ',
+            _ => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    u8::try_from(char::from(digit).to_digit(16)?).ok()
+}

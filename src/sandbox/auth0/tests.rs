@@ -1,0 +1,122 @@
+use std::time::UNIX_EPOCH;
+
+use super::payload::{metadata, object, percent_decode};
+use super::routes::{Route, find};
+use super::*;
+
+fn tenant(options: Options) -> Tenant {
+    Tenant::new("http://127.0.0.1:8081", options, [1; 32]).unwrap()
+}
+
+fn send(tenant: &Tenant, method: &str, path: &str, content_type: &str, body: &str, token: &str) -> Response {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content_type)
+        .header("authorization", format!("Bearer {token}"));
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    tenant.carry_out(&parts, Ok(Bytes::copy_from_slice(body.as_bytes())))
+}
+
+#[test]
+fn paths_lead_where_a_whatwg_server_would_take_them() {
+    let name = |path: &str| match find(&http::Method::PATCH, path) {
+        Route::Known(call) => format!("{} {}", call.row.name, call.id),
+        Route::Unknown => "unknown".to_owned(),
+        Route::Outside => "outside".to_owned(),
+        Route::Malformed => "malformed".to_owned(),
+    };
+    assert_eq!(name("/api/v2/sessions/a"), "update_session a");
+    assert_eq!(name("/api/v2/users/../sess%69ons/a%2Fb"), "update_session a/b");
+    assert_eq!(name("/x/%2e%2E/api\\v2/sessions/%252e"), "update_session %2e");
+    assert_eq!(name("/api/v2/sessions/a/"), "unknown");
+    assert_eq!(name("/api/v2/sessions/"), "unknown");
+    assert_eq!(name("/api/v2/sessions/%zz"), "malformed");
+    assert_eq!(name("/api/v3/sessions/a"), "outside");
+}
+
+#[test]
+fn metadata_is_refused_beyond_the_limits() {
+    let refusal = |body: &str| {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        match object(&parts, body.as_bytes()).and_then(|body| metadata(body, "session_metadata", "session")) {
+            Ok(_) => String::new(),
+            Err(answer) => answer.message().unwrap_or_default().to_owned(),
+        }
+    };
+    let long = format!("{{\"session_metadata\":{{\"a\":\"{}\"}}}}", "x".repeat(256));
+    let pairs: Vec<String> = (0..26).map(|n| format!("\"k{n}\":\"\"")).collect();
+    assert!(refusal(&long).contains("'String is too long (256 chars), maximum 255' on property session_metadata.a"));
+    assert!(
+        refusal(&format!("{{\"session_metadata\":{{{}}}}}", pairs.join(",")))
+            .contains("'Too many properties defined (26), maximum 25' on property session_metadata (")
+    );
+    assert!(refusal("{}").ends_with("'Too few properties defined (0), minimum 1'"));
+    assert!(refusal("{\"x\":1}").ends_with("'Additional properties not allowed: x'"));
+    assert!(refusal("{\"session_metadata\":{\"a b\":\"\"}}").contains("not allowed: a b' on property"));
+    assert!(refusal("{\"session_metadata\":{\"a\":1}}").contains("Expected type string but found type integer"));
+    assert!(refusal("{\"session_metadata\":[]}").contains("Expected type object,null but found type array"));
+    assert_eq!(refusal("{\"session_metadata\":{\"a\":\"\"}}"), "");
+    assert_eq!(refusal("{\"session_metadata\":null}"), "");
+}
+
+#[test]
+fn a_form_updates_and_a_revoke_takes_its_time() {
+    let tenant = tenant(Options {
+        delete_delay: Duration::from_millis(40),
+        ..Options::default()
+    });
+    let token = tenant.tokens().full;
+    let path = format!("/api/v2/sessions/{}", tenant.session_id());
+    let form = "application/x-www-form-urlencoded; charset=utf-8";
+    assert_eq!(
+        send(&tenant, "PATCH", &path, form, "session_metadata%5Ba%5D=b+c", &token).status(),
+        200
+    );
+    assert_eq!(send(&tenant, "PATCH", &path, "text/plain", "{}", &token).status(), 415);
+    assert_eq!(
+        send(&tenant, "POST", &format!("{path}/revoke"), "", "", &token).status(),
+        202
+    );
+    assert_eq!(send(&tenant, "GET", &path, "", "", &token).status(), 200);
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(send(&tenant, "GET", &path, "", "", &token).status(), 404);
+    assert_eq!(tenant.calls(), 5);
+}
+
+#[test]
+fn tokens_and_the_rate_limit_are_enforced() {
+    let tenant = tenant(Options {
+        rate: Some(Rate {
+            burst: 1,
+            per_second: 0,
+        }),
+        ..Options::default()
+    });
+    let path = format!("/api/v2/sessions/{}", tenant.session_id());
+    let get = |token: &str| send(&tenant, "GET", &path, "", "", token);
+    let expired = get(&tenant.tokens().expired);
+    assert_eq!(expired.status(), 401);
+    assert!(expired.headers().contains_key("www-authenticate") && !expired.headers().contains_key("x-ratelimit-limit"));
+    assert_eq!(get("opaque").status(), 400);
+    assert_eq!(get("a.b.c").status(), 401);
+    assert_eq!(get(&tenant.sign(json!({"aud": ["x"]}))).status(), 401);
+    assert_eq!(get(&tenant.sign(json!({"iss": null}))).status(), 401);
+    assert_eq!(get(&tenant.sign(json!({"scope": "read:users"}))).status(), 403);
+    assert_eq!(get(&tenant.tokens().read_only).headers()["x-ratelimit-remaining"], "0");
+    assert_eq!(get(&tenant.tokens().read_only).status(), 429);
+}
+
+#[test]
+fn texts_and_times() {
+    assert_eq!(
+        store::timestamp(UNIX_EPOCH + Duration::from_millis(1_714_568_430_380)),
+        "2024-05-01T13:00:30.380Z"
+    );
+    assert_eq!(
+        store::timestamp(UNIX_EPOCH + Duration::from_secs(951_782_400)),
+        "2000-02-29T00:00:00.000Z"
+    );
+    assert_eq!(percent_decode("%C3%A9+", true).as_deref(), Some("é "));
+    assert_eq!(percent_decode("%C3", true), None);
+}

@@ -17,14 +17,15 @@ impl KeyPattern {
             return Err("is empty; expected a key, a pattern with `*`, or /a regular expression/".into());
         }
         let expression = match source.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
-            Some(expression) => Some(format!("^(?:{expression})$")),
-            None if source.contains('*') => Some(format!("^(?s:{})$", regex::escape(source).replace("\\*", ".*"))),
+            Some(expression) => Some(whole(expression)?),
+            None if source.contains('*') => {
+                Some(whole(&format!("(?s:{})", regex::escape(source).replace("\\*", ".*")))?)
+            }
             None => None,
         };
-        let regex = expression.map(|expression| compile(&expression)).transpose()?;
         Ok(KeyPattern {
             source: source.to_owned(),
-            regex,
+            regex: expression,
         })
     }
 
@@ -46,8 +47,14 @@ impl KeyPattern {
     }
 }
 
+/// A regular expression that has to match the whole text. It has to be one by itself: `a)|(b` would close our brackets.
+pub(super) fn whole(expression: &str) -> Result<Regex, String> {
+    compile(expression)?;
+    compile(&format!("^(?:{expression})$"))
+}
+
 /// Compiles a regular expression, with a bound on what it may cost, and says in one line what is wrong with it.
-pub(super) fn compile(expression: &str) -> Result<Regex, String> {
+fn compile(expression: &str) -> Result<Regex, String> {
     regex::RegexBuilder::new(expression)
         .size_limit(1 << 20)
         .build()

@@ -1,6 +1,6 @@
 //! Limits of the whole, and rules of single keys.
 
-use super::keys::compile;
+use super::keys::whole;
 use crate::model::{Rule, Violation};
 use regex::Regex;
 
@@ -77,7 +77,7 @@ pub struct FieldRule {
 impl FieldRule {
     /// Compiles a rule's regular expression, which has to match the whole value.
     pub fn pattern(source: &str) -> Result<Regex, String> {
-        compile(&format!("^(?:{source})$"))
+        whole(source)
     }
 
     /// What is wrong with this value.

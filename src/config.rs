@@ -1,0 +1,156 @@
+//! From the text of a configuration to everything that a process needs, or to all faults in it with their places.
+//!
+//! The text is YAML, read more strictly than YAML asks for: see `config/tree.rs`. Values can refer to variables; secrets stand in files
+//! or variables and are only referred to. Defaults and bounds are decided here, so that nothing behind it has to ask.
+//! `docs/configuration.md` is the reference.
+
+mod callers;
+mod contradictions;
+mod fault;
+mod policies;
+mod process;
+mod secret;
+mod section;
+mod tree;
+mod upstreams;
+mod url;
+mod value;
+mod variables;
+
+pub use fault::Fault;
+
+use crate::gateway::Gateway;
+use section::{Context, Entry};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// Everything that a process needs.
+#[derive(Debug)]
+pub struct Config {
+    /// What decides about requests.
+    pub gateway: Gateway,
+    /// Where requests come in.
+    pub listen: SocketAddr,
+    /// Where probes and metrics are answered; nowhere if there is none.
+    pub admin: Option<SocketAddr>,
+    /// How many threads serve requests; as many as there are processors if there is none.
+    pub threads: Option<usize>,
+    /// What is logged.
+    pub log: Log,
+    /// Where cached answers are.
+    pub store: Memory,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least important lines that are written.
+    pub level: LogLevel,
+    /// Whether each request is logged.
+    pub requests: bool,
+}
+
+/// The form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A JSON object.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// How important a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something may fail.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// A store of cached answers in the memory of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// How much it holds at the most, in bytes.
+    pub max_bytes: usize,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long requests are still accepted after the signal to end, so that load balancers can look elsewhere.
+    pub drain_delay: Duration,
+    /// How long requests may take to end after that.
+    pub grace: Duration,
+}
+
+/// What a configuration can refer to outside its text.
+pub trait Lookup {
+    /// The value of a variable; none where it is not set, or is not text.
+    fn variable(&self, name: &str) -> Option<String>;
+    /// The contents of a file, or why there are none. The reason must not repeat the path, which may come from a variable.
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String>;
+}
+
+/// A configuration that can be used, and what is doubtful in it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The configuration.
+    pub config: Config,
+    /// What may not be what was meant, in the order of the text.
+    pub warnings: Vec<Fault>,
+}
+
+/// Compiles a text. `random` keys the hashes that stand for sessions, unless the text names a key. All faults come back at once, in
+/// the order of the text.
+pub fn compile(source_name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<Compiled, Vec<Fault>> {
+    let (root, faults) = tree::parse(text);
+    let mut context = Context {
+        file: source_name,
+        lookup,
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
+    faults
+        .into_iter()
+        .for_each(|(spot, problem)| context.refuse(&spot, problem));
+    let config = root.and_then(|root| context.open(&Entry::root(&root), |section| process::read(section, &random)));
+    let Context {
+        mut faults,
+        mut warnings,
+        ..
+    } = context;
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    warnings.sort_by_key(|fault| (fault.line, fault.column));
+    match config {
+        Some(config) if faults.is_empty() => Ok(Compiled { config, warnings }),
+        Some(_) | None => Err(faults),
+    }
+}
+
+#[cfg(test)]
+mod tests;

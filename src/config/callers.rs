@@ -1,0 +1,121 @@
+//! How callers are checked: the option `auth` of an upstream.
+
+use super::fault::{Problem, listed};
+use super::secret::authorities;
+use super::section::{Entry, Placed, Section};
+use super::url::Url;
+use super::value::{self, duration, minutes, seconds, whole_seconds};
+use super::variables::Text;
+use crate::gateway::{CallerCheck, KeySource};
+use crate::token::Expectations;
+use jsonwebtoken::Algorithm;
+
+const FORMS: &str = "expected a map with `issuer` and `audience`, or `none` to let the provider alone check callers";
+const DAY: u64 = 24 * 60;
+
+const ALGORITHMS: [(&str, Algorithm); 9] = [
+    ("RS256", Algorithm::RS256),
+    ("RS384", Algorithm::RS384),
+    ("RS512", Algorithm::RS512),
+    ("PS256", Algorithm::PS256),
+    ("PS384", Algorithm::PS384),
+    ("PS512", Algorithm::PS512),
+    ("ES256", Algorithm::ES256),
+    ("ES384", Algorithm::ES384),
+    ("EdDSA", Algorithm::EdDSA),
+];
+
+/// Reads `auth`. It has no default: nothing may pass because something was not configured.
+pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
+    let entry = section.required("auth", FORMS)?;
+    if entry.is_single() {
+        return entry.read(section.context, |text| match text.as_str() {
+            "none" => Ok(CallerCheck::None),
+            _ => Err(Problem::new(format!("{} is no way to check callers", text.shown())).but(FORMS)),
+        });
+    }
+    token(section, &entry)
+}
+
+fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
+    section.context.open(entry, |section| {
+        let issuers = section.one_or_several("issuer", "expected the URL of the issuer", Url::without_query);
+        let audiences = section.one_or_several("audience", "expected the audience that tokens are for", value::text);
+        let jwks = section.entry("jwks");
+        let jwks = jwks.and_then(|entry| {
+            Some(Placed {
+                value: entry.read(section.context, Url::parse)?,
+                spot: entry.spot,
+            })
+        });
+        let allow_http = section.read("allow_http", false, value::truth);
+        for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
+            require_tls(section, url);
+        }
+        let algorithms = section.list("algorithms", algorithm);
+        let algorithms = algorithms.map_or_else(|| vec![Algorithm::RS256], values);
+        let leeway = section.read("leeway", 30, whole_seconds(seconds(0)..=minutes(5)));
+        let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
+        let issuer = issuers.first().cloned().unwrap_or_default();
+        let keys = keys(section, issuer, jwks.map(|jwks| jwks.value.text));
+        let expected = Expectations {
+            issuers,
+            audiences: values(audiences),
+            algorithms,
+            leeway,
+        };
+        CallerCheck::Token { expected, keys }
+    })
+}
+
+fn keys(section: &mut Section, issuer: String, jwks: Option<String>) -> KeySource {
+    let source = KeySource {
+        jwks,
+        issuer,
+        refresh: section.read("refresh", minutes(10), duration(seconds(10)..=minutes(DAY))),
+        min_interval: section.read("min_interval", seconds(10), duration(seconds(1)..=minutes(60))),
+        max_stale: section.read("max_stale", minutes(DAY), duration(seconds(10)..=minutes(7 * DAY))),
+        ca_file: authorities(section, "ca_file"),
+    };
+    if source.max_stale < source.refresh {
+        let spot = section.spot_of("max_stale");
+        let found = format!("{} is shorter than `refresh`", value::shown_duration(source.max_stale));
+        let allowed = format!("expected at least {}", value::shown_duration(source.refresh));
+        section.context.refuse(&spot, Problem::new(found).but(allowed));
+    }
+    source
+}
+
+/// Whoever can change keys on their way can sign tokens.
+fn require_tls(section: &mut Section, url: &Placed<Url>) {
+    if !url.value.tls && !url.value.is_loopback() {
+        let problem = Problem::new("keys would travel unprotected");
+        let problem = problem.but("expected `https://`, or `allow_http: true` beside it if the network is trusted");
+        section.context.refuse(&url.spot, problem);
+    }
+}
+
+fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
+    let words = || ALGORITHMS.iter().map(|(word, _)| *word);
+    let found = ALGORITHMS.iter().find(|(word, _)| *word == text.as_str());
+    found.map(|(_, algorithm)| *algorithm).ok_or_else(|| {
+        let why = match text.as_str() {
+            "none" => " would accept tokens that nobody signed",
+            word if word.starts_with("HS") => {
+                " is not supported: whoever can verify with a shared secret can also sign"
+            }
+            _ => " is not known",
+        };
+        let problem = Problem::new(format!("{}{why}", text.shown()));
+        let problem = problem.but(format!("allowed are {}", listed(words())));
+        if why == " is not known" {
+            problem.like(text.as_str(), words())
+        } else {
+            problem
+        }
+    })
+}
+
+fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
+    placed.into_iter().map(|placed| placed.value).collect()
+}

@@ -1,0 +1,126 @@
+//! What can be wrong with a configuration, and how it is said.
+
+use std::fmt;
+
+/// One thing that is wrong with a configuration, and where. It never holds a secret, nor the value of a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The name of the text, as [`super::compile`] was given it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+    /// The option: `upstreams.auth0.cache.ttl`. Empty where the text as a whole is meant.
+    pub path: String,
+    /// What was found.
+    pub found: String,
+    /// What is allowed there, where that is not plain.
+    pub allowed: Option<String>,
+    /// A known word that is like the unknown one.
+    pub suggestion: Option<String>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.found)?;
+        if let Some(allowed) = &self.allowed {
+            write!(f, "; {allowed}")?;
+        }
+        match &self.suggestion {
+            Some(suggestion) => write!(f, "; did you mean `{suggestion}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A fault before its place is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    found: String,
+    allowed: Option<String>,
+    suggestion: Option<String>,
+}
+
+impl Problem {
+    /// Says what was found.
+    pub fn new(found: impl Into<String>) -> Problem {
+        Problem {
+            found: found.into(),
+            allowed: None,
+            suggestion: None,
+        }
+    }
+
+    /// Says what is allowed.
+    pub fn but(mut self, allowed: impl Into<String>) -> Problem {
+        self.allowed = Some(allowed.into());
+        self
+    }
+
+    /// Suggests the known word that is most like `word`, if any is like it.
+    pub fn like<'a>(mut self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
+        let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
+        let near = known.into_iter().map(|other| (distance(other), other)).min();
+        let tolerance = 1 + word.chars().count() / 4;
+        self.suggestion = near
+            .filter(|(distance, _)| *distance <= tolerance)
+            .map(|(_, other)| other.to_owned());
+        self
+    }
+
+    /// Gives it its place.
+    pub fn at(self, file: &str, spot: &Spot) -> Fault {
+        let Place { line, column } = spot.place;
+        let path = spot.path.clone();
+        let Problem {
+            found,
+            allowed,
+            suggestion,
+        } = self;
+        Fault {
+            file: file.to_owned(),
+            line,
+            column,
+            path,
+            found,
+            allowed,
+            suggestion,
+        }
+    }
+}
+
+/// A line and a column of a text, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// A place, and what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub path: String,
+    pub place: Place,
+}
+
+/// The path of an option below another: dotted where its key is plain, quoted otherwise.
+pub(super) fn path_below(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.escape_debug().to_string()
+    } else {
+        crate::model::field_path(path, key)
+    }
+}
+
+/// Several words as a list: `a`, `b`.
+pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    quoted.join(", ")
+}

@@ -1,0 +1,271 @@
+//! Policies: read once, then bound to each upstream that uses them, whose dialect has limits of its own.
+
+use super::contradictions;
+use super::fault::{Problem, Spot};
+use super::section::{Context, Entry, Placed, Section};
+use super::value::{self, choice, count};
+use super::variables::Text;
+use crate::gateway::Upstream;
+use crate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Limits, Mode, Normalize, Policy, Wipe};
+use std::collections::BTreeMap;
+
+/// More than any provider allows; a bound only so that no number can overflow anything.
+const MOST: usize = 1_000_000;
+
+/// The policies by name; none where one could not be read.
+pub(super) type Policies = BTreeMap<String, Option<Declared>>;
+
+/// A policy that is not bound to an upstream yet.
+#[derive(Debug)]
+pub(super) struct Declared {
+    pub policy: Policy,
+    /// The keys that it names, and where; less the protected ones, which may be older than any limit.
+    pub keys: Vec<Placed<String>>,
+    /// The protected keys that it names, and where.
+    pub protected: Vec<Placed<String>>,
+    /// The values that it names: the key or pattern, its rule, and the value.
+    pub values: Vec<Placed<(KeyPattern, FieldRule, String)>>,
+    limits: Vec<Placed<(Part, usize)>>,
+    spot: Spot,
+    /// Whether nothing was wrong with it, so that it may be judged again with an upstream's limits.
+    sound: bool,
+    used: bool,
+}
+
+/// One of the numbers of [`Limits`].
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Properties,
+    KeyLength,
+    ValueLength,
+}
+
+/// Reads the option `policies`.
+pub(super) fn read(section: &mut Section) -> Policies {
+    let Some(entry) = section.entry("policies") else {
+        return Policies::new();
+    };
+    let mut policies = Policies::new();
+    for (name, entry) in entry.named(section.context).unwrap_or_default() {
+        if let Err(problem) = value::judge_name(name) {
+            section.context.refuse(&entry.spot, problem);
+        }
+        policies.insert(name.to_owned(), declared(section.context, &entry));
+    }
+    policies
+}
+
+/// The policy of an upstream: its own limits, tightened by those of the policy.
+pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &mut Upstream, context: &mut Context) {
+    let Some(Some(declared)) = policies.get_mut(name) else {
+        return;
+    };
+    declared.used = true;
+    let own = upstream.dialect.limits;
+    let mut limits = own;
+    for Placed {
+        spot,
+        value: (part, wanted),
+    } in &declared.limits
+    {
+        let limit = part.of(&mut limits);
+        if let Some(most) = limit.filter(|most| wanted > most) {
+            let found = format!("{wanted} is more than upstream `{}` allows", upstream.name);
+            let allowed = format!("its dialect `{}` allows at most {most}", upstream.dialect.name);
+            context.refuse(spot, Problem::new(found).but(allowed));
+        }
+        *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
+    }
+    if declared.sound {
+        contradictions::judge_limits(declared, limits, Some(&upstream.name), context);
+    }
+    upstream.policy = Policy {
+        limits,
+        ..declared.policy.clone()
+    };
+}
+
+/// Warns of policies that no upstream uses: perhaps one was meant to.
+pub(super) fn warn_of_unused(policies: &Policies, context: &mut Context) {
+    for declared in policies.values().flatten().filter(|declared| !declared.used) {
+        context.warn(&declared.spot, Problem::new("no upstream uses this policy"));
+    }
+}
+
+impl Part {
+    fn of(self, limits: &mut Limits) -> &mut Option<usize> {
+        match self {
+            Part::Properties => &mut limits.properties,
+            Part::KeyLength => &mut limits.key_length,
+            Part::ValueLength => &mut limits.value_length,
+        }
+    }
+}
+
+fn declared(context: &mut Context, entry: &Entry) -> Option<Declared> {
+    let before = context.faults.len();
+    let mut declared = context.open(entry, policy)?;
+    let own = declared.policy.limits;
+    contradictions::judge_keys(&declared, context);
+    contradictions::judge_values(&declared, context);
+    contradictions::judge_limits(&declared, own, None, context);
+    declared.sound = context.faults.len() == before;
+    Some(declared)
+}
+
+fn policy(section: &mut Section) -> Declared {
+    const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
+    const WIPES: &[(&str, Wipe)] = &[("allow", Wipe::Allow), ("refuse", Wipe::Refuse)];
+    let mut declared = Declared {
+        policy: Policy::default(),
+        keys: Vec::new(),
+        protected: Vec::new(),
+        values: Vec::new(),
+        limits: Vec::new(),
+        spot: section.spot.clone(),
+        sound: true,
+        used: false,
+    };
+    declared.policy.mode = section.read("mode", Mode::default(), choice(MODES));
+    declared.policy.wipe = section.read("wipe", Wipe::default(), choice(WIPES));
+    section.within("keys", |section| keys(section, &mut declared));
+    fields(section, &mut declared);
+    section.within("limits", |section| limits(section, &mut declared));
+    declared.policy.normalize = section.within("normalize", normalize);
+    declared
+}
+
+fn keys(section: &mut Section, declared: &mut Declared) {
+    let allowed = section.list("allowed", pattern);
+    let required = section.list("required", pattern).unwrap_or_default();
+    let protected = section.list("protected", pattern).unwrap_or_default();
+    declared
+        .keys
+        .extend(allowed.iter().flatten().chain(&required).filter_map(exact));
+    declared.protected.extend(protected.iter().filter_map(exact));
+    let patterns = |placed: Vec<Placed<KeyPattern>>| placed.into_iter().map(|placed| placed.value).collect();
+    declared.policy.allowed = allowed.map(|allowed| KeyPatterns(patterns(allowed)));
+    declared.policy.required = patterns(required);
+    declared.policy.protected = KeyPatterns(patterns(protected));
+}
+
+fn pattern(text: &Text) -> Result<KeyPattern, Problem> {
+    KeyPattern::parse(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())))
+}
+
+fn exact(placed: &Placed<KeyPattern>) -> Option<Placed<String>> {
+    let key = placed.value.exact()?;
+    Some(Placed {
+        spot: placed.spot.clone(),
+        value: key.to_owned(),
+    })
+}
+
+/// The rules of single keys. The first that matches counts, so exact keys come before patterns.
+fn fields(section: &mut Section, declared: &mut Declared) {
+    let Some(entry) = section.entry("fields") else {
+        return;
+    };
+    for (name, entry) in entry.named(section.context).unwrap_or_default() {
+        let parsed = KeyPattern::parse(name);
+        if let Err(reason) = &parsed {
+            let problem = Problem::new(format!("`{}` {reason}", name.escape_debug()));
+            section.context.refuse(&entry.spot, problem);
+        }
+        let pattern = parsed.ok();
+        let rule = section
+            .context
+            .open(&entry, |section| rule(section, pattern.as_ref(), declared));
+        let (Some(pattern), Some(rule)) = (pattern, rule) else {
+            continue;
+        };
+        declared.keys.extend(exact(&Placed {
+            spot: entry.spot,
+            value: pattern.clone(),
+        }));
+        declared.policy.fields.push((pattern, rule));
+    }
+    declared
+        .policy
+        .fields
+        .sort_by_key(|(pattern, _)| pattern.exact().is_none());
+}
+
+fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Declared) -> FieldRule {
+    let regex = section.optional("regex", |text| {
+        FieldRule::pattern(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())))
+    });
+    let one_of = section.list("one_of", value::any_text);
+    let (min_length, max_length) = lengths(section);
+    let default = section.optional("default", value::any_text);
+    let default_spot = section.spot_of("default");
+    if default.is_some() && pattern.is_some_and(|pattern| pattern.exact().is_none()) {
+        let problem = Problem::new("a pattern cannot have a default").but("expected an exact key, or no default");
+        section.context.refuse(&default_spot, problem);
+    }
+    let mut rule = FieldRule {
+        regex,
+        min_length,
+        max_length,
+        ..FieldRule::default()
+    };
+    if let Some(pattern) = pattern {
+        let judged = |spot: &Spot, rule: &FieldRule, value: &String| Placed {
+            spot: spot.clone(),
+            value: (pattern.clone(), rule.clone(), value.clone()),
+        };
+        declared
+            .values
+            .extend(one_of.iter().flatten().map(|one| judged(&one.spot, &rule, &one.value)));
+        rule.one_of = one_of.map(|all| all.into_iter().map(|one| one.value).collect());
+        declared
+            .values
+            .extend(default.iter().map(|value| judged(&default_spot, &rule, value)));
+    }
+    FieldRule { default, ..rule }
+}
+
+fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
+    let least = section.optional("min_length", count(0..=MOST));
+    let most = section.optional("max_length", count(0..=MOST));
+    if let (Some(least), Some(most)) = (least, most)
+        && least > most
+    {
+        let spot = section.spot_of("min_length");
+        let found = format!("{least} is more than the `max_length` of {most}");
+        section.context.refuse(&spot, Problem::new(found));
+    }
+    (least, most)
+}
+
+fn limits(section: &mut Section, declared: &mut Declared) {
+    let parts = [
+        ("properties", Part::Properties),
+        ("key_length", Part::KeyLength),
+        ("value_length", Part::ValueLength),
+    ];
+    for (key, part) in parts {
+        if let Some(limit) = section.optional(key, count(1..=MOST)) {
+            *part.of(&mut declared.policy.limits) = Some(limit);
+            declared.limits.push(Placed {
+                spot: section.spot_of(key),
+                value: (part, limit),
+            });
+        }
+    }
+}
+
+fn normalize(section: &mut Section) -> Normalize {
+    const CASES: &[(&str, KeyCase)] = &[
+        ("keep", KeyCase::Keep),
+        ("lower", KeyCase::Lower),
+        ("upper", KeyCase::Upper),
+    ];
+    Normalize {
+        nfc: section.read("unicode", false, choice(&[("none", false), ("nfc", true)])),
+        trim: section.read("trim", false, value::truth),
+        key_case: section.read("key_case", KeyCase::default(), choice(CASES)),
+        scalars_to_strings: section.read("scalars", false, choice(&[("keep", false), ("to_strings", true)])),
+        drop_empty: section.read("empty_values", false, choice(&[("keep", false), ("drop", true)])),
+    }
+}

@@ -1,0 +1,98 @@
+//! The options of the process, and all of a configuration put together.
+
+use super::fault::Problem;
+use super::section::Section;
+use super::value::{self, choice, count, duration, minutes, seconds, size};
+use super::variables::Text;
+use super::{Config, Log, LogFormat, LogLevel, Memory, Shutdown};
+use super::{policies, secret, upstreams};
+use crate::gateway::Gateway;
+use secrecy::ExposeSecret;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The shortest `hash_key`, in bytes.
+const LEAST_KEY: usize = 16;
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Reads all options. What it makes is complete if no fault was collected.
+pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
+    let listen = section.read("listen", SocketAddr::new(LOCALHOST, 8080), value::address);
+    let admin = admin(section, listen);
+    let threads = section.read("threads", None, threads);
+    let log = section.within("log", log);
+    let shutdown = section.within("shutdown", |section| Shutdown {
+        drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
+        grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
+    });
+    let key = secret::secret(section, "hash_key", LEAST_KEY);
+    let store = section.within("store", |section| section.within("memory", memory));
+    let mut policies = policies::read(section);
+    let upstreams = upstreams::read(section, &mut policies);
+    policies::warn_of_unused(&policies, section.context);
+    let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
+    Config {
+        gateway: Gateway::new(upstreams, key),
+        listen,
+        admin,
+        threads,
+        log,
+        store,
+        shutdown,
+    }
+}
+
+fn admin(section: &mut Section, listen: SocketAddr) -> Option<SocketAddr> {
+    let default = Some(SocketAddr::new(LOCALHOST, 9090));
+    let admin = section.read("admin", default, |text| match text.as_str() {
+        "off" => Ok(None),
+        _ => value::address(text).map(Some).map_err(|problem| problem.but(ADMIN)),
+    })?;
+    let spot = section.spot_of("admin");
+    let shared = admin.ip() == listen.ip() || admin.ip().is_unspecified() || listen.ip().is_unspecified();
+    if shared && admin.port() == listen.port() && listen.port() != 0 {
+        section.context.refuse(
+            &spot,
+            Problem::new("is the same as `listen`").but("expected another port"),
+        );
+    }
+    if !admin.ip().is_loopback() {
+        let found = "can be reached from other machines, and has no authentication";
+        section
+            .context
+            .warn(&spot, Problem::new(found).but("a loopback address is safer"));
+    }
+    Some(admin)
+}
+
+const ADMIN: &str = "expected an IP address and a port, such as `127.0.0.1:9090`, or `off`";
+
+fn threads(text: &Text) -> Result<Option<usize>, Problem> {
+    match text.as_str() {
+        "auto" => Ok(None),
+        _ => count(1..=256)(text)
+            .map(Some)
+            .map_err(|problem| problem.but("allowed are `auto`, and 1 to 256")),
+    }
+}
+
+fn log(section: &mut Section) -> Log {
+    const FORMATS: &[(&str, LogFormat)] = &[("json", LogFormat::Json), ("text", LogFormat::Text)];
+    const LEVELS: &[(&str, LogLevel)] = &[
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    Log {
+        format: section.read("format", LogFormat::Json, choice(FORMATS)),
+        level: section.read("level", LogLevel::Info, choice(LEVELS)),
+        requests: section.read("requests", true, value::truth),
+    }
+}
+
+fn memory(section: &mut Section) -> Memory {
+    Memory {
+        max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)),
+    }
+}

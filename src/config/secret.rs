@@ -1,0 +1,97 @@
+//! Secrets and certificates: the configuration names where they are, never what they are.
+
+use super::fault::{Problem, Spot};
+use super::section::{Context, Section};
+use super::value;
+use super::variables::is_name;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use secrecy::{ExposeSecret, SecretSlice};
+use std::path::{Path, PathBuf};
+
+const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
+
+/// A secret of at least `least` bytes, by reference.
+pub(super) fn secret(section: &mut Section, key: &'static str, least: usize) -> Option<SecretSlice<u8>> {
+    let entry = section.entry(key)?;
+    if entry.is_single() {
+        let problem = Problem::new("a secret must not stand in the configuration").but(FORMS);
+        section.context.refuse(&entry.spot, problem);
+        return None;
+    }
+    let found = section.context.open(&entry, referred)??;
+    let length = found.expose_secret().len();
+    if length < least {
+        let problem =
+            Problem::new(format!("the secret has {length} bytes")).but(format!("at least {least} are required"));
+        section.context.refuse(&entry.spot, problem);
+        return None;
+    }
+    Some(found)
+}
+
+fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
+    let file = section.entry("file");
+    let env = section.entry("env");
+    match (file, env) {
+        (Some(file), None) => {
+            let path = file.read(section.context, value::path)?;
+            contents(section.context, &file.spot, &path).map(|bytes| SecretSlice::from(without_line_end(bytes)))
+        }
+        (None, Some(env)) => {
+            let lookup = section.context.lookup;
+            let value = env.read(section.context, |text| {
+                let wrong = |what: &str| Problem::new(format!("{} is not {what}", text.shown()));
+                let name = Some(text.as_str()).filter(|name| is_name(name));
+                let name = name.ok_or_else(|| wrong("the name of a variable"))?;
+                lookup.variable(name).ok_or_else(|| wrong("a variable that is set"))
+            })?;
+            Some(SecretSlice::from(value.into_bytes()))
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            let spot = section.spot.clone();
+            section
+                .context
+                .refuse(&spot, Problem::new("does not say where the secret is").but(FORMS));
+            None
+        }
+    }
+}
+
+/// A file with certificates, if it is named: it has to be readable, and to hold at least one.
+pub(super) fn authorities(section: &mut Section, key: &'static str) -> Option<PathBuf> {
+    let entry = section.entry(key)?;
+    let path = entry.read(section.context, value::path)?;
+    let bytes = contents(section.context, &entry.spot, &path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let problem = match certificates {
+        Ok(certificates) if !certificates.is_empty() => None,
+        Ok(_) => Some("the file has no certificate"),
+        Err(_) => Some("a certificate in the file is damaged"),
+    };
+    if let Some(problem) = problem {
+        section.context.refuse(
+            &entry.spot,
+            Problem::new(problem).but("expected certificates in PEM format"),
+        );
+    }
+    Some(path)
+}
+
+fn contents(context: &mut Context, spot: &Spot, path: &Path) -> Option<Vec<u8>> {
+    let found = context.lookup.file(path);
+    found
+        .map_err(|error| context.refuse(spot, Problem::new(format!("the file cannot be read: {error}"))))
+        .ok()
+}
+
+/// Editors and `echo` end a file with a line end, which is no part of a secret.
+fn without_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    bytes
+}

@@ -1,0 +1,285 @@
+//! Reading options out of the tree: every fault is collected, and what is not read in the end is unknown.
+
+use super::Lookup;
+use super::fault::{Fault, Problem, Spot, listed, path_below};
+use super::tree::{Kind, Member, Node};
+use super::variables::Text;
+
+/// Where faults are collected, and what can be looked up.
+pub(super) struct Context<'l> {
+    pub file: &'l str,
+    pub lookup: &'l dyn Lookup,
+    pub faults: Vec<Fault>,
+    pub warnings: Vec<Fault>,
+}
+
+/// A value with its path.
+#[derive(Clone)]
+pub(super) struct Entry<'t> {
+    pub spot: Spot,
+    node: &'t Node,
+}
+
+/// Something that was read, and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Placed<T> {
+    pub spot: Spot,
+    pub value: T,
+}
+
+/// A map of options. Each option is known once it was asked for.
+pub(super) struct Section<'t, 'c, 'l> {
+    pub spot: Spot,
+    pub context: &'c mut Context<'l>,
+    members: &'t [Member],
+    known: Vec<&'static str>,
+}
+
+impl Context<'_> {
+    /// Collects a fault.
+    pub fn refuse(&mut self, spot: &Spot, problem: Problem) {
+        self.faults.push(problem.at(self.file, spot));
+    }
+
+    /// Collects a warning.
+    pub fn warn(&mut self, spot: &Spot, problem: Problem) {
+        self.warnings.push(problem.at(self.file, spot));
+    }
+}
+
+impl<'l> Context<'l> {
+    /// Reads a map of options, and refuses the options that `read` did not ask for. None where it is not a map.
+    pub fn open<'t, T>(&mut self, entry: &Entry<'t>, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> Option<T> {
+        let members = entry.members(self)?;
+        let mut section = Section {
+            spot: entry.spot.clone(),
+            context: self,
+            members,
+            known: Vec::new(),
+        };
+        let value = read(&mut section);
+        section.close();
+        Some(value)
+    }
+}
+
+impl<'t> Entry<'t> {
+    /// The whole of a text.
+    pub fn root(node: &'t Node) -> Entry<'t> {
+        Entry {
+            spot: Spot {
+                path: String::new(),
+                place: node.place,
+            },
+            node,
+        }
+    }
+
+    fn member(parent: &Spot, member: &'t Member) -> Entry<'t> {
+        let single = matches!(member.value.kind, Kind::Scalar { .. }) && !member.value.is_null();
+        let place = if single { member.value.place } else { member.place };
+        Entry {
+            spot: Spot {
+                path: path_below(&parent.path, &member.key),
+                place,
+            },
+            node: &member.value,
+        }
+    }
+
+    /// Whether it is neither a map, nor a list, nor nothing.
+    pub fn is_single(&self) -> bool {
+        matches!(self.node.kind, Kind::Scalar { .. }) && !self.node.is_null()
+    }
+
+    /// Its text.
+    pub fn text(&self, context: &mut Context) -> Option<Text> {
+        let Kind::Scalar { text, .. } = &self.node.kind else {
+            context.refuse(
+                &self.spot,
+                Problem::new(format!("expected a single value, found {}", self.node.name())),
+            );
+            return None;
+        };
+        if self.node.is_null() {
+            context.refuse(&self.spot, Problem::new("has no value"));
+            return None;
+        }
+        match Text::resolve(text, context.lookup) {
+            Ok(text) => Some(text),
+            Err(problems) => {
+                problems
+                    .into_iter()
+                    .for_each(|problem| context.refuse(&self.spot, problem));
+                None
+            }
+        }
+    }
+
+    /// What `parse` makes of its text.
+    pub fn read<T>(&self, context: &mut Context, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
+        let parsed = parse(&self.text(context)?);
+        parsed.map_err(|problem| context.refuse(&self.spot, problem)).ok()
+    }
+
+    /// What `parse` makes of each item of a list.
+    fn items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Placed<T>> {
+        let Kind::Sequence(items) = &self.node.kind else {
+            context.refuse(
+                &self.spot,
+                Problem::new(format!("expected a list, found {}", self.node.name())),
+            );
+            return Vec::new();
+        };
+        if items.is_empty() {
+            context.refuse(
+                &self.spot,
+                Problem::new("is an empty list").but("leave the key out instead"),
+            );
+        }
+        let entries = items.iter().enumerate().map(|(index, node)| Entry {
+            spot: Spot {
+                path: format!("{}[{index}]", self.spot.path),
+                place: node.place,
+            },
+            node,
+        });
+        entries
+            .filter_map(|entry| {
+                Some(Placed {
+                    value: entry.read(context, &parse)?,
+                    spot: entry.spot,
+                })
+            })
+            .collect()
+    }
+
+    fn members(&self, context: &mut Context) -> Option<&'t [Member]> {
+        if let Kind::Map(members) = &self.node.kind {
+            return Some(members);
+        }
+        let problem = Problem::new(format!("expected a map of options, found {}", self.node.name()));
+        context.refuse(&self.spot, problem);
+        None
+    }
+
+    /// The entries of a map with free names; none where it is not a map.
+    pub fn named(&self, context: &mut Context) -> Option<Vec<(&'t str, Entry<'t>)>> {
+        let members = self.members(context)?;
+        let entry = |member: &'t Member| (member.key.as_str(), Entry::member(&self.spot, member));
+        Some(members.iter().map(entry).collect())
+    }
+}
+
+impl<'t, 'l> Section<'t, '_, 'l> {
+    /// An option, if it is there.
+    pub fn entry(&mut self, key: &'static str) -> Option<Entry<'t>> {
+        self.known.push(key);
+        let member = self.members.iter().find(|member| member.key == key)?;
+        Some(Entry::member(&self.spot, member))
+    }
+
+    /// Where an option stands, or the map that it is missing in.
+    pub fn spot_of(&self, key: &str) -> Spot {
+        let member = self.members.iter().find(|member| member.key == key);
+        let missing = || Spot {
+            path: path_below(&self.spot.path, key),
+            place: self.spot.place,
+        };
+        member.map_or_else(missing, |member| Entry::member(&self.spot, member).spot)
+    }
+
+    /// An option of one value, or its default.
+    pub fn read<T>(&mut self, key: &'static str, default: T, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> T {
+        self.optional(key, parse).unwrap_or(default)
+    }
+
+    /// An option of one value, if it is there.
+    pub fn optional<T>(&mut self, key: &'static str, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
+        self.entry(key)?.read(self.context, parse)
+    }
+
+    /// An option that has to be there. `allowed` says what it has to be.
+    pub fn required(&mut self, key: &'static str, allowed: &str) -> Option<Entry<'t>> {
+        let entry = self.entry(key);
+        if entry.is_none() {
+            let spot = self.spot_of(key);
+            self.context.refuse(&spot, Problem::new("is missing").but(allowed));
+        }
+        entry
+    }
+
+    /// An option of several values, if it is there.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&Text) -> Result<T, Problem>,
+    ) -> Option<Vec<Placed<T>>> {
+        let entry = self.entry(key)?;
+        Some(entry.items(self.context, parse))
+    }
+
+    /// A required option of one or several values.
+    pub fn one_or_several<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&Text) -> Result<T, Problem>,
+    ) -> Vec<Placed<T>> {
+        let Some(entry) = self.required(key, allowed) else {
+            return Vec::new();
+        };
+        if entry.is_single() {
+            let value = entry.read(self.context, parse);
+            return value
+                .map(|value| Placed {
+                    spot: entry.spot,
+                    value,
+                })
+                .into_iter()
+                .collect();
+        }
+        entry.items(self.context, parse)
+    }
+
+    /// A map of options below this one; where there is none, all of it has its defaults.
+    pub fn within<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> T {
+        let entry = self.entry(key);
+        let spot = self.spot_of(key);
+        let members = entry.and_then(|entry| entry.members(self.context)).unwrap_or_default();
+        let mut section = Section {
+            spot,
+            context: &mut *self.context,
+            members,
+            known: Vec::new(),
+        };
+        let value = read(&mut section);
+        section.close();
+        value
+    }
+
+    /// A map of options below this one, if it is there.
+    pub fn inside<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> Option<T> {
+        let entry = self.entry(key)?;
+        self.context.open(&entry, read)
+    }
+
+    /// Refuses what was not asked for.
+    fn close(self) {
+        for member in self
+            .members
+            .iter()
+            .filter(|member| !self.known.contains(&member.key.as_str()))
+        {
+            let spot = Spot {
+                path: path_below(&self.spot.path, &member.key),
+                place: member.place,
+            };
+            let allowed = format!("allowed are {}", listed(self.known.iter().copied()));
+            let problem = Problem::new("unknown key")
+                .but(allowed)
+                .like(&member.key, self.known.iter().copied());
+            self.context.refuse(&spot, problem);
+        }
+    }
+}

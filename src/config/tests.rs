@@ -1,0 +1,556 @@
+use super::*;
+use crate::gateway::{
+    BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, Routed, Target, Timeouts, Unmatched,
+};
+use crate::policy::{KeyCase, KeyPatterns, Limits, Mode, Normalize, Policy, Wipe};
+use jsonwebtoken::Algorithm;
+use proptest::prelude::*;
+
+/// What can be looked up in tests. The value of `AUTH` must never be seen in a message.
+struct Sample;
+
+const HIDDEN: &str = "zq9";
+
+impl Lookup for Sample {
+    fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            "AUTH" => Some(HIDDEN.into()),
+            "EMPTY" => Some(String::new()),
+            "LONG" | "SESSIONGATE_HASH_KEY" => Some("0123456789abcdef".into()),
+            "DOLLAR" => Some("${AUTH} $$".into()),
+            "MAP" => Some("{a: b}\nc: [d]".into()),
+            "AUTH0_DOMAIN" => Some("acme.eu.auth0.com".into()),
+            _ => None,
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        match path.to_str().unwrap() {
+            "long" => Ok(b"0123456789abcdef".to_vec()),
+            "short" => Ok(b"0123456789abcde\r\n".to_vec()),
+            "damaged.pem" => Ok(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
+            name if name.ends_with(".pem") => {
+                Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec())
+            }
+            _ => Err("not found".into()),
+        }
+    }
+}
+
+/// The lines of faults, or else of warnings, without the name of the text.
+fn lines(text: &str) -> Vec<String> {
+    let line = |mark: &str, fault: &Fault| format!("{mark} {}", fault.to_string().strip_prefix("c:").unwrap());
+    match compile("c", text, &Sample, [7; 32]) {
+        Ok(compiled) => compiled.warnings.iter().map(|warning| line("~>", warning)).collect(),
+        Err(faults) => faults.iter().map(|fault| line("=>", fault)).collect(),
+    }
+}
+
+/// Runs the cases of a file: a comment, a text, and the faults (`=>`) or warnings (`~>`) that it must have, to the letter.
+fn run(cases: &str, whole: impl Fn(&str) -> String) {
+    let mut actual = String::new();
+    for case in cases.trim_end().split("\n\n") {
+        let input = case
+            .lines()
+            .take_while(|line| !line.starts_with("=>") && !line.starts_with("~>"));
+        let input: Vec<&str> = input.collect();
+        let found = lines(&whole(&input[1..].join("\n")));
+        assert!(!found.is_empty(), "accepted: {case}");
+        let case: Vec<String> = input.iter().map(|line| (*line).to_owned()).chain(found).collect();
+        actual += &(case.join("\n") + "\n\n");
+    }
+    println!("{actual}");
+    assert_eq!(actual.trim_end(), cases.trim_end());
+}
+
+#[test]
+fn whole() {
+    run(include_str!("tests/whole.txt"), str::to_owned);
+}
+
+#[test]
+fn upstream() {
+    run(include_str!("tests/upstream.txt"), |case| {
+        let base = ["dialect: auth0", "url: https://a.example", "auth: none"];
+        let own = |line: &&str| case.lines().any(|one| one.split(':').next() == line.split(':').next());
+        let lines = case.lines().chain(base.into_iter().filter(|line| !own(line)));
+        let lines: Vec<String> = lines.map(|line| format!("    {line}")).collect();
+        format!("upstreams:\n  a:\n{}\n", lines.join("\n"))
+    });
+}
+
+#[test]
+fn policy() {
+    run(include_str!("tests/policy.txt"), |case| {
+        let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
+        let upstreams = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none, policy: p}}";
+        format!("policies:\n  p:\n{}\n{upstreams}\n", lines.join("\n"))
+    });
+}
+
+const EXAMPLE: &str = include_str!("../../config/example.yaml");
+const AUTH0: &str = include_str!("../../config/auth0.yaml");
+const REFERENCE: &str = include_str!("../../docs/configuration.md");
+const LEAST: &str = "upstreams: {a: {dialect: auth0, url: http://a.example, auth: none}}";
+
+fn compiled(text: &str) -> Config {
+    let Compiled { config, warnings } = compile("c", text, &Sample, [7; 32]).unwrap();
+    assert_eq!(warnings, []);
+    config
+}
+
+#[test]
+fn the_examples_are_accepted_without_a_warning() {
+    let config = compiled(EXAMPLE);
+    assert_eq!(config.gateway.upstreams().len(), 1);
+    let config = compiled(AUTH0);
+    let CallerCheck::Token { expected, keys } = &config.gateway.upstreams()[0].check else {
+        panic!("no check")
+    };
+    assert_eq!(expected.issuers, ["https://acme.eu.auth0.com/"]);
+    assert_eq!(expected.audiences, ["https://acme.eu.auth0.com/api/v2/"]);
+    assert_eq!(keys.jwks, None);
+    assert!(AUTH0.lines().count() <= 15);
+}
+
+/// The allowed keys of every map of options in the example, found out by asking for one that no map has.
+#[test]
+fn every_option_stands_in_the_example_and_in_the_reference() {
+    fn spoil(node: &mut tree::Node) {
+        if let tree::Kind::Map(members) = &mut node.kind {
+            members.iter_mut().for_each(|member| spoil(&mut member.value));
+            let kind = tree::Kind::Scalar {
+                text: "x".into(),
+                plain: true,
+            };
+            let value = tree::Node {
+                place: node.place,
+                kind,
+            };
+            members.push(tree::Member {
+                key: "never".into(),
+                place: node.place,
+                value,
+            });
+        }
+    }
+    let mut root = tree::parse(EXAMPLE).0.unwrap();
+    spoil(&mut root);
+    let mut context = Context {
+        file: "c",
+        lookup: &Sample,
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
+    context.open(&Entry::root(&root), |section| process::read(section, &[7; 32]));
+    let unknown = context.faults.iter().filter(|fault| fault.found == "unknown key");
+    let mut options = 0;
+    for (fault, key) in unknown.flat_map(|fault| {
+        fault
+            .allowed
+            .iter()
+            .flat_map(|all| all.split('`').skip(1).step_by(2))
+            .map(move |key| (fault, key))
+    }) {
+        assert!(
+            EXAMPLE.contains(&format!(" {key}:")) || EXAMPLE.contains(&format!("\n{key}:")),
+            "{key} at {fault}"
+        );
+        assert!(REFERENCE.contains(&format!("| `{key}` |")), "{key} at {fault}");
+        options += 1;
+    }
+    assert!(options > 60, "{options}");
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = compiled(LEAST);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(config.threads, None);
+    assert_eq!(
+        config.log,
+        Log {
+            format: LogFormat::Json,
+            level: LogLevel::Info,
+            requests: true
+        }
+    );
+    assert_eq!(config.store, Memory { max_bytes: 64 << 20 });
+    assert_eq!(
+        config.shutdown,
+        Shutdown {
+            drain_delay: Duration::ZERO,
+            grace: Duration::from_secs(30)
+        }
+    );
+    let upstream = &config.gateway.upstreams()[0];
+    assert_eq!(
+        (upstream.name.as_str(), upstream.index, upstream.dialect.name),
+        ("a", 0, "auth0")
+    );
+    assert_eq!(upstream.matcher, Matcher::default());
+    assert_eq!(upstream.unmatched, Unmatched::Forward);
+    assert!(matches!(upstream.check, CallerCheck::None));
+    assert_eq!(upstream.policy.limits, upstream.dialect.limits);
+    assert!(upstream.policy.allowed.is_none() && upstream.policy.fields.is_empty());
+    assert_eq!(upstream.cache, None);
+    let timeout = Duration::from_secs(15);
+    assert_eq!(
+        upstream.body,
+        BodyLimits {
+            max: 256 << 10,
+            max_undeclared: 64 << 10,
+            timeout
+        }
+    );
+    let seconds = Duration::from_secs;
+    let timeouts = Timeouts {
+        connect: seconds(1),
+        first_byte: timeout,
+        idle: seconds(60),
+        keepalive: seconds(30),
+    };
+    let (host, base_path) = ("a.example".into(), String::new());
+    assert_eq!(
+        upstream.target,
+        Target {
+            tls: false,
+            host,
+            port: 80,
+            base_path,
+            ca_file: None,
+            timeouts
+        }
+    );
+}
+
+#[test]
+fn what_is_written_is_what_counts() {
+    let config = compiled(EXAMPLE);
+    let upstream = &config.gateway.upstreams()[0];
+    let matcher = Matcher {
+        host: Some("sessions.acme.example".into()),
+        path_prefix: "/acme".into(),
+        strip_prefix: true,
+    };
+    assert_eq!(upstream.matcher, matcher);
+    assert_eq!(
+        upstream.target.ca_file.as_deref(),
+        Some(Path::new("/etc/sessiongate/provider-ca.pem"))
+    );
+    assert_eq!(
+        upstream.cache,
+        Some(Freshness {
+            ttl: Duration::from_secs(30),
+            max_body: 64 << 10
+        })
+    );
+    let CallerCheck::Token { expected, keys } = &upstream.check else {
+        panic!("no check")
+    };
+    assert_eq!(
+        (expected.algorithms.as_slice(), expected.leeway),
+        ([Algorithm::RS256].as_slice(), 30)
+    );
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        (keys.refresh, keys.min_interval, keys.max_stale),
+        (seconds(600), seconds(10), seconds(86_400))
+    );
+    assert_eq!(
+        keys.ca_file.as_deref(),
+        Some(Path::new("/etc/sessiongate/issuer-ca.pem"))
+    );
+    let Policy {
+        mode,
+        wipe,
+        limits,
+        allowed,
+        required,
+        protected,
+        fields,
+        normalize,
+    } = &upstream.policy;
+    assert_eq!((*mode, *wipe), (Mode::Enforce, Wipe::Refuse));
+    let tighter = Limits {
+        properties: Some(20),
+        key_length: Some(64),
+        value_length: Some(200),
+        plain_keys: true,
+    };
+    assert_eq!(*limits, tighter);
+    let keys = [
+        allowed.clone().unwrap(),
+        KeyPatterns(required.clone()),
+        protected.clone(),
+    ];
+    assert_eq!(
+        keys.map(|keys| keys.to_string()),
+        ["`team`, `flag_*`, `/region_[a-z]{2}/`, `tenant`", "`team`", "`tenant`"]
+    );
+    let rule = &fields[0].1;
+    assert_eq!(
+        (rule.min_length, rule.max_length, rule.default.as_deref()),
+        (Some(1), Some(64), Some("blue"))
+    );
+    assert!(rule.regex.is_some() && rule.one_of.as_deref() == Some(&["blue".into(), "green".into()]));
+    let all = Normalize {
+        nfc: true,
+        trim: true,
+        key_case: KeyCase::Lower,
+        scalars_to_strings: true,
+        drop_empty: true,
+    };
+    assert_eq!(*normalize, all);
+}
+
+#[test]
+fn words_and_units_have_their_meaning() {
+    let process = "\
+listen: '[::]:0'
+admin: off
+threads: '4'
+log: {format: text, level: trace, requests: false}
+shutdown: {drain_delay: 500ms, grace: 1m1s}
+store: {memory: {max_bytes: 1GiB}}
+";
+    let upstream = "\
+upstreams:
+  b_1-x:
+    dialect: auth0
+    url: HTTPS://A.Example:8443/base/
+    match: {path_prefix: /api}
+    unmatched: refuse
+    auth:
+      issuer: [http://127.0.0.1:1/, 'https://[::1]/x/']
+      audience: [a, b]
+      jwks: http://localhost/keys?a=b
+      algorithms: [EdDSA, ES384]
+      leeway: 0s
+    cache: off
+    body: {max: 2048B, timeout: 1ms}
+";
+    let config = compiled(&format!("{process}{upstream}"));
+    assert_eq!(
+        (config.listen.to_string().as_str(), config.admin, config.threads),
+        ("[::]:0", None, Some(4))
+    );
+    assert_eq!(
+        config.log,
+        Log {
+            format: LogFormat::Text,
+            level: LogLevel::Trace,
+            requests: false
+        }
+    );
+    let (drain_delay, grace) = (Duration::from_millis(500), Duration::from_secs(61));
+    assert_eq!(config.shutdown, Shutdown { drain_delay, grace });
+    assert_eq!(config.store.max_bytes, 1 << 30);
+    let upstream = &config.gateway.upstreams()[0];
+    let Target {
+        tls,
+        host,
+        port,
+        base_path,
+        ..
+    } = &upstream.target;
+    assert_eq!(
+        (*tls, host.as_str(), *port, base_path.as_str()),
+        (true, "a.example", 8443, "/base")
+    );
+    assert_eq!((upstream.unmatched, upstream.cache), (Unmatched::Refuse, None));
+    let timeout = Duration::from_millis(1);
+    assert_eq!(
+        upstream.body,
+        BodyLimits {
+            max: 2048,
+            max_undeclared: 2048,
+            timeout
+        }
+    );
+    let CallerCheck::Token { expected, keys } = &upstream.check else {
+        panic!("no check")
+    };
+    assert_eq!(expected.issuers, ["http://127.0.0.1:1/", "https://[::1]/x/"]);
+    assert_eq!(
+        (keys.issuer.as_str(), keys.jwks.as_deref()),
+        ("http://127.0.0.1:1/", Some("http://localhost/keys?a=b"))
+    );
+    assert_eq!(
+        (expected.algorithms.as_slice(), expected.leeway),
+        ([Algorithm::EdDSA, Algorithm::ES384].as_slice(), 0)
+    );
+}
+
+#[test]
+fn http_keys_are_accepted_where_they_are_allowed() {
+    let auth = "{issuer: http://i.example/, audience: a, allow_http: true}";
+    compiled(&LEAST.replace("none", auth));
+}
+
+#[test]
+fn an_exact_key_counts_before_a_pattern() {
+    let text = format!(
+        "{}\npolicies: {{p: {{fields: {{'t*': {{}}, '/x/': {{}}, team: {{max_length: 1}}}}}}}}",
+        LEAST.replace("none}", "none, policy: p}")
+    );
+    let fields = &compiled(&text).gateway.upstreams()[0].policy.fields.clone();
+    let sources: Vec<&str> = fields.iter().map(|(pattern, _)| pattern.source()).collect();
+    assert_eq!(sources, ["team", "t*", "/x/"]);
+    assert_eq!(fields[0].1.max_length, Some(1));
+}
+
+#[test]
+fn aliases_stand_for_whole_values() {
+    let text = "\
+upstreams:
+  a: {dialect: auth0, url: https://a.example, auth: none, match: {host: a.example}, cache: &cache {ttl: 7s}}
+  b: {dialect: auth0, url: https://b.example, auth: none, match: {host: b.example}, cache: *cache}
+";
+    let config = compiled(text);
+    let ttl = |index: usize| config.gateway.upstreams()[index].cache.unwrap().ttl.as_secs();
+    assert_eq!((ttl(0), ttl(1)), (7, 7));
+    assert_eq!(config.gateway.upstreams()[1].index, 1);
+}
+
+fn resolved(source: &str) -> String {
+    variables::Text::resolve(source, &Sample).unwrap().as_str().to_owned()
+}
+
+#[test]
+fn variables_are_resolved_within_values() {
+    assert_eq!(resolved("a${AUTH}b${AUTH}"), "azq9bzq9");
+    assert_eq!(resolved("${UNSET:-x:-y}/${EMPTY:-z}/${AUTH:-w}"), "x:-y/z/zq9");
+    assert_eq!(resolved("${AUTH:?why}"), "zq9");
+    assert_eq!(resolved("[${EMPTY}${UNSET:-}]"), "[]");
+    assert_eq!(resolved("$$ $${AUTH} $a a$ $"), "$ ${AUTH} $a a$ $");
+    assert_eq!(resolved("${DOLLAR}"), "${AUTH} $$", "a value is not looked at again");
+}
+
+#[test]
+fn a_variable_never_becomes_structure() {
+    let base = LEAST.replace("none}", "none, policy: p}");
+    for written in ["${MAP}", "'${MAP}'", "\"${MAP}\"", ">-\n          ${MAP}"] {
+        let text = format!("{base}\npolicies:\n  p:\n    keys:\n      required:\n        - {written}\n");
+        let config = compile("c", &text, &Sample, [7; 32]);
+        let found = lines(&text);
+        assert!(
+            config.is_err() && found.len() == 1 && found[0].contains("upstream `a` would refuse it"),
+            "{found:?}"
+        );
+    }
+    assert_eq!(lines("${AUTH}: 1\nupstreams: ${MAP}").len(), 2);
+}
+
+#[test]
+fn what_a_variable_holds_is_in_no_message() {
+    let values = [
+        "zq9",
+        "zq9:80",
+        "https://zq9@a",
+        "https://zq9.example:x/",
+        "/(zq9",
+        "9zq9s",
+        "",
+        "zq9\n${",
+        "/zq9/../",
+    ];
+    let mut refused = 0;
+    for (at, _) in EXAMPLE.match_indices(": ").chain(EXAMPLE.match_indices("- ")) {
+        let (before, after) = EXAMPLE.split_at(at + 2);
+        let end = after.find(['\n', ',', ']', '}', '#']).unwrap_or(after.len());
+        for value in values {
+            let text = format!("{before}\"${{HELD}}\"{}", &after[end..].replacen("#", " #", 1));
+            let held = Held(value);
+            if let Err(faults) = compile("c", &text, &held, [7; 32]) {
+                refused += 1;
+                let all: String = faults.iter().map(|fault| format!("{fault:?} {fault}")).collect();
+                assert!(!all.contains("zq9"), "{all}");
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+struct Held(&'static str);
+
+impl Lookup for Held {
+    fn variable(&self, name: &str) -> Option<String> {
+        if name == "HELD" {
+            Some(self.0.to_owned())
+        } else {
+            Sample.variable(name)
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        Sample.file(path)
+    }
+}
+
+/// The key of a session's cached answer, which depends on the secret of the gateway.
+fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
+    let gateway = compile("c", text, &Sample, random).unwrap().config.gateway;
+    let (method, headers) = (http::Method::GET, http::HeaderMap::new());
+    let head = Head {
+        method: &method,
+        path: "/api/v2/sessions/s1",
+        query: None,
+        host: "x",
+        headers: &headers,
+    };
+    let Ok(Routed::Governed(governed)) = gateway.route(head) else {
+        panic!("not governed")
+    };
+    governed.admit(Credential::Anonymous).unwrap().session_hash(&gateway)
+}
+
+#[test]
+fn the_hash_key_counts_instead_of_chance() {
+    assert_ne!(session(LEAST, [1; 32]), session(LEAST, [2; 32]));
+    let keyed = |key: &str| format!("hash_key: {key}\n{LEAST}");
+    let (file, env) = (keyed("{file: long}"), keyed("{env: LONG}"));
+    assert_eq!(session(&file, [1; 32]), session(&env, [2; 32]));
+    assert_ne!(session(&file, [1; 32]), session(LEAST, [1; 32]));
+    assert!(!format!("{:?}", compiled(&file)).contains("0123456789abcdef"));
+}
+
+#[test]
+fn texts_are_bounded() {
+    let long = format!("#{}\n{LEAST}", " ".repeat(1 << 20));
+    assert_eq!(lines(&long), ["=> 1:1: has 1048645 bytes, at most 1048576 are allowed"]);
+    let deep = "[".repeat(33);
+    assert_eq!(lines(&deep), ["=> 1:33: values are nested more than 32 deep"]);
+    let block: String = (0..100_000).map(|_| "- ").collect();
+    assert_eq!(lines(&block), ["=> 1:65: values are nested more than 32 deep"]);
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..10 {
+        let before = format!("*a{}, ", n - 1).repeat(10);
+        bomb += &format!("a{n}: &a{n} [{before}]\n");
+    }
+    assert_eq!(
+        lines(&bomb),
+        ["=> 5:25: there are more than 50000 values, with those that aliases stand for"]
+    );
+    let mut chain = "a0: &a0 x\n".to_owned();
+    for n in 1..10 {
+        chain += &format!("a{n}: &a{n} [[[[[*a{}]]]]]\n", n - 1);
+    }
+    assert_eq!(lines(&chain), ["=> 8:14: values are nested more than 32 deep"]);
+    let wide: String = (0..60_000).map(|_| "- x\n").collect();
+    assert_eq!(lines(&wide).len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "([a-z]{1,3}|[-:,?&*!|>'\"%@`#{}\\[\\] \\n\t$<~0-9]|\u{e9}|\u{feff}|listen|upstreams){0,40}") {
+        let _ = compile("c", &text, &Sample, [7; 32]);
+    }
+
+    #[test]
+    fn no_damage_of_a_text_makes_it_panic(at in 0..EXAMPLE.len(), cut in 0..40_usize, put in "[-:,&*!|>'\"#{}\\[\\] \\n$<]{0,3}") {
+        let bytes = [&EXAMPLE.as_bytes()[..at], put.as_bytes(), &EXAMPLE.as_bytes()[(at + cut).min(EXAMPLE.len())..]];
+        let _ = compile("c", &String::from_utf8_lossy(&bytes.concat()), &Sample, [7; 32]);
+    }
+}

@@ -1,0 +1,356 @@
+//! From YAML to a tree in which everything knows its place.
+//!
+//! It is stricter than YAML: one document, text as keys, each key once, no tags, no merge keys. What remains can be read in one
+//! way only.
+
+use super::fault::{Place, Problem, Spot, path_below};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use std::collections::BTreeMap;
+
+/// The largest text that is read, in bytes.
+const MAX_TEXT: usize = 1 << 20;
+/// The most nodes: aliases can make few bytes many nodes.
+const MAX_NODES: usize = 50_000;
+/// The deepest nesting.
+const MAX_DEPTH: usize = 32;
+
+/// A value, and where it begins.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub place: Place,
+    pub kind: Kind,
+}
+
+/// What a value is.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    /// Options, in their order in the text.
+    Map(Vec<Member>),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// Text as it was written, less the quotes. `plain` says that there were none.
+    Scalar { text: String, plain: bool },
+}
+
+/// A key, where it begins, and its value.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    pub key: String,
+    pub place: Place,
+    pub value: Node,
+}
+
+impl Node {
+    /// What it is, for messages.
+    pub fn name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Map(_) => "a map",
+            Kind::Sequence(_) => "a list",
+            Kind::Scalar { .. } if self.is_null() => "no value",
+            Kind::Scalar { .. } => "a single value",
+        }
+    }
+
+    /// Whether it is YAML's way to say nothing.
+    pub fn is_null(&self) -> bool {
+        match &self.kind {
+            Kind::Scalar { text, plain } => *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"),
+            Kind::Map(_) | Kind::Sequence(_) => false,
+        }
+    }
+
+    /// How many nodes it has, and how deep it is.
+    fn extent(&self) -> (usize, usize) {
+        let children: Vec<&Node> = match &self.kind {
+            Kind::Map(members) => members.iter().map(|member| &member.value).collect(),
+            Kind::Sequence(items) => items.iter().collect(),
+            Kind::Scalar { .. } => Vec::new(),
+        };
+        let extents = children.into_iter().map(Node::extent);
+        let (nodes, depth) = extents.fold((0, 0), |(nodes, depth), one| (nodes + one.0, depth.max(one.1)));
+        (nodes + 1, depth + 1)
+    }
+}
+
+/// Reads a text. The tree is there even if keys stand twice, so that all faults of a text can be reported at once.
+pub(super) fn parse(text: &str) -> (Option<Node>, Vec<(Spot, Problem)>) {
+    let mut builder = Builder::default();
+    if let Err((place, problem)) = builder.read(text) {
+        builder.faults.push((
+            Spot {
+                path: String::new(),
+                place,
+            },
+            problem,
+        ));
+        return (None, builder.faults);
+    }
+    (builder.root, builder.faults)
+}
+
+/// A fault after which nothing more can be read.
+type Fatal = (Place, Problem);
+
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, Anchored>,
+    nodes: usize,
+    root: Option<Node>,
+    faults: Vec<(Spot, Problem)>,
+}
+
+/// A map or a list that has not ended.
+struct Open {
+    place: Place,
+    anchor: usize,
+    kind: Collected,
+}
+
+enum Collected {
+    Map { members: Vec<Member>, key: Option<Key> },
+    Sequence(Vec<Node>),
+}
+
+/// A key whose value comes next.
+struct Key {
+    text: String,
+    place: Place,
+    /// Whether there is a fault in it already, so that its value is not looked at.
+    dropped: bool,
+}
+
+/// What aliases stand for, and how much it is.
+struct Anchored {
+    node: Node,
+    nodes: usize,
+    depth: usize,
+}
+
+impl Builder {
+    fn read(&mut self, text: &str) -> Result<(), Fatal> {
+        let begin = Place { line: 1, column: 1 };
+        if text.len() > MAX_TEXT {
+            return Err((
+                begin,
+                Problem::new(format!("has {} bytes, at most {MAX_TEXT} are allowed", text.len())),
+            ));
+        }
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = event.map_err(|error| (place(error.marker()), Problem::new(error.info())))?;
+            self.event(event, place(&span.start))?;
+        }
+        if self.root.is_none() {
+            return Err((
+                begin,
+                Problem::new("is empty").but("expected a map of options, at least `upstreams`"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event, place: Place) -> Result<(), Fatal> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_tag(tag.as_deref(), place);
+                self.scalar(text.into_owned(), style == ScalarStyle::Plain, anchor, place)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.begin(Collected::Sequence(Vec::new()), anchor, tag.as_deref(), place)
+            }
+            Event::MappingStart(anchor, tag) => {
+                let (members, key) = (Vec::new(), None);
+                self.begin(Collected::Map { members, key }, anchor, tag.as_deref(), place)
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.end();
+                Ok(())
+            }
+            Event::Alias(anchor) => self.alias(anchor, place),
+            Event::DocumentStart(_) if self.root.is_some() => Err((
+                place,
+                Problem::new("a second document begins here").but("expected exactly one"),
+            )),
+            Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => {
+                Ok(())
+            }
+        }
+    }
+
+    fn scalar(&mut self, text: String, plain: bool, anchor: usize, place: Place) -> Result<(), Fatal> {
+        if self.expects_key() {
+            self.key(text, plain, place);
+            return Ok(());
+        }
+        self.count(1, 1, place)?;
+        let kind = Kind::Scalar { text, plain };
+        self.add(Node { place, kind }, anchor);
+        Ok(())
+    }
+
+    fn refuse_tag(&mut self, tag: Option<&Tag>, place: Place) {
+        if let Some(tag) = tag {
+            let problem =
+                Problem::new(format!("has the tag `{}`", tag.to_string().escape_debug())).but("tags are not supported");
+            self.faults.push((
+                Spot {
+                    path: self.path(),
+                    place,
+                },
+                problem,
+            ));
+        }
+    }
+
+    fn expects_key(&self) -> bool {
+        self.open
+            .last()
+            .is_some_and(|open| matches!(open.kind, Collected::Map { key: None, .. }))
+    }
+
+    fn key(&mut self, text: String, plain: bool, place: Place) {
+        let Some(Open {
+            kind: Collected::Map { members, key },
+            ..
+        }) = self.open.last_mut()
+        else {
+            return;
+        };
+        let first = members
+            .iter()
+            .find(|member| member.key == text)
+            .map(|member| member.place);
+        let problem = if let Some(Place { line, column }) = first {
+            Some(Problem::new(format!("stands twice, first at {line}:{column}")))
+        } else if plain && text == "<<" {
+            Some(
+                Problem::new("merge keys are not supported")
+                    .but("write the keys out, or let an alias stand for a whole value"),
+            )
+        } else {
+            None
+        };
+        *key = Some(Key {
+            text,
+            place,
+            dropped: problem.is_some(),
+        });
+        if let Some(problem) = problem {
+            self.faults.push((
+                Spot {
+                    path: self.path(),
+                    place,
+                },
+                problem,
+            ));
+        }
+    }
+
+    fn begin(&mut self, kind: Collected, anchor: usize, tag: Option<&Tag>, place: Place) -> Result<(), Fatal> {
+        if self.expects_key() {
+            return Err((
+                place,
+                Problem::new("a map or a list stands as a key").but("a key has to be text"),
+            ));
+        }
+        self.refuse_tag(tag, place);
+        self.count(1, 1, place)?;
+        self.open.push(Open { place, anchor, kind });
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        let Some(Open { place, anchor, kind }) = self.open.pop() else {
+            return;
+        };
+        let kind = match kind {
+            Collected::Map { members, .. } => Kind::Map(members),
+            Collected::Sequence(items) => Kind::Sequence(items),
+        };
+        self.add(Node { place, kind }, anchor);
+    }
+
+    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Fatal> {
+        if self.expects_key() {
+            return Err((
+                place,
+                Problem::new("an alias stands as a key").but("a key has to be text"),
+            ));
+        }
+        let Some(Anchored { node, nodes, depth }) = self.anchors.get(&anchor) else {
+            return Err((place, Problem::new("the alias stands within what it stands for")));
+        };
+        let (node, nodes, depth) = (node.clone(), *nodes, *depth);
+        self.count(nodes, depth, place)?;
+        self.add(node, 0);
+        Ok(())
+    }
+
+    fn count(&mut self, nodes: usize, depth: usize, place: Place) -> Result<(), Fatal> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            return Err((
+                place,
+                Problem::new(format!(
+                    "there are more than {MAX_NODES} values, with those that aliases stand for"
+                )),
+            ));
+        }
+        if self.open.len() + depth > MAX_DEPTH {
+            return Err((
+                place,
+                Problem::new(format!("values are nested more than {MAX_DEPTH} deep")),
+            ));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, node: Node, anchor: usize) {
+        if anchor != 0 {
+            let (nodes, depth) = node.extent();
+            self.anchors.insert(
+                anchor,
+                Anchored {
+                    node: node.clone(),
+                    nodes,
+                    depth,
+                },
+            );
+        }
+        match self.open.last_mut().map(|open| &mut open.kind) {
+            None => self.root = Some(node),
+            Some(Collected::Sequence(items)) => items.push(node),
+            Some(Collected::Map { members, key }) => {
+                if let Some(Key {
+                    text,
+                    place,
+                    dropped: false,
+                }) = key.take()
+                {
+                    members.push(Member {
+                        key: text,
+                        place,
+                        value: node,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The path of what is being read.
+    fn path(&self) -> String {
+        self.open.iter().fold(String::new(), |path, open| match &open.kind {
+            Collected::Map { key: Some(key), .. } => path_below(&path, &key.text),
+            Collected::Map { key: None, .. } => path,
+            Collected::Sequence(items) => format!("{path}[{}]", items.len()),
+        })
+    }
+}
+
+fn place(marker: &Marker) -> Place {
+    Place {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
+}

@@ -1,0 +1,253 @@
+//! Upstreams: from the option `upstreams` to the gateway's own types.
+
+use super::callers;
+use super::fault::{Problem, Spot, listed};
+use super::policies::{self, Policies};
+use super::secret::authorities;
+use super::section::Section;
+use super::url::{Url, is_host, is_plain_path};
+use super::value::{self, choice, duration, minutes, seconds, size};
+use super::variables::Text;
+use crate::dialect::{AUTH0, Dialect};
+use crate::gateway::{BodyLimits, Freshness, Matcher, Target, Timeouts, Unmatched, Upstream};
+use crate::policy::Policy;
+use std::path::PathBuf;
+use std::time::Duration;
+
+static DIALECTS: [&Dialect; 1] = [&AUTH0];
+
+/// The largest judged body of undeclared length.
+const MAX_UNDECLARED: usize = 64 << 10;
+
+/// Reads the option `upstreams`. It is complete if no fault was collected.
+pub(super) fn read(section: &mut Section, policies: &mut Policies) -> Vec<Upstream> {
+    let Some(entry) = section.required("upstreams", "expected a map with at least one upstream") else {
+        return Vec::new();
+    };
+    let named = entry.named(section.context);
+    if named.as_ref().is_some_and(Vec::is_empty) {
+        section.context.refuse(
+            &entry.spot,
+            Problem::new("no upstream is declared").but("expected at least one"),
+        );
+    }
+    let mut upstreams: Vec<(Spot, Upstream)> = Vec::new();
+    for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
+        if let Err(problem) = value::judge_name(name) {
+            section.context.refuse(&entry.spot, problem);
+        }
+        let read = section.context.open(&entry, |section| {
+            let upstream = upstream(section, name, index, policies);
+            upstream.map(|upstream| (section.spot_of("match"), upstream))
+        });
+        let Some((spot, upstream)) = read.flatten() else {
+            continue;
+        };
+        if let Some((_, twin)) = upstreams
+            .iter()
+            .find(|(_, other)| is_twin(&other.matcher, &upstream.matcher))
+        {
+            let found = format!("takes the same requests as upstream `{}`", twin.name);
+            section.context.refuse(
+                &spot,
+                Problem::new(found).but("expected another `host` or `path_prefix`"),
+            );
+        }
+        upstreams.push((spot, upstream));
+    }
+    upstreams.into_iter().map(|(_, upstream)| upstream).collect()
+}
+
+fn is_twin(one: &Matcher, other: &Matcher) -> bool {
+    one.host == other.host && one.path_prefix == other.path_prefix
+}
+
+fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Policies) -> Option<Upstream> {
+    let dialect = section.required("dialect", &format!("allowed are {}", listed(dialects())));
+    let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
+    let target = target(section);
+    let matcher = section.within("match", matcher);
+    let unmatched = section.read("unmatched", Unmatched::default(), choice(UNMATCHED));
+    let check = callers::read(section);
+    let cache = cache(section);
+    let body = section.within("body", body);
+    let policy = policy(section, policies);
+    let (dialect, target, check) = (dialect?, target?, check?);
+    judge_paths(section, dialect, &matcher, &target);
+    let mut upstream = Upstream {
+        name: name.to_owned(),
+        index,
+        dialect,
+        matcher,
+        unmatched,
+        check,
+        policy: Policy {
+            limits: dialect.limits,
+            ..Policy::default()
+        },
+        cache,
+        body,
+        target,
+    };
+    if let Some(policy) = policy {
+        policies::bind(policies, &policy, &mut upstream, section.context);
+    }
+    Some(upstream)
+}
+
+const UNMATCHED: &[(&str, Unmatched)] = &[("forward", Unmatched::Forward), ("refuse", Unmatched::Refuse)];
+
+fn dialects() -> impl Iterator<Item = &'static str> {
+    DIALECTS.iter().map(|dialect| dialect.name)
+}
+
+fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
+    let found = DIALECTS.iter().find(|dialect| dialect.name == text.as_str());
+    found.copied().ok_or_else(|| {
+        let problem = Problem::new(format!("{} is not known", text.shown()));
+        problem
+            .but(format!("allowed are {}", listed(dialects())))
+            .like(text.as_str(), dialects())
+    })
+}
+
+fn policy(section: &mut Section, policies: &Policies) -> Option<String> {
+    section.optional("policy", |text| {
+        if policies.contains_key(text.as_str()) {
+            return Ok(text.as_str().to_owned());
+        }
+        let problem = Problem::new(format!("{} is not the name of a policy", text.shown()));
+        let names = || policies.keys().map(String::as_str);
+        Err(match policies.is_empty() {
+            true => problem.but("there are no `policies`"),
+            false => problem
+                .but(format!("allowed are {}", listed(names())))
+                .like(text.as_str(), names()),
+        })
+    })
+}
+
+fn target(section: &mut Section) -> Option<Target> {
+    let url = section.required("url", "expected the URL of the provider");
+    let url = url.and_then(|entry| entry.read(section.context, Url::without_query));
+    let ca_file = section
+        .inside("tls", |section| authorities(section, "ca_file"))
+        .flatten();
+    let timeouts = section.within("timeouts", timeouts);
+    let url = url?;
+    if ca_file.is_some() && !url.tls {
+        let spot = section.spot_of("tls");
+        section.context.refuse(
+            &spot,
+            Problem::new("the `url` does not use TLS").but("expected `https://` there, or no `tls`"),
+        );
+    }
+    let Url {
+        tls,
+        host,
+        port,
+        path: base_path,
+        ..
+    } = url;
+    Some(Target {
+        tls,
+        host,
+        port,
+        base_path,
+        ca_file: ca_file.filter(|_: &PathBuf| tls),
+        timeouts,
+    })
+}
+
+fn timeouts(section: &mut Section) -> Timeouts {
+    let mut read = |key, default| section.read(key, default, duration(Duration::from_millis(1)..=minutes(10)));
+    Timeouts {
+        connect: read("connect", seconds(1)),
+        first_byte: read("first_byte", seconds(15)),
+        idle: read("idle", seconds(60)),
+        keepalive: read("keepalive", seconds(30)),
+    }
+}
+
+fn cache(section: &mut Section) -> Option<Freshness> {
+    let entry = section.entry("cache")?;
+    if entry.is_single() {
+        entry.read(section.context, |text| match text.as_str() {
+            "off" => Ok(()),
+            _ => Err(Problem::new(format!("{} is not known", text.shown())).but("expected a map of options, or `off`")),
+        });
+        return None;
+    }
+    section.context.open(&entry, |section| Freshness {
+        ttl: section.read("ttl", seconds(30), duration(seconds(1)..=minutes(5))),
+        max_body: section.read("max_body", 64 << 10, size(1 << 10..=1 << 20)),
+    })
+}
+
+fn body(section: &mut Section) -> BodyLimits {
+    let max = section.read("max", 256 << 10, size(1 << 10..=16 << 20));
+    let timeout = section.read("timeout", seconds(15), duration(Duration::from_millis(1)..=minutes(10)));
+    BodyLimits {
+        max,
+        max_undeclared: max.min(MAX_UNDECLARED),
+        timeout,
+    }
+}
+
+fn matcher(section: &mut Section) -> Matcher {
+    let host = section.optional("host", |text| {
+        let host = text.as_str().to_ascii_lowercase();
+        let allowed = "expected a host name or an address, without a port and without `*`";
+        if is_host(&host) {
+            Ok(host)
+        } else {
+            Err(Problem::new(format!("{} is not a host", text.shown())).but(allowed))
+        }
+    });
+    let path_prefix = section.read("path_prefix", String::new(), |text| {
+        let allowed = "expected `/` and plain parts, without a slash at the end; leave it out for every path";
+        let plain = is_plain_path(text.as_str());
+        let problem = || Problem::new(format!("{} is not a plain path", text.shown())).but(allowed);
+        plain.then(|| text.as_str().to_owned()).ok_or_else(problem)
+    });
+    Matcher {
+        host,
+        path_prefix,
+        strip_prefix: section.read("strip_prefix", false, value::truth),
+    }
+}
+
+/// Paths that are well-formed, but by which no governed request could ever be recognized.
+fn judge_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, target: &Target) {
+    let spot = section.spot_of("match");
+    let prefix = &matcher.path_prefix;
+    if prefix.is_empty() && matcher.strip_prefix {
+        section.context.refuse(
+            &spot,
+            Problem::new("`strip_prefix` without `path_prefix` has no meaning"),
+        );
+    }
+    let reached = |guarded: &&str| is_below(guarded, prefix) || is_below(prefix, guarded);
+    if !matcher.strip_prefix && !dialect.guarded.iter().any(reached) {
+        let found = "no request below this `path_prefix` is one that is judged";
+        let allowed = format!(
+            "expected `strip_prefix: true`, or a prefix of {}",
+            listed(dialect.guarded.iter().copied())
+        );
+        section.context.refuse(&spot, Problem::new(found).but(allowed));
+    }
+    if target.base_path.to_ascii_lowercase().ends_with(dialect.root) {
+        let spot = section.spot_of("url");
+        let found = format!(
+            "ends with `{}`, with which the paths of requests begin already",
+            dialect.root
+        );
+        section.context.warn(&spot, Problem::new(found));
+    }
+}
+
+/// Whether a path is another one, or lies below it.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+}

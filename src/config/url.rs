@@ -1,0 +1,110 @@
+//! Addresses of providers and issuers.
+
+use super::fault::Problem;
+use super::variables::Text;
+use http::Uri;
+use std::net::IpAddr;
+
+/// An address over HTTP, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Url {
+    /// Whether it is `https`.
+    pub tls: bool,
+    /// The host, in lower case and without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The path, without a slash at the end.
+    pub path: String,
+    /// Whether it has a query.
+    pub query: bool,
+    /// As it was written.
+    pub text: String,
+}
+
+impl Url {
+    /// Takes an address apart. Its text does not appear in problems where it may hold a password.
+    pub fn parse(text: &Text) -> Result<Url, Problem> {
+        let forms = "expected `http://` or `https://`, a host, and if need be a port and a path";
+        let wrong = |what: &str| Problem::new(what).but(forms);
+        let source = text.as_str();
+        if source.contains('@') {
+            return Err(wrong("has user information, or an `@`"));
+        }
+        if source.contains('#') {
+            return Err(wrong("has a fragment"));
+        }
+        let uri: Uri = source
+            .parse()
+            .map_err(|_| wrong(&format!("{} is not a URL", text.shown())))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            Some(_) | None => {
+                return Err(wrong(&format!(
+                    "{} does not begin with `http://` or `https://`",
+                    text.shown()
+                )));
+            }
+        };
+        let host = uri.host().map(str::to_ascii_lowercase).filter(|host| is_host(host));
+        let host = host.ok_or_else(|| wrong(&format!("{} has no valid host", text.shown())))?;
+        let port = port(&uri, tls).ok_or_else(|| wrong(&format!("{} has no valid port", text.shown())))?;
+        let path = uri.path().trim_end_matches('/').to_owned();
+        if !path.is_empty() && !is_plain_path(&path) {
+            return Err(wrong(&format!("{} has a path that is not plain", text.shown())));
+        }
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Url {
+            tls,
+            host,
+            port,
+            path,
+            query: uri.query().is_some(),
+            text: source.to_owned(),
+        })
+    }
+
+    /// The same, but without a query.
+    pub fn without_query(text: &Text) -> Result<Url, Problem> {
+        let url = Url::parse(text)?;
+        if url.query {
+            Err(Problem::new("has a query").but("expected a URL without one"))
+        } else {
+            Ok(url)
+        }
+    }
+
+    /// Whether it can only be this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+/// Whether it is a host name, an IPv4 address, or an IPv6 address in brackets; in lower case and without a port.
+pub(super) fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    host.len() <= 253
+        && host
+            .split('.')
+            .all(|label| (1..=63).contains(&label.len()) && label.bytes().all(plain))
+}
+
+/// Whether a path can be read in one way only: `/`, then plain parts, and no slash at the end.
+pub(super) fn is_plain_path(path: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part))
+}
+
+fn port(uri: &Uri, tls: bool) -> Option<u16> {
+    let authority = uri.authority()?;
+    let rest = authority.as_str().strip_prefix(authority.host())?;
+    match rest.strip_prefix(':') {
+        None => Some(if tls { 443 } else { 80 }),
+        Some(port) => port.parse().ok().filter(|port| *port != 0),
+    }
+}

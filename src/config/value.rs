@@ -1,0 +1,214 @@
+//! What single values can be: times, sizes, counts, names, choices.
+
+use super::fault::{Problem, listed};
+use super::variables::Text;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Units of time, in milliseconds.
+const TIMES: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+/// Units of size, in bytes.
+const SIZES: [(&str, usize); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// The longest name of an upstream or a policy.
+const MAX_NAME: usize = 64;
+
+pub(super) const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+pub(super) const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+/// Text that is not empty.
+pub(super) fn text(text: &Text) -> Result<String, Problem> {
+    if text.as_str().is_empty() {
+        Err(Problem::new(format!("{} is empty", text.shown())))
+    } else {
+        Ok(text.as_str().to_owned())
+    }
+}
+
+/// Any text.
+pub(super) fn any_text(text: &Text) -> Result<String, Problem> {
+    Ok(text.as_str().to_owned())
+}
+
+/// The path of a file.
+pub(super) fn path(value: &Text) -> Result<PathBuf, Problem> {
+    text(value).map(PathBuf::from)
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Text) -> Result<T, Problem> {
+    move |text| {
+        let found = choices.iter().find(|(word, _)| *word == text.as_str());
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words = || choices.iter().map(|(word, _)| *word);
+            Problem::new(format!("{} is not known", text.shown()))
+                .but(format!("allowed are {}", listed(words())))
+                .like(text.as_str(), words())
+        })
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn truth(text: &Text) -> Result<bool, Problem> {
+    match text.as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Problem::new(format!("{} is not a truth value", text.shown())).but("allowed are `true`, `false`")),
+    }
+}
+
+/// A time with a unit: `500ms`, `1m30s`.
+pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Result<Duration, Problem> {
+    move |text| {
+        let forms = "expected a time such as `500ms`, `30s`, `5m`, `1h30m`, `7d`";
+        let parsed = if is_bare(text.as_str()) {
+            Err(without_unit(text))
+        } else {
+            Ok(parse_duration(text.as_str()))
+        };
+        let found = parsed.map_err(|problem| problem.but(forms))?;
+        let found = found.ok_or_else(|| Problem::new(format!("{} is not a time", text.shown())).but(forms))?;
+        within(found, &range, text, shown_duration)
+    }
+}
+
+/// A time with a unit, in whole seconds.
+pub(super) fn whole_seconds(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Result<u64, Problem> {
+    move |text| match duration(range.clone())(text)? {
+        found if found.subsec_nanos() == 0 => Ok(found.as_secs()),
+        _ => Err(Problem::new(format!(
+            "{} is not a whole number of seconds",
+            text.shown()
+        ))),
+    }
+}
+
+/// A size with a unit: `64KiB`.
+pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<usize, Problem> {
+    move |text| {
+        let forms = "expected a size in `B`, `KiB`, `MiB` or `GiB` (1KiB is 1024B), such as `64KiB`";
+        let parsed = if is_bare(text.as_str()) {
+            Err(without_unit(text))
+        } else {
+            Ok(parse_size(text.as_str()))
+        };
+        let found = parsed.map_err(|problem| problem.but(forms))?;
+        let found = found.ok_or_else(|| Problem::new(format!("{} is not a size", text.shown())).but(forms))?;
+        within(found, &range, text, shown_size)
+    }
+}
+
+/// A number.
+pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<usize, Problem> {
+    move |text| {
+        let digits = text.as_str().bytes().all(|b| b.is_ascii_digit());
+        let found = text.as_str().parse().ok().filter(|_| digits);
+        let found = found.ok_or_else(|| Problem::new(format!("{} is not a whole number", text.shown())))?;
+        within(found, &range, text, |number| number.to_string())
+    }
+}
+
+/// An address to listen at.
+pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
+    let forms = "expected an IP address and a port, such as `127.0.0.1:8080`, `0.0.0.0:8080`, `[::]:8080`";
+    text.as_str()
+        .parse()
+        .map_err(|_| Problem::new(format!("{} is not an address to listen at", text.shown())).but(forms))
+}
+
+/// Says what is wrong with the name of an upstream or a policy.
+pub(super) fn judge_name(name: &str) -> Result<(), Problem> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain) {
+        return Ok(());
+    }
+    let allowed = format!("expected 1 to {MAX_NAME} characters of `a-z`, `0-9`, `_`, `-`");
+    Err(Problem::new(format!("`{}` cannot be a name", name.escape_debug())).but(allowed))
+}
+
+/// A time for messages.
+pub(super) fn shown_duration(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    let fitting = TIMES
+        .iter()
+        .rev()
+        .find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
+    fitting.map_or_else(
+        || format!("{millis}ms"),
+        |(name, unit)| format!("{}{name}", millis / unit),
+    )
+}
+
+/// A size for messages.
+pub(super) fn shown_size(bytes: usize) -> String {
+    let fitting = SIZES
+        .iter()
+        .rev()
+        .find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    fitting.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
+fn within<T: PartialOrd + Copy>(
+    found: T,
+    range: &RangeInclusive<T>,
+    text: &Text,
+    shown: impl Fn(T) -> String,
+) -> Result<T, Problem> {
+    if range.contains(&found) {
+        return Ok(found);
+    }
+    let side = if found < *range.start() { "small" } else { "large" };
+    let allowed = format!("allowed are {} to {}", shown(*range.start()), shown(*range.end()));
+    Err(Problem::new(format!("{} is too {side}", text.shown())).but(allowed))
+}
+
+fn is_bare(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+fn without_unit(text: &Text) -> Problem {
+    Problem::new(format!("{} has no unit", text.shown()))
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut millis: u64 = 0;
+    let mut rest = text;
+    loop {
+        let (number, after) = split_number(rest)?;
+        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(end)?;
+        let (_, unit) = TIMES.iter().find(|(name, _)| *name == unit)?;
+        millis = number.checked_mul(*unit)?.checked_add(millis)?;
+        rest = after;
+        if rest.is_empty() {
+            return Some(Duration::from_millis(millis));
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Option<usize> {
+    let (number, unit) = split_number(text)?;
+    let (_, unit) = SIZES.iter().find(|(name, _)| *name == unit)?;
+    usize::try_from(number).ok()?.checked_mul(*unit)
+}
+
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end)?;
+    Some((digits.parse().ok()?, rest))
+}

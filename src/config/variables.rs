@@ -1,0 +1,104 @@
+//! References to variables in values: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, and `$$` for a single `$`.
+//!
+//! They are resolved after parsing, so that the value of a variable can never become structure.
+
+use super::Lookup;
+use super::fault::Problem;
+
+/// A value as it is meant, and as messages show it.
+#[derive(Debug)]
+pub(super) struct Text {
+    value: String,
+    shown: String,
+}
+
+impl Text {
+    /// Resolves the references in `source`, or says what is wrong with each of them.
+    pub fn resolve(source: &str, lookup: &dyn Lookup) -> Result<Text, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut value = String::new();
+        let mut referring = false;
+        let mut rest = source;
+        while let Some((before, after)) = rest.split_once('$') {
+            value.push_str(before);
+            if let Some(after) = after.strip_prefix('$') {
+                value.push('$');
+                rest = after;
+            } else if let Some(after) = after.strip_prefix('{') {
+                let (reference, after) = after.split_once('}').ok_or_else(|| vec![unclosed()])?;
+                referring = true;
+                rest = after;
+                match look_up(reference, lookup) {
+                    Ok(found) => value.push_str(&found),
+                    Err(problem) => problems.push(problem),
+                }
+            } else {
+                value.push('$');
+                rest = after;
+            }
+        }
+        value.push_str(rest);
+        let shown = match source.escape_debug() {
+            shown if referring => format!("the value of `{shown}`"),
+            _ if source.is_empty() => "the text".to_owned(),
+            shown => format!("`{shown}`"),
+        };
+        if problems.is_empty() {
+            Ok(Text { value, shown })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The value. It is not for messages: see [`Text::shown`].
+    pub fn as_str(&self) -> &str {
+        &self.value
+    }
+
+    /// The value for messages: with the names of variables in the place of their values.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+}
+
+const FORMS: &str = "expected `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, or `$$` for a single `$`";
+
+fn unclosed() -> Problem {
+    Problem::new("`${` is not closed by `}`").but(FORMS)
+}
+
+fn look_up(reference: &str, lookup: &dyn Lookup) -> Result<String, Problem> {
+    let (name, rest) = reference
+        .split_once(':')
+        .map_or((reference, None), |(name, rest)| (name, Some(rest)));
+    if !is_name(name) || reference.contains("${") {
+        return Err(malformed(reference));
+    }
+    let found = lookup.variable(name);
+    let filled = found.clone().filter(|value| !value.is_empty());
+    match rest.map(|rest| (rest.strip_prefix('-'), rest.strip_prefix('?'))) {
+        None => found.ok_or_else(|| Problem::new(format!("the variable `{name}` is not set"))),
+        Some((Some(default), _)) => Ok(filled.unwrap_or_else(|| default.to_owned())),
+        Some((None, Some(message))) => filled.ok_or_else(|| {
+            Problem::new(format!(
+                "the variable `{name}` is not set, or empty: {}",
+                message.escape_debug()
+            ))
+        }),
+        Some((None, None)) => Err(malformed(reference)),
+    }
+}
+
+fn malformed(reference: &str) -> Problem {
+    Problem::new(format!(
+        "`${{{}}}` is not a reference to a variable",
+        reference.escape_debug()
+    ))
+    .but(FORMS)
+}
+
+/// Whether a variable can have this name.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    !name.is_empty() && name.bytes().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit())
+}

@@ -1,8 +1,6 @@
 //! The peer for `benches/compare`: Pingora with nothing around it. `bare_pingora LISTEN UPSTREAM` passes every request; answers
 //! whose path begins with `/memory` come from memory.
 
-#![expect(missing_docs, reason = "a program for measurements")]
-
 // Supplies the zlib symbols: see .cargo/config.toml.
 extern crate libz_rs_sys as _;
 

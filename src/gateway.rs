@@ -74,6 +74,7 @@ pub struct Governed {
     upstream: Arc<Upstream>,
     operation: Operation,
     session: SessionId,
+    session_hash: [u8; 16],
     scope: &'static str,
     size: BodySize,
 }
@@ -188,10 +189,13 @@ impl Gateway {
             Found::Governed(operation, session, scope) => {
                 let size = judge_head(operation, &head, overridden)
                     .map_err(|refusal| refused(Some(upstream), operation, refusal))?;
+                let session_hash = self.hashed(&[b"session", upstream.name.as_bytes(), session.as_str().as_bytes()]);
+                let upstream = upstream.clone();
                 Ok(Routed::Governed(Governed {
-                    upstream: upstream.clone(),
+                    upstream,
                     operation,
                     session,
+                    session_hash,
                     scope,
                     size,
                 }))
@@ -294,10 +298,13 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     if values.next().is_some() {
         return Err(Refusal::Header("Authorization"));
     }
-    let text = value.to_str().map_err(|_| Refusal::CredentialMalformed)?;
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::CredentialMalformed)?;
     let (scheme, token) = text.split_once(' ').ok_or(Refusal::CredentialMalformed)?;
-    let plain = |b: u8| b.is_ascii_graphic() && b != b',';
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !token.bytes().all(plain) {
+    // Without a branch for each byte: tokens are long, and this is on the way of every request.
+    let plain = token
+        .bytes()
+        .fold(true, |plain, b| plain & (b > b' ') & (b < 0x7f) & (b != b','));
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !plain {
         return Err(Refusal::CredentialMalformed);
     }
     Ok(token)
@@ -389,18 +396,14 @@ impl Admitted {
     }
 
     /// What stands for the session in the cache and in the log.
-    pub fn session_hash(&self, gateway: &Gateway) -> [u8; 16] {
-        gateway.hashed(&[
-            b"session",
-            self.governed.upstream.name.as_bytes(),
-            self.governed.session.as_str().as_bytes(),
-        ])
+    pub fn session_hash(&self) -> [u8; 16] {
+        self.governed.session_hash
     }
 
     /// The read that this caller may have. Answers are shared among verified callers where the gateway has verified them, since
     /// the provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
     pub fn read(self, gateway: &Gateway) -> Read {
-        let session = self.session_hash(gateway);
+        let session = self.session_hash();
         let variant = match &self.credential {
             Credential::Verified(_) => Some([0; 16]),
             Credential::Forwarded(credential) => Some(gateway.hashed(&[b"credential", credential])),
@@ -434,10 +437,10 @@ impl Admitted {
     }
 
     /// Judges a write by its whole body. `current` is the evidence that an earlier call asked for.
-    pub fn decide(&self, gateway: &Gateway, body: Bytes, current: Option<&[Field]>) -> Result<Decided, Refusal> {
+    pub fn decide(&self, body: Bytes, current: Option<&[Field]>) -> Result<Decided, Refusal> {
         if self.governed.operation != Operation::UpdateSession {
             return if body.is_empty() {
-                Ok(Decided::Forward(self.write(gateway, None, Vec::new())))
+                Ok(Decided::Forward(self.write(None, Vec::new())))
             } else {
                 Err(Refusal::UnexpectedBody)
             };
@@ -448,23 +451,21 @@ impl Admitted {
         match (policy.evaluate(&patch, current), policy.mode) {
             (Judgement::Need(need), _) => Ok(Decided::Need(need)),
             (Judgement::Refuse(violations), Mode::Enforce) => Err(Refusal::Violations(violations)),
-            (Judgement::Refuse(violations), Mode::Audit) => {
-                Ok(Decided::Forward(self.write(gateway, Some(body), violations)))
-            }
-            (Judgement::Permit(_), Mode::Audit) => Ok(Decided::Forward(self.write(gateway, Some(body), Vec::new()))),
+            (Judgement::Refuse(violations), Mode::Audit) => Ok(Decided::Forward(self.write(Some(body), violations))),
+            (Judgement::Permit(_), Mode::Audit) => Ok(Decided::Forward(self.write(Some(body), Vec::new()))),
             (Judgement::Permit(permit), Mode::Enforce) => {
                 let edited = dialect.apply(&document, permit.edits());
-                Ok(Decided::Forward(self.write(gateway, Some(edited), Vec::new())))
+                Ok(Decided::Forward(self.write(Some(edited), Vec::new())))
             }
         }
     }
 
-    fn write(&self, gateway: &Gateway, body: Option<Bytes>, findings: Vec<Violation>) -> Write {
+    fn write(&self, body: Option<Bytes>, findings: Vec<Violation>) -> Write {
         Write {
             upstream: self.governed.upstream.clone(),
             operation: self.governed.operation,
             path: self.path(),
-            session: self.session_hash(gateway),
+            session: self.session_hash(),
             body,
             findings,
         }

@@ -1,4 +1,49 @@
 //! sessiongate: a reverse proxy that enforces session policies in front of identity providers.
+//!
+//! A pure core decides, a thin shell carries bytes, and providers are tables.
+//!
+//! # The rooms
+//!
+//! Each module may use only those above it; `tests/suite/architecture.rs` enforces it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`model`] | the nouns: operation, session id, caller, patch, edit, violation, refusal |
+//! | [`wire`] | JSON documents that are edited in place; answers of our own |
+//! | [`policy`] | what a write may do: a judgement over the view of a write |
+//! | [`dialect`] | what a provider's API looks like: one table each |
+//! | [`token`] | from the text of a JWT to a verified caller |
+//! | [`coherence`] | the cache protocol's decisions, as a pure state machine |
+//! | [`gateway`] | the compiled configuration, and the chain of types that is the order of security |
+//! | [`config`] | from a text to a gateway, or to every error with its place |
+//! | — | *everything above is pure: no async, clock, environment, files, sockets or logging* |
+//! | [`client`] | outbound HTTP: addresses, trusted roots, bounded exchanges |
+//! | [`journal`] | the log, written by a thread of its own |
+//! | [`metrics`] | every metric and label |
+//! | [`cache`] | stores that execute [`coherence`], and the reading loop that coalesces misses |
+//! | [`keys`] | issuers' keys, and the tokens that were verified with them |
+//! | [`upstream`] | buffered fetches from a provider, which outlive the client that asked |
+//! | [`runtime`] | what a running gateway carries |
+//! | [`proxy`] | Pingora's hooks: translation only, and the only place that names Pingora |
+//! | [`admin`] | probes and metrics |
+//! | [`sandbox`] | simulated providers, which know nothing of the tables |
+//! | [`cli`] | the command line, and the only place that prints |
+//!
+//! # The life of a request
+//!
+//! 1. **Route** ([`gateway::Gateway::route`]). The path is read in every way that a server might read it. If any reading reaches a
+//!    governed surface, the request has to be one of its operations, spelled in the one canonical way, or it is refused. What
+//!    reaches no governed surface is passed.
+//! 2. **Admit** ([`gateway::Governed::admit`]). The caller's token is verified ([`keys::Issuer::verify`]) and has to carry the
+//!    operation's scope. Only an admitted request can name a cached answer ([`gateway::CacheKey`]).
+//! 3. **Read the body**, within bounds of size and time.
+//! 4. **Judge** ([`gateway::Admitted::decide`]). The body becomes a [`wire::json::Document`], the dialect shows the policy what it
+//!    changes, the policy answers with all violations or with a [`policy::Permit`] and its edits, and the document is edited in
+//!    place. Only a [`gateway::Write`] can be sent to the provider, and it holds exactly the bytes that were judged.
+//! 5. **Answer.** A read goes through [`cache::Sessions::read`]: a hit, the fetch of somebody else, or a fetch of its own. A write
+//!    marks its session, is sent, and is settled before it is acknowledged, all in a task that a leaving client does not stop.
+//!    Passed requests go through Pingora's own forwarding.
+//! 6. **Account**: one [`gateway::Outcome`] becomes metrics and one line in the log.
 
 // Supplies the zlib symbols that pingora's compression asks for: see .cargo/config.toml.
 extern crate libz_rs_sys as _;

@@ -33,13 +33,13 @@ pub struct Metrics {
     upstream_connections: IntCounterVec,
     cache_bytes: IntGauge,
     cache_sessions: IntGauge,
-    cache_evictions: IntGauge,
+    cache_evictions: IntCounter,
     marks_lost: IntCounter,
     jwks_keys: IntGaugeVec,
-    jwks_fetches: IntGaugeVec,
+    jwks_fetches: IntCounterVec,
     jwks_age: IntGaugeVec,
-    token_checks: IntGaugeVec,
-    log_lines_dropped: IntGauge,
+    token_checks: IntCounterVec,
+    log_lines_dropped: IntCounter,
 }
 
 /// What is read off when metrics are asked for.
@@ -113,15 +113,15 @@ impl Metrics {
             )?,
             cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
             cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
-            cache_evictions: own.gauge("sessiongate_cache_evictions", "Sessions dropped to make room, since the start.")?,
+            cache_evictions: own.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
             marks_lost: own.counter(
                 "sessiongate_cache_marks_lost_total",
                 "Writes that took longer than their mark in the cache stood.",
             )?,
             jwks_keys: own.gauges("sessiongate_jwks_keys", "Usable keys of the issuer.", &["upstream"])?,
-            jwks_fetches: own.gauges(
-                "sessiongate_jwks_fetches",
-                "Fetches of the issuer's keys since the start, by result.",
+            jwks_fetches: own.counters(
+                "sessiongate_jwks_fetches_total",
+                "Fetches of the issuer's keys, by result.",
                 &["upstream", "result"],
             )?,
             jwks_age: own.gauges(
@@ -129,12 +129,12 @@ impl Metrics {
                 "Time since the issuer's keys were last fetched; -1 where they never were.",
                 &["upstream"],
             )?,
-            token_checks: own.gauges(
-                "sessiongate_token_checks",
-                "Good tokens since the start: verified by their signature, or remembered.",
+            token_checks: own.counters(
+                "sessiongate_token_checks_total",
+                "Good tokens: verified by their signature, or remembered.",
                 &["upstream", "result"],
             )?,
-            log_lines_dropped: own.gauge("sessiongate_log_lines_dropped", "Log lines that nobody took, since the start.")?,
+            log_lines_dropped: own.counter("sessiongate_log_lines_dropped_total", "Log lines that nobody took.")?,
             registry: registry.clone(),
         };
         own.gauges("sessiongate_build_info", "The version that runs.", &["version"])?
@@ -198,26 +198,24 @@ impl Metrics {
         let (bytes, sessions, evictions) = reading.cache;
         self.cache_bytes.set(whole(bytes as u64));
         self.cache_sessions.set(whole(sessions as u64));
-        self.cache_evictions.set(whole(evictions));
-        self.log_lines_dropped.set(whole(reading.log_lines_dropped));
+        raise(&self.cache_evictions, evictions);
+        raise(&self.log_lines_dropped, reading.log_lines_dropped);
         for (upstream, issuer) in &reading.issuers {
             let name = self.upstream(Some(*upstream));
             self.jwks_keys.with_label_values(&[name]).set(whole(issuer.keys as u64));
-            self.jwks_fetches
-                .with_label_values(&[name, "good"])
-                .set(whole(issuer.fetched));
-            self.jwks_fetches
-                .with_label_values(&[name, "failed"])
-                .set(whole(issuer.failed));
             self.jwks_age
                 .with_label_values(&[name])
                 .set(issuer.age.map_or(-1, whole));
-            self.token_checks
-                .with_label_values(&[name, "verified"])
-                .set(whole(issuer.verified));
-            self.token_checks
-                .with_label_values(&[name, "remembered"])
-                .set(whole(issuer.remembered));
+            raise(&self.jwks_fetches.with_label_values(&[name, "good"]), issuer.fetched);
+            raise(&self.jwks_fetches.with_label_values(&[name, "failed"]), issuer.failed);
+            raise(
+                &self.token_checks.with_label_values(&[name, "verified"]),
+                issuer.verified,
+            );
+            raise(
+                &self.token_checks.with_label_values(&[name, "remembered"]),
+                issuer.remembered,
+            );
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -233,6 +231,11 @@ impl Metrics {
             ("rule", Rule::ALL.iter().map(|one| one.name()).collect()),
         ]
     }
+}
+
+/// Brings a counter to what was counted elsewhere.
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 fn whole(value: u64) -> i64 {

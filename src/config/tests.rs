@@ -29,7 +29,7 @@ impl Lookup for Sample {
             "long" => Ok(b"0123456789abcdef".to_vec()),
             "short" => Ok(b"0123456789abcde\r\n".to_vec()),
             "damaged.pem" => Ok(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
-            name if name.ends_with(".pem") => {
+            name if name.ends_with(".pem") || name.ends_with(".crt") => {
                 Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec())
             }
             _ => Err("not found".into()),
@@ -237,7 +237,7 @@ fn what_is_written_is_what_counts() {
     assert_eq!(upstream.matcher, matcher);
     assert_eq!(
         upstream.target.ca_file.as_deref(),
-        Some(Path::new("/etc/sessiongate/provider-ca.pem"))
+        Some(Path::new("/etc/ssl/certs/ca-certificates.crt"))
     );
     assert_eq!(
         upstream.cache,
@@ -260,7 +260,7 @@ fn what_is_written_is_what_counts() {
     );
     assert_eq!(
         keys.ca_file.as_deref(),
-        Some(Path::new("/etc/sessiongate/issuer-ca.pem"))
+        Some(Path::new("/etc/ssl/certs/ca-certificates.crt"))
     );
     let Policy {
         mode,
@@ -503,7 +503,7 @@ fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
     let Ok(Routed::Governed(governed)) = gateway.route(head) else {
         panic!("not governed")
     };
-    governed.admit(Credential::Anonymous).unwrap().session_hash(&gateway)
+    governed.admit(Credential::Anonymous).unwrap().session_hash()
 }
 
 #[test]

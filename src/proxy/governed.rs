@@ -43,7 +43,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     let runtime = context.runtime.clone();
     let credential = credential(&runtime, governed.upstream(), &session.req_header().headers).await?;
     let admitted = governed.admit(credential)?;
-    context.outcome.session = Some(admitted.session_hash(&runtime.gateway));
+    context.outcome.session = Some(admitted.session_hash());
     context.outcome.decision = Decision::Answered;
     let body = body(session, &admitted).await?;
     let (answer, source) = if admitted.operation() == Operation::ReadSession {
@@ -98,14 +98,15 @@ fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Ar
 async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<Answer>, Source), Refusal> {
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, read.upstream())?;
-    let headers = provider.headers(&session.req_header().headers, &context.origin(session));
+    // Only for those that fetch: most reads are answered from the cache.
+    let headers = || provider.headers(&session.req_header().headers, &context.origin(session));
     let Some(key) = read.key().copied() else {
-        let fetched = fetch_read(&runtime, &provider, &read, headers, None).await;
+        let fetched = fetch_read(&runtime, &provider, &read, headers(), None).await;
         return Ok((fetched.answer?, Source::Uncached));
     };
     let read = Arc::new(read);
     let fetch = |floor: Option<u64>| {
-        let (runtime, provider, read, headers) = (runtime.clone(), provider.clone(), read.clone(), headers.clone());
+        let (runtime, provider, read, headers) = (runtime.clone(), provider.clone(), read.clone(), headers());
         async move { fetch_read(&runtime, &provider, &read, headers, floor).await }
     };
     match runtime.sessions.read(key, fetch).await {
@@ -117,12 +118,12 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         }
         // Another caller's credential was refused, or has used up its rate: that says nothing of this caller.
         Got::Coalesced(Fetched { answer: Ok(answer), .. }) if is_callers_own(answer.status) => Ok((
-            fetch_read(&runtime, &provider, &read, headers, None).await.answer?,
+            fetch_read(&runtime, &provider, &read, headers(), None).await.answer?,
             Source::Bypass,
         )),
         Got::Coalesced(fetched) => Ok((without_cookies(fetched.answer?), Source::Coalesced)),
         Got::Bypass => Ok((
-            fetch_read(&runtime, &provider, &read, headers, None).await.answer?,
+            fetch_read(&runtime, &provider, &read, headers(), None).await.answer?,
             Source::Bypass,
         )),
     }
@@ -189,9 +190,9 @@ async fn changed(
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, admitted.upstream())?;
     let headers = provider.headers(&session.req_header().headers, &context.origin(session));
-    let decided = match admitted.decide(&runtime.gateway, body.clone(), None)? {
+    let decided = match admitted.decide(body.clone(), None)? {
         Decided::Need(Need::CurrentMetadata) => match current(&runtime, &provider, &admitted, &headers).await? {
-            Ok(fields) => admitted.decide(&runtime.gateway, body, Some(&fields))?,
+            Ok(fields) => admitted.decide(body, Some(&fields))?,
             Err(answer) => return Ok(answer),
         },
         decided @ Decided::Forward(_) => decided,

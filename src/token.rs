@@ -9,6 +9,7 @@ pub use ring_provider::install as install_provider;
 use crate::model::{Caller, Refusal};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -33,7 +34,6 @@ pub struct Expectations {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     caller: Caller,
-    usable_until: u64,
 }
 
 impl Verified {
@@ -42,9 +42,10 @@ impl Verified {
         &self.caller
     }
 
-    /// Whether the token still holds at `now` (seconds since the epoch).
+    /// Whether the token may still be believed at `now` (seconds since the epoch) without another look at it: never past its `exp`,
+    /// whatever clocks are allowed to differ by.
     pub fn holds(&self, now: u64) -> bool {
-        now < self.usable_until
+        now < self.caller.expires_at
     }
 }
 
@@ -110,9 +111,7 @@ pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> 
     if header.kid.is_none() && candidates.next().is_some() {
         return Err(Refusal::TokenInvalid("it does not say which of several keys signed it").into());
     }
-    let claims = signed_claims(token, key, algorithm).ok_or(Refusal::TokenSignature)?;
-    let claims: Claims = serde_json::from_str(claims.get())
-        .map_err(|_| Refusal::TokenInvalid("a required claim is missing or malformed"))?;
+    let claims = signed_claims(token, key, algorithm)?;
     judge(&claims, expected, now)
 }
 
@@ -149,15 +148,17 @@ fn algorithm(header: &Header, expected: &Expectations) -> Result<Algorithm, Dist
 }
 
 /// The claims, if this key signed them. The library's own checks of claims are off: the clock is ours, and the rules are below.
-fn signed_claims(token: &str, key: &Key, algorithm: Algorithm) -> Option<Box<RawValue>> {
+fn signed_claims(token: &str, key: &Key, algorithm: Algorithm) -> Result<Claims, Refusal> {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_nbf = false;
     validation.validate_aud = false;
-    jsonwebtoken::decode::<Box<RawValue>>(token, key.decoding(), &validation)
-        .ok()
-        .map(|data| data.claims)
+    let decoded = jsonwebtoken::decode::<Claims>(token, key.decoding(), &validation);
+    decoded.map(|data| data.claims).map_err(|error| match error.kind() {
+        ErrorKind::Json(_) => Refusal::TokenInvalid("a required claim is missing or malformed"),
+        _ => Refusal::TokenSignature,
+    })
 }
 
 fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Verified, Distrust> {
@@ -173,8 +174,7 @@ fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Verified,
         return Err(Refusal::TokenInvalid("a time in it is not a number").into());
     }
     let expires_at = seconds(claims.exp);
-    let usable_until = expires_at.saturating_add(expected.leeway);
-    if now >= usable_until {
+    if now >= expires_at.saturating_add(expected.leeway) {
         return Err(Refusal::TokenExpired.into());
     }
     if seconds(nbf) > now.saturating_add(expected.leeway) {
@@ -192,7 +192,6 @@ fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Verified,
             scopes,
             expires_at,
         },
-        usable_until,
     })
 }
 

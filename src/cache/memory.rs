@@ -190,11 +190,12 @@ impl Store for MemoryStore {
         steal: Option<Token>,
     ) -> Result<Acquired<Stored>, StoreError> {
         self.on((key.upstream, key.session), |slot, now| {
-            slot.read = true;
             if slot.place(key.variant).is_none() {
                 slot.places.push((key.variant, Place::Empty));
             }
-            let Slot { state, places, .. } = slot;
+            let Slot {
+                state, places, read, ..
+            } = slot;
             let mut none = Place::Empty;
             let place = places
                 .iter_mut()
@@ -208,7 +209,10 @@ impl Store for MemoryStore {
             };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
-            coherence::acquire(state, epoch, place, reading, || Generation(self.next()))
+            let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
+            // Only a hit shows that keeping it was worth the room.
+            *read |= matches!(acquired, Acquired::Hit(_));
+            acquired
         })
     }
 

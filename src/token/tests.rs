@@ -1,1 +1,264 @@
+use super::*;
+use jsonwebtoken::DecodingKey;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use serde_json::{Value, json};
+use std::sync::LazyLock;
 
+const NOW: u64 = 1_800_000_000;
+
+static SIGNER: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
+    install_provider();
+    let random = SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap()
+});
+
+fn jwk(members: Value) -> Value {
+    let point = SIGNER.public_key().as_ref();
+    let (x, y) = point[1..].split_at(32);
+    let mut jwk = json!({
+        "kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig",
+        "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+    });
+    jwk.as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
+    jwk
+}
+
+fn keys(jwks: &[Value]) -> Result<KeySet, String> {
+    KeySet::parse(json!({ "keys": jwks }).to_string().as_bytes())
+}
+
+fn signed(header: Value, claims: &str) -> String {
+    let message = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let signature = SIGNER.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn good_header() -> Value {
+    json!({ "alg": "ES256", "kid": "k1", "typ": "JWT" })
+}
+
+fn claims(changes: Value) -> String {
+    let mut claims = json!({
+        "iss": "https://i/", "aud": ["other", "https://a/"], "sub": "me", "exp": NOW + 100, "scope": "read:sessions a",
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value.clone();
+        }
+    }
+    claims.to_string()
+}
+
+fn verified(token: &str) -> Result<Verified, Distrust> {
+    let expected = Expectations {
+        issuers: vec!["https://i/".into()],
+        audiences: vec!["https://a/".into()],
+        algorithms: vec![Algorithm::ES256, Algorithm::RS256],
+        leeway: 10,
+    };
+    verify(token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW)
+}
+
+fn refusal(token: &str) -> Refusal {
+    match verified(token).unwrap_err() {
+        Distrust::Refused(refusal) => refusal,
+        Distrust::UnknownKey => panic!("unknown key"),
+    }
+}
+
+fn refused_claims(changes: Value) -> Refusal {
+    refusal(&signed(good_header(), &claims(changes)))
+}
+
+#[test]
+fn a_good_token_names_its_caller() {
+    let verified = verified(&signed(good_header(), &claims(json!({})))).unwrap();
+    assert_eq!(verified.caller().subject, "me");
+    assert!(verified.caller().has_scope("read:sessions") && !verified.caller().has_scope("read"));
+    assert!(verified.holds(NOW + 99) && !verified.holds(NOW + 100));
+}
+
+#[test]
+fn every_required_claim_is_required_in_its_only_form() {
+    let malformed = Refusal::TokenInvalid("a required claim is missing or malformed");
+    for changes in [
+        json!({ "iss": null }),
+        json!({ "aud": null }),
+        json!({ "exp": null }),
+        json!({ "iss": ["https://i/"] }),
+        json!({ "aud": 5 }),
+        json!({ "exp": "1900000000" }),
+        json!({ "nbf": "0" }),
+    ] {
+        assert_eq!(refused_claims(changes.clone()), malformed, "{changes}");
+    }
+    let twice = claims(json!({})).replace("\"sub\"", "\"iss\":\"https://evil/\",\"sub\"");
+    assert_eq!(refusal(&signed(good_header(), &twice)), malformed, "a claim twice");
+    assert_eq!(
+        refused_claims(json!({ "iss": "https://i" })),
+        Refusal::TokenInvalid("its issuer is not accepted")
+    );
+    assert_eq!(
+        refused_claims(json!({ "aud": "https://a" })),
+        Refusal::TokenAudience("https://a/".into())
+    );
+}
+
+#[test]
+fn times_are_checked_with_the_leeway_and_no_more() {
+    assert!(verified(&signed(good_header(), &claims(json!({ "exp": NOW - 9 })))).is_ok());
+    assert_eq!(refused_claims(json!({ "exp": NOW - 10 })), Refusal::TokenExpired);
+    assert_eq!(refused_claims(json!({ "exp": -1 })), Refusal::TokenExpired);
+    assert!(verified(&signed(good_header(), &claims(json!({ "nbf": NOW + 10 })))).is_ok());
+    assert_eq!(
+        refused_claims(json!({ "nbf": NOW + 11 })),
+        Refusal::TokenInvalid("it is not valid yet")
+    );
+    assert!(verified(&signed(good_header(), &claims(json!({ "exp": 1e300 })))).is_ok());
+}
+
+#[test]
+fn headers_cannot_choose_how_they_are_checked() {
+    let with = |changes: Value| {
+        let mut header = good_header();
+        header
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
+        signed(header, &claims(json!({})))
+    };
+    assert_eq!(
+        refusal(&with(json!({ "crit": ["b64"] }))),
+        Refusal::TokenInvalid("its header has `crit`")
+    );
+    assert_eq!(
+        refusal(&with(json!({ "typ": "logout+jwt" }))),
+        Refusal::TokenInvalid("its `typ` is not that of an access token")
+    );
+    for algorithm in ["none", "HS256", "ES384", "es256"] {
+        assert_eq!(
+            refusal(&with(json!({ "alg": algorithm }))),
+            Refusal::TokenInvalid("its algorithm is not allowed"),
+            "{algorithm}"
+        );
+    }
+    assert_eq!(
+        verified(&with(json!({ "alg": "RS256" }))),
+        Err(Distrust::UnknownKey),
+        "allowed, but not with this key"
+    );
+    assert_eq!(verified(&with(json!({ "kid": "k2" }))), Err(Distrust::UnknownKey));
+    assert!(
+        verified(&with(json!({ "jwk": {}, "jku": "https://evil/" }))).is_ok(),
+        "what it offers is not looked at"
+    );
+}
+
+#[test]
+fn what_was_changed_after_signing_is_refused() {
+    let token = signed(good_header(), &claims(json!({})));
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let (header, _) = message.split_once('.').unwrap();
+    let other = URL_SAFE_NO_PAD.encode(claims(json!({ "scope": "delete:sessions" })));
+    assert_eq!(
+        refusal(&format!("{header}.{other}.{signature}")),
+        Refusal::TokenSignature
+    );
+    assert_eq!(refusal(&format!("{message}.")), Refusal::TokenSignature);
+    for malformed in ["", "a", "a.b", "a.b.c.d", "!.b.c", &format!("{header}..")] {
+        let refusal = refusal(malformed);
+        assert!(
+            matches!(refusal, Refusal::CredentialMalformed | Refusal::TokenSignature),
+            "{malformed}: {refusal:?}"
+        );
+    }
+}
+
+#[test]
+fn only_keys_for_signatures_are_taken_from_a_document() {
+    assert!(keys(&[jwk(json!({ "use": "enc" }))]).is_err());
+    assert!(keys(&[json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "k1" })]).is_err());
+    assert!(
+        keys(&[jwk(json!({ "alg": "ES384" }))]).is_err(),
+        "named for another algorithm"
+    );
+    assert_eq!(
+        keys(&[json!({ "kty": "NEW" }), json!(5), jwk(json!({}))])
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(keys(&vec![jwk(json!({})); 101]).is_err());
+    assert!(KeySet::parse(b"<html>").is_err());
+}
+
+#[test]
+fn a_token_that_names_no_key_is_taken_only_where_there_is_one() {
+    let expected = Expectations {
+        issuers: vec!["https://i/".into()],
+        audiences: vec!["https://a/".into()],
+        algorithms: vec![Algorithm::ES256],
+        leeway: 0,
+    };
+    let token = signed(json!({ "alg": "ES256" }), &claims(json!({})));
+    assert!(verify(&token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW).is_ok());
+    let two = keys(&[jwk(json!({})), jwk(json!({ "kid": "k2" }))]).unwrap();
+    assert!(verify(&token, &two, &expected, NOW).is_err());
+}
+
+/// The corpus beside the project: no signature that must not verify does, all that must do.
+#[test]
+fn wycheproof_signatures_are_judged_as_they_say() {
+    install_provider();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/jwt");
+    let suites = [
+        ("rsa_signature_2048_sha256_test.json", Algorithm::RS256),
+        ("ecdsa_secp256r1_sha256_p1363_test.json", Algorithm::ES256),
+        ("ed25519_test.json", Algorithm::EdDSA),
+    ];
+    for (name, algorithm) in suites {
+        let Ok(text) = std::fs::read(format!("{folder}/{name}")) else {
+            println!("skipped: no {name} beside the project");
+            continue;
+        };
+        let suite: Value = serde_json::from_slice(&text).unwrap();
+        let mut cases = 0;
+        for group in suite["testGroups"].as_array().unwrap() {
+            let pem = group["publicKeyPem"].as_str().unwrap().as_bytes();
+            let key = match algorithm {
+                Algorithm::RS256 => DecodingKey::from_rsa_pem(pem),
+                Algorithm::ES256 => DecodingKey::from_ec_pem(pem),
+                _ => DecodingKey::from_ed_pem(pem),
+            };
+            let Ok(key) = key else { continue };
+            for case in group["tests"].as_array().unwrap() {
+                let bytes = |name: &str| {
+                    let digits = case[name].as_str().unwrap();
+                    (0..digits.len())
+                        .step_by(2)
+                        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                        .collect::<Vec<u8>>()
+                };
+                let signature = URL_SAFE_NO_PAD.encode(bytes("sig"));
+                let good = jsonwebtoken::crypto::verify(&signature, &bytes("msg"), &key, algorithm).unwrap_or(false);
+                match case["result"].as_str().unwrap() {
+                    "valid" => assert!(good, "{name} {}", case["tcId"]),
+                    "invalid" => assert!(!good, "{name} {}", case["tcId"]),
+                    _ => {}
+                }
+                cases += 1;
+            }
+        }
+        assert!(cases > 100, "{name}: only {cases} cases");
+    }
+}

@@ -1,1 +1,92 @@
+use super::*;
+use crate::gateway::Answer;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
 
+fn key(number: u64) -> CacheKey {
+    let mut session = [0; 16];
+    session[..8].copy_from_slice(&number.to_le_bytes());
+    CacheKey {
+        upstream: 0,
+        session,
+        variant: [0; 16],
+    }
+}
+
+fn stored(store: &MemoryStore, bytes: usize) -> Stored {
+    let body = Bytes::from(vec![b'x'; bytes]);
+    let answer = Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body,
+    };
+    Stored {
+        answer: Arc::new(answer),
+        fetched_at: store.now(),
+    }
+}
+
+async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
+    match store.acquire(key, store.token(), None).await.unwrap() {
+        Acquired::Lead { stamp, .. } => store.fill(key, stamp, stored(store, bytes), ttl).await.unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn hits(store: &MemoryStore, key: &CacheKey) -> bool {
+    matches!(store.acquire(key, store.token(), None).await.unwrap(), Acquired::Hit(_))
+}
+
+#[tokio::test]
+async fn it_never_holds_more_than_it_may_and_keeps_what_is_read() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    put(&store, &key(0), 2_000, 60_000).await;
+    for number in 1..2_000 {
+        assert!(hits(&store, &key(0)).await, "evicted although it is read, at {number}");
+        put(&store, &key(number), 2_000, 60_000).await;
+        assert!(store.measure().bytes <= 1 << 20);
+    }
+    assert!(store.measure().evictions > 1_000);
+}
+
+#[tokio::test]
+async fn what_matters_is_not_evicted() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let (marked, deleted) = (Scope::Session(0, key(0).session), Scope::Session(0, key(16).session));
+    store.begin(marked, Token(1), 60_000).await.unwrap();
+    store.begin(deleted, Token(2), 60_000).await.unwrap();
+    let settled = Settled {
+        version: None,
+        deleted_until: Some(store.now() + 60_000),
+    };
+    store.end(deleted, Token(2), settled).await.unwrap();
+    for number in 1..2_000 {
+        put(&store, &key(number * 1_000 + 1), 2_000, 60_000).await;
+    }
+    assert_eq!(store.acquire(&key(0), Token(3), None).await.unwrap().name(), "bypass");
+    assert_eq!(store.acquire(&key(16), Token(4), None).await.unwrap().name(), "deleted");
+}
+
+#[tokio::test]
+async fn what_is_over_leaves_the_memory() {
+    let store = MemoryStore::new(1 << 20, Duration::ZERO);
+    put(&store, &key(1), 2_000, 0).await;
+    put(&store, &key(2), 2_000, 60_000).await;
+    store.sweep();
+    assert_eq!(store.measure().sessions, 1);
+    assert!(hits(&store, &key(2)).await);
+    assert!(store.measure().bytes < 4_000);
+}
+
+impl Acquired<Stored> {
+    fn name(&self) -> &'static str {
+        match self {
+            Acquired::Hit(_) => "hit",
+            Acquired::Lead { .. } => "lead",
+            Acquired::Wait { .. } => "wait",
+            Acquired::Bypass => "bypass",
+            Acquired::Deleted => "deleted",
+        }
+    }
+}

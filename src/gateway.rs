@@ -15,6 +15,7 @@ pub use settle::{Answer, Settlement, Storable, settle_related};
 pub use upstream::{BodyLimits, CallerCheck, Freshness, KeySource, Matcher, Target, Timeouts, Unmatched, Upstream};
 
 use crate::dialect::Found;
+use crate::dialect::path::Spelling;
 use crate::model::{Operation, Refusal, SessionId};
 use crate::token::Verified;
 use bytes::Bytes;
@@ -107,8 +108,7 @@ impl Gateway {
         let Some(upstream) = found.max_by_key(|one| one.matcher.precision()) else {
             return Err(refused(None, Operation::Other, Refusal::NoUpstream));
         };
-        let path = upstream.matcher.inner(head.path);
-        let found = upstream.dialect.find(head.method, path, head.is_overridden());
+        let found = find(upstream, &head);
         match found.map_err(|refusal| refused(Some(upstream), Operation::Other, refusal))? {
             Found::Governed(operation, session, scope) => {
                 let size =
@@ -147,6 +147,26 @@ impl Gateway {
             .zip(context.sign().as_ref())
             .for_each(|(to, from)| *to = *from);
         hash
+    }
+}
+
+/// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path, nor be
+/// left again.
+fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
+    let path = upstream.matcher.inner(head.path);
+    let base = upstream.target.base_path.as_str();
+    let found = upstream.dialect.find(head.method, path, head.is_overridden())?;
+    if base.is_empty() || matches!(found, Found::Governed(..)) {
+        return Ok(found);
+    }
+    let whole = [base, path].concat();
+    if !Spelling::of(&whole).stays_below(base) {
+        return Err(Refusal::Path);
+    }
+    match upstream.dialect.find(head.method, &whole, head.is_overridden()) {
+        Ok(Found::Unmatched) => Ok(found),
+        Ok(whole @ Found::Related(_)) => Ok(whole),
+        Ok(Found::Governed(..)) | Err(_) => Err(Refusal::Path),
     }
 }
 

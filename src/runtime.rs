@@ -7,6 +7,7 @@ use crate::journal::Journal;
 use crate::keys::Issuer;
 use crate::metrics::{IssuerReading, Metrics, Reading};
 use crate::upstream::Provider;
+use bytes::Bytes;
 use http::HeaderValue;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
@@ -134,7 +135,8 @@ impl Runtime {
     /// A new name of a request.
     pub fn request_id(&self) -> HeaderValue {
         let number = self.ids.next.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::from_str(&format!("{}{number:016x}", self.ids.process)).unwrap_or(HeaderValue::from_static("-"))
+        let id = [self.ids.process.as_str(), &hex(&number.to_be_bytes())].concat();
+        HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 
     /// From now on the gateway says that it is not ready.

@@ -39,6 +39,12 @@ impl Spelling {
         let prefix: Vec<&str> = prefix.trim_start_matches('/').split('/').collect();
         self.any(|parts| parts.len() >= prefix.len() && parts.iter().zip(&prefix).all(|(part, own)| part == own))
     }
+
+    /// Whether every reading is at or below a path.
+    pub fn stays_below(&self, path: &str) -> bool {
+        let path = parts(path.as_bytes());
+        self.readings.iter().all(|reading| reading.starts_with(&path))
+    }
 }
 
 /// Whether the path is spelled in the one way in which a governed operation may be: the prefix to the letter, then plain parts

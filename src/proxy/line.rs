@@ -88,8 +88,15 @@ impl Line {
         };
     }
 
+    /// Without formatting: most of a line is words, and each request has a line.
     fn word(&mut self, key: &str, value: &str) {
-        self.shown(key, value);
+        let [before, between, after] = match self.format {
+            LineFormat::Json => [",\"", "\":\"", "\""],
+            LineFormat::Text => [" ", "=", ""],
+        };
+        for part in [before, key, between, value, after] {
+            self.text.push_str(part);
+        }
     }
 
     fn shown(&mut self, key: &str, value: impl std::fmt::Display) {

@@ -111,11 +111,15 @@ impl Dialect {
             return Ok(Found::Unmatched);
         }
         let spelling = path::Spelling::of(path);
-        if self.guarded.iter().any(|prefix| spelling.reaches(prefix)) {
-            return if method == Method::OPTIONS {
-                Ok(Found::Unmatched)
-            } else {
-                Err(Refusal::Path)
+        if self
+            .guarded
+            .iter()
+            .any(|prefix| spelling.reaches(prefix) || spelling.may_reach(prefix))
+        {
+            return match *method == Method::OPTIONS {
+                true if overridden => Err(Refusal::Header("X-HTTP-Method-Override")),
+                true => Ok(Found::Unmatched),
+                false => Err(Refusal::Path),
             };
         }
         let related = self
@@ -265,13 +269,16 @@ fn matches<S: AsRef<str>>(pattern: &[Part], parts: &[S]) -> bool {
 
 /// Another spelling of a known member: parsers exist that would take it for the member itself.
 fn is_twin(key: &str, name: &str) -> bool {
-    let folded = |text: &str| {
-        text.chars()
-            .filter(|c| *c != '_' && *c != '-')
-            .flat_map(char::to_lowercase)
-            .collect::<String>()
-    };
-    key != name && folded(key) == folded(name)
+    let plain = |text: &str| folded(text).replace(['_', '-'], "");
+    key != name && plain(key) == plain(name)
+}
+
+/// Without differences of case, also those that only some fold: U+017F and U+212A are an `s` and a `k` to them.
+fn folded(text: &str) -> String {
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 fn metadata_change(document: &Document, node: &Node) -> MetadataChange {

@@ -159,10 +159,10 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
     if base.is_empty() || matches!(found, Found::Governed(..)) {
         return Ok(found);
     }
-    let whole = [base, path].concat();
-    if !Spelling::of(&whole).stays_below(base) {
+    if Spelling::of(path).has_dots() {
         return Err(Refusal::Path);
     }
+    let whole = [base, path].concat();
     match upstream.dialect.find(head.method, &whole, head.is_overridden()) {
         Ok(Found::Unmatched) => Ok(found),
         Ok(whole @ Found::Related(_)) => Ok(whole),

@@ -104,13 +104,13 @@ impl Policy {
                 self.judge_wipe(patch, &mut violations);
                 (Vec::new(), Vec::new())
             }
-            MetadataChange::Replace(fields) => self.judge_fields(patch.name, fields, &mut violations),
+            MetadataChange::Replace(fields) => self.judge_fields(patch.name, fields, current, &mut violations),
         };
         if violations.is_empty() && !self.protected.is_empty() {
             let Some(current) = current else {
                 return Judgement::Need(Need::CurrentMetadata);
             };
-            self.judge_protected(patch.name, &entries, current, &mut violations);
+            self.judge_protected(patch, &entries, current, &mut violations);
         }
         conclude(violations, edits)
     }
@@ -126,8 +126,18 @@ impl Policy {
         self.judge_required(patch.name, &[], violations);
     }
 
-    fn judge_fields(&self, name: &str, fields: &[Field], violations: &mut Vec<Violation>) -> (Vec<Entry>, Vec<Edit>) {
-        let mut entries = self.normalize.entries(fields);
+    fn judge_fields(
+        &self,
+        name: &str,
+        fields: &[Field],
+        current: Option<&[Field]>,
+        violations: &mut Vec<Violation>,
+    ) -> (Vec<Entry>, Vec<Edit>) {
+        // What is protected and comes back as it is stays as it is, also where it is not in normal form.
+        let untouched = |field: &Field| {
+            current.is_some_and(|current| self.protected.matches(&field.key) && current.contains(field))
+        };
+        let mut entries = self.normalize.entries(fields, untouched);
         let emptied = !fields.is_empty() && entries.is_empty();
         entries.extend(self.defaults(&entries, emptied));
         if emptied {
@@ -170,11 +180,14 @@ impl Policy {
     }
 
     fn judge_entry(&self, name: &str, fields: &[Field], entry: &Entry, violations: &mut Vec<Violation>) {
+        // It may only stay what it is, so no other rule speaks of it.
+        if self.protected.matches(&entry.key) {
+            return;
+        }
         let path = entry.path(name, fields);
         self.limits.judge_key(&path, &entry.key, violations);
         if let Some(allowed) = &self.allowed
             && !allowed.matches(&entry.key)
-            && !self.protected.matches(&entry.key)
         {
             violations.push(Violation {
                 path: path.clone(),
@@ -209,7 +222,17 @@ impl Policy {
     }
 
     /// A write replaces all metadata, so a protected key has to come with it, and with the value that it has.
-    fn judge_protected(&self, name: &str, entries: &[Entry], current: &[Field], violations: &mut Vec<Violation>) {
+    fn judge_protected(
+        &self,
+        patch: &SessionPatch,
+        entries: &[Entry],
+        current: &[Field],
+        violations: &mut Vec<Violation>,
+    ) {
+        let fields = match &patch.metadata {
+            MetadataChange::Replace(fields) => fields.as_slice(),
+            MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => &[],
+        };
         let mut report = |path: String, message: &str| {
             violations.push(Violation {
                 path,
@@ -219,9 +242,9 @@ impl Policy {
         };
         for entry in entries.iter().filter(|entry| self.protected.matches(&entry.key)) {
             match current.iter().find(|field| field.key == entry.key) {
-                None => report(field_path(name, &entry.key), "is protected and may not be added"),
+                None => report(entry.path(patch.name, fields), "is protected and may not be added"),
                 Some(field) if field.value != entry.value => {
-                    report(field_path(name, &entry.key), "is protected and may not be changed");
+                    report(entry.path(patch.name, fields), "is protected and may not be changed");
                 }
                 Some(_) => {}
             }
@@ -229,7 +252,7 @@ impl Policy {
         for field in current.iter().filter(|field| self.protected.matches(&field.key)) {
             if !entries.iter().any(|entry| entry.key == field.key) {
                 report(
-                    field_path(name, &field.key),
+                    field_path(patch.name, &field.key),
                     "is protected and would be removed: a write replaces all metadata, so send it with the value that it has",
                 );
             }

@@ -3,6 +3,8 @@
 //! Servers decode, fold and resolve paths in different ways. A path that *any* of these readings takes to a guarded prefix is
 //! guarded, and then it has to be spelled in the one way that all of them read alike.
 
+use super::folded;
+
 /// How often percent-encodings are decoded: a server and a proxy before it do it twice, one more is for safety.
 const ROUNDS: usize = 3;
 
@@ -10,23 +12,47 @@ const ROUNDS: usize = 3;
 #[derive(Debug)]
 pub struct Spelling {
     readings: Vec<Vec<String>>,
+    /// The text after each round of decoding, in lower case.
+    texts: Vec<String>,
 }
 
 impl Spelling {
     /// The readings of a path: decoded once, twice, …; in lower case; with back slashes as slashes; without parameters behind
     /// `;`, empty parts and dot segments.
     pub fn of(raw: &str) -> Spelling {
-        let mut readings = vec![parts(raw.as_bytes())];
+        let mut texts = vec![folded(&String::from_utf8_lossy(raw.as_bytes()))];
         let mut bytes = raw.as_bytes().to_vec();
         for _ in 0..ROUNDS {
             let decoded = decoded(&bytes);
             if decoded == bytes {
                 break;
             }
-            readings.push(parts(&decoded));
+            texts.push(folded(&String::from_utf8_lossy(&decoded)));
             bytes = decoded;
         }
-        Spelling { readings }
+        Spelling {
+            readings: texts.iter().map(|text| parts(text)).collect(),
+            texts,
+        }
+    }
+
+    /// Whether the path has dot segments, in any round of decoding.
+    pub fn has_dots(&self) -> bool {
+        let dots = |part: &str| matches!(part.split(';').next().unwrap_or_default().trim(), "." | "..");
+        self.texts.iter().any(|text| text.split(['/', '\\']).any(dots))
+    }
+
+    /// Whether the path has anything in it that servers resolve in an order of their own: dot segments, empty parts, parameters,
+    /// back slashes, what ends a path.
+    pub fn is_odd(&self) -> bool {
+        let odd = |text: &String| text.contains("//") || text.contains(['\\', ';', '?', '#', '\0']);
+        self.has_dots() || self.texts.iter().any(odd)
+    }
+
+    /// Whether the path is odd and names the last word of a prefix anywhere: then some order of resolving may end there.
+    pub fn may_reach(&self, prefix: &str) -> bool {
+        let word = prefix.rsplit('/').next().unwrap_or_default();
+        self.is_odd() && self.texts.iter().any(|text| text.contains(word))
     }
 
     /// Whether any reading fits.
@@ -38,12 +64,6 @@ impl Spelling {
     pub fn reaches(&self, prefix: &str) -> bool {
         let prefix: Vec<&str> = prefix.trim_start_matches('/').split('/').collect();
         self.any(|parts| parts.len() >= prefix.len() && parts.iter().zip(&prefix).all(|(part, own)| part == own))
-    }
-
-    /// Whether every reading is at or below a path.
-    pub fn stays_below(&self, path: &str) -> bool {
-        let path = parts(path.as_bytes());
-        self.readings.iter().all(|reading| reading.starts_with(&path))
     }
 }
 
@@ -66,8 +86,8 @@ pub fn is_plainly_outside(path: &str, root: &str) -> bool {
 }
 
 /// The parts of a path in the most lenient reading.
-fn parts(path: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(path).to_lowercase().replace('\\', "/");
+fn parts(path: &str) -> Vec<String> {
+    let text = path.replace('\\', "/");
     let mut parts: Vec<String> = Vec::new();
     for part in text.split('/') {
         let part = part.split([';', '\0', '?', '#']).next().unwrap_or_default().trim();

@@ -1,7 +1,7 @@
 //! The head of a request: what must hold of it before anything else is looked at.
 
 use crate::model::{Operation, Refusal};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 
 /// Headers by which some servers let a request stand for another method.
@@ -36,7 +36,12 @@ pub enum BodySize {
 impl Head<'_> {
     /// Whether a header asks for another method than the request's own.
     pub(super) fn is_overridden(&self) -> bool {
-        METHOD_OVERRIDES.iter().any(|name| self.headers.contains_key(*name))
+        let named = |name: &str| {
+            METHOD_OVERRIDES
+                .iter()
+                .any(|own| own.len() == name.len() && *own == name.replace('_', "-"))
+        };
+        self.headers.keys().any(|name| named(name.as_str()))
     }
 }
 
@@ -77,13 +82,17 @@ pub(super) fn judge(operation: Operation, head: &Head) -> Result<BodySize, Refus
 }
 
 fn body_size(headers: &HeaderMap) -> Result<BodySize, Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Refusal::Header("Transfer-Encoding"));
+    }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
-    if lengths.next().is_some() || (length.is_some() && headers.contains_key(http::header::TRANSFER_ENCODING)) {
+    if lengths.next().is_some() || (length.is_some() && headers.contains_key(TRANSFER_ENCODING)) {
         return Err(Refusal::Header("Content-Length"));
     }
     match length.map(|length| length.to_str().ok().and_then(|text| text.parse().ok())) {
-        None if headers.contains_key(http::header::TRANSFER_ENCODING) => Ok(BodySize::Unknown),
+        None if headers.contains_key(TRANSFER_ENCODING) => Ok(BodySize::Unknown),
         None => Ok(BodySize::None),
         Some(Some(size)) => Ok(BodySize::Known(size)),
         Some(None) => Err(Refusal::Header("Content-Length")),

@@ -51,16 +51,22 @@ impl Entry {
 }
 
 impl Normalize {
-    /// The entries that remain, in the order in which they came.
-    pub(super) fn entries(&self, fields: &[Field]) -> Vec<Entry> {
-        let entries = fields.iter().enumerate().map(|(index, field)| Entry {
-            field: Some(index),
-            key: self.key(&field.key),
-            value: self.value(&field.value),
-        });
+    /// The entries that remain, in the order in which they came. What is `untouched` stays as it is.
+    pub(super) fn entries(&self, fields: &[Field], untouched: impl Fn(&Field) -> bool) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(fields.len());
+        for (index, field) in fields.iter().enumerate() {
+            let kept = untouched(field);
+            let own = if kept { Normalize::default() } else { *self };
+            let entry = Entry {
+                field: Some(index),
+                key: own.key(&field.key),
+                value: own.value(&field.value),
+            };
+            if !(own.drop_empty && entry.value == Value::Text(String::new())) {
+                entries.push(entry);
+            }
+        }
         entries
-            .filter(|entry| !(self.drop_empty && entry.value == Value::Text(String::new())))
-            .collect()
     }
 
     fn key(&self, key: &str) -> String {

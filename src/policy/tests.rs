@@ -149,9 +149,9 @@ proptest! {
         normalize in any_normalize(),
         fields in prop::collection::vec((any::<String>(), any_value()).prop_map(|(k, v)| field(&k, v)), 0..5),
     ) {
-        let once = normalize.entries(&fields);
+        let once = normalize.entries(&fields, |_| false);
         let fields: Vec<Field> = once.iter().map(|entry| field(&entry.key, entry.value.clone())).collect();
-        let twice = normalize.entries(&fields);
+        let twice = normalize.entries(&fields, |_| false);
         prop_assert!(normalize::edits(&fields, &twice).is_empty(), "{:?}", normalize::edits(&fields, &twice));
     }
 }

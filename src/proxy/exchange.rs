@@ -185,8 +185,8 @@ pub(super) async fn credential(
             .await
             .map(Credential::Verified),
         None => Ok(match headers.get(AUTHORIZATION) {
-            Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
-            None => Credential::Anonymous,
+            Some(value) if !value.is_empty() => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
+            Some(_) | None => Credential::Anonymous,
         }),
     }
 }

@@ -168,7 +168,8 @@ fn run(path: &Path) -> Result<(), CommandError> {
     let journal = Journal::new(io::stdout()).map_err(other)?;
     let started = on_runtime(config.threads, async {
         let gateway = Started::new(config, journal.clone())?;
-        tracing::info!(listen = %gateway.listen, admin = ?gateway.admin, "serving");
+        let admin = gateway.admin.map_or("off".to_owned(), |admin| admin.to_string());
+        tracing::info!(listen = %gateway.listen, admin, "serving");
         gateway.until_stopped().await
     });
     journal.flush();
@@ -281,9 +282,14 @@ impl Started {
     async fn until_stopped(self) -> Result<(), CommandError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(other)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(other)?;
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let mut hangup = signal(SignalKind::hangup()).map_err(other)?;
+        let name = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                // Unhandled it would end the process, and many take it for a reload.
+                _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: the configuration is read at the start only"),
+            }
         };
         tracing::info!(signal = name, "stopping");
         let config::Shutdown { drain_delay, grace } = self.shutdown;

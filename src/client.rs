@@ -244,6 +244,9 @@ impl Client {
             .map_err(timed_out)?
             .map_err(failure)?;
         let (head, body) = response.into_parts();
+        if head.status.is_informational() {
+            return Err(ExchangeError::Broken(format!("the answer is {}", head.status)));
+        }
         let body = tokio::time::timeout_at(deadline, Limited::new(body, most).collect())
             .await
             .map_err(timed_out)?;

@@ -24,6 +24,9 @@ pub const MAX_SESSION_WRITES: usize = 64;
 /// The most writes in flight that may change any session of an upstream.
 pub const MAX_UPSTREAM_WRITES: usize = 10_000;
 
+/// How long the version of an acknowledged write is remembered, in milliseconds.
+const FLOOR_KEPT: Millis = 600_000;
+
 /// A write in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
@@ -37,6 +40,7 @@ pub struct State {
     marks: Vec<Mark>,
     generation: Option<Generation>,
     floor: Option<u64>,
+    floor_set: Millis,
     deleted_until: Option<Millis>,
 }
 
@@ -157,9 +161,10 @@ impl State {
         self.marks.iter().any(|mark| mark.deadline > now) || self.deleted_until.is_some_and(|until| until > now)
     }
 
-    /// Whether a write is in flight.
-    pub fn is_marked(&self, now: Millis) -> bool {
-        self.marks.iter().any(|mark| mark.deadline > now)
+    /// Whether a store that has room should remember this state: it matters, or it knows which answers are too old. Providers may
+    /// lag behind their own acknowledgements for a while.
+    pub fn is_worth_keeping(&self, now: Millis) -> bool {
+        self.matters(now) || (self.floor.is_some() && now.saturating_sub(self.floor_set) < FLOOR_KEPT)
     }
 
     /// The generation, minted now where there is none.
@@ -258,6 +263,7 @@ pub fn end(
 ) -> Ended {
     state.prune(now);
     state.floor = state.floor.max(settled.version);
+    state.floor_set = now;
     state.deleted_until = state.deleted_until.max(settled.deleted_until);
     let marks = state.marks.len();
     state.marks.retain(|mark| mark.writer != writer);

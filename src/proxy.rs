@@ -3,6 +3,7 @@
 mod answer;
 mod exchange;
 mod governed;
+mod head;
 mod line;
 mod passed;
 

@@ -144,10 +144,15 @@ impl Runtime {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the gateway is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Why the gateway should get no requests; empty where it should.
     pub fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             reasons.push("stopping".to_owned());
         }
         for (upstream, way) in self.gateway.upstreams().iter().zip(&self.ways) {

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The largest answer to a governed request, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -42,16 +43,22 @@ const OWN: [&str; 11] = [
     "x-request-id",
 ];
 
-/// Headers by which proxies speak of the client. A client's own copies never reach a provider.
-const TRUSTED: [&str; 8] = [
+/// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a provider,
+/// nor does any that begins with `x-forwarded`.
+const TRUSTED: [&str; 13] = [
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
     "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-original-host",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
     "true-client-ip",
     "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
 ];
 
 /// Where a request comes from.
@@ -67,8 +74,9 @@ pub struct Origin {
 
 /// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
 pub fn is_trusted(name: &HeaderName) -> bool {
-    TRUSTED.contains(&name.as_str())
-        || (name.as_str().contains('_') && TRUSTED.contains(&name.as_str().replace('_', "-").as_str()))
+    let trusted = |name: &str| name.starts_with("x-forwarded") || TRUSTED.contains(&name);
+    let name = name.as_str();
+    trusted(name) || (name.contains('_') && trusted(&name.replace('_', "-")))
 }
 
 /// A fetch that brought no answer.
@@ -87,6 +95,7 @@ pub struct Provider {
     client: Client,
     authority: HeaderValue,
     authorities: Option<Vec<CertificateDer<'static>>>,
+    failing: AtomicBool,
 }
 
 /// A request to a provider.
@@ -122,6 +131,7 @@ impl Provider {
             client,
             authority,
             authorities,
+            failing: AtomicBool::new(false),
         })
     }
 
@@ -189,7 +199,10 @@ impl Provider {
             Err(ExchangeError::Closed) if again => self.once(&fetch).await,
             result => result,
         }
-        .map(answer)
+        .map(|exchange| {
+            self.note(None);
+            answer(exchange)
+        })
         .map_err(|error| self.failure(error))
     }
 
@@ -213,8 +226,21 @@ impl Provider {
             .await
     }
 
+    /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.
+    pub fn note(&self, error: Option<&str>) {
+        let failing = error.is_some();
+        // Most requests change nothing, and only look.
+        if self.failing.load(Ordering::Relaxed) == failing || self.failing.swap(failing, Ordering::Relaxed) == failing {
+            return;
+        }
+        match error {
+            Some(error) => tracing::warn!(upstream = self.upstream.name, error, "the provider does not answer"),
+            None => tracing::info!(upstream = self.upstream.name, "the provider answers again"),
+        }
+    }
+
     fn failure(&self, error: ExchangeError) -> Failure {
-        tracing::warn!(upstream = self.upstream.name, %error, "a fetch from the provider failed");
+        self.note(Some(&error.to_string()));
         let sent = !matches!(error, ExchangeError::Connect(_));
         let refusal = match error {
             ExchangeError::Connect(_) if self.addresses.pick(0).is_none() => Refusal::Unavailable,

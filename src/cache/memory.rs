@@ -75,7 +75,7 @@ impl Slot {
             Place::Lease { until, .. } => now < *until,
             Place::Empty => false,
         };
-        !self.state.matters(now) && !self.places.iter().any(|(_, place)| live(place))
+        !self.state.is_worth_keeping(now) && !self.places.iter().any(|(_, place)| live(place))
     }
 }
 

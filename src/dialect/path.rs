@@ -42,10 +42,11 @@ impl Spelling {
         self.texts.iter().any(|text| text.split(['/', '\\']).any(dots))
     }
 
-    /// Whether the path has anything in it that servers resolve in an order of their own: dot segments, empty parts, parameters,
+    /// Whether the path has anything in it that servers resolve in an order of their own: dot segments, parameters,
     /// back slashes, what ends a path.
     pub fn is_odd(&self) -> bool {
-        let odd = |text: &String| text.contains("//") || text.contains(['\\', ';', '?', '#', '\0']);
+        // Two slashes in front begin a host to some.
+        let odd = |text: &String| text.starts_with("//") || text.contains(['\\', ';', '?', '#', '\0']);
         self.has_dots() || self.texts.iter().any(odd)
     }
 

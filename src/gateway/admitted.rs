@@ -101,8 +101,10 @@ impl Admitted {
         let session = self.session_hash();
         let variant = match &self.credential {
             Credential::Verified(_) => Some([0; 16]),
-            Credential::Forwarded(credential) => Some(gateway.hashed(&[b"credential", credential])),
-            Credential::Anonymous => None,
+            Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => {
+                Some(gateway.hashed(&[b"credential", credential]))
+            }
+            Credential::Forwarded(_) | Credential::Anonymous => None,
         };
         let path = self.path();
         let upstream = self.governed.upstream;

@@ -83,7 +83,8 @@ pub(super) fn judge(operation: Operation, head: &Head) -> Result<BodySize, Refus
 
 fn body_size(headers: &HeaderMap) -> Result<BodySize, Refusal> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    let first = codings.next();
+    if first.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
         return Err(Refusal::Header("Transfer-Encoding"));
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();

@@ -5,6 +5,7 @@ use crate::coherence::Millis;
 use crate::dialect::AUTH0;
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
+use crate::runtime::Runtime;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH};
 use http::{HeaderName, HeaderValue};
@@ -92,8 +93,11 @@ pub(super) fn refusal_response(
     Ok((header, reply.body))
 }
 
-/// Writes an answer as a whole.
-pub(super) async fn write(session: &mut Session, header: ResponseHeader, body: Bytes) -> Result<()> {
+/// Writes an answer as a whole. A gateway that stops says that the connection ends with it.
+pub(super) async fn write(session: &mut Session, runtime: &Runtime, header: ResponseHeader, body: Bytes) -> Result<()> {
+    if runtime.is_stopping() {
+        session.set_keepalive(None);
+    }
     let empty = body.is_empty();
     session.write_response_header(Box::new(header), empty).await?;
     if !empty {

@@ -1,17 +1,17 @@
 //! One request, from its head to its line in the log.
 
 use super::answer::{refusal_response, write};
+use super::head::{credential, has_plain_target, has_two_lengths, head};
 use super::line;
 use super::passed::{self, Marked};
 use super::{MAX_TRIES, governed};
-use crate::gateway::{Credential, Decision, Head, Outcome, Refused, Related, Routed, Upstream, bearer, settle_related};
+use crate::gateway::{Decision, Outcome, Refused, Related, Routed, Upstream, settle_related};
 use crate::model::{Operation, Refusal};
-use crate::runtime::{Runtime, wall_seconds};
-use crate::upstream::Origin;
+use crate::runtime::Runtime;
+use crate::upstream::{Origin, Provider};
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HOST;
+use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
 use pingora::protocols::Digest;
@@ -77,6 +77,13 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// The way to the request's upstream.
+    fn provider(&self) -> Option<&Arc<Provider>> {
+        self.upstream
+            .as_ref()
+            .and_then(|upstream| self.runtime.provider(upstream))
+    }
+
     /// Where the request comes from, as the provider is told.
     pub fn origin(&self, session: &Session) -> Origin {
         let peer = session
@@ -104,6 +111,9 @@ impl Edge {
     /// Finds out what the request is and does what has to be done; `true` where it is answered.
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let runtime = context.runtime.clone();
+        if !has_plain_target(session.req_header()) {
+            return refuse(session, context, &Refusal::Path).await;
+        }
         let routed = runtime.gateway.route(head(session.req_header()));
         match routed {
             Err(Refused {
@@ -124,6 +134,9 @@ impl Edge {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
+                if has_two_lengths(session) {
+                    return refuse(session, context, &Refusal::Header("Content-Length")).await;
+                }
                 match governed::answer(session, context, governed).await {
                     Ok(()) => Ok(true),
                     Err(governed::Stop::Refused(refusal)) => refuse(session, context, &refusal).await,
@@ -160,37 +173,6 @@ fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
     context.upstream = Some(upstream);
 }
 
-/// The head of a request, as the core sees it.
-fn head(header: &RequestHeader) -> Head<'_> {
-    let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let authority = header.uri.authority().map(|authority| authority.as_str());
-    Head {
-        method: &header.method,
-        path: header.uri.path(),
-        query: header.uri.query(),
-        host: authority.or(host).unwrap_or_default(),
-        headers: &header.headers,
-    }
-}
-
-/// Who a request comes from, as its upstream wants it found out.
-pub(super) async fn credential(
-    runtime: &Runtime,
-    upstream: &Upstream,
-    headers: &HeaderMap,
-) -> Result<Credential, Refusal> {
-    match runtime.issuer(upstream) {
-        Some(issuer) => issuer
-            .verify(bearer(headers)?, wall_seconds())
-            .await
-            .map(Credential::Verified),
-        None => Ok(match headers.get(AUTHORIZATION) {
-            Some(value) if !value.is_empty() => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
-            Some(_) | None => Credential::Anonymous,
-        }),
-    }
-}
-
 /// Answers with a refusal in the dialect of the upstream.
 pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: &Refusal) -> Result<bool> {
     context.outcome.decision = if refusal.is_failure() {
@@ -204,7 +186,7 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal
         context.outcome.note(violations);
     }
     let (header, body) = refusal_response(context.upstream.as_deref(), refusal, &context.id)?;
-    write(session, header, body).await?;
+    write(session, &context.runtime, header, body).await?;
     Ok(true)
 }
 
@@ -307,6 +289,9 @@ impl ProxyHttp for Edge {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if let Some(provider) = context.provider() {
+            provider.note(None);
+        }
         if !response.status.is_informational()
             && let Some(marked) = context.marked.take()
         {
@@ -317,18 +302,28 @@ impl ProxyHttp for Edge {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
         if !response.status.is_informational() {
             response.insert_header(REQUEST_ID, context.id.clone())?;
+            if context.runtime.is_stopping() {
+                session.set_keepalive(None);
+            }
         }
         Ok(())
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         let refusal = passed::failure(error, context);
+        if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
+            provider.note(Some(&format!(
+                "{} {}",
+                error.etype().as_str(),
+                error.esource().as_str()
+            )));
+        }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
             marked
                 .settle(&context.runtime, settle_related(http::StatusCode::BAD_REQUEST))

@@ -1,7 +1,8 @@
 //! Governed requests: admitted, judged, answered.
 
 use super::answer::{Source, answer_response, write};
-use super::exchange::{Context, InFlight, credential};
+use super::exchange::{Context, InFlight};
+use super::head::credential;
 use crate::cache::{Fetched, Got, Scope};
 use crate::coherence::{Ended, Settled};
 use crate::gateway::{
@@ -57,7 +58,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     };
     context.outcome.cache = source.status();
     let header = answer_response(&answer, source, &context.id)?;
-    write(session, header, answer.body.clone()).await?;
+    write(session, &runtime, header, answer.body.clone()).await?;
     Ok(())
 }
 

@@ -82,7 +82,7 @@ impl Line {
         let _ = match self.format {
             LineFormat::Json => write!(
                 self.text,
-                "{{\"time\":\"{time}\",\"level\":\"info\",\"message\":\"request\""
+                "{{\"timestamp\":\"{time}\",\"level\":\"INFO\",\"message\":\"request\""
             ),
             LineFormat::Text => write!(self.text, "{time}  INFO request"),
         };

@@ -98,7 +98,8 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
     request.insert_header(http::header::HOST, provider.authority().clone())?;
     let path = upstream.matcher.inner(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
-    if moved || request.uri.authority().is_some() {
+    // An absolute target names the gateway's host, not the provider's.
+    if moved || !request.raw_path().starts_with(b"/") && request.uri.path() != "*" {
         let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let uri = format!("{}{path}{query}", upstream.target.base_path);
         let uri: Uri = uri

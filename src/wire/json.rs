@@ -1,8 +1,8 @@
 //! A JSON document that remembers where everything stands.
 //!
 //! It is read once, strictly, and edited in place: what no edit touches keeps its bytes. Strict means RFC 8259 and, beyond it,
-//! nothing that two parsers may read differently: no key twice in one object (after unescaping), no lone surrogates, no
-//! byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
+//! nothing that two parsers may read differently: no key twice in one object (after unescaping), no `__proto__`, no lone
+//! surrogates, no byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
 
 mod scan;
 

@@ -70,6 +70,12 @@ impl<'a> Scanner<'a> {
         if !self.closes(b'}') {
             loop {
                 let member = self.member()?;
+                if member.key == "__proto__" {
+                    return Err(fault(
+                        "found the key `__proto__`, which some take for more than a key",
+                        member.key_span.start,
+                    ));
+                }
                 if !seen.insert(member.key.clone()) {
                     return Err(fault("found a key twice in one object", member.key_span.start));
                 }

@@ -1,0 +1,65 @@
+//! What the head of a request says, read off Pingora's view of it and off the bytes that came.
+
+use crate::gateway::{Credential, Head, Upstream, bearer};
+use crate::model::Refusal;
+use crate::runtime::{Runtime, wall_seconds};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
+use pingora::prelude::Session;
+
+/// The head of a request, as the core sees it.
+pub(super) fn head(header: &RequestHeader) -> Head<'_> {
+    let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = header.uri.authority().map(|authority| authority.as_str());
+    Head {
+        method: &header.method,
+        path: header.uri.path(),
+        query: header.uri.query(),
+        host: authority.or(host).unwrap_or_default(),
+        headers: &header.headers,
+    }
+}
+
+/// Whether the target is a path, or an absolute one (RFC 9112, 3.2): Pingora passes others on, and servers make paths of them.
+pub(super) fn has_plain_target(header: &RequestHeader) -> bool {
+    let raw = header.raw_path();
+    let scheme = |scheme: &[u8]| {
+        raw.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    raw.starts_with(b"/")
+        || scheme(b"http://")
+        || scheme(b"https://")
+        || (raw == b"*" && header.method == Method::OPTIONS)
+}
+
+/// Whether a length stands beside a transfer coding. Pingora goes by the coding and takes the length away, so that only the
+/// bytes that came still show it.
+pub(super) fn has_two_lengths(session: &Session) -> bool {
+    const LENGTH: &[u8] = b"content-length";
+    session.req_header().headers.contains_key(TRANSFER_ENCODING)
+        && session.to_h1_raw().split(|byte| *byte == b'\n').any(|line| {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(LENGTH)
+        })
+}
+
+/// Who a request comes from, as its upstream wants it found out.
+pub(super) async fn credential(
+    runtime: &Runtime,
+    upstream: &Upstream,
+    headers: &HeaderMap,
+) -> Result<Credential, Refusal> {
+    match runtime.issuer(upstream) {
+        Some(issuer) => issuer
+            .verify(bearer(headers)?, wall_seconds())
+            .await
+            .map(Credential::Verified),
+        None => Ok(match headers.get(AUTHORIZATION) {
+            Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
+            None => Credential::Anonymous,
+        }),
+    }
+}

@@ -1,0 +1,92 @@
+"""Calls the session endpoints with Auth0's official Python SDK and prints what the SDK made of the answers.
+
+    python auth0.py '{"base":"http://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,
+                      "session_id":…,"sessions":[id,id]}'
+
+prints [{"case":…,"result":{"ok":…} or {"error":{…}}},…]. The cases and the form of the results are those of auth0.mjs.
+Uses up two of `sessions` and leaves {"a":"b"} as the metadata of `session_id`.
+"""
+
+import json
+import os
+import sys
+
+# This file is named like the package it imports, and Python looks into the script's folder first.
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path = [folder for folder in sys.path if os.path.abspath(folder) != HERE]
+
+from auth0.management import Auth0  # noqa: E402
+
+GARBAGE = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
+UNKNOWN = "A" * 32
+
+given = json.loads(sys.argv[1])
+
+
+def sessions(token):
+    """The public ManagementClient insists on https://{domain}; this one, which it wraps, takes a base URL."""
+    return Auth0(base_url=f"{given['base']}/api/v2", token=token, max_retries=0, timeout=20).sessions
+
+
+def plain(value):
+    """The SDK's models as JSON. The SDK parses dates, so they come out with microseconds: …T13:00:30.380000Z."""
+    return value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value
+
+
+def described(error):
+    body = getattr(error, "body", None)
+    body = body if isinstance(body, dict) else {}
+    return {
+        "class": type(error).__name__,
+        "status": getattr(error, "status_code", None),
+        "statusCode": body.get("statusCode"),
+        "error": body.get("error"),
+        "errorCode": body.get("errorCode"),
+        "message": body.get("message", str(error)),
+    }
+
+
+results = []
+
+
+def run(name, call):
+    try:
+        result = {"ok": plain(call())}
+    except Exception as error:  # what is raised is the very thing to report
+        result = {"error": described(error)}
+    results.append({"case": name, "result": result})
+
+
+client = sessions(given["token"])
+session = given["session_id"]
+first, second = given["sessions"][:2]
+
+
+def update(metadata):
+    return client.update(session, session_metadata=metadata)
+
+
+def get_after_update():
+    update({"a": "b"})
+    return client.get(session)
+
+
+run("get", lambda: client.get(session))
+run("update_pair", lambda: update({"a": "b"}))
+run("update_empty", lambda: update({}))
+run("update_null", lambda: update(None))
+run("update_non_ascii", lambda: update({"name": "Zoë 東京 🎉"}))
+run("update_26_properties", lambda: update({f"key{number}": "value" for number in range(26)}))
+run("update_256_characters", lambda: update({"a": "x" * 256}))
+run("update_number", lambda: update({"a": 1}))
+run("update_no_argument", lambda: client.update(session))
+run("wrong_token", lambda: sessions(GARBAGE).get(session))
+run("missing_scope", lambda: sessions(given["read_only_token"]).update(session, session_metadata={"a": "b"}))
+run("expired_token", lambda: sessions(given["expired_token"]).get(session))
+run("get_unknown", lambda: client.get(UNKNOWN))
+run("get_malformed_id", lambda: client.get("a/b"))
+run("delete", lambda: client.delete(first))
+run("revoke", lambda: client.revoke(second))
+run("get_after_update", get_after_update)
+
+print(json.dumps(results))

@@ -1,0 +1,488 @@
+//! Golden cases of the pure core: what a reader of `tests/cases/auth0/*.txt` sees is what the gateway decides.
+//!
+//! A file begins with a part of a configuration (`policy:`, `upstream:` or a whole `config:`), and holds any number of cases: a
+//! request, and what becomes of it. `UPDATE_CASES=1` writes the expectations anew; then look at the difference.
+//!
+//! What stands in a request:
+//!
+//! * `=== what happens` begins a case; lines with `#` before the request are remarks.
+//! * `> scopes …` says what the token may do (all of `read:sessions update:sessions delete:sessions` where there is no such
+//!   line); `> token expired`, `> token other-audience`, … take another token; `> token none` sends none.
+//! * `> current {…}` is the session's metadata that the provider would show.
+//! * The request line and headers. `Authorization` comes from the token; `Host: gateway.test`, a fitting `Content-Length`, and for
+//!   `PATCH` the `Content-Type: application/json` are added; `Name: -` leaves one of them out.
+//! * The body, behind an empty line. In all of it `⟦ff fe⟧` are bytes, `⟦a*255⟧` is an `a` 255 times, and `⟦25 "k#":"v"⟧` are 25
+//!   copies with numbers, with commas between them.
+
+use crate::recorder::key_set;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde_json::{Value, json};
+use sessiongate::config::{self, Lookup};
+use sessiongate::gateway::{
+    BodySize, CallerCheck, Credential, Decided, Gateway, Head, Routed, Unmatched, Upstream, bearer,
+};
+use sessiongate::model::{Field, Operation, Refusal};
+use sessiongate::policy::Need;
+use sessiongate::sandbox::auth0::{Options, Tenant};
+use sessiongate::token::{Distrust, KeySet, install_provider, verify};
+use sessiongate::wire::json::Document;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+const ISSUER: &str = "https://tenant.test";
+const ALL_SCOPES: &str = "read:sessions update:sessions delete:sessions";
+
+#[test]
+fn every_case_is_decided_as_written() {
+    install_provider();
+    let update = std::env::var_os("UPDATE_CASES").is_some();
+    let tenant = Tenant::new(ISSUER, Options::default(), [3; 32]).unwrap();
+    let keys = KeySet::parse(key_set(&tenant).as_bytes()).unwrap();
+    let mut faults = String::new();
+    let mut count = 0;
+    for path in files() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut file = File::parse(&text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+        let gateway = file.gateway(&path);
+        for case in &mut file.cases {
+            count += 1;
+            let found = case.decide(&gateway, &tenant, &keys);
+            if found != case.expected && !update {
+                let _ = writeln!(
+                    faults,
+                    "{}: {}\nexpected:\n{}\nfound:\n{found}\n",
+                    path.display(),
+                    case.name,
+                    case.expected
+                );
+            }
+            case.expected = found;
+        }
+        if update {
+            std::fs::write(&path, file.text()).unwrap();
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+    assert!(count > 200, "{count} cases only: are there files missing?");
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/auth0");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// A file of cases.
+struct File {
+    /// What stands before the first case, to the letter.
+    head: String,
+    cases: Vec<Case>,
+}
+
+/// A request and what becomes of it.
+struct Case {
+    name: String,
+    /// What stands before the `---`, to the letter.
+    request: String,
+    expected: String,
+}
+
+impl File {
+    fn parse(text: &str) -> Result<File, String> {
+        let mut parts = text.split("\n=== ");
+        let head = parts.next().unwrap_or_default().to_owned();
+        let cases = parts.map(|part| {
+            let (name, rest) = part.split_once('\n').ok_or("a case without a request")?;
+            let (request, expected) = rest.split_once("\n---\n").unwrap_or((rest.trim_end(), ""));
+            Ok(Case {
+                name: name.into(),
+                request: request.into(),
+                expected: expected.trim_end().into(),
+            })
+        });
+        Ok(File {
+            head,
+            cases: cases.collect::<Result<_, &str>>()?,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.head.trim_end().to_owned() + "\n";
+        for case in &self.cases {
+            let _ = write!(text, "\n=== {}\n{}\n---\n{}\n", case.name, case.request, case.expected);
+        }
+        text
+    }
+
+    /// The lines below `name:` in the head, without their indentation.
+    fn section(&self, name: &str) -> Option<String> {
+        let mut lines = self.head.lines().skip_while(|line| *line != format!("{name}:"));
+        lines.next()?;
+        let own = lines.take_while(|line| line.starts_with(' ') || line.is_empty());
+        Some(
+            own.map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned() + "\n")
+                .collect(),
+        )
+    }
+
+    fn gateway(&self, path: &Path) -> Gateway {
+        let indented = |text: Option<String>| -> String {
+            let text = text.unwrap_or_default();
+            text.lines().map(|line| format!("    {line}\n")).collect()
+        };
+        let config = self.section("config").unwrap_or_else(|| {
+            let upstream = indented(self.section("upstream"));
+            let policy = indented(self.section("policy"));
+            let policies = match policy.is_empty() {
+                true => String::new(),
+                false => format!("policies:\n  case:\n{policy}"),
+            };
+            let named = if policy.is_empty() { "" } else { "    policy: case\n" };
+            let auth = match upstream.contains("    auth:") {
+                true => String::new(),
+                false => format!("    auth: {{ issuer: {ISSUER}/, audience: {ISSUER}/api/v2/ }}\n"),
+            };
+            format!("upstreams:\n  auth0:\n    dialect: auth0\n    url: {ISSUER}\n{auth}{named}{upstream}{policies}")
+        });
+        match config::compile("case", &config, &Nothing, [9; 32]) {
+            Ok(compiled) => compiled.config.gateway,
+            Err(faults) => {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                panic!("{}:\n{}\n{config}", path.display(), faults.join("\n"))
+            }
+        }
+    }
+}
+
+/// No variables, no files.
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Err("there is none".into())
+    }
+}
+
+/// A request as the core gets it.
+struct Parsed {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    current: Option<Vec<Field>>,
+}
+
+impl Case {
+    fn decide(&self, gateway: &Gateway, tenant: &Tenant, keys: &KeySet) -> String {
+        let request = self.parse(tenant);
+        let host = request.headers.get("host").and_then(|host| host.to_str().ok());
+        let head = Head {
+            method: &request.method,
+            path: request.uri.path(),
+            query: request.uri.query(),
+            host: host.unwrap_or_default(),
+            headers: &request.headers,
+        };
+        let several = gateway.upstreams().len() > 1;
+        match gateway.route(head) {
+            Err(refused) => refusal(refused.upstream.as_deref(), &refused.refusal),
+            Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, several),
+            Ok(Routed::Related(related)) => {
+                let upstream = related.upstream().clone();
+                let admitted = credential(&upstream, &request.headers, keys).and_then(|who| related.admit(&who));
+                match admitted {
+                    Ok(upstream) => passed(&upstream, Operation::ChangeRelated, &request, several),
+                    Err(why) => refusal(Some(&upstream), &why),
+                }
+            }
+            Ok(Routed::Governed(governed)) => {
+                let upstream = governed.upstream().clone();
+                let decided = credential(&upstream, &request.headers, keys)
+                    .and_then(|who| governed.admit(who))
+                    .and_then(|admitted| judged(admitted, gateway, &request, several));
+                decided.unwrap_or_else(|why| refusal(Some(&upstream), &why))
+            }
+        }
+    }
+
+    fn parse(&self, tenant: &Tenant) -> Parsed {
+        let lines: Vec<&str> = self.request.lines().skip_while(|line| line.starts_with('#')).collect();
+        let (orders, rest): (Vec<&str>, Vec<&str>) = {
+            let at = lines
+                .iter()
+                .position(|line| !line.starts_with('>'))
+                .unwrap_or(lines.len());
+            (lines[..at].to_vec(), lines[at..].to_vec())
+        };
+        let order = |name: &str| {
+            let mut own = orders.iter().filter_map(|line| line.strip_prefix(&format!("> {name}")));
+            own.next().map(str::trim)
+        };
+        let end = rest.iter().position(|line| line.is_empty()).unwrap_or(rest.len());
+        let body = expand(&rest.get(end + 1..).unwrap_or_default().join("\n"));
+        let mut words = rest[0].splitn(2, ' ');
+        let method = Method::from_bytes(words.next().unwrap().as_bytes()).unwrap();
+        let target = expand(words.next().unwrap());
+        let target = String::from_utf8_lossy(&target).into_owned();
+        let uri = Uri::builder().path_and_query(target.split('#').next().unwrap()).build();
+        let token = bearer_of(order("token"), order("scopes"), tenant);
+        let headers = headers(&method, &rest[1..end], token, body.len());
+        let current = order("current").map(|text| {
+            let shown = Document::parse(Bytes::from(format!("{{\"session_metadata\":{text}}}"))).unwrap();
+            sessiongate::dialect::AUTH0.current_metadata(&shown).unwrap()
+        });
+        Parsed {
+            method,
+            uri: uri.unwrap_or_else(|error| panic!("{}: {error}", self.name)),
+            headers,
+            body,
+            current,
+        }
+    }
+}
+
+fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Option<String> {
+    let now = now();
+    let claims = match token {
+        None => json!({}),
+        Some("none") => return None,
+        Some("expired") => json!({ "exp": now - 3600 }),
+        Some("not-yet-valid") => json!({ "nbf": now + 3600 }),
+        Some("other-audience") => json!({ "aud": "https://other.test/" }),
+        Some("several-audiences") => json!({ "aud": ["https://other.test/", format!("{ISSUER}/api/v2/")] }),
+        Some("other-issuer") => json!({ "iss": "https://other.test/" }),
+        Some("no-expiry") => json!({ "exp": null }),
+        Some("forged") => {
+            let good = tenant.sign(json!({ "scope": ALL_SCOPES }));
+            let (head, signature) = good.rsplit_once('.').unwrap();
+            let first = if signature.starts_with('A') { 'B' } else { 'A' };
+            return Some(format!("{head}.{first}{}", &signature[1..]));
+        }
+        Some("opaque") => return Some("abcdefghijklmnop".into()),
+        Some("too-long") => json!({ "x": "x".repeat(9000) }),
+        Some(other) => panic!("no token of the kind {other}"),
+    };
+    let mut claims = claims;
+    claims["scope"] = Value::from(scopes.unwrap_or(ALL_SCOPES));
+    Some(tenant.sign(claims))
+}
+
+fn headers(method: &Method, lines: &[&str], token: Option<String>, length: usize) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut omitted = Vec::new();
+    for line in lines {
+        let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no header: {line}"));
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        if value.trim() == "-" {
+            omitted.push(name);
+            continue;
+        }
+        let value =
+            String::from_utf8_lossy(&expand(value.trim())).replace("TOKEN", token.as_deref().unwrap_or_default());
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    let mut add = |name: &'static str, value: &str| {
+        let name = HeaderName::from_static(name);
+        if !headers.contains_key(&name) && !omitted.contains(&name) {
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+        }
+    };
+    add("host", "gateway.test");
+    if *method == Method::PATCH {
+        add("content-type", "application/json");
+    }
+    if let Some(token) = &token {
+        add("authorization", &format!("Bearer {token}"));
+    }
+    if length > 0 && !headers.contains_key("transfer-encoding") {
+        let mut add = |value: &str| {
+            if !headers.contains_key("content-length") {
+                headers.insert("content-length", HeaderValue::from_str(value).unwrap());
+            }
+        };
+        add(&length.to_string());
+    }
+    headers
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+/// As the shell finds out who a request comes from, but with keys that are there.
+fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result<Credential, Refusal> {
+    match &upstream.check {
+        CallerCheck::Token { expected, .. } => match verify(bearer(headers)?, keys, expected, now()) {
+            Ok(verified) => Ok(Credential::Verified(Arc::new(verified))),
+            Err(Distrust::UnknownKey) => Err(Refusal::TokenSignature),
+            Err(Distrust::Refused(refusal)) => Err(refusal),
+        },
+        CallerCheck::None => Ok(match headers.get(AUTHORIZATION) {
+            Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
+            None => Credential::Anonymous,
+        }),
+    }
+}
+
+/// As the shell reads a body and decides.
+fn judged(
+    admitted: sessiongate::gateway::Admitted,
+    gateway: &Gateway,
+    request: &Parsed,
+    several: bool,
+) -> Result<String, Refusal> {
+    admitted.judge_size()?;
+    let limits = admitted.upstream().body;
+    if admitted.body_size() == BodySize::Unknown && request.body.len() > limits.max_undeclared {
+        return Err(Refusal::LengthRequired(limits.max_undeclared));
+    }
+    let name = named(admitted.upstream(), several);
+    let body = Bytes::from(request.body.clone());
+    if admitted.operation() == Operation::ReadSession {
+        if !body.is_empty() {
+            return Err(Refusal::UnexpectedBody);
+        }
+        let read = admitted.read(gateway);
+        let cached = if read.key().is_some() { ", cached" } else { "" };
+        return Ok(format!("forward{name} GET {}{cached}", read.path()));
+    }
+    let decided = match admitted.decide(body.clone(), None)? {
+        Decided::Need(Need::CurrentMetadata) => match &request.current {
+            None => return Ok(format!("need GET {}", admitted.evidence_path())),
+            Some(current) => admitted.decide(body, Some(current))?,
+        },
+        decided @ Decided::Forward(_) => decided,
+    };
+    let Decided::Forward(write) = decided else {
+        panic!("it needs what it got");
+    };
+    let (method, path, forwarded) = write.request();
+    let mut text = format!("forward{name} {method} {path}");
+    if let Some(forwarded) = forwarded {
+        if forwarded == request.body {
+            text.push_str(", the very same bytes");
+        } else {
+            let _ = write!(text, "\n{}", shown(&forwarded));
+        }
+    }
+    for finding in write.findings() {
+        let _ = write!(text, "\nfinding: {}", shown(finding.to_string().as_bytes()));
+    }
+    Ok(text)
+}
+
+fn named(upstream: &Upstream, several: bool) -> String {
+    if several {
+        format!(" {}:", upstream.name)
+    } else {
+        String::new()
+    }
+}
+
+fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: bool) -> String {
+    let path = format!(
+        "{}{}",
+        upstream.target.base_path,
+        upstream.matcher.inner(request.uri.path())
+    );
+    let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let name = named(upstream, several);
+    let what = match operation {
+        Operation::ReadRelated => ", reads sessions",
+        Operation::ChangeRelated => ", may change sessions",
+        _ => "",
+    };
+    assert!(
+        upstream.unmatched == Unmatched::Forward || !what.is_empty(),
+        "an unmatched request is passed although it is to be refused"
+    );
+    format!("pass{name} {} {path}{query}{what}", request.method)
+}
+
+fn refusal(upstream: Option<&Upstream>, why: &Refusal) -> String {
+    let dialect = upstream.map_or(&sessiongate::dialect::AUTH0, |upstream| upstream.dialect);
+    let reply = (dialect.reply)(why);
+    let mut text = format!("refuse {}", reply.status.as_u16());
+    for (name, value) in &reply.headers {
+        let value = value.to_str().unwrap();
+        if value != "application/json; charset=utf-8" {
+            let _ = write!(text, "\n{name}: {value}");
+        }
+    }
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(body["statusCode"], reply.status.as_u16(), "{body}");
+    let _ = write!(text, "\n{}", shown(&reply.body));
+    text
+}
+
+/// Writes `⟦…⟧` out.
+fn expand(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some((before, tail)) = rest.split_once('⟦') {
+        out.extend_from_slice(before.as_bytes());
+        let (inner, tail) = tail
+            .split_once('⟧')
+            .unwrap_or_else(|| panic!("`⟦` without `⟧` in {text}"));
+        rest = tail;
+        if let Some((what, times)) = inner.rsplit_once('*') {
+            out.extend(what.repeat(times.parse().unwrap()).into_bytes());
+        } else if let Some((times, what)) = inner.split_once(' ').filter(|(_, what)| what.contains('#')) {
+            let copies = (0..times.parse::<usize>().unwrap()).map(|n| what.replace('#', &n.to_string()));
+            out.extend(copies.collect::<Vec<_>>().join(",").into_bytes());
+        } else {
+            out.extend(inner.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+        }
+    }
+    out.extend_from_slice(rest.as_bytes());
+    out
+}
+
+/// Bytes as a reader sees them: what is not plain text in `⟦…⟧`, and long runs of one character too.
+fn shown(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        let chars: Vec<char> = chunk.valid().chars().collect();
+        let mut at = 0;
+        while at < chars.len() {
+            let c = chars[at];
+            let run = chars[at..].iter().take_while(|other| **other == c).count();
+            if run > 40 {
+                let _ = write!(out, "⟦{c}*{run}⟧");
+                at += run;
+                continue;
+            }
+            match c {
+                '\n' => out.push('\n'),
+                c if c.is_control() || (!c.is_ascii() && c.is_whitespace()) || c == '\u{feff}' => {
+                    let mut bytes = [0; 4];
+                    let hex: Vec<String> = c.encode_utf8(&mut bytes).bytes().map(|b| format!("{b:02x}")).collect();
+                    let _ = write!(out, "⟦{}⟧", hex.join(" "));
+                }
+                c => out.push(c),
+            }
+            at += 1;
+        }
+        if !chunk.invalid().is_empty() {
+            let hex: Vec<String> = chunk.invalid().iter().map(|b| format!("{b:02x}")).collect();
+            let _ = write!(out, "⟦{}⟧", hex.join(" "));
+        }
+    }
+    out
+}

@@ -1,0 +1,339 @@
+//! The command line: what it prints, and with which status it ends.
+
+use crate::harness::{
+    Finished, Process, Request, Sandbox, finish, project, sessiongate, skipped, wait_for, write_config,
+};
+use regex::Regex;
+use serde_json::Value;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const GOOD: &str = "
+upstreams:
+  auth0:
+    dialect: auth0
+    url: http://127.0.0.1:1
+    auth: none
+";
+
+fn run(args: &[&str]) -> Finished {
+    finish(sessiongate(args))
+}
+
+fn checked(text: &str) -> (Finished, PathBuf, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.yaml");
+    fs::write(&path, text).unwrap();
+    (run(&["check", "-c", path.to_str().unwrap()]), path, folder)
+}
+
+#[test]
+fn check_accepts_a_good_configuration() {
+    let (finished, path, _folder) = checked(GOOD);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(finished.stdout, format!("{}: good (1 upstream)\n", path.display()));
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn check_reports_every_fault_with_its_place() {
+    let (finished, path, _folder) = checked(
+        "listen: 127.0.0.1:99999
+upstreams:
+  a:
+    dialect: okta
+    url: ftp://x
+    auth: none
+    cache: {tll: 5s}
+    policy: absent
+polices: {}
+",
+    );
+    assert_eq!(finished.code, Some(1));
+    assert_eq!(finished.stdout, "");
+    let faults: Vec<&str> = finished.stderr.lines().collect();
+    let expected = [
+        ("1:9", "listen"),
+        ("4:14", "upstreams.a.dialect"),
+        ("5:10", "upstreams.a.url"),
+        ("7:13", "upstreams.a.cache.tll"),
+        ("8:13", "upstreams.a.policy"),
+        ("9:1", "polices"),
+    ];
+    assert_eq!(faults.len(), expected.len(), "{}", finished.stderr);
+    for (fault, (place, option)) in faults.iter().zip(expected) {
+        let begin = format!("{}:{place}: {option}: ", path.display());
+        assert!(fault.starts_with(&begin), "{fault}\ndoes not begin with\n{begin}");
+    }
+    assert!(faults[3].ends_with("did you mean `ttl`?"), "{}", faults[3]);
+    assert!(faults[5].ends_with("did you mean `policies`?"), "{}", faults[5]);
+}
+
+#[test]
+fn check_does_not_repeat_a_secret() {
+    let (finished, _, _folder) = checked(&format!("hash_key: correct-horse-battery-staple\n{GOOD}"));
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stderr.contains(":1:11: hash_key: "), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("horse"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for command in ["check", "run"] {
+        let finished = run(&[command, "-c", "/absent/gateway.yaml"]);
+        assert_eq!(finished.code, Some(1));
+        assert!(
+            finished.stderr.contains("/absent/gateway.yaml") && finished.stderr.lines().count() == 1,
+            "{finished:?}"
+        );
+    }
+}
+
+#[test]
+fn run_reports_the_faults_that_check_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(folder.path(), "upstreams: { a: { dialect: auth0 } }\n");
+    let of = |command: &str| run(&[command, "-c", path.to_str().unwrap()]);
+    let (run, check) = (of("run"), of("check"));
+    assert_eq!((run.code, check.code), (Some(1), Some(1)));
+    assert_eq!(run.stderr, check.stderr);
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_status_2() {
+    for args in [
+        &[][..],
+        &["chek"],
+        &["check"],
+        &["check", "-c"],
+        &["run", "--config"],
+        &["run", "gateway.yaml"],
+        &["sandbox", "--listen", "nowhere"],
+        &["sandbox", "--rate", "-1"],
+        &["--unknown"],
+    ] {
+        let finished = run(args);
+        assert_eq!(finished.code, Some(2), "{args:?}");
+        assert_eq!(finished.stdout, "", "{args:?}");
+        assert!(
+            finished.stderr.contains("'--help'") || finished.stderr.contains("Usage: "),
+            "{args:?}: {finished:?}"
+        );
+    }
+}
+
+#[test]
+fn help_says_what_each_command_does() {
+    for (args, words) in [
+        (&["--help"][..], &["run", "check", "sandbox", "session policies"][..]),
+        (
+            &["run", "--help"],
+            &["serves", "SIGTERM", "status 1", "--config <FILE>"],
+        ),
+        (
+            &["check", "--help"],
+            &["every error", "line and column", "status 0", "--config <FILE>"],
+        ),
+        (
+            &["sandbox", "--help"],
+            &[
+                "simulated Auth0 tenant",
+                "--listen",
+                "--admin",
+                "--auth0",
+                "--rate",
+                "--json",
+            ],
+        ),
+    ] {
+        let finished = run(args);
+        assert_eq!(finished.code, Some(0), "{args:?}");
+        // Lines are wrapped to the width of the terminal.
+        let text = finished.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for word in words {
+            assert!(
+                text.contains(word),
+                "{args:?} does not say `{word}`:\n{}",
+                finished.stdout
+            );
+        }
+    }
+    let version = run(&["--version"]);
+    assert_eq!(version.code, Some(0));
+    assert_eq!(version.stdout, format!("sessiongate {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// A copy of a shipped configuration, with certificates that exist, and the variables that it refers to.
+fn usable(file: &Path, folder: &Path) -> (PathBuf, Vec<String>) {
+    let authority = folder.join("ca.pem");
+    let certified = rcgen::generate_simple_self_signed(vec!["provider.example".into()]).unwrap();
+    fs::write(&authority, certified.cert.pem()).unwrap();
+    let text = fs::read_to_string(file).unwrap();
+    let certificates = Regex::new(r"/[\w./-]+\.pem\b").unwrap();
+    let text = certificates.replace_all(&text, authority.to_str().unwrap());
+    let copy = folder.join(file.file_name().unwrap());
+    fs::write(&copy, &*text).unwrap();
+    let variables = Regex::new(r"\$\{([A-Z_0-9]+)|(?m)^\s*(?:\w+: \{ *)?env: (\w+)").unwrap();
+    let name = |found: regex::Captures| found.get(1).or(found.get(2)).unwrap().as_str().to_owned();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let names = lines.flat_map(|line| variables.captures_iter(line).map(name).collect::<Vec<_>>());
+    (copy, names.collect())
+}
+
+#[test]
+fn every_shipped_configuration_is_good() {
+    let mut seen = 0;
+    for entry in fs::read_dir(project().join("config")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        seen += 1;
+        let folder = tempfile::tempdir().unwrap();
+        let (copy, variables) = usable(&file, folder.path());
+        let mut command = sessiongate(&["check", "-c", copy.to_str().unwrap()]);
+        command.envs(variables.iter().map(|name| (name, "acme.eu.auth0.com")));
+        let finished = finish(command);
+        assert_eq!(finished.code, Some(0), "{}\n{}", file.display(), finished.stderr);
+        if !variables.is_empty() {
+            let mut command = sessiongate(&["check", "-c", copy.to_str().unwrap()]);
+            for name in &variables {
+                command.env_remove(name);
+            }
+            let finished = finish(command);
+            assert_eq!(finished.code, Some(1), "{} needs no variable", file.display());
+        }
+    }
+    assert!(seen >= 2, "config/ has {seen} configurations");
+}
+
+#[test]
+fn a_taken_port_ends_run_at_once_with_a_message() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for key in ["listen", "admin"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_config(folder.path(), &format!("{key}: {address}\n{GOOD}"));
+        let began = Instant::now();
+        let finished = run(&["run", "-c", path.to_str().unwrap()]);
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{key} took {:?}",
+            began.elapsed()
+        );
+        assert_eq!(finished.code, Some(1), "{key}");
+        assert!(
+            finished.stderr.contains(&format!("cannot listen on {address}: ")),
+            "{key}: {finished:?}"
+        );
+        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+    }
+    let text = address.to_string();
+    for option in ["--listen", "--admin", "--auth0"] {
+        let mut args = vec!["sandbox"];
+        for other in ["--listen", "--admin", "--auth0"] {
+            args.extend([other, if other == option { &text } else { "127.0.0.1:0" }]);
+        }
+        let finished = run(&args);
+        assert_eq!(finished.code, Some(1), "{option}");
+        assert!(finished.stderr.contains(&text), "{option}: {finished:?}");
+        assert_eq!(finished.stdout, "", "{option}");
+    }
+}
+
+#[test]
+fn the_sandbox_prints_one_line_of_json_and_nothing_else() {
+    let mut sandbox = Sandbox::start(&[]);
+    let read = Request::new("GET", &sandbox.session_path()).bearer(&sandbox.token);
+    assert_eq!(read.send(&sandbox.gateway).status, 200);
+    assert_eq!(read.send(&sandbox.upstream).status, 200);
+    assert_eq!(sandbox.stop().code(), Some(0));
+    let stdout = sandbox.stdout();
+    assert_eq!(stdout.len(), 1, "{stdout:?}");
+    let said: Value = serde_json::from_str(&stdout[0]).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&said), ["admin", "auth0", "gateway"]);
+    assert_eq!(
+        keys(&said["auth0"]),
+        [
+            "expired_token",
+            "read_only_token",
+            "session_id",
+            "token",
+            "upstream",
+            "user_id"
+        ]
+    );
+}
+
+#[test]
+fn what_the_sandbox_prints_can_be_used() {
+    let sandbox = Sandbox::start(&[]);
+    let status = |method: &str, path: &str, token: &str| {
+        let request = Request::new(method, path).bearer(token);
+        request.send(&sandbox.gateway).status
+    };
+    let session = sandbox.session_path();
+    assert_eq!(status("GET", &session, &sandbox.read_only_token), 200);
+    assert_eq!(status("DELETE", &session, &sandbox.read_only_token), 403);
+    assert_eq!(status("GET", &session, &sandbox.expired_token), 401);
+    let user = format!("/api/v2/users/{}/sessions", sandbox.user_id);
+    assert_eq!(status("GET", &user, &sandbox.token), 200);
+    assert_eq!(Request::new("GET", "/readyz").send(&sandbox.admin).status, 200);
+}
+
+#[test]
+fn the_sandbox_has_a_rate_limit() {
+    let sandbox = Sandbox::start(&["--rate", "3"]);
+    let list = Request::new("GET", "/api/v2/clients").bearer(&sandbox.token);
+    let limited = wait_for("a request too many", || {
+        Some(list.send(&sandbox.gateway)).filter(|answer| answer.status == 429)
+    });
+    assert_eq!(limited.json()["errorCode"], "too_many_requests");
+    assert!(limited.header("X-RateLimit-Limit").is_some(), "{limited:?}");
+}
+
+/// What the tour tells a newcomer to copy does what its comments say.
+#[test]
+fn the_tour_of_the_sandbox_can_be_copied() {
+    const FREE: &str = "127.0.0.1:0";
+    if Command::new("curl").arg("--version").output().is_err() {
+        return skipped("the tour of the sandbox (there is no curl)");
+    }
+    let sandbox = Process::start(sessiongate(&[
+        "sandbox", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--rate", "0",
+    ]));
+    sandbox.wait_for_line(|line| line.starts_with("Stop it with"));
+    let said = sandbox.stdout();
+    let commands = said.iter().skip_while(|line| !line.starts_with("export TOKEN="));
+    let commands: Vec<&str> = commands
+        .map(String::as_str)
+        .take_while(|line| !line.starts_with("Stop it with"))
+        .collect();
+    // In an interactive shell aliases are on.
+    let script = format!("shopt -s expand_aliases\n{}\n", commands.join("\n"));
+    let mut bash = Command::new("bash");
+    bash.arg("-c").arg(script);
+    let finished = finish(bash);
+    assert_eq!(finished.stderr, "");
+    let said: Vec<&str> = finished.stdout.lines().collect();
+    let [changed, refused, head @ .., tier, calls] = said.as_slice() else {
+        panic!("{}", finished.stdout)
+    };
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    assert_eq!(json(changed)["session_metadata"]["tier"], "pro");
+    let refused = json(refused);
+    assert_eq!(refused["statusCode"], 400);
+    for word in ["session_metadata.tier", "one_of", "session_metadata.n", "type"] {
+        assert!(refused["message"].as_str().unwrap().contains(word), "{refused}");
+    }
+    let head = head.join("\n").to_lowercase();
+    assert!(head.contains("cache-status: sessiongate; hit"), "{head}");
+    assert!(head.contains("\nage: "), "{head}");
+    assert_eq!(*tier, r#""tier":"free""#);
+    assert_eq!(*calls, "calls to the tenant: 1");
+}

@@ -1,0 +1,476 @@
+//! The promise of the cache, at the level of the store: no read that starts after a write was acknowledged is answered from the
+//! cache with what was there before. Many readers and writers run against a simulated provider; a checker compares every answer
+//! with what had been acknowledged when the read began. The same run with a store whose marks do nothing has to fail, or the
+//! checker would prove nothing.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use sessiongate::cache::{Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored};
+use sessiongate::coherence::{Acquired, Ended, Generation, Millis, Settled, Stamp, Token};
+use sessiongate::gateway::{Answer, CacheKey, Storable};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+const GUARD: Millis = 600_000;
+const TTL: Millis = 600_000;
+
+/// Ten times as much where `SESSIONGATE_LONG` is set.
+fn operations() -> u64 {
+    let long = std::env::var_os("SESSIONGATE_LONG").is_some();
+    if long { 200_000 } else { 20_000 }
+}
+
+/// xorshift64*: the seed is printed, so that a run can be repeated as far as the scheduler lets it.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("SESSIONGATE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        now.as_nanos() as u64 | 1
+    });
+    println!("SESSIONGATE_SEED={seed}");
+    seed
+}
+
+/// What a run is made of.
+#[derive(Clone, Copy)]
+struct Setting {
+    sessions: u64,
+    readers: u64,
+    writers: u64,
+    store_bytes: usize,
+    /// Whether reads of the provider may show the version before the current one.
+    lagging: bool,
+    /// Whether some writes change every session.
+    wide: bool,
+}
+
+const PLAIN: Setting = Setting {
+    sessions: 4,
+    readers: 24,
+    writers: 6,
+    store_bytes: 64 << 20,
+    lagging: false,
+    wide: true,
+};
+
+/// A session at the provider, and what was acknowledged of it.
+#[derive(Default)]
+struct Session {
+    version: AtomicU64,
+    acknowledged: AtomicU64,
+}
+
+struct World {
+    setting: Setting,
+    sessions: Vec<Session>,
+    cache: Sessions,
+    done: AtomicU64,
+    hits: AtomicU64,
+    coalesced: AtomicU64,
+    misses: AtomicU64,
+    bypassed: AtomicU64,
+    stale: AtomicU64,
+}
+
+impl World {
+    fn new(setting: Setting, store: Arc<dyn Store>) -> Arc<World> {
+        Arc::new(World {
+            setting,
+            sessions: (0..setting.sessions).map(|_| Session::default()).collect(),
+            cache: Sessions::new(store),
+            done: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            coalesced: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            bypassed: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
+        })
+    }
+
+    fn key(&self, session: usize) -> CacheKey {
+        CacheKey {
+            upstream: 0,
+            session: name(session),
+            variant: [0; 16],
+        }
+    }
+
+    /// One more operation, unless there were enough.
+    fn next(&self) -> bool {
+        self.done.fetch_add(1, Ordering::Relaxed) < operations()
+    }
+
+    async fn read(self: &Arc<World>, session: usize, random: &mut Random) {
+        let acknowledged = self.sessions[session].acknowledged.load(Ordering::SeqCst);
+        let (before, after, lag) = (random.below(20), random.below(20), random.below(3) == 0);
+        let world = self.clone();
+        let fetch = move |floor: Option<u64>| async move {
+            pause(before).await;
+            let mut version = world.sessions[session].version.load(Ordering::SeqCst);
+            if lag && world.setting.lagging {
+                version = version.saturating_sub(1);
+            }
+            pause(after).await;
+            let too_old = floor.is_some_and(|floor| version < floor);
+            fetched(version, too_old)
+        };
+        let (counter, shown) = match self.cache.read(self.key(session), fetch).await {
+            Got::Hit { answer, .. } => (&self.hits, version_of(&answer)),
+            Got::Coalesced(fetched) if !self.setting.lagging => (&self.coalesced, version_of(&fetched.answer.unwrap())),
+            Got::Coalesced(_) => (&self.coalesced, u64::MAX),
+            Got::Miss(_) => (&self.misses, u64::MAX),
+            Got::Bypass => (&self.bypassed, u64::MAX),
+            Got::Deleted => panic!("nothing is deleted here"),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if std::ptr::eq(counter, &self.bypassed) {
+            // What a read beside a write does instead.
+            pause(before + after).await;
+        }
+        if shown < acknowledged {
+            self.stale.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// As `proxy/governed.rs` carries a write out: mark, forward, settle, acknowledge.
+    async fn write(&self, session: usize, random: &mut Random) {
+        let wide = self.setting.wide && random.below(10) == 0;
+        let scope = if wide {
+            Scope::Upstream(0)
+        } else {
+            Scope::Session(0, name(session))
+        };
+        let refused = random.below(8) == 0;
+        let store = self.cache.store();
+        let writer = store.token();
+        store.begin(scope, writer, GUARD).await.unwrap();
+        pause(random.below(20)).await;
+        let changed: Vec<(usize, u64)> = match (refused, wide) {
+            (true, _) => Vec::new(),
+            (false, true) => (0..self.sessions.len()).map(|one| (one, self.change(one))).collect(),
+            (false, false) => vec![(session, self.change(session))],
+        };
+        pause(random.below(20)).await;
+        let version = changed.first().map(|(_, version)| *version).filter(|_| !wide);
+        let settled = Settled {
+            version,
+            deleted_until: None,
+        };
+        store.end(scope, writer, settled).await.unwrap();
+        for (one, version) in changed {
+            self.sessions[one].acknowledged.fetch_max(version, Ordering::SeqCst);
+        }
+    }
+
+    fn change(&self, session: usize) -> u64 {
+        self.sessions[session].version.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+/// Gives way to others, which is what time is made of here.
+async fn pause(times: u64) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn name(session: usize) -> [u8; 16] {
+    let mut name = [0; 16];
+    name[..8].copy_from_slice(&(session as u64).to_le_bytes());
+    name
+}
+
+fn fetched(version: u64, too_old: bool) -> Fetched {
+    let answer = Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: Bytes::from(version.to_string()),
+    };
+    Fetched {
+        answer: Ok(Arc::new(answer)),
+        storable: if too_old { Storable::No } else { Storable::For(TTL) },
+    }
+}
+
+fn version_of(answer: &Answer) -> u64 {
+    std::str::from_utf8(&answer.body).unwrap().parse().unwrap()
+}
+
+fn run(setting: Setting, store: Arc<dyn Store>) -> Arc<World> {
+    let seed = seed();
+    let world = World::new(setting, store);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut tasks = Vec::new();
+        for task in 0..setting.readers + setting.writers {
+            let world = world.clone();
+            let mut random = Random((seed ^ (task + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+            tasks.push(tokio::spawn(async move {
+                while world.next() {
+                    let session = random.below(world.setting.sessions) as usize;
+                    if task < world.setting.readers {
+                        world.read(session, &mut random).await;
+                        pause(random.below(20)).await;
+                    } else {
+                        world.write(session, &mut random).await;
+                        // Writers rest, so that there is something to cache in between.
+                        pause(random.below(600)).await;
+                    }
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    println!(
+        "hits {}, coalesced {}, misses {}, bypassed {}, stale {}",
+        count(&world.hits),
+        count(&world.coalesced),
+        count(&world.misses),
+        count(&world.bypassed),
+        count(&world.stale)
+    );
+    world
+}
+
+fn memory(setting: Setting) -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(setting.store_bytes, Duration::from_secs(600)))
+}
+
+/// That the run was one in which the cache did something.
+fn assert_lively(world: &World) {
+    for (what, counter) in [
+        ("hits", &world.hits),
+        ("coalesced reads", &world.coalesced),
+        ("misses", &world.misses),
+        ("reads beside a write", &world.bypassed),
+    ] {
+        let count = counter.load(Ordering::Relaxed);
+        assert!(count > operations() / 500, "only {count} {what}");
+    }
+}
+
+#[test]
+fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
+    let world = run(PLAIN, memory(PLAIN));
+    assert_eq!(world.stale.load(Ordering::Relaxed), 0);
+    assert_lively(&world);
+}
+
+#[test]
+fn nor_where_room_is_short_and_sessions_are_dropped() {
+    let setting = Setting {
+        sessions: 400,
+        store_bytes: 16 * 4096,
+        ..PLAIN
+    };
+    let store = memory(setting);
+    let world = run(setting, store.clone());
+    assert_eq!(world.stale.load(Ordering::Relaxed), 0);
+    assert!(store.measure().evictions > 0, "nothing was dropped");
+}
+
+/// A run while another thread sweeps the store without a pause.
+fn run_swept(setting: Setting) -> Arc<World> {
+    let store = memory(setting);
+    let swept = store.clone();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let sweeper = std::thread::spawn(move || {
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            swept.sweep();
+            std::thread::yield_now();
+        }
+    });
+    let world = run(setting, store);
+    drop(stop);
+    sweeper.join().unwrap();
+    world
+}
+
+#[test]
+fn nor_where_the_store_is_swept_all_the_time() {
+    let world = run_swept(PLAIN);
+    assert_eq!(world.stale.load(Ordering::Relaxed), 0);
+    assert_lively(&world);
+}
+
+/// A provider whose reads lag behind its writes: the version that the write brought keeps older answers out of the cache.
+#[test]
+fn what_a_lagging_provider_shows_is_not_kept() {
+    let setting = Setting {
+        lagging: true,
+        wide: false,
+        ..PLAIN
+    };
+    let world = run(setting, memory(setting));
+    assert_eq!(world.stale.load(Ordering::Relaxed), 0);
+    assert_lively(&world);
+}
+
+/// The version below which answers are too old is what keeps a lagging provider's answers out: it has to outlive a sweep that
+/// happens to come between the write and the next read.
+#[test]
+fn a_sweep_does_not_forget_which_answers_are_too_old() {
+    let store = memory(PLAIN);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let acquired = runtime.block_on(async {
+        let (scope, writer) = (Scope::Session(0, name(0)), store.token());
+        store.begin(scope, writer, GUARD).await.unwrap();
+        let settled = Settled {
+            version: Some(5),
+            deleted_until: None,
+        };
+        store.end(scope, writer, settled).await.unwrap();
+        store.sweep();
+        let key = CacheKey {
+            upstream: 0,
+            session: name(0),
+            variant: [0; 16],
+        };
+        store.acquire(&key, store.token(), None).await.unwrap()
+    });
+    match acquired {
+        Acquired::Lead { floor, .. } => assert_eq!(floor, Some(5)),
+        _ => panic!("somebody else reads"),
+    }
+}
+
+/// A store whose marks do nothing.
+struct Unmarked(Arc<MemoryStore>);
+
+#[async_trait]
+impl Store for Unmarked {
+    fn now(&self) -> Millis {
+        self.0.now()
+    }
+
+    fn token(&self) -> Token {
+        self.0.token()
+    }
+
+    async fn acquire(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        steal: Option<Token>,
+    ) -> Result<Acquired<Stored>, StoreError> {
+        self.0.acquire(key, reader, steal).await
+    }
+
+    async fn fill(&self, key: &CacheKey, stamp: Stamp, stored: Stored, ttl: Millis) -> Result<(), StoreError> {
+        self.0.fill(key, stamp, stored, ttl).await
+    }
+
+    async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
+        self.0.release(key, reader).await
+    }
+
+    async fn begin(&self, _: Scope, _: Token, _: Millis) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn end(&self, _: Scope, _: Token, _: Settled) -> Result<Ended, StoreError> {
+        Ok(Ended::Reopened)
+    }
+
+    fn measure(&self) -> Fill {
+        self.0.measure()
+    }
+}
+
+#[test]
+fn without_marks_the_checker_finds_stale_answers() {
+    let world = run(PLAIN, Arc::new(Unmarked(memory(PLAIN))));
+    assert!(world.stale.load(Ordering::Relaxed) > 0, "the checker finds nothing");
+}
+
+/// The classic mistake of single flights: known by the answer's name alone, a fetch that began before a write is joined after it.
+/// Here every lease has the same stamp, as if there were no generations; stored answers are left out, so that only joining counts.
+struct Unstamped(Arc<MemoryStore>);
+
+const NO_STAMP: Stamp = Stamp {
+    session: Generation(0),
+    epoch: Generation(0),
+};
+
+#[async_trait]
+impl Store for Unstamped {
+    fn now(&self) -> Millis {
+        self.0.now()
+    }
+
+    fn token(&self) -> Token {
+        self.0.token()
+    }
+
+    async fn acquire(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        steal: Option<Token>,
+    ) -> Result<Acquired<Stored>, StoreError> {
+        // Only the first reader of a name leads, whatever was written since; a release ends it.
+        let unmarked = CacheKey { upstream: 1, ..*key };
+        Ok(match self.0.acquire(&unmarked, reader, steal).await? {
+            Acquired::Lead { floor, .. } => Acquired::Lead { stamp: NO_STAMP, floor },
+            Acquired::Wait { reader, .. } => Acquired::Wait {
+                stamp: NO_STAMP,
+                reader,
+            },
+            other => other,
+        })
+    }
+
+    async fn fill(&self, key: &CacheKey, _: Stamp, _: Stored, _: Millis) -> Result<(), StoreError> {
+        // As after an answer that may not be stored: the next reader leads. Whose lease it is does not matter here.
+        let unmarked = CacheKey { upstream: 1, ..*key };
+        match self.0.acquire(&unmarked, self.0.token(), None).await? {
+            Acquired::Wait { reader, .. } => self.0.release(&unmarked, reader).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
+        self.0.release(key, reader).await
+    }
+
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<(), StoreError> {
+        self.0.begin(scope, writer, guard).await
+    }
+
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+        self.0.end(scope, writer, settled).await
+    }
+
+    fn measure(&self) -> Fill {
+        self.0.measure()
+    }
+}
+
+#[test]
+fn without_stamps_the_checker_finds_answers_that_were_joined_too_late() {
+    let world = run(PLAIN, Arc::new(Unstamped(memory(PLAIN))));
+    assert_eq!(world.hits.load(Ordering::Relaxed), 0, "nothing is stored");
+    assert!(world.stale.load(Ordering::Relaxed) > 0, "the checker finds nothing");
+}

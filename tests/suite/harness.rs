@@ -1,0 +1,47 @@
+//! What the tests share: gateways and sandboxes as processes, HTTP/1.1 as bytes, and providers.
+//!
+//! Nothing waits without a deadline, so that what hangs fails a test instead of blocking it.
+
+mod http;
+mod process;
+mod provider;
+
+pub use http::{Answer, Connection, Request, address, nobody, raw};
+pub use process::{Finished, Gateway, Process, Sandbox, finish, project, sessiongate, write_config};
+pub use provider::{Scripted, Tenant, json_answer};
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take. Machines that run tests are slow at times.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Says that something was not tested, where `cargo test` does not catch it, and to `tests/run`, which repeats it at the end.
+pub fn skipped(what: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {what}");
+    if let Some(path) = std::env::var_os("SESSIONGATE_SKIPPED") {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        file.unwrap().write_all(format!("{what}\n").as_bytes()).unwrap();
+    }
+}
+
+/// Whether tests may take minutes: `tests/run --long`.
+pub fn long() -> bool {
+    std::env::var("SESSIONGATE_LONG").is_ok_and(|value| value == "1")
+}
+
+/// Looks again and again until there is something; `what` is what the test fails with where there is none in time.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(PAUSE);
+    }
+}

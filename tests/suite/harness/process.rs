@@ -1,0 +1,332 @@
+//! The program as a process.
+
+use super::{PATIENCE, Request, wait_for};
+use regex::Regex;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// The program, with these arguments, and none of the caller's variables that it reads.
+pub fn sessiongate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sessiongate"));
+    command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// The folder of the project.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// How a process ended, and what it said.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn finish(command: Command) -> Finished {
+    let mut process = Process::start(command);
+    let status = process.wait();
+    Finished {
+        code: status.code(),
+        stdout: process.stdout.whole(),
+        stderr: process.stderr.whole(),
+    }
+}
+
+/// The lines that a process writes, as they come.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<Written>, Condvar)>);
+
+#[derive(Default)]
+struct Written {
+    lines: Vec<String>,
+    over: bool,
+}
+
+impl Lines {
+    /// Reads in a thread of its own, so that the process never waits for its reader.
+    fn of(from: impl Read + Send + 'static) -> Lines {
+        let lines = Lines::default();
+        let own = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+                own.lock().lines.push(String::from_utf8_lossy(&line).into_owned());
+                own.0.1.notify_all();
+            }
+            own.lock().over = true;
+            own.0.1.notify_all();
+        });
+        lines
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn so_far(&self) -> Vec<String> {
+        self.lock().lines.clone()
+    }
+
+    /// The first line that fits; none where the process is done, or the time is over.
+    fn find(&self, mut fits: impl FnMut(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut written = self.lock();
+        let mut seen = 0;
+        loop {
+            if let Some(line) = written.lines.iter().skip(seen).find(|line| fits(line)) {
+                return Some(line.clone());
+            }
+            seen = written.lines.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if written.over || left.is_zero() {
+                return None;
+            }
+            let waited = self.0.1.wait_timeout(written, left);
+            written = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Everything, once the process is done.
+    fn whole(&self) -> String {
+        wait_for("the end of a process's output", || self.lock().over.then_some(()));
+        let mut text = self.so_far().join("\n");
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A process. It ends with the test.
+pub struct Process {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Process {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Process {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Process::new(child.unwrap())
+    }
+
+    /// What it has written on standard output.
+    pub fn stdout(&self) -> Vec<String> {
+        self.stdout.so_far()
+    }
+
+    /// What it has written on standard error.
+    pub fn stderr(&self) -> Vec<String> {
+        self.stderr.so_far()
+    }
+
+    /// The first line on standard output that fits; waits for it.
+    pub fn wait_for_line(&self, fits: impl FnMut(&str) -> bool) -> String {
+        let said = || [self.stdout(), self.stderr()].concat().join("\n");
+        let found = self.stdout.find(fits);
+        found.unwrap_or_else(|| panic!("no such line in\n{}", said()))
+    }
+
+    fn new(mut child: Child) -> Process {
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        Process { child, stdout, stderr }
+    }
+
+    /// Waits until it has ended, and everything that it wrote is here.
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = wait_for("a process to end", || self.child.try_wait().unwrap());
+        let _ = (self.stdout.whole(), self.stderr.whole());
+        status
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id();
+        // The shell's own `kill`: the program of that name is not everywhere.
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status();
+        assert!(sent.unwrap().success(), "kill -{name} {id}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A gateway: the program with `run` and a configuration.
+pub struct Gateway {
+    process: Process,
+    _folder: TempDir,
+    listen: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+impl Gateway {
+    /// Starts one on free ports and waits until it serves. `listen` and `admin` are added where the text does not begin a line
+    /// with them.
+    pub fn start(yaml: &str) -> Gateway {
+        Gateway::start_with(yaml, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub fn start_with(yaml: &str, variables: &[(&str, &str)]) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_config(folder.path(), yaml);
+        let mut command = sessiongate(&["run", "-c", path.to_str().unwrap()]);
+        command.envs(variables.iter().copied());
+        let process = Process::start(command);
+        let line = process.wait_for_line(|line| line.contains("serving"));
+        let address = |before: &str| {
+            let found = Regex::new(&format!(r#"{before}(\d+\.\d+\.\d+\.\d+:\d+)"#)).unwrap();
+            found.captures(&line).map(|found| found[1].parse().unwrap())
+        };
+        Gateway {
+            _folder: folder,
+            listen: address(r#"listen"?[:=]"?"#).unwrap_or_else(|| panic!("no address in {line}")),
+            admin: address(r#"admin"?[:=]"?"#),
+            process,
+        }
+    }
+
+    /// Where requests come in: `http://127.0.0.1:1234`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// The same as an address, for raw bytes.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where probes and metrics are answered.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin.unwrap())
+    }
+
+    /// Waits until it is ready: until it knows the keys of its issuers.
+    pub fn ready(&self) {
+        let ready = Request::new("GET", "/readyz");
+        wait_for("the gateway to be ready", || {
+            (ready.send(&self.admin_url()).status == 200).then_some(())
+        });
+    }
+
+    /// The lines of the log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.process.stdout()
+    }
+
+    /// What it wrote on standard error so far.
+    pub fn stderr(&self) -> Vec<String> {
+        self.process.stderr()
+    }
+
+    /// The first line of the log that fits; waits for it.
+    pub fn wait_for_log(&self, fits: impl FnMut(&str) -> bool) -> String {
+        self.process.wait_for_line(fits)
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> String {
+        Request::new("GET", "/metrics").send(&self.admin_url()).text()
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal, such as `INT`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Waits until it has ended; then the log is whole.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+}
+
+/// Writes a configuration into a folder, with free ports where it names none.
+pub fn write_config(folder: &Path, yaml: &str) -> PathBuf {
+    let mut text = String::new();
+    for key in ["listen", "admin"] {
+        if !yaml.lines().any(|line| line.starts_with(&format!("{key}:"))) {
+            text.push_str(&format!("{key}: 127.0.0.1:0\n"));
+        }
+    }
+    let path = folder.join("gateway.yaml");
+    std::fs::write(&path, text + yaml).unwrap();
+    path
+}
+
+/// A sandbox: a gateway with the policy of the tour before a simulated tenant, in one process.
+pub struct Sandbox {
+    process: Process,
+    /// The gateway: `http://127.0.0.1:1234`.
+    pub gateway: String,
+    /// Where probes and metrics are answered.
+    pub admin: String,
+    /// The tenant itself.
+    pub upstream: String,
+    pub token: String,
+    pub read_only_token: String,
+    pub expired_token: String,
+    pub session_id: String,
+    pub user_id: String,
+}
+
+impl Sandbox {
+    /// Starts one on free ports and waits until it is ready.
+    pub fn start(args: &[&str]) -> Sandbox {
+        const FREE: &str = "127.0.0.1:0";
+        let mut command = sessiongate(&["sandbox", "--json", "--listen", FREE, "--admin", FREE, "--auth0", FREE]);
+        command.args(args);
+        let process = Process::start(command);
+        let line = process.wait_for_line(|line| line.starts_with('{'));
+        let said: Value = serde_json::from_str(&line).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let auth0 = &said["auth0"];
+        Sandbox {
+            process,
+            gateway: text(&said["gateway"]),
+            admin: text(&said["admin"]),
+            upstream: text(&auth0["upstream"]),
+            token: text(&auth0["token"]),
+            read_only_token: text(&auth0["read_only_token"]),
+            expired_token: text(&auth0["expired_token"]),
+            session_id: text(&auth0["session_id"]),
+            user_id: text(&auth0["user_id"]),
+        }
+    }
+
+    /// The path of the session that exists from the start.
+    pub fn session_path(&self) -> String {
+        format!("/api/v2/sessions/{}", self.session_id)
+    }
+
+    /// What it has written on standard output.
+    pub fn stdout(&self) -> Vec<String> {
+        self.process.stdout()
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.signal("TERM");
+        self.process.wait()
+    }
+}

@@ -1,0 +1,243 @@
+//! Providers: a simulated tenant in the test's process, and servers whose answers a test writes.
+
+use super::http::{Answer, Connection, Stream, value_of};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+use sessiongate::sandbox::Auth0;
+use sessiongate::sandbox::auth0::{Options, Tokens};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use tokio::runtime::Runtime;
+
+/// A simulated Auth0 tenant in the test's own process.
+pub struct Tenant {
+    _runtime: Runtime,
+    auth0: Auth0,
+}
+
+impl Tenant {
+    /// Starts one without a rate limit on a free port.
+    pub fn start() -> Tenant {
+        Tenant::start_with(Options {
+            rate: None,
+            ..Options::default()
+        })
+    }
+
+    /// The same, with options.
+    pub fn start_with(options: Options) -> Tenant {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let auth0 = runtime.block_on(Auth0::start_with(([127, 0, 0, 1], 0).into(), options));
+        Tenant {
+            auth0: auth0.unwrap(),
+            _runtime: runtime,
+        }
+    }
+
+    /// Its address: `http://127.0.0.1:1234`.
+    pub fn url(&self) -> String {
+        self.auth0.url()
+    }
+
+    /// A token with every scope.
+    pub fn token(&self) -> String {
+        self.auth0.tokens().full
+    }
+
+    /// All its tokens.
+    pub fn tokens(&self) -> Tokens {
+        self.auth0.tokens()
+    }
+
+    /// Signs a token: the claims are laid over those of the full token, and a `null` removes a claim.
+    pub fn sign(&self, claims: Value) -> String {
+        self.auth0.tenant().sign(claims)
+    }
+
+    /// The id of the session that exists from the start.
+    pub fn session_id(&self) -> &str {
+        self.auth0.tenant().session_id()
+    }
+
+    /// The path of that session.
+    pub fn session_path(&self) -> String {
+        format!("/api/v2/sessions/{}", self.session_id())
+    }
+
+    /// The id of the sample user.
+    pub fn user_id(&self) -> &str {
+        self.auth0.tenant().user_id()
+    }
+
+    /// Makes another session and gives its id.
+    pub fn create_session(&self) -> String {
+        self.auth0.tenant().create_session()
+    }
+
+    /// How many requests have reached its API.
+    pub fn calls(&self) -> u64 {
+        self.auth0.tenant().calls()
+    }
+
+    /// The part `upstreams` of a configuration: this tenant with its tokens checked, and `more` keys of the upstream, such as
+    /// `cache: { ttl: 30s }`, one a line.
+    pub fn upstream(&self, more: &str) -> String {
+        let url = self.url();
+        let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
+        format!(
+            "upstreams:\n  auth0:\n    dialect: auth0\n    url: {url}\n    auth: {{ issuer: {url}/, audience: {url}/api/v2/ }}\n{more}"
+        )
+    }
+}
+
+/// A request as a scripted provider received it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        value_of(&self.headers, name)
+    }
+}
+
+/// An answer of JSON.
+pub fn json_answer(status: u16, body: &str) -> Answer {
+    Answer {
+        status,
+        headers: vec![("Content-Type".into(), "application/json; charset=utf-8".into())],
+        body: body.into(),
+    }
+}
+
+/// A provider whose answers the test writes. A thread for each connection, so an answer may wait for the test.
+pub struct Scripted {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Scripted {
+    /// Starts one on a free port.
+    pub fn start(answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
+        Scripted::start_at(([127, 0, 0, 1], 0).into(), answer)
+    }
+
+    /// Starts one on this port.
+    pub fn start_at(address: SocketAddr, answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
+        Scripted::start_over(address, None, answer)
+    }
+
+    /// Starts one on a free port that speaks TLS.
+    pub fn start_tls(
+        config: Arc<ServerConfig>,
+        answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Scripted {
+        Scripted::start_over(([127, 0, 0, 1], 0).into(), Some(config), answer)
+    }
+
+    fn start_over(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Scripted {
+        let listener = TcpListener::bind(address).unwrap();
+        let scripted = Scripted {
+            address: listener.local_addr().unwrap(),
+            received: Arc::default(),
+            stopping: Arc::default(),
+        };
+        let (received, stopping) = (scripted.received.clone(), scripted.stopping.clone());
+        let answer = Arc::new(answer);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if stopping.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (answer, received, tls) = (answer.clone(), received.clone(), tls.clone());
+                // A connection that breaks is the other side's affair.
+                thread::spawn(move || serve(stream, tls, &*answer, &received));
+            }
+        });
+        scripted
+    }
+
+    /// Its address: `http://127.0.0.1:1234`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The requests that came so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    answer: &(dyn Fn(&Received) -> Answer + Send + Sync),
+    received: &Mutex<Vec<Received>>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let peer = stream.peer_addr()?;
+    let stream: Box<dyn Stream> = match tls {
+        Some(config) => {
+            let session = ServerConnection::new(config).map_err(io::Error::other)?;
+            Box::new(StreamOwned::new(session, stream))
+        }
+        None => Box::new(stream),
+    };
+    let mut connection = Connection::of(stream, peer);
+    loop {
+        let first = connection.line()?;
+        let mut request = Received {
+            path: first.split(' ').nth(1).unwrap_or_default().to_owned(),
+            headers: connection.fields()?,
+            body: Vec::new(),
+        };
+        if request.header("Content-Length").is_some() || request.header("Transfer-Encoding").is_some() {
+            request.body = connection.body(&request.headers)?;
+        }
+        received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(request.clone());
+        let answer = answer(&request);
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", answer.status);
+        for (name, value) in &answer.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if answer.header("Content-Length").is_none() && answer.status != 204 && answer.status != 304 {
+            head.push_str(&format!("Content-Length: {}\r\n", answer.body.len()));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&answer.body);
+        connection.write(&bytes)?;
+    }
+}

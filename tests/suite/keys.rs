@@ -1,0 +1,243 @@
+//! The keys of issuers: what happens when they change, or cannot be fetched.
+
+use crate::harness::{Answer, Gateway, Request, Scripted, json_answer, long, nobody, skipped, wait_for};
+use crate::issuer::{Signer, World, config, document, is_refused, read};
+use crate::provider_tls::Authority;
+use rustls::ServerConfig;
+use serde_json::json;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_rotated_key_is_fetched_when_its_first_token_comes() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let world = World::new(&[&old]);
+    let gateway = world.gateway("min_interval: 1s");
+    let remembered = old.good();
+    assert_eq!(read(&gateway, &remembered).status, 200);
+    world.publish(document(&[&new]));
+    wait_for("a token of the new key to be believed", || {
+        (read(&gateway, &new.good()).status == 200).then_some(())
+    });
+    is_refused(&read(&gateway, &old.good()), 401, "the old key is gone");
+    is_refused(
+        &read(&gateway, &remembered),
+        401,
+        "a token that was remembered goes with its key",
+    );
+}
+
+#[test]
+fn unknown_keys_cause_one_fetch_in_the_interval_however_many_ask() {
+    let key = Signer::new("one");
+    let world = World::new(&[&key]);
+    let flood = |gateway: &Gateway, lasts: Duration| {
+        let began = Instant::now();
+        let ask = || {
+            while began.elapsed() < lasts {
+                let token = key.token(json!({"kid": format!("{:?}", Instant::now())}), json!({}));
+                is_refused(&read(gateway, &token), 401, "an unknown key");
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(ask);
+            }
+        });
+        began.elapsed()
+    };
+    let gateway = world.gateway("min_interval: 1h");
+    let before = world.fetches();
+    flood(&gateway, Duration::from_millis(500));
+    assert_eq!(world.fetches(), before, "fetched again within the interval");
+    drop(gateway);
+    let gateway = world.gateway("min_interval: 1s");
+    let before = world.fetches();
+    let took = flood(&gateway, Duration::from_millis(2500));
+    let fetches = world.fetches() - before;
+    assert!(fetches >= 1, "never fetched");
+    assert!(fetches as u64 <= took.as_secs() + 1, "{fetches} fetches in {took:?}");
+}
+
+#[test]
+fn the_last_good_keys_stay_while_the_issuer_is_ill() {
+    let key = Signer::new("one");
+    let world = World::new(&[&key]);
+    let gateway = world.gateway("min_interval: 1s");
+    let failures = || {
+        let text = gateway.metrics();
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("sessiongate_jwks_fetches_total{"));
+        let line = lines.find(|line| line.contains(r#"result="failed""#));
+        line.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let huge = format!(r#"{{"keys":[],"more":"{}"}}"#, "x".repeat(300 * 1024));
+    for (ill, answer) in [
+        ("fails", json_answer(500, "{}")),
+        ("is something else", json_answer(200, "<html>")),
+        ("has no keys", json_answer(200, r#"{"keys":[]}"#)),
+        (
+            "has no key that is of use",
+            json_answer(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
+        ),
+        ("is huge", json_answer(200, &huge)),
+    ] {
+        let before = failures();
+        world.publish(answer);
+        wait_for("a fetch that fails", || {
+            let unknown = key.token(json!({"kid": "other"}), json!({}));
+            is_refused(&read(&gateway, &unknown), 401, "an unknown key");
+            (failures() > before).then_some(())
+        });
+        assert_eq!(read(&gateway, &key.good()).status, 200, "while the document {ill}");
+        let ready = Request::new("GET", "/readyz").send(&gateway.admin_url());
+        assert_eq!(ready.status, 200, "while the document {ill}");
+    }
+    let log = gateway.log().join("\n");
+    assert!(log.contains("the issuer's keys could not be fetched"), "{log}");
+}
+
+#[test]
+fn an_issuer_that_is_away_at_the_start_is_waited_for() {
+    let key = Signer::new("one");
+    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let away = nobody([127, 0, 9, 2]);
+    let text = config(&provider.url(), &format!("http://{away}"), "min_interval: 1s");
+    let gateway = Gateway::start(&text);
+    let admin = gateway.admin_url();
+    assert_eq!(Request::new("GET", "/livez").send(&admin).status, 200);
+    let ready = Request::new("GET", "/readyz").send(&admin);
+    assert_eq!(ready.status, 503);
+    let reasons = ready.json()["reasons"].to_string();
+    assert!(
+        reasons.contains("upstreams.auth0") && reasons.contains("keys"),
+        "{reasons}"
+    );
+    let refused = read(&gateway, &key.good());
+    is_refused(&refused, 503, "no keys yet");
+    assert!(refused.header("Retry-After").is_some());
+    let passed = Request::new("GET", "/api/v2/anything").send(&gateway.url());
+    assert_eq!(passed.status, 200, "what is not governed needs no keys");
+    assert_eq!(provider.received().len(), 1);
+    let jwk = key.jwk();
+    let _back = Scripted::start_at(away, move |_| json_answer(200, &json!({ "keys": [jwk] }).to_string()));
+    gateway.ready();
+    assert_eq!(read(&gateway, &key.good()).status, 200);
+}
+
+#[test]
+fn an_issuer_that_hangs_does_not_hang_the_gateway() {
+    let key = Signer::new("one");
+    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    // Accepts connections, since the system does so, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}", silent.local_addr().unwrap());
+    let mut gateway = Gateway::start(&config(&provider.url(), &issuer, ""));
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| is_refused(&read(&gateway, &key.good()), 503, "no keys yet"));
+        }
+    });
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    let began = Instant::now();
+    gateway.terminate();
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn keys_that_are_too_old_are_no_longer_believed() {
+    if !long() {
+        return skipped("keys that are too old (takes 15 s; --long)");
+    }
+    let key = Signer::new("one");
+    let world = World::new(&[&key]);
+    let gateway = world.gateway("refresh: 10s\n      max_stale: 10s\n      min_interval: 1s");
+    world.publish(json_answer(500, "{}"));
+    wait_for("old keys to be no longer believed", || {
+        (read(&gateway, &key.good()).status == 503).then_some(())
+    });
+    world.publish(document(&[&key]));
+    wait_for("new keys to be believed", || {
+        (read(&gateway, &key.good()).status == 200).then_some(())
+    });
+}
+
+/// An issuer over TLS whose discovery document sends to `jwks`, or to itself where that is empty.
+fn issuer_over_tls(config: ServerConfig, keys: &Answer, jwks: &str) -> Scripted {
+    let (keys, jwks) = (keys.clone(), jwks.to_owned());
+    Scripted::start_tls(Arc::new(config), move |request| match request.path.as_str() {
+        "/keys" => keys.clone(),
+        "/.well-known/openid-configuration" => {
+            let own = format!("https://{}/keys", request.header("Host").unwrap());
+            let jwks = if jwks.is_empty() { &own } else { &jwks };
+            json_answer(200, &json!({ "jwks_uri": jwks }).to_string())
+        }
+        _ => json_answer(404, "{}"),
+    })
+}
+
+#[test]
+fn keys_come_over_tls_from_the_right_issuer_only() {
+    let key = Signer::new("one");
+    let keys = document(&[&key]);
+    let authority = Authority::new("ours");
+    let trusted = format!("ca_file: {}", authority.file.display());
+    let certified = |name: &str| authority.certify(&[name], |_| {});
+    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let name = |issuer: &Scripted| format!("https://localhost:{}/", issuer.port());
+    let start = |issuer: &Scripted, trusted: &str| {
+        Gateway::start(&format!(
+            "upstreams:
+  auth0:
+    dialect: auth0
+    url: {}
+    auth:
+      issuer: {}
+      audience: here
+      algorithms: [EdDSA]
+      {trusted}
+",
+            provider.url(),
+            name(issuer)
+        ))
+    };
+    let token = |issuer: &Scripted| key.token(json!({}), json!({"iss": name(issuer), "aud": "here"}));
+    let good = issuer_over_tls(certified("localhost"), &keys, "");
+    let gateway = start(&good, &trusted);
+    gateway.ready();
+    assert_eq!(read(&gateway, &token(&good)).status, 200);
+    let plain = Scripted::start({
+        let keys = keys.clone();
+        move |_| keys.clone()
+    });
+    for (why, issuer, trusted) in [
+        (
+            "unknown authority",
+            issuer_over_tls(certified("localhost"), &keys, ""),
+            "",
+        ),
+        (
+            "another name",
+            issuer_over_tls(certified("other.example"), &keys, ""),
+            &*trusted,
+        ),
+        (
+            "keys in the clear",
+            issuer_over_tls(certified("localhost"), &keys, &plain.url()),
+            &trusted,
+        ),
+    ] {
+        let gateway = start(&issuer, trusted);
+        gateway.wait_for_log(|line| line.contains("keys could not be fetched"));
+        is_refused(&read(&gateway, &token(&issuer)), 503, why);
+        let ready = Request::new("GET", "/readyz").send(&gateway.admin_url());
+        assert_eq!(ready.status, 503, "{why}");
+    }
+    assert_eq!(plain.received().len(), 0, "keys in the clear are not even asked for");
+}

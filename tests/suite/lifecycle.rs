@@ -1,0 +1,371 @@
+//! Starting, stopping, and what happens while something outside is missing.
+
+use crate::harness::{
+    Answer, Connection, Gateway, PATIENCE, Request, Scripted, address, json_answer, nobody, sessiongate, wait_for,
+    write_config,
+};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const SESSION: &str = "/api/v2/sessions/lifecycle";
+
+/// Before a provider that checks callers itself.
+fn before(provider: &str, more: &str) -> String {
+    format!(
+        "{more}
+upstreams:
+  auth0:
+    dialect: auth0
+    url: {provider}
+    auth: none
+    cache: {{}}
+"
+    )
+}
+
+/// A provider that answers when it is told to.
+struct Slow {
+    provider: Scripted,
+    arrived: Receiver<()>,
+    release: Sender<()>,
+}
+
+impl Slow {
+    fn start() -> Slow {
+        let (tell, arrived) = channel();
+        let (release, wait) = channel();
+        let (tell, wait) = (Mutex::new(tell), Mutex::new(wait));
+        let provider = Scripted::start(move |_| {
+            let _ = tell.lock().unwrap().send(());
+            let _ = wait.lock().unwrap().recv();
+            json_answer(200, r#"{"id":"lifecycle"}"#)
+        });
+        Slow {
+            provider,
+            arrived,
+            release,
+        }
+    }
+
+    /// Sends a request in a thread, and waits until the provider has it.
+    fn hold(&self, gateway: &Gateway, request: Request) -> JoinHandle<std::io::Result<Answer>> {
+        let url = gateway.url();
+        let held = thread::spawn(move || request.try_send(&url));
+        self.arrived.recv_timeout(PATIENCE).unwrap();
+        held
+    }
+}
+
+fn readiness(gateway: &Gateway) -> Option<Answer> {
+    Request::new("GET", "/readyz").try_send(&gateway.admin_url()).ok()
+}
+
+fn wait_until_unready(gateway: &Gateway) {
+    let answer = wait_for("/readyz to say no", || {
+        readiness(gateway).filter(|answer| answer.status == 503)
+    });
+    assert_eq!(answer.json()["reasons"], serde_json::json!(["stopping"]));
+}
+
+fn requests() -> [Request; 4] {
+    [
+        Request::new("GET", SESSION),
+        Request::new("PATCH", SESSION).json(r#"{"session_metadata":{"a":"b"}}"#),
+        Request::new("GET", "/api/v2/passed"),
+        Request::new("PATCH", "/api/v2/users/changes-sessions").json("{}"),
+    ]
+}
+
+#[test]
+fn what_is_in_flight_ends_before_the_gateway_does() {
+    for request in requests() {
+        for signal in ["TERM", "INT"] {
+            let slow = Slow::start();
+            let mut gateway = Gateway::start(&before(&slow.provider.url(), ""));
+            let held = slow.hold(&gateway, request.clone());
+            gateway.signal(signal);
+            wait_until_unready(&gateway);
+            wait_for("new connections to be refused", || {
+                TcpStream::connect(gateway.address()).is_err().then_some(())
+            });
+            assert!(!held.is_finished(), "{request:?} was cut off");
+            slow.release.send(()).unwrap();
+            let released = Instant::now();
+            let answer = held.join().unwrap().unwrap();
+            assert_eq!(answer.status, 200, "{request:?}: {answer:?}");
+            assert_eq!(answer.text(), r#"{"id":"lifecycle"}"#);
+            assert_eq!(gateway.wait().code(), Some(0));
+            assert!(released.elapsed() < Duration::from_secs(5), "{:?}", released.elapsed());
+            gateway.wait_for_log(|line| line.contains(r#""requests_cut_off":0"#));
+            gateway.wait_for_log(|line| line.contains(r#""message":"request""#) && line.contains(r#""status":200"#));
+        }
+    }
+}
+
+/// A client that is told nothing sends its next request into a connection that is about to end.
+#[test]
+fn answers_of_a_gateway_that_stops_close_their_connections() {
+    for request in requests() {
+        let slow = Slow::start();
+        let gateway = Gateway::start(&before(&slow.provider.url(), ""));
+        let mut kept = Connection::open(gateway.address()).unwrap();
+        kept.write(&request.bytes(gateway.address())).unwrap();
+        slow.arrived.recv_timeout(PATIENCE).unwrap();
+        gateway.terminate();
+        wait_for("new connections to be refused", || {
+            TcpStream::connect(gateway.address()).is_err().then_some(())
+        });
+        slow.release.send(()).unwrap();
+        let answer = kept.answer(false).unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("Connection"), Some("close"), "{request:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_long_answer_to_a_slow_reader_arrives_as_a_whole() {
+    const LENGTH: usize = 32 * 1024 * 1024;
+    let provider = Scripted::start(|_| json_answer(200, &"x".repeat(LENGTH)));
+    let mut gateway = Gateway::start(&before(&provider.url(), ""));
+    let mut connection = Connection::open(gateway.address()).unwrap();
+    let request = Request::new("GET", "/api/v2/passed");
+    connection.write(&request.bytes(gateway.address())).unwrap();
+    // The head is here, the rest fits into no buffer: the gateway cannot be done with it.
+    let (status, headers) = connection.head().unwrap();
+    assert_eq!(status, 200);
+    gateway.terminate();
+    wait_until_unready(&gateway);
+    let body = connection.body(&headers).unwrap();
+    assert_eq!(body.len(), LENGTH);
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
+#[test]
+fn requests_are_served_for_the_drain_delay() {
+    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let mut gateway = Gateway::start(&before(&provider.url(), "shutdown: { drain_delay: 3s }"));
+    let began = Instant::now();
+    gateway.terminate();
+    wait_until_unready(&gateway);
+    for request in requests() {
+        assert_eq!(request.send(&gateway.url()).status, 200);
+    }
+    assert_eq!(
+        Request::new("GET", "/livez").send(&gateway.admin_url()).status,
+        200,
+        "it is alive all the same"
+    );
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn grace_bounds_how_long_a_stop_takes() {
+    let slow = Slow::start();
+    let mut gateway = Gateway::start(&before(&slow.provider.url(), "shutdown: { grace: 1s }"));
+    let held = slow.hold(&gateway, Request::new("GET", "/api/v2/passed"));
+    let began = Instant::now();
+    gateway.terminate();
+    assert_eq!(gateway.wait().code(), Some(0));
+    let took = began.elapsed();
+    assert!(
+        took >= Duration::from_secs(1) && took < Duration::from_secs(10),
+        "{took:?}"
+    );
+    assert!(held.join().unwrap().is_err(), "there was nothing to answer with");
+    gateway.wait_for_log(|line| line.contains(r#""requests_cut_off":1"#));
+}
+
+#[test]
+fn a_second_signal_ends_the_gateway_at_once() {
+    let slow = Slow::start();
+    let mut gateway = Gateway::start(&before(&slow.provider.url(), "shutdown: { grace: 10m }"));
+    let _held = slow.hold(&gateway, Request::new("GET", SESSION));
+    gateway.terminate();
+    wait_until_unready(&gateway);
+    let began = Instant::now();
+    gateway.terminate();
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    gateway.wait_for_log(|line| line.contains("stopped at once"));
+}
+
+#[test]
+fn idle_connections_do_not_hold_up_a_stop() {
+    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let mut gateway = Gateway::start(&before(&provider.url(), "shutdown: { grace: 10m }"));
+    let mut kept: Vec<Connection> = (0..20).map(|_| Connection::open(gateway.address()).unwrap()).collect();
+    // Half of them have been used.
+    for connection in kept.iter_mut().take(10) {
+        for request in requests() {
+            assert_eq!(connection.exchange(&request).unwrap().status, 200);
+        }
+    }
+    let began = Instant::now();
+    gateway.terminate();
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_provider_that_is_away_costs_only_the_requests_for_it() {
+    let away = nobody([127, 0, 9, 1]);
+    let gateway = Gateway::start(&before(&format!("http://{away}"), ""));
+    let admin = gateway.admin_url();
+    assert_eq!(Request::new("GET", "/livez").send(&admin).status, 200);
+    assert_eq!(Request::new("GET", "/readyz").send(&admin).status, 200);
+    for request in requests() {
+        let answer = request.send(&gateway.url());
+        assert_eq!(answer.status, 502, "{request:?}");
+        is_auth0s_shape(&answer, "Bad Gateway");
+    }
+    let _back = Scripted::start_at(away, |_| json_answer(200, "{}"));
+    for request in requests() {
+        assert_eq!(
+            request.send(&gateway.url()).status,
+            200,
+            "{request:?} after the provider is back"
+        );
+    }
+}
+
+/// Each request has its line; beyond that the log tells of changes, not of each failure.
+#[test]
+fn an_outage_does_not_flood_the_log() {
+    let away = nobody([127, 0, 9, 3]);
+    let mut gateway = Gateway::start(&before(&format!("http://{away}"), ""));
+    for _ in 0..10 {
+        for request in requests() {
+            assert_eq!(request.send(&gateway.url()).status, 502);
+        }
+    }
+    gateway.terminate();
+    gateway.wait();
+    let (requests, others): (Vec<String>, Vec<String>) = gateway
+        .log()
+        .into_iter()
+        .partition(|line| line.contains(r#""message":"request""#));
+    assert_eq!(requests.len(), 40);
+    assert!(
+        others.len() <= 8,
+        "{} other lines:\n{}",
+        others.len(),
+        others.join("\n")
+    );
+}
+
+#[test]
+fn a_provider_whose_name_is_unknown_costs_only_the_requests_for_it() {
+    let gateway = Gateway::start(&before("http://provider.invalid", ""));
+    for request in requests() {
+        let answer = request.send(&gateway.url());
+        assert_eq!(answer.status, 503, "{request:?}");
+        is_auth0s_shape(&answer, "Service Unavailable");
+    }
+}
+
+fn is_auth0s_shape(answer: &Answer, error: &str) {
+    let content_type = answer.header("Content-Type");
+    assert_eq!(content_type, Some("application/json; charset=utf-8"));
+    let body = answer.json();
+    assert_eq!(body["statusCode"], answer.status, "{body}");
+    assert_eq!(body["error"], error, "{body}");
+    assert!(body["message"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    assert!(answer.header("X-Request-Id").is_some());
+}
+
+#[test]
+fn a_client_that_leaves_leaves_nothing_behind() {
+    let slow = Slow::start();
+    let gateway = Gateway::start(&before(&slow.provider.url(), ""));
+    let gauge = |name: &str| {
+        let text = gateway.metrics();
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name));
+        line.and_then(|line| line.split(' ').nth(1)?.parse::<i64>().ok())
+            .unwrap()
+    };
+    for request in requests() {
+        let mut connection = Connection::open(gateway.address()).unwrap();
+        connection.write(&request.bytes(gateway.address())).unwrap();
+        slow.arrived.recv_timeout(PATIENCE).unwrap();
+        assert!(gauge("sessiongate_requests_in_flight") >= 1);
+        drop(connection);
+        slow.release.send(()).unwrap();
+        wait_for("nothing to be in flight", || {
+            (gauge("sessiongate_requests_in_flight") == 0 && gauge("sessiongate_connections") == 0).then_some(())
+        });
+    }
+    let read = thread::spawn({
+        let url = gateway.url();
+        move || Request::new("GET", "/api/v2/passed").send(&url).status
+    });
+    slow.arrived.recv_timeout(PATIENCE).unwrap();
+    slow.release.send(()).unwrap();
+    assert_eq!(read.join().unwrap(), 200);
+}
+
+/// A process that ends with the test.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_reader_of_the_log_who_is_gone_holds_up_nothing() {
+    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(folder.path(), &before(&provider.url(), ""));
+    let mut command = sessiongate(&["run", "-c", path.to_str().unwrap()]);
+    let mut gateway = Ending(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    let mut log = BufReader::new(gateway.0.stdout.take().unwrap());
+    log.read_line(&mut line).unwrap();
+    drop(log);
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let text = |value: &Value| {
+        let text = value.as_str().unwrap();
+        text.trim_start_matches("Some(").trim_end_matches(')').to_owned()
+    };
+    let (url, admin) = (text(&said["listen"]), text(&said["admin"]));
+    wait_for("lines to be dropped", || {
+        assert_eq!(Request::new("GET", SESSION).send(&url).status, 200);
+        let metrics = Request::new("GET", "/metrics").send(&admin).text();
+        let mut lines = metrics.lines();
+        let dropped = lines.find_map(|line| line.strip_prefix("sessiongate_log_lines_dropped_total "));
+        (dropped.unwrap() != "0").then_some(())
+    });
+}
+
+#[test]
+fn the_admin_listener_can_be_off_and_knows_only_its_pages() {
+    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let gateway = Gateway::start(&before(&provider.url(), "admin: off"));
+    assert_eq!(Request::new("GET", SESSION).send(&gateway.url()).status, 200);
+    gateway.wait_for_log(|line| line.contains(r#""admin":"off""#));
+    let gateway = Gateway::start(&before(&provider.url(), ""));
+    for (path, status) in [
+        ("/livez", 200),
+        ("/readyz", 200),
+        ("/metrics", 200),
+        ("/", 404),
+        (SESSION, 404),
+    ] {
+        assert_eq!(
+            Request::new("GET", path).send(&gateway.admin_url()).status,
+            status,
+            "{path}"
+        );
+    }
+    assert_eq!(Request::new("POST", "/livez").send(&gateway.admin_url()).status, 405);
+    assert_ne!(address(&gateway.admin_url()), gateway.address());
+}

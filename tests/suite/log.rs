@@ -1,0 +1,353 @@
+//! The log: one line for each request, and nothing in it that is not for everybody who may read logs.
+
+use crate::harness::{Answer, Gateway, Request, Tenant, raw, wait_for};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What must not turn up anywhere: it stands in metadata.
+const CONFIDENTIAL: [&str; 4] = ["marigold", "larkspur", "foxglove", "hyacinth"];
+
+const POLICY: &str = "
+policies:
+  strict:
+    fields: { tier: { one_of: [marigold, larkspur] } }
+    wipe: refuse
+";
+
+/// One request of a kind, and what its line says of it.
+struct Step {
+    request: Request,
+    line: Value,
+}
+
+fn step(request: Request, line: Value) -> Step {
+    Step { request, line }
+}
+
+fn line(status: u16, operation: &str, decision: &str, cache: &str, reason: Option<&str>) -> Value {
+    let mut line =
+        json!({"status": status, "upstream": "auth0", "operation": operation, "decision": decision, "cache": cache});
+    if let Some(reason) = reason {
+        line["reason"] = json!(reason);
+    }
+    line
+}
+
+/// Every operation, decision and cache status that one caller can bring about.
+fn steps(tenant: &Tenant) -> Vec<Step> {
+    let token = tenant.token();
+    let session = tenant.session_path();
+    let (deleted, revoked) = (tenant.create_session(), tenant.create_session());
+    let deleted = format!("/api/v2/sessions/{deleted}");
+    let revoke = format!("/api/v2/sessions/{revoked}/revoke");
+    let user = format!("/api/v2/users/{}", tenant.user_id());
+    let with = |method: &str, path: &str| Request::new(method, path).bearer(&token);
+    let patch = |body: &str| with("PATCH", &session).json(body);
+    let garbage = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
+    let refused = |operation: &str, status: u16, reason: &str| line(status, operation, "refused", "none", Some(reason));
+    vec![
+        step(
+            with("GET", &session),
+            line(200, "read_session", "answered", "miss", None),
+        ),
+        step(
+            with("GET", &session),
+            line(200, "read_session", "answered", "hit", None),
+        ),
+        step(
+            patch(r#"{"session_metadata":{"tier":"marigold"}}"#),
+            line(200, "update_session", "answered", "none", None),
+        ),
+        step(
+            patch(r#"{"session_metadata":{"tier":"foxglove","other":1}}"#),
+            refused("update_session", 400, "policy"),
+        ),
+        step(
+            patch(r#"{"session_metadata":"hyacinth"}"#),
+            refused("update_session", 400, "policy"),
+        ),
+        step(
+            patch(r#"{"session_metadata":{"tier":"foxglove"#),
+            refused("update_session", 400, "malformed"),
+        ),
+        step(
+            with("DELETE", &deleted),
+            line(202, "delete_session", "answered", "none", None),
+        ),
+        step(with("GET", &deleted), refused("read_session", 404, "deleted")),
+        step(
+            with("POST", &revoke),
+            line(202, "revoke_session", "answered", "none", None),
+        ),
+        step(
+            with("GET", &format!("{user}/sessions")),
+            line(200, "read_related", "passed", "none", None),
+        ),
+        step(
+            with("PATCH", &user).json(r#"{"blocked":true}"#),
+            line(200, "change_related", "passed", "none", None),
+        ),
+        step(
+            with("GET", "/api/v2/foxglove"),
+            line(404, "other", "passed", "none", None),
+        ),
+        step(
+            Request::new("GET", &session),
+            refused("read_session", 401, "credential_missing"),
+        ),
+        step(
+            Request::new("GET", &session).bearer(garbage),
+            refused("read_session", 401, "token_signature"),
+        ),
+        step(
+            Request::new("GET", &session).bearer(&tenant.tokens().expired),
+            refused("read_session", 401, "token_expired"),
+        ),
+        step(
+            Request::new("DELETE", &session).bearer(&tenant.tokens().read_only),
+            refused("delete_session", 403, "scope"),
+        ),
+        step(
+            with("GET", &format!("{session}?foxglove=1")),
+            refused("read_session", 400, "query"),
+        ),
+        step(
+            with("GET", &format!("{session}/../foxglove")),
+            refused("other", 400, "path"),
+        ),
+    ]
+}
+
+/// The members in which a line has to agree.
+fn agrees(line: &Value, expected: &Value) -> bool {
+    let expected = expected.as_object().unwrap();
+    expected.iter().all(|(name, value)| line[name] == *value) && line.get("reason") == expected.get("reason")
+}
+
+/// Sends everything and waits until every request has its line.
+fn exercise(gateway: &Gateway, steps: &[Step]) -> Vec<Answer> {
+    gateway.ready();
+    let answers = steps.iter().map(|step| step.request.send(&gateway.url())).collect();
+    wait_for("the lines of all requests", || {
+        (requests(&gateway.log()).len() >= steps.len()).then_some(())
+    });
+    answers
+}
+
+fn requests(log: &[String]) -> Vec<&String> {
+    log.iter()
+        .filter(|line| line.contains(r#""message":"request""#))
+        .collect()
+}
+
+#[test]
+fn each_request_has_one_line_that_says_what_became_of_it() {
+    let tenant = Tenant::start();
+    let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + POLICY));
+    let steps = steps(&tenant);
+    let answers = exercise(&gateway, &steps);
+    let log = gateway.log();
+    let lines: Vec<Value> = requests(&log)
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), steps.len());
+    let mut ids = BTreeSet::new();
+    let mut faults = Vec::new();
+    for (step, answer) in steps.iter().zip(&answers) {
+        // Lines are written when requests are over, so they need not have the order of their answers.
+        let id = answer.header("X-Request-Id").unwrap();
+        let line = lines.iter().find(|line| line["request"] == id).unwrap();
+        assert!(ids.insert(id), "{id} names two requests");
+        if answer.status != step.line["status"] || !agrees(line, &step.line) {
+            faults.push(format!(
+                "{:?}\n  expected {}\n  found    {line}",
+                step.request, step.line
+            ));
+        }
+        assert_eq!(line["client"], "127.0.0.1");
+        assert!(line["method"].is_string() && line["timestamp"].is_string(), "{line}");
+        assert_eq!(line["bytes"], answer.body.len(), "{line}");
+        assert!(line["duration_us"].as_u64().unwrap() > 0, "{line}");
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn lines_of_policy_refusals_name_the_rules() {
+    let tenant = Tenant::start();
+    let gateway = Gateway::start(&(tenant.upstream("policy: strict") + POLICY));
+    gateway.ready();
+    let patch = Request::new("PATCH", &tenant.session_path()).bearer(&tenant.token());
+    let body = r#"{"session_metadata":{"tier":"foxglove","other":1,"third":2}}"#;
+    assert_eq!(patch.json(body).send(&gateway.url()).status, 400);
+    let line = gateway.wait_for_log(|line| line.contains(r#""message":"request""#));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["rules"], "type,one_of");
+}
+
+#[test]
+fn lines_of_one_session_can_be_found_by_a_hash() {
+    let tenant = Tenant::start();
+    let text = tenant.upstream("cache: {}") + "hash_key: { env: HASH_KEY }\n";
+    let hash = |key: &str| {
+        let gateway = Gateway::start_with(&text, &[("HASH_KEY", key)]);
+        gateway.ready();
+        let read = Request::new("GET", &tenant.session_path()).bearer(&tenant.token());
+        for _ in 0..2 {
+            assert_eq!(read.send(&gateway.url()).status, 200);
+        }
+        let log = wait_for("two lines", || {
+            Some(gateway.log()).filter(|log| requests(log).len() == 2)
+        });
+        let hash = |line: &&String| serde_json::from_str::<Value>(line).unwrap()["session"].to_string();
+        let hashes: BTreeSet<String> = requests(&log).iter().map(hash).collect();
+        assert_eq!(hashes.len(), 1);
+        hashes.into_iter().next().unwrap()
+    };
+    let one = hash("0123456789abcdef");
+    assert_eq!(one.len(), 34, "{one}");
+    assert_eq!(one, hash("0123456789abcdef"), "the same key, the same hash");
+    assert_ne!(one, hash("another key of 24 bytes!"));
+}
+
+/// Everything that callers send or read and that is confidential.
+fn confidential(tenant: &Tenant, steps: &[Step]) -> Vec<String> {
+    let mut all: Vec<String> = CONFIDENTIAL.map(String::from).into();
+    all.push(tenant.session_id().into());
+    all.push(tenant.user_id().into());
+    all.push(tenant.user_id().split('|').next_back().unwrap().into());
+    for step in steps {
+        let bytes = step.request.bytes(([127, 0, 0, 1], 80).into());
+        let text = String::from_utf8(bytes).unwrap();
+        let first = text.lines().next().unwrap();
+        // Session ids of the steps, and each part of each token.
+        all.extend(
+            first
+                .split(['/', ' ', '?'])
+                .filter(|part| part.len() > 20)
+                .map(str::to_owned),
+        );
+        let token = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Authorization: Bearer "));
+        all.extend(token.iter().flat_map(|token| token.split('.')).map(str::to_owned));
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn nothing_confidential(level: &str) {
+    let tenant = Tenant::start();
+    let text = tenant.upstream("cache: {}\npolicy: strict") + POLICY;
+    let mut gateway = Gateway::start(&format!("{text}log: {{ level: {level} }}\n"));
+    let steps = steps(&tenant);
+    exercise(&gateway, &steps);
+    let token = tenant.token();
+    let session = tenant.session_path();
+    for broken in [
+        format!("GET {session} HTTP/1.1\r\nHost: a\r\nHost: b\r\nAuthorization: Bearer {token}\r\n\r\n"),
+        format!("GET {session}\r\n\r\n"),
+        format!("GET {session} HTTP/1.1\r\nAuthorization: Bearer {token}\r\nfoxglove\r\n\r\n"),
+        format!(
+            "PATCH {session} HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\nAuthorization: Bearer {token}\r\n\r\nhyacinth"
+        ),
+    ] {
+        raw(gateway.address(), broken.as_bytes());
+    }
+    gateway.terminate();
+    assert_eq!(gateway.wait().code(), Some(0));
+    let log = gateway.log();
+    for line in &log {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line.is_object() && line["message"].is_string(), "{line}");
+    }
+    let whole = format!("{}\n{}", log.join("\n"), gateway.stderr().join("\n"));
+    for word in confidential(&tenant, &steps) {
+        let found = whole.lines().find(|line| line.contains(&word));
+        assert!(
+            found.is_none(),
+            "`{word}` stands in the log: {}",
+            found.unwrap_or_default()
+        );
+    }
+    assert_eq!(gateway.stderr(), [""; 0]);
+}
+
+#[test]
+fn nothing_confidential_stands_in_the_log() {
+    nothing_confidential("info");
+}
+
+#[test]
+fn nothing_confidential_stands_in_the_log_at_its_most_talkative() {
+    nothing_confidential("trace");
+}
+
+/// Where one field has two names, a collector of logs misses half of the lines.
+#[test]
+fn all_lines_of_the_log_have_the_same_frame() {
+    let tenant = Tenant::start();
+    let mut gateway = Gateway::start(&tenant.upstream("cache: {}"));
+    exercise(&gateway, &steps(&tenant));
+    gateway.terminate();
+    gateway.wait();
+    let log = gateway.log();
+    let frames = log.iter().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let time = ["time", "timestamp"].into_iter().filter(|name| line[*name].is_string());
+        let upper = line["level"].as_str().unwrap().chars().all(char::is_uppercase);
+        (time.collect::<Vec<_>>(), upper)
+    });
+    let frames: BTreeSet<_> = frames.collect();
+    assert_eq!(
+        frames.len(),
+        1,
+        "names of times, and whether levels are in capitals: {frames:?}"
+    );
+}
+
+#[test]
+fn requests_can_be_left_out_of_the_log() {
+    let tenant = Tenant::start();
+    let mut gateway = Gateway::start(&(tenant.upstream("cache: {}") + "log: { requests: false }\n"));
+    gateway.ready();
+    let read = Request::new("GET", &tenant.session_path()).bearer(&tenant.token());
+    assert_eq!(read.send(&gateway.url()).status, 200);
+    gateway.terminate();
+    gateway.wait();
+    assert_eq!(requests(&gateway.log()), [""; 0]);
+    assert!(gateway.log().iter().any(|line| line.contains("serving")));
+}
+
+#[test]
+fn the_log_for_people_says_the_same() {
+    let tenant = Tenant::start();
+    let gateway = Gateway::start(&(tenant.upstream("cache: {}") + "log: { format: text }\n"));
+    gateway.ready();
+    let read = Request::new("GET", &tenant.session_path()).bearer(&tenant.token());
+    let answer = read.send(&gateway.url());
+    let id = answer.header("X-Request-Id").unwrap();
+    let line = gateway.wait_for_log(|line| line.contains(" request request="));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    for word in [
+        &format!("request={id}"),
+        "client=127.0.0.1",
+        "method=GET",
+        "status=200",
+        "upstream=auth0",
+        "operation=read_session",
+        "decision=answered",
+        "cache=miss",
+    ] {
+        assert!(words.contains(&word), "no {word} in {line}");
+    }
+    assert!(!line.contains(tenant.session_id()));
+    assert!(
+        gateway
+            .log()
+            .iter()
+            .all(|line| !line.starts_with('{') && line.contains(" INFO "))
+    );
+}

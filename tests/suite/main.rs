@@ -1,0 +1,29 @@
+//! The tests of the whole: the program as a process, real sockets, the official SDKs, and the order of the modules.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests stop at the first surprise"
+)]
+
+mod architecture;
+mod bypass;
+mod cases;
+mod cli;
+mod coherence;
+mod freshness;
+mod harness;
+mod hostile;
+mod issuer;
+mod keys;
+mod lifecycle;
+mod log;
+mod metrics;
+mod passed;
+mod properties;
+mod provider_tls;
+mod recorder;
+mod sdk;
+mod tokens;

@@ -1,0 +1,241 @@
+//! The metrics: that they are there, that they count, and that nothing a caller sends can become a label.
+
+use crate::harness::{Gateway, Request, Tenant, raw, wait_for};
+use regex::Regex;
+use sessiongate::metrics::Metrics;
+use std::collections::{BTreeMap, BTreeSet};
+
+const POLICY: &str = "
+policies:
+  strict:
+    fields: { tier: { one_of: [pro, free] } }
+";
+
+/// Every family that a fresh gateway has, and one that has served every kind of request.
+const FAMILIES: [(&str, &str); 19] = [
+    ("sessiongate_build_info", "gauge"),
+    ("sessiongate_cache_bytes", "gauge"),
+    ("sessiongate_cache_evictions_total", "counter"),
+    ("sessiongate_cache_marks_lost_total", "counter"),
+    ("sessiongate_cache_sessions", "gauge"),
+    ("sessiongate_connections", "gauge"),
+    ("sessiongate_connections_total", "counter"),
+    ("sessiongate_jwks_age_seconds", "gauge"),
+    ("sessiongate_jwks_fetches_total", "counter"),
+    ("sessiongate_jwks_keys", "gauge"),
+    ("sessiongate_log_lines_dropped_total", "counter"),
+    ("sessiongate_refusals_total", "counter"),
+    ("sessiongate_request_duration_seconds", "histogram"),
+    ("sessiongate_requests_in_flight", "gauge"),
+    ("sessiongate_requests_total", "counter"),
+    ("sessiongate_token_checks_total", "counter"),
+    ("sessiongate_upstream_connections_total", "counter"),
+    ("sessiongate_upstream_fetches_total", "counter"),
+    ("sessiongate_violations_total", "counter"),
+];
+
+/// One line of the text.
+struct Series {
+    name: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+}
+
+fn series(text: &str) -> Vec<Series> {
+    let line = Regex::new(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$").unwrap();
+    let label = Regex::new(r#"([a-z_]+)="((?:[^"\\]|\\.)*)""#).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|text| {
+            let found = line.captures(text).unwrap_or_else(|| panic!("no metric: {text}"));
+            let labels = found.get(2).map_or("", |labels| labels.as_str());
+            let labels = label.captures_iter(labels);
+            Series {
+                name: found[1].to_owned(),
+                labels: labels.map(|found| (found[1].to_owned(), found[2].to_owned())).collect(),
+                value: found[3].parse().unwrap(),
+            }
+        })
+        .collect()
+}
+
+/// The sum of all series of this name with these labels.
+fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let fits = |one: &Series| {
+        one.name == name
+            && labels
+                .iter()
+                .all(|(label, value)| one.labels.get(*label).is_some_and(|own| own == value))
+    };
+    series(text).iter().filter(|one| fits(one)).map(|one| one.value).sum()
+}
+
+/// A gateway, and a request of every kind that has been counted: the tenant, the gateway, the metrics.
+fn exercised() -> (Tenant, Gateway, String) {
+    let tenant = Tenant::start();
+    let gateway =
+        Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict\nmatch: { host: known.example }") + POLICY));
+    gateway.ready();
+    let session = tenant.session_path();
+    let token = tenant.token();
+    let with = |method: &str, path: &str| {
+        Request::new(method, path)
+            .header("Host", "known.example")
+            .bearer(&token)
+    };
+    let requests = [
+        (200, with("GET", &session)),
+        (200, with("GET", &session)),
+        (
+            200,
+            with("PATCH", &session).json(r#"{"session_metadata":{"tier":"pro"}}"#),
+        ),
+        (
+            400,
+            with("PATCH", &session).json(r#"{"session_metadata":{"tier":"gold","x":1}}"#),
+        ),
+        (401, Request::new("GET", &session).header("Host", "known.example")),
+        (200, with("GET", "/api/v2/clients")),
+        (404, Request::new("GET", "/").header("Host", "unknown.example")),
+    ];
+    for (status, request) in &requests {
+        assert_eq!(request.send(&gateway.url()).status, *status, "{request:?}");
+    }
+    let text = wait_for("all requests to be counted", || {
+        let text = gateway.metrics();
+        (sum(&text, "sessiongate_requests_total", &[]) >= requests.len() as f64).then_some(text)
+    });
+    (tenant, gateway, text)
+}
+
+#[test]
+fn every_family_is_there_with_its_help_and_type() {
+    let (_tenant, gateway, text) = exercised();
+    for (name, kind) in FAMILIES {
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "no {kind} {name}");
+        assert!(text.contains(&format!("# HELP {name} ")), "no help for {name}");
+    }
+    let types = Regex::new(r"(?m)^# TYPE (sessiongate_\w+) (\w+)$").unwrap();
+    for found in types.captures_iter(&text) {
+        let known = FAMILIES.contains(&(&found[1], &found[2]));
+        assert!(
+            known,
+            "{} {} is new: name it in this test and in the documentation",
+            &found[1], &found[2]
+        );
+    }
+    assert!(text.contains("# TYPE process_resident_memory_bytes gauge\n"));
+    let answer = Request::new("GET", "/metrics").send(&gateway.admin_url());
+    let content_type = answer.header("Content-Type").unwrap();
+    assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
+}
+
+#[test]
+fn metrics_count_what_happened() {
+    let (_tenant, _gateway, text) = exercised();
+    let requests = |labels: &[(&str, &str)]| sum(&text, "sessiongate_requests_total", labels);
+    let read = ("operation", "read_session");
+    assert_eq!(requests(&[]), 7.0);
+    assert_eq!(
+        requests(&[read, ("cache", "miss"), ("status", "2xx"), ("decision", "answered")]),
+        1.0
+    );
+    assert_eq!(
+        requests(&[read, ("cache", "hit"), ("status", "2xx"), ("upstream", "auth0")]),
+        1.0
+    );
+    assert_eq!(requests(&[read, ("decision", "refused"), ("status", "4xx")]), 1.0);
+    assert_eq!(
+        requests(&[("operation", "update_session"), ("decision", "answered")]),
+        1.0
+    );
+    assert_eq!(
+        requests(&[("operation", "update_session"), ("decision", "refused")]),
+        1.0
+    );
+    assert_eq!(
+        requests(&[("operation", "other"), ("decision", "passed"), ("status", "2xx")]),
+        1.0
+    );
+    assert_eq!(requests(&[("upstream", ""), ("decision", "refused")]), 1.0);
+    let refusals = |reason: &str| sum(&text, "sessiongate_refusals_total", &[("reason", reason)]);
+    for (reason, count) in [("policy", 1.0), ("credential_missing", 1.0), ("no_upstream", 1.0)] {
+        assert_eq!(refusals(reason), count, "{reason}");
+    }
+    assert_eq!(sum(&text, "sessiongate_refusals_total", &[]), 3.0);
+    let violations = |rule: &str| sum(&text, "sessiongate_violations_total", &[("rule", rule)]);
+    assert_eq!((violations("one_of"), violations("type")), (1.0, 1.0));
+    assert_eq!(
+        sum(&text, "sessiongate_upstream_fetches_total", &[("status", "2xx")]),
+        2.0
+    );
+    assert_eq!(sum(&text, "sessiongate_upstream_connections_total", &[]), 1.0);
+    assert_eq!(sum(&text, "sessiongate_jwks_keys", &[]), 1.0);
+    assert_eq!(
+        sum(&text, "sessiongate_token_checks_total", &[("result", "verified")]),
+        1.0
+    );
+    assert_eq!(
+        sum(&text, "sessiongate_token_checks_total", &[("result", "remembered")]),
+        3.0
+    );
+    assert_eq!(sum(&text, "sessiongate_connections_total", &[]), 7.0);
+    assert_eq!(sum(&text, "sessiongate_request_duration_seconds_count", &[]), 7.0);
+    assert_eq!(sum(&text, "sessiongate_requests_in_flight", &[]), 0.0);
+    assert_eq!(sum(&text, "sessiongate_cache_sessions", &[]), 1.0);
+}
+
+#[test]
+fn labels_come_from_closed_sets_only() {
+    let (tenant, gateway, before) = exercised();
+    let token = tenant.token();
+    for number in 0..20 {
+        let word = format!("evil{number}");
+        for (method, path) in [
+            ("GET", format!("/api/v2/sessions/{word}")),
+            ("GET", format!("/{word}")),
+            (&*word, tenant.session_path()),
+            (&*word, format!("/{word}")),
+        ] {
+            for host in ["known.example", &format!("{word}.example")] {
+                let request = Request::new(method, &path).header("Host", host).bearer(&token);
+                let request = request.header("X-Forwarded-For", &word).header("User-Agent", &word);
+                let _ = request.try_send(&gateway.url());
+            }
+        }
+        let patch = Request::new("PATCH", &tenant.session_path())
+            .header("Host", "known.example")
+            .bearer(&token);
+        patch
+            .json(&format!(r#"{{"session_metadata":{{"{word}":1,"tier":"{word}"}}}}"#))
+            .send(&gateway.url());
+        raw(gateway.address(), format!("{word}\r\n\r\n").as_bytes());
+    }
+    let text = gateway.metrics();
+    assert!(!text.to_lowercase().contains("evil"), "{text}");
+    let closed: BTreeMap<&str, Vec<&str>> = Metrics::closed_labels().into_iter().collect();
+    let reasons = Regex::new("^[a-z_]{4,20}$").unwrap();
+    for one in series(&text) {
+        for (label, value) in &one.labels {
+            let value = value.as_str();
+            let known = match label.as_str() {
+                "upstream" => ["auth0", ""].contains(&value),
+                "status" => ["1xx", "2xx", "3xx", "4xx", "5xx", "none", "failed"].contains(&value),
+                "reason" => reasons.is_match(value),
+                "result" => ["good", "failed", "verified", "remembered"].contains(&value),
+                "reused" => ["true", "false"].contains(&value),
+                "version" => value == env!("CARGO_PKG_VERSION"),
+                "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
+                label => closed.get(label).is_some_and(|set| set.contains(&value)),
+            };
+            assert!(known, "{}: {label}={value}", one.name);
+        }
+    }
+    let reasons = |text: &str| {
+        let reasons = series(text)
+            .into_iter()
+            .filter_map(|mut one| one.labels.remove("reason"));
+        reasons.collect::<BTreeSet<_>>().len()
+    };
+    assert!(reasons(&text) <= reasons(&before) + 8, "{} reasons", reasons(&text));
+}

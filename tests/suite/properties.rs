@@ -1,0 +1,579 @@
+//! What holds for every document, policy, body and path, as far as chance finds them.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use proptest::prelude::*;
+use serde_json::Value;
+use sessiongate::config::{self, Lookup};
+use sessiongate::gateway::{Credential, Decided, Gateway, Head, Routed, Upstream};
+use sessiongate::model::Refusal;
+use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
+use std::path::Path;
+use std::sync::LazyLock;
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Err("there is none".into())
+    }
+}
+
+/// An upstream without a policy of its own, whose callers the provider checks.
+static BASE: LazyLock<Upstream> = LazyLock::new(|| {
+    let text = "upstreams:\n  a: { dialect: auth0, url: \"https://a.test\", auth: none }\n";
+    let compiled = config::compile("base", text, &Nothing, [1; 32]).unwrap();
+    Upstream::clone(&compiled.config.gateway.upstreams()[0])
+});
+
+fn gateway(policy: Policy) -> Gateway {
+    let limits = BASE.policy.limits;
+    let policy = Policy { limits, ..policy };
+    Gateway::new(vec![Upstream { policy, ..BASE.clone() }], b"secret")
+}
+
+/// What becomes of a body: the bytes to forward, or why not.
+fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Refusal> {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    headers.insert("content-length", body.len().to_string().parse().unwrap());
+    let head = Head {
+        method: &Method::PATCH,
+        path: "/api/v2/sessions/x",
+        query: None,
+        host: "",
+        headers: &headers,
+    };
+    let Ok(Routed::Governed(governed)) = gateway.route(head) else {
+        panic!("a session is governed");
+    };
+    let admitted = governed.admit(Credential::Anonymous)?;
+    match admitted.decide(Bytes::copy_from_slice(body), None)? {
+        Decided::Forward(write) => Ok(write.request().2.unwrap()),
+        Decided::Need(_) => panic!("nothing is protected here"),
+    }
+}
+
+fn any_space() -> impl Strategy<Value = &'static str> {
+    prop_oneof![4 => Just(""), 1 => Just(" "), 1 => Just("\n\t"), 1 => Just("\r\n  ")]
+}
+
+/// A string literal in one of its spellings.
+fn literal(text: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    (text, any::<u8>()).prop_map(|(text, how)| match how % 3 {
+        0 => serde_json::to_string(&text).unwrap(),
+        1 => {
+            let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+            format!("\"{}\"", units.collect::<String>())
+        }
+        _ => serde_json::to_string(&text)
+            .unwrap()
+            .replace('/', "\\/")
+            .replace('a', "\\u0061"),
+    })
+}
+
+fn any_key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        20 => "[a-cA-C]",
+        2 => prop::sample::select(vec!["team", "Team", " team", "plan", "PLAN ", "evil", "a b", "", "é", "e\u{301}", "K", "İ"]).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        20 => "[ a-z]{0,4}",
+        1 => prop::sample::select(vec!["", "  ", "\u{a0}x", "e\u{301}", "🦀"]).prop_map(str::to_owned),
+        1 => "[a🦀]{250,258}",
+        1 => any::<String>(),
+    ]
+}
+
+fn any_scalar() -> impl Strategy<Value = String> {
+    prop_oneof![
+        20 => literal(any_text()),
+        1 => prop::sample::select(vec!["0", "-0", "1.50", "1e3", "true", "false"]).prop_map(str::to_owned),
+    ]
+}
+
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![4 => any_scalar(), 1 => Just("null".to_owned())];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            (prop::collection::vec(inner.clone(), 0..3), any_space())
+                .prop_map(|(items, space)| format!("[{space}{}{space}]", items.join(&format!("{space},")))),
+            (prop::collection::vec((literal(any_key()), inner), 0..3), any_space()).prop_map(|(members, space)| {
+                let members: Vec<String> = members
+                    .iter()
+                    .map(|(key, value)| format!("{key}{space}:{value}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+/// A document in parts: the members that nobody knows, and the metadata between them.
+#[derive(Debug, Clone)]
+struct Parts {
+    before: Vec<String>,
+    metadata: String,
+    after: Vec<String>,
+    space: &'static str,
+}
+
+impl Parts {
+    fn text(&self) -> String {
+        let metadata = format!("\"session_metadata\"{}:{}", self.space, self.metadata);
+        let members: Vec<&str> = self
+            .before
+            .iter()
+            .chain([&metadata])
+            .chain(&self.after)
+            .map(String::as_str)
+            .collect();
+        format!(
+            "{}{{{}}}{}",
+            self.space,
+            members.join(&format!("{},", self.space)),
+            self.space
+        )
+    }
+}
+
+fn any_parts() -> impl Strategy<Value = Parts> {
+    // Names that are neither the metadata's nor its twins', each once.
+    let unknown = |names: &'static [&'static str]| {
+        prop::collection::vec((any_json(), any_space()), 0..names.len()).prop_map(move |values| {
+            let members = names.iter().zip(values);
+            members
+                .map(|(name, (value, space))| format!("\"{name}\"{space}:{space}{value}"))
+                .collect::<Vec<_>>()
+        })
+    };
+    let entry = (literal(any_key()), any_scalar(), any_space());
+    let object = (prop::collection::vec(entry, 0..5), any_space()).prop_map(|(entries, outer)| {
+        let entries: Vec<String> = entries
+            .iter()
+            .map(|(key, value, space)| format!("{key}{space}:{space}{value}{space}"))
+            .collect();
+        format!("{{{outer}{}}}", entries.join(","))
+    });
+    let metadata = prop_oneof![8 => object, 1 => Just("null".to_owned()), 1 => any_json()];
+    (
+        unknown(&["x", "y"]),
+        metadata,
+        unknown(&["z", "actor", "w"]),
+        any_space(),
+    )
+        .prop_map(|(before, metadata, after, space)| Parts {
+            before,
+            metadata,
+            after,
+            space,
+        })
+}
+
+fn any_normalize() -> impl Strategy<Value = Normalize> {
+    let case = prop::sample::select(vec![KeyCase::Keep, KeyCase::Lower, KeyCase::Upper]);
+    (any::<bool>(), any::<bool>(), case, any::<bool>(), any::<bool>()).prop_map(
+        |(nfc, trim, key_case, scalars_to_strings, drop_empty)| Normalize {
+            nfc,
+            trim,
+            key_case,
+            scalars_to_strings,
+            drop_empty,
+        },
+    )
+}
+
+/// A key that normalizing leaves as it is: configurations with others are refused.
+fn own_key(normalize: Normalize) -> &'static str {
+    match normalize.key_case {
+        KeyCase::Upper => "A",
+        KeyCase::Keep | KeyCase::Lower => "a",
+    }
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let pattern = |source: &str| KeyPattern::parse(source).unwrap();
+    let allowed = prop::option::weighted(0.5, Just(vec!["a", "b", "c", "A", "B", "team", "/(?i)plan/"]));
+    (any_normalize(), allowed, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        move |(normalize, allowed, default, required, wipe)| Policy {
+            normalize,
+            allowed: allowed.map(|all| KeyPatterns(all.iter().map(|source| pattern(source)).collect())),
+            required: if required {
+                vec![pattern(own_key(normalize))]
+            } else {
+                Vec::new()
+            },
+            fields: if default {
+                let default = Some("d".to_owned());
+                vec![(
+                    pattern(own_key(normalize)),
+                    FieldRule {
+                        default,
+                        ..FieldRule::default()
+                    },
+                )]
+            } else {
+                Vec::new()
+            },
+            wipe: if wipe { Wipe::Refuse } else { Wipe::Allow },
+            ..Policy::default()
+        },
+    )
+}
+
+/// What is wrong with a forwarded document, by another parser and without the policy's own code.
+fn fault(policy: &Policy, text: &[u8]) -> Option<String> {
+    let Ok(Value::Object(document)) = serde_json::from_slice(text) else {
+        return Some("it is no object".into());
+    };
+    let metadata = match document.get("session_metadata") {
+        None => return document.is_empty().then(|| "it is empty".into()),
+        Some(Value::Null) => None,
+        Some(Value::Object(metadata)) => Some(metadata).filter(|metadata| !metadata.is_empty()),
+        Some(other) => return Some(format!("its metadata is {other}")),
+    };
+    let Some(metadata) = metadata else {
+        let kept = policy.wipe == Wipe::Refuse || !policy.required.is_empty();
+        return kept.then(|| "it removes everything".into());
+    };
+    if metadata.len() > 25 {
+        return Some("it has too many entries".into());
+    }
+    if !policy.required.is_empty() && !metadata.contains_key(own_key(policy.normalize)) {
+        return Some("what is required is missing".into());
+    }
+    metadata.iter().find_map(|(key, value)| {
+        let Some(value) = value.as_str() else {
+            return Some(format!("`{key}` has no string"));
+        };
+        let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let allowed = ["a", "b", "c", "A", "B", "team"].contains(&key.as_str()) || key.eq_ignore_ascii_case("plan");
+        let normalize = policy.normalize;
+        let units = value.encode_utf16().count();
+        match () {
+            () if !plain || key.len() > 255 => Some(format!("the key {key:?}")),
+            () if policy.allowed.is_some() && !allowed => Some(format!("`{key}` is not allowed")),
+            () if units > 255 => Some(format!("`{key}` has {units} characters")),
+            () if normalize.trim && value.trim() != value => Some(format!("`{key}` is not trimmed")),
+            () if normalize.drop_empty && value.is_empty() => Some(format!("`{key}` is empty")),
+            () if normalize.key_case == KeyCase::Lower && key.to_lowercase() != *key => {
+                Some(format!("`{key}` is not lower"))
+            }
+            () if normalize.key_case == KeyCase::Upper && key.to_uppercase() != *key => {
+                Some(format!("`{key}` is not upper"))
+            }
+            () if normalize.nfc && !unicode_normalization::is_nfc(value) => Some(format!("`{key}` is not composed")),
+            () => None,
+        }
+    })
+}
+
+/// Ten times as many where `SESSIONGATE_LONG` is set.
+fn cases(count: u32) -> ProptestConfig {
+    let long = std::env::var_os("SESSIONGATE_LONG").is_some();
+    ProptestConfig {
+        // A failure is printed with its input; nothing is written beside the sources.
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(if long { count * 10 } else { count })
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    /// What was judged is exactly what is forwarded: another parser finds nothing in it that the policy forbids, judging it
+    /// again finds nothing more to edit, and what nobody knows stands in it to the letter and in its order.
+    #[test]
+    fn what_is_forwarded_is_what_was_judged(parts in any_parts(), policy in any_policy()) {
+        let text = parts.text();
+        let gateway = gateway(policy.clone());
+        if let Ok(out) = forwarded(&gateway, text.as_bytes()) {
+            prop_assert_eq!(fault(&policy, &out), None);
+            let mut rest = std::str::from_utf8(&out).unwrap();
+            for member in parts.before.iter().chain(&parts.after) {
+                let at = rest.find(member.as_str());
+                prop_assert!(at.is_some(), "{} is missing in {:?}", member, out);
+                rest = &rest[at.unwrap() + member.len()..];
+            }
+            // Outside the metadata nothing changes at all.
+            let (before, _) = text.split_once(&parts.metadata).unwrap();
+            prop_assert!(out.starts_with(before.as_bytes()));
+            prop_assert_eq!(forwarded(&gateway, &out), Ok(out), "judged again");
+        }
+    }
+
+    /// Without anything to rewrite the caller's own bytes go on, and audit never rewrites.
+    #[test]
+    fn without_edits_the_very_same_bytes_are_forwarded(parts in any_parts(), policy in any_policy(), audit: bool) {
+        let text = parts.text();
+        let policy = match audit {
+            true => Policy { mode: Mode::Audit, ..policy },
+            false => Policy { normalize: Normalize::default(), fields: Vec::new(), ..policy },
+        };
+        if let Ok(out) = forwarded(&gateway(policy), text.as_bytes()) {
+            prop_assert_eq!(out, text.as_bytes());
+        }
+    }
+
+    /// Whatever bytes come: no panic, and nothing but one object goes on, in either mode.
+    #[test]
+    fn only_objects_are_forwarded(body in prop::collection::vec(any::<u8>(), 0..64), policy in any_policy(), audit: bool) {
+        let mode = if audit { Mode::Audit } else { Mode::Enforce };
+        if let Ok(out) = forwarded(&gateway(Policy { mode, ..policy }), &body) {
+            prop_assert!(matches!(serde_json::from_slice(&out), Ok(Value::Object(_))));
+        }
+    }
+
+    /// The same for documents in which a few bytes were changed, taken out or doubled: nearly good is where parsers differ.
+    #[test]
+    fn only_objects_are_forwarded_of_what_is_nearly_one(
+        parts in any_parts(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 1..4),
+        policy in any_policy(),
+    ) {
+        let mut body = parts.text().into_bytes();
+        for (at, how, byte) in changes {
+            if body.is_empty() {
+                break;
+            }
+            let at = at.index(body.len());
+            match how {
+                0 => body[at] = byte,
+                1 => drop(body.remove(at)),
+                2 => body.insert(at, byte),
+                _ => {
+                    let copy = body[at..].to_vec();
+                    body.extend(copy);
+                }
+            }
+        }
+        let gateway = gateway(policy.clone());
+        if let Ok(out) = forwarded(&gateway, &body) {
+            prop_assert_eq!(fault(&policy, &out), None);
+            prop_assert_eq!(forwarded(&gateway, &out), Ok(out), "judged again");
+        }
+    }
+}
+
+/// A server's way to read a path.
+#[derive(Debug, Clone, Copy)]
+struct Server {
+    /// How often it decodes before it looks at anything.
+    decodes: usize,
+    /// Whether `\` is a slash.
+    backslash: bool,
+    /// Whether `;` begins parameters.
+    parameters: bool,
+    /// Whether several slashes are one.
+    merges: bool,
+    /// Whether what stands behind an encoded `?` or `#` is cut off.
+    cuts: bool,
+    /// Whether it resolves dot segments at all.
+    dots: bool,
+    /// Whether parts are decoded once more when the dot segments are gone.
+    decodes_parts: bool,
+}
+
+fn servers() -> impl Iterator<Item = Server> {
+    (0..3usize).flat_map(|decodes| {
+        (0..64u8).map(move |bits| Server {
+            decodes,
+            backslash: bits & 1 > 0,
+            parameters: bits & 2 > 0,
+            merges: bits & 4 > 0,
+            cuts: bits & 8 > 0,
+            dots: bits & 16 > 0,
+            decodes_parts: bits & 32 > 0,
+        })
+    })
+}
+
+fn decoded(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail
+            .get(..2)
+            .and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        match hex.filter(|_| *first == b'%') {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+impl Server {
+    /// The parts of a path, when all is done.
+    fn parts(self, path: &str) -> Vec<String> {
+        let mut text = (0..self.decodes).fold(path.to_owned(), |text, _| decoded(&text));
+        if self.cuts {
+            text.truncate(text.find(['?', '#', '\0']).unwrap_or(text.len()));
+        }
+        if self.backslash {
+            text = text.replace('\\', "/");
+        }
+        let mut parts: Vec<String> = Vec::new();
+        for part in text.strip_prefix('/').unwrap_or(&text).split('/') {
+            let part = if self.parameters {
+                part.split(';').next().unwrap_or_default()
+            } else {
+                part
+            };
+            // URL parsers take an encoded dot for a dot.
+            match part.to_lowercase().replace("%2e", ".").as_str() {
+                "" if self.merges => {}
+                "." if self.dots => {}
+                ".." if self.dots => drop(parts.pop()),
+                _ => parts.push(part.to_owned()),
+            }
+        }
+        if self.decodes_parts {
+            parts.iter_mut().for_each(|part| *part = decoded(part));
+        }
+        parts
+    }
+
+    fn finds_a_session(self, path: &str) -> bool {
+        let parts = self.parts(path);
+        let named = |at: usize, name: &str| parts.get(at).is_some_and(|part| part.eq_ignore_ascii_case(name));
+        let id = parts.get(3).is_some_and(|id| !id.is_empty());
+        named(0, "api") && named(1, "v2") && named(2, "sessions") && id
+    }
+}
+
+fn any_path() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "/",
+        "/",
+        "/",
+        "/",
+        "//",
+        "api",
+        "v2",
+        "sessions",
+        "api/v2/sessions/id",
+        "/api/v2/",
+        "/sessions/id",
+        "id",
+        "x",
+        ".",
+        "..",
+        "/../",
+        "/./",
+        "%2e",
+        "%2e%2e",
+        "/%2e%2e/",
+        "%252e%252e",
+        ";",
+        ";x",
+        "..;",
+        "\\",
+        "\\..\\",
+        "%5c",
+        "%2f",
+        "%2f..%2f",
+        "%252f",
+        "%3f",
+        "%23",
+        "%20",
+        "%00",
+        "%73essions",
+        "SESSIONS",
+        "%",
+        "é",
+    ]);
+    prop::collection::vec(piece, 1..9).prop_map(|pieces| format!("/{}", pieces.concat()))
+}
+
+fn is_passed(gateway: &Gateway, path: &str) -> bool {
+    let headers = HeaderMap::new();
+    let head = Head {
+        method: &Method::PATCH,
+        path,
+        query: None,
+        host: "",
+        headers: &headers,
+    };
+    match gateway.route(head) {
+        Ok(Routed::Passed(..) | Routed::Related(_)) => true,
+        Ok(Routed::Governed(_)) | Err(_) => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    /// No path is passed in which any of many kinds of servers finds a session.
+    #[test]
+    fn no_server_finds_a_session_in_a_path_that_is_passed(path in any_path()) {
+        if is_passed(&gateway(Policy::default()), &path) {
+            let found = servers().find(|server| server.finds_a_session(&path));
+            prop_assert!(found.is_none(), "{} is passed, and is {:?} to {:?}", path, found.unwrap().parts(&path), found.unwrap());
+        }
+    }
+}
+
+/// The servers of the property above are many enough: they find what hid once.
+#[test]
+fn some_server_finds_a_session_in_each_of_these() {
+    for path in [
+        "/api/v2/sessions/id",
+        "/API/v2/sess%69ons/id",
+        "/api/v2/sessions%252fid",
+        "/api/v2/users/%2e%2e/sessions/id",
+        "/api/v2/sessions//../id",
+        "/api/v2//../sessions/id",
+        "/api/v2/sessions/;/../id",
+        "/api/v2/..;/../sessions/id",
+        "/api/v2/%3f/%2e%2e/sessions/id",
+        "/api/v2/q\\..\\..\\q/../sessions/id",
+        "/api\\v2\\sessions\\id",
+        "/api/v2/sessions/id;x",
+        "//api/v2/sessions/id",
+    ] {
+        assert!(servers().any(|server| server.finds_a_session(path)), "{path}");
+        let canonical = path == "/api/v2/sessions/id";
+        assert!(
+            canonical || !is_passed(&gateway(Policy::default()), path),
+            "{path} is passed"
+        );
+    }
+    assert!(!servers().any(|server| server.finds_a_session("/api/v2/users/sessions/id")));
+}
+
+/// Nothing that clients really send is taken for an odd spelling.
+#[test]
+fn common_paths_are_passed() {
+    let gateway = gateway(Policy::default());
+    for path in [
+        "/",
+        "/authorize",
+        "/oauth/token",
+        "/.well-known/openid-configuration",
+        "/api/v2/users/auth0%7C65f0",
+        "/api/v2/users-by-email",
+        "/api/v2/clients/x/credentials",
+        "/api/v2/users/google-oauth2%7C1%2F2",
+        "/api/v2/users/auth0%7Ca%40b.c",
+        "/api/v2/connections/con_x/users",
+        "/u/login;x=1",
+    ] {
+        assert!(is_passed(&gateway, path), "{path}");
+    }
+}

@@ -1,0 +1,263 @@
+//! Providers behind TLS: the right authority and the right name, or nothing, for judged and for passed requests alike.
+
+use crate::harness::{Answer, Gateway, Request};
+use crate::recorder::SESSION;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+
+/// An authority of the test's own, and where its certificate is.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    pub file: PathBuf,
+    _folder: TempDir,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, issuer.pem()).unwrap();
+        Authority {
+            issuer,
+            file,
+            _folder: folder,
+        }
+    }
+
+    /// A server's certificate for these names.
+    pub fn certify(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        server(certificate.der().clone(), &key)
+    }
+}
+
+fn server(certificate: CertificateDer<'static>, key: &KeyPair) -> ServerConfig {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap()
+}
+
+/// A provider that answers every request over TLS with `200`.
+struct Provider {
+    _runtime: Runtime,
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Provider {
+    fn start(config: ServerConfig) -> Provider {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let own = requests.clone();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, requests) = (acceptor.clone(), own.clone());
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let mut read = Vec::new();
+                    let mut part = [0; 4096];
+                    while let Ok(length @ 1..) = stream.read(&mut part).await {
+                        read.extend_from_slice(&part[..length]);
+                        if read.ends_with(b"\r\n\r\n") || read.ends_with(b"}") {
+                            requests.fetch_add(1, Ordering::SeqCst);
+                            read.clear();
+                            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                            if stream.write_all(answer.as_bytes()).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Provider {
+            _runtime: runtime,
+            address,
+            requests,
+        }
+    }
+
+    /// The part of an upstream that says where it is.
+    fn target(&self, host: &str, authority: Option<&Authority>) -> String {
+        let port = self.address.port();
+        let trust = authority.map_or(String::new(), |authority| {
+            format!(", tls: {{ ca_file: {} }}", authority.file.display())
+        });
+        format!("dialect: auth0, url: \"https://{host}:{port}\", auth: none{trust}")
+    }
+
+    fn gateway(&self, host: &str, authority: Option<&Authority>) -> Gateway {
+        Gateway::start(&format!("upstreams:\n  a: {{ {} }}\n", self.target(host, authority)))
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// A judged read, a judged write, a passed request, and a passed one that may change sessions.
+fn ask(gateway: &Gateway, prefix: &str) -> Vec<Answer> {
+    let session = format!("{prefix}/api/v2/sessions/{SESSION}");
+    let body = r#"{"session_metadata":null}"#;
+    let requests = [
+        Request::new("GET", &session),
+        Request::new("PATCH", &session).json(body),
+        Request::new("GET", &format!("{prefix}/x")),
+        Request::new("DELETE", &format!("{prefix}/api/v2/users/x/sessions")),
+    ];
+    requests.iter().map(|request| request.send(&gateway.url())).collect()
+}
+
+/// A host that is a name has to be looked up first.
+fn known(gateway: &Gateway) {
+    crate::harness::wait_for("the provider's address", || {
+        (Request::new("GET", "/x").send(&gateway.url()).status != 503).then_some(())
+    });
+}
+
+fn statuses(answers: &[Answer]) -> Vec<u16> {
+    answers.iter().map(|answer| answer.status).collect()
+}
+
+fn assert_refused(provider: &Provider, gateway: &Gateway, what: &str) {
+    known(gateway);
+    let answers = ask(gateway, "");
+    assert_eq!(statuses(&answers), [502; 4], "{what}");
+    for answer in &answers {
+        assert_eq!(answer.json()["statusCode"], 502, "{what}: {answer:?}");
+    }
+    assert_eq!(provider.requests(), 0, "{what}");
+}
+
+#[test]
+fn the_right_authority_and_name_are_trusted() {
+    let authority = Authority::new("right");
+    let provider = Provider::start(authority.certify(&["localhost", "127.0.0.1"], |_| {}));
+    for host in ["localhost", "127.0.0.1"] {
+        let gateway = provider.gateway(host, Some(&authority));
+        known(&gateway);
+        for _ in 0..2 {
+            assert_eq!(statuses(&ask(&gateway, "")), [200; 4], "{host}");
+        }
+    }
+}
+
+#[test]
+fn another_authority_is_not_trusted() {
+    let (authority, other) = (Authority::new("right"), Authority::new("right"));
+    let provider = Provider::start(authority.certify(&["localhost", "127.0.0.1"], |_| {}));
+    for host in ["localhost", "127.0.0.1"] {
+        assert_refused(&provider, &provider.gateway(host, Some(&other)), host);
+        assert_refused(&provider, &provider.gateway(host, None), host);
+    }
+}
+
+#[test]
+fn another_name_is_not_trusted() {
+    let authority = Authority::new("right");
+    for names in [&["other.test"][..], &["localhost.other.test"], &["127.0.0.2"], &[]] {
+        let provider = Provider::start(authority.certify(names, |_| {}));
+        for host in ["localhost", "127.0.0.1"] {
+            assert_refused(
+                &provider,
+                &provider.gateway(host, Some(&authority)),
+                &format!("{names:?} {host}"),
+            );
+        }
+    }
+    // A name is no address, and an address no name.
+    let provider = Provider::start(authority.certify(&["localhost"], |_| {}));
+    assert_refused(&provider, &provider.gateway("127.0.0.1", Some(&authority)), "name only");
+    let provider = Provider::start(authority.certify(&["127.0.0.1"], |_| {}));
+    assert_refused(
+        &provider,
+        &provider.gateway("localhost", Some(&authority)),
+        "address only",
+    );
+}
+
+#[test]
+fn a_certificate_that_does_not_hold_is_not_trusted() {
+    let authority = Authority::new("right");
+    let old = authority.certify(&["localhost"], |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    });
+    let young = authority.certify(&["localhost"], |params| params.not_before = date_time_ymd(2900, 1, 1));
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(vec!["localhost".into()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let own = server(own.der().clone(), &key);
+    for (what, config) in [("over", old), ("to come", young), ("self-signed", own)] {
+        let provider = Provider::start(config);
+        assert_refused(&provider, &provider.gateway("localhost", Some(&authority)), what);
+    }
+}
+
+/// Connections are pooled by where they lead; an upstream must not use those that another made with a trust of its own.
+#[test]
+fn upstreams_do_not_share_connections_with_another_trust() {
+    let (authority, other) = (Authority::new("right"), Authority::new("other"));
+    let provider = Provider::start(authority.certify(&["127.0.0.1"], |_| {}));
+    let upstream = |name: &str, authority: &Authority| {
+        let target = provider.target("127.0.0.1", Some(authority));
+        format!("  {name}: {{ {target}, match: {{ path_prefix: /{name}, strip_prefix: true }} }}\n")
+    };
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n{}{}",
+        upstream("right", &authority),
+        upstream("wrong", &other)
+    ));
+    for _ in 0..3 {
+        assert_eq!(statuses(&ask(&gateway, "/right")), [200; 4]);
+        assert_eq!(statuses(&ask(&gateway, "/wrong")), [502; 4]);
+    }
+}
+
+/// Whoever speaks no TLS where TLS is expected gets nothing to read.
+#[test]
+fn a_provider_without_tls_gets_no_request() {
+    let provider = crate::recorder::Recorder::auth0();
+    let port = provider.address().port();
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n  a: {{ dialect: auth0, url: \"https://127.0.0.1:{port}\", auth: none, timeouts: {{ connect: 300ms, first_byte: 300ms }} }}\n"
+    ));
+    for answer in ask(&gateway, "") {
+        assert!(matches!(answer.status, 502 | 504), "{answer:?}");
+    }
+    assert_eq!(provider.count(), 0);
+}

@@ -1,0 +1,206 @@
+//! Auth0's official SDKs: what they make of the gateway's answers is what they make of the tenant's.
+
+use crate::harness::{Gateway, Request, Tenant, finish, project, skipped};
+use regex::Regex;
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// What decides how an application goes on after an error. The message is for people, and differs.
+const TELLING: [&str; 5] = ["class", "status", "statusCode", "error", "errorCode"];
+/// Members that move with the clock.
+const MOVING: [&str; 2] = ["updated_at", "last_interacted_at"];
+
+/// An SDK.
+#[derive(Clone, Copy)]
+enum Sdk {
+    Node,
+    Python,
+}
+
+impl Sdk {
+    fn command(self) -> Command {
+        let at = |path: &str| project().join("tests").join(path);
+        let (program, script) = match self {
+            Sdk::Node => ("node".into(), "sdk/auth0.mjs"),
+            Sdk::Python => (at(".tools/python/bin/python"), "sdk/auth0.py"),
+        };
+        let mut command = Command::new(program);
+        command.arg(at(script));
+        command
+    }
+
+    /// Runs all cases: their names, and what came of them.
+    fn run(self, tenant: &Tenant, base: &str) -> Vec<(String, Value)> {
+        let tokens = tenant.tokens();
+        let input = json!({
+            "base": base,
+            "token": tokens.full,
+            "read_only_token": tokens.read_only,
+            "expired_token": tokens.expired,
+            "session_id": tenant.session_id(),
+            "sessions": [tenant.create_session(), tenant.create_session()],
+        });
+        let mut command = self.command();
+        command.arg(input.to_string());
+        let finished = finish(command);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let results: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
+        let name = |result: &Value| result["case"].as_str().unwrap().to_owned();
+        results
+            .iter()
+            .map(|result| (name(result), result["result"].clone()))
+            .collect()
+    }
+}
+
+/// Whether the SDKs are there; fails where they are not, unless they may be left out.
+fn installed() -> bool {
+    if std::env::var("SESSIONGATE_SKIP_SDK").is_ok_and(|value| value == "1") {
+        skipped("the official SDKs (SESSIONGATE_SKIP_SDK=1)");
+        return false;
+    }
+    let installed = project().join("tests/.tools/stamp").exists();
+    assert!(
+        installed,
+        "the official SDKs are not installed: run tests/setup, or set SESSIONGATE_SKIP_SDK=1 to leave them out"
+    );
+    true
+}
+
+/// A value without what moves with the clock, and with one spelling of times.
+fn steady(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| match MOVING.contains(&name.as_str()) {
+                true => (name.clone(), json!("moves")),
+                false => (name.clone(), steady(value)),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(steady).collect(),
+        Value::String(text) => {
+            let time = Regex::new(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})\d*Z$").unwrap();
+            json!(time.replace(text, "${1}Z"))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// What an application sees of a result.
+fn seen(result: &Value) -> Value {
+    match result.get("error") {
+        Some(error) => TELLING.iter().map(|name| (*name, error[*name].clone())).collect(),
+        None => steady(&result["ok"]),
+    }
+}
+
+/// Gives the session the metadata that both runs begin with.
+fn reset(tenant: &Tenant) {
+    let patch = Request::new("PATCH", &tenant.session_path())
+        .bearer(&tenant.token())
+        .json(r#"{"session_metadata":{"channel":"web"}}"#);
+    assert_eq!(patch.send(&tenant.url()).status, 200);
+}
+
+fn sees_no_difference(sdk: Sdk) {
+    if !installed() {
+        return;
+    }
+    let tenant = Tenant::start();
+    let gateway = Gateway::start(&tenant.upstream("cache: {}"));
+    gateway.ready();
+    reset(&tenant);
+    let straight = sdk.run(&tenant, &tenant.url());
+    reset(&tenant);
+    let through = sdk.run(&tenant, &gateway.url());
+    assert!(straight.len() > 15, "{straight:?}");
+    let mut differences = Vec::new();
+    for ((case, tenants), (same_case, ours)) in straight.iter().zip(&through) {
+        assert_eq!(case, same_case);
+        if seen(tenants) != seen(ours) {
+            differences.push(format!(
+                "{case}:\n  tenant  {}\n  gateway {}",
+                seen(tenants),
+                seen(ours)
+            ));
+        }
+        let (theirs, own) = (&tenants["error"]["message"], &ours["error"]["message"]);
+        if theirs != own {
+            println!("{case}: another message\n  tenant  {theirs}\n  gateway {own}");
+        }
+    }
+    assert_eq!(straight.len(), through.len());
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+}
+
+#[test]
+fn the_node_sdk_sees_no_difference() {
+    sees_no_difference(Sdk::Node);
+}
+
+#[test]
+fn the_python_sdk_sees_no_difference() {
+    sees_no_difference(Sdk::Python);
+}
+
+const STRICT: &str = "
+policies:
+  strict:
+    keys: { allowed: [a, channel] }
+    fields: { a: { one_of: [c] } }
+    wipe: refuse
+";
+
+/// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own refusals of bodies.
+fn understands_refusals_of_the_policy(sdk: Sdk) {
+    if !installed() {
+        return;
+    }
+    let tenant = Tenant::start();
+    let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + STRICT));
+    gateway.ready();
+    let results = sdk.run(&tenant, &gateway.url());
+    let result = |case: &str| &results.iter().find(|(name, _)| name == case).unwrap().1;
+    for (case, path, rule) in [
+        ("update_pair", "session_metadata.a", "one_of"),
+        ("update_empty", "session_metadata", "wipe"),
+        ("update_null", "session_metadata", "wipe"),
+        ("update_non_ascii", "session_metadata.name", "allowed"),
+        ("update_26_properties", "session_metadata.key25", "allowed"),
+        ("get_after_update", "session_metadata.a", "one_of"),
+    ] {
+        let error = &result(case)["error"];
+        let expected = json!({
+            "class": "BadRequestError",
+            "status": 400,
+            "statusCode": 400,
+            "error": "Bad Request",
+            "errorCode": "invalid_body",
+        });
+        assert_eq!(seen(result(case)), expected, "{case}");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("{path}: ")) && message.contains(&format!("({rule})")),
+            "{case}: {message}"
+        );
+        assert!(!message.contains("東京"), "{case} repeats a value: {message}");
+    }
+    let left = Request::new("GET", &tenant.session_path())
+        .bearer(&tenant.token())
+        .send(&tenant.url());
+    assert_eq!(
+        left.json()["session_metadata"],
+        json!({"channel": "web"}),
+        "the tenant saw none of them"
+    );
+}
+
+#[test]
+fn the_node_sdk_understands_refusals_of_the_policy() {
+    understands_refusals_of_the_policy(Sdk::Node);
+}
+
+#[test]
+fn the_python_sdk_understands_refusals_of_the_policy() {
+    understands_refusals_of_the_policy(Sdk::Python);
+}

@@ -45,24 +45,15 @@ impl ProxyHttp for Bare {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"))
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let [listen, upstream] = arguments.as_slice() else {
         // `cargo bench` and `cargo test` run it without arguments.
         return Ok(());
     };
-    let bare = Bare {
-        upstream: upstream.parse()?,
-        body: Bytes::from(vec![b'x'; 900]),
-    };
+    let bare = Bare { upstream: upstream.parse()?, body: Bytes::from(vec![b'x'; 900]) };
     let listener = TcpListener::bind(listen)?;
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let conf = Arc::new(ServerConf::default());
         let mut service = Service::new("bare".into(), http_proxy(&conf, bare));
@@ -70,9 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut fds = Fds::new();
         fds.add(listen.clone(), listener.into_raw_fd());
         let (_stop, stopping) = tokio::sync::watch::channel(false);
-        service
-            .start_service(Some(Arc::new(parking_lot::Mutex::new(fds))), stopping, 1)
-            .await;
+        service.start_service(Some(Arc::new(parking_lot::Mutex::new(fds))), stopping, 1).await;
     });
     Ok(())
 }

@@ -61,20 +61,12 @@ async fn ready(State(runtime): State<Arc<Runtime>>) -> Response {
     if reasons.is_empty() {
         return Json(json!({ "ready": true })).into_response();
     }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        Json(json!({ "ready": false, "reasons": reasons })),
-    )
-        .into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reasons": reasons }))).into_response()
 }
 
 async fn metrics(State(runtime): State<Arc<Runtime>>) -> Response {
     match runtime.metrics.text(&runtime.reading()) {
-        Ok(text) => (
-            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-            text,
-        )
-            .into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -126,10 +126,7 @@ pub struct Sessions {
 impl Sessions {
     /// A cache on this store.
     pub fn new(store: Arc<dyn Store>) -> Sessions {
-        Sessions {
-            store,
-            flights: Flights::default(),
-        }
+        Sessions { store, flights: Flights::default() }
     }
 
     /// The store.

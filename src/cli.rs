@@ -133,9 +133,7 @@ impl Lookup for Machine {
 
 fn random() -> Result<[u8; 32], CommandError> {
     let mut random = [0; 32];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| other("the system gives no random numbers"))?;
+    SystemRandom::new().fill(&mut random).map_err(|_| other("the system gives no random numbers"))?;
     Ok(random)
 }
 
@@ -154,11 +152,7 @@ fn check(path: &Path) -> Result<(), CommandError> {
     let upstreams = compiled.config.gateway.upstreams().len();
     say_on(
         io::stdout(),
-        &format!(
-            "{}: good ({upstreams} upstream{})",
-            path.display(),
-            if upstreams == 1 { "" } else { "s" }
-        ),
+        &format!("{}: good ({upstreams} upstream{})", path.display(), if upstreams == 1 { "" } else { "s" }),
     );
     Ok(())
 }
@@ -182,9 +176,7 @@ fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
         let rate = (args.rate > 0).then_some(args.rate);
         let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
         let text = auth0.configuration(args.listen, args.admin);
-        let config = config::compile("sandbox", &text, &Machine, random()?)
-            .map_err(CommandError::Config)?
-            .config;
+        let config = config::compile("sandbox", &text, &Machine, random()?).map_err(CommandError::Config)?.config;
         let gateway = Started::new(config, journal.clone())?;
         gateway.ready().await;
         let admin = gateway.admin.unwrap_or(args.admin);
@@ -230,21 +222,10 @@ impl Started {
     fn new(config: Config, journal: Journal) -> Result<Started, CommandError> {
         let taken = |address: SocketAddr| move |error: io::Error| other(format!("cannot listen on {address}: {error}"));
         let bound = Bound::new(config.listen).map_err(taken(config.listen))?;
-        let admin = config
-            .admin
-            .map(|address| AdminBound::new(address).map_err(taken(address)))
-            .transpose()?;
+        let admin = config.admin.map(|address| AdminBound::new(address).map_err(taken(address))).transpose()?;
         start_log(&config, &journal);
-        let lease = config
-            .gateway
-            .upstreams()
-            .iter()
-            .map(|upstream| upstream.target.timeouts.first_byte)
-            .max();
-        let store = Arc::new(MemoryStore::new(
-            config.store.max_bytes,
-            lease.unwrap_or(Duration::from_secs(15)),
-        ));
+        let lease = config.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.first_byte).max();
+        let store = Arc::new(MemoryStore::new(config.store.max_bytes, lease.unwrap_or(Duration::from_secs(15))));
         let format = match config.log.format {
             LogFormat::Json => LineFormat::Json,
             LogFormat::Text => LineFormat::Text,
@@ -259,13 +240,7 @@ impl Started {
         if let Some(admin) = admin {
             admin.serve(runtime.clone()).map_err(other)?;
         }
-        Ok(Started {
-            runtime,
-            serving,
-            listen,
-            admin: address,
-            shutdown: config.shutdown,
-        })
+        Ok(Started { runtime, serving, listen, admin: address, shutdown: config.shutdown })
     }
 
     /// Waits, a while at the most, until the gateway is ready.
@@ -305,15 +280,12 @@ impl Started {
 fn start_log(config: &Config, journal: &Journal) {
     let level = config.log.level.name();
     // What libraries tell of single connections stands in the lines of requests.
-    let quiet = ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls"]
-        .map(|name| format!("{name}=error"))
-        .join(",");
+    let quiet =
+        ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls"].map(|name| format!("{name}=error")).join(",");
     let filter = EnvFilter::new(format!("{level},{quiet}"));
     let journal = journal.clone();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(move || journal.clone())
-        .with_ansi(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || journal.clone()).with_ansi(false);
     // An error means that a log was started before, as in tests.
     let _ = match config.log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -85,15 +85,8 @@ pub struct Addresses {
 impl Addresses {
     /// The addresses of `host`, which are known at once where it is an address itself.
     pub fn new(host: &str, port: u16) -> Arc<Addresses> {
-        let known = host
-            .parse()
-            .map(|ip| vec![SocketAddr::new(ip, port)])
-            .unwrap_or_default();
-        Arc::new(Addresses {
-            host: host.to_owned(),
-            port,
-            known: ArcSwap::from_pointee(known),
-        })
+        let known = host.parse().map(|ip| vec![SocketAddr::new(ip, port)]).unwrap_or_default();
+        Arc::new(Addresses { host: host.to_owned(), port, known: ArcSwap::from_pointee(known) })
     }
 
     /// The address to use, none where the name could not be looked up yet. `turn` spreads requests over several.
@@ -106,11 +99,7 @@ impl Addresses {
     /// Looks the name up once.
     pub async fn look_up(&self) -> io::Result<()> {
         if self.host.parse::<std::net::IpAddr>().is_err() {
-            self.renew(
-                tokio::net::lookup_host((self.host.as_str(), self.port))
-                    .await?
-                    .collect(),
-            );
+            self.renew(tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect());
         }
         Ok(())
     }
@@ -168,28 +157,17 @@ impl tower_service::Service<Name> for Known {
 
 /// The certificates of a PEM file.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let fault = |reason: String| ClientError::Authorities {
-        path: path.display().to_string(),
-        reason,
-    };
+    let fault = |reason: String| ClientError::Authorities { path: path.display().to_string(), reason };
     let all = CertificateDer::pem_file_iter(path).map_err(|error| fault(error.to_string()))?;
-    let all: Vec<_> = all
-        .collect::<Result<_, _>>()
-        .map_err(|error| fault(error.to_string()))?;
-    if all.is_empty() {
-        Err(fault("holds no certificate".into()))
-    } else {
-        Ok(all)
-    }
+    let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|error| fault(error.to_string()))?;
+    if all.is_empty() { Err(fault("holds no certificate".into())) } else { Ok(all) }
 }
 
 /// The authorities of a file, or the system's where there is no file.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
-        Some(path) => certificates(path)?
-            .into_iter()
-            .try_for_each(|certificate| roots.add(certificate))?,
+        Some(path) => certificates(path)?.into_iter().try_for_each(|certificate| roots.add(certificate))?,
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     Ok(roots)
@@ -218,16 +196,11 @@ impl Client {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots(ca_file)?)
             .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         let mut builder = Builder::new(TokioExecutor::new());
         builder.pool_idle_timeout(keepalive).pool_timer(TokioTimer::new());
-        Ok(Client {
-            pool: builder.build(connector),
-        })
+        Ok(Client { pool: builder.build(connector) })
     }
 
     /// Sends a request and reads the whole answer, all within `within` and at most `most` bytes.
@@ -239,26 +212,18 @@ impl Client {
     ) -> Result<Exchange, ExchangeError> {
         let deadline = Instant::now() + within;
         let timed_out = |_| ExchangeError::Timeout(within);
-        let response = tokio::time::timeout_at(deadline, self.pool.request(request))
-            .await
-            .map_err(timed_out)?
-            .map_err(failure)?;
+        let response =
+            tokio::time::timeout_at(deadline, self.pool.request(request)).await.map_err(timed_out)?.map_err(failure)?;
         let (head, body) = response.into_parts();
         if head.status.is_informational() {
             return Err(ExchangeError::Broken(format!("the answer is {}", head.status)));
         }
-        let body = tokio::time::timeout_at(deadline, Limited::new(body, most).collect())
-            .await
-            .map_err(timed_out)?;
+        let body = tokio::time::timeout_at(deadline, Limited::new(body, most).collect()).await.map_err(timed_out)?;
         let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
             Some(_) => ExchangeError::TooLarge(most),
             None => ExchangeError::Broken(error.to_string()),
         })?;
-        Ok(Exchange {
-            status: head.status,
-            headers: head.headers,
-            body: body.to_bytes(),
-        })
+        Ok(Exchange { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 }
 
@@ -267,9 +232,7 @@ fn failure(error: hyper_util::client::legacy::Error) -> ExchangeError {
     let mut source: Option<&dyn std::error::Error> = std::error::Error::source(&error);
     let mut closed = false;
     while let Some(reason) = source {
-        closed |= reason
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(|e| e.is_incomplete_message() || e.is_canceled());
+        closed |= reason.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled());
         reasons.push(reason.to_string());
         source = reason.source();
     }

@@ -189,36 +189,23 @@ pub fn acquire<T: Clone>(
     if !session.marks.is_empty() || !epoch.marks.is_empty() {
         return Acquired::Bypass;
     }
-    let stamp = Stamp {
-        session: session.open(&mut mint),
-        epoch: epoch.open(&mut mint),
-    };
+    let stamp = Stamp { session: session.open(&mut mint), epoch: epoch.open(&mut mint) };
     match place {
         Place::Data(entry) if entry.stamp == stamp && reading.now < entry.fresh_until => {
             return Acquired::Hit(entry.clone());
         }
-        Place::Lease {
-            stamp: leased,
-            reader,
-            until,
-        } if *leased == stamp
-            && reading.now < *until
-            && *reader != reading.reader
-            && Some(*reader) != reading.steal =>
+        Place::Lease { stamp: leased, reader, until }
+            if *leased == stamp
+                && reading.now < *until
+                && *reader != reading.reader
+                && Some(*reader) != reading.steal =>
         {
             return Acquired::Wait { stamp, reader: *reader };
         }
         Place::Empty | Place::Lease { .. } | Place::Data(_) => {}
     }
-    *place = Place::Lease {
-        stamp,
-        reader: reading.reader,
-        until: reading.now.saturating_add(reading.lease),
-    };
-    Acquired::Lead {
-        stamp,
-        floor: session.floor,
-    }
+    *place = Place::Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) };
+    Acquired::Lead { stamp, floor: session.floor }
 }
 
 /// A fetch is over and its answer may be stored. A fill under a stamp that is no longer the current one changes nothing that a
@@ -244,10 +231,7 @@ pub fn begin(state: &mut State, writer: Token, guard: Millis, now: Millis, most:
     if state.marks.len() >= most {
         return Err(TooManyWrites);
     }
-    state.marks.push(Mark {
-        writer,
-        deadline: now.saturating_add(guard),
-    });
+    state.marks.push(Mark { writer, deadline: now.saturating_add(guard) });
     state.generation = None;
     Ok(())
 }
@@ -289,13 +273,7 @@ mod tests {
 
     impl World {
         fn new() -> World {
-            World {
-                session: State::default(),
-                epoch: State::default(),
-                place: Place::Empty,
-                minted: 0,
-                now: 0,
-            }
+            World { session: State::default(), epoch: State::default(), place: Place::Empty, minted: 0, now: 0 }
         }
 
         fn acquire(&mut self, reader: u128) -> Acquired<&'static str> {
@@ -303,12 +281,7 @@ mod tests {
         }
 
         fn steal(&mut self, reader: u128, steal: Option<u128>) -> Acquired<&'static str> {
-            let reading = Reading {
-                reader: Token(reader),
-                steal: steal.map(Token),
-                lease: 100,
-                now: self.now,
-            };
+            let reading = Reading { reader: Token(reader), steal: steal.map(Token), lease: 100, now: self.now };
             let minted = &mut self.minted;
             acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
                 *minted += 1;
@@ -324,11 +297,7 @@ mod tests {
         }
 
         fn fill(&mut self, stamp: Stamp, answer: &'static str) {
-            let entry = Entry {
-                stamp,
-                fresh_until: self.now + 1000,
-                answer,
-            };
+            let entry = Entry { stamp, fresh_until: self.now + 1000, answer };
             fill(&self.session, &self.epoch, &mut self.place, entry);
         }
 
@@ -400,13 +369,7 @@ mod tests {
         let mut world = World::new();
         world.begin(10);
         world.begin(11);
-        world.end(
-            10,
-            Settled {
-                deleted_until: Some(world.now + 300),
-                version: None,
-            },
-        );
+        world.end(10, Settled { deleted_until: Some(world.now + 300), version: None });
         assert_eq!(world.acquire(1), Acquired::Deleted);
         world.end(11, Settled::default());
         assert_eq!(world.acquire(1), Acquired::Deleted);
@@ -421,9 +384,7 @@ mod tests {
         world.fill(stamp, "a");
         begin(&mut world.epoch, Token(10), 500, world.now, MAX_UPSTREAM_WRITES).unwrap();
         assert_eq!(world.acquire(2), Acquired::Bypass);
-        end(&mut world.epoch, Token(10), Settled::default(), world.now, || {
-            Generation(99)
-        });
+        end(&mut world.epoch, Token(10), Settled::default(), world.now, || Generation(99));
         assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
     }
 
@@ -443,13 +404,7 @@ mod tests {
         let mut world = World::new();
         for version in [5, 3] {
             world.begin(10);
-            world.end(
-                10,
-                Settled {
-                    version: Some(version),
-                    deleted_until: None,
-                },
-            );
+            world.end(10, Settled { version: Some(version), deleted_until: None });
         }
         assert!(matches!(world.acquire(1), Acquired::Lead { floor: Some(5), .. }));
     }
@@ -458,14 +413,7 @@ mod tests {
     fn the_number_of_writes_in_flight_is_bounded() {
         let mut world = World::new();
         (0..MAX_SESSION_WRITES as u128).for_each(|writer| world.begin(writer));
-        assert_eq!(
-            begin(&mut world.session, Token(999), 500, 0, MAX_SESSION_WRITES),
-            Err(TooManyWrites)
-        );
-        assert_eq!(
-            begin(&mut world.session, Token(3), 500, 0, MAX_SESSION_WRITES),
-            Ok(()),
-            "the same write again"
-        );
+        assert_eq!(begin(&mut world.session, Token(999), 500, 0, MAX_SESSION_WRITES), Err(TooManyWrites));
+        assert_eq!(begin(&mut world.session, Token(3), 500, 0, MAX_SESSION_WRITES), Ok(()), "the same write again");
     }
 }

@@ -129,21 +129,10 @@ pub struct Compiled {
 /// the order of the text.
 pub fn compile(source_name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<Compiled, Vec<Fault>> {
     let (root, faults) = tree::parse(text);
-    let mut context = Context {
-        file: source_name,
-        lookup,
-        faults: Vec::new(),
-        warnings: Vec::new(),
-    };
-    faults
-        .into_iter()
-        .for_each(|(spot, problem)| context.refuse(&spot, problem));
+    let mut context = Context { file: source_name, lookup, faults: Vec::new(), warnings: Vec::new() };
+    faults.into_iter().for_each(|(spot, problem)| context.refuse(&spot, problem));
     let config = root.and_then(|root| context.open(&Entry::root(&root), |section| process::read(section, &random)));
-    let Context {
-        mut faults,
-        mut warnings,
-        ..
-    } = context;
+    let Context { mut faults, mut warnings, .. } = context;
     faults.sort_by_key(|fault| (fault.line, fault.column));
     warnings.sort_by_key(|fault| (fault.line, fault.column));
     match config {

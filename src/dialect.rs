@@ -111,21 +111,14 @@ impl Dialect {
             return Ok(Found::Unmatched);
         }
         let spelling = path::Spelling::of(path);
-        if self
-            .guarded
-            .iter()
-            .any(|prefix| spelling.reaches(prefix) || spelling.may_reach(prefix))
-        {
+        if self.guarded.iter().any(|prefix| spelling.reaches(prefix) || spelling.may_reach(prefix)) {
             return match *method == Method::OPTIONS {
                 true if overridden => Err(Refusal::Header("X-HTTP-Method-Override")),
                 true => Ok(Found::Unmatched),
                 false => Err(Refusal::Path),
             };
         }
-        let related = self
-            .related
-            .iter()
-            .find(|row| spelling.any(|parts| matches(row.path, parts)));
+        let related = self.related.iter().find(|row| spelling.any(|parts| matches(row.path, parts)));
         Ok(match related {
             Some(_) if overridden || !is_safe(method) => Found::Related(Operation::ChangeRelated),
             Some(row) if row.reads => Found::Related(Operation::ReadRelated),
@@ -135,26 +128,14 @@ impl Dialect {
 
     fn governed(&self, method: &Method, path: &str) -> Result<Found, Refusal> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let mut here = self
-            .routes
-            .iter()
-            .filter(|route| matches(route.path, &parts))
-            .peekable();
+        let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();
         let Some(any) = here.peek().copied() else {
             return Err(Refusal::Unknown);
         };
-        let route = here
-            .find(|route| route.method == method.as_str())
-            .ok_or(Refusal::Method(self.methods(any)))?;
+        let route = here.find(|route| route.method == method.as_str()).ok_or(Refusal::Method(self.methods(any)))?;
         let place = route.path.iter().position(|part| *part == Part::Any);
-        let id = place
-            .and_then(|at| parts.get(at))
-            .and_then(|id| SessionId::parse(id, self.session_id_length));
-        Ok(Found::Governed(
-            route.operation,
-            id.ok_or(Refusal::SessionId)?,
-            route.scope,
-        ))
+        let id = place.and_then(|at| parts.get(at)).and_then(|id| SessionId::parse(id, self.session_id_length));
+        Ok(Found::Governed(route.operation, id.ok_or(Refusal::SessionId)?, route.scope))
     }
 
     /// The methods of a governed path, as `Allow` lists them.
@@ -182,20 +163,13 @@ impl Dialect {
         };
         let name = self.message.metadata;
         if let Some(twin) = members.iter().find(|member| is_twin(&member.key, name)) {
-            return Err(Refusal::Malformed(format!(
-                "expected `{name}`, found `{}`",
-                twin.key.escape_debug()
-            )));
+            return Err(Refusal::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
         }
         let metadata = match members.iter().find(|member| member.key == name) {
             None => MetadataChange::Absent,
             Some(member) => metadata_change(document, &member.value),
         };
-        Ok(SessionPatch {
-            name,
-            empty: members.is_empty(),
-            metadata,
-        })
+        Ok(SessionPatch { name, empty: members.is_empty(), metadata })
     }
 
     /// The bytes to forward: the caller's own, but for the edits.
@@ -206,18 +180,12 @@ impl Dialect {
     }
 
     fn metadata_of<'a>(&self, members: &'a [Member]) -> Option<&'a Node> {
-        members
-            .iter()
-            .find(|member| member.key == self.message.metadata)
-            .map(|member| &member.value)
+        members.iter().find(|member| member.key == self.message.metadata).map(|member| &member.value)
     }
 
     /// The metadata that an answer shows; none where it shows something else.
     pub fn current_metadata(&self, answer: &Document) -> Option<Vec<Field>> {
-        match self
-            .metadata_of(answer.members()?)
-            .map(|node| metadata_change(answer, node))
-        {
+        match self.metadata_of(answer.members()?).map(|node| metadata_change(answer, node)) {
             None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
             Some(MetadataChange::Replace(fields)) => Some(fields),
             Some(MetadataChange::Malformed(_)) => None,
@@ -227,10 +195,7 @@ impl Dialect {
     /// What an answer says of itself; none where it cannot be understood, so that nothing may be concluded from it.
     pub fn read_answer(&self, answer: &Document) -> Option<AnswerFacts> {
         let members = answer.members()?;
-        let time = |name: &str| match members
-            .iter()
-            .find(|member| member.key == name)
-            .map(|member| &member.value.kind)
+        let time = |name: &str| match members.iter().find(|member| member.key == name).map(|member| &member.value.kind)
         {
             None | Some(Kind::Null) => Some(None),
             Some(Kind::Text(text)) => millis(text).map(Some),
@@ -242,10 +207,7 @@ impl Dialect {
                 expires_at = Some(expires_at.map_or(found, |known| known.min(found)));
             }
         }
-        Some(AnswerFacts {
-            expires_at,
-            version: time(self.message.changed_at)?,
-        })
+        Some(AnswerFacts { expires_at, version: time(self.message.changed_at)? })
     }
 }
 
@@ -275,10 +237,7 @@ fn is_twin(key: &str, name: &str) -> bool {
 
 /// Without differences of case, also those that only some fold: U+017F and U+212A are an `s` and a `k` to them.
 fn folded(text: &str) -> String {
-    text.chars()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .collect()
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 fn metadata_change(document: &Document, node: &Node) -> MetadataChange {
@@ -286,13 +245,7 @@ fn metadata_change(document: &Document, node: &Node) -> MetadataChange {
         Kind::Null => MetadataChange::Wipe,
         Kind::Object(members) if members.is_empty() => MetadataChange::Wipe,
         Kind::Object(members) => MetadataChange::Replace(
-            members
-                .iter()
-                .map(|m| Field {
-                    key: m.key.clone(),
-                    value: value(document, &m.value),
-                })
-                .collect(),
+            members.iter().map(|m| Field { key: m.key.clone(), value: value(document, &m.value) }).collect(),
         ),
         Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_) => MetadataChange::Malformed(node.kind.name()),
     }

@@ -83,10 +83,7 @@ impl Gateway {
     /// A gateway of these upstreams. `secret` keys the hashes that stand for sessions in cache keys and logs.
     pub fn new(upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
         let upstreams = upstreams.into_iter().map(Arc::new).collect();
-        Gateway {
-            upstreams,
-            secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
-        }
+        Gateway { upstreams, secret: hmac::Key::new(hmac::HMAC_SHA256, secret) }
     }
 
     /// The upstreams, in their order in the configuration.
@@ -101,10 +98,7 @@ impl Gateway {
             operation,
             refusal,
         };
-        let found = self
-            .upstreams
-            .iter()
-            .filter(|one| one.matcher.takes(head.host, head.path));
+        let found = self.upstreams.iter().filter(|one| one.matcher.takes(head.host, head.path));
         let Some(upstream) = found.max_by_key(|one| one.matcher.precision()) else {
             return Err(refused(None, Operation::Other, Refusal::NoUpstream));
         };
@@ -115,18 +109,9 @@ impl Gateway {
                     head::judge(operation, &head).map_err(|refusal| refused(Some(upstream), operation, refusal))?;
                 let session_hash = self.hashed(&[b"session", upstream.name.as_bytes(), session.as_str().as_bytes()]);
                 let upstream = upstream.clone();
-                Ok(Routed::Governed(Governed {
-                    upstream,
-                    operation,
-                    session,
-                    session_hash,
-                    scope,
-                    size,
-                }))
+                Ok(Routed::Governed(Governed { upstream, operation, session, session_hash, scope, size }))
             }
-            Found::Related(Operation::ChangeRelated) => Ok(Routed::Related(Related {
-                upstream: upstream.clone(),
-            })),
+            Found::Related(Operation::ChangeRelated) => Ok(Routed::Related(Related { upstream: upstream.clone() })),
             Found::Related(operation) => Ok(Routed::Passed(upstream.clone(), operation)),
             Found::Unmatched if upstream.unmatched == Unmatched::Refuse => {
                 Err(refused(Some(upstream), Operation::Other, Refusal::Unknown))
@@ -143,9 +128,7 @@ impl Gateway {
             context.update(part);
         }
         let mut hash = [0; 16];
-        hash.iter_mut()
-            .zip(context.sign().as_ref())
-            .for_each(|(to, from)| *to = *from);
+        hash.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
         hash
     }
 }
@@ -212,9 +195,6 @@ impl Governed {
         {
             return Err(Refusal::Scope(self.scope));
         }
-        Ok(Admitted {
-            governed: self,
-            credential,
-        })
+        Ok(Admitted { governed: self, credential })
     }
 }

@@ -43,9 +43,7 @@ impl Journal {
             dropped: AtomicU64::new(0),
         });
         let own = shared.clone();
-        thread::Builder::new()
-            .name("log".into())
-            .spawn(move || write_all(&own, out))?;
+        thread::Builder::new().name("log".into()).spawn(move || write_all(&own, out))?;
         Ok(Journal { shared })
     }
 
@@ -72,12 +70,7 @@ impl Journal {
     pub fn flush(&self) {
         let mut waiting = self.shared.waiting.lock();
         while waiting.busy || !waiting.lines.is_empty() {
-            if self
-                .shared
-                .written
-                .wait_for(&mut waiting, Duration::from_millis(500))
-                .timed_out()
-            {
+            if self.shared.written.wait_for(&mut waiting, Duration::from_millis(500)).timed_out() {
                 return;
             }
         }

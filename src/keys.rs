@@ -152,9 +152,7 @@ impl Issuer {
     /// Checks a token with the keys that are known; `None` where there are none, or where they are too old to be believed.
     fn check(&self, token: &str, now: u64) -> Result<Verified, Option<Distrust>> {
         let keys = self.keys.load();
-        let fetched = keys
-            .as_ref()
-            .filter(|fetched| fetched.at.elapsed() < self.source.max_stale);
+        let fetched = keys.as_ref().filter(|fetched| fetched.at.elapsed() < self.source.max_stale);
         verify(token, &fetched.ok_or(None)?.keys, &self.expected, now).map_err(Some)
     }
 
@@ -199,10 +197,7 @@ impl Issuer {
                     pause
                 }
             };
-            *self.progress.lock() = Progress {
-                fetching: false,
-                last: Some(Instant::now()),
-            };
+            *self.progress.lock() = Progress { fetching: false, last: Some(Instant::now()) };
             self.over.notify_waiters();
             let _ = tokio::time::timeout(pause, self.wanted.notified()).await;
         }
@@ -210,22 +205,10 @@ impl Issuer {
 
     fn accept(&self, keys: KeySet) {
         self.fetched.fetch_add(1, Ordering::Relaxed);
-        if self
-            .keys
-            .load()
-            .as_ref()
-            .is_none_or(|last| last.keys.len() != keys.len())
-        {
-            tracing::info!(
-                upstream = self.name,
-                keys = keys.len(),
-                "the issuer's keys were fetched"
-            );
+        if self.keys.load().as_ref().is_none_or(|last| last.keys.len() != keys.len()) {
+            tracing::info!(upstream = self.name, keys = keys.len(), "the issuer's keys were fetched");
         }
-        self.keys.store(Some(Arc::new(Fetched {
-            keys,
-            at: Instant::now(),
-        })));
+        self.keys.store(Some(Arc::new(Fetched { keys, at: Instant::now() })));
         // A key that was taken back must not live on in the tokens that were verified with it.
         self.tokens.clear();
     }
@@ -234,10 +217,7 @@ impl Issuer {
         let jwks = match &self.source.jwks {
             Some(address) => address.clone(),
             None => {
-                let address = format!(
-                    "{}/.well-known/openid-configuration",
-                    self.source.issuer.trim_end_matches('/')
-                );
+                let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
                 let document = self.document(&address).await?;
                 let discovery: Discovery = serde_json::from_slice(&document)
                     .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
@@ -260,22 +240,14 @@ impl Issuer {
         let fault = |reason: String| format!("{address}: {reason}");
         let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = uri
-            .port_u16()
-            .unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let addresses = Addresses::new(&host, port);
         addresses.look_up().await.map_err(|error| fault(error.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
-        let request = Request::get(uri)
-            .body(Full::default())
-            .map_err(|error| fault(error.to_string()))?;
+        let request = Request::get(uri).body(Full::default()).map_err(|error| fault(error.to_string()))?;
         let answer = client.exchange(request, MAX_DOCUMENT, FETCH_TIMEOUT).await;
         let answer = answer.map_err(|error| fault(error.to_string()))?;
-        if answer.status.is_success() {
-            Ok(answer.body)
-        } else {
-            Err(fault(format!("answered {}", answer.status)))
-        }
+        if answer.status.is_success() { Ok(answer.body) } else { Err(fault(format!("answered {}", answer.status))) }
     }
 
     fn client(&self, addresses: Arc<Addresses>) -> Result<Client, ClientError> {

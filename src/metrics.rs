@@ -8,9 +8,8 @@ use prometheus::{
 use std::time::Duration;
 
 /// The buckets of durations, in seconds: cached answers take microseconds, providers up to their deadline.
-const BUCKETS: [f64; 14] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0,
-];
+const BUCKETS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
 /// The label of requests that are for no upstream.
 const NO_UPSTREAM: &str = "";
@@ -145,24 +144,15 @@ impl Metrics {
     }
 
     fn upstream(&self, index: Option<usize>) -> &str {
-        index
-            .and_then(|index| self.upstreams.get(index))
-            .map_or(NO_UPSTREAM, String::as_str)
+        index.and_then(|index| self.upstreams.get(index)).map_or(NO_UPSTREAM, String::as_str)
     }
 
     /// A request is over.
     pub fn request(&self, outcome: &Outcome, status: u16, took: Duration) {
         let upstream = self.upstream(outcome.upstream);
-        let labels = [
-            upstream,
-            outcome.operation.name(),
-            outcome.decision.name(),
-            outcome.cache.name(),
-        ];
+        let labels = [upstream, outcome.operation.name(), outcome.decision.name(), outcome.cache.name()];
         let [upstream, operation, decision, cache] = labels;
-        self.requests
-            .with_label_values(&[upstream, operation, decision, cache, status_class(status)])
-            .inc();
+        self.requests.with_label_values(&[upstream, operation, decision, cache, status_class(status)]).inc();
         self.durations.with_label_values(&labels).observe(took.as_secs_f64());
         for rule in &outcome.rules {
             self.violations.with_label_values(&[upstream, rule.name()]).inc();
@@ -175,17 +165,13 @@ impl Metrics {
     /// A governed request was sent to the provider; `None` where it brought no answer.
     pub fn fetch(&self, upstream: usize, status: Option<u16>) {
         let class = status.map_or("failed", status_class);
-        self.fetches
-            .with_label_values(&[self.upstream(Some(upstream)), class])
-            .inc();
+        self.fetches.with_label_values(&[self.upstream(Some(upstream)), class]).inc();
     }
 
     /// A passed request uses a connection to the provider.
     pub fn upstream_connection(&self, upstream: usize, reused: bool) {
         let reused = if reused { "true" } else { "false" };
-        self.upstream_connections
-            .with_label_values(&[self.upstream(Some(upstream)), reused])
-            .inc();
+        self.upstream_connections.with_label_values(&[self.upstream(Some(upstream)), reused]).inc();
     }
 
     /// A write took longer than its mark stood.
@@ -203,19 +189,11 @@ impl Metrics {
         for (upstream, issuer) in &reading.issuers {
             let name = self.upstream(Some(*upstream));
             self.jwks_keys.with_label_values(&[name]).set(whole(issuer.keys as u64));
-            self.jwks_age
-                .with_label_values(&[name])
-                .set(issuer.age.map_or(-1, whole));
+            self.jwks_age.with_label_values(&[name]).set(issuer.age.map_or(-1, whole));
             raise(&self.jwks_fetches.with_label_values(&[name, "good"]), issuer.fetched);
             raise(&self.jwks_fetches.with_label_values(&[name, "failed"]), issuer.failed);
-            raise(
-                &self.token_checks.with_label_values(&[name, "verified"]),
-                issuer.verified,
-            );
-            raise(
-                &self.token_checks.with_label_values(&[name, "remembered"]),
-                issuer.remembered,
-            );
+            raise(&self.token_checks.with_label_values(&[name, "verified"]), issuer.verified);
+            raise(&self.token_checks.with_label_values(&[name, "remembered"]), issuer.remembered);
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

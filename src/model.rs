@@ -273,11 +273,7 @@ impl fmt::Display for Violation {
 /// The path of a metadata entry: dotted where the key is plain, quoted otherwise.
 pub fn field_path(name: &str, key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    if !key.is_empty() && key.chars().all(plain) {
-        format!("{name}.{key}")
-    } else {
-        format!("{name}[{key:?}]")
-    }
+    if !key.is_empty() && key.chars().all(plain) { format!("{name}.{key}") } else { format!("{name}[{key:?}]") }
 }
 
 /// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.

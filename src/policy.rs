@@ -165,17 +165,10 @@ impl Policy {
             return Vec::new();
         }
         let missing = |key: &str| !entries.iter().any(|entry| entry.key == key);
-        let rules = self
-            .fields
-            .iter()
-            .filter_map(|(pattern, rule)| Some((pattern.exact()?, rule.default.as_ref()?)));
+        let rules = self.fields.iter().filter_map(|(pattern, rule)| Some((pattern.exact()?, rule.default.as_ref()?)));
         rules
             .filter(|(key, _)| missing(key))
-            .map(|(key, value)| Entry {
-                field: None,
-                key: key.to_owned(),
-                value: Value::Text(value.clone()),
-            })
+            .map(|(key, value)| Entry { field: None, key: key.to_owned(), value: Value::Text(value.clone()) })
             .collect()
     }
 
@@ -234,11 +227,7 @@ impl Policy {
             MetadataChange::Absent | MetadataChange::Wipe | MetadataChange::Malformed(_) => &[],
         };
         let mut report = |path: String, message: &str| {
-            violations.push(Violation {
-                path,
-                rule: Rule::Protected,
-                message: message.into(),
-            });
+            violations.push(Violation { path, rule: Rule::Protected, message: message.into() });
         };
         for entry in entries.iter().filter(|entry| self.protected.matches(&entry.key)) {
             match current.iter().find(|field| field.key == entry.key) {
@@ -261,29 +250,18 @@ impl Policy {
 }
 
 fn conclude(violations: Vec<Violation>, edits: Vec<Edit>) -> Judgement {
-    if violations.is_empty() {
-        Judgement::Permit(Permit { edits })
-    } else {
-        Judgement::Refuse(violations)
-    }
+    if violations.is_empty() { Judgement::Permit(Permit { edits }) } else { Judgement::Refuse(violations) }
 }
 
 fn type_violation(name: &str, found: &str) -> Violation {
-    Violation {
-        path: name.into(),
-        rule: Rule::Type,
-        message: format!("expected an object or null, found {found}"),
-    }
+    Violation { path: name.into(), rule: Rule::Type, message: format!("expected an object or null, found {found}") }
 }
 
 /// Two keys that normalization makes one are a violation of both, never an overwrite.
 fn collisions(name: &str, fields: &[Field], entries: &[Entry], violations: &mut Vec<Violation>) {
     for (index, entry) in entries.iter().enumerate() {
         let others = entries.iter().enumerate();
-        let other = others
-            .filter(|(at, other)| *at != index && other.key == entry.key)
-            .map(|(_, other)| other)
-            .next();
+        let other = others.filter(|(at, other)| *at != index && other.key == entry.key).map(|(_, other)| other).next();
         if let Some(other) = other {
             violations.push(Violation {
                 path: entry.path(name, fields),

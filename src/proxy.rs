@@ -70,19 +70,15 @@ impl Serving {
             max_retries: MAX_TRIES,
             ..ServerConf::default()
         });
-        let proxy = Counted {
-            inner: Arc::new(http_proxy(&conf, Edge::new(runtime.clone()))),
-            runtime: runtime.clone(),
-        };
+        let proxy =
+            Counted { inner: Arc::new(http_proxy(&conf, Edge::new(runtime.clone()))), runtime: runtime.clone() };
         let mut service = Service::new("gateway".into(), proxy);
         let name = bound.address.to_string();
         service.add_tcp(&name);
         let mut fds = Fds::new();
         fds.add(name, bound.listener.into_raw_fd());
         tokio::spawn(async move {
-            service
-                .start_service(Some(Arc::new(Mutex::new(fds))), stopping, 1)
-                .await;
+            service.start_service(Some(Arc::new(Mutex::new(fds))), stopping, 1).await;
         });
         Serving { runtime, stop }
     }

@@ -83,20 +83,10 @@ impl Runtime {
         journal: Journal,
         log_requests: Option<LineFormat>,
     ) -> Result<Runtime, RuntimeError> {
-        let ways = gateway
-            .upstreams()
-            .iter()
-            .map(way)
-            .collect::<Result<Vec<Way>, RuntimeError>>()?;
-        let names = gateway
-            .upstreams()
-            .iter()
-            .map(|upstream| upstream.name.clone())
-            .collect();
+        let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
+        let names = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
         let mut process = [0; 8];
-        SystemRandom::new()
-            .fill(&mut process)
-            .map_err(|_| RuntimeError::Random)?;
+        SystemRandom::new().fill(&mut process).map_err(|_| RuntimeError::Random)?;
         Ok(Runtime {
             gateway: Arc::new(gateway),
             sessions: Arc::new(Sessions::new(store)),
@@ -104,10 +94,7 @@ impl Runtime {
             journal,
             log_requests,
             ways,
-            ids: RequestIds {
-                process: hex(&process),
-                next: AtomicU64::new(0),
-            },
+            ids: RequestIds { process: hex(&process), next: AtomicU64::new(0) },
             stopping: AtomicBool::new(false),
         })
     }
@@ -157,10 +144,7 @@ impl Runtime {
         }
         for (upstream, way) in self.gateway.upstreams().iter().zip(&self.ways) {
             if way.issuer.as_ref().is_some_and(|issuer| issuer.health().keys == 0) {
-                reasons.push(format!(
-                    "upstreams.{}: the issuer's keys are not known yet",
-                    upstream.name
-                ));
+                reasons.push(format!("upstreams.{}: the issuer's keys are not known yet", upstream.name));
             }
         }
         reasons
@@ -200,45 +184,28 @@ pub async fn keep_swept(store: Arc<MemoryStore>) {
 }
 
 fn way(upstream: &Arc<Upstream>) -> Result<Way, RuntimeError> {
-    let provider = Provider::new(upstream).map_err(|error| RuntimeError::Client {
-        upstream: upstream.name.clone(),
-        error,
-    })?;
+    let provider =
+        Provider::new(upstream).map_err(|error| RuntimeError::Client { upstream: upstream.name.clone(), error })?;
     let issuer = match &upstream.check {
         CallerCheck::Token { expected, keys } => Some(Issuer::new(&upstream.name, keys.clone(), expected.clone())),
         CallerCheck::None => None,
     };
-    Ok(Way {
-        provider: Arc::new(provider),
-        issuer,
-    })
+    Ok(Way { provider: Arc::new(provider), issuer })
 }
 
 /// Seconds since the epoch, for tokens.
 pub fn wall_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Milliseconds since the epoch, for what providers say of time.
 pub fn wall_millis() -> u64 {
-    u64::try_from(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis(),
-    )
-    .unwrap_or(u64::MAX)
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Bytes in hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -40,18 +40,8 @@ pub struct Auth0 {
 impl Auth0 {
     /// Starts a tenant on this address, on the tokio runtime that this is called in. It allows `rate` requests a second.
     pub async fn start(address: SocketAddr, rate: Option<u32>) -> Result<Auth0, SandboxError> {
-        let rate = rate.map(|rate| Rate {
-            burst: rate,
-            per_second: rate,
-        });
-        Auth0::start_with(
-            address,
-            Options {
-                rate,
-                ..Options::default()
-            },
-        )
-        .await
+        let rate = rate.map(|rate| Rate { burst: rate, per_second: rate });
+        Auth0::start_with(address, Options { rate, ..Options::default() }).await
     }
 
     /// The same, with all options.

@@ -131,19 +131,11 @@ fn algorithm(header: &Header, expected: &Expectations) -> Result<Algorithm, Dist
     if header.crit.is_some() {
         return Err(Refusal::TokenInvalid("its header has `crit`").into());
     }
-    let jwt = |typ: &str| {
-        ["jwt", "at+jwt", "application/at+jwt"]
-            .iter()
-            .any(|own| typ.eq_ignore_ascii_case(own))
-    };
+    let jwt = |typ: &str| ["jwt", "at+jwt", "application/at+jwt"].iter().any(|own| typ.eq_ignore_ascii_case(own));
     if header.typ.as_deref().is_some_and(|typ| !jwt(typ)) {
         return Err(Refusal::TokenInvalid("its `typ` is not that of an access token").into());
     }
-    let algorithm = header
-        .alg
-        .parse::<Algorithm>()
-        .ok()
-        .filter(|found| expected.algorithms.contains(found));
+    let algorithm = header.alg.parse::<Algorithm>().ok().filter(|found| expected.algorithms.contains(found));
     algorithm.ok_or_else(|| Refusal::TokenInvalid("its algorithm is not allowed").into())
 }
 
@@ -180,19 +172,8 @@ fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Verified,
     if seconds(nbf) > now.saturating_add(expected.leeway) {
         return Err(Refusal::TokenInvalid("it is not valid yet").into());
     }
-    let scopes = claims
-        .scope
-        .split(' ')
-        .filter(|scope| !scope.is_empty())
-        .map(str::to_owned)
-        .collect();
-    Ok(Verified {
-        caller: Caller {
-            subject: claims.sub.clone(),
-            scopes,
-            expires_at,
-        },
-    })
+    let scopes = claims.scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
+    Ok(Verified { caller: Caller { subject: claims.sub.clone(), scopes, expires_at } })
 }
 
 /// Whole seconds; a float-to-integer cast saturates, so nothing overflows.

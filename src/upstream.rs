@@ -117,12 +117,7 @@ impl Provider {
         let target = &upstream.target;
         let addresses = Addresses::new(&target.host, target.port);
         let timeouts = target.timeouts;
-        let client = Client::new(
-            addresses.clone(),
-            target.ca_file.as_deref(),
-            timeouts.connect,
-            timeouts.keepalive,
-        )?;
+        let client = Client::new(addresses.clone(), target.ca_file.as_deref(), timeouts.connect, timeouts.keepalive)?;
         let authority = HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static(""));
         let authorities = target.ca_file.as_deref().map(certificates).transpose()?;
         Ok(Provider {
@@ -175,15 +170,9 @@ impl Provider {
     pub fn forwarded(&self, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
         let mut all = vec![
             (HeaderName::from_static("x-request-id"), origin.request_id.clone()),
-            (
-                HeaderName::from_static("x-forwarded-proto"),
-                HeaderValue::from_static("http"),
-            ),
+            (HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http")),
         ];
-        if let Some(peer) = origin
-            .peer
-            .and_then(|peer| HeaderValue::from_str(&peer.to_string()).ok())
-        {
+        if let Some(peer) = origin.peer.and_then(|peer| HeaderValue::from_str(&peer.to_string()).ok()) {
             all.push((HeaderName::from_static("x-forwarded-for"), peer));
         }
         if let Some(host) = origin.host.clone().filter(|_| self.upstream.dialect.forwarded_host) {
@@ -210,20 +199,12 @@ impl Provider {
         let broken = |error: http::Error| ExchangeError::Broken(error.to_string());
         let scheme = if self.upstream.target.tls { "https" } else { "http" };
         let authority = self.authority.to_str().unwrap_or_default();
-        let uri = Uri::builder()
-            .scheme(scheme)
-            .authority(authority)
-            .path_and_query(fetch.path.as_str());
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(fetch.path.as_str());
         let body = Full::new(fetch.body.clone().unwrap_or_default());
-        let mut request = Request::builder()
-            .method(&fetch.method)
-            .uri(uri.build().map_err(broken)?)
-            .body(body)
-            .map_err(broken)?;
+        let mut request =
+            Request::builder().method(&fetch.method).uri(uri.build().map_err(broken)?).body(body).map_err(broken)?;
         *request.headers_mut() = fetch.headers.clone();
-        self.client
-            .exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte)
-            .await
+        self.client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await
     }
 
     /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.
@@ -254,31 +235,17 @@ impl Provider {
 
 /// The names of headers that `Connection` declares to be hop-by-hop.
 fn nominated(headers: &HeaderMap) -> Vec<&str> {
-    let values = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     // A client must not be able to take its credential out of a request that was judged with it.
     let kept = |name: &&str| {
-        !name.is_empty()
-            && !["authorization", "content-type"]
-                .iter()
-                .any(|own| own.eq_ignore_ascii_case(name))
+        !name.is_empty() && !["authorization", "content-type"].iter().any(|own| own.eq_ignore_ascii_case(name))
     };
-    values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(kept)
-        .collect()
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(kept).collect()
 }
 
 fn answer(exchange: Exchange) -> Answer {
     let mut headers = exchange.headers;
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
     headers.remove(http::header::CONTENT_LENGTH);
-    Answer {
-        status: exchange.status,
-        headers,
-        body: exchange.body,
-    }
+    Answer { status: exchange.status, headers, body: exchange.body }
 }

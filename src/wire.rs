@@ -20,11 +20,7 @@ impl Reply {
     /// An answer of this content type.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
         let headers = vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Reply {
-            status,
-            headers,
-            body: body.into(),
-        }
+        Reply { status, headers, body: body.into() }
     }
 
     /// The same answer with one more header.

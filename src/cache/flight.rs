@@ -30,17 +30,9 @@ pub(super) struct Flight {
 impl Flight {
     /// Its answer.
     pub async fn landed(mut self) -> Fetched {
-        let landed = self
-            .landed
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|landed| landed.clone());
+        let landed = self.landed.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
         // Without an answer the task is gone: it panicked, or the runtime stops.
-        landed.unwrap_or(Fetched {
-            answer: Err(Refusal::UpstreamFailed),
-            storable: Storable::No,
-        })
+        landed.unwrap_or(Fetched { answer: Err(Refusal::UpstreamFailed), storable: Storable::No })
     }
 }
 
@@ -65,10 +57,7 @@ impl Flights {
         let (sender, landed) = watch::channel(None);
         let flight = Flight { landed };
         self.airborne.lock().insert((key, stamp), flight.clone());
-        let landing = Landing {
-            airborne: self.airborne.clone(),
-            name: (key, stamp),
-        };
+        let landing = Landing { airborne: self.airborne.clone(), name: (key, stamp) };
         tokio::spawn(async move {
             let answer = fetch.await;
             drop(landing);

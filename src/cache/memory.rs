@@ -47,21 +47,14 @@ struct Slot {
 
 impl Slot {
     fn place(&mut self, variant: [u8; 16]) -> Option<&mut Place<Stored>> {
-        self.places
-            .iter_mut()
-            .find(|(own, _)| *own == variant)
-            .map(|(_, place)| place)
+        self.places.iter_mut().find(|(own, _)| *own == variant).map(|(_, place)| place)
     }
 
     fn weigh(&self) -> usize {
         let answers = self.places.iter().map(|(_, place)| match place {
             Place::Data(entry) => {
                 let answer = &entry.answer.answer;
-                let headers: usize = answer
-                    .headers
-                    .iter()
-                    .map(|(name, value)| name.as_str().len() + value.len())
-                    .sum();
+                let headers: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                 answer.body.len() + headers + 256
             }
             Place::Empty | Place::Lease { .. } => 64,
@@ -132,12 +125,7 @@ impl Shard {
 impl MemoryStore {
     /// A store of at most `max_bytes`, whose leases last for `lease`.
     pub fn new(max_bytes: usize, lease: Duration) -> MemoryStore {
-        let shard = || {
-            Mutex::new(Shard {
-                room: max_bytes / SHARDS,
-                ..Shard::default()
-            })
-        };
+        let shard = || Mutex::new(Shard { room: max_bytes / SHARDS, ..Shard::default() });
         MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             epochs: Mutex::default(),
@@ -159,10 +147,7 @@ impl MemoryStore {
 
     fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
         let place = name.1.first().copied().map_or(0, usize::from) % SHARDS;
-        let shard = self
-            .shards
-            .get(place)
-            .ok_or_else(|| StoreError::Unreachable("no shard".into()))?;
+        let shard = self.shards.get(place).ok_or_else(|| StoreError::Unreachable("no shard".into()))?;
         let mut shard = shard.lock();
         let now = self.now();
         Ok(shard.step(name, now, |slot| step(slot, now)))
@@ -193,20 +178,10 @@ impl Store for MemoryStore {
             if slot.place(key.variant).is_none() {
                 slot.places.push((key.variant, Place::Empty));
             }
-            let Slot {
-                state, places, read, ..
-            } = slot;
+            let Slot { state, places, read, .. } = slot;
             let mut none = Place::Empty;
-            let place = places
-                .iter_mut()
-                .find(|(own, _)| *own == key.variant)
-                .map_or(&mut none, |(_, place)| place);
-            let reading = Reading {
-                reader,
-                steal,
-                lease: self.lease,
-                now,
-            };
+            let place = places.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, place)| place);
+            let reading = Reading { reader, steal, lease: self.lease, now };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
             let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
@@ -225,16 +200,7 @@ impl Store for MemoryStore {
             let fresh_until = stored.fetched_at.saturating_add(ttl);
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
-            coherence::fill(
-                state,
-                epoch,
-                place,
-                Entry {
-                    stamp,
-                    fresh_until,
-                    answer: stored,
-                },
-            );
+            coherence::fill(state, epoch, place, Entry { stamp, fresh_until, answer: stored });
         })
     }
 
@@ -254,13 +220,7 @@ impl Store for MemoryStore {
             Scope::Upstream(upstream) => {
                 let now = self.now();
                 let mut epochs = self.epochs.lock();
-                coherence::begin(
-                    epochs.entry(upstream).or_default(),
-                    writer,
-                    guard,
-                    now,
-                    MAX_UPSTREAM_WRITES,
-                )
+                coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, MAX_UPSTREAM_WRITES)
             }
         };
         begun.map_err(|_| StoreError::TooManyWrites)
@@ -269,18 +229,12 @@ impl Store for MemoryStore {
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
         let mint = || Generation(self.next());
         match scope {
-            Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
-                coherence::end(&mut slot.state, writer, settled, now, mint)
-            }),
+            Scope::Session(upstream, session) => {
+                self.on((upstream, session), |slot, now| coherence::end(&mut slot.state, writer, settled, now, mint))
+            }
             Scope::Upstream(upstream) => {
                 let now = self.now();
-                Ok(coherence::end(
-                    self.epochs.lock().entry(upstream).or_default(),
-                    writer,
-                    settled,
-                    now,
-                    mint,
-                ))
+                Ok(coherence::end(self.epochs.lock().entry(upstream).or_default(), writer, settled, now, mint))
             }
         }
     }

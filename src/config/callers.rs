@@ -42,12 +42,8 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuers = section.one_or_several("issuer", "expected the URL of the issuer", Url::without_query);
         let audiences = section.one_or_several("audience", "expected the audience that tokens are for", value::text);
         let jwks = section.entry("jwks");
-        let jwks = jwks.and_then(|entry| {
-            Some(Placed {
-                value: entry.read(section.context, Url::parse)?,
-                spot: entry.spot,
-            })
-        });
+        let jwks =
+            jwks.and_then(|entry| Some(Placed { value: entry.read(section.context, Url::parse)?, spot: entry.spot }));
         let allow_http = section.read("allow_http", false, value::truth);
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
             require_tls(section, url);
@@ -58,12 +54,7 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
         let keys = keys(section, issuer, jwks.map(|jwks| jwks.value.text));
-        let expected = Expectations {
-            issuers,
-            audiences: values(audiences),
-            algorithms,
-            leeway,
-        };
+        let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway };
         CallerCheck::Token { expected, keys }
     })
 }
@@ -108,11 +99,7 @@ fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
         };
         let problem = Problem::new(format!("{}{why}", text.shown()));
         let problem = problem.but(format!("allowed are {}", listed(words())));
-        if why == " is not known" {
-            problem.like(text.as_str(), words())
-        } else {
-            problem
-        }
+        if why == " is not known" { problem.like(text.as_str(), words()) } else { problem }
     })
 }
 

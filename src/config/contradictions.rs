@@ -28,15 +28,8 @@ pub(super) fn judge_keys(declared: &Declared, context: &mut Context) {
 
 /// Defaults and declared values that the policy's own rules would refuse.
 pub(super) fn judge_values(declared: &Declared, context: &mut Context) {
-    let normalize = Normalize {
-        key_case: KeyCase::Keep,
-        ..declared.policy.normalize
-    };
-    for Placed {
-        spot,
-        value: (pattern, rule, value),
-    } in &declared.values
-    {
+    let normalize = Normalize { key_case: KeyCase::Keep, ..declared.policy.normalize };
+    for Placed { spot, value: (pattern, rule, value) } in &declared.values {
         let mut violations = Vec::new();
         rule.judge("", value, &mut violations);
         for violation in violations {
@@ -51,11 +44,7 @@ pub(super) fn judge_values(declared: &Declared, context: &mut Context) {
             context.refuse(spot, Problem::new("no value can be this one after `normalize`"));
         }
         let is_default = spot.path.ends_with(".default");
-        if is_default
-            && pattern
-                .exact()
-                .is_some_and(|key| declared.policy.protected.matches(key))
-        {
+        if is_default && pattern.exact().is_some_and(|key| declared.policy.protected.matches(key)) {
             context.refuse(spot, Problem::new("a protected key cannot have a default"));
         }
     }
@@ -63,40 +52,23 @@ pub(super) fn judge_values(declared: &Declared, context: &mut Context) {
 
 /// Keys and values that break the limits, of the policy alone or together with those of an upstream.
 pub(super) fn judge_limits(declared: &Declared, limits: Limits, upstream: Option<&str>, context: &mut Context) {
-    let keys = declared
-        .keys
-        .iter()
-        .map(|Placed { spot, value: key }| (spot, key.as_str(), "v"));
-    let values = declared.values.iter().map(
-        |Placed {
-             spot,
-             value: (_, _, value),
-         }| (spot, "k", value.as_str()),
-    );
+    let keys = declared.keys.iter().map(|Placed { spot, value: key }| (spot, key.as_str(), "v"));
+    let values = declared.values.iter().map(|Placed { spot, value: (_, _, value) }| (spot, "k", value.as_str()));
     for (spot, key, value) in keys.chain(values) {
-        let policy = Policy {
-            limits,
-            ..Policy::default()
-        };
+        let policy = Policy { limits, ..Policy::default() };
         let Judgement::Refuse(violations) = policy.evaluate(&single(key, value), None) else {
             continue;
         };
         for violation in violations {
             let whose = upstream.map_or("`limits`".to_owned(), |name| format!("upstream `{name}`"));
-            context.refuse(
-                spot,
-                Problem::new(format!("{whose} would refuse it: it {}", violation.message)),
-            );
+            context.refuse(spot, Problem::new(format!("{whose} would refuse it: it {}", violation.message)));
         }
     }
 }
 
 /// Whether normalizing leaves nothing as it is of this key with this value.
 fn is_changed(normalize: Normalize, key: &str, value: &str) -> bool {
-    let policy = Policy {
-        normalize,
-        ..Policy::default()
-    };
+    let policy = Policy { normalize, ..Policy::default() };
     match policy.evaluate(&single(key, value), None) {
         Judgement::Permit(permit) => !permit.edits().is_empty(),
         Judgement::Refuse(_) | Judgement::Need(_) => true,
@@ -105,13 +77,6 @@ fn is_changed(normalize: Normalize, key: &str, value: &str) -> bool {
 
 /// A write of one entry.
 fn single(key: &str, value: &str) -> SessionPatch {
-    let field = Field {
-        key: key.to_owned(),
-        value: Value::Text(value.to_owned()),
-    };
-    SessionPatch {
-        name: "",
-        empty: false,
-        metadata: MetadataChange::Replace(vec![field]),
-    }
+    let field = Field { key: key.to_owned(), value: Value::Text(value.to_owned()) };
+    SessionPatch { name: "", empty: false, metadata: MetadataChange::Replace(vec![field]) }
 }

@@ -51,11 +51,7 @@ pub(super) struct Problem {
 impl Problem {
     /// Says what was found.
     pub fn new(found: impl Into<String>) -> Problem {
-        Problem {
-            found: found.into(),
-            allowed: None,
-            suggestion: None,
-        }
+        Problem { found: found.into(), allowed: None, suggestion: None }
     }
 
     /// Says what is allowed.
@@ -69,9 +65,7 @@ impl Problem {
         let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
         let near = known.into_iter().map(|other| (distance(other), other)).min();
         let tolerance = 1 + word.chars().count() / 4;
-        self.suggestion = near
-            .filter(|(distance, _)| *distance <= tolerance)
-            .map(|(_, other)| other.to_owned());
+        self.suggestion = near.filter(|(distance, _)| *distance <= tolerance).map(|(_, other)| other.to_owned());
         self
     }
 
@@ -79,20 +73,8 @@ impl Problem {
     pub fn at(self, file: &str, spot: &Spot) -> Fault {
         let Place { line, column } = spot.place;
         let path = spot.path.clone();
-        let Problem {
-            found,
-            allowed,
-            suggestion,
-        } = self;
-        Fault {
-            file: file.to_owned(),
-            line,
-            column,
-            path,
-            found,
-            allowed,
-            suggestion,
-        }
+        let Problem { found, allowed, suggestion } = self;
+        Fault { file: file.to_owned(), line, column, path, found, allowed, suggestion }
     }
 }
 
@@ -112,11 +94,7 @@ pub(super) struct Spot {
 
 /// The path of an option below another: dotted where its key is plain, quoted otherwise.
 pub(super) fn path_below(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.escape_debug().to_string()
-    } else {
-        crate::model::field_path(path, key)
-    }
+    if path.is_empty() { key.escape_debug().to_string() } else { crate::model::field_path(path, key) }
 }
 
 /// Several words as a list: `a`, `b`.

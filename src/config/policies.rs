@@ -63,11 +63,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &mut Upstream,
     declared.used = true;
     let own = upstream.dialect.limits;
     let mut limits = own;
-    for Placed {
-        spot,
-        value: (part, wanted),
-    } in &declared.limits
-    {
+    for Placed { spot, value: (part, wanted) } in &declared.limits {
         let limit = part.of(&mut limits);
         if let Some(most) = limit.filter(|most| wanted > most) {
             let found = format!("{wanted} is more than upstream `{}` allows", upstream.name);
@@ -79,10 +75,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &mut Upstream,
     if declared.sound {
         contradictions::judge_limits(declared, limits, Some(&upstream.name), context);
     }
-    upstream.policy = Policy {
-        limits,
-        ..declared.policy.clone()
-    };
+    upstream.policy = Policy { limits, ..declared.policy.clone() };
 }
 
 /// Warns of policies that no upstream uses: perhaps one was meant to.
@@ -139,9 +132,7 @@ fn keys(section: &mut Section, declared: &mut Declared) {
     let allowed = section.list("allowed", pattern);
     let required = section.list("required", pattern).unwrap_or_default();
     let protected = section.list("protected", pattern).unwrap_or_default();
-    declared
-        .keys
-        .extend(allowed.iter().flatten().chain(&required).filter_map(exact));
+    declared.keys.extend(allowed.iter().flatten().chain(&required).filter_map(exact));
     declared.protected.extend(protected.iter().filter_map(exact));
     let patterns = |placed: Vec<Placed<KeyPattern>>| placed.into_iter().map(|placed| placed.value).collect();
     declared.policy.allowed = allowed.map(|allowed| KeyPatterns(patterns(allowed)));
@@ -155,10 +146,7 @@ fn pattern(text: &Text) -> Result<KeyPattern, Problem> {
 
 fn exact(placed: &Placed<KeyPattern>) -> Option<Placed<String>> {
     let key = placed.value.exact()?;
-    Some(Placed {
-        spot: placed.spot.clone(),
-        value: key.to_owned(),
-    })
+    Some(Placed { spot: placed.spot.clone(), value: key.to_owned() })
 }
 
 /// The rules of single keys. The first that matches counts, so exact keys come before patterns.
@@ -173,22 +161,14 @@ fn fields(section: &mut Section, declared: &mut Declared) {
             section.context.refuse(&entry.spot, problem);
         }
         let pattern = parsed.ok();
-        let rule = section
-            .context
-            .open(&entry, |section| rule(section, pattern.as_ref(), declared));
+        let rule = section.context.open(&entry, |section| rule(section, pattern.as_ref(), declared));
         let (Some(pattern), Some(rule)) = (pattern, rule) else {
             continue;
         };
-        declared.keys.extend(exact(&Placed {
-            spot: entry.spot,
-            value: pattern.clone(),
-        }));
+        declared.keys.extend(exact(&Placed { spot: entry.spot, value: pattern.clone() }));
         declared.policy.fields.push((pattern, rule));
     }
-    declared
-        .policy
-        .fields
-        .sort_by_key(|(pattern, _)| pattern.exact().is_none());
+    declared.policy.fields.sort_by_key(|(pattern, _)| pattern.exact().is_none());
 }
 
 fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Declared) -> FieldRule {
@@ -203,24 +183,15 @@ fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Decl
         let problem = Problem::new("a pattern cannot have a default").but("expected an exact key, or no default");
         section.context.refuse(&default_spot, problem);
     }
-    let mut rule = FieldRule {
-        regex,
-        min_length,
-        max_length,
-        ..FieldRule::default()
-    };
+    let mut rule = FieldRule { regex, min_length, max_length, ..FieldRule::default() };
     if let Some(pattern) = pattern {
         let judged = |spot: &Spot, rule: &FieldRule, value: &String| Placed {
             spot: spot.clone(),
             value: (pattern.clone(), rule.clone(), value.clone()),
         };
-        declared
-            .values
-            .extend(one_of.iter().flatten().map(|one| judged(&one.spot, &rule, &one.value)));
+        declared.values.extend(one_of.iter().flatten().map(|one| judged(&one.spot, &rule, &one.value)));
         rule.one_of = one_of.map(|all| all.into_iter().map(|one| one.value).collect());
-        declared
-            .values
-            .extend(default.iter().map(|value| judged(&default_spot, &rule, value)));
+        declared.values.extend(default.iter().map(|value| judged(&default_spot, &rule, value)));
     }
     FieldRule { default, ..rule }
 }
@@ -239,28 +210,18 @@ fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
 }
 
 fn limits(section: &mut Section, declared: &mut Declared) {
-    let parts = [
-        ("properties", Part::Properties),
-        ("key_length", Part::KeyLength),
-        ("value_length", Part::ValueLength),
-    ];
+    let parts =
+        [("properties", Part::Properties), ("key_length", Part::KeyLength), ("value_length", Part::ValueLength)];
     for (key, part) in parts {
         if let Some(limit) = section.optional(key, count(1..=MOST)) {
             *part.of(&mut declared.policy.limits) = Some(limit);
-            declared.limits.push(Placed {
-                spot: section.spot_of(key),
-                value: (part, limit),
-            });
+            declared.limits.push(Placed { spot: section.spot_of(key), value: (part, limit) });
         }
     }
 }
 
 fn normalize(section: &mut Section) -> Normalize {
-    const CASES: &[(&str, KeyCase)] = &[
-        ("keep", KeyCase::Keep),
-        ("lower", KeyCase::Lower),
-        ("upper", KeyCase::Upper),
-    ];
+    const CASES: &[(&str, KeyCase)] = &[("keep", KeyCase::Keep), ("lower", KeyCase::Lower), ("upper", KeyCase::Upper)];
     Normalize {
         nfc: section.read("unicode", false, choice(&[("none", false), ("nfc", true)])),
         trim: section.read("trim", false, value::truth),

@@ -30,15 +30,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let upstreams = upstreams::read(section, &mut policies);
     policies::warn_of_unused(&policies, section.context);
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
-    Config {
-        gateway: Gateway::new(upstreams, key),
-        listen,
-        admin,
-        threads,
-        log,
-        store,
-        shutdown,
-    }
+    Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, log, store, shutdown }
 }
 
 fn admin(section: &mut Section, listen: SocketAddr) -> Option<SocketAddr> {
@@ -50,16 +42,11 @@ fn admin(section: &mut Section, listen: SocketAddr) -> Option<SocketAddr> {
     let spot = section.spot_of("admin");
     let shared = admin.ip() == listen.ip() || admin.ip().is_unspecified() || listen.ip().is_unspecified();
     if shared && admin.port() == listen.port() && listen.port() != 0 {
-        section.context.refuse(
-            &spot,
-            Problem::new("is the same as `listen`").but("expected another port"),
-        );
+        section.context.refuse(&spot, Problem::new("is the same as `listen`").but("expected another port"));
     }
     if !admin.ip().is_loopback() {
         let found = "can be reached from other machines, and has no authentication";
-        section
-            .context
-            .warn(&spot, Problem::new(found).but("a loopback address is safer"));
+        section.context.warn(&spot, Problem::new(found).but("a loopback address is safer"));
     }
     Some(admin)
 }
@@ -69,9 +56,7 @@ const ADMIN: &str = "expected an IP address and a port, such as `127.0.0.1:9090`
 fn threads(text: &Text) -> Result<Option<usize>, Problem> {
     match text.as_str() {
         "auto" => Ok(None),
-        _ => count(1..=256)(text)
-            .map(Some)
-            .map_err(|problem| problem.but("allowed are `auto`, and 1 to 256")),
+        _ => count(1..=256)(text).map(Some).map_err(|problem| problem.but("allowed are `auto`, and 1 to 256")),
     }
 }
 
@@ -92,7 +77,5 @@ fn log(section: &mut Section) -> Log {
 }
 
 fn memory(section: &mut Section) -> Memory {
-    Memory {
-        max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)),
-    }
+    Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) }
 }

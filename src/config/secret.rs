@@ -50,9 +50,7 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
         }
         (None, None) | (Some(_), Some(_)) => {
             let spot = section.spot.clone();
-            section
-                .context
-                .refuse(&spot, Problem::new("does not say where the secret is").but(FORMS));
+            section.context.refuse(&spot, Problem::new("does not say where the secret is").but(FORMS));
             None
         }
     }
@@ -70,19 +68,14 @@ pub(super) fn authorities(section: &mut Section, key: &'static str) -> Option<Pa
         Err(_) => Some("a certificate in the file is damaged"),
     };
     if let Some(problem) = problem {
-        section.context.refuse(
-            &entry.spot,
-            Problem::new(problem).but("expected certificates in PEM format"),
-        );
+        section.context.refuse(&entry.spot, Problem::new(problem).but("expected certificates in PEM format"));
     }
     Some(path)
 }
 
 fn contents(context: &mut Context, spot: &Spot, path: &Path) -> Option<Vec<u8>> {
     let found = context.lookup.file(path);
-    found
-        .map_err(|error| context.refuse(spot, Problem::new(format!("the file cannot be read: {error}"))))
-        .ok()
+    found.map_err(|error| context.refuse(spot, Problem::new(format!("the file cannot be read: {error}")))).ok()
 }
 
 /// Editors and `echo` end a file with a line end, which is no part of a secret.

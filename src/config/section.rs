@@ -51,12 +51,7 @@ impl<'l> Context<'l> {
     /// Reads a map of options, and refuses the options that `read` did not ask for. None where it is not a map.
     pub fn open<'t, T>(&mut self, entry: &Entry<'t>, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> Option<T> {
         let members = entry.members(self)?;
-        let mut section = Section {
-            spot: entry.spot.clone(),
-            context: self,
-            members,
-            known: Vec::new(),
-        };
+        let mut section = Section { spot: entry.spot.clone(), context: self, members, known: Vec::new() };
         let value = read(&mut section);
         section.close();
         Some(value)
@@ -66,25 +61,13 @@ impl<'l> Context<'l> {
 impl<'t> Entry<'t> {
     /// The whole of a text.
     pub fn root(node: &'t Node) -> Entry<'t> {
-        Entry {
-            spot: Spot {
-                path: String::new(),
-                place: node.place,
-            },
-            node,
-        }
+        Entry { spot: Spot { path: String::new(), place: node.place }, node }
     }
 
     fn member(parent: &Spot, member: &'t Member) -> Entry<'t> {
         let single = matches!(member.value.kind, Kind::Scalar { .. }) && !member.value.is_null();
         let place = if single { member.value.place } else { member.place };
-        Entry {
-            spot: Spot {
-                path: path_below(&parent.path, &member.key),
-                place,
-            },
-            node: &member.value,
-        }
+        Entry { spot: Spot { path: path_below(&parent.path, &member.key), place }, node: &member.value }
     }
 
     /// Whether it is neither a map, nor a list, nor nothing.
@@ -95,10 +78,7 @@ impl<'t> Entry<'t> {
     /// Its text.
     pub fn text(&self, context: &mut Context) -> Option<Text> {
         let Kind::Scalar { text, .. } = &self.node.kind else {
-            context.refuse(
-                &self.spot,
-                Problem::new(format!("expected a single value, found {}", self.node.name())),
-            );
+            context.refuse(&self.spot, Problem::new(format!("expected a single value, found {}", self.node.name())));
             return None;
         };
         if self.node.is_null() {
@@ -108,9 +88,7 @@ impl<'t> Entry<'t> {
         match Text::resolve(text, context.lookup) {
             Ok(text) => Some(text),
             Err(problems) => {
-                problems
-                    .into_iter()
-                    .for_each(|problem| context.refuse(&self.spot, problem));
+                problems.into_iter().for_each(|problem| context.refuse(&self.spot, problem));
                 None
             }
         }
@@ -125,33 +103,17 @@ impl<'t> Entry<'t> {
     /// What `parse` makes of each item of a list.
     fn items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Placed<T>> {
         let Kind::Sequence(items) = &self.node.kind else {
-            context.refuse(
-                &self.spot,
-                Problem::new(format!("expected a list, found {}", self.node.name())),
-            );
+            context.refuse(&self.spot, Problem::new(format!("expected a list, found {}", self.node.name())));
             return Vec::new();
         };
         if items.is_empty() {
-            context.refuse(
-                &self.spot,
-                Problem::new("is an empty list").but("leave the key out instead"),
-            );
+            context.refuse(&self.spot, Problem::new("is an empty list").but("leave the key out instead"));
         }
         let entries = items.iter().enumerate().map(|(index, node)| Entry {
-            spot: Spot {
-                path: format!("{}[{index}]", self.spot.path),
-                place: node.place,
-            },
+            spot: Spot { path: format!("{}[{index}]", self.spot.path), place: node.place },
             node,
         });
-        entries
-            .filter_map(|entry| {
-                Some(Placed {
-                    value: entry.read(context, &parse)?,
-                    spot: entry.spot,
-                })
-            })
-            .collect()
+        entries.filter_map(|entry| Some(Placed { value: entry.read(context, &parse)?, spot: entry.spot })).collect()
     }
 
     fn members(&self, context: &mut Context) -> Option<&'t [Member]> {
@@ -182,10 +144,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     /// Where an option stands, or the map that it is missing in.
     pub fn spot_of(&self, key: &str) -> Spot {
         let member = self.members.iter().find(|member| member.key == key);
-        let missing = || Spot {
-            path: path_below(&self.spot.path, key),
-            place: self.spot.place,
-        };
+        let missing = || Spot { path: path_below(&self.spot.path, key), place: self.spot.place };
         member.map_or_else(missing, |member| Entry::member(&self.spot, member).spot)
     }
 
@@ -231,13 +190,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         };
         if entry.is_single() {
             let value = entry.read(self.context, parse);
-            return value
-                .map(|value| Placed {
-                    spot: entry.spot,
-                    value,
-                })
-                .into_iter()
-                .collect();
+            return value.map(|value| Placed { spot: entry.spot, value }).into_iter().collect();
         }
         entry.items(self.context, parse)
     }
@@ -247,12 +200,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         let entry = self.entry(key);
         let spot = self.spot_of(key);
         let members = entry.and_then(|entry| entry.members(self.context)).unwrap_or_default();
-        let mut section = Section {
-            spot,
-            context: &mut *self.context,
-            members,
-            known: Vec::new(),
-        };
+        let mut section = Section { spot, context: &mut *self.context, members, known: Vec::new() };
         let value = read(&mut section);
         section.close();
         value
@@ -266,19 +214,10 @@ impl<'t, 'l> Section<'t, '_, 'l> {
 
     /// Refuses what was not asked for.
     fn close(self) {
-        for member in self
-            .members
-            .iter()
-            .filter(|member| !self.known.contains(&member.key.as_str()))
-        {
-            let spot = Spot {
-                path: path_below(&self.spot.path, &member.key),
-                place: member.place,
-            };
+        for member in self.members.iter().filter(|member| !self.known.contains(&member.key.as_str())) {
+            let spot = Spot { path: path_below(&self.spot.path, &member.key), place: member.place };
             let allowed = format!("allowed are {}", listed(self.known.iter().copied()));
-            let problem = Problem::new("unknown key")
-                .but(allowed)
-                .like(&member.key, self.known.iter().copied());
+            let problem = Problem::new("unknown key").but(allowed).like(&member.key, self.known.iter().copied());
             self.context.refuse(&spot, problem);
         }
     }

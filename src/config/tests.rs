@@ -50,9 +50,7 @@ fn lines(text: &str) -> Vec<String> {
 fn run(cases: &str, whole: impl Fn(&str) -> String) {
     let mut actual = String::new();
     for case in cases.trim_end().split("\n\n") {
-        let input = case
-            .lines()
-            .take_while(|line| !line.starts_with("=>") && !line.starts_with("~>"));
+        let input = case.lines().take_while(|line| !line.starts_with("=>") && !line.starts_with("~>"));
         let input: Vec<&str> = input.collect();
         let found = lines(&whole(&input[1..].join("\n")));
         assert!(!found.is_empty(), "accepted: {case}");
@@ -104,9 +102,7 @@ fn the_examples_are_accepted_without_a_warning() {
     let config = compiled(EXAMPLE);
     assert_eq!(config.gateway.upstreams().len(), 1);
     let config = compiled(AUTH0);
-    let CallerCheck::Token { expected, keys } = &config.gateway.upstreams()[0].check else {
-        panic!("no check")
-    };
+    let CallerCheck::Token { expected, keys } = &config.gateway.upstreams()[0].check else { panic!("no check") };
     assert_eq!(expected.issuers, ["https://acme.eu.auth0.com/"]);
     assert_eq!(expected.audiences, ["https://acme.eu.auth0.com/api/v2/"]);
     assert_eq!(keys.jwks, None);
@@ -119,43 +115,21 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
     fn spoil(node: &mut tree::Node) {
         if let tree::Kind::Map(members) = &mut node.kind {
             members.iter_mut().for_each(|member| spoil(&mut member.value));
-            let kind = tree::Kind::Scalar {
-                text: "x".into(),
-                plain: true,
-            };
-            let value = tree::Node {
-                place: node.place,
-                kind,
-            };
-            members.push(tree::Member {
-                key: "never".into(),
-                place: node.place,
-                value,
-            });
+            let kind = tree::Kind::Scalar { text: "x".into(), plain: true };
+            let value = tree::Node { place: node.place, kind };
+            members.push(tree::Member { key: "never".into(), place: node.place, value });
         }
     }
     let mut root = tree::parse(EXAMPLE).0.unwrap();
     spoil(&mut root);
-    let mut context = Context {
-        file: "c",
-        lookup: &Sample,
-        faults: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
     context.open(&Entry::root(&root), |section| process::read(section, &[7; 32]));
     let unknown = context.faults.iter().filter(|fault| fault.found == "unknown key");
     let mut options = 0;
     for (fault, key) in unknown.flat_map(|fault| {
-        fault
-            .allowed
-            .iter()
-            .flat_map(|all| all.split('`').skip(1).step_by(2))
-            .map(move |key| (fault, key))
+        fault.allowed.iter().flat_map(|all| all.split('`').skip(1).step_by(2)).map(move |key| (fault, key))
     }) {
-        assert!(
-            EXAMPLE.contains(&format!(" {key}:")) || EXAMPLE.contains(&format!("\n{key}:")),
-            "{key} at {fault}"
-        );
+        assert!(EXAMPLE.contains(&format!(" {key}:")) || EXAMPLE.contains(&format!("\n{key}:")), "{key} at {fault}");
         assert!(REFERENCE.contains(&format!("| `{key}` |")), "{key} at {fault}");
         options += 1;
     }
@@ -168,27 +142,11 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9090");
     assert_eq!(config.threads, None);
-    assert_eq!(
-        config.log,
-        Log {
-            format: LogFormat::Json,
-            level: LogLevel::Info,
-            requests: true
-        }
-    );
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info, requests: true });
     assert_eq!(config.store, Memory { max_bytes: 64 << 20 });
-    assert_eq!(
-        config.shutdown,
-        Shutdown {
-            drain_delay: Duration::ZERO,
-            grace: Duration::from_secs(30)
-        }
-    );
+    assert_eq!(config.shutdown, Shutdown { drain_delay: Duration::ZERO, grace: Duration::from_secs(30) });
     let upstream = &config.gateway.upstreams()[0];
-    assert_eq!(
-        (upstream.name.as_str(), upstream.index, upstream.dialect.name),
-        ("a", 0, "auth0")
-    );
+    assert_eq!((upstream.name.as_str(), upstream.index, upstream.dialect.name), ("a", 0, "auth0"));
     assert_eq!(upstream.matcher, Matcher::default());
     assert_eq!(upstream.unmatched, Unmatched::Forward);
     assert!(matches!(upstream.check, CallerCheck::None));
@@ -196,112 +154,40 @@ fn what_is_left_out_has_its_default() {
     assert!(upstream.policy.allowed.is_none() && upstream.policy.fields.is_empty());
     assert_eq!(upstream.cache, None);
     let timeout = Duration::from_secs(15);
-    assert_eq!(
-        upstream.body,
-        BodyLimits {
-            max: 256 << 10,
-            max_undeclared: 64 << 10,
-            timeout
-        }
-    );
+    assert_eq!(upstream.body, BodyLimits { max: 256 << 10, max_undeclared: 64 << 10, timeout });
     let seconds = Duration::from_secs;
-    let timeouts = Timeouts {
-        connect: seconds(1),
-        first_byte: timeout,
-        idle: seconds(60),
-        keepalive: seconds(30),
-    };
+    let timeouts = Timeouts { connect: seconds(1), first_byte: timeout, idle: seconds(60), keepalive: seconds(30) };
     let (host, base_path) = ("a.example".into(), String::new());
-    assert_eq!(
-        upstream.target,
-        Target {
-            tls: false,
-            host,
-            port: 80,
-            base_path,
-            ca_file: None,
-            timeouts
-        }
-    );
+    assert_eq!(upstream.target, Target { tls: false, host, port: 80, base_path, ca_file: None, timeouts });
 }
 
 #[test]
 fn what_is_written_is_what_counts() {
     let config = compiled(EXAMPLE);
     let upstream = &config.gateway.upstreams()[0];
-    let matcher = Matcher {
-        host: Some("sessions.acme.example".into()),
-        path_prefix: "/acme".into(),
-        strip_prefix: true,
-    };
+    let matcher =
+        Matcher { host: Some("sessions.acme.example".into()), path_prefix: "/acme".into(), strip_prefix: true };
     assert_eq!(upstream.matcher, matcher);
-    assert_eq!(
-        upstream.target.ca_file.as_deref(),
-        Some(Path::new("/etc/ssl/certs/ca-certificates.crt"))
-    );
-    assert_eq!(
-        upstream.cache,
-        Some(Freshness {
-            ttl: Duration::from_secs(30),
-            max_body: 64 << 10
-        })
-    );
-    let CallerCheck::Token { expected, keys } = &upstream.check else {
-        panic!("no check")
-    };
-    assert_eq!(
-        (expected.algorithms.as_slice(), expected.leeway),
-        ([Algorithm::RS256].as_slice(), 30)
-    );
+    assert_eq!(upstream.target.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
+    assert_eq!(upstream.cache, Some(Freshness { ttl: Duration::from_secs(30), max_body: 64 << 10 }));
+    let CallerCheck::Token { expected, keys } = &upstream.check else { panic!("no check") };
+    assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::RS256].as_slice(), 30));
     let seconds = Duration::from_secs;
-    assert_eq!(
-        (keys.refresh, keys.min_interval, keys.max_stale),
-        (seconds(600), seconds(10), seconds(86_400))
-    );
-    assert_eq!(
-        keys.ca_file.as_deref(),
-        Some(Path::new("/etc/ssl/certs/ca-certificates.crt"))
-    );
-    let Policy {
-        mode,
-        wipe,
-        limits,
-        allowed,
-        required,
-        protected,
-        fields,
-        normalize,
-    } = &upstream.policy;
+    assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
+    assert_eq!(keys.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
+    let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize } = &upstream.policy;
     assert_eq!((*mode, *wipe), (Mode::Enforce, Wipe::Refuse));
-    let tighter = Limits {
-        properties: Some(20),
-        key_length: Some(64),
-        value_length: Some(200),
-        plain_keys: true,
-    };
+    let tighter = Limits { properties: Some(20), key_length: Some(64), value_length: Some(200), plain_keys: true };
     assert_eq!(*limits, tighter);
-    let keys = [
-        allowed.clone().unwrap(),
-        KeyPatterns(required.clone()),
-        protected.clone(),
-    ];
+    let keys = [allowed.clone().unwrap(), KeyPatterns(required.clone()), protected.clone()];
     assert_eq!(
         keys.map(|keys| keys.to_string()),
         ["`team`, `flag_*`, `/region_[a-z]{2}/`, `tenant`", "`team`", "`tenant`"]
     );
     let rule = &fields[0].1;
-    assert_eq!(
-        (rule.min_length, rule.max_length, rule.default.as_deref()),
-        (Some(1), Some(64), Some("blue"))
-    );
+    assert_eq!((rule.min_length, rule.max_length, rule.default.as_deref()), (Some(1), Some(64), Some("blue")));
     assert!(rule.regex.is_some() && rule.one_of.as_deref() == Some(&["blue".into(), "green".into()]));
-    let all = Normalize {
-        nfc: true,
-        trim: true,
-        key_case: KeyCase::Lower,
-        scalars_to_strings: true,
-        drop_empty: true,
-    };
+    let all = Normalize { nfc: true, trim: true, key_case: KeyCase::Lower, scalars_to_strings: true, drop_empty: true };
     assert_eq!(*normalize, all);
 }
 
@@ -332,55 +218,24 @@ upstreams:
     body: {max: 2048B, timeout: 1ms}
 ";
     let config = compiled(&format!("{process}{upstream}"));
-    assert_eq!(
-        (config.listen.to_string().as_str(), config.admin, config.threads),
-        ("[::]:0", None, Some(4))
-    );
-    assert_eq!(
-        config.log,
-        Log {
-            format: LogFormat::Text,
-            level: LogLevel::Trace,
-            requests: false
-        }
-    );
+    assert_eq!((config.listen.to_string().as_str(), config.admin, config.threads), ("[::]:0", None, Some(4)));
+    assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Trace, requests: false });
     let (drain_delay, grace) = (Duration::from_millis(500), Duration::from_secs(61));
     assert_eq!(config.shutdown, Shutdown { drain_delay, grace });
     assert_eq!(config.store.max_bytes, 1 << 30);
     let upstream = &config.gateway.upstreams()[0];
-    let Target {
-        tls,
-        host,
-        port,
-        base_path,
-        ..
-    } = &upstream.target;
-    assert_eq!(
-        (*tls, host.as_str(), *port, base_path.as_str()),
-        (true, "a.example", 8443, "/base")
-    );
+    let Target { tls, host, port, base_path, .. } = &upstream.target;
+    assert_eq!((*tls, host.as_str(), *port, base_path.as_str()), (true, "a.example", 8443, "/base"));
     assert_eq!((upstream.unmatched, upstream.cache), (Unmatched::Refuse, None));
     let timeout = Duration::from_millis(1);
-    assert_eq!(
-        upstream.body,
-        BodyLimits {
-            max: 2048,
-            max_undeclared: 2048,
-            timeout
-        }
-    );
-    let CallerCheck::Token { expected, keys } = &upstream.check else {
-        panic!("no check")
-    };
+    assert_eq!(upstream.body, BodyLimits { max: 2048, max_undeclared: 2048, timeout });
+    let CallerCheck::Token { expected, keys } = &upstream.check else { panic!("no check") };
     assert_eq!(expected.issuers, ["http://127.0.0.1:1/", "https://[::1]/x/"]);
     assert_eq!(
         (keys.issuer.as_str(), keys.jwks.as_deref()),
         ("http://127.0.0.1:1/", Some("http://localhost/keys?a=b"))
     );
-    assert_eq!(
-        (expected.algorithms.as_slice(), expected.leeway),
-        ([Algorithm::EdDSA, Algorithm::ES384].as_slice(), 0)
-    );
+    assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::EdDSA, Algorithm::ES384].as_slice(), 0));
 }
 
 #[test]
@@ -435,27 +290,15 @@ fn a_variable_never_becomes_structure() {
         let text = format!("{base}\npolicies:\n  p:\n    keys:\n      required:\n        - {written}\n");
         let config = compile("c", &text, &Sample, [7; 32]);
         let found = lines(&text);
-        assert!(
-            config.is_err() && found.len() == 1 && found[0].contains("upstream `a` would refuse it"),
-            "{found:?}"
-        );
+        assert!(config.is_err() && found.len() == 1 && found[0].contains("upstream `a` would refuse it"), "{found:?}");
     }
     assert_eq!(lines("${AUTH}: 1\nupstreams: ${MAP}").len(), 2);
 }
 
 #[test]
 fn what_a_variable_holds_is_in_no_message() {
-    let values = [
-        "zq9",
-        "zq9:80",
-        "https://zq9@a",
-        "https://zq9.example:x/",
-        "/(zq9",
-        "9zq9s",
-        "",
-        "zq9\n${",
-        "/zq9/../",
-    ];
+    let values =
+        ["zq9", "zq9:80", "https://zq9@a", "https://zq9.example:x/", "/(zq9", "9zq9s", "", "zq9\n${", "/zq9/../"];
     let mut refused = 0;
     for (at, _) in EXAMPLE.match_indices(": ").chain(EXAMPLE.match_indices("- ")) {
         let (before, after) = EXAMPLE.split_at(at + 2);
@@ -477,11 +320,7 @@ struct Held(&'static str);
 
 impl Lookup for Held {
     fn variable(&self, name: &str) -> Option<String> {
-        if name == "HELD" {
-            Some(self.0.to_owned())
-        } else {
-            Sample.variable(name)
-        }
+        if name == "HELD" { Some(self.0.to_owned()) } else { Sample.variable(name) }
     }
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
@@ -493,16 +332,8 @@ impl Lookup for Held {
 fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
     let gateway = compile("c", text, &Sample, random).unwrap().config.gateway;
     let (method, headers) = (http::Method::GET, http::HeaderMap::new());
-    let head = Head {
-        method: &method,
-        path: "/api/v2/sessions/s1",
-        query: None,
-        host: "x",
-        headers: &headers,
-    };
-    let Ok(Routed::Governed(governed)) = gateway.route(head) else {
-        panic!("not governed")
-    };
+    let head = Head { method: &method, path: "/api/v2/sessions/s1", query: None, host: "x", headers: &headers };
+    let Ok(Routed::Governed(governed)) = gateway.route(head) else { panic!("not governed") };
     governed.admit(Credential::Anonymous).unwrap().session_hash()
 }
 
@@ -529,10 +360,7 @@ fn texts_are_bounded() {
         let before = format!("*a{}, ", n - 1).repeat(10);
         bomb += &format!("a{n}: &a{n} [{before}]\n");
     }
-    assert_eq!(
-        lines(&bomb),
-        ["=> 5:25: there are more than 50000 values, with those that aliases stand for"]
-    );
+    assert_eq!(lines(&bomb), ["=> 5:25: there are more than 50000 values, with those that aliases stand for"]);
     let mut chain = "a0: &a0 x\n".to_owned();
     for n in 1..10 {
         chain += &format!("a{n}: &a{n} [[[[[*a{}]]]]]\n", n - 1);

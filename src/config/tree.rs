@@ -76,13 +76,7 @@ impl Node {
 pub(super) fn parse(text: &str) -> (Option<Node>, Vec<(Spot, Problem)>) {
     let mut builder = Builder::default();
     if let Err((place, problem)) = builder.read(text) {
-        builder.faults.push((
-            Spot {
-                path: String::new(),
-                place,
-            },
-            problem,
-        ));
+        builder.faults.push((Spot { path: String::new(), place }, problem));
         return (None, builder.faults);
     }
     (builder.root, builder.faults)
@@ -131,10 +125,7 @@ impl Builder {
     fn read(&mut self, text: &str) -> Result<(), Fatal> {
         let begin = Place { line: 1, column: 1 };
         if text.len() > MAX_TEXT {
-            return Err((
-                begin,
-                Problem::new(format!("has {} bytes, at most {MAX_TEXT} are allowed", text.len())),
-            ));
+            return Err((begin, Problem::new(format!("has {} bytes, at most {MAX_TEXT} are allowed", text.len()))));
         }
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
@@ -142,10 +133,7 @@ impl Builder {
             self.event(event, place(&span.start))?;
         }
         if self.root.is_none() {
-            return Err((
-                begin,
-                Problem::new("is empty").but("expected a map of options, at least `upstreams`"),
-            ));
+            return Err((begin, Problem::new("is empty").but("expected a map of options, at least `upstreams`")));
         }
         Ok(())
     }
@@ -168,10 +156,9 @@ impl Builder {
                 Ok(())
             }
             Event::Alias(anchor) => self.alias(anchor, place),
-            Event::DocumentStart(_) if self.root.is_some() => Err((
-                place,
-                Problem::new("a second document begins here").but("expected exactly one"),
-            )),
+            Event::DocumentStart(_) if self.root.is_some() => {
+                Err((place, Problem::new("a second document begins here").but("expected exactly one")))
+            }
             Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => {
                 Ok(())
             }
@@ -193,34 +180,19 @@ impl Builder {
         if let Some(tag) = tag {
             let problem =
                 Problem::new(format!("has the tag `{}`", tag.to_string().escape_debug())).but("tags are not supported");
-            self.faults.push((
-                Spot {
-                    path: self.path(),
-                    place,
-                },
-                problem,
-            ));
+            self.faults.push((Spot { path: self.path(), place }, problem));
         }
     }
 
     fn expects_key(&self) -> bool {
-        self.open
-            .last()
-            .is_some_and(|open| matches!(open.kind, Collected::Map { key: None, .. }))
+        self.open.last().is_some_and(|open| matches!(open.kind, Collected::Map { key: None, .. }))
     }
 
     fn key(&mut self, text: String, plain: bool, place: Place) {
-        let Some(Open {
-            kind: Collected::Map { members, key },
-            ..
-        }) = self.open.last_mut()
-        else {
+        let Some(Open { kind: Collected::Map { members, key }, .. }) = self.open.last_mut() else {
             return;
         };
-        let first = members
-            .iter()
-            .find(|member| member.key == text)
-            .map(|member| member.place);
+        let first = members.iter().find(|member| member.key == text).map(|member| member.place);
         let problem = if let Some(Place { line, column }) = first {
             Some(Problem::new(format!("stands twice, first at {line}:{column}")))
         } else if plain && text == "<<" {
@@ -231,28 +203,15 @@ impl Builder {
         } else {
             None
         };
-        *key = Some(Key {
-            text,
-            place,
-            dropped: problem.is_some(),
-        });
+        *key = Some(Key { text, place, dropped: problem.is_some() });
         if let Some(problem) = problem {
-            self.faults.push((
-                Spot {
-                    path: self.path(),
-                    place,
-                },
-                problem,
-            ));
+            self.faults.push((Spot { path: self.path(), place }, problem));
         }
     }
 
     fn begin(&mut self, kind: Collected, anchor: usize, tag: Option<&Tag>, place: Place) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((
-                place,
-                Problem::new("a map or a list stands as a key").but("a key has to be text"),
-            ));
+            return Err((place, Problem::new("a map or a list stands as a key").but("a key has to be text")));
         }
         self.refuse_tag(tag, place);
         self.count(1, 1, place)?;
@@ -273,10 +232,7 @@ impl Builder {
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((
-                place,
-                Problem::new("an alias stands as a key").but("a key has to be text"),
-            ));
+            return Err((place, Problem::new("an alias stands as a key").but("a key has to be text")));
         }
         let Some(Anchored { node, nodes, depth }) = self.anchors.get(&anchor) else {
             return Err((place, Problem::new("the alias stands within what it stands for")));
@@ -292,16 +248,11 @@ impl Builder {
         if self.nodes > MAX_NODES {
             return Err((
                 place,
-                Problem::new(format!(
-                    "there are more than {MAX_NODES} values, with those that aliases stand for"
-                )),
+                Problem::new(format!("there are more than {MAX_NODES} values, with those that aliases stand for")),
             ));
         }
         if self.open.len() + depth > MAX_DEPTH {
-            return Err((
-                place,
-                Problem::new(format!("values are nested more than {MAX_DEPTH} deep")),
-            ));
+            return Err((place, Problem::new(format!("values are nested more than {MAX_DEPTH} deep"))));
         }
         Ok(())
     }
@@ -309,30 +260,14 @@ impl Builder {
     fn add(&mut self, node: Node, anchor: usize) {
         if anchor != 0 {
             let (nodes, depth) = node.extent();
-            self.anchors.insert(
-                anchor,
-                Anchored {
-                    node: node.clone(),
-                    nodes,
-                    depth,
-                },
-            );
+            self.anchors.insert(anchor, Anchored { node: node.clone(), nodes, depth });
         }
         match self.open.last_mut().map(|open| &mut open.kind) {
             None => self.root = Some(node),
             Some(Collected::Sequence(items)) => items.push(node),
             Some(Collected::Map { members, key }) => {
-                if let Some(Key {
-                    text,
-                    place,
-                    dropped: false,
-                }) = key.take()
-                {
-                    members.push(Member {
-                        key: text,
-                        place,
-                        value: node,
-                    });
+                if let Some(Key { text, place, dropped: false }) = key.take() {
+                    members.push(Member { key: text, place, value: node });
                 }
             }
         }
@@ -349,8 +284,5 @@ impl Builder {
 }
 
 fn place(marker: &Marker) -> Place {
-    Place {
-        line: marker.line(),
-        column: marker.col() + 1,
-    }
+    Place { line: marker.line(), column: marker.col() + 1 }
 }

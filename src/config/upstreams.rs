@@ -26,10 +26,7 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies) -> Vec<Upstre
     };
     let named = entry.named(section.context);
     if named.as_ref().is_some_and(Vec::is_empty) {
-        section.context.refuse(
-            &entry.spot,
-            Problem::new("no upstream is declared").but("expected at least one"),
-        );
+        section.context.refuse(&entry.spot, Problem::new("no upstream is declared").but("expected at least one"));
     }
     let mut upstreams: Vec<(Spot, Upstream)> = Vec::new();
     for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
@@ -43,15 +40,9 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies) -> Vec<Upstre
         let Some((spot, upstream)) = read.flatten() else {
             continue;
         };
-        if let Some((_, twin)) = upstreams
-            .iter()
-            .find(|(_, other)| is_twin(&other.matcher, &upstream.matcher))
-        {
+        if let Some((_, twin)) = upstreams.iter().find(|(_, other)| is_twin(&other.matcher, &upstream.matcher)) {
             let found = format!("takes the same requests as upstream `{}`", twin.name);
-            section.context.refuse(
-                &spot,
-                Problem::new(found).but("expected another `host` or `path_prefix`"),
-            );
+            section.context.refuse(&spot, Problem::new(found).but("expected another `host` or `path_prefix`"));
         }
         upstreams.push((spot, upstream));
     }
@@ -81,10 +72,7 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
         matcher,
         unmatched,
         check,
-        policy: Policy {
-            limits: dialect.limits,
-            ..Policy::default()
-        },
+        policy: Policy { limits: dialect.limits, ..Policy::default() },
         cache,
         body,
         target,
@@ -105,9 +93,7 @@ fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
     let found = DIALECTS.iter().find(|dialect| dialect.name == text.as_str());
     found.copied().ok_or_else(|| {
         let problem = Problem::new(format!("{} is not known", text.shown()));
-        problem
-            .but(format!("allowed are {}", listed(dialects())))
-            .like(text.as_str(), dialects())
+        problem.but(format!("allowed are {}", listed(dialects()))).like(text.as_str(), dialects())
     })
 }
 
@@ -120,9 +106,7 @@ fn policy(section: &mut Section, policies: &Policies) -> Option<String> {
         let names = || policies.keys().map(String::as_str);
         Err(match policies.is_empty() {
             true => problem.but("there are no `policies`"),
-            false => problem
-                .but(format!("allowed are {}", listed(names())))
-                .like(text.as_str(), names()),
+            false => problem.but(format!("allowed are {}", listed(names()))).like(text.as_str(), names()),
         })
     })
 }
@@ -130,33 +114,17 @@ fn policy(section: &mut Section, policies: &Policies) -> Option<String> {
 fn target(section: &mut Section) -> Option<Target> {
     let url = section.required("url", "expected the URL of the provider");
     let url = url.and_then(|entry| entry.read(section.context, Url::without_query));
-    let ca_file = section
-        .inside("tls", |section| authorities(section, "ca_file"))
-        .flatten();
+    let ca_file = section.inside("tls", |section| authorities(section, "ca_file")).flatten();
     let timeouts = section.within("timeouts", timeouts);
     let url = url?;
     if ca_file.is_some() && !url.tls {
         let spot = section.spot_of("tls");
-        section.context.refuse(
-            &spot,
-            Problem::new("the `url` does not use TLS").but("expected `https://` there, or no `tls`"),
-        );
+        section
+            .context
+            .refuse(&spot, Problem::new("the `url` does not use TLS").but("expected `https://` there, or no `tls`"));
     }
-    let Url {
-        tls,
-        host,
-        port,
-        path: base_path,
-        ..
-    } = url;
-    Some(Target {
-        tls,
-        host,
-        port,
-        base_path,
-        ca_file: ca_file.filter(|_: &PathBuf| tls),
-        timeouts,
-    })
+    let Url { tls, host, port, path: base_path, .. } = url;
+    Some(Target { tls, host, port, base_path, ca_file: ca_file.filter(|_: &PathBuf| tls), timeouts })
 }
 
 fn timeouts(section: &mut Section) -> Timeouts {
@@ -187,11 +155,7 @@ fn cache(section: &mut Section) -> Option<Freshness> {
 fn body(section: &mut Section) -> BodyLimits {
     let max = section.read("max", 256 << 10, size(1 << 10..=16 << 20));
     let timeout = section.read("timeout", seconds(15), duration(Duration::from_millis(1)..=minutes(10)));
-    BodyLimits {
-        max,
-        max_undeclared: max.min(MAX_UNDECLARED),
-        timeout,
-    }
+    BodyLimits { max, max_undeclared: max.min(MAX_UNDECLARED), timeout }
 }
 
 fn matcher(section: &mut Section) -> Matcher {
@@ -210,11 +174,7 @@ fn matcher(section: &mut Section) -> Matcher {
         let problem = || Problem::new(format!("{} is not a plain path", text.shown())).but(allowed);
         plain.then(|| text.as_str().to_owned()).ok_or_else(problem)
     });
-    Matcher {
-        host,
-        path_prefix,
-        strip_prefix: section.read("strip_prefix", false, value::truth),
-    }
+    Matcher { host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::truth) }
 }
 
 /// Paths that are well-formed, but by which no governed request could ever be recognized.
@@ -222,32 +182,23 @@ fn judge_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, targ
     let spot = section.spot_of("match");
     let prefix = &matcher.path_prefix;
     if prefix.is_empty() && matcher.strip_prefix {
-        section.context.refuse(
-            &spot,
-            Problem::new("`strip_prefix` without `path_prefix` has no meaning"),
-        );
+        section.context.refuse(&spot, Problem::new("`strip_prefix` without `path_prefix` has no meaning"));
     }
     let reached = |guarded: &&str| is_below(guarded, prefix) || is_below(prefix, guarded);
     if !matcher.strip_prefix && !dialect.guarded.iter().any(reached) {
         let found = "no request below this `path_prefix` is one that is judged";
-        let allowed = format!(
-            "expected `strip_prefix: true`, or a prefix of {}",
-            listed(dialect.guarded.iter().copied())
-        );
+        let allowed =
+            format!("expected `strip_prefix: true`, or a prefix of {}", listed(dialect.guarded.iter().copied()));
         section.context.refuse(&spot, Problem::new(found).but(allowed));
     }
     if target.base_path.to_ascii_lowercase().ends_with(dialect.root) {
         let spot = section.spot_of("url");
-        let found = format!(
-            "ends with `{}`, with which the paths of requests begin already",
-            dialect.root
-        );
+        let found = format!("ends with `{}`, with which the paths of requests begin already", dialect.root);
         section.context.warn(&spot, Problem::new(found));
     }
 }
 
 /// Whether a path is another one, or lies below it.
 fn is_below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(prefix).is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }

@@ -34,17 +34,12 @@ impl Url {
         if source.contains('#') {
             return Err(wrong("has a fragment"));
         }
-        let uri: Uri = source
-            .parse()
-            .map_err(|_| wrong(&format!("{} is not a URL", text.shown())))?;
+        let uri: Uri = source.parse().map_err(|_| wrong(&format!("{} is not a URL", text.shown())))?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
             Some(_) | None => {
-                return Err(wrong(&format!(
-                    "{} does not begin with `http://` or `https://`",
-                    text.shown()
-                )));
+                return Err(wrong(&format!("{} does not begin with `http://` or `https://`", text.shown())));
             }
         };
         let host = uri.host().map(str::to_ascii_lowercase).filter(|host| is_host(host));
@@ -55,24 +50,13 @@ impl Url {
             return Err(wrong(&format!("{} has a path that is not plain", text.shown())));
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Url {
-            tls,
-            host,
-            port,
-            path,
-            query: uri.query().is_some(),
-            text: source.to_owned(),
-        })
+        Ok(Url { tls, host, port, path, query: uri.query().is_some(), text: source.to_owned() })
     }
 
     /// The same, but without a query.
     pub fn without_query(text: &Text) -> Result<Url, Problem> {
         let url = Url::parse(text)?;
-        if url.query {
-            Err(Problem::new("has a query").but("expected a URL without one"))
-        } else {
-            Ok(url)
-        }
+        if url.query { Err(Problem::new("has a query").but("expected a URL without one")) } else { Ok(url) }
     }
 
     /// Whether it can only be this machine.
@@ -87,10 +71,7 @@ pub(super) fn is_host(host: &str) -> bool {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
     }
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    host.len() <= 253
-        && host
-            .split('.')
-            .all(|label| (1..=63).contains(&label.len()) && label.bytes().all(plain))
+    host.len() <= 253 && host.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(plain))
 }
 
 /// Whether a path can be read in one way only: `/`, then plain parts, and no slash at the end.

@@ -8,13 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Units of time, in milliseconds.
-const TIMES: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 /// Units of size, in bytes.
 const SIZES: [(&str, usize); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 /// The longest name of an upstream or a policy.
@@ -73,11 +67,7 @@ pub(super) fn truth(text: &Text) -> Result<bool, Problem> {
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Result<Duration, Problem> {
     move |text| {
         let forms = "expected a time such as `500ms`, `30s`, `5m`, `1h30m`, `7d`";
-        let parsed = if is_bare(text.as_str()) {
-            Err(without_unit(text))
-        } else {
-            Ok(parse_duration(text.as_str()))
-        };
+        let parsed = if is_bare(text.as_str()) { Err(without_unit(text)) } else { Ok(parse_duration(text.as_str())) };
         let found = parsed.map_err(|problem| problem.but(forms))?;
         let found = found.ok_or_else(|| Problem::new(format!("{} is not a time", text.shown())).but(forms))?;
         within(found, &range, text, shown_duration)
@@ -88,10 +78,7 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Res
 pub(super) fn whole_seconds(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Result<u64, Problem> {
     move |text| match duration(range.clone())(text)? {
         found if found.subsec_nanos() == 0 => Ok(found.as_secs()),
-        _ => Err(Problem::new(format!(
-            "{} is not a whole number of seconds",
-            text.shown()
-        ))),
+        _ => Err(Problem::new(format!("{} is not a whole number of seconds", text.shown()))),
     }
 }
 
@@ -99,11 +86,7 @@ pub(super) fn whole_seconds(range: RangeInclusive<Duration>) -> impl Fn(&Text) -
 pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<usize, Problem> {
     move |text| {
         let forms = "expected a size in `B`, `KiB`, `MiB` or `GiB` (1KiB is 1024B), such as `64KiB`";
-        let parsed = if is_bare(text.as_str()) {
-            Err(without_unit(text))
-        } else {
-            Ok(parse_size(text.as_str()))
-        };
+        let parsed = if is_bare(text.as_str()) { Err(without_unit(text)) } else { Ok(parse_size(text.as_str())) };
         let found = parsed.map_err(|problem| problem.but(forms))?;
         let found = found.ok_or_else(|| Problem::new(format!("{} is not a size", text.shown())).but(forms))?;
         within(found, &range, text, shown_size)
@@ -144,22 +127,13 @@ pub(super) fn shown_duration(duration: Duration) -> String {
     if millis == 0 {
         return "0s".to_owned();
     }
-    let fitting = TIMES
-        .iter()
-        .rev()
-        .find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
-    fitting.map_or_else(
-        || format!("{millis}ms"),
-        |(name, unit)| format!("{}{name}", millis / unit),
-    )
+    let fitting = TIMES.iter().rev().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
+    fitting.map_or_else(|| format!("{millis}ms"), |(name, unit)| format!("{}{name}", millis / unit))
 }
 
 /// A size for messages.
 pub(super) fn shown_size(bytes: usize) -> String {
-    let fitting = SIZES
-        .iter()
-        .rev()
-        .find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    let fitting = SIZES.iter().rev().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     fitting.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 

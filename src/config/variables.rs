@@ -43,11 +43,7 @@ impl Text {
             _ if source.is_empty() => "the text".to_owned(),
             shown => format!("`{shown}`"),
         };
-        if problems.is_empty() {
-            Ok(Text { value, shown })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Text { value, shown }) } else { Err(problems) }
     }
 
     /// The value. It is not for messages: see [`Text::shown`].
@@ -68,9 +64,7 @@ fn unclosed() -> Problem {
 }
 
 fn look_up(reference: &str, lookup: &dyn Lookup) -> Result<String, Problem> {
-    let (name, rest) = reference
-        .split_once(':')
-        .map_or((reference, None), |(name, rest)| (name, Some(rest)));
+    let (name, rest) = reference.split_once(':').map_or((reference, None), |(name, rest)| (name, Some(rest)));
     if !is_name(name) || reference.contains("${") {
         return Err(malformed(reference));
     }
@@ -80,21 +74,14 @@ fn look_up(reference: &str, lookup: &dyn Lookup) -> Result<String, Problem> {
         None => found.ok_or_else(|| Problem::new(format!("the variable `{name}` is not set"))),
         Some((Some(default), _)) => Ok(filled.unwrap_or_else(|| default.to_owned())),
         Some((None, Some(message))) => filled.ok_or_else(|| {
-            Problem::new(format!(
-                "the variable `{name}` is not set, or empty: {}",
-                message.escape_debug()
-            ))
+            Problem::new(format!("the variable `{name}` is not set, or empty: {}", message.escape_debug()))
         }),
         Some((None, None)) => Err(malformed(reference)),
     }
 }
 
 fn malformed(reference: &str) -> Problem {
-    Problem::new(format!(
-        "`${{{}}}` is not a reference to a variable",
-        reference.escape_debug()
-    ))
-    .but(FORMS)
+    Problem::new(format!("`${{{}}}` is not a reference to a variable", reference.escape_debug())).but(FORMS)
 }
 
 /// Whether a variable can have this name.

@@ -23,80 +23,24 @@ pub static AUTH0: Dialect = Dialect {
     root: "/api/v2",
     guarded: &["/api/v2/sessions"],
     routes: &[
-        Route {
-            method: "GET",
-            path: SESSION,
-            operation: Operation::ReadSession,
-            scope: "read:sessions",
-        },
-        Route {
-            method: "PATCH",
-            path: SESSION,
-            operation: Operation::UpdateSession,
-            scope: "update:sessions",
-        },
-        Route {
-            method: "DELETE",
-            path: SESSION,
-            operation: Operation::DeleteSession,
-            scope: "delete:sessions",
-        },
-        Route {
-            method: "POST",
-            path: REVOKE,
-            operation: Operation::RevokeSession,
-            scope: "delete:sessions",
-        },
+        Route { method: "GET", path: SESSION, operation: Operation::ReadSession, scope: "read:sessions" },
+        Route { method: "PATCH", path: SESSION, operation: Operation::UpdateSession, scope: "update:sessions" },
+        Route { method: "DELETE", path: SESSION, operation: Operation::DeleteSession, scope: "delete:sessions" },
+        Route { method: "POST", path: REVOKE, operation: Operation::RevokeSession, scope: "delete:sessions" },
     ],
     related: &[
-        Related {
-            path: &[API[0], API[1], Word("users"), Any, Word("sessions")],
-            reads: true,
-        },
-        Related {
-            path: &[API[0], API[1], Word("users"), Any, Word("refresh-tokens")],
-            reads: true,
-        },
-        Related {
-            path: &[API[0], API[1], Word("users"), Any, Word("revoke-access")],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("users"), Any, Word("identities"), Rest],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("users"), Any],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("refresh-tokens"), Rest],
-            reads: true,
-        },
-        Related {
-            path: &[API[0], API[1], Word("tickets"), Word("password-change")],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("connections"), Any],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("connections"), Any, Word("users")],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("clients"), Any],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("tenants"), Word("settings")],
-            reads: false,
-        },
-        Related {
-            path: &[API[0], API[1], Word("organizations"), Any, Word("members")],
-            reads: false,
-        },
+        Related { path: &[API[0], API[1], Word("users"), Any, Word("sessions")], reads: true },
+        Related { path: &[API[0], API[1], Word("users"), Any, Word("refresh-tokens")], reads: true },
+        Related { path: &[API[0], API[1], Word("users"), Any, Word("revoke-access")], reads: false },
+        Related { path: &[API[0], API[1], Word("users"), Any, Word("identities"), Rest], reads: false },
+        Related { path: &[API[0], API[1], Word("users"), Any], reads: false },
+        Related { path: &[API[0], API[1], Word("refresh-tokens"), Rest], reads: true },
+        Related { path: &[API[0], API[1], Word("tickets"), Word("password-change")], reads: false },
+        Related { path: &[API[0], API[1], Word("connections"), Any], reads: false },
+        Related { path: &[API[0], API[1], Word("connections"), Any, Word("users")], reads: false },
+        Related { path: &[API[0], API[1], Word("clients"), Any], reads: false },
+        Related { path: &[API[0], API[1], Word("tenants"), Word("settings")], reads: false },
+        Related { path: &[API[0], API[1], Word("organizations"), Any, Word("members")], reads: false },
     ],
     message: Message {
         metadata: "session_metadata",
@@ -104,12 +48,7 @@ pub static AUTH0: Dialect = Dialect {
         changed_at: "updated_at",
     },
     session_id_length: 50,
-    limits: Limits {
-        properties: Some(25),
-        key_length: Some(255),
-        value_length: Some(255),
-        plain_keys: true,
-    },
+    limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
     forwarded_host: false,
     reply,
 };
@@ -145,18 +84,12 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
     const BODY: Option<&str> = Some("invalid_body");
     const URI: Option<&str> = Some("invalid_uri");
     let (status, code, message): (u16, Option<&'static str>, Cow<'static, str>) = match refusal {
-        Refusal::Path => (
-            400,
-            URI,
-            "Path validation error: 'The path is not in its canonical form'.".into(),
-        ),
+        Refusal::Path => (400, URI, "Path validation error: 'The path is not in its canonical form'.".into()),
         Refusal::SessionId => (400, URI, SESSION_ID.into()),
         Refusal::Query => (400, Some("invalid_query_string"), QUERY.into()),
-        Refusal::Header(name) => (
-            400,
-            Some("invalid_headers"),
-            format!("The header `{name}` is not allowed here, or stands twice.").into(),
-        ),
+        Refusal::Header(name) => {
+            (400, Some("invalid_headers"), format!("The header `{name}` is not allowed here, or stands twice.").into())
+        }
         Refusal::Unknown => (404, None, "Not Found".into()),
         Refusal::NoUpstream => (404, None, "No upstream is declared for this host and path.".into()),
         Refusal::Method(allowed) => (405, None, format!("Method not allowed; allowed are {allowed}.").into()),
@@ -164,85 +97,47 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
         Refusal::CredentialMissing => (401, None, "Missing authentication".into()),
         Refusal::CredentialMalformed => (400, Some("Bearer"), "Bad HTTP authentication header format".into()),
         Refusal::TokenExpired => (401, None, EXPIRED.into()),
-        Refusal::TokenSignature => (
-            401,
-            None,
-            "Invalid signature received for JSON Web Token validation".into(),
-        ),
+        Refusal::TokenSignature => (401, None, "Invalid signature received for JSON Web Token validation".into()),
         Refusal::TokenAudience(expected) => (401, None, format!("Bad audience: {expected}").into()),
         Refusal::TokenInvalid(reason) => (401, None, format!("Invalid token: {reason}").into()),
-        Refusal::Scope(scope) => (
-            403,
-            Some("insufficient_scope"),
-            format!("Insufficient scope, expected any of: {scope}").into(),
-        ),
-        Refusal::KeysUnavailable => (
-            503,
-            None,
-            "The issuer's keys are not known yet, so no token can be checked.".into(),
-        ),
-        Refusal::UnexpectedBody => (
-            400,
-            BODY,
-            "Payload validation error: this operation takes no body.".into(),
-        ),
-        Refusal::LengthRequired(limit) => (
-            411,
-            BODY,
-            format!("A body of more than {limit} bytes needs a Content-Length header.").into(),
-        ),
+        Refusal::Scope(scope) => {
+            (403, Some("insufficient_scope"), format!("Insufficient scope, expected any of: {scope}").into())
+        }
+        Refusal::KeysUnavailable => {
+            (503, None, "The issuer's keys are not known yet, so no token can be checked.".into())
+        }
+        Refusal::UnexpectedBody => (400, BODY, "Payload validation error: this operation takes no body.".into()),
+        Refusal::LengthRequired(limit) => {
+            (411, BODY, format!("A body of more than {limit} bytes needs a Content-Length header.").into())
+        }
         Refusal::TooLarge(limit) => (413, BODY, format!("The body has more than {limit} bytes.").into()),
-        Refusal::ContentType => (
-            415,
-            BODY,
-            "The Content-Type must be `application/json`, in UTF-8, and stand once.".into(),
-        ),
+        Refusal::ContentType => {
+            (415, BODY, "The Content-Type must be `application/json`, in UTF-8, and stand once.".into())
+        }
         Refusal::ContentCoding => (415, BODY, "The body must have no Content-Encoding.".into()),
-        Refusal::BodyTimeout(limit) => (
-            408,
-            BODY,
-            format!("The body did not arrive within {} s.", limit.as_secs()).into(),
-        ),
-        Refusal::Malformed(what) => (
-            400,
-            BODY,
-            format!("Payload validation error: the body is not readable: {what}.").into(),
-        ),
+        Refusal::BodyTimeout(limit) => {
+            (408, BODY, format!("The body did not arrive within {} s.", limit.as_secs()).into())
+        }
+        Refusal::Malformed(what) => {
+            (400, BODY, format!("Payload validation error: the body is not readable: {what}.").into())
+        }
         Refusal::Violations(all) => {
             let all: Vec<String> = all.iter().map(Violation::to_string).collect();
-            (
-                400,
-                BODY,
-                format!("Payload validation error: {}.", all.join("; ")).into(),
-            )
+            (400, BODY, format!("Payload validation error: {}.", all.join("; ")).into())
         }
-        Refusal::TooManyWrites => (
-            429,
-            Some("too_many_requests"),
-            "Too many changes of this session are in flight.".into(),
-        ),
-        Refusal::UpstreamFailed => (
-            502,
-            None,
-            "The provider could not be reached, or broke off its answer.".into(),
-        ),
-        Refusal::AnswerTooLarge(limit) => (
-            502,
-            None,
-            format!("The provider's answer has more than {limit} bytes.").into(),
-        ),
+        Refusal::TooManyWrites => {
+            (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
+        }
+        Refusal::UpstreamFailed => (502, None, "The provider could not be reached, or broke off its answer.".into()),
+        Refusal::AnswerTooLarge(limit) => {
+            (502, None, format!("The provider's answer has more than {limit} bytes.").into())
+        }
         Refusal::Unavailable => (503, None, "The provider's address is not known.".into()),
-        Refusal::UpstreamTimeout(limit) => (
-            504,
-            None,
-            format!("The provider did not answer within {} ms.", limit.as_millis()).into(),
-        ),
+        Refusal::UpstreamTimeout(limit) => {
+            (504, None, format!("The provider did not answer within {} ms.", limit.as_millis()).into())
+        }
     };
-    (
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        code,
-        message.into_owned(),
-    )
+    (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message.into_owned())
 }
 
 const SESSION_ID: &str = "Path validation error: 'Object didn't pass validation for format session-id: expected 1 to 50 letters, \

@@ -30,10 +30,7 @@ impl Spelling {
             texts.push(folded(&String::from_utf8_lossy(&decoded)));
             bytes = decoded;
         }
-        Spelling {
-            readings: texts.iter().map(|text| parts(text)).collect(),
-            texts,
-        }
+        Spelling { readings: texts.iter().map(|text| parts(text)).collect(), texts }
     }
 
     /// Whether the path has dot segments, in any round of decoding.
@@ -80,9 +77,7 @@ pub fn is_canonical_below(path: &str, prefix: &str) -> bool {
 /// Whether no reading can take the path below `root`: it has nothing that could be read in two ways, and another beginning.
 pub fn is_plainly_outside(path: &str, root: &str) -> bool {
     let odd = |b: u8| !b.is_ascii_graphic() || matches!(b, b'%' | b'\\' | b';' | b'?' | b'#');
-    let beginning = path
-        .get(..root.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(root));
+    let beginning = path.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root));
     !beginning && !path.bytes().any(odd) && !path.contains("//") && !path.contains("/.")
 }
 
@@ -122,7 +117,5 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

@@ -80,12 +80,7 @@ impl Admitted {
     }
 
     fn path(&self) -> String {
-        let Governed {
-            upstream,
-            operation,
-            session,
-            ..
-        } = &self.governed;
+        let Governed { upstream, operation, session, .. } = &self.governed;
         let path = upstream.dialect.session_path(*operation, session).unwrap_or_default();
         format!("{}{path}", upstream.target.base_path)
     }
@@ -109,21 +104,14 @@ impl Admitted {
         let path = self.path();
         let upstream = self.governed.upstream;
         let cached = variant.filter(|_| upstream.cache.is_some());
-        let key = cached.map(|variant| CacheKey {
-            upstream: upstream.index,
-            session,
-            variant,
-        });
+        let key = cached.map(|variant| CacheKey { upstream: upstream.index, session, variant });
         Read { upstream, path, key }
     }
 
     /// The read of the session as it is now, for the judgement of a write.
     pub fn evidence_path(&self) -> String {
         let Governed { upstream, session, .. } = &self.governed;
-        let path = upstream
-            .dialect
-            .session_path(Operation::ReadSession, session)
-            .unwrap_or_default();
+        let path = upstream.dialect.session_path(Operation::ReadSession, session).unwrap_or_default();
         format!("{}{path}", upstream.target.base_path)
     }
 

@@ -36,11 +36,8 @@ pub enum BodySize {
 impl Head<'_> {
     /// Whether a header asks for another method than the request's own.
     pub(super) fn is_overridden(&self) -> bool {
-        let named = |name: &str| {
-            METHOD_OVERRIDES
-                .iter()
-                .any(|own| own.len() == name.len() && *own == name.replace('_', "-"))
-        };
+        let named =
+            |name: &str| METHOD_OVERRIDES.iter().any(|own| own.len() == name.len() && *own == name.replace('_', "-"));
         self.headers.keys().any(|name| named(name.as_str()))
     }
 }
@@ -61,17 +58,10 @@ pub(super) fn judge(operation: Operation, head: &Head) -> Result<BodySize, Refus
     }
     let size = body_size(head.headers)?;
     if operation != Operation::UpdateSession {
-        return if matches!(size, BodySize::Known(1..)) {
-            Err(Refusal::UnexpectedBody)
-        } else {
-            Ok(size)
-        };
+        return if matches!(size, BodySize::Known(1..)) { Err(Refusal::UnexpectedBody) } else { Ok(size) };
     }
     let coding = head.headers.get_all(CONTENT_ENCODING).iter();
-    if coding
-        .into_iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
+    if coding.into_iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::ContentCoding);
     }
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
@@ -103,15 +93,9 @@ fn body_size(headers: &HeaderMap) -> Result<BodySize, Refusal> {
 /// `application/json`, with no parameter but `charset=utf-8`.
 fn is_json(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    let json = parts
-        .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
     let charset = parts.next();
-    let utf8 = |text: &str| {
-        ["charset=utf-8", "charset=\"utf-8\""]
-            .iter()
-            .any(|own| text.eq_ignore_ascii_case(own))
-    };
+    let utf8 = |text: &str| ["charset=utf-8", "charset=\"utf-8\""].iter().any(|own| text.eq_ignore_ascii_case(own));
     json && charset.is_none_or(utf8) && parts.next().is_none()
 }
 
@@ -125,9 +109,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::CredentialMalformed)?;
     let (scheme, token) = text.split_once(' ').ok_or(Refusal::CredentialMalformed)?;
     // Without a branch for each byte: tokens are long, and this is on the way of every request.
-    let plain = token
-        .bytes()
-        .fold(true, |plain, b| plain & (b > b' ') & (b < 0x7f) & (b != b','));
+    let plain = token.bytes().fold(true, |plain, b| plain & (b > b' ') & (b < 0x7f) & (b != b','));
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !plain {
         return Err(Refusal::CredentialMalformed);
     }

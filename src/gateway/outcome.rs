@@ -17,12 +17,7 @@ pub enum Decision {
 
 impl Decision {
     /// Every decision.
-    pub const ALL: [Decision; 4] = [
-        Decision::Answered,
-        Decision::Passed,
-        Decision::Refused,
-        Decision::Failed,
-    ];
+    pub const ALL: [Decision; 4] = [Decision::Answered, Decision::Passed, Decision::Refused, Decision::Failed];
 
     /// The name in metrics and logs.
     pub fn name(self) -> &'static str {

@@ -34,11 +34,7 @@ impl Answer {
     pub fn stored(&self) -> Answer {
         let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
         let headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        Answer {
-            status: self.status,
-            headers,
-            body: self.body.clone(),
-        }
+        Answer { status: self.status, headers, body: self.body.clone() }
     }
 }
 
@@ -72,11 +68,7 @@ impl Read {
             && answer.body.len() <= cache.max_body
             && !answer.headers.contains_key(http::header::SET_COOKIE)
             && !answer.headers.contains_key(http::header::CONTENT_ENCODING);
-        let document = if fits {
-            Document::parse(answer.body.clone()).ok()
-        } else {
-            None
-        };
+        let document = if fits { Document::parse(answer.body.clone()).ok() } else { None };
         let Some(facts) = document.and_then(|document| self.upstream.dialect.read_answer(&document)) else {
             return Storable::No;
         };
@@ -84,14 +76,8 @@ impl Read {
             return Storable::No;
         }
         let ttl = Millis::try_from(cache.ttl.as_millis()).unwrap_or(Millis::MAX);
-        let left = facts
-            .expires_at
-            .map_or(ttl, |at| at.saturating_sub(wall).saturating_sub(MARGIN));
-        if left == 0 {
-            Storable::No
-        } else {
-            Storable::For(ttl.min(left))
-        }
+        let left = facts.expires_at.map_or(ttl, |at| at.saturating_sub(wall).saturating_sub(MARGIN));
+        if left == 0 { Storable::No } else { Storable::For(ttl.min(left)) }
     }
 }
 
@@ -107,17 +93,11 @@ impl Write {
 
     fn applied(&self, answer: &Answer, now: Millis) -> Settled {
         let ends = matches!(self.operation, Operation::DeleteSession | Operation::RevokeSession);
-        let ttl = self
-            .upstream
-            .cache
-            .map(|cache| Millis::try_from(cache.ttl.as_millis()).unwrap_or(Millis::MAX));
+        let ttl = self.upstream.cache.map(|cache| Millis::try_from(cache.ttl.as_millis()).unwrap_or(Millis::MAX));
         let deleted_until = ttl.filter(|_| ends).map(|ttl| now.saturating_add(ttl));
         let document = Document::parse(answer.body.clone()).ok();
         let facts = document.and_then(|document| self.upstream.dialect.read_answer(&document));
-        Settled {
-            version: facts.and_then(|facts| facts.version),
-            deleted_until,
-        }
+        Settled { version: facts.and_then(|facts| facts.version), deleted_until }
     }
 }
 

@@ -44,10 +44,7 @@ pub struct Matcher {
 
 impl Matcher {
     pub(super) fn takes(&self, host: &str, path: &str) -> bool {
-        let named = self
-            .host
-            .as_ref()
-            .is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)));
+        let named = self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)));
         let rest = path.strip_prefix(self.path_prefix.as_str());
         named && rest.is_some_and(|rest| self.path_prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
@@ -59,11 +56,7 @@ impl Matcher {
 
     /// The path as the provider sees it.
     pub fn inner<'a>(&self, path: &'a str) -> &'a str {
-        let rest = if self.strip_prefix {
-            path.strip_prefix(self.path_prefix.as_str()).unwrap_or(path)
-        } else {
-            path
-        };
+        let rest = if self.strip_prefix { path.strip_prefix(self.path_prefix.as_str()).unwrap_or(path) } else { path };
         if rest.is_empty() { "/" } else { rest }
     }
 }
@@ -156,17 +149,9 @@ pub struct Target {
 impl Target {
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let default = if self.tls { 443 } else { 80 };
-        if self.port == default {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 }
 

@@ -23,17 +23,12 @@ impl KeyPattern {
             }
             None => None,
         };
-        Ok(KeyPattern {
-            source: source.to_owned(),
-            regex: expression,
-        })
+        Ok(KeyPattern { source: source.to_owned(), regex: expression })
     }
 
     /// Whether it speaks of this key.
     pub fn matches(&self, key: &str) -> bool {
-        self.regex
-            .as_ref()
-            .map_or(self.source == key, |regex| regex.is_match(key))
+        self.regex.as_ref().map_or(self.source == key, |regex| regex.is_match(key))
     }
 
     /// The key, where it is an exact one.
@@ -55,20 +50,11 @@ pub(super) fn whole(expression: &str) -> Result<Regex, String> {
 
 /// Compiles a regular expression, with a bound on what it may cost, and says in one line what is wrong with it.
 fn compile(expression: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(expression)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            let reason = text
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim()
-                .trim_start_matches("error: ")
-                .to_owned();
-            format!("is not a regular expression: {reason}")
-        })
+    regex::RegexBuilder::new(expression).size_limit(1 << 20).build().map_err(|error| {
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+        format!("is not a regular expression: {reason}")
+    })
 }
 
 /// A list of keys and patterns.

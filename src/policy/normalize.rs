@@ -42,10 +42,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Its path in the caller's own spelling.
     pub fn path(&self, name: &str, fields: &[Field]) -> String {
-        let own = self
-            .field
-            .and_then(|index| fields.get(index))
-            .map(|field| field.key.as_str());
+        let own = self.field.and_then(|index| fields.get(index)).map(|field| field.key.as_str());
         field_path(name, own.unwrap_or(&self.key))
     }
 }
@@ -57,11 +54,7 @@ impl Normalize {
         for (index, field) in fields.iter().enumerate() {
             let kept = untouched(field);
             let own = if kept { Normalize::default() } else { *self };
-            let entry = Entry {
-                field: Some(index),
-                key: own.key(&field.key),
-                value: own.value(&field.value),
-            };
+            let entry = Entry { field: Some(index), key: own.key(&field.key), value: own.value(&field.value) };
             if !(own.drop_empty && entry.value == Value::Text(String::new())) {
                 entries.push(entry);
             }
@@ -88,16 +81,8 @@ impl Normalize {
     }
 
     fn text(&self, text: &str) -> String {
-        let composed: String = if self.nfc && !is_nfc(text) {
-            text.nfc().collect()
-        } else {
-            text.to_owned()
-        };
-        if self.trim {
-            composed.trim().to_owned()
-        } else {
-            composed
-        }
+        let composed: String = if self.nfc && !is_nfc(text) { text.nfc().collect() } else { text.to_owned() };
+        if self.trim { composed.trim().to_owned() } else { composed }
     }
 }
 
@@ -110,26 +95,17 @@ pub(super) fn edits(fields: &[Field], entries: &[Entry]) -> Vec<Edit> {
             continue;
         };
         if entry.key != field.key {
-            edits.push(Edit::Rename {
-                field: index,
-                key: entry.key.clone(),
-            });
+            edits.push(Edit::Rename { field: index, key: entry.key.clone() });
         }
         if let Value::Text(value) = &entry.value
             && entry.value != field.value
         {
-            edits.push(Edit::Set {
-                field: index,
-                value: value.clone(),
-            });
+            edits.push(Edit::Set { field: index, value: value.clone() });
         }
     }
     for entry in entries.iter().filter(|entry| entry.field.is_none()) {
         if let Value::Text(value) = &entry.value {
-            edits.push(Edit::Insert {
-                key: entry.key.clone(),
-                value: value.clone(),
-            });
+            edits.push(Edit::Insert { key: entry.key.clone(), value: value.clone() });
         }
     }
     edits

@@ -83,38 +83,19 @@ impl FieldRule {
     /// What is wrong with this value.
     pub fn judge(&self, path: &str, value: &str, violations: &mut Vec<Violation>) {
         let found = units(value);
-        let mut report = |rule, message| {
-            violations.push(Violation {
-                path: path.into(),
-                rule,
-                message,
-            })
-        };
+        let mut report = |rule, message| violations.push(Violation { path: path.into(), rule, message });
         if let Some(least) = self.min_length.filter(|least| found < *least) {
-            report(
-                Rule::ValueLength,
-                format!("has {found} characters, at least {least} are required"),
-            );
+            report(Rule::ValueLength, format!("has {found} characters, at least {least} are required"));
         }
         if let Some(most) = self.max_length.filter(|most| found > *most) {
-            report(
-                Rule::ValueLength,
-                format!("has {found} characters, at most {most} are allowed"),
-            );
+            report(Rule::ValueLength, format!("has {found} characters, at most {most} are allowed"));
         }
         if let Some(regex) = self.regex.as_ref().filter(|regex| !regex.is_match(value)) {
             let source = regex.as_str();
-            let source = source
-                .strip_prefix("^(?:")
-                .and_then(|rest| rest.strip_suffix(")$"))
-                .unwrap_or(source);
+            let source = source.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(source);
             report(Rule::Pattern, format!("does not match the pattern `{source}`"));
         }
-        if let Some(allowed) = self
-            .one_of
-            .as_ref()
-            .filter(|allowed| !allowed.iter().any(|one| one == value))
-        {
+        if let Some(allowed) = self.one_of.as_ref().filter(|allowed| !allowed.iter().any(|one| one == value)) {
             report(Rule::OneOf, format!("is not one of `{}`", allowed.join("`, `")));
         }
     }

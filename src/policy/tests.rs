@@ -10,11 +10,7 @@ fn text(value: &str) -> Value {
 }
 
 fn replace(fields: Vec<Field>) -> SessionPatch {
-    SessionPatch {
-        name: "session_metadata",
-        empty: false,
-        metadata: MetadataChange::Replace(fields),
-    }
+    SessionPatch { name: "session_metadata", empty: false, metadata: MetadataChange::Replace(fields) }
 }
 
 fn violations(policy: &Policy, patch: &SessionPatch) -> Vec<String> {
@@ -25,28 +21,15 @@ fn violations(policy: &Policy, patch: &SessionPatch) -> Vec<String> {
 }
 
 fn patterns(sources: &[&str]) -> KeyPatterns {
-    KeyPatterns(
-        sources
-            .iter()
-            .map(|source| KeyPattern::parse(source).unwrap())
-            .collect(),
-    )
+    KeyPatterns(sources.iter().map(|source| KeyPattern::parse(source).unwrap()).collect())
 }
 
-const ALL: Normalize = Normalize {
-    nfc: true,
-    trim: true,
-    key_case: KeyCase::Lower,
-    scalars_to_strings: true,
-    drop_empty: true,
-};
+const ALL: Normalize =
+    Normalize { nfc: true, trim: true, key_case: KeyCase::Lower, scalars_to_strings: true, drop_empty: true };
 
 #[test]
 fn two_keys_that_become_one_are_a_violation_of_both() {
-    let policy = Policy {
-        normalize: ALL,
-        ..Policy::default()
-    };
+    let policy = Policy { normalize: ALL, ..Policy::default() };
     let patch = replace(vec![field("Team", text("a")), field(" team", text("b"))]);
     assert_eq!(
         violations(&policy, &patch),
@@ -59,10 +42,7 @@ fn two_keys_that_become_one_are_a_violation_of_both() {
 
 #[test]
 fn dropping_everything_is_a_violation_and_not_a_wipe() {
-    let policy = Policy {
-        normalize: ALL,
-        ..Policy::default()
-    };
+    let policy = Policy { normalize: ALL, ..Policy::default() };
     let patch = replace(vec![field("a", text("  "))]);
     assert_eq!(
         violations(&policy, &patch),
@@ -72,38 +52,20 @@ fn dropping_everything_is_a_violation_and_not_a_wipe() {
 
 #[test]
 fn protected_keys_are_judged_by_what_the_session_holds_now() {
-    let policy = Policy {
-        protected: patterns(&["tenant"]),
-        ..Policy::default()
-    };
+    let policy = Policy { protected: patterns(&["tenant"]), ..Policy::default() };
     let current = [field("tenant", text("acme"))];
     let judge = |fields: Vec<Field>| policy.evaluate(&replace(fields), Some(&current));
     let rules = |judgement| match judgement {
         Judgement::Refuse(violations) => violations.into_iter().map(|v: Violation| v.message).collect::<Vec<_>>(),
         other => panic!("not refused: {other:?}"),
     };
-    assert_eq!(
-        policy.evaluate(&replace(vec![field("a", text("b"))]), None),
-        Judgement::Need(Need::CurrentMetadata)
-    );
-    assert_eq!(
-        rules(judge(vec![field("tenant", text("evil"))])),
-        ["is protected and may not be changed"]
-    );
+    assert_eq!(policy.evaluate(&replace(vec![field("a", text("b"))]), None), Judgement::Need(Need::CurrentMetadata));
+    assert_eq!(rules(judge(vec![field("tenant", text("evil"))])), ["is protected and may not be changed"]);
     assert!(rules(judge(vec![field("a", text("b"))]))[0].starts_with("is protected and would be removed"));
-    assert!(matches!(
-        judge(vec![field("a", text("b")), field("tenant", text("acme"))]),
-        Judgement::Permit(_)
-    ));
+    assert!(matches!(judge(vec![field("a", text("b")), field("tenant", text("acme"))]), Judgement::Permit(_)));
     let patch = replace(vec![field("tenant", text("acme"))]);
-    assert!(
-        matches!(policy.evaluate(&patch, Some(&[])), Judgement::Refuse(_)),
-        "added"
-    );
-    let wipe = SessionPatch {
-        metadata: MetadataChange::Wipe,
-        ..patch
-    };
+    assert!(matches!(policy.evaluate(&patch, Some(&[])), Judgement::Refuse(_)), "added");
+    let wipe = SessionPatch { metadata: MetadataChange::Wipe, ..patch };
     assert!(matches!(policy.evaluate(&wipe, Some(&current)), Judgement::Refuse(_)));
     assert!(matches!(policy.evaluate(&wipe, Some(&[])), Judgement::Permit(_)));
 }
@@ -114,10 +76,7 @@ fn patterns_match_whole_keys() {
     assert!(glob.matches("team_") && glob.matches("team_a\nb") && !glob.matches("my_team_a"));
     let regex = KeyPattern::parse("/a|b+/").unwrap();
     assert!(regex.matches("a") && regex.matches("bb") && !regex.matches("ab"));
-    assert_eq!(
-        KeyPattern::parse("/(/").unwrap_err(),
-        "is not a regular expression: unclosed group"
-    );
+    assert_eq!(KeyPattern::parse("/(/").unwrap_err(), "is not a regular expression: unclosed group");
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

@@ -68,9 +68,7 @@ pub(super) fn answer_response(answer: &Answer, source: Source, id: &HeaderValue)
 }
 
 fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
-    header
-        .append_header(CACHE_STATUS, HeaderValue::from_static(status))
-        .map(drop)
+    header.append_header(CACHE_STATUS, HeaderValue::from_static(status)).map(drop)
 }
 
 /// A refusal in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON.

@@ -39,11 +39,7 @@ pub(super) struct Edge {
 
 /// Certificates in the form that Pingora takes them.
 fn authorities(certificates: &[CertificateDer<'static>]) -> Arc<CaType> {
-    certificates
-        .iter()
-        .map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509))
-        .collect::<Vec<_>>()
-        .into()
+    certificates.iter().map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509)).collect::<Vec<_>>().into()
 }
 
 /// Counts a request for as long as it lives, however it ends.
@@ -79,22 +75,13 @@ pub(super) struct Context {
 impl Context {
     /// The way to the request's upstream.
     fn provider(&self) -> Option<&Arc<Provider>> {
-        self.upstream
-            .as_ref()
-            .and_then(|upstream| self.runtime.provider(upstream))
+        self.upstream.as_ref().and_then(|upstream| self.runtime.provider(upstream))
     }
 
     /// Where the request comes from, as the provider is told.
     pub fn origin(&self, session: &Session) -> Origin {
-        let peer = session
-            .client_addr()
-            .and_then(|address| address.as_inet())
-            .map(|address| address.ip());
-        Origin {
-            request_id: self.id.clone(),
-            peer,
-            host: session.req_header().headers.get(HOST).cloned(),
-        }
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        Origin { request_id: self.id.clone(), peer, host: session.req_header().headers.get(HOST).cloned() }
     }
 }
 
@@ -102,10 +89,7 @@ impl Edge {
     pub fn new(runtime: Arc<Runtime>) -> Edge {
         let upstreams = runtime.gateway.upstreams().iter();
         let authorities = upstreams.map(|upstream| Some(authorities(runtime.provider(upstream)?.authorities()?)));
-        Edge {
-            authorities: authorities.collect(),
-            runtime,
-        }
+        Edge { authorities: authorities.collect(), runtime }
     }
 
     /// Finds out what the request is and does what has to be done; `true` where it is answered.
@@ -116,11 +100,7 @@ impl Edge {
         }
         let routed = runtime.gateway.route(head(session.req_header()));
         match routed {
-            Err(Refused {
-                upstream,
-                operation,
-                refusal,
-            }) => {
+            Err(Refused { upstream, operation, refusal }) => {
                 context.outcome.operation = operation;
                 context.upstream = upstream;
                 refuse(session, context, &refusal).await
@@ -175,11 +155,7 @@ fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
 
 /// Answers with a refusal in the dialect of the upstream.
 pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: &Refusal) -> Result<bool> {
-    context.outcome.decision = if refusal.is_failure() {
-        Decision::Failed
-    } else {
-        Decision::Refused
-    };
+    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
     context.outcome.refusal = Some(refusal.name());
     if let Refusal::Violations(violations) = refusal {
@@ -223,10 +199,7 @@ impl ProxyHttp for Edge {
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         context.tries += 1;
-        let own = context
-            .upstream
-            .as_ref()
-            .and_then(|upstream| self.authorities.get(upstream.index));
+        let own = context.upstream.as_ref().and_then(|upstream| self.authorities.get(upstream.index));
         passed::peer(context, own.cloned().flatten())
     }
 
@@ -318,44 +291,22 @@ impl ProxyHttp for Edge {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         let refusal = passed::failure(error, context);
         if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
-            provider.note(Some(&format!(
-                "{} {}",
-                error.etype().as_str(),
-                error.esource().as_str()
-            )));
+            provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
         }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
-            marked
-                .settle(&context.runtime, settle_related(http::StatusCode::BAD_REQUEST))
-                .await;
+            marked.settle(&context.runtime, settle_related(http::StatusCode::BAD_REQUEST)).await;
         }
         let gone = *error.esource() == ErrorSource::Downstream
-            && matches!(
-                error.etype(),
-                ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
-            );
+            && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);
         context.outcome.refusal = Some(refusal.name());
-        context.outcome.decision = if refusal.is_failure() {
-            Decision::Failed
-        } else {
-            Decision::Refused
-        };
+        context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
         if gone || session.response_written().is_some() {
-            return FailToProxy {
-                error_code: 0,
-                can_reuse_downstream: false,
-            };
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         session.set_keepalive(None);
         match refuse(session, context, &refusal).await {
-            Ok(_) => FailToProxy {
-                error_code: 502,
-                can_reuse_downstream: false,
-            },
-            Err(_) => FailToProxy {
-                error_code: 0,
-                can_reuse_downstream: false,
-            },
+            Ok(_) => FailToProxy { error_code: 502, can_reuse_downstream: false },
+            Err(_) => FailToProxy { error_code: 0, can_reuse_downstream: false },
         }
     }
 

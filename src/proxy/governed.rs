@@ -86,9 +86,7 @@ async fn body(session: &mut Session, admitted: &Admitted) -> Result<Bytes, Stop>
         }
         Ok(whole.freeze())
     };
-    tokio::time::timeout(limits.timeout, whole)
-        .await
-        .map_err(|_| Refusal::BodyTimeout(limits.timeout))?
+    tokio::time::timeout(limits.timeout, whole).await.map_err(|_| Refusal::BodyTimeout(limits.timeout))?
 }
 
 fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Refusal> {
@@ -118,23 +116,16 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
             Ok((fetched.answer?, Source::Miss { stored }))
         }
         // Another caller's credential was refused, or has used up its rate: that says nothing of this caller.
-        Got::Coalesced(Fetched { answer: Ok(answer), .. }) if is_callers_own(answer.status) => Ok((
-            fetch_read(&runtime, &provider, &read, headers(), None).await.answer?,
-            Source::Bypass,
-        )),
+        Got::Coalesced(Fetched { answer: Ok(answer), .. }) if is_callers_own(answer.status) => {
+            Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass))
+        }
         Got::Coalesced(fetched) => Ok((without_cookies(fetched.answer?), Source::Coalesced)),
-        Got::Bypass => Ok((
-            fetch_read(&runtime, &provider, &read, headers(), None).await.answer?,
-            Source::Bypass,
-        )),
+        Got::Bypass => Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass)),
     }
 }
 
 fn is_callers_own(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
-    )
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// A cookie is for the one who asked.
@@ -155,29 +146,15 @@ async fn fetch_read(
     floor: Option<u64>,
 ) -> Fetched {
     let wall = wall_millis();
-    let fetch = Fetch {
-        method: Method::GET,
-        path: read.path().to_owned(),
-        headers,
-        body: None,
-    };
+    let fetch = Fetch { method: Method::GET, path: read.path().to_owned(), headers, body: None };
     let answer = provider.fetch(fetch).await;
-    runtime.metrics.fetch(
-        read.upstream().index,
-        answer.as_ref().ok().map(|answer| answer.status.as_u16()),
-    );
+    runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     match answer {
         Ok(answer) => {
             let storable = read.judge(&answer, floor, wall);
-            Fetched {
-                answer: Ok(Arc::new(answer)),
-                storable,
-            }
+            Fetched { answer: Ok(Arc::new(answer)), storable }
         }
-        Err(failure) => Fetched {
-            answer: Err(failure.refusal),
-            storable: Storable::No,
-        },
+        Err(failure) => Fetched { answer: Err(failure.refusal), storable: Storable::No },
     }
 }
 
@@ -221,25 +198,14 @@ async fn current(
 ) -> Result<Result<Vec<Field>, Arc<Answer>>, Refusal> {
     let mut headers = headers.clone();
     headers.remove(http::header::CONTENT_TYPE);
-    let fetch = Fetch {
-        method: Method::GET,
-        path: admitted.evidence_path(),
-        headers,
-        body: None,
-    };
+    let fetch = Fetch { method: Method::GET, path: admitted.evidence_path(), headers, body: None };
     let answer = provider.fetch(fetch).await;
-    runtime.metrics.fetch(
-        admitted.upstream().index,
-        answer.as_ref().ok().map(|answer| answer.status.as_u16()),
-    );
+    runtime.metrics.fetch(admitted.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     let answer = answer.map_err(|failure| failure.refusal)?;
     if answer.status != StatusCode::OK {
         return Ok(Err(Arc::new(answer)));
     }
-    admitted
-        .current_metadata(&answer)
-        .map(Ok)
-        .ok_or(Refusal::UpstreamFailed)
+    admitted.current_metadata(&answer).map(Ok).ok_or(Refusal::UpstreamFailed)
 }
 
 /// Marks the session, forwards the write, and settles it before it is acknowledged.
@@ -255,25 +221,12 @@ async fn carry_out(
     let writer = store.token();
     if cached {
         let guard = millis(write.upstream().target.timeouts.guard());
-        store
-            .begin(scope, writer, guard)
-            .await
-            .map_err(|_| Refusal::TooManyWrites)?;
+        store.begin(scope, writer, guard).await.map_err(|_| Refusal::TooManyWrites)?;
     }
     let (method, path, body) = write.request();
     let path = path.to_owned();
-    let answer = provider
-        .fetch(Fetch {
-            method,
-            path,
-            headers,
-            body,
-        })
-        .await;
-    runtime.metrics.fetch(
-        write.upstream().index,
-        answer.as_ref().ok().map(|answer| answer.status.as_u16()),
-    );
+    let answer = provider.fetch(Fetch { method, path, headers, body }).await;
+    runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     let settlement = match &answer {
         Ok(answer) => write.settle(answer, store.now()),
         Err(Failure { sent: false, .. }) => Settlement::End(Settled::default()),

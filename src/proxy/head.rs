@@ -25,10 +25,7 @@ pub(super) fn head(header: &RequestHeader) -> Head<'_> {
 /// Whether the target is a path, or an absolute one (RFC 9112, 3.2): Pingora passes others on, and servers make paths of them.
 pub(super) fn has_plain_target(header: &RequestHeader) -> bool {
     let raw = header.raw_path();
-    let scheme = |scheme: &[u8]| {
-        raw.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
+    let scheme = |scheme: &[u8]| raw.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     raw.starts_with(b"/")
         || scheme(b"http://")
         || scheme(b"https://")
@@ -53,10 +50,7 @@ pub(super) async fn credential(
     headers: &HeaderMap,
 ) -> Result<Credential, Refusal> {
     match runtime.issuer(upstream) {
-        Some(issuer) => issuer
-            .verify(bearer(headers)?, wall_seconds())
-            .await
-            .map(Credential::Verified),
+        Some(issuer) => issuer.verify(bearer(headers)?, wall_seconds()).await.map(Credential::Verified),
         None => Ok(match headers.get(AUTHORIZATION) {
             Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
             None => Credential::Anonymous,

@@ -10,34 +10,18 @@ use std::time::{Duration, SystemTime};
 /// Accounts for a request that is over.
 pub(super) fn account(session: &Session, context: &Context) {
     let took = context.started.elapsed();
-    let status = session
-        .response_written()
-        .map_or(0, |response| response.status.as_u16());
+    let status = session.response_written().map_or(0, |response| response.status.as_u16());
     context.runtime.metrics.request(&context.outcome, status, took);
     if let Some(format) = context.runtime.log_requests {
-        context
-            .runtime
-            .journal
-            .line(line(session, context, status, took, format).as_bytes());
+        context.runtime.journal.line(line(session, context, status, took, format).as_bytes());
     }
 }
 
 /// The line. It holds no path, since paths hold identifiers, and nothing that a caller could use to forge another line: methods
 /// and addresses have no quotes or line feeds.
 fn line(session: &Session, context: &Context, status: u16, took: Duration, format: LineFormat) -> String {
-    let mut line = Line {
-        text: String::with_capacity(384),
-        format,
-    };
-    let Outcome {
-        upstream,
-        operation,
-        decision,
-        cache,
-        refusal,
-        rules,
-        session: hash,
-    } = &context.outcome;
+    let mut line = Line { text: String::with_capacity(384), format };
+    let Outcome { upstream, operation, decision, cache, refusal, rules, session: hash } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
     line.begin();
     line.word("request", context.id.to_str().unwrap_or_default());
@@ -46,12 +30,7 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     }
     line.word("method", session.req_header().method.as_str());
     line.number("status", u128::from(status));
-    line.word(
-        "upstream",
-        upstream
-            .and_then(|at| upstreams.get(at))
-            .map_or("", |one| one.name.as_str()),
-    );
+    line.word("upstream", upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
     line.word("operation", operation.name());
     line.word("decision", decision.name());
     line.word("cache", cache.name());
@@ -80,10 +59,9 @@ impl Line {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         // Writing to a String cannot fail.
         let _ = match self.format {
-            LineFormat::Json => write!(
-                self.text,
-                "{{\"timestamp\":\"{time}\",\"level\":\"INFO\",\"message\":\"request\""
-            ),
+            LineFormat::Json => {
+                write!(self.text, "{{\"timestamp\":\"{time}\",\"level\":\"INFO\",\"message\":\"request\"")
+            }
             LineFormat::Text => write!(self.text, "{time}  INFO request"),
         };
     }

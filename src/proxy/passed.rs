@@ -26,15 +26,9 @@ impl Marked {
     /// Marks the upstream; the write may be forwarded once this is done.
     pub async fn begin(runtime: &Runtime, upstream: &Upstream) -> Result<Marked, Refusal> {
         let store = runtime.sessions.store();
-        let marked = Marked {
-            scope: Scope::Upstream(upstream.index),
-            writer: store.token(),
-        };
+        let marked = Marked { scope: Scope::Upstream(upstream.index), writer: store.token() };
         let guard = millis(upstream.target.timeouts.guard());
-        store
-            .begin(marked.scope, marked.writer, guard)
-            .await
-            .map_err(|_| Refusal::TooManyWrites)?;
+        store.begin(marked.scope, marked.writer, guard).await.map_err(|_| Refusal::TooManyWrites)?;
         Ok(marked)
     }
 
@@ -57,11 +51,7 @@ pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>) -> Resul
     let target = &upstream.target;
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
-    let mut peer = HttpPeer::new(
-        address,
-        target.tls,
-        if target.tls { target.host.clone() } else { String::new() },
-    );
+    let mut peer = HttpPeer::new(address, target.tls, if target.tls { target.host.clone() } else { String::new() });
     peer.group_key = upstream.index as u64;
     let options = &mut peer.options;
     options.connection_timeout = Some(timeouts.connect);
@@ -83,12 +73,7 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
     let Some(provider) = context.runtime.provider(upstream) else {
         return Ok(());
     };
-    let spoofed: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| is_trusted(name))
-        .cloned()
-        .collect();
+    let spoofed: Vec<HeaderName> = request.headers.keys().filter(|name| is_trusted(name)).cloned().collect();
     for name in spoofed {
         request.remove_header(&name);
     }
@@ -102,9 +87,7 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
     if moved || !request.raw_path().starts_with(b"/") && request.uri.path() != "*" {
         let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let uri = format!("{}{path}{query}", upstream.target.base_path);
-        let uri: Uri = uri
-            .parse()
-            .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the path"))?;
+        let uri: Uri = uri.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the path"))?;
         request.set_uri(uri);
     }
     Ok(())

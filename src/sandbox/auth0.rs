@@ -57,10 +57,7 @@ impl Default for Options {
         Self {
             latency: Duration::ZERO,
             delete_delay: Duration::from_secs(2),
-            rate: Some(Rate {
-                burst: 50,
-                per_second: 16,
-            }),
+            rate: Some(Rate { burst: 50, per_second: 16 }),
         }
     }
 }

@@ -42,11 +42,8 @@ impl Key {
             _ => return None,
         };
         let named = jwk.common.key_algorithm.map(|named| named.to_string());
-        let algorithms: Vec<Algorithm> = own
-            .iter()
-            .copied()
-            .filter(|one| named.as_ref().is_none_or(|named| *named == format!("{one:?}")))
-            .collect();
+        let algorithms: Vec<Algorithm> =
+            own.iter().copied().filter(|one| named.as_ref().is_none_or(|named| *named == format!("{one:?}"))).collect();
         let decoding = DecodingKey::from_jwk(jwk).ok()?;
         (!algorithms.is_empty() && decoding.family() != AlgorithmFamily::Hmac).then(|| Key {
             id: jwk.common.key_id.clone(),
@@ -76,16 +73,9 @@ impl KeySet {
         if entries.keys.len() > MAX_KEYS {
             return Err(format!("has {} keys, at most {MAX_KEYS} are read", entries.keys.len()));
         }
-        let jwks = entries
-            .keys
-            .iter()
-            .filter_map(|entry| serde_json::from_str::<Jwk>(entry.get()).ok());
+        let jwks = entries.keys.iter().filter_map(|entry| serde_json::from_str::<Jwk>(entry.get()).ok());
         let keys: Vec<Key> = jwks.filter_map(|jwk| Key::from_jwk(&jwk)).collect();
-        if keys.is_empty() {
-            Err("has no usable key".into())
-        } else {
-            Ok(KeySet { keys })
-        }
+        if keys.is_empty() { Err("has no usable key".into()) } else { Ok(KeySet { keys }) }
     }
 
     /// How many keys there are.
@@ -105,9 +95,6 @@ impl KeySet {
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &'a Key> {
         let named = move |key: &&Key| kid.is_none() || key.id.as_deref() == kid;
-        self.keys
-            .iter()
-            .filter(named)
-            .filter(move |key| key.algorithms.contains(&algorithm))
+        self.keys.iter().filter(named).filter(move |key| key.algorithms.contains(&algorithm))
     }
 }

@@ -39,11 +39,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     if key.family() == AlgorithmFamily::Hmac {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
-    Ok(Box::new(RingVerifier {
-        algorithm: *algorithm,
-        scheme,
-        key: key.clone(),
-    }))
+    Ok(Box::new(RingVerifier { algorithm: *algorithm, scheme, key: key.clone() }))
 }
 
 enum Scheme {

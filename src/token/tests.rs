@@ -21,9 +21,7 @@ fn jwk(members: Value) -> Value {
         "kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig",
         "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
     });
-    jwk.as_object_mut()
-        .unwrap()
-        .extend(members.as_object().unwrap().clone());
+    jwk.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     jwk
 }
 
@@ -32,11 +30,7 @@ fn keys(jwks: &[Value]) -> Result<KeySet, String> {
 }
 
 fn signed(header: Value, claims: &str) -> String {
-    let message = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header.to_string()),
-        URL_SAFE_NO_PAD.encode(claims)
-    );
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims));
     let signature = SIGNER.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -104,14 +98,8 @@ fn every_required_claim_is_required_in_its_only_form() {
     }
     let twice = claims(json!({})).replace("\"sub\"", "\"iss\":\"https://evil/\",\"sub\"");
     assert_eq!(refusal(&signed(good_header(), &twice)), malformed, "a claim twice");
-    assert_eq!(
-        refused_claims(json!({ "iss": "https://i" })),
-        Refusal::TokenInvalid("its issuer is not accepted")
-    );
-    assert_eq!(
-        refused_claims(json!({ "aud": "https://a" })),
-        Refusal::TokenAudience("https://a/".into())
-    );
+    assert_eq!(refused_claims(json!({ "iss": "https://i" })), Refusal::TokenInvalid("its issuer is not accepted"));
+    assert_eq!(refused_claims(json!({ "aud": "https://a" })), Refusal::TokenAudience("https://a/".into()));
 }
 
 #[test]
@@ -120,10 +108,7 @@ fn times_are_checked_with_the_leeway_and_no_more() {
     assert_eq!(refused_claims(json!({ "exp": NOW - 10 })), Refusal::TokenExpired);
     assert_eq!(refused_claims(json!({ "exp": -1 })), Refusal::TokenExpired);
     assert!(verified(&signed(good_header(), &claims(json!({ "nbf": NOW + 10 })))).is_ok());
-    assert_eq!(
-        refused_claims(json!({ "nbf": NOW + 11 })),
-        Refusal::TokenInvalid("it is not valid yet")
-    );
+    assert_eq!(refused_claims(json!({ "nbf": NOW + 11 })), Refusal::TokenInvalid("it is not valid yet"));
     assert!(verified(&signed(good_header(), &claims(json!({ "exp": 1e300 })))).is_ok());
 }
 
@@ -131,16 +116,10 @@ fn times_are_checked_with_the_leeway_and_no_more() {
 fn headers_cannot_choose_how_they_are_checked() {
     let with = |changes: Value| {
         let mut header = good_header();
-        header
-            .as_object_mut()
-            .unwrap()
-            .extend(changes.as_object().unwrap().clone());
+        header.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         signed(header, &claims(json!({})))
     };
-    assert_eq!(
-        refusal(&with(json!({ "crit": ["b64"] }))),
-        Refusal::TokenInvalid("its header has `crit`")
-    );
+    assert_eq!(refusal(&with(json!({ "crit": ["b64"] }))), Refusal::TokenInvalid("its header has `crit`"));
     assert_eq!(
         refusal(&with(json!({ "typ": "logout+jwt" }))),
         Refusal::TokenInvalid("its `typ` is not that of an access token")
@@ -152,16 +131,9 @@ fn headers_cannot_choose_how_they_are_checked() {
             "{algorithm}"
         );
     }
-    assert_eq!(
-        verified(&with(json!({ "alg": "RS256" }))),
-        Err(Distrust::UnknownKey),
-        "allowed, but not with this key"
-    );
+    assert_eq!(verified(&with(json!({ "alg": "RS256" }))), Err(Distrust::UnknownKey), "allowed, but not with this key");
     assert_eq!(verified(&with(json!({ "kid": "k2" }))), Err(Distrust::UnknownKey));
-    assert!(
-        verified(&with(json!({ "jwk": {}, "jku": "https://evil/" }))).is_ok(),
-        "what it offers is not looked at"
-    );
+    assert!(verified(&with(json!({ "jwk": {}, "jku": "https://evil/" }))).is_ok(), "what it offers is not looked at");
 }
 
 #[test]
@@ -170,17 +142,11 @@ fn what_was_changed_after_signing_is_refused() {
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (header, _) = message.split_once('.').unwrap();
     let other = URL_SAFE_NO_PAD.encode(claims(json!({ "scope": "delete:sessions" })));
-    assert_eq!(
-        refusal(&format!("{header}.{other}.{signature}")),
-        Refusal::TokenSignature
-    );
+    assert_eq!(refusal(&format!("{header}.{other}.{signature}")), Refusal::TokenSignature);
     assert_eq!(refusal(&format!("{message}.")), Refusal::TokenSignature);
     for malformed in ["", "a", "a.b", "a.b.c.d", "!.b.c", &format!("{header}..")] {
         let refusal = refusal(malformed);
-        assert!(
-            matches!(refusal, Refusal::CredentialMalformed | Refusal::TokenSignature),
-            "{malformed}: {refusal:?}"
-        );
+        assert!(matches!(refusal, Refusal::CredentialMalformed | Refusal::TokenSignature), "{malformed}: {refusal:?}");
     }
 }
 
@@ -188,16 +154,8 @@ fn what_was_changed_after_signing_is_refused() {
 fn only_keys_for_signatures_are_taken_from_a_document() {
     assert!(keys(&[jwk(json!({ "use": "enc" }))]).is_err());
     assert!(keys(&[json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "k1" })]).is_err());
-    assert!(
-        keys(&[jwk(json!({ "alg": "ES384" }))]).is_err(),
-        "named for another algorithm"
-    );
-    assert_eq!(
-        keys(&[json!({ "kty": "NEW" }), json!(5), jwk(json!({}))])
-            .unwrap()
-            .len(),
-        1
-    );
+    assert!(keys(&[jwk(json!({ "alg": "ES384" }))]).is_err(), "named for another algorithm");
+    assert_eq!(keys(&[json!({ "kty": "NEW" }), json!(5), jwk(json!({}))]).unwrap().len(), 1);
     assert!(keys(&vec![jwk(json!({})); 101]).is_err());
     assert!(KeySet::parse(b"<html>").is_err());
 }

@@ -125,10 +125,7 @@ impl Document {
 
     /// The spelling of a value.
     pub fn spelling(&self, node: &Node) -> &str {
-        self.source
-            .get(node.span.clone())
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+        self.source.get(node.span.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     /// The bytes of the document after `changes` to the members of `object`; the very bytes that came if there are none.
@@ -165,9 +162,7 @@ struct Splice {
 }
 
 fn removed(changes: &[Change], index: usize) -> bool {
-    changes
-        .iter()
-        .any(|change| matches!(change, Change::Remove(at) if *at == index))
+    changes.iter().any(|change| matches!(change, Change::Remove(at) if *at == index))
 }
 
 /// Splices for renamed, changed and removed members. A removed member takes one comma with it: the one before it, or, for those
@@ -177,26 +172,17 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
     let mut kept_before = false;
     for (index, member) in members.iter().enumerate() {
         if removed(changes, index) {
-            splices.push(Splice {
-                at: removal(members, index, kept_before),
-                text: String::new(),
-            });
+            splices.push(Splice { at: removal(members, index, kept_before), text: String::new() });
             continue;
         }
         kept_before = true;
         for change in changes {
             match change {
                 Change::Key(at, key) if *at == index => {
-                    splices.push(Splice {
-                        at: member.key_span.clone(),
-                        text: quoted(key),
-                    });
+                    splices.push(Splice { at: member.key_span.clone(), text: quoted(key) });
                 }
                 Change::Text(at, text) if *at == index => {
-                    splices.push(Splice {
-                        at: member.value.span.clone(),
-                        text: quoted(text),
-                    });
+                    splices.push(Splice { at: member.value.span.clone(), text: quoted(text) });
                 }
                 Change::Key(..) | Change::Text(..) | Change::Remove(_) | Change::Add(..) => {}
             }
@@ -206,14 +192,9 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
 }
 
 fn removal(members: &[Member], index: usize, kept_before: bool) -> Range<usize> {
-    let own = members
-        .get(index)
-        .map_or(0..0, |member| member.key_span.start..member.value.span.end);
+    let own = members.get(index).map_or(0..0, |member| member.key_span.start..member.value.span.end);
     if kept_before {
-        let before = index
-            .checked_sub(1)
-            .and_then(|i| members.get(i))
-            .map_or(own.start, |m| m.value.span.end);
+        let before = index.checked_sub(1).and_then(|i| members.get(i)).map_or(own.start, |m| m.value.span.end);
         return before..own.end;
     }
     let next = members.get(index + 1).map_or(own.end, |member| member.key_span.start);
@@ -232,19 +213,12 @@ fn addition(object: &Node, members: &[Member], changes: &[Change]) -> Option<Spl
     if added.is_empty() {
         return None;
     }
-    let last = members
-        .iter()
-        .enumerate()
-        .rev()
-        .find(|(index, _)| !removed(changes, *index));
+    let last = members.iter().enumerate().rev().find(|(index, _)| !removed(changes, *index));
     let (at, comma) = match last {
         Some((_, member)) => (member.value.span.end, ","),
         None => (object.span.start + 1, ""),
     };
-    Some(Splice {
-        at: at..at,
-        text: format!("{comma}{}", added.join(",")),
-    })
+    Some(Splice { at: at..at, text: format!("{comma}{}", added.join(",")) })
 }
 
 /// A JSON string literal.

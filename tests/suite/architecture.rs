@@ -6,16 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// The modules that decide, and do nothing else.
-const PURE: [&str; 8] = [
-    "model",
-    "wire",
-    "policy",
-    "dialect",
-    "token",
-    "coherence",
-    "gateway",
-    "config",
-];
+const PURE: [&str; 8] = ["model", "wire", "policy", "dialect", "token", "coherence", "gateway", "config"];
 /// The modules that each do one outside thing.
 const LEAVES: [&str; 5] = ["journal", "metrics", "cache", "keys", "upstream"];
 /// The longest file, in lines without its tests.
@@ -31,16 +22,8 @@ struct Ban {
 }
 
 const BANS: [Ban; 10] = [
-    Ban {
-        pattern: r"\bpingora\w*",
-        within: |module| module != "proxy",
-        why: "only proxy names Pingora",
-    },
-    Ban {
-        pattern: r"\bredis\b",
-        within: |module| module != "cache",
-        why: "only cache names Redis",
-    },
+    Ban { pattern: r"\bpingora\w*", within: |module| module != "proxy", why: "only proxy names Pingora" },
+    Ban { pattern: r"\bredis\b", within: |module| module != "cache", why: "only cache names Redis" },
     Ban {
         pattern: r"\bcrate::(dialect|wire)\b|\bcrate::\{[^;]*\b(dialect|wire)\b",
         within: |module| module == "sandbox",
@@ -95,11 +78,7 @@ impl Source {
         let module = path.split(['/', '.']).next().unwrap_or_default();
         let code = code_of(text);
         let tests = code.find("#[cfg(test)]\nmod ").unwrap_or(code.len());
-        Source {
-            path: path.into(),
-            module: module.into(),
-            code: code[..tests].into(),
-        }
+        Source { path: path.into(), module: module.into(), code: code[..tests].into() }
     }
 
     fn is_test(&self) -> bool {
@@ -143,9 +122,7 @@ fn heads(group: &str) -> impl Iterator<Item = String> {
         };
         c == ',' && depth == 0
     });
-    parts
-        .map(|part| part.trim().split("::").next().unwrap_or_default().to_owned())
-        .filter(|head| !head.is_empty())
+    parts.map(|part| part.trim().split("::").next().unwrap_or_default().to_owned()).filter(|head| !head.is_empty())
 }
 
 /// A text with blanks in place of comments and of the contents of literals, and with the same lines.
@@ -226,9 +203,7 @@ fn disorder(order: &[String], sources: &[Source]) -> Vec<String> {
 /// Leaves that use each other.
 fn entangled(sources: &[Source]) -> Vec<String> {
     let leaf = |module: &str| LEAVES.contains(&module);
-    let leaves = sources
-        .iter()
-        .filter(|source| leaf(&source.module) && !source.is_test());
+    let leaves = sources.iter().filter(|source| leaf(&source.module) && !source.is_test());
     let uses = leaves.flat_map(|source| source.named().into_iter().map(move |(at, named)| (source, at, named)));
     uses.filter(|(source, _, named)| leaf(named) && *named != source.module)
         .map(|(source, at, named)| source.fault(at, &format!("the leaf {} uses the leaf {named}", source.module)))
@@ -240,10 +215,7 @@ fn banned(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for ban in BANS {
         let pattern = Regex::new(ban.pattern).unwrap();
-        for source in sources
-            .iter()
-            .filter(|source| (ban.within)(&source.module) && !source.is_test())
-        {
+        for source in sources.iter().filter(|source| (ban.within)(&source.module) && !source.is_test()) {
             let found = pattern.find_iter(&source.code);
             faults
                 .extend(found.map(|found| source.fault(found.start(), &format!("`{}`: {}", found.as_str(), ban.why))));
@@ -254,13 +226,10 @@ fn banned(sources: &[Source]) -> Vec<String> {
 
 /// Files that are too long.
 fn long(files: &[(String, String)]) -> Vec<String> {
-    let lengths = files
-        .iter()
-        .filter(|(path, text)| !Source::new(path, text).is_test())
-        .map(|(path, text)| {
-            let tests = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
-            (path, text[..tests].lines().count())
-        });
+    let lengths = files.iter().filter(|(path, text)| !Source::new(path, text).is_test()).map(|(path, text)| {
+        let tests = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+        (path, text[..tests].lines().count())
+    });
     lengths
         .filter(|(_, lines)| *lines > LONGEST)
         .map(|(path, lines)| format!("src/{path}: {lines} lines without tests, at most {LONGEST}"))
@@ -303,11 +272,8 @@ fn the_lists_here_name_modules_that_exist() {
 
 #[test]
 fn planted_violations_are_found() {
-    let order: Vec<String> = [
-        "model", "policy", "gateway", "metrics", "cache", "proxy", "sandbox", "cli",
-    ]
-    .map(String::from)
-    .into();
+    let order: Vec<String> =
+        ["model", "policy", "gateway", "metrics", "cache", "proxy", "sandbox", "cli"].map(String::from).into();
     let faults = |path: &str, text: &str| {
         let sources = [Source::new(path, text)];
         let mut faults = disorder(&order, &sources);
@@ -334,16 +300,10 @@ fn planted_violations_are_found() {
         ("gateway.rs", "use std::fs;"),
         ("gateway.rs", "use std::{env, fmt};"),
         ("policy.rs", "use std::net::TcpStream;"),
-        (
-            "policy.rs",
-            "fn f() -> std::time::Instant { std::time::Instant::now() }",
-        ),
+        ("policy.rs", "fn f() -> std::time::Instant { std::time::Instant::now() }"),
         ("policy.rs", "async fn f() {}"),
         ("policy.rs", "fn f() { tracing::info!(1) }"),
-        (
-            "policy.rs",
-            "static SEEN: std::sync::Mutex<u8> = std::sync::Mutex::new(0);",
-        ),
+        ("policy.rs", "static SEEN: std::sync::Mutex<u8> = std::sync::Mutex::new(0);"),
         ("proxy.rs", "use prometheus::IntCounter;"),
     ] {
         assert!(!faults(path, text).is_empty(), "not found in {path}: {text}");
@@ -351,19 +311,10 @@ fn planted_violations_are_found() {
     for (path, text) in [
         ("policy.rs", "use crate::model::Edit; // not crate::gateway"),
         ("policy.rs", "/// See [`crate::gateway`].\nfn f() {}"),
-        (
-            "policy.rs",
-            "const TEXT: &str = \"use tokio::time; \\\" crate::proxy\";",
-        ),
+        ("policy.rs", "const TEXT: &str = \"use tokio::time; \\\" crate::proxy\";"),
         ("policy.rs", "const TEXT: &str = r#\"println!(\"a\")\"#;"),
-        (
-            "policy.rs",
-            "fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::gateway::Head;\n}",
-        ),
-        (
-            "policy.rs",
-            "const QUOTE: char = '\"'; use crate::model::Edit; const END: char = '\\'';",
-        ),
+        ("policy.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::gateway::Head;\n}"),
+        ("policy.rs", "const QUOTE: char = '\"'; use crate::model::Edit; const END: char = '\\'';"),
         ("policy/tests.rs", "use crate::gateway::Head;"),
         ("proxy/line.rs", "use crate::cache::Store; use super::cli;"),
     ] {

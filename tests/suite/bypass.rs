@@ -26,15 +26,10 @@ impl Guarded {
 
     fn before(recorder: Recorder, more: &str) -> Guarded {
         let upstream = recorder.upstream(&format!("policy: guard\n{more}"));
-        let gateway = Gateway::start(&format!(
-            "{upstream}policies:\n  guard:\n    keys: {{ allowed: [team, plan] }}\n"
-        ));
+        let gateway =
+            Gateway::start(&format!("{upstream}policies:\n  guard:\n    keys: {{ allowed: [team, plan] }}\n"));
         gateway.ready();
-        Guarded {
-            token: recorder.token(),
-            recorder,
-            gateway,
-        }
+        Guarded { token: recorder.token(), recorder, gateway }
     }
 
     fn path(&self) -> String {
@@ -43,9 +38,7 @@ impl Guarded {
 
     /// `PATCH` of the session with a body that the policy forbids.
     fn evil(&self) -> Raw {
-        self.raw("PATCH", &self.path())
-            .with("Content-Type", "application/json")
-            .body(EVIL)
+        self.raw("PATCH", &self.path()).with("Content-Type", "application/json").body(EVIL)
     }
 
     /// The same with a body that it allows.
@@ -70,9 +63,7 @@ impl Guarded {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
         // Who refuses may close before it has read everything.
         let _ = connection.write(bytes);
-        connection
-            .answer(bytes.starts_with(b"HEAD"))
-            .map_or(0, |answer| answer.status)
+        connection.answer(bytes.starts_with(b"HEAD")).map_or(0, |answer| answer.status)
     }
 
     /// Sends each row; all are expected to be refused with a status in the 400s (or by closing), and none to reach the provider.
@@ -221,14 +212,8 @@ fn only_json_in_utf_8_is_a_content_type() {
     let mut rows = vec![
         ("none", guarded.evil().without("Content-Type")),
         ("two", guarded.good().with("Content-Type", "application/json")),
-        (
-            "json, then a form",
-            guarded.good().with("Content-Type", "application/x-www-form-urlencoded"),
-        ),
-        (
-            "a form",
-            typed("application/x-www-form-urlencoded").body("session_metadata%5Bevil%5D=1"),
-        ),
+        ("json, then a form", guarded.good().with("Content-Type", "application/x-www-form-urlencoded")),
+        ("a form", typed("application/x-www-form-urlencoded").body("session_metadata%5Bevil%5D=1")),
         (
             "multipart",
             typed("multipart/form-data; boundary=b")
@@ -281,9 +266,7 @@ fn bodies_that_two_parsers_may_read_differently_are_refused() {
     let guarded = Guarded::start();
     let utf16 = |big: bool| -> Vec<u8> {
         let units = EVIL.encode_utf16();
-        units
-            .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
-            .collect()
+        units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
     };
     let mut bodies: Vec<(&str, Vec<u8>)> = vec![
         ("the forbidden key", EVIL.into()),
@@ -293,14 +276,8 @@ fn bodies_that_two_parsers_may_read_differently_are_refused() {
         ("byte order mark", format!("\u{feff}{GOOD}").into()),
         ("NUL before", format!("\0{GOOD}").into()),
         ("NUL behind", format!("{GOOD}\0").into()),
-        (
-            "overlong UTF-8",
-            b"{\"session_metadata\":{\"team\":\"\xc0\xae\"}}".to_vec(),
-        ),
-        (
-            "a surrogate in UTF-8",
-            b"{\"session_metadata\":{\"team\":\"\xed\xa0\x80\"}}".to_vec(),
-        ),
+        ("overlong UTF-8", b"{\"session_metadata\":{\"team\":\"\xc0\xae\"}}".to_vec()),
+        ("a surrogate in UTF-8", b"{\"session_metadata\":{\"team\":\"\xed\xa0\x80\"}}".to_vec()),
         ("Latin-1", b"{\"session_metadata\":{\"team\":\"\xe9\"}}".to_vec()),
         ("empty", Vec::new()),
         ("white space", b" ".to_vec()),
@@ -310,14 +287,8 @@ fn bodies_that_two_parsers_may_read_differently_are_refused() {
         ("a second value in the next line", format!("{GOOD}\n{EVIL}")),
         ("junk behind", format!("{GOOD} evil")),
         ("a comment", format!("{GOOD}//")),
-        (
-            "a comment inside",
-            r#"{"session_metadata":{"team":"blue"/*"*/}}"#.to_owned(),
-        ),
-        (
-            "the member twice",
-            r#"{"session_metadata":{"team":"a"},"session_metadata":{"evil":"1"}}"#.into(),
-        ),
+        ("a comment inside", r#"{"session_metadata":{"team":"blue"/*"*/}}"#.to_owned()),
+        ("the member twice", r#"{"session_metadata":{"team":"a"},"session_metadata":{"evil":"1"}}"#.into()),
         (
             "the member twice, the other way round",
             r#"{"session_metadata":{"evil":"1"},"session_metadata":{"team":"a"}}"#.into(),
@@ -327,77 +298,35 @@ fn bodies_that_two_parsers_may_read_differently_are_refused() {
             r#"{"session_metadata":{"team":"a"},"session\u005fmetadata":{"evil":"1"}}"#.into(),
         ),
         ("a key twice", r#"{"session_metadata":{"team":"a","team":"b"}}"#.into()),
-        (
-            "a key twice, escaped",
-            r#"{"session_metadata":{"team":"a","t\u0065am":"b"}}"#.into(),
-        ),
-        (
-            "the forbidden key, escaped",
-            r#"{"session_metadata":{"\u0065vil":"1"}}"#.into(),
-        ),
-        (
-            "a key twice, deep",
-            r#"{"session_metadata":{"team":"a"},"x":{"y":{"a":1,"a":2}}}"#.into(),
-        ),
+        ("a key twice, escaped", r#"{"session_metadata":{"team":"a","t\u0065am":"b"}}"#.into()),
+        ("the forbidden key, escaped", r#"{"session_metadata":{"\u0065vil":"1"}}"#.into()),
+        ("a key twice, deep", r#"{"session_metadata":{"team":"a"},"x":{"y":{"a":1,"a":2}}}"#.into()),
         ("camel case", r#"{"sessionMetadata":{"evil":"1"}}"#.into()),
-        (
-            "camel case beside",
-            r#"{"session_metadata":{"team":"a"},"sessionMetadata":{"evil":"1"}}"#.into(),
-        ),
+        ("camel case beside", r#"{"session_metadata":{"team":"a"},"sessionMetadata":{"evil":"1"}}"#.into()),
         ("upper case", r#"{"SESSION_METADATA":{"evil":"1"}}"#.into()),
         ("with a hyphen", r#"{"session-metadata":{"evil":"1"}}"#.into()),
         ("a lone surrogate", r#"{"session_metadata":{"team":"\ud800"}}"#.into()),
-        (
-            "a lone surrogate in a key",
-            r#"{"session_metadata":{"team":"a"},"\udc00":1}"#.into(),
-        ),
+        ("a lone surrogate in a key", r#"{"session_metadata":{"team":"a"},"\udc00":1}"#.into()),
         ("an array", r#"[{"session_metadata":{"evil":"1"}}]"#.into()),
-        (
-            "a JSON patch",
-            r#"[{"op":"add","path":"/session_metadata/evil","value":"1"}]"#.into(),
-        ),
+        ("a JSON patch", r#"[{"op":"add","path":"/session_metadata/evil","value":"1"}]"#.into()),
         ("an array of metadata", r#"{"session_metadata":["evil"]}"#.into()),
         ("pairs", r#"{"session_metadata":[["evil","1"]]}"#.into()),
-        (
-            "metadata in a string",
-            r#"{"session_metadata":"{\"evil\":\"1\"}"}"#.into(),
-        ),
-        (
-            "the whole in a string",
-            r#""{\"session_metadata\":{\"evil\":\"1\"}}""#.into(),
-        ),
+        ("metadata in a string", r#"{"session_metadata":"{\"evil\":\"1\"}"}"#.into()),
+        ("the whole in a string", r#""{\"session_metadata\":{\"evil\":\"1\"}}""#.into()),
         ("null for a value", r#"{"session_metadata":{"team":null}}"#.into()),
         ("a number for a value", r#"{"session_metadata":{"team":1}}"#.into()),
-        (
-            "an object for a value",
-            r#"{"session_metadata":{"team":{"evil":"1"}}}"#.into(),
-        ),
+        ("an object for a value", r#"{"session_metadata":{"team":{"evil":"1"}}}"#.into()),
         ("a trailing comma", r#"{"session_metadata":{"team":"a",}}"#.into()),
         ("single quotes", "{'session_metadata':{'evil':'1'}}".into()),
         ("no quotes", "{session_metadata:{evil:1}}".into()),
         ("NaN", r#"{"session_metadata":{"team":"a"},"x":NaN}"#.into()),
-        (
-            "an integer beyond 2^53",
-            r#"{"session_metadata":{"team":"a"},"x":9007199254740993}"#.into(),
-        ),
-        (
-            "a control character",
-            "{\"session_metadata\":{\"te\tam\":\"a\"}}".into(),
-        ),
+        ("an integer beyond 2^53", r#"{"session_metadata":{"team":"a"},"x":9007199254740993}"#.into()),
+        ("a control character", "{\"session_metadata\":{\"te\tam\":\"a\"}}".into()),
         ("too deep", format!("{{\"x\":{}{}}}", "[".repeat(64), "]".repeat(64))),
         ("a form", "session_metadata[evil]=1".into()),
-        (
-            "a form that begins like JSON",
-            "{\"session_metadata\":{\"team\":\"a\"}}=&session_metadata[evil]=1".into(),
-        ),
-        (
-            "`__proto__` as a key",
-            r#"{"session_metadata":{"__proto__":"1"}}"#.into(),
-        ),
-        (
-            "`constructor` as a key",
-            r#"{"session_metadata":{"constructor":"1"}}"#.into(),
-        ),
+        ("a form that begins like JSON", "{\"session_metadata\":{\"team\":\"a\"}}=&session_metadata[evil]=1".into()),
+        ("`__proto__` as a key", r#"{"session_metadata":{"__proto__":"1"}}"#.into()),
+        ("`constructor` as a key", r#"{"session_metadata":{"constructor":"1"}}"#.into()),
         ("empty object", "{}".into()),
     ] {
         bodies.push((name, body.into()));
@@ -420,10 +349,7 @@ fn coded_bodies_are_refused() {
     ];
     let mut rows = vec![
         ("gzip, undeclared", guarded.evil().body(gzip)),
-        (
-            "gzip as a transfer coding",
-            guarded.good().chunked("").set("Transfer-Encoding", "gzip, chunked"),
-        ),
+        ("gzip as a transfer coding", guarded.good().chunked("").set("Transfer-Encoding", "gzip, chunked")),
     ];
     for coding in [
         "gzip",
@@ -441,13 +367,7 @@ fn coded_bodies_are_refused() {
     ] {
         rows.push((coding, guarded.evil().with("Content-Encoding", coding).body(gzip)));
         rows.push((coding, guarded.good().with("Content-Encoding", coding)));
-        rows.push((
-            coding,
-            guarded
-                .good()
-                .with("Content-Encoding", "identity")
-                .with("Content-Encoding", coding),
-        ));
+        rows.push((coding, guarded.good().with("Content-Encoding", "identity").with("Content-Encoding", coding)));
     }
     guarded.all_refused(rows);
     let identity = guarded.good().with("Content-Encoding", "identity");
@@ -476,19 +396,11 @@ fn no_other_spelling_of_the_method_changes_a_session() {
     ] {
         rows.push((method, guarded.evil().line(&format!("{method} {path} HTTP/1.1"))));
     }
-    rows.push((
-        "a space before",
-        guarded.evil().line(&format!(" PATCH {path} HTTP/1.1")),
-    ));
+    rows.push(("a space before", guarded.evil().line(&format!(" PATCH {path} HTTP/1.1"))));
     rows.push(("two spaces", guarded.evil().line(&format!("PATCH  {path} HTTP/1.1"))));
     rows.push(("HTTP/0.9", guarded.evil().line(&format!("PATCH {path}"))));
     rows.push(("HTTP/2.0", guarded.evil().line(&format!("PATCH {path} HTTP/2.0"))));
-    for name in [
-        "X-HTTP-Method-Override",
-        "X-HTTP-Method",
-        "X-Method-Override",
-        "x-http-method-override",
-    ] {
+    for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-http-method-override"] {
         for method in ["PATCH", "POST", "PUT", "GET", "DELETE"] {
             let row = guarded.evil().line(&format!("{method} {path} HTTP/1.1"));
             rows.push((name, row.with(name, "PATCH")));
@@ -499,17 +411,11 @@ fn no_other_spelling_of_the_method_changes_a_session() {
         rows.push((name, guarded.raw("POST", &format!("{path}/revoke")).with(name, "PATCH")));
         rows.push((name, guarded.raw("DELETE", &path).with(name, "")));
     }
-    rows.push((
-        "_method in the query",
-        guarded.evil().line(&format!("POST {path}?_method=PATCH HTTP/1.1")),
-    ));
+    rows.push(("_method in the query", guarded.evil().line(&format!("POST {path}?_method=PATCH HTTP/1.1"))));
     rows.push(("any query", guarded.good().line(&format!("PATCH {path}?x=1 HTTP/1.1"))));
     rows.push((
         "a token in the query",
-        guarded
-            .good()
-            .without("Authorization")
-            .line(&format!("PATCH {path}?access_token={} HTTP/1.1", guarded.token)),
+        guarded.good().without("Authorization").line(&format!("PATCH {path}?access_token={} HTTP/1.1", guarded.token)),
     ));
     for method in ["DELETE", "GET"] {
         let row = guarded.evil().line(&format!("{method} {path} HTTP/1.1"));
@@ -519,13 +425,7 @@ fn no_other_spelling_of_the_method_changes_a_session() {
     let row = guarded.evil().line(&format!("POST {path}/revoke HTTP/1.1"));
     rows.push(("a body of revoke", row.clone()));
     rows.push(("a chunked body of revoke", row.chunked("")));
-    rows.push((
-        "upgrade",
-        guarded
-            .good()
-            .with("Connection", "Upgrade")
-            .with("Upgrade", "websocket"),
-    ));
+    rows.push(("upgrade", guarded.good().with("Connection", "Upgrade").with("Upgrade", "websocket")));
     rows.push((
         "upgrade of a read",
         guarded
@@ -535,13 +435,7 @@ fn no_other_spelling_of_the_method_changes_a_session() {
             .with("Sec-WebSocket-Version", "13")
             .with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ));
-    rows.push((
-        "upgrade to h2c",
-        guarded
-            .good()
-            .with("Connection", "Upgrade, HTTP2-Settings")
-            .with("Upgrade", "h2c"),
-    ));
+    rows.push(("upgrade to h2c", guarded.good().with("Connection", "Upgrade, HTTP2-Settings").with("Upgrade", "h2c")));
     guarded.all_refused(rows);
 }
 
@@ -725,52 +619,20 @@ fn framing_in_two_ways_is_refused_or_made_one() {
     let rows = vec![
         ("two lengths", good().with("Content-Length", length.to_string())),
         ("two lengths that differ", good().with("Content-Length", "3")),
-        (
-            "a list of lengths",
-            good().unframed().with("Content-Length", format!("{length}, {length}")),
-        ),
+        ("a list of lengths", good().unframed().with("Content-Length", format!("{length}, {length}"))),
         ("a negative length", good().unframed().with("Content-Length", "-1")),
-        (
-            "a length in hexadecimal",
-            good().unframed().with("Content-Length", "0x24"),
-        ),
+        ("a length in hexadecimal", good().unframed().with("Content-Length", "0x24")),
         ("no number", good().unframed().with("Content-Length", "x")),
         ("an empty length", good().unframed().with("Content-Length", "")),
-        (
-            "a length beyond all",
-            good().unframed().with("Content-Length", "99999999999999999999999"),
-        ),
+        ("a length beyond all", good().unframed().with("Content-Length", "99999999999999999999999")),
         ("xchunked", good().chunked("").set("Transfer-Encoding", "xchunked")),
-        (
-            "chunked, identity",
-            good().chunked("").set("Transfer-Encoding", "chunked, identity"),
-        ),
-        (
-            "chunked in a tab",
-            good().chunked("").set("Transfer-Encoding", "\x0bchunked"),
-        ),
-        (
-            "space before the colon",
-            good().unframed().with("Content-Length ", length.to_string()),
-        ),
-        (
-            "a bad chunk size",
-            good()
-                .unframed()
-                .with("Transfer-Encoding", "chunked")
-                .body("zz\r\n{}\r\n0\r\n\r\n"),
-        ),
-        (
-            "HTTP/1.0 chunked",
-            good().chunked("").line(&format!("PATCH {} HTTP/1.0", guarded.path())),
-        ),
+        ("chunked, identity", good().chunked("").set("Transfer-Encoding", "chunked, identity")),
+        ("chunked in a tab", good().chunked("").set("Transfer-Encoding", "\x0bchunked")),
+        ("space before the colon", good().unframed().with("Content-Length ", length.to_string())),
+        ("a bad chunk size", good().unframed().with("Transfer-Encoding", "chunked").body("zz\r\n{}\r\n0\r\n\r\n")),
+        ("HTTP/1.0 chunked", good().chunked("").line(&format!("PATCH {} HTTP/1.0", guarded.path()))),
         ("evil in a chunk", guarded.evil().chunked("")),
-        (
-            "evil with trailers",
-            guarded
-                .evil()
-                .chunked("Content-Length: 3\r\nAuthorization: Bearer x\r\n"),
-        ),
+        ("evil with trailers", guarded.evil().chunked("Content-Length: 3\r\nAuthorization: Bearer x\r\n")),
         (
             "evil behind a good length and chunked",
             guarded
@@ -786,10 +648,7 @@ fn framing_in_two_ways_is_refused_or_made_one() {
         ("chunked", good().chunked(""), GOOD),
         (
             "chunked, byte by byte",
-            good()
-                .unframed()
-                .with("Transfer-Encoding", "chunked")
-                .body(split + "0\r\n\r\n"),
+            good().unframed().with("Transfer-Encoding", "chunked").body(split + "0\r\n\r\n"),
             GOOD,
         ),
         ("CHUNKED", good().chunked("").set("Transfer-Encoding", "CHUNKED"), GOOD),
@@ -800,10 +659,7 @@ fn framing_in_two_ways_is_refused_or_made_one() {
         ),
         (
             "a chunk extension",
-            good()
-                .unframed()
-                .with("Transfer-Encoding", "chunked")
-                .body(chunk.replacen("\r\n", ";x=\"y\"\r\n", 1)),
+            good().unframed().with("Transfer-Encoding", "chunked").body(chunk.replacen("\r\n", ";x=\"y\"\r\n", 1)),
             GOOD,
         ),
     ]);
@@ -817,10 +673,7 @@ fn a_length_beside_a_transfer_coding_is_refused() {
     guarded.all_refused(vec![
         ("CL and TE", guarded.good().with("Content-Length", &length).chunked("")),
         ("TE and CL", guarded.good().chunked("").with("Content-Length", &length)),
-        (
-            "CL of the framed body",
-            guarded.good().chunked("").with("Content-Length", "3"),
-        ),
+        ("CL of the framed body", guarded.good().chunked("").with("Content-Length", "3")),
     ]);
 }
 
@@ -828,23 +681,11 @@ fn a_length_beside_a_transfer_coding_is_refused() {
 fn a_transfer_coding_other_than_chunked_is_refused() {
     let guarded = Guarded::start();
     guarded.all_refused(vec![
-        (
-            "identity, chunked",
-            guarded.good().chunked("").set("Transfer-Encoding", "identity, chunked"),
-        ),
-        (
-            "gzip, chunked",
-            guarded.good().chunked("").set("Transfer-Encoding", "gzip, chunked"),
-        ),
-        (
-            "chunked, chunked",
-            guarded.good().chunked("").set("Transfer-Encoding", "chunked, chunked"),
-        ),
+        ("identity, chunked", guarded.good().chunked("").set("Transfer-Encoding", "identity, chunked")),
+        ("gzip, chunked", guarded.good().chunked("").set("Transfer-Encoding", "gzip, chunked")),
+        ("chunked, chunked", guarded.good().chunked("").set("Transfer-Encoding", "chunked, chunked")),
         ("twice", guarded.good().chunked("").with("Transfer-Encoding", "chunked")),
-        (
-            "identity, then chunked",
-            guarded.good().with("Transfer-Encoding", "identity").chunked(""),
-        ),
+        ("identity, then chunked", guarded.good().with("Transfer-Encoding", "identity").chunked("")),
     ]);
 }
 
@@ -856,18 +697,11 @@ fn bodies_are_bounded_at_the_byte() {
     let whole = padded(256 << 10);
     guarded.all_forwarded(vec![("256 KiB", guarded.good().body(&whole), &whole)]);
     let chunked = padded(64 << 10);
-    guarded.all_forwarded(vec![(
-        "64 KiB, chunked",
-        guarded.good().body(&chunked).chunked(""),
-        &chunked,
-    )]);
+    guarded.all_forwarded(vec![("64 KiB, chunked", guarded.good().body(&chunked).chunked(""), &chunked)]);
     assert_eq!(status(guarded.good().body(padded((256 << 10) + 1))), 413);
     assert_eq!(status(guarded.good().body(padded((64 << 10) + 1)).chunked("")), 411);
     // A length that is only announced is refused before the body comes.
-    assert_eq!(
-        status(guarded.good().body("").unframed().with("Content-Length", "262145")),
-        413
-    );
+    assert_eq!(status(guarded.good().body("").unframed().with("Content-Length", "262145")), 413);
     let expecting = guarded.good().body("").unframed().with("Expect", "100-continue");
     let bytes = expecting.with("Content-Length", "262145").bytes();
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
@@ -881,17 +715,10 @@ fn an_empty_chunked_body_is_refused_and_does_not_hang() {
     let guarded = Guarded::start();
     assert_eq!(guarded.ask(&guarded.good().body("").chunked("").bytes()), 400);
     assert_eq!(guarded.ask(&guarded.good().body("").bytes()), 400);
-    assert_eq!(
-        guarded.ask(&guarded.good().body("").with("Content-Length", "0").bytes()),
-        400
-    );
+    assert_eq!(guarded.ask(&guarded.good().body("").with("Content-Length", "0").bytes()), 400);
     assert_eq!(guarded.recorder.count(), 0);
     // Where no body is expected an empty chunked one is one.
-    for (method, path) in [
-        ("DELETE", guarded.path()),
-        ("POST", guarded.path() + "/revoke"),
-        ("GET", guarded.path()),
-    ] {
+    for (method, path) in [("DELETE", guarded.path()), ("POST", guarded.path() + "/revoke"), ("GET", guarded.path())] {
         let status = guarded.ask(&guarded.raw(method, &path).chunked("").bytes());
         assert_eq!(status, if method == "GET" { 200 } else { 202 }, "{method}");
     }
@@ -906,22 +733,14 @@ fn an_empty_chunked_body_is_refused_and_does_not_hang() {
 fn a_body_that_does_not_come_is_answered_with_408() {
     let guarded = Guarded::before(Recorder::auth0(), "body: { timeout: 200ms }");
     for part in [&GOOD[..10], ""] {
-        let row = guarded
-            .good()
-            .unframed()
-            .with("Content-Length", GOOD.len().to_string())
-            .body(part);
+        let row = guarded.good().unframed().with("Content-Length", GOOD.len().to_string()).body(part);
         let mut connection = Connection::open(guarded.gateway.address()).unwrap();
         connection.write(&row.bytes()).unwrap();
         let answer = connection.answer(false).unwrap();
         assert_eq!((answer.status, answer.json()["statusCode"].as_u64()), (408, Some(408)));
         assert!(connection.answer(false).is_err(), "the connection is closed");
     }
-    let row = guarded
-        .good()
-        .unframed()
-        .with("Transfer-Encoding", "chunked")
-        .body("5\r\n{\"ses");
+    let row = guarded.good().unframed().with("Transfer-Encoding", "chunked").body("5\r\n{\"ses");
     assert_eq!(guarded.ask(&row.bytes()), 408);
     assert_eq!(guarded.recorder.count(), 0);
 }
@@ -929,10 +748,7 @@ fn a_body_that_does_not_come_is_answered_with_408() {
 #[test]
 fn a_body_that_breaks_off_is_not_forwarded() {
     let guarded = Guarded::start();
-    let row = guarded
-        .good()
-        .unframed()
-        .with("Content-Length", (GOOD.len() + 1).to_string());
+    let row = guarded.good().unframed().with("Content-Length", (GOOD.len() + 1).to_string());
     let mut stream = std::net::TcpStream::connect(guarded.gateway.address()).unwrap();
     stream.write_all(&row.bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -980,10 +796,7 @@ fn a_client_says_nothing_of_what_only_proxies_may_say() {
     ] {
         row = row.with(name, "6.6.6.6");
     }
-    let passed = Raw {
-        line: "POST /oauth/token HTTP/1.1".into(),
-        ..row.clone()
-    };
+    let passed = Raw { line: "POST /oauth/token HTTP/1.1".into(), ..row.clone() };
     guarded.all_forwarded(vec![("governed", row, GOOD)]);
     assert_eq!(guarded.ask(&passed.bytes()), 202);
     for seen in guarded.recorder.seen() {
@@ -1031,10 +844,7 @@ fn connection_cannot_take_headers_out_of_a_judged_request() {
         assert_eq!(seen.all("Content-Type"), ["application/json"]);
         assert_eq!(seen.all("Authorization").len(), 1);
         assert_eq!(seen.all("X-Request-Id").len(), 1);
-        assert!(
-            seen.all("Connection").iter().all(|value| *value == "keep-alive"),
-            "{seen:?}"
-        );
+        assert!(seen.all("Connection").iter().all(|value| *value == "keep-alive"), "{seen:?}");
     }
 }
 
@@ -1070,10 +880,7 @@ fn callers_are_known_by_one_bearer_token() {
         rows.push((value, auth(value)));
     }
     guarded.all_refused(rows);
-    guarded.all_forwarded(vec![
-        ("lower case", auth("bearer TOKEN"), GOOD),
-        ("upper case", auth("BEARER TOKEN"), GOOD),
-    ]);
+    guarded.all_forwarded(vec![("lower case", auth("bearer TOKEN"), GOOD), ("upper case", auth("BEARER TOKEN"), GOOD)]);
 }
 
 #[test]
@@ -1081,12 +888,7 @@ fn a_connection_lives_on_after_a_refusal_and_carries_nothing_over() {
     let guarded = Guarded::start();
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
     let mut statuses = Vec::new();
-    for row in [
-        guarded.evil(),
-        guarded.good(),
-        guarded.evil(),
-        guarded.raw("GET", &guarded.path()),
-    ] {
+    for row in [guarded.evil(), guarded.good(), guarded.evil(), guarded.raw("GET", &guarded.path())] {
         if connection.write(&row.bytes()).is_err() {
             break;
         }
@@ -1102,10 +904,7 @@ fn a_connection_lives_on_after_a_refusal_and_carries_nothing_over() {
 #[test]
 fn what_was_not_read_of_a_refused_request_is_no_request() {
     let guarded = Guarded::start();
-    let inner = guarded
-        .evil()
-        .line(&format!("PATCH {} HTTP/1.1", guarded.path()))
-        .bytes();
+    let inner = guarded.evil().line(&format!("PATCH {} HTTP/1.1", guarded.path())).bytes();
     let delete = guarded.raw("DELETE", &guarded.path()).bytes();
     let heads = [
         guarded.good().without("Content-Type"),
@@ -1132,10 +931,7 @@ fn what_was_not_read_of_a_refused_request_is_no_request() {
             }
         }
     }
-    assert!(
-        guarded.recorder.seen().iter().all(|seen| seen.method == "GET"),
-        "only the honest ones"
-    );
+    assert!(guarded.recorder.seen().iter().all(|seen| seen.method == "GET"), "only the honest ones");
 }
 
 #[test]
@@ -1170,10 +966,7 @@ fn a_refused_head_has_no_body() {
     for _ in 0..2 {
         connection.write(&guarded.raw("HEAD", &guarded.path()).bytes()).unwrap();
         let answer = connection.answer(true).unwrap();
-        assert_eq!(
-            (answer.status, answer.header("Allow")),
-            (405, Some("GET, PATCH, DELETE"))
-        );
+        assert_eq!((answer.status, answer.header("Allow")), (405, Some("GET, PATCH, DELETE")));
     }
     connection.write(&guarded.raw("GET", &guarded.path()).bytes()).unwrap();
     assert_eq!(connection.answer(false).unwrap().status, 200);
@@ -1187,10 +980,7 @@ fn options_of_a_session_cannot_stand_for_another_method() {
     let options = guarded.evil().line(&format!("OPTIONS {path} HTTP/1.1"));
     guarded.all_refused(vec![
         ("with a body", options.clone().with("X-HTTP-Method-Override", "PATCH")),
-        (
-            "DELETE",
-            guarded.raw("OPTIONS", &path).with("X-HTTP-Method-Override", "DELETE"),
-        ),
+        ("DELETE", guarded.raw("OPTIONS", &path).with("X-HTTP-Method-Override", "DELETE")),
     ]);
 }
 
@@ -1200,10 +990,7 @@ fn method_overrides_with_underscores_are_refused() {
     let guarded = Guarded::start();
     let path = guarded.path();
     guarded.all_refused(vec![
-        (
-            "DELETE",
-            guarded.raw("GET", &path).with("X_HTTP_Method_Override", "DELETE"),
-        ),
+        ("DELETE", guarded.raw("GET", &path).with("X_HTTP_Method_Override", "DELETE")),
         ("PATCH", guarded.good().with("X_Http_Method", "DELETE")),
     ]);
 }
@@ -1213,14 +1000,8 @@ fn method_overrides_with_underscores_are_refused() {
 fn names_that_fold_to_the_metadata_are_twins() {
     let guarded = Guarded::start();
     guarded.all_refused(vec![
-        (
-            "long s",
-            guarded.evil().body("{\"\u{17f}ession_metadata\":{\"evil\":\"1\"}}"),
-        ),
-        (
-            "long s, escaped",
-            guarded.evil().body(r#"{"\u017fession_metadata":{"evil":"1"}}"#),
-        ),
+        ("long s", guarded.evil().body("{\"\u{17f}ession_metadata\":{\"evil\":\"1\"}}")),
+        ("long s, escaped", guarded.evil().body(r#"{"\u017fession_metadata":{"evil":"1"}}"#)),
     ]);
 }
 
@@ -1229,17 +1010,10 @@ fn names_that_fold_to_the_metadata_are_twins() {
 fn a_prototype_cannot_carry_metadata() {
     let guarded = Guarded::start();
     guarded.all_refused(vec![
-        (
-            "at the top",
-            guarded
-                .evil()
-                .body(r#"{"__proto__":{"session_metadata":{"evil":"1"}}}"#),
-        ),
+        ("at the top", guarded.evil().body(r#"{"__proto__":{"session_metadata":{"evil":"1"}}}"#)),
         (
             "beside",
-            guarded
-                .evil()
-                .body(r#"{"session_metadata":{"team":"a"},"__proto__":{"session_metadata":{"evil":"1"}}}"#),
+            guarded.evil().body(r#"{"session_metadata":{"team":"a"},"__proto__":{"session_metadata":{"evil":"1"}}}"#),
         ),
     ]);
 }

@@ -103,16 +103,9 @@ impl File {
         let cases = parts.map(|part| {
             let (name, rest) = part.split_once('\n').ok_or("a case without a request")?;
             let (request, expected) = rest.split_once("\n---\n").unwrap_or((rest.trim_end(), ""));
-            Ok(Case {
-                name: name.into(),
-                request: request.into(),
-                expected: expected.trim_end().into(),
-            })
+            Ok(Case { name: name.into(), request: request.into(), expected: expected.trim_end().into() })
         });
-        Ok(File {
-            head,
-            cases: cases.collect::<Result<_, &str>>()?,
-        })
+        Ok(File { head, cases: cases.collect::<Result<_, &str>>()? })
     }
 
     fn text(&self) -> String {
@@ -128,10 +121,7 @@ impl File {
         let mut lines = self.head.lines().skip_while(|line| *line != format!("{name}:"));
         lines.next()?;
         let own = lines.take_while(|line| line.starts_with(' ') || line.is_empty());
-        Some(
-            own.map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned() + "\n")
-                .collect(),
-        )
+        Some(own.map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned() + "\n").collect())
     }
 
     fn gateway(&self, path: &Path) -> Gateway {
@@ -221,10 +211,7 @@ impl Case {
     fn parse(&self, tenant: &Tenant) -> Parsed {
         let lines: Vec<&str> = self.request.lines().skip_while(|line| line.starts_with('#')).collect();
         let (orders, rest): (Vec<&str>, Vec<&str>) = {
-            let at = lines
-                .iter()
-                .position(|line| !line.starts_with('>'))
-                .unwrap_or(lines.len());
+            let at = lines.iter().position(|line| !line.starts_with('>')).unwrap_or(lines.len());
             (lines[..at].to_vec(), lines[at..].to_vec())
         };
         let order = |name: &str| {
@@ -244,13 +231,7 @@ impl Case {
             let shown = Document::parse(Bytes::from(format!("{{\"session_metadata\":{text}}}"))).unwrap();
             sessiongate::dialect::AUTH0.current_metadata(&shown).unwrap()
         });
-        Parsed {
-            method,
-            uri: uri.unwrap_or_else(|error| panic!("{}: {error}", self.name)),
-            headers,
-            body,
-            current,
-        }
+        Parsed { method, uri: uri.unwrap_or_else(|error| panic!("{}: {error}", self.name)), headers, body, current }
     }
 }
 
@@ -319,10 +300,7 @@ fn headers(method: &Method, lines: &[&str], token: Option<String>, length: usize
 }
 
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// As the shell finds out who a request comes from, but with keys that are there.
@@ -388,19 +366,11 @@ fn judged(
 }
 
 fn named(upstream: &Upstream, several: bool) -> String {
-    if several {
-        format!(" {}:", upstream.name)
-    } else {
-        String::new()
-    }
+    if several { format!(" {}:", upstream.name) } else { String::new() }
 }
 
 fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: bool) -> String {
-    let path = format!(
-        "{}{}",
-        upstream.target.base_path,
-        upstream.matcher.inner(request.uri.path())
-    );
+    let path = format!("{}{}", upstream.target.base_path, upstream.matcher.inner(request.uri.path()));
     let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let name = named(upstream, several);
     let what = match operation {
@@ -437,9 +407,7 @@ fn expand(text: &str) -> Vec<u8> {
     let mut rest = text;
     while let Some((before, tail)) = rest.split_once('⟦') {
         out.extend_from_slice(before.as_bytes());
-        let (inner, tail) = tail
-            .split_once('⟧')
-            .unwrap_or_else(|| panic!("`⟦` without `⟧` in {text}"));
+        let (inner, tail) = tail.split_once('⟧').unwrap_or_else(|| panic!("`⟦` without `⟧` in {text}"));
         rest = tail;
         if let Some((what, times)) = inner.rsplit_once('*') {
             out.extend(what.repeat(times.parse().unwrap()).into_bytes());

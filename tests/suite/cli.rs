@@ -119,10 +119,7 @@ fn a_wrong_command_line_ends_with_status_2() {
         let finished = run(args);
         assert_eq!(finished.code, Some(2), "{args:?}");
         assert_eq!(finished.stdout, "", "{args:?}");
-        assert!(
-            finished.stderr.contains("'--help'") || finished.stderr.contains("Usage: "),
-            "{args:?}: {finished:?}"
-        );
+        assert!(finished.stderr.contains("'--help'") || finished.stderr.contains("Usage: "), "{args:?}: {finished:?}");
     }
 }
 
@@ -130,36 +127,16 @@ fn a_wrong_command_line_ends_with_status_2() {
 fn help_says_what_each_command_does() {
     for (args, words) in [
         (&["--help"][..], &["run", "check", "sandbox", "session policies"][..]),
-        (
-            &["run", "--help"],
-            &["serves", "SIGTERM", "status 1", "--config <FILE>"],
-        ),
-        (
-            &["check", "--help"],
-            &["every error", "line and column", "status 0", "--config <FILE>"],
-        ),
-        (
-            &["sandbox", "--help"],
-            &[
-                "simulated Auth0 tenant",
-                "--listen",
-                "--admin",
-                "--auth0",
-                "--rate",
-                "--json",
-            ],
-        ),
+        (&["run", "--help"], &["serves", "SIGTERM", "status 1", "--config <FILE>"]),
+        (&["check", "--help"], &["every error", "line and column", "status 0", "--config <FILE>"]),
+        (&["sandbox", "--help"], &["simulated Auth0 tenant", "--listen", "--admin", "--auth0", "--rate", "--json"]),
     ] {
         let finished = run(args);
         assert_eq!(finished.code, Some(0), "{args:?}");
         // Lines are wrapped to the width of the terminal.
         let text = finished.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         for word in words {
-            assert!(
-                text.contains(word),
-                "{args:?} does not say `{word}`:\n{}",
-                finished.stdout
-            );
+            assert!(text.contains(word), "{args:?} does not say `{word}`:\n{}", finished.stdout);
         }
     }
     let version = run(&["--version"]);
@@ -220,16 +197,9 @@ fn a_taken_port_ends_run_at_once_with_a_message() {
         let path = write_config(folder.path(), &format!("{key}: {address}\n{GOOD}"));
         let began = Instant::now();
         let finished = run(&["run", "-c", path.to_str().unwrap()]);
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "{key} took {:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(10), "{key} took {:?}", began.elapsed());
         assert_eq!(finished.code, Some(1), "{key}");
-        assert!(
-            finished.stderr.contains(&format!("cannot listen on {address}: ")),
-            "{key}: {finished:?}"
-        );
+        assert!(finished.stderr.contains(&format!("cannot listen on {address}: ")), "{key}: {finished:?}");
         assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
     let text = address.to_string();
@@ -259,14 +229,7 @@ fn the_sandbox_prints_one_line_of_json_and_nothing_else() {
     assert_eq!(keys(&said), ["admin", "auth0", "gateway"]);
     assert_eq!(
         keys(&said["auth0"]),
-        [
-            "expired_token",
-            "read_only_token",
-            "session_id",
-            "token",
-            "upstream",
-            "user_id"
-        ]
+        ["expired_token", "read_only_token", "session_id", "token", "upstream", "user_id"]
     );
 }
 
@@ -290,9 +253,8 @@ fn what_the_sandbox_prints_can_be_used() {
 fn the_sandbox_has_a_rate_limit() {
     let sandbox = Sandbox::start(&["--rate", "3"]);
     let list = Request::new("GET", "/api/v2/clients").bearer(&sandbox.token);
-    let limited = wait_for("a request too many", || {
-        Some(list.send(&sandbox.gateway)).filter(|answer| answer.status == 429)
-    });
+    let limited =
+        wait_for("a request too many", || Some(list.send(&sandbox.gateway)).filter(|answer| answer.status == 429));
     assert_eq!(limited.json()["errorCode"], "too_many_requests");
     assert!(limited.header("X-RateLimit-Limit").is_some(), "{limited:?}");
 }
@@ -304,16 +266,13 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     if Command::new("curl").arg("--version").output().is_err() {
         return skipped("the tour of the sandbox (there is no curl)");
     }
-    let sandbox = Process::start(sessiongate(&[
-        "sandbox", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--rate", "0",
-    ]));
+    let sandbox =
+        Process::start(sessiongate(&["sandbox", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--rate", "0"]));
     sandbox.wait_for_line(|line| line.starts_with("Stop it with"));
     let said = sandbox.stdout();
     let commands = said.iter().skip_while(|line| !line.starts_with("export TOKEN="));
-    let commands: Vec<&str> = commands
-        .map(String::as_str)
-        .take_while(|line| !line.starts_with("Stop it with"))
-        .collect();
+    let commands: Vec<&str> =
+        commands.map(String::as_str).take_while(|line| !line.starts_with("Stop it with")).collect();
     // In an interactive shell aliases are on.
     let script = format!("shopt -s expand_aliases\n{}\n", commands.join("\n"));
     let mut bash = Command::new("bash");
@@ -321,9 +280,7 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     let finished = finish(bash);
     assert_eq!(finished.stderr, "");
     let said: Vec<&str> = finished.stdout.lines().collect();
-    let [changed, refused, head @ .., tier, calls] = said.as_slice() else {
-        panic!("{}", finished.stdout)
-    };
+    let [changed, refused, head @ .., tier, calls] = said.as_slice() else { panic!("{}", finished.stdout) };
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert_eq!(json(changed)["session_metadata"]["tier"], "pro");
     let refused = json(refused);

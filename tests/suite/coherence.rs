@@ -35,9 +35,7 @@ impl Random {
 }
 
 fn seed() -> u64 {
-    let given = std::env::var("SESSIONGATE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
+    let given = std::env::var("SESSIONGATE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         now.as_nanos() as u64 | 1
@@ -59,14 +57,8 @@ struct Setting {
     wide: bool,
 }
 
-const PLAIN: Setting = Setting {
-    sessions: 4,
-    readers: 24,
-    writers: 6,
-    store_bytes: 64 << 20,
-    lagging: false,
-    wide: true,
-};
+const PLAIN: Setting =
+    Setting { sessions: 4, readers: 24, writers: 6, store_bytes: 64 << 20, lagging: false, wide: true };
 
 /// A session at the provider, and what was acknowledged of it.
 #[derive(Default)]
@@ -103,11 +95,7 @@ impl World {
     }
 
     fn key(&self, session: usize) -> CacheKey {
-        CacheKey {
-            upstream: 0,
-            session: name(session),
-            variant: [0; 16],
-        }
+        CacheKey { upstream: 0, session: name(session), variant: [0; 16] }
     }
 
     /// One more operation, unless there were enough.
@@ -150,11 +138,7 @@ impl World {
     /// As `proxy/governed.rs` carries a write out: mark, forward, settle, acknowledge.
     async fn write(&self, session: usize, random: &mut Random) {
         let wide = self.setting.wide && random.below(10) == 0;
-        let scope = if wide {
-            Scope::Upstream(0)
-        } else {
-            Scope::Session(0, name(session))
-        };
+        let scope = if wide { Scope::Upstream(0) } else { Scope::Session(0, name(session)) };
         let refused = random.below(8) == 0;
         let store = self.cache.store();
         let writer = store.token();
@@ -167,10 +151,7 @@ impl World {
         };
         pause(random.below(20)).await;
         let version = changed.first().map(|(_, version)| *version).filter(|_| !wide);
-        let settled = Settled {
-            version,
-            deleted_until: None,
-        };
+        let settled = Settled { version, deleted_until: None };
         store.end(scope, writer, settled).await.unwrap();
         for (one, version) in changed {
             self.sessions[one].acknowledged.fetch_max(version, Ordering::SeqCst);
@@ -196,15 +177,8 @@ fn name(session: usize) -> [u8; 16] {
 }
 
 fn fetched(version: u64, too_old: bool) -> Fetched {
-    let answer = Answer {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-        body: Bytes::from(version.to_string()),
-    };
-    Fetched {
-        answer: Ok(Arc::new(answer)),
-        storable: if too_old { Storable::No } else { Storable::For(TTL) },
-    }
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(version.to_string()) };
+    Fetched { answer: Ok(Arc::new(answer)), storable: if too_old { Storable::No } else { Storable::For(TTL) } }
 }
 
 fn version_of(answer: &Answer) -> u64 {
@@ -214,11 +188,7 @@ fn version_of(answer: &Answer) -> u64 {
 fn run(setting: Setting, store: Arc<dyn Store>) -> Arc<World> {
     let seed = seed();
     let world = World::new(setting, store);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(3)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut tasks = Vec::new();
         for task in 0..setting.readers + setting.writers {
@@ -280,11 +250,7 @@ fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
 
 #[test]
 fn nor_where_room_is_short_and_sessions_are_dropped() {
-    let setting = Setting {
-        sessions: 400,
-        store_bytes: 16 * 4096,
-        ..PLAIN
-    };
+    let setting = Setting { sessions: 400, store_bytes: 16 * 4096, ..PLAIN };
     let store = memory(setting);
     let world = run(setting, store.clone());
     assert_eq!(world.stale.load(Ordering::Relaxed), 0);
@@ -318,11 +284,7 @@ fn nor_where_the_store_is_swept_all_the_time() {
 /// A provider whose reads lag behind its writes: the version that the write brought keeps older answers out of the cache.
 #[test]
 fn what_a_lagging_provider_shows_is_not_kept() {
-    let setting = Setting {
-        lagging: true,
-        wide: false,
-        ..PLAIN
-    };
+    let setting = Setting { lagging: true, wide: false, ..PLAIN };
     let world = run(setting, memory(setting));
     assert_eq!(world.stale.load(Ordering::Relaxed), 0);
     assert_lively(&world);
@@ -337,17 +299,10 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
     let acquired = runtime.block_on(async {
         let (scope, writer) = (Scope::Session(0, name(0)), store.token());
         store.begin(scope, writer, GUARD).await.unwrap();
-        let settled = Settled {
-            version: Some(5),
-            deleted_until: None,
-        };
+        let settled = Settled { version: Some(5), deleted_until: None };
         store.end(scope, writer, settled).await.unwrap();
         store.sweep();
-        let key = CacheKey {
-            upstream: 0,
-            session: name(0),
-            variant: [0; 16],
-        };
+        let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
         store.acquire(&key, store.token(), None).await.unwrap()
     });
     match acquired {
@@ -409,10 +364,7 @@ fn without_marks_the_checker_finds_stale_answers() {
 /// Here every lease has the same stamp, as if there were no generations; stored answers are left out, so that only joining counts.
 struct Unstamped(Arc<MemoryStore>);
 
-const NO_STAMP: Stamp = Stamp {
-    session: Generation(0),
-    epoch: Generation(0),
-};
+const NO_STAMP: Stamp = Stamp { session: Generation(0), epoch: Generation(0) };
 
 #[async_trait]
 impl Store for Unstamped {
@@ -434,10 +386,7 @@ impl Store for Unstamped {
         let unmarked = CacheKey { upstream: 1, ..*key };
         Ok(match self.0.acquire(&unmarked, reader, steal).await? {
             Acquired::Lead { floor, .. } => Acquired::Lead { stamp: NO_STAMP, floor },
-            Acquired::Wait { reader, .. } => Acquired::Wait {
-                stamp: NO_STAMP,
-                reader,
-            },
+            Acquired::Wait { reader, .. } => Acquired::Wait { stamp: NO_STAMP, reader },
             other => other,
         })
     }

@@ -24,11 +24,7 @@ fn cached(cache: &str, act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync
     let recorder = Recorder::start(act);
     let gateway = Gateway::start(&recorder.upstream(&format!("cache: {cache}")));
     gateway.ready();
-    Cached {
-        token: recorder.token(),
-        recorder,
-        gateway,
-    }
+    Cached { token: recorder.token(), recorder, gateway }
 }
 
 impl Cached {
@@ -42,9 +38,7 @@ impl Cached {
 
     fn patch(&self) -> Answer {
         let request = Request::new("PATCH", &path()).bearer(&self.token);
-        request
-            .json(r#"{"session_metadata":{"team":"blue"}}"#)
-            .send(&self.gateway.url())
+        request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&self.gateway.url())
     }
 
     /// A read that is sent, and whose answer is read later.
@@ -64,9 +58,7 @@ impl Cached {
     fn wait_in_flight(&self, count: usize) {
         wait_for(&format!("{count} requests in flight"), || {
             let metrics = self.gateway.metrics();
-            let line = metrics
-                .lines()
-                .find(|line| line.starts_with("sessiongate_requests_in_flight "))?;
+            let line = metrics.lines().find(|line| line.starts_with("sessiongate_requests_in_flight "))?;
             (line.rsplit(' ').next()?.parse::<usize>().ok()? >= count).then_some(())
         });
     }
@@ -143,19 +135,13 @@ fn in_millis(millis: i64) -> String {
 fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
     const READERS: u64 = 6;
     const WRITERS: u64 = 3;
-    let reads: u64 = if std::env::var_os("SESSIONGATE_LONG").is_some() {
-        5_000
-    } else {
-        500
-    };
+    let reads: u64 = if std::env::var_os("SESSIONGATE_LONG").is_some() { 5_000 } else { 500 };
     let (version, ticks) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
     let own = version.clone();
     let cached = cached("{ ttl: 30s }", move |call: &mut Call| {
         call.body()?;
         // Anything between nothing and two milliseconds, before and after.
-        let tick = ticks
-            .fetch_add(1, Ordering::Relaxed)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let tick = ticks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slow = |bits: u64| thread::sleep(Duration::from_micros((tick >> bits) % 2000));
         slow(20);
         let version = match call.seen.method.as_str() {
@@ -170,11 +156,7 @@ fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
     let over = AtomicBool::new(false);
     let shown = |answer: &Answer| -> u64 {
         assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["session_metadata"]["v"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap()
+        answer.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
     };
     thread::scope(|scope| {
         for _ in 0..WRITERS {
@@ -212,10 +194,7 @@ fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
     });
     println!("hits {hits:?}, collapsed {collapsed:?}, stale {stale:?}, writes {version:?}");
     assert_eq!(stale.into_inner(), 0);
-    assert!(
-        hits.into_inner() > reads / 10 && collapsed.into_inner() > 0,
-        "the cache did nothing"
-    );
+    assert!(hits.into_inner() > reads / 10 && collapsed.into_inner() > 0, "the cache did nothing");
 }
 
 #[test]
@@ -294,10 +273,7 @@ fn a_write_is_settled_although_its_client_is_gone() {
             own.pass();
             version.store(2, Ordering::SeqCst);
         }
-        call.json(
-            200,
-            &session(&json!({ "v": version.load(Ordering::SeqCst).to_string() })),
-        )
+        call.json(200, &session(&json!({ "v": version.load(Ordering::SeqCst).to_string() })))
     });
     let shown = |answer: &Answer| answer.json()["session_metadata"]["v"].clone();
     assert_eq!(shown(&cached.get()), "1");
@@ -307,15 +283,10 @@ fn a_write_is_settled_although_its_client_is_gone() {
     let request = Request::new("PATCH", &path()).bearer(&cached.token);
     let request = request.json(r#"{"session_metadata":{"v":"2"}}"#);
     writer.write(&request.bytes(address)).unwrap();
-    wait_for("the write at the provider", || {
-        (cached.recorder.count_of("PATCH") == 1).then_some(())
-    });
+    wait_for("the write at the provider", || (cached.recorder.count_of("PATCH") == 1).then_some(()));
     drop(writer);
     let beside = cached.get();
-    assert_eq!(
-        (shown(&beside), status(&beside)),
-        (json!("1"), "sessiongate; fwd=bypass")
-    );
+    assert_eq!((shown(&beside), status(&beside)), (json!("1"), "sessiongate; fwd=bypass"));
     gate.open();
     wait_for("the end of the write", || is_hit(&cached.get()).then_some(()));
     assert_eq!(shown(&cached.get()), "2");
@@ -327,25 +298,14 @@ fn a_hit_says_how_old_it_is_and_a_write_ends_it() {
     let cached = cached("{ ttl: 30s }", |call: &mut Call| {
         call.body()?;
         let body = session(&json!({"team": "blue"})).to_string();
-        call.answer(
-            200,
-            "Age: 77\r\nX-RateLimit-Remaining: 9\r\nCache-Control: no-cache\r\nVary: Origin\r\n",
-            &body,
-        )
+        call.answer(200, "Age: 77\r\nX-RateLimit-Remaining: 9\r\nCache-Control: no-cache\r\nVary: Origin\r\n", &body)
     });
     let miss = cached.get();
-    assert_eq!(
-        (status(&miss), miss.header("Age")),
-        ("sessiongate; fwd=miss; stored", None)
-    );
+    assert_eq!((status(&miss), miss.header("Age")), ("sessiongate; fwd=miss; stored", None));
     assert_eq!(miss.header("X-RateLimit-Remaining"), Some("9"));
     let hit = cached.get();
     assert!(hit.header("Age").unwrap().parse::<u64>().unwrap() <= 30);
-    let ttl: u64 = status(&hit)
-        .strip_prefix("sessiongate; hit; ttl=")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let ttl: u64 = status(&hit).strip_prefix("sessiongate; hit; ttl=").unwrap().parse().unwrap();
     assert!(ttl < 30);
     assert_eq!(hit.body, miss.body);
     // What speaks of the exchange with the provider is not repeated; what speaks of the session is.
@@ -413,10 +373,7 @@ fn a_deleted_session_is_gone_although_the_provider_still_shows_it() {
         if cached.recorder.count() == before {
             assert_eq!(gone.status, 404);
             let body = gone.json();
-            assert_eq!(
-                (&body["statusCode"], &body["error"]),
-                (&json!(404), &json!("Not Found"))
-            );
+            assert_eq!((&body["statusCode"], &body["error"]), (&json!(404), &json!("Not Found")));
             assert_eq!(status(&gone), "sessiongate; hit; detail=deleted");
         }
         wait_for("the end of the deletion", || (cached.get().status == 200).then_some(()));
@@ -484,9 +441,8 @@ fn only_good_answers_are_stored() {
         let good = session(&json!({})).to_string();
         let plain = |name, status: u16| (name, status, String::new(), json!({"statusCode": status}).to_string());
         let with = |name, head: &str| (name, 200, format!("{head}\r\n"), good.clone());
-        let mut all: Vec<_> = [401, 403, 404, 429, 500, 502, 503, 201, 203, 206, 301]
-            .map(|status| plain("status", status))
-            .into();
+        let mut all: Vec<_> =
+            [401, 403, 404, 429, 500, 502, 503, 201, 203, 206, 301].map(|status| plain("status", status)).into();
         all.push(with("a cookie", "Set-Cookie: a=b"));
         all.push(with("compressed", "Content-Encoding: gzip"));
         all.push(("no JSON", 200, String::new(), "<html>".into()));
@@ -545,11 +501,7 @@ fn an_answer_holds_no_longer_than_the_session() {
         cached.patch();
         assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored");
         let hit = cached.get();
-        status(&hit)
-            .strip_prefix("sessiongate; hit; ttl=")
-            .unwrap()
-            .parse()
-            .unwrap()
+        status(&hit).strip_prefix("sessiongate; hit; ttl=").unwrap().parse().unwrap()
     };
     let far = json!("2999-01-01T00:00:00.000Z");
     assert!((200..300).contains(&ttl(far.clone(), far.clone())));
@@ -603,10 +555,7 @@ fn a_cookie_is_for_the_one_who_asked() {
         let cookie = answer.header("Set-Cookie").is_some();
         assert_eq!(cookie, !status(answer).ends_with("collapsed"), "{answer:?}");
     }
-    let with = answers
-        .iter()
-        .filter(|answer| answer.header("Set-Cookie").is_some())
-        .count();
+    let with = answers.iter().filter(|answer| answer.header("Set-Cookie").is_some()).count();
     assert_eq!(with, cached.recorder.count(), "each cookie went to one client");
 }
 
@@ -644,17 +593,11 @@ fn callers_that_nobody_verified_share_nothing() {
     };
     assert_eq!([get(Some("Bearer a")), get(Some("Bearer a"))], [false, true]);
     assert_eq!([get(Some("Bearer b")), get(Some("Bearer b"))], [false, true]);
-    assert_eq!(
-        [get(Some("bearer a")), get(Some("Bearer A")), get(Some("Basic a"))],
-        [false; 3]
-    );
+    assert_eq!([get(Some("bearer a")), get(Some("Bearer A")), get(Some("Basic a"))], [false; 3]);
     assert_eq!([get(None), get(None)], [false; 2], "nothing is kept for nobody");
     // A write of anybody makes it stale for all.
     let write = Request::new("PATCH", &path()).header("Authorization", "Bearer c");
-    assert_eq!(
-        write.json(r#"{"session_metadata":null}"#).send(&gateway.url()).status,
-        200
-    );
+    assert_eq!(write.json(r#"{"session_metadata":null}"#).send(&gateway.url()).status, 200);
     assert_eq!([get(Some("Bearer a")), get(Some("Bearer b"))], [false; 2]);
 }
 
@@ -707,11 +650,7 @@ fn upstreams_share_nothing() {
             recorder.url()
         )
     };
-    let gateway = Gateway::start(&format!(
-        "upstreams:\n{}{}",
-        upstream("one", &one, ""),
-        upstream("two", &two, "")
-    ));
+    let gateway = Gateway::start(&format!("upstreams:\n{}{}", upstream("one", &one, ""), upstream("two", &two, "")));
     for _ in 0..2 {
         for name in ["one", "two"] {
             let request = Request::new("GET", &format!("/{name}{}", path())).header("Authorization", "Bearer x");

@@ -27,21 +27,12 @@ const CUT: &[u16] = &[502, 0];
 const LATE: &[u16] = &[504];
 
 fn modes() -> Vec<Mode> {
-    let mode = |name, governed, passed, act| Mode {
-        name,
-        act,
-        governed,
-        passed,
-    };
+    let mode = |name, governed, passed, act| Mode { name, act, governed, passed };
     vec![
         mode("closes at the head", BROKEN, BROKEN, |_| Ok(Then::Close)),
         mode("resets at the head", BROKEN, BROKEN, |_| Ok(Then::Reset)),
-        mode("closes after the body", BROKEN, BROKEN, |call| {
-            call.body().map(|_| Then::Close)
-        }),
-        mode("resets after the body", BROKEN, BROKEN, |call| {
-            call.body().map(|_| Then::Reset)
-        }),
+        mode("closes after the body", BROKEN, BROKEN, |call| call.body().map(|_| Then::Close)),
+        mode("resets after the body", BROKEN, BROKEN, |call| call.body().map(|_| Then::Reset)),
         mode("half a status line", BROKEN, BROKEN, |call| {
             call.body()?;
             call.send("HTTP/1.1 20").map(|()| Then::Close)
@@ -60,8 +51,7 @@ fn modes() -> Vec<Mode> {
         }),
         mode("a status that is none", BROKEN, BROKEN, |call| {
             call.body()?;
-            call.send("HTTP/1.1 20x OK\r\nContent-Length: 0\r\n\r\n")
-                .map(|()| Then::Close)
+            call.send("HTTP/1.1 20x OK\r\nContent-Length: 0\r\n\r\n").map(|()| Then::Close)
         }),
         mode("a head of two megabytes", BROKEN, BROKEN, |call| {
             call.body()?;
@@ -75,18 +65,15 @@ fn modes() -> Vec<Mode> {
         }),
         mode("a body that breaks off", BROKEN, CUT, |call| {
             call.body()?;
-            call.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
-                .map(|()| Then::Close)
+            call.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{").map(|()| Then::Close)
         }),
         mode("a chunk that breaks off", BROKEN, CUT, |call| {
             call.body()?;
-            call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{")
-                .map(|()| Then::Close)
+            call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{").map(|()| Then::Close)
         }),
         mode("no last chunk", BROKEN, CUT, |call| {
             call.body()?;
-            call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
-                .map(|()| Then::Close)
+            call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n").map(|()| Then::Close)
         }),
         mode("a bad chunk", BROKEN, CUT, |call| {
             call.body()?;
@@ -95,13 +82,11 @@ fn modes() -> Vec<Mode> {
         }),
         mode("two lengths that differ", BROKEN, BROKEN, |call| {
             call.body()?;
-            call.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x")
-                .map(|()| Then::Close)
+            call.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x").map(|()| Then::Close)
         }),
         mode("a length that is none", BROKEN, BROKEN, |call| {
             call.body()?;
-            call.send("HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}")
-                .map(|()| Then::Close)
+            call.send("HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}").map(|()| Then::Close)
         }),
         mode("never answers", LATE, LATE, |call| {
             call.body()?;
@@ -123,8 +108,7 @@ fn modes() -> Vec<Mode> {
         }),
         mode("an early hint and nothing more", BROKEN, CUT, |call| {
             call.body()?;
-            call.send("HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n")
-                .map(|()| Then::Close)
+            call.send("HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n").map(|()| Then::Close)
         }),
         mode("a switch of protocols that nobody asked for", BROKEN, CUT, |call| {
             call.body()?;
@@ -146,16 +130,8 @@ fn requests() -> Vec<(Request, &'static str, bool)> {
         (Request::new("GET", "/api/v2/clients"), "GET", false),
         (Request::new("POST", "/oauth/token").json("{}"), "POST", false),
         (Request::new("PUT", "/x").json("{}"), "PUT", false),
-        (
-            Request::new("DELETE", "/api/v2/users/auth0%7Cx/sessions"),
-            "DELETE",
-            false,
-        ),
-        (
-            Request::new("PATCH", "/api/v2/users/auth0%7Cx").json("{}"),
-            "PATCH",
-            false,
-        ),
+        (Request::new("DELETE", "/api/v2/users/auth0%7Cx/sessions"), "DELETE", false),
+        (Request::new("PATCH", "/api/v2/users/auth0%7Cx").json("{}"), "PATCH", false),
     ]
 }
 
@@ -257,9 +233,7 @@ fn a_second_answer_is_not_given_to_the_next_request() {
         gateway.ready();
         for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
             for _ in 0..4 {
-                let answer = Request::new("GET", &path)
-                    .bearer(&recorder.token())
-                    .try_send(&gateway.url());
+                let answer = Request::new("GET", &path).bearer(&recorder.token()).try_send(&gateway.url());
                 if let Ok(answer) = answer {
                     assert!(!answer.text().contains("evil"), "{head:?} {path}: {answer:?}");
                 }
@@ -302,9 +276,7 @@ fn kept_connections_that_were_closed_cost_reads_nothing() {
     gateway.ready();
     for _ in 0..30 {
         for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
-            let answer = Request::new("GET", &path)
-                .bearer(&recorder.token())
-                .send(&gateway.url());
+            let answer = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
             assert_eq!(answer.status, 200);
         }
     }
@@ -312,10 +284,7 @@ fn kept_connections_that_were_closed_cost_reads_nothing() {
 
 #[test]
 fn a_provider_that_is_not_there_is_a_502() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let keys = Recorder::auth0();
     let url = keys.url();
     let gateway = Gateway::start(&format!(
@@ -325,11 +294,7 @@ fn a_provider_that_is_not_there_is_a_502() {
     for _ in 0..2 {
         for (request, method, governed) in requests() {
             let answer = request.bearer(&keys.token()).send(&gateway.url());
-            assert_eq!(
-                (answer.status, shape_fault(&answer)),
-                (502, None),
-                "{method} {governed}"
-            );
+            assert_eq!((answer.status, shape_fault(&answer)), (502, None), "{method} {governed}");
         }
     }
     assert_eq!(keys.count(), 0);
@@ -361,11 +326,7 @@ fn a_provider_whose_name_is_not_known_is_a_503() {
         Gateway::start("upstreams:\n  auth0:\n    dialect: auth0\n    url: http://provider.invalid\n    auth: none\n");
     for (request, method, governed) in requests() {
         let answer = request.send(&gateway.url());
-        assert_eq!(
-            (answer.status, shape_fault(&answer)),
-            (503, None),
-            "{method} {governed}"
-        );
+        assert_eq!((answer.status, shape_fault(&answer)), (503, None), "{method} {governed}");
         assert_eq!(answer.header("Retry-After"), Some("1"));
     }
 }
@@ -405,11 +366,7 @@ fn a_slow_answer_holds_nobody_else_up() {
     let slow: Vec<_> = (0..50)
         .map(|turn| {
             let mut connection = crate::harness::Connection::open(address).unwrap();
-            let path = if turn % 2 == 0 {
-                "/api/v2/sessions/slow"
-            } else {
-                "/slow"
-            };
+            let path = if turn % 2 == 0 { "/api/v2/sessions/slow" } else { "/slow" };
             let request = Request::new("GET", path).bearer(&recorder.token());
             connection.write(&request.bytes(address)).unwrap();
             connection
@@ -417,9 +374,7 @@ fn a_slow_answer_holds_nobody_else_up() {
         .collect();
     recorder.wait(50);
     for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
-        let answer = Request::new("GET", &path)
-            .bearer(&recorder.token())
-            .send(&gateway.url());
+        let answer = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
         assert_eq!(answer.status, 200);
     }
     drop(slow);
@@ -441,7 +396,5 @@ fn a_client_that_goes_away_ends_its_passed_request() {
     connection.write(&Request::new("GET", "/slow").bytes(address)).unwrap();
     recorder.wait(1);
     drop(connection);
-    wait_for("the end of the request at the provider", || {
-        (*ended.lock().unwrap()).then_some(())
-    });
+    wait_for("the end of the request at the provider", || (*ended.lock().unwrap()).then_some(()));
 }

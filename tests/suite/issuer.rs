@@ -144,16 +144,9 @@ pub fn is_refused(answer: &Answer, status: u16, why: &str) {
         _ => "Service Unavailable",
     };
     assert_eq!(body["error"], error, "{why}");
-    assert!(
-        body["message"].as_str().is_some_and(|message| !message.is_empty()),
-        "{why}"
-    );
+    assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{why}");
     if status == 401 {
         assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer"), "{why}");
     }
-    assert!(
-        !answer.text().contains("evil"),
-        "{why}: repeats the token: {}",
-        answer.text()
-    );
+    assert!(!answer.text().contains("evil"), "{why}: repeats the token: {}", answer.text());
 }

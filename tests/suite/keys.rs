@@ -18,15 +18,9 @@ fn a_rotated_key_is_fetched_when_its_first_token_comes() {
     let remembered = old.good();
     assert_eq!(read(&gateway, &remembered).status, 200);
     world.publish(document(&[&new]));
-    wait_for("a token of the new key to be believed", || {
-        (read(&gateway, &new.good()).status == 200).then_some(())
-    });
+    wait_for("a token of the new key to be believed", || (read(&gateway, &new.good()).status == 200).then_some(()));
     is_refused(&read(&gateway, &old.good()), 401, "the old key is gone");
-    is_refused(
-        &read(&gateway, &remembered),
-        401,
-        "a token that was remembered goes with its key",
-    );
+    is_refused(&read(&gateway, &remembered), 401, "a token that was remembered goes with its key");
 }
 
 #[test]
@@ -68,22 +62,16 @@ fn the_last_good_keys_stay_while_the_issuer_is_ill() {
     let gateway = world.gateway("min_interval: 1s");
     let failures = || {
         let text = gateway.metrics();
-        let mut lines = text
-            .lines()
-            .filter(|line| line.starts_with("sessiongate_jwks_fetches_total{"));
+        let mut lines = text.lines().filter(|line| line.starts_with("sessiongate_jwks_fetches_total{"));
         let line = lines.find(|line| line.contains(r#"result="failed""#));
-        line.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
-            .unwrap_or(0)
+        line.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).unwrap_or(0)
     };
     let huge = format!(r#"{{"keys":[],"more":"{}"}}"#, "x".repeat(300 * 1024));
     for (ill, answer) in [
         ("fails", json_answer(500, "{}")),
         ("is something else", json_answer(200, "<html>")),
         ("has no keys", json_answer(200, r#"{"keys":[]}"#)),
-        (
-            "has no key that is of use",
-            json_answer(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
-        ),
+        ("has no key that is of use", json_answer(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#)),
         ("is huge", json_answer(200, &huge)),
     ] {
         let before = failures();
@@ -113,10 +101,7 @@ fn an_issuer_that_is_away_at_the_start_is_waited_for() {
     let ready = Request::new("GET", "/readyz").send(&admin);
     assert_eq!(ready.status, 503);
     let reasons = ready.json()["reasons"].to_string();
-    assert!(
-        reasons.contains("upstreams.auth0") && reasons.contains("keys"),
-        "{reasons}"
-    );
+    assert!(reasons.contains("upstreams.auth0") && reasons.contains("keys"), "{reasons}");
     let refused = read(&gateway, &key.good());
     is_refused(&refused, 503, "no keys yet");
     assert!(refused.header("Retry-After").is_some());
@@ -159,13 +144,9 @@ fn keys_that_are_too_old_are_no_longer_believed() {
     let world = World::new(&[&key]);
     let gateway = world.gateway("refresh: 10s\n      max_stale: 10s\n      min_interval: 1s");
     world.publish(json_answer(500, "{}"));
-    wait_for("old keys to be no longer believed", || {
-        (read(&gateway, &key.good()).status == 503).then_some(())
-    });
+    wait_for("old keys to be no longer believed", || (read(&gateway, &key.good()).status == 503).then_some(()));
     world.publish(document(&[&key]));
-    wait_for("new keys to be believed", || {
-        (read(&gateway, &key.good()).status == 200).then_some(())
-    });
+    wait_for("new keys to be believed", || (read(&gateway, &key.good()).status == 200).then_some(()));
 }
 
 /// An issuer over TLS whose discovery document sends to `jwks`, or to itself where that is empty.
@@ -217,21 +198,9 @@ fn keys_come_over_tls_from_the_right_issuer_only() {
         move |_| keys.clone()
     });
     for (why, issuer, trusted) in [
-        (
-            "unknown authority",
-            issuer_over_tls(certified("localhost"), &keys, ""),
-            "",
-        ),
-        (
-            "another name",
-            issuer_over_tls(certified("other.example"), &keys, ""),
-            &*trusted,
-        ),
-        (
-            "keys in the clear",
-            issuer_over_tls(certified("localhost"), &keys, &plain.url()),
-            &trusted,
-        ),
+        ("unknown authority", issuer_over_tls(certified("localhost"), &keys, ""), ""),
+        ("another name", issuer_over_tls(certified("other.example"), &keys, ""), &*trusted),
+        ("keys in the clear", issuer_over_tls(certified("localhost"), &keys, &plain.url()), &trusted),
     ] {
         let gateway = start(&issuer, trusted);
         gateway.wait_for_log(|line| line.contains("keys could not be fetched"));

@@ -46,11 +46,7 @@ impl Slow {
             let _ = wait.lock().unwrap().recv();
             json_answer(200, r#"{"id":"lifecycle"}"#)
         });
-        Slow {
-            provider,
-            arrived,
-            release,
-        }
+        Slow { provider, arrived, release }
     }
 
     /// Sends a request in a thread, and waits until the provider has it.
@@ -67,9 +63,7 @@ fn readiness(gateway: &Gateway) -> Option<Answer> {
 }
 
 fn wait_until_unready(gateway: &Gateway) {
-    let answer = wait_for("/readyz to say no", || {
-        readiness(gateway).filter(|answer| answer.status == 503)
-    });
+    let answer = wait_for("/readyz to say no", || readiness(gateway).filter(|answer| answer.status == 503));
     assert_eq!(answer.json()["reasons"], serde_json::json!(["stopping"]));
 }
 
@@ -91,9 +85,7 @@ fn what_is_in_flight_ends_before_the_gateway_does() {
             let held = slow.hold(&gateway, request.clone());
             gateway.signal(signal);
             wait_until_unready(&gateway);
-            wait_for("new connections to be refused", || {
-                TcpStream::connect(gateway.address()).is_err().then_some(())
-            });
+            wait_for("new connections to be refused", || TcpStream::connect(gateway.address()).is_err().then_some(()));
             assert!(!held.is_finished(), "{request:?} was cut off");
             slow.release.send(()).unwrap();
             let released = Instant::now();
@@ -118,9 +110,7 @@ fn answers_of_a_gateway_that_stops_close_their_connections() {
         kept.write(&request.bytes(gateway.address())).unwrap();
         slow.arrived.recv_timeout(PATIENCE).unwrap();
         gateway.terminate();
-        wait_for("new connections to be refused", || {
-            TcpStream::connect(gateway.address()).is_err().then_some(())
-        });
+        wait_for("new connections to be refused", || TcpStream::connect(gateway.address()).is_err().then_some(()));
         slow.release.send(()).unwrap();
         let answer = kept.answer(false).unwrap();
         assert_eq!(answer.status, 200);
@@ -156,11 +146,7 @@ fn requests_are_served_for_the_drain_delay() {
     for request in requests() {
         assert_eq!(request.send(&gateway.url()).status, 200);
     }
-    assert_eq!(
-        Request::new("GET", "/livez").send(&gateway.admin_url()).status,
-        200,
-        "it is alive all the same"
-    );
+    assert_eq!(Request::new("GET", "/livez").send(&gateway.admin_url()).status, 200, "it is alive all the same");
     assert_eq!(gateway.wait().code(), Some(0));
     assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
 }
@@ -174,10 +160,7 @@ fn grace_bounds_how_long_a_stop_takes() {
     gateway.terminate();
     assert_eq!(gateway.wait().code(), Some(0));
     let took = began.elapsed();
-    assert!(
-        took >= Duration::from_secs(1) && took < Duration::from_secs(10),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(10), "{took:?}");
     assert!(held.join().unwrap().is_err(), "there was nothing to answer with");
     gateway.wait_for_log(|line| line.contains(r#""requests_cut_off":1"#));
 }
@@ -227,11 +210,7 @@ fn a_provider_that_is_away_costs_only_the_requests_for_it() {
     }
     let _back = Scripted::start_at(away, |_| json_answer(200, "{}"));
     for request in requests() {
-        assert_eq!(
-            request.send(&gateway.url()).status,
-            200,
-            "{request:?} after the provider is back"
-        );
+        assert_eq!(request.send(&gateway.url()).status, 200, "{request:?} after the provider is back");
     }
 }
 
@@ -247,17 +226,10 @@ fn an_outage_does_not_flood_the_log() {
     }
     gateway.terminate();
     gateway.wait();
-    let (requests, others): (Vec<String>, Vec<String>) = gateway
-        .log()
-        .into_iter()
-        .partition(|line| line.contains(r#""message":"request""#));
+    let (requests, others): (Vec<String>, Vec<String>) =
+        gateway.log().into_iter().partition(|line| line.contains(r#""message":"request""#));
     assert_eq!(requests.len(), 40);
-    assert!(
-        others.len() <= 8,
-        "{} other lines:\n{}",
-        others.len(),
-        others.join("\n")
-    );
+    assert!(others.len() <= 8, "{} other lines:\n{}", others.len(), others.join("\n"));
 }
 
 #[test]
@@ -287,8 +259,7 @@ fn a_client_that_leaves_leaves_nothing_behind() {
     let gauge = |name: &str| {
         let text = gateway.metrics();
         let line = text.lines().find(|line| line.split(' ').next() == Some(name));
-        line.and_then(|line| line.split(' ').nth(1)?.parse::<i64>().ok())
-            .unwrap()
+        line.and_then(|line| line.split(' ').nth(1)?.parse::<i64>().ok()).unwrap()
     };
     for request in requests() {
         let mut connection = Connection::open(gateway.address()).unwrap();
@@ -353,18 +324,8 @@ fn the_admin_listener_can_be_off_and_knows_only_its_pages() {
     assert_eq!(Request::new("GET", SESSION).send(&gateway.url()).status, 200);
     gateway.wait_for_log(|line| line.contains(r#""admin":"off""#));
     let gateway = Gateway::start(&before(&provider.url(), ""));
-    for (path, status) in [
-        ("/livez", 200),
-        ("/readyz", 200),
-        ("/metrics", 200),
-        ("/", 404),
-        (SESSION, 404),
-    ] {
-        assert_eq!(
-            Request::new("GET", path).send(&gateway.admin_url()).status,
-            status,
-            "{path}"
-        );
+    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/metrics", 200), ("/", 404), (SESSION, 404)] {
+        assert_eq!(Request::new("GET", path).send(&gateway.admin_url()).status, status, "{path}");
     }
     assert_eq!(Request::new("POST", "/livez").send(&gateway.admin_url()).status, 405);
     assert_ne!(address(&gateway.admin_url()), gateway.address());

@@ -46,59 +46,23 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
     let garbage = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
     let refused = |operation: &str, status: u16, reason: &str| line(status, operation, "refused", "none", Some(reason));
     vec![
-        step(
-            with("GET", &session),
-            line(200, "read_session", "answered", "miss", None),
-        ),
-        step(
-            with("GET", &session),
-            line(200, "read_session", "answered", "hit", None),
-        ),
+        step(with("GET", &session), line(200, "read_session", "answered", "miss", None)),
+        step(with("GET", &session), line(200, "read_session", "answered", "hit", None)),
         step(
             patch(r#"{"session_metadata":{"tier":"marigold"}}"#),
             line(200, "update_session", "answered", "none", None),
         ),
-        step(
-            patch(r#"{"session_metadata":{"tier":"foxglove","other":1}}"#),
-            refused("update_session", 400, "policy"),
-        ),
-        step(
-            patch(r#"{"session_metadata":"hyacinth"}"#),
-            refused("update_session", 400, "policy"),
-        ),
-        step(
-            patch(r#"{"session_metadata":{"tier":"foxglove"#),
-            refused("update_session", 400, "malformed"),
-        ),
-        step(
-            with("DELETE", &deleted),
-            line(202, "delete_session", "answered", "none", None),
-        ),
+        step(patch(r#"{"session_metadata":{"tier":"foxglove","other":1}}"#), refused("update_session", 400, "policy")),
+        step(patch(r#"{"session_metadata":"hyacinth"}"#), refused("update_session", 400, "policy")),
+        step(patch(r#"{"session_metadata":{"tier":"foxglove"#), refused("update_session", 400, "malformed")),
+        step(with("DELETE", &deleted), line(202, "delete_session", "answered", "none", None)),
         step(with("GET", &deleted), refused("read_session", 404, "deleted")),
-        step(
-            with("POST", &revoke),
-            line(202, "revoke_session", "answered", "none", None),
-        ),
-        step(
-            with("GET", &format!("{user}/sessions")),
-            line(200, "read_related", "passed", "none", None),
-        ),
-        step(
-            with("PATCH", &user).json(r#"{"blocked":true}"#),
-            line(200, "change_related", "passed", "none", None),
-        ),
-        step(
-            with("GET", "/api/v2/foxglove"),
-            line(404, "other", "passed", "none", None),
-        ),
-        step(
-            Request::new("GET", &session),
-            refused("read_session", 401, "credential_missing"),
-        ),
-        step(
-            Request::new("GET", &session).bearer(garbage),
-            refused("read_session", 401, "token_signature"),
-        ),
+        step(with("POST", &revoke), line(202, "revoke_session", "answered", "none", None)),
+        step(with("GET", &format!("{user}/sessions")), line(200, "read_related", "passed", "none", None)),
+        step(with("PATCH", &user).json(r#"{"blocked":true}"#), line(200, "change_related", "passed", "none", None)),
+        step(with("GET", "/api/v2/foxglove"), line(404, "other", "passed", "none", None)),
+        step(Request::new("GET", &session), refused("read_session", 401, "credential_missing")),
+        step(Request::new("GET", &session).bearer(garbage), refused("read_session", 401, "token_signature")),
         step(
             Request::new("GET", &session).bearer(&tenant.tokens().expired),
             refused("read_session", 401, "token_expired"),
@@ -107,14 +71,8 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
             Request::new("DELETE", &session).bearer(&tenant.tokens().read_only),
             refused("delete_session", 403, "scope"),
         ),
-        step(
-            with("GET", &format!("{session}?foxglove=1")),
-            refused("read_session", 400, "query"),
-        ),
-        step(
-            with("GET", &format!("{session}/../foxglove")),
-            refused("other", 400, "path"),
-        ),
+        step(with("GET", &format!("{session}?foxglove=1")), refused("read_session", 400, "query")),
+        step(with("GET", &format!("{session}/../foxglove")), refused("other", 400, "path")),
     ]
 }
 
@@ -128,16 +86,12 @@ fn agrees(line: &Value, expected: &Value) -> bool {
 fn exercise(gateway: &Gateway, steps: &[Step]) -> Vec<Answer> {
     gateway.ready();
     let answers = steps.iter().map(|step| step.request.send(&gateway.url())).collect();
-    wait_for("the lines of all requests", || {
-        (requests(&gateway.log()).len() >= steps.len()).then_some(())
-    });
+    wait_for("the lines of all requests", || (requests(&gateway.log()).len() >= steps.len()).then_some(()));
     answers
 }
 
 fn requests(log: &[String]) -> Vec<&String> {
-    log.iter()
-        .filter(|line| line.contains(r#""message":"request""#))
-        .collect()
+    log.iter().filter(|line| line.contains(r#""message":"request""#)).collect()
 }
 
 #[test]
@@ -147,10 +101,7 @@ fn each_request_has_one_line_that_says_what_became_of_it() {
     let steps = steps(&tenant);
     let answers = exercise(&gateway, &steps);
     let log = gateway.log();
-    let lines: Vec<Value> = requests(&log)
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Value> = requests(&log).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), steps.len());
     let mut ids = BTreeSet::new();
     let mut faults = Vec::new();
@@ -160,10 +111,7 @@ fn each_request_has_one_line_that_says_what_became_of_it() {
         let line = lines.iter().find(|line| line["request"] == id).unwrap();
         assert!(ids.insert(id), "{id} names two requests");
         if answer.status != step.line["status"] || !agrees(line, &step.line) {
-            faults.push(format!(
-                "{:?}\n  expected {}\n  found    {line}",
-                step.request, step.line
-            ));
+            faults.push(format!("{:?}\n  expected {}\n  found    {line}", step.request, step.line));
         }
         assert_eq!(line["client"], "127.0.0.1");
         assert!(line["method"].is_string() && line["timestamp"].is_string(), "{line}");
@@ -197,9 +145,7 @@ fn lines_of_one_session_can_be_found_by_a_hash() {
         for _ in 0..2 {
             assert_eq!(read.send(&gateway.url()).status, 200);
         }
-        let log = wait_for("two lines", || {
-            Some(gateway.log()).filter(|log| requests(log).len() == 2)
-        });
+        let log = wait_for("two lines", || Some(gateway.log()).filter(|log| requests(log).len() == 2));
         let hash = |line: &&String| serde_json::from_str::<Value>(line).unwrap()["session"].to_string();
         let hashes: BTreeSet<String> = requests(&log).iter().map(hash).collect();
         assert_eq!(hashes.len(), 1);
@@ -222,15 +168,8 @@ fn confidential(tenant: &Tenant, steps: &[Step]) -> Vec<String> {
         let text = String::from_utf8(bytes).unwrap();
         let first = text.lines().next().unwrap();
         // Session ids of the steps, and each part of each token.
-        all.extend(
-            first
-                .split(['/', ' ', '?'])
-                .filter(|part| part.len() > 20)
-                .map(str::to_owned),
-        );
-        let token = text
-            .lines()
-            .find_map(|line| line.strip_prefix("Authorization: Bearer "));
+        all.extend(first.split(['/', ' ', '?']).filter(|part| part.len() > 20).map(str::to_owned));
+        let token = text.lines().find_map(|line| line.strip_prefix("Authorization: Bearer "));
         all.extend(token.iter().flat_map(|token| token.split('.')).map(str::to_owned));
     }
     all.sort();
@@ -266,11 +205,7 @@ fn nothing_confidential(level: &str) {
     let whole = format!("{}\n{}", log.join("\n"), gateway.stderr().join("\n"));
     for word in confidential(&tenant, &steps) {
         let found = whole.lines().find(|line| line.contains(&word));
-        assert!(
-            found.is_none(),
-            "`{word}` stands in the log: {}",
-            found.unwrap_or_default()
-        );
+        assert!(found.is_none(), "`{word}` stands in the log: {}", found.unwrap_or_default());
     }
     assert_eq!(gateway.stderr(), [""; 0]);
 }
@@ -301,11 +236,7 @@ fn all_lines_of_the_log_have_the_same_frame() {
         (time.collect::<Vec<_>>(), upper)
     });
     let frames: BTreeSet<_> = frames.collect();
-    assert_eq!(
-        frames.len(),
-        1,
-        "names of times, and whether levels are in capitals: {frames:?}"
-    );
+    assert_eq!(frames.len(), 1, "names of times, and whether levels are in capitals: {frames:?}");
 }
 
 #[test]
@@ -344,10 +275,5 @@ fn the_log_for_people_says_the_same() {
         assert!(words.contains(&word), "no {word} in {line}");
     }
     assert!(!line.contains(tenant.session_id()));
-    assert!(
-        gateway
-            .log()
-            .iter()
-            .all(|line| !line.starts_with('{') && line.contains(" INFO "))
-    );
+    assert!(gateway.log().iter().all(|line| !line.starts_with('{') && line.contains(" INFO ")));
 }

@@ -62,10 +62,7 @@ fn series(text: &str) -> Vec<Series> {
 /// The sum of all series of this name with these labels.
 fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let fits = |one: &Series| {
-        one.name == name
-            && labels
-                .iter()
-                .all(|(label, value)| one.labels.get(*label).is_some_and(|own| own == value))
+        one.name == name && labels.iter().all(|(label, value)| one.labels.get(*label).is_some_and(|own| own == value))
     };
     series(text).iter().filter(|one| fits(one)).map(|one| one.value).sum()
 }
@@ -78,22 +75,12 @@ fn exercised() -> (Tenant, Gateway, String) {
     gateway.ready();
     let session = tenant.session_path();
     let token = tenant.token();
-    let with = |method: &str, path: &str| {
-        Request::new(method, path)
-            .header("Host", "known.example")
-            .bearer(&token)
-    };
+    let with = |method: &str, path: &str| Request::new(method, path).header("Host", "known.example").bearer(&token);
     let requests = [
         (200, with("GET", &session)),
         (200, with("GET", &session)),
-        (
-            200,
-            with("PATCH", &session).json(r#"{"session_metadata":{"tier":"pro"}}"#),
-        ),
-        (
-            400,
-            with("PATCH", &session).json(r#"{"session_metadata":{"tier":"gold","x":1}}"#),
-        ),
+        (200, with("PATCH", &session).json(r#"{"session_metadata":{"tier":"pro"}}"#)),
+        (400, with("PATCH", &session).json(r#"{"session_metadata":{"tier":"gold","x":1}}"#)),
         (401, Request::new("GET", &session).header("Host", "known.example")),
         (200, with("GET", "/api/v2/clients")),
         (404, Request::new("GET", "/").header("Host", "unknown.example")),
@@ -118,11 +105,7 @@ fn every_family_is_there_with_its_help_and_type() {
     let types = Regex::new(r"(?m)^# TYPE (sessiongate_\w+) (\w+)$").unwrap();
     for found in types.captures_iter(&text) {
         let known = FAMILIES.contains(&(&found[1], &found[2]));
-        assert!(
-            known,
-            "{} {} is new: name it in this test and in the documentation",
-            &found[1], &found[2]
-        );
+        assert!(known, "{} {} is new: name it in this test and in the documentation", &found[1], &found[2]);
     }
     assert!(text.contains("# TYPE process_resident_memory_bytes gauge\n"));
     let answer = Request::new("GET", "/metrics").send(&gateway.admin_url());
@@ -136,27 +119,12 @@ fn metrics_count_what_happened() {
     let requests = |labels: &[(&str, &str)]| sum(&text, "sessiongate_requests_total", labels);
     let read = ("operation", "read_session");
     assert_eq!(requests(&[]), 7.0);
-    assert_eq!(
-        requests(&[read, ("cache", "miss"), ("status", "2xx"), ("decision", "answered")]),
-        1.0
-    );
-    assert_eq!(
-        requests(&[read, ("cache", "hit"), ("status", "2xx"), ("upstream", "auth0")]),
-        1.0
-    );
+    assert_eq!(requests(&[read, ("cache", "miss"), ("status", "2xx"), ("decision", "answered")]), 1.0);
+    assert_eq!(requests(&[read, ("cache", "hit"), ("status", "2xx"), ("upstream", "auth0")]), 1.0);
     assert_eq!(requests(&[read, ("decision", "refused"), ("status", "4xx")]), 1.0);
-    assert_eq!(
-        requests(&[("operation", "update_session"), ("decision", "answered")]),
-        1.0
-    );
-    assert_eq!(
-        requests(&[("operation", "update_session"), ("decision", "refused")]),
-        1.0
-    );
-    assert_eq!(
-        requests(&[("operation", "other"), ("decision", "passed"), ("status", "2xx")]),
-        1.0
-    );
+    assert_eq!(requests(&[("operation", "update_session"), ("decision", "answered")]), 1.0);
+    assert_eq!(requests(&[("operation", "update_session"), ("decision", "refused")]), 1.0);
+    assert_eq!(requests(&[("operation", "other"), ("decision", "passed"), ("status", "2xx")]), 1.0);
     assert_eq!(requests(&[("upstream", ""), ("decision", "refused")]), 1.0);
     let refusals = |reason: &str| sum(&text, "sessiongate_refusals_total", &[("reason", reason)]);
     for (reason, count) in [("policy", 1.0), ("credential_missing", 1.0), ("no_upstream", 1.0)] {
@@ -165,20 +133,11 @@ fn metrics_count_what_happened() {
     assert_eq!(sum(&text, "sessiongate_refusals_total", &[]), 3.0);
     let violations = |rule: &str| sum(&text, "sessiongate_violations_total", &[("rule", rule)]);
     assert_eq!((violations("one_of"), violations("type")), (1.0, 1.0));
-    assert_eq!(
-        sum(&text, "sessiongate_upstream_fetches_total", &[("status", "2xx")]),
-        2.0
-    );
+    assert_eq!(sum(&text, "sessiongate_upstream_fetches_total", &[("status", "2xx")]), 2.0);
     assert_eq!(sum(&text, "sessiongate_upstream_connections_total", &[]), 1.0);
     assert_eq!(sum(&text, "sessiongate_jwks_keys", &[]), 1.0);
-    assert_eq!(
-        sum(&text, "sessiongate_token_checks_total", &[("result", "verified")]),
-        1.0
-    );
-    assert_eq!(
-        sum(&text, "sessiongate_token_checks_total", &[("result", "remembered")]),
-        3.0
-    );
+    assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "verified")]), 1.0);
+    assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "remembered")]), 3.0);
     assert_eq!(sum(&text, "sessiongate_connections_total", &[]), 7.0);
     assert_eq!(sum(&text, "sessiongate_request_duration_seconds_count", &[]), 7.0);
     assert_eq!(sum(&text, "sessiongate_requests_in_flight", &[]), 0.0);
@@ -203,12 +162,8 @@ fn labels_come_from_closed_sets_only() {
                 let _ = request.try_send(&gateway.url());
             }
         }
-        let patch = Request::new("PATCH", &tenant.session_path())
-            .header("Host", "known.example")
-            .bearer(&token);
-        patch
-            .json(&format!(r#"{{"session_metadata":{{"{word}":1,"tier":"{word}"}}}}"#))
-            .send(&gateway.url());
+        let patch = Request::new("PATCH", &tenant.session_path()).header("Host", "known.example").bearer(&token);
+        patch.json(&format!(r#"{{"session_metadata":{{"{word}":1,"tier":"{word}"}}}}"#)).send(&gateway.url());
         raw(gateway.address(), format!("{word}\r\n\r\n").as_bytes());
     }
     let text = gateway.metrics();
@@ -232,9 +187,7 @@ fn labels_come_from_closed_sets_only() {
         }
     }
     let reasons = |text: &str| {
-        let reasons = series(text)
-            .into_iter()
-            .filter_map(|mut one| one.labels.remove("reason"));
+        let reasons = series(text).into_iter().filter_map(|mut one| one.labels.remove("reason"));
         reasons.collect::<BTreeSet<_>>().len()
     };
     assert!(reasons(&text) <= reasons(&before) + 8, "{} reasons", reasons(&text));

@@ -25,10 +25,7 @@ impl Passing {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client {
-            stream,
-            read: Vec::new(),
-        }
+        Client { stream, read: Vec::new() }
     }
 
     /// The whole answer, until the connection ends.
@@ -91,10 +88,7 @@ fn a_request_streams() {
         }
         call.answer(200, "", "{}")
     });
-    for (turn, framing) in ["Content-Length: 9", "Transfer-Encoding: chunked"]
-        .into_iter()
-        .enumerate()
-    {
+    for (turn, framing) in ["Content-Length: 9", "Transfer-Encoding: chunked"].into_iter().enumerate() {
         let chunked = turn == 1;
         let mut client = passing.open();
         client.write(format!("POST /upload HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n"));
@@ -157,22 +151,15 @@ fn a_large_answer_with_a_length_streams() {
 #[test]
 fn large_bodies_are_untouched_in_both_directions() {
     const SIZE: usize = 32 << 20;
-    let pattern: Vec<u8> = (0..SIZE as u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let pattern: Vec<u8> = (0..SIZE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let passing = passing(|call: &mut Call| {
         let body = call.body()?;
         call.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()))?;
         call.send(body)?;
         Ok(Then::Keep)
     });
-    let answer = Request::new("POST", "/upload")
-        .body(pattern.clone())
-        .send(&passing.gateway.url());
-    assert!(
-        passing.recorder.seen()[0].body == pattern,
-        "the provider got something else"
-    );
+    let answer = Request::new("POST", "/upload").body(pattern.clone()).send(&passing.gateway.url());
+    assert!(passing.recorder.seen()[0].body == pattern, "the provider got something else");
     assert!(answer.body == pattern, "the client got something else");
 }
 
@@ -215,10 +202,7 @@ fn targets_headers_and_bodies_pass_to_the_letter() {
         assert_eq!(seen.header("Range"), Some("bytes=0-1"));
         assert_eq!(seen.header("Authorization"), Some("Basic eDp5"));
         assert_eq!(seen.header("Cookie"), Some("a=b; c=d"));
-        assert_eq!(
-            seen.header("Host"),
-            Some(passing.recorder.address().to_string().as_str())
-        );
+        assert_eq!(seen.header("Host"), Some(passing.recorder.address().to_string().as_str()));
     }
 }
 
@@ -226,19 +210,12 @@ fn targets_headers_and_bodies_pass_to_the_letter() {
 fn an_absolute_target_passes_as_a_path() {
     let passing = passing(|call: &mut Call| call.as_auth0());
     let host = passing.gateway.address().to_string();
-    let whole = passing.whole(&format!(
-        "GET http://{host}/clients?x=1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    ));
+    let whole =
+        passing.whole(&format!("GET http://{host}/clients?x=1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
     assert!(whole.starts_with("HTTP/1.1 200 "), "{whole}");
     let seen = &passing.recorder.seen()[0];
-    assert_eq!(
-        seen.target, "/clients?x=1",
-        "with the gateway's own name it is for nobody"
-    );
-    assert_eq!(
-        seen.header("Host"),
-        Some(passing.recorder.address().to_string().as_str())
-    );
+    assert_eq!(seen.target, "/clients?x=1", "with the gateway's own name it is for nobody");
+    assert_eq!(seen.header("Host"), Some(passing.recorder.address().to_string().as_str()));
 }
 
 #[test]
@@ -311,11 +288,7 @@ fn answers_without_a_body_leave_the_connection_usable() {
     ] {
         let answer = connection.exchange(&Request::new(method, target)).unwrap();
         assert_eq!(answer.header("X-Of"), Some(target), "{method} {target}");
-        let body: &[u8] = if method == "GET" && target == "/200" {
-            b"a body!"
-        } else {
-            b""
-        };
+        let body: &[u8] = if method == "GET" && target == "/200" { b"a body!" } else { b"" };
         assert_eq!(answer.body, body, "{method} {target}");
     }
 }
@@ -341,10 +314,7 @@ fn an_answer_that_breaks_off_at_the_provider_breaks_off_at_the_client() {
             go();
             let whole = client.rest();
             assert!(whole.starts_with("HTTP/1.1 200 ") && whole.contains("half"), "{whole}");
-            assert!(
-                !whole.ends_with("0\r\n\r\n"),
-                "{framing} {part:?} ends as if it were whole: {whole}"
-            );
+            assert!(!whole.ends_with("0\r\n\r\n"), "{framing} {part:?} ends as if it were whole: {whole}");
             let length = whole.to_ascii_lowercase().contains("content-length: 4\r\n");
             assert!(!length, "{whole}");
         }
@@ -409,9 +379,7 @@ fn passed_requests_are_not_judged() {
         .send(&url);
     // A change of a client may end sessions, so its caller is checked.
     assert_eq!(sent.status, 401);
-    let sent = Request::new("PUT", "/api/v2/rules/x")
-        .body("not JSON at all")
-        .send(&url);
+    let sent = Request::new("PUT", "/api/v2/rules/x").body("not JSON at all").send(&url);
     assert_eq!(sent.status, 200);
     assert_eq!(passing.recorder.seen()[0].text(), "not JSON at all");
     assert!(sent.header("X-Request-Id").is_some());

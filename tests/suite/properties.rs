@@ -41,13 +41,7 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Refusal> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
     headers.insert("content-length", body.len().to_string().parse().unwrap());
-    let head = Head {
-        method: &Method::PATCH,
-        path: "/api/v2/sessions/x",
-        query: None,
-        host: "",
-        headers: &headers,
-    };
+    let head = Head { method: &Method::PATCH, path: "/api/v2/sessions/x", query: None, host: "", headers: &headers };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else {
         panic!("a session is governed");
     };
@@ -70,10 +64,7 @@ fn literal(text: impl Strategy<Value = String>) -> impl Strategy<Value = String>
             let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
             format!("\"{}\"", units.collect::<String>())
         }
-        _ => serde_json::to_string(&text)
-            .unwrap()
-            .replace('/', "\\/")
-            .replace('a', "\\u0061"),
+        _ => serde_json::to_string(&text).unwrap().replace('/', "\\/").replace('a', "\\u0061"),
     })
 }
 
@@ -108,10 +99,7 @@ fn any_json() -> impl Strategy<Value = String> {
             (prop::collection::vec(inner.clone(), 0..3), any_space())
                 .prop_map(|(items, space)| format!("[{space}{}{space}]", items.join(&format!("{space},")))),
             (prop::collection::vec((literal(any_key()), inner), 0..3), any_space()).prop_map(|(members, space)| {
-                let members: Vec<String> = members
-                    .iter()
-                    .map(|(key, value)| format!("{key}{space}:{value}"))
-                    .collect();
+                let members: Vec<String> = members.iter().map(|(key, value)| format!("{key}{space}:{value}")).collect();
                 format!("{{{}}}", members.join(","))
             }),
         ]
@@ -130,19 +118,8 @@ struct Parts {
 impl Parts {
     fn text(&self) -> String {
         let metadata = format!("\"session_metadata\"{}:{}", self.space, self.metadata);
-        let members: Vec<&str> = self
-            .before
-            .iter()
-            .chain([&metadata])
-            .chain(&self.after)
-            .map(String::as_str)
-            .collect();
-        format!(
-            "{}{{{}}}{}",
-            self.space,
-            members.join(&format!("{},", self.space)),
-            self.space
-        )
+        let members: Vec<&str> = self.before.iter().chain([&metadata]).chain(&self.after).map(String::as_str).collect();
+        format!("{}{{{}}}{}", self.space, members.join(&format!("{},", self.space)), self.space)
     }
 }
 
@@ -151,32 +128,18 @@ fn any_parts() -> impl Strategy<Value = Parts> {
     let unknown = |names: &'static [&'static str]| {
         prop::collection::vec((any_json(), any_space()), 0..names.len()).prop_map(move |values| {
             let members = names.iter().zip(values);
-            members
-                .map(|(name, (value, space))| format!("\"{name}\"{space}:{space}{value}"))
-                .collect::<Vec<_>>()
+            members.map(|(name, (value, space))| format!("\"{name}\"{space}:{space}{value}")).collect::<Vec<_>>()
         })
     };
     let entry = (literal(any_key()), any_scalar(), any_space());
     let object = (prop::collection::vec(entry, 0..5), any_space()).prop_map(|(entries, outer)| {
-        let entries: Vec<String> = entries
-            .iter()
-            .map(|(key, value, space)| format!("{key}{space}:{space}{value}{space}"))
-            .collect();
+        let entries: Vec<String> =
+            entries.iter().map(|(key, value, space)| format!("{key}{space}:{space}{value}{space}")).collect();
         format!("{{{outer}{}}}", entries.join(","))
     });
     let metadata = prop_oneof![8 => object, 1 => Just("null".to_owned()), 1 => any_json()];
-    (
-        unknown(&["x", "y"]),
-        metadata,
-        unknown(&["z", "actor", "w"]),
-        any_space(),
-    )
-        .prop_map(|(before, metadata, after, space)| Parts {
-            before,
-            metadata,
-            after,
-            space,
-        })
+    (unknown(&["x", "y"]), metadata, unknown(&["z", "actor", "w"]), any_space())
+        .prop_map(|(before, metadata, after, space)| Parts { before, metadata, after, space })
 }
 
 fn any_normalize() -> impl Strategy<Value = Normalize> {
@@ -207,20 +170,10 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         move |(normalize, allowed, default, required, wipe)| Policy {
             normalize,
             allowed: allowed.map(|all| KeyPatterns(all.iter().map(|source| pattern(source)).collect())),
-            required: if required {
-                vec![pattern(own_key(normalize))]
-            } else {
-                Vec::new()
-            },
+            required: if required { vec![pattern(own_key(normalize))] } else { Vec::new() },
             fields: if default {
                 let default = Some("d".to_owned());
-                vec![(
-                    pattern(own_key(normalize)),
-                    FieldRule {
-                        default,
-                        ..FieldRule::default()
-                    },
-                )]
+                vec![(pattern(own_key(normalize)), FieldRule { default, ..FieldRule::default() })]
             } else {
                 Vec::new()
             },
@@ -401,9 +354,7 @@ fn decoded(text: &str) -> String {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let hex = tail
-            .get(..2)
-            .and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        let hex = tail.get(..2).and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
         match hex.filter(|_| *first == b'%') {
             Some(byte) => {
                 out.push(byte);
@@ -430,11 +381,7 @@ impl Server {
         }
         let mut parts: Vec<String> = Vec::new();
         for part in text.strip_prefix('/').unwrap_or(&text).split('/') {
-            let part = if self.parameters {
-                part.split(';').next().unwrap_or_default()
-            } else {
-                part
-            };
+            let part = if self.parameters { part.split(';').next().unwrap_or_default() } else { part };
             // URL parsers take an encoded dot for a dot.
             match part.to_lowercase().replace("%2e", ".").as_str() {
                 "" if self.merges => {}
@@ -503,13 +450,7 @@ fn any_path() -> impl Strategy<Value = String> {
 
 fn is_passed(gateway: &Gateway, path: &str) -> bool {
     let headers = HeaderMap::new();
-    let head = Head {
-        method: &Method::PATCH,
-        path,
-        query: None,
-        host: "",
-        headers: &headers,
-    };
+    let head = Head { method: &Method::PATCH, path, query: None, host: "", headers: &headers };
     match gateway.route(head) {
         Ok(Routed::Passed(..) | Routed::Related(_)) => true,
         Ok(Routed::Governed(_)) | Err(_) => false,
@@ -549,10 +490,7 @@ fn some_server_finds_a_session_in_each_of_these() {
     ] {
         assert!(servers().any(|server| server.finds_a_session(path)), "{path}");
         let canonical = path == "/api/v2/sessions/id";
-        assert!(
-            canonical || !is_passed(&gateway(Policy::default()), path),
-            "{path} is passed"
-        );
+        assert!(canonical || !is_passed(&gateway(Policy::default()), path), "{path} is passed");
     }
     assert!(!servers().any(|server| server.finds_a_session("/api/v2/users/sessions/id")));
 }

@@ -31,11 +31,7 @@ impl Authority {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, issuer.pem()).unwrap();
-        Authority {
-            issuer,
-            file,
-            _folder: folder,
-        }
+        Authority { issuer, file, _folder: folder }
     }
 
     /// A server's certificate for these names.
@@ -69,11 +65,7 @@ struct Provider {
 
 impl Provider {
     fn start(config: ServerConfig) -> Provider {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let own = requests.clone();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -102,19 +94,14 @@ impl Provider {
                 });
             }
         });
-        Provider {
-            _runtime: runtime,
-            address,
-            requests,
-        }
+        Provider { _runtime: runtime, address, requests }
     }
 
     /// The part of an upstream that says where it is.
     fn target(&self, host: &str, authority: Option<&Authority>) -> String {
         let port = self.address.port();
-        let trust = authority.map_or(String::new(), |authority| {
-            format!(", tls: {{ ca_file: {} }}", authority.file.display())
-        });
+        let trust =
+            authority.map_or(String::new(), |authority| format!(", tls: {{ ca_file: {} }}", authority.file.display()));
         format!("dialect: auth0, url: \"https://{host}:{port}\", auth: none{trust}")
     }
 
@@ -190,22 +177,14 @@ fn another_name_is_not_trusted() {
     for names in [&["other.test"][..], &["localhost.other.test"], &["127.0.0.2"], &[]] {
         let provider = Provider::start(authority.certify(names, |_| {}));
         for host in ["localhost", "127.0.0.1"] {
-            assert_refused(
-                &provider,
-                &provider.gateway(host, Some(&authority)),
-                &format!("{names:?} {host}"),
-            );
+            assert_refused(&provider, &provider.gateway(host, Some(&authority)), &format!("{names:?} {host}"));
         }
     }
     // A name is no address, and an address no name.
     let provider = Provider::start(authority.certify(&["localhost"], |_| {}));
     assert_refused(&provider, &provider.gateway("127.0.0.1", Some(&authority)), "name only");
     let provider = Provider::start(authority.certify(&["127.0.0.1"], |_| {}));
-    assert_refused(
-        &provider,
-        &provider.gateway("localhost", Some(&authority)),
-        "address only",
-    );
+    assert_refused(&provider, &provider.gateway("localhost", Some(&authority)), "address only");
 }
 
 #[test]
@@ -217,10 +196,7 @@ fn a_certificate_that_does_not_hold_is_not_trusted() {
     });
     let young = authority.certify(&["localhost"], |params| params.not_before = date_time_ymd(2900, 1, 1));
     let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["localhost".into()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
+    let own = CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
     let own = server(own.der().clone(), &key);
     for (what, config) in [("over", old), ("to come", young), ("self-signed", own)] {
         let provider = Provider::start(config);
@@ -237,11 +213,8 @@ fn upstreams_do_not_share_connections_with_another_trust() {
         let target = provider.target("127.0.0.1", Some(authority));
         format!("  {name}: {{ {target}, match: {{ path_prefix: /{name}, strip_prefix: true }} }}\n")
     };
-    let gateway = Gateway::start(&format!(
-        "upstreams:\n{}{}",
-        upstream("right", &authority),
-        upstream("wrong", &other)
-    ));
+    let gateway =
+        Gateway::start(&format!("upstreams:\n{}{}", upstream("right", &authority), upstream("wrong", &other)));
     for _ in 0..3 {
         assert_eq!(statuses(&ask(&gateway, "/right")), [200; 4]);
         assert_eq!(statuses(&ask(&gateway, "/wrong")), [502; 4]);

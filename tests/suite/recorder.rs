@@ -137,9 +137,7 @@ impl Call<'_> {
         match self.seen.method.as_str() {
             "PATCH" => self.json(200, &session(&body["session_metadata"])),
             "DELETE" | "POST" => self.json(202, &json!({})),
-            "HEAD" => self
-                .send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-                .map(|()| Then::Keep),
+            "HEAD" => self.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").map(|()| Then::Keep),
             _ => self.json(200, &session(&json!({"team": "blue"}))),
         }
     }
@@ -173,12 +171,7 @@ impl Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tenant = Tenant::new(&format!("http://{address}"), Options::default(), [7; 32]).unwrap();
-        let recorder = Recorder {
-            address,
-            log: Log::default(),
-            stopping: Arc::default(),
-            tenant: tenant.clone(),
-        };
+        let recorder = Recorder { address, log: Log::default(), stopping: Arc::default(), tenant: tenant.clone() };
         let (log, stopping) = (recorder.log.clone(), recorder.stopping.clone());
         let keys = key_set(&tenant);
         let act = Arc::new(act);
@@ -229,9 +222,7 @@ impl Recorder {
 
     /// Waits until that many requests have come.
     pub fn wait(&self, count: usize) {
-        wait_for(&format!("request {count} at the provider"), || {
-            (self.count() >= count).then_some(())
-        });
+        wait_for(&format!("request {count} at the provider"), || (self.count() >= count).then_some(()));
     }
 
     /// The part `upstreams` of a configuration: this provider, tokens checked, and `more` lines of the upstream.
@@ -286,12 +277,7 @@ fn serve(
             all.push(seen.clone());
             all.len() - 1
         };
-        let mut call = Call {
-            seen,
-            turn,
-            stream: &mut stream,
-            log,
-        };
+        let mut call = Call { seen, turn, stream: &mut stream, log };
         match act(&mut call)? {
             Then::Keep => {}
             Then::Close => return Ok(()),
@@ -324,9 +310,8 @@ fn head(stream: &mut BufReader<TcpStream>) -> io::Result<Seen> {
     let first = lines.next().unwrap_or_default();
     let (method, rest) = first.split_once(' ').unwrap_or_default();
     let target = rest.rsplit_once(' ').map_or(rest, |(target, _)| target);
-    let headers = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    let headers =
+        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
     Ok(Seen {
         method: method.to_owned(),
         target: target.to_owned(),
@@ -347,10 +332,7 @@ fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
 /// The key set of a tenant, as its own service gives it out.
 pub fn key_set(tenant: &Tenant) -> String {
     use tower_service::Service;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let request = http::Request::get("/.well-known/jwks.json").body(axum::body::Body::empty());
         let answer = tenant.router().call(request.unwrap()).await.unwrap();

@@ -46,10 +46,7 @@ impl Sdk {
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
         let results: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
         let name = |result: &Value| result["case"].as_str().unwrap().to_owned();
-        results
-            .iter()
-            .map(|result| (name(result), result["result"].clone()))
-            .collect()
+        results.iter().map(|result| (name(result), result["result"].clone())).collect()
     }
 }
 
@@ -118,11 +115,7 @@ fn sees_no_difference(sdk: Sdk) {
     for ((case, tenants), (same_case, ours)) in straight.iter().zip(&through) {
         assert_eq!(case, same_case);
         if seen(tenants) != seen(ours) {
-            differences.push(format!(
-                "{case}:\n  tenant  {}\n  gateway {}",
-                seen(tenants),
-                seen(ours)
-            ));
+            differences.push(format!("{case}:\n  tenant  {}\n  gateway {}", seen(tenants), seen(ours)));
         }
         let (theirs, own) = (&tenants["error"]["message"], &ours["error"]["message"]);
         if theirs != own {
@@ -179,20 +172,11 @@ fn understands_refusals_of_the_policy(sdk: Sdk) {
         });
         assert_eq!(seen(result(case)), expected, "{case}");
         let message = error["message"].as_str().unwrap();
-        assert!(
-            message.contains(&format!("{path}: ")) && message.contains(&format!("({rule})")),
-            "{case}: {message}"
-        );
+        assert!(message.contains(&format!("{path}: ")) && message.contains(&format!("({rule})")), "{case}: {message}");
         assert!(!message.contains("東京"), "{case} repeats a value: {message}");
     }
-    let left = Request::new("GET", &tenant.session_path())
-        .bearer(&tenant.token())
-        .send(&tenant.url());
-    assert_eq!(
-        left.json()["session_metadata"],
-        json!({"channel": "web"}),
-        "the tenant saw none of them"
-    );
+    let left = Request::new("GET", &tenant.session_path()).bearer(&tenant.token()).send(&tenant.url());
+    assert_eq!(left.json()["session_metadata"], json!({"channel": "web"}), "the tenant saw none of them");
 }
 
 #[test]

@@ -16,19 +16,11 @@ fn tokens_that_are_good_are_believed() {
         ("as it should be", json!({}), json!({})),
         ("expired within the leeway", json!({}), json!({"exp": now() - 10})),
         ("begins within the leeway", json!({}), json!({"nbf": now() + 10})),
-        (
-            "several audiences",
-            json!({}),
-            json!({"aud": ["https://other.example/", AUDIENCE]}),
-        ),
+        ("several audiences", json!({}), json!({"aud": ["https://other.example/", AUDIENCE]})),
         ("a time with a fraction", json!({}), json!({"exp": now() as f64 + 60.5})),
         ("an access token by its type", json!({"typ": "at+jwt"}), json!({})),
         ("no type", json!({"typ": null}), json!({})),
-        (
-            "unknown members",
-            json!({"x": 1}),
-            json!({"permissions": [{}], "org_id": "a"}),
-        ),
+        ("unknown members", json!({"x": 1}), json!({"permissions": [{}], "org_id": "a"})),
     ] {
         let answer = read(&gateway, &key.token(header, claims));
         assert_eq!(answer.status, 200, "{why}: {}", answer.text());
@@ -53,120 +45,36 @@ fn tokens_that_are_not_good_are_refused() {
     let cases = [
         ("expired", 401, token(plain.clone(), json!({"exp": now() - 31}))),
         ("expired long ago", 401, token(plain.clone(), json!({"exp": 0}))),
-        (
-            "expired before the epoch",
-            401,
-            token(plain.clone(), json!({"exp": -1})),
-        ),
+        ("expired before the epoch", 401, token(plain.clone(), json!({"exp": -1}))),
         ("no expiry", 401, token(plain.clone(), json!({"exp": null}))),
-        (
-            "an expiry that is text",
-            401,
-            token(plain.clone(), json!({"exp": "9999999999"})),
-        ),
+        ("an expiry that is text", 401, token(plain.clone(), json!({"exp": "9999999999"}))),
         ("not valid yet", 401, token(plain.clone(), json!({"nbf": now() + 100}))),
-        (
-            "a beginning that is text",
-            401,
-            token(plain.clone(), json!({"nbf": "0"})),
-        ),
-        (
-            "another audience",
-            401,
-            token(plain.clone(), json!({"aud": "https://evil.example/"})),
-        ),
-        (
-            "an audience that begins alike",
-            401,
-            token(plain.clone(), json!({"aud": format!("{AUDIENCE}evil")})),
-        ),
+        ("a beginning that is text", 401, token(plain.clone(), json!({"nbf": "0"}))),
+        ("another audience", 401, token(plain.clone(), json!({"aud": "https://evil.example/"}))),
+        ("an audience that begins alike", 401, token(plain.clone(), json!({"aud": format!("{AUDIENCE}evil")}))),
         ("no audience", 401, token(plain.clone(), json!({"aud": null}))),
-        (
-            "an empty list of audiences",
-            401,
-            token(plain.clone(), json!({"aud": []})),
-        ),
-        (
-            "an audience that is a number",
-            401,
-            token(plain.clone(), json!({"aud": 1})),
-        ),
-        (
-            "another issuer",
-            401,
-            token(plain.clone(), json!({"iss": "https://evil.example/"})),
-        ),
-        (
-            "an issuer that is nearly ours",
-            401,
-            token(plain.clone(), json!({"iss": "http://127.0.0.1"})),
-        ),
+        ("an empty list of audiences", 401, token(plain.clone(), json!({"aud": []}))),
+        ("an audience that is a number", 401, token(plain.clone(), json!({"aud": 1}))),
+        ("another issuer", 401, token(plain.clone(), json!({"iss": "https://evil.example/"}))),
+        ("an issuer that is nearly ours", 401, token(plain.clone(), json!({"iss": "http://127.0.0.1"}))),
         ("no issuer", 401, token(plain.clone(), json!({"iss": null}))),
-        (
-            "a scope that is a list",
-            401,
-            token(plain.clone(), json!({"scope": ["read:sessions"]})),
-        ),
+        ("a scope that is a list", 401, token(plain.clone(), json!({"scope": ["read:sessions"]}))),
         ("no algorithm", 400, token(json!({"alg": null}), plain.clone())),
         ("another algorithm", 401, token(json!({"alg": "ES256"}), plain.clone())),
-        (
-            "an algorithm that is not the key's",
-            401,
-            token(json!({"alg": "RS256"}), plain.clone()),
-        ),
-        (
-            "an extension that must be understood",
-            401,
-            token(json!({"crit": ["exp"]}), plain.clone()),
-        ),
-        (
-            "an empty list of extensions",
-            401,
-            token(json!({"crit": []}), plain.clone()),
-        ),
-        (
-            "an identity token by its type",
-            401,
-            token(json!({"typ": "dpop+jwt"}), plain.clone()),
-        ),
+        ("an algorithm that is not the key's", 401, token(json!({"alg": "RS256"}), plain.clone())),
+        ("an extension that must be understood", 401, token(json!({"crit": ["exp"]}), plain.clone())),
+        ("an empty list of extensions", 401, token(json!({"crit": []}), plain.clone())),
+        ("an identity token by its type", 401, token(json!({"typ": "dpop+jwt"}), plain.clone())),
         ("an unknown key", 401, token(json!({"kid": "evil"}), plain.clone())),
-        (
-            "no key named where there are several",
-            401,
-            token(json!({"kid": null}), plain.clone()),
-        ),
-        (
-            "another key of the issuer's",
-            401,
-            token(json!({"kid": "two"}), plain.clone()),
-        ),
+        ("no key named where there are several", 401, token(json!({"kid": null}), plain.clone())),
+        ("another key of the issuer's", 401, token(json!({"kid": "two"}), plain.clone())),
         ("a key of the same name", 401, stranger.good()),
-        (
-            "a key that it brings along",
-            401,
-            stranger.token(json!({"jwk": stranger.jwk()}), plain.clone()),
-        ),
-        (
-            "no signature at all",
-            401,
-            format!("{}.", unsigned("one", json!({"alg": "none"}), plain.clone())),
-        ),
-        (
-            "algorithm None",
-            401,
-            format!("{}.", unsigned("one", json!({"alg": "None"}), plain.clone())),
-        ),
+        ("a key that it brings along", 401, stranger.token(json!({"jwk": stranger.jwk()}), plain.clone())),
+        ("no signature at all", 401, format!("{}.", unsigned("one", json!({"alg": "none"}), plain.clone()))),
+        ("algorithm None", 401, format!("{}.", unsigned("one", json!({"alg": "None"}), plain.clone()))),
         ("an empty signature", 401, format!("{signed}.")),
-        (
-            "a shortened signature",
-            401,
-            format!("{signed}.{}", &signature[..signature.len() - 4]),
-        ),
-        (
-            "the signature of another token",
-            401,
-            format!("{head}.{other_claims}.{signature}"),
-        ),
+        ("a shortened signature", 401, format!("{signed}.{}", &signature[..signature.len() - 4])),
+        ("the signature of another token", 401, format!("{head}.{other_claims}.{signature}")),
         ("two parts", 400, signed.to_owned()),
         ("four parts", 400, format!("{good}.{signature}")),
         ("no base64", 400, format!("e%vil.{claims}.{signature}")),
@@ -189,21 +97,13 @@ fn an_authorization_that_is_no_bearer_token_is_refused() {
     let good = key.good();
     let with = |values: &[&str]| {
         let request = Request::new("GET", SESSION);
-        let request = values
-            .iter()
-            .fold(request, |request, value| request.header("Authorization", value));
+        let request = values.iter().fold(request, |request, value| request.header("Authorization", value));
         request.send(&gateway.url())
     };
     is_refused(&with(&[]), 401, "none");
-    for value in [
-        "",
-        "Bearer",
-        "Bearer ",
-        "Basic ZXZpbDpldmls",
-        &good,
-        &format!("Bearer {good} x"),
-        &format!("Bearer {good},x"),
-    ] {
+    for value in
+        ["", "Bearer", "Bearer ", "Basic ZXZpbDpldmls", &good, &format!("Bearer {good} x"), &format!("Bearer {good},x")]
+    {
         is_refused(&with(&[value]), 400, value);
     }
     let two = with(&[&format!("Bearer {good}"), &format!("Bearer {good}")]);
@@ -225,12 +125,8 @@ fn the_public_key_is_no_shared_secret() {
     let claims = json!({"iss": format!("{}/", tenant.url()), "aud": format!("{}/api/v2/", tenant.url())});
     let header = json!({"alg": "HS256", "kid": jwk["kid"]});
     let signed = unsigned("", header, claims);
-    for secret in [
-        n.as_bytes().to_vec(),
-        URL_SAFE_NO_PAD.decode(n).unwrap(),
-        jwk.to_string().into_bytes(),
-        Vec::new(),
-    ] {
+    for secret in [n.as_bytes().to_vec(), URL_SAFE_NO_PAD.decode(n).unwrap(), jwk.to_string().into_bytes(), Vec::new()]
+    {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
         let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag));
         let request = Request::new("GET", &tenant.session_path()).bearer(&token);

@@ -7,24 +7,13 @@ use std::sync::Arc;
 fn key(number: u64) -> CacheKey {
     let mut session = [0; 16];
     session[..8].copy_from_slice(&number.to_le_bytes());
-    CacheKey {
-        upstream: 0,
-        session,
-        variant: [0; 16],
-    }
+    CacheKey { upstream: 0, session, variant: [0; 16] }
 }
 
 fn stored(store: &MemoryStore, bytes: usize) -> Stored {
     let body = Bytes::from(vec![b'x'; bytes]);
-    let answer = Answer {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-        body,
-    };
-    Stored {
-        answer: Arc::new(answer),
-        fetched_at: store.now(),
-    }
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
+    Stored { answer: Arc::new(answer), fetched_at: store.now() }
 }
 
 async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
@@ -56,10 +45,7 @@ async fn what_matters_is_not_evicted() {
     let (marked, deleted) = (Scope::Session(0, key(0).session), Scope::Session(0, key(16).session));
     store.begin(marked, Token(1), 60_000).await.unwrap();
     store.begin(deleted, Token(2), 60_000).await.unwrap();
-    let settled = Settled {
-        version: None,
-        deleted_until: Some(store.now() + 60_000),
-    };
+    let settled = Settled { version: None, deleted_until: Some(store.now() + 60_000) };
     store.end(deleted, Token(2), settled).await.unwrap();
     for number in 1..2_000 {
         put(&store, &key(number * 1_000 + 1), 2_000, 60_000).await;

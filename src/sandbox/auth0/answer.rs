@@ -39,11 +39,7 @@ impl Answer {
 
     /// 401. Auth0 repeats the reason in `attributes` and in the challenge, except when there was no token at all.
     pub(super) fn unauthorized(reason: Option<&str>) -> Self {
-        let mut answer = Self::error(
-            StatusCode::UNAUTHORIZED,
-            reason.unwrap_or("Missing authentication"),
-            None,
-        );
+        let mut answer = Self::error(StatusCode::UNAUTHORIZED, reason.unwrap_or("Missing authentication"), None);
         answer.challenge = Some("Bearer".to_owned());
         if let (Some(reason), Some(Value::Object(body))) = (reason, &mut answer.body) {
             body.insert("attributes".to_owned(), json!({"error": reason}));
@@ -62,11 +58,7 @@ impl Answer {
     }
 
     pub(super) fn too_large() -> Self {
-        Self::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "Payload content length greater than maximum allowed: 1048576",
-            None,
-        )
+        Self::error(StatusCode::PAYLOAD_TOO_LARGE, "Payload content length greater than maximum allowed: 1048576", None)
     }
 
     pub(super) fn unsupported_media_type() -> Self {
@@ -74,19 +66,11 @@ impl Answer {
     }
 
     pub(super) fn too_many_requests() -> Self {
-        Self::error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Global limit has been reached",
-            Some("too_many_requests"),
-        )
+        Self::error(StatusCode::TOO_MANY_REQUESTS, "Global limit has been reached", Some("too_many_requests"))
     }
 
     fn new(status: StatusCode, body: Option<Value>) -> Self {
-        Self {
-            status,
-            body,
-            challenge: None,
-        }
+        Self { status, body, challenge: None }
     }
 
     fn error(status: StatusCode, message: &str, code: Option<&str>) -> Self {

@@ -41,14 +41,7 @@ pub(super) fn perform(
     payload::check_id(call.row.id, &call.id)?;
     let query = routes::query(parts.uri.query()).ok_or_else(|| Answer::bad_request("Bad Request", None))?;
     let body = body.map_err(|_| Answer::too_large())?;
-    let job = Job {
-        tenant,
-        id: &call.id,
-        query,
-        parts,
-        body,
-        now: Instant::now(),
-    };
+    let job = Job { tenant, id: &call.id, query, parts, body, now: Instant::now() };
     match call.row.operation {
         Operation::GetSession => job.get_session(),
         Operation::UpdateSession => job.update_session(),
@@ -81,10 +74,7 @@ impl Job<'_> {
     fn update_session(&self) -> Result<Answer, Answer> {
         let metadata = payload::metadata(self.object()?, "session_metadata", "session")?;
         let mut store = self.tenant.0.store.lock();
-        let session = store
-            .sessions
-            .update(self.id, metadata, self.now)
-            .ok_or_else(no_session)?;
+        let session = store.sessions.update(self.id, metadata, self.now).ok_or_else(no_session)?;
         Ok(Answer::ok(session.session(self.id)))
     }
 
@@ -107,9 +97,7 @@ impl Job<'_> {
         self.check_flag("include_totals")?;
         let (after, take) = self.position()?;
         let store = self.user_store()?;
-        let page = store
-            .sessions
-            .page(after, take, self.now, |session| session.user_id == self.id);
+        let page = store.sessions.page(after, take, self.now, |session| session.user_id == self.id);
         Ok(list("sessions", page, Record::session))
     }
 
@@ -121,16 +109,8 @@ impl Job<'_> {
 
     /// Ends one session of the user, or all, and the refresh tokens unless they are to be kept. Has no 404.
     fn revoke_access(&self) -> Result<Answer, Answer> {
-        let object = if self.body.is_empty() {
-            Map::new()
-        } else {
-            self.object()?
-        };
-        payload::only(
-            Place::Payload,
-            object.keys(),
-            &["session_id", "preserve_refresh_tokens"],
-        )?;
+        let object = if self.body.is_empty() { Map::new() } else { self.object()? };
+        payload::only(Place::Payload, object.keys(), &["session_id", "preserve_refresh_tokens"])?;
         let session_id = session_to_revoke(&object)?;
         let keep = keeps_tokens(&object)?;
         let mut store = self.tenant.0.store.lock();
@@ -139,26 +119,18 @@ impl Job<'_> {
             session.user_id == user && session_id.is_none_or(|wanted| wanted == id)
         });
         if session_id.is_none() && !keep {
-            store
-                .refresh_tokens
-                .end_where(self.now, end, |_, token| token.user_id == user);
+            store.refresh_tokens.end_where(self.now, end, |_, token| token.user_id == user);
         }
         Ok(Answer::accepted())
     }
 
     /// Lets sessions end, with their refresh tokens if these are to go too.
     fn end_sessions(&self, store: &mut Store, tokens_too: bool, which: impl Fn(&str, &Record) -> bool) {
-        let Store {
-            sessions,
-            refresh_tokens,
-            ..
-        } = store;
+        let Store { sessions, refresh_tokens, .. } = store;
         if tokens_too {
             refresh_tokens.end_where(self.now, self.end(), |_, token| {
                 let session_id = token.session_id.as_deref().unwrap_or_default();
-                sessions
-                    .get(session_id, self.now)
-                    .is_some_and(|session| which(session_id, session))
+                sessions.get(session_id, self.now).is_some_and(|session| which(session_id, session))
             });
         }
         sessions.end_where(self.now, self.end(), which);
@@ -176,11 +148,7 @@ impl Job<'_> {
     /// The store, if the user of the path exists.
     fn user_store(&self) -> Result<parking_lot::MutexGuard<'_, Store>, Answer> {
         let store = self.tenant.0.store.lock();
-        if store.users.contains_key(self.id) {
-            Ok(store)
-        } else {
-            Err(no_user())
-        }
+        if store.users.contains_key(self.id) { Ok(store) } else { Err(no_user()) }
     }
 }
 
@@ -190,11 +158,7 @@ fn session_to_revoke(object: &Map<String, Value>) -> Result<Option<&str>, Answer
     match session_id {
         Some(id) if payload::check_id(Id::Session, id).is_err() => {
             let what = format!("Object didn't pass validation for format session-id: {id}");
-            Err(payload::fault(
-                Place::Payload,
-                &what,
-                Some(("session_id", "ID of the session to revoke.")),
-            ))
+            Err(payload::fault(Place::Payload, &what, Some(("session_id", "ID of the session to revoke."))))
         }
         _ => Ok(session_id),
     }

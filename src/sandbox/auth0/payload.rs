@@ -64,11 +64,7 @@ fn check_user_id(id: &str) -> Result<(), Answer> {
     // Auth0's pattern for it is `^.+\|.+$`.
     match id.split_once('|') {
         Some((connection, user)) if !connection.is_empty() && !user.is_empty() => Ok(()),
-        _ => Err(fault(
-            Place::Path,
-            &format!("String does not match pattern ^.+\\|.+$: {id}"),
-            on,
-        )),
+        _ => Err(fault(Place::Path, &format!("String does not match pattern ^.+\\|.+$: {id}"), on)),
     }
 }
 
@@ -78,22 +74,13 @@ pub(super) fn only<'a>(place: Place, names: impl Iterator<Item = &'a String>, kn
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(fault(
-        place,
-        &format!("Additional properties not allowed: {}", unknown.join(",")),
-        None,
-    ))
+    Err(fault(place, &format!("Additional properties not allowed: {}", unknown.join(",")), None))
 }
 
 /// Reads a body as an object: JSON, or a form, which Auth0 declares for all its body endpoints (Auth0's OpenAPI document).
 pub(super) fn object(parts: &Parts, body: &[u8]) -> Result<Map<String, Value>, Answer> {
-    let content_type = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .map(|value| value.as_bytes().to_ascii_lowercase());
-    let media_type = content_type
-        .as_deref()
-        .and_then(|value| value.split(|byte| *byte == b';').next());
+    let content_type = parts.headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
+    let media_type = content_type.as_deref().and_then(|value| value.split(|byte| *byte == b';').next());
     let value = match media_type.map(<[u8]>::trim_ascii) {
         Some(b"application/x-www-form-urlencoded") => form(body),
         None | Some(b"application/json") => serde_json::from_slice(body).ok(),
@@ -119,19 +106,12 @@ pub(super) fn metadata(
         Some(Value::Object(metadata)) => metadata,
         Some(other) => {
             let description = description(owner);
-            return Err(fault(
-                Place::Payload,
-                &wrong_type("object,null", &other),
-                Some((name, &description)),
-            ));
+            return Err(fault(Place::Payload, &wrong_type("object,null", &other), Some((name, &description))));
         }
     };
     let description = description(owner);
     if metadata.len() > MAX_PROPERTIES {
-        let what = format!(
-            "Too many properties defined ({}), maximum {MAX_PROPERTIES}",
-            metadata.len()
-        );
+        let what = format!("Too many properties defined ({}), maximum {MAX_PROPERTIES}", metadata.len());
         return Err(fault(Place::Payload, &what, Some((name, &description))));
     }
     for (key, value) in &metadata {
@@ -158,11 +138,7 @@ fn check_pair(name: &str, description: &str, key: &str, value: &Value) -> Result
     }
     let property = format!("{name}.{key}");
     let Value::String(text) = value else {
-        return Err(fault(
-            Place::Payload,
-            &wrong_type("string", value),
-            Some((&property, "")),
-        ));
+        return Err(fault(Place::Payload, &wrong_type("string", value), Some((&property, ""))));
     };
     if units(text) > MAX_CHARACTERS {
         let what = format!("String is too long ({} chars), maximum {MAX_CHARACTERS}", units(text));
@@ -187,10 +163,7 @@ pub(super) fn wrong_type(expected: &str, found: &Value) -> String {
 
 /// Letters, digits, `_` and `-`: the characters of ids and of metadata keys (Auth0's page "Session metadata").
 fn is_word(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 /// A text's length as JavaScript has it: UTF-16 code units, the strictest reading of "characters" (Auth0's page "Session metadata").
@@ -202,10 +175,7 @@ fn units(text: &str) -> usize {
 fn form(body: &[u8]) -> Option<Value> {
     let mut object = Map::new();
     for (key, value) in pairs(std::str::from_utf8(body).ok()?)? {
-        let mut steps: Vec<&str> = key
-            .split('[')
-            .map(|step| step.strip_suffix(']').unwrap_or(step))
-            .collect();
+        let mut steps: Vec<&str> = key.split('[').map(|step| step.strip_suffix(']').unwrap_or(step)).collect();
         let last = steps.pop()?;
         let mut place = &mut object;
         for step in steps {

@@ -23,19 +23,13 @@ pub(super) struct Quota {
 
 impl Bucket {
     pub(super) fn new(rate: Rate, now: Instant) -> Self {
-        Self {
-            rate,
-            level: f64::from(rate.burst),
-            filled: now,
-        }
+        Self { rate, level: f64::from(rate.burst), filled: now }
     }
 
     /// Takes a token; without one, `Err` says when to come back.
     pub(super) fn spend(&mut self, now: Instant, wall: SystemTime) -> Result<Quota, Quota> {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.level = passed
-            .mul_add(f64::from(self.rate.per_second), self.level)
-            .min(f64::from(self.rate.burst));
+        self.level = passed.mul_add(f64::from(self.rate.per_second), self.level).min(f64::from(self.rate.burst));
         self.filled = now;
         if self.level < 1.0 {
             return Err(self.quota(wall));

@@ -111,11 +111,7 @@ pub(super) fn find(method: &Method, path: &str) -> Route {
     // The server framework that Auth0 appears to use answers HEAD as it does GET.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let Some(segments) = segments(path) else {
-        return if path.starts_with("/api/v2") {
-            Route::Malformed
-        } else {
-            Route::Outside
-        };
+        return if path.starts_with("/api/v2") { Route::Malformed } else { Route::Outside };
     };
     let Some(below) = below_api(&segments) else {
         return Route::Outside;
@@ -171,11 +167,7 @@ fn id_in(pattern: &[&str], segments: &[String]) -> Option<String> {
 /// `.` and `..` are resolved, also as `%2e`, and what remains is decoded part by part.
 fn segments(path: &str) -> Option<Vec<String>> {
     let mut segments = Vec::new();
-    let mut parts = path
-        .strip_prefix(['/', '\\'])
-        .unwrap_or(path)
-        .split(['/', '\\'])
-        .peekable();
+    let mut parts = path.strip_prefix(['/', '\\']).unwrap_or(path).split(['/', '\\']).peekable();
     while let Some(part) = parts.next() {
         let decoded = percent_decode(part, false)?;
         let dots = matches!(decoded.as_str(), "." | "..");

@@ -46,20 +46,11 @@ pub(super) struct Page<'a> {
 
 impl Store {
     pub(super) fn new(seed: &[u8]) -> Self {
-        let mut ids = Ids {
-            key: hmac::Key::new(hmac::HMAC_SHA256, seed),
-            made: 0,
-        };
+        let mut ids = Ids { key: hmac::Key::new(hmac::HMAC_SHA256, seed), made: 0 };
         let sample_user = format!("auth0|{}", ids.hexadecimal(12));
         let users = BTreeMap::from([(sample_user.clone(), user(&sample_user))]);
         let (sessions, refresh_tokens) = (Records::default(), Records::default());
-        Self {
-            ids,
-            sample_user,
-            users,
-            sessions,
-            refresh_tokens,
-        }
+        Self { ids, sample_user, users, sessions, refresh_tokens }
     }
 
     pub(super) fn sample_user(&self) -> &str {
@@ -147,20 +138,12 @@ impl Record {
 
     /// A copy without metadata.
     fn clone_bare(&self) -> Self {
-        Self {
-            user_id: self.user_id.clone(),
-            session_id: self.session_id.clone(),
-            metadata: None,
-            ..*self
-        }
+        Self { user_id: self.user_id.clone(), session_id: self.session_id.clone(), metadata: None, ..*self }
     }
 
     /// The session object (Auth0's OpenAPI document). The metadata key is absent when unset, as in the recorded answers.
     pub(super) fn session(&self, id: &str) -> Value {
-        let (created, seen) = (
-            timestamp(self.created),
-            timestamp(self.created + Duration::from_secs(420)),
-        );
+        let (created, seen) = (timestamp(self.created), timestamp(self.created + Duration::from_secs(420)));
         let mut session = json!({
             "id": id,
             "user_id": self.user_id,

@@ -62,22 +62,13 @@ fn metadata_is_refused_beyond_the_limits() {
 
 #[test]
 fn a_form_updates_and_a_revoke_takes_its_time() {
-    let tenant = tenant(Options {
-        delete_delay: Duration::from_millis(40),
-        ..Options::default()
-    });
+    let tenant = tenant(Options { delete_delay: Duration::from_millis(40), ..Options::default() });
     let token = tenant.tokens().full;
     let path = format!("/api/v2/sessions/{}", tenant.session_id());
     let form = "application/x-www-form-urlencoded; charset=utf-8";
-    assert_eq!(
-        send(&tenant, "PATCH", &path, form, "session_metadata%5Ba%5D=b+c", &token).status(),
-        200
-    );
+    assert_eq!(send(&tenant, "PATCH", &path, form, "session_metadata%5Ba%5D=b+c", &token).status(), 200);
     assert_eq!(send(&tenant, "PATCH", &path, "text/plain", "{}", &token).status(), 415);
-    assert_eq!(
-        send(&tenant, "POST", &format!("{path}/revoke"), "", "", &token).status(),
-        202
-    );
+    assert_eq!(send(&tenant, "POST", &format!("{path}/revoke"), "", "", &token).status(), 202);
     assert_eq!(send(&tenant, "GET", &path, "", "", &token).status(), 200);
     std::thread::sleep(Duration::from_millis(60));
     assert_eq!(send(&tenant, "GET", &path, "", "", &token).status(), 404);
@@ -86,13 +77,7 @@ fn a_form_updates_and_a_revoke_takes_its_time() {
 
 #[test]
 fn tokens_and_the_rate_limit_are_enforced() {
-    let tenant = tenant(Options {
-        rate: Some(Rate {
-            burst: 1,
-            per_second: 0,
-        }),
-        ..Options::default()
-    });
+    let tenant = tenant(Options { rate: Some(Rate { burst: 1, per_second: 0 }), ..Options::default() });
     let path = format!("/api/v2/sessions/{}", tenant.session_id());
     let get = |token: &str| send(&tenant, "GET", &path, "", "", token);
     let expired = get(&tenant.tokens().expired);
@@ -109,14 +94,8 @@ fn tokens_and_the_rate_limit_are_enforced() {
 
 #[test]
 fn texts_and_times() {
-    assert_eq!(
-        store::timestamp(UNIX_EPOCH + Duration::from_millis(1_714_568_430_380)),
-        "2024-05-01T13:00:30.380Z"
-    );
-    assert_eq!(
-        store::timestamp(UNIX_EPOCH + Duration::from_secs(951_782_400)),
-        "2000-02-29T00:00:00.000Z"
-    );
+    assert_eq!(store::timestamp(UNIX_EPOCH + Duration::from_millis(1_714_568_430_380)), "2024-05-01T13:00:30.380Z");
+    assert_eq!(store::timestamp(UNIX_EPOCH + Duration::from_secs(951_782_400)), "2000-02-29T00:00:00.000Z");
     assert_eq!(percent_decode("%C3%A9+", true).as_deref(), Some("é "));
     assert_eq!(percent_decode("%C3", true), None);
 }

@@ -36,10 +36,7 @@ pub(super) struct Authority {
 impl Authority {
     pub(super) fn new(issuer_url: &str) -> Result<Self, Error> {
         let base = issuer_url.strip_suffix('/').unwrap_or(issuer_url);
-        let host = base
-            .strip_prefix("http://")
-            .or_else(|| base.strip_prefix("https://"))
-            .ok_or(Error::Issuer)?;
+        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://")).ok_or(Error::Issuer)?;
         if host.is_empty() || host.contains(['/', '?', '#']) {
             return Err(Error::Issuer);
         }
@@ -103,9 +100,7 @@ impl Authority {
 
     fn signature(&self, text: &str) -> Option<Vec<u8>> {
         let mut signature = vec![0; self.key.public().modulus_len()];
-        self.key
-            .sign(&RSA_PKCS1_SHA256, &self.random, text.as_bytes(), &mut signature)
-            .ok()?;
+        self.key.sign(&RSA_PKCS1_SHA256, &self.random, text.as_bytes(), &mut signature).ok()?;
         Some(signature)
     }
 
@@ -146,9 +141,7 @@ impl Authority {
             None => return Err(Answer::unauthorized(Some("Invalid token"))),
             // Exact up to 2^53 seconds.
             Some(expiry) if expiry <= unix_seconds(now) as f64 => {
-                return Err(Answer::unauthorized(Some(
-                    "Expired token received for JSON Web Token validation",
-                )));
+                return Err(Answer::unauthorized(Some("Expired token received for JSON Web Token validation")));
             }
             Some(_) => {}
         }
@@ -170,20 +163,14 @@ impl Authority {
         if audiences.contains(&self.audience.as_str()) {
             return Ok(());
         }
-        Err(Answer::unauthorized(Some(&format!(
-            "Bad audience: {}",
-            audiences.join(",")
-        ))))
+        Err(Answer::unauthorized(Some(&format!("Bad audience: {}", audiences.join(",")))))
     }
 
     /// The claims of a token with a good signature.
     fn verified(&self, token: &str) -> Result<Map<String, Value>, Answer> {
         let parts: Vec<&str> = token.split('.').collect();
         let [header, claims, signature] = parts.as_slice() else {
-            return Err(Answer::bad_request(
-                "Bad HTTP authentication header format",
-                Some("Bearer"),
-            ));
+            return Err(Answer::bad_request("Bad HTTP authentication header format", Some("Bearer")));
         };
         let (Some(header), Some(claims)) = (decode(header), decode(claims)) else {
             return Err(Answer::unauthorized(Some("Invalid token")));
@@ -192,16 +179,11 @@ impl Authority {
         let ours = text("alg") == Some("RS256") && text("kid") == Some(self.key_id.as_str());
         let signed = token.rsplit_once('.').map_or("", |(signed, _)| signed);
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
-        let good = self
-            .public
-            .verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature)
-            .is_ok();
+        let good = self.public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature).is_ok();
         if ours && good {
             return Ok(claims);
         }
-        Err(Answer::unauthorized(Some(
-            "Invalid signature received for JSON Web Token validation",
-        )))
+        Err(Answer::unauthorized(Some("Invalid signature received for JSON Web Token validation")))
     }
 }
 
@@ -211,11 +193,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Answer> {
         return Err(Answer::unauthorized(None));
     };
     let (scheme, token) = value.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        Ok(token)
-    } else {
-        Err(Answer::unauthorized(None))
-    }
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token) } else { Err(Answer::unauthorized(None)) }
 }
 
 fn encode(value: &Value) -> String {

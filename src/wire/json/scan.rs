@@ -14,23 +14,12 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(source: &'a [u8]) -> Result<Scanner<'a>, Malformed> {
-        let text = std::str::from_utf8(source).map_err(|e| Malformed {
-            what: "found invalid UTF-8".into(),
-            offset: e.valid_up_to(),
-        })?;
+        let text = std::str::from_utf8(source)
+            .map_err(|e| Malformed { what: "found invalid UTF-8".into(), offset: e.valid_up_to() })?;
         if text.starts_with('\u{feff}') {
-            return Err(Malformed {
-                what: "found a byte order mark".into(),
-                offset: 0,
-            });
+            return Err(Malformed { what: "found a byte order mark".into(), offset: 0 });
         }
-        Ok(Scanner {
-            text,
-            bytes: source,
-            at: 0,
-            depth: 0,
-            tokens: 0,
-        })
+        Ok(Scanner { text, bytes: source, at: 0, depth: 0, tokens: 0 })
     }
 
     /// The whole document: one value and nothing behind it.
@@ -57,10 +46,7 @@ impl<'a> Scanner<'a> {
             Some(b'n') => self.word("null", Kind::Null)?,
             Some(_) | None => return Err(self.found("a value")),
         };
-        Ok(Node {
-            span: start..self.at,
-            kind,
-        })
+        Ok(Node { span: start..self.at, kind })
     }
 
     fn object(&mut self) -> Result<Kind, Malformed> {
@@ -103,11 +89,7 @@ impl<'a> Scanner<'a> {
         }
         self.at += 1;
         self.skip_space();
-        Ok(Member {
-            key_span,
-            key,
-            value: self.value()?,
-        })
+        Ok(Member { key_span, key, value: self.value()? })
     }
 
     fn array(&mut self) -> Result<Kind, Malformed> {
@@ -129,10 +111,7 @@ impl<'a> Scanner<'a> {
     fn enter(&mut self) -> Result<(), Malformed> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(fault(
-                &format!("found more than {MAX_DEPTH} levels of nesting"),
-                self.at,
-            ));
+            return Err(fault(&format!("found more than {MAX_DEPTH} levels of nesting"), self.at));
         }
         self.at += 1;
         self.skip_space();
@@ -226,13 +205,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps over at most `most` bytes of a kind and says how many there were.
     fn eat(&mut self, kind: impl Fn(u8) -> bool, most: usize) -> usize {
-        let count = self
-            .bytes
-            .iter()
-            .skip(self.at)
-            .take(most)
-            .take_while(|b| kind(**b))
-            .count();
+        let count = self.bytes.iter().skip(self.at).take(most).take_while(|b| kind(**b)).count();
         self.at += count;
         count
     }
@@ -267,10 +240,7 @@ impl<'a> Scanner<'a> {
 }
 
 fn fault(what: &str, offset: usize) -> Malformed {
-    Malformed {
-        what: what.to_owned(),
-        offset,
-    }
+    Malformed { what: what.to_owned(), offset }
 }
 
 /// Whether every parser reads the same number: integers within 2^53, others finite and not rounded to zero.

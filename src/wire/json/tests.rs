@@ -11,51 +11,22 @@ fn edited(text: &str, changes: &[Change]) -> String {
 }
 
 fn refusal(text: &str) -> String {
-    Document::parse(Bytes::copy_from_slice(text.as_bytes()))
-        .unwrap_err()
-        .to_string()
+    Document::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap_err().to_string()
 }
 
 #[test]
 fn what_two_parsers_may_read_differently_is_refused() {
-    assert_eq!(
-        refusal(r#"{"a":1,"\u0061":2}"#),
-        "found a key twice in one object at byte 7"
-    );
-    assert_eq!(
-        refusal(r#"{"a":{"b":1,"b":2}}"#),
-        "found a key twice in one object at byte 12"
-    );
+    assert_eq!(refusal(r#"{"a":1,"\u0061":2}"#), "found a key twice in one object at byte 7");
+    assert_eq!(refusal(r#"{"a":{"b":1,"b":2}}"#), "found a key twice in one object at byte 12");
     assert_eq!(refusal("\u{feff}{}"), "found a byte order mark at byte 0");
-    assert_eq!(
-        refusal(r#"{} {}"#),
-        "expected the end of the document, found `{` at byte 3"
-    );
-    assert_eq!(
-        refusal(r#"["\ud800"]"#),
-        "found a string with an escape that stands for no character at byte 1"
-    );
-    assert_eq!(
-        refusal("9007199254740992"),
-        "found a number that parsers read differently at byte 0"
-    );
-    assert_eq!(
-        refusal("1e400"),
-        "found a number that parsers read differently at byte 0"
-    );
-    assert_eq!(
-        refusal("{\"a\":1}\0"),
-        "expected the end of the document, found `\\u{0}` at byte 7"
-    );
+    assert_eq!(refusal(r#"{} {}"#), "expected the end of the document, found `{` at byte 3");
+    assert_eq!(refusal(r#"["\ud800"]"#), "found a string with an escape that stands for no character at byte 1");
+    assert_eq!(refusal("9007199254740992"), "found a number that parsers read differently at byte 0");
+    assert_eq!(refusal("1e400"), "found a number that parsers read differently at byte 0");
+    assert_eq!(refusal("{\"a\":1}\0"), "expected the end of the document, found `\\u{0}` at byte 7");
     assert_eq!(refusal(""), "expected a value, found the end at byte 0");
-    assert_eq!(
-        refusal(&"[".repeat(33)),
-        "found more than 32 levels of nesting at byte 32"
-    );
-    assert_eq!(
-        refusal(r#"{"a":01}"#),
-        "found a number that JSON does not allow at byte 5"
-    );
+    assert_eq!(refusal(&"[".repeat(33)), "found more than 32 levels of nesting at byte 32");
+    assert_eq!(refusal(r#"{"a":01}"#), "found a number that JSON does not allow at byte 5");
 }
 
 #[test]
@@ -68,34 +39,19 @@ fn untouched_documents_keep_their_very_bytes() {
 fn only_edited_spots_change() {
     let text = r#"{ "A" : 1.50 , "b":"\u0078" , "c" : [1, 2] }"#;
     let changes = [Change::Key(0, "a".into()), Change::Text(0, "1.50".into())];
-    assert_eq!(
-        edited(text, &changes),
-        r#"{ "a" : "1.50" , "b":"\u0078" , "c" : [1, 2] }"#
-    );
+    assert_eq!(edited(text, &changes), r#"{ "a" : "1.50" , "b":"\u0078" , "c" : [1, 2] }"#);
     assert_eq!(edited(text, &[Change::Remove(0)]), r#"{ "b":"\u0078" , "c" : [1, 2] }"#);
     assert_eq!(edited(text, &[Change::Remove(1)]), r#"{ "A" : 1.50 , "c" : [1, 2] }"#);
     assert_eq!(edited(text, &[Change::Remove(2)]), r#"{ "A" : 1.50 , "b":"\u0078" }"#);
-    assert_eq!(
-        edited(text, &[Change::Remove(0), Change::Remove(2)]),
-        r#"{ "b":"\u0078" }"#
-    );
-    assert_eq!(
-        edited(
-            r#"{"a":1}"#,
-            &[Change::Remove(0), Change::Add("k\"".into(), "v".into())]
-        ),
-        r#"{"k\"":"v"}"#
-    );
+    assert_eq!(edited(text, &[Change::Remove(0), Change::Remove(2)]), r#"{ "b":"\u0078" }"#);
+    assert_eq!(edited(r#"{"a":1}"#, &[Change::Remove(0), Change::Add("k\"".into(), "v".into())]), r#"{"k\"":"v"}"#);
     assert_eq!(edited("{ }", &[Change::Add("k".into(), "v".into())]), r#"{"k":"v" }"#);
 }
 
 /// The corpus beside the project: all that must be refused is refused, all that must be accepted is.
 #[test]
 fn the_json_test_suite_is_judged_as_it_says() {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../shared/corpora/json/JSONTestSuite/test_parsing"
-    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/json/JSONTestSuite/test_parsing");
     let Ok(files) = std::fs::read_dir(folder) else {
         println!("skipped: no JSONTestSuite beside the project");
         return;
@@ -187,11 +143,8 @@ fn plain(document: &Document, node: &Node) -> serde_json::Value {
         Kind::Number => serde_json::from_str(document.spelling(node)).unwrap(),
         Kind::Text(text) => text.clone().into(),
         Kind::Array(items) => items.iter().map(|item| plain(document, item)).collect(),
-        Kind::Object(members) => serde_json::Value::Object(
-            members
-                .iter()
-                .map(|m| (m.key.clone(), plain(document, &m.value)))
-                .collect(),
-        ),
+        Kind::Object(members) => {
+            serde_json::Value::Object(members.iter().map(|m| (m.key.clone(), plain(document, &m.value))).collect())
+        }
     }
 }

@@ -21,12 +21,7 @@ pub struct Request {
 impl Request {
     /// `path` goes on the wire to the letter.
     pub fn new(method: &str, path: &str) -> Request {
-        Request {
-            method: method.into(),
-            path: path.into(),
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Request { method: method.into(), path: path.into(), headers: Vec::new(), body: Vec::new() }
     }
 
     /// Adds a header. `Host` and `Content-Length` are added where they are not given.
@@ -76,17 +71,12 @@ impl Request {
 
     /// Sends it over a connection of its own, to `http://127.0.0.1:1234`.
     pub fn send(&self, url: &str) -> Answer {
-        self.try_send(url)
-            .unwrap_or_else(|error| panic!("{} {} to {url}: {error}", self.method, self.path))
+        self.try_send(url).unwrap_or_else(|error| panic!("{} {} to {url}: {error}", self.method, self.path))
     }
 
     /// The same, where it may fail.
     pub fn try_send(&self, url: &str) -> io::Result<Answer> {
-        let request = if self.has("Connection") {
-            self.clone()
-        } else {
-            self.clone().header("Connection", "close")
-        };
+        let request = if self.has("Connection") { self.clone() } else { self.clone().header("Connection", "close") };
         Connection::open(address(url))?.exchange(&request)
     }
 }
@@ -99,10 +89,7 @@ pub fn address(url: &str) -> SocketAddr {
 
 /// An address at which nobody listens. Nobody else takes it either where each test names a host of its own: `127.0.9.x`.
 pub fn nobody(host: [u8; 4]) -> SocketAddr {
-    TcpListener::bind(SocketAddr::from((host, 0)))
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    TcpListener::bind(SocketAddr::from((host, 0))).unwrap().local_addr().unwrap()
 }
 
 pub(super) fn value_of<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
@@ -153,10 +140,7 @@ impl Connection {
     }
 
     pub(super) fn of(stream: Box<dyn Stream>, peer: SocketAddr) -> Connection {
-        Connection {
-            stream: BufReader::new(stream),
-            peer,
-        }
+        Connection { stream: BufReader::new(stream), peer }
     }
 
     /// Sends a request and reads its answer.
@@ -180,11 +164,7 @@ impl Connection {
     pub fn answer(&mut self, head_only: bool) -> io::Result<Answer> {
         loop {
             let (status, headers) = self.head()?;
-            let mut answer = Answer {
-                status,
-                headers,
-                body: Vec::new(),
-            };
+            let mut answer = Answer { status, headers, body: Vec::new() };
             if !(100..200).contains(&status) {
                 if !head_only && status != 204 && status != 304 {
                     answer.body = self.body(&answer.headers)?;
@@ -197,9 +177,7 @@ impl Connection {
     /// Reads one answer's head, informational or not.
     pub fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
         let first = self.line()?;
-        let status = first
-            .strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no answer of HTTP/1.1: {first:?}")))?;
         Ok((status, self.fields()?))
     }
@@ -211,9 +189,7 @@ impl Connection {
             if line.is_empty() {
                 return Ok(headers);
             }
-            let (name, value) = line
-                .split_once(':')
-                .ok_or_else(|| io::Error::other(format!("no header: {line:?}")))?;
+            let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other(format!("no header: {line:?}")))?;
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
     }

@@ -36,11 +36,7 @@ pub struct Finished {
 pub fn finish(command: Command) -> Finished {
     let mut process = Process::start(command);
     let status = process.wait();
-    Finished {
-        code: status.code(),
-        stdout: process.stdout.whole(),
-        stderr: process.stderr.whole(),
-    }
+    Finished { code: status.code(), stdout: process.stdout.whole(), stderr: process.stderr.whole() }
 }
 
 /// The lines that a process writes, as they come.
@@ -220,9 +216,7 @@ impl Gateway {
     /// Waits until it is ready: until it knows the keys of its issuers.
     pub fn ready(&self) {
         let ready = Request::new("GET", "/readyz");
-        wait_for("the gateway to be ready", || {
-            (ready.send(&self.admin_url()).status == 200).then_some(())
-        });
+        wait_for("the gateway to be ready", || (ready.send(&self.admin_url()).status == 200).then_some(()));
     }
 
     /// The lines of the log so far.

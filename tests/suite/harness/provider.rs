@@ -21,24 +21,14 @@ pub struct Tenant {
 impl Tenant {
     /// Starts one without a rate limit on a free port.
     pub fn start() -> Tenant {
-        Tenant::start_with(Options {
-            rate: None,
-            ..Options::default()
-        })
+        Tenant::start_with(Options { rate: None, ..Options::default() })
     }
 
     /// The same, with options.
     pub fn start_with(options: Options) -> Tenant {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let auth0 = runtime.block_on(Auth0::start_with(([127, 0, 0, 1], 0).into(), options));
-        Tenant {
-            auth0: auth0.unwrap(),
-            _runtime: runtime,
-        }
+        Tenant { auth0: auth0.unwrap(), _runtime: runtime }
     }
 
     /// Its address: `http://127.0.0.1:1234`.
@@ -153,11 +143,8 @@ impl Scripted {
         answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
     ) -> Scripted {
         let listener = TcpListener::bind(address).unwrap();
-        let scripted = Scripted {
-            address: listener.local_addr().unwrap(),
-            received: Arc::default(),
-            stopping: Arc::default(),
-        };
+        let scripted =
+            Scripted { address: listener.local_addr().unwrap(), received: Arc::default(), stopping: Arc::default() };
         let (received, stopping) = (scripted.received.clone(), scripted.stopping.clone());
         let answer = Arc::new(answer);
         thread::spawn(move || {
@@ -223,10 +210,7 @@ fn serve(
         if request.header("Content-Length").is_some() || request.header("Transfer-Encoding").is_some() {
             request.body = connection.body(&request.headers)?;
         }
-        received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(request.clone());
+        received.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let answer = answer(&request);
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", answer.status);
         for (name, value) in &answer.headers {

@@ -14,10 +14,7 @@ pub(super) const LIST: &[&str] = &["include_totals", "from", "take"];
 
 impl Job<'_> {
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn check_flag(&self, name: &str) -> Result<(), Answer> {
@@ -51,11 +48,7 @@ impl Job<'_> {
 }
 
 pub(super) fn list(name: &str, page: Page<'_>, render: fn(&Record, &str) -> Value) -> Answer {
-    let items: Vec<Value> = page
-        .records
-        .into_iter()
-        .map(|(id, record)| render(record, id))
-        .collect();
+    let items: Vec<Value> = page.records.into_iter().map(|(id, record)| render(record, id)).collect();
     let mut body = Map::from_iter([(name.to_owned(), Value::Array(items))]);
     if let Some(serial) = page.next {
         body.insert("next".to_owned(), json!(URL_SAFE_NO_PAD.encode(serial.to_string())));
@@ -64,8 +57,5 @@ pub(super) fn list(name: &str, page: Page<'_>, render: fn(&Record, &str) -> Valu
 }
 
 fn read_cursor(cursor: &str) -> Option<u64> {
-    String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?)
-        .ok()?
-        .parse()
-        .ok()
+    String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?.parse().ok()
 }

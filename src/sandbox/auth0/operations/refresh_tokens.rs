@@ -13,11 +13,7 @@ const REFRESH_TOKEN_LIST: &[&str] = &["user_id", "client_id", "from", "take", "f
 
 impl Job<'_> {
     pub(super) fn list_refresh_tokens(&self) -> Result<Answer, Answer> {
-        payload::only(
-            Place::Query,
-            self.query.iter().map(|(name, _)| name),
-            REFRESH_TOKEN_LIST,
-        )?;
+        payload::only(Place::Query, self.query.iter().map(|(name, _)| name), REFRESH_TOKEN_LIST)?;
         let (after, take) = self.position()?;
         let Some(user) = self.parameter("user_id") else {
             return Err(payload::fault(Place::Query, "Missing required property: user_id", None));
@@ -31,20 +27,14 @@ impl Job<'_> {
 
     pub(super) fn get_refresh_token(&self) -> Result<Answer, Answer> {
         let store = self.tenant.0.store.lock();
-        let token = store
-            .refresh_tokens
-            .get(self.id, self.now)
-            .ok_or_else(no_refresh_token)?;
+        let token = store.refresh_tokens.get(self.id, self.now).ok_or_else(no_refresh_token)?;
         Ok(Answer::ok(token.refresh_token(self.id)))
     }
 
     pub(super) fn update_refresh_token(&self) -> Result<Answer, Answer> {
         let metadata = payload::metadata(self.object()?, "refresh_token_metadata", "refresh token")?;
         let mut store = self.tenant.0.store.lock();
-        let token = store
-            .refresh_tokens
-            .update(self.id, metadata, self.now)
-            .ok_or_else(no_refresh_token)?;
+        let token = store.refresh_tokens.update(self.id, metadata, self.now).ok_or_else(no_refresh_token)?;
         Ok(Answer::ok(token.refresh_token(self.id)))
     }
 
@@ -57,20 +47,12 @@ impl Job<'_> {
     /// Ends the tokens with the given ids, or those of a user, perhaps only for one client and audience.
     pub(super) fn revoke_refresh_tokens(&self) -> Result<Answer, Answer> {
         let object = self.object()?;
-        payload::only(
-            Place::Payload,
-            object.keys(),
-            &["ids", "user_id", "client_id", "audience"],
-        )?;
+        payload::only(Place::Payload, object.keys(), &["ids", "user_id", "client_id", "audience"])?;
         let ids = ids(&object)?;
         let (user, client) = (text(&object, "user_id")?, text(&object, "client_id")?);
         text(&object, "audience")?;
         if ids.is_none() && user.is_none() {
-            return Err(payload::fault(
-                Place::Payload,
-                "Missing required property: user_id",
-                None,
-            ));
+            return Err(payload::fault(Place::Payload, "Missing required property: user_id", None));
         }
         let client_fits = client.is_none_or(|client| client == CLIENT);
         let mut store = self.tenant.0.store.lock();
@@ -86,17 +68,13 @@ impl Job<'_> {
         self.check_flag("include_totals")?;
         let (after, take) = self.position()?;
         let store = self.user_store()?;
-        let page = store
-            .refresh_tokens
-            .page(after, take, self.now, |token| token.user_id == self.id);
+        let page = store.refresh_tokens.page(after, take, self.now, |token| token.user_id == self.id);
         Ok(list("tokens", page, Record::refresh_token))
     }
 
     pub(super) fn delete_user_refresh_tokens(&self) -> Result<Answer, Answer> {
         let mut store = self.user_store()?;
-        store
-            .refresh_tokens
-            .end_where(self.now, self.end(), |_, token| token.user_id == self.id);
+        store.refresh_tokens.end_where(self.now, self.end(), |_, token| token.user_id == self.id);
         Ok(Answer::accepted())
     }
 }

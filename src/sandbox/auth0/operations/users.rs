@@ -41,11 +41,7 @@ impl Job<'_> {
         let changes = self.object()?;
         payload::only(Place::Payload, changes.keys(), USER_MEMBERS)?;
         if changes.is_empty() {
-            return Err(payload::fault(
-                Place::Payload,
-                "Too few properties defined (0), minimum 1",
-                None,
-            ));
+            return Err(payload::fault(Place::Payload, "Too few properties defined (0), minimum 1", None));
         }
         let mut store = self.tenant.0.store.lock();
         let user = store.users.get_mut(self.id).ok_or_else(no_user)?;
@@ -65,12 +61,8 @@ impl Job<'_> {
         let mut store = self.tenant.0.store.lock();
         store.users.remove(self.id);
         let user = self.id;
-        store
-            .sessions
-            .end_where(self.now, self.now, |_, session| session.user_id == user);
-        store
-            .refresh_tokens
-            .end_where(self.now, self.now, |_, token| token.user_id == user);
+        store.sessions.end_where(self.now, self.now, |_, session| session.user_id == user);
+        store.refresh_tokens.end_where(self.now, self.now, |_, token| token.user_id == user);
         Answer::no_content()
     }
 }

@@ -1,6 +1,6 @@
 //! The admin listener: probes and metrics. It runs on a thread of its own, so that it answers however busy the gateway is.
 
-use crate::runtime::Runtime;
+use crate::runtime::{Bound, Runtime};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,43 +8,21 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-/// An admin listener that is bound.
-pub struct AdminBound {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl AdminBound {
-    /// Binds an address; port 0 takes a free one.
-    pub fn new(address: SocketAddr) -> io::Result<AdminBound> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok(AdminBound { listener, address })
-    }
-
-    /// The address, with the port that was taken.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until the process ends.
-    pub fn serve(self, runtime: Arc<Runtime>) -> io::Result<()> {
-        let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("admin".into()).spawn(move || {
-            let served = own.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(self.listener)?;
-                axum::serve(listener, router(runtime)).await
-            });
-            if let Err(error) = served {
-                tracing::error!(%error, "the admin listener stopped");
-            }
-        })?;
-        Ok(())
-    }
+/// Serves the admin pages on a bound listener until the process ends.
+pub fn serve(runtime: Arc<Runtime>, bound: Bound) -> io::Result<()> {
+    let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("admin".into()).spawn(move || {
+        let served = own.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(bound.into_listener())?;
+            axum::serve(listener, router(runtime)).await
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin listener stopped");
+        }
+    })?;
+    Ok(())
 }
 
 /// The admin pages.

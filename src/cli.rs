@@ -1,11 +1,11 @@
 //! The command line. Nothing else in the program prints.
 
-use crate::admin::AdminBound;
+use crate::admin;
 use crate::cache::MemoryStore;
 use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
 use crate::journal::Journal;
-use crate::proxy::{Bound, Serving};
-use crate::runtime::{LineFormat, Runtime, keep_swept};
+use crate::proxy::Serving;
+use crate::runtime::{Bound, LineFormat, Runtime, keep_swept};
 use crate::sandbox::{self, Auth0, TENANT_RATE};
 use clap::{Args, Parser, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -222,7 +222,7 @@ impl Started {
     fn new(config: Config, journal: Journal) -> Result<Started, CommandError> {
         let taken = |address: SocketAddr| move |error: io::Error| other(format!("cannot listen on {address}: {error}"));
         let bound = Bound::new(config.listen).map_err(taken(config.listen))?;
-        let admin = config.admin.map(|address| AdminBound::new(address).map_err(taken(address))).transpose()?;
+        let admin = config.admin.map(|address| Bound::new(address).map_err(taken(address))).transpose()?;
         start_log(&config, &journal);
         let lease = config.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.first_byte).max();
         let store = Arc::new(MemoryStore::new(config.store.max_bytes, lease.unwrap_or(Duration::from_secs(15))));
@@ -236,9 +236,9 @@ impl Started {
         tokio::spawn(keep_swept(store));
         let listen = bound.address();
         let serving = Serving::start(runtime.clone(), bound);
-        let address = admin.as_ref().map(AdminBound::address);
+        let address = admin.as_ref().map(Bound::address);
         if let Some(admin) = admin {
-            admin.serve(runtime.clone()).map_err(other)?;
+            admin::serve(runtime.clone(), admin).map_err(other)?;
         }
         Ok(Started { runtime, serving, listen, admin: address, shutdown: config.shutdown })
     }

@@ -7,7 +7,7 @@ mod head;
 mod line;
 mod passed;
 
-use crate::runtime::Runtime;
+use crate::runtime::{Bound, Runtime};
 use async_trait::async_trait;
 use exchange::Edge;
 use parking_lot::Mutex;
@@ -18,8 +18,6 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,27 +30,6 @@ const MAX_TRIES: usize = 2;
 const KEPT_CONNECTIONS: usize = 512;
 /// How often a stopping gateway looks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
-
-/// A listener that is bound, so that a port that is taken is found out before anything else starts.
-pub struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Bound {
-    /// Binds an address; port 0 takes a free one.
-    pub fn new(address: SocketAddr) -> io::Result<Bound> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok(Bound { listener, address })
-    }
-
-    /// The address, with the port that was taken.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
 
 /// A gateway that serves.
 pub struct Serving {
@@ -73,10 +50,10 @@ impl Serving {
         let proxy =
             Counted { inner: Arc::new(http_proxy(&conf, Edge::new(runtime.clone()))), runtime: runtime.clone() };
         let mut service = Service::new("gateway".into(), proxy);
-        let name = bound.address.to_string();
+        let name = bound.address().to_string();
         service.add_tcp(&name);
         let mut fds = Fds::new();
-        fds.add(name, bound.listener.into_raw_fd());
+        fds.add(name, bound.into_listener().into_raw_fd());
         tokio::spawn(async move {
             service.start_service(Some(Arc::new(Mutex::new(fds))), stopping, 1).await;
         });

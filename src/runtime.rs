@@ -10,6 +10,8 @@ use crate::upstream::Provider;
 use bytes::Bytes;
 use http::HeaderValue;
 use ring::rand::{SecureRandom, SystemRandom};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,6 +37,32 @@ pub enum RuntimeError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random,
+}
+
+/// A listener that is bound, so that a port that is taken is found out before anything else starts.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds an address; port 0 takes a free one.
+    pub fn new(address: SocketAddr) -> io::Result<Bound> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Bound { listener, address })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The listener.
+    pub fn into_listener(self) -> TcpListener {
+        self.listener
+    }
 }
 
 /// A running gateway.

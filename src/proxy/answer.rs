@@ -42,7 +42,7 @@ pub(super) enum Source {
 
 /// The head of an answer of the provider's, or of the cache's.
 pub(super) fn answer_response(answer: &Answer, source: Source, id: &HeaderValue) -> Result<ResponseHeader> {
-    let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
+    let mut header = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 4))?;
     for (name, value) in &answer.headers {
         if *name != AGE {
             header.append_header(name.clone(), value.clone())?;
@@ -79,7 +79,7 @@ pub(super) fn refusal_response(
 ) -> Result<(ResponseHeader, Bytes)> {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
     let reply = (dialect.reply)(refusal);
-    let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3))?;
+    let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in reply.headers {
         header.append_header(name, value)?;
     }

@@ -39,6 +39,8 @@ struct Mark {
 pub struct State {
     marks: Vec<Mark>,
     generation: Option<Generation>,
+    /// The generation before the only write in flight: what it returns to if that write changes nothing.
+    before: Option<Generation>,
     floor: Option<u64>,
     floor_set: Millis,
     deleted_until: Option<Millis>,
@@ -49,6 +51,8 @@ pub struct State {
 pub struct Settled {
     /// The version that the provider gave the session: older answers are not stored.
     pub version: Option<u64>,
+    /// Whether the write certainly changed nothing, so that what was stored before it still holds.
+    pub unchanged: bool,
     /// Until when the session counts as deleted, whatever a provider that deletes late still answers.
     pub deleted_until: Option<Millis>,
 }
@@ -150,7 +154,11 @@ impl State {
     /// Drops marks whose time is over. A state that loses its last mark that way has no generation: what was fetched while the
     /// mark stood was fetched under none.
     fn prune(&mut self, now: Millis) {
+        let marks = self.marks.len();
         self.marks.retain(|mark| mark.deadline > now);
+        if self.marks.len() < marks {
+            self.before = None;
+        }
         if self.deleted_until.is_some_and(|until| until <= now) {
             self.deleted_until = None;
         }
@@ -231,8 +239,10 @@ pub fn begin(state: &mut State, writer: Token, guard: Millis, now: Millis, most:
     if state.marks.len() >= most {
         return Err(TooManyWrites);
     }
+    let alone = state.marks.is_empty();
     state.marks.push(Mark { writer, deadline: now.saturating_add(guard) });
-    state.generation = None;
+    // Beside another write nothing is certain any more. Doing the step twice finds no generation, and forgets the one before.
+    state.before = state.generation.take().filter(|_| alone);
     Ok(())
 }
 
@@ -255,7 +265,8 @@ pub fn end(
     if !state.marks.is_empty() {
         return Ended::OthersInFlight;
     }
-    state.generation = Some(mint());
+    let before = state.before.take().filter(|_| found && settled.unchanged);
+    state.generation = Some(before.unwrap_or_else(mint));
     if found { Ended::Reopened } else { Ended::MarkLost }
 }
 
@@ -354,6 +365,35 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_changed_nothing_leaves_what_was_stored() {
+        const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_until: None };
+        let mut world = World::new();
+        let stamp = world.lead(1);
+        world.fill(stamp, "a");
+        world.begin(10);
+        assert_eq!(world.acquire(2), Acquired::Bypass);
+        world.end(10, UNCHANGED);
+        assert_eq!(world.hit(3), Some("a"));
+
+        for (first, second) in [(UNCHANGED, Settled::default()), (Settled::default(), UNCHANGED)] {
+            let stamp = world.session.generation.map(|session| Stamp { session, epoch: stamp.epoch }).unwrap();
+            world.fill(stamp, "b");
+            world.begin(11);
+            world.begin(12);
+            world.end(11, first);
+            world.end(12, second);
+            assert_eq!(world.hit(4), None, "another write overlapped");
+        }
+
+        let stamp = Stamp { session: world.session.generation.unwrap(), epoch: stamp.epoch };
+        world.fill(stamp, "c");
+        world.begin(13);
+        world.now += 500;
+        world.end(13, UNCHANGED);
+        assert_eq!(world.hit(5), None, "its mark had run out");
+    }
+
+    #[test]
     fn a_mark_that_nobody_takes_away_runs_out_and_old_fetches_stay_dead() {
         let mut world = World::new();
         let stamp = world.lead(1);
@@ -369,7 +409,7 @@ mod tests {
         let mut world = World::new();
         world.begin(10);
         world.begin(11);
-        world.end(10, Settled { deleted_until: Some(world.now + 300), version: None });
+        world.end(10, Settled { deleted_until: Some(world.now + 300), ..Settled::default() });
         assert_eq!(world.acquire(1), Acquired::Deleted);
         world.end(11, Settled::default());
         assert_eq!(world.acquire(1), Acquired::Deleted);
@@ -404,7 +444,7 @@ mod tests {
         let mut world = World::new();
         for version in [5, 3] {
             world.begin(10);
-            world.end(10, Settled { version: Some(version), deleted_until: None });
+            world.end(10, Settled { version: Some(version), ..Settled::default() });
         }
         assert!(matches!(world.acquire(1), Acquired::Lead { floor: Some(5), .. }));
     }

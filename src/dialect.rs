@@ -102,8 +102,8 @@ pub struct AnswerFacts {
 }
 
 impl Dialect {
-    /// What this request names. `overridden` says that a header asks for another method than the request's own.
-    pub fn find(&self, method: &Method, path: &str, overridden: bool) -> Result<Found, Refusal> {
+    /// What this request names. `overridden` is the header that asks for another method than the request's own.
+    pub fn find(&self, method: &Method, path: &str, overridden: Option<&'static str>) -> Result<Found, Refusal> {
         if self.guarded.iter().any(|prefix| path::is_canonical_below(path, prefix)) && method != Method::OPTIONS {
             return self.governed(method, path);
         }
@@ -112,15 +112,15 @@ impl Dialect {
         }
         let spelling = path::Spelling::of(path);
         if self.guarded.iter().any(|prefix| spelling.reaches(prefix) || spelling.may_reach(prefix)) {
-            return match *method == Method::OPTIONS {
-                true if overridden => Err(Refusal::Header("X-HTTP-Method-Override")),
-                true => Ok(Found::Unmatched),
-                false => Err(Refusal::Path),
+            return match overridden {
+                Some(name) => Err(Refusal::Header(name)),
+                None if method == Method::OPTIONS => Ok(Found::Unmatched),
+                None => Err(Refusal::Path),
             };
         }
         let related = self.related.iter().find(|row| spelling.any(|parts| matches(row.path, parts)));
         Ok(match related {
-            Some(_) if overridden || !is_safe(method) => Found::Related(Operation::ChangeRelated),
+            Some(_) if overridden.is_some() || !is_safe(method) => Found::Related(Operation::ChangeRelated),
             Some(row) if row.reads => Found::Related(Operation::ReadRelated),
             Some(_) | None => Found::Unmatched,
         })

@@ -138,7 +138,7 @@ impl Gateway {
 fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
     let path = upstream.matcher.inner(head.path);
     let base = upstream.target.base_path.as_str();
-    let found = upstream.dialect.find(head.method, path, head.is_overridden())?;
+    let found = upstream.dialect.find(head.method, path, head.method_override())?;
     if base.is_empty() || matches!(found, Found::Governed(..)) {
         return Ok(found);
     }
@@ -146,7 +146,7 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
         return Err(Refusal::Path);
     }
     let whole = [base, path].concat();
-    match upstream.dialect.find(head.method, &whole, head.is_overridden()) {
+    match upstream.dialect.find(head.method, &whole, head.method_override()) {
         Ok(Found::Unmatched) => Ok(found),
         Ok(whole @ Found::Related(_)) => Ok(whole),
         Ok(Found::Governed(..)) | Err(_) => Err(Refusal::Path),

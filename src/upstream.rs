@@ -4,7 +4,10 @@ use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, cer
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use rustls_pki_types::CertificateDer;
@@ -27,21 +30,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Request headers that the gateway decides on: conditions and ranges would make an answer one client's own, and answers are
-/// read, so they must not be compressed.
-const OWN: [&str; 11] = [
-    "host",
-    "content-length",
-    "expect",
-    "accept-encoding",
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-    "range",
-    "if-range",
-    "x-request-id",
-];
+/// Request headers that the gateway decides on. Answers are read, so they must not be compressed.
+const OWN: [&str; 5] = ["host", "content-length", "expect", "accept-encoding", "x-request-id"];
+
+/// Headers that would make the answer to a read one client's own.
+const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a provider,
 /// nor does any that begins with `x-forwarded`.
@@ -163,6 +156,13 @@ impl Provider {
         for (name, value) in self.forwarded(origin) {
             headers.insert(name, value);
         }
+        headers
+    }
+
+    /// The same for a read, whose answer others may share.
+    pub fn read_headers(&self, from: &HeaderMap, origin: &Origin) -> HeaderMap {
+        let mut headers = self.headers(from, origin);
+        CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
         headers
     }
 

@@ -36,15 +36,19 @@ impl Flight {
     }
 }
 
-/// Takes a flight off the list, also if its task panics.
+/// Takes a flight off the list, also if its task panics; but not one that took its place.
 struct Landing {
     airborne: Airborne,
     name: (CacheKey, Stamp),
+    own: watch::Receiver<Landed>,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.airborne.lock().remove(&self.name);
+        let mut airborne = self.airborne.lock();
+        if airborne.get(&self.name).is_some_and(|flight| flight.landed.same_channel(&self.own)) {
+            airborne.remove(&self.name);
+        }
     }
 }
 
@@ -57,7 +61,7 @@ impl Flights {
         let (sender, landed) = watch::channel(None);
         let flight = Flight { landed };
         self.airborne.lock().insert((key, stamp), flight.clone());
-        let landing = Landing { airborne: self.airborne.clone(), name: (key, stamp) };
+        let landing = Landing { airborne: self.airborne.clone(), name: (key, stamp), own: flight.landed.clone() };
         tokio::spawn(async move {
             let answer = fetch.await;
             drop(landing);

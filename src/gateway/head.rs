@@ -34,18 +34,17 @@ pub enum BodySize {
 }
 
 impl Head<'_> {
-    /// Whether a header asks for another method than the request's own.
-    pub(super) fn is_overridden(&self) -> bool {
-        let named =
-            |name: &str| METHOD_OVERRIDES.iter().any(|own| own.len() == name.len() && *own == name.replace('_', "-"));
-        self.headers.keys().any(|name| named(name.as_str()))
+    /// The header that asks for another method than the request's own, also where it is spelled with underscores.
+    pub(super) fn method_override(&self) -> Option<&'static str> {
+        let is = |own: &str, name: &str| own.len() == name.len() && own == name.replace('_', "-");
+        METHOD_OVERRIDES.into_iter().find(|own| self.headers.keys().any(|name| is(own, name.as_str())))
     }
 }
 
 /// What must hold of a governed request's head.
 pub(super) fn judge(operation: Operation, head: &Head) -> Result<BodySize, Refusal> {
-    if head.is_overridden() {
-        return Err(Refusal::Header("X-HTTP-Method-Override"));
+    if let Some(name) = head.method_override() {
+        return Err(Refusal::Header(name));
     }
     if head.query.is_some_and(|query| !query.is_empty()) {
         return Err(Refusal::Query);

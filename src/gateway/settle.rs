@@ -86,6 +86,7 @@ impl Write {
     pub fn settle(&self, answer: &Answer, now: Millis) -> Settlement {
         match outcome(answer.status) {
             Known::Applied => Settlement::End(self.applied(answer, now)),
+            Known::Refused => Settlement::UNCHANGED,
             Known::NotApplied => Settlement::End(Settled::default()),
             Known::No => Settlement::KeepMark,
         }
@@ -97,31 +98,43 @@ impl Write {
         let deleted_until = ttl.filter(|_| ends).map(|ttl| now.saturating_add(ttl));
         let document = Document::parse(answer.body.clone()).ok();
         let facts = document.and_then(|document| self.upstream.dialect.read_answer(&document));
-        Settled { version: facts.and_then(|facts| facts.version), deleted_until }
+        Settled { version: facts.and_then(|facts| facts.version), unchanged: false, deleted_until }
     }
 }
 
 /// Whether a write's outcome is known by its status.
 enum Known {
+    /// It was carried out.
     Applied,
+    /// It was refused for what it is or for who sent it: nothing changed.
+    Refused,
+    /// It was not carried out, but what it names may have changed all the same.
     NotApplied,
     No,
 }
 
 fn outcome(status: StatusCode) -> Known {
-    if status.is_success() {
-        Known::Applied
-    } else if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
-        Known::NotApplied
-    } else {
-        Known::No
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+            Known::Refused
+        }
+        StatusCode::REQUEST_TIMEOUT => Known::No,
+        status if status.is_success() => Known::Applied,
+        status if status.is_client_error() => Known::NotApplied,
+        _ => Known::No,
     }
+}
+
+impl Settlement {
+    /// What remains of a write that certainly changed nothing, or never reached the provider.
+    pub const UNCHANGED: Settlement = Settlement::End(Settled { version: None, unchanged: true, deleted_until: None });
 }
 
 /// What an answered write that may change any session leaves to be done.
 pub fn settle_related(status: StatusCode) -> Settlement {
     match outcome(status) {
         Known::Applied | Known::NotApplied => Settlement::End(Settled::default()),
+        Known::Refused => Settlement::UNCHANGED,
         Known::No => Settlement::KeepMark,
     }
 }

@@ -5,7 +5,7 @@ use super::head::{credential, has_plain_target, has_two_lengths, head};
 use super::line;
 use super::passed::{self, Marked};
 use super::{MAX_TRIES, governed};
-use crate::gateway::{Decision, Outcome, Refused, Related, Routed, Upstream, settle_related};
+use crate::gateway::{Decision, Outcome, Refused, Related, Routed, Settlement, Upstream, settle_related};
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider};
@@ -294,7 +294,7 @@ impl ProxyHttp for Edge {
             provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
         }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
-            marked.settle(&context.runtime, settle_related(http::StatusCode::BAD_REQUEST)).await;
+            marked.settle(&context.runtime, Settlement::UNCHANGED).await;
         }
         let gone = *error.esource() == ErrorSource::Downstream
             && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);

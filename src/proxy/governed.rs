@@ -4,7 +4,7 @@ use super::answer::{Source, answer_response, write};
 use super::exchange::{Context, InFlight};
 use super::head::credential;
 use crate::cache::{Fetched, Got, Scope};
-use crate::coherence::{Ended, Settled};
+use crate::coherence::Ended;
 use crate::gateway::{
     Admitted, Answer, BodySize, CacheStatus, Decided, Decision, Governed, Read, Settlement, Storable, Write,
 };
@@ -98,7 +98,7 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, read.upstream())?;
     // Only for those that fetch: most reads are answered from the cache.
-    let headers = || provider.headers(&session.req_header().headers, &context.origin(session));
+    let headers = || provider.read_headers(&session.req_header().headers, &context.origin(session));
     let Some(key) = read.key().copied() else {
         let fetched = fetch_read(&runtime, &provider, &read, headers(), None).await;
         return Ok((fetched.answer?, Source::Uncached));
@@ -229,7 +229,7 @@ async fn carry_out(
     runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     let settlement = match &answer {
         Ok(answer) => write.settle(answer, store.now()),
-        Err(Failure { sent: false, .. }) => Settlement::End(Settled::default()),
+        Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
         Err(Failure { sent: true, .. }) => Settlement::KeepMark,
     };
     if let (true, Settlement::End(settled)) = (cached, settlement)

@@ -151,7 +151,7 @@ impl World {
         };
         pause(random.below(20)).await;
         let version = changed.first().map(|(_, version)| *version).filter(|_| !wide);
-        let settled = Settled { version, deleted_until: None };
+        let settled = Settled { version, ..Settled::default() };
         store.end(scope, writer, settled).await.unwrap();
         for (one, version) in changed {
             self.sessions[one].acknowledged.fetch_max(version, Ordering::SeqCst);
@@ -299,7 +299,7 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
     let acquired = runtime.block_on(async {
         let (scope, writer) = (Scope::Session(0, name(0)), store.token());
         store.begin(scope, writer, GUARD).await.unwrap();
-        let settled = Settled { version: Some(5), deleted_until: None };
+        let settled = Settled { version: Some(5), ..Settled::default() };
         store.end(scope, writer, settled).await.unwrap();
         store.sweep();
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };

@@ -45,7 +45,7 @@ async fn what_matters_is_not_evicted() {
     let (marked, deleted) = (Scope::Session(0, key(0).session), Scope::Session(0, key(16).session));
     store.begin(marked, Token(1), 60_000).await.unwrap();
     store.begin(deleted, Token(2), 60_000).await.unwrap();
-    let settled = Settled { version: None, deleted_until: Some(store.now() + 60_000) };
+    let settled = Settled { deleted_until: Some(store.now() + 60_000), ..Settled::default() };
     store.end(deleted, Token(2), settled).await.unwrap();
     for number in 1..2_000 {
         put(&store, &key(number * 1_000 + 1), 2_000, 60_000).await;

@@ -88,6 +88,8 @@ pub struct Fetched {
     pub answer: Result<Arc<Answer>, Refusal>,
     /// Whether it may be stored.
     pub storable: Storable,
+    /// Tells apart who asked.
+    pub asker: [u8; 16],
 }
 
 /// What a read gets.
@@ -144,6 +146,7 @@ impl Sessions {
         let reader = self.store.token();
         let mut steal = None;
         let mut waited = Duration::ZERO;
+        let mut yielded = false;
         let mut pause = FIRST_PAUSE;
         loop {
             match self.store.acquire(&key, reader, steal).await {
@@ -163,6 +166,12 @@ impl Sessions {
                 Ok(Acquired::Wait { stamp, reader: leader }) => {
                     if let Some(flight) = self.flights.join(&key, stamp) {
                         return Got::Coalesced(flight.landed().await);
+                    }
+                    // Between its lease and its flight a leader in this process needs a moment.
+                    if waited.is_zero() && !yielded {
+                        yielded = true;
+                        tokio::task::yield_now().await;
+                        continue;
                     }
                     if waited >= LEASE_WAIT {
                         steal = Some(leader);

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -80,19 +81,30 @@ pub struct Addresses {
     host: String,
     port: u16,
     known: ArcSwap<Vec<SocketAddr>>,
+    turn: AtomicUsize,
 }
 
 impl Addresses {
     /// The addresses of `host`, which are known at once where it is an address itself.
     pub fn new(host: &str, port: u16) -> Arc<Addresses> {
         let known = host.parse().map(|ip| vec![SocketAddr::new(ip, port)]).unwrap_or_default();
-        Arc::new(Addresses { host: host.to_owned(), port, known: ArcSwap::from_pointee(known) })
+        Arc::new(Addresses {
+            host: host.to_owned(),
+            port,
+            known: ArcSwap::from_pointee(known),
+            turn: AtomicUsize::new(0),
+        })
     }
 
-    /// The address to use, none where the name could not be looked up yet. `turn` spreads requests over several.
-    pub fn pick(&self, turn: usize) -> Option<SocketAddr> {
+    /// Whether any address is known.
+    pub fn are_known(&self) -> bool {
+        !self.known.load().is_empty()
+    }
+
+    /// The next address in turn, none where the name could not be looked up yet.
+    pub fn pick(&self) -> Option<SocketAddr> {
         let known = self.known.load();
-        let place = turn.checked_rem(known.len())?;
+        let place = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(known.len())?;
         known.get(place).copied()
     }
 
@@ -109,14 +121,19 @@ impl Addresses {
         if self.host.parse::<std::net::IpAddr>().is_ok() {
             return;
         }
+        let mut failing = false;
         while Arc::strong_count(&self) > 1 {
             let pause = match self.look_up().await {
                 Ok(()) => LOOKUP_INTERVAL,
                 Err(error) => {
-                    tracing::warn!(host = self.host, %error, "the name could not be looked up; the last addresses stay");
+                    if !std::mem::replace(&mut failing, true) {
+                        let known = self.known.load().len();
+                        tracing::warn!(host = self.host, %error, known, "the name cannot be looked up");
+                    }
                     LOOKUP_RETRY
                 }
             };
+            failing &= pause == LOOKUP_RETRY;
             tokio::time::sleep(pause).await;
         }
     }

@@ -166,7 +166,12 @@ impl State {
 
     /// Whether anything would be lost if the store forgot this state: a mark or a deletion.
     pub fn matters(&self, now: Millis) -> bool {
-        self.marks.iter().any(|mark| mark.deadline > now) || self.deleted_until.is_some_and(|until| until > now)
+        self.is_marked(now) || self.deleted_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether a write is in flight.
+    pub fn is_marked(&self, now: Millis) -> bool {
+        self.marks.iter().any(|mark| mark.deadline > now)
     }
 
     /// Whether a store that has room should remember this state: it matters, or it knows which answers are too old. Providers may

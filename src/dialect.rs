@@ -73,6 +73,8 @@ pub struct Related {
 /// Where things are in a provider's JSON messages.
 #[derive(Debug)]
 pub struct Message {
+    /// The member of an answer with the session's id.
+    pub id: &'static str,
     /// The member with the metadata, in requests and answers.
     pub metadata: &'static str,
     /// The members of an answer with times after which it does not hold.
@@ -192,9 +194,16 @@ impl Dialect {
         }
     }
 
-    /// What an answer says of itself; none where it cannot be understood, so that nothing may be concluded from it.
-    pub fn read_answer(&self, answer: &Document) -> Option<AnswerFacts> {
+    /// What an answer says of itself; none where it cannot be understood, or names another session than the one that was asked
+    /// for, so that nothing may be concluded from it.
+    pub fn read_answer(&self, answer: &Document, asked: Option<&SessionId>) -> Option<AnswerFacts> {
         let members = answer.members()?;
+        let named = members.iter().find(|member| member.key == self.message.id).map(|member| &member.value.kind);
+        if let (Some(named), Some(asked)) = (named, asked)
+            && !matches!(named, Kind::Text(id) if id == asked.as_str())
+        {
+            return None;
+        }
         let time = |name: &str| match members.iter().find(|member| member.key == name).map(|member| &member.value.kind)
         {
             None | Some(Kind::Null) => Some(None),

@@ -19,6 +19,8 @@ use crate::dialect::path::Spelling;
 use crate::model::{Operation, Refusal, SessionId};
 use crate::token::Verified;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use ring::hmac;
 use std::sync::Arc;
 
@@ -81,7 +83,15 @@ pub enum Credential {
 
 impl Gateway {
     /// A gateway of these upstreams. `secret` keys the hashes that stand for sessions in cache keys and logs.
-    pub fn new(upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
+    pub fn new(mut upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
+        let all: Vec<(Target, Option<Freshness>)> =
+            upstreams.iter().map(|one| (one.target.clone(), one.cache)).collect();
+        for upstream in &mut upstreams {
+            let same = |target: &Target| target.is_same_provider(&upstream.target);
+            upstream.scope = all.iter().position(|(target, _)| same(target)).unwrap_or(upstream.index);
+            upstream.scope_ttl =
+                all.iter().filter(|(target, _)| same(target)).filter_map(|(_, c)| Some((*c)?.ttl)).max();
+        }
         let upstreams = upstreams.into_iter().map(Arc::new).collect();
         Gateway { upstreams, secret: hmac::Key::new(hmac::HMAC_SHA256, secret) }
     }
@@ -107,7 +117,8 @@ impl Gateway {
             Found::Governed(operation, session, scope) => {
                 let size =
                     head::judge(operation, &head).map_err(|refusal| refused(Some(upstream), operation, refusal))?;
-                let session_hash = self.hashed(&[b"session", upstream.name.as_bytes(), session.as_str().as_bytes()]);
+                let named = self.upstreams.get(upstream.scope).map_or("", |first| first.name.as_str());
+                let session_hash = self.hashed(&[b"session", named.as_bytes(), session.as_str().as_bytes()]);
                 let upstream = upstream.clone();
                 Ok(Routed::Governed(Governed { upstream, operation, session, session_hash, scope, size }))
             }
@@ -118,6 +129,12 @@ impl Gateway {
             }
             Found::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
         }
+    }
+
+    /// Tells callers apart by their credential.
+    pub fn asker(&self, headers: &HeaderMap) -> [u8; 16] {
+        let credential = headers.get(AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
+        self.hashed(&[b"asker", credential])
     }
 
     /// A keyed hash: what stands for an identifier wherever it may be seen.

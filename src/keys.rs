@@ -16,7 +16,7 @@ use quick_cache::sync::Cache;
 use ring::digest;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -36,6 +36,10 @@ const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(4);
 /// Keys that were fetched.
 struct Fetched {
     keys: KeySet,
+    /// The document that they were read from.
+    document: Bytes,
+    /// How many documents there were before: a remembered token counts only with the keys that verified it.
+    serial: u64,
     at: Instant,
 }
 
@@ -62,12 +66,13 @@ pub struct Issuer {
     source: KeySource,
     expected: Expectations,
     keys: ArcSwapOption<Fetched>,
-    tokens: Cache<[u8; 32], Arc<Verified>>,
+    tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
     /// Woken by requests that need newer keys.
     wanted: Notify,
     /// Woken when a fetch is over, whatever it brought.
     over: Notify,
     progress: Mutex<Progress>,
+    failing: AtomicBool,
     fetched: AtomicU64,
     failed: AtomicU64,
     verified: AtomicU64,
@@ -99,6 +104,7 @@ impl Issuer {
             wanted: Notify::new(),
             over: Notify::new(),
             progress: Mutex::default(),
+            failing: AtomicBool::new(false),
             fetched: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             verified: AtomicU64::new(0),
@@ -110,7 +116,7 @@ impl Issuer {
     pub fn health(&self) -> Health {
         let keys = self.keys.load();
         Health {
-            keys: keys.as_ref().map_or(0, |fetched| fetched.keys.len()),
+            keys: keys.as_ref().filter(|fetched| self.holds(fetched)).map_or(0, |fetched| fetched.keys.len()),
             fetched: self.fetched.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             age: keys.as_ref().map(|fetched| fetched.at.elapsed().as_secs()),
@@ -122,8 +128,9 @@ impl Issuer {
     /// Who sent this token, at `now` (seconds since the epoch).
     pub async fn verify(&self, token: &str, now: u64) -> Result<Arc<Verified>, Refusal> {
         let hash = hashed(token);
-        if let Some(known) = self.tokens.get(&hash) {
-            if known.holds(now) {
+        if let Some((serial, known)) = self.tokens.get(&hash) {
+            let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
+            if current && known.holds(now) {
                 self.remembered.fetch_add(1, Ordering::Relaxed);
                 return Ok(known);
             }
@@ -137,10 +144,10 @@ impl Issuer {
             verified => verified,
         };
         match verified {
-            Ok(verified) => {
+            Ok((serial, verified)) => {
                 let verified = Arc::new(verified);
                 self.verified.fetch_add(1, Ordering::Relaxed);
-                self.tokens.insert(hash, verified.clone());
+                self.tokens.insert(hash, (serial, verified.clone()));
                 Ok(verified)
             }
             Err(None) => Err(Refusal::KeysUnavailable),
@@ -149,11 +156,17 @@ impl Issuer {
         }
     }
 
-    /// Checks a token with the keys that are known; `None` where there are none, or where they are too old to be believed.
-    fn check(&self, token: &str, now: u64) -> Result<Verified, Option<Distrust>> {
+    /// Whether keys are not too old to be believed.
+    fn holds(&self, fetched: &Fetched) -> bool {
+        fetched.at.elapsed() < self.source.max_stale
+    }
+
+    /// Checks a token with the keys that are known; `None` where there are none, or where they are too old.
+    fn check(&self, token: &str, now: u64) -> Result<(u64, Verified), Option<Distrust>> {
         let keys = self.keys.load();
-        let fetched = keys.as_ref().filter(|fetched| fetched.at.elapsed() < self.source.max_stale);
-        verify(token, &fetched.ok_or(None)?.keys, &self.expected, now).map_err(Some)
+        let fetched = keys.as_ref().filter(|fetched| self.holds(fetched)).ok_or(None)?;
+        let verified = verify(token, &fetched.keys, &self.expected, now).map_err(Some)?;
+        Ok((fetched.serial, verified))
     }
 
     /// Waits for newer keys: those that are being fetched, or those of a fetch of its own, of which there is at most one in the
@@ -180,18 +193,15 @@ impl Issuer {
         while Arc::strong_count(&self) > 1 {
             self.progress.lock().fetching = true;
             let pause = match self.fetch().await {
-                Ok(keys) => {
-                    self.accept(keys);
+                Ok((keys, document)) => {
+                    self.note(None);
+                    self.accept(keys, document);
                     retry = FIRST_RETRY;
                     self.source.refresh
                 }
                 Err(reason) => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(
-                        upstream = self.name,
-                        reason,
-                        "the issuer's keys could not be fetched; the last good ones stay"
-                    );
+                    self.note(Some(&reason));
                     let pause = retry;
                     retry = (retry * 2).min(self.source.refresh).min(LONGEST_RETRY);
                     pause
@@ -203,29 +213,55 @@ impl Issuer {
         }
     }
 
-    fn accept(&self, keys: KeySet) {
+    fn accept(&self, keys: KeySet, document: Bytes) {
         self.fetched.fetch_add(1, Ordering::Relaxed);
-        if self.keys.load().as_ref().is_none_or(|last| last.keys.len() != keys.len()) {
-            tracing::info!(upstream = self.name, keys = keys.len(), "the issuer's keys were fetched");
+        let last = self.keys.load();
+        let same = last.as_ref().is_some_and(|last| last.document == document);
+        let serial = last.as_ref().map_or(0, |last| if same { last.serial } else { last.serial + 1 });
+        if !same {
+            tracing::info!(upstream = self.name, keys = keys.len(), "the issuer has new keys");
         }
-        self.keys.store(Some(Arc::new(Fetched { keys, at: Instant::now() })));
-        // A key that was taken back must not live on in the tokens that were verified with it.
-        self.tokens.clear();
+        self.keys.store(Some(Arc::new(Fetched { keys, document, serial, at: Instant::now() })));
     }
 
-    async fn fetch(&self) -> Result<KeySet, String> {
+    /// Notes how a fetch went, and logs where that is a change.
+    fn note(&self, failure: Option<&str>) {
+        let failing = failure.is_some();
+        if self.failing.swap(failing, Ordering::Relaxed) == failing {
+            return;
+        }
+        let known = self.keys.load().is_some();
+        match failure {
+            Some(reason) if known => {
+                tracing::warn!(
+                    upstream = self.name,
+                    reason,
+                    "the issuer's keys cannot be fetched; the last good ones hold"
+                );
+            }
+            Some(reason) => tracing::warn!(upstream = self.name, reason, "the issuer's keys cannot be fetched"),
+            None => tracing::info!(upstream = self.name, "the issuer's keys can be fetched again"),
+        }
+    }
+
+    async fn fetch(&self) -> Result<(KeySet, Bytes), String> {
         let jwks = match &self.source.jwks {
             Some(address) => address.clone(),
-            None => {
-                let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
-                let document = self.document(&address).await?;
-                let discovery: Discovery = serde_json::from_slice(&document)
-                    .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
-                self.same_scheme(&discovery.jwks_uri)?;
-                discovery.jwks_uri
-            }
+            None => self.discover().await?,
         };
-        KeySet::parse(&self.document(&jwks).await?).map_err(|reason| format!("{jwks}: {reason}"))
+        let document = self.document(&jwks).await?;
+        let keys = KeySet::parse(&document).map_err(|reason| format!("{jwks}: {reason}"))?;
+        Ok((keys, document))
+    }
+
+    /// Where the issuer says that its keys are.
+    async fn discover(&self) -> Result<String, String> {
+        let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
+        let document = self.document(&address).await?;
+        let discovery: Discovery = serde_json::from_slice(&document)
+            .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
+        self.same_scheme(&discovery.jwks_uri)?;
+        Ok(discovery.jwks_uri)
     }
 
     /// Keys of an issuer that is spoken to over TLS do not come in the clear.
@@ -242,7 +278,8 @@ impl Issuer {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let addresses = Addresses::new(&host, port);
-        addresses.look_up().await.map_err(|error| fault(error.to_string()))?;
+        let looked_up = tokio::time::timeout(FETCH_TIMEOUT, addresses.look_up()).await;
+        looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
         let request = Request::get(uri).body(Full::default()).map_err(|error| fault(error.to_string()))?;
         let answer = client.exchange(request, MAX_DOCUMENT, FETCH_TIMEOUT).await;

@@ -10,6 +10,7 @@ pub use rules::{FieldRule, Limits};
 
 use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation, field_path};
 use normalize::Entry;
+use std::collections::HashMap;
 
 /// Whether a policy's verdicts count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -259,10 +260,13 @@ fn type_violation(name: &str, found: &str) -> Violation {
 
 /// Two keys that normalization makes one are a violation of both, never an overwrite.
 fn collisions(name: &str, fields: &[Field], entries: &[Entry], violations: &mut Vec<Violation>) {
-    for (index, entry) in entries.iter().enumerate() {
-        let others = entries.iter().enumerate();
-        let other = others.filter(|(at, other)| *at != index && other.key == entry.key).map(|(_, other)| other).next();
-        if let Some(other) = other {
+    let mut places: HashMap<&str, Vec<&Entry>> = HashMap::new();
+    for entry in entries {
+        places.entry(&entry.key).or_default().push(entry);
+    }
+    for entry in entries {
+        let same = places.get(entry.key.as_str()).map_or(&[][..], Vec::as_slice);
+        if let Some(other) = same.iter().find(|other| other.field != entry.field) {
             violations.push(Violation {
                 path: entry.path(name, fields),
                 rule: Rule::Collision,

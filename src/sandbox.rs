@@ -145,7 +145,7 @@ call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_me
 # 5. a burst of reads after a change: 50 answers, one call to the tenant
 call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"pro"}}}}' $SESSION
 calls() {{ curl -sS {upstream}/sandbox/stats | grep -o '"calls":[0-9]*' | cut -d: -f2; }}; before=$(calls)
-for i in $(seq 50); do call -o /dev/null $SESSION & done; wait; echo "calls to the tenant: $(( $(calls) - before ))"
+(for i in $(seq 50); do call -o /dev/null $SESSION & done; wait); echo "calls to the tenant: $(( $(calls) - before ))"
 
 Stop it with Ctrl-C.
 "#

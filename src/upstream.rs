@@ -224,7 +224,7 @@ impl Provider {
         self.note(Some(&error.to_string()));
         let sent = !matches!(error, ExchangeError::Connect(_));
         let refusal = match error {
-            ExchangeError::Connect(_) if self.addresses.pick(0).is_none() => Refusal::Unavailable,
+            ExchangeError::Connect(_) if !self.addresses.are_known() => Refusal::Unavailable,
             ExchangeError::Connect(_) | ExchangeError::Broken(_) | ExchangeError::Closed => Refusal::UpstreamFailed,
             ExchangeError::Timeout(limit) => Refusal::UpstreamTimeout(limit),
             ExchangeError::TooLarge(limit) => Refusal::AnswerTooLarge(limit),

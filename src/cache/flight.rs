@@ -32,7 +32,7 @@ impl Flight {
     pub async fn landed(mut self) -> Fetched {
         let landed = self.landed.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
         // Without an answer the task is gone: it panicked, or the runtime stops.
-        landed.unwrap_or(Fetched { answer: Err(Refusal::UpstreamFailed), storable: Storable::No })
+        landed.unwrap_or(Fetched { answer: Err(Refusal::UpstreamFailed), storable: Storable::No, asker: [0; 16] })
     }
 }
 

@@ -16,6 +16,11 @@ const SHARDS: usize = 16;
 /// What a session costs beside its answers: the map's entry, the state, the queue's entry.
 const OVERHEAD: usize = 320;
 
+/// How many sessions one step looks at to make room, twice.
+const LOOKS: usize = 16;
+/// The most answers of one session: each credential has its own where the gateway does not verify callers.
+const VARIANTS: usize = 64;
+
 type Name = (usize, [u8; 16]);
 
 /// Sessions in memory.
@@ -62,13 +67,17 @@ impl Slot {
         OVERHEAD + answers.sum::<usize>()
     }
 
-    fn is_idle(&self, now: Millis) -> bool {
-        let live = |place: &Place<Stored>| match place {
+    /// Drops the places in which nothing is, or nothing that still holds.
+    fn forget_old(&mut self, now: Millis) {
+        self.places.retain(|(_, place)| match place {
             Place::Data(entry) => now < entry.fresh_until,
             Place::Lease { until, .. } => now < *until,
             Place::Empty => false,
-        };
-        !self.state.is_worth_keeping(now) && !self.places.iter().any(|(_, place)| live(place))
+        });
+    }
+
+    fn is_idle(&self, now: Millis) -> bool {
+        !self.state.is_worth_keeping(now) && self.places.is_empty()
     }
 }
 
@@ -87,31 +96,40 @@ impl Shard {
         result
     }
 
+    /// Drops sessions until there is room, looking at a bounded number of them. Those that were read since are passed over once;
+    /// those that are deleted go only where nothing else does, and those that a write marks never do: an old answer could get
+    /// through.
     fn make_room(&mut self, now: Millis) {
-        let mut tries = self.queue.len() * 2;
-        while self.bytes > self.room && tries > 0 {
-            tries -= 1;
-            let Some(name) = self.queue.pop_front() else {
-                return;
-            };
-            let Some(slot) = self.sessions.get_mut(&name) else {
-                continue;
-            };
-            // A mark or a deletion that was forgotten would let an old answer through.
-            if slot.read || slot.state.matters(now) {
-                slot.read = false;
-                self.queue.push_back(name);
-                continue;
+        for spare_deleted in [true, false] {
+            for _ in 0..LOOKS {
+                if self.bytes <= self.room {
+                    return;
+                }
+                let Some(name) = self.queue.pop_front() else {
+                    return;
+                };
+                let Some(slot) = self.sessions.get_mut(&name) else {
+                    continue;
+                };
+                if slot.read || slot.state.is_marked(now) || (spare_deleted && slot.state.matters(now)) {
+                    slot.read = false;
+                    self.queue.push_back(name);
+                    continue;
+                }
+                self.bytes = self.bytes.saturating_sub(slot.bytes);
+                self.sessions.remove(&name);
+                self.evictions += 1;
             }
-            self.bytes = self.bytes.saturating_sub(slot.bytes);
-            self.sessions.remove(&name);
-            self.evictions += 1;
         }
     }
 
     fn sweep(&mut self, now: Millis) {
         let (sessions, bytes) = (&mut self.sessions, &mut self.bytes);
         sessions.retain(|_, slot| {
+            slot.forget_old(now);
+            let weight = slot.weigh();
+            *bytes = (*bytes + weight).saturating_sub(slot.bytes);
+            slot.bytes = weight;
             let idle = slot.is_idle(now);
             if idle {
                 *bytes = bytes.saturating_sub(slot.bytes);
@@ -176,6 +194,10 @@ impl Store for MemoryStore {
     ) -> Result<Acquired<Stored>, StoreError> {
         self.on((key.upstream, key.session), |slot, now| {
             if slot.place(key.variant).is_none() {
+                if slot.places.len() >= VARIANTS {
+                    slot.forget_old(now);
+                    slot.places.truncate(VARIANTS - 1);
+                }
                 slot.places.push((key.variant, Place::Empty));
             }
             let Slot { state, places, read, .. } = slot;
@@ -209,6 +231,7 @@ impl Store for MemoryStore {
             if let Some(place) = slot.place(key.variant) {
                 coherence::release(place, reader);
             }
+            slot.places.retain(|(own, place)| *own != key.variant || !matches!(place, Place::Empty));
         })
     }
 

@@ -68,6 +68,8 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
     let mut upstream = Upstream {
         name: name.to_owned(),
         index,
+        scope: index,
+        scope_ttl: None,
         dialect,
         matcher,
         unmatched,

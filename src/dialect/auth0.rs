@@ -43,6 +43,7 @@ pub static AUTH0: Dialect = Dialect {
         Related { path: &[API[0], API[1], Word("organizations"), Any, Word("members")], reads: false },
     ],
     message: Message {
+        id: "id",
         metadata: "session_metadata",
         expiries: &["idle_expires_at", "expires_at"],
         changed_at: "updated_at",
@@ -63,6 +64,11 @@ fn reply(refusal: &Refusal) -> Reply {
     });
     if let (Some(code), Some(body)) = (code, body.as_object_mut()) {
         body.insert("errorCode".into(), code.into());
+    }
+    // As Auth0 does where it says why it does not take a token.
+    let distrust = matches!(refusal, Refusal::TokenExpired | Refusal::TokenSignature | Refusal::TokenInvalid(_));
+    if let (true, Some(body)) = (distrust, body.as_object_mut()) {
+        body.insert("attributes".into(), json!({ "error": message }));
     }
     let reply = Reply::new(status, "application/json; charset=utf-8", body.to_string());
     match refusal {
@@ -122,8 +128,10 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
             (400, BODY, format!("Payload validation error: the body is not readable: {what}.").into())
         }
         Refusal::Violations(all) => {
-            let all: Vec<String> = all.iter().map(Violation::to_string).collect();
-            (400, BODY, format!("Payload validation error: {}.", all.join("; ")).into())
+            let listed: Vec<String> = all.iter().take(LISTED).map(Violation::to_string).collect();
+            let more = all.len().saturating_sub(LISTED);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            (400, BODY, format!("Payload validation error: {}{more}.", listed.join("; ")).into())
         }
         Refusal::TooManyWrites => {
             (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
@@ -140,6 +148,8 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
     (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message.into_owned())
 }
 
+/// How many violations a message lists: more would let a small request cost a large answer.
+const LISTED: usize = 100;
 const SESSION_ID: &str = "Path validation error: 'Object didn't pass validation for format session-id: expected 1 to 50 letters, \
     numbers, underscores and hyphens' on property id.";
 const QUERY: &str = "Query validation error: 'Additional properties not allowed': this operation takes no query.";

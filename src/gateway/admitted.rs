@@ -1,7 +1,7 @@
 //! What an admitted caller may have: a read, or a write that was judged.
 
 use super::{Answer, BodySize, Credential, Gateway, Governed, Upstream};
-use crate::model::{Field, Operation, Refusal, Violation};
+use crate::model::{Field, Operation, Refusal, SessionId, Violation};
 use crate::policy::{Judgement, Mode, Need};
 use crate::wire::json::Document;
 use bytes::Bytes;
@@ -30,8 +30,10 @@ pub struct CacheKey {
 #[derive(Debug)]
 pub struct Read {
     pub(super) upstream: Arc<Upstream>,
+    pub(super) id: SessionId,
     path: String,
     key: Option<CacheKey>,
+    verified: bool,
 }
 
 /// A write that may be forwarded: these bytes and no others.
@@ -94,18 +96,20 @@ impl Admitted {
     /// the provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
     pub fn read(self, gateway: &Gateway) -> Read {
         let session = self.session_hash();
+        let verified = matches!(self.credential, Credential::Verified(_));
+        let upstream = self.governed.upstream.name.as_str();
         let variant = match &self.credential {
-            Credential::Verified(_) => Some([0; 16]),
+            Credential::Verified(_) => Some(gateway.hashed(&[b"verified", upstream.as_bytes()])),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => {
-                Some(gateway.hashed(&[b"credential", credential]))
+                Some(gateway.hashed(&[b"credential", upstream.as_bytes(), credential]))
             }
             Credential::Forwarded(_) | Credential::Anonymous => None,
         };
         let path = self.path();
-        let upstream = self.governed.upstream;
+        let Governed { upstream, session: id, .. } = self.governed;
         let cached = variant.filter(|_| upstream.cache.is_some());
-        let key = cached.map(|variant| CacheKey { upstream: upstream.index, session, variant });
-        Read { upstream, path, key }
+        let key = cached.map(|variant| CacheKey { upstream: upstream.scope, session, variant });
+        Read { upstream, id, path, key, verified }
     }
 
     /// The read of the session as it is now, for the judgement of a write.
@@ -113,6 +117,16 @@ impl Admitted {
         let Governed { upstream, session, .. } = &self.governed;
         let path = upstream.dialect.session_path(Operation::ReadSession, session).unwrap_or_default();
         format!("{}{path}", upstream.target.base_path)
+    }
+
+    /// Whether the policy only records, so that a write passes also where the evidence cannot be had.
+    pub fn only_records(&self) -> bool {
+        self.governed.upstream.policy.mode == Mode::Audit
+    }
+
+    /// The write as it came, where the policy only records and could not judge it.
+    pub fn unjudged(&self, body: Bytes) -> Result<Write, Refusal> {
+        if self.only_records() { Ok(self.write(Some(body), Vec::new())) } else { Err(Refusal::UpstreamFailed) }
     }
 
     /// The session's metadata as this answer to [`Admitted::evidence_path`] shows it.
@@ -166,6 +180,11 @@ impl Read {
     /// The path at the provider.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether the gateway has verified the caller, so that it may answer in the provider's place.
+    pub fn is_verified(&self) -> bool {
+        self.verified
     }
 
     /// The name of the cached answer; none where the read is not cached.

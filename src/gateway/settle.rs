@@ -5,7 +5,7 @@ use crate::coherence::{Millis, Settled};
 use crate::model::Operation;
 use crate::wire::json::Document;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// A provider's answer.
 #[derive(Debug, Clone)]
@@ -30,11 +30,13 @@ const STORED_HEADERS: [HeaderName; 7] = [
 ];
 
 impl Answer {
-    /// What is stored of it.
+    /// What is stored of it, and what others than the one who asked may see. It shares no memory with the answer, whose parts
+    /// hold the whole buffers of the connection that they came from.
     pub fn stored(&self) -> Answer {
         let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
-        let headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        Answer { status: self.status, headers, body: self.body.clone() }
+        let copied =
+            kept.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)));
+        Answer { status: self.status, headers: copied.collect(), body: Bytes::copy_from_slice(&self.body) }
     }
 }
 
@@ -69,7 +71,8 @@ impl Read {
             && !answer.headers.contains_key(http::header::SET_COOKIE)
             && !answer.headers.contains_key(http::header::CONTENT_ENCODING);
         let document = if fits { Document::parse(answer.body.clone()).ok() } else { None };
-        let Some(facts) = document.and_then(|document| self.upstream.dialect.read_answer(&document)) else {
+        let Some(facts) = document.and_then(|document| self.upstream.dialect.read_answer(&document, Some(&self.id)))
+        else {
             return Storable::No;
         };
         if floor.is_some_and(|floor| facts.version.is_none_or(|version| version < floor)) {
@@ -94,10 +97,10 @@ impl Write {
 
     fn applied(&self, answer: &Answer, now: Millis) -> Settled {
         let ends = matches!(self.operation, Operation::DeleteSession | Operation::RevokeSession);
-        let ttl = self.upstream.cache.map(|cache| Millis::try_from(cache.ttl.as_millis()).unwrap_or(Millis::MAX));
+        let ttl = self.upstream.scope_ttl.map(|ttl| Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX));
         let deleted_until = ttl.filter(|_| ends).map(|ttl| now.saturating_add(ttl));
         let document = Document::parse(answer.body.clone()).ok();
-        let facts = document.and_then(|document| self.upstream.dialect.read_answer(&document));
+        let facts = document.and_then(|document| self.upstream.dialect.read_answer(&document, None));
         Settled { version: facts.and_then(|facts| facts.version), unchanged: false, deleted_until }
     }
 }

@@ -13,6 +13,11 @@ pub struct Upstream {
     pub name: String,
     /// Its place in the configuration.
     pub index: usize,
+    /// What the coherence of its cached sessions hangs on: the place of the first upstream with the same target, since a write
+    /// through one of them changes what the others would answer. [`super::Gateway::new`] finds it.
+    pub scope: usize,
+    /// How long a session that was deleted stays so: the longest `ttl` in the scope; none where nothing in it is cached.
+    pub scope_ttl: Option<Duration>,
     /// What its API looks like.
     pub dialect: &'static Dialect,
     /// Which requests are for it.
@@ -147,6 +152,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether both name the same provider.
+    pub fn is_same_provider(&self, other: &Target) -> bool {
+        let host = self.host.eq_ignore_ascii_case(&other.host);
+        host && (self.tls, self.port, &self.base_path) == (other.tls, other.port, &other.base_path)
+    }
+
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

@@ -89,8 +89,10 @@ impl Normalize {
 /// The edits that turn `fields` into `entries`.
 pub(super) fn edits(fields: &[Field], entries: &[Entry]) -> Vec<Edit> {
     let mut edits = Vec::new();
+    // Entries that come from fields have the order of the fields.
+    let mut kept = entries.iter().filter(|entry| entry.field.is_some()).peekable();
     for (index, field) in fields.iter().enumerate() {
-        let Some(entry) = entries.iter().find(|entry| entry.field == Some(index)) else {
+        let Some(entry) = kept.next_if(|entry| entry.field == Some(index)) else {
             edits.push(Edit::Remove { field: index });
             continue;
         };

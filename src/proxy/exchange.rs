@@ -1,11 +1,13 @@
 //! One request, from its head to its line in the log.
 
 use super::answer::{refusal_response, write};
-use super::head::{credential, has_plain_target, has_two_lengths, head};
+use super::head::{credential, has_plain_host, has_plain_target, has_two_lengths, head};
 use super::line;
 use super::passed::{self, Marked};
 use super::{MAX_TRIES, governed};
-use crate::gateway::{Decision, Outcome, Refused, Related, Routed, Settlement, Upstream, settle_related};
+use crate::gateway::{
+    CacheStatus, Credential, Decision, Outcome, Refused, Related, Routed, Settlement, Upstream, settle_related,
+};
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider};
@@ -98,6 +100,9 @@ impl Edge {
         if !has_plain_target(session.req_header()) {
             return refuse(session, context, &Refusal::Path).await;
         }
+        if !has_plain_host(session.req_header()) {
+            return refuse(session, context, &Refusal::Header("Host")).await;
+        }
         let routed = runtime.gateway.route(head(session.req_header()));
         match routed {
             Err(Refused { upstream, operation, refusal }) => {
@@ -131,11 +136,12 @@ impl Edge {
         context.outcome.operation = Operation::ChangeRelated;
         context.upstream = Some(related.upstream().clone());
         let credential = credential(&context.runtime, related.upstream(), &session.req_header().headers).await;
-        let upstream = match credential.and_then(|credential| related.admit(&credential)) {
-            Ok(upstream) => upstream,
+        let admitted = credential.and_then(|credential| Ok((related.admit(&credential)?, credential)));
+        let (upstream, credential) = match admitted {
+            Ok(admitted) => admitted,
             Err(refusal) => return refuse(session, context, &refusal).await,
         };
-        if upstream.cache.is_some() {
+        if upstream.scope_ttl.is_some() && may_change(&credential) {
             match Marked::begin(&context.runtime, &upstream).await {
                 Ok(marked) => context.marked = Some(marked),
                 Err(refusal) => return refuse(session, context, &refusal).await,
@@ -153,11 +159,25 @@ fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
     context.upstream = Some(upstream);
 }
 
+/// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the rights can
+/// keep the cache out.
+fn may_change(credential: &Credential) -> bool {
+    match credential {
+        Credential::Verified(verified) => verified.caller().scopes.iter().any(|scope| !scope.starts_with("read:")),
+        Credential::Forwarded(_) => true,
+        Credential::Anonymous => false,
+    }
+}
+
 /// Answers with a refusal in the dialect of the upstream.
 pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: &Refusal) -> Result<bool> {
     context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
     context.outcome.refusal = Some(refusal.name());
+    if *refusal == Refusal::Deleted {
+        context.outcome.decision = Decision::Answered;
+        context.outcome.cache = CacheStatus::Deleted;
+    }
     if let Refusal::Violations(violations) = refusal {
         context.outcome.note(violations);
     }

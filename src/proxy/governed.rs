@@ -104,38 +104,39 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         return Ok((fetched.answer?, Source::Uncached));
     };
     let read = Arc::new(read);
+    let own = || runtime.gateway.asker(&session.req_header().headers);
     let fetch = |floor: Option<u64>| {
         let (runtime, provider, read, headers) = (runtime.clone(), provider.clone(), read.clone(), headers());
         async move { fetch_read(&runtime, &provider, &read, headers, floor).await }
     };
     match runtime.sessions.read(key, fetch).await {
         Got::Hit { answer, age, left } => Ok((answer, Source::Hit { age, left })),
+        // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
+        Got::Deleted if !read.is_verified() => {
+            let answer = fetch_read(&runtime, &provider, &read, headers(), None).await.answer?;
+            if answer.status == StatusCode::OK { Err(Refusal::Deleted) } else { Ok((answer, Source::Bypass)) }
+        }
         Got::Deleted => Err(Refusal::Deleted),
         Got::Miss(fetched) => {
             let stored = fetched.storable != Storable::No;
             Ok((fetched.answer?, Source::Miss { stored }))
         }
-        // Another caller's credential was refused, or has used up its rate: that says nothing of this caller.
-        Got::Coalesced(Fetched { answer: Ok(answer), .. }) if is_callers_own(answer.status) => {
+        // What the provider answers to one caller's credential or request says nothing of another's.
+        Got::Coalesced(Fetched { answer: Ok(answer), asker, .. }) if asker != own() && !is_for_all(answer.status) => {
             Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass))
         }
-        Got::Coalesced(fetched) => Ok((without_cookies(fetched.answer?), Source::Coalesced)),
+        Got::Coalesced(fetched) => {
+            let answer = fetched.answer?;
+            let answer = if fetched.asker == own() { answer } else { Arc::new(answer.stored()) };
+            Ok((answer, Source::Coalesced))
+        }
         Got::Bypass => Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass)),
     }
 }
 
-fn is_callers_own(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
-}
-
-/// A cookie is for the one who asked.
-fn without_cookies(answer: Arc<Answer>) -> Arc<Answer> {
-    if !answer.headers.contains_key(http::header::SET_COOKIE) {
-        return answer;
-    }
-    let mut own = Answer::clone(&answer);
-    own.headers.remove(http::header::SET_COOKIE);
-    Arc::new(own)
+/// Whether an answer speaks of the session, or of the provider, and not of who asked or how.
+fn is_for_all(status: StatusCode) -> bool {
+    status == StatusCode::OK || status == StatusCode::NOT_FOUND || status.is_server_error()
 }
 
 async fn fetch_read(
@@ -146,15 +147,16 @@ async fn fetch_read(
     floor: Option<u64>,
 ) -> Fetched {
     let wall = wall_millis();
+    let asker = runtime.gateway.asker(&headers);
     let fetch = Fetch { method: Method::GET, path: read.path().to_owned(), headers, body: None };
     let answer = provider.fetch(fetch).await;
     runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     match answer {
         Ok(answer) => {
             let storable = read.judge(&answer, floor, wall);
-            Fetched { answer: Ok(Arc::new(answer)), storable }
+            Fetched { answer: Ok(Arc::new(answer)), storable, asker }
         }
-        Err(failure) => Fetched { answer: Err(failure.refusal), storable: Storable::No },
+        Err(failure) => Fetched { answer: Err(failure.refusal), storable: Storable::No, asker },
     }
 }
 
@@ -169,9 +171,11 @@ async fn changed(
     let provider = provider(&runtime, admitted.upstream())?;
     let headers = provider.headers(&session.req_header().headers, &context.origin(session));
     let decided = match admitted.decide(body.clone(), None)? {
-        Decided::Need(Need::CurrentMetadata) => match current(&runtime, &provider, &admitted, &headers).await? {
-            Ok(fields) => admitted.decide(body, Some(&fields))?,
-            Err(answer) => return Ok(answer),
+        Decided::Need(Need::CurrentMetadata) => match current(&runtime, &provider, &admitted, &headers).await {
+            Ok(Ok(fields)) => admitted.decide(body, Some(&fields))?,
+            Ok(Err(_)) | Err(_) if admitted.only_records() => Decided::Forward(admitted.unjudged(body)?),
+            Ok(Err(answer)) => return Ok(answer),
+            Err(refusal) => return Err(refusal),
         },
         decided @ Decided::Forward(_) => decided,
     };
@@ -215,9 +219,9 @@ async fn carry_out(
     write: Write,
     headers: HeaderMap,
 ) -> Result<Answer, Refusal> {
-    let cached = write.upstream().cache.is_some();
+    let cached = write.upstream().scope_ttl.is_some();
     let store = runtime.sessions.store();
-    let scope = Scope::Session(write.upstream().index, write.session());
+    let scope = Scope::Session(write.upstream().scope, write.session());
     let writer = store.token();
     if cached {
         let guard = millis(write.upstream().target.timeouts.guard());

@@ -5,7 +5,7 @@ use crate::model::Refusal;
 use crate::runtime::{Runtime, wall_seconds};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 
@@ -30,6 +30,15 @@ pub(super) fn has_plain_target(header: &RequestHeader) -> bool {
         || scheme(b"http://")
         || scheme(b"https://")
         || (raw == b"*" && header.method == Method::OPTIONS)
+}
+
+/// Whether the host is one, or there is none because HTTP/1.0 needs none.
+pub(super) fn has_plain_host(header: &RequestHeader) -> bool {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    match header.headers.get(HOST) {
+        Some(host) => !host.is_empty() && host.as_bytes().iter().all(plain),
+        None => header.uri.authority().is_some() || header.version == Version::HTTP_10,
+    }
 }
 
 /// Whether a length stands beside a transfer coding. Pingora goes by the coding and takes the length away, so that only the

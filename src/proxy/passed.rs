@@ -26,7 +26,7 @@ impl Marked {
     /// Marks the upstream; the write may be forwarded once this is done.
     pub async fn begin(runtime: &Runtime, upstream: &Upstream) -> Result<Marked, Refusal> {
         let store = runtime.sessions.store();
-        let marked = Marked { scope: Scope::Upstream(upstream.index), writer: store.token() };
+        let marked = Marked { scope: Scope::Upstream(upstream.scope), writer: store.token() };
         let guard = millis(upstream.target.timeouts.guard());
         store.begin(marked.scope, marked.writer, guard).await.map_err(|_| Refusal::TooManyWrites)?;
         Ok(marked)
@@ -47,7 +47,7 @@ pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>) -> Resul
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
-    let address = provider.addresses().pick(context.tries).ok_or_else(unknown)?;
+    let address = provider.addresses().pick().ok_or_else(unknown)?;
     let target = &upstream.target;
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
@@ -121,6 +121,7 @@ pub(super) fn failure(error: &Error, context: &Context) -> Refusal {
         }
         (ErrorType::WriteTimedout, ErrorSource::Upstream) => Refusal::UpstreamTimeout(limit(|t| t.idle)),
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => Refusal::BodyTimeout(limit(|t| t.idle)),
+        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Refusal::Header("Connection"),
         (_, ErrorSource::Downstream) => Refusal::Malformed("the request broke off or its framing is wrong".into()),
         (_, ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset) => Refusal::UpstreamFailed,
     }

@@ -178,7 +178,11 @@ fn name(session: usize) -> [u8; 16] {
 
 fn fetched(version: u64, too_old: bool) -> Fetched {
     let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(version.to_string()) };
-    Fetched { answer: Ok(Arc::new(answer)), storable: if too_old { Storable::No } else { Storable::For(TTL) } }
+    Fetched {
+        answer: Ok(Arc::new(answer)),
+        storable: if too_old { Storable::No } else { Storable::For(TTL) },
+        asker: [0; 16],
+    }
 }
 
 fn version_of(answer: &Answer) -> u64 {

@@ -142,7 +142,9 @@ impl Addresses {
         found.sort_unstable();
         found.dedup();
         if !found.is_empty() && **self.known.load() != found {
-            tracing::info!(host = self.host, addresses = found.len(), "the name has new addresses");
+            if self.are_known() {
+                tracing::info!(host = self.host, addresses = found.len(), "the name has new addresses");
+            }
             self.known.store(Arc::new(found));
         }
     }

@@ -236,10 +236,10 @@ impl Issuer {
                 tracing::warn!(
                     upstream = self.name,
                     reason,
-                    "the issuer's keys cannot be fetched; the last good ones hold"
+                    "the issuer's keys could not be fetched; the last good ones hold"
                 );
             }
-            Some(reason) => tracing::warn!(upstream = self.name, reason, "the issuer's keys cannot be fetched"),
+            Some(reason) => tracing::warn!(upstream = self.name, reason, "the issuer's keys could not be fetched"),
             None => tracing::info!(upstream = self.name, "the issuer's keys can be fetched again"),
         }
     }

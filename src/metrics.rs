@@ -22,10 +22,8 @@ pub struct Metrics {
     durations: HistogramVec,
     violations: IntCounterVec,
     refusals: IntCounterVec,
-    /// Connections from clients that are open.
-    pub connections: IntGauge,
-    /// Connections from clients, since the start.
-    pub connections_accepted: IntCounter,
+    connections: IntGauge,
+    connections_accepted: IntCounter,
     /// Requests in flight.
     pub in_flight: IntGauge,
     fetches: IntCounterVec,
@@ -39,6 +37,15 @@ pub struct Metrics {
     jwks_age: IntGaugeVec,
     token_checks: IntCounterVec,
     log_lines_dropped: IntCounter,
+}
+
+/// An open connection.
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// What is read off when metrics are asked for.
@@ -145,6 +152,13 @@ impl Metrics {
 
     fn upstream(&self, index: Option<usize>) -> &str {
         index.and_then(|index| self.upstreams.get(index)).map_or(NO_UPSTREAM, String::as_str)
+    }
+
+    /// A connection from a client, which counts as open until this is dropped.
+    pub fn connection(&self) -> OpenConnection {
+        self.connections_accepted.inc();
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
     }
 
     /// A request is over.

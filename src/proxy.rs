@@ -18,7 +18,6 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use prometheus::IntGauge;
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,27 +84,10 @@ struct Counted {
     runtime: Arc<Runtime>,
 }
 
-/// Counts a connection for as long as it is open, however it ends.
-struct Open(IntGauge);
-
-impl Open {
-    fn new(gauge: &IntGauge) -> Open {
-        gauge.inc();
-        Open(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 #[async_trait]
 impl ServerApp for Counted {
     async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.runtime.metrics.connections_accepted.inc();
-        let _open = Open::new(&self.runtime.metrics.connections);
+        let _open = self.runtime.metrics.connection();
         self.inner.process_new(session, shutdown).await
     }
 

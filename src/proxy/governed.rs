@@ -127,11 +127,21 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         }
         Got::Coalesced(fetched) => {
             let answer = fetched.answer?;
-            let answer = if fetched.asker == own() { answer } else { Arc::new(answer.stored()) };
+            let answer = if fetched.asker == own() { without_cookies(answer) } else { Arc::new(answer.stored()) };
             Ok((answer, Source::Coalesced))
         }
         Got::Bypass => Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass)),
     }
+}
+
+/// A cookie is for the one who asked.
+fn without_cookies(answer: Arc<Answer>) -> Arc<Answer> {
+    if !answer.headers.contains_key(http::header::SET_COOKIE) {
+        return answer;
+    }
+    let mut own = Answer::clone(&answer);
+    own.headers.remove(http::header::SET_COOKIE);
+    Arc::new(own)
 }
 
 /// Whether an answer speaks of the session, or of the provider, and not of who asked or how.

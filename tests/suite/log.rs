@@ -56,7 +56,7 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
         step(patch(r#"{"session_metadata":"hyacinth"}"#), refused("update_session", 400, "policy")),
         step(patch(r#"{"session_metadata":{"tier":"foxglove"#), refused("update_session", 400, "malformed")),
         step(with("DELETE", &deleted), line(202, "delete_session", "answered", "none", None)),
-        step(with("GET", &deleted), refused("read_session", 404, "deleted")),
+        step(with("GET", &deleted), line(404, "read_session", "answered", "deleted", Some("deleted"))),
         step(with("POST", &revoke), line(202, "revoke_session", "answered", "none", None)),
         step(with("GET", &format!("{user}/sessions")), line(200, "read_related", "passed", "none", None)),
         step(with("PATCH", &user).json(r#"{"blocked":true}"#), line(200, "change_related", "passed", "none", None)),

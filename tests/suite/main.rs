@@ -22,6 +22,7 @@ mod lifecycle;
 mod log;
 mod metrics;
 mod passed;
+mod sharing;
 mod properties;
 mod provider_tls;
 mod recorder;

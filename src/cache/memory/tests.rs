@@ -65,6 +65,49 @@ async fn what_is_over_leaves_the_memory() {
     assert!(store.measure().bytes < 4_000);
 }
 
+#[tokio::test]
+async fn deletions_do_not_outgrow_the_store() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    for number in 0..20_000 {
+        let scope = Scope::Session(0, key(number).session);
+        let writer = store.token();
+        store.begin(scope, writer, 60_000).await.unwrap();
+        let settled = Settled { deleted_until: Some(store.now() + 300_000), ..Settled::default() };
+        store.end(scope, writer, settled).await.unwrap();
+    }
+    assert!(store.measure().bytes <= 1 << 20);
+    let last = store.acquire(&key(19_999), store.token(), None).await.unwrap();
+    assert_eq!(last.name(), "deleted", "the latest are remembered");
+}
+
+#[tokio::test]
+async fn refused_credentials_leave_nothing_behind() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    put(&store, &key(1), 500, 60_000).await;
+    let before = store.measure().bytes;
+    for credential in 0..1_000_u64 {
+        let mut other = key(1);
+        other.variant[..8].copy_from_slice(&(credential + 1).to_le_bytes());
+        let reader = store.token();
+        assert_eq!(store.acquire(&other, reader, None).await.unwrap().name(), "lead");
+        store.release(&other, reader).await.unwrap();
+    }
+    assert_eq!(store.measure().bytes, before);
+    for credential in 0..1_000_u64 {
+        let mut other = key(1);
+        other.variant[..8].copy_from_slice(&(credential + 1).to_le_bytes());
+        put(&store, &other, 500, 60_000).await;
+    }
+    assert!(store.measure().bytes < 80_000, "{}", store.measure().bytes);
+}
+
+#[test]
+fn what_is_stored_shares_no_memory_with_the_connection_it_came_from() {
+    let body = Bytes::from(vec![b'x'; 8192]).slice(10..20);
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
+    assert_ne!(answer.stored().body.as_ptr(), answer.body.as_ptr());
+}
+
 impl Acquired<Stored> {
     fn name(&self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@ pub(super) fn account(session: &Session, context: &Context) {
 /// The line. It holds no path, since paths hold identifiers, and nothing that a caller could use to forge another line: methods
 /// and addresses have no quotes or line feeds.
 fn line(session: &Session, context: &Context, status: u16, took: Duration, format: LineFormat) -> String {
-    let mut line = Line { text: String::with_capacity(384), format };
+    let mut line = Line { text: String::with_capacity(512), format };
     let Outcome { upstream, operation, decision, cache, refusal, rules, session: hash } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
     line.begin();
@@ -29,7 +29,7 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
         line.shown("client", address.ip());
     }
     line.word("method", session.req_header().method.as_str());
-    line.number("status", u128::from(status));
+    line.number("status", u64::from(status));
     line.word("upstream", upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
     line.word("operation", operation.name());
     line.word("decision", decision.name());
@@ -44,8 +44,8 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     if let Some(hash) = hash {
         line.word("session", &hex(hash));
     }
-    line.number("bytes", session.body_bytes_sent() as u128);
-    line.number("duration_us", took.as_micros());
+    line.number("bytes", session.body_bytes_sent() as u64);
+    line.number("duration_us", u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     line.end()
 }
 
@@ -84,7 +84,7 @@ impl Line {
         };
     }
 
-    fn number(&mut self, key: &str, value: u128) {
+    fn number(&mut self, key: &str, value: u64) {
         let _ = match self.format {
             LineFormat::Json => write!(self.text, ",\"{key}\":{value}"),
             LineFormat::Text => write!(self.text, " {key}={value}"),

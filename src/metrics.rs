@@ -3,8 +3,10 @@
 use crate::gateway::{CacheStatus, Decision, Outcome};
 use crate::model::{Operation, Rule};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The buckets of durations, in seconds: cached answers take microseconds, providers up to their deadline.
@@ -20,6 +22,8 @@ pub struct Metrics {
     upstreams: Vec<String>,
     requests: IntCounterVec,
     durations: HistogramVec,
+    /// The series of requests that were needed so far, by their place.
+    series: Vec<OnceLock<(IntCounter, Histogram)>>,
     violations: IntCounterVec,
     refusals: IntCounterVec,
     connections: IntGauge,
@@ -83,6 +87,7 @@ impl Metrics {
         let own = Own(&registry);
         let request_labels = ["upstream", "operation", "decision", "cache"];
         let metrics = Metrics {
+            series: (0..(upstreams.len() + 1) * SERIES).map(|_| OnceLock::new()).collect(),
             upstreams,
             requests: own.counters(
                 "sessiongate_requests_total",
@@ -164,10 +169,18 @@ impl Metrics {
     /// A request is over.
     pub fn request(&self, outcome: &Outcome, status: u16, took: Duration) {
         let upstream = self.upstream(outcome.upstream);
-        let labels = [upstream, outcome.operation.name(), outcome.decision.name(), outcome.cache.name()];
-        let [upstream, operation, decision, cache] = labels;
-        self.requests.with_label_values(&[upstream, operation, decision, cache, status_class(status)]).inc();
-        self.durations.with_label_values(&labels).observe(took.as_secs_f64());
+        let find = || {
+            let labels = [upstream, outcome.operation.name(), outcome.decision.name(), outcome.cache.name()];
+            let [upstream, operation, decision, cache] = labels;
+            let status = status_class(status);
+            let requests = self.requests.with_label_values(&[upstream, operation, decision, cache, status]);
+            (requests, self.durations.with_label_values(&labels))
+        };
+        // Looking the same series up by their labels for every request costs more than counting.
+        match self.series.get(series(outcome, status)) {
+            Some(known) => count(known.get_or_init(find), took),
+            None => count(&find(), took),
+        }
         for rule in &outcome.rules {
             self.violations.with_label_values(&[upstream, rule.name()]).inc();
         }
@@ -228,6 +241,25 @@ impl Metrics {
 /// Brings a counter to what was counted elsewhere.
 fn raise(counter: &IntCounter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
+}
+
+fn count((requests, durations): &(IntCounter, Histogram), took: Duration) {
+    requests.inc();
+    durations.observe(took.as_secs_f64());
+}
+
+/// How many series of requests an upstream has: one for each combination of the closed labels.
+const SERIES: usize = Operation::ALL.len() * Decision::ALL.len() * CacheStatus::ALL.len() * STATUSES;
+/// The classes of statuses, and none.
+const STATUSES: usize = 6;
+
+/// The place of a request's series.
+fn series(outcome: &Outcome, status: u16) -> usize {
+    let upstream = outcome.upstream.map_or(0, |index| index + 1);
+    let class = Some(usize::from(status / 100)).filter(|class| *class < STATUSES).unwrap_or(0);
+    let operation = upstream * Operation::ALL.len() + outcome.operation as usize;
+    let decision = operation * Decision::ALL.len() + outcome.decision as usize;
+    (decision * CacheStatus::ALL.len() + outcome.cache as usize) * STATUSES + class
 }
 
 fn whole(value: u64) -> i64 {

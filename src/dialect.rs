@@ -31,8 +31,8 @@ pub struct Dialect {
     pub session_id_length: usize,
     /// The provider's own limits of metadata.
     pub limits: Limits,
-    /// Whether the provider reads `X-Forwarded-Host`.
-    pub forwarded_host: bool,
+    /// Whether the provider reads `X-Forwarded-For`, `-Proto` and `-Host`; one that does not is not told about its clients.
+    pub forwarded: bool,
     /// The provider's form of a refusal.
     pub reply: fn(&Refusal) -> Reply,
 }

@@ -31,7 +31,8 @@ pub struct Metrics {
     /// Requests in flight.
     pub in_flight: IntGauge,
     fetches: IntCounterVec,
-    upstream_connections: IntCounterVec,
+    /// By upstream: new and reused.
+    upstream_connections: Vec<[IntCounter; 2]>,
     cache_bytes: IntGauge,
     cache_sessions: IntGauge,
     cache_evictions: IntCounter,
@@ -86,6 +87,13 @@ impl Metrics {
         let registry = Registry::new();
         let own = Own(&registry);
         let request_labels = ["upstream", "operation", "decision", "cache"];
+        let connections = own.counters(
+            "sessiongate_upstream_connections_total",
+            "Connections used by passed requests, by upstream and whether they were new.",
+            &["upstream", "reused"],
+        )?;
+        let of = |name: &String| ["false", "true"].map(|reused| connections.with_label_values(&[name.as_str(), reused]));
+        let upstream_connections = upstreams.iter().map(of).collect();
         let metrics = Metrics {
             series: (0..(upstreams.len() + 1) * SERIES).map(|_| OnceLock::new()).collect(),
             upstreams,
@@ -117,11 +125,7 @@ impl Metrics {
                 "Governed requests that were sent to the provider, by upstream and class of the answer's status, or `failed`.",
                 &["upstream", "status"],
             )?,
-            upstream_connections: own.counters(
-                "sessiongate_upstream_connections_total",
-                "Connections used by passed requests, by upstream and whether they were new.",
-                &["upstream", "reused"],
-            )?,
+            upstream_connections,
             cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
             cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
             cache_evictions: own.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
@@ -197,8 +201,9 @@ impl Metrics {
 
     /// A passed request uses a connection to the provider.
     pub fn upstream_connection(&self, upstream: usize, reused: bool) {
-        let reused = if reused { "true" } else { "false" };
-        self.upstream_connections.with_label_values(&[self.upstream(Some(upstream)), reused]).inc();
+        if let Some([new, old]) = self.upstream_connections.get(upstream) {
+            if reused { old.inc() } else { new.inc() }
+        }
     }
 
     /// A write took longer than its mark stood.

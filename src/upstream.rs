@@ -57,8 +57,6 @@ const TRUSTED: [&str; 13] = [
 /// Where a request comes from.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The gateway's name of the request.
-    pub request_id: HeaderValue,
     /// The client's address.
     pub peer: Option<IpAddr>,
     /// The host that the client asked for.
@@ -166,16 +164,16 @@ impl Provider {
         headers
     }
 
-    /// What the gateway tells a provider of where a request comes from.
+    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it.
     pub fn forwarded(&self, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
-        let mut all = vec![
-            (HeaderName::from_static("x-request-id"), origin.request_id.clone()),
-            (HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http")),
-        ];
+        if !self.upstream.dialect.forwarded {
+            return Vec::new();
+        }
+        let mut all = vec![(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"))];
         if let Some(peer) = origin.peer.and_then(|peer| HeaderValue::from_str(&peer.to_string()).ok()) {
             all.push((HeaderName::from_static("x-forwarded-for"), peer));
         }
-        if let Some(host) = origin.host.clone().filter(|_| self.upstream.dialect.forwarded_host) {
+        if let Some(host) = origin.host.clone() {
             all.push((HeaderName::from_static("x-forwarded-host"), host));
         }
         all

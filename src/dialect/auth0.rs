@@ -50,7 +50,7 @@ pub static AUTH0: Dialect = Dialect {
     },
     session_id_length: 50,
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
-    forwarded_host: false,
+    forwarded: false,
     reply,
 };
 

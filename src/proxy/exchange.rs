@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use http::header::HOST;
 use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
 use pingora::protocols::Digest;
 use pingora::protocols::tls::CaType;
@@ -83,7 +84,7 @@ impl Context {
     /// Where the request comes from, as the provider is told.
     pub fn origin(&self, session: &Session) -> Origin {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-        Origin { request_id: self.id.clone(), peer, host: session.req_header().headers.get(HOST).cloned() }
+        Origin { peer, host: session.req_header().headers.get(HOST).cloned() }
     }
 }
 
@@ -201,6 +202,10 @@ impl ProxyHttp for Edge {
             tries: 0,
             _in_flight: InFlight::new(&self.runtime),
         }
+    }
+
+    fn init_downstream_modules(&self, _: &mut HttpModules) {
+        // Without the module that compresses: answers go to the client as they come.
     }
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {

@@ -5,6 +5,7 @@ use crate::gateway::Outcome;
 use crate::runtime::{LineFormat, hex};
 use pingora::prelude::Session;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 /// Accounts for a request that is over.
@@ -17,6 +18,23 @@ pub(super) fn account(session: &Session, context: &Context) {
     }
 }
 
+/// The name of a value as both formats write it, in one piece: most of a line is names, and each request has a line.
+struct Key {
+    word: &'static str,
+    number: &'static str,
+    text: &'static str,
+}
+
+macro_rules! key {
+    ($name:literal) => {
+        Key {
+            word: concat!(",\"", $name, "\":\""),
+            number: concat!(",\"", $name, "\":"),
+            text: concat!(" ", $name, "="),
+        }
+    };
+}
+
 /// The line. It holds no path, since paths hold identifiers, and nothing that a caller could use to forge another line: methods
 /// and addresses have no quotes or line feeds.
 fn line(session: &Session, context: &Context, status: u16, took: Duration, format: LineFormat) -> String {
@@ -24,28 +42,28 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     let Outcome { upstream, operation, decision, cache, refusal, rules, session: hash } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
     line.begin();
-    line.word("request", context.id.to_str().unwrap_or_default());
+    line.word(key!("request"), context.id.to_str().unwrap_or_default());
     if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
-        line.shown("client", address.ip());
+        line.address(key!("client"), address.ip());
     }
-    line.word("method", session.req_header().method.as_str());
-    line.number("status", u64::from(status));
-    line.word("upstream", upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
-    line.word("operation", operation.name());
-    line.word("decision", decision.name());
-    line.word("cache", cache.name());
+    line.word(key!("method"), session.req_header().method.as_str());
+    line.number(key!("status"), u64::from(status));
+    line.word(key!("upstream"), upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
+    line.word(key!("operation"), operation.name());
+    line.word(key!("decision"), decision.name());
+    line.word(key!("cache"), cache.name());
     if let Some(refusal) = refusal {
-        line.word("reason", refusal);
+        line.word(key!("reason"), refusal);
     }
     if !rules.is_empty() {
         let rules: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
-        line.word("rules", &rules.join(","));
+        line.word(key!("rules"), &rules.join(","));
     }
     if let Some(hash) = hash {
-        line.word("session", &hex(hash));
+        line.word(key!("session"), &hex(hash));
     }
-    line.number("bytes", session.body_bytes_sent() as u64);
-    line.number("duration_us", u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    line.number(key!("bytes"), session.body_bytes_sent() as u64);
+    line.number(key!("duration_us"), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     line.end()
 }
 
@@ -57,38 +75,73 @@ struct Line {
 impl Line {
     fn begin(&mut self) {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
-        // Writing to a String cannot fail.
-        let _ = match self.format {
-            LineFormat::Json => {
-                write!(self.text, "{{\"timestamp\":\"{time}\",\"level\":\"INFO\",\"message\":\"request\"")
-            }
-            LineFormat::Text => write!(self.text, "{time}  INFO request"),
+        let (before, after) = match self.format {
+            LineFormat::Json => ("{\"timestamp\":\"", "\",\"level\":\"INFO\",\"message\":\"request\""),
+            LineFormat::Text => ("", "  INFO request"),
         };
+        self.text.push_str(before);
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "{time}");
+        self.text.push_str(after);
     }
 
-    /// Without formatting: most of a line is words, and each request has a line.
-    fn word(&mut self, key: &str, value: &str) {
-        let [before, between, after] = match self.format {
-            LineFormat::Json => [",\"", "\":\"", "\""],
-            LineFormat::Text => [" ", "=", ""],
-        };
-        for part in [before, key, between, value, after] {
-            self.text.push_str(part);
+    fn word(&mut self, key: Key, value: &str) {
+        self.open(key);
+        self.text.push_str(value);
+        self.close();
+    }
+
+    fn address(&mut self, key: Key, address: IpAddr) {
+        self.open(key);
+        match address {
+            IpAddr::V4(address) => {
+                for (at, octet) in address.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        self.text.push('.');
+                    }
+                    self.digits(u64::from(octet));
+                }
+            }
+            IpAddr::V6(address) => drop(write!(self.text, "{address}")),
+        }
+        self.close();
+    }
+
+    fn number(&mut self, key: Key, value: u64) {
+        self.text.push_str(match self.format {
+            LineFormat::Json => key.number,
+            LineFormat::Text => key.text,
+        });
+        self.digits(value);
+    }
+
+    fn open(&mut self, key: Key) {
+        self.text.push_str(match self.format {
+            LineFormat::Json => key.word,
+            LineFormat::Text => key.text,
+        });
+    }
+
+    fn close(&mut self) {
+        if self.format == LineFormat::Json {
+            self.text.push('"');
         }
     }
 
-    fn shown(&mut self, key: &str, value: impl std::fmt::Display) {
-        let _ = match self.format {
-            LineFormat::Json => write!(self.text, ",\"{key}\":\"{value}\""),
-            LineFormat::Text => write!(self.text, " {key}={value}"),
-        };
-    }
-
-    fn number(&mut self, key: &str, value: u64) {
-        let _ = match self.format {
-            LineFormat::Json => write!(self.text, ",\"{key}\":{value}"),
-            LineFormat::Text => write!(self.text, " {key}={value}"),
-        };
+    /// Without the machinery of formatting, which costs more than the rest of the line.
+    fn digits(&mut self, mut value: u64) {
+        let mut digits = [b'0'; 20];
+        let mut used = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+            used += 1;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        let written = digits.get(digits.len() - used..).and_then(|digits| std::str::from_utf8(digits).ok());
+        self.text.push_str(written.unwrap_or_default());
     }
 
     fn end(mut self) -> String {

@@ -4,7 +4,7 @@ use crate::admin;
 use crate::cache::MemoryStore;
 use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
 use crate::journal::Journal;
-use crate::proxy::Serving;
+use crate::proxy::{Patience, Serving};
 use crate::runtime::{Bound, LineFormat, Runtime, keep_swept};
 use crate::sandbox::{self, Auth0, TENANT_RATE};
 use clap::{Args, Parser, Subcommand};
@@ -235,7 +235,8 @@ impl Started {
         runtime.start_background();
         tokio::spawn(keep_swept(store));
         let listen = bound.address();
-        let serving = Serving::start(runtime.clone(), bound);
+        let patience = Patience { head: config.clients.head_timeout, idle: config.clients.idle_timeout };
+        let serving = Serving::start(runtime.clone(), bound, patience);
         let address = admin.as_ref().map(Bound::address);
         if let Some(admin) = admin {
             admin::serve(runtime.clone(), admin).map_err(other)?;

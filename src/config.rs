@@ -40,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// Where cached answers are.
     pub store: Memory,
+    /// How long clients may take.
+    pub clients: Clients,
     /// How the process ends.
     pub shutdown: Shutdown,
 }
@@ -97,6 +99,15 @@ impl LogLevel {
 pub struct Memory {
     /// How much it holds at the most, in bytes.
     pub max_bytes: usize,
+}
+
+/// How long clients may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clients {
+    /// From the connection to the end of the first request's head.
+    pub head_timeout: Duration,
+    /// From the end of an answer to the end of the next request's head, on a kept connection.
+    pub idle_timeout: Duration,
 }
 
 /// How the process ends.

@@ -1,21 +1,22 @@
 //! The gateway on the wire: Pingora carries the bytes, the core decides. Nothing else in the program names Pingora.
 
 mod answer;
+mod connection;
 mod exchange;
 mod governed;
 mod head;
 mod line;
 mod passed;
 
+pub use connection::Patience;
+
 use crate::runtime::{Bound, Runtime};
-use async_trait::async_trait;
+use connection::Connections;
 use exchange::Edge;
 use parking_lot::Mutex;
-use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
-use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::proxy::http_proxy;
+use pingora::server::Fds;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use std::os::fd::IntoRawFd;
@@ -39,7 +40,7 @@ pub struct Serving {
 
 impl Serving {
     /// Serves on a bound listener, on the tokio runtime that this is called in.
-    pub fn start(runtime: Arc<Runtime>, bound: Bound) -> Serving {
+    pub fn start(runtime: Arc<Runtime>, bound: Bound, patience: Patience) -> Serving {
         let (stop, stopping) = watch::channel(false);
         let conf = Arc::new(ServerConf {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -47,9 +48,8 @@ impl Serving {
             max_retries: MAX_TRIES,
             ..ServerConf::default()
         });
-        let proxy =
-            Counted { inner: Arc::new(http_proxy(&conf, Edge::new(runtime.clone()))), runtime: runtime.clone() };
-        let mut service = Service::new("gateway".into(), proxy);
+        let proxy = http_proxy(&conf, Edge::new(runtime.clone()));
+        let mut service = Service::new("gateway".into(), Connections::new(runtime.clone(), patience, proxy));
         let name = bound.address().to_string();
         service.add_tcp(&name);
         let mut fds = Fds::new();
@@ -75,23 +75,5 @@ impl Serving {
                 return u64::try_from(left).unwrap_or(0);
             }
         }
-    }
-}
-
-/// Counts connections. Limits of connections will stand here.
-struct Counted {
-    inner: Arc<HttpProxy<Edge>>,
-    runtime: Arc<Runtime>,
-}
-
-#[async_trait]
-impl ServerApp for Counted {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = self.runtime.metrics.connection();
-        self.inner.process_new(session, shutdown).await
-    }
-
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.inner).await;
     }
 }

@@ -4,14 +4,17 @@ use super::fault::Problem;
 use super::section::Section;
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
-use super::{Config, Log, LogFormat, LogLevel, Memory, Shutdown};
+use super::{Clients, Config, Log, LogFormat, LogLevel, Memory, Shutdown};
 use super::{policies, secret, upstreams};
 use crate::gateway::Gateway;
 use secrecy::ExposeSecret;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// The shortest `hash_key`, in bytes.
 const LEAST_KEY: usize = 16;
+/// The least that a client is given.
+const HASTE: Duration = Duration::from_millis(100);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads all options. What it makes is complete if no fault was collected.
@@ -20,6 +23,10 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let admin = admin(section, listen);
     let threads = section.read("threads", None, threads);
     let log = section.within("log", log);
+    let clients = section.within("clients", |section| Clients {
+        head_timeout: section.read("head_timeout", seconds(10), duration(HASTE..=minutes(10))),
+        idle_timeout: section.read("idle_timeout", seconds(60), duration(HASTE..=minutes(60))),
+    });
     let shutdown = section.within("shutdown", |section| Shutdown {
         drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
         grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
@@ -30,7 +37,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let upstreams = upstreams::read(section, &mut policies);
     policies::warn_of_unused(&policies, section.context);
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
-    Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, log, store, shutdown }
+    Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, log, store, clients, shutdown }
 }
 
 fn admin(section: &mut Section, listen: SocketAddr) -> Option<SocketAddr> {

@@ -1,6 +1,7 @@
 //! One request, from its head to its line in the log.
 
 use super::answer::{refusal_response, write};
+use super::connection;
 use super::head::{credential, has_plain_host, has_plain_target, has_two_lengths, head};
 use super::line;
 use super::passed::{self, Marked};
@@ -26,8 +27,8 @@ use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a kept connection from a client may be idle.
-const CLIENT_KEEPALIVE: u64 = 60;
+/// Pingora's word for a kept connection without a timer: the connection has its own.
+const KEPT: u64 = 0;
 /// How long a client may take between two parts of its request, or to take a part of its answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -192,6 +193,7 @@ impl ProxyHttp for Edge {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
+        connection::mark_busy();
         Context {
             runtime: self.runtime.clone(),
             started: Instant::now(),
@@ -213,7 +215,7 @@ impl ProxyHttp for Edge {
         session.set_write_timeout(Some(CLIENT_TIMEOUT));
         // Only where it is on: Pingora has switched it off for requests after which the connection cannot be trusted.
         if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(CLIENT_KEEPALIVE));
+            session.set_keepalive(Some(KEPT));
         }
         Ok(())
     }
@@ -337,6 +339,7 @@ impl ProxyHttp for Edge {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
         line::account(session, context);
+        connection::mark_idle();
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {

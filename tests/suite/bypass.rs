@@ -113,7 +113,7 @@ impl Guarded {
         if seen.all("Host") != [self.recorder.address().to_string()] {
             return Some(format!("Host is {:?}", seen.all("Host")));
         }
-        if seen.all("X-Forwarded-For") != ["127.0.0.1"] || seen.all("Authorization").len() != 1 {
+        if !seen.all("X-Forwarded-For").is_empty() || seen.all("Authorization").len() != 1 {
             return Some(format!("headers {:?}", seen.headers));
         }
         if seen.target != self.path() {
@@ -792,7 +792,6 @@ fn a_client_says_nothing_of_what_only_proxies_may_say() {
         "x_real_ip",
         "True-Client-IP",
         "CF-Connecting-IP",
-        "X-Request-Id",
     ] {
         row = row.with(name, "6.6.6.6");
     }
@@ -802,7 +801,7 @@ fn a_client_says_nothing_of_what_only_proxies_may_say() {
     for seen in guarded.recorder.seen() {
         let head = String::from_utf8_lossy(&seen.head);
         assert!(!head.contains("6.6.6.6"), "{head}");
-        assert_eq!(seen.all("X-Forwarded-For"), ["127.0.0.1"]);
+        assert!(!head.to_lowercase().contains("x-forwarded"), "Auth0 reads none: {head}");
         assert_eq!(seen.all("Host"), [guarded.recorder.address().to_string()]);
     }
 }
@@ -843,7 +842,6 @@ fn connection_cannot_take_headers_out_of_a_judged_request() {
     for seen in guarded.recorder.seen() {
         assert_eq!(seen.all("Content-Type"), ["application/json"]);
         assert_eq!(seen.all("Authorization").len(), 1);
-        assert_eq!(seen.all("X-Request-Id").len(), 1);
         assert!(seen.all("Connection").iter().all(|value| *value == "keep-alive"), "{seen:?}");
     }
 }

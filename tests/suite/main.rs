@@ -13,6 +13,7 @@ mod bypass;
 mod cases;
 mod cli;
 mod coherence;
+mod connections;
 mod freshness;
 mod harness;
 mod hostile;

@@ -90,7 +90,8 @@ fn exercised() -> (Tenant, Gateway, String) {
     }
     let text = wait_for("all requests to be counted", || {
         let text = gateway.metrics();
-        (sum(&text, "sessiongate_requests_total", &[]) >= requests.len() as f64).then_some(text)
+        let counted = sum(&text, "sessiongate_requests_total", &[]) >= requests.len() as f64;
+        (counted && sum(&text, "sessiongate_requests_in_flight", &[]) == 0.0).then_some(text)
     });
     (tenant, gateway, text)
 }

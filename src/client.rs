@@ -73,6 +73,17 @@ pub struct Exchange {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// What stood behind the body.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// The version of HTTP that a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, without TLS by prior knowledge.
+    Http2,
 }
 
 /// The addresses of a host. They are looked up in the background; the last good ones stay.
@@ -205,6 +216,7 @@ impl Client {
         ca_file: Option<&Path>,
         connect: Duration,
         keepalive: Duration,
+        protocol: Protocol,
     ) -> Result<Client, ClientError> {
         let mut tcp = HttpConnector::new_with_resolver(Known(addresses));
         tcp.enforce_http(false);
@@ -215,10 +227,16 @@ impl Client {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots(ca_file)?)
             .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let mut builder = Builder::new(TokioExecutor::new());
         builder.pool_idle_timeout(keepalive).pool_timer(TokioTimer::new());
+        let connector = match protocol {
+            Protocol::Http1 => connector.enable_http1().wrap_connector(tcp),
+            Protocol::Http2 => {
+                builder.http2_only(true).timer(TokioTimer::new()).http2_keep_alive_interval(keepalive);
+                connector.enable_http2().wrap_connector(tcp)
+            }
+        };
         Ok(Client { pool: builder.build(connector) })
     }
 
@@ -242,7 +260,8 @@ impl Client {
             Some(_) => ExchangeError::TooLarge(most),
             None => ExchangeError::Broken(error.to_string()),
         })?;
-        Ok(Exchange { status: head.status, headers: head.headers, body: body.to_bytes() })
+        let trailers = body.trailers().cloned();
+        Ok(Exchange { status: head.status, headers: head.headers, body: body.to_bytes(), trailers })
     }
 }
 

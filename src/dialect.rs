@@ -33,6 +33,8 @@ pub struct Dialect {
     pub limits: Limits,
     /// Whether the provider reads `X-Forwarded-For`, `-Proto` and `-Host`; one that does not is not told about its clients.
     pub forwarded: bool,
+    /// Whether it takes calls of gRPC.
+    pub has_calls: bool,
     /// The provider's form of a refusal.
     pub reply: fn(&Refusal) -> Reply,
 }

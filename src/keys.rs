@@ -3,7 +3,7 @@
 //! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that a hot
 //! caller costs no signature check.
 
-use crate::client::{Addresses, Client, ClientError};
+use crate::client::{Addresses, Client, ClientError, Protocol};
 use crate::gateway::KeySource;
 use crate::model::Refusal;
 use crate::token::{Distrust, Expectations, KeySet, Verified, verify};
@@ -288,7 +288,7 @@ impl Issuer {
     }
 
     fn client(&self, addresses: Arc<Addresses>) -> Result<Client, ClientError> {
-        Client::new(addresses, self.source.ca_file.as_deref(), FETCH_TIMEOUT, FETCH_TIMEOUT)
+        Client::new(addresses, self.source.ca_file.as_deref(), FETCH_TIMEOUT, FETCH_TIMEOUT, Protocol::Http1)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
 
-use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, certificates};
+use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, Protocol, certificates};
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
 use bytes::Bytes;
@@ -84,6 +84,8 @@ pub struct Provider {
     upstream: Arc<Upstream>,
     addresses: Arc<Addresses>,
     client: Client,
+    /// For gRPC, which needs HTTP/2.
+    calls: Option<Client>,
     authority: HeaderValue,
     authorities: Option<Vec<CertificateDer<'static>>>,
     failing: AtomicBool,
@@ -100,6 +102,8 @@ pub struct Fetch {
     pub headers: HeaderMap,
     /// The body.
     pub body: Option<Bytes>,
+    /// Whether it needs HTTP/2.
+    pub http2: bool,
 }
 
 impl Provider {
@@ -108,13 +112,19 @@ impl Provider {
         let target = &upstream.target;
         let addresses = Addresses::new(&target.host, target.port);
         let timeouts = target.timeouts;
-        let client = Client::new(addresses.clone(), target.ca_file.as_deref(), timeouts.connect, timeouts.keepalive)?;
+        let client = |protocol| {
+            let ca_file = target.ca_file.as_deref();
+            Client::new(addresses.clone(), ca_file, timeouts.connect, timeouts.keepalive, protocol)
+        };
+        let calls = if upstream.dialect.has_calls { Some(client(Protocol::Http2)?) } else { None };
+        let client = client(Protocol::Http1)?;
         let authority = HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static(""));
         let authorities = target.ca_file.as_deref().map(certificates).transpose()?;
         Ok(Provider {
             upstream: upstream.clone(),
             addresses,
             client,
+            calls,
             authority,
             authorities,
             failing: AtomicBool::new(false),
@@ -202,7 +212,8 @@ impl Provider {
         let mut request =
             Request::builder().method(&fetch.method).uri(uri.build().map_err(broken)?).body(body).map_err(broken)?;
         *request.headers_mut() = fetch.headers.clone();
-        self.client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await
+        let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
+        client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await
     }
 
     /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.
@@ -245,5 +256,5 @@ fn answer(exchange: Exchange) -> Answer {
     let mut headers = exchange.headers;
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
     headers.remove(http::header::CONTENT_LENGTH);
-    Answer { status: exchange.status, headers, body: exchange.body }
+    Answer { status: exchange.status, headers, body: exchange.body, trailers: exchange.trailers }
 }

@@ -1,9 +1,12 @@
 //! Encodings: what a body is on the wire, and what an answer of ours is. Knows no session and no provider.
 
 pub mod json;
+pub mod message;
+pub mod frame;
+pub mod carrier;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// An answer that the gateway makes by itself.
 #[derive(Debug, Clone)]
@@ -14,13 +17,15 @@ pub struct Reply {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
+    /// What stands behind the body.
+    pub trailers: Option<HeaderMap>,
 }
 
 impl Reply {
     /// An answer of this content type.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
         let headers = vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Reply { status, headers, body: body.into() }
+        Reply { status, headers, body: body.into(), trailers: None }
     }
 
     /// The same answer with one more header.

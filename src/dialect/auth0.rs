@@ -51,6 +51,7 @@ pub static AUTH0: Dialect = Dialect {
     session_id_length: 50,
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
     forwarded: false,
+    has_calls: false,
     reply,
 };
 

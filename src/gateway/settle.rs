@@ -16,6 +16,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// What stood behind the body.
+    pub trailers: Option<HeaderMap>,
 }
 
 /// The headers that a stored answer keeps: those that speak of the session, not of the exchange that fetched it.
@@ -34,10 +36,17 @@ impl Answer {
     /// hold the whole buffers of the connection that they came from.
     pub fn stored(&self) -> Answer {
         let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
-        let copied =
-            kept.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)));
-        Answer { status: self.status, headers: copied.collect(), body: Bytes::copy_from_slice(&self.body) }
+        Answer {
+            status: self.status,
+            headers: copied(kept),
+            body: Bytes::copy_from_slice(&self.body),
+            trailers: self.trailers.as_ref().map(|trailers| copied(trailers.iter())),
+        }
     }
+}
+
+fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
+    all.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
 }
 
 /// Whether an answer may be stored.

@@ -8,7 +8,7 @@ use crate::model::Refusal;
 use crate::runtime::Runtime;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::prelude::Session;
@@ -76,7 +76,7 @@ pub(super) fn refusal_response(
     upstream: Option<&Upstream>,
     refusal: &Refusal,
     id: &HeaderValue,
-) -> Result<(ResponseHeader, Bytes)> {
+) -> Result<(ResponseHeader, Bytes, Option<HeaderMap>)> {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
     let reply = (dialect.reply)(refusal);
     let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
@@ -88,18 +88,38 @@ pub(super) fn refusal_response(
     if *refusal == Refusal::Deleted {
         append(&mut header, "sessiongate; hit; detail=deleted")?;
     }
-    Ok((header, reply.body))
+    Ok((header, reply.body, reply.trailers))
 }
 
 /// Writes an answer as a whole. A gateway that stops says that the connection ends with it.
-pub(super) async fn write(session: &mut Session, runtime: &Runtime, header: ResponseHeader, body: Bytes) -> Result<()> {
+pub(super) async fn write(
+    session: &mut Session,
+    runtime: &Runtime,
+    mut header: ResponseHeader,
+    body: Bytes,
+    trailers: Option<HeaderMap>,
+) -> Result<()> {
     if runtime.is_stopping() {
         session.set_keepalive(None);
     }
+    let trailers = trailers.filter(|trailers| !trailers.is_empty());
+    // HTTP/1 carries none to its clients, and those of gRPC read them here as well.
+    let trailers = match trailers {
+        Some(trailers) if !session.is_http2() => {
+            for (name, value) in &trailers {
+                header.append_header(name.clone(), value.clone())?;
+            }
+            None
+        }
+        trailers => trailers,
+    };
     let empty = body.is_empty();
-    session.write_response_header(Box::new(header), empty).await?;
+    session.write_response_header(Box::new(header), empty && trailers.is_none()).await?;
     if !empty {
-        session.write_response_body(Some(body), true).await?;
+        session.write_response_body(Some(body), trailers.is_none()).await?;
     }
-    Ok(())
+    match trailers {
+        Some(trailers) => session.write_response_trailers(trailers).await,
+        None => Ok(()),
+    }
 }

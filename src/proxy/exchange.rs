@@ -183,8 +183,8 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal
     if let Refusal::Violations(violations) = refusal {
         context.outcome.note(violations);
     }
-    let (header, body) = refusal_response(context.upstream.as_deref(), refusal, &context.id)?;
-    write(session, &context.runtime, header, body).await?;
+    let (header, body, trailers) = refusal_response(context.upstream.as_deref(), refusal, &context.id)?;
+    write(session, &context.runtime, header, body, trailers).await?;
     Ok(true)
 }
 
@@ -224,10 +224,11 @@ impl ProxyHttp for Edge {
         self.process(session, context).await
     }
 
-    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         context.tries += 1;
+        let grpc = passed::is_grpc(context, &session.req_header().headers);
         let own = context.upstream.as_ref().and_then(|upstream| self.authorities.get(upstream.index));
-        passed::peer(context, own.cloned().flatten())
+        passed::peer(context, own.cloned().flatten(), grpc)
     }
 
     fn fail_to_connect(

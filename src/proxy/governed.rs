@@ -58,7 +58,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     };
     context.outcome.cache = source.status();
     let header = answer_response(&answer, source, &context.id)?;
-    write(session, &runtime, header, answer.body.clone()).await?;
+    write(session, &runtime, header, answer.body.clone(), answer.trailers.clone()).await?;
     Ok(())
 }
 
@@ -158,7 +158,7 @@ async fn fetch_read(
 ) -> Fetched {
     let wall = wall_millis();
     let asker = runtime.gateway.asker(&headers);
-    let fetch = Fetch { method: Method::GET, path: read.path().to_owned(), headers, body: None };
+    let fetch = Fetch { method: Method::GET, path: read.path().to_owned(), headers, body: None, http2: false };
     let answer = provider.fetch(fetch).await;
     runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     match answer {
@@ -212,7 +212,7 @@ async fn current(
 ) -> Result<Result<Vec<Field>, Arc<Answer>>, Refusal> {
     let mut headers = headers.clone();
     headers.remove(http::header::CONTENT_TYPE);
-    let fetch = Fetch { method: Method::GET, path: admitted.evidence_path(), headers, body: None };
+    let fetch = Fetch { method: Method::GET, path: admitted.evidence_path(), headers, body: None, http2: false };
     let answer = provider.fetch(fetch).await;
     runtime.metrics.fetch(admitted.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     let answer = answer.map_err(|failure| failure.refusal)?;
@@ -239,7 +239,7 @@ async fn carry_out(
     }
     let (method, path, body) = write.request();
     let path = path.to_owned();
-    let answer = provider.fetch(Fetch { method, path, headers, body }).await;
+    let answer = provider.fetch(Fetch { method, path, headers, body, http2: false }).await;
     runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     let settlement = match &answer {
         Ok(answer) => write.settle(answer, store.now()),

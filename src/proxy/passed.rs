@@ -8,13 +8,18 @@ use crate::gateway::{Settlement, Upstream};
 use crate::model::Refusal;
 use crate::runtime::Runtime;
 use crate::upstream::is_trusted;
-use http::{HeaderName, Uri};
+use crate::wire::carrier::Carrier;
+use http::{HeaderMap, HeaderName, Uri};
 use pingora::http::RequestHeader;
 use pingora::prelude::{HttpPeer, Session};
+use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Calls that share one connection of HTTP/2.
+const MAX_STREAMS: usize = 100;
 
 /// The mark of a write that may change any session of its upstream.
 pub(super) struct Marked {
@@ -43,7 +48,8 @@ impl Marked {
 }
 
 /// The provider as a peer of Pingora's.
-pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>) -> Result<Box<HttpPeer>> {
+/// gRPC needs HTTP/2 all the way, which is one more kind of connection.
+pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>, grpc: bool) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
@@ -52,8 +58,12 @@ pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>) -> Resul
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
     let mut peer = HttpPeer::new(address, target.tls, if target.tls { target.host.clone() } else { String::new() });
-    peer.group_key = upstream.index as u64;
+    peer.group_key = upstream.index as u64 * 2 + u64::from(grpc);
     let options = &mut peer.options;
+    if grpc {
+        options.alpn = ALPN::H2;
+        options.max_h2_streams = MAX_STREAMS;
+    }
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
     // Pingora has one deadline for every read, the first included.
@@ -62,6 +72,13 @@ pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>) -> Resul
     options.idle_timeout = Some(timeouts.keepalive);
     options.ca = authorities;
     Ok(Box::new(peer))
+}
+
+/// Whether a request is a call of gRPC, to a provider that takes them.
+pub(super) fn is_grpc(context: &Context, headers: &HeaderMap) -> bool {
+    let takes = context.upstream.as_ref().is_some_and(|upstream| upstream.dialect.has_calls);
+    let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    takes && content_type.is_some_and(|text| Carrier::of_caller(text).is_grpc())
 }
 
 /// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only proxies

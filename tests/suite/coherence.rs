@@ -177,7 +177,12 @@ fn name(session: usize) -> [u8; 16] {
 }
 
 fn fetched(version: u64, too_old: bool) -> Fetched {
-    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(version.to_string()) };
+    let answer = Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: Bytes::from(version.to_string()),
+        trailers: None,
+    };
     Fetched {
         answer: Ok(Arc::new(answer)),
         storable: if too_old { Storable::No } else { Storable::For(TTL) },

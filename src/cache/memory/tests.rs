@@ -12,7 +12,7 @@ fn key(number: u64) -> CacheKey {
 
 fn stored(store: &MemoryStore, bytes: usize) -> Stored {
     let body = Bytes::from(vec![b'x'; bytes]);
-    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
     Stored { answer: Arc::new(answer), fetched_at: store.now() }
 }
 
@@ -104,7 +104,7 @@ async fn refused_credentials_leave_nothing_behind() {
 #[test]
 fn what_is_stored_shares_no_memory_with_the_connection_it_came_from() {
     let body = Bytes::from(vec![b'x'; 8192]).slice(10..20);
-    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
+    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
     assert_ne!(answer.stored().body.as_ptr(), answer.body.as_ptr());
 }
 

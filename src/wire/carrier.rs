@@ -1,0 +1,227 @@
+//! Carriers: how a call to a provider and its answer stand on the wire.
+//!
+//! Sources: gRPC's documents "gRPC over HTTP2" and "gRPC-Web Protocol", Connect's "Protocol Reference".
+
+use super::frame::{self, FrameError};
+use super::message::Codec;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+/// How a call stands on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Carrier {
+    /// A resource and a method of HTTP, with JSON.
+    #[default]
+    Rest,
+    /// gRPC over HTTP/2.
+    Grpc(Codec),
+    /// gRPC-web over any version of HTTP.
+    GrpcWeb(Codec),
+    /// Connect, unary.
+    Connect(Codec),
+}
+
+/// What an answer says, whatever carried it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The status, or what HTTP has for that of gRPC.
+    pub status: StatusCode,
+    /// The message; none where there is none, or it cannot be read.
+    pub message: Option<Bytes>,
+}
+
+impl Carrier {
+    /// Every carrier, in the order of declaration.
+    pub const ALL: [Carrier; 7] = [
+        Carrier::Rest,
+        Carrier::Grpc(Codec::Proto),
+        Carrier::Grpc(Codec::Json),
+        Carrier::GrpcWeb(Codec::Proto),
+        Carrier::GrpcWeb(Codec::Json),
+        Carrier::Connect(Codec::Proto),
+        Carrier::Connect(Codec::Json),
+    ];
+
+    /// The name in keys of the cache.
+    pub fn name(self) -> &'static str {
+        match self {
+            Carrier::Rest => "rest",
+            Carrier::Grpc(Codec::Proto) => "grpc",
+            Carrier::Grpc(Codec::Json) => "grpc+json",
+            Carrier::GrpcWeb(Codec::Proto) => "grpc-web",
+            Carrier::GrpcWeb(Codec::Json) => "grpc-web+json",
+            Carrier::Connect(Codec::Proto) => "connect",
+            Carrier::Connect(Codec::Json) => "connect+json",
+        }
+    }
+
+    /// The carrier of a remote procedure call with this content type; none where it is not known, or has parameters that are not.
+    pub fn of_call(content_type: &str) -> Option<Carrier> {
+        let (essence, parameter) = match content_type.split_once(';') {
+            Some((essence, parameter)) => (essence.trim(), Some(parameter.trim())),
+            None => (content_type.trim(), None),
+        };
+        let essence = essence.to_ascii_lowercase();
+        let utf8 = parameter.is_some_and(|text| {
+            ["charset=utf-8", "charset=\"utf-8\""].iter().any(|own| text.eq_ignore_ascii_case(own))
+        });
+        match (essence.as_str(), parameter) {
+            ("application/grpc" | "application/grpc+proto", None) => Some(Carrier::Grpc(Codec::Proto)),
+            ("application/grpc+json", None) => Some(Carrier::Grpc(Codec::Json)),
+            ("application/grpc-web" | "application/grpc-web+proto", None) => Some(Carrier::GrpcWeb(Codec::Proto)),
+            ("application/grpc-web+json", None) => Some(Carrier::GrpcWeb(Codec::Json)),
+            ("application/proto", None) => Some(Carrier::Connect(Codec::Proto)),
+            ("application/json", parameter) if parameter.is_none() || utf8 => Some(Carrier::Connect(Codec::Json)),
+            _ => None,
+        }
+    }
+
+    /// The carrier that a caller of a remote procedure most likely understands an error in.
+    pub fn of_caller(content_type: &str) -> Carrier {
+        let is = |start: &str| content_type.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+        match content_type {
+            _ if is("application/grpc-web") => Carrier::GrpcWeb(Codec::Proto),
+            _ if is("application/grpc") => Carrier::Grpc(Codec::Proto),
+            _ if is("application/proto") => Carrier::Connect(Codec::Proto),
+            _ => Carrier::Connect(Codec::Json),
+        }
+    }
+
+    /// The encoding of its messages.
+    pub fn codec(self) -> Codec {
+        match self {
+            Carrier::Rest => Codec::Json,
+            Carrier::Grpc(codec) | Carrier::GrpcWeb(codec) | Carrier::Connect(codec) => codec,
+        }
+    }
+
+    /// Whether messages stand in frames.
+    pub fn is_framed(self) -> bool {
+        match self {
+            Carrier::Grpc(_) | Carrier::GrpcWeb(_) => true,
+            Carrier::Rest | Carrier::Connect(_) => false,
+        }
+    }
+
+    /// Whether it needs HTTP/2, and trailers.
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Carrier::Grpc(_))
+    }
+
+    /// The message of a request.
+    pub fn unwrap(self, body: &Bytes) -> Result<Bytes, FrameError> {
+        if self.is_framed() { frame::message(body) } else { Ok(body.clone()) }
+    }
+
+    /// The body of a request with this message.
+    pub fn wrap(self, message: Bytes) -> Bytes {
+        if self.is_framed() { frame::framed(&message) } else { message }
+    }
+
+    /// What an answer says. `trailers` are those behind the body.
+    pub fn open(self, status: StatusCode, headers: &HeaderMap, body: &Bytes, trailers: Option<&HeaderMap>) -> Opened {
+        if !self.is_framed() {
+            return Opened { status, message: Some(body.clone()) };
+        }
+        if status != StatusCode::OK {
+            return Opened { status, message: None };
+        }
+        let Ok((message, inner)) = frame::answer(body) else {
+            return Opened { status: StatusCode::BAD_GATEWAY, message: None };
+        };
+        let places = [inner.as_ref(), trailers, Some(headers)];
+        let said = places.into_iter().flatten().find_map(|place| place.get("grpc-status"));
+        let code = said.and_then(|code| code.to_str().ok()?.parse().ok());
+        // Without a status the answer broke off.
+        let status = code.map_or(StatusCode::BAD_GATEWAY, http_status);
+        Opened { status, message: message.filter(|_| status == StatusCode::OK) }
+    }
+
+    /// The body of an answer with another message.
+    pub fn rewrap(self, body: &Bytes, message: Bytes) -> Bytes {
+        if !self.is_framed() {
+            return message;
+        }
+        match frame::answer(body) {
+            Ok((_, Some(trailers))) => [frame::framed(&message), frame::framed_trailers(&trailers)].concat().into(),
+            Ok((_, None)) | Err(_) => frame::framed(&message),
+        }
+    }
+}
+
+/// What HTTP has for a code of gRPC, as gRPC's gateways and Connect translate it.
+pub fn http_status(code: u32) -> StatusCode {
+    let status = match code {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn map(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        let one = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        all.iter().map(one).collect()
+    }
+
+    #[test]
+    fn content_types_name_carriers_or_nothing() {
+        for (text, carrier) in [
+            ("application/grpc", Some(Carrier::Grpc(Codec::Proto))),
+            ("Application/gRPC+proto", Some(Carrier::Grpc(Codec::Proto))),
+            ("application/grpc+json", Some(Carrier::Grpc(Codec::Json))),
+            ("application/grpc-web", Some(Carrier::GrpcWeb(Codec::Proto))),
+            ("application/grpc-web+proto", Some(Carrier::GrpcWeb(Codec::Proto))),
+            ("application/grpc-web+json", Some(Carrier::GrpcWeb(Codec::Json))),
+            ("application/proto", Some(Carrier::Connect(Codec::Proto))),
+            ("application/json", Some(Carrier::Connect(Codec::Json))),
+            ("application/json; charset=UTF-8", Some(Carrier::Connect(Codec::Json))),
+            ("application/json; charset=utf-16", None),
+            ("application/json;", None),
+            ("application/grpc-web-text", None),
+            ("application/grpc; charset=utf-8", None),
+            ("application/grpc+cbor", None),
+            ("application/connect+proto", None),
+            ("text/plain", None),
+            ("", None),
+        ] {
+            assert_eq!(Carrier::of_call(text), carrier, "{text}");
+        }
+    }
+
+    #[test]
+    fn answers_say_the_same_whatever_carries_them() {
+        let framed = frame::framed(b"m");
+        let good = Opened { status: StatusCode::OK, message: Some(Bytes::from_static(b"m")) };
+        let (none, zero, five) = (HeaderMap::new(), map(&[("grpc-status", "0")]), map(&[("grpc-status", "5")]));
+        let grpc = Carrier::Grpc(Codec::Proto);
+        assert_eq!(grpc.open(StatusCode::OK, &none, &framed, Some(&zero)), good);
+        let web = Carrier::GrpcWeb(Codec::Proto);
+        let body = Bytes::from([framed.clone(), frame::framed_trailers(&zero)].concat());
+        assert_eq!(web.open(StatusCode::OK, &none, &body, None), good);
+        let missing = Opened { status: StatusCode::NOT_FOUND, message: None };
+        assert_eq!(grpc.open(StatusCode::OK, &none, &Bytes::new(), Some(&five)), missing);
+        assert_eq!(grpc.open(StatusCode::OK, &five, &Bytes::new(), None), missing, "trailers only");
+        assert_eq!(web.open(StatusCode::OK, &five, &Bytes::new(), None), missing, "in the headers");
+        assert_eq!(web.open(StatusCode::OK, &none, &frame::framed_trailers(&five), None), missing);
+        assert_eq!(grpc.open(StatusCode::OK, &none, &framed, None).status, StatusCode::BAD_GATEWAY, "broken off");
+        let proto = Carrier::Connect(Codec::Proto);
+        assert_eq!(proto.open(StatusCode::OK, &none, &Bytes::from_static(b"m"), None), good);
+    }
+}

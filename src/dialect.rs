@@ -7,8 +7,8 @@ pub use auth0::AUTH0;
 
 use crate::model::{Edit, Field, MetadataChange, Operation, Refusal, SessionId, SessionPatch, Value};
 use crate::policy::Limits;
-use crate::wire::Reply;
 use crate::wire::json::{Change, Document, Kind, Member, Node};
+use crate::wire::{Reply, is_twin};
 use bytes::Bytes;
 use http::Method;
 
@@ -238,17 +238,6 @@ fn matches<S: AsRef<str>>(pattern: &[Part], parts: &[S]) -> bool {
             fits && matches(pattern, parts)
         }),
     }
-}
-
-/// Another spelling of a known member: parsers exist that would take it for the member itself.
-fn is_twin(key: &str, name: &str) -> bool {
-    let plain = |text: &str| folded(text).replace(['_', '-'], "");
-    key != name && plain(key) == plain(name)
-}
-
-/// Without differences of case, also those that only some fold: U+017F and U+212A are an `s` and a `k` to them.
-fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 fn metadata_change(document: &Document, node: &Node) -> MetadataChange {

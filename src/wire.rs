@@ -1,6 +1,8 @@
 //! Encodings: what a body is on the wire, and what an answer of ours is. Knows no session and no provider.
 
 pub mod json;
+pub mod proto;
+pub mod schema;
 pub mod message;
 pub mod frame;
 pub mod carrier;
@@ -33,4 +35,15 @@ impl Reply {
         self.headers.push((name, value));
         self
     }
+}
+
+/// Another spelling of a known member: parsers exist that would take it for the member itself.
+pub fn is_twin(key: &str, name: &str) -> bool {
+    let plain = |text: &str| folded(text).replace(['_', '-'], "");
+    key != name && plain(key) == plain(name)
+}
+
+/// Without differences of case, also those that only some fold: U+017F and U+212A are an `s` and a `k` to them.
+pub fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }

@@ -3,7 +3,7 @@
 //! Servers decode, fold and resolve paths in different ways. A path that *any* of these readings takes to a guarded prefix is
 //! guarded, and then it has to be spelled in the one way that all of them read alike.
 
-use super::folded;
+use crate::wire::folded;
 
 /// How often percent-encodings are decoded: a server and a proxy before it do it twice, one more is for safety.
 const ROUNDS: usize = 3;

@@ -1,4 +1,19 @@
-//! Messages.
+//! Messages that a schema describes: read strictly from protocol buffers or from JSON into one view, and edited in place, so that
+//! unknown fields, their order and all bytes that nobody edits survive.
+//!
+//! Sources: the documents "Encoding" and "ProtoJSON Format" of Protocol Buffers.
+
+mod edit;
+mod from_json;
+mod from_proto;
+mod rules;
+
+pub use rules::Breach;
+
+use super::schema::{Field, Message};
+use bytes::Bytes;
+use std::fmt;
+use std::ops::Range;
 
 /// An encoding of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -8,3 +23,190 @@ pub enum Codec {
     /// JSON, as protocol buffers define it.
     Json,
 }
+
+/// Why a body is no message of its schema. It holds no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub(super) String);
+
+/// A length of time, or a time since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Whole seconds.
+    pub seconds: i64,
+    /// Billionths of a second, of the same sign.
+    pub nanos: i32,
+}
+
+/// A message: its bytes, and the view of what the schema knows in them.
+#[derive(Clone)]
+pub struct Parsed {
+    codec: Codec,
+    source: Bytes,
+    root: Object,
+}
+
+/// The fields of a message that are known, in the order of the wire.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// What it is.
+    pub schema: &'static Message,
+    /// The fields that stand.
+    pub items: Vec<Item>,
+    content: Range<usize>,
+}
+
+/// A field that stands.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What it is.
+    pub field: &'static Field,
+    /// Its name as the caller wrote it.
+    pub spelling: String,
+    /// What it holds.
+    pub value: Value,
+    /// In protocol buffers all its bytes, in JSON those of the value.
+    span: Range<usize>,
+}
+
+/// What a field holds.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// A truth value.
+    Bool(bool),
+    /// An unsigned number.
+    Unsigned(u64),
+    /// A value of an enumeration.
+    Enum(i32),
+    /// A length of time.
+    Duration(Span),
+    /// A time.
+    Timestamp(Span),
+    /// Another message.
+    Message(Object),
+    /// The entries of a map.
+    Entries(Vec<Entry>),
+    /// Something that nobody looks into.
+    Opaque,
+}
+
+/// An entry of a map.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    span: Range<usize>,
+}
+
+/// A change of a message. Entries are named by their place in the map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Gives an entry another key.
+    Key(usize, String),
+    /// Gives an entry another value.
+    Value(usize, Vec<u8>),
+    /// Takes an entry out.
+    Remove(usize),
+    /// Adds an entry.
+    Add(String, Vec<u8>),
+    /// Sets the length of time in this field, whether it stood there or not.
+    Duration(&'static str, Span),
+}
+
+impl fmt::Debug for Parsed {
+    /// Bodies are never printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parsed({} bytes)", self.source.len())
+    }
+}
+
+impl fmt::Display for Span {
+    /// As JSON has it: `18000s`, `1.500s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.seconds < 0 || self.nanos < 0 { "-" } else { "" };
+        write!(f, "{sign}{}", self.seconds.unsigned_abs())?;
+        match self.nanos.unsigned_abs() {
+            0 => {}
+            nanos if nanos % 1_000_000 == 0 => write!(f, ".{:03}", nanos / 1_000_000)?,
+            nanos if nanos % 1_000 == 0 => write!(f, ".{:06}", nanos / 1_000)?,
+            nanos => write!(f, ".{nanos:09}")?,
+        }
+        f.write_str("s")
+    }
+}
+
+impl Object {
+    /// The field with this name, where it stands.
+    pub fn item(&self, name: &str) -> Option<&Item> {
+        self.items.iter().find(|item| item.field.name == name)
+    }
+
+    /// The text in a field; none where it is not there.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match &self.item(name)?.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The message in a field.
+    pub fn message(&self, name: &str) -> Option<&Object> {
+        match &self.item(name)?.value {
+            Value::Message(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The number in a field.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.item(name)?.value {
+            Value::Unsigned(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The entries of the map in a field.
+    pub fn entries(&self, name: &str) -> Option<&[Entry]> {
+        match &self.item(name)?.value {
+            Value::Entries(entries) => Some(entries),
+            _ => None,
+        }
+    }
+}
+
+impl Parsed {
+    /// Reads a message.
+    pub fn read(schema: &'static Message, codec: Codec, source: Bytes) -> Result<Parsed, Unreadable> {
+        let root = match codec {
+            Codec::Proto => from_proto::object(schema, &source, 0..source.len(), "")?,
+            Codec::Json => from_json::root(schema, &source)?,
+        };
+        Ok(Parsed { codec, source, root })
+    }
+
+    /// The view.
+    pub fn root(&self) -> &Object {
+        &self.root
+    }
+
+    /// How a field that does not stand would be spelled.
+    pub fn spelling(&self, name: &'static str) -> &'static str {
+        let field = self.root.schema.field(name);
+        match self.codec {
+            Codec::Proto => name,
+            Codec::Json => field.map_or(name, |field| field.json),
+        }
+    }
+
+    /// Everything that the provider's validation would refuse, in the order of the fields.
+    pub fn breaches(&self) -> Vec<Breach> {
+        rules::breaches(&self.root, self.codec)
+    }
+}
+
+#[cfg(test)]
+mod tests;

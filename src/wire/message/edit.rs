@@ -1,0 +1,202 @@
+//! Editing messages in place.
+
+use super::{Codec, Edit, Entry, Item, Parsed, Span, Value};
+use crate::wire::json;
+use crate::wire::proto::{put_bytes, put_number};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// Bytes in the place of others.
+type Spot = (Range<usize>, Vec<u8>);
+
+/// What becomes of an entry of a map.
+enum Fate {
+    Stays,
+    Goes,
+    Becomes(String, Vec<u8>),
+}
+
+impl Parsed {
+    /// The bytes with these changes, of the map in the field `map` and of fields of its own; the very bytes that came if there are
+    /// none.
+    pub fn edited(&self, map: &str, edits: &[Edit]) -> Bytes {
+        if edits.is_empty() {
+            return self.source.clone();
+        }
+        match self.codec {
+            Codec::Proto => self.edited_proto(map, edits),
+            Codec::Json => self.edited_json(map, edits),
+        }
+    }
+
+    fn edited_proto(&self, map: &str, edits: &[Edit]) -> Bytes {
+        let number = |name: &str| self.root.schema.field(name).map_or(0, |field| field.number);
+        let entries = self.root.entries(map).unwrap_or_default();
+        let mut spots: Vec<Spot> = Vec::new();
+        for (entry, fate) in entries.iter().zip(fates(entries, edits)) {
+            let mut bytes = Vec::new();
+            match fate {
+                Fate::Stays => continue,
+                Fate::Goes => {}
+                Fate::Becomes(key, value) => put_entry(&mut bytes, number(map), &key, &value),
+            }
+            spots.push((entry.span.clone(), bytes));
+        }
+        let mut behind = Vec::new();
+        for edit in edits {
+            match (edit, self.root.item(map_or_name(edit, map))) {
+                (Edit::Add(key, value), _) => put_entry(&mut behind, number(map), key, value),
+                (Edit::Duration(name, span), Some(item)) => {
+                    let mut bytes = Vec::new();
+                    put_duration(&mut bytes, number(name), *span);
+                    spots.push((item.span.clone(), bytes));
+                }
+                (Edit::Duration(name, span), None) => put_duration(&mut behind, number(name), *span),
+                (Edit::Key(..) | Edit::Value(..) | Edit::Remove(_), _) => {}
+            }
+        }
+        let mut whole = self.spliced(spots);
+        whole.extend_from_slice(&behind);
+        whole.into()
+    }
+
+    fn spliced(&self, mut spots: Vec<Spot>) -> Vec<u8> {
+        spots.sort_by_key(|(span, _)| span.start);
+        let mut whole = Vec::with_capacity(self.source.len() + 64);
+        let mut at = 0;
+        for (span, bytes) in spots {
+            whole.extend_from_slice(self.source.get(at..span.start).unwrap_or_default());
+            whole.extend_from_slice(&bytes);
+            at = span.end;
+        }
+        whole.extend_from_slice(self.source.get(at..).unwrap_or_default());
+        whole
+    }
+
+    fn edited_json(&self, map: &str, edits: &[Edit]) -> Bytes {
+        // ZITADEL's gateway of REST takes no body for an empty message.
+        let mut source = if self.source.is_empty() { Bytes::from_static(b"{}") } else { self.source.clone() };
+        let in_map = edits.iter().filter_map(|edit| match edit {
+            Edit::Key(at, key) => Some(json::Change::Key(*at, key.clone())),
+            Edit::Value(at, value) => Some(json::Change::Text(*at, STANDARD.encode(value))),
+            Edit::Remove(at) => Some(json::Change::Remove(*at)),
+            Edit::Add(key, value) => Some(json::Change::Add(key.clone(), STANDARD.encode(value))),
+            Edit::Duration(..) => None,
+        });
+        let in_map: Vec<json::Change> = in_map.collect();
+        if let Some(item) = self.root.item(map) {
+            source = edited_within(source, item, |_| in_map.clone());
+        }
+        for edit in edits {
+            if let Edit::Duration(name, span) = edit {
+                source = self.with_duration(source, name, *span);
+            }
+        }
+        source
+    }
+
+    fn with_duration(&self, source: Bytes, name: &'static str, span: Span) -> Bytes {
+        let Ok(document) = json::Document::parse(source.clone()) else {
+            return source;
+        };
+        let is = |key: &str| key == name || self.root.schema.field(name).is_some_and(|field| field.json == key);
+        let place = document.members().and_then(|all| all.iter().position(|member| is(&member.key)));
+        let change = match place {
+            Some(at) => json::Change::Text(at, span.to_string()),
+            None => json::Change::Add(self.spelling(name).to_owned(), span.to_string()),
+        };
+        document.edited(document.root(), &[change])
+    }
+
+    /// The bytes without these fields of the message in the field `within`.
+    pub fn without(&self, within: &str, names: &[&str]) -> Bytes {
+        let Some(item @ Item { value: Value::Message(object), .. }) = self.root.item(within) else {
+            return self.source.clone();
+        };
+        let gone: Vec<&Item> = object.items.iter().filter(|item| names.contains(&item.field.name)).collect();
+        match self.codec {
+            Codec::Json => edited_within(self.source.clone(), item, |members| {
+                let at = |item: &&Item| members.iter().position(|member| member.value.span == item.span);
+                gone.iter().filter_map(at).map(json::Change::Remove).collect()
+            }),
+            Codec::Proto => {
+                let mut inner = Vec::new();
+                let mut at = object.content.start;
+                for one in &gone {
+                    inner.extend_from_slice(self.source.get(at..one.span.start).unwrap_or_default());
+                    at = one.span.end;
+                }
+                inner.extend_from_slice(self.source.get(at..object.content.end).unwrap_or_default());
+                let mut bytes = Vec::new();
+                put_bytes(&mut bytes, item.field.number, &inner);
+                self.spliced(vec![(item.span.clone(), bytes)]).into()
+            }
+        }
+    }
+}
+
+/// The field that an edit is about.
+fn map_or_name<'a>(edit: &'a Edit, map: &'a str) -> &'a str {
+    match edit {
+        Edit::Duration(name, _) => name,
+        Edit::Key(..) | Edit::Value(..) | Edit::Remove(_) | Edit::Add(..) => map,
+    }
+}
+
+/// What becomes of each entry.
+fn fates(entries: &[Entry], edits: &[Edit]) -> Vec<Fate> {
+    let mut fates: Vec<Fate> = entries.iter().map(|_| Fate::Stays).collect();
+    for edit in edits {
+        let (Edit::Key(at, _) | Edit::Value(at, _) | Edit::Remove(at)) = edit else {
+            continue;
+        };
+        let (Some(fate), Some(entry)) = (fates.get_mut(*at), entries.get(*at)) else {
+            continue;
+        };
+        let (key, value) = match std::mem::replace(fate, Fate::Goes) {
+            Fate::Stays => (entry.key.clone(), entry.value.clone()),
+            Fate::Becomes(key, value) => (key, value),
+            Fate::Goes => continue,
+        };
+        *fate = match edit {
+            Edit::Key(_, new) => Fate::Becomes(new.clone(), value),
+            Edit::Value(_, new) => Fate::Becomes(key, new.clone()),
+            Edit::Remove(_) | Edit::Add(..) | Edit::Duration(..) => Fate::Goes,
+        };
+    }
+    fates
+}
+
+/// A document with changes of the object that is the value of a member of its own.
+fn edited_within(source: Bytes, item: &Item, changes: impl Fn(&[json::Member]) -> Vec<json::Change>) -> Bytes {
+    let Ok(document) = json::Document::parse(source.clone()) else {
+        return source;
+    };
+    let member = document.members().and_then(|members| members.iter().find(|member| member.value.span == item.span));
+    match member.map(|member| (&member.value, &member.value.kind)) {
+        Some((node, json::Kind::Object(inner))) => document.edited(node, &changes(inner)),
+        Some(_) | None => source,
+    }
+}
+
+/// Writes an entry of a map.
+pub(super) fn put_entry(out: &mut Vec<u8>, number: u32, key: &str, value: &[u8]) {
+    let mut entry = Vec::new();
+    put_bytes(&mut entry, 1, key.as_bytes());
+    put_bytes(&mut entry, 2, value);
+    put_bytes(out, number, &entry);
+}
+
+/// Writes a length of time.
+pub(super) fn put_duration(out: &mut Vec<u8>, number: u32, span: Span) {
+    let mut inner = Vec::new();
+    if span.seconds != 0 {
+        put_number(&mut inner, 1, span.seconds.cast_unsigned());
+    }
+    if span.nanos != 0 {
+        put_number(&mut inner, 2, i64::from(span.nanos).cast_unsigned());
+    }
+    put_bytes(out, number, &inner);
+}

@@ -1,0 +1,151 @@
+//! Reading JSON, as protocol buffers define it.
+
+use super::from_proto::{MAX_DURATION, judge_oneofs};
+use super::{Entry, Item, Object, Span, Unreadable, Value};
+use crate::wire::is_twin;
+use crate::wire::json::{Document, Kind as Json, Member, Node};
+use crate::wire::schema::{Field, Kind, Message};
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+
+/// Padded or not.
+const ANY_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
+
+/// The message that a body is.
+pub(super) fn root(schema: &'static Message, source: &Bytes) -> Result<Object, Unreadable> {
+    let document = Document::parse(source.clone()).map_err(|error| Unreadable(error.to_string()))?;
+    object(schema, &document, document.root(), "")
+}
+
+fn object(schema: &'static Message, document: &Document, node: &Node, path: &str) -> Result<Object, Unreadable> {
+    let Json::Object(members) = &node.kind else {
+        let path = if path.is_empty() { "the body" } else { path };
+        return Err(Unreadable(format!("expected an object as `{path}`, found {}", node.kind.name())));
+    };
+    let mut object = Object { schema, items: Vec::new(), content: node.span.clone() };
+    let mut seen: Vec<u32> = Vec::new();
+    for member in members {
+        let Some(field) = find(schema, member, path)? else {
+            continue;
+        };
+        let path = if path.is_empty() { member.key.clone() } else { format!("{path}.{}", member.key) };
+        if seen.contains(&field.number) {
+            return Err(Unreadable(format!("`{path}` stands twice, in both spellings")));
+        }
+        seen.push(field.number);
+        // Null is as good as nothing.
+        if matches!(member.value.kind, Json::Null) {
+            continue;
+        }
+        let value = value(field, document, &member.value, &path)?;
+        object.items.push(Item { field, spelling: member.key.clone(), value, span: member.value.span.clone() });
+    }
+    judge_oneofs(&object, path)?;
+    Ok(object)
+}
+
+/// The field that a member is; a fault where some parser may take it for one that it is not.
+fn find(schema: &'static Message, member: &Member, path: &str) -> Result<Option<&'static Field>, Unreadable> {
+    let key = member.key.as_str();
+    if let Some(field) = schema.fields.iter().find(|field| field.name == key || field.json == key) {
+        return Ok(Some(field));
+    }
+    match schema.fields.iter().find(|field| is_twin(key, field.json)) {
+        Some(field) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            Err(Unreadable(format!("expected `{path}{dot}{}`, found `{}`", field.json, key.escape_debug())))
+        }
+        None => Ok(None),
+    }
+}
+
+fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<Value, Unreadable> {
+    let wrong = |expected: &str| Unreadable(format!("expected {expected} as `{path}`, found {}", node.kind.name()));
+    let text = |expected| match &node.kind {
+        Json::Text(text) => Ok(text.as_str()),
+        _ => Err(wrong(expected)),
+    };
+    Ok(match field.kind {
+        Kind::Text => Value::Text(text("a string")?.to_owned()),
+        Kind::Bool => match node.kind {
+            Json::Bool(truth) => Value::Bool(truth),
+            _ => return Err(wrong("a boolean")),
+        },
+        Kind::Unsigned => Value::Unsigned(unsigned(document, node).ok_or_else(|| wrong("a whole number"))?),
+        Kind::Enum(names) => Value::Enum(choice(names, document, node).ok_or_else(|| wrong("a known name"))?),
+        Kind::Duration => {
+            let text = text("a duration such as `3600s`")?;
+            Value::Duration(
+                duration(text).ok_or_else(|| Unreadable(format!("`{path}` is no duration such as `3600s`")))?,
+            )
+        }
+        Kind::Timestamp => {
+            let text = text("a time of RFC 3339")?;
+            Value::Timestamp(time(text).ok_or_else(|| Unreadable(format!("`{path}` is no time of RFC 3339")))?)
+        }
+        Kind::Message(schema) => Value::Message(object(schema, document, node, path)?),
+        Kind::Metadata => Value::Entries(entries(node, path)?),
+        Kind::Opaque => Value::Opaque,
+    })
+}
+
+fn entries(node: &Node, path: &str) -> Result<Vec<Entry>, Unreadable> {
+    let Json::Object(members) = &node.kind else {
+        return Err(Unreadable(format!("expected an object as `{path}`, found {}", node.kind.name())));
+    };
+    let entry = |member: &Member| match &member.value.kind {
+        Json::Text(text) => {
+            let value = decoded(text).ok_or_else(|| Unreadable(format!("a value of `{path}` is not base64")))?;
+            Ok(Entry { key: member.key.clone(), value, span: member.value.span.clone() })
+        }
+        other => Err(Unreadable(format!("expected base64 in a string as value of `{path}`, found {}", other.name()))),
+    };
+    members.iter().map(entry).collect()
+}
+
+/// Either alphabet, padded or not; but not a mixture, nor with bits that mean nothing.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
+}
+
+fn unsigned(document: &Document, node: &Node) -> Option<u64> {
+    let text = match &node.kind {
+        Json::Number => document.spelling(node),
+        Json::Text(text) => text,
+        _ => return None,
+    };
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn choice(names: &[(i32, &str)], document: &Document, node: &Node) -> Option<i32> {
+    match &node.kind {
+        Json::Text(text) => names.iter().find(|(_, name)| name == text).map(|(value, _)| *value),
+        Json::Number => document.spelling(node).parse().ok(),
+        _ => None,
+    }
+}
+
+/// `18000s`, `-1.5s`.
+fn duration(text: &str) -> Option<Span> {
+    let number = text.strip_suffix('s')?;
+    let (negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 9 {
+        return None;
+    }
+    let seconds: i64 = whole.parse().ok().filter(|seconds| *seconds <= MAX_DURATION)?;
+    let nanos: i32 = format!("{part:0<9}").parse().ok()?;
+    Some(if negative { Span { seconds: -seconds, nanos: -nanos } } else { Span { seconds, nanos } })
+}
+
+/// A time; none before 1970, which no session knows.
+fn time(text: &str) -> Option<Span> {
+    let since = humantime::parse_rfc3339(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Span { seconds: i64::try_from(since.as_secs()).ok()?, nanos: i32::try_from(since.subsec_nanos()).ok()? })
+}

@@ -1,0 +1,176 @@
+//! Reading protocol buffers.
+
+use super::{Entry, Item, Object, Span, Unreadable, Value};
+use crate::wire::proto::{ProtoError, RawField, RawValue, fields};
+use crate::wire::schema::{Field, Kind, Message};
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// The most that a duration may be, either way, in seconds (`google/protobuf/duration.proto`).
+pub(super) const MAX_DURATION: i64 = 315_576_000_000;
+/// Entries of one map: what they may cost is bounded with them.
+const MAX_ENTRIES: usize = 5_000;
+/// From the year 1 to the year 9999 (`google/protobuf/timestamp.proto`).
+const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+impl From<ProtoError> for Unreadable {
+    fn from(error: ProtoError) -> Unreadable {
+        Unreadable(error.to_string())
+    }
+}
+
+/// The message in this part of the bytes. `path` is what messages call it.
+pub(super) fn object(
+    schema: &'static Message,
+    source: &[u8],
+    content: Range<usize>,
+    path: &str,
+) -> Result<Object, Unreadable> {
+    let mut object = Object { schema, items: Vec::new(), content: content.clone() };
+    for raw in fields(source, content)? {
+        let Some(field) = schema.fields.iter().find(|field| field.number == raw.number) else {
+            continue;
+        };
+        let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
+        add(&mut object, field, source, &raw, &path)?;
+    }
+    judge_oneofs(&object, path)?;
+    object.items.iter().try_for_each(judge_keys)?;
+    Ok(object)
+}
+
+/// At most one field of each group.
+pub(super) fn judge_oneofs(object: &Object, path: &str) -> Result<(), Unreadable> {
+    for oneof in object.schema.oneofs {
+        let mut standing = object.items.iter().filter(|item| oneof.members.contains(&item.field.number));
+        if let (Some(one), Some(other)) = (standing.next(), standing.next()) {
+            let dot = if path.is_empty() { "" } else { "." };
+            return Err(Unreadable(format!(
+                "`{path}{dot}{}` and `{path}{dot}{}` exclude each other",
+                one.spelling, other.spelling
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn add(
+    object: &mut Object,
+    field: &'static Field,
+    source: &[u8],
+    raw: &RawField,
+    path: &str,
+) -> Result<(), Unreadable> {
+    let old = object.items.iter().position(|item| item.field.number == field.number);
+    if let (Kind::Metadata, Some(entry)) = (field.kind, old) {
+        let Some(Item { value: Value::Entries(entries), .. }) = object.items.get_mut(entry) else {
+            return Ok(());
+        };
+        if entries.len() >= MAX_ENTRIES {
+            return Err(Unreadable(format!("`{path}` has more than {MAX_ENTRIES} entries")));
+        }
+        entries.push(metadata_entry(source, raw, path)?);
+        return Ok(());
+    }
+    if old.is_some() {
+        if matches!(field.kind, Kind::Opaque) {
+            return Ok(());
+        }
+        return Err(Unreadable(format!("`{path}` stands twice")));
+    }
+    let value = value(field, source, raw, path)?;
+    object.items.push(Item { field, spelling: field.name.to_owned(), value, span: raw.span.clone() });
+    Ok(())
+}
+
+fn judge_keys(item: &Item) -> Result<(), Unreadable> {
+    let Value::Entries(entries) = &item.value else {
+        return Ok(());
+    };
+    let mut seen = HashSet::new();
+    if entries.iter().all(|entry| seen.insert(&entry.key)) {
+        return Ok(());
+    }
+    Err(Unreadable(format!("a key of `{}` stands twice", item.field.name)))
+}
+
+fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Value, Unreadable> {
+    let wrong = || Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start));
+    let bytes = || match &raw.value {
+        RawValue::Bytes(content) => Ok(content.clone()),
+        RawValue::Varint(_) | RawValue::Fixed => Err(wrong()),
+    };
+    let number = || match raw.value {
+        RawValue::Varint(number) => Ok(number),
+        RawValue::Bytes(_) | RawValue::Fixed => Err(wrong()),
+    };
+    Ok(match field.kind {
+        Kind::Text => Value::Text(text(source, bytes()?, path)?),
+        Kind::Bool => match number()? {
+            0 => Value::Bool(false),
+            1 => Value::Bool(true),
+            _ => return Err(Unreadable(format!("`{path}` is neither true nor false"))),
+        },
+        Kind::Unsigned => Value::Unsigned(number()?),
+        Kind::Enum(_) => {
+            let value = i32::try_from(number()?.cast_signed());
+            Value::Enum(value.map_err(|_| Unreadable(format!("`{path}` is no value of an enumeration")))?)
+        }
+        Kind::Duration => Value::Duration(span(source, bytes()?, path, -MAX_DURATION..=MAX_DURATION, true)?),
+        Kind::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMES, false)?),
+        Kind::Message(schema) => Value::Message(object(schema, source, bytes()?, path)?),
+        Kind::Metadata => Value::Entries(vec![metadata_entry(source, raw, path)?]),
+        Kind::Opaque => {
+            bytes()?;
+            Value::Opaque
+        }
+    })
+}
+
+fn text(source: &[u8], content: Range<usize>, path: &str) -> Result<String, Unreadable> {
+    let bytes = source.get(content).unwrap_or_default();
+    let text = std::str::from_utf8(bytes).map_err(|_| Unreadable(format!("`{path}` is not UTF-8")))?;
+    Ok(text.to_owned())
+}
+
+fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, Unreadable> {
+    let RawValue::Bytes(content) = &raw.value else {
+        return Err(Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
+    };
+    let (mut key, mut value) = (None, None);
+    for part in fields(source, content.clone())? {
+        match (part.number, part.value) {
+            (1, RawValue::Bytes(content)) if key.is_none() => key = Some(text(source, content, path)?),
+            (2, RawValue::Bytes(content)) if value.is_none() => {
+                value = Some(source.get(content).unwrap_or_default().to_vec());
+            }
+            _ => return Err(Unreadable(format!("an entry of `{path}` is not one key and one value"))),
+        }
+    }
+    Ok(Entry { key: key.unwrap_or_default(), value: value.unwrap_or_default(), span: raw.span.clone() })
+}
+
+fn span(
+    source: &[u8],
+    content: Range<usize>,
+    path: &str,
+    allowed: std::ops::RangeInclusive<i64>,
+    signed: bool,
+) -> Result<Span, Unreadable> {
+    let wrong = || Unreadable(format!("`{path}` is no time that can be"));
+    let (mut seconds, mut nanos) = (None, None);
+    for part in fields(source, content)? {
+        match (part.number, part.value) {
+            (1, RawValue::Varint(value)) if seconds.is_none() => seconds = Some(value.cast_signed()),
+            (2, RawValue::Varint(value)) if nanos.is_none() => {
+                nanos = Some(i32::try_from(value.cast_signed()).map_err(|_| wrong())?);
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    let span = Span { seconds: seconds.unwrap_or_default(), nanos: nanos.unwrap_or_default() };
+    let least = if signed { -999_999_999 } else { 0 };
+    let agree = span.seconds == 0 || span.nanos == 0 || (span.seconds < 0) == (span.nanos < 0) || !signed;
+    let good = allowed.contains(&span.seconds) && (least..=999_999_999).contains(&span.nanos) && agree;
+    if good { Ok(span) } else { Err(wrong()) }
+}

@@ -1,0 +1,105 @@
+//! The rules of protoc-gen-validate, with the texts that it gives.
+
+use super::{Codec, Object, Value};
+use crate::wire::schema::{Field, Kind, Rule};
+
+/// Something that the provider's validation would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// The field, in the caller's own spelling.
+    pub path: String,
+    /// What the provider would say if it were the first.
+    pub text: String,
+}
+
+/// All that is wrong, in the order of the fields.
+pub(super) fn breaches(object: &Object, codec: Codec) -> Vec<Breach> {
+    let mut all = Vec::new();
+    for field in object.schema.fields {
+        let item = object.item(field.name);
+        let spelling = item.map_or_else(
+            || match codec {
+                Codec::Proto => field.name.to_owned(),
+                Codec::Json => field.json.to_owned(),
+            },
+            |item| item.spelling.clone(),
+        );
+        let begins = format!("invalid {}.{}: ", object.schema.name, go_name(field.name));
+        let chosen = object.schema.oneofs.iter().any(|oneof| oneof.members.contains(&field.number));
+        let value = item.map(|item| &item.value);
+        if let Some(reason) = judged(field, value).filter(|_| item.is_some() || !chosen) {
+            all.push(Breach { path: spelling.clone(), text: begins.clone() + &reason });
+        }
+        if let Some(Value::Message(inner)) = value {
+            all.extend(breaches(inner, codec).into_iter().map(|inner| Breach {
+                path: format!("{spelling}.{}", inner.path),
+                text: format!("{begins}embedded message failed validation | caused by: {}", inner.text),
+            }));
+        }
+    }
+    for oneof in object.schema.oneofs.iter().filter(|oneof| oneof.required) {
+        if !object.items.iter().any(|item| oneof.members.contains(&item.field.number)) {
+            let names = object.schema.fields.iter().filter(|field| oneof.members.contains(&field.number));
+            let names: Vec<&str> =
+                names.map(|field| if codec == Codec::Json { field.json } else { field.name }).collect();
+            let text = format!("invalid {}.{}: value is required", object.schema.name, oneof.name);
+            all.push(Breach { path: names.join("|"), text });
+        }
+    }
+    all
+}
+
+/// What is wrong with a field.
+fn judged(field: &Field, value: Option<&Value>) -> Option<String> {
+    let length = || match value {
+        Some(Value::Text(text)) => text.chars().count(),
+        _ => 0,
+    };
+    match field.rule {
+        Rule::None => None,
+        Rule::Runes { min, max } => out_of(length(), min, max),
+        Rule::OptionalRunes { min, max } => value.and_then(|_| out_of(length(), min, max)),
+        Rule::ExactRunes(exact) => (length() != exact).then(|| format!("value length must be {exact} runes")),
+        Rule::MinRunes(min) => (length() < min).then(|| format!("value length must be at least {min} runes")),
+        Rule::Positive => match value {
+            Some(Value::Duration(span))
+                if span.seconds < 0 || span.nanos < 0 || (span.seconds, span.nanos) == (0, 0) =>
+            {
+                Some("value must be greater than 0s".to_owned())
+            }
+            _ => None,
+        },
+        Rule::Required => value.is_none().then(|| "value is required".to_owned()),
+        Rule::Defined => {
+            let number = match value {
+                Some(Value::Enum(number)) => *number,
+                _ => 0,
+            };
+            let known = matches!(field.kind, Kind::Enum(names) if names.iter().any(|(own, _)| *own == number));
+            match number {
+                0 => Some("value must not be in list [0]".to_owned()),
+                _ if !known => Some("value must be one of the defined enum values".to_owned()),
+                _ => None,
+            }
+        }
+    }
+}
+
+fn out_of(length: usize, min: usize, max: usize) -> Option<String> {
+    if (min..=max).contains(&length) {
+        return None;
+    }
+    Some(match min {
+        0 => format!("value length must be at most {max} runes"),
+        _ => format!("value length must be between {min} and {max} runes, inclusive"),
+    })
+}
+
+/// `otp_sms` as Go writes it: `OtpSms`.
+fn go_name(name: &str) -> String {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect::<String>()
+    };
+    name.split('_').map(word).collect()
+}

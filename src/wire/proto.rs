@@ -1,0 +1,204 @@
+//! Protocol buffers on the wire: read strictly, so that no two parsers can see different messages, and written in pieces.
+//!
+//! Source: the document "Encoding" of Protocol Buffers.
+
+use std::ops::Range;
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {offset}")]
+pub struct ProtoError {
+    /// What was found.
+    pub what: &'static str,
+    /// Where, in bytes from the beginning of the body.
+    pub offset: usize,
+}
+
+/// A field as it stands on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawField {
+    /// Its number.
+    pub number: u32,
+    /// All its bytes, with the tag.
+    pub span: Range<usize>,
+    /// What it holds.
+    pub value: RawValue,
+}
+
+/// What a field holds on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawValue {
+    /// A varint.
+    Varint(u64),
+    /// Eight or four bytes.
+    Fixed,
+    /// Bytes behind their length: where they stand.
+    Bytes(Range<usize>),
+}
+
+/// The largest number of a field.
+const MAX_NUMBER: u64 = (1 << 29) - 1;
+
+struct Reader<'a> {
+    source: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+/// The fields of the message that stands in this part of the bytes, in their order.
+pub fn fields(source: &[u8], within: Range<usize>) -> Result<Vec<RawField>, ProtoError> {
+    let mut reader = Reader { source, at: within.start, end: within.end };
+    let mut fields = Vec::new();
+    while reader.at < reader.end {
+        fields.push(reader.field()?);
+    }
+    Ok(fields)
+}
+
+impl Reader<'_> {
+    fn fault(&self, what: &'static str) -> ProtoError {
+        ProtoError { what, offset: self.at }
+    }
+
+    fn field(&mut self) -> Result<RawField, ProtoError> {
+        let start = self.at;
+        let tag = self.varint()?;
+        if put_length(tag) != self.at - start {
+            return Err(ProtoError { what: "a tag is longer than it need be", offset: start });
+        }
+        let number = tag >> 3;
+        if number == 0 || number > MAX_NUMBER {
+            return Err(ProtoError { what: "a field has an impossible number", offset: start });
+        }
+        let value = match tag & 7 {
+            0 => RawValue::Varint(self.varint()?),
+            1 => self.skip(8)?,
+            2 => {
+                let length = self.varint()?;
+                let left = self.end - self.at;
+                let length = usize::try_from(length).ok().filter(|length| *length <= left);
+                let length = length.ok_or_else(|| self.fault("a field is longer than what is left"))?;
+                let content = self.at..self.at + length;
+                self.at = content.end;
+                RawValue::Bytes(content)
+            }
+            5 => self.skip(4)?,
+            3 | 4 => return Err(ProtoError { what: "groups are not read", offset: start }),
+            _ => return Err(ProtoError { what: "a field has an unknown wire type", offset: start }),
+        };
+        Ok(RawField { number: u32::try_from(number).unwrap_or_default(), span: start..self.at, value })
+    }
+
+    fn skip(&mut self, length: usize) -> Result<RawValue, ProtoError> {
+        if self.end - self.at < length {
+            return Err(self.fault("a field ends too early"));
+        }
+        self.at += length;
+        Ok(RawValue::Fixed)
+    }
+
+    fn varint(&mut self) -> Result<u64, ProtoError> {
+        let start = self.at;
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            if self.at >= self.end {
+                return Err(ProtoError { what: "a number ends too early", offset: start });
+            }
+            let byte = self.source.get(self.at).copied().unwrap_or_default();
+            self.at += 1;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                break;
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(ProtoError { what: "a number is larger than 64 bits", offset: start })
+    }
+}
+
+/// How many bytes a varint has.
+fn put_length(value: u64) -> usize {
+    let mut bytes = Vec::with_capacity(10);
+    put_varint(&mut bytes, value);
+    bytes.len()
+}
+
+/// Writes a varint.
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    loop {
+        let low = u8::try_from(value & 0x7f).unwrap_or_default();
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// Writes a field with a number.
+pub fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+    put_varint(out, u64::from(number) << 3);
+    put_varint(out, value);
+}
+
+/// Writes a field with bytes.
+pub fn put_bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
+    put_varint(out, u64::from(number) << 3 | 2);
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(source: &[u8]) -> Result<Vec<RawField>, ProtoError> {
+        fields(source, 0..source.len())
+    }
+
+    #[test]
+    fn fields_are_read_in_their_order() {
+        // GetSessionRequest{session_id: "s1"}, then number 3 = 300, then eight and four bytes.
+        let source = b"\x0a\x02s1\x18\xac\x02\x21\0\0\0\0\0\0\0\0\x2d\0\0\0\0";
+        let all = read(source).unwrap();
+        let numbers: Vec<u32> = all.iter().map(|field| field.number).collect();
+        assert_eq!(numbers, [1, 3, 4, 5]);
+        assert_eq!(all[0].value, RawValue::Bytes(2..4));
+        assert_eq!(all[1].value, RawValue::Varint(300));
+        assert_eq!(all[1].span, 4..7);
+    }
+
+    #[test]
+    fn what_two_parsers_may_read_differently_is_refused() {
+        for (source, what) in [
+            (&b"\x0a\x05s1"[..], "longer than what is left"),
+            (b"\x0a", "ends too early"),
+            (b"\x08\x80", "ends too early"),
+            (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", "larger than 64 bits"),
+            (b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", "larger than 64 bits"),
+            (b"\x8a\x00\x02s1", "longer than it need be"),
+            (b"\x02\x00", "impossible number"),
+            (b"\x0b\x0c", "groups"),
+            (b"\x0e\x00", "unknown wire type"),
+            (b"\x09\0\0\0", "ends too early"),
+            (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "longer than what is left"),
+        ] {
+            let error = read(source).unwrap_err().to_string();
+            assert!(error.contains(what), "{source:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut out = Vec::new();
+        put_number(&mut out, 1, u64::MAX);
+        put_bytes(&mut out, 536_870_911, b"x");
+        let all = read(&out).unwrap();
+        assert_eq!(all[0].value, RawValue::Varint(u64::MAX));
+        assert_eq!(all[1].number, 536_870_911);
+    }
+}

@@ -5,7 +5,7 @@ pub mod path;
 
 pub use auth0::AUTH0;
 
-use crate::model::{Edit, Field, MetadataChange, Operation, Refusal, SessionId, SessionPatch, Value};
+use crate::model::{Edit, Extras, Field, MetadataChange, Operation, Refusal, SessionId, SessionPatch, Value};
 use crate::policy::Limits;
 use crate::wire::json::{Change, Document, Kind, Member, Node};
 use crate::wire::{Reply, is_twin};
@@ -173,7 +173,7 @@ impl Dialect {
             None => MetadataChange::Absent,
             Some(member) => metadata_change(document, &member.value),
         };
-        Ok(SessionPatch { name, empty: members.is_empty(), metadata })
+        Ok(SessionPatch { name, empty: members.is_empty(), metadata, empties_wipe: true, extras: Extras::default() })
     }
 
     /// The bytes to forward: the caller's own, but for the edits.
@@ -267,6 +267,8 @@ fn change(edit: Edit) -> Change {
         Edit::Set { field, value } => Change::Text(field, value),
         Edit::Remove { field } => Change::Remove(field),
         Edit::Insert { key, value } => Change::Add(key, value),
+        // Nothing of JSON's own has one: see `call.rs`.
+        Edit::Lifetime(length) => Change::Add("lifetime".to_owned(), length.to_string()),
     }
 }
 

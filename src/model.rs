@@ -2,6 +2,10 @@
 //!
 //! Nothing here knows a wire format, a provider or the outside world.
 
+mod extras;
+
+pub use extras::{Challenge, Check, CheckKind, Extras, Length, Lifetime, TokenShown};
+
 use std::fmt;
 use std::time::Duration;
 
@@ -16,6 +20,10 @@ pub enum Operation {
     DeleteSession,
     /// Revokes one session and what hangs on it (refresh tokens).
     RevokeSession,
+    /// Creates a session.
+    CreateSession,
+    /// Lists sessions.
+    ListSessions,
     /// Reads several sessions, or something that belongs to them. Forwarded, never cached.
     ReadRelated,
     /// May change sessions that the request does not name. Forwarded; makes every cached session of the upstream stale.
@@ -26,11 +34,13 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, in the order of declaration.
-    pub const ALL: [Operation; 7] = [
+    pub const ALL: [Operation; 9] = [
         Operation::ReadSession,
         Operation::UpdateSession,
         Operation::DeleteSession,
         Operation::RevokeSession,
+        Operation::CreateSession,
+        Operation::ListSessions,
         Operation::ReadRelated,
         Operation::ChangeRelated,
         Operation::Other,
@@ -43,6 +53,8 @@ impl Operation {
             Operation::UpdateSession => "update_session",
             Operation::DeleteSession => "delete_session",
             Operation::RevokeSession => "revoke_session",
+            Operation::CreateSession => "create_session",
+            Operation::ListSessions => "list_sessions",
             Operation::ReadRelated => "read_related",
             Operation::ChangeRelated => "change_related",
             Operation::Other => "other",
@@ -105,6 +117,8 @@ pub enum Value {
     Null,
     /// An array or an object.
     Composite(&'static str),
+    /// That many bytes which are no text.
+    Bytes(usize),
 }
 
 impl Value {
@@ -116,6 +130,7 @@ impl Value {
             Value::Bool(_) => "boolean",
             Value::Null => "null",
             Value::Composite(kind) => kind,
+            Value::Bytes(_) => "bytes",
         }
     }
 }
@@ -151,6 +166,10 @@ pub struct SessionPatch {
     pub empty: bool,
     /// The change of the metadata.
     pub metadata: MetadataChange,
+    /// Whether metadata without entries removes all of it, or else changes nothing.
+    pub empties_wipe: bool,
+    /// What else it does.
+    pub extras: Extras,
 }
 
 /// One change of a document. Fields are named by their place in [`MetadataChange::Replace`].
@@ -182,6 +201,8 @@ pub enum Edit {
         /// Its value.
         value: String,
     },
+    /// Sets how long the session is to live.
+    Lifetime(Length),
 }
 
 /// The rule that a request broke. A closed set: it is also the `rule` label of the metrics.
@@ -213,11 +234,23 @@ pub enum Rule {
     Wipe,
     /// Two keys become one.
     Collision,
+    /// The provider's own validation.
+    Provider,
+    /// How long a session may live.
+    Lifetime,
+    /// The session's token has to be shown.
+    SessionToken,
+    /// The check is not among the allowed ones.
+    Check,
+    /// One-time codes may not be handed to callers.
+    ReturnCode,
+    /// A link may only lead to declared places.
+    UrlTemplate,
 }
 
 impl Rule {
     /// Every rule, in the order of declaration.
-    pub const ALL: [Rule; 13] = [
+    pub const ALL: [Rule; 19] = [
         Rule::EmptyBody,
         Rule::Type,
         Rule::Count,
@@ -231,6 +264,12 @@ impl Rule {
         Rule::OneOf,
         Rule::Wipe,
         Rule::Collision,
+        Rule::Provider,
+        Rule::Lifetime,
+        Rule::SessionToken,
+        Rule::Check,
+        Rule::ReturnCode,
+        Rule::UrlTemplate,
     ];
 
     /// The name in metrics, logs and messages.
@@ -249,6 +288,12 @@ impl Rule {
             Rule::OneOf => "one_of",
             Rule::Wipe => "wipe",
             Rule::Collision => "collision",
+            Rule::Provider => "provider",
+            Rule::Lifetime => "lifetime",
+            Rule::SessionToken => "session_token",
+            Rule::Check => "check",
+            Rule::ReturnCode => "return_code",
+            Rule::UrlTemplate => "url_template",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Policies: what a write may do. A pure judgement over the view of a write; it never sees bytes, sockets or clocks.
 
+mod extras;
 mod keys;
 mod normalize;
 mod rules;
 
+pub use extras::{ExtraRules, LifetimeRule, LinkRule, Outside, ReturnCode};
 pub use keys::{KeyPattern, KeyPatterns};
 pub use normalize::{KeyCase, Normalize};
 pub use rules::{FieldRule, Limits};
@@ -51,6 +53,8 @@ pub struct Policy {
     pub fields: Vec<(KeyPattern, FieldRule)>,
     /// What is rewritten before it is judged.
     pub normalize: Normalize,
+    /// What else writes may do.
+    pub extras: ExtraRules,
 }
 
 /// The proof that a write was judged: the edits that make the document what was judged.
@@ -87,7 +91,8 @@ pub enum Judgement {
 impl Policy {
     /// Judges a write. `current` is the session's metadata as it is now: only asked for where keys are protected.
     pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Judgement {
-        let mut violations = Vec::new();
+        let mut violations = patch.extras.breaches.clone();
+        let more = self.extras.judge(&patch.extras, &mut violations);
         if patch.empty {
             violations.push(Violation {
                 path: "body".into(),
@@ -96,16 +101,21 @@ impl Policy {
             });
         }
         let (entries, edits) = match &patch.metadata {
-            MetadataChange::Absent => return conclude(violations, Vec::new()),
+            MetadataChange::Absent => {
+                if patch.extras.creates {
+                    self.judge_required(patch.name, &[], &mut violations);
+                }
+                return conclude(violations, more);
+            }
             MetadataChange::Malformed(found) => {
                 violations.push(type_violation(patch.name, found));
-                return conclude(violations, Vec::new());
+                return conclude(violations, more);
             }
             MetadataChange::Wipe => {
                 self.judge_wipe(patch, &mut violations);
                 (Vec::new(), Vec::new())
             }
-            MetadataChange::Replace(fields) => self.judge_fields(patch.name, fields, current, &mut violations),
+            MetadataChange::Replace(fields) => self.judge_fields(patch, fields, current, &mut violations),
         };
         if violations.is_empty() && !self.protected.is_empty() {
             let Some(current) = current else {
@@ -113,7 +123,7 @@ impl Policy {
             };
             self.judge_protected(patch, &entries, current, &mut violations);
         }
-        conclude(violations, edits)
+        conclude(violations, [edits, more].concat())
     }
 
     fn judge_wipe(&self, patch: &SessionPatch, violations: &mut Vec<Violation>) {
@@ -129,19 +139,21 @@ impl Policy {
 
     fn judge_fields(
         &self,
-        name: &str,
+        patch: &SessionPatch,
         fields: &[Field],
         current: Option<&[Field]>,
         violations: &mut Vec<Violation>,
     ) -> (Vec<Entry>, Vec<Edit>) {
+        let name = patch.name;
         // What is protected and comes back as it is stays as it is, also where it is not in normal form.
         let untouched = |field: &Field| {
             current.is_some_and(|current| self.protected.matches(&field.key) && current.contains(field))
         };
         let mut entries = self.normalize.entries(fields, untouched);
-        let emptied = !fields.is_empty() && entries.is_empty();
+        let says = |entry: &Entry| patch.empties_wipe || entry.value != Value::Text(String::new());
+        let emptied = !fields.is_empty() && !entries.iter().any(says);
         entries.extend(self.defaults(&entries, emptied));
-        if emptied {
+        if emptied && patch.empties_wipe {
             violations.push(Violation {
                 path: name.into(),
                 rule: Rule::Wipe,
@@ -153,8 +165,10 @@ impl Policy {
         for entry in &entries {
             self.judge_entry(name, fields, entry, violations);
         }
-        if !emptied {
-            self.judge_required(name, &entries, violations);
+        // Where nothing remains nothing is written; and what has no value is not kept by such a provider.
+        let kept: Vec<Entry> = entries.iter().filter(|entry| says(entry)).cloned().collect();
+        if !emptied || patch.extras.creates {
+            self.judge_required(name, &kept, violations);
         }
         let edits = normalize::edits(fields, &entries);
         (entries, edits)
@@ -189,6 +203,10 @@ impl Policy {
                 message: format!("is not an allowed key; allowed are {allowed}"),
             });
         }
+        if let Value::Bytes(length) = entry.value {
+            self.judge_bytes(&path, &entry.key, length, violations);
+            return;
+        }
         let Value::Text(text) = &entry.value else {
             violations.push(Violation {
                 path,
@@ -200,6 +218,23 @@ impl Policy {
         self.limits.judge_value(&path, text, violations);
         if let Some((_, rule)) = self.fields.iter().find(|(pattern, _)| pattern.matches(&entry.key)) {
             rule.judge(&path, text, violations);
+        }
+    }
+
+    /// What is no text cannot meet a rule that speaks of text.
+    fn judge_bytes(&self, path: &str, key: &str, length: usize, violations: &mut Vec<Violation>) {
+        let rule = self.fields.iter().find(|(pattern, _)| pattern.matches(key)).map(|(_, rule)| rule);
+        let text = rule.is_some_and(|rule| rule.regex.is_some() || rule.one_of.is_some());
+        let mut report = |rule, message| violations.push(Violation { path: path.into(), rule, message });
+        if text {
+            report(Rule::Type, "expected text, found bytes that are not UTF-8".into());
+        }
+        let most = [self.limits.value_length, rule.and_then(|rule| rule.max_length)].into_iter().flatten().min();
+        if let Some(most) = most.filter(|most| length > *most) {
+            report(Rule::ValueLength, format!("has {length} bytes, at most {most} are allowed"));
+        }
+        if let Some(least) = rule.and_then(|rule| rule.min_length).filter(|least| length < *least) {
+            report(Rule::ValueLength, format!("has {length} bytes, at least {least} are required"));
         }
     }
 

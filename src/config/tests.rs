@@ -175,7 +175,8 @@ fn what_is_written_is_what_counts() {
     let seconds = Duration::from_secs;
     assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
     assert_eq!(keys.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
-    let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize } = &upstream.policy;
+    let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize, extras } = &upstream.policy;
+    assert_eq!(*extras, crate::policy::ExtraRules::default());
     assert_eq!((*mode, *wipe), (Mode::Enforce, Wipe::Refuse));
     let tighter = Limits { properties: Some(20), key_length: Some(64), value_length: Some(200), plain_keys: true };
     assert_eq!(*limits, tighter);

@@ -211,6 +211,7 @@ impl Write {
             Operation::UpdateSession => Method::PATCH,
             Operation::DeleteSession => Method::DELETE,
             Operation::RevokeSession => Method::POST,
+            Operation::CreateSession | Operation::ListSessions => Method::POST,
             Operation::ReadSession | Operation::ReadRelated | Operation::ChangeRelated | Operation::Other => {
                 Method::GET
             }

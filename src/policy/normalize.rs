@@ -76,7 +76,7 @@ impl Normalize {
             Value::Text(text) => Value::Text(self.text(text)),
             Value::Number(spelling) if self.scalars_to_strings => Value::Text(spelling.clone()),
             Value::Bool(truth) if self.scalars_to_strings => Value::Text(truth.to_string()),
-            Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) => value.clone(),
+            Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) | Value::Bytes(_) => value.clone(),
         }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::Extras;
 use proptest::prelude::*;
 
 fn field(key: &str, value: Value) -> Field {
@@ -10,7 +11,13 @@ fn text(value: &str) -> Value {
 }
 
 fn replace(fields: Vec<Field>) -> SessionPatch {
-    SessionPatch { name: "session_metadata", empty: false, metadata: MetadataChange::Replace(fields) }
+    SessionPatch {
+        name: "session_metadata",
+        empty: false,
+        metadata: MetadataChange::Replace(fields),
+        empties_wipe: true,
+        extras: Extras::default(),
+    }
 }
 
 fn violations(policy: &Policy, patch: &SessionPatch) -> Vec<String> {

@@ -6,6 +6,7 @@
 
 mod callers;
 mod contradictions;
+mod extras;
 mod fault;
 mod policies;
 mod process;

@@ -1,15 +1,19 @@
 //! Dialects: what a provider's API looks like. Each is a table; the code that reads the tables is the same for all.
 
 mod auth0;
+mod call;
 pub mod path;
+mod resource;
+mod zitadel;
 
 pub use auth0::AUTH0;
+pub use call::Body;
+pub use zitadel::ZITADEL;
 
-use crate::model::{Edit, Extras, Field, MetadataChange, Operation, Refusal, SessionId, SessionPatch, Value};
+use crate::model::{Operation, Refusal, SessionId};
 use crate::policy::Limits;
-use crate::wire::json::{Change, Document, Kind, Member, Node};
-use crate::wire::{Reply, is_twin};
-use bytes::Bytes;
+use crate::wire::carrier::Carrier;
+use crate::wire::{Reply, schema};
 use http::Method;
 
 /// A provider's API.
@@ -17,8 +21,8 @@ use http::Method;
 pub struct Dialect {
     /// Its name in the configuration.
     pub name: &'static str,
-    /// The path under which all of the API lies, in lower case.
-    pub root: &'static str,
+    /// The paths under which all of the API lies, in lower case.
+    pub roots: &'static [&'static str],
     /// The paths under which every request has to be one of `routes`, in its canonical spelling.
     pub guarded: &'static [&'static str],
     /// The governed operations.
@@ -35,8 +39,16 @@ pub struct Dialect {
     pub forwarded: bool,
     /// Whether it takes calls of gRPC.
     pub has_calls: bool,
-    /// The provider's form of a refusal.
-    pub reply: fn(&Refusal) -> Reply,
+    /// The beginnings of headers that a client has no say in, beside those of every proxy.
+    pub hidden: &'static [&'static str],
+    /// Whether verified callers may share what is cached: the provider's answer does not depend on who asks.
+    pub shares: bool,
+    /// Whether metadata without entries removes all of it, or else changes nothing.
+    pub empties_wipe: bool,
+    /// Whether writes have lifetimes, checks and challenges.
+    pub extras: bool,
+    /// The provider's form of a refusal, in the carrier of the call.
+    pub reply: fn(&Refusal, Carrier) -> Reply,
 }
 
 /// A governed operation.
@@ -48,8 +60,23 @@ pub struct Route {
     pub path: &'static [Part],
     /// What it does.
     pub operation: Operation,
-    /// The scope that the caller's token needs.
+    /// The scope that the caller's token needs; empty where the provider has none.
     pub scope: &'static str,
+    /// The messages, where the provider declares them.
+    pub call: Option<&'static Call>,
+}
+
+/// The messages of an operation.
+#[derive(Debug)]
+pub struct Call {
+    /// The message that asks.
+    pub request: &'static schema::Message,
+    /// The message that answers.
+    pub answer: &'static schema::Message,
+    /// Whether it is a remote procedure, and not a resource with a method of HTTP.
+    pub remote: bool,
+    /// Whether the caller should show the session's token.
+    pub shows_token: bool,
 }
 
 /// A part of a path.
@@ -86,10 +113,10 @@ pub struct Message {
 }
 
 /// What a path and a method name in a dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Found {
-    /// A governed operation on a session.
-    Governed(Operation, SessionId, &'static str),
+    /// A governed operation, and the session where the path names it.
+    Governed(&'static Route, Option<SessionId>),
     /// An operation that reads several sessions, or may change several.
     Related(Operation),
     /// Nothing that the dialect knows.
@@ -107,11 +134,16 @@ pub struct AnswerFacts {
 
 impl Dialect {
     /// What this request names. `overridden` is the header that asks for another method than the request's own.
-    pub fn find(&self, method: &Method, path: &str, overridden: Option<&'static str>) -> Result<Found, Refusal> {
+    pub fn find(
+        &'static self,
+        method: &Method,
+        path: &str,
+        overridden: Option<&'static str>,
+    ) -> Result<Found, Refusal> {
         if self.guarded.iter().any(|prefix| path::is_canonical_below(path, prefix)) && method != Method::OPTIONS {
             return self.governed(method, path);
         }
-        if path::is_plainly_outside(path, self.root) {
+        if self.roots.iter().all(|root| path::is_plainly_outside(path, root)) {
             return Ok(Found::Unmatched);
         }
         let spelling = path::Spelling::of(path);
@@ -130,16 +162,22 @@ impl Dialect {
         })
     }
 
-    fn governed(&self, method: &Method, path: &str) -> Result<Found, Refusal> {
+    fn governed(&'static self, method: &Method, path: &str) -> Result<Found, Refusal> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();
         let Some(any) = here.peek().copied() else {
             return Err(Refusal::Unknown);
         };
         let route = here.find(|route| route.method == method.as_str()).ok_or(Refusal::Method(self.methods(any)))?;
-        let place = route.path.iter().position(|part| *part == Part::Any);
-        let id = place.and_then(|at| parts.get(at)).and_then(|id| SessionId::parse(id, self.session_id_length));
-        Ok(Found::Governed(route.operation, id.ok_or(Refusal::SessionId)?, route.scope))
+        let Some(named) = route.path.iter().position(|part| *part == Part::Any).and_then(|at| parts.get(at)) else {
+            return Ok(Found::Governed(route, None));
+        };
+        Ok(Found::Governed(route, Some(self.session_id(named)?)))
+    }
+
+    /// A session's identifier.
+    pub fn session_id(&self, text: &str) -> Result<SessionId, Refusal> {
+        SessionId::parse(text, self.session_id_length).ok_or(Refusal::SessionId)
     }
 
     /// The methods of a governed path, as `Allow` lists them.
@@ -148,77 +186,26 @@ impl Dialect {
         here.map(|route| route.method).collect::<Vec<_>>().join(", ")
     }
 
-    /// The path of a session at the provider.
-    pub fn session_path(&self, operation: Operation, id: &SessionId) -> Option<String> {
-        let route = self.routes.iter().find(|route| route.operation == operation)?;
+    /// The path of an operation at the provider.
+    pub fn path(&self, route: &Route, id: Option<&SessionId>) -> String {
         let parts = route.path.iter().map(|part| match part {
             Part::Word(word) => word,
-            Part::Any => id.as_str(),
+            Part::Any => id.map_or("", SessionId::as_str),
             Part::Rest => "",
         });
-        Some(parts.fold(String::new(), |path, part| path + "/" + part))
+        parts.fold(String::new(), |path, part| path + "/" + part)
     }
 
-    /// The view of a write that the policy judges.
-    pub fn read_patch(&self, document: &Document) -> Result<SessionPatch, Refusal> {
-        let Some(members) = document.members() else {
-            let found = document.root().kind.name();
-            return Err(Refusal::Malformed(format!("expected an object, found {found}")));
-        };
-        let name = self.message.metadata;
-        if let Some(twin) = members.iter().find(|member| is_twin(&member.key, name)) {
-            return Err(Refusal::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
-        }
-        let metadata = match members.iter().find(|member| member.key == name) {
-            None => MetadataChange::Absent,
-            Some(member) => metadata_change(document, &member.value),
-        };
-        Ok(SessionPatch { name, empty: members.is_empty(), metadata, empties_wipe: true, extras: Extras::default() })
+    /// The operation that reads a session as a resource.
+    pub fn reading(&self) -> Option<&'static Route> {
+        let resource = |route: &&Route| route.call.is_none_or(|call| !call.remote);
+        self.routes.iter().find(|route| route.operation == Operation::ReadSession && resource(route))
     }
 
-    /// The bytes to forward: the caller's own, but for the edits.
-    pub fn apply(&self, document: &Document, edits: &[Edit]) -> Bytes {
-        let metadata = document.members().and_then(|members| self.metadata_of(members));
-        let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
-        document.edited(metadata.unwrap_or(document.root()), &changes)
-    }
-
-    fn metadata_of<'a>(&self, members: &'a [Member]) -> Option<&'a Node> {
-        members.iter().find(|member| member.key == self.message.metadata).map(|member| &member.value)
-    }
-
-    /// The metadata that an answer shows; none where it shows something else.
-    pub fn current_metadata(&self, answer: &Document) -> Option<Vec<Field>> {
-        match self.metadata_of(answer.members()?).map(|node| metadata_change(answer, node)) {
-            None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
-            Some(MetadataChange::Replace(fields)) => Some(fields),
-            Some(MetadataChange::Malformed(_)) => None,
-        }
-    }
-
-    /// What an answer says of itself; none where it cannot be understood, or names another session than the one that was asked
-    /// for, so that nothing may be concluded from it.
-    pub fn read_answer(&self, answer: &Document, asked: Option<&SessionId>) -> Option<AnswerFacts> {
-        let members = answer.members()?;
-        let named = members.iter().find(|member| member.key == self.message.id).map(|member| &member.value.kind);
-        if let (Some(named), Some(asked)) = (named, asked)
-            && !matches!(named, Kind::Text(id) if id == asked.as_str())
-        {
-            return None;
-        }
-        let time = |name: &str| match members.iter().find(|member| member.key == name).map(|member| &member.value.kind)
-        {
-            None | Some(Kind::Null) => Some(None),
-            Some(Kind::Text(text)) => millis(text).map(Some),
-            Some(Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_)) => None,
-        };
-        let mut expires_at: Option<u64> = None;
-        for name in self.message.expiries {
-            if let Some(found) = time(name)? {
-                expires_at = Some(expires_at.map_or(found, |known| known.min(found)));
-            }
-        }
-        Some(AnswerFacts { expires_at, version: time(self.message.changed_at)? })
+    /// Whether a client has no say in this header at this provider.
+    pub fn hides(&self, name: &str) -> bool {
+        let hidden = |name: &str| self.hidden.iter().any(|start| name.starts_with(start));
+        !self.hidden.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))
     }
 }
 
@@ -238,43 +225,4 @@ fn matches<S: AsRef<str>>(pattern: &[Part], parts: &[S]) -> bool {
             fits && matches(pattern, parts)
         }),
     }
-}
-
-fn metadata_change(document: &Document, node: &Node) -> MetadataChange {
-    match &node.kind {
-        Kind::Null => MetadataChange::Wipe,
-        Kind::Object(members) if members.is_empty() => MetadataChange::Wipe,
-        Kind::Object(members) => MetadataChange::Replace(
-            members.iter().map(|m| Field { key: m.key.clone(), value: value(document, &m.value) }).collect(),
-        ),
-        Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_) => MetadataChange::Malformed(node.kind.name()),
-    }
-}
-
-fn value(document: &Document, node: &Node) -> Value {
-    match &node.kind {
-        Kind::Null => Value::Null,
-        Kind::Bool(truth) => Value::Bool(*truth),
-        Kind::Number => Value::Number(document.spelling(node).to_owned()),
-        Kind::Text(text) => Value::Text(text.clone()),
-        Kind::Array(_) | Kind::Object(_) => Value::Composite(node.kind.name()),
-    }
-}
-
-fn change(edit: Edit) -> Change {
-    match edit {
-        Edit::Rename { field, key } => Change::Key(field, key),
-        Edit::Set { field, value } => Change::Text(field, value),
-        Edit::Remove { field } => Change::Remove(field),
-        Edit::Insert { key, value } => Change::Add(key, value),
-        // Nothing of JSON's own has one: see `call.rs`.
-        Edit::Lifetime(length) => Change::Add("lifetime".to_owned(), length.to_string()),
-    }
-}
-
-/// Milliseconds since the epoch of an RFC 3339 time.
-fn millis(text: &str) -> Option<u64> {
-    let time = humantime::parse_rfc3339(text).ok()?;
-    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).ok()
 }

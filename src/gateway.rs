@@ -1,24 +1,28 @@
 //! The compiled gateway, and the chain of types that is the order of security:
-//! `Head -> Governed -> Admitted -> Read | Write`. Each step consumes the one before it, so that a cached session cannot be
+//! `Head -> Governed -> Admitted -> Asked -> Read | Write`. Each step consumes the one before it, so that a cached session cannot be
 //! served, nor a body forwarded, before the caller, the route and the body were judged.
 
 mod admitted;
+mod asked;
 mod head;
 mod outcome;
 mod settle;
 mod upstream;
 
-pub use admitted::{Admitted, CacheKey, Decided, Read, Write};
+pub use admitted::{Admitted, CacheKey};
+pub use asked::{Asked, Decided, Read, Write};
 pub use head::{BodySize, Head, bearer};
 pub use outcome::{CacheStatus, Decision, Outcome};
 pub use settle::{Answer, Settlement, Storable, settle_related};
 pub use upstream::{BodyLimits, CallerCheck, Freshness, KeySource, Matcher, Target, Timeouts, Unmatched, Upstream};
 
-use crate::dialect::Found;
 use crate::dialect::path::Spelling;
+use crate::dialect::{Found, Route};
 use crate::model::{Operation, Refusal, SessionId};
 use crate::token::Verified;
+use crate::wire::carrier::Carrier;
 use bytes::Bytes;
+use head::Judged;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use ring::hmac;
@@ -36,7 +40,7 @@ pub struct Gateway {
 pub enum Routed {
     /// An operation on a session: it has to be admitted and judged.
     Governed(Governed),
-    /// An operation that may change any session: it has to be admitted.
+    /// An operation that reads several sessions, or may change any: it has to be admitted.
     Related(Related),
     /// Something else: passed untouched, with the caller's own credential.
     Passed(Arc<Upstream>, Operation),
@@ -57,17 +61,22 @@ pub struct Refused {
 #[derive(Debug)]
 pub struct Governed {
     upstream: Arc<Upstream>,
-    operation: Operation,
-    session: SessionId,
-    session_hash: [u8; 16],
-    scope: &'static str,
+    route: &'static Route,
+    carrier: Carrier,
+    /// The session, where the path names it.
+    session: Option<SessionId>,
+    /// The session's token, where the query shows it.
+    token: Option<String>,
+    /// What decides the provider's answer beside the session, where it depends on who asks.
+    asker: Vec<u8>,
     size: BodySize,
 }
 
-/// An operation that may change any session of its upstream, not yet admitted.
+/// An operation that reads several sessions, or may change any, not yet admitted.
 #[derive(Debug)]
 pub struct Related {
     upstream: Arc<Upstream>,
+    operation: Operation,
 }
 
 /// Who a request comes from.
@@ -114,21 +123,33 @@ impl Gateway {
         };
         let found = find(upstream, &head);
         match found.map_err(|refusal| refused(Some(upstream), Operation::Other, refusal))? {
-            Found::Governed(operation, session, scope) => {
-                let size =
-                    head::judge(operation, &head).map_err(|refusal| refused(Some(upstream), operation, refusal))?;
-                let named = self.upstreams.get(upstream.scope).map_or("", |first| first.name.as_str());
-                let session_hash = self.hashed(&[b"session", named.as_bytes(), session.as_str().as_bytes()]);
+            Found::Governed(route, session) => {
+                let operation = route.operation;
+                let judged = head::judge(route, &head);
+                let Judged { carrier, size, token } =
+                    judged.map_err(|refusal| refused(Some(upstream), operation, refusal))?;
                 let upstream = upstream.clone();
-                Ok(Routed::Governed(Governed { upstream, operation, session, session_hash, scope, size }))
+                if operation == Operation::ListSessions {
+                    return Ok(Routed::Related(Related { upstream, operation }));
+                }
+                let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(head.headers) };
+                Ok(Routed::Governed(Governed { upstream, route, carrier, session, token, asker, size }))
             }
-            Found::Related(Operation::ChangeRelated) => Ok(Routed::Related(Related { upstream: upstream.clone() })),
+            Found::Related(operation @ Operation::ChangeRelated) => {
+                Ok(Routed::Related(Related { upstream: upstream.clone(), operation }))
+            }
             Found::Related(operation) => Ok(Routed::Passed(upstream.clone(), operation)),
             Found::Unmatched if upstream.unmatched == Unmatched::Refuse => {
                 Err(refused(Some(upstream), Operation::Other, Refusal::Unknown))
             }
             Found::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
         }
+    }
+
+    /// What stands for a session of an upstream in the cache and in the log.
+    pub(super) fn session_hash(&self, upstream: &Upstream, session: &SessionId) -> [u8; 16] {
+        let named = self.upstreams.get(upstream.scope).map_or("", |first| first.name.as_str());
+        self.hashed(&[b"session", named.as_bytes(), session.as_str().as_bytes()])
     }
 
     /// Tells callers apart by their credential.
@@ -174,13 +195,17 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
 fn trusted(check: &CallerCheck, credential: &Credential) -> Result<(), Refusal> {
     match (check, credential) {
         (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
-        (CallerCheck::Token { .. }, Credential::Forwarded(_) | Credential::Anonymous) => {
-            Err(Refusal::CredentialMissing)
-        }
+        (CallerCheck::Forward, Credential::Forwarded(value)) if !value.trim_ascii().is_empty() => Ok(()),
+        (CallerCheck::Token { .. } | CallerCheck::Forward, _) => Err(Refusal::CredentialMissing),
     }
 }
 
 impl Related {
+    /// The operation.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
     /// The upstream.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
@@ -201,16 +226,17 @@ impl Governed {
 
     /// The operation.
     pub fn operation(&self) -> Operation {
-        self.operation
+        self.route.operation
     }
 
     /// Admits a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry the scope.
     pub fn admit(self, credential: Credential) -> Result<Admitted, Refusal> {
         trusted(&self.upstream.check, &credential)?;
         if let Credential::Verified(verified) = &credential
-            && !verified.caller().has_scope(self.scope)
+            && !self.route.scope.is_empty()
+            && !verified.caller().has_scope(self.route.scope)
         {
-            return Err(Refusal::Scope(self.scope));
+            return Err(Refusal::Scope(self.route.scope));
         }
         Ok(Admitted { governed: self, credential })
     }

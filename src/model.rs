@@ -3,11 +3,12 @@
 //! Nothing here knows a wire format, a provider or the outside world.
 
 mod extras;
+mod refusal;
 
 pub use extras::{Challenge, Check, CheckKind, Extras, Length, Lifetime, TokenShown};
+pub use refusal::Refusal;
 
 use std::fmt;
-use std::time::Duration;
 
 /// What a request does to sessions. A closed set: it is also the `operation` label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,8 +118,8 @@ pub enum Value {
     Null,
     /// An array or an object.
     Composite(&'static str),
-    /// That many bytes which are no text.
-    Bytes(usize),
+    /// Bytes which are no text.
+    Bytes(Vec<u8>),
 }
 
 impl Value {
@@ -319,116 +320,4 @@ impl fmt::Display for Violation {
 pub fn field_path(name: &str, key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.chars().all(plain) { format!("{name}.{key}") } else { format!("{name}[{key:?}]") }
-}
-
-/// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// The path is written in a way that two parts of the way could read differently.
-    Path,
-    /// The path belongs to a governed surface, but names no operation of it.
-    Unknown,
-    /// The operation does not exist with this method; these do.
-    Method(String),
-    /// A governed operation takes no query.
-    Query,
-    /// A header that may not stand on a governed request, or stands twice.
-    Header(&'static str),
-    /// The session id cannot be one of the provider's.
-    SessionId,
-    /// No upstream is declared for this host and path.
-    NoUpstream,
-    /// No credential.
-    CredentialMissing,
-    /// A credential that is not a bearer token of the expected form.
-    CredentialMalformed,
-    /// The token has ended.
-    TokenExpired,
-    /// The token's signature, or key, is not the issuer's.
-    TokenSignature,
-    /// The token is for another audience: the one expected.
-    TokenAudience(String),
-    /// The token is refused for another reason.
-    TokenInvalid(&'static str),
-    /// The token lacks the scope of the operation.
-    Scope(&'static str),
-    /// The issuer's keys are not known yet.
-    KeysUnavailable,
-    /// The operation takes no body.
-    UnexpectedBody,
-    /// The length of the body must be declared above this number of bytes.
-    LengthRequired(usize),
-    /// The body is larger than this number of bytes.
-    TooLarge(usize),
-    /// The content type is not one that is read.
-    ContentType,
-    /// The body has a content coding.
-    ContentCoding,
-    /// The body did not arrive within this time.
-    BodyTimeout(Duration),
-    /// The body is not what its content type says: what was found, and where.
-    Malformed(String),
-    /// The policy does not allow the change.
-    Violations(Vec<Violation>),
-    /// The session was deleted or revoked through the gateway.
-    Deleted,
-    /// Too many writes on one session at the same time.
-    TooManyWrites,
-    /// The provider could not be reached, or broke off.
-    UpstreamFailed,
-    /// The provider did not answer within this time.
-    UpstreamTimeout(Duration),
-    /// The provider's address is not known, or the gateway is stopping.
-    Unavailable,
-    /// The provider's answer is larger than this number of bytes.
-    AnswerTooLarge(usize),
-}
-
-impl Refusal {
-    /// The name in logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Refusal::Path => "path",
-            Refusal::Unknown => "unknown_operation",
-            Refusal::Method(_) => "method",
-            Refusal::Query => "query",
-            Refusal::Header(_) => "header",
-            Refusal::SessionId => "session_id",
-            Refusal::NoUpstream => "no_upstream",
-            Refusal::CredentialMissing => "credential_missing",
-            Refusal::CredentialMalformed => "credential_malformed",
-            Refusal::TokenExpired => "token_expired",
-            Refusal::TokenSignature => "token_signature",
-            Refusal::TokenAudience(_) => "token_audience",
-            Refusal::TokenInvalid(_) => "token_invalid",
-            Refusal::Scope(_) => "scope",
-            Refusal::KeysUnavailable => "keys_unavailable",
-            Refusal::UnexpectedBody => "unexpected_body",
-            Refusal::LengthRequired(_) => "length_required",
-            Refusal::TooLarge(_) => "too_large",
-            Refusal::ContentType => "content_type",
-            Refusal::ContentCoding => "content_coding",
-            Refusal::BodyTimeout(_) => "body_timeout",
-            Refusal::Malformed(_) => "malformed",
-            Refusal::Violations(_) => "policy",
-            Refusal::Deleted => "deleted",
-            Refusal::TooManyWrites => "too_many_writes",
-            Refusal::UpstreamFailed => "upstream_failed",
-            Refusal::UpstreamTimeout(_) => "upstream_timeout",
-            Refusal::Unavailable => "unavailable",
-            Refusal::AnswerTooLarge(_) => "answer_too_large",
-        }
-    }
-
-    /// Whether it is the gateway or the provider that failed, not the caller.
-    pub fn is_failure(&self) -> bool {
-        matches!(
-            self,
-            Refusal::KeysUnavailable
-                | Refusal::UpstreamFailed
-                | Refusal::UpstreamTimeout(_)
-                | Refusal::Unavailable
-                | Refusal::AnswerTooLarge(_)
-        )
-    }
 }

@@ -203,8 +203,8 @@ impl Policy {
                 message: format!("is not an allowed key; allowed are {allowed}"),
             });
         }
-        if let Value::Bytes(length) = entry.value {
-            self.judge_bytes(&path, &entry.key, length, violations);
+        if let Value::Bytes(bytes) = &entry.value {
+            self.judge_bytes(&path, &entry.key, bytes.len(), violations);
             return;
         }
         let Value::Text(text) = &entry.value else {

@@ -216,7 +216,7 @@ fn way(upstream: &Arc<Upstream>) -> Result<Way, RuntimeError> {
         Provider::new(upstream).map_err(|error| RuntimeError::Client { upstream: upstream.name.clone(), error })?;
     let issuer = match &upstream.check {
         CallerCheck::Token { expected, keys } => Some(Issuer::new(&upstream.name, keys.clone(), expected.clone())),
-        CallerCheck::None => None,
+        CallerCheck::Forward | CallerCheck::None => None,
     };
     Ok(Way { provider: Arc::new(provider), issuer })
 }

@@ -3,6 +3,7 @@
 use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, Protocol, certificates};
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
+use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{
     CONNECTION, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE, TRAILER,
@@ -31,10 +32,21 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Request headers that the gateway decides on. Answers are read, so they must not be compressed.
-const OWN: [&str; 5] = ["host", "content-length", "expect", "accept-encoding", "x-request-id"];
+const OWN: [&str; 7] = [
+    "host",
+    "content-length",
+    "expect",
+    "accept-encoding",
+    "grpc-accept-encoding",
+    "connect-accept-encoding",
+    "x-request-id",
+];
 
 /// Headers that would make the answer to a read one client's own.
 const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
+
+/// How long one caller waits says nothing of the others.
+const DEADLINES: [&str; 2] = ["grpc-timeout", "connect-timeout-ms"];
 
 /// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a provider,
 /// nor does any that begins with `x-forwarded`.
@@ -104,6 +116,8 @@ pub struct Fetch {
     pub body: Option<Bytes>,
     /// Whether it needs HTTP/2.
     pub http2: bool,
+    /// Whether it only reads, so that it may be sent again.
+    pub reads: bool,
 }
 
 impl Provider {
@@ -146,21 +160,31 @@ impl Provider {
         &self.authority
     }
 
+    /// The host that the provider is asked for.
+    pub fn host(&self, origin: &Origin) -> HeaderValue {
+        let own = origin.host.as_ref().filter(|_| self.upstream.preserve_host);
+        own.unwrap_or(&self.authority).clone()
+    }
+
     /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its connection and
     /// those that the gateway decides on.
-    pub fn headers(&self, from: &HeaderMap, origin: &Origin) -> HeaderMap {
+    pub fn headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(from.len() + 2);
         let nominated = nominated(from);
         for (name, value) in from {
             let dropped = HOP_BY_HOP.contains(name)
                 || OWN.contains(&name.as_str())
                 || is_trusted(name)
+                || self.upstream.dialect.hides(name.as_str())
                 || nominated.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()));
             if !dropped {
                 headers.append(name.clone(), value.clone());
             }
         }
-        headers.insert(HOST, self.authority.clone());
+        headers.insert(HOST, self.host(origin));
+        if carrier.is_grpc() {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
         for (name, value) in self.forwarded(origin) {
             headers.insert(name, value);
         }
@@ -168,9 +192,10 @@ impl Provider {
     }
 
     /// The same for a read, whose answer others may share.
-    pub fn read_headers(&self, from: &HeaderMap, origin: &Origin) -> HeaderMap {
-        let mut headers = self.headers(from, origin);
+    pub fn read_headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
+        let mut headers = self.headers(from, origin, carrier);
         CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
+        DEADLINES.iter().for_each(|name| drop(headers.remove(*name)));
         headers
     }
 
@@ -179,19 +204,22 @@ impl Provider {
         if !self.upstream.dialect.forwarded {
             return Vec::new();
         }
-        let mut all = vec![(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"))];
+        // A provider that knows itself by its own name is reached as that; else as the client reached the gateway.
+        let tls = self.upstream.target.tls && !self.upstream.preserve_host;
+        let proto = HeaderValue::from_static(if tls { "https" } else { "http" });
+        let mut all = vec![
+            (HeaderName::from_static("x-forwarded-proto"), proto),
+            (HeaderName::from_static("x-forwarded-host"), self.host(origin)),
+        ];
         if let Some(peer) = origin.peer.and_then(|peer| HeaderValue::from_str(&peer.to_string()).ok()) {
             all.push((HeaderName::from_static("x-forwarded-for"), peer));
-        }
-        if let Some(host) = origin.host.clone() {
-            all.push((HeaderName::from_static("x-forwarded-host"), host));
         }
         all
     }
 
     /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out closed.
     pub async fn fetch(&self, fetch: Fetch) -> Result<Answer, Failure> {
-        let again = fetch.method == Method::GET;
+        let again = fetch.reads;
         match self.once(&fetch).await {
             Err(ExchangeError::Closed) if again => self.once(&fetch).await,
             result => result,
@@ -212,6 +240,10 @@ impl Provider {
         let mut request =
             Request::builder().method(&fetch.method).uri(uri.build().map_err(broken)?).body(body).map_err(broken)?;
         *request.headers_mut() = fetch.headers.clone();
+        if fetch.http2 {
+            // HTTP/2 has it as `:authority`, and two that differ are refused.
+            request.headers_mut().remove(HOST);
+        }
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
         client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await
     }

@@ -10,7 +10,8 @@ use crate::gateway::{CallerCheck, KeySource};
 use crate::token::Expectations;
 use jsonwebtoken::Algorithm;
 
-const FORMS: &str = "expected a map with `issuer` and `audience`, or `none` to let the provider alone check callers";
+const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to ask for a credential that the provider alone checks, or \
+    `none` to let the provider alone check callers";
 const DAY: u64 = 24 * 60;
 
 const ALGORITHMS: [(&str, Algorithm); 9] = [
@@ -31,6 +32,7 @@ pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
     if entry.is_single() {
         return entry.read(section.context, |text| match text.as_str() {
             "none" => Ok(CallerCheck::None),
+            "forward" => Ok(CallerCheck::Forward),
             _ => Err(Problem::new(format!("{} is no way to check callers", text.shown())).but(FORMS)),
         });
     }

@@ -1,6 +1,7 @@
 //! Policies: read once, then bound to each upstream that uses them, whose dialect has limits of its own.
 
 use super::contradictions;
+use super::extras;
 use super::fault::{Problem, Spot};
 use super::section::{Context, Entry, Placed, Section};
 use super::value::{self, choice, count};
@@ -27,6 +28,8 @@ pub(super) struct Declared {
     pub values: Vec<Placed<(KeyPattern, FieldRule, String)>>,
     limits: Vec<Placed<(Part, usize)>>,
     spot: Spot,
+    /// The place of the policy, where it has rules beside metadata.
+    extras: Option<Spot>,
     /// Whether nothing was wrong with it, so that it may be judged again with an upstream's limits.
     sound: bool,
     used: bool,
@@ -72,6 +75,11 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &mut Upstream,
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
+    if let Some(spot) = declared.extras.as_ref().filter(|_| !upstream.dialect.extras) {
+        let found = format!("has no effect at upstream `{}`", upstream.name);
+        let allowed = format!("its dialect `{}` has neither lifetimes nor checks", upstream.dialect.name);
+        context.warn(spot, Problem::new(found).but(allowed));
+    }
     if declared.sound {
         contradictions::judge_limits(declared, limits, Some(&upstream.name), context);
     }
@@ -116,6 +124,7 @@ fn policy(section: &mut Section) -> Declared {
         values: Vec::new(),
         limits: Vec::new(),
         spot: section.spot.clone(),
+        extras: None,
         sound: true,
         used: false,
     };
@@ -125,6 +134,7 @@ fn policy(section: &mut Section) -> Declared {
     fields(section, &mut declared);
     section.within("limits", |section| limits(section, &mut declared));
     declared.policy.normalize = section.within("normalize", normalize);
+    (declared.policy.extras, declared.extras) = extras::read(section);
     declared
 }
 

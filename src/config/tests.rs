@@ -100,7 +100,7 @@ fn compiled(text: &str) -> Config {
 #[test]
 fn the_examples_are_accepted_without_a_warning() {
     let config = compiled(EXAMPLE);
-    assert_eq!(config.gateway.upstreams().len(), 1);
+    assert_eq!(config.gateway.upstreams().len(), 2);
     let config = compiled(AUTH0);
     let CallerCheck::Token { expected, keys } = &config.gateway.upstreams()[0].check else { panic!("no check") };
     assert_eq!(expected.issuers, ["https://acme.eu.auth0.com/"]);
@@ -333,9 +333,11 @@ impl Lookup for Held {
 fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
     let gateway = compile("c", text, &Sample, random).unwrap().config.gateway;
     let (method, headers) = (http::Method::GET, http::HeaderMap::new());
-    let head = Head { method: &method, path: "/api/v2/sessions/s1", query: None, host: "x", headers: &headers };
+    let head =
+        Head { method: &method, path: "/api/v2/sessions/s1", query: None, host: "x", headers: &headers, http2: false };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else { panic!("not governed") };
-    governed.admit(Credential::Anonymous).unwrap().session_hash()
+    let admitted = governed.admit(Credential::Anonymous).unwrap();
+    admitted.read_body(&gateway, bytes::Bytes::new()).unwrap().session_hash().unwrap()
 }
 
 #[test]

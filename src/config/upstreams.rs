@@ -8,13 +8,13 @@ use super::section::Section;
 use super::url::{Url, is_host, is_plain_path};
 use super::value::{self, choice, duration, minutes, seconds, size};
 use super::variables::Text;
-use crate::dialect::{AUTH0, Dialect};
+use crate::dialect::{AUTH0, Dialect, ZITADEL};
 use crate::gateway::{BodyLimits, Freshness, Matcher, Target, Timeouts, Unmatched, Upstream};
 use crate::policy::Policy;
 use std::path::PathBuf;
 use std::time::Duration;
 
-static DIALECTS: [&Dialect; 1] = [&AUTH0];
+static DIALECTS: [&Dialect; 2] = [&AUTH0, &ZITADEL];
 
 /// The largest judged body of undeclared length.
 const MAX_UNDECLARED: usize = 64 << 10;
@@ -62,6 +62,7 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
     let check = callers::read(section);
     let cache = cache(section);
     let body = section.within("body", body);
+    let preserve_host = section.read("preserve_host", false, value::truth);
     let policy = policy(section, policies);
     let (dialect, target, check) = (dialect?, target?, check?);
     judge_paths(section, dialect, &matcher, &target);
@@ -77,6 +78,7 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
         policy: Policy { limits: dialect.limits, ..Policy::default() },
         cache,
         body,
+        preserve_host,
         target,
     };
     if let Some(policy) = policy {
@@ -193,9 +195,10 @@ fn judge_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, targ
             format!("expected `strip_prefix: true`, or a prefix of {}", listed(dialect.guarded.iter().copied()));
         section.context.refuse(&spot, Problem::new(found).but(allowed));
     }
-    if target.base_path.to_ascii_lowercase().ends_with(dialect.root) {
+    let base = target.base_path.to_ascii_lowercase();
+    if let Some(root) = dialect.roots.iter().find(|root| base.ends_with(**root)) {
         let spot = section.spot_of("url");
-        let found = format!("ends with `{}`, with which the paths of requests begin already", dialect.root);
+        let found = format!("ends with `{root}`, with which the paths of requests begin already");
         section.context.warn(&spot, Problem::new(found));
     }
 }

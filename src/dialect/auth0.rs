@@ -8,6 +8,7 @@ use super::{Dialect, Message, Part, Related, Route};
 use crate::model::{Operation, Refusal, Violation};
 use crate::policy::Limits;
 use crate::wire::Reply;
+use crate::wire::carrier::Carrier;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
@@ -20,13 +21,31 @@ const REVOKE: &[Part] = &[API[0], API[1], Word("sessions"), Any, Word("revoke")]
 /// Auth0.
 pub static AUTH0: Dialect = Dialect {
     name: "auth0",
-    root: "/api/v2",
+    roots: &["/api/v2"],
     guarded: &["/api/v2/sessions"],
     routes: &[
-        Route { method: "GET", path: SESSION, operation: Operation::ReadSession, scope: "read:sessions" },
-        Route { method: "PATCH", path: SESSION, operation: Operation::UpdateSession, scope: "update:sessions" },
-        Route { method: "DELETE", path: SESSION, operation: Operation::DeleteSession, scope: "delete:sessions" },
-        Route { method: "POST", path: REVOKE, operation: Operation::RevokeSession, scope: "delete:sessions" },
+        Route { method: "GET", path: SESSION, operation: Operation::ReadSession, scope: "read:sessions", call: None },
+        Route {
+            method: "PATCH",
+            path: SESSION,
+            operation: Operation::UpdateSession,
+            scope: "update:sessions",
+            call: None,
+        },
+        Route {
+            method: "DELETE",
+            path: SESSION,
+            operation: Operation::DeleteSession,
+            scope: "delete:sessions",
+            call: None,
+        },
+        Route {
+            method: "POST",
+            path: REVOKE,
+            operation: Operation::RevokeSession,
+            scope: "delete:sessions",
+            call: None,
+        },
     ],
     related: &[
         Related { path: &[API[0], API[1], Word("users"), Any, Word("sessions")], reads: true },
@@ -52,11 +71,15 @@ pub static AUTH0: Dialect = Dialect {
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
     forwarded: false,
     has_calls: false,
+    hidden: &[],
+    shares: true,
+    empties_wipe: true,
+    extras: false,
     reply,
 };
 
 /// A refusal in Auth0's shape, so that its SDKs raise their own exceptions.
-fn reply(refusal: &Refusal) -> Reply {
+fn reply(refusal: &Refusal, _: Carrier) -> Reply {
     let (status, code, message) = parts(refusal);
     let mut body = json!({
         "statusCode": status.as_u16(),

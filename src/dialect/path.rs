@@ -49,8 +49,8 @@ impl Spelling {
 
     /// Whether the path is odd and names the last word of a prefix anywhere: then some order of resolving may end there.
     pub fn may_reach(&self, prefix: &str) -> bool {
-        let word = prefix.rsplit('/').next().unwrap_or_default();
-        self.is_odd() && self.texts.iter().any(|text| text.contains(word))
+        let word = folded(prefix.rsplit('/').next().unwrap_or_default());
+        self.is_odd() && self.texts.iter().any(|text| text.contains(&word))
     }
 
     /// Whether any reading fits.
@@ -58,8 +58,9 @@ impl Spelling {
         self.readings.iter().any(|reading| fits(reading))
     }
 
-    /// Whether any reading is at or below a prefix, which is written in lower case.
+    /// Whether any reading is at or below a prefix.
     pub fn reaches(&self, prefix: &str) -> bool {
+        let prefix = folded(prefix);
         let prefix: Vec<&str> = prefix.trim_start_matches('/').split('/').collect();
         self.any(|parts| parts.len() >= prefix.len() && parts.iter().zip(&prefix).all(|(part, own)| part == own))
     }

@@ -1,6 +1,8 @@
 //! The head of a request: what must hold of it before anything else is looked at.
 
+use crate::dialect::Route;
 use crate::model::{Operation, Refusal};
+use crate::wire::carrier::Carrier;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 
@@ -20,6 +22,8 @@ pub struct Head<'a> {
     pub host: &'a str,
     /// The headers.
     pub headers: &'a HeaderMap,
+    /// Whether it came over HTTP/2.
+    pub http2: bool,
 }
 
 /// What a head says of its body.
@@ -41,14 +45,22 @@ impl Head<'_> {
     }
 }
 
+/// What a governed request's head says.
+pub(super) struct Judged {
+    /// How the call stands on the wire.
+    pub carrier: Carrier,
+    /// What it says of the body.
+    pub size: BodySize,
+    /// The session's token, where the query shows it.
+    pub token: Option<String>,
+}
+
 /// What must hold of a governed request's head.
-pub(super) fn judge(operation: Operation, head: &Head) -> Result<BodySize, Refusal> {
+pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Refusal> {
     if let Some(name) = head.method_override() {
         return Err(Refusal::Header(name));
     }
-    if head.query.is_some_and(|query| !query.is_empty()) {
-        return Err(Refusal::Query);
-    }
+    let token = query(route, head.query.unwrap_or_default())?;
     if head.headers.contains_key(http::header::UPGRADE) {
         return Err(Refusal::Header("Upgrade"));
     }
@@ -56,18 +68,79 @@ pub(super) fn judge(operation: Operation, head: &Head) -> Result<BodySize, Refus
         return Err(Refusal::Header("Authorization"));
     }
     let size = body_size(head.headers)?;
-    if operation != Operation::UpdateSession {
-        return if matches!(size, BodySize::Known(1..)) { Err(Refusal::UnexpectedBody) } else { Ok(size) };
-    }
-    let coding = head.headers.get_all(CONTENT_ENCODING).iter();
-    if coding.into_iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Refusal::ContentCoding);
+    let carrier = match route.call {
+        Some(call) => carrier(route, call.remote, head, size)?,
+        None if route.operation == Operation::UpdateSession => {
+            judge_coding(head.headers)?;
+            judge_json(head.headers, true)?;
+            Carrier::Rest
+        }
+        None if matches!(size, BodySize::Known(1..)) => return Err(Refusal::UnexpectedBody),
+        None => Carrier::Rest,
+    };
+    Ok(Judged { carrier, size, token })
+}
+
+/// The carrier of a call, which may have any that is read here, and no other.
+fn carrier(route: &Route, remote: bool, head: &Head, size: BodySize) -> Result<Carrier, Refusal> {
+    judge_coding(head.headers)?;
+    if !remote {
+        let reads = route.operation == Operation::ReadSession;
+        if reads && matches!(size, BodySize::Known(1..)) {
+            return Err(Refusal::UnexpectedBody);
+        }
+        let needed = !reads && route.operation != Operation::DeleteSession;
+        // A read or a removal may come with the type of a body that it has not.
+        judge_json(head.headers, needed)?;
+        return Ok(Carrier::Rest);
     }
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
-    match (types.next().and_then(|value| value.to_str().ok()), types.next()) {
-        (Some(one), None) if is_json(one) => Ok(size),
+    let one = types.next().and_then(|value| value.to_str().ok()).filter(|_| types.next().is_none());
+    let carrier = one.and_then(Carrier::of_call).ok_or(Refusal::ContentType)?;
+    // Without HTTP/2 it has no trailers, and no server of it reads it.
+    if carrier.is_grpc() && !head.http2 { Err(Refusal::ContentType) } else { Ok(carrier) }
+}
+
+/// No coding of the body, in any of the headers that carriers have for it.
+fn judge_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let plain =
+        |name: &str| headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let all = [CONTENT_ENCODING.as_str(), "grpc-encoding", "connect-content-encoding"];
+    if all.into_iter().all(plain) { Ok(()) } else { Err(Refusal::ContentCoding) }
+}
+
+fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Refusal> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    match (types.next().map(|value| value.to_str().ok()), types.next()) {
+        (None, _) if !needed => Ok(()),
+        (Some(Some(one)), None) if is_json(one) => Ok(()),
         _ => Err(Refusal::ContentType),
     }
+}
+
+/// The session's token is all that a query may show, in one of its two spellings, and only where a session is read.
+fn query(route: &Route, query: &str) -> Result<Option<String>, Refusal> {
+    if query.is_empty() {
+        return Ok(None);
+    }
+    let reads = route.operation == Operation::ReadSession && route.call.is_some_and(|call| !call.remote);
+    let (name, token) = query.split_once('=').filter(|_| reads).ok_or(Refusal::Query)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=%:".contains(&b);
+    let good = matches!(name, "sessionToken" | "session_token") && token.bytes().all(plain);
+    if good { Ok(Some(token.to_owned())) } else { Err(Refusal::Query) }
+}
+
+/// What decides a provider's answer where it depends on who asks: the credential, and the organization that it is used in.
+pub(super) fn asker(headers: &HeaderMap) -> Vec<u8> {
+    let mut asker = Vec::new();
+    for name in [AUTHORIZATION.as_str(), "x-zitadel-orgid"] {
+        for value in headers.get_all(name) {
+            asker.extend_from_slice(&(value.len() as u64).to_be_bytes());
+            asker.extend_from_slice(value.as_bytes());
+        }
+        asker.push(0);
+    }
+    asker
 }
 
 fn body_size(headers: &HeaderMap) -> Result<BodySize, Refusal> {

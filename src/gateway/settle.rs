@@ -3,7 +3,7 @@
 use super::{Read, Write};
 use crate::coherence::{Millis, Settled};
 use crate::model::Operation;
-use crate::wire::json::Document;
+use crate::wire::carrier::{Carrier, Opened};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -32,6 +32,11 @@ const STORED_HEADERS: [HeaderName; 7] = [
 ];
 
 impl Answer {
+    /// What it says, whatever carried it.
+    pub fn opened(&self, carrier: Carrier) -> Opened {
+        carrier.open(self.status, &self.headers, &self.body, self.trailers.as_ref())
+    }
+
     /// What is stored of it, and what others than the one who asked may see. It shares no memory with the answer, whose parts
     /// hold the whole buffers of the connection that they came from.
     pub fn stored(&self) -> Answer {
@@ -79,9 +84,10 @@ impl Read {
             && answer.body.len() <= cache.max_body
             && !answer.headers.contains_key(http::header::SET_COOKIE)
             && !answer.headers.contains_key(http::header::CONTENT_ENCODING);
-        let document = if fits { Document::parse(answer.body.clone()).ok() } else { None };
-        let Some(facts) = document.and_then(|document| self.upstream.dialect.read_answer(&document, Some(&self.id)))
-        else {
+        let opened = answer.opened(self.carrier);
+        let message = opened.message.filter(|_| fits && opened.status == StatusCode::OK);
+        let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, &message, Some(&self.id));
+        let Some(facts) = message.and_then(facts) else {
             return Storable::No;
         };
         if floor.is_some_and(|floor| facts.version.is_none_or(|version| version < floor)) {
@@ -96,7 +102,7 @@ impl Read {
 impl Write {
     /// What to do before this answer is passed on. `now` is on the clock of the store.
     pub fn settle(&self, answer: &Answer, now: Millis) -> Settlement {
-        match outcome(answer.status) {
+        match outcome(self.status(answer)) {
             Known::Applied => Settlement::End(self.applied(answer, now)),
             Known::Refused => Settlement::UNCHANGED,
             Known::NotApplied => Settlement::End(Settled::default()),
@@ -105,11 +111,11 @@ impl Write {
     }
 
     fn applied(&self, answer: &Answer, now: Millis) -> Settled {
-        let ends = matches!(self.operation, Operation::DeleteSession | Operation::RevokeSession);
+        let ends = matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession);
         let ttl = self.upstream.scope_ttl.map(|ttl| Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX));
         let deleted_until = ttl.filter(|_| ends).map(|ttl| now.saturating_add(ttl));
-        let document = Document::parse(answer.body.clone()).ok();
-        let facts = document.and_then(|document| self.upstream.dialect.read_answer(&document, None));
+        let message = answer.opened(self.carrier).message;
+        let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, &message, None));
         Settled { version: facts.and_then(|facts| facts.version), unchanged: false, deleted_until }
     }
 }

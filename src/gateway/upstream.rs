@@ -32,6 +32,8 @@ pub struct Upstream {
     pub cache: Option<Freshness>,
     /// The bounds of judged bodies.
     pub body: BodyLimits,
+    /// Whether the provider sees the host that the client asked for, and not its own.
+    pub preserve_host: bool,
     /// Where it is.
     pub target: Target,
 }
@@ -93,6 +95,8 @@ pub enum CallerCheck {
         /// Where the issuer's keys are.
         keys: KeySource,
     },
+    /// By the provider alone; but there has to be a credential.
+    Forward,
     /// Not at all: the provider decides.
     None,
 }

@@ -2,15 +2,16 @@
 
 use super::exchange::REQUEST_ID;
 use crate::coherence::Millis;
-use crate::dialect::AUTH0;
+use crate::dialect::{AUTH0, Dialect};
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
 use crate::runtime::Runtime;
+use crate::wire::carrier::Carrier;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH};
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::Session;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -74,11 +75,12 @@ fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
 /// A refusal in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON.
 pub(super) fn refusal_response(
     upstream: Option<&Upstream>,
+    request: &RequestHeader,
     refusal: &Refusal,
     id: &HeaderValue,
 ) -> Result<(ResponseHeader, Bytes, Option<HeaderMap>)> {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
-    let reply = (dialect.reply)(refusal);
+    let reply = (dialect.reply)(refusal, spoken(dialect, request));
     let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in reply.headers {
         header.append_header(name, value)?;
@@ -89,6 +91,18 @@ pub(super) fn refusal_response(
         append(&mut header, "sessiongate; hit; detail=deleted")?;
     }
     Ok((header, reply.body, reply.trailers))
+}
+
+/// The carrier that the caller understands an error in.
+fn spoken(dialect: &Dialect, request: &RequestHeader) -> Carrier {
+    if !dialect.has_calls {
+        return Carrier::Rest;
+    }
+    let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Procedures stand in packages, resources do not.
+    let package = request.uri.path().trim_start_matches('/').split('/').next().is_some_and(|first| first.contains('.'));
+    let carrier = Carrier::of_caller(content_type);
+    if package || carrier.is_framed() { carrier } else { Carrier::Rest }
 }
 
 /// Writes an answer as a whole. A gateway that stops says that the connection ends with it.

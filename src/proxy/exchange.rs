@@ -85,7 +85,9 @@ impl Context {
     /// Where the request comes from, as the provider is told.
     pub fn origin(&self, session: &Session) -> Origin {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-        Origin { peer, host: session.req_header().headers.get(HOST).cloned() }
+        let header = session.req_header();
+        let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        Origin { peer, host: header.headers.get(HOST).cloned().or(authority) }
     }
 }
 
@@ -133,9 +135,10 @@ impl Edge {
         }
     }
 
-    /// A write that may change any session: admitted, marked, passed.
+    /// An operation on several sessions: admitted, marked where it may change any, passed.
     async fn related(&self, session: &mut Session, context: &mut Context, related: Related) -> Result<bool> {
-        context.outcome.operation = Operation::ChangeRelated;
+        let operation = related.operation();
+        context.outcome.operation = operation;
         context.upstream = Some(related.upstream().clone());
         let credential = credential(&context.runtime, related.upstream(), &session.req_header().headers).await;
         let admitted = credential.and_then(|credential| Ok((related.admit(&credential)?, credential)));
@@ -143,13 +146,13 @@ impl Edge {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(session, context, &refusal).await,
         };
-        if upstream.scope_ttl.is_some() && may_change(&credential) {
+        if operation == Operation::ChangeRelated && upstream.scope_ttl.is_some() && may_change(&credential) {
             match Marked::begin(&context.runtime, &upstream).await {
                 Ok(marked) => context.marked = Some(marked),
                 Err(refusal) => return refuse(session, context, &refusal).await,
             }
         }
-        pass(context, upstream, Operation::ChangeRelated);
+        pass(context, upstream, operation);
         Ok(false)
     }
 }
@@ -183,7 +186,8 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal
     if let Refusal::Violations(violations) = refusal {
         context.outcome.note(violations);
     }
-    let (header, body, trailers) = refusal_response(context.upstream.as_deref(), refusal, &context.id)?;
+    let (header, body, trailers) =
+        refusal_response(context.upstream.as_deref(), session.req_header(), refusal, &context.id)?;
     write(session, &context.runtime, header, body, trailers).await?;
     Ok(true)
 }

@@ -6,12 +6,13 @@ use super::head::credential;
 use crate::cache::{Fetched, Got, Scope};
 use crate::coherence::Ended;
 use crate::gateway::{
-    Admitted, Answer, BodySize, CacheStatus, Decided, Decision, Governed, Read, Settlement, Storable, Write,
+    Admitted, Answer, Asked, CacheStatus, Decided, Decision, Governed, Read, Settlement, Storable, Write,
 };
 use crate::model::{Field, Operation, Refusal};
 use crate::policy::Need;
 use crate::runtime::{Runtime, wall_millis};
 use crate::upstream::{Failure, Fetch, Provider};
+use crate::wire::carrier::Carrier;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::Error;
@@ -39,27 +40,49 @@ impl From<Box<Error>> for Stop {
     }
 }
 
-/// Answers a governed request.
+/// Answers a governed request, within the time that its caller gives it.
 pub(super) async fn answer(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), Stop> {
     let runtime = context.runtime.clone();
     let credential = credential(&runtime, governed.upstream(), &session.req_header().headers).await?;
     let admitted = governed.admit(credential)?;
-    context.outcome.session = Some(admitted.session_hash());
-    context.outcome.decision = Decision::Answered;
     let body = body(session, &admitted).await?;
-    let (answer, source) = if admitted.operation() == Operation::ReadSession {
-        if !body.is_empty() {
-            return Err(Refusal::UnexpectedBody.into());
+    let asked = admitted.read_body(&runtime.gateway, body)?;
+    context.outcome.session = asked.session_hash();
+    context.outcome.decision = Decision::Answered;
+    let limit = deadline(&session.req_header().headers);
+    let answered = async {
+        if asked.operation() == Operation::ReadSession {
+            return read(session, context, asked.read(&runtime.gateway)?).await;
         }
-        read(session, context, admitted.read(&runtime.gateway)).await?
-    } else {
-        let answer = changed(session, context, admitted, body).await?;
-        (answer, Source::Write)
+        Ok((changed(session, context, asked).await?, Source::Write))
+    };
+    let (answer, source) = match limit {
+        Some(limit) => tokio::time::timeout(limit, answered).await.map_err(|_| Refusal::UpstreamTimeout(limit))??,
+        None => answered.await?,
     };
     context.outcome.cache = source.status();
     let header = answer_response(&answer, source, &context.id)?;
     write(session, &runtime, header, answer.body.clone(), answer.trailers.clone()).await?;
     Ok(())
+}
+
+/// How long a caller waits: what `grpc-timeout` (gRPC over HTTP/2) or `connect-timeout-ms` (Connect) says.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(timeout) = text("connect-timeout-ms") {
+        return timeout.parse().ok().map(Duration::from_millis);
+    }
+    let (number, unit) = text("grpc-timeout").and_then(|text| text.split_at_checked(text.len().checked_sub(1)?))?;
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number.saturating_mul(3600))),
+        "M" => Some(Duration::from_secs(number.saturating_mul(60))),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
 }
 
 /// The whole body, within its bounds of size and time.
@@ -72,10 +95,7 @@ async fn body(session: &mut Session, admitted: &Admitted) -> Result<Bytes, Stop>
     if session.req_header().headers.contains_key(http::header::EXPECT) {
         session.write_continue_response().await?;
     }
-    let (most, too_large) = match admitted.body_size() {
-        BodySize::Known(_) => (limits.max, Refusal::TooLarge(limits.max)),
-        BodySize::None | BodySize::Unknown => (limits.max_undeclared, Refusal::LengthRequired(limits.max_undeclared)),
-    };
+    let (most, too_large) = admitted.body_limit();
     let whole = async {
         let mut whole = BytesMut::new();
         while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
@@ -98,7 +118,8 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, read.upstream())?;
     // Only for those that fetch: most reads are answered from the cache.
-    let headers = || provider.read_headers(&session.req_header().headers, &context.origin(session));
+    let carrier = read.carrier();
+    let headers = || provider.read_headers(&session.req_header().headers, &context.origin(session), carrier);
     let Some(key) = read.key().copied() else {
         let fetched = fetch_read(&runtime, &provider, &read, headers(), None).await;
         return Ok((fetched.answer?, Source::Uncached));
@@ -114,7 +135,7 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
         Got::Deleted if !read.is_verified() => {
             let answer = fetch_read(&runtime, &provider, &read, headers(), None).await.answer?;
-            if answer.status == StatusCode::OK { Err(Refusal::Deleted) } else { Ok((answer, Source::Bypass)) }
+            if read.status(&answer) == StatusCode::OK { Err(Refusal::Deleted) } else { Ok((answer, Source::Bypass)) }
         }
         Got::Deleted => Err(Refusal::Deleted),
         Got::Miss(fetched) => {
@@ -122,7 +143,9 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
             Ok((fetched.answer?, Source::Miss { stored }))
         }
         // What the provider answers to one caller's credential or request says nothing of another's.
-        Got::Coalesced(Fetched { answer: Ok(answer), asker, .. }) if asker != own() && !is_for_all(answer.status) => {
+        Got::Coalesced(Fetched { answer: Ok(answer), asker, .. })
+            if asker != own() && !is_for_all(read.status(&answer)) =>
+        {
             Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass))
         }
         Got::Coalesced(fetched) => {
@@ -158,9 +181,10 @@ async fn fetch_read(
 ) -> Fetched {
     let wall = wall_millis();
     let asker = runtime.gateway.asker(&headers);
-    let fetch = Fetch { method: Method::GET, path: read.path().to_owned(), headers, body: None, http2: false };
-    let answer = provider.fetch(fetch).await;
-    runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
+    let (method, path, body) = read.request();
+    let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
+    let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;
+    runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| read.status(answer).as_u16()));
     match answer {
         Ok(answer) => {
             let storable = read.judge(&answer, floor, wall);
@@ -171,28 +195,29 @@ async fn fetch_read(
 }
 
 /// Judges a write and carries it out.
-async fn changed(
-    session: &Session,
-    context: &mut Context,
-    admitted: Admitted,
-    body: Bytes,
-) -> Result<Arc<Answer>, Refusal> {
+async fn changed(session: &Session, context: &mut Context, asked: Asked) -> Result<Arc<Answer>, Refusal> {
     let runtime = context.runtime.clone();
-    let provider = provider(&runtime, admitted.upstream())?;
-    let headers = provider.headers(&session.req_header().headers, &context.origin(session));
-    let decided = match admitted.decide(body.clone(), None)? {
-        Decided::Need(Need::CurrentMetadata) => match current(&runtime, &provider, &admitted, &headers).await {
-            Ok(Ok(fields)) => admitted.decide(body, Some(&fields))?,
-            Ok(Err(_)) | Err(_) if admitted.only_records() => Decided::Forward(admitted.unjudged(body)?),
-            Ok(Err(answer)) => return Ok(answer),
-            Err(refusal) => return Err(refusal),
-        },
+    let provider = provider(&runtime, asked.upstream())?;
+    let (from, origin) = (&session.req_header().headers, context.origin(session));
+    let decided = match asked.decide(None)? {
+        Decided::Need(Need::CurrentMetadata) => {
+            let headers = provider.headers(from, &origin, Carrier::Rest);
+            match current(&runtime, &provider, &asked, headers).await {
+                Ok(Ok(fields)) => asked.decide(Some(&fields))?,
+                Ok(Err(_)) | Err(_) if asked.only_records() => Decided::Forward(asked.unjudged()?),
+                // It speaks of a read that the caller did not ask for, in a carrier that may not be its own.
+                Ok(Err(answer)) if asked.carrier() == Carrier::Rest => return Ok(answer),
+                Ok(Err(_)) => return Err(Refusal::UpstreamFailed),
+                Err(refusal) => return Err(refusal),
+            }
+        }
         decided @ Decided::Forward(_) => decided,
     };
     let Decided::Forward(write) = decided else {
         return Err(Refusal::UpstreamFailed);
     };
     context.outcome.note(write.findings());
+    let headers = provider.headers(from, &origin, write.carrier());
     // In a task of its own: once a write is on its way, it is settled, whatever becomes of the client.
     let in_flight = InFlight::new(&runtime);
     let task = tokio::spawn(async move {
@@ -207,19 +232,19 @@ async fn changed(
 async fn current(
     runtime: &Runtime,
     provider: &Provider,
-    admitted: &Admitted,
-    headers: &HeaderMap,
+    asked: &Asked,
+    mut headers: HeaderMap,
 ) -> Result<Result<Vec<Field>, Arc<Answer>>, Refusal> {
-    let mut headers = headers.clone();
     headers.remove(http::header::CONTENT_TYPE);
-    let fetch = Fetch { method: Method::GET, path: admitted.evidence_path(), headers, body: None, http2: false };
+    let path = asked.evidence_path();
+    let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };
     let answer = provider.fetch(fetch).await;
-    runtime.metrics.fetch(admitted.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
+    runtime.metrics.fetch(asked.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
     let answer = answer.map_err(|failure| failure.refusal)?;
     if answer.status != StatusCode::OK {
         return Ok(Err(Arc::new(answer)));
     }
-    admitted.current_metadata(&answer).map(Ok).ok_or(Refusal::UpstreamFailed)
+    asked.current_metadata(&answer).map(Ok).ok_or(Refusal::UpstreamFailed)
 }
 
 /// Marks the session, forwards the write, and settles it before it is acknowledged.
@@ -229,29 +254,31 @@ async fn carry_out(
     write: Write,
     headers: HeaderMap,
 ) -> Result<Answer, Refusal> {
-    let cached = write.upstream().scope_ttl.is_some();
     let store = runtime.sessions.store();
-    let scope = Scope::Session(write.upstream().scope, write.session());
+    // What does not exist yet cannot be cached.
+    let session = write.session().filter(|_| write.upstream().scope_ttl.is_some());
+    let scope = session.map(|session| Scope::Session(write.upstream().scope, session));
     let writer = store.token();
-    if cached {
+    if let Some(scope) = scope {
         let guard = millis(write.upstream().target.timeouts.guard());
         store.begin(scope, writer, guard).await.map_err(|_| Refusal::TooManyWrites)?;
     }
     let (method, path, body) = write.request();
     let path = path.to_owned();
-    let answer = provider.fetch(Fetch { method, path, headers, body, http2: false }).await;
-    runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
+    let http2 = write.carrier().is_grpc();
+    let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
+    runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| write.status(answer).as_u16()));
     let settlement = match &answer {
         Ok(answer) => write.settle(answer, store.now()),
         Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
         Err(Failure { sent: true, .. }) => Settlement::KeepMark,
     };
-    if let (true, Settlement::End(settled)) = (cached, settlement)
+    if let (Some(scope), Settlement::End(settled)) = (scope, settlement)
         && let Ok(Ended::MarkLost) = store.end(scope, writer, settled).await
     {
         runtime.metrics.mark_lost();
     }
-    answer.map_err(|failure| failure.refusal)
+    answer.map_err(|failure| failure.refusal).and_then(|answer| write.shown(answer))
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

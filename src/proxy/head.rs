@@ -19,6 +19,7 @@ pub(super) fn head(header: &RequestHeader) -> Head<'_> {
         query: header.uri.query(),
         host: authority.or(host).unwrap_or_default(),
         headers: &header.headers,
+        http2: header.version == Version::HTTP_2,
     }
 }
 

@@ -90,14 +90,21 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
     let Some(provider) = context.runtime.provider(upstream) else {
         return Ok(());
     };
-    let spoofed: Vec<HeaderName> = request.headers.keys().filter(|name| is_trusted(name)).cloned().collect();
+    let hidden = |name: &&HeaderName| is_trusted(name) || upstream.dialect.hides(name.as_str());
+    let spoofed: Vec<HeaderName> = request.headers.keys().filter(hidden).cloned().collect();
     for name in spoofed {
         request.remove_header(&name);
     }
-    for (name, value) in provider.forwarded(&context.origin(session)) {
-        request.insert_header(name, value)?;
-    }
-    request.insert_header(http::header::HOST, provider.authority().clone())?;
+    let host = if upstream.dialect.forwarded || upstream.preserve_host {
+        let origin = context.origin(session);
+        for (name, value) in provider.forwarded(&origin) {
+            request.insert_header(name, value)?;
+        }
+        provider.host(&origin)
+    } else {
+        provider.authority().clone()
+    };
+    request.insert_header(http::header::HOST, host)?;
     let path = upstream.matcher.inner(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
     // An absolute target names the gateway's host, not the provider's.

@@ -27,7 +27,7 @@ use sessiongate::model::{Field, Operation, Refusal};
 use sessiongate::policy::Need;
 use sessiongate::sandbox::auth0::{Options, Tenant};
 use sessiongate::token::{Distrust, KeySet, install_provider, verify};
-use sessiongate::wire::json::Document;
+use sessiongate::wire::carrier::Carrier;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,6 +185,7 @@ impl Case {
             query: request.uri.query(),
             host: host.unwrap_or_default(),
             headers: &request.headers,
+            http2: false,
         };
         let several = gateway.upstreams().len() > 1;
         match gateway.route(head) {
@@ -228,8 +229,8 @@ impl Case {
         let token = bearer_of(order("token"), order("scopes"), tenant);
         let headers = headers(&method, &rest[1..end], token, body.len());
         let current = order("current").map(|text| {
-            let shown = Document::parse(Bytes::from(format!("{{\"session_metadata\":{text}}}"))).unwrap();
-            sessiongate::dialect::AUTH0.current_metadata(&shown).unwrap()
+            let shown = Bytes::from(format!("{{\"session_metadata\":{text}}}"));
+            sessiongate::dialect::AUTH0.shown_metadata(&shown).unwrap()
         });
         Parsed { method, uri: uri.unwrap_or_else(|error| panic!("{}: {error}", self.name)), headers, body, current }
     }
@@ -311,7 +312,7 @@ fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result
             Err(Distrust::UnknownKey) => Err(Refusal::TokenSignature),
             Err(Distrust::Refused(refusal)) => Err(refusal),
         },
-        CallerCheck::None => Ok(match headers.get(AUTHORIZATION) {
+        CallerCheck::Forward | CallerCheck::None => Ok(match headers.get(AUTHORIZATION) {
             Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
             None => Credential::Anonymous,
         }),
@@ -332,18 +333,17 @@ fn judged(
     }
     let name = named(admitted.upstream(), several);
     let body = Bytes::from(request.body.clone());
-    if admitted.operation() == Operation::ReadSession {
-        if !body.is_empty() {
-            return Err(Refusal::UnexpectedBody);
-        }
-        let read = admitted.read(gateway);
+    let asked = admitted.read_body(gateway, body)?;
+    if asked.operation() == Operation::ReadSession {
+        let read = asked.read(gateway)?;
         let cached = if read.key().is_some() { ", cached" } else { "" };
-        return Ok(format!("forward{name} GET {}{cached}", read.path()));
+        let (method, path, _) = read.request();
+        return Ok(format!("forward{name} {method} {path}{cached}"));
     }
-    let decided = match admitted.decide(body.clone(), None)? {
+    let decided = match asked.decide(None)? {
         Decided::Need(Need::CurrentMetadata) => match &request.current {
-            None => return Ok(format!("need GET {}", admitted.evidence_path())),
-            Some(current) => admitted.decide(body, Some(current))?,
+            None => return Ok(format!("need GET {}", asked.evidence_path())),
+            Some(current) => asked.decide(Some(current))?,
         },
         decided @ Decided::Forward(_) => decided,
     };
@@ -387,7 +387,7 @@ fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: 
 
 fn refusal(upstream: Option<&Upstream>, why: &Refusal) -> String {
     let dialect = upstream.map_or(&sessiongate::dialect::AUTH0, |upstream| upstream.dialect);
-    let reply = (dialect.reply)(why);
+    let reply = (dialect.reply)(why, Carrier::Rest);
     let mut text = format!("refuse {}", reply.status.as_u16());
     for (name, value) in &reply.headers {
         let value = value.to_str().unwrap();

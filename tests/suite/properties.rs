@@ -41,12 +41,19 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Refusal> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
     headers.insert("content-length", body.len().to_string().parse().unwrap());
-    let head = Head { method: &Method::PATCH, path: "/api/v2/sessions/x", query: None, host: "", headers: &headers };
+    let head = Head {
+        method: &Method::PATCH,
+        path: "/api/v2/sessions/x",
+        query: None,
+        host: "",
+        headers: &headers,
+        http2: false,
+    };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else {
         panic!("a session is governed");
     };
     let admitted = governed.admit(Credential::Anonymous)?;
-    match admitted.decide(Bytes::copy_from_slice(body), None)? {
+    match admitted.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None)? {
         Decided::Forward(write) => Ok(write.request().2.unwrap()),
         Decided::Need(_) => panic!("nothing is protected here"),
     }
@@ -450,7 +457,7 @@ fn any_path() -> impl Strategy<Value = String> {
 
 fn is_passed(gateway: &Gateway, path: &str) -> bool {
     let headers = HeaderMap::new();
-    let head = Head { method: &Method::PATCH, path, query: None, host: "", headers: &headers };
+    let head = Head { method: &Method::PATCH, path, query: None, host: "", headers: &headers, http2: false };
     match gateway.route(head) {
         Ok(Routed::Passed(..) | Routed::Related(_)) => true,
         Ok(Routed::Governed(_)) | Err(_) => false,

@@ -1,0 +1,226 @@
+//! Requests and answers as their operation declares them: a document of JSON, or a message with a schema.
+
+use super::{AnswerFacts, Call, Dialect, Route};
+use crate::model::{
+    Challenge, Check, CheckKind, Edit, Extras, Field, Length, Lifetime, MetadataChange, Operation, Refusal, Rule,
+    SessionId, SessionPatch, TokenShown, Value, Violation,
+};
+use crate::wire::carrier::Carrier;
+use crate::wire::json::Document;
+use crate::wire::message::{Codec, Edit as Change, Entry, Item, Object, Parsed, Span, Value as Held};
+use bytes::Bytes;
+
+/// What a request says.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Nothing: the operation takes no body.
+    None,
+    /// A document of JSON.
+    Document(Document),
+    /// A message.
+    Message(Parsed),
+}
+
+impl Body {
+    fn text(&self, name: &str) -> Option<&str> {
+        match self {
+            Body::Message(parsed) => parsed.root().text(name),
+            Body::None | Body::Document(_) => None,
+        }
+    }
+
+    /// The session that the body names.
+    pub fn session(&self) -> Option<&str> {
+        self.text("session_id")
+    }
+
+    /// The session's token that the body shows.
+    pub fn token(&self) -> Option<&str> {
+        self.text("session_token").filter(|token| !token.is_empty())
+    }
+}
+
+impl Dialect {
+    /// Reads the body of a request, without what its carrier puts around it.
+    pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<Body, Refusal> {
+        let malformed = |what: String| Refusal::Malformed(what);
+        match route.call {
+            Some(call) => {
+                // A gateway of REST takes nothing for an empty message.
+                let empty = body.is_empty() && carrier == Carrier::Rest;
+                let read =
+                    Parsed::read(call.request, carrier.codec(), if empty { Bytes::from_static(b"{}") } else { body });
+                read.map(Body::Message).map_err(|error| malformed(error.to_string()))
+            }
+            None if route.operation == Operation::UpdateSession => {
+                Document::parse(body).map(Body::Document).map_err(|error| malformed(error.to_string()))
+            }
+            None if body.is_empty() => Ok(Body::None),
+            None => Err(Refusal::UnexpectedBody),
+        }
+    }
+
+    /// The view of a write that the policy judges; none where it has nothing to judge.
+    pub fn patch(&self, route: &Route, body: &Body) -> Result<Option<SessionPatch>, Refusal> {
+        match (body, route.call) {
+            (Body::None, _) => Ok(None),
+            (Body::Document(document), _) => self.read_patch(document).map(Some),
+            (Body::Message(parsed), Some(call)) => Ok(Some(self.view(route, call, parsed))),
+            (Body::Message(_), None) => Ok(None),
+        }
+    }
+
+    /// The bytes to forward: the caller's own, but for the edits.
+    pub fn edited(&self, body: &Body, edits: &[Edit]) -> Option<Bytes> {
+        match body {
+            Body::None => None,
+            Body::Document(document) => Some(self.apply(document, edits)),
+            Body::Message(parsed) => {
+                let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
+                Some(parsed.edited(self.message.metadata, &changes))
+            }
+        }
+    }
+
+    fn view(&self, route: &Route, call: &Call, parsed: &Parsed) -> SessionPatch {
+        let root = parsed.root();
+        let name = self.message.metadata;
+        let metadata = match root.entries(name) {
+            Some(entries) if !entries.is_empty() => MetadataChange::Replace(entries.iter().map(field).collect()),
+            Some(_) | None => MetadataChange::Absent,
+        };
+        let breaches = parsed.breaches().into_iter();
+        let extras = Extras {
+            creates: route.operation == Operation::CreateSession,
+            lifetime: lifetime(call, parsed),
+            token: match root.text("session_token") {
+                _ if !call.shows_token => TokenShown::NotAsked,
+                Some(token) if !token.is_empty() => TokenShown::Given,
+                Some(_) | None => TokenShown::Absent(parsed.spelling("session_token").to_owned()),
+            },
+            checks: checks(root),
+            challenges: challenges(root),
+            breaches: breaches
+                .map(|breach| Violation { path: breach.path, rule: Rule::Provider, message: breach.text })
+                .collect(),
+        };
+        SessionPatch { name, empty: false, metadata, empties_wipe: self.empties_wipe, extras }
+    }
+
+    /// The metadata of a session, as the answer to [`Dialect::reading`] shows it.
+    pub fn shown_metadata(&self, answer: &Bytes) -> Option<Vec<Field>> {
+        match self.reading()?.call {
+            None => self.current_metadata(&Document::parse(answer.clone()).ok()?),
+            Some(call) => {
+                let parsed = Parsed::read(call.answer, Codec::Json, answer.clone()).ok()?;
+                let session = parsed.root().message("session")?;
+                Some(session.entries(self.message.metadata).unwrap_or_default().iter().map(field).collect())
+            }
+        }
+    }
+
+    /// What an answer says of itself; none where nothing may be concluded from it.
+    pub fn facts(
+        &self,
+        route: &Route,
+        carrier: Carrier,
+        answer: &Bytes,
+        asked: Option<&SessionId>,
+    ) -> Option<AnswerFacts> {
+        let Some(call) = route.call else {
+            return self.read_answer(&Document::parse(answer.clone()).ok()?, asked);
+        };
+        let parsed = Parsed::read(call.answer, carrier.codec(), answer.clone()).ok()?;
+        let root = parsed.root();
+        let Some(asked) = asked else {
+            return Some(AnswerFacts { expires_at: None, version: root.message("details")?.number("sequence") });
+        };
+        let session = root.message("session").filter(|session| session.text("id") == Some(asked.as_str()))?;
+        let expires = match session.item("expiration_date").map(|item| &item.value) {
+            Some(Held::Timestamp(Span { seconds, nanos })) => {
+                let millis = seconds.saturating_mul(1000).saturating_add(i64::from(*nanos) / 1_000_000);
+                Some(u64::try_from(millis).unwrap_or(0))
+            }
+            Some(_) | None => None,
+        };
+        Some(AnswerFacts { expires_at: expires, version: session.number("sequence") })
+    }
+
+    /// The answer without one-time codes; none where it cannot be read, so that nobody may see it.
+    pub fn without_codes(&self, route: &Route, carrier: Carrier, answer: &Bytes) -> Option<Bytes> {
+        let call = route.call?;
+        let parsed = Parsed::read(call.answer, carrier.codec(), answer.clone()).ok()?;
+        Some(parsed.without("challenges", &["otp_sms", "otp_email"]))
+    }
+}
+
+fn field(entry: &Entry) -> Field {
+    let value = match String::from_utf8(entry.value.clone()) {
+        Ok(text) => Value::Text(text),
+        Err(error) => Value::Bytes(error.into_bytes()),
+    };
+    Field { key: entry.key.clone(), value }
+}
+
+fn lifetime(call: &Call, parsed: &Parsed) -> Lifetime {
+    if call.request.field("lifetime").is_none() {
+        return Lifetime::NotOffered;
+    }
+    match parsed.root().item("lifetime") {
+        Some(Item { value: Held::Duration(Span { seconds, nanos }), spelling, .. }) => {
+            let length = Length { seconds: *seconds, nanos: *nanos };
+            Lifetime::Given { path: spelling.clone(), length }
+        }
+        Some(_) | None => Lifetime::Absent(parsed.spelling("lifetime").to_owned()),
+    }
+}
+
+fn checks(root: &Object) -> Vec<Check> {
+    let Some(checks) = root.item("checks") else {
+        return Vec::new();
+    };
+    let inner = root.message("checks").map_or(&[][..], |object| object.items.as_slice());
+    let check = |item: &Item| {
+        let kind = CheckKind::ALL.into_iter().find(|kind| kind.name() == item.field.name)?;
+        Some(Check { path: format!("{}.{}", checks.spelling, item.spelling), kind })
+    };
+    inner.iter().filter_map(check).collect()
+}
+
+fn challenges(root: &Object) -> Vec<Challenge> {
+    let Some((asked, object)) = root.item("challenges").zip(root.message("challenges")) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for item in &object.items {
+        let path = format!("{}.{}", asked.spelling, item.spelling);
+        let Held::Message(inner) = &item.value else {
+            continue;
+        };
+        for part in &inner.items {
+            let path = format!("{path}.{}", part.spelling);
+            match (part.field.name, &part.value) {
+                // As a truth value it may be false; as a message it is there.
+                ("return_code", Held::Bool(true) | Held::Message(_)) => all.push(Challenge::ReturnsCode(path)),
+                ("send_code", Held::Message(send)) => {
+                    if let Some((link, template)) = send.item("url_template").zip(send.text("url_template")) {
+                        let path = format!("{path}.{}", link.spelling);
+                        all.push(Challenge::Link { path, template: template.to_owned() });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    all
+}
+
+fn change(edit: Edit) -> Change {
+    match edit {
+        Edit::Rename { field, key } => Change::Key(field, key),
+        Edit::Set { field, value } => Change::Value(field, value.into_bytes()),
+        Edit::Remove { field } => Change::Remove(field),
+        Edit::Insert { key, value } => Change::Add(key, value.into_bytes()),
+        Edit::Lifetime(Length { seconds, nanos }) => Change::Duration("lifetime", Span { seconds, nanos }),
+    }
+}

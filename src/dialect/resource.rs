@@ -1,0 +1,116 @@
+//! Messages of providers that speak JSON only: the members of [`super::Message`].
+
+use super::{AnswerFacts, Dialect};
+use crate::model::{Edit, Extras, Field, MetadataChange, Refusal, SessionId, SessionPatch, Value};
+use crate::wire::is_twin;
+use crate::wire::json::{Change, Document, Kind, Member, Node};
+use bytes::Bytes;
+
+impl Dialect {
+    /// The view of a write that the policy judges.
+    pub(super) fn read_patch(&self, document: &Document) -> Result<SessionPatch, Refusal> {
+        let Some(members) = document.members() else {
+            let found = document.root().kind.name();
+            return Err(Refusal::Malformed(format!("expected an object, found {found}")));
+        };
+        let name = self.message.metadata;
+        if let Some(twin) = members.iter().find(|member| is_twin(&member.key, name)) {
+            return Err(Refusal::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
+        }
+        let metadata = match members.iter().find(|member| member.key == name) {
+            None => MetadataChange::Absent,
+            Some(member) => metadata_change(document, &member.value),
+        };
+        Ok(SessionPatch {
+            name,
+            empty: members.is_empty(),
+            metadata,
+            empties_wipe: self.empties_wipe,
+            extras: Extras::default(),
+        })
+    }
+
+    /// The bytes to forward: the caller's own, but for the edits.
+    pub(super) fn apply(&self, document: &Document, edits: &[Edit]) -> Bytes {
+        let metadata = document.members().and_then(|members| self.metadata_of(members));
+        let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
+        document.edited(metadata.unwrap_or(document.root()), &changes)
+    }
+
+    fn metadata_of<'a>(&self, members: &'a [Member]) -> Option<&'a Node> {
+        members.iter().find(|member| member.key == self.message.metadata).map(|member| &member.value)
+    }
+
+    /// The metadata that an answer shows; none where it shows something else.
+    pub(super) fn current_metadata(&self, answer: &Document) -> Option<Vec<Field>> {
+        match self.metadata_of(answer.members()?).map(|node| metadata_change(answer, node)) {
+            None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
+            Some(MetadataChange::Replace(fields)) => Some(fields),
+            Some(MetadataChange::Malformed(_)) => None,
+        }
+    }
+
+    /// What an answer says of itself; none where it cannot be understood, or names another session than the one that was asked
+    /// for, so that nothing may be concluded from it.
+    pub(super) fn read_answer(&self, answer: &Document, asked: Option<&SessionId>) -> Option<AnswerFacts> {
+        let members = answer.members()?;
+        let named = members.iter().find(|member| member.key == self.message.id).map(|member| &member.value.kind);
+        if let (Some(named), Some(asked)) = (named, asked)
+            && !matches!(named, Kind::Text(id) if id == asked.as_str())
+        {
+            return None;
+        }
+        let time = |name: &str| match members.iter().find(|member| member.key == name).map(|member| &member.value.kind)
+        {
+            None | Some(Kind::Null) => Some(None),
+            Some(Kind::Text(text)) => millis(text).map(Some),
+            Some(Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_)) => None,
+        };
+        let mut expires_at: Option<u64> = None;
+        for name in self.message.expiries {
+            if let Some(found) = time(name)? {
+                expires_at = Some(expires_at.map_or(found, |known| known.min(found)));
+            }
+        }
+        Some(AnswerFacts { expires_at, version: time(self.message.changed_at)? })
+    }
+}
+
+fn metadata_change(document: &Document, node: &Node) -> MetadataChange {
+    match &node.kind {
+        Kind::Null => MetadataChange::Wipe,
+        Kind::Object(members) if members.is_empty() => MetadataChange::Wipe,
+        Kind::Object(members) => MetadataChange::Replace(
+            members.iter().map(|m| Field { key: m.key.clone(), value: value(document, &m.value) }).collect(),
+        ),
+        Kind::Bool(_) | Kind::Number | Kind::Text(_) | Kind::Array(_) => MetadataChange::Malformed(node.kind.name()),
+    }
+}
+
+fn value(document: &Document, node: &Node) -> Value {
+    match &node.kind {
+        Kind::Null => Value::Null,
+        Kind::Bool(truth) => Value::Bool(*truth),
+        Kind::Number => Value::Number(document.spelling(node).to_owned()),
+        Kind::Text(text) => Value::Text(text.clone()),
+        Kind::Array(_) | Kind::Object(_) => Value::Composite(node.kind.name()),
+    }
+}
+
+fn change(edit: Edit) -> Change {
+    match edit {
+        Edit::Rename { field, key } => Change::Key(field, key),
+        Edit::Set { field, value } => Change::Text(field, value),
+        Edit::Remove { field } => Change::Remove(field),
+        Edit::Insert { key, value } => Change::Add(key, value),
+        // No such provider has one.
+        Edit::Lifetime(length) => Change::Add("lifetime".to_owned(), length.to_string()),
+    }
+}
+
+/// Milliseconds since the epoch of an RFC 3339 time.
+fn millis(text: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).ok()
+}

@@ -1,0 +1,258 @@
+//! The messages of ZITADEL's session service, versions 2 and 2beta.
+//!
+//! Source: ZITADEL's proto files `zitadel/session/{v2,v2beta}/{session_service,session,challenge}.proto` and
+//! `zitadel/object/v2/object.proto`: numbers, names, and the rules of `validate.rules`.
+
+use crate::wire::schema::Kind::{Bool, Duration, Enum, Metadata, Opaque, Text, Timestamp, Unsigned};
+use crate::wire::schema::{Field, Kind, Message, OneOf, Rule};
+
+const ID: Rule = Rule::Runes { min: 1, max: 200 };
+const TOKEN: Rule = Rule::OptionalRunes { min: 1, max: 500 };
+
+const fn field(number: u32, name: &'static str, json: &'static str, kind: Kind, rule: Rule) -> Field {
+    Field { number, name, json, kind, rule }
+}
+
+const fn message(name: &'static str, fields: &'static [Field]) -> Message {
+    Message { name, fields, oneofs: &[] }
+}
+
+/// `CreateSessionRequest` of v2.
+pub static CREATE: Message = message(
+    "CreateSessionRequest",
+    &[
+        field(1, "checks", "checks", Kind::Message(&CHECKS), Rule::None),
+        field(2, "metadata", "metadata", Metadata, Rule::None),
+        field(3, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
+        field(4, "user_agent", "userAgent", Opaque, Rule::None),
+        field(5, "lifetime", "lifetime", Duration, Rule::Positive),
+    ],
+);
+
+/// `SetSessionRequest` of v2.
+pub static SET: Message = message(
+    "SetSessionRequest",
+    &[
+        field(1, "session_id", "sessionId", Text, ID),
+        field(2, "session_token", "sessionToken", Text, Rule::None),
+        field(3, "checks", "checks", Kind::Message(&CHECKS), Rule::None),
+        field(4, "metadata", "metadata", Metadata, Rule::None),
+        field(5, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
+        field(6, "lifetime", "lifetime", Duration, Rule::Positive),
+    ],
+);
+
+/// `GetSessionRequest` of v2.
+pub static GET: Message = message(
+    "GetSessionRequest",
+    &[field(1, "session_id", "sessionId", Text, ID), field(2, "session_token", "sessionToken", Text, TOKEN)],
+);
+
+/// `DeleteSessionRequest` of both versions.
+pub static DELETE: Message = message(
+    "DeleteSessionRequest",
+    &[field(1, "session_id", "sessionId", Text, ID), field(2, "session_token", "sessionToken", Text, Rule::None)],
+);
+
+/// `CreateSessionRequest` of v2beta.
+pub static CREATE_BETA: Message = message(
+    "CreateSessionRequest",
+    &[
+        field(1, "checks", "checks", Kind::Message(&CHECKS_BETA), Rule::None),
+        field(2, "metadata", "metadata", Metadata, Rule::None),
+        field(3, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
+        field(4, "user_agent", "userAgent", Opaque, Rule::None),
+        field(5, "lifetime", "lifetime", Duration, Rule::Positive),
+    ],
+);
+
+/// `SetSessionRequest` of v2beta.
+pub static SET_BETA: Message = message(
+    "SetSessionRequest",
+    &[
+        field(1, "session_id", "sessionId", Text, ID),
+        field(2, "session_token", "sessionToken", Text, Rule::Runes { min: 0, max: 500 }),
+        field(3, "checks", "checks", Kind::Message(&CHECKS_BETA), Rule::None),
+        field(4, "metadata", "metadata", Metadata, Rule::None),
+        field(5, "challenges", "challenges", Kind::Message(&CHALLENGES), Rule::None),
+        field(6, "lifetime", "lifetime", Duration, Rule::Positive),
+    ],
+);
+
+/// `GetSessionRequest` of v2beta, which has no rules.
+pub static GET_BETA: Message = message(
+    "GetSessionRequest",
+    &[
+        field(1, "session_id", "sessionId", Text, Rule::None),
+        field(2, "session_token", "sessionToken", Text, Rule::None),
+    ],
+);
+
+/// `ListSessionsRequest` of both versions: it only reads, so that nothing in it is judged.
+pub static LIST: Message = message(
+    "ListSessionsRequest",
+    &[
+        field(1, "query", "query", Opaque, Rule::None),
+        field(2, "queries", "queries", Opaque, Rule::None),
+        field(
+            3,
+            "sorting_column",
+            "sortingColumn",
+            Enum(&[(0, "SESSION_FIELD_NAME_UNSPECIFIED"), (1, "SESSION_FIELD_NAME_CREATION_DATE")]),
+            Rule::None,
+        ),
+    ],
+);
+
+/// `GetSessionResponse`.
+pub static SESSION: Message =
+    message("GetSessionResponse", &[field(1, "session", "session", Kind::Message(&SESSION_ITSELF), Rule::None)]);
+
+static SESSION_ITSELF: Message = message(
+    "Session",
+    &[
+        field(1, "id", "id", Text, Rule::None),
+        field(4, "sequence", "sequence", Unsigned, Rule::None),
+        field(6, "metadata", "metadata", Metadata, Rule::None),
+        field(8, "expiration_date", "expirationDate", Timestamp, Rule::None),
+    ],
+);
+
+/// `SetSessionResponse`.
+pub static SET_ANSWER: Message = message(
+    "SetSessionResponse",
+    &[
+        field(1, "details", "details", Kind::Message(&DETAILS), Rule::None),
+        field(2, "session_token", "sessionToken", Text, Rule::None),
+        field(3, "challenges", "challenges", Kind::Message(&CODES), Rule::None),
+    ],
+);
+
+/// `CreateSessionResponse`.
+pub static CREATE_ANSWER: Message = message(
+    "CreateSessionResponse",
+    &[
+        field(1, "details", "details", Kind::Message(&DETAILS), Rule::None),
+        field(2, "session_id", "sessionId", Text, Rule::None),
+        field(3, "session_token", "sessionToken", Text, Rule::None),
+        field(4, "challenges", "challenges", Kind::Message(&CODES), Rule::None),
+    ],
+);
+
+/// `DeleteSessionResponse`.
+pub static DELETE_ANSWER: Message =
+    message("DeleteSessionResponse", &[field(1, "details", "details", Kind::Message(&DETAILS), Rule::None)]);
+
+static DETAILS: Message = message("Details", &[field(1, "sequence", "sequence", Unsigned, Rule::None)]);
+
+/// The one-time codes of an answer's challenges.
+static CODES: Message = message(
+    "Challenges",
+    &[
+        field(1, "web_auth_n", "webAuthN", Opaque, Rule::None),
+        field(2, "otp_sms", "otpSms", Text, Rule::None),
+        field(3, "otp_email", "otpEmail", Text, Rule::None),
+    ],
+);
+
+static CHECKS: Message = message(
+    "Checks",
+    &[
+        field(1, "user", "user", Kind::Message(&USER), Rule::None),
+        field(2, "password", "password", Kind::Message(&PASSWORD), Rule::None),
+        field(3, "web_auth_n", "webAuthN", Kind::Message(&WEB_AUTH_N), Rule::None),
+        field(4, "idp_intent", "idpIntent", Kind::Message(&INTENT), Rule::None),
+        field(5, "totp", "totp", Kind::Message(&TOTP), Rule::None),
+        field(6, "otp_sms", "otpSms", Kind::Message(&OTP), Rule::None),
+        field(7, "otp_email", "otpEmail", Kind::Message(&OTP), Rule::None),
+        field(8, "recovery_code", "recoveryCode", Kind::Message(&RECOVERY), Rule::None),
+    ],
+);
+
+static CHECKS_BETA: Message = message(
+    "Checks",
+    &[
+        field(1, "user", "user", Kind::Message(&USER_BETA), Rule::None),
+        field(2, "password", "password", Kind::Message(&PASSWORD), Rule::None),
+        field(3, "web_auth_n", "webAuthN", Kind::Message(&WEB_AUTH_N), Rule::None),
+        field(4, "idp_intent", "idpIntent", Kind::Message(&INTENT), Rule::None),
+        field(5, "totp", "totp", Kind::Message(&TOTP), Rule::None),
+        field(6, "otp_sms", "otpSms", Kind::Message(&OTP), Rule::None),
+        field(7, "otp_email", "otpEmail", Kind::Message(&OTP), Rule::None),
+    ],
+);
+
+const USER_FIELDS: &[Field] = &[field(1, "user_id", "userId", Text, ID), field(2, "login_name", "loginName", Text, ID)];
+
+static USER: Message = Message {
+    name: "CheckUser",
+    fields: USER_FIELDS,
+    oneofs: &[OneOf { name: "Search", members: &[1, 2], required: true }],
+};
+
+static USER_BETA: Message = Message {
+    name: "CheckUser",
+    fields: USER_FIELDS,
+    oneofs: &[OneOf { name: "Search", members: &[1, 2], required: false }],
+};
+
+static PASSWORD: Message = message("CheckPassword", &[field(1, "password", "password", Text, ID)]);
+
+static WEB_AUTH_N: Message = message(
+    "CheckWebAuthN",
+    &[field(1, "credential_assertion_data", "credentialAssertionData", Opaque, Rule::Required)],
+);
+
+static INTENT: Message = message(
+    "CheckIDPIntent",
+    &[field(1, "idp_intent_id", "idpIntentId", Text, ID), field(2, "idp_intent_token", "idpIntentToken", Text, ID)],
+);
+
+static TOTP: Message = message("CheckTOTP", &[field(1, "code", "code", Text, Rule::ExactRunes(6))]);
+
+static OTP: Message = message("CheckOTP", &[field(1, "code", "code", Text, Rule::MinRunes(1))]);
+
+static RECOVERY: Message = message("CheckRecoveryCode", &[field(1, "code", "code", Text, ID)]);
+
+static CHALLENGES: Message = message(
+    "RequestChallenges",
+    &[
+        field(1, "web_auth_n", "webAuthN", Kind::Message(&ASK_WEB_AUTH_N), Rule::None),
+        field(2, "otp_sms", "otpSms", Kind::Message(&ASK_SMS), Rule::None),
+        field(3, "otp_email", "otpEmail", Kind::Message(&ASK_EMAIL), Rule::None),
+    ],
+);
+
+static ASK_WEB_AUTH_N: Message = message(
+    "RequestChallenges_WebAuthN",
+    &[
+        field(1, "domain", "domain", Text, ID),
+        field(2, "user_verification_requirement", "userVerificationRequirement", Enum(VERIFICATION), Rule::Defined),
+    ],
+);
+
+const VERIFICATION: &[(i32, &str)] = &[
+    (0, "USER_VERIFICATION_REQUIREMENT_UNSPECIFIED"),
+    (1, "USER_VERIFICATION_REQUIREMENT_REQUIRED"),
+    (2, "USER_VERIFICATION_REQUIREMENT_PREFERRED"),
+    (3, "USER_VERIFICATION_REQUIREMENT_DISCOURAGED"),
+];
+
+static ASK_SMS: Message =
+    message("RequestChallenges_OTPSMS", &[field(1, "return_code", "returnCode", Bool, Rule::None)]);
+
+static ASK_EMAIL: Message = Message {
+    name: "RequestChallenges_OTPEmail",
+    fields: &[
+        field(2, "send_code", "sendCode", Kind::Message(&SEND_CODE), Rule::None),
+        field(3, "return_code", "returnCode", Kind::Message(&RETURN_CODE), Rule::None),
+    ],
+    oneofs: &[OneOf { name: "DeliveryType", members: &[2, 3], required: false }],
+};
+
+static SEND_CODE: Message = message(
+    "RequestChallenges_OTPEmail_SendCode",
+    &[field(1, "url_template", "urlTemplate", Text, Rule::OptionalRunes { min: 1, max: 200 })],
+);
+
+static RETURN_CODE: Message = message("RequestChallenges_OTPEmail_ReturnCode", &[]);

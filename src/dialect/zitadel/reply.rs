@@ -1,0 +1,234 @@
+//! Refusals in ZITADEL's shape, in each carrier's own form, so that every client raises its own exception.
+//!
+//! Sources: ZITADEL's `internal/api/grpc/gerrors` and its REST gateway's error handler, gRPC's "Status codes", Connect's "Protocol
+//! Reference" (codes and error details), and `google/rpc/error_details.proto`.
+
+use crate::model::{Refusal, Rule, Violation};
+use crate::wire::carrier::{Carrier, http_status};
+use crate::wire::frame::framed_trailers;
+use crate::wire::message::Codec;
+use crate::wire::{Reply, proto};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+/// How many violations an answer lists: more would let a small request cost a large answer.
+const LISTED: usize = 100;
+const DETAIL: &str = "zitadel.v1.ErrorDetail";
+const BAD_REQUEST: &str = "google.rpc.BadRequest";
+
+/// What is wrong, as ZITADEL says it.
+struct Error {
+    /// gRPC's code.
+    code: u32,
+    /// The id, as ZITADEL's own errors have one.
+    id: String,
+    text: String,
+    fields: Vec<(String, String)>,
+    /// HTTP's status, where it says more than that of the code.
+    status: StatusCode,
+}
+
+/// A refusal in ZITADEL's shape.
+pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
+    let error = error(refusal);
+    let message = if error.id.is_empty() { error.text.clone() } else { format!("{} ({})", error.text, error.id) };
+    let reply = match carrier {
+        Carrier::Rest => rest(&error, &message),
+        Carrier::Connect(_) => connect(&error, &message),
+        Carrier::Grpc(codec) => framed(&error, &message, false, codec),
+        Carrier::GrpcWeb(codec) => framed(&error, &message, true, codec),
+    };
+    match refusal {
+        Refusal::Method(allowed) => match HeaderValue::from_str(allowed) {
+            Ok(allowed) => reply.with(ALLOW, allowed),
+            Err(_) => reply,
+        },
+        Refusal::KeysUnavailable | Refusal::Unavailable | Refusal::TooManyWrites => {
+            reply.with(RETRY_AFTER, HeaderValue::from_static("1"))
+        }
+        _ if reply.status == StatusCode::UNAUTHORIZED => {
+            let challenge = HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static("Bearer"));
+            reply.with(WWW_AUTHENTICATE, challenge)
+        }
+        _ => reply,
+    }
+}
+
+fn rest(error: &Error, message: &str) -> Reply {
+    let mut details = vec![json!({
+        "@type": format!("type.googleapis.com/{DETAIL}"), "id": error.id, "message": error.text,
+    })];
+    if !error.fields.is_empty() {
+        let fields: Vec<Value> = error.fields.iter().map(violation).collect();
+        details.push(json!({ "@type": format!("type.googleapis.com/{BAD_REQUEST}"), "fieldViolations": fields }));
+    }
+    let body = json!({ "code": error.code, "message": message, "details": details });
+    Reply::new(error.status, "application/json", body.to_string())
+}
+
+fn violation((field, description): &(String, String)) -> Value {
+    json!({ "field": field, "description": description })
+}
+
+fn connect(error: &Error, message: &str) -> Reply {
+    let details: Vec<Value> = details(error)
+        .into_iter()
+        .map(|(name, bytes)| json!({ "type": name, "value": STANDARD_NO_PAD.encode(bytes) }))
+        .collect();
+    let body = json!({ "code": code_name(error.code), "message": message, "details": details });
+    Reply::new(http_status(error.code), "application/json", body.to_string())
+}
+
+/// The answer of a framed carrier: always 200, with the error behind the body, which is empty or holds the frame of the trailers.
+fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> Reply {
+    let mut trailers = HeaderMap::new();
+    let mut add = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            trailers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    add("grpc-status", &error.code.to_string());
+    add("grpc-message", &percent_encoded(message));
+    add("grpc-status-details-bin", &STANDARD_NO_PAD.encode(status(error, message)));
+    let content_type = match (web, codec) {
+        (false, Codec::Proto) => "application/grpc+proto",
+        (false, Codec::Json) => "application/grpc+json",
+        (true, Codec::Proto) => "application/grpc-web+proto",
+        (true, Codec::Json) => "application/grpc-web+json",
+    };
+    let body = if web { framed_trailers(&trailers) } else { Default::default() };
+    let mut reply = Reply::new(StatusCode::OK, content_type, body);
+    if !web {
+        reply.trailers = Some(trailers);
+    }
+    debug_assert!(reply.headers.iter().any(|(name, _)| *name == CONTENT_TYPE));
+    reply
+}
+
+/// `google.rpc.Status`.
+fn status(error: &Error, message: &str) -> Vec<u8> {
+    let mut status = Vec::new();
+    proto::put_number(&mut status, 1, u64::from(error.code));
+    proto::put_bytes(&mut status, 2, message.as_bytes());
+    for (name, bytes) in details(error) {
+        let mut any = Vec::new();
+        proto::put_bytes(&mut any, 1, format!("type.googleapis.com/{name}").as_bytes());
+        proto::put_bytes(&mut any, 2, &bytes);
+        proto::put_bytes(&mut status, 3, &any);
+    }
+    status
+}
+
+fn details(error: &Error) -> Vec<(&'static str, Vec<u8>)> {
+    let mut detail = Vec::new();
+    proto::put_bytes(&mut detail, 1, error.id.as_bytes());
+    proto::put_bytes(&mut detail, 2, error.text.as_bytes());
+    let mut details = vec![(DETAIL, detail)];
+    if !error.fields.is_empty() {
+        let mut request = Vec::new();
+        for (field, description) in &error.fields {
+            let mut violation = Vec::new();
+            proto::put_bytes(&mut violation, 1, field.as_bytes());
+            proto::put_bytes(&mut violation, 2, description.as_bytes());
+            proto::put_bytes(&mut request, 1, &violation);
+        }
+        details.push((BAD_REQUEST, request));
+    }
+    details
+}
+
+/// As gRPC writes messages into headers: everything but plain ASCII, and `%`, in percent-encoding.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+fn code_name(code: u32) -> &'static str {
+    match code {
+        1 => "canceled",
+        3 => "invalid_argument",
+        4 => "deadline_exceeded",
+        5 => "not_found",
+        6 => "already_exists",
+        7 => "permission_denied",
+        8 => "resource_exhausted",
+        9 => "failed_precondition",
+        10 => "aborted",
+        11 => "out_of_range",
+        12 => "unimplemented",
+        13 => "internal",
+        14 => "unavailable",
+        15 => "data_loss",
+        16 => "unauthenticated",
+        _ => "unknown",
+    }
+}
+
+/// Code and text of a refusal: one row for each.
+fn error(refusal: &Refusal) -> Error {
+    let (code, status, text): (u32, Option<u16>, String) = match refusal {
+        Refusal::Path => (3, None, "the path is not in its canonical form".into()),
+        Refusal::SessionId => (3, None, SESSION_ID.into()),
+        Refusal::Query => (3, None, "the query may hold one `sessionToken` and nothing else".into()),
+        Refusal::Header(name) => (3, None, format!("the header `{name}` is not allowed here, or stands twice")),
+        Refusal::Unknown => (5, None, "Not Found".into()),
+        Refusal::NoUpstream => (5, None, "no upstream is declared for this host and path".into()),
+        Refusal::Method(_) => (12, Some(405), "Method Not Allowed".into()),
+        Refusal::Deleted => (5, None, "Session does not exist".into()),
+        Refusal::CredentialMissing => (16, None, "auth header missing".into()),
+        Refusal::CredentialMalformed => (16, None, "invalid auth header".into()),
+        Refusal::TokenExpired => (16, None, "the token has expired".into()),
+        Refusal::TokenSignature => (16, None, "the token's signature is not the issuer's".into()),
+        Refusal::TokenAudience(expected) => (16, None, format!("the token is for another audience than {expected}")),
+        Refusal::TokenInvalid(reason) => (16, None, format!("the token is not accepted: {reason}")),
+        Refusal::Scope(scope) => (7, None, format!("the token lacks the scope {scope}")),
+        Refusal::KeysUnavailable => (14, None, "the issuer's keys are not known yet".into()),
+        Refusal::UnexpectedBody => (3, None, "this operation takes no body".into()),
+        Refusal::LengthRequired(limit) => {
+            (8, Some(411), format!("a body of more than {limit} bytes needs a declared length"))
+        }
+        Refusal::TooLarge(limit) => (8, Some(413), format!("the body has more than {limit} bytes")),
+        Refusal::ContentType => (3, Some(415), CONTENT.into()),
+        Refusal::ContentCoding => (12, Some(415), "compressed requests are not read here".into()),
+        Refusal::BodyTimeout(limit) => (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs())),
+        Refusal::Malformed(what) => (3, None, format!("the request is not readable: {what}")),
+        Refusal::Violations(all) => return violations(all),
+        Refusal::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
+        Refusal::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
+        Refusal::AnswerTooLarge(limit) => (13, Some(502), format!("the provider's answer has more than {limit} bytes")),
+        Refusal::Unavailable => (14, None, "the provider's address is not known".into()),
+        Refusal::UpstreamTimeout(limit) => {
+            (4, None, format!("the provider did not answer within {} ms", limit.as_millis()))
+        }
+    };
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(http_status(code));
+    Error { code, id: format!("GATE-{}", refusal.name()), text, fields: Vec::new(), status }
+}
+
+const SESSION_ID: &str = "the session id is not valid; expected 1 to 200 letters, numbers, underscores and hyphens";
+const CONTENT: &str = "the content type is not one that is read here; expected `application/json`, or one of gRPC, gRPC-web or \
+    Connect, without parameters but `charset=utf-8`";
+
+fn violations(all: &[Violation]) -> Error {
+    let listed: Vec<String> = all.iter().take(LISTED).map(Violation::to_string).collect();
+    let more = all.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let text = match all.first() {
+        // What the provider would say comes in its own words, which its clients may know.
+        Some(first) if first.rule == Rule::Provider => first.message.clone(),
+        Some(_) | None => format!("{}{more}", listed.join("; ")),
+    };
+    let fields =
+        all.iter().take(LISTED).map(|one| (one.path.clone(), format!("{} ({})", one.message, one.rule.name())));
+    let id = if all.first().is_some_and(|first| first.rule == Rule::Provider) { "" } else { "GATE-policy" };
+    Error { code: 3, id: id.into(), text, fields: fields.collect(), status: StatusCode::BAD_REQUEST }
+}

@@ -1,0 +1,286 @@
+//! What an admitted caller asks for, and what it may have: a read, or a write that was judged.
+
+use super::{Admitted, Answer, CacheKey, Credential, Gateway, Governed, Upstream};
+use crate::dialect::{Body, Route};
+use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violation};
+use crate::policy::{Judgement, Mode, Need, Policy, ReturnCode};
+use crate::wire::carrier::Carrier;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use std::sync::Arc;
+
+/// What an admitted caller asks for.
+#[derive(Debug)]
+pub struct Asked {
+    pub(super) admitted: Admitted,
+    /// The body as it came.
+    pub(super) body: Bytes,
+    pub(super) read: Body,
+    /// The session, with what stands for it.
+    pub(super) session: Option<([u8; 16], SessionId)>,
+    /// The session's token, where the caller shows it.
+    pub(super) token: Option<String>,
+}
+
+/// A read that may be answered.
+#[derive(Debug)]
+pub struct Read {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) route: &'static Route,
+    pub(super) carrier: Carrier,
+    pub(super) id: SessionId,
+    path: String,
+    body: Option<Bytes>,
+    key: Option<CacheKey>,
+    verified: bool,
+}
+
+/// A write that may be forwarded: these bytes and no others.
+#[derive(Debug)]
+pub struct Write {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) route: &'static Route,
+    pub(super) carrier: Carrier,
+    path: String,
+    session: Option<[u8; 16]>,
+    body: Option<Bytes>,
+    findings: Vec<Violation>,
+}
+
+/// What becomes of an admitted write.
+#[derive(Debug)]
+pub enum Decided {
+    /// It may be forwarded.
+    Forward(Write),
+    /// The judgement needs something from outside: get it and decide again.
+    Need(Need),
+}
+
+impl Asked {
+    fn governed(&self) -> &Governed {
+        &self.admitted.governed
+    }
+
+    /// The upstream.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.governed().upstream
+    }
+
+    /// The operation.
+    pub fn operation(&self) -> Operation {
+        self.governed().route.operation
+    }
+
+    /// How the call stands on the wire.
+    pub fn carrier(&self) -> Carrier {
+        self.governed().carrier
+    }
+
+    /// What stands for the session in the cache and in the log; none where there is no session yet.
+    pub fn session_hash(&self) -> Option<[u8; 16]> {
+        self.session.as_ref().map(|(hash, _)| *hash)
+    }
+
+    fn path(&self, route: &Route) -> String {
+        let upstream = self.upstream();
+        let id = self.session.as_ref().map(|(_, id)| id);
+        format!("{}{}", upstream.target.base_path, upstream.dialect.path(route, id))
+    }
+
+    /// The read that this caller may have. Answers are shared among verified callers where the gateway has verified them and the
+    /// provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
+    pub fn read(self, gateway: &Gateway) -> Result<Read, Refusal> {
+        let policy = &self.upstream().policy;
+        if let Some(SessionPatch { extras, .. }) = self.patch()?
+            && !extras.breaches.is_empty()
+            && policy.mode == Mode::Enforce
+        {
+            return Err(Refusal::Violations(extras.breaches));
+        }
+        let Governed { upstream, route, carrier, token: query, asker, .. } = self.governed();
+        let mut path = self.path(route);
+        if let Some(token) = query {
+            path += &format!("?sessionToken={token}");
+        }
+        let named = upstream.name.as_bytes();
+        let shared = upstream.dialect.shares;
+        let own = |credential: &[u8]| {
+            let token = self.token.as_deref().unwrap_or_default().as_bytes();
+            let place = upstream.dialect.path(route, None);
+            let shown = u8::from(self.token.is_some());
+            let parts =
+                [b"credential", named, credential, asker, token, &[shown], place.as_bytes(), carrier.name().as_bytes()];
+            gateway.hashed(&parts)
+        };
+        let variant = match &self.admitted.credential {
+            // No hash: it is the same for all of them, and on the way of every hit.
+            Credential::Verified(_) if shared => Some((upstream.index as u128).to_be_bytes()),
+            Credential::Verified(_) => Some(own(b"")),
+            Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
+            Credential::Forwarded(_) | Credential::Anonymous => None,
+        };
+        let verified = shared && matches!(self.admitted.credential, Credential::Verified(_));
+        let (upstream, route, carrier) = (upstream.clone(), *route, *carrier);
+        let body = if route.call.is_some_and(|call| call.remote) { Some(self.body) } else { None };
+        let (session, id) = self.session.ok_or(Refusal::SessionId)?;
+        let cached = variant.filter(|_| upstream.cache.is_some());
+        let key = cached.map(|variant| CacheKey { upstream: upstream.scope, session, variant });
+        Ok(Read { upstream, route, carrier, id, path, body, key, verified })
+    }
+
+    /// The read of the session as it is now, for the judgement of a write.
+    pub fn evidence_path(&self) -> String {
+        self.upstream().dialect.reading().map(|route| self.path(route)).unwrap_or_default()
+    }
+
+    /// Whether the policy only records, so that a write passes also where the evidence cannot be had.
+    pub fn only_records(&self) -> bool {
+        self.upstream().policy.mode == Mode::Audit
+    }
+
+    /// The write as it came, where the policy only records and could not judge it.
+    pub fn unjudged(&self) -> Result<Write, Refusal> {
+        if self.only_records() { Ok(self.write(self.body.clone(), Vec::new())) } else { Err(Refusal::UpstreamFailed) }
+    }
+
+    /// The session's metadata as this answer to [`Asked::evidence_path`] shows it.
+    pub fn current_metadata(&self, answer: &Answer) -> Option<Vec<Field>> {
+        self.upstream().dialect.shown_metadata(&answer.body)
+    }
+
+    fn patch(&self) -> Result<Option<SessionPatch>, Refusal> {
+        self.upstream().dialect.patch(self.governed().route, &self.read)
+    }
+
+    /// Judges a write. `current` is the evidence that an earlier call asked for.
+    pub fn decide(&self, current: Option<&[Field]>) -> Result<Decided, Refusal> {
+        let Upstream { dialect, policy, .. } = &**self.upstream();
+        let Some(patch) = self.patch()? else {
+            return Ok(Decided::Forward(self.write(self.body.clone(), Vec::new())));
+        };
+        // What does not exist yet has no metadata.
+        let current = current.or((self.operation() == Operation::CreateSession).then_some(&[]));
+        let ends = self.operation() == Operation::DeleteSession;
+        // An end changes nothing that a policy could speak of, but the provider's own rules hold.
+        let judgement =
+            if ends { Policy::default().evaluate(&patch, current) } else { policy.evaluate(&patch, current) };
+        match (judgement, policy.mode) {
+            (Judgement::Need(need), _) => Ok(Decided::Need(need)),
+            (Judgement::Refuse(violations), Mode::Enforce) => Err(Refusal::Violations(violations)),
+            (Judgement::Refuse(violations), Mode::Audit) => {
+                Ok(Decided::Forward(self.write(self.body.clone(), violations)))
+            }
+            (Judgement::Permit(_), Mode::Audit) => Ok(Decided::Forward(self.write(self.body.clone(), Vec::new()))),
+            (Judgement::Permit(permit), Mode::Enforce) => {
+                // Without edits the very bytes that came, framing and all.
+                let edited = if permit.edits().is_empty() { None } else { dialect.edited(&self.read, permit.edits()) };
+                let carrier = self.governed().carrier;
+                let body = edited.map_or_else(|| self.body.clone(), |message| carrier.wrap(message));
+                Ok(Decided::Forward(self.write(body, Vec::new())))
+            }
+        }
+    }
+
+    fn write(&self, body: Bytes, findings: Vec<Violation>) -> Write {
+        let Governed { upstream, route, carrier, .. } = self.governed();
+        Write {
+            upstream: upstream.clone(),
+            route,
+            carrier: *carrier,
+            path: self.path(route),
+            session: self.session_hash(),
+            body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, Body::Message(_))),
+            findings,
+        }
+    }
+}
+
+impl Read {
+    /// The upstream.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// The method, the path with its query, and the body to send.
+    pub fn request(&self) -> (Method, &str, Option<Bytes>) {
+        (method(self.route), &self.path, self.body.clone())
+    }
+
+    /// How the call stands on the wire.
+    pub fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Whether the gateway has verified the caller, so that it may answer in the provider's place.
+    pub fn is_verified(&self) -> bool {
+        self.verified
+    }
+
+    /// The name of the cached answer; none where the read is not cached.
+    pub fn key(&self) -> Option<&CacheKey> {
+        self.key.as_ref()
+    }
+
+    /// The status of an answer, whatever carried it.
+    pub fn status(&self, answer: &Answer) -> StatusCode {
+        answer.opened(self.carrier).status
+    }
+}
+
+impl Write {
+    /// The upstream.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// The operation.
+    pub fn operation(&self) -> Operation {
+        self.route.operation
+    }
+
+    /// The method, the path and the body to send.
+    pub fn request(&self) -> (Method, &str, Option<Bytes>) {
+        (method(self.route), &self.path, self.body.clone())
+    }
+
+    /// How the call stands on the wire.
+    pub fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// The session that it changes, as the cache names it; none where it creates one.
+    pub fn session(&self) -> Option<[u8; 16]> {
+        self.session
+    }
+
+    /// What is wrong with it, where the policy only records.
+    pub fn findings(&self) -> &[Violation] {
+        &self.findings
+    }
+
+    /// The status of an answer, whatever carried it.
+    pub fn status(&self, answer: &Answer) -> StatusCode {
+        answer.opened(self.carrier).status
+    }
+
+    /// The answer as the caller may see it: without one-time codes, where the policy says so.
+    pub fn shown(&self, mut answer: Answer) -> Result<Answer, Refusal> {
+        let policy = &self.upstream.policy;
+        let strips = policy.extras.return_code == ReturnCode::Strip && policy.mode == Mode::Enforce;
+        let opened = answer.opened(self.carrier);
+        if !strips || self.route.call.is_none() || !opened.status.is_success() {
+            return Ok(answer);
+        }
+        let message = opened.message.ok_or(Refusal::UpstreamFailed)?;
+        let without = self.upstream.dialect.without_codes(self.route, self.carrier, &message);
+        let without = without.ok_or(Refusal::UpstreamFailed)?;
+        if without != message {
+            answer.body = self.carrier.rewrap(&answer.body, without);
+        }
+        Ok(answer)
+    }
+}
+
+fn method(route: &Route) -> Method {
+    Method::from_bytes(route.method.as_bytes()).unwrap_or(Method::GET)
+}

@@ -2,10 +2,13 @@
 //!
 //! Nothing here knows a wire format, a provider or the outside world.
 
-mod extras;
+mod patch;
 mod refusal;
 
-pub use extras::{Challenge, Check, CheckKind, Extras, Length, Lifetime, TokenShown};
+pub use patch::{
+    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, SessionPatch,
+    TokenShown, Value,
+};
 pub use refusal::Refusal;
 
 use std::fmt;
@@ -103,107 +106,6 @@ impl Caller {
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| own == scope)
     }
-}
-
-/// The value of one metadata entry, as the caller wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// A string.
-    Text(String),
-    /// A number, exactly as it was written.
-    Number(String),
-    /// `true` or `false`.
-    Bool(bool),
-    /// `null`.
-    Null,
-    /// An array or an object.
-    Composite(&'static str),
-    /// Bytes which are no text.
-    Bytes(Vec<u8>),
-}
-
-impl Value {
-    /// What the value is, for messages.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Value::Text(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "boolean",
-            Value::Null => "null",
-            Value::Composite(kind) => kind,
-            Value::Bytes(_) => "bytes",
-        }
-    }
-}
-
-/// One metadata entry, as the caller wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
-    /// The key.
-    pub key: String,
-    /// The value.
-    pub value: Value,
-}
-
-/// What a write does to a session's metadata.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MetadataChange {
-    /// Nothing: the request does not name it.
-    Absent,
-    /// Removes all of it.
-    Wipe,
-    /// Replaces all of it by these entries, of which there is at least one.
-    Replace(Vec<Field>),
-    /// Something that is neither: the kind that was found.
-    Malformed(&'static str),
-}
-
-/// The view of a write that policies judge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionPatch {
-    /// How the provider names the metadata: the first part of every violation's path.
-    pub name: &'static str,
-    /// Whether the body changes nothing at all.
-    pub empty: bool,
-    /// The change of the metadata.
-    pub metadata: MetadataChange,
-    /// Whether metadata without entries removes all of it, or else changes nothing.
-    pub empties_wipe: bool,
-    /// What else it does.
-    pub extras: Extras,
-}
-
-/// One change of a document. Fields are named by their place in [`MetadataChange::Replace`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
-    /// Gives the field another key.
-    Rename {
-        /// The field.
-        field: usize,
-        /// Its new key.
-        key: String,
-    },
-    /// Gives the field another value, a string.
-    Set {
-        /// The field.
-        field: usize,
-        /// Its new value.
-        value: String,
-    },
-    /// Takes the field out.
-    Remove {
-        /// The field.
-        field: usize,
-    },
-    /// Adds an entry.
-    Insert {
-        /// Its key.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-    /// Sets how long the session is to live.
-    Lifetime(Length),
 }
 
 /// The rule that a request broke. A closed set: it is also the `rule` label of the metrics.

@@ -5,7 +5,7 @@
 use super::fault::Problem;
 use super::policies::Declared;
 use super::section::{Context, Placed};
-use crate::model::{Extras, Field, MetadataChange, Rule, SessionPatch, Value};
+use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value};
 use crate::policy::{Judgement, KeyCase, Limits, Normalize, Policy};
 
 /// Keys that normalizing would change, and rules of keys that are not allowed.
@@ -78,11 +78,5 @@ fn is_changed(normalize: Normalize, key: &str, value: &str) -> bool {
 /// A write of one entry.
 fn single(key: &str, value: &str) -> SessionPatch {
     let field = Field { key: key.to_owned(), value: Value::Text(value.to_owned()) };
-    SessionPatch {
-        name: "",
-        empty: false,
-        metadata: MetadataChange::Replace(vec![field]),
-        empties_wipe: true,
-        extras: Extras::default(),
-    }
+    SessionPatch { metadata: MetadataChange::Replace(vec![field]), ..SessionPatch::default() }
 }

@@ -1,85 +1,91 @@
-//! The options of a policy beside metadata: lifetimes, the session's token, checks and challenges.
+//! The options of a policy that speak of lifetimes, checks and challenges.
 
-use super::fault::{Problem, Spot};
-use super::section::Section;
-use super::url::is_host;
-use super::value::{self, choice, duration};
+use super::fault::Problem;
+use super::policies::Declared;
+use super::section::{Placed, Section};
+use super::value::{self, choice, duration, minutes};
 use super::variables::Text;
-use crate::model::{CheckKind, Length};
-use crate::policy::{ExtraRules, LifetimeRule, LinkRule, Outside, ReturnCode};
+use crate::model::CheckKind;
+use crate::policy::{HostPattern, LifetimeRule, Outside, ReturnCode, Scheme, TemplateRule, TokenRule};
 use std::time::Duration;
 
-/// The shortest and the longest lifetime that can be declared.
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// The options, as they are called in a policy.
+const OPTIONS: [&str; 4] = ["lifetime", "session_token", "checks", "challenges"];
+/// The longest bound: ten years.
+const LONGEST: Duration = minutes(3650 * 24 * 60);
 
-/// Reads the options; with the place of the policy, where any of them says something.
-pub(super) fn read(section: &mut Section) -> (ExtraRules, Option<Spot>) {
-    const TOKEN: &[(&str, bool)] = &[("required", true), ("optional", false)];
-    let lifetime = section.within("lifetime", lifetime);
-    let token_required = section.read("session_token", true, choice(TOKEN));
-    let checks = section.within("checks", |section| {
-        let allowed = section.list("allowed", check);
-        allowed.map(|all| all.into_iter().map(|placed| placed.value).collect())
+const CHECKS: &[(&str, CheckKind)] = {
+    const fn named(kind: CheckKind) -> (&'static str, CheckKind) {
+        (kind.name(), kind)
+    }
+    let [user, password, web_auth_n, idp_intent, totp, otp_sms, otp_email, recovery_code] = CheckKind::ALL;
+    &[
+        named(user),
+        named(password),
+        named(web_auth_n),
+        named(idp_intent),
+        named(totp),
+        named(otp_sms),
+        named(otp_email),
+        named(recovery_code),
+    ]
+};
+
+/// Reads the options, and notes which of them are there.
+pub(super) fn read(section: &mut Section, declared: &mut Declared) {
+    const TOKENS: &[(&str, TokenRule)] = &[("required", TokenRule::Required), ("optional", TokenRule::Optional)];
+    let policy = &mut declared.policy;
+    policy.lifetime = section.within("lifetime", lifetime);
+    policy.session_token = section.read("session_token", TokenRule::default(), choice(TOKENS));
+    policy.checks.allowed = section.within("checks", |section| values(section.list("allowed", choice(CHECKS))));
+    section.within("challenges", |section| {
+        policy.challenges.return_code = section.read("return_code", ReturnCode::default(), choice(RETURNS));
+        policy.challenges.url_template = section.within("url_template", url_template);
     });
-    let (return_code, links) = section.within("challenges", |section| {
-        const CODES: &[(&str, ReturnCode)] =
-            &[("allow", ReturnCode::Allow), ("refuse", ReturnCode::Refuse), ("strip", ReturnCode::Strip)];
-        let code = section.read("return_code", ReturnCode::default(), choice(CODES));
-        (code, section.within("url_template", links))
-    });
-    let rules = ExtraRules { lifetime, token_required, checks, return_code, links };
-    let spot = (rules != ExtraRules::default()).then(|| section.spot.clone());
-    (rules, spot)
+    declared.extras.extend(OPTIONS.into_iter().filter(|key| section.has(key)).map(|key| section.spot_of(key)));
 }
+
+const RETURNS: &[(&str, ReturnCode)] =
+    &[("allow", ReturnCode::Allow), ("refuse", ReturnCode::Refuse), ("strip", ReturnCode::Strip)];
 
 fn lifetime(section: &mut Section) -> LifetimeRule {
     const OUTSIDE: &[(&str, Outside)] = &[("refuse", Outside::Refuse), ("clamp", Outside::Clamp)];
-    let min = section.optional("min", duration(SHORTEST..=LONGEST)).map(Length::from);
-    let max = section.optional("max", duration(SHORTEST..=LONGEST)).map(Length::from);
-    let outside = section.read("outside", Outside::default(), choice(OUTSIDE));
-    if let (Some(least), Some(most)) = (min, max)
-        && least > most
+    let bound = || duration(Duration::from_millis(1)..=LONGEST);
+    let min = section.optional("min", bound());
+    let max = section.optional("max", bound());
+    let bounded = section.has("min") || section.has("max");
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
     {
         let spot = section.spot_of("min");
-        section.context.refuse(&spot, Problem::new(format!("{least} is more than the `max` of {most}")));
+        let (min, max) = (value::shown_duration(min), value::shown_duration(max));
+        section.context.refuse(&spot, Problem::new(format!("{min} is more than the `max` of {max}")));
     }
-    if outside == Outside::Clamp && min.is_none() && max.is_none() {
+    let outside = section.read("outside", Outside::default(), choice(OUTSIDE));
+    if outside == Outside::Clamp && !bounded {
         let spot = section.spot_of("outside");
-        section.context.refuse(&spot, Problem::new("`clamp` has no bound").but("expected `min` or `max` beside it"));
+        let problem = Problem::new("`clamp` has no meaning without a bound").but("expected `min` or `max` beside it");
+        section.context.refuse(&spot, problem);
     }
-    LifetimeRule { min, max, outside, required: section.read("required", false, value::truth) }
+    let required = section.read("required", false, value::truth);
+    LifetimeRule { min: min.map(Into::into), max: max.map(Into::into), outside, required }
 }
 
-fn check(text: &Text) -> Result<CheckKind, Problem> {
-    let names = || CheckKind::ALL.into_iter().map(CheckKind::name);
-    CheckKind::ALL.into_iter().find(|kind| kind.name() == text.as_str()).ok_or_else(|| {
-        let problem = Problem::new(format!("{} is not known", text.shown()));
-        problem.but(format!("allowed are {}", super::fault::listed(names()))).like(text.as_str(), names())
-    })
+fn url_template(section: &mut Section) -> TemplateRule {
+    let schemes = section.list("schemes", |text: &Text| {
+        let problem = || Problem::new(format!("{} is not a scheme", text.shown()));
+        Scheme::parse(text.as_str()).ok_or_else(|| problem().but("expected one such as `https`, without `://`"))
+    });
+    let hosts = section.list("hosts", |text: &Text| {
+        let problem = || Problem::new(format!("{} is not a host", text.shown()));
+        HostPattern::parse(text.as_str()).ok_or_else(|| problem().but(HOSTS))
+    });
+    TemplateRule { schemes: values(schemes), hosts: values(hosts) }
 }
 
-fn links(section: &mut Section) -> LinkRule {
-    let mut read = |key, parse: fn(&Text) -> Result<String, Problem>| {
-        section.list(key, parse).map(|all| all.into_iter().map(|placed| placed.value).collect::<Vec<_>>())
-    };
-    LinkRule { schemes: read("schemes", scheme), hosts: read("hosts", host) }
-}
+const HOSTS: &str = "expected one such as `login.example.com`, or `*.example.com` for everything below `example.com`; \
+    without a port, and international names in punycode";
 
-fn scheme(text: &Text) -> Result<String, Problem> {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
-    if !text.as_str().is_empty() && text.as_str().bytes().all(plain) {
-        return Ok(text.as_str().to_owned());
-    }
-    Err(Problem::new(format!("{} is not a scheme", text.shown())).but("expected one such as `https`, in lower case"))
-}
-
-fn host(text: &Text) -> Result<String, Problem> {
-    let host = text.as_str().to_ascii_lowercase();
-    let name = host.strip_prefix("*.").unwrap_or(&host);
-    if is_host(name) && !name.contains([':', '[']) {
-        return Ok(host);
-    }
-    let allowed = "expected a host name, or `*.` and one for every name below it";
-    Err(Problem::new(format!("{} is not a host", text.shown())).but(allowed))
+fn values<T>(list: Option<Vec<Placed<T>>>) -> Option<Vec<T>> {
+    list.map(|list| list.into_iter().map(|placed| placed.value).collect())
 }

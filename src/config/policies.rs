@@ -27,9 +27,9 @@ pub(super) struct Declared {
     /// The values that it names: the key or pattern, its rule, and the value.
     pub values: Vec<Placed<(KeyPattern, FieldRule, String)>>,
     limits: Vec<Placed<(Part, usize)>>,
+    /// The options that only some dialects have a use for.
+    pub extras: Vec<Spot>,
     spot: Spot,
-    /// The place of the policy, where it has rules beside metadata.
-    extras: Option<Spot>,
     /// Whether nothing was wrong with it, so that it may be judged again with an upstream's limits.
     sound: bool,
     used: bool,
@@ -75,10 +75,10 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &mut Upstream,
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
-    if let Some(spot) = declared.extras.as_ref().filter(|_| !upstream.dialect.extras) {
-        let found = format!("has no effect at upstream `{}`", upstream.name);
-        let allowed = format!("its dialect `{}` has neither lifetimes nor checks", upstream.dialect.name);
-        context.warn(spot, Problem::new(found).but(allowed));
+    for spot in declared.extras.iter().filter(|_| !upstream.dialect.extras) {
+        let found = format!("has no effect on upstream `{}`", upstream.name);
+        let why = format!("writes of its dialect `{}` have no such thing", upstream.dialect.name);
+        context.warn(spot, Problem::new(found).but(why));
     }
     if declared.sound {
         contradictions::judge_limits(declared, limits, Some(&upstream.name), context);
@@ -123,8 +123,8 @@ fn policy(section: &mut Section) -> Declared {
         protected: Vec::new(),
         values: Vec::new(),
         limits: Vec::new(),
+        extras: Vec::new(),
         spot: section.spot.clone(),
-        extras: None,
         sound: true,
         used: false,
     };
@@ -134,7 +134,7 @@ fn policy(section: &mut Section) -> Declared {
     fields(section, &mut declared);
     section.within("limits", |section| limits(section, &mut declared));
     declared.policy.normalize = section.within("normalize", normalize);
-    (declared.policy.extras, declared.extras) = extras::read(section);
+    extras::read(section, &mut declared);
     declared
 }
 

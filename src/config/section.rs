@@ -141,6 +141,11 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         Some(Entry::member(&self.spot, member))
     }
 
+    /// Whether an option is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.members.iter().any(|member| member.key == key)
+    }
+
     /// Where an option stands, or the map that it is missing in.
     pub fn spot_of(&self, key: &str) -> Spot {
         let member = self.members.iter().find(|member| member.key == key);

@@ -2,7 +2,11 @@ use super::*;
 use crate::gateway::{
     BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, Routed, Target, Timeouts, Unmatched,
 };
-use crate::policy::{KeyCase, KeyPatterns, Limits, Mode, Normalize, Policy, Wipe};
+use crate::model::{CheckKind, Length};
+use crate::policy::{
+    ChallengeRule, KeyCase, KeyPatterns, LifetimeRule, Limits, Mode, Normalize, Outside, Policy, ReturnCode,
+    TemplateRule, TokenRule, Wipe,
+};
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 
@@ -175,8 +179,8 @@ fn what_is_written_is_what_counts() {
     let seconds = Duration::from_secs;
     assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
     assert_eq!(keys.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
-    let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize, extras } = &upstream.policy;
-    assert_eq!(*extras, crate::policy::ExtraRules::default());
+    let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize, .. } = &upstream.policy;
+    assert_eq!(upstream.policy.lifetime, LifetimeRule::default());
     assert_eq!((*mode, *wipe), (Mode::Enforce, Wipe::Refuse));
     let tighter = Limits { properties: Some(20), key_length: Some(64), value_length: Some(200), plain_keys: true };
     assert_eq!(*limits, tighter);
@@ -190,6 +194,28 @@ fn what_is_written_is_what_counts() {
     assert!(rule.regex.is_some() && rule.one_of.as_deref() == Some(&["blue".into(), "green".into()]));
     let all = Normalize { nfc: true, trim: true, key_case: KeyCase::Lower, scalars_to_strings: true, drop_empty: true };
     assert_eq!(*normalize, all);
+}
+
+#[test]
+fn rules_beside_metadata_are_what_is_written() {
+    let bound = EXAMPLE.replace("policy: support", "policy: logins");
+    let Compiled { config, warnings } = compile("c", &bound, &Sample, [7; 32]).unwrap();
+    let found: Vec<&str> = warnings.iter().map(|warning| warning.path.as_str()).collect();
+    let options = ["lifetime", "session_token", "checks", "challenges"];
+    assert_eq!(found[0], "policies.support");
+    assert_eq!(found[1..], options.map(|option| format!("policies.logins.{option}")));
+    let Policy { lifetime, session_token, checks, challenges, .. } = &config.gateway.upstreams()[0].policy;
+    let length = |seconds| Some(Length { seconds, nanos: 0 });
+    let expected = LifetimeRule { min: length(300), max: length(43_200), outside: Outside::Clamp, required: true };
+    assert_eq!(*lifetime, expected);
+    assert_eq!(*session_token, TokenRule::Required);
+    assert_eq!(checks.allowed, Some(vec![CheckKind::User, CheckKind::Password, CheckKind::Totp]));
+    let ChallengeRule { return_code, url_template: TemplateRule { schemes, hosts } } = challenges;
+    assert_eq!(*return_code, ReturnCode::Refuse);
+    let [scheme] = schemes.as_deref().unwrap() else { panic!("{schemes:?}") };
+    let [exact, below] = hosts.as_deref().unwrap() else { panic!("{hosts:?}") };
+    let all = (scheme.to_string(), exact.to_string(), below.to_string());
+    assert_eq!(all, ("https".into(), "login.example.com".into(), "*.login.example.com".into()));
 }
 
 #[test]

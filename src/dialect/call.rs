@@ -2,8 +2,8 @@
 
 use super::{AnswerFacts, Call, Dialect, Route};
 use crate::model::{
-    Challenge, Check, CheckKind, Edit, Extras, Field, Length, Lifetime, MetadataChange, Operation, Refusal, Rule,
-    SessionId, SessionPatch, TokenShown, Value, Violation,
+    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Refusal,
+    Rule, SessionId, SessionPatch, TokenShown, Value, Violation,
 };
 use crate::wire::carrier::Carrier;
 use crate::wire::json::Document;
@@ -90,8 +90,12 @@ impl Dialect {
             Some(_) | None => MetadataChange::Absent,
         };
         let breaches = parsed.breaches().into_iter();
-        let extras = Extras {
+        SessionPatch {
+            name,
+            empty: false,
+            metadata,
             creates: route.operation == Operation::CreateSession,
+            empties_wipe: self.empties_wipe,
             lifetime: lifetime(call, parsed),
             token: match root.text("session_token") {
                 _ if !call.shows_token => TokenShown::NotAsked,
@@ -103,8 +107,7 @@ impl Dialect {
             breaches: breaches
                 .map(|breach| Violation { path: breach.path, rule: Rule::Provider, message: breach.text })
                 .collect(),
-        };
-        SessionPatch { name, empty: false, metadata, empties_wipe: self.empties_wipe, extras }
+        }
     }
 
     /// The metadata of a session, as the answer to [`Dialect::reading`] shows it.
@@ -191,28 +194,30 @@ fn challenges(root: &Object) -> Vec<Challenge> {
     let Some((asked, object)) = root.item("challenges").zip(root.message("challenges")) else {
         return Vec::new();
     };
-    let mut all = Vec::new();
-    for item in &object.items {
+    let challenge = |item: &Item| {
         let path = format!("{}.{}", asked.spelling, item.spelling);
         let Held::Message(inner) = &item.value else {
-            continue;
+            return None;
         };
-        for part in &inner.items {
-            let path = format!("{path}.{}", part.spelling);
-            match (part.field.name, &part.value) {
-                // As a truth value it may be false; as a message it is there.
-                ("return_code", Held::Bool(true) | Held::Message(_)) => all.push(Challenge::ReturnsCode(path)),
-                ("send_code", Held::Message(send)) => {
-                    if let Some((link, template)) = send.item("url_template").zip(send.text("url_template")) {
-                        let path = format!("{path}.{}", link.spelling);
-                        all.push(Challenge::Link { path, template: template.to_owned() });
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    all
+        // As a truth value it may be false; as a message it is there.
+        let returned = inner.item("return_code").filter(|item| !matches!(item.value, Held::Bool(false)));
+        let returns_code = returned.is_some();
+        let kind = match item.field.name {
+            "web_auth_n" => ChallengeKind::WebAuthN,
+            "otp_sms" => ChallengeKind::OtpSms { returns_code },
+            "otp_email" => ChallengeKind::OtpEmail { returns_code, url_template: link(inner, &path) },
+            _ => return None,
+        };
+        Some(Challenge { path: returned.map_or(path.clone(), |item| format!("{path}.{}", item.spelling)), kind })
+    };
+    object.items.iter().filter_map(challenge).collect()
+}
+
+/// The link that a mail would have: where it is asked for, and its template.
+fn link(mail: &Object, path: &str) -> Option<(String, String)> {
+    let (send, message) = mail.item("send_code").zip(mail.message("send_code"))?;
+    let (link, template) = message.item("url_template").zip(message.text("url_template"))?;
+    Some((format!("{path}.{}.{}", send.spelling, link.spelling), template.to_owned()))
 }
 
 fn change(edit: Edit) -> Change {

@@ -1,7 +1,7 @@
 //! Messages of providers that speak JSON only: the members of [`super::Message`].
 
 use super::{AnswerFacts, Dialect};
-use crate::model::{Edit, Extras, Field, MetadataChange, Refusal, SessionId, SessionPatch, Value};
+use crate::model::{Edit, Field, MetadataChange, Refusal, SessionId, SessionPatch, Value};
 use crate::wire::is_twin;
 use crate::wire::json::{Change, Document, Kind, Member, Node};
 use bytes::Bytes;
@@ -21,19 +21,13 @@ impl Dialect {
             None => MetadataChange::Absent,
             Some(member) => metadata_change(document, &member.value),
         };
-        Ok(SessionPatch {
-            name,
-            empty: members.is_empty(),
-            metadata,
-            empties_wipe: self.empties_wipe,
-            extras: Extras::default(),
-        })
+        Ok(SessionPatch { name, empty: members.is_empty(), metadata, ..SessionPatch::default() })
     }
 
     /// The bytes to forward: the caller's own, but for the edits.
     pub(super) fn apply(&self, document: &Document, edits: &[Edit]) -> Bytes {
         let metadata = document.members().and_then(|members| self.metadata_of(members));
-        let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
+        let changes: Vec<Change> = edits.iter().cloned().filter_map(change).collect();
         document.edited(metadata.unwrap_or(document.root()), &changes)
     }
 
@@ -97,14 +91,14 @@ fn value(document: &Document, node: &Node) -> Value {
     }
 }
 
-fn change(edit: Edit) -> Change {
+fn change(edit: Edit) -> Option<Change> {
     match edit {
-        Edit::Rename { field, key } => Change::Key(field, key),
-        Edit::Set { field, value } => Change::Text(field, value),
-        Edit::Remove { field } => Change::Remove(field),
-        Edit::Insert { key, value } => Change::Add(key, value),
-        // No such provider has one.
-        Edit::Lifetime(length) => Change::Add("lifetime".to_owned(), length.to_string()),
+        Edit::Rename { field, key } => Some(Change::Key(field, key)),
+        Edit::Set { field, value } => Some(Change::Text(field, value)),
+        Edit::Remove { field } => Some(Change::Remove(field)),
+        Edit::Insert { key, value } => Some(Change::Add(key, value)),
+        // The view of these writes has no lifetime that could be edited.
+        Edit::Lifetime(_) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Admitted, Answer, CacheKey, Credential, Gateway, Governed, Upstream};
 use crate::dialect::{Body, Route};
 use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violation};
-use crate::policy::{Judgement, Mode, Need, Policy, ReturnCode};
+use crate::policy::{Judgement, Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -91,11 +91,11 @@ impl Asked {
     /// provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
     pub fn read(self, gateway: &Gateway) -> Result<Read, Refusal> {
         let policy = &self.upstream().policy;
-        if let Some(SessionPatch { extras, .. }) = self.patch()?
-            && !extras.breaches.is_empty()
+        if let Some(SessionPatch { breaches, .. }) = self.patch()?
+            && !breaches.is_empty()
             && policy.mode == Mode::Enforce
         {
-            return Err(Refusal::Violations(extras.breaches));
+            return Err(Refusal::Violations(breaches));
         }
         let Governed { upstream, route, carrier, token: query, asker, .. } = self.governed();
         let mut path = self.path(route);
@@ -158,8 +158,6 @@ impl Asked {
         let Some(patch) = self.patch()? else {
             return Ok(Decided::Forward(self.write(self.body.clone(), Vec::new())));
         };
-        // What does not exist yet has no metadata.
-        let current = current.or((self.operation() == Operation::CreateSession).then_some(&[]));
         let ends = self.operation() == Operation::DeleteSession;
         // An end changes nothing that a policy could speak of, but the provider's own rules hold.
         let judgement =
@@ -266,9 +264,8 @@ impl Write {
     /// The answer as the caller may see it: without one-time codes, where the policy says so.
     pub fn shown(&self, mut answer: Answer) -> Result<Answer, Refusal> {
         let policy = &self.upstream.policy;
-        let strips = policy.extras.return_code == ReturnCode::Strip && policy.mode == Mode::Enforce;
         let opened = answer.opened(self.carrier);
-        if !strips || self.route.call.is_none() || !opened.status.is_success() {
+        if !policy.strips_codes() || self.route.call.is_none() || !opened.status.is_success() {
             return Ok(answer);
         }
         let message = opened.message.ok_or(Refusal::UpstreamFailed)?;

@@ -45,6 +45,15 @@ impl Entry {
         let own = self.field.and_then(|index| fields.get(index)).map(|field| field.key.as_str());
         field_path(name, own.unwrap_or(&self.key))
     }
+
+    /// Whether its value is nothing.
+    pub fn is_empty(&self) -> bool {
+        match &self.value {
+            Value::Text(text) => text.is_empty(),
+            Value::Bytes(bytes) => bytes.is_empty(),
+            Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) => false,
+        }
+    }
 }
 
 impl Normalize {
@@ -55,7 +64,7 @@ impl Normalize {
             let kept = untouched(field);
             let own = if kept { Normalize::default() } else { *self };
             let entry = Entry { field: Some(index), key: own.key(&field.key), value: own.value(&field.value) };
-            if !(own.drop_empty && entry.value == Value::Text(String::new())) {
+            if !(own.drop_empty && entry.is_empty()) {
                 entries.push(entry);
             }
         }

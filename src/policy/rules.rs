@@ -48,14 +48,12 @@ impl Limits {
     }
 
     pub(super) fn judge_value(&self, path: &str, value: &str, violations: &mut Vec<Violation>) {
-        let found = units(value);
-        if let Some(most) = self.value_length.filter(|most| found > *most) {
-            violations.push(Violation {
-                path: path.into(),
-                rule: Rule::ValueLength,
-                message: format!("has {found} characters, at most {most} are allowed"),
-            });
-        }
+        judge_length(path, (units(value), "characters"), (None, self.value_length), violations);
+    }
+
+    /// The same of a value of bytes that are not text.
+    pub(super) fn judge_bytes(&self, path: &str, length: usize, violations: &mut Vec<Violation>) {
+        judge_length(path, (length, "bytes"), (None, self.value_length), violations);
     }
 }
 
@@ -82,14 +80,8 @@ impl FieldRule {
 
     /// What is wrong with this value.
     pub fn judge(&self, path: &str, value: &str, violations: &mut Vec<Violation>) {
-        let found = units(value);
+        judge_length(path, (units(value), "characters"), (self.min_length, self.max_length), violations);
         let mut report = |rule, message| violations.push(Violation { path: path.into(), rule, message });
-        if let Some(least) = self.min_length.filter(|least| found < *least) {
-            report(Rule::ValueLength, format!("has {found} characters, at least {least} are required"));
-        }
-        if let Some(most) = self.max_length.filter(|most| found > *most) {
-            report(Rule::ValueLength, format!("has {found} characters, at most {most} are allowed"));
-        }
         if let Some(regex) = self.regex.as_ref().filter(|regex| !regex.is_match(value)) {
             let source = regex.as_str();
             let source = source.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(source);
@@ -98,6 +90,30 @@ impl FieldRule {
         if let Some(allowed) = self.one_of.as_ref().filter(|allowed| !allowed.iter().any(|one| one == value)) {
             report(Rule::OneOf, format!("is not one of `{}`", allowed.join("`, `")));
         }
+    }
+
+    /// What is wrong with a value of this many bytes that are not text.
+    pub fn judge_bytes(&self, path: &str, length: usize, violations: &mut Vec<Violation>) {
+        judge_length(path, (length, "bytes"), (self.min_length, self.max_length), violations);
+        let textual = [(self.regex.is_some(), Rule::Pattern), (self.one_of.is_some(), Rule::OneOf)];
+        for (_, rule) in textual.into_iter().filter(|(declared, _)| *declared) {
+            violations.push(Violation { path: path.into(), rule, message: "is not text".into() });
+        }
+    }
+}
+
+fn judge_length(
+    path: &str,
+    (found, unit): (usize, &str),
+    (least, most): (Option<usize>, Option<usize>),
+    violations: &mut Vec<Violation>,
+) {
+    let mut report = |message| violations.push(Violation { path: path.into(), rule: Rule::ValueLength, message });
+    if let Some(least) = least.filter(|least| found < *least) {
+        report(format!("has {found} {unit}, at least {least} are required"));
+    }
+    if let Some(most) = most.filter(|most| found > *most) {
+        report(format!("has {found} {unit}, at most {most} are allowed"));
     }
 }
 

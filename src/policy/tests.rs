@@ -1,5 +1,8 @@
+mod dropped;
+mod extras;
+
 use super::*;
-use crate::model::Extras;
+use crate::model::{MetadataChange, Value};
 use proptest::prelude::*;
 
 fn field(key: &str, value: Value) -> Field {
@@ -11,13 +14,7 @@ fn text(value: &str) -> Value {
 }
 
 fn replace(fields: Vec<Field>) -> SessionPatch {
-    SessionPatch {
-        name: "session_metadata",
-        empty: false,
-        metadata: MetadataChange::Replace(fields),
-        empties_wipe: true,
-        extras: Extras::default(),
-    }
+    SessionPatch { name: "session_metadata", metadata: MetadataChange::Replace(fields), ..SessionPatch::default() }
 }
 
 fn violations(policy: &Policy, patch: &SessionPatch) -> Vec<String> {
@@ -93,6 +90,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Bool),
         Just(Value::Null),
         Just(Value::Composite("array")),
+        (0..9_usize).prop_map(|length| Value::Bytes(vec![0xff; length])),
     ]
 }
 

@@ -87,6 +87,10 @@ pub enum Change {
     Remove(usize),
     /// Adds a member with a string as its value.
     Add(String, String),
+    /// Gives the member an empty object as its value.
+    Empty(usize),
+    /// Adds a member with an empty object as its value.
+    AddEmpty(String),
 }
 
 /// A document: the bytes that came, and the view of them.
@@ -184,7 +188,11 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
                 Change::Text(at, text) if *at == index => {
                     splices.push(Splice { at: member.value.span.clone(), text: quoted(text) });
                 }
-                Change::Key(..) | Change::Text(..) | Change::Remove(_) | Change::Add(..) => {}
+                Change::Empty(at) if *at == index => {
+                    splices.push(Splice { at: member.value.span.clone(), text: "{}".to_owned() });
+                }
+                Change::Key(..) | Change::Text(..) | Change::Remove(_) | Change::Empty(_) => {}
+                Change::Add(..) | Change::AddEmpty(_) => {}
             }
         }
     }
@@ -207,7 +215,8 @@ fn addition(object: &Node, members: &[Member], changes: &[Change]) -> Option<Spl
         .iter()
         .filter_map(|change| match change {
             Change::Add(key, text) => Some(format!("{}:{}", quoted(key), quoted(text))),
-            Change::Key(..) | Change::Text(..) | Change::Remove(_) => None,
+            Change::AddEmpty(key) => Some(format!("{}:{{}}", quoted(key))),
+            Change::Key(..) | Change::Text(..) | Change::Remove(_) | Change::Empty(_) => None,
         })
         .collect();
     if added.is_empty() {

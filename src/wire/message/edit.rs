@@ -21,7 +21,7 @@ enum Fate {
 impl Parsed {
     /// The bytes with these changes, of the map in the field `map` and of fields of its own; the very bytes that came if there are
     /// none.
-    pub fn edited(&self, map: &str, edits: &[Edit]) -> Bytes {
+    pub fn edited(&self, map: &'static str, edits: &[Edit]) -> Bytes {
         if edits.is_empty() {
             return self.source.clone();
         }
@@ -75,7 +75,7 @@ impl Parsed {
         whole
     }
 
-    fn edited_json(&self, map: &str, edits: &[Edit]) -> Bytes {
+    fn edited_json(&self, map: &'static str, edits: &[Edit]) -> Bytes {
         // ZITADEL's gateway of REST takes no body for an empty message.
         let mut source = if self.source.is_empty() { Bytes::from_static(b"{}") } else { self.source.clone() };
         let in_map = edits.iter().filter_map(|edit| match edit {
@@ -86,8 +86,13 @@ impl Parsed {
             Edit::Duration(..) => None,
         });
         let in_map: Vec<json::Change> = in_map.collect();
-        if let Some(item) = self.root.item(map) {
-            source = edited_within(source, item, |_| in_map.clone());
+        match self.root.item(map) {
+            Some(item) => source = edited_within(source, |member| member.value.span == item.span, |_| in_map.clone()),
+            None if !in_map.is_empty() => {
+                source = self.with_member(source, map, &json::Change::Empty, &json::Change::AddEmpty);
+                source = edited_within(source, |member| self.is(map, &member.key), |_| in_map.clone());
+            }
+            None => {}
         }
         for edit in edits {
             if let Edit::Duration(name, span) = edit {
@@ -98,15 +103,29 @@ impl Parsed {
     }
 
     fn with_duration(&self, source: Bytes, name: &'static str, span: Span) -> Bytes {
+        let text = span.to_string();
+        let set = |at| json::Change::Text(at, text.clone());
+        self.with_member(source, name, &set, &|key| json::Change::Add(key, text.clone()))
+    }
+
+    /// Whether a member is this field, also where it is null and so not in the view.
+    fn is(&self, name: &str, key: &str) -> bool {
+        key == name || self.root.schema.field(name).is_some_and(|field| field.json == key)
+    }
+
+    /// The document with a member set, or added in the spelling of JSON.
+    fn with_member(
+        &self,
+        source: Bytes,
+        name: &'static str,
+        set: &dyn Fn(usize) -> json::Change,
+        add: &dyn Fn(String) -> json::Change,
+    ) -> Bytes {
         let Ok(document) = json::Document::parse(source.clone()) else {
             return source;
         };
-        let is = |key: &str| key == name || self.root.schema.field(name).is_some_and(|field| field.json == key);
-        let place = document.members().and_then(|all| all.iter().position(|member| is(&member.key)));
-        let change = match place {
-            Some(at) => json::Change::Text(at, span.to_string()),
-            None => json::Change::Add(self.spelling(name).to_owned(), span.to_string()),
-        };
+        let place = document.members().and_then(|all| all.iter().position(|member| self.is(name, &member.key)));
+        let change = place.map_or_else(|| add(self.spelling(name).to_owned()), set);
         document.edited(document.root(), &[change])
     }
 
@@ -117,10 +136,14 @@ impl Parsed {
         };
         let gone: Vec<&Item> = object.items.iter().filter(|item| names.contains(&item.field.name)).collect();
         match self.codec {
-            Codec::Json => edited_within(self.source.clone(), item, |members| {
-                let at = |item: &&Item| members.iter().position(|member| member.value.span == item.span);
-                gone.iter().filter_map(at).map(json::Change::Remove).collect()
-            }),
+            Codec::Json => edited_within(
+                self.source.clone(),
+                |member| member.value.span == item.span,
+                |members| {
+                    let at = |item: &&Item| members.iter().position(|member| member.value.span == item.span);
+                    gone.iter().filter_map(at).map(json::Change::Remove).collect()
+                },
+            ),
             Codec::Proto => {
                 let mut inner = Vec::new();
                 let mut at = object.content.start;
@@ -170,11 +193,15 @@ fn fates(entries: &[Entry], edits: &[Edit]) -> Vec<Fate> {
 }
 
 /// A document with changes of the object that is the value of a member of its own.
-fn edited_within(source: Bytes, item: &Item, changes: impl Fn(&[json::Member]) -> Vec<json::Change>) -> Bytes {
+fn edited_within(
+    source: Bytes,
+    is: impl Fn(&json::Member) -> bool,
+    changes: impl Fn(&[json::Member]) -> Vec<json::Change>,
+) -> Bytes {
     let Ok(document) = json::Document::parse(source.clone()) else {
         return source;
     };
-    let member = document.members().and_then(|members| members.iter().find(|member| member.value.span == item.span));
+    let member = document.members().and_then(|members| members.iter().find(|member| is(member)));
     match member.map(|member| (&member.value, &member.value.kind)) {
         Some((node, json::Kind::Object(inner))) => document.edited(node, &changes(inner)),
         Some(_) | None => source,

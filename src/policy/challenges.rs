@@ -1,0 +1,47 @@
+//! What a write may ask the provider to challenge the user with.
+
+use super::template::TemplateRule;
+use crate::model::{Challenge, ChallengeKind, Rule, Violation};
+
+/// What a challenge meets whose code would be in the answer instead of being sent to the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReturnCode {
+    /// It may pass.
+    #[default]
+    Allow,
+    /// It is a violation.
+    Refuse,
+    /// It may pass, but the gateway takes the codes out of the answer.
+    Strip,
+}
+
+/// What the provider may be asked to challenge with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChallengeRule {
+    /// What challenges meet that return their code.
+    pub return_code: ReturnCode,
+    /// Where the links in mails may lead.
+    pub url_template: TemplateRule,
+}
+
+impl ChallengeRule {
+    pub(super) fn judge(&self, challenges: &[Challenge], violations: &mut Vec<Violation>) {
+        for challenge in challenges {
+            let (returns_code, template) = match &challenge.kind {
+                ChallengeKind::WebAuthN => (false, None),
+                ChallengeKind::OtpSms { returns_code } => (*returns_code, None),
+                ChallengeKind::OtpEmail { returns_code, url_template } => (*returns_code, url_template.as_ref()),
+            };
+            if returns_code && self.return_code == ReturnCode::Refuse {
+                violations.push(Violation {
+                    path: challenge.path.clone(),
+                    rule: Rule::ReturnCode,
+                    message: "would put the one-time code into the answer, which is not allowed".into(),
+                });
+            }
+            if let Some((path, template)) = template {
+                self.url_template.judge(path, template, violations);
+            }
+        }
+    }
+}

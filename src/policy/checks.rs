@@ -1,0 +1,50 @@
+//! What a write may ask the provider to check, and whether it has to show the session's token.
+
+use crate::model::{Check, CheckKind, Rule, TokenShown, Violation};
+
+/// Whether the session's token has to come with a write that could carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenRule {
+    /// A write without it is a violation.
+    #[default]
+    Required,
+    /// It may be left out.
+    Optional,
+}
+
+impl TokenRule {
+    pub(super) fn judge(self, token: &TokenShown, violations: &mut Vec<Violation>) {
+        match (self, token) {
+            (TokenRule::Required, TokenShown::Absent(path)) => violations.push(Violation {
+                path: path.clone(),
+                rule: Rule::SessionToken,
+                message: "is required and missing".into(),
+            }),
+            (TokenRule::Required, TokenShown::NotAsked | TokenShown::Given) | (TokenRule::Optional, _) => {}
+        }
+    }
+}
+
+/// What the provider may be asked to check.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckRule {
+    /// Only these; all of them where there is no list.
+    pub allowed: Option<Vec<CheckKind>>,
+}
+
+impl CheckRule {
+    pub(super) fn judge(&self, checks: &[Check], violations: &mut Vec<Violation>) {
+        let Some(allowed) = &self.allowed else {
+            return;
+        };
+        let names: Vec<&str> = allowed.iter().map(|kind| kind.name()).collect();
+        for check in checks.iter().filter(|check| !allowed.contains(&check.kind)) {
+            let found = check.kind.name();
+            violations.push(Violation {
+                path: check.path.clone(),
+                rule: Rule::Check,
+                message: format!("the check `{found}` is not allowed; allowed are `{}`", names.join("`, `")),
+            });
+        }
+    }
+}

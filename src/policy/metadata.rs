@@ -1,0 +1,225 @@
+//! The judgement of a write's metadata.
+
+use super::normalize::{self, Entry};
+use super::{Policy, Wipe};
+use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation, field_path};
+use std::collections::HashMap;
+
+/// The metadata as a write would leave it.
+pub(super) struct Written<'p> {
+    patch: &'p SessionPatch,
+    fields: &'p [Field],
+    entries: Vec<Entry>,
+    /// Whether it takes the place of what the session holds; otherwise nothing changes.
+    replaces: bool,
+}
+
+impl Written<'_> {
+    /// The edits that make the document say it.
+    pub fn edits(&self) -> Vec<Edit> {
+        normalize::edits(self.fields, &self.entries)
+    }
+
+    fn path(&self, entry: &Entry) -> String {
+        entry.path(self.patch.name, self.fields)
+    }
+
+    /// Whether the provider keeps this entry.
+    fn keeps(&self, entry: &Entry) -> bool {
+        keeps(self.patch, entry)
+    }
+}
+
+fn keeps(patch: &SessionPatch, entry: &Entry) -> bool {
+    patch.empties_wipe || !entry.is_empty()
+}
+
+impl Policy {
+    /// The metadata after normalizing, judged by everything but what the session holds; none where the write has none.
+    pub(super) fn written<'p>(
+        &self,
+        patch: &'p SessionPatch,
+        current: Option<&[Field]>,
+        violations: &mut Vec<Violation>,
+    ) -> Option<Written<'p>> {
+        match &patch.metadata {
+            MetadataChange::Replace(fields) => Some(self.judge_fields(patch, fields, current, violations)),
+            MetadataChange::Malformed(found) => {
+                violations.push(Violation {
+                    path: patch.name.into(),
+                    rule: Rule::Type,
+                    message: format!("expected an object or null, found {found}"),
+                });
+                None
+            }
+            MetadataChange::Absent | MetadataChange::Wipe if patch.creates => {
+                Some(self.judge_fields(patch, &[], current, violations))
+            }
+            MetadataChange::Wipe if patch.empties_wipe => {
+                let written = Written { patch, fields: &[], entries: Vec::new(), replaces: true };
+                self.judge_wipe(&written, violations);
+                Some(written)
+            }
+            MetadataChange::Absent | MetadataChange::Wipe => None,
+        }
+    }
+
+    fn judge_wipe(&self, written: &Written, violations: &mut Vec<Violation>) {
+        if self.wipe == Wipe::Refuse {
+            violations.push(Violation {
+                path: written.patch.name.into(),
+                rule: Rule::Wipe,
+                message: "may not be removed as a whole".into(),
+            });
+        }
+        self.judge_required(written, violations);
+    }
+
+    fn judge_fields<'p>(
+        &self,
+        patch: &'p SessionPatch,
+        fields: &'p [Field],
+        current: Option<&[Field]>,
+        violations: &mut Vec<Violation>,
+    ) -> Written<'p> {
+        // What is protected and comes back as it is stays as it is, also where it is not in normal form.
+        let untouched = |field: &Field| {
+            current.is_some_and(|current| self.protected.matches(&field.key) && current.contains(field))
+        };
+        let mut entries = self.normalize.entries(fields, untouched);
+        let replaces = patch.creates || entries.iter().any(|entry| keeps(patch, entry));
+        if replaces {
+            entries.extend(self.defaults(&entries));
+        }
+        let written = Written { patch, fields, entries, replaces };
+        if !replaces && patch.empties_wipe {
+            violations.push(Violation {
+                path: patch.name.into(),
+                rule: Rule::Wipe,
+                message: "would be removed as a whole, since dropping empty values leaves nothing of it".into(),
+            });
+        }
+        collisions(&written, violations);
+        self.limits.judge_count(patch.name, written.entries.len(), violations);
+        for entry in &written.entries {
+            self.judge_entry(&written, entry, violations);
+        }
+        if replaces || !patch.empties_wipe {
+            self.judge_required(&written, violations);
+        }
+        written
+    }
+
+    /// The entries that rules with a default add.
+    fn defaults(&self, entries: &[Entry]) -> Vec<Entry> {
+        let missing = |key: &str| !entries.iter().any(|entry| entry.key == key);
+        let rules = self.fields.iter().filter_map(|(pattern, rule)| Some((pattern.exact()?, rule.default.as_ref()?)));
+        rules
+            .filter(|(key, _)| missing(key))
+            .map(|(key, value)| Entry { field: None, key: key.to_owned(), value: Value::Text(value.clone()) })
+            .collect()
+    }
+
+    fn judge_entry(&self, written: &Written, entry: &Entry, violations: &mut Vec<Violation>) {
+        // It may only stay what it is, so no other rule speaks of it.
+        if self.protected.matches(&entry.key) {
+            return;
+        }
+        let path = written.path(entry);
+        self.limits.judge_key(&path, &entry.key, violations);
+        if let Some(allowed) = &self.allowed
+            && !allowed.matches(&entry.key)
+        {
+            violations.push(Violation {
+                path: path.clone(),
+                rule: Rule::Allowed,
+                message: format!("is not an allowed key; allowed are {allowed}"),
+            });
+        }
+        let rule = self.fields.iter().find(|(pattern, _)| pattern.matches(&entry.key)).map(|(_, rule)| rule);
+        match &entry.value {
+            Value::Text(text) => {
+                self.limits.judge_value(&path, text, violations);
+                rule.inspect(|rule| rule.judge(&path, text, violations));
+            }
+            Value::Bytes(bytes) => {
+                self.limits.judge_bytes(&path, bytes.len(), violations);
+                rule.inspect(|rule| rule.judge_bytes(&path, bytes.len(), violations));
+            }
+            Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) => violations.push(Violation {
+                path,
+                rule: Rule::Type,
+                message: format!("expected a string, found {}", entry.value.kind()),
+            }),
+        }
+    }
+
+    /// Where nothing replaces what the session holds, only what the write itself names can be missing from it.
+    fn judge_required(&self, written: &Written, violations: &mut Vec<Violation>) {
+        for pattern in &self.required {
+            let mut named = written.entries.iter().filter(|entry| pattern.matches(&entry.key)).peekable();
+            let emptied = named.peek().map(|entry| written.path(entry));
+            if named.any(|entry| written.keeps(entry)) || (emptied.is_none() && !written.replaces) {
+                continue;
+            }
+            let (path, message) = match emptied {
+                Some(path) => (path, "is required, and the provider drops empty values"),
+                None => (field_path(written.patch.name, pattern.source()), "is required and missing"),
+            };
+            violations.push(Violation { path, rule: Rule::Required, message: message.into() });
+        }
+    }
+
+    /// Whether a protected key could be added, changed or removed.
+    pub(super) fn may_lose(&self, written: &Written) -> bool {
+        let mut keys = written.entries.iter().map(|entry| &entry.key);
+        !self.protected.is_empty() && (written.replaces || keys.any(|key| self.protected.matches(key)))
+    }
+
+    /// A write replaces all metadata, so a protected key has to come with it, and with the value that it has.
+    pub(super) fn judge_protected(&self, written: &Written, current: &[Field], violations: &mut Vec<Violation>) {
+        let mut report = |path: String, message: &str| {
+            violations.push(Violation { path, rule: Rule::Protected, message: message.into() });
+        };
+        for entry in written.entries.iter().filter(|entry| self.protected.matches(&entry.key)) {
+            let held = current.iter().find(|field| field.key == entry.key);
+            let message = match held {
+                None if !written.keeps(entry) => continue,
+                Some(_) if !written.keeps(entry) => {
+                    "is protected and would be removed: the provider drops empty values"
+                }
+                None => "is protected and may not be added",
+                Some(field) if !field.value.is_same(&entry.value) => "is protected and may not be changed",
+                Some(_) => continue,
+            };
+            report(written.path(entry), message);
+        }
+        let lost = |field: &&Field| !written.entries.iter().any(|entry| entry.key == field.key);
+        for field in current.iter().filter(|field| self.protected.matches(&field.key)).filter(lost) {
+            if written.replaces {
+                report(
+                    field_path(written.patch.name, &field.key),
+                    "is protected and would be removed: a write replaces all metadata, so send it with the value that it has",
+                );
+            }
+        }
+    }
+}
+
+/// Two keys that normalization makes one are a violation of both, never an overwrite.
+fn collisions(written: &Written, violations: &mut Vec<Violation>) {
+    let mut places: HashMap<&str, Vec<&Entry>> = HashMap::new();
+    for entry in &written.entries {
+        places.entry(&entry.key).or_default().push(entry);
+    }
+    for entry in &written.entries {
+        let same = places.get(entry.key.as_str()).map_or(&[][..], Vec::as_slice);
+        if let Some(other) = same.iter().find(|other| other.field != entry.field) {
+            violations.push(Violation {
+                path: written.path(entry),
+                rule: Rule::Collision,
+                message: format!("becomes the same key as {}", written.path(other)),
+            });
+        }
+    }
+}

@@ -89,7 +89,9 @@ impl Dialect {
             Some(entries) if !entries.is_empty() => MetadataChange::Replace(entries.iter().map(field).collect()),
             Some(_) | None => MetadataChange::Absent,
         };
-        let breaches = parsed.breaches().into_iter();
+        // A resource names its session in the path, where it was read from and judged.
+        let in_path = |path: &str| !call.remote && matches!(path, "session_id" | "sessionId");
+        let breaches = parsed.breaches().into_iter().filter(|breach| !in_path(&breach.path));
         SessionPatch {
             name,
             empty: false,

@@ -29,3 +29,4 @@ mod provider_tls;
 mod recorder;
 mod sdk;
 mod tokens;
+mod zitadel;

@@ -79,7 +79,9 @@ fn connect(error: &Error, message: &str) -> Reply {
         .map(|(name, bytes)| json!({ "type": name, "value": STANDARD_NO_PAD.encode(bytes) }))
         .collect();
     let body = json!({ "code": code_name(error.code), "message": message, "details": details });
-    Reply::new(http_status(error.code), "application/json", body.to_string())
+    // A method that is not POST is no call at all.
+    let status = if error.status == StatusCode::METHOD_NOT_ALLOWED { error.status } else { http_status(error.code) };
+    Reply::new(status, "application/json", body.to_string())
 }
 
 /// The answer of a framed carrier: always 200, with the error behind the body, which is empty or holds the frame of the trailers.

@@ -1,0 +1,463 @@
+//! ZITADEL's session service through the gateway, on every carrier, byte by byte, against a provider that records what reaches it.
+
+use crate::harness::{Gateway, PATIENCE, Request};
+use crate::recorder::{Call, Recorder, Then};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use std::io;
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+const SET: &str = "/zitadel.session.v2.SessionService/SetSession";
+const GET: &str = "/zitadel.session.v2.SessionService/GetSession";
+const POLICY: &str = "policies:
+  strict:
+    keys: { allowed: [team, plan] }
+    lifetime: { max: 1h, outside: clamp }
+    challenges: { return_code: refuse, url_template: { hosts: [login.example.com] } }
+";
+
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    assert!(length < 128);
+    [&[number << 3 | 2, length][..], content].concat()
+}
+
+fn frame(message: &[u8]) -> Vec<u8> {
+    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+/// `SetSessionRequest` of session `s1` with one entry of metadata.
+fn set(key: &str) -> Vec<u8> {
+    [field(1, b"s1"), field(4, &[field(1, key.as_bytes()), field(2, b"blue")].concat())].concat()
+}
+
+fn set_json(key: &str) -> String {
+    json!({"sessionId": "s1", "metadata": {key: "Ymx1ZQ=="}}).to_string()
+}
+
+/// `GetSessionResponse` of session `s1`.
+fn session(sequence: u8) -> Vec<u8> {
+    field(1, &[field(1, b"s1"), vec![4 << 3, sequence]].concat())
+}
+
+/// A provider that speaks gRPC, and what reached it: the path, the headers and the body.
+struct Grpc {
+    runtime: Runtime,
+    address: std::net::SocketAddr,
+    seen: Seen,
+}
+
+type Seen = Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>;
+
+impl Grpc {
+    fn start() -> Grpc {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let seen = Seen::default();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let all = seen.clone();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, all.clone()));
+            }
+        });
+        Grpc { runtime, address, seen }
+    }
+
+    fn gateway(&self, more: &str) -> Gateway {
+        let address = self.address;
+        let upstream =
+            format!("upstreams:\n  idp:\n    dialect: zitadel\n    url: http://{address}\n    auth: forward\n");
+        let gateway = Gateway::start(&format!("{upstream}    policy: strict\n{more}{POLICY}"));
+        gateway.ready();
+        gateway
+    }
+
+    fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    fn call(&self, gateway: &Gateway, path: &str, body: &[u8]) -> Answer {
+        self.call_with(gateway, path, body, &[("content-type", "application/grpc"), ("te", "trailers")])
+    }
+
+    fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+        let address = gateway.address();
+        let mut request = http::Request::post(format!("http://{address}{path}")).header("authorization", "Bearer pat");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (request, body) = (request.body(()).unwrap(), Bytes::copy_from_slice(body));
+        self.runtime.block_on(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let (response, mut sender) = client.send_request(request, false).unwrap();
+            sender.send_data(body, true).unwrap();
+            let response = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
+            let (head, mut incoming) = response.into_parts();
+            let mut body = Vec::new();
+            while let Some(part) = incoming.data().await {
+                body.extend_from_slice(&part.unwrap());
+            }
+            let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
+            connection.abort();
+            Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
+        })
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    trailers: HeaderMap,
+}
+
+impl Answer {
+    fn trailer(&self, name: &str) -> &str {
+        self.trailers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.trailers)).to_str().unwrap()
+    }
+
+    fn cache(&self) -> &str {
+        self.headers["cache-status"].to_str().unwrap()
+    }
+}
+
+/// Answers each call as its path wants it; `sequence` grows with each.
+async fn serve(stream: TcpStream, seen: Seen) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let seen = seen.clone();
+        tokio::spawn(async move {
+            let (head, mut incoming) = request.into_parts();
+            let mut body = Vec::new();
+            while let Some(part) = incoming.data().await {
+                body.extend_from_slice(&part.unwrap());
+            }
+            let path = head.uri.path().to_owned();
+            let sequence = {
+                let mut all = seen.lock().unwrap();
+                all.push((path.clone(), head.headers, body));
+                u8::try_from(all.len()).unwrap()
+            };
+            let message = match path.as_str() {
+                GET => session(sequence),
+                _ => field(1, &[1 << 3, sequence]),
+            };
+            let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let mut stream = respond.send_response(head, false).unwrap();
+            stream.send_data(frame(&message).into(), false).unwrap();
+            let trailers = [("grpc-status", "0")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            stream.send_trailers(trailers.into_iter().collect()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn grpc_is_judged_and_forwarded_byte_by_byte() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    // A field that nobody knows stays.
+    let good = frame(&[set("team"), field(15, b"unknown")].concat());
+    let answer = provider.call(&gateway, SET, &good);
+    assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"));
+    assert_eq!(answer.body, frame(&field(1, &[8, 1])));
+    let seen = provider.seen.lock().unwrap().remove(0);
+    assert_eq!((seen.0.as_str(), seen.2), (SET, good));
+    assert_eq!(seen.1["te"], "trailers");
+    assert_eq!(seen.1["x-forwarded-for"], "127.0.0.1");
+
+    let answer = provider.call(&gateway, SET, &frame(&set("role")));
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    assert_eq!(answer.headers["content-type"], "application/grpc+proto");
+    assert_eq!(answer.trailer("grpc-status"), "3");
+    assert!(answer.trailer("grpc-message").contains("metadata.role"), "{}", answer.trailer("grpc-message"));
+    assert!(answer.trailers.contains_key("grpc-status-details-bin"));
+    assert_eq!(provider.count(), 0);
+}
+
+#[test]
+fn a_read_over_grpc_is_a_hit_with_trailers_until_a_write() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("    cache: {}\n");
+    let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));
+    let first = read();
+    assert_eq!((first.cache(), first.trailer("grpc-status")), ("sessiongate; fwd=miss; stored", "0"));
+    let hit = read();
+    assert!(hit.cache().starts_with("sessiongate; hit"), "{}", hit.cache());
+    assert_eq!((hit.body.as_slice(), hit.trailer("grpc-status")), (frame(&session(1)).as_slice(), "0"));
+    assert_eq!(provider.count(), 1);
+    // Another credential, another token: other answers.
+    let other = frame(&[field(1, b"s1"), field(2, b"token")].concat());
+    assert_eq!(provider.call(&gateway, GET, &other).cache(), "sessiongate; fwd=miss; stored");
+    provider.call(&gateway, SET, &frame(&set("team")));
+    let fresh = read();
+    assert_eq!(fresh.cache(), "sessiongate; fwd=miss; stored");
+    assert_eq!(fresh.body, frame(&session(4)));
+}
+
+#[test]
+fn an_answer_older_than_an_acknowledged_write_is_not_stored() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("    cache: {}\n");
+    let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));
+    for _ in 0..3 {
+        provider.call(&gateway, SET, &frame(&set("team")));
+    }
+    // The provider counts anew: a replica of it that lags behind.
+    provider.seen.lock().unwrap().clear();
+    assert_eq!((read().cache(), read().cache()), ("sessiongate; fwd=miss", "sessiongate; fwd=miss"));
+    assert_eq!(read().cache(), "sessiongate; fwd=miss; stored", "as new as the last write");
+}
+
+#[test]
+fn other_calls_of_grpc_are_passed_with_their_trailers() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    let path = "/zitadel.user.v2.UserService/GetUserByID";
+    let hidden = [
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("grpc-metadata-authorization", "Bearer other"),
+        ("x-zitadel-instance-host", "evil.example"),
+        ("x-forwarded-host", "evil.example"),
+    ];
+    let answer = provider.call_with(&gateway, path, &frame(b"\x0a\x01x"), &hidden);
+    assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"));
+    let seen = provider.seen.lock().unwrap().remove(0);
+    assert_eq!((seen.0.as_str(), seen.2.as_slice()), (path, frame(b"\x0a\x01x").as_slice()));
+    assert_eq!(seen.1["te"], "trailers");
+    assert_eq!(seen.1["x-forwarded-host"], provider.address.to_string());
+    for name in ["grpc-metadata-authorization", "x-zitadel-instance-host"] {
+        assert!(!seen.1.contains_key(name), "{name}");
+    }
+}
+
+/// A name, a path, a body, headers, and the code of the refusal.
+type Row = (&'static str, &'static str, Vec<u8>, Vec<(&'static str, &'static str)>, &'static str);
+
+#[test]
+fn what_the_gateway_does_not_read_of_a_call_is_refused() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    let grpc = [("content-type", "application/grpc")];
+    let good = frame(&set("team"));
+    let with = |more: (&'static str, &'static str)| vec![grpc[0], more];
+    let rows: Vec<Row> = vec![
+        ("two messages", SET, [good.clone(), good.clone()].concat(), grpc.to_vec(), "3"),
+        ("no message", SET, Vec::new(), grpc.to_vec(), "3"),
+        ("half a message", SET, good[..9].to_vec(), grpc.to_vec(), "3"),
+        ("a compressed message", SET, [&[1], &good[1..]].concat(), grpc.to_vec(), "12"),
+        ("a coding", SET, good.clone(), with(("grpc-encoding", "gzip")), "12"),
+        ("a session twice", SET, frame(&[field(1, b"s1"), set("team")].concat()), grpc.to_vec(), "3"),
+        ("an override", SET, good.clone(), with(("x-http-method-override", "GET")), "3"),
+        ("a query", "/zitadel.session.v2.SessionService/SetSession?a=b", good.clone(), grpc.to_vec(), "3"),
+        ("letters in the path", "/zitadel.session.v2.SessionService/S%65tSession", good.clone(), grpc.to_vec(), "3"),
+        ("another case", "/zitadel.session.v2.sessionservice/SetSession", good.clone(), grpc.to_vec(), "3"),
+        ("an older version", "/zitadel.session.v2alpha.SessionService/SetSession", good.clone(), grpc.to_vec(), "5"),
+        ("an unknown procedure", "/zitadel.session.v2.SessionService/DropSession", good.clone(), grpc.to_vec(), "5"),
+        ("a session of other characters", SET, frame(&field(1, b"s/1")), grpc.to_vec(), "3"),
+        ("no session", SET, frame(&field(4, b"")), grpc.to_vec(), "3"),
+    ];
+    for (name, path, body, headers, code) in rows {
+        let answer = provider.call_with(&gateway, path, &body, &headers);
+        assert_eq!((answer.status, answer.trailer("grpc-status")), (200, code), "{name}");
+        assert_eq!(provider.count(), 0, "{name}");
+    }
+    let beta = SET.replace("v2", "v2beta");
+    let answer = provider.call_with(&gateway, &beta, &good, &grpc);
+    assert!(answer.trailer("grpc-message").contains("session_token"), "{}", answer.trailer("grpc-message"));
+    assert_eq!(provider.count(), 0);
+}
+
+/// A provider that records REST, Connect and gRPC-web.
+fn recorded(act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static, more: &str) -> (Recorder, Gateway) {
+    let recorder = Recorder::start(act);
+    let upstream = recorder.upstream_as("forward", &format!("policy: strict\n{more}"));
+    let gateway = Gateway::start(&(upstream.replace("dialect: auth0", "dialect: zitadel") + POLICY));
+    gateway.ready();
+    (recorder, gateway)
+}
+
+/// The same change on every carrier that goes over HTTP/1: the name, and the request.
+fn carriers(key: &str) -> Vec<(&'static str, Request)> {
+    let call = |content_type: &str, body: Vec<u8>| {
+        Request::new("POST", SET).header("Content-Type", content_type).bearer("pat").body(body)
+    };
+    vec![
+        ("rest", Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(&set_json(key))),
+        ("connect", call("application/json", set_json(key).into_bytes())),
+        ("connect proto", call("application/proto", set(key))),
+        ("grpc-web", call("application/grpc-web+proto", frame(&set(key)))),
+        ("grpc-web json", call("application/grpc-web+json", frame(set_json(key).as_bytes()))),
+    ]
+}
+
+fn details(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+#[test]
+fn the_same_change_meets_the_same_verdict_on_every_carrier() {
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    for (name, request) in carriers("role") {
+        let answer = request.send(&gateway.url());
+        let text = answer.text();
+        match name {
+            "rest" => {
+                assert_eq!((answer.status, details(&text)["code"].clone()), (400, json!(3)), "{text}");
+                assert_eq!(details(&text)["details"][1]["fieldViolations"][0]["field"], "metadata.role");
+            }
+            "connect" | "connect proto" => {
+                assert_eq!((answer.status, details(&text)["code"].clone()), (400, json!("invalid_argument")), "{text}");
+            }
+            _ => assert!(answer.status == 200 && text.contains("grpc-status: 3\r\n"), "{name}: {text}"),
+        }
+        assert!(text.contains("metadata.role"), "{name}: {text}");
+        assert_eq!(recorder.count(), 0, "{name}");
+    }
+    for (name, request) in carriers("team") {
+        let sent = request.clone().header("Connection", "close").bytes(gateway.address());
+        request.send(&gateway.url());
+        let seen = recorder.seen().pop().unwrap();
+        assert!(sent.ends_with(&seen.body) && !seen.body.is_empty(), "{name}: the very same bytes");
+    }
+    assert_eq!(recorder.count(), 5);
+}
+
+#[test]
+fn lifetimes_are_clamped_in_place() {
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    let send = |body: &str| {
+        Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(body).send(&gateway.url());
+        recorder.seen().pop().unwrap().text()
+    };
+    assert_eq!(send(r#"{ "lifetime": "18000s", "x": 1 }"#), r#"{ "lifetime": "3600s", "x": 1 }"#);
+    assert_eq!(send(r#"{ "lifetime": "60s", "x": 1 }"#), r#"{ "lifetime": "60s", "x": 1 }"#);
+    let create = Request::new("POST", "/v2/sessions").bearer("pat").json("{}");
+    create.send(&gateway.url());
+    assert_eq!(recorder.seen().pop().unwrap().text(), r#"{"lifetime":"3600s"}"#);
+    // SetSession{s1, lifetime 18000s}: 3600 is 0x90 0x1c as a varint.
+    let body = [field(1, b"s1"), field(6, b"\x08\xd0\x8c\x01")].concat();
+    let call = Request::new("POST", SET).header("Content-Type", "application/proto").bearer("pat").body(body);
+    call.send(&gateway.url());
+    assert_eq!(recorder.seen().pop().unwrap().body, [field(1, b"s1"), field(6, b"\x08\x90\x1c")].concat());
+}
+
+#[test]
+fn nothing_gets_around_the_policy() {
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    let rest = || Request::new("PATCH", "/v2/sessions/s1").bearer("pat");
+    let call = |content_type: &str| Request::new("POST", SET).header("Content-Type", content_type).bearer("pat");
+    let evil = set_json("role");
+    let form = "application/x-www-form-urlencoded";
+    let rows: Vec<(&str, Request)> = vec![
+        ("no content type", rest().body(evil.clone())),
+        ("text", rest().header("Content-Type", "text/plain").body(evil.clone())),
+        ("a form", rest().header("Content-Type", form).body("metadata=x")),
+        ("two types", rest().header("Content-Type", "text/plain").json(&evil)),
+        (
+            "an override",
+            Request::new("POST", "/v2/sessions/s1")
+                .header("X-HTTP-Method-Override", "PATCH")
+                .bearer("pat")
+                .header("Content-Type", form)
+                .body("a=b"),
+        ),
+        (
+            "an override of a search",
+            Request::new("POST", "/v2/sessions/search")
+                .header("X-HTTP-Method-Override", "PATCH")
+                .bearer("pat")
+                .json(&evil),
+        ),
+        (
+            "a form of a search",
+            Request::new("POST", "/v2/sessions/search").header("Content-Type", form).bearer("pat").body("a=b"),
+        ),
+        ("letters in the path", Request::new("PATCH", "/v2/sess%69ons/s1").bearer("pat").json(&evil)),
+        ("an encoded slash", Request::new("PATCH", "/v2/sessions%2Fs1").bearer("pat").json(&evil)),
+        ("two slashes", Request::new("PATCH", "/v2//sessions/s1").bearer("pat").json(&evil)),
+        ("dots", Request::new("PATCH", "/v2/x/../sessions/s1").bearer("pat").json(&evil)),
+        ("another case", Request::new("PATCH", "/V2/Sessions/s1").bearer("pat").json(&evil)),
+        ("a slash at the end", Request::new("PATCH", "/v2/sessions/s1/").bearer("pat").json(&evil)),
+        ("two sessions", rest().json(r#"{"sessionId":"s2"}"#)),
+        ("both spellings", rest().json(r#"{"session_token":"a","sessionToken":"a"}"#)),
+        ("a twin", rest().json(r#"{"Metadata":{"role":"YQ=="}}"#)),
+        ("a key twice", rest().json(r#"{"metadata":{},"metadata":{"role":"YQ=="}}"#)),
+        ("an escaped key twice", rest().json(r#"{"metadata":{},"met\u0061data":{"role":"YQ=="}}"#)),
+        ("a second value", rest().json(r#"{} {"metadata":{"role":"YQ=="}}"#)),
+        ("two members of a oneof", rest().json(r#"{"challenges":{"otpEmail":{"sendCode":{},"returnCode":{}}}}"#)),
+        ("a code for the caller", rest().json(r#"{"challenges":{"otpSms":{"returnCode":true}}}"#)),
+        (
+            "a link elsewhere",
+            rest().json(r#"{"challenges":{"otpEmail":{"sendCode":{"urlTemplate":"https://evil.example/"}}}}"#),
+        ),
+        ("a coding", rest().header("Content-Encoding", "gzip").json(&evil)),
+        ("a query", Request::new("PATCH", "/v2/sessions/s1?a=b").bearer("pat").json(&evil)),
+        ("two credentials", rest().bearer("other").json(&set_json("team"))),
+        ("no credential", Request::new("PATCH", "/v2/sessions/s1").json(&set_json("team"))),
+        ("grpc over HTTP/1", call("application/grpc").body(frame(&set("team")))),
+        ("grpc-web as text", call("application/grpc-web-text").body("AAAA")),
+        ("another codec", call("application/cbor").body("x")),
+        ("a streaming call of connect", call("application/connect+proto").body(frame(&set("team")))),
+        ("connect with GET", Request::new("GET", &format!("{SET}?message=x")).bearer("pat")),
+        ("an empty body of connect", call("application/json")),
+        ("version 3", Request::new("PATCH", "/v3alpha/sessions/s1").bearer("pat").json(&evil)),
+    ];
+    let count = rows.len();
+    for (name, request) in rows {
+        let answer = request.send(&gateway.url());
+        let refused =
+            answer.status >= 400 || answer.text().contains("grpc-status: ") || answer.header("grpc-status").is_some();
+        assert!(refused && answer.status < 500, "{name}: {} {}", answer.status, answer.text());
+        assert_eq!(recorder.count(), 0, "{name}");
+    }
+    assert!(count > 30);
+}
+
+#[test]
+fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let (recorder, gateway) = recorded(
+        move |call| {
+            call.body()?;
+            call.answer(200, "", body)
+        },
+        "cache: {}",
+    );
+    let read = |token: &str| Request::new("GET", &format!("/v2/sessions/s1{token}")).bearer("pat").send(&gateway.url());
+    let status = |answer: &crate::harness::Answer| answer.header("Cache-Status").unwrap().to_owned();
+    assert_eq!(status(&read("?sessionToken=secret-token")), "sessiongate; fwd=miss; stored");
+    assert!(status(&read("?session_token=secret-token")).starts_with("sessiongate; hit"));
+    assert_eq!(status(&read("")), "sessiongate; fwd=miss; stored");
+    assert_eq!(recorder.seen()[0].target, "/v2/sessions/s1?sessionToken=secret-token");
+    let end = Request::new("DELETE", "/v2/sessions/s1").bearer("pat").json(r#"{"sessionToken":"secret-token"}"#);
+    assert_eq!(end.send(&gateway.url()).status, 200);
+    assert_eq!(recorder.seen().pop().unwrap().text(), r#"{"sessionToken":"secret-token"}"#);
+    let listed = Request::new("POST", "/v2/sessions/search").bearer("pat").json("{}").send(&gateway.url());
+    assert_eq!((listed.status, listed.header("Cache-Status")), (200, None));
+    let preflight =
+        Request::new("OPTIONS", "/v2/sessions/s1").header("Origin", "https://a.example").send(&gateway.url());
+    assert_eq!(preflight.status, 200);
+    assert!(!gateway.log().join("\n").contains("secret-token"));
+}
+
+#[test]
+fn codes_are_taken_out_of_answers() {
+    let body = r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{"otpEmail":"123456"}}"#;
+    let recorder = Recorder::start(move |call| call.answer(200, "", body));
+    let policy = "policies:\n  strip: { challenges: { return_code: strip } }\n";
+    let upstream = recorder.upstream_as("forward", "policy: strip").replace("dialect: auth0", "dialect: zitadel");
+    let gateway = Gateway::start(&(upstream + policy));
+    gateway.ready();
+    let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
+    let answer = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
+    assert_eq!(answer.text(), r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{}}"#);
+}

@@ -13,6 +13,7 @@ use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider};
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -286,6 +287,21 @@ impl ProxyHttp for Edge {
         context: &mut Context,
     ) -> Result<()> {
         passed::request(context, session, request)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        _: &mut Context,
+    ) -> Result<()> {
+        // Pingora writes an empty last part as a chunk of its own, which ends the body, and then the end of the body: to the
+        // provider the beginning of another request.
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        Ok(())
     }
 
     async fn upstream_response_filter(

@@ -299,6 +299,20 @@ fn carriers(key: &str) -> Vec<(&'static str, Request)> {
     ]
 }
 
+/// What a client of HTTP/2 ends with an empty part becomes one request to a provider of HTTP/1, with one end.
+#[test]
+fn empty_parts_of_http2_do_not_end_a_body_twice() {
+    let client = Grpc::start();
+    let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
+    let path = "/zitadel.user.v2.UserService/GetUserByID";
+    for count in 1..4 {
+        let answer = client.call_with(&gateway, path, b"", &[("content-type", "application/proto")]);
+        assert_eq!((answer.status, recorder.count()), (202, count));
+    }
+    let connection = &recorder.seen()[0];
+    assert_eq!((connection.header("Transfer-Encoding"), connection.body.len()), (Some("chunked"), 0));
+}
+
 fn details(body: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
 }

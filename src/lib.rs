@@ -9,7 +9,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`model`] | the nouns: operation, session id, caller, patch, edit, violation, refusal |
-//! | [`wire`] | JSON documents that are edited in place; answers of our own |
+//! | [`wire`] | carriers and frames; JSON and protocol buffers that are edited in place; answers of our own |
 //! | [`policy`] | what a write may do: a judgement over the view of a write |
 //! | [`dialect`] | what a provider's API looks like: one table each |
 //! | [`token`] | from the text of a JWT to a verified caller |
@@ -36,9 +36,10 @@
 //!    reaches no governed surface is passed.
 //! 2. **Admit** ([`gateway::Governed::admit`]). The caller's token is verified ([`keys::Issuer::verify`]) and has to carry the
 //!    operation's scope. Only an admitted request can name a cached answer ([`gateway::CacheKey`]).
-//! 3. **Read the body**, within bounds of size and time.
-//! 4. **Judge** ([`gateway::Admitted::decide`]). The body becomes a [`wire::json::Document`], the dialect shows the policy what it
-//!    changes, the policy answers with all violations or with a [`policy::Permit`] and its edits, and the document is edited in
+//! 3. **Read the body**, within bounds of size and time, out of whatever its [`wire::carrier::Carrier`] puts around it
+//!    ([`gateway::Admitted::read_body`]). It becomes a [`wire::json::Document`] or a [`wire::message::Parsed`]; calls name their
+//!    session there.
+//! 4. **Judge** ([`gateway::Asked::decide`]). The dialect shows the policy what the body changes, the policy answers with all violations or with a [`policy::Permit`] and its edits, and the document is edited in
 //!    place. Only a [`gateway::Write`] can be sent to the provider, and it holds exactly the bytes that were judged.
 //! 5. **Answer.** A read goes through [`cache::Sessions::read`]: a hit, the fetch of somebody else, or a fetch of its own. A write
 //!    marks its session, is sent, and is settled before it is acknowledged, all in a task that a leaving client does not stop.

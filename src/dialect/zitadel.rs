@@ -6,8 +6,8 @@
 mod messages;
 mod reply;
 
-use super::Part::{Any, Word};
-use super::{Call, Dialect, Message, Part, Route};
+use super::Part::{Any, Rest, Word};
+use super::{Call, Dialect, Message, Part, Related, Route};
 use crate::model::Operation;
 use crate::policy::Limits;
 
@@ -36,7 +36,7 @@ macro_rules! operations {
 /// ZITADEL.
 pub static ZITADEL: Dialect = Dialect {
     name: "zitadel",
-    roots: &["/v2", "/zitadel.session."],
+    roots: &["/v2", "/v3alpha", "/zitadel.", "/management/v1/users"],
     guarded: &[
         "/v2/sessions",
         "/v2beta/sessions",
@@ -59,7 +59,7 @@ pub static ZITADEL: Dialect = Dialect {
         "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CREATE -> CREATE_ANSWER, false;
         "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_ANSWER, false;
     },
-    related: &[],
+    related: RELATED,
     // For evidence, which is fetched as REST: the session stands one level deeper than `message` reaches.
     message: Message { id: "id", metadata: "metadata", expiries: &[], changed_at: "changeDate" },
     session_id_length: 200,
@@ -72,6 +72,36 @@ pub static ZITADEL: Dialect = Dialect {
     extras: true,
     reply: reply::reply,
 };
+
+/// What ends or changes the sessions of a user: ZITADEL takes away those of users that are locked, deactivated or removed, and what
+/// a password has proven when it changes (`internal/query/projection/session.go`).
+const RELATED: &[Related] = &[
+    changes(&[Word("v2"), Word("users"), Any, Rest]),
+    changes(&[Word("v2beta"), Word("users"), Any, Rest]),
+    changes(&[Word("management"), Word("v1"), Word("users"), Any, Rest]),
+    changes(&[USERS, Word("deleteuser")]),
+    changes(&[USERS, Word("deactivateuser")]),
+    changes(&[USERS, Word("lockuser")]),
+    changes(&[USERS, Word("setpassword")]),
+    changes(&[USERS, Word("updatehumanuser")]),
+    changes(&[USERS, Word("updateuser")]),
+    changes(&[USERS_BETA, Word("deleteuser")]),
+    changes(&[USERS_BETA, Word("deactivateuser")]),
+    changes(&[USERS_BETA, Word("lockuser")]),
+    changes(&[USERS_BETA, Word("setpassword")]),
+    changes(&[USERS_BETA, Word("updatehumanuser")]),
+    changes(&[MANAGEMENT, Word("removeuser")]),
+    changes(&[MANAGEMENT, Word("deactivateuser")]),
+    changes(&[MANAGEMENT, Word("lockuser")]),
+    changes(&[MANAGEMENT, Word("sethumanpassword")]),
+];
+const USERS: Part = Word("zitadel.user.v2.userservice");
+const USERS_BETA: Part = Word("zitadel.user.v2beta.userservice");
+const MANAGEMENT: Part = Word("zitadel.management.v1.managementservice");
+
+const fn changes(path: &'static [Part]) -> Related {
+    Related { path, reads: false }
+}
 
 const fn route(method: &'static str, path: &'static [Part], operation: Operation, call: &'static Call) -> Route {
     Route { method, path, operation, scope: "", call: Some(call) }

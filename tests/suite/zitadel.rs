@@ -464,6 +464,35 @@ fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
 }
 
 #[test]
+fn what_ends_the_sessions_of_a_user_makes_cached_answers_stale() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let act = move |call: &mut Call| {
+        call.body()?;
+        call.answer(200, "", body)
+    };
+    let (_recorder, gateway) = recorded(act, "cache: {}");
+    let read = || {
+        let answer = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
+        answer.header("Cache-Status").unwrap().to_owned()
+    };
+    for (method, path, stale) in [
+        ("DELETE", "/v2/users/u1", true),
+        ("POST", "/v2/users/u1/password", true),
+        ("POST", "/zitadel.user.v2.UserService/LockUser", true),
+        ("POST", "/zitadel.management.v1.ManagementService/RemoveUser", true),
+        ("GET", "/v2/users/u1", false),
+        ("POST", "/v2/users", false),
+        ("POST", "/zitadel.user.v2.UserService/GetUserByID", false),
+    ] {
+        read();
+        assert!(read().starts_with("sessiongate; hit"));
+        let sent = Request::new(method, path).bearer("pat").json("{}").send(&gateway.url());
+        assert_eq!(sent.status, 200, "{path}");
+        assert_eq!(read() == "sessiongate; fwd=miss; stored", stale, "{method} {path}");
+    }
+}
+
+#[test]
 fn codes_are_taken_out_of_answers() {
     let body = r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{"otpEmail":"123456"}}"#;
     let recorder = Recorder::start(move |call| call.answer(200, "", body));

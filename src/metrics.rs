@@ -92,7 +92,8 @@ impl Metrics {
             "Connections used by passed requests, by upstream and whether they were new.",
             &["upstream", "reused"],
         )?;
-        let of = |name: &String| ["false", "true"].map(|reused| connections.with_label_values(&[name.as_str(), reused]));
+        let of =
+            |name: &String| ["false", "true"].map(|reused| connections.with_label_values(&[name.as_str(), reused]));
         let upstream_connections = upstreams.iter().map(of).collect();
         let metrics = Metrics {
             series: (0..(upstreams.len() + 1) * SERIES).map(|_| OnceLock::new()).collect(),

@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use authority::{Authority, Caller, bearer};
 use fault::{Code, Fault};
 use json::Scalar;
-use messages::{Factor, UserFactor};
+use messages::Factor;
 use origin::Origin;
 use rpc::{Rpc, Version};
 use store::{Random, Record, State, Store, timestamp, unix_seconds};
@@ -329,16 +329,9 @@ impl Instance {
 fn make_session(store: &mut Store, creator: &str) -> Made {
     let now = SystemTime::now();
     let id = store.random.id();
-    let verified_at = Some(timestamp(now));
     let mut record = Record::new(&id, State::Active, creator, now);
-    record.factors.user = Some(UserFactor {
-        verified_at,
-        id: store.user.id.clone(),
-        login_name: store.user.login_name.clone(),
-        display_name: store.user.display_name.clone(),
-        organization_id: store.org_id.clone(),
-    });
-    record.factors.password = Some(Factor { verified_at });
+    record.factors.user = Some(store.user_factor(now));
+    record.factors.password = Some(Factor { verified_at: Some(timestamp(now)) });
     record.sequence = 4;
     let token = store.renew_token(&mut record);
     store.sessions.insert(id.clone(), record);

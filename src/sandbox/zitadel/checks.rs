@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Mail;
 use super::fault::{Code, Fault};
-use super::messages::{
-    Challenges, CheckUser, Checks, Factor, Factors, RequestChallenges, Search, UserFactor, WebAuthNFactor,
-};
+use super::messages::{Challenges, CheckUser, Checks, Factor, Factors, RequestChallenges, Search, WebAuthNFactor};
 use super::store::{Pending, Record, Store, timestamp};
 use super::{CODE, PASSWORD, RECOVERY_CODE};
 
@@ -127,13 +125,7 @@ fn check_user(store: &Store, record: &mut Record, check: &CheckUser, now: System
     if record.user_id().is_some_and(|known| known != user.id) {
         return Err(Fault::new(Code::InvalidArgument, "", "user change not possible"));
     }
-    record.factors.user = Some(UserFactor {
-        verified_at: Some(timestamp(now)),
-        id: user.id.clone(),
-        login_name: user.login_name.clone(),
-        display_name: user.display_name.clone(),
-        organization_id: store.org_id.clone(),
-    });
+    record.factors.user = Some(store.user_factor(now));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use prost_types::Timestamp;
 use ring::digest::{SHA256, digest};
 
 use super::Mail;
-use super::messages::{Details, Factors, Session, UserAgent};
+use super::messages::{Details, Factors, Session, UserAgent, UserFactor};
 
 /// A session token is a compact JWE since release 4.14; this is its header.
 const TOKEN_HEADER: &str = r#"{"alg":"A256GCMKW","enc":"A256GCM"}"#;
@@ -98,6 +98,17 @@ impl Store {
         let token = format!("{header}.{}", parts.join("."));
         record.token = Some(token.clone());
         token
+    }
+
+    /// The factor of the user who can log in.
+    pub(super) fn user_factor(&self, now: SystemTime) -> UserFactor {
+        UserFactor {
+            verified_at: Some(timestamp(now)),
+            id: self.user.id.clone(),
+            login_name: self.user.login_name.clone(),
+            display_name: self.user.display_name.clone(),
+            organization_id: self.org_id.clone(),
+        }
     }
 
     /// What a change answers.

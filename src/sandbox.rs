@@ -1,13 +1,16 @@
 //! The sandbox: simulated providers for demonstrations and tests. They know nothing of the gateway's tables.
 
 pub mod auth0;
+pub mod zitadel;
 
 use auth0::{Options, Rate, Tenant, Tokens};
+use axum::serve::ListenerExt;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
+use zitadel::Instance;
 
 /// The rate limit of the simulated tenant: that of a private cloud with 500 requests a second (Auth0's page "Rate limit policy").
 pub const TENANT_RATE: u32 = 250;
@@ -26,6 +29,17 @@ pub enum SandboxError {
     /// The tenant cannot be made.
     #[error("the simulated Auth0 tenant: {0}")]
     Tenant(#[from] auth0::Error),
+    /// The instance's address cannot be bound.
+    #[error("cannot listen on {address} for the simulated ZITADEL instance: {error}")]
+    BindInstance {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The instance cannot be made.
+    #[error("the simulated ZITADEL instance: {0}")]
+    Instance(#[from] zitadel::Error),
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random,
@@ -92,6 +106,48 @@ policies:
     normalize: {{ unicode: nfc, trim: true }}
 "
         )
+    }
+}
+
+/// A simulated ZITADEL instance that answers, over HTTP/1.1 and over HTTP/2 without TLS.
+pub struct Zitadel {
+    instance: Instance,
+    address: SocketAddr,
+}
+
+impl Zitadel {
+    /// Starts an instance on this address, on the tokio runtime that this is called in.
+    pub async fn start(address: SocketAddr) -> Result<Zitadel, SandboxError> {
+        Zitadel::start_with(address, zitadel::Options::default()).await
+    }
+
+    /// The same, with options.
+    pub async fn start_with(address: SocketAddr, options: zitadel::Options) -> Result<Zitadel, SandboxError> {
+        let bind = |error| SandboxError::BindInstance { address, error };
+        let listener = TcpListener::bind(address).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| SandboxError::Random)?;
+        let instance = Instance::new(&format!("http://{address}"), options, seed)?;
+        // Small frames one after another would otherwise wait for acknowledgements.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        tokio::spawn(axum::serve(listener, instance.router()).into_future());
+        Ok(Zitadel { instance, address })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The instance itself.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Its tokens.
+    pub fn tokens(&self) -> zitadel::Tokens {
+        self.instance.tokens()
     }
 }
 

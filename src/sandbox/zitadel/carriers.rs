@@ -1,0 +1,228 @@
+//! gRPC, gRPC-web and Connect: what the framework connect-go serves on one path.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPIRES, PRAGMA, TRAILER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::Instance;
+use super::body::{Frames, envelope};
+use super::fault::{Code, Fault};
+use super::origin::Origin;
+use super::rpc::{Bound, Call, Form, Input, carry_out};
+
+/// What `grpc-message` escapes: all but printable ASCII, and the escape itself.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+/// The types that a 415 recommends.
+const ACCEPTED: &str = "application/grpc, application/grpc+json, application/grpc+proto, application/grpc-web, \
+    application/grpc-web+json, application/grpc-web+proto, application/json, application/json; charset=utf-8, application/proto";
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// What carries a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Grpc,
+    Web,
+    Connect,
+}
+
+/// Answers a request for a procedure.
+pub(super) fn answer(instance: &Instance, call: Call, parts: &Parts, body: &Bytes) -> Response {
+    if parts.method != Method::POST {
+        return empty(StatusCode::METHOD_NOT_ALLOWED, ALLOW, HeaderValue::from_static("POST"));
+    }
+    let written = text(&parts.headers, CONTENT_TYPE.as_str());
+    let Some((carrier, form)) = kind(written) else {
+        let accept_post = HeaderName::from_static("accept-post");
+        return empty(StatusCode::UNSUPPORTED_MEDIA_TYPE, accept_post, HeaderValue::from_static(ACCEPTED));
+    };
+    let origin = Origin::of(parts);
+    let outcome = payload(carrier, &parts.headers, body).and_then(|body| {
+        let metadata = &parts.headers;
+        carry_out(instance, Input { call, form, body, origin, metadata, bound: Bound::default() })
+    });
+    let content_type = parts.headers.get(CONTENT_TYPE).cloned();
+    match carrier {
+        Carrier::Grpc => grpc(outcome, content_type, parts.version),
+        Carrier::Web => web(outcome, content_type),
+        Carrier::Connect => connect(outcome, content_type),
+    }
+}
+
+/// Whether a request is gRPC itself.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    matches!(kind(text(headers, CONTENT_TYPE.as_str())), Some((Carrier::Grpc, _)))
+}
+
+/// The answer for a gRPC procedure that nobody serves.
+pub(super) fn unknown_procedure(parts: &Parts) -> Response {
+    let fault = Fault::bare(Code::Unimplemented, format!("unknown service or method {}", parts.uri.path()));
+    grpc(Err(fault), parts.headers.get(CONTENT_TYPE).cloned(), parts.version)
+}
+
+/// A procedure that answers with the request's message, three times, `pause` apart.
+pub(super) fn stream(parts: &Parts, body: &Bytes, pause: Duration) -> Response {
+    let content_type = parts.headers.get(CONTENT_TYPE).cloned();
+    match payload(Carrier::Grpc, &parts.headers, body) {
+        Err(fault) => grpc(Err(fault), content_type, parts.version),
+        Ok(message) => {
+            let messages = (0..3).map(|_| envelope(0, message)).collect();
+            framed(Frames::new(messages, trailers(None), pause), content_type, parts.version)
+        }
+    }
+}
+
+fn kind(content_type: &str) -> Option<(Carrier, Form)> {
+    let content_type = content_type.to_ascii_lowercase();
+    let (essence, parameters) = content_type.split_once(';').unwrap_or((&content_type, ""));
+    let plain = parameters.trim().is_empty();
+    let utf8 = matches!(parameters.trim().replace([' ', '"'], "").as_str(), "charset=utf-8");
+    match essence.trim() {
+        "application/json" if plain || utf8 => Some((Carrier::Connect, Form::Json)),
+        "application/proto" if plain => Some((Carrier::Connect, Form::Proto)),
+        "application/grpc" | "application/grpc+proto" if plain => Some((Carrier::Grpc, Form::Proto)),
+        "application/grpc+json" if plain => Some((Carrier::Grpc, Form::Json)),
+        "application/grpc-web" | "application/grpc-web+proto" if plain => Some((Carrier::Web, Form::Proto)),
+        "application/grpc-web+json" if plain => Some((Carrier::Web, Form::Json)),
+        _ => None,
+    }
+}
+
+/// The message that a body carries.
+fn payload<'a>(carrier: Carrier, headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], Fault> {
+    let coding = if carrier == Carrier::Connect { CONTENT_ENCODING.as_str() } else { "grpc-encoding" };
+    let coding = text(headers, coding);
+    // ZITADEL reads gzip as well, which this instance leaves out.
+    if !matches!(coding, "" | "identity") {
+        let text = format!("unknown compression \"{coding}\": supported encodings are identity");
+        return Err(Fault::bare(Code::Unimplemented, text));
+    }
+    if carrier != Carrier::Connect {
+        return unwrap(body);
+    }
+    match text(headers, "connect-protocol-version") {
+        "" | "1" => Ok(body),
+        other => {
+            let text = format!("connect-protocol-version must be \"1\": got \"{other}\"");
+            Err(Fault::bare(Code::InvalidArgument, text))
+        }
+    }
+}
+
+/// The one message of a gRPC body.
+fn unwrap(body: &[u8]) -> Result<&[u8], Fault> {
+    let incomplete = || Fault::bare(Code::InvalidArgument, "protocol error: incomplete envelope: unexpected EOF");
+    if body.is_empty() {
+        return Err(Fault::bare(Code::Unimplemented, "unary request has zero messages"));
+    }
+    let ([flags, length @ ..], rest) = body.split_first_chunk::<5>().ok_or_else(incomplete)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| incomplete())?;
+    let (message, rest) = rest.split_at_checked(length).ok_or_else(incomplete)?;
+    match flags {
+        0 if rest.is_empty() => Ok(message),
+        0 => Err(Fault::bare(Code::Unimplemented, "unary request has multiple messages")),
+        1 => Err(Fault::bare(Code::Internal, "protocol error: sent compressed message without compression support")),
+        flags => Err(Fault::bare(Code::Internal, format!("protocol error: invalid envelope flags {flags}"))),
+    }
+}
+
+/// connect-go always sends real trailers, also with a fault.
+fn grpc(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>, version: Version) -> Response {
+    let (messages, trailers) = match outcome {
+        Ok(message) => (vec![envelope(0, &message)], trailers(None)),
+        Err(fault) => (Vec::new(), trailers(Some(&fault))),
+    };
+    framed(Frames::new(messages, trailers, Duration::ZERO), content_type, version)
+}
+
+fn framed(frames: Frames, content_type: Option<HeaderValue>, version: Version) -> Response {
+    let mut response = typed(Body::new(frames), content_type);
+    let headers = response.headers_mut();
+    no_store(headers);
+    if version < Version::HTTP_2 {
+        let announced = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
+        headers.insert(TRAILER, announced);
+    }
+    response
+}
+
+/// An answer has its trailers in the body; a fault, without any message, has them in the head.
+fn web(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>) -> Response {
+    match outcome {
+        Ok(message) => {
+            let body = [envelope(0, &message), envelope(0x80, b"grpc-status: 0\r\n")].concat();
+            let mut response = typed(Body::from(body), content_type);
+            no_store(response.headers_mut());
+            response
+        }
+        Err(fault) => {
+            let mut response = typed(Body::empty(), content_type);
+            response.headers_mut().extend(trailers(Some(&fault)));
+            response
+        }
+    }
+}
+
+fn connect(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>) -> Response {
+    let (status, body, content_type) = match outcome {
+        Ok(body) => (StatusCode::OK, body, content_type),
+        Err(fault) => {
+            let json = HeaderValue::from_static("application/json");
+            (fault.code.status(), fault.connect().to_string().into_bytes(), Some(json))
+        }
+    };
+    let mut response = typed(Body::from(body), content_type);
+    *response.status_mut() = status;
+    if status == StatusCode::OK {
+        no_store(response.headers_mut());
+    }
+    response
+}
+
+fn trailers(fault: Option<&Fault>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert(STATUS, fault.map_or(0, |fault| fault.code.number()).into());
+    let Some(fault) = fault else {
+        return map;
+    };
+    let escaped = utf8_percent_encode(&fault.message(), ESCAPED).to_string();
+    let details = fault.status_details();
+    let pairs = [(MESSAGE, Some(escaped)), (DETAILS, details)];
+    let values = pairs.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).ok()?)));
+    map.extend(values);
+    map
+}
+
+/// ZITADEL's answers must not be kept.
+fn no_store(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
+}
+
+fn typed(body: Body, content_type: Option<HeaderValue>) -> Response {
+    let mut response = Response::new(body);
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+fn empty(status: StatusCode, name: HeaderName, value: HeaderValue) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(name, value);
+    response
+}
+
+/// A header as text, empty if it is absent.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}

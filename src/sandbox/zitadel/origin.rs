@@ -1,0 +1,73 @@
+//! Which instance a request is for: ZITADEL serves many, and tells them apart by the host that the client asked for.
+
+use http::HeaderMap;
+use http::header::HOST;
+use http::request::Parts;
+
+use super::fault::{Code, Fault};
+
+/// Where a request came in, from the client's point of view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Host and port.
+    pub(super) host: String,
+    /// The same with the scheme: the issuer of the tokens that are good here.
+    pub(super) url: String,
+    public_host: Option<String>,
+}
+
+impl Origin {
+    /// Reads it from the request. Headers of proxies win over `Host`.
+    pub(super) fn of(parts: &Parts) -> Self {
+        let headers = &parts.headers;
+        let own = || {
+            parts
+                .uri
+                .authority()
+                .map(|authority| authority.as_str().to_owned())
+                .or_else(|| text(headers, HOST.as_str()))
+        };
+        let host = instance_host(headers).or_else(own).unwrap_or_default();
+        let forwarded = || forwarded(headers, "forwarded", "proto");
+        let proto = text(headers, "x-forwarded-proto").or_else(forwarded);
+        let proto = if proto.as_deref() == Some("https") { "https" } else { "http" };
+        Self { url: format!("{proto}://{host}"), host, public_host: text(headers, "x-zitadel-public-host") }
+    }
+
+    /// Refuses hosts of no instance that is known here.
+    pub(super) fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), Fault> {
+        let unset = |id, public: &str| {
+            let (url, host) = (&self.url, &self.host);
+            let text = format!("unable to set instance using origin &{{{host} {public} {url}}}");
+            Err(Fault::new(Code::NotFound, id, &text))
+        };
+        if !known(&self.host) {
+            return unset("QUERY-IuGh1", self.public_host.as_deref().unwrap_or_default());
+        }
+        match &self.public_host {
+            Some(public) if *public != self.host && !known(public) => unset("QUERY-n0wng", public),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn instance_host(headers: &HeaderMap) -> Option<String> {
+    let parsed = ["forwarded", "x-zitadel-forwarded", "x-forwarded-for"];
+    text(headers, "x-zitadel-instance-host")
+        .or_else(|| parsed.into_iter().find_map(|name| forwarded(headers, name, "host")))
+        .or_else(|| text(headers, "x-forwarded-host"))
+}
+
+/// A parameter of the first element of a `Forwarded` header (RFC 7239).
+fn forwarded(headers: &HeaderMap, header: &str, parameter: &str) -> Option<String> {
+    let value = text(headers, header)?;
+    let mut pairs = value.split(',').next().unwrap_or_default().split(';').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(parameter))?;
+    let value = value.trim().trim_matches('"');
+    if value.is_empty() { None } else { Some(value.to_owned()) }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?.trim();
+    if value.is_empty() { None } else { Some(value.to_owned()) }
+}

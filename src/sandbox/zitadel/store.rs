@@ -1,0 +1,231 @@
+//! What the instance remembers: sessions, one user who can log in, and the mails that were sent.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prost_types::Timestamp;
+use ring::digest::{SHA256, digest};
+
+use super::Mail;
+use super::messages::{Details, Factors, Session, UserAgent, UserFactor};
+
+/// A session token is a compact JWE since release 4.14; this is its header.
+const TOKEN_HEADER: &str = r#"{"alg":"A256GCMKW","enc":"A256GCM"}"#;
+
+/// Everything that changes.
+pub(super) struct Store {
+    pub(super) random: Random,
+    pub(super) instance_id: String,
+    pub(super) org_id: String,
+    pub(super) user: User,
+    pub(super) sessions: BTreeMap<String, Record>,
+    pub(super) mails: Vec<Mail>,
+}
+
+/// The user who can log in.
+pub(super) struct User {
+    pub(super) id: String,
+    pub(super) login_name: String,
+    pub(super) display_name: String,
+    pub(super) failed_attempts: i32,
+    pub(super) active: bool,
+}
+
+/// What the log of events says of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It was never created, yet events can have been written to it: ZITADEL does not check.
+    Unspecified,
+    Active,
+    Terminated,
+}
+
+/// A session.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    pub(super) id: String,
+    pub(super) state: State,
+    pub(super) creator: String,
+    pub(super) created: SystemTime,
+    pub(super) changed: SystemTime,
+    pub(super) sequence: u64,
+    pub(super) factors: Factors,
+    pub(super) metadata: BTreeMap<String, Vec<u8>>,
+    pub(super) agent: Option<UserAgent>,
+    pub(super) expires: Option<SystemTime>,
+    pub(super) token: Option<String>,
+    pub(super) pending: Pending,
+}
+
+/// Challenges that wait for their answers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pending {
+    pub(super) sms: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) web_auth_n: bool,
+}
+
+impl Store {
+    pub(super) fn new(mut random: Random) -> Self {
+        let user = User {
+            id: random.id(),
+            login_name: "ada@example.com".to_owned(),
+            display_name: "Ada Lovelace".to_owned(),
+            failed_attempts: 0,
+            active: true,
+        };
+        let (instance_id, org_id) = (random.id(), random.id());
+        Self { instance_id, org_id, user, sessions: BTreeMap::new(), mails: Vec::new(), random }
+    }
+
+    /// The session, as far as reading goes.
+    pub(super) fn visible(&self, id: &str) -> Option<&Record> {
+        self.sessions.get(id).filter(|record| record.state == State::Active)
+    }
+
+    /// A session to write events to: a new one where there is none.
+    pub(super) fn writable(&self, id: &str, now: SystemTime) -> Record {
+        let unknown = || Record::new(id, State::Unspecified, "", now);
+        self.sessions.get(id).cloned().unwrap_or_else(unknown)
+    }
+
+    /// A token for the session; the one before is worthless from here on.
+    pub(super) fn renew_token(&mut self, record: &mut Record) -> String {
+        let header = URL_SAFE_NO_PAD.encode(TOKEN_HEADER);
+        let parts: Vec<String> = [64, 16, 120, 22].into_iter().map(|length| self.random.text(length)).collect();
+        let token = format!("{header}.{}", parts.join("."));
+        record.token = Some(token.clone());
+        token
+    }
+
+    /// The factor of the user who can log in.
+    pub(super) fn user_factor(&self, now: SystemTime) -> UserFactor {
+        UserFactor {
+            verified_at: Some(timestamp(now)),
+            id: self.user.id.clone(),
+            login_name: self.user.login_name.clone(),
+            display_name: self.user.display_name.clone(),
+            organization_id: self.org_id.clone(),
+        }
+    }
+
+    /// What a change answers.
+    pub(super) fn details(&self, record: &Record) -> Option<Details> {
+        Some(Details {
+            sequence: record.sequence,
+            change_date: Some(timestamp(record.changed)),
+            resource_owner: self.instance_id.clone(),
+            creation_date: None,
+        })
+    }
+
+    /// Ends what the user has, as ZITADEL does when the user is deactivated.
+    pub(super) fn forget_user(&mut self) {
+        let id = self.user.id.clone();
+        self.user.active = false;
+        self.sessions.retain(|_, record| record.user_id() != Some(id.as_str()));
+    }
+}
+
+impl Record {
+    pub(super) fn new(id: &str, state: State, creator: &str, now: SystemTime) -> Self {
+        Self {
+            id: id.to_owned(),
+            state,
+            creator: creator.to_owned(),
+            created: now,
+            changed: now,
+            sequence: 0,
+            factors: Factors::default(),
+            metadata: BTreeMap::new(),
+            agent: None,
+            expires: None,
+            token: None,
+            pending: Pending::default(),
+        }
+    }
+
+    /// The user that was checked.
+    pub(super) fn user_id(&self) -> Option<&str> {
+        self.factors.user.as_ref().map(|user| user.id.as_str())
+    }
+
+    pub(super) fn expired(&self, now: SystemTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether this is the session's token now.
+    pub(super) fn has_token(&self, token: &str) -> bool {
+        self.token.as_deref() == Some(token)
+    }
+
+    /// The session as it is read.
+    pub(super) fn session(&self) -> Session {
+        let factors = (self.factors != Factors::default()).then(|| self.factors.clone());
+        Session {
+            id: self.id.clone(),
+            creation_date: Some(timestamp(self.created)),
+            change_date: Some(timestamp(self.changed)),
+            sequence: self.sequence,
+            factors,
+            metadata: self.metadata.clone(),
+            user_agent: self.agent.clone(),
+            expiration_date: self.expires.map(timestamp),
+        }
+    }
+}
+
+/// A source of ids and secrets: the same seed gives the same ones.
+pub(super) struct Random {
+    seed: [u8; 32],
+    count: u64,
+}
+
+impl Random {
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        Self { seed, count: 0 }
+    }
+
+    /// An id as ZITADEL makes them: 18 digits, growing.
+    pub(super) fn id(&mut self) -> String {
+        let [low, ..] = self.bytes();
+        (312_000_000_000_000_000 + self.count * 65_537 + u64::from(low)).to_string()
+    }
+
+    /// A one-time code of digits.
+    pub(super) fn code(&mut self) -> String {
+        let number =
+            self.bytes().into_iter().fold(0_u64, |number, byte| (number * 256 + u64::from(byte)) % 100_000_000);
+        format!("{number:08}")
+    }
+
+    /// A secret of letters that need no escaping.
+    pub(super) fn text(&mut self, length: usize) -> String {
+        let mut text = String::new();
+        while text.len() < length {
+            text.push_str(&URL_SAFE_NO_PAD.encode(self.bytes()));
+        }
+        text.truncate(length);
+        text
+    }
+
+    fn bytes(&mut self) -> [u8; 32] {
+        self.count += 1;
+        let mut input = self.seed.to_vec();
+        input.extend(self.count.to_be_bytes());
+        digest(&SHA256, &input).as_ref().try_into().unwrap_or_default()
+    }
+}
+
+/// A time on the wire; the database keeps microseconds.
+pub(super) fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from(UNIX_EPOCH + Duration::new(since.as_secs(), since.subsec_micros() * 1_000))
+}
+
+/// Seconds since 1970, and 0 before.
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -6,7 +6,7 @@ use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
 use crate::journal::Journal;
 use crate::proxy::{Patience, Serving};
 use crate::runtime::{Bound, LineFormat, Runtime, keep_swept};
-use crate::sandbox::{self, Auth0, TENANT_RATE};
+use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
 use clap::{Args, Parser, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io::{self, Write};
@@ -45,9 +45,9 @@ enum Command {
     /// environment variables that the configuration names, and opens no connection. Ends with status 0 where it is good,
     /// 1 where it is not, 2 where the command line is wrong.
     Check(FileArgs),
-    /// Try the gateway with a simulated Auth0 tenant
+    /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
-    /// Starts a simulated tenant, the gateway before it and the admin listener in one process, and prints commands to
+    /// Starts both, the gateway before them and the admin listener in one process, and prints commands to
     /// try. Nothing else is needed: no account, no Redis. Ctrl-C stops it.
     Sandbox(SandboxArgs),
 }
@@ -70,6 +70,9 @@ struct SandboxArgs {
     /// Where the simulated Auth0 tenant listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     auth0: SocketAddr,
+    /// Where the simulated ZITADEL listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
+    zitadel: SocketAddr,
     /// How many requests a second the tenant allows before it answers 429; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
     rate: u32,
@@ -175,15 +178,16 @@ fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
     let done = on_runtime(None, async {
         let rate = (args.rate > 0).then_some(args.rate);
         let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
-        let text = auth0.configuration(args.listen, args.admin);
+        let zitadel = Zitadel::start(args.zitadel).await.map_err(other)?;
+        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel);
         let config = config::compile("sandbox", &text, &Machine, random()?).map_err(CommandError::Config)?.config;
         let gateway = Started::new(config, journal.clone())?;
         gateway.ready().await;
         let admin = gateway.admin.unwrap_or(args.admin);
         let text = if args.json {
-            sandbox::json_line(gateway.listen, admin, &auth0)
+            sandbox::json_line(gateway.listen, admin, &auth0, &zitadel)
         } else {
-            sandbox::tour(gateway.listen, admin, &auth0)
+            sandbox::tour(gateway.listen, admin, &auth0, &zitadel)
         };
         say_on(io::stdout(), &text);
         gateway.until_stopped().await

@@ -84,29 +84,6 @@ impl Auth0 {
     pub fn tokens(&self) -> Tokens {
         self.tenant.tokens()
     }
-
-    /// A configuration of the gateway before this tenant.
-    pub fn configuration(&self, listen: SocketAddr, admin: SocketAddr) -> String {
-        let url = self.url();
-        format!(
-            "listen: {listen}
-admin: {admin}
-log: {{ format: text }}
-upstreams:
-  auth0:
-    dialect: auth0
-    url: {url}
-    auth: {{ issuer: {url}/, audience: {url}/api/v2/ }}
-    cache: {{ ttl: 30s }}
-    policy: sandbox
-policies:
-  sandbox:
-    fields:
-      tier: {{ one_of: [free, pro, enterprise] }}
-    normalize: {{ unicode: nfc, trim: true }}
-"
-        )
-    }
 }
 
 /// A simulated ZITADEL instance that answers, over HTTP/1.1 and over HTTP/2 without TLS.
@@ -151,9 +128,44 @@ impl Zitadel {
     }
 }
 
+/// A configuration of the gateway before both providers, which it tells apart by path.
+pub fn configuration(listen: SocketAddr, admin: SocketAddr, auth0: &Auth0, zitadel: &Zitadel) -> String {
+    let (auth0, zitadel) = (auth0.url(), zitadel.url());
+    format!(
+        "listen: {listen}
+admin: {admin}
+log: {{ format: text }}
+upstreams:
+  auth0:
+    dialect: auth0
+    url: {auth0}
+    match: {{ path_prefix: /api }}
+    auth: {{ issuer: {auth0}/, audience: {auth0}/api/v2/ }}
+    cache: {{ ttl: 30s }}
+    policy: sandbox
+  zitadel:
+    dialect: zitadel
+    url: {zitadel}
+    auth: forward
+    cache: {{ ttl: 30s }}
+    policy: sandbox_login
+policies:
+  sandbox:
+    fields: &fields
+      tier: {{ one_of: [free, pro, enterprise] }}
+    normalize: {{ unicode: nfc, trim: true }}
+  sandbox_login:
+    fields: *fields
+    lifetime: {{ max: 12h, outside: clamp }}
+    challenges: {{ return_code: refuse, url_template: {{ hosts: [login.example.com] }} }}
+"
+    )
+}
+
 /// The line that `--json` prints.
-pub fn json_line(gateway: SocketAddr, admin: SocketAddr, auth0: &Auth0) -> String {
+pub fn json_line(gateway: SocketAddr, admin: SocketAddr, auth0: &Auth0, zitadel: &Zitadel) -> String {
     let tokens = auth0.tokens();
+    let (instance, owners) = (zitadel.instance(), zitadel.tokens());
     serde_json::json!({
         "gateway": format!("http://{gateway}"),
         "admin": format!("http://{admin}"),
@@ -165,19 +177,29 @@ pub fn json_line(gateway: SocketAddr, admin: SocketAddr, auth0: &Auth0) -> Strin
             "session_id": auth0.tenant().session_id(),
             "user_id": auth0.tenant().user_id(),
         },
+        "zitadel": {
+            "upstream": zitadel.url(),
+            "token": owners.owner,
+            "jwt": owners.jwt,
+            "session_id": instance.session_id(),
+            "session_token": instance.session_token(instance.session_id()),
+            "user_id": instance.user_id(),
+        },
     })
     .to_string()
 }
 
 /// What a newcomer wants to see, as commands to copy.
-pub fn tour(gateway: SocketAddr, admin: SocketAddr, auth0: &Auth0) -> String {
+pub fn tour(gateway: SocketAddr, admin: SocketAddr, auth0: &Auth0, zitadel: &Zitadel) -> String {
     let token = auth0.tokens().full;
     let id = auth0.tenant().session_id().to_owned();
     let upstream = auth0.url();
+    let (instance, owner, session) = (zitadel.url(), zitadel.tokens().owner, zitadel.instance().session_id());
     format!(
         r#"sessiongate sandbox
-  gateway  http://{gateway}        a simulated Auth0 tenant stands behind it
+  gateway  http://{gateway}        a simulated Auth0 tenant and a simulated ZITADEL stand behind it
   tenant   {upstream}        the same API without the gateway
+  zitadel  {instance}        ZITADEL's session service without the gateway
   admin    http://{admin}        /livez /readyz /metrics
 
 Copy this into another terminal:
@@ -202,6 +224,11 @@ call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_me
 call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"pro"}}}}' $SESSION
 calls() {{ curl -sS {upstream}/sandbox/stats | grep -o '"calls":[0-9]*' | cut -d: -f2; }}; before=$(calls)
 (for i in $(seq 50); do call -o /dev/null $SESSION & done; wait); echo "calls to the tenant: $(( $(calls) - before ))"
+
+# 6. ZITADEL: the same rule refuses the same change as a resource of REST and as a call of Connect (Z29sZA== is `gold`)
+alias zcall='curl -sS -H "Authorization: Bearer {owner}" -H "Content-Type: application/json"'
+zcall -X PATCH -d '{{"metadata":{{"tier":"Z29sZA=="}}}}' http://{gateway}/v2/sessions/{session}; echo
+zcall -d '{{"sessionId":"{session}","metadata":{{"tier":"Z29sZA=="}}}}' http://{gateway}/zitadel.session.v2.SessionService/SetSession; echo
 
 Stop it with Ctrl-C.
 "#

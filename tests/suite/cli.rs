@@ -129,7 +129,10 @@ fn help_says_what_each_command_does() {
         (&["--help"][..], &["run", "check", "sandbox", "session policies"][..]),
         (&["run", "--help"], &["serves", "SIGTERM", "status 1", "--config <FILE>"]),
         (&["check", "--help"], &["every error", "line and column", "status 0", "--config <FILE>"]),
-        (&["sandbox", "--help"], &["simulated Auth0 tenant", "--listen", "--admin", "--auth0", "--rate", "--json"]),
+        (
+            &["sandbox", "--help"],
+            &["simulated Auth0 tenant", "--listen", "--admin", "--auth0", "--zitadel", "--rate", "--json"],
+        ),
     ] {
         let finished = run(args);
         assert_eq!(finished.code, Some(0), "{args:?}");
@@ -226,7 +229,8 @@ fn the_sandbox_prints_one_line_of_json_and_nothing_else() {
     assert_eq!(stdout.len(), 1, "{stdout:?}");
     let said: Value = serde_json::from_str(&stdout[0]).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&said), ["admin", "auth0", "gateway"]);
+    assert_eq!(keys(&said), ["admin", "auth0", "gateway", "zitadel"]);
+    assert_eq!(keys(&said["zitadel"]), ["jwt", "session_id", "session_token", "token", "upstream", "user_id"]);
     assert_eq!(
         keys(&said["auth0"]),
         ["expired_token", "read_only_token", "session_id", "token", "upstream", "user_id"]
@@ -266,8 +270,8 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     if Command::new("curl").arg("--version").output().is_err() {
         return skipped("the tour of the sandbox (there is no curl)");
     }
-    let sandbox =
-        Process::start(sessiongate(&["sandbox", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--rate", "0"]));
+    let args = ["sandbox", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--zitadel", FREE, "--rate", "0"];
+    let sandbox = Process::start(sessiongate(&args));
     sandbox.wait_for_line(|line| line.starts_with("Stop it with"));
     let said = sandbox.stdout();
     let commands = said.iter().skip_while(|line| !line.starts_with("export TOKEN="));
@@ -280,7 +284,9 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     let finished = finish(bash);
     assert_eq!(finished.stderr, "");
     let said: Vec<&str> = finished.stdout.lines().collect();
-    let [changed, refused, head @ .., tier, calls] = said.as_slice() else { panic!("{}", finished.stdout) };
+    let [changed, refused, head @ .., tier, calls, rest, connect] = said.as_slice() else {
+        panic!("{}", finished.stdout)
+    };
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert_eq!(json(changed)["session_metadata"]["tier"], "pro");
     let refused = json(refused);
@@ -293,4 +299,6 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     assert!(head.contains("\nage: "), "{head}");
     assert_eq!(*tier, r#""tier":"free""#);
     assert_eq!(*calls, "calls to the tenant: 1");
+    assert_eq!((json(rest)["code"].clone(), json(connect)["code"].clone()), (3.into(), "invalid_argument".into()));
+    assert!(rest.contains("metadata.tier") && connect.contains("metadata.tier"));
 }

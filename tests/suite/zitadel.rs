@@ -463,6 +463,71 @@ fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
     assert!(!gateway.log().join("\n").contains("secret-token"));
 }
 
+/// The simulated ZITADEL, which was built from the published definitions alone, understands what the gateway sends it.
+#[test]
+fn the_sandbox_answers_the_same_through_the_gateway() {
+    let sandbox = crate::harness::Sandbox::start(&[]);
+    let said = |name: &str| sandbox.zitadel[name].as_str().unwrap().to_owned();
+    let (id, upstream) = (said("session_id"), said("upstream"));
+    for token in [said("token"), said("jwt")] {
+        let call = |name: &str, body: Value| {
+            let path = format!("/zitadel.session.v2.SessionService/{name}");
+            Request::new("POST", &path).bearer(&token).json(&body.to_string())
+        };
+        let read = call("GetSession", json!({"sessionId": id}));
+        let (direct, through) = (read.send(&upstream), read.send(&sandbox.gateway));
+        assert_eq!((direct.status, direct.text()), (200, through.text()));
+        let hit = read.send(&sandbox.gateway);
+        assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));
+        let good = call("SetSession", json!({"sessionId": id, "metadata": {"tier": "cHJv"}})).send(&sandbox.gateway);
+        assert_eq!(good.status, 200, "{}", good.text());
+        assert!(!details(&good.text())["sessionToken"].as_str().unwrap().is_empty());
+        let fresh = details(&read.send(&sandbox.gateway).text());
+        assert_eq!(fresh["session"]["metadata"]["tier"], "cHJv");
+        assert_eq!(fresh["session"]["sequence"], details(&good.text())["details"]["sequence"]);
+        let gold = json!({"metadata": {"tier": "Z29sZA=="}});
+        let rest = Request::new("PATCH", &format!("/v2/sessions/{id}")).bearer(&token).json(&gold.to_string());
+        assert_eq!(rest.send(&sandbox.gateway).status, 400);
+        let named = json!({"sessionId": id, "metadata": {"tier": "Z29sZA=="}});
+        assert_eq!(call("SetSession", named).send(&sandbox.gateway).status, 400);
+        let made = call("CreateSession", json!({})).send(&sandbox.gateway);
+        let made = details(&made.text())["sessionId"].as_str().unwrap().to_owned();
+        let made = Request::new("GET", &format!("/v2/sessions/{made}")).bearer(&token).send(&upstream);
+        assert!(details(&made.text())["session"]["expirationDate"].is_string(), "a new session has an end");
+    }
+}
+
+/// What the provider's validation refuses is refused in its own words before it gets there.
+#[test]
+fn refusals_of_the_providers_own_rules_have_its_words() {
+    let sandbox = crate::harness::Sandbox::start(&[]);
+    let token = sandbox.zitadel["token"].as_str().unwrap();
+    let upstream = sandbox.zitadel["upstream"].as_str().unwrap();
+    let id = sandbox.zitadel["session_id"].as_str().unwrap();
+    for body in [
+        json!({"checks": {"totp": {"code": "12"}}}),
+        json!({"lifetime": "0s"}),
+        json!({"lifetime": "-1.5s"}),
+        json!({"checks": {"user": {}}}),
+        json!({"checks": {"user": {"userId": ""}}}),
+        json!({"checks": {"password": {"password": "x".repeat(201)}}}),
+        json!({"checks": {"otpSms": {"code": ""}}}),
+        json!({"challenges": {"otpEmail": {"sendCode": {"urlTemplate": ""}}}}),
+    ] {
+        let mut named = body.clone();
+        named["sessionId"] = id.into();
+        for (path, method, body) in [
+            (format!("/v2/sessions/{id}"), "PATCH", &body),
+            ("/zitadel.session.v2.SessionService/SetSession".to_owned(), "POST", &named),
+        ] {
+            let request = Request::new(method, &path).bearer(token).json(&body.to_string());
+            let (direct, through) = (request.send(upstream), request.send(&sandbox.gateway));
+            let (direct, through) = (details(&direct.text()), details(&through.text()));
+            assert_eq!((&direct["code"], &direct["message"]), (&through["code"], &through["message"]), "{body}");
+        }
+    }
+}
+
 #[test]
 fn what_ends_the_sessions_of_a_user_makes_cached_answers_stale() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;

@@ -282,13 +282,16 @@ pub struct Sandbox {
     pub expired_token: String,
     pub session_id: String,
     pub user_id: String,
+    /// What was said of ZITADEL.
+    pub zitadel: Value,
 }
 
 impl Sandbox {
     /// Starts one on free ports and waits until it is ready.
     pub fn start(args: &[&str]) -> Sandbox {
         const FREE: &str = "127.0.0.1:0";
-        let mut command = sessiongate(&["sandbox", "--json", "--listen", FREE, "--admin", FREE, "--auth0", FREE]);
+        let mut command =
+            sessiongate(&["sandbox", "--json", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--zitadel", FREE]);
         command.args(args);
         let process = Process::start(command);
         let line = process.wait_for_line(|line| line.starts_with('{'));
@@ -305,6 +308,7 @@ impl Sandbox {
             expired_token: text(&auth0["expired_token"]),
             session_id: text(&auth0["session_id"]),
             user_id: text(&auth0["user_id"]),
+            zitadel: said["zitadel"].clone(),
         }
     }
 

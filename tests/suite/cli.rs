@@ -206,9 +206,9 @@ fn a_taken_port_ends_run_at_once_with_a_message() {
         assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
     let text = address.to_string();
-    for option in ["--listen", "--admin", "--auth0"] {
+    for option in ["--listen", "--admin", "--auth0", "--zitadel"] {
         let mut args = vec!["sandbox"];
-        for other in ["--listen", "--admin", "--auth0"] {
+        for other in ["--listen", "--admin", "--auth0", "--zitadel"] {
             args.extend([other, if other == option { &text } else { "127.0.0.1:0" }]);
         }
         let finished = run(&args);

@@ -8,7 +8,9 @@ use crate::model::Refusal;
 use crate::runtime::Runtime;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -42,7 +44,13 @@ pub(super) enum Source {
 }
 
 /// The head of an answer of the provider's, or of the cache's.
-pub(super) fn answer_response(answer: &Answer, source: Source, id: &HeaderValue) -> Result<ResponseHeader> {
+pub(super) fn answer_response(
+    answer: &Answer,
+    source: Source,
+    id: &HeaderValue,
+    dialect: &Dialect,
+    request: &RequestHeader,
+) -> Result<ResponseHeader> {
     let mut header = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 4))?;
     for (name, value) in &answer.headers {
         if *name != AGE {
@@ -53,6 +61,7 @@ pub(super) fn answer_response(answer: &Answer, source: Source, id: &HeaderValue)
         header.insert_header(CONTENT_LENGTH, answer.body.len())?;
     }
     header.insert_header(REQUEST_ID, id.clone())?;
+    share(&mut header, dialect, request)?;
     match source {
         Source::Hit { age, left } => {
             header.insert_header(AGE, age / 1000)?;
@@ -87,10 +96,24 @@ pub(super) fn refusal_response(
     }
     header.insert_header(CONTENT_LENGTH, reply.body.len())?;
     header.insert_header(REQUEST_ID, id.clone())?;
+    share(&mut header, dialect, request)?;
     if *refusal == Refusal::Deleted {
         append(&mut header, "sessiongate; hit; detail=deleted")?;
     }
     Ok((header, reply.body, reply.trailers))
+}
+
+/// Lets pages of any origin read the answer, as a provider whose API is for browsers does: what the gateway answers by itself, or
+/// from the cache, comes without the provider's own headers. No page gets more than its own credential gives it.
+fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
+    const ALL: HeaderValue = HeaderValue::from_static("*");
+    const EXPOSED: &str = "grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
+    let asked = dialect.has_calls && request.headers.contains_key(ORIGIN);
+    if asked && !header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        header.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, ALL)?;
+        header.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED))?;
+    }
+    Ok(())
 }
 
 /// The carrier that the caller understands an error in.

@@ -45,6 +45,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     let runtime = context.runtime.clone();
     let credential = credential(&runtime, governed.upstream(), &session.req_header().headers).await?;
     let admitted = governed.admit(credential)?;
+    let dialect = admitted.upstream().dialect;
     let body = body(session, &admitted).await?;
     let asked = admitted.read_body(&runtime.gateway, body)?;
     context.outcome.session = asked.session_hash();
@@ -61,7 +62,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
         None => answered.await?,
     };
     context.outcome.cache = source.status();
-    let header = answer_response(&answer, source, &context.id)?;
+    let header = answer_response(&answer, source, &context.id, dialect, session.req_header())?;
     write(session, &runtime, header, answer.body.clone(), answer.trailers.clone()).await?;
     Ok(())
 }

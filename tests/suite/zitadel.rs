@@ -558,6 +558,22 @@ fn what_ends_the_sessions_of_a_user_makes_cached_answers_stale() {
 }
 
 #[test]
+fn pages_may_read_hits_and_refusals() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let (_recorder, gateway) = recorded(move |call| call.answer(200, "", body), "cache: {}");
+    let read = || Request::new("GET", "/v2/sessions/s1").bearer("pat").header("Origin", "https://a.example");
+    read().send(&gateway.url());
+    let hit = read().send(&gateway.url());
+    assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));
+    assert_eq!(hit.header("Access-Control-Allow-Origin"), Some("*"));
+    let refused = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Origin", "https://a.example");
+    let refused = refused.json(r#"{"metadata":{"role":"YQ=="}}"#).send(&gateway.url());
+    assert_eq!((refused.status, refused.header("Access-Control-Allow-Origin")), (400, Some("*")));
+    let plain = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
+    assert_eq!(plain.header("Access-Control-Allow-Origin"), None, "only who asks is told");
+}
+
+#[test]
 fn codes_are_taken_out_of_answers() {
     let body = r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{"otpEmail":"123456"}}"#;
     let recorder = Recorder::start(move |call| call.answer(200, "", body));

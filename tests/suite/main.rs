@@ -29,4 +29,5 @@ mod provider_tls;
 mod recorder;
 mod sdk;
 mod tokens;
+mod verdicts;
 mod zitadel;

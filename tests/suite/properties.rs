@@ -238,7 +238,7 @@ fn fault(policy: &Policy, text: &[u8]) -> Option<String> {
 }
 
 /// Ten times as many where `SESSIONGATE_LONG` is set.
-fn cases(count: u32) -> ProptestConfig {
+pub fn cases(count: u32) -> ProptestConfig {
     let long = std::env::var_os("SESSIONGATE_LONG").is_some();
     ProptestConfig {
         // A failure is printed with its input; nothing is written beside the sources.

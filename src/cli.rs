@@ -235,7 +235,10 @@ impl Started {
             LogFormat::Text => LineFormat::Text,
         };
         let requests = config.log.requests.then_some(format);
-        let runtime = Arc::new(Runtime::new(config.gateway, store.clone(), journal, requests).map_err(other)?);
+        let runtime = Arc::new(
+            Runtime::new(config.gateway, store.clone(), journal, requests, config.clients.trusted_peers)
+                .map_err(other)?,
+        );
         runtime.start_background();
         tokio::spawn(keep_swept(store));
         let listen = bound.address();

@@ -21,6 +21,7 @@ mod variables;
 pub use fault::Fault;
 
 use crate::gateway::Gateway;
+use ipnet::IpNet;
 use section::{Context, Entry};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -102,13 +103,15 @@ pub struct Memory {
     pub max_bytes: usize,
 }
 
-/// How long clients may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How long clients may take, and which of them are trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clients {
     /// From the connection to the end of the first request's head.
     pub head_timeout: Duration,
     /// From the end of an answer to the end of the next request's head, on a kept connection.
     pub idle_timeout: Duration,
+    /// The networks of the peers that may speak for others.
+    pub trusted_peers: Vec<IpNet>,
 }
 
 /// How the process ends.

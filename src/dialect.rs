@@ -41,6 +41,8 @@ pub struct Dialect {
     pub has_calls: bool,
     /// The beginnings of headers that a client has no say in, beside those of every proxy.
     pub hidden: &'static [&'static str],
+    /// Headers that say for whom, and as what, the provider answers: taken from trusted peers only.
+    pub entrusted: &'static [&'static str],
     /// Whether verified callers may share what is cached: the provider's answer does not depend on who asks.
     pub shares: bool,
     /// Whether metadata without entries removes all of it, or else changes nothing.
@@ -200,6 +202,11 @@ impl Dialect {
     pub fn reading(&self) -> Option<&'static Route> {
         let resource = |route: &&Route| route.call.is_none_or(|call| !call.remote);
         self.routes.iter().find(|route| route.operation == Operation::ReadSession && resource(route))
+    }
+
+    /// Whether the provider takes this header from peers that may speak for others.
+    pub fn entrusts(&self, name: &str) -> bool {
+        self.entrusted.contains(&name)
     }
 
     /// Whether a client has no say in this header at this provider.

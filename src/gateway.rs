@@ -132,7 +132,7 @@ impl Gateway {
                 if operation == Operation::ListSessions {
                     return Ok(Routed::Related(Related { upstream, operation }));
                 }
-                let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(head.headers) };
+                let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(&upstream, &head) };
                 Ok(Routed::Governed(Governed { upstream, route, carrier, session, token, asker, size }))
             }
             Found::Related(operation @ Operation::ChangeRelated) => {

@@ -9,8 +9,10 @@ use crate::metrics::{IssuerReading, Metrics, Reading};
 use crate::upstream::Provider;
 use bytes::Bytes;
 use http::HeaderValue;
+use ipnet::IpNet;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io;
+use std::net::IpAddr;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,6 +79,7 @@ pub struct Runtime {
     pub journal: Journal,
     /// Whether each request gets a line in the log.
     pub log_requests: Option<LineFormat>,
+    trusted_peers: Vec<IpNet>,
     ways: Vec<Way>,
     ids: RequestIds,
     stopping: AtomicBool,
@@ -110,6 +113,7 @@ impl Runtime {
         store: Arc<dyn Store>,
         journal: Journal,
         log_requests: Option<LineFormat>,
+        trusted_peers: Vec<IpNet>,
     ) -> Result<Runtime, RuntimeError> {
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
@@ -121,6 +125,7 @@ impl Runtime {
             metrics: Arc::new(Metrics::new(names)?),
             journal,
             log_requests,
+            trusted_peers,
             ways,
             ids: RequestIds { process: hex(&process), next: AtomicU64::new(0) },
             stopping: AtomicBool::new(false),
@@ -140,6 +145,12 @@ impl Runtime {
     /// The way to an upstream.
     pub fn provider(&self, upstream: &Upstream) -> Option<&Arc<Provider>> {
         self.ways.get(upstream.index).map(|way| &way.provider)
+    }
+
+    /// Whether a client at this address may speak for others.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_peers.iter().any(|network| network.contains(&peer))
     }
 
     /// Who checks the callers of an upstream.

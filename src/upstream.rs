@@ -66,6 +66,10 @@ const TRUSTED: [&str; 13] = [
     "fastly-client-ip",
 ];
 
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Where a request comes from.
 #[derive(Debug, Clone)]
 pub struct Origin {
@@ -73,10 +77,12 @@ pub struct Origin {
     pub peer: Option<IpAddr>,
     /// The host that the client asked for.
     pub host: Option<HeaderValue>,
+    /// Whether it may speak for others.
+    pub trusted: bool,
 }
 
 /// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
-pub fn is_trusted(name: &HeaderName) -> bool {
+fn is_trusted(name: &HeaderName) -> bool {
     let trusted = |name: &str| name.starts_with("x-forwarded") || TRUSTED.contains(&name);
     let name = name.as_str();
     trusted(name) || (name.contains('_') && trusted(&name.replace('_', "-")))
@@ -166,6 +172,12 @@ impl Provider {
         own.unwrap_or(&self.authority).clone()
     }
 
+    /// Whether this header of a request does not reach the provider, because the client has no say in it.
+    pub fn keeps_out(&self, name: &HeaderName, origin: &Origin) -> bool {
+        let dialect = self.upstream.dialect;
+        (is_trusted(name) || dialect.hides(name.as_str())) && !(origin.trusted && dialect.entrusts(name.as_str()))
+    }
+
     /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its connection and
     /// those that the gateway decides on.
     pub fn headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
@@ -174,8 +186,7 @@ impl Provider {
         for (name, value) in from {
             let dropped = HOP_BY_HOP.contains(name)
                 || OWN.contains(&name.as_str())
-                || is_trusted(name)
-                || self.upstream.dialect.hides(name.as_str())
+                || self.keeps_out(name, origin)
                 || nominated.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()));
             if !dropped {
                 headers.append(name.clone(), value.clone());
@@ -185,7 +196,7 @@ impl Provider {
         if carrier.is_grpc() {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
-        for (name, value) in self.forwarded(origin) {
+        for (name, value) in self.forwarded(from, origin) {
             headers.insert(name, value);
         }
         headers
@@ -199,20 +210,22 @@ impl Provider {
         headers
     }
 
-    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it.
-    pub fn forwarded(&self, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
+    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it. What a trusted peer
+    /// says of it stays, and the peer joins those that the request came through.
+    pub fn forwarded(&self, from: &HeaderMap, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
         if !self.upstream.dialect.forwarded {
             return Vec::new();
         }
         // A provider that knows itself by its own name is reached as that; else as the client reached the gateway.
         let tls = self.upstream.target.tls && !self.upstream.preserve_host;
         let proto = HeaderValue::from_static(if tls { "https" } else { "http" });
-        let mut all = vec![
-            (HeaderName::from_static("x-forwarded-proto"), proto),
-            (HeaderName::from_static("x-forwarded-host"), self.host(origin)),
-        ];
-        if let Some(peer) = origin.peer.and_then(|peer| HeaderValue::from_str(&peer.to_string()).ok()) {
-            all.push((HeaderName::from_static("x-forwarded-for"), peer));
+        let mut all = vec![(FORWARDED_PROTO, proto), (FORWARDED_HOST, self.host(origin))];
+        all.retain(|(name, _)| !(origin.trusted && from.contains_key(name)));
+        if let Some(peer) = origin.peer {
+            let before = from.get_all(FORWARDED_FOR).iter().filter(|_| origin.trusted);
+            let before = before.filter_map(|value| value.to_str().ok()).map(|value| format!("{value}, "));
+            let through = before.collect::<String>() + &peer.to_string();
+            all.extend(HeaderValue::from_str(&through).ok().map(|through| (FORWARDED_FOR, through)));
         }
         all
     }

@@ -7,6 +7,7 @@ use super::variables::Text;
 use super::{Clients, Config, Log, LogFormat, LogLevel, Memory, Shutdown};
 use super::{policies, secret, upstreams};
 use crate::gateway::Gateway;
+use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let clients = section.within("clients", |section| Clients {
         head_timeout: section.read("head_timeout", seconds(10), duration(HASTE..=minutes(10))),
         idle_timeout: section.read("idle_timeout", seconds(60), duration(HASTE..=minutes(60))),
+        trusted_peers: trusted_peers(section),
     });
     let shutdown = section.within("shutdown", |section| Shutdown {
         drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
@@ -38,6 +40,16 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     policies::warn_of_unused(&policies, section.context);
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, log, store, clients, shutdown }
+}
+
+/// The peers that may speak for others. Those of the whole internet are nobody's peers.
+fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
+    let networks = section.list("trusted_peers", value::network).unwrap_or_default();
+    for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
+        let problem = Problem::new("trusts every client to say who it is and whom it asks");
+        section.context.warn(&network.spot, problem.but("the networks of your own proxies are safer"));
+    }
+    networks.into_iter().map(|network| network.value).collect()
 }
 
 fn admin(section: &mut Section, listen: SocketAddr) -> Option<SocketAddr> {

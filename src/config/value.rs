@@ -2,7 +2,8 @@
 
 use super::fault::{Problem, listed};
 use super::variables::Text;
-use std::net::SocketAddr;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,6 +110,20 @@ pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
     text.as_str()
         .parse()
         .map_err(|_| Problem::new(format!("{} is not an address to listen at", text.shown())).but(forms))
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
+    let forms = "expected an address or a network, such as `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`";
+    let found = text.as_str().parse::<IpNet>().ok();
+    let found = found.or_else(|| text.as_str().parse::<IpAddr>().ok().map(IpNet::from));
+    let found = found.ok_or_else(|| Problem::new(format!("{} is no network", text.shown())).but(forms))?;
+    if found.addr() != found.network() {
+        let network = found.trunc();
+        return Err(Problem::new(format!("{} has bits behind its prefix", text.shown()))
+            .but(format!("the network is `{network}`")));
+    }
+    Ok(found)
 }
 
 /// Says what is wrong with the name of an upstream or a policy.

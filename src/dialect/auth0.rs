@@ -72,6 +72,7 @@ pub static AUTH0: Dialect = Dialect {
     forwarded: false,
     has_calls: false,
     hidden: &[],
+    entrusted: &[],
     shares: true,
     empties_wipe: true,
     extras: false,

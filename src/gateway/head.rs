@@ -1,10 +1,11 @@
 //! The head of a request: what must hold of it before anything else is looked at.
 
+use super::Upstream;
 use crate::dialect::Route;
 use crate::model::{Operation, Refusal};
 use crate::wire::carrier::Carrier;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 /// Headers by which some servers let a request stand for another method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
@@ -130,18 +131,36 @@ fn query(route: &Route, query: &str) -> Result<Option<String>, Refusal> {
     if good { Ok(Some(token.to_owned())) } else { Err(Refusal::Query) }
 }
 
-/// What decides a provider's answer where it depends on who asks: the credential, and the organization that it is used in.
-pub(super) fn asker(headers: &HeaderMap) -> Vec<u8> {
+/// What decides a provider's answer where it depends on who asks: the credential, the organization that it is used in, and what
+/// names the instance. A client whose word on the instance is dropped gets an entry of its own for it, which does no harm.
+pub(super) fn asker(upstream: &Upstream, head: &Head) -> Vec<u8> {
     let mut asker = Vec::new();
-    for name in [AUTHORIZATION.as_str(), "x-zitadel-orgid"] {
-        for value in headers.get_all(name) {
-            asker.extend_from_slice(&(value.len() as u64).to_be_bytes());
-            asker.extend_from_slice(value.as_bytes());
+    let mut part = |value: &[u8]| {
+        asker.extend_from_slice(&(value.len() as u64).to_be_bytes());
+        asker.extend_from_slice(value);
+    };
+    let mut count = [0; 2];
+    for (name, count) in [AUTHORIZATION, ORGANIZATION].iter().zip(&mut count) {
+        for value in head.headers.get_all(name) {
+            part(value.as_bytes());
+            *count += 1;
         }
-        asker.push(0);
+    }
+    // How many belong to which header: no value can be taken for one of the other's.
+    part(&count);
+    part(if upstream.preserve_host { head.host.as_bytes() } else { b"" });
+    for name in upstream.dialect.entrusted.iter().filter(|name| **name != CLIENT) {
+        for value in head.headers.get_all(*name) {
+            part(name.as_bytes());
+            part(value.as_bytes());
+        }
     }
     asker
 }
+
+const ORGANIZATION: HeaderName = HeaderName::from_static("x-zitadel-orgid");
+/// Says where a request comes from, not whom it is for.
+const CLIENT: &str = "x-forwarded-for";
 
 fn body_size(headers: &HeaderMap) -> Result<BodySize, Refusal> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();

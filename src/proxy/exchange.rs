@@ -88,7 +88,8 @@ impl Context {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         let header = session.req_header();
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        Origin { peer, host: header.headers.get(HOST).cloned().or(authority) }
+        let trusted = peer.is_some_and(|peer| self.runtime.trusts(peer));
+        Origin { peer, host: header.headers.get(HOST).cloned().or(authority), trusted }
     }
 }
 

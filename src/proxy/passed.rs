@@ -7,7 +7,6 @@ use crate::coherence::{Ended, Token};
 use crate::gateway::{Settlement, Upstream};
 use crate::model::Refusal;
 use crate::runtime::Runtime;
-use crate::upstream::is_trusted;
 use crate::wire::carrier::Carrier;
 use http::{HeaderMap, HeaderName, Uri};
 use pingora::http::RequestHeader;
@@ -90,14 +89,15 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
     let Some(provider) = context.runtime.provider(upstream) else {
         return Ok(());
     };
-    let hidden = |name: &&HeaderName| is_trusted(name) || upstream.dialect.hides(name.as_str());
-    let spoofed: Vec<HeaderName> = request.headers.keys().filter(hidden).cloned().collect();
+    let origin = context.origin(session);
+    let forwarded = provider.forwarded(&request.headers, &origin);
+    let kept_out = |name: &&HeaderName| provider.keeps_out(name, &origin);
+    let spoofed: Vec<HeaderName> = request.headers.keys().filter(kept_out).cloned().collect();
     for name in spoofed {
         request.remove_header(&name);
     }
     let host = if upstream.dialect.forwarded || upstream.preserve_host {
-        let origin = context.origin(session);
-        for (name, value) in provider.forwarded(&origin) {
+        for (name, value) in forwarded {
             request.insert_header(name, value)?;
         }
         provider.host(&origin)

@@ -239,6 +239,59 @@ fn other_calls_of_grpc_are_passed_with_their_trailers() {
     }
 }
 
+/// What a client says of others: for whom it asks, as what, and from where.
+const FOR_OTHERS: [(&str, &str); 8] = [
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+    ("x-zitadel-instance-host", "one.example"),
+    ("x-zitadel-public-host", "login.example"),
+    ("x-forwarded-host", "one.example"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-for", "192.0.2.7"),
+    ("grpc-metadata-x-zitadel-orgid", "1"),
+];
+
+#[test]
+fn only_trusted_peers_speak_for_others() {
+    let provider = Grpc::start();
+    let own = provider.address.to_string();
+    for (trusted, host, proto, client) in [
+        ("[127.0.0.0/8, \"::1\"]", "one.example", "https", "192.0.2.7, 127.0.0.1"),
+        ("[10.0.0.0/8]", own.as_str(), "http", "127.0.0.1"),
+    ] {
+        let gateway = provider.gateway(&format!("    cache: {{}}\nclients: {{ trusted_peers: {trusted} }}\n"));
+        for path in [SET, "/zitadel.user.v2.UserService/GetUserByID"] {
+            let answer = provider.call_with(&gateway, path, &frame(&set("team")), &FOR_OTHERS);
+            assert_eq!(answer.trailer("grpc-status"), "0");
+            let seen = provider.seen.lock().unwrap().remove(0).1;
+            let all = |name: &str| seen.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+            assert_eq!(all("x-forwarded-host"), [host], "{path}");
+            assert_eq!(all("x-forwarded-proto"), [proto], "{path}");
+            assert_eq!(all("x-forwarded-for"), [client], "{path}");
+            let names = if trusted.starts_with("[127") { vec!["one.example"] } else { vec![] };
+            assert_eq!(all("x-zitadel-instance-host"), names, "{path}");
+            assert!(!seen.contains_key("grpc-metadata-x-zitadel-orgid"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_is_cached_for_one_instance_is_not_for_another() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("    cache: {}\nclients: { trusted_peers: [127.0.0.1] }\n");
+    let read = |instance: &str| {
+        let headers =
+            [("content-type", "application/grpc"), ("te", "trailers"), ("x-zitadel-instance-host", instance)];
+        let answer = provider.call_with(&gateway, GET, &frame(&field(1, b"s1")), &headers);
+        (answer.cache().split(';').nth(1).unwrap().trim().to_owned(), answer.body)
+    };
+    let (first, one) = read("one.example");
+    let (second, other) = read("two.example");
+    assert_eq!((first.as_str(), second.as_str()), ("fwd=miss", "fwd=miss"));
+    assert_ne!(one, other);
+    assert_eq!(read("one.example"), ("hit".into(), one));
+}
+
 /// A name, a path, a body, headers, and the code of the refusal.
 type Row = (&'static str, &'static str, Vec<u8>, Vec<(&'static str, &'static str)>, &'static str);
 

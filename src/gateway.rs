@@ -195,7 +195,11 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
 fn trusted(check: &CallerCheck, credential: &Credential) -> Result<(), Refusal> {
     match (check, credential) {
         (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
-        (CallerCheck::Forward, Credential::Forwarded(value)) if !value.trim_ascii().is_empty() => Ok(()),
+        (CallerCheck::Forward | CallerCheck::Token { opaque: true, .. }, Credential::Forwarded(value))
+            if !value.trim_ascii().is_empty() =>
+        {
+            Ok(())
+        }
         (CallerCheck::Token { .. } | CallerCheck::Forward, _) => Err(Refusal::CredentialMissing),
     }
 }

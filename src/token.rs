@@ -115,6 +115,11 @@ pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> 
     judge(&claims, expected, now)
 }
 
+/// Whether a token has the form of a JWT: three parts. One that has not cannot be judged here.
+pub fn is_jwt(token: &str) -> bool {
+    token.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
 fn header(token: &str) -> Result<Header, Distrust> {
     let mut parts = token.split('.');
     let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {

@@ -4,7 +4,7 @@ use super::fault::{Problem, listed};
 use super::secret::authorities;
 use super::section::{Entry, Placed, Section};
 use super::url::Url;
-use super::value::{self, duration, minutes, seconds, whole_seconds};
+use super::value::{self, choice, duration, minutes, seconds, whole_seconds};
 use super::variables::Text;
 use crate::gateway::{CallerCheck, KeySource};
 use crate::token::Expectations;
@@ -57,7 +57,8 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuer = issuers.first().cloned().unwrap_or_default();
         let keys = keys(section, issuer, jwks.map(|jwks| jwks.value.text));
         let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway };
-        CallerCheck::Token { expected, keys }
+        let opaque = section.read("opaque", false, choice(&[("refuse", false), ("forward", true)]));
+        CallerCheck::Token { expected, keys, opaque }
     })
 }
 

@@ -106,7 +106,7 @@ fn the_examples_are_accepted_without_a_warning() {
     let config = compiled(EXAMPLE);
     assert_eq!(config.gateway.upstreams().len(), 2);
     let config = compiled(AUTH0);
-    let CallerCheck::Token { expected, keys } = &config.gateway.upstreams()[0].check else { panic!("no check") };
+    let CallerCheck::Token { expected, keys, .. } = &config.gateway.upstreams()[0].check else { panic!("no check") };
     assert_eq!(expected.issuers, ["https://acme.eu.auth0.com/"]);
     assert_eq!(expected.audiences, ["https://acme.eu.auth0.com/api/v2/"]);
     assert_eq!(keys.jwks, None);
@@ -174,7 +174,7 @@ fn what_is_written_is_what_counts() {
     assert_eq!(upstream.matcher, matcher);
     assert_eq!(upstream.target.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
     assert_eq!(upstream.cache, Some(Freshness { ttl: Duration::from_secs(30), max_body: 64 << 10 }));
-    let CallerCheck::Token { expected, keys } = &upstream.check else { panic!("no check") };
+    let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };
     assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::RS256].as_slice(), 30));
     let seconds = Duration::from_secs;
     assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
@@ -256,7 +256,7 @@ upstreams:
     assert_eq!((upstream.unmatched, upstream.cache), (Unmatched::Refuse, None));
     let timeout = Duration::from_millis(1);
     assert_eq!(upstream.body, BodyLimits { max: 2048, max_undeclared: 2048, timeout });
-    let CallerCheck::Token { expected, keys } = &upstream.check else { panic!("no check") };
+    let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };
     assert_eq!(expected.issuers, ["http://127.0.0.1:1/", "https://[::1]/x/"]);
     assert_eq!(
         (keys.issuer.as_str(), keys.jwks.as_deref()),

@@ -94,6 +94,8 @@ pub enum CallerCheck {
         expected: Expectations,
         /// Where the issuer's keys are.
         keys: KeySource,
+        /// Whether a token that is no JWT is left to the provider, and not refused.
+        opaque: bool,
     },
     /// By the provider alone; but there has to be a credential.
     Forward,

@@ -1,8 +1,9 @@
 //! What the head of a request says, read off Pingora's view of it and off the bytes that came.
 
-use crate::gateway::{Credential, Head, Upstream, bearer};
+use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
 use crate::model::Refusal;
 use crate::runtime::{Runtime, wall_seconds};
+use crate::token::is_jwt;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
@@ -59,8 +60,12 @@ pub(super) async fn credential(
     upstream: &Upstream,
     headers: &HeaderMap,
 ) -> Result<Credential, Refusal> {
+    let opaque = matches!(upstream.check, CallerCheck::Token { opaque: true, .. });
     match runtime.issuer(upstream) {
-        Some(issuer) => issuer.verify(bearer(headers)?, wall_seconds()).await.map(Credential::Verified),
+        Some(issuer) => match bearer(headers)? {
+            token if opaque && !is_jwt(token) => Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes()))),
+            token => issuer.verify(token, wall_seconds()).await.map(Credential::Verified),
+        },
         None => Ok(match headers.get(AUTHORIZATION) {
             Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
             None => Credential::Anonymous,

@@ -1,7 +1,9 @@
 //! ZITADEL's session service through the gateway, on every carrier, byte by byte, against a provider that records what reaches it.
 
-use crate::harness::{Gateway, PATIENCE, Request};
+use crate::harness::{Gateway, PATIENCE, Request, Sandbox};
 use crate::recorder::{Call, Recorder, Then};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -280,8 +282,7 @@ fn what_is_cached_for_one_instance_is_not_for_another() {
     let provider = Grpc::start();
     let gateway = provider.gateway("    cache: {}\nclients: { trusted_peers: [127.0.0.1] }\n");
     let read = |instance: &str| {
-        let headers =
-            [("content-type", "application/grpc"), ("te", "trailers"), ("x-zitadel-instance-host", instance)];
+        let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("x-zitadel-instance-host", instance)];
         let answer = provider.call_with(&gateway, GET, &frame(&field(1, b"s1")), &headers);
         (answer.cache().split(';').nth(1).unwrap().trim().to_owned(), answer.body)
     };
@@ -637,4 +638,49 @@ fn codes_are_taken_out_of_answers() {
     let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
     let answer = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
     assert_eq!(answer.text(), r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{}}"#);
+}
+
+/// Callers of an instance: the gateway verifies JWTs that the instance issued, and leaves other tokens to it where it is told to.
+#[test]
+fn jwts_of_an_instance_are_verified_and_other_tokens_left_to_it() {
+    let sandbox = Sandbox::start(&[]);
+    let text = |name: &str| sandbox.zitadel[name].as_str().unwrap();
+    let (instance, jwt, pat) = (text("upstream"), text("jwt"), text("token"));
+    let (signed, signature) = jwt.rsplit_once('.').unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.').unwrap().1).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let audience = claims["aud"][1].as_str().unwrap();
+    let gateway = |more: &str| {
+        let auth = format!("{{ issuer: \"{instance}\", audience: \"{audience}\", algorithms: [ES256]{more} }}");
+        let upstream = format!("    dialect: zitadel\n    url: {instance}\n    auth: {auth}\n    cache: {{}}\n");
+        let gateway = Gateway::start(&format!("upstreams:\n  idp:\n{upstream}"));
+        gateway.ready();
+        gateway
+    };
+    let path = format!("/v2/sessions/{}", text("session_id"));
+    let read = |gateway: &Gateway, token: &str| {
+        let answer = Request::new("GET", &path).bearer(token).send(&gateway.url());
+        let cache = answer.header("cache-status").unwrap_or_default().split(';').nth(1).unwrap_or_default().trim();
+        (answer.status, cache.to_owned(), answer.json()["code"].as_u64())
+    };
+    let (miss, hit) = ((200, "fwd=miss".to_owned(), None), (200, "hit".to_owned(), None));
+    let refused = (401, String::new(), Some(16));
+
+    let strict = gateway("");
+    assert_eq!(read(&strict, jwt), miss);
+    assert_eq!(read(&strict, jwt), hit);
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    assert_eq!(read(&strict, &format!("{signed}.{first}{}", &signature[1..])), refused);
+    assert_eq!(read(&strict, pat), refused);
+
+    let mixed = gateway(", opaque: forward");
+    for token in [jwt, pat] {
+        assert_eq!(read(&mixed, token), miss, "each credential has its own");
+        assert_eq!(read(&mixed, token), hit);
+    }
+    assert_eq!(read(&mixed, &format!("{signed}.{first}{}", &signature[1..])), refused);
+    assert_eq!(read(&mixed, "nobody's"), (401, "fwd=miss".to_owned(), Some(16)), "the provider's word");
+    let change = Request::new("PATCH", &path).bearer(jwt).json(r#"{"metadata":{"tier":"cHJv"}}"#);
+    assert_eq!(change.send(&mixed.url()).status, 200);
+    assert_eq!((read(&mixed, jwt), read(&mixed, pat)), (miss.clone(), miss));
 }

@@ -1,4 +1,4 @@
-//! Golden cases of the pure core: what a reader of `tests/cases/auth0/*.txt` sees is what the gateway decides.
+//! Golden cases of the pure core: what a reader of `tests/cases/{auth0,zitadel}/*.txt` sees is what the gateway decides.
 //!
 //! A file begins with a part of a configuration (`policy:`, `upstream:` or a whole `config:`), and holds any number of cases: a
 //! request, and what becomes of it. `UPDATE_CASES=1` writes the expectations anew; then look at the difference.
@@ -9,8 +9,9 @@
 //! * `> scopes …` says what the token may do (all of `read:sessions update:sessions delete:sessions` where there is no such
 //!   line); `> token expired`, `> token other-audience`, … take another token; `> token none` sends none.
 //! * `> current {…}` is the session's metadata that the provider would show.
-//! * The request line and headers. `Authorization` comes from the token; `Host: gateway.test`, a fitting `Content-Length`, and for
-//!   `PATCH` the `Content-Type: application/json` are added; `Name: -` leaves one of them out.
+//! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL); `Host: gateway.test`, a fitting
+//!   `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type: application/json` are added; `Name: -` leaves one
+//!   of them out. With a `Content-Type` of gRPC the body is put into a frame.
 //! * The body, behind an empty line. In all of it `⟦ff fe⟧` are bytes, `⟦a*255⟧` is an `a` 255 times, and `⟦25 "k#":"v"⟧` are 25
 //!   copies with numbers, with commas between them.
 
@@ -20,6 +21,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Value, json};
 use sessiongate::config::{self, Lookup};
+use sessiongate::dialect::{AUTH0, ZITADEL};
 use sessiongate::gateway::{
     BodySize, CallerCheck, Credential, Decided, Gateway, Head, Routed, Unmatched, Upstream, bearer,
 };
@@ -47,10 +49,11 @@ fn every_case_is_decided_as_written() {
     for path in files() {
         let text = std::fs::read_to_string(&path).unwrap();
         let mut file = File::parse(&text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+        file.dialect = path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
         let gateway = file.gateway(&path);
         for case in &mut file.cases {
             count += 1;
-            let found = case.decide(&gateway, &tenant, &keys);
+            let found = case.decide(&gateway, (file.dialect == "auth0").then_some(&tenant), &keys);
             if found != case.expected && !update {
                 let _ = writeln!(
                     faults,
@@ -71,9 +74,11 @@ fn every_case_is_decided_as_written() {
 }
 
 fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/auth0");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let folders = ["auth0", "zitadel"].map(|dialect| std::fs::read_dir(folder.join(dialect)).unwrap());
+    let mut files: Vec<PathBuf> = folders
+        .into_iter()
+        .flatten()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "txt"))
         .collect();
@@ -85,6 +90,7 @@ fn files() -> Vec<PathBuf> {
 struct File {
     /// What stands before the first case, to the letter.
     head: String,
+    dialect: String,
     cases: Vec<Case>,
 }
 
@@ -105,7 +111,7 @@ impl File {
             let (request, expected) = rest.split_once("\n---\n").unwrap_or((rest.trim_end(), ""));
             Ok(Case { name: name.into(), request: request.into(), expected: expected.trim_end().into() })
         });
-        Ok(File { head, cases: cases.collect::<Result<_, &str>>()? })
+        Ok(File { head, dialect: String::new(), cases: cases.collect::<Result<_, &str>>()? })
     }
 
     fn text(&self) -> String {
@@ -137,11 +143,15 @@ impl File {
                 false => format!("policies:\n  case:\n{policy}"),
             };
             let named = if policy.is_empty() { "" } else { "    policy: case\n" };
+            let dialect = &self.dialect;
             let auth = match upstream.contains("    auth:") {
                 true => String::new(),
+                false if dialect == "zitadel" => "    auth: forward\n".to_owned(),
                 false => format!("    auth: {{ issuer: {ISSUER}/, audience: {ISSUER}/api/v2/ }}\n"),
             };
-            format!("upstreams:\n  auth0:\n    dialect: auth0\n    url: {ISSUER}\n{auth}{named}{upstream}{policies}")
+            format!(
+                "upstreams:\n  {dialect}:\n    dialect: {dialect}\n    url: {ISSUER}\n{auth}{named}{upstream}{policies}"
+            )
         });
         match config::compile("case", &config, &Nothing, [9; 32]) {
             Ok(compiled) => compiled.config.gateway,
@@ -176,27 +186,29 @@ struct Parsed {
 }
 
 impl Case {
-    fn decide(&self, gateway: &Gateway, tenant: &Tenant, keys: &KeySet) -> String {
+    /// `tenant` signs tokens; without one the token is opaque.
+    fn decide(&self, gateway: &Gateway, tenant: Option<&Tenant>, keys: &KeySet) -> String {
         let request = self.parse(tenant);
-        let host = request.headers.get("host").and_then(|host| host.to_str().ok());
+        let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let carrier = carrier(request.uri.path(), text("content-type"));
         let head = Head {
             method: &request.method,
             path: request.uri.path(),
             query: request.uri.query(),
-            host: host.unwrap_or_default(),
+            host: text("host"),
             headers: &request.headers,
-            http2: false,
+            http2: carrier.is_grpc(),
         };
         let several = gateway.upstreams().len() > 1;
         match gateway.route(head) {
-            Err(refused) => refusal(refused.upstream.as_deref(), &refused.refusal),
+            Err(refused) => refusal(refused.upstream.as_deref(), &refused.refusal, carrier),
             Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, several),
             Ok(Routed::Related(related)) => {
-                let upstream = related.upstream().clone();
+                let (upstream, operation) = (related.upstream().clone(), related.operation());
                 let admitted = credential(&upstream, &request.headers, keys).and_then(|who| related.admit(&who));
                 match admitted {
-                    Ok(upstream) => passed(&upstream, Operation::ChangeRelated, &request, several),
-                    Err(why) => refusal(Some(&upstream), &why),
+                    Ok(upstream) => passed(&upstream, operation, &request, several),
+                    Err(why) => refusal(Some(&upstream), &why, carrier),
                 }
             }
             Ok(Routed::Governed(governed)) => {
@@ -204,12 +216,12 @@ impl Case {
                 let decided = credential(&upstream, &request.headers, keys)
                     .and_then(|who| governed.admit(who))
                     .and_then(|admitted| judged(admitted, gateway, &request, several));
-                decided.unwrap_or_else(|why| refusal(Some(&upstream), &why))
+                decided.unwrap_or_else(|why| refusal(Some(&upstream), &why, carrier))
             }
         }
     }
 
-    fn parse(&self, tenant: &Tenant) -> Parsed {
+    fn parse(&self, tenant: Option<&Tenant>) -> Parsed {
         let lines: Vec<&str> = self.request.lines().skip_while(|line| line.starts_with('#')).collect();
         let (orders, rest): (Vec<&str>, Vec<&str>) = {
             let at = lines.iter().position(|line| !line.starts_with('>')).unwrap_or(lines.len());
@@ -220,17 +232,28 @@ impl Case {
             own.next().map(str::trim)
         };
         let end = rest.iter().position(|line| line.is_empty()).unwrap_or(rest.len());
-        let body = expand(&rest.get(end + 1..).unwrap_or_default().join("\n"));
+        let mut body = expand(&rest.get(end + 1..).unwrap_or_default().join("\n"));
+        if rest[1..end].iter().any(|line| line.to_ascii_lowercase().starts_with("content-type: application/grpc")) {
+            body = [&[0][..], &u32::try_from(body.len()).unwrap().to_be_bytes(), &body].concat();
+        }
         let mut words = rest[0].splitn(2, ' ');
         let method = Method::from_bytes(words.next().unwrap().as_bytes()).unwrap();
         let target = expand(words.next().unwrap());
         let target = String::from_utf8_lossy(&target).into_owned();
         let uri = Uri::builder().path_and_query(target.split('#').next().unwrap()).build();
-        let token = bearer_of(order("token"), order("scopes"), tenant);
-        let headers = headers(&method, &rest[1..end], token, body.len());
-        let current = order("current").map(|text| {
-            let shown = Bytes::from(format!("{{\"session_metadata\":{text}}}"));
-            sessiongate::dialect::AUTH0.shown_metadata(&shown).unwrap()
+        let opaque = || (order("token") != Some("none")).then(|| "pat".to_owned());
+        let token = tenant.map_or_else(opaque, |tenant| bearer_of(order("token"), order("scopes"), tenant));
+        let takes_json = method == Method::PATCH || (tenant.is_none() && method == Method::POST);
+        let headers = headers(takes_json, &rest[1..end], token, body.len());
+        let current = order("current").map(|text| match tenant {
+            Some(_) => {
+                let shown = Bytes::from(format!("{{\"session_metadata\":{text}}}"));
+                AUTH0.shown_metadata(&shown).unwrap()
+            }
+            None => {
+                let shown = Bytes::from(format!("{{\"session\":{{\"metadata\":{text}}}}}"));
+                ZITADEL.shown_metadata(&shown).unwrap()
+            }
         });
         Parsed { method, uri: uri.unwrap_or_else(|error| panic!("{}: {error}", self.name)), headers, body, current }
     }
@@ -262,7 +285,7 @@ fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Opti
     Some(tenant.sign(claims))
 }
 
-fn headers(method: &Method, lines: &[&str], token: Option<String>, length: usize) -> HeaderMap {
+fn headers(takes_json: bool, lines: &[&str], token: Option<String>, length: usize) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut omitted = Vec::new();
     for line in lines {
@@ -283,7 +306,7 @@ fn headers(method: &Method, lines: &[&str], token: Option<String>, length: usize
         }
     };
     add("host", "gateway.test");
-    if *method == Method::PATCH {
+    if takes_json {
         add("content-type", "application/json");
     }
     if let Some(token) = &token {
@@ -332,6 +355,7 @@ fn judged(
         return Err(Refusal::LengthRequired(limits.max_undeclared));
     }
     let name = named(admitted.upstream(), several);
+    let carrier = admitted.carrier();
     let body = Bytes::from(request.body.clone());
     let asked = admitted.read_body(gateway, body)?;
     if asked.operation() == Operation::ReadSession {
@@ -353,10 +377,11 @@ fn judged(
     let (method, path, forwarded) = write.request();
     let mut text = format!("forward{name} {method} {path}");
     if let Some(forwarded) = forwarded {
+        let message = if carrier.is_framed() { forwarded.slice(5..) } else { forwarded.clone() };
         if forwarded == request.body {
             text.push_str(", the very same bytes");
         } else {
-            let _ = write!(text, "\n{}", shown(&forwarded));
+            let _ = write!(text, "\n{}", shown(&message));
         }
     }
     for finding in write.findings() {
@@ -376,6 +401,7 @@ fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: 
     let what = match operation {
         Operation::ReadRelated => ", reads sessions",
         Operation::ChangeRelated => ", may change sessions",
+        Operation::ListSessions => ", lists sessions",
         _ => "",
     };
     assert!(
@@ -385,19 +411,30 @@ fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: 
     format!("pass{name} {} {path}{query}{what}", request.method)
 }
 
-fn refusal(upstream: Option<&Upstream>, why: &Refusal) -> String {
-    let dialect = upstream.map_or(&sessiongate::dialect::AUTH0, |upstream| upstream.dialect);
-    let reply = (dialect.reply)(why, Carrier::Rest);
+/// The carrier of a request, also where it is refused.
+fn carrier(path: &str, content_type: &str) -> Carrier {
+    if path.starts_with("/zitadel.") { Carrier::of_caller(content_type) } else { Carrier::Rest }
+}
+
+fn refusal(upstream: Option<&Upstream>, why: &Refusal, carrier: Carrier) -> String {
+    let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
+    let reply = (dialect.reply)(why, carrier);
     let mut text = format!("refuse {}", reply.status.as_u16());
-    for (name, value) in &reply.headers {
+    let headers = reply.headers.iter().map(|(name, value)| (name, value));
+    for (name, value) in headers.chain(reply.trailers.iter().flatten()) {
         let value = value.to_str().unwrap();
-        if value != "application/json; charset=utf-8" {
+        if !value.starts_with("application/json") && name != "grpc-status-details-bin" {
             let _ = write!(text, "\n{name}: {value}");
         }
     }
-    let body: Value = serde_json::from_slice(&reply.body).unwrap();
-    assert_eq!(body["statusCode"], reply.status.as_u16(), "{body}");
-    let _ = write!(text, "\n{}", shown(&reply.body));
+    if let Ok(body) = serde_json::from_slice::<Value>(&reply.body) {
+        let status =
+            body.get("statusCode").map_or(reply.status.as_u16(), |status| status.as_u64().unwrap().try_into().unwrap());
+        assert_eq!(status, reply.status.as_u16(), "{body}");
+    }
+    if !reply.body.is_empty() {
+        let _ = write!(text, "\n{}", shown(&reply.body));
+    }
     text
 }
 

@@ -226,7 +226,9 @@ fn way(upstream: &Arc<Upstream>) -> Result<Way, RuntimeError> {
     let provider =
         Provider::new(upstream).map_err(|error| RuntimeError::Client { upstream: upstream.name.clone(), error })?;
     let issuer = match &upstream.check {
-        CallerCheck::Token { expected, keys, .. } => Some(Issuer::new(&upstream.name, keys.clone(), expected.clone())),
+        CallerCheck::Token { expected, keys, .. } => {
+            Some(Issuer::new(&upstream.name, (**keys).clone(), expected.clone()))
+        }
         CallerCheck::Forward | CallerCheck::None => None,
     };
     Ok(Way { provider: Arc::new(provider), issuer })

@@ -55,7 +55,7 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let leeway = section.read("leeway", 30, whole_seconds(seconds(0)..=minutes(5)));
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
-        let keys = keys(section, issuer, jwks.map(|jwks| jwks.value.text));
+        let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text)));
         let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway };
         let opaque = section.read("opaque", false, choice(&[("refuse", false), ("forward", true)]));
         CallerCheck::Token { expected, keys, opaque }

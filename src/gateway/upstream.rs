@@ -93,7 +93,7 @@ pub enum CallerCheck {
         /// What the token has to say.
         expected: Expectations,
         /// Where the issuer's keys are.
-        keys: KeySource,
+        keys: Box<KeySource>,
         /// Whether a token that is no JWT is left to the provider, and not refused.
         opaque: bool,
     },

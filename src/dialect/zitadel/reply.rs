@@ -84,7 +84,8 @@ fn connect(error: &Error, message: &str) -> Reply {
     Reply::new(status, "application/json", body.to_string())
 }
 
-/// The answer of a framed carrier: always 200, with the error behind the body, which is empty or holds the frame of the trailers.
+/// The answer of a framed carrier: the error stands behind the body, which is empty or holds the frame of the trailers. The status
+/// of HTTP is 200, but for a method that is not POST: that is no call at all, and a HEAD would see nothing but the 200.
 fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> Reply {
     let mut trailers = HeaderMap::new();
     let mut add = |name: &'static str, value: &str| {
@@ -102,7 +103,8 @@ fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> Reply {
         (true, Codec::Json) => "application/grpc-web+json",
     };
     let body = if web { framed_trailers(&trailers) } else { Default::default() };
-    let mut reply = Reply::new(StatusCode::OK, content_type, body);
+    let no_call = error.status == StatusCode::METHOD_NOT_ALLOWED;
+    let mut reply = Reply::new(if no_call { error.status } else { StatusCode::OK }, content_type, body);
     if !web {
         reply.trailers = Some(trailers);
     }

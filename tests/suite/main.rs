@@ -21,6 +21,7 @@ mod issuer;
 mod keys;
 mod lifecycle;
 mod log;
+mod matrix;
 mod metrics;
 mod passed;
 mod sharing;

@@ -21,13 +21,13 @@ const POLICY: &str = "policies:
     challenges: { return_code: refuse, url_template: { hosts: [login.example.com] } }
 ";
 
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).unwrap();
     assert!(length < 128);
     [&[number << 3 | 2, length][..], content].concat()
 }
 
-fn frame(message: &[u8]) -> Vec<u8> {
+pub fn frame(message: &[u8]) -> Vec<u8> {
     [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
 }
 
@@ -46,16 +46,16 @@ fn session(sequence: u8) -> Vec<u8> {
 }
 
 /// A provider that speaks gRPC, and what reached it: the path, the headers and the body.
-struct Grpc {
-    runtime: Runtime,
-    address: std::net::SocketAddr,
-    seen: Seen,
+pub struct Grpc {
+    pub runtime: Runtime,
+    pub address: std::net::SocketAddr,
+    pub seen: Seen,
 }
 
 type Seen = Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>;
 
 impl Grpc {
-    fn start() -> Grpc {
+    pub fn start() -> Grpc {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let seen = Seen::default();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -78,7 +78,7 @@ impl Grpc {
         gateway
     }
 
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 

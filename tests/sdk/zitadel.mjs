@@ -1,11 +1,15 @@
-// ZITADEL's own client and Connect's, on every carrier: what comes of each call, as one array of JSON.
-//   node zitadel.mjs '{"base":"http://127.0.0.1:8080","token":"…"}'
+// ZITADEL's own client and Connect's, on every carrier and in both versions of the API: what comes of each call, as one array
+// of JSON. Answers are in the API's own JSON.
+//   node zitadel.mjs '{"base":"http://127.0.0.1:8080","token":"…","user_id":"…","password":"…"}'
 import { createConnectTransport } from "@connectrpc/connect-node";
+import { createClientFor, toJson } from "@zitadel/client";
 import { createServerTransport } from "@zitadel/client/node";
 import { createSessionServiceClient } from "@zitadel/client/v2";
 import { createClientTransport } from "@zitadel/client/web";
+import { SessionService } from "@zitadel/proto/zitadel/session/v2/session_service_pb.js";
+import { SessionService as BetaService } from "@zitadel/proto/zitadel/session/v2beta/session_service_pb.js";
 
-const { base, token } = JSON.parse(process.argv[2]);
+const { base, token, user_id: userId, password } = JSON.parse(process.argv[2]);
 const bearer = (next) => (request) => {
   request.header.set("authorization", `Bearer ${token}`);
   return next(request);
@@ -19,46 +23,85 @@ const transports = {
   "connect proto": connect("1.1", true),
   "connect proto over http2": connect("2", true),
 };
-const bytes = (text) => new TextEncoder().encode(text);
-const plain = (key, value) => {
-  if (typeof value === "bigint") return String(value);
-  if (value instanceof Uint8Array) return Buffer.from(value).toString();
-  return key.startsWith("$") ? undefined : value;
+// Only `v2beta` asks for the session's token with a change.
+const versions = {
+  v2: { service: SessionService, make: createSessionServiceClient, showsToken: false },
+  v2beta: { service: BetaService, make: createClientFor(BetaService), showsToken: true },
 };
+const tier = (text) => ({ tier: new TextEncoder().encode(text) });
+const seconds = (count) => ({ seconds: count, nanos: 0 });
+const sendCode = (urlTemplate) => ({ deliveryType: { case: "sendCode", value: { urlTemplate } } });
+const checks = (password) => ({ user: { search: { case: "userId", value: userId } }, password: { password } });
+const webAuthN = { domain: "login.example.com", userVerificationRequirement: 1 };
+const everything = (name, urlTemplate) => ({
+  metadata: tier(name),
+  lifetime: seconds(7200n),
+  checks: checks(password),
+  challenges: { otpEmail: sendCode(urlTemplate), webAuthN },
+});
+const link = "https://login.example.com/otp?code={{.Code}}";
+const evil = "https://evil.example/{{.Code}}";
 
-const results = [];
-for (const [carrier, transport] of Object.entries(transports)) {
-  const client = createSessionServiceClient(transport);
-  const attempt = async (name, call) => {
+const described = (error) => ({
+  class: error.constructor.name,
+  code: error.code,
+  message: error.rawMessage ?? String(error),
+  details: (error.details ?? []).map(({ type, value }) => ({ type, value: Buffer.from(value).toString("base64") })),
+});
+
+async function run(carrier, transport, { service, make, showsToken }) {
+  const client = make(transport);
+  const results = [];
+  let sessionId = "none";
+  let sessionToken = "";
+  const attempt = async (name, method, request) => {
     let result;
     try {
-      result = { ok: JSON.parse(JSON.stringify(await call(), plain)) };
+      const answer = await client[method](request, {});
+      result = { ok: toJson(service.method[method].output, answer) };
+      sessionToken = answer.sessionToken || sessionToken;
     } catch (error) {
-      const details = (error.details ?? []).map((detail) => detail.type);
-      result = { error: error.constructor.name, code: error.code, message: error.rawMessage, details };
+      result = { error: described(error) };
     }
     results.push({ carrier, case: name, result });
     return result.ok;
   };
-  const made = await attempt("create", () =>
-    client.createSession({ metadata: { tier: bytes("free") }, lifetime: { seconds: 3600n, nanos: 0 } }, {}));
-  const sessionId = made?.sessionId ?? "none";
-  const set = (change) => client.setSession({ sessionId, ...change }, {});
-  await attempt("get", () => client.getSession({ sessionId, sessionToken: made?.sessionToken }, {}));
-  await attempt("set", () => set({ metadata: { tier: bytes("pro") } }));
-  await attempt("get after", () => client.getSession({ sessionId }, {}));
-  await attempt("clamped", () => set({ lifetime: { seconds: 99999999n, nanos: 0 } }));
-  await attempt("refused key", () => set({ metadata: { tier: bytes("gold") } }));
-  await attempt("refused code", () =>
-    set({ challenges: { otpEmail: { deliveryType: { case: "returnCode", value: {} } } } }));
-  await attempt("refused link", () =>
-    set({ challenges: { otpEmail: { deliveryType: { case: "sendCode", value: { urlTemplate: "https://evil.example/{{.Code}}" } } } } }));
-  await attempt("refused by the provider's rules", () => set({ checks: { totp: { code: "12" } } }));
-  await attempt("nothing", () => set({}));
-  await attempt("list", () => client.listSessions({}, {}));
-  await attempt("get missing", () => client.getSession({ sessionId: "404" }, {}));
-  await attempt("delete", () => client.deleteSession({ sessionId }, {}));
-  await attempt("get deleted", () => client.getSession({ sessionId }, {}));
+  const get = (name, request) => attempt(name, "getSession", { sessionId, ...request });
+  const set = (name, change) =>
+    attempt(name, "setSession", { sessionId, ...(showsToken ? { sessionToken } : {}), ...change });
+
+  const made = await attempt("create", "createSession", { metadata: tier("free"), lifetime: seconds(3600n) });
+  await attempt("refused create", "createSession", { metadata: tier("gold"), lifetime: seconds(3600n) });
+  sessionId = made?.sessionId ?? sessionId;
+  await get("get", { sessionToken });
+  await set("set", { metadata: tier("pro") });
+  await get("get after");
+  await set("set everything", everything("enterprise", link));
+  await get("get everything");
+  await set("clamped", { lifetime: seconds(99999999n) });
+  await get("get clamped");
+  await set("refused key", { metadata: tier("gold") });
+  await set("refused code", { challenges: { otpEmail: { deliveryType: { case: "returnCode", value: {} } } } });
+  await set("refused link", { challenges: { otpEmail: sendCode(evil) } });
+  await set("refused everything", everything("gold", evil));
+  await set("refused by the provider's rules", { checks: { totp: { code: "12" } } });
+  await set("wrong password", { checks: checks("wrong") });
+  await set("nothing", {});
+  if (showsToken) {
+    await set("without token", { sessionToken: "", metadata: tier("pro") });
+  }
+  await attempt("list", "listSessions", { queries: [{ query: { case: "idsQuery", value: { ids: [sessionId] } } }] });
+  await get("get missing", { sessionId: "404" });
+  await attempt("delete", "deleteSession", { sessionId });
+  await get("get deleted");
+  return results;
+}
+
+const results = [];
+for (const [carrier, transport] of Object.entries(transports)) {
+  for (const [version, kind] of Object.entries(versions)) {
+    results.push(...(await run(`${carrier} ${version}`, transport, kind)));
+  }
 }
 console.log(JSON.stringify(results));
 process.exit(0);

@@ -103,5 +103,5 @@ for (const [carrier, transport] of Object.entries(transports)) {
     results.push(...(await run(`${carrier} ${version}`, transport, kind)));
   }
 }
-console.log(JSON.stringify(results));
-process.exit(0);
+// HTTP/2 connections stay open and would keep the process; but a pipe has to take everything before the end.
+process.stdout.write(JSON.stringify(results) + "\n", () => process.exit(0));

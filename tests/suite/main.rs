@@ -12,6 +12,7 @@ mod architecture;
 mod bypass;
 mod cases;
 mod cli;
+mod clients;
 mod coherence;
 mod connections;
 mod freshness;

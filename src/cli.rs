@@ -229,7 +229,7 @@ impl Started {
         let admin = config.admin.map(|address| Bound::new(address).map_err(taken(address))).transpose()?;
         start_log(&config, &journal);
         let lease = config.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.first_byte).max();
-        let store = Arc::new(MemoryStore::new(config.store.max_bytes, lease.unwrap_or(Duration::from_secs(15))));
+        let store = Arc::new(store(&config.store, lease.unwrap_or(Duration::from_secs(15)))?);
         let format = match config.log.format {
             LogFormat::Json => LineFormat::Json,
             LogFormat::Text => LineFormat::Text,
@@ -282,6 +282,14 @@ impl Started {
             _ = interrupt.recv() => tracing::warn!("stopped at once"),
         }
         Ok(())
+    }
+}
+
+/// The store of cached answers, in which a reader's lease is never longer than `lease`.
+fn store(store: &config::Store, lease: Duration) -> Result<MemoryStore, CommandError> {
+    match store {
+        config::Store::Memory(memory) => Ok(MemoryStore::new(memory.max_bytes, lease)),
+        config::Store::Redis(_) => Err(other("the store in Redis is not built yet")),
     }
 }
 

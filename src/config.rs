@@ -12,6 +12,8 @@ mod policies;
 mod process;
 mod secret;
 mod section;
+mod servers;
+mod store;
 mod tree;
 mod upstreams;
 mod url;
@@ -22,9 +24,10 @@ pub use fault::Fault;
 
 use crate::gateway::Gateway;
 use ipnet::IpNet;
+use secrecy::{SecretSlice, SecretString};
 use section::{Context, Entry};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything that a process needs.
@@ -38,10 +41,12 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// How many threads serve requests; as many as there are processors if there is none.
     pub threads: Option<usize>,
+    /// How many processes serve the same upstreams.
+    pub replicas: usize,
     /// What is logged.
     pub log: Log,
     /// Where cached answers are.
-    pub store: Memory,
+    pub store: Store,
     /// How long clients may take.
     pub clients: Clients,
     /// How the process ends.
@@ -96,11 +101,101 @@ impl LogLevel {
     }
 }
 
+/// Where cached answers are.
+#[derive(Debug)]
+pub enum Store {
+    /// In the memory of the process.
+    Memory(Memory),
+    /// In Redis, or what speaks its protocol: shared by several processes.
+    Redis(Box<Redis>),
+}
+
 /// A store of cached answers in the memory of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// How much it holds at the most, in bytes.
     pub max_bytes: usize,
+}
+
+/// A store of cached answers that several processes share.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// Where it is.
+    pub servers: Servers,
+    /// The number of the database; 0 in a cluster, which has no other.
+    pub database: u8,
+    /// How TLS is spoken to the servers, and to sentinels; not at all where there is none.
+    pub tls: Option<RedisTls>,
+    /// Who the gateway is to the servers.
+    pub login: Login,
+    /// What every key begins with.
+    pub namespace: String,
+    /// What cached answers are sealed with: the first seals, all open. There is at least one, of at least 32 bytes each.
+    pub seal_keys: Vec<SecretSlice<u8>>,
+    /// How long single commands may take.
+    pub timeouts: RedisTimeouts,
+    /// How long a read waits for the fetch of another process before it fetches itself.
+    pub lease_wait: Duration,
+    /// How many commands may be on their way at once.
+    pub max_in_flight: usize,
+    /// How far the clocks of servers may be apart.
+    pub max_skew: Duration,
+}
+
+/// Where a shared store is.
+#[derive(Debug, Clone)]
+pub enum Servers {
+    /// One server.
+    Single(RedisAddress),
+    /// The servers that sentinels name.
+    Sentinel {
+        /// The name that sentinels know the servers by.
+        service: String,
+        /// The sentinels; at least one.
+        nodes: Vec<RedisAddress>,
+        /// Who the gateway is to the sentinels.
+        login: Login,
+    },
+    /// A cluster, by some of its servers; at least one.
+    Cluster(Vec<RedisAddress>),
+}
+
+/// The address of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisAddress {
+    /// The host name or address, in lower case and without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// How TLS is spoken to a shared store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RedisTls {
+    /// Authorities to trust instead of the system's, in a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that the gateway shows, and its key, in PEM files.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Who the gateway is to a server. There is no name without a password.
+#[derive(Debug, Clone, Default)]
+pub struct Login {
+    /// The name; the server's default user where there is none.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<SecretString>,
+}
+
+/// How long single commands to a shared store may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedisTimeouts {
+    /// To connect, with TLS and login.
+    pub connect: Duration,
+    /// What a read may cost before the cache is left out.
+    pub read: Duration,
+    /// What a write may cost before its mark counts as not placed.
+    pub write: Duration,
 }
 
 /// How long clients may take, and which of them are trusted.

@@ -14,7 +14,9 @@ pub use asked::{Asked, Decided, Read, Write};
 pub use head::{BodySize, Head, bearer};
 pub use outcome::{CacheStatus, Decision, Outcome};
 pub use settle::{Answer, Settlement, Storable, settle_related};
-pub use upstream::{BodyLimits, CallerCheck, Freshness, KeySource, Matcher, Target, Timeouts, Unmatched, Upstream};
+pub use upstream::{
+    BodyLimits, CallerCheck, Freshness, KeySource, Matcher, OnUnreachable, Target, Timeouts, Unmatched, Upstream,
+};
 
 use crate::dialect::path::Spelling;
 use crate::dialect::{Found, Route};

@@ -2,10 +2,10 @@
 
 use super::fault::Problem;
 use super::section::Section;
-use super::value::{self, choice, count, duration, minutes, seconds, size};
+use super::value::{self, choice, count, duration, minutes, seconds};
 use super::variables::Text;
-use super::{Clients, Config, Log, LogFormat, LogLevel, Memory, Shutdown};
-use super::{policies, secret, upstreams};
+use super::{Clients, Config, Log, LogFormat, LogLevel, Shutdown};
+use super::{policies, secret, store, upstreams};
 use crate::gateway::Gateway;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -23,6 +23,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let listen = section.read("listen", SocketAddr::new(LOCALHOST, 8080), value::address);
     let admin = admin(section, listen);
     let threads = section.read("threads", None, threads);
+    let replicas = section.read("replicas", 1, count(1..=1000));
     let log = section.within("log", log);
     let clients = section.within("clients", |section| Clients {
         head_timeout: section.read("head_timeout", seconds(10), duration(HASTE..=minutes(10))),
@@ -34,12 +35,13 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
     });
     let key = secret::secret(section, "hash_key", LEAST_KEY);
-    let store = section.within("store", |section| section.within("memory", memory));
+    let keyed = section.has("hash_key");
+    let store = section.within("store", |section| store::read(section, keyed));
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies);
     policies::warn_of_unused(&policies, section.context);
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
-    Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, log, store, clients, shutdown }
+    Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, replicas, log, store, clients, shutdown }
 }
 
 /// The peers that may speak for others. Those of the whole internet are nobody's peers.
@@ -93,8 +95,4 @@ fn log(section: &mut Section) -> Log {
         level: section.read("level", LogLevel::Info, choice(LEVELS)),
         requests: section.read("requests", true, value::truth),
     }
-}
-
-fn memory(section: &mut Section) -> Memory {
-    Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) }
 }

@@ -1,30 +1,43 @@
 //! Secrets and certificates: the configuration names where they are, never what they are.
 
 use super::fault::{Problem, Spot};
-use super::section::{Context, Section};
+use super::section::{Context, Entry, Section};
 use super::value;
 use super::variables::is_name;
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use secrecy::{ExposeSecret, SecretSlice};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::path::{Path, PathBuf};
 
 const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
 
-/// A secret of at least `least` bytes, by reference.
+/// A secret of at least `least` bytes, by reference, if it is there.
 pub(super) fn secret(section: &mut Section, key: &'static str, least: usize) -> Option<SecretSlice<u8>> {
     let entry = section.entry(key)?;
+    held(section.context, &entry, least)
+}
+
+/// A secret that is text, by reference, if it is there.
+pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretString> {
+    let entry = section.entry(key)?;
+    let found = held(section.context, &entry, 1)?;
+    let text = std::str::from_utf8(found.expose_secret()).map(SecretString::from);
+    text.map_err(|_| section.context.refuse(&entry.spot, Problem::new("the secret is not text in UTF-8"))).ok()
+}
+
+/// What an entry refers to: a secret of at least `least` bytes.
+pub(super) fn held(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
     if entry.is_single() {
         let problem = Problem::new("a secret must not stand in the configuration").but(FORMS);
-        section.context.refuse(&entry.spot, problem);
+        context.refuse(&entry.spot, problem);
         return None;
     }
-    let found = section.context.open(&entry, referred)??;
+    let found = context.open(entry, referred)??;
     let length = found.expose_secret().len();
     if length < least {
         let problem =
             Problem::new(format!("the secret has {length} bytes")).but(format!("at least {least} are required"));
-        section.context.refuse(&entry.spot, problem);
+        context.refuse(&entry.spot, problem);
         return None;
     }
     Some(found)
@@ -58,19 +71,35 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
 
 /// A file with certificates, if it is named: it has to be readable, and to hold at least one.
 pub(super) fn authorities(section: &mut Section, key: &'static str) -> Option<PathBuf> {
-    let entry = section.entry(key)?;
-    let path = entry.read(section.context, value::path)?;
-    let bytes = contents(section.context, &entry.spot, &path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let (spot, path, bytes) = file(section, key)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes.expose_secret()).collect();
     let problem = match certificates {
         Ok(certificates) if !certificates.is_empty() => None,
         Ok(_) => Some("the file has no certificate"),
         Err(_) => Some("a certificate in the file is damaged"),
     };
     if let Some(problem) = problem {
-        section.context.refuse(&entry.spot, Problem::new(problem).but("expected certificates in PEM format"));
+        section.context.refuse(&spot, Problem::new(problem).but("expected certificates in PEM format"));
     }
     Some(path)
+}
+
+/// A file with a private key, if it is named: it has to be readable, and to hold one.
+pub(super) fn private_key(section: &mut Section, key: &'static str) -> Option<PathBuf> {
+    let (spot, path, bytes) = file(section, key)?;
+    if PrivateKeyDer::from_pem_slice(bytes.expose_secret()).is_err() {
+        let problem = Problem::new("the file has no private key that can be read");
+        section.context.refuse(&spot, problem.but("expected one in PEM format, without a passphrase"));
+    }
+    Some(path)
+}
+
+/// A file, if it is named: where it is named, its path, and what it holds, which may be a secret.
+fn file(section: &mut Section, key: &'static str) -> Option<(Spot, PathBuf, SecretSlice<u8>)> {
+    let entry = section.entry(key)?;
+    let path = entry.read(section.context, value::path)?;
+    let bytes = contents(section.context, &entry.spot, &path)?;
+    Some((entry.spot, path, SecretSlice::from(bytes)))
 }
 
 fn contents(context: &mut Context, spot: &Spot, path: &Path) -> Option<Vec<u8>> {

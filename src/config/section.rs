@@ -100,8 +100,8 @@ impl<'t> Entry<'t> {
         parsed.map_err(|problem| context.refuse(&self.spot, problem)).ok()
     }
 
-    /// What `parse` makes of each item of a list.
-    fn items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Placed<T>> {
+    /// The items of a list, of which there has to be one; none where it is not a list.
+    pub fn items(&self, context: &mut Context) -> Vec<Entry<'t>> {
         let Kind::Sequence(items) = &self.node.kind else {
             context.refuse(&self.spot, Problem::new(format!("expected a list, found {}", self.node.name())));
             return Vec::new();
@@ -109,10 +109,16 @@ impl<'t> Entry<'t> {
         if items.is_empty() {
             context.refuse(&self.spot, Problem::new("is an empty list").but("leave the key out instead"));
         }
-        let entries = items.iter().enumerate().map(|(index, node)| Entry {
+        let entry = |(index, node): (usize, &'t Node)| Entry {
             spot: Spot { path: format!("{}[{index}]", self.spot.path), place: node.place },
             node,
-        });
+        };
+        items.iter().enumerate().map(entry).collect()
+    }
+
+    /// What `parse` makes of each item of a list.
+    pub fn read_items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Placed<T>> {
+        let entries = self.items(context).into_iter();
         entries.filter_map(|entry| Some(Placed { value: entry.read(context, &parse)?, spot: entry.spot })).collect()
     }
 
@@ -180,7 +186,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         parse: impl Fn(&Text) -> Result<T, Problem>,
     ) -> Option<Vec<Placed<T>>> {
         let entry = self.entry(key)?;
-        Some(entry.items(self.context, parse))
+        Some(entry.read_items(self.context, parse))
     }
 
     /// A required option of one or several values.
@@ -197,7 +203,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
             let value = entry.read(self.context, parse);
             return value.map(|value| Placed { spot: entry.spot, value }).into_iter().collect();
         }
-        entry.items(self.context, parse)
+        entry.read_items(self.context, parse)
     }
 
     /// A map of options below this one; where there is none, all of it has its defaults.

@@ -50,8 +50,11 @@ fn lines(text: &str) -> Vec<String> {
     }
 }
 
-/// Runs the cases of a file: a comment, a text, and the faults (`=>`) or warnings (`~>`) that it must have, to the letter.
-fn run(cases: &str, whole: impl Fn(&str) -> String) {
+/// Runs the cases of a file: a comment, a text, and the faults (`=>`) or warnings (`~>`) that it must have, to the letter. With
+/// `UPDATE_CASES=1` they are written anew; then look at the difference.
+fn run(file: &str, whole: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/tests").join(file);
+    let cases = std::fs::read_to_string(&path).unwrap();
     let mut actual = String::new();
     for case in cases.trim_end().split("\n\n") {
         let input = case.lines().take_while(|line| !line.starts_with("=>") && !line.starts_with("~>"));
@@ -62,17 +65,21 @@ fn run(cases: &str, whole: impl Fn(&str) -> String) {
         actual += &(case.join("\n") + "\n\n");
     }
     println!("{actual}");
+    if std::env::var_os("UPDATE_CASES").is_some() {
+        std::fs::write(&path, format!("{}\n", actual.trim_end())).unwrap();
+        return;
+    }
     assert_eq!(actual.trim_end(), cases.trim_end());
 }
 
 #[test]
 fn whole() {
-    run(include_str!("tests/whole.txt"), str::to_owned);
+    run("whole.txt", str::to_owned);
 }
 
 #[test]
 fn upstream() {
-    run(include_str!("tests/upstream.txt"), |case| {
+    run("upstream.txt", |case| {
         let base = ["dialect: auth0", "url: https://a.example", "auth: none"];
         let own = |line: &&str| case.lines().any(|one| one.split(':').next() == line.split(':').next());
         let lines = case.lines().chain(base.into_iter().filter(|line| !own(line)));
@@ -83,7 +90,7 @@ fn upstream() {
 
 #[test]
 fn policy() {
-    run(include_str!("tests/policy.txt"), |case| {
+    run("policy.txt", |case| {
         let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
         let upstreams = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none, policy: p}}";
         format!("policies:\n  p:\n{}\n{upstreams}\n", lines.join("\n"))
@@ -147,7 +154,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9090");
     assert_eq!(config.threads, None);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info, requests: true });
-    assert_eq!(config.store, Memory { max_bytes: 64 << 20 });
+    assert_eq!(config.replicas, 1);
+    assert!(matches!(config.store, Store::Memory(Memory { max_bytes: 0x400_0000 })));
     assert_eq!(config.shutdown, Shutdown { drain_delay: Duration::ZERO, grace: Duration::from_secs(30) });
     let upstream = &config.gateway.upstreams()[0];
     assert_eq!((upstream.name.as_str(), upstream.index, upstream.dialect.name), ("a", 0, "auth0"));
@@ -173,7 +181,7 @@ fn what_is_written_is_what_counts() {
         Matcher { host: Some("sessions.acme.example".into()), path_prefix: "/acme".into(), strip_prefix: true };
     assert_eq!(upstream.matcher, matcher);
     assert_eq!(upstream.target.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
-    assert_eq!(upstream.cache, Some(Freshness { ttl: Duration::from_secs(30), max_body: 64 << 10 }));
+    assert_eq!(upstream.cache, Some(Freshness::default()));
     let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };
     assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::RS256].as_slice(), 30));
     let seconds = Duration::from_secs;
@@ -249,7 +257,7 @@ upstreams:
     assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Trace, requests: false });
     let (drain_delay, grace) = (Duration::from_millis(500), Duration::from_secs(61));
     assert_eq!(config.shutdown, Shutdown { drain_delay, grace });
-    assert_eq!(config.store.max_bytes, 1 << 30);
+    assert!(matches!(config.store, Store::Memory(Memory { max_bytes: 0x4000_0000 })));
     let upstream = &config.gateway.upstreams()[0];
     let Target { tls, host, port, base_path, .. } = &upstream.target;
     assert_eq!((*tls, host.as_str(), *port, base_path.as_str()), (true, "a.example", 8443, "/base"));

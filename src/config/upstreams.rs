@@ -9,7 +9,7 @@ use super::url::{Url, is_host, is_plain_path};
 use super::value::{self, choice, duration, minutes, seconds, size};
 use super::variables::Text;
 use crate::dialect::{AUTH0, Dialect, ZITADEL};
-use crate::gateway::{BodyLimits, Freshness, Matcher, Target, Timeouts, Unmatched, Upstream};
+use crate::gateway::{BodyLimits, Freshness, Matcher, OnUnreachable, Target, Timeouts, Unmatched, Upstream};
 use crate::policy::Policy;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -150,10 +150,22 @@ fn cache(section: &mut Section) -> Option<Freshness> {
         });
         return None;
     }
-    section.context.open(&entry, |section| Freshness {
-        ttl: section.read("ttl", seconds(30), duration(seconds(1)..=minutes(5))),
-        max_body: section.read("max_body", 64 << 10, size(1 << 10..=1 << 20)),
-    })
+    section.context.open(&entry, freshness)
+}
+
+fn freshness(section: &mut Section) -> Freshness {
+    const ON_UNREACHABLE: &[(&str, OnUnreachable)] =
+        &[("forward", OnUnreachable::Forward), ("refuse", OnUnreachable::Refuse), ("hold", OnUnreachable::Hold)];
+    let default = Freshness::default();
+    let stale = || duration(seconds(0)..=minutes(60));
+    Freshness {
+        ttl: section.read("ttl", default.ttl, duration(seconds(1)..=minutes(5))),
+        max_body: section.read("max_body", default.max_body, size(1 << 10..=1 << 20)),
+        stale_while_revalidate: section.read("stale_while_revalidate", default.stale_while_revalidate, stale()),
+        stale_if_error: section.read("stale_if_error", default.stale_if_error, stale()),
+        negative_ttl: section.read("negative_ttl", default.negative_ttl, duration(seconds(0)..=seconds(2))),
+        on_unreachable: section.read("on_unreachable", default.on_unreachable, choice(ON_UNREACHABLE)),
+    }
 }
 
 fn body(section: &mut Section) -> BodyLimits {

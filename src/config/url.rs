@@ -44,7 +44,8 @@ impl Url {
         };
         let host = uri.host().map(str::to_ascii_lowercase).filter(|host| is_host(host));
         let host = host.ok_or_else(|| wrong(&format!("{} has no valid host", text.shown())))?;
-        let port = port(&uri, tls).ok_or_else(|| wrong(&format!("{} has no valid port", text.shown())))?;
+        let port = port(&uri, if tls { 443 } else { 80 })
+            .ok_or_else(|| wrong(&format!("{} has no valid port", text.shown())))?;
         let path = uri.path().trim_end_matches('/').to_owned();
         if !path.is_empty() && !is_plain_path(&path) {
             return Err(wrong(&format!("{} has a path that is not plain", text.shown())));
@@ -61,8 +62,13 @@ impl Url {
 
     /// Whether it can only be this machine.
     pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        is_loopback(&self.host)
     }
+}
+
+/// Whether a host, without brackets, can only be this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether it is a host name, an IPv4 address, or an IPv6 address in brackets; in lower case and without a port.
@@ -81,11 +87,12 @@ pub(super) fn is_plain_path(path: &str) -> bool {
     path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part))
 }
 
-fn port(uri: &Uri, tls: bool) -> Option<u16> {
+/// The port of an address; `default` where it names none.
+pub(super) fn port(uri: &Uri, default: u16) -> Option<u16> {
     let authority = uri.authority()?;
     let rest = authority.as_str().strip_prefix(authority.host())?;
     match rest.strip_prefix(':') {
-        None => Some(if tls { 443 } else { 80 }),
+        None => Some(default),
         Some(port) => port.parse().ok().filter(|port| *port != 0),
     }
 }

@@ -120,13 +120,53 @@ pub struct KeySource {
     pub ca_file: Option<PathBuf>,
 }
 
-/// How session reads are cached.
+/// How session reads are cached. Its default is what counts where nothing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
     /// How long an answer holds at the most. Also: how long a deleted session is answered with 404.
     pub ttl: Duration,
     /// The largest answer that is stored, in bytes.
     pub max_body: usize,
+    /// How long after `ttl` an answer is still served while it is fetched anew.
+    pub stale_while_revalidate: Duration,
+    /// How long after `ttl` an answer is still served where the provider cannot give a newer one.
+    pub stale_if_error: Duration,
+    /// How long the provider's 404 holds; it is not stored where this is zero.
+    pub negative_ttl: Duration,
+    /// What a write meets whose mark cannot be placed in the store.
+    pub on_unreachable: OnUnreachable,
+}
+
+impl Freshness {
+    /// The longest time for which an answer may be served after it was fetched.
+    pub fn longest(&self) -> Duration {
+        self.ttl + self.stale_while_revalidate + self.stale_if_error
+    }
+}
+
+impl Default for Freshness {
+    fn default() -> Freshness {
+        Freshness {
+            ttl: Duration::from_secs(30),
+            max_body: 64 << 10,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            negative_ttl: Duration::ZERO,
+            on_unreachable: OnUnreachable::default(),
+        }
+    }
+}
+
+/// What a write meets whose mark cannot be placed in the store, so that other processes may go on answering from before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnreachable {
+    /// It is sent all the same: answers from before it end with their time.
+    #[default]
+    Forward,
+    /// It is refused, and never reaches the provider.
+    Refuse,
+    /// It is sent, but acknowledged only when no answer from before it can be served any more: after [`Freshness::longest`].
+    Hold,
 }
 
 /// The bounds of judged bodies.

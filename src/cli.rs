@@ -1,7 +1,7 @@
 //! The command line. Nothing else in the program prints.
 
 use crate::admin;
-use crate::cache::MemoryStore;
+use crate::cache::{MemoryStore, Sessions, Tally};
 use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
 use crate::journal::Journal;
 use crate::proxy::{Patience, Serving};
@@ -230,14 +230,14 @@ impl Started {
         start_log(&config, &journal);
         let lease = config.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.first_byte).max();
         let store = Arc::new(store(&config.store, lease.unwrap_or(Duration::from_secs(15)))?);
+        let sessions = Sessions::new(store.clone(), Duration::from_secs(2), Arc::new(Tally::default()));
         let format = match config.log.format {
             LogFormat::Json => LineFormat::Json,
             LogFormat::Text => LineFormat::Text,
         };
         let requests = config.log.requests.then_some(format);
         let runtime = Arc::new(
-            Runtime::new(config.gateway, store.clone(), journal, requests, config.clients.trusted_peers)
-                .map_err(other)?,
+            Runtime::new(config.gateway, sessions, journal, requests, config.clients.trusted_peers).map_err(other)?,
         );
         runtime.start_background();
         tokio::spawn(keep_swept(store));

@@ -1,5 +1,7 @@
 //! The cache protocol's decisions, as a pure state machine. Stores only execute them: each function below has to run in one piece.
 //!
+//! Where a store cannot run them, it has to do the same: `tests/suite/scripts.rs` holds the scripts of Redis against them.
+//!
 //! What a session's cached answers hang on is its *generation*. A write puts a *mark* in the generation's place before it is
 //! forwarded, and a fresh generation when its outcome is known. A reader that finds a mark goes to the provider and stores nothing.
 //! An entry carries the generation under which its fetch began and is a hit only under the very same one: a late fill is
@@ -7,6 +9,11 @@
 //!
 //! The *epoch* of an upstream has the same states. Writes that may change any session mark it, and every entry carries its
 //! generation too.
+//!
+//! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`].
+
+pub mod reading;
+pub mod writing;
 
 /// A value that is never used twice: the store mints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,13 +23,16 @@ pub struct Generation(pub u128);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub u128);
 
-/// Milliseconds on a clock that never goes back.
+/// Milliseconds on the clock of the store.
 pub type Millis = u64;
 
 /// The most writes in flight on one session.
 pub const MAX_SESSION_WRITES: usize = 64;
-/// The most writes in flight that may change any session of an upstream.
-pub const MAX_UPSTREAM_WRITES: usize = 10_000;
+/// The most writes in flight that may change any session of an upstream and are told apart. More of them share one mark, which
+/// nobody takes away: it runs out.
+pub const MAX_UPSTREAM_WRITES: usize = 256;
+/// The writer of the mark that all writes share beyond the most that are told apart.
+pub const CROWD: Token = Token(0);
 
 /// How long the version of an acknowledged write is remembered, in milliseconds.
 const FLOOR_KEPT: Millis = 600_000;
@@ -53,8 +63,8 @@ pub struct Settled {
     pub version: Option<u64>,
     /// Whether the write certainly changed nothing, so that what was stored before it still holds.
     pub unchanged: bool,
-    /// Until when the session counts as deleted, whatever a provider that deletes late still answers.
-    pub deleted_until: Option<Millis>,
+    /// For how long the session counts as deleted, whatever a provider that deletes late still answers.
+    pub deleted_for: Option<Millis>,
 }
 
 /// The generations under which an answer is fetched: of the session and of the upstream's epoch.
@@ -71,10 +81,25 @@ pub struct Stamp {
 pub struct Entry<T> {
     /// The generations under which its fetch began.
     pub stamp: Stamp,
-    /// When it stops being an answer, counted from the start of its fetch.
+    /// When its fetch began.
+    pub fetched_at: Millis,
+    /// When it stops being fresh, counted from the start of its fetch.
     pub fresh_until: Millis,
+    /// When it stops being any answer: until then it may do where it is refreshed, or where the provider fails.
+    pub stale_until: Millis,
     /// The answer.
     pub answer: T,
+}
+
+/// Somebody fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The generations of the fetch.
+    pub stamp: Stamp,
+    /// Who fetches.
+    pub reader: Token,
+    /// When nobody waits for it any more.
+    pub until: Millis,
 }
 
 /// The place of one cached answer.
@@ -84,29 +109,30 @@ pub enum Place<T> {
     #[default]
     Empty,
     /// Somebody is fetching it.
-    Lease {
-        /// The generations of the fetch.
-        stamp: Stamp,
-        /// Who fetches.
-        reader: Token,
-        /// When nobody waits for it any more.
-        until: Millis,
-    },
+    Leased(Lease),
     /// An answer.
-    Data(Entry<T>),
+    Data {
+        /// The answer.
+        entry: Entry<T>,
+        /// Whoever fetches it anew, once it is no longer fresh.
+        refresh: Option<Lease>,
+    },
 }
 
-/// What a reader has to do.
+/// What a reader finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acquired<T> {
-    /// Answer with this.
-    Hit(Entry<T>),
-    /// Fetch, and fill under this stamp, unless the answer is older than the floor.
+    /// A fresh answer, and the version below which a newer fetch would be too old to store.
+    Hit(Entry<T>, Option<u64>),
+    /// Nothing fresh, and nobody fetches: the reader has to, and may fill under this stamp unless the answer is older than the
+    /// floor.
     Lead {
         /// The generations to fill under.
         stamp: Stamp,
         /// The version below which an answer is too old to store.
         floor: Option<u64>,
+        /// An answer that is no longer fresh.
+        stale: Option<Entry<T>>,
     },
     /// Somebody fetches under this stamp: join them, or look again a little later.
     Wait {
@@ -114,6 +140,8 @@ pub enum Acquired<T> {
         stamp: Stamp,
         /// Who fetches: what to take over from if they never finish.
         reader: Token,
+        /// An answer that is no longer fresh.
+        stale: Option<Entry<T>>,
     },
     /// A write is in flight: fetch, and store nothing.
     Bypass,
@@ -128,6 +156,8 @@ pub struct Reading {
     pub reader: Token,
     /// A reader that is taken for dead.
     pub steal: Option<Token>,
+    /// Whether only a fetch of its own will do: then there is no hit, and no lease.
+    pub fresh: bool,
     /// How long the lease lasts, should the reader lead, in milliseconds.
     pub lease: Millis,
     /// Now.
@@ -203,47 +233,77 @@ pub fn acquire<T: Clone>(
         return Acquired::Bypass;
     }
     let stamp = Stamp { session: session.open(&mut mint), epoch: epoch.open(&mut mint) };
-    match place {
-        Place::Data(entry) if entry.stamp == stamp && reading.now < entry.fresh_until => {
-            return Acquired::Hit(entry.clone());
-        }
-        Place::Lease { stamp: leased, reader, until }
-            if *leased == stamp
-                && reading.now < *until
-                && *reader != reading.reader
-                && Some(*reader) != reading.steal =>
-        {
-            return Acquired::Wait { stamp, reader: *reader };
-        }
-        Place::Empty | Place::Lease { .. } | Place::Data(_) => {}
+    let floor = session.floor;
+    if reading.fresh {
+        return Acquired::Lead { stamp, floor, stale: None };
     }
-    *place = Place::Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) };
-    Acquired::Lead { stamp, floor: session.floor }
+    let lease = Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) };
+    let others = |lease: &Lease| {
+        let reader = Some(lease.reader);
+        let other = reader != Some(reading.reader) && reader != reading.steal;
+        reader.filter(|_| lease.stamp == stamp && reading.now < lease.until && other)
+    };
+    match place {
+        Place::Data { entry, .. } if entry.stamp == stamp && reading.now < entry.fresh_until => {
+            return Acquired::Hit(entry.clone(), floor);
+        }
+        Place::Data { entry, refresh } if entry.stamp == stamp && reading.now < entry.stale_until => {
+            let stale = Some(entry.clone());
+            if let Some(reader) = refresh.as_ref().and_then(others) {
+                return Acquired::Wait { stamp, reader, stale };
+            }
+            *refresh = Some(lease);
+            return Acquired::Lead { stamp, floor, stale };
+        }
+        Place::Leased(lease) => {
+            if let Some(reader) = others(lease) {
+                return Acquired::Wait { stamp, reader, stale: None };
+            }
+        }
+        Place::Empty | Place::Data { .. } => {}
+    }
+    *place = Place::Leased(lease);
+    Acquired::Lead { stamp, floor, stale: None }
 }
 
 /// A fetch is over and its answer may be stored. A fill under a stamp that is no longer the current one changes nothing that a
 /// reader could see, so a store that cannot compare may fill in any case.
 pub fn fill<T>(session: &State, epoch: &State, place: &mut Place<T>, entry: Entry<T>) {
     if session.generation == Some(entry.stamp.session) && epoch.generation == Some(entry.stamp.epoch) {
-        *place = Place::Data(entry);
+        *place = Place::Data { entry, refresh: None };
     }
 }
 
 /// A fetch is over and its answer may not be stored: the reader's lease ends.
 pub fn release<T>(place: &mut Place<T>, own: Token) {
-    if matches!(place, Place::Lease { reader, .. } if *reader == own) {
-        *place = Place::Empty;
+    match place {
+        Place::Leased(lease) if lease.reader == own => *place = Place::Empty,
+        Place::Data { refresh, .. } if refresh.is_some_and(|lease| lease.reader == own) => *refresh = None,
+        Place::Empty | Place::Leased(_) | Place::Data { .. } => {}
     }
 }
 
-/// A write begins; it may be forwarded once this is done. `guard` is longer than any write can take, in milliseconds; `most` is
-/// how many may be in flight.
-pub fn begin(state: &mut State, writer: Token, guard: Millis, now: Millis, most: usize) -> Result<(), TooManyWrites> {
+/// What a write may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// One session: only so many writes may be in flight.
+    Session,
+    /// Any session of an upstream: there is no reason to refuse one because of the others.
+    Upstream,
+}
+
+/// A write begins; it may be forwarded once this is done. `guard` is longer than any write can take, in milliseconds.
+pub fn begin(state: &mut State, writer: Token, guard: Millis, now: Millis, reach: Reach) -> Result<(), TooManyWrites> {
     state.prune(now);
     state.marks.retain(|mark| mark.writer != writer);
-    if state.marks.len() >= most {
-        return Err(TooManyWrites);
-    }
+    let writer = match reach {
+        Reach::Session if state.marks.len() >= MAX_SESSION_WRITES => return Err(TooManyWrites),
+        Reach::Upstream if state.marks.len() >= MAX_UPSTREAM_WRITES => {
+            state.marks.retain(|mark| mark.writer != CROWD);
+            CROWD
+        }
+        Reach::Session | Reach::Upstream => writer,
+    };
     let alone = state.marks.is_empty();
     state.marks.push(Mark { writer, deadline: now.saturating_add(guard) });
     // Beside another write nothing is certain any more. Doing the step twice finds no generation, and forgets the one before.
@@ -263,7 +323,7 @@ pub fn end(
     state.prune(now);
     state.floor = state.floor.max(settled.version);
     state.floor_set = now;
-    state.deleted_until = state.deleted_until.max(settled.deleted_until);
+    state.deleted_until = state.deleted_until.max(settled.deleted_for.map(|long| now.saturating_add(long)));
     let marks = state.marks.len();
     state.marks.retain(|mark| mark.writer != writer);
     let found = state.marks.len() < marks;
@@ -276,189 +336,4 @@ pub fn end(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct World {
-        session: State,
-        epoch: State,
-        place: Place<&'static str>,
-        minted: u128,
-        now: Millis,
-    }
-
-    impl World {
-        fn new() -> World {
-            World { session: State::default(), epoch: State::default(), place: Place::Empty, minted: 0, now: 0 }
-        }
-
-        fn acquire(&mut self, reader: u128) -> Acquired<&'static str> {
-            self.steal(reader, None)
-        }
-
-        fn steal(&mut self, reader: u128, steal: Option<u128>) -> Acquired<&'static str> {
-            let reading = Reading { reader: Token(reader), steal: steal.map(Token), lease: 100, now: self.now };
-            let minted = &mut self.minted;
-            acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
-                *minted += 1;
-                Generation(*minted)
-            })
-        }
-
-        fn lead(&mut self, reader: u128) -> Stamp {
-            match self.acquire(reader) {
-                Acquired::Lead { stamp, .. } => stamp,
-                other => panic!("not leading: {other:?}"),
-            }
-        }
-
-        fn fill(&mut self, stamp: Stamp, answer: &'static str) {
-            let entry = Entry { stamp, fresh_until: self.now + 1000, answer };
-            fill(&self.session, &self.epoch, &mut self.place, entry);
-        }
-
-        fn begin(&mut self, writer: u128) {
-            begin(&mut self.session, Token(writer), 500, self.now, MAX_SESSION_WRITES).unwrap();
-        }
-
-        fn end(&mut self, writer: u128, settled: Settled) -> Ended {
-            self.minted += 1;
-            let generation = Generation(self.minted);
-            end(&mut self.session, Token(writer), settled, self.now, || generation)
-        }
-
-        fn hit(&mut self, reader: u128) -> Option<&'static str> {
-            match self.acquire(reader) {
-                Acquired::Hit(entry) => Some(entry.answer),
-                Acquired::Lead { .. } | Acquired::Wait { .. } | Acquired::Bypass | Acquired::Deleted => None,
-            }
-        }
-    }
-
-    #[test]
-    fn a_filled_answer_is_a_hit_until_it_is_no_longer_fresh() {
-        let mut world = World::new();
-        let stamp = world.lead(1);
-        assert!(matches!(world.acquire(2), Acquired::Wait { reader: Token(1), .. }));
-        world.fill(stamp, "a");
-        assert_eq!(world.hit(3), Some("a"));
-        world.now += 1000;
-        assert!(matches!(world.acquire(4), Acquired::Lead { .. }));
-    }
-
-    #[test]
-    fn a_fetch_that_was_in_flight_during_a_write_is_never_a_hit() {
-        let mut world = World::new();
-        let stamp = world.lead(1);
-        world.begin(10);
-        world.fill(stamp, "old");
-        assert_eq!(world.acquire(2), Acquired::Bypass);
-        assert_eq!(world.end(10, Settled::default()), Ended::Reopened);
-        world.fill(stamp, "old");
-        assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
-    }
-
-    #[test]
-    fn overlapping_writes_all_stay_marked() {
-        let mut world = World::new();
-        world.begin(10);
-        world.begin(11);
-        assert_eq!(world.end(11, Settled::default()), Ended::OthersInFlight);
-        assert_eq!(world.acquire(1), Acquired::Bypass);
-        assert_eq!(world.end(10, Settled::default()), Ended::Reopened);
-        assert!(matches!(world.acquire(1), Acquired::Lead { .. }));
-    }
-
-    #[test]
-    fn a_write_that_changed_nothing_leaves_what_was_stored() {
-        const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_until: None };
-        let mut world = World::new();
-        let stamp = world.lead(1);
-        world.fill(stamp, "a");
-        world.begin(10);
-        assert_eq!(world.acquire(2), Acquired::Bypass);
-        world.end(10, UNCHANGED);
-        assert_eq!(world.hit(3), Some("a"));
-
-        for (first, second) in [(UNCHANGED, Settled::default()), (Settled::default(), UNCHANGED)] {
-            let stamp = world.session.generation.map(|session| Stamp { session, epoch: stamp.epoch }).unwrap();
-            world.fill(stamp, "b");
-            world.begin(11);
-            world.begin(12);
-            world.end(11, first);
-            world.end(12, second);
-            assert_eq!(world.hit(4), None, "another write overlapped");
-        }
-
-        let stamp = Stamp { session: world.session.generation.unwrap(), epoch: stamp.epoch };
-        world.fill(stamp, "c");
-        world.begin(13);
-        world.now += 500;
-        world.end(13, UNCHANGED);
-        assert_eq!(world.hit(5), None, "its mark had run out");
-    }
-
-    #[test]
-    fn a_mark_that_nobody_takes_away_runs_out_and_old_fetches_stay_dead() {
-        let mut world = World::new();
-        let stamp = world.lead(1);
-        world.begin(10);
-        world.now += 500;
-        world.fill(stamp, "old");
-        assert!(matches!(world.acquire(2), Acquired::Lead { .. }));
-        assert_eq!(world.end(10, Settled::default()), Ended::MarkLost);
-    }
-
-    #[test]
-    fn a_deleted_session_stays_deleted_even_if_another_write_overlaps() {
-        let mut world = World::new();
-        world.begin(10);
-        world.begin(11);
-        world.end(10, Settled { deleted_until: Some(world.now + 300), ..Settled::default() });
-        assert_eq!(world.acquire(1), Acquired::Deleted);
-        world.end(11, Settled::default());
-        assert_eq!(world.acquire(1), Acquired::Deleted);
-        world.now += 300;
-        assert!(matches!(world.acquire(1), Acquired::Lead { .. }));
-    }
-
-    #[test]
-    fn a_change_of_the_epoch_makes_every_answer_stale() {
-        let mut world = World::new();
-        let stamp = world.lead(1);
-        world.fill(stamp, "a");
-        begin(&mut world.epoch, Token(10), 500, world.now, MAX_UPSTREAM_WRITES).unwrap();
-        assert_eq!(world.acquire(2), Acquired::Bypass);
-        end(&mut world.epoch, Token(10), Settled::default(), world.now, || Generation(99));
-        assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
-    }
-
-    #[test]
-    fn a_dead_reader_is_taken_over_and_its_release_does_not_hurt() {
-        let mut world = World::new();
-        world.lead(1);
-        assert!(matches!(world.steal(2, Some(1)), Acquired::Lead { .. }));
-        release(&mut world.place, Token(1));
-        assert!(matches!(world.acquire(3), Acquired::Wait { reader: Token(2), .. }));
-        release(&mut world.place, Token(2));
-        assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
-    }
-
-    #[test]
-    fn the_floor_rises_and_never_falls() {
-        let mut world = World::new();
-        for version in [5, 3] {
-            world.begin(10);
-            world.end(10, Settled { version: Some(version), ..Settled::default() });
-        }
-        assert!(matches!(world.acquire(1), Acquired::Lead { floor: Some(5), .. }));
-    }
-
-    #[test]
-    fn the_number_of_writes_in_flight_is_bounded() {
-        let mut world = World::new();
-        (0..MAX_SESSION_WRITES as u128).for_each(|writer| world.begin(writer));
-        assert_eq!(begin(&mut world.session, Token(999), 500, 0, MAX_SESSION_WRITES), Err(TooManyWrites));
-        assert_eq!(begin(&mut world.session, Token(3), 500, 0, MAX_SESSION_WRITES), Ok(()), "the same write again");
-    }
-}
+mod tests;

@@ -100,8 +100,8 @@ impl Gateway {
         for upstream in &mut upstreams {
             let same = |target: &Target| target.is_same_provider(&upstream.target);
             upstream.scope = all.iter().position(|(target, _)| same(target)).unwrap_or(upstream.index);
-            upstream.scope_ttl =
-                all.iter().filter(|(target, _)| same(target)).filter_map(|(_, c)| Some((*c)?.ttl)).max();
+            let caches = all.iter().filter(|(target, _)| same(target)).filter_map(|(_, cache)| *cache);
+            upstream.scope_cache = caches.reduce(Freshness::strictest);
         }
         let upstreams = upstreams.into_iter().map(Arc::new).collect();
         Gateway { upstreams, secret: hmac::Key::new(hmac::HMAC_SHA256, secret) }

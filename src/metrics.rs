@@ -36,7 +36,7 @@ pub struct Metrics {
     cache_bytes: IntGauge,
     cache_sessions: IntGauge,
     cache_evictions: IntCounter,
-    marks_lost: IntCounter,
+    cache_events: IntCounterVec,
     jwks_keys: IntGaugeVec,
     jwks_fetches: IntCounterVec,
     jwks_age: IntGaugeVec,
@@ -58,6 +58,8 @@ impl Drop for OpenConnection {
 pub struct Reading {
     /// The cache: bytes, sessions, evictions.
     pub cache: (usize, usize, u64),
+    /// Events of the cache, by name.
+    pub cache_events: Vec<(&'static str, u64)>,
     /// By upstream: keys, successful and failed fetches, age of the last in seconds, tokens verified and remembered.
     pub issuers: Vec<(usize, IssuerReading)>,
     /// Log lines that were dropped because nobody took them.
@@ -130,9 +132,10 @@ impl Metrics {
             cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
             cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
             cache_evictions: own.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
-            marks_lost: own.counter(
-                "sessiongate_cache_marks_lost_total",
-                "Writes that took longer than their mark in the cache stood.",
+            cache_events: own.counters(
+                "sessiongate_cache_events_total",
+                "What the cache did beside hits and misses, by event.",
+                &["event"],
             )?,
             jwks_keys: own.gauges("sessiongate_jwks_keys", "Usable keys of the issuer.", &["upstream"])?,
             jwks_fetches: own.counters(
@@ -207,17 +210,15 @@ impl Metrics {
         }
     }
 
-    /// A write took longer than its mark stood.
-    pub fn mark_lost(&self) {
-        self.marks_lost.inc();
-    }
-
     /// The Prometheus text of all metrics.
     pub fn text(&self, reading: &Reading) -> Result<Vec<u8>, prometheus::Error> {
         let (bytes, sessions, evictions) = reading.cache;
         self.cache_bytes.set(whole(bytes as u64));
         self.cache_sessions.set(whole(sessions as u64));
         raise(&self.cache_evictions, evictions);
+        for (event, count) in &reading.cache_events {
+            raise(&self.cache_events.with_label_values(&[event]), *count);
+        }
         raise(&self.log_lines_dropped, reading.log_lines_dropped);
         for (upstream, issuer) in &reading.issuers {
             let name = self.upstream(Some(*upstream));

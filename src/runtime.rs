@@ -1,6 +1,6 @@
 //! What a running gateway carries: the compiled configuration and the leaves that work for it.
 
-use crate::cache::{MemoryStore, Sessions, Store};
+use crate::cache::{MemoryStore, Sessions};
 use crate::client::ClientError;
 use crate::gateway::{CallerCheck, Gateway, Upstream};
 use crate::journal::Journal;
@@ -107,10 +107,10 @@ struct RequestIds {
 }
 
 impl Runtime {
-    /// A gateway with this store.
+    /// A gateway with this cache.
     pub fn new(
         gateway: Gateway,
-        store: Arc<dyn Store>,
+        sessions: Sessions,
         journal: Journal,
         log_requests: Option<LineFormat>,
         trusted_peers: Vec<IpNet>,
@@ -121,7 +121,7 @@ impl Runtime {
         SystemRandom::new().fill(&mut process).map_err(|_| RuntimeError::Random)?;
         Ok(Runtime {
             gateway: Arc::new(gateway),
-            sessions: Arc::new(Sessions::new(store)),
+            sessions: Arc::new(sessions),
             metrics: Arc::new(Metrics::new(names)?),
             journal,
             log_requests,
@@ -206,6 +206,7 @@ impl Runtime {
         });
         Reading {
             cache: (fill.bytes, fill.sessions, fill.evictions),
+            cache_events: self.sessions.tally().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
             log_lines_dropped: self.journal.dropped(),
         }

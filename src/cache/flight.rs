@@ -1,9 +1,9 @@
 //! Fetches in flight, which several reads may wait for. A fetch runs in a task of its own, so that it goes on when the read that
 //! began it is given up. It is known by the answer's key *and* the stamp under which it began: a read that starts after a write
-//! has another stamp and can never join a fetch that started before.
+//! has another stamp and can never join a fetch that started before. See [`Joint`].
 
 use super::Fetched;
-use crate::coherence::Stamp;
+use crate::coherence::reading::Joint;
 use crate::gateway::{CacheKey, Storable};
 use crate::model::Refusal;
 use parking_lot::Mutex;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 type Landed = Option<Fetched>;
-type Airborne = Arc<Mutex<HashMap<(CacheKey, Stamp), Flight>>>;
+type Name = (CacheKey, Joint);
+type Airborne = Arc<Mutex<HashMap<Name, Flight>>>;
 
 /// All fetches in flight.
 #[derive(Default)]
@@ -32,14 +33,19 @@ impl Flight {
     pub async fn landed(mut self) -> Fetched {
         let landed = self.landed.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
         // Without an answer the task is gone: it panicked, or the runtime stops.
-        landed.unwrap_or(Fetched { answer: Err(Refusal::UpstreamFailed), storable: Storable::No, asker: [0; 16] })
+        landed.unwrap_or(Fetched {
+            answer: Err(Refusal::UpstreamFailed),
+            storable: Storable::No,
+            failed: true,
+            asker: [0; 16],
+        })
     }
 }
 
 /// Takes a flight off the list, also if its task panics; but not one that took its place.
 struct Landing {
     airborne: Airborne,
-    name: (CacheKey, Stamp),
+    name: Name,
     own: watch::Receiver<Landed>,
 }
 
@@ -54,14 +60,15 @@ impl Drop for Landing {
 
 impl Flights {
     /// Starts a fetch.
-    pub fn start<W>(&self, key: CacheKey, stamp: Stamp, fetch: W) -> Flight
+    pub fn start<W>(&self, key: CacheKey, joint: Joint, fetch: W) -> Flight
     where
         W: Future<Output = Fetched> + Send + 'static,
     {
         let (sender, landed) = watch::channel(None);
         let flight = Flight { landed };
-        self.airborne.lock().insert((key, stamp), flight.clone());
-        let landing = Landing { airborne: self.airborne.clone(), name: (key, stamp), own: flight.landed.clone() };
+        let name = (key, joint);
+        self.airborne.lock().insert(name, flight.clone());
+        let landing = Landing { airborne: self.airborne.clone(), name, own: flight.landed.clone() };
         tokio::spawn(async move {
             let answer = fetch.await;
             drop(landing);
@@ -70,8 +77,8 @@ impl Flights {
         flight
     }
 
-    /// A fetch of this answer under this stamp.
-    pub fn join(&self, key: &CacheKey, stamp: Stamp) -> Option<Flight> {
-        self.airborne.lock().get(&(*key, stamp)).cloned()
+    /// A fetch of this answer that may be joined.
+    pub fn join(&self, key: &CacheKey, joint: Joint) -> Option<Flight> {
+        self.airborne.lock().get(&(*key, joint)).cloned()
     }
 }

@@ -1,9 +1,9 @@
 //! The store inside the process, bounded by bytes. It is right for one replica: others would not see its marks.
 
-use super::{Fill, Scope, Store, StoreError, Stored};
+use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored};
+use crate::coherence::reading::Link;
 use crate::coherence::{
-    self, Acquired, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Place, Reading, Settled,
-    Stamp, State, Token,
+    self, Acquired, Ended, Entry, Generation, Millis, Place, Reach, Reading, Settled, State, Token,
 };
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
@@ -57,12 +57,12 @@ impl Slot {
 
     fn weigh(&self) -> usize {
         let answers = self.places.iter().map(|(_, place)| match place {
-            Place::Data(entry) => {
-                let answer = &entry.answer.answer;
+            Place::Data { entry, .. } => {
+                let answer = &entry.answer;
                 let headers: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                 answer.body.len() + headers + 256
             }
-            Place::Empty | Place::Lease { .. } => 64,
+            Place::Empty | Place::Leased(_) => 64,
         });
         OVERHEAD + answers.sum::<usize>()
     }
@@ -70,8 +70,8 @@ impl Slot {
     /// Drops the places in which nothing is, or nothing that still holds.
     fn forget_old(&mut self, now: Millis) {
         self.places.retain(|(_, place)| match place {
-            Place::Data(entry) => now < entry.fresh_until,
-            Place::Lease { until, .. } => now < *until,
+            Place::Data { entry, .. } => now < entry.stale_until,
+            Place::Leased(lease) => now < lease.until,
             Place::Empty => false,
         });
     }
@@ -159,13 +159,17 @@ impl MemoryStore {
         self.shards.iter().for_each(|shard| shard.lock().sweep(now));
     }
 
+    fn now(&self) -> Millis {
+        millis(self.started.elapsed())
+    }
+
     fn next(&self) -> u128 {
         u128::from(self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
     fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
         let place = name.1.first().copied().map_or(0, usize::from) % SHARDS;
-        let shard = self.shards.get(place).ok_or_else(|| StoreError::Unreachable("no shard".into()))?;
+        let shard = self.shards.get(place).ok_or_else(|| StoreError::from(super::Failure::Nonsense))?;
         let mut shard = shard.lock();
         let now = self.now();
         Ok(shard.step(name, now, |slot| step(slot, now)))
@@ -178,20 +182,11 @@ fn millis(duration: Duration) -> Millis {
 
 #[async_trait]
 impl Store for MemoryStore {
-    fn now(&self) -> Millis {
-        millis(self.started.elapsed())
-    }
-
     fn token(&self) -> Token {
         Token(self.next())
     }
 
-    async fn acquire(
-        &self,
-        key: &CacheKey,
-        reader: Token,
-        steal: Option<Token>,
-    ) -> Result<Acquired<Stored>, StoreError> {
+    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
         self.on((key.upstream, key.session), |slot, now| {
             if slot.place(key.variant).is_none() {
                 if slot.places.len() >= VARIANTS {
@@ -203,26 +198,26 @@ impl Store for MemoryStore {
             let Slot { state, places, read, .. } = slot;
             let mut none = Place::Empty;
             let place = places.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, place)| place);
-            let reading = Reading { reader, steal, lease: self.lease, now };
+            let Ask { reader, steal, fresh } = ask;
+            let reading = Reading { reader, steal, fresh, lease: self.lease, now };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
             let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
             // Only a hit shows that keeping it was worth the room.
-            *read |= matches!(acquired, Acquired::Hit(_));
-            acquired
+            *read |= matches!(acquired, Acquired::Hit(..));
+            Acquisition { acquired, link: Link::default(), now }
         })
     }
 
-    async fn fill(&self, key: &CacheKey, stamp: Stamp, stored: Stored, ttl: Millis) -> Result<(), StoreError> {
+    async fn fill(&self, key: &CacheKey, _: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
         self.on((key.upstream, key.session), |slot, _| {
             let Slot { state, places, .. } = slot;
             let Some((_, place)) = places.iter_mut().find(|(own, _)| *own == key.variant) else {
                 return;
             };
-            let fresh_until = stored.fetched_at.saturating_add(ttl);
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
-            coherence::fill(state, epoch, place, Entry { stamp, fresh_until, answer: stored });
+            coherence::fill(state, epoch, place, entry);
         })
     }
 
@@ -235,18 +230,18 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<(), StoreError> {
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
         let begun = match scope {
             Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
-                coherence::begin(&mut slot.state, writer, guard, now, MAX_SESSION_WRITES)
+                coherence::begin(&mut slot.state, writer, guard, now, Reach::Session)
             })?,
             Scope::Upstream(upstream) => {
                 let now = self.now();
                 let mut epochs = self.epochs.lock();
-                coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, MAX_UPSTREAM_WRITES)
+                coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, Reach::Upstream)
             }
         };
-        begun.map_err(|_| StoreError::TooManyWrites)
+        begun.map(|()| Link::default()).map_err(|_| StoreError::TooManyWrites)
     }
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
@@ -260,6 +255,10 @@ impl Store for MemoryStore {
                 Ok(coherence::end(self.epochs.lock().entry(upstream).or_default(), writer, settled, now, mint))
             }
         }
+    }
+
+    fn link(&self, _: Scope) -> Option<Link> {
+        Some(Link::default())
     }
 
     fn measure(&self) -> Fill {

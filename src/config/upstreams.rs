@@ -70,7 +70,7 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
         name: name.to_owned(),
         index,
         scope: index,
-        scope_ttl: None,
+        scope_cache: None,
         dialect,
         matcher,
         unmatched,

@@ -101,7 +101,7 @@ fn reply(refusal: &Refusal, _: Carrier) -> Reply {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::KeysUnavailable | Refusal::Unavailable | Refusal::TooManyWrites => {
+        Refusal::KeysUnavailable | Refusal::Unavailable | Refusal::TooManyWrites | Refusal::StoreUnavailable => {
             reply.with(RETRY_AFTER, HeaderValue::from_static("1"))
         }
         _ if status == StatusCode::UNAUTHORIZED => reply.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
@@ -158,6 +158,7 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             (400, BODY, format!("Payload validation error: {}{more}.", listed.join("; ")).into())
         }
+        Refusal::StoreUnavailable => (503, None, "The cache cannot be told of the change, so it is not made.".into()),
         Refusal::TooManyWrites => {
             (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
         }

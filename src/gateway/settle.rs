@@ -1,11 +1,13 @@
 //! What an answer means for the cache.
 
-use super::{Read, Write};
+use super::{Freshness, Read, Write};
+use crate::coherence::reading::Windows;
 use crate::coherence::{Millis, Settled};
 use crate::model::Operation;
 use crate::wire::carrier::{Carrier, Opened};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::time::Duration;
 
 /// A provider's answer.
 #[derive(Debug, Clone)]
@@ -57,10 +59,21 @@ fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> H
 /// Whether an answer may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storable {
-    /// For this long, counted from the start of the fetch.
-    For(Millis),
+    /// Yes.
+    For {
+        /// How long it is fresh, counted from the start of the fetch.
+        fresh: Millis,
+        /// How much longer it may do where it is fetched anew, or the provider fails.
+        stale: Millis,
+    },
+    /// No: it is older than a write that was acknowledged.
+    TooOld,
     /// No.
     No,
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// What an answered write leaves to be done before it is acknowledged.
@@ -80,43 +93,59 @@ impl Read {
         let Some(cache) = self.upstream.cache else {
             return Storable::No;
         };
+        let opened = answer.opened(self.carrier);
+        if opened.status == StatusCode::NOT_FOUND
+            && !cache.negative_ttl.is_zero()
+            && answer.body.len() <= cache.max_body
+        {
+            return Storable::For { fresh: millis(cache.negative_ttl), stale: 0 };
+        }
         let fits = answer.status == StatusCode::OK
             && answer.body.len() <= cache.max_body
             && !answer.headers.contains_key(http::header::SET_COOKIE)
             && !answer.headers.contains_key(http::header::CONTENT_ENCODING);
-        let opened = answer.opened(self.carrier);
         let message = opened.message.filter(|_| fits && opened.status == StatusCode::OK);
         let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, &message, Some(&self.id));
         let Some(facts) = message.and_then(facts) else {
             return Storable::No;
         };
         if floor.is_some_and(|floor| facts.version.is_none_or(|version| version < floor)) {
-            return Storable::No;
+            return Storable::TooOld;
         }
-        let ttl = Millis::try_from(cache.ttl.as_millis()).unwrap_or(Millis::MAX);
-        let left = facts.expires_at.map_or(ttl, |at| at.saturating_sub(wall).saturating_sub(MARGIN));
-        if left == 0 { Storable::No } else { Storable::For(ttl.min(left)) }
+        // Nothing outlives the session.
+        let left = facts.expires_at.map_or(Millis::MAX, |at| at.saturating_sub(wall).saturating_sub(MARGIN));
+        let fresh = millis(cache.ttl).min(left);
+        let stale = millis(cache.stale_while_revalidate.max(cache.stale_if_error)).min(left - fresh);
+        if fresh == 0 { Storable::No } else { Storable::For { fresh, stale } }
+    }
+
+    /// For how long answers that are no longer fresh may do.
+    pub fn windows(&self) -> Windows {
+        let windows = |cache: Freshness| Windows {
+            revalidate: millis(cache.stale_while_revalidate),
+            error: millis(cache.stale_if_error),
+        };
+        self.upstream.cache.map(windows).unwrap_or_default()
     }
 }
 
 impl Write {
-    /// What to do before this answer is passed on. `now` is on the clock of the store.
-    pub fn settle(&self, answer: &Answer, now: Millis) -> Settlement {
+    /// What to do before this answer is passed on.
+    pub fn settle(&self, answer: &Answer) -> Settlement {
         match outcome(self.status(answer)) {
-            Known::Applied => Settlement::End(self.applied(answer, now)),
+            Known::Applied => Settlement::End(self.applied(answer)),
             Known::Refused => Settlement::UNCHANGED,
             Known::NotApplied => Settlement::End(Settled::default()),
             Known::No => Settlement::KeepMark,
         }
     }
 
-    fn applied(&self, answer: &Answer, now: Millis) -> Settled {
+    fn applied(&self, answer: &Answer) -> Settled {
         let ends = matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession);
-        let ttl = self.upstream.scope_ttl.map(|ttl| Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX));
-        let deleted_until = ttl.filter(|_| ends).map(|ttl| now.saturating_add(ttl));
+        let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
         let message = answer.opened(self.carrier).message;
         let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, &message, None));
-        Settled { version: facts.and_then(|facts| facts.version), unchanged: false, deleted_until }
+        Settled { version: facts.and_then(|facts| facts.version), unchanged: false, deleted_for }
     }
 }
 
@@ -145,7 +174,7 @@ fn outcome(status: StatusCode) -> Known {
 
 impl Settlement {
     /// What remains of a write that certainly changed nothing, or never reached the provider.
-    pub const UNCHANGED: Settlement = Settlement::End(Settled { version: None, unchanged: true, deleted_until: None });
+    pub const UNCHANGED: Settlement = Settlement::End(Settled { version: None, unchanged: true, deleted_for: None });
 }
 
 /// What an answered write that may change any session leaves to be done.

@@ -16,8 +16,9 @@ pub struct Upstream {
     /// What the coherence of its cached sessions hangs on: the place of the first upstream with the same target, since a write
     /// through one of them changes what the others would answer. [`super::Gateway::new`] finds it.
     pub scope: usize,
-    /// How long a session that was deleted stays so: the longest `ttl` in the scope; none where nothing in it is cached.
-    pub scope_ttl: Option<Duration>,
+    /// What writes have to reckon with: the longest times and the greatest caution in the scope; none where nothing in it is
+    /// cached.
+    pub scope_cache: Option<Freshness>,
     /// What its API looks like.
     pub dialect: &'static Dialect,
     /// Which requests are for it.
@@ -142,6 +143,18 @@ impl Freshness {
     pub fn longest(&self) -> Duration {
         self.ttl + self.stale_while_revalidate + self.stale_if_error
     }
+
+    /// The longer times and the greater caution of two.
+    pub(super) fn strictest(self, other: Freshness) -> Freshness {
+        Freshness {
+            ttl: self.ttl.max(other.ttl),
+            max_body: self.max_body.max(other.max_body),
+            stale_while_revalidate: self.stale_while_revalidate.max(other.stale_while_revalidate),
+            stale_if_error: self.stale_if_error.max(other.stale_if_error),
+            negative_ttl: self.negative_ttl.max(other.negative_ttl),
+            on_unreachable: self.on_unreachable.max(other.on_unreachable),
+        }
+    }
 }
 
 impl Default for Freshness {
@@ -158,15 +171,16 @@ impl Default for Freshness {
 }
 
 /// What a write meets whose mark cannot be placed in the store, so that other processes may go on answering from before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// In the order of caution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum OnUnreachable {
     /// It is sent all the same: answers from before it end with their time.
     #[default]
     Forward,
-    /// It is refused, and never reaches the provider.
-    Refuse,
     /// It is sent, but acknowledged only when no answer from before it can be served any more: after [`Freshness::longest`].
     Hold,
+    /// It is refused, and never reaches the provider.
+    Refuse,
 }
 
 /// The bounds of judged bodies.

@@ -56,6 +56,8 @@ pub enum Refusal {
     Deleted,
     /// Too many writes on one session at the same time.
     TooManyWrites,
+    /// The write's mark could not be placed in the store, and the configuration says that it must be.
+    StoreUnavailable,
     /// The provider could not be reached, or broke off.
     UpstreamFailed,
     /// The provider did not answer within this time.
@@ -95,6 +97,7 @@ impl Refusal {
             Refusal::Violations(_) => "policy",
             Refusal::Deleted => "deleted",
             Refusal::TooManyWrites => "too_many_writes",
+            Refusal::StoreUnavailable => "store_unavailable",
             Refusal::UpstreamFailed => "upstream_failed",
             Refusal::UpstreamTimeout(_) => "upstream_timeout",
             Refusal::Unavailable => "unavailable",
@@ -111,6 +114,7 @@ impl Refusal {
                 | Refusal::UpstreamTimeout(_)
                 | Refusal::Unavailable
                 | Refusal::AnswerTooLarge(_)
+                | Refusal::StoreUnavailable
         )
     }
 }

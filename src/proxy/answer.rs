@@ -25,8 +25,8 @@ pub(super) enum Source {
     Hit {
         /// Its age.
         age: Millis,
-        /// How much longer it holds.
-        left: Millis,
+        /// How much longer it is fresh, in milliseconds; below zero where it no longer is.
+        left: i64,
     },
     /// The provider, since the cache had none.
     Miss {

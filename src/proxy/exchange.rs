@@ -4,10 +4,11 @@ use super::answer::{refusal_response, write};
 use super::connection;
 use super::head::{credential, has_plain_host, has_plain_target, has_two_lengths, head};
 use super::line;
-use super::passed::{self, Marked};
-use super::{MAX_TRIES, governed};
+use super::{MAX_TRIES, governed, passed};
+use crate::cache::{Caution, Mark, Scope};
 use crate::gateway::{
-    CacheStatus, Credential, Decision, Outcome, Refused, Related, Routed, Settlement, Upstream, settle_related,
+    CacheStatus, Credential, Decision, Freshness, Outcome, Refused, Related, Routed, Settlement, Upstream,
+    settle_related,
 };
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
@@ -72,7 +73,7 @@ pub(super) struct Context {
     /// The upstream that the request is passed to.
     pub upstream: Option<Arc<Upstream>>,
     /// The mark of a write that may change any session.
-    pub marked: Option<Marked>,
+    pub marked: Option<Mark>,
     pub tries: usize,
     _in_flight: InFlight,
 }
@@ -148,8 +149,10 @@ impl Edge {
             Ok(admitted) => admitted,
             Err(refusal) => return refuse(session, context, &refusal).await,
         };
-        if operation == Operation::ChangeRelated && upstream.scope_ttl.is_some() && may_change(&credential) {
-            match Marked::begin(&context.runtime, &upstream).await {
+        let caution = caution(&upstream).filter(|_| operation == Operation::ChangeRelated && may_change(&credential));
+        if let Some(caution) = caution {
+            let guard = upstream.target.timeouts.guard();
+            match context.runtime.sessions.begin(Scope::Upstream(upstream.scope), guard, caution).await {
                 Ok(marked) => context.marked = Some(marked),
                 Err(refusal) => return refuse(session, context, &refusal).await,
             }
@@ -164,6 +167,12 @@ fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
     context.outcome.operation = operation;
     context.outcome.decision = Decision::Passed;
     context.upstream = Some(upstream);
+}
+
+/// What a write to this upstream does without the store; none where nothing is cached that it could make stale.
+pub(super) fn caution(upstream: &Upstream) -> Option<Caution> {
+    let caution = |cache: Freshness| Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() };
+    upstream.scope_cache.map(caution)
 }
 
 /// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the rights can
@@ -317,7 +326,7 @@ impl ProxyHttp for Edge {
         if !response.status.is_informational()
             && let Some(marked) = context.marked.take()
         {
-            marked.settle(&context.runtime, settle_related(response.status)).await;
+            context.runtime.sessions.end(marked, settle_related(response.status)).await;
         }
         Ok(())
     }
@@ -343,7 +352,7 @@ impl ProxyHttp for Edge {
             provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
         }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
-            marked.settle(&context.runtime, Settlement::UNCHANGED).await;
+            context.runtime.sessions.end(marked, Settlement::UNCHANGED).await;
         }
         let gone = *error.esource() == ErrorSource::Downstream
             && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);

@@ -1,10 +1,9 @@
 //! Governed requests: admitted, judged, answered.
 
 use super::answer::{Source, answer_response, write};
-use super::exchange::{Context, InFlight};
+use super::exchange::{Context, InFlight, caution};
 use super::head::credential;
-use crate::cache::{Fetched, Got, Scope};
-use crate::coherence::Ended;
+use crate::cache::{Fetched, Got, Scope, Wanted};
 use crate::gateway::{
     Admitted, Answer, Asked, CacheStatus, Decided, Decision, Governed, Read, Settlement, Storable, Write,
 };
@@ -131,7 +130,8 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         let (runtime, provider, read, headers) = (runtime.clone(), provider.clone(), read.clone(), headers());
         async move { fetch_read(&runtime, &provider, &read, headers, floor).await }
     };
-    match runtime.sessions.read(key, fetch).await {
+    let wanted = Wanted { fresh: wants_fresh(&session.req_header().headers), windows: read.windows() };
+    match runtime.sessions.read(key, wanted, fetch).await {
         Got::Hit { answer, age, left } => Ok((answer, Source::Hit { age, left })),
         // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
         Got::Deleted if !read.is_verified() => {
@@ -140,7 +140,7 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         }
         Got::Deleted => Err(Refusal::Deleted),
         Got::Miss(fetched) => {
-            let stored = fetched.storable != Storable::No;
+            let stored = matches!(fetched.storable, Storable::For { .. });
             Ok((fetched.answer?, Source::Miss { stored }))
         }
         // What the provider answers to one caller's credential or request says nothing of another's.
@@ -156,6 +156,12 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         }
         Got::Bypass => Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass)),
     }
+}
+
+/// Whether a client asks for an answer that is not from the cache (RFC 9111, section 5.2.1).
+fn wants_fresh(headers: &HeaderMap) -> bool {
+    let directives = headers.get_all(http::header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    directives.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
 }
 
 /// A cookie is for the one who asked.
@@ -189,9 +195,10 @@ async fn fetch_read(
     match answer {
         Ok(answer) => {
             let storable = read.judge(&answer, floor, wall);
-            Fetched { answer: Ok(Arc::new(answer)), storable, asker }
+            let failed = read.status(&answer).is_server_error();
+            Fetched { answer: Ok(Arc::new(answer)), storable, failed, asker }
         }
-        Err(failure) => Fetched { answer: Err(failure.refusal), storable: Storable::No, asker },
+        Err(failure) => Fetched { answer: Err(failure.refusal), storable: Storable::No, failed: true, asker },
     }
 }
 
@@ -255,35 +262,29 @@ async fn carry_out(
     write: Write,
     headers: HeaderMap,
 ) -> Result<Answer, Refusal> {
-    let store = runtime.sessions.store();
+    let guard = write.upstream().target.timeouts.guard();
     // What does not exist yet cannot be cached.
-    let session = write.session().filter(|_| write.upstream().scope_ttl.is_some());
-    let scope = session.map(|session| Scope::Session(write.upstream().scope, session));
-    let writer = store.token();
-    if let Some(scope) = scope {
-        let guard = millis(write.upstream().target.timeouts.guard());
-        store.begin(scope, writer, guard).await.map_err(|_| Refusal::TooManyWrites)?;
-    }
+    let mark = match (write.session(), caution(write.upstream())) {
+        (Some(session), Some(caution)) => {
+            let scope = Scope::Session(write.upstream().scope, session);
+            Some(runtime.sessions.begin(scope, guard, caution).await?)
+        }
+        (None, _) | (_, None) => None,
+    };
     let (method, path, body) = write.request();
     let path = path.to_owned();
     let http2 = write.carrier().is_grpc();
     let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
     runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| write.status(answer).as_u16()));
     let settlement = match &answer {
-        Ok(answer) => write.settle(answer, store.now()),
+        Ok(answer) => write.settle(answer),
         Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
         Err(Failure { sent: true, .. }) => Settlement::KeepMark,
     };
-    if let (Some(scope), Settlement::End(settled)) = (scope, settlement)
-        && let Ok(Ended::MarkLost) = store.end(scope, writer, settled).await
-    {
-        runtime.metrics.mark_lost();
+    if let Some(mark) = mark {
+        runtime.sessions.end(mark, settlement).await;
     }
     answer.map_err(|failure| failure.refusal).and_then(|answer| write.shown(answer))
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Source {

@@ -1,12 +1,7 @@
 //! Passed requests: where they go and what the provider sees of them.
 
 use super::exchange::Context;
-use super::governed::millis;
-use crate::cache::Scope;
-use crate::coherence::{Ended, Token};
-use crate::gateway::{Settlement, Upstream};
 use crate::model::Refusal;
-use crate::runtime::Runtime;
 use crate::wire::carrier::Carrier;
 use http::{HeaderMap, HeaderName, Uri};
 use pingora::http::RequestHeader;
@@ -19,32 +14,6 @@ use std::time::Duration;
 
 /// Calls that share one connection of HTTP/2.
 const MAX_STREAMS: usize = 100;
-
-/// The mark of a write that may change any session of its upstream.
-pub(super) struct Marked {
-    scope: Scope,
-    writer: Token,
-}
-
-impl Marked {
-    /// Marks the upstream; the write may be forwarded once this is done.
-    pub async fn begin(runtime: &Runtime, upstream: &Upstream) -> Result<Marked, Refusal> {
-        let store = runtime.sessions.store();
-        let marked = Marked { scope: Scope::Upstream(upstream.scope), writer: store.token() };
-        let guard = millis(upstream.target.timeouts.guard());
-        store.begin(marked.scope, marked.writer, guard).await.map_err(|_| Refusal::TooManyWrites)?;
-        Ok(marked)
-    }
-
-    /// Settles the write; it may be acknowledged once this is done.
-    pub async fn settle(self, runtime: &Runtime, settlement: Settlement) {
-        if let Settlement::End(settled) = settlement
-            && let Ok(Ended::MarkLost) = runtime.sessions.store().end(self.scope, self.writer, settled).await
-        {
-            runtime.metrics.mark_lost();
-        }
-    }
-}
 
 /// The provider as a peer of Pingora's.
 /// gRPC needs HTTP/2 all the way, which is one more kind of connection.

@@ -6,8 +6,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use sessiongate::cache::{Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored};
-use sessiongate::coherence::{Acquired, Ended, Generation, Millis, Settled, Stamp, Token};
+use sessiongate::cache::{
+    Acquisition, Ask, Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored, Tally, Wanted,
+};
+use sessiongate::coherence::reading::Link;
+use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Settled, Stamp, Token};
 use sessiongate::gateway::{Answer, CacheKey, Storable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,7 +87,7 @@ impl World {
         Arc::new(World {
             setting,
             sessions: (0..setting.sessions).map(|_| Session::default()).collect(),
-            cache: Sessions::new(store),
+            cache: Sessions::new(store, Duration::from_secs(2), Arc::new(Tally::default())),
             done: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             coalesced: AtomicU64::new(0),
@@ -117,7 +120,7 @@ impl World {
             let too_old = floor.is_some_and(|floor| version < floor);
             fetched(version, too_old)
         };
-        let (counter, shown) = match self.cache.read(self.key(session), fetch).await {
+        let (counter, shown) = match self.cache.read(self.key(session), Wanted::default(), fetch).await {
             Got::Hit { answer, .. } => (&self.hits, version_of(&answer)),
             Got::Coalesced(fetched) if !self.setting.lagging => (&self.coalesced, version_of(&fetched.answer.unwrap())),
             Got::Coalesced(_) => (&self.coalesced, u64::MAX),
@@ -185,7 +188,8 @@ fn fetched(version: u64, too_old: bool) -> Fetched {
     };
     Fetched {
         answer: Ok(Arc::new(answer)),
-        storable: if too_old { Storable::No } else { Storable::For(TTL) },
+        storable: if too_old { Storable::TooOld } else { Storable::For { fresh: TTL, stale: 0 } },
+        failed: false,
         asker: [0; 16],
     }
 }
@@ -312,7 +316,7 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
         store.end(scope, writer, settled).await.unwrap();
         store.sweep();
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
-        store.acquire(&key, store.token(), None).await.unwrap()
+        store.acquire(&key, Ask { reader: store.token(), steal: None, fresh: false }).await.unwrap().acquired
     });
     match acquired {
         Acquired::Lead { floor, .. } => assert_eq!(floor, Some(5)),
@@ -325,37 +329,32 @@ struct Unmarked(Arc<MemoryStore>);
 
 #[async_trait]
 impl Store for Unmarked {
-    fn now(&self) -> Millis {
-        self.0.now()
-    }
-
     fn token(&self) -> Token {
         self.0.token()
     }
 
-    async fn acquire(
-        &self,
-        key: &CacheKey,
-        reader: Token,
-        steal: Option<Token>,
-    ) -> Result<Acquired<Stored>, StoreError> {
-        self.0.acquire(key, reader, steal).await
+    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
+        self.0.acquire(key, ask).await
     }
 
-    async fn fill(&self, key: &CacheKey, stamp: Stamp, stored: Stored, ttl: Millis) -> Result<(), StoreError> {
-        self.0.fill(key, stamp, stored, ttl).await
+    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
+        self.0.fill(key, reader, entry).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, _: Scope, _: Token, _: Millis) -> Result<(), StoreError> {
-        Ok(())
+    async fn begin(&self, _: Scope, _: Token, _: Millis) -> Result<Link, StoreError> {
+        Ok(Link::default())
     }
 
     async fn end(&self, _: Scope, _: Token, _: Settled) -> Result<Ended, StoreError> {
         Ok(Ended::Reopened)
+    }
+
+    fn link(&self, scope: Scope) -> Option<Link> {
+        self.0.link(scope)
     }
 
     fn measure(&self) -> Fill {
@@ -377,48 +376,42 @@ const NO_STAMP: Stamp = Stamp { session: Generation(0), epoch: Generation(0) };
 
 #[async_trait]
 impl Store for Unstamped {
-    fn now(&self) -> Millis {
-        self.0.now()
-    }
-
     fn token(&self) -> Token {
         self.0.token()
     }
 
-    async fn acquire(
-        &self,
-        key: &CacheKey,
-        reader: Token,
-        steal: Option<Token>,
-    ) -> Result<Acquired<Stored>, StoreError> {
+    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
         // Only the first reader of a name leads, whatever was written since; a release ends it.
         let unmarked = CacheKey { upstream: 1, ..*key };
-        Ok(match self.0.acquire(&unmarked, reader, steal).await? {
-            Acquired::Lead { floor, .. } => Acquired::Lead { stamp: NO_STAMP, floor },
-            Acquired::Wait { reader, .. } => Acquired::Wait { stamp: NO_STAMP, reader },
+        let found = self.0.acquire(&unmarked, ask).await?;
+        let acquired = match found.acquired {
+            Acquired::Lead { floor, stale, .. } => Acquired::Lead { stamp: NO_STAMP, floor, stale },
+            Acquired::Wait { reader, stale, .. } => Acquired::Wait { stamp: NO_STAMP, reader, stale },
             other => other,
-        })
+        };
+        Ok(Acquisition { acquired, ..found })
     }
 
-    async fn fill(&self, key: &CacheKey, _: Stamp, _: Stored, _: Millis) -> Result<(), StoreError> {
-        // As after an answer that may not be stored: the next reader leads. Whose lease it is does not matter here.
+    async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>) -> Result<(), StoreError> {
+        // As after an answer that may not be stored: the next reader leads.
         let unmarked = CacheKey { upstream: 1, ..*key };
-        match self.0.acquire(&unmarked, self.0.token(), None).await? {
-            Acquired::Wait { reader, .. } => self.0.release(&unmarked, reader).await,
-            _ => Ok(()),
-        }
+        self.0.release(&unmarked, reader).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<(), StoreError> {
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
         self.0.begin(scope, writer, guard).await
     }
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
         self.0.end(scope, writer, settled).await
+    }
+
+    fn link(&self, scope: Scope) -> Option<Link> {
+        self.0.link(scope)
     }
 
     fn measure(&self) -> Fill {

@@ -16,7 +16,7 @@ const FAMILIES: [(&str, &str); 19] = [
     ("sessiongate_build_info", "gauge"),
     ("sessiongate_cache_bytes", "gauge"),
     ("sessiongate_cache_evictions_total", "counter"),
-    ("sessiongate_cache_marks_lost_total", "counter"),
+    ("sessiongate_cache_events_total", "counter"),
     ("sessiongate_cache_sessions", "gauge"),
     ("sessiongate_connections", "gauge"),
     ("sessiongate_connections_total", "counter"),

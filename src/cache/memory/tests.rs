@@ -10,21 +10,24 @@ fn key(number: u64) -> CacheKey {
     CacheKey { upstream: 0, session, variant: [0; 16] }
 }
 
-fn stored(store: &MemoryStore, bytes: usize) -> Stored {
-    let body = Bytes::from(vec![b'x'; bytes]);
-    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
-    Stored { answer: Arc::new(answer), fetched_at: store.now() }
+async fn acquire(store: &MemoryStore, key: &CacheKey, reader: Token) -> Acquisition {
+    store.acquire(key, Ask { reader, steal: None, fresh: false }).await.unwrap()
 }
 
 async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
-    match store.acquire(key, store.token(), None).await.unwrap() {
-        Acquired::Lead { stamp, .. } => store.fill(key, stamp, stored(store, bytes), ttl).await.unwrap(),
-        other => panic!("{other:?}"),
-    }
+    let reader = store.token();
+    let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: fetched_at, .. } = acquire(store, key, reader).await
+    else {
+        panic!("somebody else reads");
+    };
+    let body = Bytes::from(vec![b'x'; bytes]);
+    let answer = Arc::new(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None });
+    let (fresh_until, stale_until) = (fetched_at + ttl, fetched_at + ttl);
+    store.fill(key, reader, Entry { stamp, fetched_at, fresh_until, stale_until, answer }).await.unwrap();
 }
 
 async fn hits(store: &MemoryStore, key: &CacheKey) -> bool {
-    matches!(store.acquire(key, store.token(), None).await.unwrap(), Acquired::Hit(_))
+    matches!(acquire(store, key, store.token()).await.acquired, Acquired::Hit(..))
 }
 
 #[tokio::test]
@@ -45,13 +48,13 @@ async fn what_matters_is_not_evicted() {
     let (marked, deleted) = (Scope::Session(0, key(0).session), Scope::Session(0, key(16).session));
     store.begin(marked, Token(1), 60_000).await.unwrap();
     store.begin(deleted, Token(2), 60_000).await.unwrap();
-    let settled = Settled { deleted_until: Some(store.now() + 60_000), ..Settled::default() };
+    let settled = Settled { deleted_for: Some(60_000), ..Settled::default() };
     store.end(deleted, Token(2), settled).await.unwrap();
     for number in 1..2_000 {
         put(&store, &key(number * 1_000 + 1), 2_000, 60_000).await;
     }
-    assert_eq!(store.acquire(&key(0), Token(3), None).await.unwrap().name(), "bypass");
-    assert_eq!(store.acquire(&key(16), Token(4), None).await.unwrap().name(), "deleted");
+    assert_eq!(acquire(&store, &key(0), Token(3)).await.acquired.name(), "bypass");
+    assert_eq!(acquire(&store, &key(16), Token(4)).await.acquired.name(), "deleted");
 }
 
 #[tokio::test]
@@ -72,11 +75,11 @@ async fn deletions_do_not_outgrow_the_store() {
         let scope = Scope::Session(0, key(number).session);
         let writer = store.token();
         store.begin(scope, writer, 60_000).await.unwrap();
-        let settled = Settled { deleted_until: Some(store.now() + 300_000), ..Settled::default() };
+        let settled = Settled { deleted_for: Some(300_000), ..Settled::default() };
         store.end(scope, writer, settled).await.unwrap();
     }
     assert!(store.measure().bytes <= 1 << 20);
-    let last = store.acquire(&key(19_999), store.token(), None).await.unwrap();
+    let last = acquire(&store, &key(19_999), store.token()).await.acquired;
     assert_eq!(last.name(), "deleted", "the latest are remembered");
 }
 
@@ -89,7 +92,7 @@ async fn refused_credentials_leave_nothing_behind() {
         let mut other = key(1);
         other.variant[..8].copy_from_slice(&(credential + 1).to_le_bytes());
         let reader = store.token();
-        assert_eq!(store.acquire(&other, reader, None).await.unwrap().name(), "lead");
+        assert_eq!(acquire(&store, &other, reader).await.acquired.name(), "lead");
         store.release(&other, reader).await.unwrap();
     }
     assert_eq!(store.measure().bytes, before);
@@ -111,7 +114,7 @@ fn what_is_stored_shares_no_memory_with_the_connection_it_came_from() {
 impl Acquired<Stored> {
     fn name(&self) -> &'static str {
         match self {
-            Acquired::Hit(_) => "hit",
+            Acquired::Hit(..) => "hit",
             Acquired::Lead { .. } => "lead",
             Acquired::Wait { .. } => "wait",
             Acquired::Bypass => "bypass",

@@ -46,7 +46,7 @@ pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::KeysUnavailable | Refusal::Unavailable | Refusal::TooManyWrites => {
+        Refusal::KeysUnavailable | Refusal::Unavailable | Refusal::TooManyWrites | Refusal::StoreUnavailable => {
             reply.with(RETRY_AFTER, HeaderValue::from_static("1"))
         }
         _ if reply.status == StatusCode::UNAUTHORIZED => {
@@ -206,6 +206,7 @@ fn error(refusal: &Refusal) -> Error {
         Refusal::BodyTimeout(limit) => (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs())),
         Refusal::Malformed(what) => (3, None, format!("the request is not readable: {what}")),
         Refusal::Violations(all) => return violations(all),
+        Refusal::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
         Refusal::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
         Refusal::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
         Refusal::AnswerTooLarge(limit) => (13, Some(502), format!("the provider's answer has more than {limit} bytes")),

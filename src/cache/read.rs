@@ -1,0 +1,282 @@
+//! Readers: what they find, whom they wait for, what they fetch.
+
+use super::{Acquisition, Ask, Event, Sessions, Store, Tally};
+use crate::coherence::reading::{Fetch, Joint, Link, Next, Windows, next};
+use crate::coherence::{Entry, Millis, Stamp, Token};
+use crate::gateway::{Answer, CacheKey, Storable};
+use crate::model::Refusal;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What a fetch brought.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The answer, or why there is none.
+    pub answer: Result<Arc<Answer>, Refusal>,
+    /// Whether it may be stored.
+    pub storable: Storable,
+    /// Whether the provider failed, so that an older answer may do.
+    pub failed: bool,
+    /// Tells apart who asked.
+    pub asker: [u8; 16],
+}
+
+/// What a read wants of the cache.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Whether only a fetch of its own will do.
+    pub fresh: bool,
+    /// For how long answers that are no longer fresh may do.
+    pub windows: Windows,
+}
+
+/// What a read gets.
+#[derive(Debug, Clone)]
+pub enum Got {
+    /// A stored answer.
+    Hit {
+        /// The answer.
+        answer: Arc<Answer>,
+        /// Its age, in milliseconds.
+        age: Millis,
+        /// How much longer it is fresh, in milliseconds; below zero where it no longer is.
+        left: i64,
+    },
+    /// The session was deleted through the gateway.
+    Deleted,
+    /// The answer of a fetch that this read began.
+    Miss(Fetched),
+    /// The answer of a fetch that another read began.
+    Coalesced(Fetched),
+    /// The cache is to be left out.
+    Bypass,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How many reads may wait for fetches of other processes at once.
+const MOST_WAITING: usize = 10_000;
+
+type Flight = (CacheKey, Joint);
+
+/// Reads that wait for fetches of other processes. One of them looks again and again; the others wait for it.
+#[derive(Default)]
+pub(super) struct Waiting {
+    looked_for: Mutex<HashMap<Flight, watch::Receiver<()>>>,
+    readers: Arc<()>,
+}
+
+/// The read that looks again and again. Those that wait for it go on when it is dropped.
+struct Looking<'a> {
+    waiting: &'a Waiting,
+    flight: Flight,
+    _wake: watch::Sender<()>,
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.waiting.looked_for.lock().remove(&self.flight);
+    }
+}
+
+impl Waiting {
+    /// Becomes the one who looks for this fetch, or waits for the one who does.
+    fn look_or_wait(&self, flight: Flight) -> Result<Looking<'_>, watch::Receiver<()>> {
+        let mut looked_for = self.looked_for.lock();
+        if let Some(woken) = looked_for.get(&flight) {
+            return Err(woken.clone());
+        }
+        let (wake, woken) = watch::channel(());
+        looked_for.insert(flight, woken);
+        Ok(Looking { waiting: self, flight, _wake: wake })
+    }
+}
+
+/// How long a read has waited, and for how long it will.
+struct Patience {
+    began: Instant,
+    most: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    fn is_over(&self) -> bool {
+        self.began.elapsed() >= self.most
+    }
+
+    /// How long to wait until the next look. Not all at the same times, or they would come in bursts.
+    fn pause(&mut self, reader: Token) -> Duration {
+        let quarter = self.pause / 4;
+        let jitter = quarter.mul_f64((reader.0 % 1024) as f64 / 512.0);
+        let pause = (self.pause - quarter + jitter).min(self.most.saturating_sub(self.began.elapsed()));
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
+impl Sessions {
+    /// Answers a read. `fetch` is called at most once, with the version below which an answer is too old to store; it runs in a
+    /// task of its own, which goes on if this read is given up.
+    pub async fn read<F, W>(&self, key: CacheKey, wanted: Wanted, fetch: F) -> Got
+    where
+        F: FnOnce(Option<u64>) -> W,
+        W: Future<Output = Fetched> + Send + 'static,
+    {
+        let mut ask = Ask { reader: self.store.token(), steal: None, fresh: wanted.fresh };
+        let mut patience = Patience { began: Instant::now(), most: self.lease_wait, pause: FIRST_PAUSE };
+        let mut yielded = false;
+        let mut looking = None;
+        let mut counted = None;
+        loop {
+            let Acquisition { acquired, link, now } = match self.store.acquire(&key, ask).await {
+                Ok(acquisition) => acquisition,
+                Err(_) => return self.bypass(Event::BypassFailed),
+            };
+            match next(acquired, link, now, wanted.windows) {
+                Next::Answer(entry) => return self.hit(&entry, now),
+                Next::Refresh(entry, fetch_anew) => {
+                    let Fetch { stamp, floor, .. } = fetch_anew;
+                    self.lead(key, stamp, link, now, ask.reader, fetch(floor));
+                    return self.hit(&entry, now);
+                }
+                Next::Deleted => return Got::Deleted,
+                Next::Bypass => return self.bypass(Event::BypassMarked),
+                Next::Fetch(Fetch { stamp, floor, fallback }) => {
+                    let joined = self.flights.join(&key, Joint::new(stamp, link)).filter(|_| !wanted.fresh);
+                    let coalesced = joined.is_some();
+                    let lead = || self.lead(key, stamp, link, now, ask.reader, fetch(floor));
+                    let fetched = joined.unwrap_or_else(lead).landed().await;
+                    return match fallback {
+                        Some(entry) if fetched.failed => {
+                            self.tally.count(Event::StaleIfError);
+                            hit(&entry, now.saturating_add(super::millis(patience.began.elapsed())))
+                        }
+                        _ if coalesced => Got::Coalesced(fetched),
+                        _ => Got::Miss(fetched),
+                    };
+                }
+                Next::Wait { stamp, reader } => {
+                    let joint = Joint::new(stamp, link);
+                    if let Some(flight) = self.flights.join(&key, joint) {
+                        return Got::Coalesced(flight.landed().await);
+                    }
+                    // Between its lease and its flight a leader in this process needs a moment.
+                    if !yielded {
+                        yielded = true;
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
+                    if patience.is_over() {
+                        if ask.steal != Some(reader) {
+                            self.tally.count(Event::LeaseLost);
+                        }
+                        ask.steal = Some(reader);
+                        continue;
+                    }
+                    let readers = counted.get_or_insert_with(|| self.waiting.readers.clone());
+                    if Arc::strong_count(readers) > MOST_WAITING {
+                        return self.bypass(Event::BypassWaiting);
+                    }
+                    self.wait((key, joint), &mut looking, &mut patience, ask.reader).await;
+                }
+            }
+        }
+    }
+
+    /// Waits a little for the fetch of another process.
+    async fn wait<'a>(
+        &'a self,
+        flight: Flight,
+        looking: &mut Option<Looking<'a>>,
+        patience: &mut Patience,
+        reader: Token,
+    ) {
+        if looking.as_ref().is_none_or(|looking| looking.flight != flight) {
+            *looking = None;
+            match self.waiting.look_or_wait(flight) {
+                Ok(own) => *looking = Some(own),
+                Err(mut woken) => {
+                    let rest = patience.most.saturating_sub(patience.began.elapsed());
+                    // Both ends mean: look oneself.
+                    let _ = tokio::time::timeout(rest, woken.changed()).await;
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(patience.pause(reader)).await;
+    }
+
+    fn bypass(&self, event: Event) -> Got {
+        self.tally.count(event);
+        Got::Bypass
+    }
+
+    fn hit(&self, entry: &Entry<Arc<Answer>>, now: Millis) -> Got {
+        if now >= entry.fresh_until {
+            self.tally.count(Event::StaleWhileRevalidate);
+        }
+        hit(entry, now)
+    }
+
+    /// Begins a fetch, and stores what it brings.
+    fn lead<W>(
+        &self,
+        key: CacheKey,
+        stamp: Stamp,
+        link: Link,
+        fetched_at: Millis,
+        reader: Token,
+        fetch: W,
+    ) -> super::flight::Flight
+    where
+        W: Future<Output = Fetched> + Send + 'static,
+    {
+        let (store, tally) = (self.store.clone(), self.tally.clone());
+        self.flights.start(key, Joint::new(stamp, link), async move {
+            let fetched = fetch.await;
+            keep(&*store, &tally, &key, stamp, fetched_at, reader, &fetched).await;
+            fetched
+        })
+    }
+}
+
+async fn keep(
+    store: &dyn Store,
+    tally: &Tally,
+    key: &CacheKey,
+    stamp: Stamp,
+    fetched_at: Millis,
+    reader: Token,
+    fetched: &Fetched,
+) {
+    let kept = match (&fetched.answer, fetched.storable) {
+        (Ok(answer), Storable::For { fresh, stale }) => {
+            let fresh_until = fetched_at.saturating_add(fresh);
+            let stale_until = fresh_until.saturating_add(stale);
+            let answer = Arc::new(answer.stored());
+            store.fill(key, reader, Entry { stamp, fetched_at, fresh_until, stale_until, answer }).await
+        }
+        (answer, storable) => {
+            if answer.is_ok() && storable == Storable::TooOld {
+                tally.count(Event::TooOld);
+            }
+            store.release(key, reader).await
+        }
+    };
+    if let Err(error) = kept {
+        tracing::debug!(%error, "an answer was not stored");
+    }
+}
+
+fn hit(entry: &Entry<Arc<Answer>>, now: Millis) -> Got {
+    let signed = |millis: Millis| i64::try_from(millis).unwrap_or(i64::MAX);
+    Got::Hit {
+        answer: entry.answer.clone(),
+        age: now.saturating_sub(entry.fetched_at),
+        left: signed(entry.fresh_until).saturating_sub(signed(now)),
+    }
+}

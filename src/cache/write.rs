@@ -1,0 +1,133 @@
+//! Writers: what they mark, and what becomes of it when the store does not answer.
+
+use super::{Event, Failure, Scope, Sessions, Store, StoreError, millis};
+use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
+use crate::coherence::{Ended, Settled, Token};
+use crate::gateway::{OnUnreachable, Settlement};
+use crate::model::Refusal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the end of a write is tried again before it is acknowledged all the same.
+const INSISTENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often the end is tried again after that, behind the acknowledgement.
+const LATER: Duration = Duration::from_millis(500);
+/// A mark that was placed longer ago is placed again before its write is forwarded: the process may have stood still.
+const OLD: Duration = Duration::from_secs(1);
+
+/// What a write does without the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caution {
+    /// What it meets where its mark cannot be placed.
+    pub on_unreachable: OnUnreachable,
+    /// For how long an answer from before it may be given at the most.
+    pub bound: Duration,
+}
+
+/// The mark of a write in flight.
+#[derive(Debug)]
+pub struct Mark {
+    scope: Scope,
+    writer: Token,
+    guard: Duration,
+    caution: Caution,
+    placed: Placed,
+    at: Instant,
+}
+
+impl Sessions {
+    /// Marks what a write may change; it may be forwarded once this is done.
+    pub async fn begin(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Refusal> {
+        let writer = self.store.token();
+        loop {
+            let at = Instant::now();
+            let placed = match self.place(scope, writer, guard).await {
+                Ok(placed) => placed,
+                Err(StoreError::TooManyWrites) => return Err(Refusal::TooManyWrites),
+                Err(StoreError::Failed(_)) if caution.on_unreachable == OnUnreachable::Refuse => {
+                    self.tally.count(Event::WriteRefused);
+                    // The mark may stand, or come to stand.
+                    let Settlement::End(unchanged) = Settlement::UNCHANGED else {
+                        return Err(Refusal::StoreUnavailable);
+                    };
+                    self.end_later(scope, writer, unchanged, guard);
+                    return Err(Refusal::StoreUnavailable);
+                }
+                Err(StoreError::Failed(_)) => {
+                    self.tally.count(Event::Unmarked);
+                    Placed::Unknown
+                }
+            };
+            if at.elapsed() < OLD || placed == Placed::Unknown {
+                return Ok(Mark { scope, writer, guard, caution, placed, at });
+            }
+        }
+    }
+
+    /// Places a mark, with a second try: doing it twice does no harm.
+    async fn place(&self, scope: Scope, writer: Token, guard: Duration) -> Result<Placed, StoreError> {
+        let mut tried = self.store.begin(scope, writer, millis(guard)).await;
+        if matches!(tried, Err(StoreError::Failed(Failure::Timeout | Failure::Broken))) {
+            tried = self.store.begin(scope, writer, millis(guard)).await;
+        }
+        tried.map(Placed::Confirmed)
+    }
+
+    /// Settles a write; it may be acknowledged once this is done.
+    pub async fn end(&self, mark: Mark, settlement: Settlement) {
+        let Settlement::End(settled) = settlement else {
+            // The mark runs out by itself. Where it may not stand, what was stored before has to go.
+            if mark.placed == Placed::Unknown {
+                self.end_later(mark.scope, mark.writer, Settled::default(), mark.caution.bound);
+            }
+            return;
+        };
+        let first = self.try_end(&mark, settled).await;
+        if first {
+            return;
+        }
+        let elapsed = millis(mark.at.elapsed());
+        let safe = unconfirmed(mark.placed, self.store.link(mark.scope), elapsed, millis(mark.guard));
+        // A write that changed nothing leaves nothing older behind, whether the store knows of its end or not.
+        if safe == Unconfirmed::TryAgain && !settled.unchanged {
+            let began = Instant::now();
+            // Without a connection there is nothing to insist on where writes are forwarded anyway.
+            let insistence = if mark.placed == Placed::Unknown { Duration::ZERO } else { INSISTENCE };
+            while began.elapsed() < insistence {
+                tokio::time::sleep(PAUSE).await;
+                if self.try_end(&mark, settled).await {
+                    return;
+                }
+            }
+            if mark.caution.on_unreachable == OnUnreachable::Hold {
+                tokio::time::sleep(mark.caution.bound).await;
+            } else {
+                self.tally.count(Event::Unconfirmed);
+            }
+        }
+        self.end_later(mark.scope, mark.writer, settled, mark.caution.bound.max(mark.guard));
+    }
+
+    async fn try_end(&self, mark: &Mark, settled: Settled) -> bool {
+        let ended = self.store.end(mark.scope, mark.writer, settled).await;
+        if ended == Ok(Ended::MarkLost) && mark.placed != Placed::Unknown {
+            self.tally.count(Event::MarkLost);
+        }
+        ended.is_ok()
+    }
+
+    /// Ends a write again and again until the store confirms it, or nothing from before it can be there any more.
+    fn end_later(&self, scope: Scope, writer: Token, settled: Settled, bound: Duration) {
+        let store: Arc<dyn Store> = self.store.clone();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            while began.elapsed() < bound {
+                tokio::time::sleep(LATER).await;
+                if store.end(scope, writer, settled).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,295 @@
+use super::*;
+
+struct World {
+    session: State,
+    epoch: State,
+    place: Place<&'static str>,
+    minted: u128,
+    now: Millis,
+}
+
+impl World {
+    fn new() -> World {
+        World { session: State::default(), epoch: State::default(), place: Place::Empty, minted: 0, now: 0 }
+    }
+
+    fn acquire(&mut self, reader: u128) -> Acquired<&'static str> {
+        self.steal(reader, None)
+    }
+
+    fn steal(&mut self, reader: u128, steal: Option<u128>) -> Acquired<&'static str> {
+        let reading =
+            Reading { reader: Token(reader), steal: steal.map(Token), fresh: false, lease: 100, now: self.now };
+        let minted = &mut self.minted;
+        acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
+            *minted += 1;
+            Generation(*minted)
+        })
+    }
+
+    fn lead(&mut self, reader: u128) -> Stamp {
+        match self.acquire(reader) {
+            Acquired::Lead { stamp, .. } => stamp,
+            other => panic!("not leading: {other:?}"),
+        }
+    }
+
+    fn fill(&mut self, stamp: Stamp, answer: &'static str) {
+        let (fetched_at, fresh_until) = (self.now, self.now + 1000);
+        let entry = Entry { stamp, fetched_at, fresh_until, stale_until: fresh_until + 500, answer };
+        fill(&self.session, &self.epoch, &mut self.place, entry);
+    }
+
+    fn begin(&mut self, writer: u128) {
+        begin(&mut self.session, Token(writer), 500, self.now, Reach::Session).unwrap();
+    }
+
+    fn end(&mut self, writer: u128, settled: Settled) -> Ended {
+        self.minted += 1;
+        let generation = Generation(self.minted);
+        end(&mut self.session, Token(writer), settled, self.now, || generation)
+    }
+
+    fn hit(&mut self, reader: u128) -> Option<&'static str> {
+        match self.acquire(reader) {
+            Acquired::Hit(entry, _) => Some(entry.answer),
+            Acquired::Lead { .. } | Acquired::Wait { .. } | Acquired::Bypass | Acquired::Deleted => None,
+        }
+    }
+}
+
+#[test]
+fn a_filled_answer_is_a_hit_until_it_is_no_longer_fresh() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    assert!(matches!(world.acquire(2), Acquired::Wait { reader: Token(1), .. }));
+    world.fill(stamp, "a");
+    assert_eq!(world.hit(3), Some("a"));
+    world.now += 1000;
+    assert!(matches!(world.acquire(4), Acquired::Lead { .. }));
+}
+
+#[test]
+fn a_fetch_that_was_in_flight_during_a_write_is_never_a_hit() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.begin(10);
+    world.fill(stamp, "old");
+    assert_eq!(world.acquire(2), Acquired::Bypass);
+    assert_eq!(world.end(10, Settled::default()), Ended::Reopened);
+    world.fill(stamp, "old");
+    assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
+}
+
+#[test]
+fn overlapping_writes_all_stay_marked() {
+    let mut world = World::new();
+    world.begin(10);
+    world.begin(11);
+    assert_eq!(world.end(11, Settled::default()), Ended::OthersInFlight);
+    assert_eq!(world.acquire(1), Acquired::Bypass);
+    assert_eq!(world.end(10, Settled::default()), Ended::Reopened);
+    assert!(matches!(world.acquire(1), Acquired::Lead { .. }));
+}
+
+#[test]
+fn a_write_that_changed_nothing_leaves_what_was_stored() {
+    const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_for: None };
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.fill(stamp, "a");
+    world.begin(10);
+    assert_eq!(world.acquire(2), Acquired::Bypass);
+    world.end(10, UNCHANGED);
+    assert_eq!(world.hit(3), Some("a"));
+
+    for (first, second) in [(UNCHANGED, Settled::default()), (Settled::default(), UNCHANGED)] {
+        let stamp = world.session.generation.map(|session| Stamp { session, epoch: stamp.epoch }).unwrap();
+        world.fill(stamp, "b");
+        world.begin(11);
+        world.begin(12);
+        world.end(11, first);
+        world.end(12, second);
+        assert_eq!(world.hit(4), None, "another write overlapped");
+    }
+
+    let stamp = Stamp { session: world.session.generation.unwrap(), epoch: stamp.epoch };
+    world.fill(stamp, "c");
+    world.begin(13);
+    world.now += 500;
+    world.end(13, UNCHANGED);
+    assert_eq!(world.hit(5), None, "its mark had run out");
+}
+
+#[test]
+fn a_mark_that_nobody_takes_away_runs_out_and_old_fetches_stay_dead() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.begin(10);
+    world.now += 500;
+    world.fill(stamp, "old");
+    assert!(matches!(world.acquire(2), Acquired::Lead { .. }));
+    assert_eq!(world.end(10, Settled::default()), Ended::MarkLost);
+}
+
+#[test]
+fn a_deleted_session_stays_deleted_even_if_another_write_overlaps() {
+    let mut world = World::new();
+    world.begin(10);
+    world.begin(11);
+    world.end(10, Settled { deleted_for: Some(300), ..Settled::default() });
+    assert_eq!(world.acquire(1), Acquired::Deleted);
+    world.end(11, Settled::default());
+    assert_eq!(world.acquire(1), Acquired::Deleted);
+    world.now += 300;
+    assert!(matches!(world.acquire(1), Acquired::Lead { .. }));
+}
+
+#[test]
+fn a_change_of_the_epoch_makes_every_answer_stale() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.fill(stamp, "a");
+    begin(&mut world.epoch, Token(10), 500, world.now, Reach::Upstream).unwrap();
+    assert_eq!(world.acquire(2), Acquired::Bypass);
+    end(&mut world.epoch, Token(10), Settled::default(), world.now, || Generation(99));
+    assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
+}
+
+#[test]
+fn a_dead_reader_is_taken_over_and_its_release_does_not_hurt() {
+    let mut world = World::new();
+    world.lead(1);
+    assert!(matches!(world.steal(2, Some(1)), Acquired::Lead { .. }));
+    release(&mut world.place, Token(1));
+    assert!(matches!(world.acquire(3), Acquired::Wait { reader: Token(2), .. }));
+    release(&mut world.place, Token(2));
+    assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
+}
+
+#[test]
+fn the_floor_rises_and_never_falls() {
+    let mut world = World::new();
+    for version in [5, 3] {
+        world.begin(10);
+        world.end(10, Settled { version: Some(version), ..Settled::default() });
+    }
+    assert!(matches!(world.acquire(1), Acquired::Lead { floor: Some(5), .. }));
+}
+
+#[test]
+fn the_number_of_writes_in_flight_is_bounded() {
+    let mut world = World::new();
+    (0..MAX_SESSION_WRITES as u128).for_each(|writer| world.begin(writer));
+    assert_eq!(begin(&mut world.session, Token(999), 500, 0, Reach::Session), Err(TooManyWrites));
+    assert_eq!(begin(&mut world.session, Token(3), 500, 0, Reach::Session), Ok(()), "the same write again");
+}
+
+#[test]
+fn beyond_the_most_that_are_told_apart_writes_of_an_upstream_share_a_mark_that_runs_out() {
+    let mut world = World::new();
+    for writer in 1..=MAX_UPSTREAM_WRITES as u128 + 3 {
+        begin(&mut world.epoch, Token(writer), 500, world.now, Reach::Upstream).unwrap();
+    }
+    assert_eq!(world.epoch.marks.len(), MAX_UPSTREAM_WRITES + 1);
+    for writer in 1..=MAX_UPSTREAM_WRITES as u128 + 3 {
+        let ended = end(&mut world.epoch, Token(writer), Settled::default(), world.now, || Generation(99));
+        assert_eq!(ended, Ended::OthersInFlight);
+    }
+    assert_eq!(world.acquire(1), Acquired::Bypass);
+    world.now += 500;
+    assert!(matches!(world.acquire(1), Acquired::Lead { .. }));
+}
+
+#[test]
+fn what_is_no_longer_fresh_is_fetched_by_one_reader_and_shown_to_all() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.fill(stamp, "a");
+    world.now += 1000;
+    assert!(matches!(world.acquire(2), Acquired::Lead { stale: Some(_), .. }));
+    assert!(matches!(world.acquire(3), Acquired::Wait { reader: Token(2), stale: Some(_), .. }));
+    release(&mut world.place, Token(2));
+    assert!(matches!(world.acquire(4), Acquired::Lead { stale: Some(_), .. }));
+    world.now += 100;
+    assert!(matches!(world.acquire(5), Acquired::Lead { stale: Some(_), .. }), "the lease ran out");
+    world.begin(10);
+    world.end(10, Settled::default());
+    assert!(matches!(world.acquire(6), Acquired::Lead { stale: None, .. }), "a write touched it");
+}
+
+#[test]
+fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.fill(stamp, "a");
+    let reading = Reading { reader: Token(2), steal: None, fresh: true, lease: 100, now: world.now };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
+    assert_eq!(acquired, Acquired::Lead { stamp, floor: None, stale: None });
+    assert_eq!(world.hit(3), Some("a"));
+}
+
+mod reading {
+    use crate::coherence::reading::{Fetch, Joint, Link, Next, Windows, next};
+    use crate::coherence::{Acquired, Entry, Generation, Stamp, Token};
+
+    const STAMP: Stamp = Stamp { session: Generation(1), epoch: Generation(2) };
+    const ENTRY: Entry<&str> = Entry { stamp: STAMP, fetched_at: 100, fresh_until: 200, stale_until: 290, answer: "a" };
+    const WINDOWS: Windows = Windows { revalidate: 20, error: 500 };
+
+    fn link(number: u64, fence: u64) -> Link {
+        Link { number, fence }
+    }
+
+    fn fetch(fallback: Option<Entry<&'static str>>) -> Fetch<&'static str> {
+        Fetch { stamp: STAMP, floor: Some(7), fallback }
+    }
+
+    #[test]
+    fn what_was_fetched_before_the_connection_is_fetched_again() {
+        let hit = Acquired::Hit(ENTRY, Some(7));
+        assert_eq!(next(hit.clone(), link(1, 100), 150, WINDOWS), Next::Answer(ENTRY));
+        assert_eq!(next(hit, link(2, 101), 150, WINDOWS), Next::Fetch(fetch(None)));
+        let lead = Acquired::Lead { stamp: STAMP, floor: Some(7), stale: Some(ENTRY) };
+        assert_eq!(next(lead, link(2, 101), 210, WINDOWS), Next::Fetch(fetch(None)));
+    }
+
+    #[test]
+    fn what_is_no_longer_fresh_does_within_its_windows() {
+        let at = |now, windows| {
+            next(Acquired::Lead { stamp: STAMP, floor: Some(7), stale: Some(ENTRY) }, link(1, 0), now, windows)
+        };
+        assert_eq!(at(219, WINDOWS), Next::Refresh(ENTRY, fetch(Some(ENTRY))));
+        assert_eq!(at(220, WINDOWS), Next::Fetch(fetch(Some(ENTRY))));
+        assert_eq!(at(290, WINDOWS), Next::Fetch(fetch(None)), "never beyond its own end");
+        assert_eq!(at(219, Windows::default()), Next::Fetch(fetch(None)), "only where it is asked for");
+        let wait = |now| {
+            let stale = Some(ENTRY);
+            next(Acquired::Wait { stamp: STAMP, reader: Token(1), stale }, link(1, 0), now, WINDOWS)
+        };
+        assert_eq!(wait(219), Next::Answer(ENTRY));
+        assert_eq!(wait(220), Next::Wait { stamp: STAMP, reader: Token(1) });
+    }
+
+    #[test]
+    fn fetches_are_joined_by_stamp_and_link() {
+        let later = Stamp { session: Generation(3), ..STAMP };
+        let began = Joint::new(STAMP, link(1, 0));
+        assert_eq!(Joint::new(STAMP, link(1, 9)), began);
+        assert_ne!(Joint::new(later, link(1, 0)), began);
+        assert_ne!(Joint::new(STAMP, link(2, 0)), began);
+    }
+}
+
+#[test]
+fn an_unconfirmed_end_is_enough_only_while_the_mark_certainly_stands() {
+    use super::reading::Link;
+    use super::writing::{Placed, Unconfirmed, unconfirmed};
+    let link = |number| Link { number, fence: 0 };
+    let placed = Placed::Confirmed(link(1));
+    assert_eq!(unconfirmed(placed, Some(link(1)), 3_999, 5_000), Unconfirmed::Acknowledge);
+    assert_eq!(unconfirmed(placed, Some(link(1)), 4_000, 5_000), Unconfirmed::TryAgain, "it may have run out");
+    assert_eq!(unconfirmed(placed, Some(link(2)), 0, 5_000), Unconfirmed::TryAgain, "another server may lack it");
+    assert_eq!(unconfirmed(placed, None, 0, 5_000), Unconfirmed::TryAgain);
+    assert_eq!(unconfirmed(Placed::Unknown, Some(link(1)), 0, 5_000), Unconfirmed::TryAgain);
+}

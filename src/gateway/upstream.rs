@@ -140,7 +140,7 @@ pub struct Freshness {
 impl Freshness {
     /// The longest time for which an answer may be served after it was fetched.
     pub fn longest(&self) -> Duration {
-        self.ttl + self.stale_while_revalidate + self.stale_if_error
+        self.negative_ttl.max(self.ttl + self.stale_while_revalidate + self.stale_if_error)
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn read(section: &mut Section, keyed: bool) -> Store {
 /// Reads a shared store. There is nothing where a fault was collected.
 fn shared(section: &mut Section) -> Option<Redis> {
     let found = servers::read(section);
-    let database = section.optional("database", |text| count(0..=15)(text).map(u8::try_from));
+    let database = section.read("database", 0, |text| Ok(u8::try_from(count(0..=15)(text)?).unwrap_or_default()));
     if section.has("cluster") && section.has("database") {
         let spot = section.spot_of("database");
         section.context.refuse(&spot, Problem::new("a cluster has no databases").but("leave it out"));
@@ -67,7 +67,6 @@ fn shared(section: &mut Section) -> Option<Redis> {
     }
     warn_of_exposed(section, &servers, &login, exposed);
     let tls = encrypted.then(|| tls.unwrap_or_default());
-    let database = database.and_then(Result::ok).unwrap_or(0);
     Some(Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, max_skew })
 }
 

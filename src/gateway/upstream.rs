@@ -165,7 +165,8 @@ pub enum OnUnreachable {
     Forward,
     /// It is refused, and never reaches the provider.
     Refuse,
-    /// It is sent, but acknowledged only when no answer from before it can be served any more: after [`Freshness::longest`].
+    /// It is sent, but acknowledged only when no answer from before it can be served any more: after the longest
+    /// [`Freshness::longest`] of all upstreams in the scope.
     Hold,
 }
 

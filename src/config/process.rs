@@ -4,7 +4,7 @@ use super::fault::Problem;
 use super::section::Section;
 use super::value::{self, choice, count, duration, minutes, seconds};
 use super::variables::Text;
-use super::{Clients, Config, Log, LogFormat, LogLevel, Shutdown};
+use super::{Clients, Config, Log, LogFormat, LogLevel, Shutdown, Store};
 use super::{policies, secret, store, upstreams};
 use crate::gateway::Gateway;
 use ipnet::IpNet;
@@ -40,6 +40,12 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies);
     policies::warn_of_unused(&policies, section.context);
+    let cached = upstreams.iter().any(|upstream| upstream.cache.is_some());
+    if replicas > 1 && cached && matches!(store, Store::Memory(_)) {
+        let spot = section.spot_of("replicas");
+        let problem = Problem::new("with a store in memory, replicas do not see each other's writes");
+        section.context.warn(&spot, problem.but("`store.redis` is what they can share"));
+    }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, replicas, log, store, clients, shutdown }
 }

@@ -9,7 +9,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::path::{Path, PathBuf};
 
-const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
+/// How a secret is referred to.
+pub(super) const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
 
 /// A secret of at least `least` bytes, by reference, if it is there.
 pub(super) fn secret(section: &mut Section, key: &'static str, least: usize) -> Option<SecretSlice<u8>> {
@@ -34,6 +35,10 @@ pub(super) fn held(context: &mut Context, entry: &Entry, least: usize) -> Option
     }
     let found = context.open(entry, referred)??;
     let length = found.expose_secret().len();
+    if length == 0 && least == 1 {
+        context.refuse(&entry.spot, Problem::new("the secret is empty"));
+        return None;
+    }
     if length < least {
         let problem =
             Problem::new(format!("the secret has {length} bytes")).but(format!("at least {least} are required"));

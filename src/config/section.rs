@@ -100,14 +100,14 @@ impl<'t> Entry<'t> {
         parsed.map_err(|problem| context.refuse(&self.spot, problem)).ok()
     }
 
-    /// The items of a list, of which there has to be one; none where it is not a list.
-    pub fn items(&self, context: &mut Context) -> Vec<Entry<'t>> {
+    /// The items of a list, of which there has to be one; none where it is not a list. `allowed` says what to do about none.
+    pub fn items(&self, context: &mut Context, allowed: &str) -> Vec<Entry<'t>> {
         let Kind::Sequence(items) = &self.node.kind else {
             context.refuse(&self.spot, Problem::new(format!("expected a list, found {}", self.node.name())));
             return Vec::new();
         };
         if items.is_empty() {
-            context.refuse(&self.spot, Problem::new("is an empty list").but("leave the key out instead"));
+            context.refuse(&self.spot, Problem::new("is an empty list").but(allowed));
         }
         let entry = |(index, node): (usize, &'t Node)| Entry {
             spot: Spot { path: format!("{}[{index}]", self.spot.path), place: node.place },
@@ -118,7 +118,7 @@ impl<'t> Entry<'t> {
 
     /// What `parse` makes of each item of a list.
     pub fn read_items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Placed<T>> {
-        let entries = self.items(context).into_iter();
+        let entries = self.items(context, "leave the key out instead").into_iter();
         entries.filter_map(|entry| Some(Placed { value: entry.read(context, &parse)?, spot: entry.spot })).collect()
     }
 

@@ -1,6 +1,6 @@
-//! Where a shared store is: the addresses of its servers.
+//! Where a shared store is: the addresses of its servers, and who the gateway is to them.
 
-use super::fault::{Problem, listed};
+use super::fault::{Problem, Spot, listed};
 use super::section::{Placed, Section};
 use super::url::{is_host, is_loopback, port};
 use super::value;
@@ -8,17 +8,21 @@ use super::variables::Text;
 use super::{Login, RedisAddress, Servers, secret};
 use http::Uri;
 
-/// The port of a server that its address does not name.
-const SERVER: u16 = 6379;
-/// The port of a sentinel that its address does not name.
-const SENTINEL: u16 = 26379;
+/// The port of a server whose address names none.
+const SERVER_PORT: u16 = 6379;
+/// The port of a sentinel whose address names none.
+const SENTINEL_PORT: u16 = 26379;
+/// The options of which exactly one says where the servers are.
 const WAYS: [&str; 3] = ["url", "sentinel", "cluster"];
+const FORMS: &str = "expected `redis://` or `rediss://`, a host, and if need be a port";
 
 /// Servers, and what their addresses say about the way to them.
 pub(super) struct Found {
     pub servers: Servers,
-    /// Whether TLS is spoken to them.
+    /// Whether TLS is spoken on it.
     pub tls: bool,
+    /// The first address that is reached over the network without TLS.
+    pub exposed: Option<Spot>,
 }
 
 /// An address, taken apart.
@@ -27,22 +31,13 @@ struct Address {
     address: RedisAddress,
 }
 
-/// Reads where the servers are; exactly one option says so.
+/// Reads where the servers are. There is nothing where a fault was collected.
 pub(super) fn read(section: &mut Section) -> Option<Found> {
     let url = section.entry("url");
-    let url = url.and_then(|entry| {
-        let value = entry.read(section.context, address(SERVER))?;
-        Some(Placed { spot: entry.spot, value })
-    });
-    let sentinel = section.inside("sentinel", |section| {
-        let service = section.required("service", "expected the name that the sentinels know the servers by");
-        let service = service.and_then(|entry| entry.read(section.context, value::text));
-        let nodes = section.required("nodes", "expected a list of the addresses of sentinels");
-        let nodes = nodes.map(|entry| entry.read_items(section.context, address(SENTINEL)));
-        let login = login(section);
-        Some((service?, nodes?, login))
-    });
-    let cluster = section.list("cluster", address(SERVER));
+    let url = url
+        .and_then(|entry| Some(Placed { value: entry.read(section.context, address(SERVER_PORT))?, spot: entry.spot }));
+    let sentinel = section.inside("sentinel", sentinel).flatten();
+    let cluster = section.list("cluster", address(SERVER_PORT));
     let given: Vec<&str> = WAYS.into_iter().filter(|way| section.has(way)).collect();
     if given.len() != 1 {
         let spot = section.spot.clone();
@@ -50,46 +45,89 @@ pub(super) fn read(section: &mut Section) -> Option<Found> {
             [] => "does not say where the servers are".to_owned(),
             several => format!("says more than once where the servers are: {}", listed(several.iter().copied())),
         };
-        section.context.refuse(&spot, Problem::new(found).but(format!("expected one of {}", listed(WAYS))));
-        return None;
+        section.context.refuse(&spot, Problem::new(found).but(format!("expected exactly one of {}", listed(WAYS))));
     }
-    if let Some(Placed { value: Address { tls, address }, .. }) = url {
-        return Some(Found { servers: Servers::Single(address), tls });
+    if let Some(Placed { spot, value: Address { tls, address } }) = url {
+        let exposed = (!tls && !is_loopback(&address.host)).then_some(spot);
+        return Some(Found { servers: Servers::Single(address), tls, exposed });
     }
-    if let Some((service, nodes, login)) = sentinel.flatten() {
-        let (tls, nodes) = alike(section, nodes)?;
-        return Some(Found { servers: Servers::Sentinel { service, nodes, login }, tls });
+    if let Some(found) = sentinel {
+        return Some(found);
     }
-    let (tls, nodes) = alike(section, cluster?)?;
-    Some(Found { servers: Servers::Cluster(nodes), tls })
+    let (nodes, tls, exposed) = alike(section, &cluster?)?;
+    Some(Found { servers: Servers::Cluster(nodes), tls, exposed })
+}
+
+fn sentinel(section: &mut Section) -> Option<Found> {
+    let service = section.required("service", "expected the name that the sentinels know the servers by");
+    let service = service.and_then(|entry| entry.read(section.context, value::text));
+    let nodes = section.required("nodes", "expected a list of the addresses of sentinels");
+    let nodes = nodes.map(|entry| entry.read_items(section.context, address(SENTINEL_PORT)));
+    let login = login(section);
+    let (nodes, tls, exposed) = alike(section, &nodes?)?;
+    Some(Found { servers: Servers::Sentinel { service: service?, nodes, login }, tls, exposed })
+}
+
+/// Addresses for one purpose have one scheme, and each stands once. Says also whether that is TLS, and which of them is exposed.
+fn alike(section: &mut Section, nodes: &[Placed<Address>]) -> Option<(Vec<RedisAddress>, bool, Option<Spot>)> {
+    let first = nodes.first()?;
+    let tls = first.value.tls;
+    for (index, Placed { spot, value }) in nodes.iter().enumerate() {
+        if value.tls != tls {
+            let scheme = if tls { "rediss://" } else { "redis://" };
+            let found = format!("does not begin with `{scheme}` as `{}` does", first.spot.path);
+            section.context.refuse(spot, Problem::new(found).but("expected the same for all of them"));
+        }
+        if let Some(twin) = nodes.iter().take(index).find(|other| other.value.address == value.address) {
+            let found = format!("is the same address as `{}`", twin.spot.path);
+            section.context.refuse(spot, Problem::new(found).but("expected each of them once"));
+        }
+    }
+    let remote = |node: &&Placed<Address>| !node.value.tls && !is_loopback(&node.value.address.host);
+    let exposed = nodes.iter().find(remote).map(|node| node.spot.clone());
+    Some((nodes.iter().map(|node| node.value.address.clone()).collect(), tls, exposed))
 }
 
 /// Who the gateway is to servers: `username` and `password`.
 pub(super) fn login(section: &mut Section) -> Login {
-    Login { username: section.optional("username", value::text), password: secret::text(section, "password") }
-}
-
-fn alike(_section: &mut Section, nodes: Vec<Placed<Address>>) -> Option<(bool, Vec<RedisAddress>)> {
-    let tls = nodes.first()?.value.tls;
-    Some((tls, nodes.into_iter().map(|node| node.value.address).collect()))
+    let username = section.optional("username", value::text);
+    let password = secret::text(section, "password");
+    if section.has("username") && !section.has("password") {
+        let spot = section.spot_of("password");
+        section.context.refuse(&spot, Problem::new("is missing beside `username`").but(secret::FORMS));
+    }
+    Login { username, password }
 }
 
 /// Takes an address apart. Its text does not appear in problems where it may hold a password.
 fn address(default: u16) -> impl Fn(&Text) -> Result<Address, Problem> {
     move |text| {
-        let forms = "expected `redis://` or `rediss://`, a host, and if need be a port";
-        let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).but(forms);
-        let uri: Uri = text.as_str().parse().map_err(|_| wrong("is not an address"))?;
-        let tls = match uri.scheme_str() {
-            Some("rediss") => true,
-            Some("redis") => false,
-            Some(_) | None => return Err(wrong("does not begin with `redis://` or `rediss://`")),
+        let source = text.as_str();
+        let beside = |what: &str, options: &str| Problem::new(what).but(format!("{FORMS}; {options}"));
+        if source.contains('@') {
+            return Err(beside(
+                "has user information, or an `@`",
+                "`username` and `password` stand beside the address, the password by reference",
+            ));
+        }
+        if source.contains(['?', '#']) {
+            return Err(beside("has a query or a fragment", "every option stands beside the address"));
+        }
+        let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).but(FORMS);
+        let (scheme, rest) = source.split_once("://").unwrap_or_default();
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "rediss" => true,
+            "redis" => false,
+            _ => return Err(wrong("does not begin with `redis://` or `rediss://`")),
         };
+        if rest.contains('/') {
+            return Err(beside("has a path", "the number of a database is the option `database`"));
+        }
+        let uri: Uri = source.parse().map_err(|_| wrong("is not an address"))?;
         let host = uri.host().map(str::to_ascii_lowercase).filter(|host| is_host(host));
         let host = host.ok_or_else(|| wrong("has no valid host"))?;
         let port = port(&uri, default).ok_or_else(|| wrong("has no valid port"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let _ = is_loopback(&host);
         Ok(Address { tls, address: RedisAddress { host, port } })
     }
 }

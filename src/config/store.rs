@@ -1,16 +1,19 @@
 //! Where cached answers are: the option `store`.
 
-use super::fault::Problem;
+use super::fault::{Problem, Spot};
 use super::section::Section;
 use super::value::{count, duration, seconds, size};
 use super::variables::Text;
-use super::{Memory, Redis, RedisTimeouts, RedisTls, Store};
+use super::{Login, Memory, Redis, RedisTimeouts, RedisTls, Servers, Store};
 use super::{secret, servers};
 use secrecy::SecretSlice;
 use std::time::Duration;
 
 /// The shortest key that seals, in bytes.
 const LEAST_SEAL: usize = 32;
+/// The most keys of which one may have sealed an answer.
+const MOST_SEALS: usize = 8;
+/// The longest namespace, in characters.
 const LONGEST_NAMESPACE: usize = 32;
 
 const fn millis(count: u64) -> Duration {
@@ -18,25 +21,34 @@ const fn millis(count: u64) -> Duration {
 }
 
 /// Reads the option `store`. `keyed` says whether there is a `hash_key`.
-pub(super) fn read(section: &mut Section, _keyed: bool) -> Store {
+pub(super) fn read(section: &mut Section, keyed: bool) -> Store {
     let memory = section
         .within("memory", |section| Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) });
     let shared = section.inside("redis", shared).flatten();
+    if section.has("redis") {
+        let spot = section.spot_of("redis");
+        if section.has("memory") {
+            let problem = Problem::new("stands beside `memory`, but there is one store");
+            section.context.refuse(&spot, problem.but("expected one of the two"));
+        }
+        if !keyed {
+            let problem = Problem::new("`hash_key` is missing: all processes have to name a session alike");
+            section.context.refuse(&spot, problem.but("expected it beside `store`, and the same for all of them"));
+        }
+    }
     shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared)))
 }
 
-/// Reads a shared store. There is none where a fault was collected.
+/// Reads a shared store. There is nothing where a fault was collected.
 fn shared(section: &mut Section) -> Option<Redis> {
     let found = servers::read(section);
-    let database =
-        section.read("database", 0, |text| count(0..=15)(text).map(|number| u8::try_from(number).unwrap_or(0)));
+    let database = section.read("database", 0, |text| Ok(u8::try_from(count(0..=15)(text)?).unwrap_or_default()));
+    if section.has("cluster") && section.has("database") {
+        let spot = section.spot_of("database");
+        section.context.refuse(&spot, Problem::new("a cluster has no databases").but("leave it out"));
+    }
     let login = servers::login(section);
-    let tls = section.inside("tls", |section| {
-        let ca_file = secret::authorities(section, "ca_file");
-        let certificate = secret::authorities(section, "certificate");
-        let key = secret::private_key(section, "key");
-        RedisTls { ca_file, client: certificate.zip(key) }
-    });
+    let tls = section.inside("tls", tls);
     let namespace = section.read("namespace", "sessiongate".to_owned(), namespace);
     let seal_keys = seal_keys(section);
     let timeouts = section.within("timeouts", |section| RedisTimeouts {
@@ -47,9 +59,41 @@ fn shared(section: &mut Section) -> Option<Redis> {
     let lease_wait = section.read("lease_wait", seconds(2), duration(seconds(0)..=seconds(10)));
     let max_in_flight = section.read("max_in_flight", 1024, count(1..=65_536));
     let max_skew = section.read("max_skew", millis(500), duration(seconds(0)..=seconds(10)));
-    let servers::Found { servers, tls: encrypted } = found?;
+    let servers::Found { servers, tls: encrypted, exposed } = found?;
+    if section.has("tls") && !encrypted {
+        let spot = section.spot_of("tls");
+        let problem = Problem::new("the addresses do not use TLS");
+        section.context.refuse(&spot, problem.but("expected `rediss://` there, or no `tls`"));
+    }
+    warn_of_exposed(section, &servers, &login, exposed);
     let tls = encrypted.then(|| tls.unwrap_or_default());
     Some(Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, max_skew })
+}
+
+/// Warns of a password that anybody on the way could read.
+fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, exposed: Option<Spot>) {
+    let sentinels = match servers {
+        Servers::Sentinel { login, .. } => login.password.is_some(),
+        Servers::Single(_) | Servers::Cluster(_) => false,
+    };
+    if let Some(spot) = exposed.filter(|_| sentinels || login.password.is_some()) {
+        let problem = Problem::new("the password and the keys go over the network in clear");
+        section.context.warn(&spot, problem.but("`rediss://` protects them"));
+    }
+}
+
+fn tls(section: &mut Section) -> RedisTls {
+    let ca_file = secret::authorities(section, "ca_file");
+    let certificate = secret::authorities(section, "certificate");
+    let key = secret::private_key(section, "key");
+    for (one, other) in [("certificate", "key"), ("key", "certificate")] {
+        if section.has(one) && !section.has(other) {
+            let spot = section.spot_of(other);
+            let problem = Problem::new(format!("is missing beside `{one}`"));
+            section.context.refuse(&spot, problem.but("expected both, or none of them"));
+        }
+    }
+    RedisTls { ca_file, client: certificate.zip(key) }
 }
 
 fn namespace(text: &Text) -> Result<String, Problem> {
@@ -67,6 +111,10 @@ fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
     let Some(entry) = section.required("seal_keys", "expected a list of secrets, each by reference") else {
         return Vec::new();
     };
-    let items = entry.items(section.context);
+    let items = entry.items(section.context, "expected at least one secret by reference");
+    if items.len() > MOST_SEALS {
+        let problem = Problem::new(format!("has {} keys", items.len()));
+        section.context.refuse(&entry.spot, problem.but(format!("at most {MOST_SEALS} are allowed")));
+    }
     items.iter().filter_map(|item| secret::held(section.context, item, LEAST_SEAL)).collect()
 }

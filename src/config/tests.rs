@@ -1,6 +1,6 @@
 use super::*;
 use crate::gateway::{
-    BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, Routed, Target, Timeouts, Unmatched,
+    BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, OnUnreachable, Routed, Target, Timeouts, Unmatched,
 };
 use crate::model::{CheckKind, Length};
 use crate::policy::{
@@ -9,11 +9,13 @@ use crate::policy::{
 };
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
+use secrecy::ExposeSecret;
 
 /// What can be looked up in tests. The value of `AUTH` must never be seen in a message.
 struct Sample;
 
 const HIDDEN: &str = "zq9";
+const SEAL: &str = "0123456789abcdef0123456789abcdef";
 
 impl Lookup for Sample {
     fn variable(&self, name: &str) -> Option<String> {
@@ -23,6 +25,7 @@ impl Lookup for Sample {
             "LONG" | "SESSIONGATE_HASH_KEY" => Some("0123456789abcdef".into()),
             "DOLLAR" => Some("${AUTH} $$".into()),
             "MAP" => Some("{a: b}\nc: [d]".into()),
+            "SEAL" => Some(SEAL.into()),
             "AUTH0_DOMAIN" => Some("acme.eu.auth0.com".into()),
             _ => None,
         }
@@ -32,6 +35,15 @@ impl Lookup for Sample {
         match path.to_str().unwrap() {
             "long" => Ok(b"0123456789abcdef".to_vec()),
             "short" => Ok(b"0123456789abcde\r\n".to_vec()),
+            "seal" => Ok(format!("{SEAL}\n").into_bytes()),
+            "bytes" => Ok(b"\xff\xfe\n".to_vec()),
+            "client.key" | "/run/secrets/redis-client.key" => {
+                Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec())
+            }
+            "locked.key" => {
+                Ok(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n".to_vec())
+            }
+            name if name.starts_with("/run/secrets/") && !name.contains("client.") => Ok(SEAL.into()),
             "damaged.pem" => Ok(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
             name if name.ends_with(".pem") || name.ends_with(".crt") => {
                 Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec())
@@ -50,17 +62,17 @@ fn lines(text: &str) -> Vec<String> {
     }
 }
 
-/// Runs the cases of a file: a comment, a text, and the faults (`=>`) or warnings (`~>`) that it must have, to the letter. With
-/// `UPDATE_CASES=1` they are written anew; then look at the difference.
+/// Runs the cases of a file: a comment, a text, and the faults (`=>`) or warnings (`~>`) that it must have, to the letter, or that
+/// it is good (`==`). With `UPDATE_CASES=1` they are written anew; then look at the difference.
 fn run(file: &str, whole: impl Fn(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/tests").join(file);
     let cases = std::fs::read_to_string(&path).unwrap();
     let mut actual = String::new();
     for case in cases.trim_end().split("\n\n") {
-        let input = case.lines().take_while(|line| !line.starts_with("=>") && !line.starts_with("~>"));
+        let input = case.lines().take_while(|line| !["=>", "~>", "=="].iter().any(|mark| line.starts_with(mark)));
         let input: Vec<&str> = input.collect();
         let found = lines(&whole(&input[1..].join("\n")));
-        assert!(!found.is_empty(), "accepted: {case}");
+        let found = if found.is_empty() { vec!["== good".to_owned()] } else { found };
         let case: Vec<String> = input.iter().map(|line| (*line).to_owned()).chain(found).collect();
         actual += &(case.join("\n") + "\n\n");
     }
@@ -77,14 +89,29 @@ fn whole() {
     run("whole.txt", str::to_owned);
 }
 
+/// The options of a case, and those of `base` that it does not have.
+fn filled(case: &str, base: &[&str]) -> String {
+    let own = |line: &&&str| case.lines().any(|one| one.split(':').next() == line.split(':').next());
+    let lines = case.lines().chain(base.iter().filter(|line| !own(line)).copied());
+    let lines: Vec<String> = lines.map(|line| format!("    {line}")).collect();
+    lines.join("\n")
+}
+
 #[test]
 fn upstream() {
     run("upstream.txt", |case| {
         let base = ["dialect: auth0", "url: https://a.example", "auth: none"];
-        let own = |line: &&str| case.lines().any(|one| one.split(':').next() == line.split(':').next());
-        let lines = case.lines().chain(base.into_iter().filter(|line| !own(line)));
-        let lines: Vec<String> = lines.map(|line| format!("    {line}")).collect();
-        format!("upstreams:\n  a:\n{}\n", lines.join("\n"))
+        format!("upstreams:\n  a:\n{}\n", filled(case, &base))
+    });
+}
+
+#[test]
+fn store() {
+    run("store.txt", |case| {
+        let elsewhere = ["sentinel:", "cluster:", "# no url"].iter().any(|way| case.contains(way));
+        let base = ["url: rediss://r.example", "seal_keys: [{env: SEAL}]"];
+        let lines = filled(case, &base[usize::from(elsewhere)..]);
+        format!("store:\n  redis:\n{lines}\nhash_key: {{env: LONG}}\n{LEAST}\n")
     });
 }
 
@@ -101,6 +128,29 @@ const EXAMPLE: &str = include_str!("../../config/example.yaml");
 const AUTH0: &str = include_str!("../../config/auth0.yaml");
 const REFERENCE: &str = include_str!("../../docs/configuration.md");
 const LEAST: &str = "upstreams: {a: {dialect: auth0, url: http://a.example, auth: none}}";
+
+/// The example with the store that stands in comments: with all that says where its servers are, or with one `way` only.
+fn shared(way: Option<&str>) -> String {
+    let text = EXAMPLE.replace("\n  # redis:", "\n  redis:").replace("\n  #   ", "\n    ");
+    let text =
+        text.replace("\n  memory:\n    max_bytes:", "\n  #").replace("# hash_key:\n#   env:", "hash_key:\n  env:");
+    let mut kept = true;
+    let lines = text.lines().filter(|line| {
+        let option =
+            line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')).and_then(|rest| rest.split_once(':'));
+        if let Some((key, value)) = option {
+            let is_way = ["url", "sentinel", "cluster"].contains(&key) && !value.starts_with(" https");
+            kept = !is_way || way.is_none_or(|way| way == key);
+        }
+        kept
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn shared_store(text: &str) -> Redis {
+    let Store::Redis(store) = compiled(text).store else { panic!("not shared") };
+    *store
+}
 
 fn compiled(text: &str) -> Config {
     let Compiled { config, warnings } = compile("c", text, &Sample, [7; 32]).unwrap();
@@ -131,20 +181,25 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
             members.push(tree::Member { key: "never".into(), place: node.place, value });
         }
     }
-    let mut root = tree::parse(EXAMPLE).0.unwrap();
-    spoil(&mut root);
-    let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
-    context.open(&Entry::root(&root), |section| process::read(section, &[7; 32]));
-    let unknown = context.faults.iter().filter(|fault| fault.found == "unknown key");
     let mut options = 0;
-    for (fault, key) in unknown.flat_map(|fault| {
-        fault.allowed.iter().flat_map(|all| all.split('`').skip(1).step_by(2)).map(move |key| (fault, key))
-    }) {
-        assert!(EXAMPLE.contains(&format!(" {key}:")) || EXAMPLE.contains(&format!("\n{key}:")), "{key} at {fault}");
-        assert!(REFERENCE.contains(&format!("| `{key}` |")), "{key} at {fault}");
-        options += 1;
+    for example in [EXAMPLE, &shared(None)] {
+        let mut root = tree::parse(example).0.unwrap();
+        spoil(&mut root);
+        let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
+        context.open(&Entry::root(&root), |section| process::read(section, &[7; 32]));
+        let unknown = context.faults.iter().filter(|fault| fault.found == "unknown key");
+        for (fault, key) in unknown.flat_map(|fault| {
+            fault.allowed.iter().flat_map(|all| all.split('`').skip(1).step_by(2)).map(move |key| (fault, key))
+        }) {
+            assert!(
+                EXAMPLE.contains(&format!(" {key}:")) || EXAMPLE.contains(&format!("\n{key}:")),
+                "{key} at {fault}"
+            );
+            assert!(REFERENCE.contains(&format!("| `{key}` |")), "{key} at {fault}");
+            options += 1;
+        }
     }
-    assert!(options > 60, "{options}");
+    assert!(options > 180, "{options}");
 }
 
 #[test]
@@ -224,6 +279,73 @@ fn rules_beside_metadata_are_what_is_written() {
     let [exact, below] = hosts.as_deref().unwrap() else { panic!("{hosts:?}") };
     let all = (scheme.to_string(), exact.to_string(), below.to_string());
     assert_eq!(all, ("https".into(), "login.example.com".into(), "*.login.example.com".into()));
+}
+
+#[test]
+fn a_shared_store_is_what_is_written() {
+    let store = shared_store(&shared(Some("url")));
+    let address = |host: &str, port| RedisAddress { host: host.into(), port };
+    assert!(matches!(&store.servers, Servers::Single(server) if *server == address("cache.example", 6379)));
+    assert_eq!((store.database, store.namespace.as_str(), store.max_in_flight), (0, "sessiongate", 1024));
+    let held = |login: &Login| login.password.as_ref().map(|password| password.expose_secret().to_owned());
+    assert_eq!((store.login.username.as_deref(), held(&store.login)), (Some("gate"), Some(SEAL.into())));
+    let client = ["/run/secrets/redis-client.pem", "/run/secrets/redis-client.key"].map(PathBuf::from);
+    let ca_file = Some("/etc/ssl/certs/ca-certificates.crt".into());
+    assert_eq!(store.tls, Some(RedisTls { ca_file, client: Some(client.into()) }));
+    let keys: Vec<&[u8]> = store.seal_keys.iter().map(|key| key.expose_secret()).collect();
+    assert_eq!(keys, [SEAL.as_bytes(); 2]);
+    let millis = Duration::from_millis;
+    assert_eq!(store.timeouts, RedisTimeouts { connect: millis(250), read: millis(50), write: millis(100) });
+    assert_eq!((store.lease_wait, store.max_skew), (Duration::from_secs(2), millis(500)));
+    assert!(!format!("{store:?}").contains("0123456789abcdef"), "{store:?}");
+
+    let store = shared_store(&shared(Some("sentinel")));
+    let Servers::Sentinel { service, nodes, login } = &store.servers else { panic!("{store:?}") };
+    assert_eq!((service.as_str(), nodes.len(), &nodes[1]), ("sessions", 2, &address("s2.example", 26379)));
+    assert_eq!((login.username.as_deref(), held(login)), (Some("watcher"), Some(SEAL.into())));
+    assert!(!format!("{store:?}").contains("0123456789abcdef"), "{store:?}");
+
+    let store = shared_store(&shared(Some("cluster")).replace("    database: 0", "    #"));
+    let Servers::Cluster(nodes) = &store.servers else { panic!("{store:?}") };
+    assert_eq!(*nodes, [address("n1.example", 6379), address("n2.example", 6379)]);
+}
+
+#[test]
+fn what_is_left_out_of_a_shared_store_has_its_default() {
+    let text = |rest: &str| {
+        format!("hash_key: {{env: LONG}}\nstore: {{redis: {{seal_keys: [{{env: SEAL}}], {rest}}}}}\n{LEAST}")
+    };
+    let least = shared_store(&text("url: redis://R.Example"));
+    let full = shared_store(&shared(Some("url")));
+    assert!(matches!(least.servers, Servers::Single(server) if server.host == "r.example" && server.port == 6379));
+    assert!(least.tls.is_none() && least.login.username.is_none() && least.login.password.is_none());
+    assert_eq!((least.database, &least.namespace), (full.database, &full.namespace));
+    assert_eq!((least.timeouts, least.max_in_flight), (full.timeouts, full.max_in_flight));
+    assert_eq!((least.lease_wait, least.max_skew), (full.lease_wait, full.max_skew));
+    let encrypted = shared_store(&text("url: 'REDISS://[::1]'"));
+    assert!(matches!(encrypted.servers, Servers::Single(server) if server.host == "::1"));
+    assert_eq!(encrypted.tls, Some(RedisTls::default()));
+    let sentinels = shared_store(&text("sentinel: {service: s, nodes: ['redis://a', 'redis://b:1']}"));
+    let Servers::Sentinel { nodes, .. } = &sentinels.servers else { panic!("{sentinels:?}") };
+    assert_eq!((nodes[0].port, nodes[1].port), (26379, 1));
+}
+
+#[test]
+fn staleness_is_what_is_written() {
+    let cache = "{ttl: 2s, stale_while_revalidate: 1s, stale_if_error: 1500ms, negative_ttl: 1s, on_unreachable: hold}";
+    let config = compiled(&LEAST.replace("none}", &format!("none, cache: {cache}}}")));
+    let cache = config.gateway.upstreams()[0].cache.unwrap();
+    let millis = Duration::from_millis;
+    assert_eq!(
+        (cache.ttl, cache.stale_while_revalidate, cache.stale_if_error),
+        (millis(2000), millis(1000), millis(1500))
+    );
+    assert_eq!(
+        (cache.negative_ttl, cache.on_unreachable, cache.longest()),
+        (millis(1000), OnUnreachable::Hold, millis(4500))
+    );
+    let negative = Freshness { ttl: millis(1000), negative_ttl: millis(2000), ..Freshness::default() };
+    assert_eq!(negative.longest(), millis(2000));
 }
 
 #[test]
@@ -335,8 +457,14 @@ fn what_a_variable_holds_is_in_no_message() {
     let values =
         ["zq9", "zq9:80", "https://zq9@a", "https://zq9.example:x/", "/(zq9", "9zq9s", "", "zq9\n${", "/zq9/../"];
     let mut refused = 0;
-    for (at, _) in EXAMPLE.match_indices(": ").chain(EXAMPLE.match_indices("- ")) {
-        let (before, after) = EXAMPLE.split_at(at + 2);
+    let shared = [shared(Some("url")), shared(Some("sentinel"))];
+    let shared =
+        shared.iter().map(|text| (text.as_str(), text.find("\n  redis:").unwrap()..text.find("\nupstreams:").unwrap()));
+    let places = [(EXAMPLE, 0..EXAMPLE.len())].into_iter().chain(shared).flat_map(|(text, range)| {
+        let places = text.match_indices(": ").chain(text.match_indices("- ")).map(|(at, _)| at);
+        places.filter(move |at| range.contains(at)).map(move |at| text.split_at(at + 2))
+    });
+    for (before, after) in places {
         let end = after.find(['\n', ',', ']', '}', '#']).unwrap_or(after.len());
         for value in values {
             let text = format!("{before}\"${{HELD}}\"{}", &after[end..].replacen("#", " #", 1));

@@ -4,7 +4,7 @@ use super::callers;
 use super::fault::{Problem, Spot, listed};
 use super::policies::{self, Policies};
 use super::secret::authorities;
-use super::section::Section;
+use super::section::{Placed, Section};
 use super::url::{Url, is_host, is_plain_path};
 use super::value::{self, choice, duration, minutes, seconds, size};
 use super::variables::Text;
@@ -18,6 +18,8 @@ static DIALECTS: [&Dialect; 2] = [&AUTH0, &ZITADEL];
 
 /// The largest judged body of undeclared length.
 const MAX_UNDECLARED: usize = 64 << 10;
+/// The longest time for which a write is held back from its caller.
+const LONGEST_HOLD: Duration = seconds(5);
 
 /// Reads the option `upstreams`. It is complete if no fault was collected.
 pub(super) fn read(section: &mut Section, policies: &mut Policies) -> Vec<Upstream> {
@@ -28,32 +30,62 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies) -> Vec<Upstre
     if named.as_ref().is_some_and(Vec::is_empty) {
         section.context.refuse(&entry.spot, Problem::new("no upstream is declared").but("expected at least one"));
     }
-    let mut upstreams: Vec<(Spot, Upstream)> = Vec::new();
+    let mut upstreams: Vec<Found> = Vec::new();
     for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
         if let Err(problem) = value::judge_name(name) {
             section.context.refuse(&entry.spot, problem);
         }
-        let read = section.context.open(&entry, |section| {
-            let upstream = upstream(section, name, index, policies);
-            upstream.map(|upstream| (section.spot_of("match"), upstream))
-        });
-        let Some((spot, upstream)) = read.flatten() else {
+        let read = section.context.open(&entry, |section| upstream(section, name, index, policies));
+        let Some(found) = read.flatten() else {
             continue;
         };
-        if let Some((_, twin)) = upstreams.iter().find(|(_, other)| is_twin(&other.matcher, &upstream.matcher)) {
-            let found = format!("takes the same requests as upstream `{}`", twin.name);
-            section.context.refuse(&spot, Problem::new(found).but("expected another `host` or `path_prefix`"));
+        let matcher = &found.upstream.matcher;
+        if let Some(twin) = upstreams.iter().find(|other| is_twin(&other.upstream.matcher, matcher)) {
+            let problem = Problem::new(format!("takes the same requests as upstream `{}`", twin.upstream.name));
+            section.context.refuse(&found.matched, problem.but("expected another `host` or `path_prefix`"));
         }
-        upstreams.push((spot, upstream));
+        upstreams.push(found);
     }
-    upstreams.into_iter().map(|(_, upstream)| upstream).collect()
+    judge_holds(section, &upstreams);
+    upstreams.into_iter().map(|found| found.upstream).collect()
+}
+
+/// An upstream, and where those of its options stand that others may contradict.
+struct Found {
+    upstream: Upstream,
+    matched: Spot,
+    /// Its `cache.on_unreachable`, where it has a `cache`.
+    held: Option<Spot>,
+}
+
+/// A write is held until nobody can be answered from before it, and so also as long as other upstreams of its provider cache.
+fn judge_holds(section: &mut Section, upstreams: &[Found]) {
+    let holds = |found: &Found| found.upstream.cache.is_some_and(|cache| cache.on_unreachable == OnUnreachable::Hold);
+    for Found { upstream, held, .. } in upstreams.iter().filter(|found| holds(found)) {
+        let others = upstreams.iter().map(|found| &found.upstream).filter(|other| other.index != upstream.index);
+        let shared = others.filter(|other| other.target.is_same_provider(&upstream.target));
+        let longest = shared.filter_map(|other| Some((other.cache?.longest(), &other.name))).max();
+        if let (Some((time, name)), Some(spot)) = (longest.filter(|(time, _)| *time > LONGEST_HOLD), held) {
+            let found = format!(
+                "would hold a write for {}, as long as upstream `{name}` of the same provider answers from before it",
+                value::shown_duration(time)
+            );
+            section.context.refuse(spot, too_long(found));
+        }
+    }
+}
+
+fn too_long(found: String) -> Problem {
+    let longest = value::shown_duration(LONGEST_HOLD);
+    Problem::new(found)
+        .but(format!("`ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest} together"))
 }
 
 fn is_twin(one: &Matcher, other: &Matcher) -> bool {
     one.host == other.host && one.path_prefix == other.path_prefix
 }
 
-fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Policies) -> Option<Upstream> {
+fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Policies) -> Option<Found> {
     let dialect = section.required("dialect", &format!("allowed are {}", listed(dialects())));
     let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
     let target = target(section);
@@ -76,7 +108,7 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
         unmatched,
         check,
         policy: Policy { limits: dialect.limits, ..Policy::default() },
-        cache,
+        cache: cache.as_ref().map(|cache| cache.value),
         body,
         preserve_host,
         target,
@@ -84,7 +116,7 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
     if let Some(policy) = policy {
         policies::bind(policies, &policy, &mut upstream, section.context);
     }
-    Some(upstream)
+    Some(Found { upstream, matched: section.spot_of("match"), held: cache.map(|cache| cache.spot) })
 }
 
 const UNMATCHED: &[(&str, Unmatched)] = &[("forward", Unmatched::Forward), ("refuse", Unmatched::Refuse)];
@@ -141,7 +173,8 @@ fn timeouts(section: &mut Section) -> Timeouts {
     }
 }
 
-fn cache(section: &mut Section) -> Option<Freshness> {
+/// How session reads are cached, and where it stands what a write meets whose mark cannot be placed.
+fn cache(section: &mut Section) -> Option<Placed<Freshness>> {
     let entry = section.entry("cache")?;
     if entry.is_single() {
         entry.read(section.context, |text| match text.as_str() {
@@ -150,7 +183,17 @@ fn cache(section: &mut Section) -> Option<Freshness> {
         });
         return None;
     }
-    section.context.open(&entry, freshness)
+    section.context.open(&entry, |section| {
+        let faults = section.context.faults.len();
+        let value = freshness(section);
+        let spot = section.spot_of("on_unreachable");
+        let sound = section.context.faults.len() == faults;
+        if sound && value.on_unreachable == OnUnreachable::Hold && value.longest() > LONGEST_HOLD {
+            let found = format!("would hold a write for {}", value::shown_duration(value.longest()));
+            section.context.refuse(&spot, too_long(found));
+        }
+        Placed { spot, value }
+    })
 }
 
 fn freshness(section: &mut Section) -> Freshness {

@@ -141,7 +141,7 @@ pub struct Freshness {
 impl Freshness {
     /// The longest time for which an answer may be served after it was fetched.
     pub fn longest(&self) -> Duration {
-        self.ttl + self.stale_while_revalidate + self.stale_if_error
+        self.negative_ttl.max(self.ttl + self.stale_while_revalidate + self.stale_if_error)
     }
 
     /// The longer times and the greater caution of two.
@@ -177,7 +177,8 @@ pub enum OnUnreachable {
     /// It is sent all the same: answers from before it end with their time.
     #[default]
     Forward,
-    /// It is sent, but acknowledged only when no answer from before it can be served any more: after [`Freshness::longest`].
+    /// It is sent, but acknowledged only when no answer from before it can be served any more: after the longest
+    /// [`Freshness::longest`] of all upstreams in the scope.
     Hold,
     /// It is refused, and never reaches the provider.
     Refuse,

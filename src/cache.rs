@@ -4,16 +4,21 @@
 
 mod flight;
 mod memory;
+mod open;
 mod read;
+mod redis;
 mod write;
 
 pub use memory::MemoryStore;
+pub use open::{Opened, open};
 pub use read::{Fetched, Got, Wanted};
+pub use redis::{RedisError, RedisStore};
 pub use write::{Caution, Mark};
 
 use crate::coherence::reading::Link;
 use crate::coherence::{Acquired, Ended, Entry, Millis, Settled, Token};
 use crate::gateway::{Answer, CacheKey};
+pub use crate::metrics::{Event, Failure};
 use async_trait::async_trait;
 use flight::Flights;
 use read::Waiting;
@@ -42,47 +47,6 @@ pub enum StoreError {
     /// The store cannot be reached, did not answer in time, or refused. The step may be carried out all the same, also later.
     #[error("{0}")]
     Failed(Failure),
-}
-
-/// How a store failed. A closed set: it is also the `reason` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Failure {
-    /// There is no connection.
-    #[error("the store is not connected")]
-    Disconnected,
-    /// As many commands are under way as may be.
-    #[error("too many commands are under way")]
-    Busy,
-    /// No answer came in time.
-    #[error("the store did not answer in time")]
-    Timeout,
-    /// The connection broke.
-    #[error("the connection to the store broke")]
-    Broken,
-    /// The server answered with an error.
-    #[error("the store refused")]
-    Refused,
-    /// What it answered makes no sense.
-    #[error("the store's answer makes no sense")]
-    Nonsense,
-}
-
-impl Failure {
-    /// Every failure.
-    pub const ALL: [Failure; 6] =
-        [Failure::Disconnected, Failure::Busy, Failure::Timeout, Failure::Broken, Failure::Refused, Failure::Nonsense];
-
-    /// The name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Failure::Disconnected => "disconnected",
-            Failure::Busy => "busy",
-            Failure::Timeout => "timeout",
-            Failure::Broken => "broken",
-            Failure::Refused => "refused",
-            Failure::Nonsense => "nonsense",
-        }
-    }
 }
 
 impl From<Failure> for StoreError {
@@ -139,6 +103,8 @@ pub trait Store: Send + Sync {
     async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError>;
     /// A write's outcome is known.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError>;
+    /// Whether it is in the process, so that nobody waits for its steps.
+    fn is_local(&self) -> bool;
     /// The connection that steps on this scope would be carried out over now.
     fn link(&self, scope: Scope) -> Option<Link>;
     /// How full it is.
@@ -158,75 +124,6 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 pub struct Tally {
     counts: [AtomicU64; Event::ALL.len()],
-}
-
-/// What a cache does that an operator wants to know of. A closed set: it is also the `event` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// A read left the cache out because a write was in flight.
-    BypassMarked,
-    /// A read left the cache out because the store failed.
-    BypassFailed,
-    /// A read left the cache out because too many waited.
-    BypassWaiting,
-    /// A read took over from a reader that did not finish.
-    LeaseLost,
-    /// An answer was there but may have outlived a mark that the store lost, and was fetched again.
-    Fenced,
-    /// An answer was there but could not be opened.
-    Unreadable,
-    /// An answer was older than an acknowledged write, and was not stored.
-    TooOld,
-    /// An answer that was no longer fresh was given while it was fetched again.
-    StaleWhileRevalidate,
-    /// An answer that was no longer fresh was given because the provider failed.
-    StaleIfError,
-    /// A write was forwarded although its mark could not be placed.
-    Unmarked,
-    /// A write was refused because its mark could not be placed.
-    WriteRefused,
-    /// A write was acknowledged although the store confirmed neither its mark nor its end.
-    Unconfirmed,
-    /// A write took longer than its mark stood, or the store lost the mark.
-    MarkLost,
-}
-
-impl Event {
-    /// Every event.
-    pub const ALL: [Event; 13] = [
-        Event::BypassMarked,
-        Event::BypassFailed,
-        Event::BypassWaiting,
-        Event::LeaseLost,
-        Event::Fenced,
-        Event::Unreadable,
-        Event::TooOld,
-        Event::StaleWhileRevalidate,
-        Event::StaleIfError,
-        Event::Unmarked,
-        Event::WriteRefused,
-        Event::Unconfirmed,
-        Event::MarkLost,
-    ];
-
-    /// The name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Event::BypassMarked => "bypass_marked",
-            Event::BypassFailed => "bypass_failed",
-            Event::BypassWaiting => "bypass_waiting",
-            Event::LeaseLost => "lease_lost",
-            Event::Fenced => "fenced",
-            Event::Unreadable => "unreadable",
-            Event::TooOld => "too_old",
-            Event::StaleWhileRevalidate => "stale_while_revalidate",
-            Event::StaleIfError => "stale_if_error",
-            Event::Unmarked => "unmarked",
-            Event::WriteRefused => "write_refused",
-            Event::Unconfirmed => "unconfirmed",
-            Event::MarkLost => "mark_lost",
-        }
-    }
 }
 
 impl Tally {

@@ -1,11 +1,11 @@
 //! The command line. Nothing else in the program prints.
 
 use crate::admin;
-use crate::cache::{MemoryStore, Sessions, Tally};
+use crate::cache;
 use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
 use crate::journal::Journal;
 use crate::proxy::{Patience, Serving};
-use crate::runtime::{Bound, LineFormat, Runtime, keep_swept};
+use crate::runtime::{Bound, LineFormat, Runtime, hex};
 use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
 use clap::{Args, Parser, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -48,7 +48,7 @@ enum Command {
     /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
     /// Starts both, the gateway before them and the admin listener in one process, and prints commands to
-    /// try. Nothing else is needed: no account, no Redis. Ctrl-C stops it.
+    /// try. Nothing else is needed: no account, and no Redis unless `--redis` names one. Ctrl-C stops it.
     Sandbox(SandboxArgs),
 }
 
@@ -76,6 +76,9 @@ struct SandboxArgs {
     /// How many requests a second the tenant allows before it answers 429; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
     rate: u32,
+    /// Cache in this Redis instead of in memory: redis://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
     /// Print one line of JSON with addresses, tokens and ids when ready, and nothing else on standard output
     #[arg(long)]
     json: bool,
@@ -134,6 +137,30 @@ impl Lookup for Machine {
     }
 }
 
+/// A machine whose secrets last as long as the process.
+struct Passing([String; 2]);
+
+impl Passing {
+    fn new() -> Result<Passing, CommandError> {
+        Ok(Passing([hex(&random()?), hex(&random()?)]))
+    }
+}
+
+impl Lookup for Passing {
+    fn variable(&self, name: &str) -> Option<String> {
+        let Passing([hash_key, seal_key]) = self;
+        match name {
+            sandbox::HASH_KEY => Some(hash_key.clone()),
+            sandbox::SEAL_KEY => Some(seal_key.clone()),
+            _ => Machine.variable(name),
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        Machine.file(path)
+    }
+}
+
 fn random() -> Result<[u8; 32], CommandError> {
     let mut random = [0; 32];
     SystemRandom::new().fill(&mut random).map_err(|_| other("the system gives no random numbers"))?;
@@ -179,8 +206,10 @@ fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
         let rate = (args.rate > 0).then_some(args.rate);
         let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
         let zitadel = Zitadel::start(args.zitadel).await.map_err(other)?;
-        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel);
-        let config = config::compile("sandbox", &text, &Machine, random()?).map_err(CommandError::Config)?.config;
+        let redis = args.redis.as_deref();
+        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, redis);
+        let config =
+            config::compile("sandbox", &text, &Passing::new()?, random()?).map_err(CommandError::Config)?.config;
         let gateway = Started::new(config, journal.clone())?;
         gateway.ready().await;
         let admin = gateway.admin.unwrap_or(args.admin);
@@ -229,18 +258,17 @@ impl Started {
         let admin = config.admin.map(|address| Bound::new(address).map_err(taken(address))).transpose()?;
         start_log(&config, &journal);
         let lease = config.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.first_byte).max();
-        let store = Arc::new(store(&config.store, lease.unwrap_or(Duration::from_secs(15)))?);
-        let sessions = Sessions::new(store.clone(), Duration::from_secs(2), Arc::new(Tally::default()));
+        let names: Vec<String> = config.gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
+        let cache = cache::open(&config.store, &names, lease.unwrap_or(Duration::from_secs(15))).map_err(other)?;
         let format = match config.log.format {
             LogFormat::Json => LineFormat::Json,
             LogFormat::Text => LineFormat::Text,
         };
         let requests = config.log.requests.then_some(format);
         let runtime = Arc::new(
-            Runtime::new(config.gateway, sessions, journal, requests, config.clients.trusted_peers).map_err(other)?,
+            Runtime::new(config.gateway, cache, journal, requests, config.clients.trusted_peers).map_err(other)?,
         );
         runtime.start_background();
-        tokio::spawn(keep_swept(store));
         let listen = bound.address();
         let patience = Patience { head: config.clients.head_timeout, idle: config.clients.idle_timeout };
         let serving = Serving::start(runtime.clone(), bound, patience);
@@ -282,14 +310,6 @@ impl Started {
             _ = interrupt.recv() => tracing::warn!("stopped at once"),
         }
         Ok(())
-    }
-}
-
-/// The store of cached answers, in which a reader's lease is never longer than `lease`.
-fn store(store: &config::Store, lease: Duration) -> Result<MemoryStore, CommandError> {
-    match store {
-        config::Store::Memory(memory) => Ok(MemoryStore::new(memory.max_bytes, lease)),
-        config::Store::Redis(_) => Err(other("the store in Redis is not built yet")),
     }
 }
 

@@ -103,8 +103,11 @@ impl Gateway {
             let caches = all.iter().filter(|(target, _)| same(target)).filter_map(|(_, cache)| *cache);
             upstream.scope_cache = caches.reduce(Freshness::strictest);
         }
-        let upstreams = upstreams.into_iter().map(Arc::new).collect();
-        Gateway { upstreams, secret: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        for upstream in &mut upstreams {
+            upstream.shared = hashed(&secret, &[b"shared", upstream.name.as_bytes()]);
+        }
+        Gateway { upstreams: upstreams.into_iter().map(Arc::new).collect(), secret }
     }
 
     /// The upstreams, in their order in the configuration.
@@ -160,17 +163,21 @@ impl Gateway {
         self.hashed(&[b"asker", credential])
     }
 
-    /// A keyed hash: what stands for an identifier wherever it may be seen.
     fn hashed(&self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut context = hmac::Context::with_key(&self.secret);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        let mut hash = [0; 16];
-        hash.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
-        hash
+        hashed(&self.secret, parts)
     }
+}
+
+/// A keyed hash: what stands for an identifier wherever it may be seen.
+fn hashed(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
+    let mut context = hmac::Context::with_key(secret);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut hash = [0; 16];
+    hash.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    hash
 }
 
 /// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path, nor be

@@ -1,5 +1,9 @@
 //! Every metric: its name, its labels, and what it means. Label values come from closed sets and from the configuration only.
 
+mod store;
+
+pub use store::{Event, Failure, Step, StoreMetrics};
+
 use crate::gateway::{CacheStatus, Decision, Outcome};
 use crate::model::{Operation, Rule};
 use prometheus::{
@@ -163,6 +167,11 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Shows the metrics of a store too.
+    pub fn show(&self, store: &StoreMetrics) -> Result<(), prometheus::Error> {
+        store.register(&self.registry)
+    }
+
     fn upstream(&self, index: Option<usize>) -> &str {
         index.and_then(|index| self.upstreams.get(index)).map_or(NO_UPSTREAM, String::as_str)
     }
@@ -235,12 +244,14 @@ impl Metrics {
     }
 
     /// Every value of the closed labels, for the documentation and its test.
-    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 4] {
+    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 6] {
         [
             ("operation", Operation::ALL.iter().map(|one| one.name()).collect()),
             ("decision", Decision::ALL.iter().map(|one| one.name()).collect()),
             ("cache", CacheStatus::ALL.iter().map(|one| one.name()).collect()),
             ("rule", Rule::ALL.iter().map(|one| one.name()).collect()),
+            ("event", Event::ALL.iter().map(|one| one.name()).collect()),
+            ("step", Step::ALL.iter().map(|one| one.name()).collect()),
         ]
     }
 }

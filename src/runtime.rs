@@ -1,6 +1,6 @@
 //! What a running gateway carries: the compiled configuration and the leaves that work for it.
 
-use crate::cache::{MemoryStore, Sessions};
+use crate::cache::{Opened, Sessions};
 use crate::client::ClientError;
 use crate::gateway::{CallerCheck, Gateway, Upstream};
 use crate::journal::Journal;
@@ -16,11 +16,7 @@ use std::net::IpAddr;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::time::MissedTickBehavior;
-
-/// How often the cache drops what is over.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +67,7 @@ impl Bound {
 pub struct Runtime {
     /// The compiled configuration.
     pub gateway: Arc<Gateway>,
-    /// The cache of session reads.
-    pub sessions: Arc<Sessions>,
+    cache: Opened,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The log.
@@ -110,7 +105,7 @@ impl Runtime {
     /// A gateway with this cache.
     pub fn new(
         gateway: Gateway,
-        sessions: Sessions,
+        cache: Opened,
         journal: Journal,
         log_requests: Option<LineFormat>,
         trusted_peers: Vec<IpNet>,
@@ -119,10 +114,14 @@ impl Runtime {
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
         let mut process = [0; 8];
         SystemRandom::new().fill(&mut process).map_err(|_| RuntimeError::Random)?;
+        let metrics = Metrics::new(names)?;
+        if let Some(store) = &cache.metrics {
+            metrics.show(store)?;
+        }
         Ok(Runtime {
             gateway: Arc::new(gateway),
-            sessions: Arc::new(sessions),
-            metrics: Arc::new(Metrics::new(names)?),
+            cache,
+            metrics: Arc::new(metrics),
             journal,
             log_requests,
             trusted_peers,
@@ -132,8 +131,15 @@ impl Runtime {
         })
     }
 
-    /// Starts what works in the background: look-ups of names and fetches of keys. Has to be called inside a tokio runtime.
+    /// The cache of session reads.
+    pub fn sessions(&self) -> &Sessions {
+        &self.cache.sessions
+    }
+
+    /// Starts what works in the background: look-ups of names, fetches of keys, what the cache needs. Has to be called inside a
+    /// tokio runtime.
     pub fn start_background(&self) {
+        self.cache.start();
         for way in &self.ways {
             tokio::spawn(way.provider.addresses().clone().keep_current());
             if let Some(issuer) = &way.issuer {
@@ -191,7 +197,7 @@ impl Runtime {
 
     /// What is read off when metrics are asked for.
     pub fn reading(&self) -> Reading {
-        let fill = self.sessions.store().measure();
+        let fill = self.sessions().store().measure();
         let issuers = self.ways.iter().enumerate().filter_map(|(index, way)| {
             let health = way.issuer.as_ref()?.health();
             let reading = IssuerReading {
@@ -206,20 +212,10 @@ impl Runtime {
         });
         Reading {
             cache: (fill.bytes, fill.sessions, fill.evictions),
-            cache_events: self.sessions.tally().read().map(|(event, count)| (event.name(), count)).collect(),
+            cache_events: self.sessions().tally().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
             log_lines_dropped: self.journal.dropped(),
         }
-    }
-}
-
-/// Sweeps a store in memory, again and again, for as long as anybody else holds it.
-pub async fn keep_swept(store: Arc<MemoryStore>) {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while Arc::strong_count(&store) > 1 {
-        ticks.tick().await;
-        store.sweep();
     }
 }
 

@@ -128,9 +128,25 @@ impl Zitadel {
     }
 }
 
+/// The variables that the configuration of the sandbox takes its secrets from.
+pub const HASH_KEY: &str = "SESSIONGATE_SANDBOX_HASH_KEY";
+/// See [`HASH_KEY`].
+pub const SEAL_KEY: &str = "SESSIONGATE_SANDBOX_SEAL_KEY";
+
 /// A configuration of the gateway before both providers, which it tells apart by path.
-pub fn configuration(listen: SocketAddr, admin: SocketAddr, auth0: &Auth0, zitadel: &Zitadel) -> String {
+pub fn configuration(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    auth0: &Auth0,
+    zitadel: &Zitadel,
+    redis: Option<&str>,
+) -> String {
     let (auth0, zitadel) = (auth0.url(), zitadel.url());
+    let store = redis.map(|url| {
+        let (hash, seal) = (HASH_KEY, SEAL_KEY);
+        format!("hash_key: {{ env: {hash} }}\nstore: {{ redis: {{ url: {url:?}, seal_keys: [{{ env: {seal} }}] }} }}\n")
+    });
+    let store = store.unwrap_or_default();
     format!(
         "listen: {listen}
 admin: {admin}
@@ -158,7 +174,7 @@ policies:
     fields: *fields
     lifetime: {{ max: 12h, outside: clamp }}
     challenges: {{ return_code: refuse, url_template: {{ hosts: [login.example.com] }} }}
-"
+{store}"
     )
 }
 

@@ -59,10 +59,19 @@ impl Drop for Landing {
 }
 
 impl Flights {
-    /// Starts a fetch.
-    pub fn start<W>(&self, key: CacheKey, joint: Joint, fetch: W) -> Flight
+    /// Starts a fetch. What it brings is kept for others: before it is handed over, or, where that would take a while, after it.
+    /// Until then it can be joined.
+    pub fn start<W, K>(
+        &self,
+        key: CacheKey,
+        joint: Joint,
+        fetch: W,
+        keep: impl FnOnce(Fetched) -> K + Send + 'static,
+        keep_first: bool,
+    ) -> Flight
     where
         W: Future<Output = Fetched> + Send + 'static,
+        K: Future<Output = ()> + Send,
     {
         let (sender, landed) = watch::channel(None);
         let flight = Flight { landed };
@@ -71,8 +80,15 @@ impl Flights {
         let landing = Landing { airborne: self.airborne.clone(), name, own: flight.landed.clone() };
         tokio::spawn(async move {
             let answer = fetch.await;
-            drop(landing);
-            sender.send_replace(Some(answer));
+            if keep_first {
+                keep(answer.clone()).await;
+                drop(landing);
+                sender.send_replace(Some(answer));
+            } else {
+                sender.send_replace(Some(answer.clone()));
+                keep(answer).await;
+                drop(landing);
+            }
         });
         flight
     }

@@ -257,6 +257,10 @@ impl Store for MemoryStore {
         }
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn link(&self, _: Scope) -> Option<Link> {
         Some(Link::default())
     }

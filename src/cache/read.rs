@@ -236,11 +236,11 @@ impl Sessions {
         W: Future<Output = Fetched> + Send + 'static,
     {
         let (store, tally) = (self.store.clone(), self.tally.clone());
-        self.flights.start(key, Joint::new(stamp, link), async move {
-            let fetched = fetch.await;
+        let local = store.is_local();
+        let keep = move |fetched: Fetched| async move {
             keep(&*store, &tally, &key, stamp, fetched_at, reader, &fetched).await;
-            fetched
-        })
+        };
+        self.flights.start(key, Joint::new(stamp, link), fetch, keep, local)
     }
 }
 

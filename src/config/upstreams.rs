@@ -103,6 +103,7 @@ fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Poli
         index,
         scope: index,
         scope_cache: None,
+        shared: [0; 16],
         dialect,
         matcher,
         unmatched,

@@ -113,8 +113,8 @@ impl Asked {
             gateway.hashed(&parts)
         };
         let variant = match &self.admitted.credential {
-            // No hash: it is the same for all of them, and on the way of every hit.
-            Credential::Verified(_) if shared => Some((upstream.index as u128).to_be_bytes()),
+            // No hash of its own: it is the same for all of them, and on the way of every hit.
+            Credential::Verified(_) if shared => Some(upstream.shared),
             Credential::Verified(_) => Some(own(b"")),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,

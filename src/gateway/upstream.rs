@@ -19,6 +19,8 @@ pub struct Upstream {
     /// What writes have to reckon with: the longest times and the greatest caution in the scope; none where nothing in it is
     /// cached.
     pub scope_cache: Option<Freshness>,
+    /// What stands for all verified callers in the names of cached answers, where they share them. [`super::Gateway::new`] makes it.
+    pub shared: [u8; 16],
     /// What its API looks like.
     pub dialect: &'static Dialect,
     /// Which requests are for it.

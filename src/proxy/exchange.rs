@@ -152,7 +152,7 @@ impl Edge {
         let caution = caution(&upstream).filter(|_| operation == Operation::ChangeRelated && may_change(&credential));
         if let Some(caution) = caution {
             let guard = upstream.target.timeouts.guard();
-            match context.runtime.sessions.begin(Scope::Upstream(upstream.scope), guard, caution).await {
+            match context.runtime.sessions().begin(Scope::Upstream(upstream.scope), guard, caution).await {
                 Ok(marked) => context.marked = Some(marked),
                 Err(refusal) => return refuse(session, context, &refusal).await,
             }
@@ -326,7 +326,7 @@ impl ProxyHttp for Edge {
         if !response.status.is_informational()
             && let Some(marked) = context.marked.take()
         {
-            context.runtime.sessions.end(marked, settle_related(response.status)).await;
+            context.runtime.sessions().end(marked, settle_related(response.status)).await;
         }
         Ok(())
     }
@@ -352,7 +352,7 @@ impl ProxyHttp for Edge {
             provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
         }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
-            context.runtime.sessions.end(marked, Settlement::UNCHANGED).await;
+            context.runtime.sessions().end(marked, Settlement::UNCHANGED).await;
         }
         let gone = *error.esource() == ErrorSource::Downstream
             && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);

@@ -131,7 +131,7 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         async move { fetch_read(&runtime, &provider, &read, headers, floor).await }
     };
     let wanted = Wanted { fresh: wants_fresh(&session.req_header().headers), windows: read.windows() };
-    match runtime.sessions.read(key, wanted, fetch).await {
+    match runtime.sessions().read(key, wanted, fetch).await {
         Got::Hit { answer, age, left } => Ok((answer, Source::Hit { age, left })),
         // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
         Got::Deleted if !read.is_verified() => {
@@ -267,7 +267,7 @@ async fn carry_out(
     let mark = match (write.session(), caution(write.upstream())) {
         (Some(session), Some(caution)) => {
             let scope = Scope::Session(write.upstream().scope, session);
-            Some(runtime.sessions.begin(scope, guard, caution).await?)
+            Some(runtime.sessions().begin(scope, guard, caution).await?)
         }
         (None, _) | (_, None) => None,
     };
@@ -282,7 +282,7 @@ async fn carry_out(
         Err(Failure { sent: true, .. }) => Settlement::KeepMark,
     };
     if let Some(mark) = mark {
-        runtime.sessions.end(mark, settlement).await;
+        runtime.sessions().end(mark, settlement).await;
     }
     answer.map_err(|failure| failure.refusal).and_then(|answer| write.shown(answer))
 }

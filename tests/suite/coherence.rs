@@ -353,6 +353,10 @@ impl Store for Unmarked {
         Ok(Ended::Reopened)
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn link(&self, scope: Scope) -> Option<Link> {
         self.0.link(scope)
     }
@@ -408,6 +412,10 @@ impl Store for Unstamped {
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
         self.0.end(scope, writer, settled).await
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {

@@ -1,0 +1,68 @@
+//! From the configuration to a cache.
+
+use super::{MemoryStore, RedisError, RedisStore, Sessions, Tally};
+use crate::config;
+use crate::metrics::StoreMetrics;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// How often a store in memory drops what is over.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a read waits for the fetch of another process, which a store in memory does not have.
+const LEASE_WAIT: Duration = Duration::from_secs(2);
+
+/// A cache, with what works for it behind the scenes.
+pub struct Opened {
+    /// The cache.
+    pub sessions: Sessions,
+    /// What is told of its store, where it is a shared one.
+    pub metrics: Option<StoreMetrics>,
+    behind: Behind,
+}
+
+enum Behind {
+    Memory(Arc<MemoryStore>),
+    Redis(Arc<RedisStore>),
+}
+
+/// Sets a cache up for upstreams with these names. Leases in its store last for `lease`.
+pub fn open(store: &config::Store, upstreams: &[String], lease: Duration) -> Result<Opened, RedisError> {
+    let tally = Arc::new(Tally::default());
+    match store {
+        config::Store::Memory(memory) => {
+            let store = Arc::new(MemoryStore::new(memory.max_bytes, lease));
+            let sessions = Sessions::new(store.clone(), LEASE_WAIT, tally);
+            Ok(Opened { sessions, metrics: None, behind: Behind::Memory(store) })
+        }
+        config::Store::Redis(redis) => {
+            let metrics = StoreMetrics::new()?;
+            let store = Arc::new(RedisStore::new(redis, upstreams, lease, tally.clone(), metrics.clone())?);
+            let sessions = Sessions::new(store.clone(), redis.lease_wait, tally);
+            Ok(Opened { sessions, metrics: Some(metrics), behind: Behind::Redis(store) })
+        }
+    }
+}
+
+impl Opened {
+    /// Starts what works behind the scenes. Has to be called inside a tokio runtime.
+    pub fn start(&self) {
+        match &self.behind {
+            Behind::Memory(store) => drop(tokio::spawn(keep_swept(Arc::downgrade(store)))),
+            Behind::Redis(store) => store.start(),
+        }
+    }
+}
+
+/// Sweeps a store in memory, again and again, for as long as anybody holds it.
+async fn keep_swept(store: std::sync::Weak<MemoryStore>) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match store.upgrade() {
+            Some(store) => store.sweep(),
+            None => return,
+        }
+    }
+}

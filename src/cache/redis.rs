@@ -1,0 +1,315 @@
+//! The store in Redis, or in what speaks its protocol: shared by all replicas. Its servers run the scripts that do the steps of
+//! [`crate::coherence`]; what is read and what is written goes over connections that are kept up behind the scenes.
+//!
+//! A step is one round trip. A session's state and answers have one hash tag; the epoch of its upstream has another, and is read
+//! at the same time. So a reader says under which epoch it looks for an answer, the last that it knows, and asks again in the rare
+//! case that there is another by now.
+
+mod connect;
+mod entry;
+mod route;
+mod scripts;
+mod seal;
+mod server;
+
+pub use connect::RedisError;
+
+use super::{Acquisition, Ask, Event, Failure, Fill, Scope, Store, StoreError, Stored, Tally};
+use crate::coherence::reading::Link;
+use crate::coherence::{
+    Acquired, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Settled, Token,
+};
+use crate::config::{Redis, RedisTimeouts};
+use crate::gateway::CacheKey;
+use crate::metrics::{Step, StoreMetrics};
+use async_trait::async_trait;
+use entry::{Epoch, Keys, read_epoch, read_reply};
+use parking_lot::Mutex;
+use redis::Value;
+use ring::rand::{SecureRandom, SystemRandom};
+use route::Route;
+use scripts::{ACQUIRE, BEGIN, END, OPEN, RELEASE, Script};
+use seal::Seal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a session's state is kept that nobody writes: longer than any answer, so that forgetting it costs a fetch and no more.
+const STATE_KEPT: Millis = 7_200_000;
+/// How long an epoch is kept that nobody writes.
+const EPOCH_KEPT: Millis = 7 * 24 * 3_600_000;
+/// How often a reader asks again because the epoch has changed.
+const TRIES: usize = 3;
+
+/// The store in Redis.
+pub struct RedisStore {
+    route: Route,
+    seal: Seal,
+    namespace: String,
+    /// By upstream: the key of its epoch, and the generation that was seen last.
+    epochs: Vec<(String, Mutex<Option<Generation>>)>,
+    timeouts: RedisTimeouts,
+    lease: Millis,
+    seed: u64,
+    drawn: AtomicU64,
+    tally: Arc<Tally>,
+    metrics: StoreMetrics,
+}
+
+impl RedisStore {
+    /// A store for upstreams with these names, whose leases last for `lease`. It connects once it is started.
+    pub fn new(
+        config: &Redis,
+        upstreams: &[String],
+        lease: Duration,
+        tally: Arc<Tally>,
+        metrics: StoreMetrics,
+    ) -> Result<RedisStore, RedisError> {
+        let mut seed = [0; 8];
+        SystemRandom::new().fill(&mut seed).map_err(|_| RedisError::Random)?;
+        let epoch = |name: &String| (entry::epoch(&config.namespace, name), Mutex::new(None));
+        Ok(RedisStore {
+            route: connect::route(config, metrics.clone())?,
+            seal: Seal::new(&config.seal_keys).map_err(|_| RedisError::Random)?,
+            namespace: config.namespace.clone(),
+            epochs: upstreams.iter().map(epoch).collect(),
+            timeouts: config.timeouts,
+            lease: super::millis(lease),
+            seed: u64::from_be_bytes(seed),
+            drawn: AtomicU64::new(0),
+            tally,
+            metrics,
+        })
+    }
+
+    /// Starts what keeps the connections up. Has to be called inside a tokio runtime.
+    pub fn start(&self) {
+        self.route.start();
+    }
+
+    async fn run(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<(Value, Link), Failure> {
+        let first = keys.first().copied().unwrap_or_default();
+        self.route.carry_out(first, &script.run(keys, arguments), limit).await
+    }
+
+    fn epoch_of(&self, upstream: usize) -> Result<&(String, Mutex<Option<Generation>>), Failure> {
+        self.epochs.get(upstream).ok_or(Failure::Nonsense)
+    }
+
+    fn state_key(&self, scope: Scope) -> Result<String, Failure> {
+        match scope {
+            Scope::Session(_, session) => Ok(entry::state(&self.namespace, &session)),
+            Scope::Upstream(upstream) => self.epoch_of(upstream).map(|(key, _)| key.clone()),
+        }
+    }
+
+    /// The epoch as it is now; a new generation where there is none.
+    async fn open_epoch(&self, key: &str, token: &str) -> Result<(Epoch, Link), Failure> {
+        let kept = EPOCH_KEPT.to_string();
+        let (value, link) = self.run(&OPEN, &[key], &[token, &kept], self.timeouts.read).await?;
+        let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
+        let epoch = if text == b"W" { Some(Epoch::Marked) } else { read_epoch(&text) };
+        Ok((epoch.ok_or(Failure::Nonsense)?, link))
+    }
+
+    async fn read_epoch(&self, key: &str, token: &str) -> Result<(Epoch, Link), Failure> {
+        let command = redis::cmd("GET").arg(key).to_owned();
+        let (value, link) = self.route.carry_out(key, &command, self.timeouts.read).await?;
+        let epoch = match &value {
+            Value::Nil => return self.open_epoch(key, token).await,
+            Value::BulkString(text) => read_epoch(text),
+            _ => None,
+        };
+        match epoch.ok_or(Failure::Nonsense)? {
+            // Whether its marks still stand is for the server to say.
+            Epoch::Marked => self.open_epoch(key, token).await,
+            epoch => Ok((epoch, link)),
+        }
+    }
+
+    async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, Failure> {
+        let keys = Keys::new(&self.namespace, key);
+        let (epoch_key, known) = self.epoch_of(key.upstream)?;
+        let token = entry::token(ask.reader);
+        let steal = ask.steal.map(entry::token).unwrap_or_default();
+        let (kept, lease) = (STATE_KEPT.to_string(), self.lease.to_string());
+        let mode = if ask.fresh { "fresh" } else { "" };
+        for _ in 0..TRIES {
+            let last = *known.lock();
+            let Some(guess) = last else {
+                // The first read of all, or one right after a write of the upstream.
+                if let (Epoch::Open(now), _) = self.read_epoch(epoch_key, &token).await? {
+                    *known.lock() = Some(now);
+                    continue;
+                }
+                return Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: 0 });
+            };
+            let generation = entry::generation(guess);
+            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode];
+            let names = [keys.state.as_str(), &keys.place, &keys.refresh];
+            let session = self.run(&ACQUIRE, &names, &arguments, self.timeouts.read);
+            let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token));
+            let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
+            let link = both(session_link, epoch_link);
+            let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
+            let open = |entry: &[u8]| {
+                self.metrics.read(entry.len());
+                self.seal.open(&keys.place, entry, entry::HEAD)
+            };
+            let reply = read_reply(&text, guess, open).ok_or(Failure::Nonsense)?;
+            let acquired = match epoch {
+                // The deletion of a session does not hang on the epoch.
+                _ if matches!(reply.acquired, Acquired::Deleted | Acquired::Bypass) => reply.acquired,
+                Epoch::Open(now) if now == guess => {
+                    if reply.unreadable {
+                        self.tally.count(Event::Unreadable);
+                    }
+                    reply.acquired
+                }
+                Epoch::Open(now) => {
+                    *known.lock() = Some(now);
+                    continue;
+                }
+                Epoch::Marked => Acquired::Bypass,
+            };
+            if let Acquired::Hit(entry, _) = &acquired
+                && entry.fetched_at < link.fence
+            {
+                self.tally.count(Event::Fenced);
+            }
+            return Ok(Acquisition { acquired, link, now: reply.now });
+        }
+        // Writes of the upstream follow one another faster than a read can ask.
+        Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: 0 })
+    }
+
+    async fn try_fill(&self, key: &CacheKey, entry: &Entry<Stored>) -> Result<(), Failure> {
+        let keys = Keys::new(&self.namespace, key);
+        let mut text = entry::head(entry);
+        self.seal.seal(&keys.place, &mut text, &entry.answer);
+        self.metrics.written(text.len());
+        // Only for the store's own housekeeping: readers go by the times in the entry.
+        let kept = entry.stale_until.saturating_sub(entry.fetched_at).max(1);
+        let mut set = redis::cmd("SET");
+        set.arg(&keys.place).arg(text).arg("PX").arg(kept);
+        if entry.stale_until == entry.fresh_until {
+            return self.route.carry_out(&keys.place, &set, self.timeouts.write).await.map(drop);
+        }
+        let mut both = redis::pipe();
+        both.add_command(set).cmd("DEL").arg(&keys.refresh);
+        self.route.carry_out_all(&keys.place, &both, self.timeouts.write).await.map(drop)
+    }
+
+    async fn try_begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
+        let (most, beyond, kept) = match scope {
+            Scope::Session(..) => (MAX_SESSION_WRITES, "refuse", STATE_KEPT),
+            Scope::Upstream(_) => (MAX_UPSTREAM_WRITES, "crowd", EPOCH_KEPT),
+        };
+        let key = self.state_key(scope)?;
+        let (writer, guard, most, kept) = (entry::token(writer), guard.to_string(), most.to_string(), kept.to_string());
+        let arguments = [writer.as_str(), &guard, &most, beyond, &kept];
+        match self.run(&BEGIN, &[&key], &arguments, self.timeouts.write).await? {
+            (Value::Int(1), link) => Ok(link),
+            (Value::Int(0), _) => Err(StoreError::TooManyWrites),
+            _ => Err(Failure::Nonsense.into()),
+        }
+    }
+
+    async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, Failure> {
+        let kept = match scope {
+            Scope::Session(..) => STATE_KEPT,
+            Scope::Upstream(_) => EPOCH_KEPT,
+        };
+        let key = self.state_key(scope)?;
+        let floor = format!("{:020}", settled.version.unwrap_or_default());
+        let unchanged = if settled.unchanged { "unchanged" } else { "" };
+        let (writer, deleted, kept) =
+            (entry::token(writer), settled.deleted_for.unwrap_or_default().to_string(), kept.to_string());
+        let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept];
+        match self.run(&END, &[&key], &arguments, self.timeouts.write).await?.0 {
+            Value::Int(0) => Ok(Ended::OthersInFlight),
+            Value::Int(1) => Ok(Ended::Reopened),
+            Value::Int(2) => Ok(Ended::MarkLost),
+            _ => Err(Failure::Nonsense),
+        }
+    }
+
+    /// Carries a step out and tells of it.
+    async fn told<T>(&self, step: Step, done: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+        let began = Instant::now();
+        let result = done.await;
+        self.metrics.step(step, began.elapsed(), result.as_ref().err().copied());
+        Ok(result?)
+    }
+}
+
+/// What was found over two links holds as long as both do.
+fn both(one: Link, other: Link) -> Link {
+    let number = one.number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ other.number;
+    Link { number, fence: one.fence.max(other.fence) }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn token(&self) -> Token {
+        // Counted and mixed by a step of SplitMix64, which gives each number once.
+        let mixed = |number: u64| {
+            let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            number ^ (number >> 31)
+        };
+        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let token = mixed(self.seed.wrapping_add(drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        // Zero is the crowd's.
+        Token(u128::from(token.max(1)))
+    }
+
+    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
+        self.told(Step::Acquire, self.try_acquire(key, ask)).await
+    }
+
+    async fn fill(&self, key: &CacheKey, _: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
+        self.told(Step::Fill, self.try_fill(key, &entry)).await
+    }
+
+    async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
+        let keys = Keys::new(&self.namespace, key);
+        let own = entry::token(reader);
+        let names = [keys.place.as_str(), &keys.refresh];
+        let released = async { self.run(&RELEASE, &names, &[&own], self.timeouts.write).await.map(drop) };
+        self.told(Step::Release, released).await
+    }
+
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
+        let began = Instant::now();
+        let result = self.try_begin(scope, writer, guard).await;
+        let failure = match &result {
+            Err(StoreError::Failed(failure)) => Some(*failure),
+            Err(StoreError::TooManyWrites) | Ok(_) => None,
+        };
+        self.metrics.step(Step::Begin, began.elapsed(), failure);
+        result
+    }
+
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+        self.told(Step::End, self.try_end(scope, writer, settled)).await
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn link(&self, scope: Scope) -> Option<Link> {
+        self.route.link(&self.state_key(scope).ok()?)
+    }
+
+    fn measure(&self) -> Fill {
+        Fill::default()
+    }
+}

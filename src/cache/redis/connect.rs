@@ -1,0 +1,155 @@
+//! From the configuration to the way to the servers.
+
+use super::route::{Cluster, Connect, Route};
+use super::server::{Address, Options, Server};
+use crate::config::{Login, Redis, RedisAddress, RedisTls, Servers};
+use crate::metrics::StoreMetrics;
+use redis::io::tcp::TcpSettings;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
+    TlsCertificates, TlsMode,
+};
+use secrecy::ExposeSecret;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Why the store cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisError {
+    /// A file cannot be read.
+    #[error("store.redis.tls: {path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// What the client library says of the settings.
+    #[error("store.redis: {0}")]
+    Client(#[from] redis::RedisError),
+    /// A metric cannot be made.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+/// The way to the servers.
+pub(super) fn route(config: &Redis, metrics: StoreMetrics) -> Result<Route, RedisError> {
+    let options = Options {
+        timeouts: config.timeouts,
+        max_skew: config.max_skew,
+        permits: Arc::new(Semaphore::new(config.max_in_flight)),
+        max_in_flight: config.max_in_flight,
+        metrics,
+    };
+    let certificates = config.tls.as_ref().map(certificates).transpose()?;
+    match &config.servers {
+        Servers::Single(address) => {
+            let client = client(config, address, certificates)?;
+            let name = format!("{}:{}", address.host, address.port);
+            Ok(Route::One(Arc::new(Server::new(name, Address::Fixed(client), options))))
+        }
+        Servers::Sentinel { service, nodes, login } => {
+            let sentinel = sentinel(config, service, nodes, login, certificates)?;
+            let address = Address::Sentinel(tokio::sync::Mutex::new(sentinel));
+            Ok(Route::One(Arc::new(Server::new(service.clone(), address, options))))
+        }
+        Servers::Cluster(nodes) => {
+            let seeds = nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
+            let config = config.clone();
+            let connect: Connect = Box::new(move |host, port| {
+                let address = RedisAddress { host: host.to_owned(), port };
+                client(&config, &address, certificates.clone()).ok().map(Address::Fixed)
+            });
+            Ok(Route::Cluster(Arc::new(Cluster::new(seeds, connect, options))))
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RedisError> {
+    std::fs::read(path).map_err(|error| RedisError::File { path: path.to_owned(), error })
+}
+
+fn certificates(tls: &RedisTls) -> Result<TlsCertificates, RedisError> {
+    let client_tls = match &tls.client {
+        Some((certificate, key)) => Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? }),
+        None => None,
+    };
+    let root_cert = tls.ca_file.as_deref().map(read).transpose()?;
+    Ok(TlsCertificates { client_tls, root_cert })
+}
+
+fn settings() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+/// Where to connect to, and as whom.
+fn client(config: &Redis, address: &RedisAddress, certificates: Option<TlsCertificates>) -> Result<Client, RedisError> {
+    let RedisAddress { host, port } = address.clone();
+    let address = match certificates {
+        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        None => ConnectionAddr::Tcp(host, port),
+    };
+    let info: ConnectionInfo = address.into_connection_info()?;
+    let info = info.set_tcp_settings(settings()).set_redis_settings(login(config));
+    Ok(match certificates {
+        Some(certificates) => Client::build_with_tls(info, certificates)?,
+        None => Client::open(info)?,
+    })
+}
+
+fn login(config: &Redis) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default().set_db(config.database.into()).set_protocol(ProtocolVersion::RESP3);
+    if let Some(username) = &config.login.username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = &config.login.password {
+        login = login.set_password(password.expose_secret());
+    }
+    login
+}
+
+fn sentinel(
+    config: &Redis,
+    service: &str,
+    nodes: &[RedisAddress],
+    login: &Login,
+    certificates: Option<TlsCertificates>,
+) -> Result<redis::sentinel::SentinelClient, RedisError> {
+    let address = |node: &RedisAddress| match certificates {
+        Some(_) => {
+            ConnectionAddr::TcpTls { host: node.host.clone(), port: node.port, insecure: false, tls_params: None }
+        }
+        None => ConnectionAddr::Tcp(node.host.clone(), node.port),
+    };
+    let nodes: Vec<ConnectionAddr> = nodes.iter().map(address).collect();
+    let mut builder = SentinelClientBuilder::new(nodes, service, SentinelServerType::Master)?
+        .set_client_to_redis_db(config.database.into())
+        .set_client_to_redis_protocol(ProtocolVersion::RESP3)
+        .set_client_to_redis_tcp_settings(settings())
+        .set_client_to_sentinel_tcp_settings(settings());
+    if let Some(certificates) = certificates {
+        builder = builder
+            .set_client_to_redis_tls_mode(TlsMode::Secure)
+            .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+            .set_client_to_redis_certificates(certificates.clone())
+            .set_client_to_sentinel_certificates(certificates);
+    }
+    if let Some(username) = &config.login.username {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = &config.login.password {
+        builder = builder.set_client_to_redis_password(password.expose_secret());
+    }
+    if let Some(username) = &login.username {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = &login.password {
+        builder = builder.set_client_to_sentinel_password(password.expose_secret());
+    }
+    Ok(builder.build()?)
+}

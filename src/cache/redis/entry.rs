@@ -1,0 +1,141 @@
+//! What stands in the store, as text: the names of keys, the heads of entries, the answers of scripts.
+
+use crate::coherence::{Acquired, Entry, Generation, Millis, Stamp, Token};
+use crate::gateway::{Answer, CacheKey};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::sync::Arc;
+
+/// The length of an entry's head: the letter, two generations, three times.
+pub(super) const HEAD: usize = 1 + 2 * GENERATION + 3 * TIME;
+const GENERATION: usize = 32;
+const TOKEN: usize = 16;
+const TIME: usize = 13;
+const FLOOR: usize = 20;
+
+/// The keys of one cached answer: all have one hash tag, so that a cluster keeps them together.
+pub(super) struct Keys {
+    pub state: String,
+    pub place: String,
+    pub refresh: String,
+}
+
+impl Keys {
+    pub fn new(namespace: &str, key: &CacheKey) -> Keys {
+        let state = state(namespace, &key.session);
+        let variant = URL_SAFE_NO_PAD.encode(key.variant);
+        let place = format!("{}v:{variant}", state.trim_end_matches('s'));
+        let refresh = format!("{}r:{variant}", state.trim_end_matches('s'));
+        Keys { state, place, refresh }
+    }
+}
+
+/// The key of a session's state. The number is that of the format.
+pub(super) fn state(namespace: &str, session: &[u8; 16]) -> String {
+    format!("{namespace}1:{{{}}}:s", URL_SAFE_NO_PAD.encode(session))
+}
+
+/// The key of an upstream's epoch.
+pub(super) fn epoch(namespace: &str, upstream: &str) -> String {
+    format!("{namespace}1:{{{upstream}}}:e")
+}
+
+/// A token as text. Stores draw them at random; half of their bits are enough to tell those apart that are in flight.
+pub(super) fn token(token: Token) -> String {
+    format!("{:016x}", token.0)
+}
+
+pub(super) fn generation(generation: Generation) -> String {
+    format!("{:032x}", generation.0)
+}
+
+fn read_generation(text: &[u8]) -> Option<Generation> {
+    u128::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok().map(Generation)
+}
+
+fn read_token(text: &[u8]) -> Option<Token> {
+    u128::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok().map(Token)
+}
+
+fn read_number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The generation of an epoch, as `GET` or the script shows it.
+pub(super) enum Epoch {
+    /// A write is in flight that may change any session.
+    Marked,
+    /// This one.
+    Open(Generation),
+}
+
+/// Reads an epoch's state. Marks that ran out count as marks: only the server knows what time it is.
+pub(super) fn read_epoch(text: &[u8]) -> Option<Epoch> {
+    if text.len() == GENERATION || text.len() == GENERATION + FLOOR + TIME {
+        return read_generation(text.get(..GENERATION)?).map(Epoch::Open);
+    }
+    Some(Epoch::Marked)
+}
+
+/// The head of an entry.
+pub(super) fn head(entry: &Entry<Arc<Answer>>) -> Vec<u8> {
+    let Entry { stamp, fetched_at, fresh_until, stale_until, .. } = entry;
+    let (session, epoch) = (generation(stamp.session), generation(stamp.epoch));
+    format!("D{session}{epoch}{fetched_at:013}{fresh_until:013}{stale_until:013}").into_bytes()
+}
+
+/// What the script `acquire` answered.
+pub(super) struct Reply {
+    /// The store's time.
+    pub now: Millis,
+    /// What the reader finds.
+    pub acquired: Acquired<Arc<Answer>>,
+    /// Whether an entry was there that could not be opened.
+    pub unreadable: bool,
+}
+
+/// Reads the answer of `acquire`, which was asked with this generation of the epoch. An entry that cannot be opened is none: the
+/// reader leads without a lease, and its fill replaces the entry.
+pub(super) fn read_reply(text: &[u8], epoch: Generation, open: impl Fn(&[u8]) -> Option<Answer>) -> Option<Reply> {
+    let (letter, rest) = text.split_first()?;
+    let (now, rest) = rest.split_at_checked(TIME)?;
+    let (floor, rest) = rest.split_at_checked(FLOOR)?;
+    let now = read_number(now)?;
+    let floor = Some(read_number(floor)?).filter(|floor| *floor > 0);
+    let lead = |stamp: Stamp, stale| Acquired::Lead { stamp, floor, stale };
+    let stamp = |text: &[u8]| Some(Stamp { session: read_generation(text.get(..GENERATION)?)?, epoch });
+    let mut unreadable = false;
+    let acquired = match letter {
+        b'X' => Acquired::Deleted,
+        b'W' => Acquired::Bypass,
+        b'G' => lead(stamp(rest)?, None),
+        b'L' => Acquired::Wait { stamp: stamp(rest)?, reader: read_token(rest.get(GENERATION..)?)?, stale: None },
+        b'D' | b'S' => {
+            let stamp = stamp(rest.get(1..)?)?;
+            match (read_entry(rest, stamp, open), letter) {
+                (Some(entry), b'D') => Acquired::Hit(entry, floor),
+                (Some(entry), _) => lead(stamp, Some(entry)),
+                (None, _) => {
+                    unreadable = true;
+                    lead(stamp, None)
+                }
+            }
+        }
+        b'R' => {
+            let (reader, rest) = rest.split_at_checked(TOKEN)?;
+            let stamp = stamp(rest.get(1..)?)?;
+            let stale = read_entry(rest, stamp, open);
+            unreadable = stale.is_none();
+            Acquired::Wait { stamp, reader: read_token(reader)?, stale }
+        }
+        _ => return None,
+    };
+    Some(Reply { now, acquired, unreadable })
+}
+
+fn read_entry(text: &[u8], stamp: Stamp, open: impl Fn(&[u8]) -> Option<Answer>) -> Option<Entry<Arc<Answer>>> {
+    let times = text.get(1 + 2 * GENERATION..HEAD)?;
+    let mut times = times.chunks_exact(TIME).map(read_number);
+    let (fetched_at, fresh_until, stale_until) = (times.next()??, times.next()??, times.next()??);
+    Some(Entry { stamp, fetched_at, fresh_until, stale_until, answer: Arc::new(open(text)?) })
+}

@@ -1,0 +1,325 @@
+//! Which server has a key: one server, the one that sentinels name, or those of a cluster.
+
+use super::server::{Address, Live, Objection, Options, Request, Server};
+use crate::cache::Failure;
+use crate::coherence::Millis;
+use crate::coherence::reading::Link;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use redis::{Cmd, Pipeline, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+const SLOTS: usize = 16_384;
+/// How often, at the most, a cluster is asked who has which keys; and how often it is asked without a reason.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Makes the connection to one server of a cluster.
+pub(super) type Connect = Box<dyn Fn(&str, u16) -> Option<Address> + Send + Sync>;
+
+/// Where commands go.
+pub(super) enum Route {
+    /// Everything to one server.
+    One(Arc<Server>),
+    /// To the server that has the key's slot.
+    Cluster(Arc<Cluster>),
+}
+
+/// Who has a slot, and since when.
+#[derive(Clone)]
+struct Owned {
+    server: Arc<Server>,
+    /// Counts the changes of the owner.
+    version: u32,
+    /// What was fetched before the slot came to this server may have outlived a mark that did not come along.
+    fence: Millis,
+}
+
+/// A cluster.
+pub(super) struct Cluster {
+    seeds: Vec<(String, u16)>,
+    servers: Mutex<HashMap<(String, u16), Arc<Server>>>,
+    slots: ArcSwap<Vec<Option<Owned>>>,
+    connect: Connect,
+    options: Options,
+    outdated: Notify,
+}
+
+/// The slot of a key: the CRC16 (XMODEM) of what stands between its braces, modulo the number of slots. From "Redis cluster
+/// specification", key distribution model and hash tags.
+pub(super) fn slot(key: &str) -> usize {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
+    let crc = hashed.bytes().fold(0_u16, |crc, byte| {
+        (0..8)
+            .fold(crc ^ (u16::from(byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 })
+    });
+    usize::from(crc) % SLOTS
+}
+
+impl Route {
+    /// The link that commands on this key would go over now.
+    pub fn link(&self, key: &str) -> Option<Link> {
+        match self {
+            Route::One(server) => server.live().map(|live| link(&live, 0, 0)),
+            Route::Cluster(cluster) => {
+                let owned = cluster.owner(slot(key))?;
+                owned.server.live().map(|live| link(&live, owned.version, owned.fence))
+            }
+        }
+    }
+
+    /// Carries a command on this key out; the link that it went over comes with the answer.
+    pub async fn carry_out(&self, key: &str, command: &Cmd, limit: Duration) -> Result<(Value, Link), Failure> {
+        self.within(key, &Request::One(command), Some(command), limit).await
+    }
+
+    /// Carries several commands on this key out.
+    pub async fn carry_out_all(
+        &self,
+        key: &str,
+        commands: &Pipeline,
+        limit: Duration,
+    ) -> Result<(Value, Link), Failure> {
+        self.within(key, &Request::All(commands), None, limit).await
+    }
+
+    async fn within(
+        &self,
+        key: &str,
+        request: &Request<'_>,
+        single: Option<&Cmd>,
+        limit: Duration,
+    ) -> Result<(Value, Link), Failure> {
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let carried_out = async {
+            match self {
+                Route::One(server) => match server.carry_out(request, left()).await {
+                    Ok((value, live)) => Ok((value, link(&live, 0, 0))),
+                    Err(Objection::NoScript) => {
+                        server.load_scripts(left()).await.map_err(failure)?;
+                        let (value, live) = server.carry_out(request, left()).await.map_err(failure)?;
+                        Ok((value, link(&live, 0, 0)))
+                    }
+                    Err(objection) => Err(failure(objection)),
+                },
+                Route::Cluster(cluster) => cluster.carry_out(slot(key), request, single, &left).await,
+            }
+        };
+        // The way of a command has several steps, which have one deadline together.
+        tokio::time::timeout(limit, carried_out).await.unwrap_or(Err(Failure::Timeout))
+    }
+
+    /// Starts what keeps the connections up.
+    pub fn start(&self) {
+        match self {
+            Route::One(server) => drop(tokio::spawn(server.clone().keep_connected())),
+            Route::Cluster(cluster) => drop(tokio::spawn(cluster.clone().keep_current())),
+        }
+    }
+}
+
+fn failure(objection: Objection) -> Failure {
+    match objection {
+        Objection::Failed(failure) => failure,
+        Objection::Moved(_) | Objection::Ask(_) | Objection::NoScript => Failure::Refused,
+    }
+}
+
+/// A link is a connection and, in a cluster, a time in which its server has the slot.
+fn link(live: &Live, version: u32, fence: Millis) -> Link {
+    Link { number: (live.number << 32) | u64::from(version), fence: live.fence.max(fence) }
+}
+
+impl Cluster {
+    pub fn new(seeds: Vec<(String, u16)>, connect: Connect, options: Options) -> Cluster {
+        Cluster {
+            seeds,
+            servers: Mutex::default(),
+            slots: ArcSwap::from_pointee(vec![None; SLOTS]),
+            connect,
+            options,
+            outdated: Notify::new(),
+        }
+    }
+
+    fn owner(&self, slot: usize) -> Option<Owned> {
+        self.slots.load().get(slot).cloned().flatten()
+    }
+
+    /// The server at an address; a new one is connected from now on.
+    fn server(&self, host: &str, port: u16) -> Option<Arc<Server>> {
+        let mut servers = self.servers.lock();
+        if let Some(known) = servers.get(&(host.to_owned(), port)) {
+            return Some(known.clone());
+        }
+        let address = (self.connect)(host, port)?;
+        let server = Arc::new(Server::new(format!("{host}:{port}"), address, self.options.clone()));
+        tokio::spawn(server.clone().keep_connected());
+        servers.insert((host.to_owned(), port), server.clone());
+        Some(server)
+    }
+
+    async fn carry_out(
+        &self,
+        slot: usize,
+        request: &Request<'_>,
+        single: Option<&Cmd>,
+        left: &impl Fn() -> Duration,
+    ) -> Result<(Value, Link), Failure> {
+        let mut learned = false;
+        let mut moved = false;
+        loop {
+            let owned = self.owner(slot).ok_or(Failure::Disconnected)?;
+            let over = |live: &Live| link(live, owned.version, owned.fence);
+            match owned.server.carry_out(request, left()).await {
+                Ok((value, live)) => return Ok((value, over(&live))),
+                Err(Objection::NoScript) if !learned => {
+                    learned = true;
+                    owned.server.load_scripts(left()).await.map_err(failure)?;
+                }
+                Err(Objection::Moved(_)) if !moved => {
+                    moved = true;
+                    self.refresh().await?;
+                }
+                Err(Objection::Ask(Some((host, port)))) => {
+                    // The key is no longer here: it is there already, or nowhere.
+                    let (Some(command), Some(server)) = (single, self.server(&host, port)) else {
+                        return Err(Failure::Refused);
+                    };
+                    let answer = match server.carry_out(&Request::Asking(command), left()).await {
+                        Err(Objection::NoScript) => {
+                            server.load_scripts(left()).await.map_err(failure)?;
+                            server.carry_out(&Request::Asking(command), left()).await
+                        }
+                        answer => answer,
+                    };
+                    let (value, live) = answer.map_err(failure)?;
+                    return Ok((value, link(&live, owned.version, owned.fence)));
+                }
+                Err(objection) => {
+                    // Whoever had it may be gone: the others know who has it now.
+                    if matches!(
+                        objection,
+                        Objection::Failed(Failure::Disconnected | Failure::Broken) | Objection::Moved(_)
+                    ) {
+                        self.outdated.notify_one();
+                    }
+                    return Err(failure(objection));
+                }
+            }
+        }
+    }
+
+    /// Keeps up who has which keys, for as long as anybody else holds the cluster.
+    pub async fn keep_current(self: Arc<Self>) {
+        while Arc::strong_count(&self) > 1 {
+            let whole = self.refresh().await.is_ok() && self.slots.load().iter().all(Option::is_some);
+            tokio::time::sleep(SHORTEST_INTERVAL).await;
+            if whole {
+                let _ = tokio::time::timeout(LONGEST_INTERVAL, self.outdated.notified()).await;
+            }
+        }
+    }
+
+    /// Asks a server who has which keys.
+    async fn refresh(&self) -> Result<(), Failure> {
+        let mut known: Vec<Arc<Server>> = self.servers.lock().values().cloned().collect();
+        known.extend(self.seeds.iter().filter_map(|(host, port)| self.server(host, *port)));
+        let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
+        for server in known {
+            let asked = server.carry_out(&Request::One(&command), self.options.timeouts.connect).await;
+            let Ok((value, live)) = asked else { continue };
+            if let Some(ranges) = ranges(&value, &server.name) {
+                self.learn(&ranges, &live);
+                return Ok(());
+            }
+        }
+        Err(Failure::Disconnected)
+    }
+
+    fn learn(&self, ranges: &[Range], told: &Live) {
+        let mut slots = Vec::clone(&self.slots.load());
+        for range in ranges {
+            let Some(server) = self.server(&range.host, range.port) else { continue };
+            for owned in slots.iter_mut().take(range.last + 1).skip(range.first) {
+                let version = match owned {
+                    Some(owned) if Arc::ptr_eq(&owned.server, &server) => continue,
+                    Some(owned) => owned.version.wrapping_add(1),
+                    None => 0,
+                };
+                // A server that is not connected yet fences by its connection.
+                let fence = server.live().map_or(told.fence_now(), |live| live.fence_now());
+                *owned = Some(Owned { server: server.clone(), version, fence });
+            }
+        }
+        self.servers.lock().retain(|_, server| {
+            let has = |owned: &Owned| Arc::ptr_eq(&owned.server, server);
+            slots.iter().flatten().any(has)
+                || self.seeds.iter().any(|(host, port)| server.name == format!("{host}:{port}"))
+        });
+        self.slots.store(Arc::new(slots));
+    }
+}
+
+/// Slots in a row that one server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Range {
+    first: usize,
+    last: usize,
+    host: String,
+    port: u16,
+}
+
+/// What `CLUSTER SLOTS` answers: arrays of the first slot, the last, and the servers, whose first may be written to. A server
+/// without a host is the one that was asked.
+fn ranges(value: &Value, asked: &str) -> Option<Vec<Range>> {
+    let Value::Array(rows) = value else { return None };
+    rows.iter().map(|row| range(row, asked)).collect()
+}
+
+fn range(row: &Value, asked: &str) -> Option<Range> {
+    let Value::Array(parts) = row else { return None };
+    let number = |value: &Value| match value {
+        Value::Int(number) => usize::try_from(*number).ok().filter(|number| *number < SLOTS.max(1 << 16)),
+        _ => None,
+    };
+    let (first, last) = (number(parts.first()?)?, number(parts.get(1)?)?);
+    let Value::Array(node) = parts.get(2)? else { return None };
+    let port = u16::try_from(number(node.get(1)?)?).ok()?;
+    let host = match node.first()? {
+        Value::BulkString(host) if !host.is_empty() => String::from_utf8(host.clone()).ok()?,
+        _ => asked.rsplit_once(':')?.0.to_owned(),
+    };
+    Some(Range { first, last: last.min(SLOTS - 1), host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot("123456789"), 12_739, "0x31C3, the check value of the specification");
+        assert_eq!(slot("a{user1000}.following"), slot("{user1000}.followers"));
+        assert_ne!(slot("foo{}{bar}"), slot("bar"), "an empty tag is none");
+        assert_eq!(slot("foo{{bar}}zap"), slot("{bar"), "up to the first brace that closes");
+    }
+
+    #[test]
+    fn rows_of_slots_are_read() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let node = |host: Value, port| Value::Array(vec![host, Value::Int(port), text("id")]);
+        let row = |node| Value::Array(vec![Value::Int(0), Value::Int(5460), node]);
+        let rows =
+            Value::Array(vec![row(node(text("10.0.0.1"), 6379)), row(node(text(""), 6380)), row(node(Value::Nil, 1))]);
+        let expected = |host: &str, port| Range { first: 0, last: 5460, host: host.into(), port };
+        let all = vec![expected("10.0.0.1", 6379), expected("me", 6380), expected("me", 1)];
+        assert_eq!(ranges(&rows, "me:7000"), Some(all));
+        assert_eq!(ranges(&Value::Okay, "me:7000"), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Answers at rest: sealed with AES-256-GCM, and bound to their key and to the head of their entry, so that nobody with access to
+//! the store can read them, move them to another place or make them last longer.
+//!
+//! Each process seals with a key of its own, derived from the first of the configured ones and a random number that stands in the
+//! entry: so its nonces can be counted, and no key ever seals too much.
+
+use crate::gateway::Answer;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use quick_cache::sync::Cache;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{SHA256, digest};
+use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::rand::{SecureRandom, SystemRandom};
+use secrecy::{ExposeSecret, SecretSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The format of what follows the head of an entry.
+const FORMAT: u8 = 1;
+const ID_LEN: usize = 4;
+const PROCESS_LEN: usize = 16;
+/// Derived keys of other processes that are remembered.
+const REMEMBERED: usize = 1_000;
+
+type Process = [u8; PROCESS_LEN];
+type Id = [u8; ID_LEN];
+
+/// A configured key.
+struct Root {
+    id: Id,
+    salt: Salt,
+}
+
+/// Seals and opens answers.
+pub(super) struct Seal {
+    roots: Vec<Root>,
+    own: LessSafeKey,
+    process: Process,
+    sealed: AtomicU64,
+    derived: Cache<(Id, Process), Arc<LessSafeKey>>,
+}
+
+/// There is no key, or no random number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no key to seal cached answers with")]
+pub struct NoKey;
+
+impl Root {
+    fn new(secret: &[u8]) -> Root {
+        let mut id = [0; ID_LEN];
+        let hash = digest(&SHA256, &[b"sessiongate seal id 1".as_slice(), secret].concat());
+        id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        // HKDF's salt is what its first step is keyed with; the secret is long, and random, so it may stand there.
+        Root { id, salt: Salt::new(HKDF_SHA256, secret) }
+    }
+
+    fn derive(&self, process: &Process) -> Option<LessSafeKey> {
+        let base = self.salt.extract(b"sessiongate seal 1");
+        let info = [process.as_slice()];
+        let key = base.expand(&info, &AES_256_GCM).ok().map(UnboundKey::from)?;
+        Some(LessSafeKey::new(key))
+    }
+}
+
+impl Seal {
+    /// Seals with the first of these, opens with all.
+    pub fn new(keys: &[SecretSlice<u8>]) -> Result<Seal, NoKey> {
+        let roots: Vec<Root> = keys.iter().map(|key| Root::new(key.expose_secret())).collect();
+        let mut process = [0; PROCESS_LEN];
+        SystemRandom::new().fill(&mut process).map_err(|_| NoKey)?;
+        let own = roots.first().and_then(|root| root.derive(&process)).ok_or(NoKey)?;
+        Ok(Seal { roots, own, process, sealed: AtomicU64::new(0), derived: Cache::new(REMEMBERED) })
+    }
+
+    /// Puts a sealed answer behind the head of an entry. `key` is its place in the store.
+    pub fn seal(&self, key: &str, entry: &mut Vec<u8>, answer: &Answer) {
+        let Some(root) = self.roots.first() else { return };
+        let number = self.sealed.fetch_add(1, Ordering::Relaxed);
+        let mut nonce = [0; NONCE_LEN];
+        nonce.iter_mut().zip(number.to_be_bytes()).for_each(|(to, from)| *to = from);
+        let mut text = written(answer);
+        entry.push(FORMAT);
+        entry.extend_from_slice(&root.id);
+        entry.extend_from_slice(&self.process);
+        entry.extend_from_slice(&nonce);
+        let bound = Aad::from([key.as_bytes(), entry].concat());
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        // It fails only for texts of more than 64 GiB; then nothing follows, and nobody can open it.
+        if self.own.seal_in_place_append_tag(nonce, bound, &mut text).is_ok() {
+            entry.extend_from_slice(&text);
+        }
+    }
+
+    /// Opens what follows the first `head` bytes of an entry; none where it is not whole, is sealed with a key that is not here, or
+    /// does not belong to this place.
+    pub fn open(&self, key: &str, entry: &[u8], head: usize) -> Option<Answer> {
+        let (format, rest) = entry.get(head..)?.split_first()?;
+        let (id, rest) = rest.split_first_chunk::<ID_LEN>()?;
+        let (process, rest) = rest.split_first_chunk::<PROCESS_LEN>()?;
+        let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>()?;
+        if *format != FORMAT {
+            return None;
+        }
+        let opener = self.opener(*id, process)?;
+        let bound = Aad::from([key.as_bytes(), entry.get(..entry.len() - text.len())?].concat());
+        let mut text = text.to_vec();
+        let open = opener.open_in_place(Nonce::assume_unique_for_key(*nonce), bound, &mut text).ok()?.len();
+        text.truncate(open);
+        read(&text)
+    }
+
+    fn opener(&self, id: Id, process: &Process) -> Option<Arc<LessSafeKey>> {
+        if let Some(known) = self.derived.get(&(id, *process)) {
+            return Some(known);
+        }
+        let derived = Arc::new(self.roots.iter().find(|root| root.id == id)?.derive(process)?);
+        self.derived.insert((id, *process), derived.clone());
+        Some(derived)
+    }
+}
+
+/// An answer as bytes: the status, headers and trailers with their lengths, the body.
+fn written(answer: &Answer) -> Vec<u8> {
+    let mut text = Vec::with_capacity(answer.body.len() + 512);
+    text.extend_from_slice(&answer.status.as_u16().to_be_bytes());
+    put_headers(&mut text, Some(&answer.headers));
+    put_headers(&mut text, answer.trailers.as_ref());
+    text.extend_from_slice(&answer.body);
+    text
+}
+
+/// Without headers the count is the largest there is, which tells no map from an empty one.
+fn put_headers(text: &mut Vec<u8>, headers: Option<&HeaderMap>) {
+    let fits = |length: usize| u16::try_from(length).ok();
+    let Some(headers) = headers else {
+        text.extend_from_slice(&u16::MAX.to_be_bytes());
+        return;
+    };
+    let all = headers.iter().filter_map(|(name, value)| {
+        Some((fits(name.as_str().len())?, fits(value.len())?, name.as_str().as_bytes(), value.as_bytes()))
+    });
+    let all: Vec<_> = all.take(usize::from(u16::MAX - 1)).collect();
+    text.extend_from_slice(&fits(all.len()).unwrap_or_default().to_be_bytes());
+    for (name_length, value_length, name, value) in all {
+        text.extend_from_slice(&name_length.to_be_bytes());
+        text.extend_from_slice(&value_length.to_be_bytes());
+        text.extend_from_slice(name);
+        text.extend_from_slice(value);
+    }
+}
+
+fn read(text: &[u8]) -> Option<Answer> {
+    let (status, rest) = take_number(text)?;
+    let (headers, rest) = take_headers(rest)?;
+    let (trailers, body) = take_headers(rest)?;
+    let status = StatusCode::from_u16(status).ok()?;
+    Some(Answer { status, headers: headers?, trailers, body: Bytes::copy_from_slice(body) })
+}
+
+fn take_number(text: &[u8]) -> Option<(u16, &[u8])> {
+    let (number, rest) = text.split_first_chunk::<2>()?;
+    Some((u16::from_be_bytes(*number), rest))
+}
+
+fn take_headers(text: &[u8]) -> Option<(Option<HeaderMap>, &[u8])> {
+    let (count, mut rest) = take_number(text)?;
+    if count == u16::MAX {
+        return Some((None, rest));
+    }
+    let mut headers = HeaderMap::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let (name_length, after) = take_number(rest)?;
+        let (value_length, after) = take_number(after)?;
+        let (name, after) = after.split_at_checked(usize::from(name_length))?;
+        let (value, after) = after.split_at_checked(usize::from(value_length))?;
+        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+        rest = after;
+    }
+    Some((Some(headers), rest))
+}

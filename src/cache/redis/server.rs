@@ -1,0 +1,285 @@
+//! One server, and the connection to it: kept up by a task of its own, so that nobody waits for it. A command finds a connection
+//! or fails at once; after too many failures in a row the connection is given up, and with it whatever was still under way on it.
+//!
+//! A command that is given up may be carried out all the same, and later. Its answer is dropped by the connection, which pairs
+//! answers with commands by their order: nobody else can get it.
+
+use super::scripts;
+use crate::cache::{Failure, millis};
+use crate::coherence::Millis;
+use crate::config::RedisTimeouts;
+use crate::metrics::StoreMetrics;
+use arc_swap::ArcSwapOption;
+use redis::aio::MultiplexedConnection;
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+
+/// After how many failures in a row a connection is given up.
+const MOST_FAILURES: u32 = 5;
+/// How often an idle connection is tried.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Numbers connections, in all of the process.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
+/// How a server is found.
+pub(super) enum Address {
+    /// It is always the same.
+    Fixed(Client),
+    /// Sentinels say which it is now.
+    Sentinel(tokio::sync::Mutex<SentinelClient>),
+}
+
+/// What all connections have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    pub timeouts: RedisTimeouts,
+    pub max_skew: Duration,
+    pub permits: Arc<Semaphore>,
+    pub max_in_flight: usize,
+    pub metrics: StoreMetrics,
+}
+
+/// A connection that works.
+pub(super) struct Live {
+    connection: MultiplexedConnection,
+    /// Another connection has another number.
+    pub number: u64,
+    /// The server's time when the connection began, and the skew of clocks on top.
+    pub fence: Millis,
+    began: Instant,
+}
+
+impl Live {
+    /// What the server's time is by now, with the skew of clocks on top.
+    pub fn fence_now(&self) -> Millis {
+        self.fence.saturating_add(millis(self.began.elapsed()))
+    }
+}
+
+/// A server.
+pub(super) struct Server {
+    /// Its name in the log.
+    pub name: String,
+    address: Address,
+    options: Options,
+    live: ArcSwapOption<Live>,
+    failures: AtomicU32,
+    wake: Notify,
+}
+
+/// What a server says instead of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// Nothing came of it.
+    Failed(Failure),
+    /// The key is on another server.
+    Moved(Option<(String, u16)>),
+    /// The key is on its way to another server.
+    Ask(Option<(String, u16)>),
+    /// It does not know the script.
+    NoScript,
+}
+
+impl From<Failure> for Objection {
+    fn from(failure: Failure) -> Objection {
+        Objection::Failed(failure)
+    }
+}
+
+/// One command, or one that is announced: that its key is on its way here.
+pub(super) enum Request<'a> {
+    One(&'a Cmd),
+    Asking(&'a Cmd),
+    All(&'a Pipeline),
+}
+
+impl Server {
+    pub fn new(name: String, address: Address, options: Options) -> Server {
+        let (live, failures, wake) = (ArcSwapOption::empty(), AtomicU32::new(0), Notify::new());
+        Server { name, address, options, live, failures, wake }
+    }
+
+    /// The connection that there is now.
+    pub fn live(&self) -> Option<Arc<Live>> {
+        self.live.load_full()
+    }
+
+    /// Carries a command out, within `limit`; the connection that it went over comes with the answer.
+    pub async fn carry_out(&self, request: &Request<'_>, limit: Duration) -> Result<(Value, Arc<Live>), Objection> {
+        let live = self.live().ok_or(Failure::Disconnected)?;
+        let _permit = self.options.permits.try_acquire().map_err(|_| Failure::Busy)?;
+        let mut connection = live.connection.clone();
+        let answer = tokio::time::timeout(limit, async {
+            match request {
+                Request::One(command) => connection.send_packed_command(command).await,
+                Request::Asking(command) => {
+                    let mut announced = redis::pipe();
+                    announced.cmd("ASKING").add_command(Cmd::clone(command));
+                    first(connection.send_packed_commands(&announced, 1, 1).await)
+                }
+                Request::All(all) => first(connection.send_packed_commands(all, 0, all.len()).await),
+            }
+        });
+        let answer = answer.await.map_err(|_| self.failed(&live, Failure::Timeout))?;
+        match answer.and_then(Value::extract_error) {
+            Ok(value) => {
+                self.failures.store(0, Ordering::Relaxed);
+                Ok((value, live))
+            }
+            Err(error) => Err(self.objection(&live, &error)),
+        }
+    }
+
+    fn objection(&self, live: &Arc<Live>, error: &RedisError) -> Objection {
+        use redis::ErrorKind;
+        let redirect = || error.redirect_node().and_then(|(node, _)| host_and_port(node));
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Moved) => Objection::Moved(redirect()),
+            ErrorKind::Server(ServerErrorKind::Ask) => Objection::Ask(redirect()),
+            ErrorKind::Server(ServerErrorKind::NoScript) => Objection::NoScript,
+            // It is no server to write to, or none that has its data: another may be, and the way to it is looked for anew.
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown,
+            ) => {
+                self.give_up(live, &error.to_string());
+                Failure::Refused.into()
+            }
+            ErrorKind::Server(_) | ErrorKind::Extension => {
+                tracing::debug!(server = self.name, error = %described(error), "the store refused a command");
+                Failure::Refused.into()
+            }
+            _ if error.is_timeout() => self.failed(live, Failure::Timeout),
+            _ => {
+                self.give_up(live, &described(error));
+                Failure::Broken.into()
+            }
+        }
+    }
+
+    fn failed(&self, live: &Arc<Live>, failure: Failure) -> Objection {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILURES {
+            self.give_up(live, "too many commands got no answer in time");
+        }
+        failure.into()
+    }
+
+    /// Gives a connection up, unless that has happened.
+    fn give_up(&self, live: &Arc<Live>, reason: &str) {
+        let current = self.live.load();
+        if current.as_ref().is_some_and(|current| current.number == live.number) {
+            let before = self.live.compare_and_swap(&current, None);
+            if before.as_ref().is_some_and(|before| before.number == live.number) {
+                self.options.metrics.disconnected();
+                tracing::warn!(server = self.name, reason, "the store is disconnected");
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Keeps the connection up for as long as anybody else holds the server.
+    pub async fn keep_connected(self: Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        while Arc::strong_count(&self) > 1 {
+            if self.live.load().is_some() {
+                let beat = tokio::time::timeout(HEARTBEAT, self.wake.notified()).await;
+                if beat.is_err() && self.live.load().is_some() {
+                    let _ = self.carry_out(&Request::One(&redis::cmd("PING")), self.options.timeouts.connect).await;
+                }
+                continue;
+            }
+            // Sentinels are asked one after the other, and one that is gone must not be the end of it.
+            let limit = self.options.timeouts.connect * 4;
+            let connected = tokio::time::timeout(limit, self.connect()).await;
+            let error = match connected {
+                Ok(Ok(live)) => {
+                    self.failures.store(0, Ordering::Relaxed);
+                    self.options.metrics.connected();
+                    tracing::info!(server = self.name, "the store is connected");
+                    self.live.store(Some(Arc::new(live)));
+                    (pause, told) = (FIRST_PAUSE, false);
+                    continue;
+                }
+                Ok(Err(error)) => described(&error),
+                Err(_) => "no connection in time".to_owned(),
+            };
+            if !told {
+                tracing::warn!(server = self.name, error, "the store cannot be connected; trying again");
+                told = true;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if self.live.swap(None).is_some() {
+            self.options.metrics.disconnected();
+        }
+    }
+
+    /// Connects, loads the scripts, and asks for the time: only then commands go this way.
+    async fn connect(self: &Arc<Self>) -> RedisResult<Live> {
+        let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        let gone = Arc::downgrade(self);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.options.timeouts.connect))
+            .set_response_timeout(Some(self.options.timeouts.connect.max(self.options.timeouts.write)))
+            .set_pipeline_buffer_size(self.options.max_in_flight)
+            .set_push_sender(move |push: redis::PushInfo| -> Result<(), std::convert::Infallible> {
+                if push.kind == redis::PushKind::Disconnection
+                    && let Some(server) = gone.upgrade()
+                    && let Some(live) = server.live().filter(|live| live.number == number)
+                {
+                    server.give_up(&live, "the connection ended");
+                }
+                Ok(())
+            });
+        let mut connection = match &self.address {
+            Address::Fixed(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
+            Address::Sentinel(sentinel) => sentinel.lock().await.get_async_connection_with_config(&config).await?,
+        };
+        for script in scripts::ALL {
+            let () = redis::cmd("SCRIPT").arg("LOAD").arg(script.text).query_async(&mut connection).await?;
+        }
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
+        let fence = (seconds * 1000 + micros / 1000).saturating_add(millis(self.options.max_skew));
+        Ok(Live { connection, number, fence, began: Instant::now() })
+    }
+
+    /// Teaches the server the scripts again.
+    pub async fn load_scripts(&self, limit: Duration) -> Result<(), Objection> {
+        let mut load = redis::pipe();
+        for script in scripts::ALL {
+            load.cmd("SCRIPT").arg("LOAD").arg(script.text);
+        }
+        self.carry_out(&Request::All(&load), limit).await.map(drop)
+    }
+}
+
+/// The first of several answers; an error among them stands for all.
+fn first(answers: RedisResult<Vec<Value>>) -> RedisResult<Value> {
+    let answers = answers?;
+    let mut all = Vec::with_capacity(answers.len());
+    for answer in answers {
+        all.push(answer.extract_error()?);
+    }
+    Ok(all.into_iter().next().unwrap_or_default())
+}
+
+fn host_and_port(node: &str) -> Option<(String, u16)> {
+    let (host, port) = node.rsplit_once(':')?;
+    Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+}
+
+/// What an error says, without the text of commands.
+fn described(error: &RedisError) -> String {
+    match error.detail() {
+        Some(detail) => format!("{:?}: {detail}", error.kind()),
+        None => error.to_string(),
+    }
+}

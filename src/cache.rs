@@ -12,13 +12,12 @@ mod write;
 pub use memory::MemoryStore;
 pub use open::{Opened, open};
 pub use read::{Fetched, Got, Wanted};
-pub use redis::{RedisError, RedisStore};
+pub use redis::{RedisStore, SetupError};
 pub use write::{Caution, Mark};
 
 use crate::coherence::reading::Link;
 use crate::coherence::{Acquired, Ended, Entry, Millis, Settled, Token};
-use crate::gateway::{Answer, CacheKey};
-pub use crate::metrics::{Event, Failure};
+use crate::gateway::{Answer, CacheKey, Event, Failure};
 use async_trait::async_trait;
 use flight::Flights;
 use read::Waiting;

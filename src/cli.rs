@@ -1,7 +1,6 @@
 //! The command line. Nothing else in the program prints.
 
 use crate::admin;
-use crate::cache;
 use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
 use crate::journal::Journal;
 use crate::proxy::{Patience, Serving};
@@ -77,8 +76,8 @@ struct SandboxArgs {
     #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
     rate: u32,
     /// Cache in this Redis instead of in memory: redis://HOST:PORT
-    #[arg(long, value_name = "URL")]
-    redis: Option<String>,
+    #[arg(long = "redis", value_name = "URL")]
+    store: Option<String>,
     /// Print one line of JSON with addresses, tokens and ids when ready, and nothing else on standard output
     #[arg(long)]
     json: bool,
@@ -206,8 +205,7 @@ fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
         let rate = (args.rate > 0).then_some(args.rate);
         let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
         let zitadel = Zitadel::start(args.zitadel).await.map_err(other)?;
-        let redis = args.redis.as_deref();
-        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, redis);
+        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, args.store.as_deref());
         let config =
             config::compile("sandbox", &text, &Passing::new()?, random()?).map_err(CommandError::Config)?.config;
         let gateway = Started::new(config, journal.clone())?;
@@ -257,16 +255,14 @@ impl Started {
         let bound = Bound::new(config.listen).map_err(taken(config.listen))?;
         let admin = config.admin.map(|address| Bound::new(address).map_err(taken(address))).transpose()?;
         start_log(&config, &journal);
-        let lease = config.gateway.upstreams().iter().map(|upstream| upstream.target.timeouts.first_byte).max();
-        let names: Vec<String> = config.gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
-        let cache = cache::open(&config.store, &names, lease.unwrap_or(Duration::from_secs(15))).map_err(other)?;
         let format = match config.log.format {
             LogFormat::Json => LineFormat::Json,
             LogFormat::Text => LineFormat::Text,
         };
         let requests = config.log.requests.then_some(format);
         let runtime = Arc::new(
-            Runtime::new(config.gateway, cache, journal, requests, config.clients.trusted_peers).map_err(other)?,
+            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.trusted_peers)
+                .map_err(other)?,
         );
         runtime.start_background();
         let listen = bound.address();

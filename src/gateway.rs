@@ -7,6 +7,7 @@ mod asked;
 mod head;
 mod outcome;
 mod settle;
+mod told;
 mod upstream;
 
 pub use admitted::{Admitted, CacheKey};
@@ -14,6 +15,7 @@ pub use asked::{Asked, Decided, Read, Write};
 pub use head::{BodySize, Head, bearer};
 pub use outcome::{CacheStatus, Decision, Outcome};
 pub use settle::{Answer, Settlement, Storable, settle_related};
+pub use told::{Event, Failure, Listener, Step};
 pub use upstream::{
     BodyLimits, CallerCheck, Freshness, KeySource, Matcher, OnUnreachable, Target, Timeouts, Unmatched, Upstream,
 };

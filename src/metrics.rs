@@ -2,9 +2,9 @@
 
 mod store;
 
-pub use store::{Event, Failure, Step, StoreMetrics};
+pub use store::StoreMetrics;
 
-use crate::gateway::{CacheStatus, Decision, Outcome};
+use crate::gateway::{CacheStatus, Decision, Event, Outcome, Step};
 use crate::model::{Operation, Rule};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,

@@ -1,11 +1,12 @@
 //! What a running gateway carries: the compiled configuration and the leaves that work for it.
 
-use crate::cache::{Opened, Sessions};
+use crate::cache::{self, Opened, Sessions};
 use crate::client::ClientError;
+use crate::config;
 use crate::gateway::{CallerCheck, Gateway, Upstream};
 use crate::journal::Journal;
 use crate::keys::Issuer;
-use crate::metrics::{IssuerReading, Metrics, Reading};
+use crate::metrics::{IssuerReading, Metrics, Reading, StoreMetrics};
 use crate::upstream::Provider;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -16,7 +17,7 @@ use std::net::IpAddr;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum RuntimeError {
         /// Why.
         error: ClientError,
     },
+    /// The store cannot be set up.
+    #[error(transparent)]
+    Store(#[from] cache::SetupError),
     /// A metric cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -102,22 +106,24 @@ struct RequestIds {
 }
 
 impl Runtime {
-    /// A gateway with this cache.
+    /// A gateway with this store.
     pub fn new(
         gateway: Gateway,
-        cache: Opened,
+        store: &config::Store,
         journal: Journal,
         log_requests: Option<LineFormat>,
         trusted_peers: Vec<IpNet>,
     ) -> Result<Runtime, RuntimeError> {
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
-        let names = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
+        let names: Vec<String> = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
         let mut process = [0; 8];
         SystemRandom::new().fill(&mut process).map_err(|_| RuntimeError::Random)?;
-        let metrics = Metrics::new(names)?;
-        if let Some(store) = &cache.metrics {
-            metrics.show(store)?;
+        let metrics = Metrics::new(names.clone())?;
+        let listener = Arc::new(StoreMetrics::new()?);
+        if matches!(store, config::Store::Redis(_)) {
+            metrics.show(&listener)?;
         }
+        let cache = cache::open(store, &names, longest_lease(&gateway), listener)?;
         Ok(Runtime {
             gateway: Arc::new(gateway),
             cache,
@@ -217,6 +223,12 @@ impl Runtime {
             log_lines_dropped: self.journal.dropped(),
         }
     }
+}
+
+/// How long the fetch of a read can take: nobody waits longer for one who fetches.
+fn longest_lease(gateway: &Gateway) -> Duration {
+    let fetch = |upstream: &Arc<Upstream>| upstream.target.timeouts.connect + upstream.target.timeouts.first_byte;
+    gateway.upstreams().iter().map(fetch).max().unwrap_or_default()
 }
 
 fn way(upstream: &Arc<Upstream>) -> Result<Way, RuntimeError> {

@@ -139,10 +139,10 @@ pub fn configuration(
     admin: SocketAddr,
     auth0: &Auth0,
     zitadel: &Zitadel,
-    redis: Option<&str>,
+    store: Option<&str>,
 ) -> String {
     let (auth0, zitadel) = (auth0.url(), zitadel.url());
-    let store = redis.map(|url| {
+    let store = store.map(|url| {
         let (hash, seal) = (HASH_KEY, SEAL_KEY);
         format!("hash_key: {{ env: {hash} }}\nstore: {{ redis: {{ url: {url:?}, seal_keys: [{{ env: {seal} }}] }} }}\n")
     });

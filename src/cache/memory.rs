@@ -169,7 +169,7 @@ impl MemoryStore {
 
     fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
         let place = name.1.first().copied().map_or(0, usize::from) % SHARDS;
-        let shard = self.shards.get(place).ok_or_else(|| StoreError::from(super::Failure::Nonsense))?;
+        let shard = self.shards.get(place).ok_or_else(|| StoreError::from(crate::gateway::Failure::Nonsense))?;
         let mut shard = shard.lock();
         let now = self.now();
         Ok(shard.step(name, now, |slot| step(slot, now)))

@@ -1,8 +1,8 @@
 //! From the configuration to a cache.
 
-use super::{MemoryStore, RedisError, RedisStore, Sessions, Tally};
+use super::{MemoryStore, RedisStore, Sessions, SetupError, Tally};
 use crate::config;
-use crate::metrics::StoreMetrics;
+use crate::gateway::Listener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -16,8 +16,6 @@ const LEASE_WAIT: Duration = Duration::from_secs(2);
 pub struct Opened {
     /// The cache.
     pub sessions: Sessions,
-    /// What is told of its store, where it is a shared one.
-    pub metrics: Option<StoreMetrics>,
     behind: Behind,
 }
 
@@ -27,19 +25,23 @@ enum Behind {
 }
 
 /// Sets a cache up for upstreams with these names. Leases in its store last for `lease`.
-pub fn open(store: &config::Store, upstreams: &[String], lease: Duration) -> Result<Opened, RedisError> {
+pub fn open(
+    store: &config::Store,
+    upstreams: &[String],
+    lease: Duration,
+    listener: Arc<dyn Listener>,
+) -> Result<Opened, SetupError> {
     let tally = Arc::new(Tally::default());
     match store {
         config::Store::Memory(memory) => {
             let store = Arc::new(MemoryStore::new(memory.max_bytes, lease));
             let sessions = Sessions::new(store.clone(), LEASE_WAIT, tally);
-            Ok(Opened { sessions, metrics: None, behind: Behind::Memory(store) })
+            Ok(Opened { sessions, behind: Behind::Memory(store) })
         }
         config::Store::Redis(redis) => {
-            let metrics = StoreMetrics::new()?;
-            let store = Arc::new(RedisStore::new(redis, upstreams, lease, tally.clone(), metrics.clone())?);
+            let store = Arc::new(RedisStore::new(redis, upstreams, lease, tally.clone(), listener)?);
             let sessions = Sessions::new(store.clone(), redis.lease_wait, tally);
-            Ok(Opened { sessions, metrics: Some(metrics), behind: Behind::Redis(store) })
+            Ok(Opened { sessions, behind: Behind::Redis(store) })
         }
     }
 }

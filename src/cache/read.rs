@@ -1,9 +1,9 @@
 //! Readers: what they find, whom they wait for, what they fetch.
 
-use super::{Acquisition, Ask, Event, Sessions, Store, Tally};
+use super::{Acquisition, Ask, Sessions, Store, Tally};
 use crate::coherence::reading::{Fetch, Joint, Link, Next, Windows, next};
 use crate::coherence::{Entry, Millis, Stamp, Token};
-use crate::gateway::{Answer, CacheKey, Storable};
+use crate::gateway::{Answer, CacheKey, Event, Storable};
 use crate::model::Refusal;
 use parking_lot::Mutex;
 use std::collections::HashMap;

@@ -12,16 +12,15 @@ mod scripts;
 mod seal;
 mod server;
 
-pub use connect::RedisError;
+pub use connect::SetupError;
 
-use super::{Acquisition, Ask, Event, Failure, Fill, Scope, Store, StoreError, Stored, Tally};
+use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
     Acquired, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Settled, Token,
 };
 use crate::config::{Redis, RedisTimeouts};
-use crate::gateway::CacheKey;
-use crate::metrics::{Step, StoreMetrics};
+use crate::gateway::{CacheKey, Event, Failure, Listener, Step};
 use async_trait::async_trait;
 use entry::{Epoch, Keys, read_epoch, read_reply};
 use parking_lot::Mutex;
@@ -53,7 +52,7 @@ pub struct RedisStore {
     seed: u64,
     drawn: AtomicU64,
     tally: Arc<Tally>,
-    metrics: StoreMetrics,
+    listener: Arc<dyn Listener>,
 }
 
 impl RedisStore {
@@ -63,14 +62,14 @@ impl RedisStore {
         upstreams: &[String],
         lease: Duration,
         tally: Arc<Tally>,
-        metrics: StoreMetrics,
-    ) -> Result<RedisStore, RedisError> {
+        listener: Arc<dyn Listener>,
+    ) -> Result<RedisStore, SetupError> {
         let mut seed = [0; 8];
-        SystemRandom::new().fill(&mut seed).map_err(|_| RedisError::Random)?;
+        SystemRandom::new().fill(&mut seed).map_err(|_| SetupError::Random)?;
         let epoch = |name: &String| (entry::epoch(&config.namespace, name), Mutex::new(None));
         Ok(RedisStore {
-            route: connect::route(config, metrics.clone())?,
-            seal: Seal::new(&config.seal_keys).map_err(|_| RedisError::Random)?,
+            route: connect::route(config, listener.clone())?,
+            seal: Seal::new(&config.seal_keys).map_err(|_| SetupError::Random)?,
             namespace: config.namespace.clone(),
             epochs: upstreams.iter().map(epoch).collect(),
             timeouts: config.timeouts,
@@ -78,7 +77,7 @@ impl RedisStore {
             seed: u64::from_be_bytes(seed),
             drawn: AtomicU64::new(0),
             tally,
-            metrics,
+            listener,
         })
     }
 
@@ -159,7 +158,7 @@ impl RedisStore {
             let link = both(session_link, epoch_link);
             let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
             let open = |entry: &[u8]| {
-                self.metrics.read(entry.len());
+                self.listener.read(entry.len());
                 self.seal.open(&keys.place, entry, entry::HEAD)
             };
             let reply = read_reply(&text, guess, open).ok_or(Failure::Nonsense)?;
@@ -193,7 +192,7 @@ impl RedisStore {
         let keys = Keys::new(&self.namespace, key);
         let mut text = entry::head(entry);
         self.seal.seal(&keys.place, &mut text, &entry.answer);
-        self.metrics.written(text.len());
+        self.listener.written(text.len());
         // Only for the store's own housekeeping: readers go by the times in the entry.
         let kept = entry.stale_until.saturating_sub(entry.fetched_at).max(1);
         let mut set = redis::cmd("SET");
@@ -244,7 +243,7 @@ impl RedisStore {
     async fn told<T>(&self, step: Step, done: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
         let began = Instant::now();
         let result = done.await;
-        self.metrics.step(step, began.elapsed(), result.as_ref().err().copied());
+        self.listener.step(step, began.elapsed(), result.as_ref().err().copied());
         Ok(result?)
     }
 }
@@ -293,7 +292,7 @@ impl Store for RedisStore {
             Err(StoreError::Failed(failure)) => Some(*failure),
             Err(StoreError::TooManyWrites) | Ok(_) => None,
         };
-        self.metrics.step(Step::Begin, began.elapsed(), failure);
+        self.listener.step(Step::Begin, began.elapsed(), failure);
         result
     }
 

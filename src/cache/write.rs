@@ -1,9 +1,9 @@
 //! Writers: what they mark, and what becomes of it when the store does not answer.
 
-use super::{Event, Failure, Scope, Sessions, Store, StoreError, millis};
+use super::{Scope, Sessions, Store, StoreError, millis};
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
 use crate::coherence::{Ended, Settled, Token};
-use crate::gateway::{OnUnreachable, Settlement};
+use crate::gateway::{Event, Failure, OnUnreachable, Settlement};
 use crate::model::Refusal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

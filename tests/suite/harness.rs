@@ -5,10 +5,12 @@
 mod http;
 mod process;
 mod provider;
+mod redis;
 
 pub use http::{Answer, Connection, Request, address, nobody, raw};
 pub use process::{Finished, Gateway, Process, Sandbox, finish, project, sessiongate, write_config};
 pub use provider::{Scripted, Tenant, json_answer};
+pub use redis::{RedisServer, redis_installed};
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

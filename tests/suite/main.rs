@@ -29,6 +29,7 @@ mod sharing;
 mod properties;
 mod provider_tls;
 mod recorder;
+mod scripts;
 mod sdk;
 mod tokens;
 mod verdicts;

@@ -3,7 +3,7 @@
 use super::route::{Cluster, Connect, Route};
 use super::server::{Address, Options, Server};
 use crate::config::{Login, Redis, RedisAddress, RedisTls, Servers};
-use crate::metrics::StoreMetrics;
+use crate::gateway::Listener;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 /// Why the store cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum RedisError {
+pub enum SetupError {
     /// A file cannot be read.
     #[error("store.redis.tls: {path}: {error}")]
     File {
@@ -29,22 +29,19 @@ pub enum RedisError {
     /// What the client library says of the settings.
     #[error("store.redis: {0}")]
     Client(#[from] redis::RedisError),
-    /// A metric cannot be made.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random,
 }
 
 /// The way to the servers.
-pub(super) fn route(config: &Redis, metrics: StoreMetrics) -> Result<Route, RedisError> {
+pub(super) fn route(config: &Redis, listener: Arc<dyn Listener>) -> Result<Route, SetupError> {
     let options = Options {
         timeouts: config.timeouts,
         max_skew: config.max_skew,
         permits: Arc::new(Semaphore::new(config.max_in_flight)),
         max_in_flight: config.max_in_flight,
-        metrics,
+        listener,
     };
     let certificates = config.tls.as_ref().map(certificates).transpose()?;
     match &config.servers {
@@ -70,11 +67,11 @@ pub(super) fn route(config: &Redis, metrics: StoreMetrics) -> Result<Route, Redi
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, RedisError> {
-    std::fs::read(path).map_err(|error| RedisError::File { path: path.to_owned(), error })
+fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
+    std::fs::read(path).map_err(|error| SetupError::File { path: path.to_owned(), error })
 }
 
-fn certificates(tls: &RedisTls) -> Result<TlsCertificates, RedisError> {
+fn certificates(tls: &RedisTls) -> Result<TlsCertificates, SetupError> {
     let client_tls = match &tls.client {
         Some((certificate, key)) => Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? }),
         None => None,
@@ -88,7 +85,7 @@ fn settings() -> TcpSettings {
 }
 
 /// Where to connect to, and as whom.
-fn client(config: &Redis, address: &RedisAddress, certificates: Option<TlsCertificates>) -> Result<Client, RedisError> {
+fn client(config: &Redis, address: &RedisAddress, certificates: Option<TlsCertificates>) -> Result<Client, SetupError> {
     let RedisAddress { host, port } = address.clone();
     let address = match certificates {
         Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
@@ -119,7 +116,7 @@ fn sentinel(
     nodes: &[RedisAddress],
     login: &Login,
     certificates: Option<TlsCertificates>,
-) -> Result<redis::sentinel::SentinelClient, RedisError> {
+) -> Result<redis::sentinel::SentinelClient, SetupError> {
     let address = |node: &RedisAddress| match certificates {
         Some(_) => {
             ConnectionAddr::TcpTls { host: node.host.clone(), port: node.port, insecure: false, tls_params: None }

@@ -1,9 +1,9 @@
 //! Which server has a key: one server, the one that sentinels name, or those of a cluster.
 
 use super::server::{Address, Live, Objection, Options, Request, Server};
-use crate::cache::Failure;
 use crate::coherence::Millis;
 use crate::coherence::reading::Link;
+use crate::gateway::Failure;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, Value};

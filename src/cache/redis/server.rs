@@ -5,10 +5,10 @@
 //! answers with commands by their order: nobody else can get it.
 
 use super::scripts;
-use crate::cache::{Failure, millis};
+use crate::cache::millis;
 use crate::coherence::Millis;
 use crate::config::RedisTimeouts;
-use crate::metrics::StoreMetrics;
+use crate::gateway::{Failure, Listener};
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
@@ -37,13 +37,13 @@ pub(super) enum Address {
 }
 
 /// What all connections have in common.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Options {
     pub timeouts: RedisTimeouts,
     pub max_skew: Duration,
     pub permits: Arc<Semaphore>,
     pub max_in_flight: usize,
-    pub metrics: StoreMetrics,
+    pub listener: Arc<dyn Listener>,
 }
 
 /// A connection that works.
@@ -176,7 +176,7 @@ impl Server {
         if current.as_ref().is_some_and(|current| current.number == live.number) {
             let before = self.live.compare_and_swap(&current, None);
             if before.as_ref().is_some_and(|before| before.number == live.number) {
-                self.options.metrics.disconnected();
+                self.options.listener.disconnected();
                 tracing::warn!(server = self.name, reason, "the store is disconnected");
             }
         }
@@ -201,7 +201,7 @@ impl Server {
             let error = match connected {
                 Ok(Ok(live)) => {
                     self.failures.store(0, Ordering::Relaxed);
-                    self.options.metrics.connected();
+                    self.options.listener.connected();
                     tracing::info!(server = self.name, "the store is connected");
                     self.live.store(Some(Arc::new(live)));
                     (pause, told) = (FIRST_PAUSE, false);
@@ -218,7 +218,7 @@ impl Server {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         if self.live.swap(None).is_some() {
-            self.options.metrics.disconnected();
+            self.options.listener.disconnected();
         }
     }
 

@@ -1,0 +1,158 @@
+//! What is told of the cache and of its store: closed sets, which are also labels of the metrics.
+
+use std::time::Duration;
+
+/// What a cache does that an operator wants to know of. A closed set: it is also the `event` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A read left the cache out because a write was in flight.
+    BypassMarked,
+    /// A read left the cache out because the store failed.
+    BypassFailed,
+    /// A read left the cache out because too many waited.
+    BypassWaiting,
+    /// A read took over from a reader that did not finish.
+    LeaseLost,
+    /// An answer was there but may have outlived a mark that the store lost, and was fetched again.
+    Fenced,
+    /// An answer was there but could not be opened.
+    Unreadable,
+    /// An answer was older than an acknowledged write, and was not stored.
+    TooOld,
+    /// An answer that was no longer fresh was given while it was fetched again.
+    StaleWhileRevalidate,
+    /// An answer that was no longer fresh was given because the provider failed.
+    StaleIfError,
+    /// A write was forwarded although its mark could not be placed.
+    Unmarked,
+    /// A write was refused because its mark could not be placed.
+    WriteRefused,
+    /// A write was acknowledged although the store confirmed neither its mark nor its end.
+    Unconfirmed,
+    /// A write took longer than its mark stood, or the store lost the mark.
+    MarkLost,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Event; 13] = [
+        Event::BypassMarked,
+        Event::BypassFailed,
+        Event::BypassWaiting,
+        Event::LeaseLost,
+        Event::Fenced,
+        Event::Unreadable,
+        Event::TooOld,
+        Event::StaleWhileRevalidate,
+        Event::StaleIfError,
+        Event::Unmarked,
+        Event::WriteRefused,
+        Event::Unconfirmed,
+        Event::MarkLost,
+    ];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::BypassMarked => "bypass_marked",
+            Event::BypassFailed => "bypass_failed",
+            Event::BypassWaiting => "bypass_waiting",
+            Event::LeaseLost => "lease_lost",
+            Event::Fenced => "fenced",
+            Event::Unreadable => "unreadable",
+            Event::TooOld => "too_old",
+            Event::StaleWhileRevalidate => "stale_while_revalidate",
+            Event::StaleIfError => "stale_if_error",
+            Event::Unmarked => "unmarked",
+            Event::WriteRefused => "write_refused",
+            Event::Unconfirmed => "unconfirmed",
+            Event::MarkLost => "mark_lost",
+        }
+    }
+}
+
+/// How a store failed. A closed set: it is also the `reason` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Failure {
+    /// There is no connection.
+    #[error("the store is not connected")]
+    Disconnected,
+    /// As many commands are under way as may be.
+    #[error("too many commands are under way")]
+    Busy,
+    /// No answer came in time.
+    #[error("the store did not answer in time")]
+    Timeout,
+    /// The connection broke.
+    #[error("the connection to the store broke")]
+    Broken,
+    /// The server answered with an error.
+    #[error("the store refused")]
+    Refused,
+    /// What it answered makes no sense.
+    #[error("the store's answer makes no sense")]
+    Nonsense,
+}
+
+impl Failure {
+    /// Every failure.
+    pub const ALL: [Failure; 6] =
+        [Failure::Disconnected, Failure::Busy, Failure::Timeout, Failure::Broken, Failure::Refused, Failure::Nonsense];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::Disconnected => "disconnected",
+            Failure::Busy => "busy",
+            Failure::Timeout => "timeout",
+            Failure::Broken => "broken",
+            Failure::Refused => "refused",
+            Failure::Nonsense => "nonsense",
+        }
+    }
+}
+
+/// A step that a store carries out. A closed set: it is also the `step` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A read begins.
+    Acquire,
+    /// An answer is stored.
+    Fill,
+    /// A lease ends.
+    Release,
+    /// A write is marked.
+    Begin,
+    /// A write is settled.
+    End,
+}
+
+impl Step {
+    /// Every step.
+    pub const ALL: [Step; 5] = [Step::Acquire, Step::Fill, Step::Release, Step::Begin, Step::End];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Acquire => "acquire",
+            Step::Fill => "fill",
+            Step::Release => "release",
+            Step::Begin => "begin",
+            Step::End => "end",
+        }
+    }
+}
+
+/// Whoever is told of what a shared store does.
+pub trait Listener: Send + Sync {
+    /// A step is over.
+    fn step(&self, step: Step, took: Duration, failure: Option<Failure>);
+    /// There is one more connection to a server.
+    fn connected(&self);
+    /// There is one connection to a server less.
+    fn disconnected(&self);
+    /// An entry of so many bytes came.
+    fn read(&self, bytes: usize);
+    /// An entry of so many bytes went.
+    fn written(&self, bytes: usize);
+}

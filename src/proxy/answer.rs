@@ -65,7 +65,7 @@ pub(super) fn answer_response(
     match source {
         Source::Hit { age, left } => {
             header.insert_header(AGE, age / 1000)?;
-            header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left / 1000))?;
+            header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left.div_euclid(1000)))?;
         }
         Source::Miss { stored: true } => append(&mut header, "sessiongate; fwd=miss; stored")?,
         Source::Miss { stored: false } => append(&mut header, "sessiongate; fwd=miss")?,

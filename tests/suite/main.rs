@@ -25,6 +25,7 @@ mod log;
 mod matrix;
 mod metrics;
 mod passed;
+mod shared;
 mod sharing;
 mod properties;
 mod provider_tls;

@@ -1,0 +1,552 @@
+//! The store in Redis, on real servers: what replicas share, what they see of each other's writes, what stands in the store, and
+//! what becomes of requests when it fails.
+
+use crate::harness::{Answer, Gateway, PATIENCE, RedisServer, Request, redis_installed, wait_for};
+use crate::recorder::{Call, Recorder, SESSION, Then, session};
+use serde_json::json;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const HASH_KEY: &str = "a-hash-key-of-all-replicas";
+pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-answers";
+const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-answers";
+
+/// A provider of one session, whose metadata say how often it was changed.
+pub struct Provider {
+    pub recorder: Recorder,
+    version: Arc<AtomicU64>,
+    /// What every request for the session is answered with instead; 0 for nothing.
+    fault: Arc<AtomicU64>,
+    gate: Gate,
+}
+
+/// Where answers to reads wait while it is closed.
+#[derive(Clone)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn set(&self, open: bool) {
+        *self.0.0.lock().unwrap() = open;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.0.0.lock().unwrap();
+        let (_open, waited) = self.0.1.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap();
+        assert!(!waited.timed_out(), "nobody opens the gate");
+    }
+}
+
+impl Provider {
+    pub fn start() -> Provider {
+        let (version, fault) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let gate = Gate(Arc::new((Mutex::new(true), Condvar::new())));
+        let (own, own_fault, own_gate) = (version.clone(), fault.clone(), gate.clone());
+        let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
+            call.body()?;
+            match (own_fault.load(Ordering::SeqCst), call.seen.method.as_str()) {
+                (0, "PATCH") => {
+                    let version = own.fetch_add(1, Ordering::SeqCst) + 1;
+                    call.json(200, &session(&json!({ "v": version.to_string() })))
+                }
+                (0, _) => {
+                    let version = own.load(Ordering::SeqCst);
+                    own_gate.pass();
+                    call.json(200, &session(&json!({ "v": version.to_string() })))
+                }
+                (status, _) => call.json(status as u16, &json!({ "statusCode": status })),
+            }
+        });
+        Provider { recorder, version, fault, gate }
+    }
+
+    /// The part of a configuration that every replica has.
+    pub fn config(&self, cache: &str, store: &str) -> String {
+        format!(
+            "hash_key: {{ env: HASH }}\nstore: {{ redis: {{ max_skew: 0s, {store} }} }}\n{}",
+            self.recorder.upstream(&format!("cache: {cache}"))
+        )
+    }
+
+    /// A replica, ready and connected to the store.
+    pub fn replica(&self, server: &RedisServer, cache: &str) -> Replica {
+        let store = format!("url: \"{}\", seal_keys: [{{ env: SEAL }}]", server.url());
+        let replica = self.replica_of(&self.config(cache, &store));
+        replica.wait_connected();
+        replica
+    }
+
+    pub fn replica_of(&self, config: &str) -> Replica {
+        let variables = [("HASH", HASH_KEY), ("SEAL", SEAL_KEY), ("NEXT", NEXT_SEAL_KEY), ("PASSWORD", "open-sesame")];
+        let gateway = Gateway::start_with(config, &variables);
+        gateway.ready();
+        Replica { gateway, token: self.recorder.token() }
+    }
+
+    pub fn reads(&self) -> usize {
+        self.recorder.count_of("GET")
+    }
+
+    pub fn writes(&self) -> usize {
+        self.recorder.count_of("PATCH")
+    }
+}
+
+/// A gateway before the provider.
+pub struct Replica {
+    pub gateway: Gateway,
+    pub token: String,
+}
+
+impl Replica {
+    pub fn get(&self) -> Answer {
+        self.get_with(&[])
+    }
+
+    fn get_with(&self, headers: &[(&str, &str)]) -> Answer {
+        let request = Request::new("GET", &path()).bearer(&self.token);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        request.send(&self.gateway.url())
+    }
+
+    pub fn patch(&self) -> Answer {
+        let request = Request::new("PATCH", &path()).bearer(&self.token);
+        request.json(r#"{"session_metadata":{"team":"blue"}}"#).send(&self.gateway.url())
+    }
+
+    /// A metric without labels, or with these.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.gateway.metrics();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    pub fn event(&self, name: &str) -> u64 {
+        self.metric(&format!("sessiongate_cache_events_total{{event=\"{name}\"}}"))
+    }
+
+    pub fn wait_connected(&self) {
+        wait_for("a connection to the store", || (self.metric("sessiongate_store_connections") > 0).then_some(()));
+    }
+
+    fn wait_disconnected(&self) {
+        wait_for("the connection to the store to end", || {
+            (self.metric("sessiongate_store_connections") == 0).then_some(())
+        });
+    }
+
+    /// Reads until the answer comes from the cache: fills go on behind the answers that they are of.
+    pub fn wait_hit(&self) -> Answer {
+        wait_for("a hit", || Some(self.get()).filter(|answer| status(answer).contains("; hit")))
+    }
+}
+
+pub fn path() -> String {
+    format!("/api/v2/sessions/{SESSION}")
+}
+
+pub fn status(answer: &Answer) -> &str {
+    answer.header("Cache-Status").unwrap_or("none")
+}
+
+pub fn version(answer: &Answer) -> u64 {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
+}
+
+/// What the tests of one server begin with; none where there is no server.
+fn fleet<const REPLICAS: usize>(cache: &str) -> Option<(RedisServer, Provider, [Replica; REPLICAS])> {
+    if !redis_installed() {
+        return None;
+    }
+    let (server, provider) = (RedisServer::start(), Provider::start());
+    let replicas = std::array::from_fn(|_| provider.replica(&server, cache));
+    Some((server, provider, replicas))
+}
+
+#[test]
+fn replicas_share_answers_and_see_each_others_writes() {
+    let Some((_server, provider, [one, other])) = fleet("{}") else { return };
+    assert_eq!(version(&one.get()), 0);
+    let hit = other.wait_hit();
+    assert_eq!((version(&hit), provider.reads()), (0, 1), "one fetch for both");
+    assert!(status(&hit).starts_with("sessiongate; hit; ttl="), "{}", status(&hit));
+    for expected in 1..5 {
+        assert_eq!(version(&one.patch()), expected);
+        assert_eq!(version(&other.get()), expected, "a write through one is seen through the other");
+        assert_eq!(version(&one.wait_hit()), expected);
+        assert_eq!(version(&other.wait_hit()), expected);
+    }
+    assert_eq!(provider.reads(), 5);
+}
+
+#[test]
+fn cold_sessions_are_fetched_once_for_all_replicas() {
+    let Some((_server, provider, replicas)) = fleet::<2>("{}") else { return };
+    provider.gate.set(false);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..20)
+            .map(|reader| {
+                let replica = &replicas[reader % 2];
+                scope.spawn(move || version(&replica.get()))
+            })
+            .collect();
+        let in_flight = |replica: &Replica| replica.metric("sessiongate_requests_in_flight");
+        wait_for("all reads to wait", || (replicas.iter().map(in_flight).sum::<u64>() == 20).then_some(()));
+        provider.gate.set(true);
+        assert!(readers.into_iter().all(|reader| reader.join().unwrap() == 0));
+    });
+    assert_eq!(provider.reads(), 1);
+}
+
+#[test]
+fn a_reader_that_died_holds_nobody_up_for_long() {
+    let Some((_server, provider, [dying, other])) = fleet("{}") else { return };
+    provider.gate.set(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let request = Request::new("GET", &path()).bearer(&dying.token);
+            assert!(request.try_send(&dying.gateway.url()).is_err(), "its gateway died");
+        });
+        provider.recorder.wait(1);
+        dying.gateway.signal("KILL");
+        provider.gate.set(true);
+        let began = Instant::now();
+        assert_eq!(version(&other.get()), 0);
+        assert!(began.elapsed() < Duration::from_secs(10), "as long as the lease");
+    });
+    assert_eq!((provider.reads(), other.event("lease_lost")), (2, 1));
+}
+
+#[test]
+fn steps_take_as_many_round_trips_as_they_should() {
+    let Some((server, _provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    let counted = |act: &dyn Fn() -> Answer| {
+        let before = ["evalsha", "set", "get"].map(|command| server.calls(command));
+        act();
+        let after = ["evalsha", "set", "get"].map(|command| server.calls(command));
+        [0, 1, 2].map(|at| after[at] - before[at])
+    };
+    // The script reads the state and the place; the epoch is read beside it, in the same round trip.
+    assert_eq!(counted(&|| replica.get()), [1, 0, 3], "a hit: one round trip");
+    // Each of the two scripts of a write reads the state, and writes it.
+    assert_eq!(counted(&|| replica.patch()), [2, 2, 2], "a write: two round trips");
+    let before = server.calls("evalsha");
+    replica.get();
+    replica.wait_hit();
+    let hits = replica.metric(r#"sessiongate_store_duration_seconds_count{step="acquire"}"#);
+    assert!(server.calls("evalsha") - before >= 2 && hits > 0);
+    assert_eq!(replica.metric(r#"sessiongate_store_duration_seconds_count{step="fill"}"#), 2);
+}
+
+#[test]
+fn nothing_in_the_store_can_be_read() {
+    let Some((server, provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    replica.patch();
+    replica.get();
+    replica.wait_hit();
+    let keys = server.keys();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    let secret = [SESSION, "auth0|65f0", "65f0", "team", "blue", "session_metadata", &provider.recorder.token()[..40]];
+    for key in keys {
+        let stored: Vec<u8> = server.ask(&["GET", &key]);
+        let stored = String::from_utf8_lossy(&stored);
+        for secret in secret {
+            assert!(!key.contains(secret) && !stored.contains(secret), "{secret} stands in {key}");
+        }
+        let left: i64 = server.ask(&["PTTL", &key]);
+        assert!(left > 0, "{key} never ends");
+    }
+}
+
+#[test]
+fn answers_are_bound_to_their_place() {
+    let Some((server, provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    let key = server.keys().into_iter().find(|key| key.contains(":v:")).unwrap();
+    let stored: Vec<u8> = server.ask(&["GET", &key]);
+    for spoil in [stored.len() - 1, 100, 110, 130] {
+        let mut spoilt = stored.clone();
+        spoilt[spoil] ^= 1;
+        redis::cmd("SET").arg(&key).arg(spoilt).arg("PX").arg(60_000).exec(&mut server.connection()).unwrap();
+        let before = provider.reads();
+        assert_eq!(version(&replica.get()), 0);
+        assert_eq!(provider.reads(), before + 1, "the provider answers in the place of what was spoilt at {spoil}");
+    }
+    assert!(replica.event("unreadable") >= 4);
+    replica.wait_hit();
+}
+
+#[test]
+fn seal_keys_can_be_exchanged_one_by_one() {
+    let Some((server, provider, [old])) = fleet("{}") else { return };
+    let store = format!("url: \"{}\", seal_keys: [{{ env: NEXT }}, {{ env: SEAL }}]", server.url());
+    let both = provider.replica_of(&provider.config("{}", &store));
+    both.wait_connected();
+    old.get();
+    old.wait_hit();
+    assert!(status(&both.get()).contains("; hit"), "the old key opens");
+    both.patch();
+    both.get();
+    both.wait_hit();
+    let before = provider.reads();
+    assert_eq!(version(&old.get()), 1);
+    assert_eq!(provider.reads(), before + 1, "what the new key sealed is none to who does not have it");
+}
+
+#[test]
+fn without_the_store_everything_goes_to_the_provider() {
+    let Some((mut server, provider, [one, other])) = fleet("{}") else { return };
+    one.get();
+    one.wait_hit();
+    server.kill();
+    for replica in [&one, &other] {
+        let answer = replica.get();
+        assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"));
+    }
+    assert_eq!(version(&one.patch()), 1);
+    assert_eq!(version(&other.get()), 1);
+    assert_eq!(one.event("unmarked"), 1);
+    server.restart();
+    one.wait_connected();
+    other.wait_connected();
+    assert_eq!(version(&other.get()), 1);
+    assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (1, 1));
+    assert_eq!(provider.writes(), 1);
+}
+
+/// The store comes back as it was before a write that it did not see: as after a failover that loses what was acknowledged.
+#[test]
+fn what_was_cached_before_a_reconnect_is_not_served_after_it() {
+    let Some((mut server, provider, [replica])) = fleet("{ ttl: 5m }") else { return };
+    replica.get();
+    replica.wait_hit();
+    let kept: Vec<(String, Vec<u8>)> =
+        server.keys().into_iter().map(|key| (key.clone(), server.ask(&["GET", &key]))).collect();
+    server.kill();
+    replica.wait_disconnected();
+    assert_eq!(version(&replica.patch()), 1);
+    server.restart();
+    let mut connection = server.connection();
+    for (key, value) in kept {
+        redis::cmd("SET").arg(key).arg(value).arg("PX").arg(300_000).exec(&mut connection).unwrap();
+    }
+    replica.wait_connected();
+    let answer = replica.get();
+    assert_eq!((version(&answer), provider.reads()), (1, 2), "{}", status(&answer));
+    assert_eq!(version(&replica.wait_hit()), 1);
+}
+
+#[test]
+fn a_store_that_hangs_costs_reads_a_deadline_and_never_an_error() {
+    let Some((server, provider, [one, other])) = fleet("{}") else { return };
+    one.get();
+    one.wait_hit();
+    server.hold();
+    let answer = one.get();
+    assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"));
+    assert_eq!(version(&one.patch()), 1);
+    (0..8).for_each(|_| assert_eq!(version(&one.get()), 1));
+    one.wait_disconnected();
+    let before = one.metric(r#"sessiongate_store_errors_total{reason="timeout",step="acquire"}"#);
+    (0..20).for_each(|_| assert_eq!(version(&one.get()), 1));
+    let after = one.metric(r#"sessiongate_store_errors_total{reason="timeout",step="acquire"}"#);
+    assert_eq!(before, after, "nobody waits for a store that is given up");
+    server.go_on();
+    // What was sent while it hung is carried out now, the marks before anything that is sent from now on.
+    assert_eq!(version(&other.get()), 1);
+    one.wait_connected();
+    assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (1, 1));
+    assert_eq!(provider.writes(), 1);
+}
+
+#[test]
+fn writes_are_refused_without_the_store_where_that_is_asked_for() {
+    let Some((mut server, provider, [replica])) = fleet("{ on_unreachable: refuse }") else { return };
+    assert_eq!(version(&replica.patch()), 1);
+    server.kill();
+    replica.wait_disconnected();
+    let answer = replica.patch();
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+    assert_eq!(answer.json()["statusCode"], 503);
+    assert_eq!(provider.writes(), 1, "it never reached the provider");
+    assert_eq!(version(&replica.get()), 1, "reads do not need the store");
+    server.restart();
+    replica.wait_connected();
+    assert_eq!(version(&replica.patch()), 2);
+}
+
+#[test]
+fn writes_are_held_without_the_store_where_that_is_asked_for() {
+    let Some((mut server, provider, [replica])) = fleet("{ ttl: 2s, on_unreachable: hold }") else { return };
+    server.kill();
+    replica.wait_disconnected();
+    let began = Instant::now();
+    assert_eq!(version(&replica.patch()), 1);
+    assert!(began.elapsed() >= Duration::from_secs(2), "nothing older can be served any more");
+    assert_eq!(provider.writes(), 1);
+}
+
+#[test]
+fn a_store_that_refuses_is_as_good_as_none() {
+    let Some((server, provider, [replica])) = fleet("{}") else { return };
+    let works = |expected: u64, what: &str| {
+        assert_eq!(version(&replica.get()), expected, "{what}");
+        assert_eq!(version(&replica.patch()), expected + 1, "{what}");
+        assert_eq!(version(&replica.get()), expected + 1, "{what}");
+    };
+    works(0, "at first");
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    works(1, "out of memory");
+    assert!(replica.metric(r#"sessiongate_store_errors_total{reason="refused",step="begin"}"#) > 0);
+    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    replica.get();
+    assert_eq!(version(&replica.wait_hit()), 2);
+    let _: () = server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    works(2, "read-only");
+    let _: () = server.ask(&["REPLICAOF", "NO", "ONE"]);
+    replica.wait_connected();
+    replica.get();
+    assert_eq!(version(&replica.wait_hit()), 3);
+    let _: () = server.ask(&["SCRIPT", "FLUSH"]);
+    works(3, "without its scripts");
+    assert_eq!(version(&replica.wait_hit()), 4, "it was taught them again");
+    let _: () = server.ask(&["FLUSHALL"]);
+    works(4, "empty");
+    assert_eq!(provider.writes(), 5);
+}
+
+#[test]
+fn a_user_without_rights_is_told_of_and_does_no_harm() {
+    if !redis_installed() {
+        return;
+    }
+    let provider = Provider::start();
+    let rights = "~sessiongate1:* +get +set +del +time +evalsha +script|load +ping +hello";
+    let good = format!("user gate on >open-sesame {rights}");
+    for (user, works) in [(good.as_str(), true), ("user gate on >open-sesame ~* +ping +hello", false)] {
+        let words: Vec<&str> = user.split(' ').collect();
+        let server = RedisServer::start();
+        let _: () = server.ask(&[&["ACL", "SETUSER"], &words[1..]].concat());
+        let store = format!(
+            "url: \"{}\", username: gate, password: {{ env: PASSWORD }}, seal_keys: [{{ env: SEAL }}]",
+            server.url()
+        );
+        let replica = provider.replica_of(&provider.config("{}", &store));
+        if works {
+            replica.wait_connected();
+            replica.get();
+            replica.wait_hit();
+            replica.patch();
+        } else {
+            let line = replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+            assert!(line.contains("permission") && !line.contains("open-sesame"), "{line}");
+            assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass");
+            assert_eq!(replica.patch().status, 200);
+        }
+    }
+}
+
+#[test]
+fn a_client_can_ask_for_a_fresh_answer() {
+    let Some((_server, provider, [replica])) = fleet("{}") else { return };
+    replica.get();
+    replica.wait_hit();
+    // As if somebody changed it without the gateway.
+    provider.version.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(version(&replica.get()), 0);
+    let fresh = replica.get_with(&[("Cache-Control", "max-age=0, No-Cache")]);
+    assert_eq!((version(&fresh), provider.reads()), (1, 2));
+    wait_for("the cache to have it too", || (version(&replica.get()) == 1).then_some(()));
+    assert!(status(&replica.get()).contains("; hit"));
+}
+
+#[test]
+fn answers_that_are_no_longer_fresh_do_where_that_is_asked_for() {
+    let windows = "{ ttl: 1s, stale_while_revalidate: 2s, stale_if_error: 1m }";
+    let Some((_server, provider, [one, other])) = fleet(windows) else { return };
+    one.get();
+    one.wait_hit();
+    provider.version.fetch_add(1, Ordering::SeqCst);
+    let stale = |replica: &Replica| {
+        wait_for("an answer that is no longer fresh", || {
+            Some(replica.get()).filter(|one| status(one).contains("ttl=-"))
+        })
+    };
+    assert_eq!(version(&stale(&one)), 0, "it is given at once");
+    wait_for("the answer to be fetched again", || (version(&other.get()) == 1).then_some(()));
+    assert_eq!(provider.reads(), 2, "one fetch for all replicas");
+    provider.fault.store(503, Ordering::SeqCst);
+    wait_for("the provider to be asked in vain", || {
+        one.get();
+        (one.event("stale_if_error") > 0).then_some(())
+    });
+    let answer = other.get();
+    assert_eq!((version(&answer), answer.status), (1, 200));
+    assert!(status(&answer).starts_with("sessiongate; hit; ttl=-"), "{}", status(&answer));
+    // A write touches it: from now on only the provider's own answer will do.
+    provider.fault.store(0, Ordering::SeqCst);
+    assert_eq!(version(&one.patch()), 2);
+    provider.fault.store(503, Ordering::SeqCst);
+    assert_eq!(other.get().status, 503);
+}
+
+#[test]
+fn a_short_while_nothing_is_remembered_where_that_is_asked_for() {
+    let Some((_server, provider, [one, other])) = fleet("{ negative_ttl: 2s }") else { return };
+    provider.fault.store(404, Ordering::SeqCst);
+    assert_eq!(one.get().status, 404);
+    let hit = wait_for("a hit", || Some(other.get()).filter(|answer| status(answer).contains("; hit")));
+    assert_eq!((hit.status, provider.reads()), (404, 1));
+    provider.fault.store(0, Ordering::SeqCst);
+    wait_for("it to be forgotten", || (other.get().status == 200).then_some(()));
+}
+
+/// Traffic through two replicas while the store is killed and started again and again: no client sees an error, and no answer from
+/// the cache is older than what was acknowledged before its read began.
+#[test]
+fn a_store_that_comes_and_goes_makes_no_error_and_nothing_stale() {
+    let Some((mut server, _provider, replicas)) = fleet::<2>("{ ttl: 5m }") else { return };
+    let (acknowledged, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (hits, stale) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for replica in &replicas {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    acknowledged.fetch_max(version(&replica.patch()), Ordering::SeqCst);
+                    thread::sleep(Duration::from_millis(15));
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let before = acknowledged.load(Ordering::SeqCst);
+                        let answer = replica.get();
+                        let shown = version(&answer);
+                        hits.fetch_add(u64::from(status(&answer).contains("; hit")), Ordering::Relaxed);
+                        stale.fetch_add(u64::from(shown < before), Ordering::Relaxed);
+                    }
+                });
+            }
+        }
+        for _ in 0..6 {
+            let before = hits.load(Ordering::Relaxed);
+            wait_for("hits", || (hits.load(Ordering::Relaxed) > before + 20).then_some(()));
+            server.kill();
+            replicas.iter().for_each(Replica::wait_disconnected);
+            server.restart();
+            replicas.iter().for_each(Replica::wait_connected);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    println!("hits {hits:?}, stale {stale:?}, writes {acknowledged:?}");
+    assert_eq!(stale.into_inner(), 0);
+}

@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod coherence;
 mod connections;
+mod fleet;
 mod freshness;
 mod harness;
 mod hostile;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const HASH_KEY: &str = "a-hash-key-of-all-replicas";
+const HASH_KEY: &str = "a-hash-key-of-all-replicas";
 pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-answers";
 const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-answers";
 
@@ -74,16 +74,11 @@ impl Provider {
     /// A replica, ready and connected to the store.
     pub fn replica(&self, server: &RedisServer, cache: &str) -> Replica {
         let store = format!("url: \"{}\", seal_keys: [{{ env: SEAL }}]", server.url());
-        let replica = self.replica_of(&self.config(cache, &store));
-        replica.wait_connected();
-        replica
+        Replica::start(&self.config(cache, &store), &self.recorder.token())
     }
 
     pub fn replica_of(&self, config: &str) -> Replica {
-        let variables = [("HASH", HASH_KEY), ("SEAL", SEAL_KEY), ("NEXT", NEXT_SEAL_KEY), ("PASSWORD", "open-sesame")];
-        let gateway = Gateway::start_with(config, &variables);
-        gateway.ready();
-        Replica { gateway, token: self.recorder.token() }
+        Replica::start_unconnected(config, &self.recorder.token())
     }
 
     pub fn reads(&self) -> usize {
@@ -102,6 +97,20 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// A replica, ready and connected to the store.
+    pub fn start(config: &str, token: &str) -> Replica {
+        let replica = Replica::start_unconnected(config, token);
+        replica.wait_connected();
+        replica
+    }
+
+    fn start_unconnected(config: &str, token: &str) -> Replica {
+        let variables = [("HASH", HASH_KEY), ("SEAL", SEAL_KEY), ("NEXT", NEXT_SEAL_KEY), ("PASSWORD", "open-sesame")];
+        let gateway = Gateway::start_with(config, &variables);
+        gateway.ready();
+        Replica { gateway, token: token.to_owned() }
+    }
+
     pub fn get(&self) -> Answer {
         self.get_with(&[])
     }
@@ -132,7 +141,7 @@ impl Replica {
         wait_for("a connection to the store", || (self.metric("sessiongate_store_connections") > 0).then_some(()));
     }
 
-    fn wait_disconnected(&self) {
+    pub fn wait_disconnected(&self) {
         wait_for("the connection to the store to end", || {
             (self.metric("sessiongate_store_connections") == 0).then_some(())
         });

@@ -1,0 +1,375 @@
+//! The promise of the cache for a whole fleet: no read through any replica that starts after a write through any replica was
+//! acknowledged is answered with what was there before, and no reader sees time go back. Gateways run as processes; where the
+//! store loses what it had acknowledged, the caches run in the test, so that the same run can be made without the fence. That one
+//! has to find stale answers, or the checker would prove nothing.
+
+use crate::harness::{Connection, RedisServer, Request, long, redis_installed, wait_for};
+use crate::recorder::{Call, Recorder, Then, session};
+use crate::shared::{Replica, SEAL_KEY, status, version};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use secrecy::SecretSlice;
+use serde_json::json;
+use sessiongate::cache::{
+    Acquisition, Ask, Caution, Fetched, Fill, Got, RedisStore, Scope, Sessions, Store, StoreError, Stored, Tally,
+    Wanted,
+};
+use sessiongate::coherence::reading::Link;
+use sessiongate::coherence::{Ended, Entry, Millis, Settled, Token};
+use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
+use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
+use sessiongate::metrics::StoreMetrics;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// xorshift64*: the seed is printed, so that a run can be repeated as far as the scheduler lets it.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("SESSIONGATE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1);
+    println!("SESSIONGATE_SEED={seed}");
+    seed
+}
+
+/// What is known of a session: what the provider has, what was acknowledged, what was seen.
+#[derive(Default)]
+struct Known {
+    version: AtomicU64,
+    acknowledged: AtomicU64,
+    seen: AtomicU64,
+}
+
+/// What a run has found.
+#[derive(Default)]
+struct Found {
+    hits: AtomicU64,
+    others: AtomicU64,
+    writes: AtomicU64,
+    stale: AtomicU64,
+    backwards: AtomicU64,
+}
+
+impl Known {
+    /// What no answer to a read that begins now may be older than.
+    fn bounds(&self) -> (u64, u64) {
+        (self.acknowledged.load(Ordering::SeqCst), self.seen.load(Ordering::SeqCst))
+    }
+
+    fn check(&self, (acknowledged, seen): (u64, u64), shown: u64, hit: bool, found: &Found) {
+        let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
+        count(&found.hits, hit);
+        count(&found.others, !hit);
+        count(&found.stale, shown < acknowledged);
+        count(&found.backwards, shown < seen);
+        self.seen.fetch_max(shown, Ordering::SeqCst);
+    }
+}
+
+impl Found {
+    fn operations(&self) -> u64 {
+        [&self.hits, &self.others, &self.writes].iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    fn tell(&self, what: &str) {
+        let Found { hits, others, writes, stale, backwards } = self;
+        println!(
+            "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, stale {stale:?}, backwards {backwards:?}"
+        );
+    }
+}
+
+const SESSIONS: usize = 12;
+
+fn session_path(session: usize) -> String {
+    format!("/api/v2/sessions/fleet_{session}")
+}
+
+/// A provider of several sessions that takes anything between nothing and two milliseconds, before and after.
+fn slow_provider(known: &Arc<Vec<Known>>) -> Recorder {
+    let (known, ticks) = (known.clone(), AtomicU64::new(0));
+    Recorder::start(move |call: &mut Call| -> io::Result<Then> {
+        call.body()?;
+        let tick = ticks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let slow = |bits: u64| thread::sleep(Duration::from_micros((tick >> bits) % 2000));
+        let number: usize = call.seen.target.rsplit('_').next().and_then(|number| number.parse().ok()).unwrap();
+        slow(20);
+        let version = match call.seen.method.as_str() {
+            "PATCH" => known[number].version.fetch_add(1, Ordering::SeqCst) + 1,
+            _ => known[number].version.load(Ordering::SeqCst),
+        };
+        slow(40);
+        let mut body = session(&json!({ "v": version.to_string() }));
+        body["id"] = json!(format!("fleet_{number}"));
+        call.json(200, &body)
+    })
+}
+
+#[test]
+fn three_gateways_never_show_what_was_there_before_an_acknowledged_write() {
+    const CLIENTS: u64 = 8;
+    if !redis_installed() {
+        return;
+    }
+    let operations: u64 = if long() { 2_000_000 } else { 200_000 };
+    let seed = seed();
+    let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
+    let (server, recorder) = (RedisServer::start(), slow_provider(&known));
+    let config = format!(
+        "hash_key: {{ env: HASH }}\nlog: {{ requests: false }}\nstore: {{ redis: {{ max_skew: 0s, url: \"{}\", seal_keys: [{{ env: SEAL }}] }} }}\n{}",
+        server.url(),
+        recorder.upstream("cache: { ttl: 5m }")
+    );
+    let replica = || Replica::start(&config, &recorder.token());
+    let replicas = [replica(), replica(), replica()];
+    let found = Found::default();
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (replicas, found, known, recorder) = (&replicas, &found, &known, &recorder);
+            scope.spawn(move || {
+                let mut random = Random((seed ^ (client + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+                let open = |replica: &Replica| Connection::open(replica.gateway.address()).unwrap();
+                let mut connections: Vec<Connection> = replicas.iter().map(open).collect();
+                let token = recorder.token();
+                while found.operations() < operations {
+                    let number = random.below(SESSIONS as u64) as usize;
+                    let session = &known[number];
+                    let connection = &mut connections[random.below(3) as usize];
+                    if random.below(100) < 3 {
+                        let patch = Request::new("PATCH", &session_path(number)).bearer(&token);
+                        let patch = patch.json(r#"{"session_metadata":{"team":"blue"}}"#);
+                        let answer = connection.exchange(&patch).unwrap();
+                        session.acknowledged.fetch_max(version(&answer), Ordering::SeqCst);
+                        found.writes.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
+                    let bounds = session.bounds();
+                    let get = Request::new("GET", &session_path(number)).bearer(&token);
+                    let answer = connection.exchange(&get).unwrap();
+                    session.check(bounds, version(&answer), status(&answer).contains("; hit"), found);
+                }
+            });
+        }
+    });
+    found.tell("three gateways");
+    assert_eq!((found.stale.into_inner(), found.backwards.into_inner()), (0, 0));
+    assert!(found.hits.into_inner() > operations / 3, "the cache did little");
+}
+
+/// A store that hides from its readers that its connection is another one.
+struct Unfenced(RedisStore);
+
+#[async_trait]
+impl Store for Unfenced {
+    fn token(&self) -> Token {
+        self.0.token()
+    }
+
+    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
+        let found = self.0.acquire(key, ask).await?;
+        Ok(Acquisition { link: Link::default(), ..found })
+    }
+
+    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
+        self.0.fill(key, reader, entry).await
+    }
+
+    async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
+        self.0.release(key, reader).await
+    }
+
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
+        self.0.begin(scope, writer, guard).await
+    }
+
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+        self.0.end(scope, writer, settled).await
+    }
+
+    fn is_local(&self) -> bool {
+        self.0.is_local()
+    }
+
+    fn link(&self, scope: Scope) -> Option<Link> {
+        self.0.link(scope)
+    }
+
+    fn measure(&self) -> Fill {
+        self.0.measure()
+    }
+}
+
+fn settings(server: &RedisServer) -> Redis {
+    Redis {
+        servers: Servers::Single(RedisAddress { host: "127.0.0.1".into(), port: server.port() }),
+        database: 0,
+        tls: None,
+        login: Login::default(),
+        namespace: "fleet".into(),
+        seal_keys: vec![SecretSlice::from(SEAL_KEY.as_bytes().to_vec())],
+        timeouts: RedisTimeouts {
+            connect: Duration::from_millis(250),
+            read: Duration::from_millis(100),
+            write: Duration::from_millis(200),
+        },
+        lease_wait: Duration::from_millis(200),
+        max_in_flight: 1024,
+        max_skew: Duration::ZERO,
+    }
+}
+
+/// Three caches in this process on one server, which is set back to an older copy of its data again and again.
+fn set_back(fenced: bool) -> Found {
+    const READERS: u64 = 6;
+    const WRITERS: u64 = 3;
+    const ROUNDS: u64 = 12;
+    let seed = seed();
+    let mut server = RedisServer::start();
+    let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
+    let (found, over) = (Arc::new(Found::default()), Arc::new(AtomicBool::new(false)));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let caches: Vec<Arc<Sessions>> = (0..3)
+        .map(|_| {
+            let (tally, listener) = (Arc::new(Tally::default()), Arc::new(StoreMetrics::new().unwrap()));
+            let lease = Duration::from_secs(5);
+            let store = RedisStore::new(&settings(&server), &["a".to_owned()], lease, tally.clone(), listener).unwrap();
+            store.start();
+            let store: Arc<dyn Store> = if fenced { Arc::new(store) } else { Arc::new(Unfenced(store)) };
+            Arc::new(Sessions::new(store, Duration::from_millis(200), tally))
+        })
+        .collect();
+    let wait_connected = || {
+        wait_for("all caches to be connected", || {
+            caches.iter().all(|cache| cache.store().link(Scope::Upstream(0)).is_some()).then_some(())
+        });
+    };
+    wait_connected();
+    for task in 0..READERS + WRITERS {
+        let (caches, known, found, over) = (caches.clone(), known.clone(), found.clone(), over.clone());
+        let mut random = Random((seed ^ (task + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+        runtime.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let number = random.below(SESSIONS as u64) as usize;
+                let cache = &caches[random.below(3) as usize];
+                if task < READERS {
+                    read(cache, &known, number, &mut random, &found).await;
+                } else {
+                    write(cache, &known[number], number, &mut random, &found).await;
+                    tokio::time::sleep(Duration::from_micros(random.below(4000))).await;
+                }
+            }
+        });
+    }
+    for _ in 0..ROUNDS {
+        let before = found.writes.load(Ordering::Relaxed);
+        let more = |count: u64| {
+            wait_for("more writes", || (found.writes.load(Ordering::Relaxed) > before + count).then_some(()));
+        };
+        more(20);
+        // What is written from now on is lost, also what is acknowledged.
+        let _: () = server.ask(&["SAVE"]);
+        more(60);
+        server.kill();
+        wait_for("all caches to be disconnected", || {
+            caches.iter().all(|cache| cache.store().link(Scope::Upstream(0)).is_none()).then_some(())
+        });
+        server.restart();
+        wait_connected();
+    }
+    over.store(true, Ordering::Relaxed);
+    drop(_entered);
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    found.tell(if fenced { "set back" } else { "set back, without the fence" });
+    wait_for("the tasks to end", || (Arc::strong_count(&found) == 1).then_some(()));
+    Arc::into_inner(found).unwrap()
+}
+
+fn name(session: usize) -> [u8; 16] {
+    let mut name = [0; 16];
+    name[..8].copy_from_slice(&(session as u64).to_le_bytes());
+    name
+}
+
+async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: &mut Random, found: &Found) {
+    let key = CacheKey { upstream: 0, session: name(number), variant: [0; 16] };
+    let bounds = known[number].bounds();
+    let (before, after) = (random.below(1500), random.below(1500));
+    let provider = known.clone();
+    let fetch = move |floor: Option<u64>| async move {
+        tokio::time::sleep(Duration::from_micros(before)).await;
+        let version = provider[number].version.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_micros(after)).await;
+        let too_old = floor.is_some_and(|floor| version < floor);
+        fetched(version, too_old)
+    };
+    let (shown, hit) = match cache.read(key, Wanted::default(), fetch).await {
+        Got::Hit { answer, .. } => (version_of(&answer), true),
+        Got::Coalesced(fetched) => (version_of(&fetched.answer.unwrap()), true),
+        Got::Miss(fetched) => (version_of(&fetched.answer.unwrap()), false),
+        Got::Bypass => {
+            // What a read does instead.
+            tokio::time::sleep(Duration::from_micros(before)).await;
+            (known[number].version.load(Ordering::SeqCst), false)
+        }
+        Got::Deleted => panic!("nothing is deleted here"),
+    };
+    known[number].check(bounds, shown, hit, found);
+}
+
+/// As `proxy/governed.rs` carries a write out.
+async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Random, found: &Found) {
+    let caution = Caution { on_unreachable: OnUnreachable::Forward, bound: Duration::from_secs(300) };
+    let scope = Scope::Session(0, name(number));
+    let mark = cache.begin(scope, Duration::from_secs(30), caution).await.unwrap();
+    tokio::time::sleep(Duration::from_micros(random.below(1500))).await;
+    let version = known.version.fetch_add(1, Ordering::SeqCst) + 1;
+    tokio::time::sleep(Duration::from_micros(random.below(1500))).await;
+    // Without a version there is no floor: only generations and the fence keep what is old away.
+    cache.end(mark, Settlement::End(Settled::default())).await;
+    known.acknowledged.fetch_max(version, Ordering::SeqCst);
+    found.writes.fetch_add(1, Ordering::Relaxed);
+}
+
+fn fetched(version: u64, too_old: bool) -> Fetched {
+    let (headers, body) = (HeaderMap::new(), Bytes::from(version.to_string()));
+    let answer = Answer { status: StatusCode::OK, headers, body, trailers: None };
+    let storable = if too_old { Storable::TooOld } else { Storable::For { fresh: 300_000, stale: 0 } };
+    Fetched { answer: Ok(Arc::new(answer)), storable, failed: false, asker: [0; 16] }
+}
+
+fn version_of(answer: &Answer) -> u64 {
+    std::str::from_utf8(&answer.body).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_store_that_loses_what_it_acknowledged_makes_nothing_stale() {
+    if !redis_installed() {
+        return;
+    }
+    let found = set_back(true);
+    assert_eq!(found.stale.into_inner(), 0);
+    assert!(found.hits.into_inner() > 1_000, "the cache did little");
+}
+
+#[test]
+fn without_the_fence_the_checker_finds_stale_answers() {
+    if !redis_installed() {
+        return;
+    }
+    let found = set_back(false);
+    assert!(found.stale.into_inner() > 0, "the checker finds nothing");
+}

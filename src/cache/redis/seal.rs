@@ -179,3 +179,76 @@ fn take_headers(text: &[u8]) -> Option<(Option<HeaderMap>, &[u8])> {
     }
     Some((Some(headers), rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(secrets: &[&str]) -> Seal {
+        let keys: Vec<SecretSlice<u8>> =
+            secrets.iter().map(|secret| SecretSlice::from(secret.as_bytes().to_vec())).collect();
+        Seal::new(&keys).unwrap()
+    }
+
+    fn answer() -> Answer {
+        let headers = [("content-type", "application/json"), ("vary", "a"), ("vary", "b")];
+        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let trailers = [(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))];
+        Answer {
+            status: StatusCode::OK,
+            headers: headers.into_iter().collect(),
+            body: Bytes::from_static(b"the body"),
+            trailers: Some(trailers.into_iter().collect()),
+        }
+    }
+
+    fn sealed(seal: &Seal, place: &str) -> Vec<u8> {
+        let mut entry = b"head".to_vec();
+        seal.seal(place, &mut entry, &answer());
+        entry
+    }
+
+    fn same(one: &Answer, other: &Answer) -> bool {
+        let parts =
+            |answer: &Answer| (answer.status, answer.headers.clone(), answer.body.clone(), answer.trailers.clone());
+        parts(one) == parts(other)
+    }
+
+    #[test]
+    fn what_is_sealed_can_be_opened_by_all_who_have_the_key() {
+        let (one, other) = (keys(&["a"]), keys(&["b", "a"]));
+        let entry = sealed(&one, "place");
+        for seal in [&one, &other] {
+            assert!(same(&seal.open("place", &entry, 4).unwrap(), &answer()));
+        }
+        assert!(one.open("place", &sealed(&other, "place"), 4).is_none(), "sealed with a key that it does not have");
+        let mut bare = answer();
+        bare.trailers = None;
+        let mut entry = Vec::new();
+        one.seal("", &mut entry, &bare);
+        assert!(same(&one.open("", &entry, 0).unwrap(), &bare), "no trailers are not empty trailers");
+    }
+
+    #[test]
+    fn what_is_spoilt_or_moved_cannot_be_opened() {
+        let seal = keys(&["a"]);
+        let entry = sealed(&seal, "place");
+        assert!(seal.open("another place", &entry, 4).is_none());
+        for at in 0..entry.len() {
+            let mut spoilt = entry.clone();
+            spoilt[at] ^= 1;
+            assert!(seal.open("place", &spoilt, 4).is_none(), "byte {at} was changed");
+            assert!(seal.open("place", &entry[..at], 4).is_none(), "cut off at {at}");
+        }
+    }
+
+    #[test]
+    fn no_two_answers_are_sealed_alike() {
+        let seal = keys(&["a"]);
+        let entry = |_| sealed(&seal, "place");
+        let all: std::collections::HashSet<Vec<u8>> = (0..100).map(entry).collect();
+        assert_eq!(all.len(), 100);
+        let text = String::from_utf8_lossy(&entry(0)).into_owned();
+        assert!(!text.contains("the body") && !text.contains("application/json"));
+    }
+}

@@ -38,14 +38,14 @@ pub const CROWD: Token = Token(0);
 const FLOOR_KEPT: Millis = 600_000;
 
 /// A write in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Mark {
     writer: Token,
     deadline: Millis,
 }
 
 /// What the coherence of one session, or of one upstream's epoch, hangs on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct State {
     marks: Vec<Mark>,
     generation: Option<Generation>,
@@ -57,7 +57,7 @@ pub struct State {
 }
 
 /// What a write that is over leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Settled {
     /// The version that the provider gave the session: older answers are not stored.
     pub version: Option<u64>,
@@ -77,7 +77,7 @@ pub struct Stamp {
 }
 
 /// A stored answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry<T> {
     /// The generations under which its fetch began.
     pub stamp: Stamp,
@@ -92,7 +92,7 @@ pub struct Entry<T> {
 }
 
 /// Somebody fetches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The generations of the fetch.
     pub stamp: Stamp,
@@ -103,7 +103,7 @@ pub struct Lease {
 }
 
 /// The place of one cached answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub enum Place<T> {
     /// Nothing.
     #[default]
@@ -120,7 +120,7 @@ pub enum Place<T> {
 }
 
 /// What a reader finds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Acquired<T> {
     /// A fresh answer, and the version below which a newer fetch would be too old to store.
     Hit(Entry<T>, Option<u64>),
@@ -165,7 +165,7 @@ pub struct Reading {
 }
 
 /// What the end of a write found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// Other writes are in flight: the last of them opens the session again.
     OthersInFlight,

@@ -25,6 +25,7 @@ mod lifecycle;
 mod log;
 mod matrix;
 mod metrics;
+mod model;
 mod passed;
 mod shared;
 mod sharing;

@@ -1,0 +1,147 @@
+//! The rules of coherence in every order of events: an explicit-state model checker that drives the very rules that ship. The store
+//! runs [`sessiongate::coherence`], readers and writers decide by its `reading` and `writing`; the model supplies the rest: two
+//! processes, a provider that counts versions, and a world in which steps of the store are carried out late, twice or not at all,
+//! answers are lost, processes die, keys vanish, marks run out, and the store falls back to an older copy of itself.
+//!
+//! Two properties are looked for. *Stale*: an answer from the cache, or of a joined fetch, that is older than what was acknowledged
+//! before its read began. *Backwards*: an answer that is older than one that was given before its read began. The variants that
+//! leave a part of the protocol out have to break them, or the model would prove nothing.
+
+mod search;
+mod world;
+
+use crate::harness::long;
+use search::{Report, search};
+use world::Setting;
+
+const PLAIN: Setting = Setting {
+    reads: 2,
+    writes: 1,
+    losses: 0,
+    repeats: 0,
+    crashes: 0,
+    evictions: 0,
+    expiries: 0,
+    setbacks: 0,
+    refusals: 0,
+    wide: false,
+    unmarked: false,
+    overwriting: false,
+    joined_by_place: false,
+    joined_across_links: false,
+    forwarded_without_mark: false,
+    acknowledged_unconfirmed: false,
+    without_end: false,
+    early_expiry: false,
+    without_fence: false,
+    minted_by_clients: false,
+};
+
+/// What is expected of a setting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Holds,
+    Stale,
+    /// Nothing is stale, but readers may see a session go back.
+    Backwards,
+}
+
+fn check(name: &str, setting: Setting, expected: Expected) {
+    // Where something has to break, the shortest way to it is enough.
+    let report = search(setting, |report| match expected {
+        Expected::Holds => false,
+        Expected::Stale => report.stale.is_some(),
+        Expected::Backwards => report.backwards.is_some(),
+    });
+    let Report { states, depth, stale, backwards, took } = &report;
+    let said = |found: &Option<Vec<String>>| match found {
+        Some(trace) => format!("broken in {} steps", trace.len()),
+        None => "holds".to_owned(),
+    };
+    println!("| {name} | {states} | {depth} | {} | {} | {:.1} s |", said(stale), said(backwards), took.as_secs_f64());
+    let told = |trace: &Option<Vec<String>>| trace.as_ref().map_or(String::new(), |trace| trace.join("\n"));
+    match expected {
+        Expected::Holds => {
+            assert!(stale.is_none(), "{name} is stale:\n{}", told(stale));
+            assert!(backwards.is_none(), "{name} goes back:\n{}", told(backwards));
+        }
+        Expected::Backwards => {
+            assert!(stale.is_none(), "{name} is stale:\n{}", told(stale));
+            assert!(backwards.is_some(), "{name} does not go back");
+        }
+        Expected::Stale => assert!(stale.is_some(), "{name} is not stale"),
+    }
+}
+
+#[test]
+fn the_protocol_holds() {
+    for (name, setting) in [
+        ("2 reads, 1 write", PLAIN),
+        ("3 reads, 1 write", Setting { reads: 3, ..PLAIN }),
+        ("2 reads, 2 writes", Setting { writes: 2, ..PLAIN }),
+        ("2 reads, 1 write, 2 losses", Setting { losses: 2, ..PLAIN }),
+        ("2 reads, 1 write, 1 crash, 1 loss", Setting { crashes: 1, losses: 1, expiries: 1, ..PLAIN }),
+        ("2 reads, 1 write, 1 repeat, 1 loss", Setting { repeats: 1, losses: 1, ..PLAIN }),
+        ("2 reads, 1 write, marks run out", Setting { without_end: true, expiries: 1, ..PLAIN }),
+        ("2 reads, 2 writes, refused ones", Setting { writes: 2, refusals: 2, ..PLAIN }),
+        ("2 reads, 1 write of the upstream", Setting { wide: true, ..PLAIN }),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+    if long() {
+        for (name, setting) in [
+            ("3 reads, 1 write, 1 loss", Setting { reads: 3, losses: 1, ..PLAIN }),
+            ("3 reads, 1 write, 1 crash", Setting { reads: 3, crashes: 1, expiries: 1, ..PLAIN }),
+            ("3 reads, 1 write, 1 repeat", Setting { reads: 3, repeats: 1, ..PLAIN }),
+            ("2 reads, 2 writes, 1 loss", Setting { writes: 2, losses: 1, ..PLAIN }),
+            ("2 reads, 2 writes, 1 repeat", Setting { writes: 2, repeats: 1, ..PLAIN }),
+            ("3 reads, 2 writes", Setting { reads: 3, writes: 2, ..PLAIN }),
+            ("3 reads, 2 writes, one of the upstream", Setting { reads: 3, writes: 2, wide: true, ..PLAIN }),
+            ("3 reads, 1 write, refused or not, 1 loss", Setting { reads: 3, refusals: 1, losses: 1, ..PLAIN }),
+        ] {
+            check(name, setting, Expected::Holds);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_loses_steps_makes_nothing_stale() {
+    for (name, setting) in [
+        ("2 reads, 1 write, set back", Setting { setbacks: 1, ..PLAIN }),
+        ("2 reads, 1 write, set back, 1 loss", Setting { setbacks: 1, losses: 1, ..PLAIN }),
+        ("2 reads, 1 write, keys evicted", Setting { evictions: 1, ..PLAIN }),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+    let three = Setting { reads: 3, ..PLAIN };
+    check("3 reads, 1 write, keys evicted", Setting { evictions: 1, ..three }, Expected::Backwards);
+    if long() {
+        check("3 reads, 1 write, set back", Setting { setbacks: 1, ..three }, Expected::Backwards);
+        check("2 reads, 2 writes, set back", Setting { writes: 2, setbacks: 1, ..PLAIN }, Expected::Holds);
+    }
+}
+
+#[test]
+fn without_a_part_of_the_protocol_it_does_not_hold() {
+    let lossy = Setting { losses: 2, ..PLAIN };
+    let set_back = Setting { setbacks: 1, ..PLAIN };
+    for (name, setting) in [
+        ("no mark", Setting { unmarked: true, ..lossy }),
+        ("joined by place alone", Setting { joined_by_place: true, reads: 3, ..PLAIN }),
+        ("forwarded without its mark", Setting { forwarded_without_mark: true, ..lossy }),
+        ("mark evicted, end lost", Setting { evictions: 1, losses: 1, ..PLAIN }),
+        ("mark shorter than its write, end lost", Setting { early_expiry: true, expiries: 1, losses: 1, ..PLAIN }),
+        ("set back, no fence", Setting { without_fence: true, ..set_back }),
+        ("set back, acknowledged unconfirmed", Setting { acknowledged_unconfirmed: true, losses: 1, ..set_back }),
+    ] {
+        check(name, setting, Expected::Stale);
+    }
+    let minted = Setting { minted_by_clients: true, repeats: 1, without_end: true, expiries: 1, ..PLAIN };
+    check("generations minted by clients", minted, Expected::Stale);
+    if long() {
+        let across = Setting { joined_across_links: true, reads: 3, ..set_back };
+        check("set back, old fetches joined", across, Expected::Stale);
+        let overwriting = Setting { overwriting: true, writes: 2, reads: 3, ..PLAIN };
+        check("a mark that replaces others", overwriting, Expected::Backwards);
+    }
+}

@@ -138,8 +138,9 @@ pub struct Redis {
     pub lease_wait: Duration,
     /// How many commands may be on their way at once.
     pub max_in_flight: usize,
-    /// How far the clocks of servers may be apart.
-    pub max_skew: Duration,
+    /// For how long after a connection began nothing is served that was fetched by then: as far as the clocks of servers may be
+    /// apart, and as long as other processes may take to find the same server.
+    pub settle: Duration,
 }
 
 /// Where a shared store is.

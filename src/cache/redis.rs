@@ -32,6 +32,7 @@ use seal::Seal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// How long a session's state is kept that nobody writes: longer than any answer, so that forgetting it costs a fetch and no more.
 const STATE_KEPT: Millis = 7_200_000;
@@ -48,6 +49,8 @@ pub struct RedisStore {
     /// By upstream: the key of its epoch, and the generation that was seen last.
     epochs: Vec<(String, Mutex<Option<Generation>>)>,
     timeouts: RedisTimeouts,
+    /// What readers may have under way. Writers are not bounded by it: a write without its mark is worse than a late one.
+    permits: Semaphore,
     lease: Millis,
     seed: u64,
     drawn: AtomicU64,
@@ -73,6 +76,7 @@ impl RedisStore {
             namespace: config.namespace.clone(),
             epochs: upstreams.iter().map(epoch).collect(),
             timeouts: config.timeouts,
+            permits: Semaphore::new(config.max_in_flight),
             lease: super::millis(lease),
             seed: u64::from_be_bytes(seed),
             drawn: AtomicU64::new(0),
@@ -133,6 +137,7 @@ impl RedisStore {
     }
 
     async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, Failure> {
+        let _permits = self.permits.try_acquire_many(2).map_err(|_| Failure::Busy)?;
         let keys = Keys::new(&self.namespace, key);
         let (epoch_key, known) = self.epoch_of(key.upstream)?;
         let token = entry::token(ask.reader);

@@ -92,8 +92,9 @@ impl Sessions {
         // A write that changed nothing leaves nothing older behind, whether the store knows of its end or not.
         if safe == Unconfirmed::TryAgain && !settled.unchanged {
             let began = Instant::now();
-            // Without a connection there is nothing to insist on where writes are forwarded anyway.
-            let insistence = if mark.placed == Placed::Unknown { Duration::ZERO } else { INSISTENCE };
+            // Where there is no connection at all, nothing can be insisted on by those who would rather go on without.
+            let lost = mark.placed == Placed::Unknown && self.store.link(mark.scope).is_none();
+            let insistence = if lost { Duration::ZERO } else { INSISTENCE };
             while began.elapsed() < insistence {
                 tokio::time::sleep(PAUSE).await;
                 if self.try_end(&mark, settled).await {

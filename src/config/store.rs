@@ -2,7 +2,7 @@
 
 use super::fault::{Problem, Spot};
 use super::section::Section;
-use super::value::{count, duration, seconds, size};
+use super::value::{count, duration, minutes, seconds, size};
 use super::variables::Text;
 use super::{Login, Memory, Redis, RedisTimeouts, RedisTls, Servers, Store};
 use super::{secret, servers};
@@ -57,8 +57,8 @@ fn shared(section: &mut Section) -> Option<Redis> {
         write: section.read("write", millis(100), duration(millis(1)..=seconds(5))),
     });
     let lease_wait = section.read("lease_wait", seconds(2), duration(seconds(0)..=seconds(10)));
-    let max_in_flight = section.read("max_in_flight", 1024, count(1..=65_536));
-    let max_skew = section.read("max_skew", millis(500), duration(seconds(0)..=seconds(10)));
+    let max_in_flight = section.read("max_in_flight", 1024, count(2..=65_536));
+    let settle = section.read("settle", seconds(2), duration(seconds(0)..=minutes(1)));
     let servers::Found { servers, tls: encrypted, exposed } = found?;
     if section.has("tls") && !encrypted {
         let spot = section.spot_of("tls");
@@ -67,7 +67,7 @@ fn shared(section: &mut Section) -> Option<Redis> {
     }
     warn_of_exposed(section, &servers, &login, exposed);
     let tls = encrypted.then(|| tls.unwrap_or_default());
-    Some(Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, max_skew })
+    Some(Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, settle })
 }
 
 /// Warns of a password that anybody on the way could read.

@@ -296,7 +296,7 @@ fn a_shared_store_is_what_is_written() {
     assert_eq!(keys, [SEAL.as_bytes(); 2]);
     let millis = Duration::from_millis;
     assert_eq!(store.timeouts, RedisTimeouts { connect: millis(250), read: millis(50), write: millis(100) });
-    assert_eq!((store.lease_wait, store.max_skew), (Duration::from_secs(2), millis(500)));
+    assert_eq!((store.lease_wait, store.settle), (Duration::from_secs(2), Duration::from_secs(2)));
     assert!(!format!("{store:?}").contains("0123456789abcdef"), "{store:?}");
 
     let store = shared_store(&shared(Some("sentinel")));
@@ -321,7 +321,7 @@ fn what_is_left_out_of_a_shared_store_has_its_default() {
     assert!(least.tls.is_none() && least.login.username.is_none() && least.login.password.is_none());
     assert_eq!((least.database, &least.namespace), (full.database, &full.namespace));
     assert_eq!((least.timeouts, least.max_in_flight), (full.timeouts, full.max_in_flight));
-    assert_eq!((least.lease_wait, least.max_skew), (full.lease_wait, full.max_skew));
+    assert_eq!((least.lease_wait, least.settle), (full.lease_wait, full.settle));
     let encrypted = shared_store(&text("url: 'REDISS://[::1]'"));
     assert!(matches!(encrypted.servers, Servers::Single(server) if server.host == "::1"));
     assert_eq!(encrypted.tls, Some(RedisTls::default()));

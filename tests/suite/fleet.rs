@@ -55,11 +55,11 @@ struct Known {
 
 /// What a run has found.
 #[derive(Default)]
-struct Found {
-    hits: AtomicU64,
+pub struct Found {
+    pub hits: AtomicU64,
     others: AtomicU64,
     writes: AtomicU64,
-    stale: AtomicU64,
+    pub stale: AtomicU64,
     backwards: AtomicU64,
 }
 
@@ -84,7 +84,7 @@ impl Found {
         [&self.hits, &self.others, &self.writes].iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
-    fn tell(&self, what: &str) {
+    pub fn tell(&self, what: &str) {
         let Found { hits, others, writes, stale, backwards } = self;
         println!(
             "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, stale {stale:?}, backwards {backwards:?}"
@@ -118,50 +118,85 @@ fn slow_provider(known: &Arc<Vec<Known>>) -> Recorder {
     })
 }
 
+/// Gateways on one store, before one provider.
+pub struct Fleet {
+    known: Arc<Vec<Known>>,
+    recorder: Recorder,
+    pub replicas: Vec<Replica>,
+}
+
+impl Fleet {
+    /// Starts so many, on a store that this text describes.
+    pub fn start(store: &str, count: usize) -> Fleet {
+        let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
+        let recorder = slow_provider(&known);
+        let config = format!(
+            "hash_key: {{ env: HASH }}\nlog: {{ requests: false }}\n\
+             store: {{ redis: {{ seal_keys: [{{ env: SEAL }}], {store} }} }}\n{}",
+            recorder.upstream("cache: { ttl: 5m }")
+        );
+        let replicas = (0..count).map(|_| Replica::start(&config, &recorder.token())).collect();
+        Fleet { known, recorder, replicas }
+    }
+
+    /// Reads and writes through all replicas until `act` is over, and what was found.
+    pub fn under_load(&self, act: impl FnOnce(&Found)) -> Found {
+        const CLIENTS: u64 = 8;
+        let (seed, found, over) = (seed(), Found::default(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (found, over) = (&found, &over);
+                scope.spawn(move || {
+                    let mut random = Random((seed ^ (client + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+                    let open = |replica: &Replica| Connection::open(replica.gateway.address()).unwrap();
+                    let mut connections: Vec<Connection> = self.replicas.iter().map(open).collect();
+                    let token = self.recorder.token();
+                    while !over.load(Ordering::Relaxed) {
+                        let connection = &mut connections[random.below(self.replicas.len() as u64) as usize];
+                        self.once(connection, &token, &mut random, found);
+                    }
+                });
+            }
+            // What fails in here must not leave the clients running.
+            let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&found)));
+            over.store(true, Ordering::Relaxed);
+            if let Err(panic) = acted {
+                std::panic::resume_unwind(panic);
+            }
+        });
+        found
+    }
+
+    fn once(&self, connection: &mut Connection, token: &str, random: &mut Random, found: &Found) {
+        let number = random.below(SESSIONS as u64) as usize;
+        let session = &self.known[number];
+        if random.below(100) < 3 {
+            let patch = Request::new("PATCH", &session_path(number)).bearer(token);
+            let answer = connection.exchange(&patch.json(r#"{"session_metadata":{"team":"blue"}}"#)).unwrap();
+            session.acknowledged.fetch_max(version(&answer), Ordering::SeqCst);
+            found.writes.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let bounds = session.bounds();
+        let answer = connection.exchange(&Request::new("GET", &session_path(number)).bearer(token)).unwrap();
+        session.check(bounds, version(&answer), status(&answer).contains("; hit"), found);
+    }
+}
+
 #[test]
 fn three_gateways_never_show_what_was_there_before_an_acknowledged_write() {
-    const CLIENTS: u64 = 8;
     if !redis_installed() {
         return;
     }
     let operations: u64 = if long() { 2_000_000 } else { 200_000 };
-    let seed = seed();
-    let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
-    let (server, recorder) = (RedisServer::start(), slow_provider(&known));
-    let config = format!(
-        "hash_key: {{ env: HASH }}\nlog: {{ requests: false }}\nstore: {{ redis: {{ max_skew: 0s, url: \"{}\", seal_keys: [{{ env: SEAL }}] }} }}\n{}",
-        server.url(),
-        recorder.upstream("cache: { ttl: 5m }")
-    );
-    let replica = || Replica::start(&config, &recorder.token());
-    let replicas = [replica(), replica(), replica()];
-    let found = Found::default();
-    thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let (replicas, found, known, recorder) = (&replicas, &found, &known, &recorder);
-            scope.spawn(move || {
-                let mut random = Random((seed ^ (client + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
-                let open = |replica: &Replica| Connection::open(replica.gateway.address()).unwrap();
-                let mut connections: Vec<Connection> = replicas.iter().map(open).collect();
-                let token = recorder.token();
-                while found.operations() < operations {
-                    let number = random.below(SESSIONS as u64) as usize;
-                    let session = &known[number];
-                    let connection = &mut connections[random.below(3) as usize];
-                    if random.below(100) < 3 {
-                        let patch = Request::new("PATCH", &session_path(number)).bearer(&token);
-                        let patch = patch.json(r#"{"session_metadata":{"team":"blue"}}"#);
-                        let answer = connection.exchange(&patch).unwrap();
-                        session.acknowledged.fetch_max(version(&answer), Ordering::SeqCst);
-                        found.writes.fetch_add(1, Ordering::Relaxed);
-                        continue;
-                    }
-                    let bounds = session.bounds();
-                    let get = Request::new("GET", &session_path(number)).bearer(&token);
-                    let answer = connection.exchange(&get).unwrap();
-                    session.check(bounds, version(&answer), status(&answer).contains("; hit"), found);
-                }
-            });
+    let server = RedisServer::start();
+    let fleet = Fleet::start(&format!("url: \"{}\"", server.url()), 3);
+    let found = fleet.under_load(|found| {
+        let mut before = 0;
+        while found.operations() < operations {
+            wait_for("operations", || (found.operations() > before).then_some(()));
+            before = found.operations();
+            thread::sleep(Duration::from_millis(100));
         }
     });
     found.tell("three gateways");
@@ -227,7 +262,7 @@ fn settings(server: &RedisServer) -> Redis {
         },
         lease_wait: Duration::from_millis(200),
         max_in_flight: 1024,
-        max_skew: Duration::ZERO,
+        settle: Duration::ZERO,
     }
 }
 

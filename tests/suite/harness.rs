@@ -10,7 +10,7 @@ mod redis;
 pub use http::{Answer, Connection, Request, address, nobody, raw};
 pub use process::{Finished, Gateway, Process, Sandbox, finish, project, sessiongate, write_config};
 pub use provider::{Scripted, Tenant, json_answer};
-pub use redis::{RedisServer, redis_installed};
+pub use redis::{RedisCluster, RedisServer, Sentinels, redis_installed};
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -27,6 +27,7 @@ mod matrix;
 mod metrics;
 mod model;
 mod passed;
+mod servers;
 mod shared;
 mod sharing;
 mod properties;

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pub file: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Authority {
@@ -31,7 +31,20 @@ impl Authority {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, issuer.pem()).unwrap();
-        Authority { issuer, file, _folder: folder }
+        Authority { issuer, file, folder }
+    }
+
+    /// A certificate for these names and its key, in files of the authority's folder.
+    pub fn certify_in_files(&self, name: &str, names: &[&str]) -> (PathBuf, PathBuf) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let file = |ending: &str, text: String| {
+            let path = self.folder.path().join(format!("{name}.{ending}"));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        (file("pem", certificate.pem()), file("key", key.serialize_pem()))
     }
 
     /// A server's certificate for these names.

@@ -1,9 +1,11 @@
+#!lua
 -- A read begins: coherence::acquire, but for the epoch, whose generation the caller says.
 -- KEYS: state, place, refresh. ARGV: own token, token to take over from or '', the epoch's generation, how long a new generation and
 -- a lease are kept in ms, 'fresh' or ''.
 -- The answer is a letter, the time, the floor, and
 --   X nothing (deleted)   W nothing (marked)   G the generation (the reader leads)   L the generation and the other's token
 --   D the entry   S the entry (no longer fresh, the reader leads)   R the other's token and the entry (no longer fresh)
+-- With the line at the top a server that takes no writes refuses all of this, hits included: marks could not be placed either.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local state = redis.call('GET', KEYS[1])

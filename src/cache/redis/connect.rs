@@ -13,7 +13,6 @@ use redis::{
 use secrecy::ExposeSecret;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Why the store cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +35,8 @@ pub enum SetupError {
 
 /// The way to the servers.
 pub(super) fn route(config: &Redis, listener: Arc<dyn Listener>) -> Result<Route, SetupError> {
-    let options = Options {
-        timeouts: config.timeouts,
-        max_skew: config.max_skew,
-        permits: Arc::new(Semaphore::new(config.max_in_flight)),
-        max_in_flight: config.max_in_flight,
-        listener,
-    };
+    let options =
+        Options { timeouts: config.timeouts, settle: config.settle, max_in_flight: config.max_in_flight, listener };
     let certificates = config.tls.as_ref().map(certificates).transpose()?;
     match &config.servers {
         Servers::Single(address) => {

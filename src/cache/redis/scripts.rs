@@ -48,4 +48,5 @@ scripts! {
     BEGIN "begin.lua",
     END "end.lua",
     RELEASE "release.lua",
+    BEAT "beat.lua",
 }

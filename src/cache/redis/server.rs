@@ -14,9 +14,9 @@ use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 /// After how many failures in a row a connection is given up.
 const MOST_FAILURES: u32 = 5;
@@ -40,8 +40,7 @@ pub(super) enum Address {
 #[derive(Clone)]
 pub(super) struct Options {
     pub timeouts: RedisTimeouts,
-    pub max_skew: Duration,
-    pub permits: Arc<Semaphore>,
+    pub settle: Duration,
     pub max_in_flight: usize,
     pub listener: Arc<dyn Listener>,
 }
@@ -51,13 +50,13 @@ pub(super) struct Live {
     connection: MultiplexedConnection,
     /// Another connection has another number.
     pub number: u64,
-    /// The server's time when the connection began, and the skew of clocks on top.
+    /// The server's time when the connection began, and the time to settle on top.
     pub fence: Millis,
     began: Instant,
 }
 
 impl Live {
-    /// What the server's time is by now, with the skew of clocks on top.
+    /// What the server's time is by now, with the time to settle on top.
     pub fn fence_now(&self) -> Millis {
         self.fence.saturating_add(millis(self.began.elapsed()))
     }
@@ -71,6 +70,8 @@ pub(super) struct Server {
     options: Options,
     live: ArcSwapOption<Live>,
     failures: AtomicU32,
+    /// Whether the last connection was given up because the server refused.
+    refused: AtomicBool,
     wake: Notify,
 }
 
@@ -103,7 +104,7 @@ pub(super) enum Request<'a> {
 impl Server {
     pub fn new(name: String, address: Address, options: Options) -> Server {
         let (live, failures, wake) = (ArcSwapOption::empty(), AtomicU32::new(0), Notify::new());
-        Server { name, address, options, live, failures, wake }
+        Server { name, address, options, live, failures, refused: AtomicBool::new(false), wake }
     }
 
     /// The connection that there is now.
@@ -114,7 +115,6 @@ impl Server {
     /// Carries a command out, within `limit`; the connection that it went over comes with the answer.
     pub async fn carry_out(&self, request: &Request<'_>, limit: Duration) -> Result<(Value, Arc<Live>), Objection> {
         let live = self.live().ok_or(Failure::Disconnected)?;
-        let _permit = self.options.permits.try_acquire().map_err(|_| Failure::Busy)?;
         let mut connection = live.connection.clone();
         let answer = tokio::time::timeout(limit, async {
             match request {
@@ -144,15 +144,13 @@ impl Server {
             ErrorKind::Server(ServerErrorKind::Moved) => Objection::Moved(redirect()),
             ErrorKind::Server(ServerErrorKind::Ask) => Objection::Ask(redirect()),
             ErrorKind::Server(ServerErrorKind::NoScript) => Objection::NoScript,
-            // It is no server to write to, or none that has its data: another may be, and the way to it is looked for anew.
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown,
-            ) => {
-                self.give_up(live, &error.to_string());
-                Failure::Refused.into()
-            }
+            // Parts of what was asked for are here, others not yet: soon all will be.
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Failure::Refused.into(),
+            // It takes no writes, or has not its data. Others may write without their marks by now, so nothing that was fetched
+            // before it works again may be served; and another server may have taken over.
             ErrorKind::Server(_) | ErrorKind::Extension => {
-                tracing::debug!(server = self.name, error = %described(error), "the store refused a command");
+                self.refused.store(true, Ordering::Relaxed);
+                self.give_up(live, &described(error));
                 Failure::Refused.into()
             }
             _ if error.is_timeout() => self.failed(live, Failure::Timeout),
@@ -189,11 +187,13 @@ impl Server {
         let mut told = false;
         while Arc::strong_count(&self) > 1 {
             if self.live.load().is_some() {
-                let beat = tokio::time::timeout(HEARTBEAT, self.wake.notified()).await;
-                if beat.is_err() && self.live.load().is_some() {
-                    let _ = self.carry_out(&Request::One(&redis::cmd("PING")), self.options.timeouts.connect).await;
+                if tokio::time::timeout(HEARTBEAT, self.wake.notified()).await.is_err() {
+                    self.beat().await;
                 }
                 continue;
+            }
+            if self.refused.swap(false, Ordering::Relaxed) {
+                tokio::time::sleep(LONGEST_PAUSE).await;
             }
             // Sentinels are asked one after the other, and one that is gone must not be the end of it.
             let limit = self.options.timeouts.connect * 4;
@@ -222,6 +222,15 @@ impl Server {
         }
     }
 
+    /// Finds out whether the server still works. Where nobody asks anything, nobody else would.
+    async fn beat(&self) {
+        let beat = scripts::BEAT.run(&["beat"], &[]);
+        let limit = self.options.timeouts.connect;
+        if let Err(Objection::NoScript) = self.carry_out(&Request::One(&beat), limit).await {
+            let _ = self.load_scripts(limit).await;
+        }
+    }
+
     /// Connects, loads the scripts, and asks for the time: only then commands go this way.
     async fn connect(self: &Arc<Self>) -> RedisResult<Live> {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
@@ -247,7 +256,7 @@ impl Server {
             let () = redis::cmd("SCRIPT").arg("LOAD").arg(script.text).query_async(&mut connection).await?;
         }
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
-        let fence = (seconds * 1000 + micros / 1000).saturating_add(millis(self.options.max_skew));
+        let fence = (seconds * 1000 + micros / 1000).saturating_add(millis(self.options.settle));
         Ok(Live { connection, number, fence, began: Instant::now() })
     }
 

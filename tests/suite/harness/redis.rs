@@ -2,7 +2,8 @@
 
 use super::{Process, skipped, wait_for};
 use redis::{Client, Cmd, Connection, FromRedisValue};
-use std::net::TcpListener;
+use std::collections::HashMap;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -29,7 +30,7 @@ pub struct RedisServer {
 }
 
 /// A port that nobody has, as far as can be known.
-pub fn free_port() -> u16 {
+fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -46,18 +47,44 @@ impl RedisServer {
         wait_for("a server on a free port", || {
             server.port = free_port();
             server.run();
-            let answers = || server.try_connection().is_some();
+            // Whether one with TLS answers is for the test to find out.
+            let open = || TcpStream::connect(("127.0.0.1", server.port)).is_ok();
+            let answers = || if server.has_tls() { open() } else { server.try_connection().is_some() };
             wait_for("an answer or an end", || Some(answers()).filter(|answers| *answers || server.has_ended()))
                 .then_some(())
         });
         server
     }
 
+    /// A server of a cluster; it belongs to none yet.
+    fn of_cluster() -> RedisServer {
+        // By itself it would take a port that is fixed by the other one, and may be somebody's.
+        let bus = free_port().to_string();
+        RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"])
+    }
+
     fn run(&mut self) {
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no"]);
-        command.arg("--dir").arg(self.folder.path()).args(["--enable-debug-command", "yes"]).args(&self.options);
+        if let [mode, file] = self.options.as_slice()
+            && mode == "SENTINEL"
+        {
+            // It writes what it learns into its file.
+            let own = self.folder.path().join("sentinel.conf");
+            std::fs::copy(file, &own).unwrap();
+            command.arg(own).args(["--sentinel", "--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
+            command.arg("--dir").arg(self.folder.path());
+            self.process = Some(Process::start(command));
+            return;
+        }
+        let port = if self.has_tls() { 0 } else { self.port };
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+        let options = self.options.iter().map(|option| option.replace("TLS_PORT", &self.port.to_string()));
+        command.arg("--dir").arg(self.folder.path()).args(["--enable-debug-command", "yes"]).args(options);
         self.process = Some(Process::start(command));
+    }
+
+    fn has_tls(&self) -> bool {
+        self.options.iter().any(|option| option == "--tls-port")
     }
 
     fn has_ended(&self) -> bool {
@@ -124,6 +151,135 @@ impl RedisServer {
     /// Lets it go on.
     pub fn go_on(&self) {
         self.process.as_ref().unwrap().signal("CONT");
+    }
+}
+
+/// A primary, a replica, and three sentinels that know the service `sessions`.
+pub struct Sentinels {
+    pub servers: [RedisServer; 2],
+    sentinels: Vec<RedisServer>,
+}
+
+impl Sentinels {
+    pub fn start() -> Sentinels {
+        let primary = RedisServer::start();
+        let port = primary.port().to_string();
+        let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port]);
+        let sentinel = |_| {
+            let file = tempfile::NamedTempFile::new().unwrap().into_temp_path().keep().unwrap();
+            let text = format!(
+                "sentinel monitor sessions 127.0.0.1 {port} 2\nsentinel down-after-milliseconds sessions 500\n\
+                 sentinel failover-timeout sessions 3000\n"
+            );
+            std::fs::write(&file, text).unwrap();
+            let sentinel = RedisServer::with(&["SENTINEL", file.to_str().unwrap()]);
+            std::fs::remove_file(file).unwrap();
+            sentinel
+        };
+        let sentinels: Vec<RedisServer> = (0..3).map(sentinel).collect();
+        let sentinels = Sentinels { servers: [primary, replica], sentinels };
+        wait_for("the sentinels to know each other and the replica", || {
+            let known = |sentinel: &RedisServer| {
+                let master: HashMap<String, String> = sentinel.ask(&["SENTINEL", "MASTER", "sessions"]);
+                (master["num-other-sentinels"] == "2" && master["num-slaves"] == "1").then_some(())
+            };
+            let info: String = sentinels.servers[1].ask(&["INFO", "replication"]);
+            (sentinels.sentinels.iter().all(|one| known(one).is_some()) && info.contains("master_link_status:up"))
+                .then_some(())
+        });
+        sentinels
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.sentinels.iter().map(RedisServer::url).collect()
+    }
+
+    /// The port of the server that the sentinels name.
+    pub fn primary(&self) -> u16 {
+        let named: (String, u16) = self.sentinels[0].ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "sessions"]);
+        named.1
+    }
+}
+
+/// A cluster of three primaries, with a replica each where that is wanted.
+pub struct RedisCluster {
+    pub primaries: Vec<RedisServer>,
+    pub replicas: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    pub fn start(replicated: bool) -> RedisCluster {
+        let start = |count: usize| (0..count).map(|_| RedisServer::of_cluster()).collect::<Vec<_>>();
+        let cluster = RedisCluster { primaries: start(3), replicas: start(if replicated { 3 } else { 0 }) };
+        for (at, server) in cluster.all().enumerate() {
+            let _: () = server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
+        }
+        for (server, [first, last]) in cluster.primaries.iter().zip([[0, 5460], [5461, 10_922], [10_923, 16_383]]) {
+            let _: () = server.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+        }
+        let bus = |server: &RedisServer| {
+            let at = server.options.iter().position(|option| option == "--cluster-port").unwrap();
+            server.options[at + 1].clone()
+        };
+        for server in cluster.all().skip(1) {
+            let port = server.port().to_string();
+            let _: () = cluster.primaries[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus(server)]);
+        }
+        let count = format!("cluster_known_nodes:{}", cluster.all().count());
+        cluster.wait("all to know each other", &[&count]);
+        for (replica, primary) in cluster.replicas.iter().zip(&cluster.primaries) {
+            let id: String = primary.ask(&["CLUSTER", "MYID"]);
+            let _: () = replica.ask(&["CLUSTER", "REPLICATE", &id]);
+            wait_for("a replica to be in sync", || {
+                let info: String = replica.ask(&["INFO", "replication"]);
+                info.contains("master_link_status:up").then_some(())
+            });
+        }
+        cluster.wait("the cluster to be good", &["cluster_state:ok", "cluster_slots_ok:16384"]);
+        cluster
+    }
+
+    fn all(&self) -> impl Iterator<Item = &RedisServer> {
+        self.primaries.iter().chain(&self.replicas)
+    }
+
+    fn wait(&self, what: &str, said: &[&str]) {
+        for server in self.all() {
+            wait_for(what, || {
+                let info: String = server.ask(&["CLUSTER", "INFO"]);
+                said.iter().all(|said| info.contains(said)).then_some(())
+            });
+        }
+    }
+
+    /// Moves the slot of a key from the primary that has it to the next one, as a reshard does, while the cluster works.
+    pub fn move_slot(&self, key: &str) {
+        let slot: u64 = self.primaries[0].ask(&["CLUSTER", "KEYSLOT", key]);
+        let slot = slot.to_string();
+        let has = |server: &&RedisServer| {
+            let owner: Result<(), _> =
+                command(&["GET", key]).query(&mut server.connection()).map(|_: Option<Vec<u8>>| ());
+            owner.is_ok()
+        };
+        let from = self.primaries.iter().position(|server| has(&server)).unwrap();
+        let (from, to) = (&self.primaries[from], &self.primaries[(from + 1) % 3]);
+        let id = |server: &RedisServer| -> String { server.ask(&["CLUSTER", "MYID"]) };
+        let (from_id, to_id) = (id(from), id(to));
+        let _: () = to.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
+        let _: () = from.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
+        loop {
+            let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
+            if keys.is_empty() {
+                break;
+            }
+            let port = to.port().to_string();
+            for key in keys {
+                let _: () = from.ask(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"]);
+            }
+        }
+        for server in [to, from].into_iter().chain(&self.primaries) {
+            let _: () = server.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+        }
     }
 }
 

@@ -1,13 +1,16 @@
-//! The admin listener: probes and metrics. It runs on a thread of its own, so that it answers however busy the gateway is.
+//! The admin listener: probes, metrics, and what operators do by hand. It runs on a thread of its own, so that it answers however busy the gateway is.
+
+mod purge;
 
 use crate::runtime::{Bound, Runtime};
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Serves the admin pages on a bound listener until the process ends.
@@ -16,7 +19,8 @@ pub fn serve(runtime: Arc<Runtime>, bound: Bound) -> io::Result<()> {
     std::thread::Builder::new().name("admin".into()).spawn(move || {
         let served = own.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(bound.into_listener())?;
-            axum::serve(listener, router(runtime)).await
+            let app = router(runtime).into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, app).await
         });
         if let Err(error) = served {
             tracing::error!(%error, "the admin listener stopped");
@@ -31,6 +35,7 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/cache/purge", post(purge::purge).layer(DefaultBodyLimit::max(purge::MOST)))
         .with_state(runtime)
 }
 

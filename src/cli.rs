@@ -1,5 +1,7 @@
 //! The command line. Nothing else in the program prints.
 
+mod purge;
+
 use crate::admin;
 use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
 use crate::journal::Journal;
@@ -43,12 +45,17 @@ enum Command {
     /// Prints every error with its file, line and column, what was found and what is allowed. Looks at the files and
     /// environment variables that the configuration names, and opens no connection. Ends with status 0 where it is good,
     /// 1 where it is not, 2 where the command line is wrong.
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
     /// Starts both, the gateway before them and the admin listener in one process, and prints commands to
     /// try. Nothing else is needed: no account, and no Redis unless `--redis` names one. Ctrl-C stops it.
     Sandbox(SandboxArgs),
+    /// Drop cached answers of a running gateway
+    ///
+    /// Those of one session, or of all sessions of an upstream, in every replica that shares the store. Ends with status 0
+    /// once the store has confirmed it, 1 where it has not.
+    Purge(purge::PurgeArgs),
 }
 
 #[derive(Args)]
@@ -56,6 +63,15 @@ struct FileArgs {
     /// The configuration, in YAML: see config/example.yaml for every option
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Take warnings for errors: what a deployment should do before it starts
+    #[arg(long)]
+    deploy: bool,
 }
 
 #[derive(Args)]
@@ -105,8 +121,13 @@ pub fn main() -> ExitCode {
     crate::token::install_provider();
     let result = match CommandLine::parse().command {
         Command::Run(args) => run(&args.config),
-        Command::Check(args) => check(&args.config),
+        Command::Check(args) => check(&args),
         Command::Sandbox(args) => run_sandbox(&args),
+        Command::Purge(args) => on_runtime(Some(1), async {
+            purge::purge(&args).await?;
+            say_on(io::stdout(), "purged");
+            Ok(())
+        }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -176,8 +197,12 @@ fn compiled(path: &Path) -> Result<Compiled, CommandError> {
     Ok(compiled)
 }
 
-fn check(path: &Path) -> Result<(), CommandError> {
+fn check(args: &CheckArgs) -> Result<(), CommandError> {
+    let path = &args.file.config;
     let compiled = compiled(path)?;
+    if args.deploy && !compiled.warnings.is_empty() {
+        return Err(other(format!("{}: not to be deployed with warnings", path.display())));
+    }
     let upstreams = compiled.config.gateway.upstreams().len();
     say_on(
         io::stdout(),

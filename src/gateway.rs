@@ -83,6 +83,20 @@ pub struct Related {
     operation: Operation,
 }
 
+/// Why a name names nothing in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unnamed {
+    /// There is no such upstream.
+    #[error("`upstream` is none of the configured ones")]
+    Upstream,
+    /// Nothing of the upstream is cached.
+    #[error("nothing of this upstream is cached")]
+    Uncached,
+    /// The provider has no such session ids.
+    #[error("`session` is no id of a session at this upstream")]
+    Session,
+}
+
 /// Who a request comes from.
 #[derive(Debug, Clone)]
 pub enum Credential {
@@ -157,6 +171,18 @@ impl Gateway {
     pub(super) fn session_hash(&self, upstream: &Upstream, session: &SessionId) -> [u8; 16] {
         let named = self.upstreams.get(upstream.scope).map_or("", |first| first.name.as_str());
         self.hashed(&[b"session", named.as_bytes(), session.as_str().as_bytes()])
+    }
+
+    /// What stands for a session of an upstream in the cache, by their names, and the upstream's scope. It names what may be
+    /// dropped from the cache, and is no way to what is in it.
+    pub fn named(&self, upstream: &str, session: Option<&str>) -> Result<(&Arc<Upstream>, Option<[u8; 16]>), Unnamed> {
+        let upstream = self.upstreams.iter().find(|one| one.name == upstream).ok_or(Unnamed::Upstream)?;
+        if upstream.scope_cache.is_none() {
+            return Err(Unnamed::Uncached);
+        }
+        let session = session.map(|session| upstream.dialect.session_id(session)).transpose();
+        let session = session.map_err(|_| Unnamed::Session)?;
+        Ok((upstream, session.map(|session| self.session_hash(upstream, &session))))
     }
 
     /// Tells callers apart by their credential.

@@ -41,6 +41,7 @@ pub struct Metrics {
     cache_sessions: IntGauge,
     cache_evictions: IntCounter,
     cache_events: IntCounterVec,
+    purges: IntCounterVec,
     jwks_keys: IntGaugeVec,
     jwks_fetches: IntCounterVec,
     jwks_age: IntGaugeVec,
@@ -136,6 +137,11 @@ impl Metrics {
             cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
             cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
             cache_evictions: own.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
+            purges: own.counters(
+                "sessiongate_cache_purges_total",
+                "Purges of the cache by hand, by upstream and what was purged.",
+                &["upstream", "purged"],
+            )?,
             cache_events: own.counters(
                 "sessiongate_cache_events_total",
                 "What the cache did beside hits and misses, by event.",
@@ -210,6 +216,12 @@ impl Metrics {
     pub fn fetch(&self, upstream: usize, status: Option<u16>) {
         let class = status.map_or("failed", status_class);
         self.fetches.with_label_values(&[self.upstream(Some(upstream)), class]).inc();
+    }
+
+    /// Something was purged from the cache by hand: a session, or all sessions of an upstream.
+    pub fn purge(&self, upstream: usize, session: bool) {
+        let purged = if session { "session" } else { "upstream" };
+        self.purges.with_label_values(&[self.upstream(Some(upstream)), purged]).inc();
     }
 
     /// A passed request uses a connection to the provider.

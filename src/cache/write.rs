@@ -16,6 +16,9 @@ const LATER: Duration = Duration::from_millis(500);
 /// A mark that was placed longer ago is placed again before its write is forwarded: the process may have stood still.
 const OLD: Duration = Duration::from_secs(1);
 
+/// How long the mark of a purge stands whose end is lost.
+const PURGE: Duration = Duration::from_secs(5);
+
 /// What a write does without the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caution {
@@ -108,6 +111,22 @@ impl Sessions {
             }
         }
         self.end_later(mark.scope, mark.writer, settled, mark.caution.bound.max(mark.guard));
+    }
+
+    /// Makes every answer in this scope stale: by a write that changes nothing at the provider.
+    pub async fn purge(&self, scope: Scope) -> Result<(), StoreError> {
+        let (writer, began) = (self.store.token(), Instant::now());
+        loop {
+            let purged = match self.store.begin(scope, writer, millis(PURGE)).await {
+                Ok(_) | Err(StoreError::TooManyWrites) => self.store.end(scope, writer, Settled::default()).await,
+                Err(error) => Err(error),
+            };
+            match purged {
+                Ok(_) => return Ok(()),
+                Err(error) if began.elapsed() >= INSISTENCE => return Err(error),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
     }
 
     async fn try_end(&self, mark: &Mark, settled: Settled) -> bool {

@@ -32,6 +32,7 @@ mod shared;
 mod sharing;
 mod properties;
 mod provider_tls;
+mod purge;
 mod recorder;
 mod scripts;
 mod sdk;

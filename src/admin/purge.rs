@@ -1,0 +1,110 @@
+//! `POST /cache/purge`: makes what is cached of one session, or of all sessions of an upstream, stale, in every replica that shares
+//! the store. Only for this machine, and not for pages in its browsers: the admin listener has no authentication.
+
+use crate::cache::{Scope, StoreError};
+use crate::runtime::{Runtime, hex};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The largest request.
+pub(super) const MOST: usize = 4096;
+
+/// What is to be purged.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Purge {
+    /// The upstream's name in the configuration.
+    upstream: String,
+    /// The session's id; all sessions where there is none.
+    session: Option<String>,
+}
+
+pub(super) async fn purge(
+    State(runtime): State<Arc<Runtime>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err((status, message)) = admit(peer, &headers) {
+        return refuse(status, message);
+    }
+    let purge: Purge = match serde_json::from_slice(&body) {
+        Ok(purge) => purge,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let (upstream, session) = match runtime.gateway.named(&purge.upstream, purge.session.as_deref()) {
+        Ok(named) => named,
+        Err(unnamed) => return refuse(StatusCode::BAD_REQUEST, &unnamed.to_string()),
+    };
+    let scope = session.map_or(Scope::Upstream(upstream.scope), |session| Scope::Session(upstream.scope, session));
+    let shown = session.map_or("all".to_owned(), |session| hex(&session));
+    match runtime.sessions().purge(scope).await {
+        Ok(()) => {
+            runtime.metrics.purge(upstream.index, session.is_some());
+            tracing::info!(upstream = upstream.name, session = shown, "purged");
+            Json(json!({ "purged": true })).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(upstream = upstream.name, session = shown, %error, "not purged");
+            let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, &told(&error));
+            answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            answer
+        }
+    }
+}
+
+fn told(error: &StoreError) -> String {
+    format!("the store could not be told: {error}; what is cached may be served until it ends")
+}
+
+/// Whether a request comes from this machine, and not by way of a page that somebody else wrote: such a page can neither send JSON
+/// to another origin nor leave `Origin` out, and a name of its own that leads here stands in `Host`.
+fn admit(peer: SocketAddr, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !peer.ip().to_canonical().is_loopback() {
+        return Err((StatusCode::FORBIDDEN, "only for this machine"));
+    }
+    if headers.contains_key(header::ORIGIN) || !is_local(text(header::HOST)) {
+        return Err((
+            StatusCode::FORBIDDEN,
+            "not for pages: `Origin` has to be absent, and `Host` an address of this machine",
+        ));
+    }
+    let media = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
+    if !media.trim().eq_ignore_ascii_case("application/json") {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type has to be `application/json`"));
+    }
+    Ok(())
+}
+
+fn is_local(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({ "purged": false, "error": message }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn hosts_of_this_machine_are_known() {
+        for host in ["127.0.0.1:9090", "127.1.2.3", "[::1]:9090", "[::1]", "localhost", "LOCALHOST:1"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["", "evil.example:9090", "10.0.0.1", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The command `purge`: asks a running gateway to drop what it has cached.
+
+use super::{CommandError, other};
+use bytes::Bytes;
+use clap::Args;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long the gateway may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Args)]
+pub(super) struct PurgeArgs {
+    /// The upstream, by its name in the configuration
+    #[arg(long, value_name = "NAME")]
+    upstream: String,
+    /// The session's id, or `-` to read it from standard input; without it all sessions of the upstream
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Where the gateway's admin listener is; it takes purges from its own machine only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+}
+
+/// Sends the purge and waits for its end.
+pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
+    let session = match args.session.as_deref() {
+        Some("-") => {
+            let mut session = String::new();
+            std::io::stdin().read_to_string(&mut session).map_err(other)?;
+            Some(session.trim().to_owned())
+        }
+        session => session.map(str::to_owned),
+    };
+    let wanted = json!({ "upstream": args.upstream, "session": session });
+    let answer = tokio::time::timeout(PATIENCE, send(args.admin, wanted.to_string()));
+    let (status, body) = answer.await.map_err(|_| other(format!("{} does not answer", args.admin)))??;
+    if status == StatusCode::OK {
+        return Ok(());
+    }
+    let said =
+        serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
+    Err(other(said.unwrap_or_else(|| format!("{} answers {status}", args.admin))))
+}
+
+async fn send(admin: SocketAddr, body: String) -> Result<(StatusCode, Bytes), CommandError> {
+    let stream = tokio::net::TcpStream::connect(admin).await;
+    let stream = stream.map_err(|error| other(format!("cannot reach the gateway at {admin}: {error}")))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+    tokio::spawn(connection);
+    let request =
+        Request::post("/cache/purge").header(HOST, admin.to_string()).header(CONTENT_TYPE, "application/json");
+    let request = request.body(Full::new(Bytes::from(body))).map_err(other)?;
+    let answer = sender.send_request(request).await.map_err(other)?;
+    let status = answer.status();
+    Ok((status, answer.into_body().collect().await.map_err(other)?.to_bytes()))
+}

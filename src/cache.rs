@@ -106,6 +106,8 @@ pub trait Store: Send + Sync {
     fn is_local(&self) -> bool;
     /// The connection that steps on this scope would be carried out over now.
     fn link(&self, scope: Scope) -> Option<Link>;
+    /// How long there has been no connection for steps on this scope; none where there is one.
+    fn disconnected_for(&self, scope: Scope) -> Option<Duration>;
     /// How full it is.
     fn measure(&self) -> Fill;
 }

@@ -265,6 +265,10 @@ impl Store for MemoryStore {
         Some(Link::default())
     }
 
+    fn disconnected_for(&self, _: Scope) -> Option<Duration> {
+        None
+    }
+
     fn measure(&self) -> Fill {
         self.shards.iter().fold(Fill::default(), |sum, shard| {
             let shard = shard.lock();

@@ -313,6 +313,10 @@ impl Store for RedisStore {
         self.route.link(&self.state_key(scope).ok()?)
     }
 
+    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
+        self.state_key(scope).ok().and_then(|key| self.route.disconnected_for(&key))
+    }
+
     fn measure(&self) -> Fill {
         Fill::default()
     }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long the end of a write is tried again before it is acknowledged all the same.
 const INSISTENCE: Duration = Duration::from_secs(1);
+/// For how long a store that is gone is expected back at any moment.
+const BLIP: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often the end is tried again after that, behind the acknowledgement.
 const LATER: Duration = Duration::from_millis(500);
@@ -95,8 +97,10 @@ impl Sessions {
         // A write that changed nothing leaves nothing older behind, whether the store knows of its end or not.
         if safe == Unconfirmed::TryAgain && !settled.unchanged {
             let began = Instant::now();
-            // Where there is no connection at all, nothing can be insisted on by those who would rather go on without.
-            let lost = mark.placed == Placed::Unknown && self.store.link(mark.scope).is_none();
+            // A connection that has just broken is mostly there again at once, here and at other replicas. Where the store has been
+            // gone for a while, those who would rather go on without it do not wait for it.
+            let gone = self.store.disconnected_for(mark.scope).is_some_and(|long| long > BLIP);
+            let lost = mark.placed == Placed::Unknown && gone;
             let insistence = if lost { Duration::ZERO } else { INSISTENCE };
             while began.elapsed() < insistence {
                 tokio::time::sleep(PAUSE).await;

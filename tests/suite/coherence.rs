@@ -3,6 +3,7 @@
 //! with what had been acknowledged when the read began. The same run with a store whose marks do nothing has to fail, or the
 //! checker would prove nothing.
 
+use crate::harness::{Random, seed};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -14,7 +15,7 @@ use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Settled
 use sessiongate::gateway::{Answer, CacheKey, Storable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const GUARD: Millis = 600_000;
 const TTL: Millis = 600_000;
@@ -23,28 +24,6 @@ const TTL: Millis = 600_000;
 fn operations() -> u64 {
     let long = std::env::var_os("SESSIONGATE_LONG").is_some();
     if long { 200_000 } else { 20_000 }
-}
-
-/// xorshift64*: the seed is printed, so that a run can be repeated as far as the scheduler lets it.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("SESSIONGATE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        now.as_nanos() as u64 | 1
-    });
-    println!("SESSIONGATE_SEED={seed}");
-    seed
 }
 
 /// What a run is made of.
@@ -206,7 +185,7 @@ fn run(setting: Setting, store: Arc<dyn Store>) -> Arc<World> {
         let mut tasks = Vec::new();
         for task in 0..setting.readers + setting.writers {
             let world = world.clone();
-            let mut random = Random((seed ^ (task + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+            let mut random = Random::of(seed, task);
             tasks.push(tokio::spawn(async move {
                 while world.next() {
                     let session = random.below(world.setting.sessions) as usize;
@@ -361,6 +340,10 @@ impl Store for Unmarked {
         self.0.link(scope)
     }
 
+    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
+        self.0.disconnected_for(scope)
+    }
+
     fn measure(&self) -> Fill {
         self.0.measure()
     }
@@ -420,6 +403,10 @@ impl Store for Unstamped {
 
     fn link(&self, scope: Scope) -> Option<Link> {
         self.0.link(scope)
+    }
+
+    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
+        self.0.disconnected_for(scope)
     }
 
     fn measure(&self) -> Fill {

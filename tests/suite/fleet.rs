@@ -3,7 +3,7 @@
 //! store loses what it had acknowledged, the caches run in the test, so that the same run can be made without the fence. That one
 //! has to find stale answers, or the checker would prove nothing.
 
-use crate::harness::{Connection, RedisServer, Request, long, redis_installed, wait_for};
+use crate::harness::{Connection, Random, RedisServer, Request, long, redis_installed, seed, wait_for};
 use crate::recorder::{Call, Recorder, Then, session};
 use crate::shared::{Replica, SEAL_KEY, status, version};
 use async_trait::async_trait;
@@ -24,26 +24,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
-
-/// xorshift64*: the seed is printed, so that a run can be repeated as far as the scheduler lets it.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("SESSIONGATE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1);
-    println!("SESSIONGATE_SEED={seed}");
-    seed
-}
+use std::time::Duration;
 
 /// What is known of a session: what the provider has, what was acknowledged, what was seen.
 #[derive(Default)]
@@ -147,7 +128,7 @@ impl Fleet {
             for client in 0..CLIENTS {
                 let (found, over) = (&found, &over);
                 scope.spawn(move || {
-                    let mut random = Random((seed ^ (client + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+                    let mut random = Random::of(seed, client);
                     let open = |replica: &Replica| Connection::open(replica.gateway.address()).unwrap();
                     let mut connections: Vec<Connection> = self.replicas.iter().map(open).collect();
                     let token = self.recorder.token();
@@ -242,6 +223,10 @@ impl Store for Unfenced {
         self.0.link(scope)
     }
 
+    fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
+        self.0.disconnected_for(scope)
+    }
+
     fn measure(&self) -> Fill {
         self.0.measure()
     }
@@ -295,7 +280,7 @@ fn set_back(fenced: bool) -> Found {
     wait_connected();
     for task in 0..READERS + WRITERS {
         let (caches, known, found, over) = (caches.clone(), known.clone(), found.clone(), over.clone());
-        let mut random = Random((seed ^ (task + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+        let mut random = Random::of(seed, task);
         runtime.spawn(async move {
             while !over.load(Ordering::Relaxed) {
                 let number = random.below(SESSIONS as u64) as usize;

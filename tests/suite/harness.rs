@@ -5,11 +5,13 @@
 mod http;
 mod process;
 mod provider;
+mod random;
 mod redis;
 
 pub use http::{Answer, Connection, Request, address, nobody, raw};
 pub use process::{Finished, Gateway, Process, Sandbox, finish, project, sessiongate, write_config};
 pub use provider::{Scripted, Tenant, json_answer};
+pub use random::{Random, seed};
 pub use redis::{RedisCluster, RedisServer, Sentinels, redis_installed};
 
 use std::fs::OpenOptions;

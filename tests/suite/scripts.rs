@@ -1,7 +1,7 @@
 //! The scripts that run in Redis do what the rules of coherence do: random sequences of steps meet the same answers from a real
 //! server and from the rules. Time is made to pass by moving every time that the server has stored.
 
-use crate::harness::{RedisServer, redis_installed};
+use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
 use sessiongate::coherence::{
     Acquired, CROWD, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Place, Reach, Reading, Settled,
@@ -20,18 +20,6 @@ const OPEN: &str = include_str!("../../src/cache/redis/open.lua");
 const BEGIN: &str = include_str!("../../src/cache/redis/begin.lua");
 const END: &str = include_str!("../../src/cache/redis/end.lua");
 const RELEASE: &str = include_str!("../../src/cache/redis/release.lua");
-
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
-    }
-}
 
 /// The same session at the server and by the rules.
 struct Both {
@@ -304,7 +292,7 @@ fn the_scripts_do_what_the_rules_do() {
         return;
     }
     let server = RedisServer::start();
-    let mut random = Random(0x5EED_5EED_5EED_5EED);
+    let mut random = Random::of(0x5EED_5EED_5EED_5EED, 0);
     for _ in 0..SEQUENCES {
         let mut both = Both::new(&server);
         sequence(&mut both, &mut random);

@@ -2,10 +2,14 @@
 //! sees an error, nothing is stale, and the cache works again afterwards.
 
 use crate::fleet::{Fleet, Found};
-use crate::harness::{RedisCluster, RedisServer, Sentinels, redis_installed, wait_for};
+use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
 use crate::shared::{Provider, status};
-use std::sync::atomic::Ordering;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// Waits until the cache has answered that often again.
 fn wait_hits(found: &Found, count: u64) {
@@ -149,6 +153,80 @@ fn servers_are_reached_over_tls_by_those_they_know() {
         assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass", "{what}");
         assert_eq!(replica.patch().status, 200, "{what}");
     }
+}
+
+#[test]
+fn the_sandbox_can_be_tried_on_a_real_server() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let sandbox = Sandbox::start(&["--redis", &server.url()]);
+    let read = || Request::new("GET", &sandbox.session_path()).bearer(&sandbox.token).send(&sandbox.gateway);
+    wait_for("a hit", || status(&read()).contains("; hit").then_some(()));
+    assert_eq!(server.keys().len(), 3);
+}
+
+/// Hands bytes on to a server and back; on demand it breaks off in the middle of an answer.
+struct Breaking {
+    port: u16,
+    cut: Arc<AtomicBool>,
+}
+
+impl Breaking {
+    fn start(server: u16) -> Breaking {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let breaking = Breaking { port: listener.local_addr().unwrap().port(), cut: Arc::default() };
+        let cut = breaking.cut.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { return };
+                let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || io::copy(&mut from, &mut to));
+                let cut = cut.clone();
+                thread::spawn(move || hand_on(server, client, &cut));
+            }
+        });
+        breaking
+    }
+}
+
+fn hand_on(mut server: TcpStream, mut client: TcpStream, cut: &AtomicBool) -> io::Result<()> {
+    let mut part = [0; 16_384];
+    loop {
+        let length = server.read(&mut part)?;
+        // Only in what is long enough to be an entry, or the answers to several commands.
+        if length > 600 && cut.swap(false, Ordering::SeqCst) {
+            client.write_all(&part[..length / 2])?;
+            return client.shutdown(Shutdown::Both);
+        }
+        if length == 0 {
+            return client.shutdown(Shutdown::Both);
+        }
+        client.write_all(&part[..length])?;
+    }
+}
+
+#[test]
+fn answers_that_break_off_are_nobodys() {
+    const ROUNDS: usize = 3;
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let breaking = Breaking::start(server.port());
+    let fleet = Fleet::start(&format!("url: \"redis://127.0.0.1:{}\"", breaking.port), 2);
+    let found = fleet.under_load(|found| {
+        for _ in 0..ROUNDS {
+            wait_hits(found, 50);
+            breaking.cut.store(true, Ordering::SeqCst);
+            wait_for("an answer to break off", || (!breaking.cut.load(Ordering::SeqCst)).then_some(()));
+        }
+        // And a server that stands still for longer than anybody waits.
+        let _: () = server.ask(&["DEBUG", "SLEEP", "0.5"]);
+        wait_hits(found, 50);
+    });
+    assert_good("answers break off", found);
 }
 
 #[test]

@@ -72,6 +72,17 @@ impl Route {
         }
     }
 
+    /// How long there has been no connection for commands on this key; none where there is one.
+    pub fn disconnected_for(&self, key: &str) -> Option<Duration> {
+        match self {
+            Route::One(server) => server.disconnected_for(),
+            Route::Cluster(cluster) => match cluster.owner(slot(key)) {
+                Some(owned) => owned.server.disconnected_for(),
+                None => Some(Duration::MAX),
+            },
+        }
+    }
+
     /// Carries a command on this key out; the link that it went over comes with the answer.
     pub async fn carry_out(&self, key: &str, command: &Cmd, limit: Duration) -> Result<(Value, Link), Failure> {
         self.within(key, &Request::One(command), Some(command), limit).await

@@ -10,6 +10,7 @@ use crate::coherence::Millis;
 use crate::config::RedisTimeouts;
 use crate::gateway::{Failure, Listener};
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
@@ -69,6 +70,8 @@ pub(super) struct Server {
     address: Address,
     options: Options,
     live: ArcSwapOption<Live>,
+    /// When the last connection ended, or the first one began to be made.
+    lost: Mutex<Instant>,
     failures: AtomicU32,
     /// Whether the last connection was given up because the server refused.
     refused: AtomicBool,
@@ -104,12 +107,18 @@ pub(super) enum Request<'a> {
 impl Server {
     pub fn new(name: String, address: Address, options: Options) -> Server {
         let (live, failures, wake) = (ArcSwapOption::empty(), AtomicU32::new(0), Notify::new());
-        Server { name, address, options, live, failures, refused: AtomicBool::new(false), wake }
+        let lost = Mutex::new(Instant::now());
+        Server { name, address, options, live, lost, failures, refused: AtomicBool::new(false), wake }
     }
 
     /// The connection that there is now.
     pub fn live(&self) -> Option<Arc<Live>> {
         self.live.load_full()
+    }
+
+    /// How long there has been no connection; none where there is one.
+    pub fn disconnected_for(&self) -> Option<Duration> {
+        if self.live.load().is_some() { None } else { Some(self.lost.lock().elapsed()) }
     }
 
     /// Carries a command out, within `limit`; the connection that it went over comes with the answer.
@@ -174,6 +183,7 @@ impl Server {
         if current.as_ref().is_some_and(|current| current.number == live.number) {
             let before = self.live.compare_and_swap(&current, None);
             if before.as_ref().is_some_and(|before| before.number == live.number) {
+                *self.lost.lock() = Instant::now();
                 self.options.listener.disconnected();
                 tracing::warn!(server = self.name, reason, "the store is disconnected");
             }

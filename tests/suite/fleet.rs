@@ -5,7 +5,7 @@
 
 use crate::harness::{Connection, Random, RedisServer, Request, long, redis_installed, seed, wait_for};
 use crate::recorder::{Call, Recorder, Then, session};
-use crate::shared::{Replica, SEAL_KEY, status, version};
+use crate::shared::{PATIENT, Replica, SEAL_KEY, status, version};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -171,7 +171,7 @@ fn three_gateways_never_show_what_was_there_before_an_acknowledged_write() {
     }
     let operations: u64 = if long() { 2_000_000 } else { 200_000 };
     let server = RedisServer::start();
-    let fleet = Fleet::start(&format!("url: \"{}\"", server.url()), 3);
+    let fleet = Fleet::start(&format!("url: \"{}\", timeouts: {PATIENT}", server.url()), 3);
     let found = fleet.under_load(|found| {
         let mut before = 0;
         while found.operations() < operations {

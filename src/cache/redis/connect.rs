@@ -42,11 +42,13 @@ pub(super) fn route(config: &Redis, listener: Arc<dyn Listener>) -> Result<Route
         Servers::Single(address) => {
             let client = client(config, address, certificates)?;
             let name = format!("{}:{}", address.host, address.port);
-            Ok(Route::One(Arc::new(Server::new(name, Address::Fixed(client), options))))
+            Ok(Route::One(Arc::new(Server::new(name, Address::Fixed(Box::new(client)), options))))
         }
         Servers::Sentinel { service, nodes, login } => {
-            let sentinel = sentinel(config, service, nodes, login, certificates)?;
-            let address = Address::Sentinel(tokio::sync::Mutex::new(sentinel));
+            let sentinel = |node| sentinel(config, service, node, login, certificates.clone());
+            let sentinels = nodes.iter().map(sentinel).collect::<Result<Vec<_>, SetupError>>()?;
+            let lock = |sentinel| Arc::new(tokio::sync::Mutex::new(sentinel));
+            let address = Address::Sentinels(sentinels.into_iter().map(lock).collect());
             Ok(Route::One(Arc::new(Server::new(service.clone(), address, options))))
         }
         Servers::Cluster(nodes) => {
@@ -54,7 +56,7 @@ pub(super) fn route(config: &Redis, listener: Arc<dyn Listener>) -> Result<Route
             let config = config.clone();
             let connect: Connect = Box::new(move |host, port| {
                 let address = RedisAddress { host: host.to_owned(), port };
-                client(&config, &address, certificates.clone()).ok().map(Address::Fixed)
+                client(&config, &address, certificates.clone()).ok().map(|client| Address::Fixed(Box::new(client)))
             });
             Ok(Route::Cluster(Arc::new(Cluster::new(seeds, connect, options))))
         }
@@ -107,18 +109,17 @@ fn login(config: &Redis) -> RedisConnectionInfo {
 fn sentinel(
     config: &Redis,
     service: &str,
-    nodes: &[RedisAddress],
+    node: &RedisAddress,
     login: &Login,
     certificates: Option<TlsCertificates>,
 ) -> Result<redis::sentinel::SentinelClient, SetupError> {
-    let address = |node: &RedisAddress| match certificates {
+    let address = match certificates {
         Some(_) => {
             ConnectionAddr::TcpTls { host: node.host.clone(), port: node.port, insecure: false, tls_params: None }
         }
         None => ConnectionAddr::Tcp(node.host.clone(), node.port),
     };
-    let nodes: Vec<ConnectionAddr> = nodes.iter().map(address).collect();
-    let mut builder = SentinelClientBuilder::new(nodes, service, SentinelServerType::Master)?
+    let mut builder = SentinelClientBuilder::new([address], service, SentinelServerType::Master)?
         .set_client_to_redis_db(config.database.into())
         .set_client_to_redis_protocol(ProtocolVersion::RESP3)
         .set_client_to_redis_tcp_settings(settings())

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 const SLOTS: usize = 16_384;
 /// How often, at the most, a cluster is asked who has which keys; and how often it is asked without a reason.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Makes the connection to one server of a cluster.
 pub(super) type Connect = Box<dyn Fn(&str, u16) -> Option<Address> + Send + Sync>;
@@ -45,6 +45,9 @@ pub(super) struct Cluster {
     slots: ArcSwap<Vec<Option<Owned>>>,
     connect: Connect,
     options: Options,
+    learning: Mutex<()>,
+    /// When the servers were last asked.
+    asked: tokio::sync::Mutex<Option<Instant>>,
     outdated: Notify,
 }
 
@@ -154,6 +157,8 @@ impl Cluster {
             slots: ArcSwap::from_pointee(vec![None; SLOTS]),
             connect,
             options,
+            learning: Mutex::default(),
+            asked: tokio::sync::Mutex::default(),
             outdated: Notify::new(),
         }
     }
@@ -195,11 +200,13 @@ impl Cluster {
                 }
                 Err(Objection::Moved(_)) if !moved => {
                     moved = true;
-                    self.refresh().await?;
+                    self.refresh_after(Instant::now()).await?;
                 }
                 Err(Objection::Ask(Some((host, port)))) => {
                     // The key is no longer here: it is there already, or nowhere.
-                    let (Some(command), Some(server)) = (single, self.server(&host, port)) else {
+                    let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
+                    let host = if host.is_empty() { own } else { host.as_str() };
+                    let (Some(command), Some(server)) = (single, self.server(host, port)) else {
                         return Err(Failure::Refused);
                     };
                     let answer = match server.carry_out(&Request::Asking(command), left()).await {
@@ -237,6 +244,18 @@ impl Cluster {
         }
     }
 
+    /// Asks a server who has which keys, unless somebody has since then.
+    async fn refresh_after(&self, then: Instant) -> Result<(), Failure> {
+        let mut asked = self.asked.lock().await;
+        if asked.is_some_and(|asked| asked >= then) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.refresh().await?;
+        *asked = Some(now);
+        Ok(())
+    }
+
     /// Asks a server who has which keys.
     async fn refresh(&self) -> Result<(), Failure> {
         let mut known: Vec<Arc<Server>> = self.servers.lock().values().cloned().collect();
@@ -245,7 +264,8 @@ impl Cluster {
         for server in known {
             let asked = server.carry_out(&Request::One(&command), self.options.timeouts.connect).await;
             let Ok((value, live)) = asked else { continue };
-            if let Some(ranges) = ranges(&value, &server.name) {
+            // A server that belongs to no cluster knows of no slots.
+            if let Some(ranges) = ranges(&value, &server.name).filter(|ranges| !ranges.is_empty()) {
                 self.learn(&ranges, &live);
                 return Ok(());
             }
@@ -254,6 +274,7 @@ impl Cluster {
     }
 
     fn learn(&self, ranges: &[Range], told: &Live) {
+        let _one_by_one = self.learning.lock();
         let mut slots = Vec::clone(&self.slots.load());
         for range in ranges {
             let Some(server) = self.server(&range.host, range.port) else { continue };
@@ -303,7 +324,7 @@ fn range(row: &Value, asked: &str) -> Option<Range> {
     let Value::Array(node) = parts.get(2)? else { return None };
     let port = u16::try_from(number(node.get(1)?)?).ok()?;
     let host = match node.first()? {
-        Value::BulkString(host) if !host.is_empty() => String::from_utf8(host.clone()).ok()?,
+        Value::BulkString(host) if !host.is_empty() && host != b"?" => String::from_utf8(host.clone()).ok()?,
         _ => asked.rsplit_once(':')?.0.to_owned(),
     };
     Some(Range { first, last: last.min(SLOTS - 1), host, port })

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 /// After how many failures in a row a connection is given up.
 const MOST_FAILURES: u32 = 5;
@@ -32,9 +33,9 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 /// How a server is found.
 pub(super) enum Address {
     /// It is always the same.
-    Fixed(Client),
-    /// Sentinels say which it is now.
-    Sentinel(tokio::sync::Mutex<SentinelClient>),
+    Fixed(Box<Client>),
+    /// Sentinels say which it is now, each by itself.
+    Sentinels(Vec<Arc<tokio::sync::Mutex<SentinelClient>>>),
 }
 
 /// What all connections have in common.
@@ -205,7 +206,7 @@ impl Server {
             if self.refused.swap(false, Ordering::Relaxed) {
                 tokio::time::sleep(LONGEST_PAUSE).await;
             }
-            // Sentinels are asked one after the other, and one that is gone must not be the end of it.
+            // There may be several steps to it: the sentinel, the server, TLS, the login.
             let limit = self.options.timeouts.connect * 4;
             let connected = tokio::time::timeout(limit, self.connect()).await;
             let error = match connected {
@@ -260,7 +261,7 @@ impl Server {
             });
         let mut connection = match &self.address {
             Address::Fixed(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
-            Address::Sentinel(sentinel) => sentinel.lock().await.get_async_connection_with_config(&config).await?,
+            Address::Sentinels(sentinels) => by_sentinels(sentinels, &config).await?,
         };
         for script in scripts::ALL {
             let () = redis::cmd("SCRIPT").arg("LOAD").arg(script.text).query_async(&mut connection).await?;
@@ -278,6 +279,27 @@ impl Server {
         }
         self.carry_out(&Request::All(&load), limit).await.map(drop)
     }
+}
+
+/// The connection to the server that the first sentinel names that answers: one that hangs keeps nobody from asking the others.
+async fn by_sentinels(
+    sentinels: &[Arc<tokio::sync::Mutex<SentinelClient>>],
+    config: &AsyncConnectionConfig,
+) -> RedisResult<MultiplexedConnection> {
+    let mut asked = JoinSet::new();
+    for sentinel in sentinels {
+        let (sentinel, config) = (sentinel.clone(), config.clone());
+        asked.spawn(async move { sentinel.lock().await.get_async_connection_with_config(&config).await });
+    }
+    let mut refused = RedisError::from((redis::ErrorKind::EmptySentinelList, "no sentinel answers"));
+    while let Some(answer) = asked.join_next().await {
+        match answer {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => refused = error,
+            Err(_) => {}
+        }
+    }
+    Err(refused)
 }
 
 /// The first of several answers; an error among them stands for all.

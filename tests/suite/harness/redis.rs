@@ -194,9 +194,14 @@ impl Sentinels {
         self.sentinels.iter().map(RedisServer::url).collect()
     }
 
+    /// Holds the sentinel that is asked first.
+    pub fn hold_first(&self) {
+        self.sentinels[0].hold();
+    }
+
     /// The port of the server that the sentinels name.
     pub fn primary(&self) -> u16 {
-        let named: (String, u16) = self.sentinels[0].ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "sessions"]);
+        let named: (String, u16) = self.sentinels[1].ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "sessions"]);
         named.1
     }
 }

@@ -1,6 +1,6 @@
 //! Breadth first through every state that a setting allows.
 
-use super::world::{Setting, World};
+use super::world::{Label, Setting, World};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub struct Report {
     pub states: usize,
     pub depth: usize,
+    /// Whether every state was looked at: what was not found before that may still be there.
+    pub complete: bool,
     /// The shortest way to a stale answer.
     pub stale: Option<Vec<String>>,
     /// The shortest way to a session that goes back.
@@ -27,17 +29,17 @@ fn fingerprint(world: &World) -> u128 {
     hash(1) << 64 | hash(2)
 }
 
-/// Looks at every state, but no further behind those that break a property. `enough` says whether what was found is all that was
-/// looked for.
+/// Looks at every state, but no further behind those that are stale. Behind those that go back it goes on: where readers may see
+/// that, what is stale has to be looked for there too. `enough` says whether what was found is all that was looked for.
 pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
     let began = Instant::now();
     let first = World::new(setting);
     // Where a state came from, and by what.
-    let mut known: HashMap<u128, (u128, String)> = HashMap::new();
+    let mut known: HashMap<u128, (u128, Label)> = HashMap::new();
     let own = fingerprint(&first);
-    known.insert(own, (own, String::new()));
+    known.insert(own, (own, ("", 0)));
     let mut front = vec![(own, first)];
-    let mut report = Report { states: 1, depth: 0, stale: None, backwards: None, took: Duration::ZERO };
+    let mut report = Report { states: 1, depth: 0, complete: false, stale: None, backwards: None, took: Duration::ZERO };
     while !front.is_empty() && !enough(&report) {
         let mut next = Vec::new();
         for (from, world) in front {
@@ -54,7 +56,7 @@ pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
                 if world.backwards && report.backwards.is_none() {
                     report.backwards = Some(way());
                 }
-                if !world.stale && !world.backwards {
+                if !world.stale {
                     next.push((own, world));
                 }
             }
@@ -62,15 +64,16 @@ pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
         report.depth += usize::from(!next.is_empty());
         front = next;
     }
+    report.complete = front.is_empty();
     report.states = known.len();
     report.took = began.elapsed();
     report
 }
 
-fn trace(known: &HashMap<u128, (u128, String)>, mut at: u128) -> Vec<String> {
+fn trace(known: &HashMap<u128, (u128, Label)>, mut at: u128) -> Vec<String> {
     let mut trace = Vec::new();
-    while let Some((from, label)) = known.get(&at).filter(|(from, _)| *from != at) {
-        trace.push(label.clone());
+    while let Some((from, (what, number))) = known.get(&at).filter(|(from, _)| *from != at) {
+        trace.push(format!("{what} {number}"));
         at = *from;
     }
     trace.reverse();

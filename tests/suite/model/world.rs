@@ -177,7 +177,9 @@ impl Hash for World {
     }
 }
 
-type Following = Vec<(String, World)>;
+/// What happened, and to whom: in words only once somebody wants to read it.
+pub type Label = (&'static str, usize);
+type Following = Vec<(Label, World)>;
 
 impl World {
     pub fn new(setting: Setting) -> World {
@@ -216,10 +218,10 @@ impl World {
     }
 
     /// Adds what follows if this is done.
-    fn then(&self, all: &mut Following, what: &str, number: usize, act: impl FnOnce(&mut World)) {
+    fn then(&self, all: &mut Following, what: &'static str, number: usize, act: impl FnOnce(&mut World)) {
         let mut world = self.clone();
         act(&mut world);
-        all.push((format!("{what} {number}"), world));
+        all.push(((what, number), world));
     }
 
     fn process_of_reader(reader: usize) -> usize {

@@ -18,15 +18,48 @@ pub struct Report {
     pub took: Duration,
 }
 
+/// More generations than are ever minted; other values of their size are names of readers and writers, and are above.
+pub const GENERATIONS: u128 = 100;
+
+/// Writes a state down. Generations are only ever compared with one another, so they are numbered as they come: two states that
+/// differ in nothing but the generations that happened to be minted are one.
+#[derive(Default)]
+struct Canonical {
+    text: Vec<u8>,
+    seen: Vec<u128>,
+}
+
+impl Hasher for Canonical {
+    fn write(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        let mut value = value;
+        if value > 0 && value < GENERATIONS {
+            let at = self.seen.iter().position(|seen| *seen == value).unwrap_or_else(|| {
+                self.seen.push(value);
+                self.seen.len() - 1
+            });
+            value = at as u128 + 1;
+        }
+        self.text.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn finish(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.text);
+        hasher.finish()
+    }
+}
+
 /// Two hashes of a state: states are too many to keep.
 fn fingerprint(world: &World) -> u128 {
-    let hash = |salt: u64| {
-        let mut hasher = DefaultHasher::new();
-        salt.hash(&mut hasher);
-        world.hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    hash(1) << 64 | hash(2)
+    let mut canonical = Canonical::default();
+    world.hash(&mut canonical);
+    let first = canonical.finish();
+    canonical.text.push(1);
+    u128::from(first) << 64 | u128::from(canonical.finish())
 }
 
 /// Looks at every state, but no further behind those that are stale. Behind those that go back it goes on: where readers may see
@@ -39,24 +72,29 @@ pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
     let own = fingerprint(&first);
     known.insert(own, (own, ("", 0)));
     let mut front = vec![(own, first)];
-    let mut report = Report { states: 1, depth: 0, complete: false, stale: None, backwards: None, took: Duration::ZERO };
+    let (stale, backwards, took) = (None, None, Duration::ZERO);
+    let mut report = Report { states: 1, depth: 0, complete: false, stale, backwards, took };
     while !front.is_empty() && !enough(&report) {
         let mut next = Vec::new();
         for (from, world) in front {
-            for (label, world) in world.successors() {
-                let own = fingerprint(&world);
-                if known.contains_key(&own) {
-                    continue;
-                }
-                known.insert(own, (from, label));
-                let way = || trace(&known, own);
-                if world.stale && report.stale.is_none() {
-                    report.stale = Some(way());
-                }
-                if world.backwards && report.backwards.is_none() {
+            for (label, mut world) in world.successors() {
+                // What a step has shown is no part of the state that it leads to.
+                let (stale, backwards) = (std::mem::take(&mut world.stale), std::mem::take(&mut world.backwards));
+                let way = || {
+                    let mut way = trace(&known, from);
+                    way.push(told(label));
+                    way
+                };
+                if backwards && report.backwards.is_none() {
                     report.backwards = Some(way());
                 }
-                if !world.stale {
+                if stale {
+                    report.stale.get_or_insert_with(way);
+                    continue;
+                }
+                let own = fingerprint(&world);
+                if let std::collections::hash_map::Entry::Vacant(vacant) = known.entry(own) {
+                    vacant.insert((from, label));
                     next.push((own, world));
                 }
             }
@@ -70,10 +108,14 @@ pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
     report
 }
 
+fn told((what, number): Label) -> String {
+    format!("{what} {number}")
+}
+
 fn trace(known: &HashMap<u128, (u128, Label)>, mut at: u128) -> Vec<String> {
     let mut trace = Vec::new();
-    while let Some((from, (what, number))) = known.get(&at).filter(|(from, _)| *from != at) {
-        trace.push(format!("{what} {number}"));
+    while let Some((from, label)) = known.get(&at).filter(|(from, _)| *from != at) {
+        trace.push(told(*label));
         at = *from;
     }
     trace.reverse();

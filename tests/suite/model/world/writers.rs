@@ -1,35 +1,15 @@
 //! Writers, as `cache/write.rs` and `proxy/governed.rs` have them.
 
 use super::*;
+use sessiongate::coherence::writing::{Unconfirmed, unconfirmed};
 
 impl World {
-    fn is_wide(&self, writer: usize) -> bool {
+    pub(super) fn is_wide(&self, writer: usize) -> bool {
         self.setting.wide && writer == 0
     }
 
     fn writes(&mut self, writer: usize, does: Writes) {
         self.now.writers[writer] = does;
-    }
-
-    pub(super) fn begin(&mut self, writer: usize) {
-        let wide = self.is_wide(writer);
-        let time = self.now.time;
-        let Store { session, epoch, .. } = &mut self.now.store;
-        let (state, reach) = if wide { (epoch, Reach::Upstream) } else { (session, Reach::Session) };
-        if self.setting.overwriting {
-            *state = State::default();
-        }
-        begin(state, Token(200 + writer as u128), GUARD, time, reach).unwrap();
-    }
-
-    pub(super) fn end(&mut self, writer: usize, unchanged: bool) {
-        let wide = self.is_wide(writer);
-        let by_client = self.setting.minted_by_clients.then_some(100 + writer as u128);
-        let time = self.now.time;
-        let Now { store: Store { session, epoch, .. }, minted, .. } = &mut self.now;
-        let state = if wide { epoch } else { session };
-        let settled = Settled { unchanged, ..Settled::default() };
-        end(state, Token(200 + writer as u128), settled, time, World::mint(minted, by_client));
     }
 
     pub(super) fn writer_goes_on(&self, writer: usize, all: &mut Following) {
@@ -43,16 +23,22 @@ impl World {
                     Some(era) => Writes::Marks(era),
                     None => self.without_mark(),
                 };
-                self.then(all, "a write begins:", writer, |world| world.writes(writer, first));
+                if self.begins_apart() {
+                    return self.then(all, "a write begins:", writer, |world| world.writes(writer, first));
+                }
+                let mut begun = self.clone();
+                begun.writes(writer, first);
+                if first == Writes::Over {
+                    all.push((("without the store it is refused: write", writer), begun));
+                } else {
+                    begun.writer_goes_on(writer, all);
+                }
             }
             Writes::Marks(era) if era != self.now.era => {
                 let does = self.without_mark();
                 self.then(all, "its connection is gone: write", writer, |world| world.writes(writer, does));
             }
             Writes::Marks(era) => self.marks(writer, era, all),
-            Writes::Marked(mark) => {
-                self.then(all, "it is forwarded: write", writer, |world| world.writes(writer, Writes::Forwarded(mark)));
-            }
             Writes::Forwarded(mark) => self.is_forwarded(writer, mark, all),
             Writes::Late => {
                 self.then(all, "the provider carries it out late: write", writer, |world| {
@@ -67,11 +53,11 @@ impl World {
 
     /// What becomes of a write whose mark could not be placed.
     fn without_mark(&self) -> Writes {
-        if self.setting.forwarded_without_mark { Writes::Marked(Where::Unknown) } else { Writes::Over }
+        if self.setting.forwarded_without_mark { Writes::Forwarded(Where::Unknown) } else { Writes::Over }
     }
 
     fn marks(&self, writer: usize, era: u8, all: &mut Following) {
-        let marked = Writes::Marked(Where::Confirmed(self.link(era)));
+        let marked = Writes::Forwarded(Where::Confirmed(self.link(era)));
         self.then(all, "the store marks write", writer, |world| {
             world.begin(writer);
             world.writes(writer, marked);
@@ -88,12 +74,18 @@ impl World {
             for carried_out in [false, true] {
                 self.then(
                     all,
-                    if carried_out { "its mark is not confirmed: write" } else { "its mark is lost: write" },
+                    if carried_out {
+                        "its mark is not confirmed: write"
+                    } else {
+                        "its mark comes late or never: write"
+                    },
                     writer,
                     |world| {
                         world.now.left.losses -= 1;
                         if carried_out {
                             world.begin(writer);
+                        } else {
+                            world.stray(Stray::Begin(writer, era));
                         }
                         let does = world.without_mark();
                         if does == Writes::Over {
@@ -170,7 +162,7 @@ impl World {
             for carried_out in [false, true] {
                 self.then(
                     all,
-                    if carried_out { "its end is not confirmed: write" } else { "its end is lost: write" },
+                    if carried_out { "its end is not confirmed: write" } else { "its end comes late or never: write" },
                     writer,
                     |world| {
                         world.now.left.losses -= 1;

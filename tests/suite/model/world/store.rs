@@ -1,0 +1,167 @@
+//! The store: the shipped rules, carried out on its state, and what befalls it.
+
+use super::*;
+use sessiongate::coherence::{Reach, Reading, Settled, acquire, begin, end, fill, release};
+
+impl World {
+    /// The store mints; or, where that part of the protocol is left out, the client does, and says so in its step.
+    fn mint<'w>(minted: &'w mut u128, by_client: Option<u128>) -> impl FnMut() -> Generation + 'w {
+        move || match by_client {
+            Some(own) => Generation(10 * GENERATIONS + own),
+            None => {
+                *minted += 1;
+                assert!(*minted < GENERATIONS);
+                Generation(*minted)
+            }
+        }
+    }
+
+    pub(super) fn acquire(&mut self, reader: usize, steal: Option<Token>, epoch: &mut State) -> Acquired<u8> {
+        let by_client = self.setting.minted_by_clients.then_some(reader as u128);
+        let token = Token(READERS + reader as u128);
+        let reading = Reading { reader: token, steal, fresh: false, lease: EVER, now: self.now.time };
+        let Store { session, place, .. } = &mut self.now.store;
+        acquire(session, epoch, place, reading, World::mint(&mut self.minted, by_client))
+    }
+
+    /// The whole question at once, where no write of the upstream can come between its parts.
+    pub(super) fn acquire_whole(&mut self, reader: usize, steal: Option<Token>) -> Acquired<u8> {
+        let mut epoch = self.now.store.epoch.clone();
+        let found = self.acquire(reader, steal, &mut epoch);
+        self.now.store.epoch = epoch;
+        found
+    }
+
+    /// The epoch as it is, with a generation; none where it is marked.
+    pub(super) fn open_epoch(&mut self) -> Option<State> {
+        let reading = Reading { reader: Token(READERS), steal: None, fresh: true, lease: EVER, now: self.now.time };
+        let epoch = &mut self.now.store.epoch;
+        let mint = World::mint(&mut self.minted, None);
+        // The other state is of no session, and forgotten at once.
+        let found = acquire::<u8>(&mut State::default(), epoch, &mut Place::Empty, reading, mint);
+        matches!(found, Acquired::Lead { .. }).then(|| epoch.clone())
+    }
+
+    pub(super) fn begin(&mut self, writer: usize) {
+        let wide = self.is_wide(writer);
+        let time = self.now.time;
+        let Store { session, epoch, .. } = &mut self.now.store;
+        let (state, reach) = if wide { (epoch, Reach::Upstream) } else { (session, Reach::Session) };
+        if self.setting.overwriting {
+            *state = State::default();
+        }
+        begin(state, Token(WRITERS + writer as u128), GUARD, time, reach).unwrap();
+    }
+
+    pub(super) fn end(&mut self, writer: usize, unchanged: bool) {
+        let wide = self.is_wide(writer);
+        let by_client = self.setting.minted_by_clients.then_some(50 + writer as u128);
+        let time = self.now.time;
+        let Store { session, epoch, .. } = &mut self.now.store;
+        let state = if wide { epoch } else { session };
+        let settled = Settled { unchanged, ..Settled::default() };
+        let token = Token(WRITERS + writer as u128);
+        end(state, token, settled, time, World::mint(&mut self.minted, by_client));
+    }
+
+    fn entry(fetch: &Running) -> Entry<u8> {
+        Entry {
+            stamp: fetch.stamp,
+            fetched_at: u64::from(fetch.fetched_at),
+            fresh_until: EVER,
+            stale_until: EVER,
+            answer: fetch.brought.unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn fill(&mut self, fetch: &Running) {
+        self.store_entry(World::entry(fetch));
+    }
+
+    /// A server that cannot compare fills in any case: what is there is replaced.
+    fn store_entry(&mut self, entry: Entry<u8>) {
+        let Store { session, epoch, place } = &mut self.now.store;
+        if self.setting.comparing {
+            fill(session, epoch, place, entry);
+        } else {
+            *place = Place::Data { entry, refresh: None };
+        }
+    }
+
+    pub(super) fn fill_later(&mut self, fetch: &Running, era: u8) {
+        self.now.entries[fetch.leader] = Some(World::entry(fetch));
+        self.stray(Stray::Fill(fetch.leader, era));
+    }
+
+    pub(super) fn stray_arrives(&self, stray: usize, all: &mut Following) {
+        let (what, whose, era) = match self.now.strays[stray] {
+            Stray::Acquire(reader, era) => ("a late question arrives of read", reader, era),
+            Stray::Begin(writer, era) => ("a late mark arrives of write", writer, era),
+            Stray::End(writer, _, era) => ("a late end arrives of write", writer, era),
+            Stray::Fill(reader, era) => ("a late answer is stored of read", reader, era),
+            Stray::Release(reader, era) => ("a lease ends of read", reader, era),
+        };
+        if era != self.now.era {
+            return;
+        }
+        self.then(all, what, whose, |world| match world.now.strays.remove(stray) {
+            Stray::Acquire(reader, _) => drop(world.acquire_whole(reader, None)),
+            Stray::Begin(writer, _) => world.begin(writer),
+            Stray::End(writer, unchanged, _) => world.end(writer, unchanged),
+            Stray::Fill(reader, _) => {
+                if let Some(entry) = world.now.entries[reader].take() {
+                    world.store_entry(entry);
+                }
+            }
+            Stray::Release(reader, _) => release(&mut world.now.store.place, Token(READERS + reader as u128)),
+        });
+    }
+
+    /// What befalls the store.
+    pub(super) fn fate(&self, all: &mut Following) {
+        if self.now.left.evictions > 0 {
+            self.then(all, "the session's state is evicted", 0, |world| {
+                world.now.left.evictions -= 1;
+                world.now.store.session = State::default();
+            });
+            if self.setting.wide {
+                self.then(all, "the epoch is evicted", 0, |world| {
+                    world.now.left.evictions -= 1;
+                    world.now.store.epoch = State::default();
+                });
+            }
+        }
+        let busy = |writer: &Writes| !matches!(writer, Writes::Idle | Writes::Over);
+        if self.now.left.expiries > 0 && (self.setting.early_expiry || !self.now.writers.iter().any(busy)) {
+            self.then(all, "marks run out", 0, |world| {
+                world.now.left.expiries -= 1;
+                world.now.time += GUARD;
+            });
+        }
+        if self.now.left.setbacks > 0 && self.now.copy.is_none() {
+            self.then(all, "the store is copied", 0, |world| world.now.copy = Some(Box::new(world.now.store.clone())));
+        }
+        if let Some(copy) = self.now.copy.as_ref().filter(|_| self.now.left.setbacks > 0) {
+            self.then(all, "the store is set back", 0, |world| world.set_back(copy));
+        }
+    }
+
+    /// Another server takes over with an older copy. Steps that were under way are lost with their connections, but for the ends
+    /// of writes: processes that live try them again over the next.
+    fn set_back(&mut self, copy: &Store) {
+        self.now.left.setbacks -= 1;
+        self.now.store = copy.clone();
+        self.now.copy = None;
+        self.now.era += 1;
+        let Now { strays, processes, era: now, .. } = &mut self.now;
+        strays.retain_mut(|stray| match stray {
+            Stray::End(writer, _, era) => {
+                *era = *now;
+                processes[World::process_of_writer(*writer)].alive
+            }
+            Stray::Acquire(..) | Stray::Begin(..) | Stray::Fill(..) | Stray::Release(..) => false,
+        });
+        self.now.entries.fill(None);
+        self.now.processes.iter_mut().for_each(|process| process.era = None);
+    }
+}

@@ -27,6 +27,8 @@ const PLAIN: Setting = Setting {
     failures: 0,
     wide: false,
     comparing: false,
+    together: false,
+    held: false,
     slowly: false,
     unmarked: false,
     overwriting: false,
@@ -131,7 +133,9 @@ fn a_store_that_loses_steps_makes_nothing_stale() {
     for (name, setting) in [
         ("2 reads, 1 write, set back", Setting { setbacks: 1, ..PLAIN }),
         ("2 reads, 1 write, set back, 1 loss", Setting { setbacks: 1, losses: 1, ..PLAIN }),
+        ("2 reads in one process, 1 write, set back", Setting { setbacks: 1, together: true, ..PLAIN }),
         ("2 reads, 1 write, keys evicted", Setting { evictions: 1, ..PLAIN }),
+        ("2 reads, 1 write, held where unmarked, 2 losses", Setting { held: true, losses: 2, ..PLAIN }),
     ] {
         check(name, setting, Expected::Holds);
     }
@@ -172,7 +176,7 @@ fn without_a_part_of_the_protocol_it_does_not_hold() {
         ("mark evicted, end lost", Setting { evictions: 1, ..lossy }),
         ("mark shorter than its write, end lost", Setting { early_expiry: true, expiries: 1, ..lossy }),
         ("set back, no fence", Setting { without_fence: true, ..set_back }),
-        ("set back, old fetches joined", Setting { joined_across_links: true, reads: 3, ..set_back }),
+        ("set back, old fetches joined", Setting { joined_across_links: true, together: true, ..set_back }),
         ("set back, acknowledged unconfirmed", Setting { acknowledged_unconfirmed: true, losses: 1, ..set_back }),
         ("generations minted by clients", Setting { without_end: true, expiries: 1, ..minted }),
     ] {

@@ -33,6 +33,10 @@ pub struct Setting {
     pub wide: bool,
     /// Whether the store compares before it fills, as the one in memory does.
     pub comparing: bool,
+    /// Whether all readers are in one process, and not every other one: then few of them can share a fetch.
+    pub together: bool,
+    /// Whether writes whose mark cannot be placed are forwarded all the same, and acknowledged once the store confirms their end.
+    pub held: bool,
     /// Whether local steps are apart from the steps of others that they follow: more states, and the same verdicts.
     pub slowly: bool,
     pub unmarked: bool,
@@ -245,8 +249,8 @@ impl World {
         self.setting.slowly || self.setting.crashes > 0
     }
 
-    fn process_of_reader(reader: usize) -> usize {
-        reader % PROCESSES
+    fn process_of_reader(&self, reader: usize) -> usize {
+        if self.setting.together { 0 } else { reader % PROCESSES }
     }
 
     fn process_of_writer(writer: usize) -> usize {
@@ -281,7 +285,10 @@ impl World {
             }
         }
         self.now.processes[process] = Process { alive: false, era: None, epoch: None, fetches: Vec::new() };
-        for reader in (0..self.now.readers.len()).filter(|reader| World::process_of_reader(*reader) == process) {
+        for reader in 0..self.now.readers.len() {
+            if self.process_of_reader(reader) != process {
+                continue;
+            }
             if let Reads::Asks(_, era) = self.now.readers[reader].does {
                 self.stray(Stray::Acquire(reader, era));
             }

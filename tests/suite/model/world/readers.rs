@@ -5,7 +5,7 @@ use sessiongate::coherence::reading::{Fetch, Next, Windows, next};
 
 impl World {
     pub(super) fn reader_goes_on(&self, reader: usize, all: &mut Following) {
-        let place = World::process_of_reader(reader);
+        let place = self.process_of_reader(reader);
         let process = &self.now.processes[place];
         let does = &self.now.readers[reader].does;
         match does {
@@ -55,14 +55,14 @@ impl World {
     }
 
     fn read_begins(&mut self, reader: usize) {
-        let era = self.now.processes[World::process_of_reader(reader)].era;
+        let era = self.now.processes[self.process_of_reader(reader)].era;
         let (acknowledged, seen) = (self.now.acknowledged, self.now.seen);
         let does = era.map_or(Reads::Bypasses, |era| Reads::Asks(None, era));
         self.now.readers[reader] = Reader { does, acknowledged, seen };
     }
 
     fn asks(&self, reader: usize, steal: Option<Token>, era: u8, all: &mut Following) {
-        let place = World::process_of_reader(reader);
+        let place = self.process_of_reader(reader);
         if self.setting.wide {
             self.then(all, "the epoch is read first:", reader, |world| {
                 let epoch = world.open_epoch();
@@ -123,7 +123,7 @@ impl World {
     }
 
     fn is_told(&self, reader: usize, found: &Acquired<u8>, link: Link, era: u8, all: &mut Following) {
-        let place = World::process_of_reader(reader);
+        let place = self.process_of_reader(reader);
         let fetches = &self.now.processes[place].fetches;
         match next(found.clone(), link, self.now.time, Windows::default()) {
             Next::Answer(entry) | Next::Refresh(entry, _) => {
@@ -168,7 +168,7 @@ impl World {
     fn waits(&mut self, reader: usize, joint: Joint) {
         self.reads(reader, Reads::Waits(joint));
         if !self.setting.slowly {
-            self.hand_over(World::process_of_reader(reader), joint);
+            self.hand_over(self.process_of_reader(reader), joint);
         }
     }
 
@@ -253,7 +253,7 @@ impl World {
 
     fn waiting(&self, process: usize, joint: Joint) -> Vec<usize> {
         let waits = |reader: &usize| self.now.readers[*reader].does == Reads::Waits(joint);
-        let own = |reader: &usize| World::process_of_reader(*reader) == process;
+        let own = |reader: &usize| self.process_of_reader(*reader) == process;
         (0..self.now.readers.len()).filter(own).filter(waits).collect()
     }
 

@@ -53,7 +53,11 @@ impl World {
 
     /// What becomes of a write whose mark could not be placed.
     fn without_mark(&self) -> Writes {
-        if self.setting.forwarded_without_mark { Writes::Forwarded(Where::Unknown) } else { Writes::Over }
+        if self.setting.forwarded_without_mark || self.setting.held {
+            Writes::Forwarded(Where::Unknown)
+        } else {
+            Writes::Over
+        }
     }
 
     fn marks(&self, writer: usize, era: u8, all: &mut Following) {

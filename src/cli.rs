@@ -3,9 +3,9 @@
 mod purge;
 
 use crate::admin;
-use crate::config::{self, Compiled, Config, Fault, LogFormat, Lookup};
+use crate::config::{self, Compiled, Config, Fault, Listener, LogFormat, Lookup};
 use crate::journal::Journal;
-use crate::proxy::{Patience, Serving};
+use crate::proxy::{self, Serving};
 use crate::runtime::{Bound, LineFormat, Runtime, hex};
 use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
 use clap::{Args, Parser, Subcommand};
@@ -236,10 +236,11 @@ fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
         let gateway = Started::new(config, journal.clone())?;
         gateway.ready().await;
         let admin = gateway.admin.unwrap_or(args.admin);
+        let listen = gateway.address.unwrap_or(args.listen);
         let text = if args.json {
-            sandbox::json_line(gateway.listen, admin, &auth0, &zitadel)
+            sandbox::json_line(listen, admin, &auth0, &zitadel)
         } else {
-            sandbox::tour(gateway.listen, admin, &auth0, &zitadel)
+            sandbox::tour(listen, admin, &auth0, &zitadel)
         };
         say_on(io::stdout(), &text);
         gateway.until_stopped().await
@@ -268,7 +269,10 @@ fn on_runtime(
 struct Started {
     runtime: Arc<Runtime>,
     serving: Serving,
-    listen: SocketAddr,
+    /// Where requests come in, as people write it.
+    listen: String,
+    /// The first address of these.
+    address: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     shutdown: config::Shutdown,
 }
@@ -277,7 +281,7 @@ impl Started {
     /// Binds everything first, then starts.
     fn new(config: Config, journal: Journal) -> Result<Started, CommandError> {
         let taken = |address: SocketAddr| move |error: io::Error| other(format!("cannot listen on {address}: {error}"));
-        let bound = Bound::new(config.listen).map_err(taken(config.listen))?;
+        let listeners = config.listeners.iter().map(bound).collect::<Result<Vec<_>, CommandError>>()?;
         let admin = config.admin.map(|address| Bound::new(address).map_err(taken(address))).transpose()?;
         start_log(&config, &journal);
         let format = match config.log.format {
@@ -286,18 +290,18 @@ impl Started {
         };
         let requests = config.log.requests.then_some(format);
         let runtime = Arc::new(
-            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.trusted_peers)
+            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.trusted_peers.clone())
                 .map_err(other)?,
         );
         runtime.start_background();
-        let listen = bound.address();
-        let patience = Patience { head: config.clients.head_timeout, idle: config.clients.idle_timeout };
-        let serving = Serving::start(runtime.clone(), bound, patience);
-        let address = admin.as_ref().map(Bound::address);
+        let listen = listeners.iter().map(|(_, bound)| bound.shown()).collect::<Vec<_>>().join(" ");
+        let first = listeners.iter().find_map(|(_, bound)| bound.address());
+        let serving = Serving::start(runtime.clone(), listeners, &config.clients).map_err(other)?;
+        let at = admin.as_ref().map(Bound::address);
         if let Some(admin) = admin {
             admin::serve(runtime.clone(), admin).map_err(other)?;
         }
-        Ok(Started { runtime, serving, listen, admin: address, shutdown: config.shutdown })
+        Ok(Started { runtime, serving, listen, address: first, admin: at, shutdown: config.shutdown })
     }
 
     /// Waits, a while at the most, until the gateway is ready.
@@ -332,6 +336,12 @@ impl Started {
         }
         Ok(())
     }
+}
+
+fn bound(listener: &Listener) -> Result<(Listener, proxy::Bound), CommandError> {
+    let bound = proxy::Bound::new(&listener.address);
+    let taken = |error| other(format!("listener `{}` cannot listen on {}: {error}", listener.name, listener.address));
+    Ok((listener.clone(), bound.map_err(taken)?))
 }
 
 fn start_log(config: &Config, journal: &Journal) {

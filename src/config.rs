@@ -8,6 +8,7 @@ mod callers;
 mod contradictions;
 mod extras;
 mod fault;
+mod listeners;
 mod policies;
 mod process;
 mod secret;
@@ -21,6 +22,7 @@ mod value;
 mod variables;
 
 pub use fault::Fault;
+pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
 
 use crate::gateway::Gateway;
 use ipnet::IpNet;
@@ -35,8 +37,8 @@ use std::time::Duration;
 pub struct Config {
     /// What decides about requests.
     pub gateway: Gateway,
-    /// Where requests come in.
-    pub listen: SocketAddr,
+    /// Where requests come in; at least one.
+    pub listeners: Vec<Listener>,
     /// Where probes and metrics are answered; nowhere if there is none.
     pub admin: Option<SocketAddr>,
     /// How many threads serve requests; as many as there are processors if there is none.
@@ -199,15 +201,37 @@ pub struct RedisTimeouts {
     pub write: Duration,
 }
 
-/// How long clients may take, and which of them are trusted.
+/// How long clients may take, how much they may ask for, and which of them are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clients {
-    /// From the connection to the end of the first request's head.
+    /// From the connection, or from the first byte of a request on a kept one, to the end of the request's head.
     pub head_timeout: Duration,
-    /// From the end of an answer to the end of the next request's head, on a kept connection.
+    /// From the end of an answer to the first byte of the next request, on a kept connection; and how long any wait for a part of
+    /// a body may last.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
+    /// After which time a connection of HTTP/2 is asked to end.
+    pub max_age: Duration,
+    /// How many bytes of a body have to come in each second that the gateway waits for them, after the first ten; 0 for any.
+    pub min_body_rate: usize,
+    /// How much there may be of what.
+    pub limits: ClientLimits,
     /// The networks of the peers that may speak for others.
     pub trusted_peers: Vec<IpNet>,
+}
+
+/// How much clients may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections to the process.
+    pub connections: usize,
+    /// Connections from one address (IPv4), or from one /64 (IPv6), that is not trusted.
+    pub per_source: usize,
+    /// Requests at the same time on one connection of HTTP/2.
+    pub streams: usize,
+    /// The head of a request, in bytes.
+    pub header_block: usize,
 }
 
 /// How the process ends.

@@ -15,7 +15,7 @@ pub use asked::{Asked, Decided, Read, Write};
 pub use head::{BodySize, Head, bearer};
 pub use outcome::{CacheStatus, Decision, Outcome};
 pub use settle::{Answer, Settlement, Storable, settle_related};
-pub use told::{Event, Failure, Listener, Step};
+pub use told::{Cut, Event, Failure, Listener, Step};
 pub use upstream::{
     BodyLimits, CallerCheck, Freshness, KeySource, Matcher, OnUnreachable, Target, Timeouts, Unmatched, Upstream,
 };
@@ -138,7 +138,7 @@ impl Gateway {
             operation,
             refusal,
         };
-        let found = self.upstreams.iter().filter(|one| one.matcher.takes(head.host, head.path));
+        let found = self.upstreams.iter().filter(|one| one.matcher.takes(head.listener, head.host, head.path));
         let Some(upstream) = found.max_by_key(|one| one.matcher.precision()) else {
             return Err(refused(None, Operation::Other, Refusal::NoUpstream));
         };

@@ -4,7 +4,7 @@ mod store;
 
 pub use store::StoreMetrics;
 
-use crate::gateway::{CacheStatus, Decision, Event, Outcome, Step};
+use crate::gateway::{CacheStatus, Cut, Decision, Event, Outcome, Step};
 use crate::model::{Operation, Rule};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -32,6 +32,7 @@ pub struct Metrics {
     refusals: IntCounterVec,
     connections: IntGauge,
     connections_accepted: IntCounter,
+    connections_cut: IntCounterVec,
     /// Requests in flight.
     pub in_flight: IntGauge,
     fetches: IntCounterVec,
@@ -127,6 +128,11 @@ impl Metrics {
             )?,
             connections: own.gauge("sessiongate_connections", "Connections from clients that are open.")?,
             connections_accepted: own.counter("sessiongate_connections_total", "Connections from clients.")?,
+            connections_cut: own.counters(
+                "sessiongate_connections_cut_total",
+                "Connections from clients, and requests on them, that the gateway cut off, by reason.",
+                &["reason"],
+            )?,
             in_flight: own.gauge("sessiongate_requests_in_flight", "Requests in flight.")?,
             fetches: own.counters(
                 "sessiongate_upstream_fetches_total",
@@ -187,6 +193,16 @@ impl Metrics {
         self.connections_accepted.inc();
         self.connections.inc();
         OpenConnection(self.connections.clone())
+    }
+
+    /// How many connections from clients are open.
+    pub fn open_connections(&self) -> i64 {
+        self.connections.get()
+    }
+
+    /// A connection from a client, or a request on it, was cut off.
+    pub fn cut(&self, cut: Cut) {
+        self.connections_cut.with_label_values(&[cut.name()]).inc();
     }
 
     /// A request is over.
@@ -256,8 +272,9 @@ impl Metrics {
     }
 
     /// Every value of the closed labels, for the documentation and its test.
-    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 6] {
+    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 7] {
         [
+            ("cut", Cut::ALL.iter().map(|one| one.name()).collect()),
             ("operation", Operation::ALL.iter().map(|one| one.name()).collect()),
             ("decision", Decision::ALL.iter().map(|one| one.name()).collect()),
             ("cache", CacheStatus::ALL.iter().map(|one| one.name()).collect()),

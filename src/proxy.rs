@@ -1,25 +1,34 @@
 //! The gateway on the wire: Pingora carries the bytes, the core decides. Nothing else in the program names Pingora.
 
+mod admission;
 mod answer;
 mod connection;
+mod context;
 mod exchange;
+mod frames;
 mod governed;
+mod guard;
 mod head;
+mod http2;
 mod line;
+mod listener;
 mod passed;
+mod pulse;
+mod socket;
+mod tls;
 
-pub use connection::Patience;
+pub use listener::Bound;
+pub use tls::TlsError;
 
-use crate::runtime::{Bound, Runtime};
-use connection::Connections;
+use crate::config::{Clients, Listener};
+use crate::runtime::Runtime;
+use arc_swap::ArcSwapOption;
+use connection::{Connections, Door, Stage, Terms};
 use exchange::Edge;
-use parking_lot::Mutex;
+use pingora::apps::HttpServerApp;
 use pingora::proxy::http_proxy;
-use pingora::server::Fds;
 use pingora::server::configuration::ServerConf;
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
-use std::os::fd::IntoRawFd;
+use rustls::ServerConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,17 +40,27 @@ const MAX_TRIES: usize = 2;
 const KEPT_CONNECTIONS: usize = 512;
 /// How often a stopping gateway looks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
+/// How long connections without a request may take to end when the gateway stops: a client may just be sending one.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A gateway that serves.
 pub struct Serving {
     runtime: Arc<Runtime>,
-    stop: watch::Sender<bool>,
+    connections: Arc<Connections>,
+    doors: Vec<Arc<Door>>,
+    stage: watch::Sender<Stage>,
+    ending: watch::Sender<bool>,
 }
 
 impl Serving {
-    /// Serves on a bound listener, on the tokio runtime that this is called in.
-    pub fn start(runtime: Arc<Runtime>, bound: Bound, patience: Patience) -> Serving {
-        let (stop, stopping) = watch::channel(false);
+    /// Serves on bound listeners, on the tokio runtime that this is called in.
+    pub fn start(
+        runtime: Arc<Runtime>,
+        listeners: Vec<(Listener, Bound)>,
+        clients: &Clients,
+    ) -> Result<Serving, TlsError> {
+        let (stage, at_stage) = watch::channel(Stage::Serving);
+        let (ending, at_end) = watch::channel(false);
         let conf = Arc::new(ServerConf {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             upstream_keepalive_pool_size: KEPT_CONNECTIONS,
@@ -49,31 +68,59 @@ impl Serving {
             ..ServerConf::default()
         });
         let proxy = http_proxy(&conf, Edge::new(runtime.clone()));
-        let mut service = Service::new("gateway".into(), Connections::new(runtime.clone(), patience, proxy));
-        let name = bound.address().to_string();
-        service.add_tcp(&name);
-        let mut fds = Fds::new();
-        fds.add(name, bound.into_listener().into_raw_fd());
-        tokio::spawn(async move {
-            service.start_service(Some(Arc::new(Mutex::new(fds))), stopping, 1).await;
-        });
-        Serving { runtime, stop }
+        let metrics = runtime.metrics.clone();
+        let connections = Arc::new(Connections::new(proxy, metrics, Terms::new(clients), at_stage, at_end));
+        let door = |listener: &Listener| {
+            let tls = ArcSwapOption::new(spoken(listener)?);
+            Ok(Arc::new(Door { name: listener.name.as_str().into(), tls }))
+        };
+        let doors = listeners.iter().map(|(listener, _)| door(listener)).collect::<Result<Vec<_>, TlsError>>()?;
+        for ((_, bound), door) in listeners.into_iter().zip(&doors) {
+            tokio::spawn(connections.clone().accept(Arc::new(bound), door.clone()));
+        }
+        Ok(Serving { runtime, connections, doors, stage, ending })
     }
 
-    /// Stops: no longer ready at once; no new connections after `drain_delay`; then it waits until nothing is in flight, for
-    /// `grace` at the most. Says how many requests were cut off.
+    /// Goes on with other certificates, limits and deadlines, for connections that begin from now on. Nothing changes where one of
+    /// the certificates cannot be used.
+    pub fn renew(&self, listeners: &[Listener], clients: &Clients) -> Result<(), TlsError> {
+        let named = |door: &Arc<Door>| listeners.iter().find(|listener| *listener.name == *door.name);
+        let pairs = self.doors.iter().filter_map(|door| Some((door, named(door)?)));
+        let renewed =
+            pairs.map(|(door, listener)| Ok((door, spoken(listener)?))).collect::<Result<Vec<_>, TlsError>>()?;
+        for (door, tls) in renewed {
+            // TLS neither comes nor goes at a listener that is open.
+            if tls.is_some() == door.tls.load().is_some() {
+                door.tls.store(tls);
+            }
+        }
+        self.connections.terms.store(Arc::new(Terms::new(clients)));
+        Ok(())
+    }
+
+    /// Stops: no longer ready at once, and clients are asked to go elsewhere; no new connections after `drain_delay`; then it
+    /// waits until nothing is in flight, for `grace` at the most. Says how many requests were cut off.
     pub async fn stop(self, drain_delay: Duration, grace: Duration) -> u64 {
         self.runtime.stop();
+        let _ = self.stage.send(Stage::Draining);
         tokio::time::sleep(drain_delay).await;
-        let _ = self.stop.send(true);
-        let deadline = Instant::now() + grace;
-        // One pause in any case: a request that was accepted just now has not been counted yet.
+        let _ = self.ending.send(true);
+        let _ = self.stage.send(Stage::Closing);
+        self.connections.proxy.http_cleanup().await;
+        let (begun, metrics) = (Instant::now(), &self.runtime.metrics);
+        // One pause in any case: a connection that was accepted just now has not been counted yet.
         loop {
             tokio::time::sleep(IDLE_CHECK).await;
-            let left = self.runtime.metrics.in_flight.get();
-            if left <= 0 || Instant::now() >= deadline {
+            let left = metrics.in_flight.get();
+            let over = left <= 0 && (metrics.open_connections() <= 0 || begun.elapsed() >= LAST_CALL);
+            if over || begun.elapsed() >= grace {
                 return u64::try_from(left).unwrap_or(0);
             }
         }
     }
+}
+
+/// What a listener speaks TLS with, where it does.
+fn spoken(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+    listener.tls.as_ref().map(tls::server_config).transpose()
 }

@@ -77,6 +77,8 @@ pub struct Origin {
     pub peer: Option<IpAddr>,
     /// The host that the client asked for.
     pub host: Option<HeaderValue>,
+    /// Whether it came over TLS.
+    pub tls: bool,
     /// Whether it may speak for others.
     pub trusted: bool,
 }
@@ -217,7 +219,7 @@ impl Provider {
             return Vec::new();
         }
         // A provider that knows itself by its own name is reached as that; else as the client reached the gateway.
-        let tls = self.upstream.target.tls && !self.upstream.preserve_host;
+        let tls = if self.upstream.preserve_host { origin.tls } else { self.upstream.target.tls };
         let proto = HeaderValue::from_static(if tls { "https" } else { "http" });
         let mut all = vec![(FORWARDED_PROTO, proto), (FORWARDED_HOST, self.host(origin))];
         all.retain(|(name, _)| !(origin.trusted && from.contains_key(name)));

@@ -2,10 +2,10 @@
 
 use super::fault::Problem;
 use super::section::Section;
-use super::value::{self, choice, count, duration, minutes, seconds};
+use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
-use super::{Clients, Config, Log, LogFormat, LogLevel, Shutdown, Store};
-use super::{policies, secret, store, upstreams};
+use super::{ClientLimits, Clients, Config, ListenAddress, Listener, Log, LogFormat, LogLevel, Shutdown, Store};
+use super::{listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -20,16 +20,12 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads all options. What it makes is complete if no fault was collected.
 pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
-    let listen = section.read("listen", SocketAddr::new(LOCALHOST, 8080), value::address);
-    let admin = admin(section, listen);
+    let listeners = listeners::read(section);
+    let admin = admin(section, &listeners);
     let threads = section.read("threads", None, threads);
     let replicas = section.read("replicas", 1, count(1..=1000));
     let log = section.within("log", log);
-    let clients = section.within("clients", |section| Clients {
-        head_timeout: section.read("head_timeout", seconds(10), duration(HASTE..=minutes(10))),
-        idle_timeout: section.read("idle_timeout", seconds(60), duration(HASTE..=minutes(60))),
-        trusted_peers: trusted_peers(section),
-    });
+    let clients = section.within("clients", clients);
     let shutdown = section.within("shutdown", |section| Shutdown {
         drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
         grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
@@ -38,7 +34,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let keyed = section.has("hash_key");
     let store = section.within("store", |section| store::read(section, keyed));
     let mut policies = policies::read(section);
-    let upstreams = upstreams::read(section, &mut policies);
+    let upstreams = upstreams::read(section, &mut policies, &listeners);
     policies::warn_of_unused(&policies, section.context);
     let cached = upstreams.iter().any(|upstream| upstream.cache.is_some());
     if replicas > 1 && cached && matches!(store, Store::Memory(_)) {
@@ -47,7 +43,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         section.context.warn(&spot, problem.but("`store.redis` is what they can share"));
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
-    Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, replicas, log, store, clients, shutdown }
+    Config { gateway: Gateway::new(upstreams, key), listeners, admin, threads, replicas, log, store, clients, shutdown }
 }
 
 /// The peers that may speak for others. Those of the whole internet are nobody's peers.
@@ -60,15 +56,31 @@ fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
     networks.into_iter().map(|network| network.value).collect()
 }
 
-fn admin(section: &mut Section, listen: SocketAddr) -> Option<SocketAddr> {
+fn clients(section: &mut Section) -> Clients {
+    Clients {
+        head_timeout: section.read("head_timeout", seconds(10), duration(HASTE..=minutes(10))),
+        idle_timeout: section.read("idle_timeout", seconds(60), duration(HASTE..=minutes(60))),
+        write_timeout: section.read("write_timeout", seconds(30), duration(HASTE..=minutes(60))),
+        max_age: section.read("max_age", minutes(60), duration(seconds(1)..=minutes(60 * 24 * 7))),
+        min_body_rate: section.read("min_body_rate", 256, size(0..=1 << 20)),
+        limits: section.within("limits", |section| ClientLimits {
+            connections: section.read("connections", 10_000, count(1..=1_000_000)),
+            per_source: section.read("per_source", 200, count(1..=1_000_000)),
+            streams: section.read("streams", 100, count(1..=10_000)),
+            header_block: section.read("header_block", 32 << 10, size(1 << 10..=256 << 10)),
+        }),
+        trusted_peers: trusted_peers(section),
+    }
+}
+
+fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
     let default = Some(SocketAddr::new(LOCALHOST, 9090));
     let admin = section.read("admin", default, |text| match text.as_str() {
         "off" => Ok(None),
         _ => value::address(text).map(Some).map_err(|problem| problem.but(ADMIN)),
     })?;
     let spot = section.spot_of("admin");
-    let shared = admin.ip() == listen.ip() || admin.ip().is_unspecified() || listen.ip().is_unspecified();
-    if shared && admin.port() == listen.port() && listen.port() != 0 {
+    if listeners.iter().any(|listener| listeners::overlap(&listener.address, &ListenAddress::Tcp(admin))) {
         section.context.refuse(&spot, Problem::new("is the same as `listen`").but("expected another port"));
     }
     if !admin.ip().is_loopback() {

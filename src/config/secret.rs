@@ -77,26 +77,47 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
 /// A file with certificates, if it is named: it has to be readable, and to hold at least one.
 pub(super) fn authorities(section: &mut Section, key: &'static str) -> Option<PathBuf> {
     let (spot, path, bytes) = file(section, key)?;
+    chain(section.context, &spot, &bytes);
+    Some(path)
+}
+
+/// What a file with certificates holds, if it is named and can be read.
+pub(super) fn certificates(section: &mut Section, key: &'static str) -> Option<Vec<CertificateDer<'static>>> {
+    let (spot, _, bytes) = file(section, key)?;
+    chain(section.context, &spot, &bytes)
+}
+
+fn chain(context: &mut Context, spot: &Spot, bytes: &SecretSlice<u8>) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes.expose_secret()).collect();
     let problem = match certificates {
-        Ok(certificates) if !certificates.is_empty() => None,
-        Ok(_) => Some("the file has no certificate"),
-        Err(_) => Some("a certificate in the file is damaged"),
+        Ok(certificates) if !certificates.is_empty() => return Some(certificates),
+        Ok(_) => "the file has no certificate",
+        Err(_) => "a certificate in the file is damaged",
     };
-    if let Some(problem) = problem {
-        section.context.refuse(&spot, Problem::new(problem).but("expected certificates in PEM format"));
-    }
-    Some(path)
+    context.refuse(spot, Problem::new(problem).but("expected certificates in PEM format"));
+    None
 }
 
 /// A file with a private key, if it is named: it has to be readable, and to hold one.
 pub(super) fn private_key(section: &mut Section, key: &'static str) -> Option<PathBuf> {
     let (spot, path, bytes) = file(section, key)?;
-    if PrivateKeyDer::from_pem_slice(bytes.expose_secret()).is_err() {
-        let problem = Problem::new("the file has no private key that can be read");
-        section.context.refuse(&spot, problem.but("expected one in PEM format, without a passphrase"));
-    }
+    pem_key(section.context, &spot, &bytes);
     Some(path)
+}
+
+/// What a file with a private key holds, if it is named and can be read.
+pub(super) fn key(section: &mut Section, key: &'static str) -> Option<PrivateKeyDer<'static>> {
+    let (spot, _, bytes) = file(section, key)?;
+    pem_key(section.context, &spot, &bytes)
+}
+
+fn pem_key(context: &mut Context, spot: &Spot, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
+    let found = PrivateKeyDer::from_pem_slice(bytes.expose_secret()).ok();
+    if found.is_none() {
+        let problem = Problem::new("the file has no private key that can be read");
+        context.refuse(spot, problem.but("expected one in PEM format, without a passphrase"));
+    }
+    found
 }
 
 /// A file, if it is named: where it is named, its path, and what it holds, which may be a secret.

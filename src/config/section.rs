@@ -142,7 +142,9 @@ impl<'t> Entry<'t> {
 impl<'t, 'l> Section<'t, '_, 'l> {
     /// An option, if it is there.
     pub fn entry(&mut self, key: &'static str) -> Option<Entry<'t>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let member = self.members.iter().find(|member| member.key == key)?;
         Some(Entry::member(&self.spot, member))
     }

@@ -10,12 +10,17 @@ use crate::policy::{
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
+use std::sync::LazyLock;
 
 /// What can be looked up in tests. The value of `AUTH` must never be seen in a message.
 struct Sample;
 
 const HIDDEN: &str = "zq9";
 const SEAL: &str = "0123456789abcdef0123456789abcdef";
+
+/// A certificate of the gateway's.
+static GATE: LazyLock<rcgen::CertifiedKey<rcgen::KeyPair>> =
+    LazyLock::new(|| rcgen::generate_simple_self_signed(vec!["gate.example".into()]).unwrap());
 
 impl Lookup for Sample {
     fn variable(&self, name: &str) -> Option<String> {
@@ -43,6 +48,9 @@ impl Lookup for Sample {
             "locked.key" => {
                 Ok(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n".to_vec())
             }
+            "gate.pem" | "/run/secrets/gate.pem" => Ok(GATE.cert.pem().into_bytes()),
+            "gate.key" | "/run/secrets/gate.key" => Ok(GATE.signing_key.serialize_pem().into_bytes()),
+            "other.key" => Ok(rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes()),
             name if name.starts_with("/run/secrets/") && !name.contains("client.") => Ok(SEAL.into()),
             "damaged.pem" => Ok(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
             name if name.ends_with(".pem") || name.ends_with(".crt") => {
@@ -116,6 +124,14 @@ fn store() {
 }
 
 #[test]
+fn listener() {
+    run("listener.txt", |case| {
+        let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
+        format!("listeners:\n  a:\n{}\n{LEAST}\n", lines.join("\n"))
+    });
+}
+
+#[test]
 fn policy() {
     run("policy.txt", |case| {
         let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
@@ -147,6 +163,19 @@ fn shared(way: Option<&str>) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
+/// The example with the listeners that stand in comments.
+fn several_listeners() -> String {
+    let (before, after) = EXAMPLE.split_once("listen: 127.0.0.1:8080\n").unwrap();
+    let (comment, after) = after.split_once("# listeners:").unwrap();
+    let (listeners, after) = after.split_once("\n# Where probes").unwrap();
+    format!("{before}{comment}listeners:{}\n# Where probes{after}", listeners.replace("\n# ", "\n"))
+}
+
+/// The names of listeners, and where they listen.
+fn listening(config: &Config) -> Vec<String> {
+    config.listeners.iter().map(|listener| format!("{} at {}", listener.name, listener.address)).collect()
+}
+
 fn shared_store(text: &str) -> Redis {
     let Store::Redis(store) = compiled(text).store else { panic!("not shared") };
     *store
@@ -162,6 +191,8 @@ fn compiled(text: &str) -> Config {
 fn the_examples_are_accepted_without_a_warning() {
     let config = compiled(EXAMPLE);
     assert_eq!(config.gateway.upstreams().len(), 2);
+    let listeners = listening(&compiled(&several_listeners()));
+    assert_eq!(listeners, ["main at 0.0.0.0:8443", "pod at unix:/run/sessiongate/gate.sock"]);
     let config = compiled(AUTH0);
     let CallerCheck::Token { expected, keys, .. } = &config.gateway.upstreams()[0].check else { panic!("no check") };
     assert_eq!(expected.issuers, ["https://acme.eu.auth0.com/"]);
@@ -182,7 +213,7 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
         }
     }
     let mut options = 0;
-    for example in [EXAMPLE, &shared(None)] {
+    for example in [EXAMPLE, &shared(None), &several_listeners()] {
         let mut root = tree::parse(example).0.unwrap();
         spoil(&mut root);
         let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
@@ -205,7 +236,7 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
 #[test]
 fn what_is_left_out_has_its_default() {
     let config = compiled(LEAST);
-    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(listening(&config), ["main at 127.0.0.1:8080"]);
     assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9090");
     assert_eq!(config.threads, None);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info, requests: true });
@@ -229,11 +260,29 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn listeners_are_what_is_written() {
+    let config = compiled(&several_listeners());
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!((tls.certificates.len(), tls.only_tls13), (1, false));
+    assert!(tls.clients.as_ref().is_some_and(|clients| clients.required && clients.authorities.len() == 1));
+    let ListenAddress::Unix(file) = &config.listeners[1].address else { panic!("not a file") };
+    assert_eq!((file.mode, file.owner), (0o660, Some((1000, 1000))));
+    let defaults = compiled(LEAST).clients;
+    let limits = ClientLimits { connections: 10_000, per_source: 200, streams: 100, header_block: 32 << 10 };
+    assert_eq!(defaults.limits, limits);
+    assert_eq!(compiled(EXAMPLE).clients, Clients { trusted_peers: vec!["10.0.0.0/8".parse().unwrap()], ..defaults });
+}
+
+#[test]
 fn what_is_written_is_what_counts() {
     let config = compiled(EXAMPLE);
     let upstream = &config.gateway.upstreams()[0];
-    let matcher =
-        Matcher { host: Some("sessions.acme.example".into()), path_prefix: "/acme".into(), strip_prefix: true };
+    let matcher = Matcher {
+        listener: Some("main".into()),
+        host: Some("sessions.acme.example".into()),
+        path_prefix: "/acme".into(),
+        strip_prefix: true,
+    };
     assert_eq!(upstream.matcher, matcher);
     assert_eq!(upstream.target.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
     assert_eq!(upstream.cache, Some(Freshness::default()));
@@ -375,7 +424,8 @@ upstreams:
     body: {max: 2048B, timeout: 1ms}
 ";
     let config = compiled(&format!("{process}{upstream}"));
-    assert_eq!((config.listen.to_string().as_str(), config.admin, config.threads), ("[::]:0", None, Some(4)));
+    assert_eq!(listening(&config), ["main at [::]:0"]);
+    assert_eq!((config.admin, config.threads), (None, Some(4)));
     assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Trace, requests: false });
     let (drain_delay, grace) = (Duration::from_millis(500), Duration::from_secs(61));
     assert_eq!(config.shutdown, Shutdown { drain_delay, grace });
@@ -495,8 +545,15 @@ impl Lookup for Held {
 fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
     let gateway = compile("c", text, &Sample, random).unwrap().config.gateway;
     let (method, headers) = (http::Method::GET, http::HeaderMap::new());
-    let head =
-        Head { method: &method, path: "/api/v2/sessions/s1", query: None, host: "x", headers: &headers, http2: false };
+    let head = Head {
+        listener: "",
+        method: &method,
+        path: "/api/v2/sessions/s1",
+        query: None,
+        host: "x",
+        headers: &headers,
+        http2: false,
+    };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else { panic!("not governed") };
     let admitted = governed.admit(Credential::Anonymous).unwrap();
     admitted.read_body(&gateway, bytes::Bytes::new()).unwrap().session_hash().unwrap()

@@ -1,5 +1,6 @@
 //! Upstreams: from the option `upstreams` to the gateway's own types.
 
+use super::Listener;
 use super::callers;
 use super::fault::{Problem, Spot, listed};
 use super::policies::{self, Policies};
@@ -22,7 +23,7 @@ const MAX_UNDECLARED: usize = 64 << 10;
 const LONGEST_HOLD: Duration = seconds(5);
 
 /// Reads the option `upstreams`. It is complete if no fault was collected.
-pub(super) fn read(section: &mut Section, policies: &mut Policies) -> Vec<Upstream> {
+pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[Listener]) -> Vec<Upstream> {
     let Some(entry) = section.required("upstreams", "expected a map with at least one upstream") else {
         return Vec::new();
     };
@@ -35,14 +36,14 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies) -> Vec<Upstre
         if let Err(problem) = value::judge_name(name) {
             section.context.refuse(&entry.spot, problem);
         }
-        let read = section.context.open(&entry, |section| upstream(section, name, index, policies));
+        let read = section.context.open(&entry, |section| upstream(section, name, index, policies, listeners));
         let Some(found) = read.flatten() else {
             continue;
         };
         let matcher = &found.upstream.matcher;
         if let Some(twin) = upstreams.iter().find(|other| is_twin(&other.upstream.matcher, matcher)) {
             let problem = Problem::new(format!("takes the same requests as upstream `{}`", twin.upstream.name));
-            section.context.refuse(&found.matched, problem.but("expected another `host` or `path_prefix`"));
+            section.context.refuse(&found.matched, problem.but("expected another `host`, `listener` or `path_prefix`"));
         }
         upstreams.push(found);
     }
@@ -82,14 +83,20 @@ fn too_long(found: String) -> Problem {
 }
 
 fn is_twin(one: &Matcher, other: &Matcher) -> bool {
-    one.host == other.host && one.path_prefix == other.path_prefix
+    one.host == other.host && one.listener == other.listener && one.path_prefix == other.path_prefix
 }
 
-fn upstream(section: &mut Section, name: &str, index: usize, policies: &mut Policies) -> Option<Found> {
+fn upstream(
+    section: &mut Section,
+    name: &str,
+    index: usize,
+    policies: &mut Policies,
+    listeners: &[Listener],
+) -> Option<Found> {
     let dialect = section.required("dialect", &format!("allowed are {}", listed(dialects())));
     let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
     let target = target(section);
-    let matcher = section.within("match", matcher);
+    let matcher = section.within("match", |section| matcher(section, listeners));
     let unmatched = section.read("unmatched", Unmatched::default(), choice(UNMATCHED));
     let check = callers::read(section);
     let cache = cache(section);
@@ -218,7 +225,8 @@ fn body(section: &mut Section) -> BodyLimits {
     BodyLimits { max, max_undeclared: max.min(MAX_UNDECLARED), timeout }
 }
 
-fn matcher(section: &mut Section) -> Matcher {
+fn matcher(section: &mut Section, listeners: &[Listener]) -> Matcher {
+    let listener = section.optional("listener", |text| listener_named(text, listeners));
     let host = section.optional("host", |text| {
         let host = text.as_str().to_ascii_lowercase();
         let allowed = "expected a host name or an address, without a port and without `*`";
@@ -234,7 +242,16 @@ fn matcher(section: &mut Section) -> Matcher {
         let problem = || Problem::new(format!("{} is not a plain path", text.shown())).but(allowed);
         plain.then(|| text.as_str().to_owned()).ok_or_else(problem)
     });
-    Matcher { host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::truth) }
+    Matcher { listener, host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::truth) }
+}
+
+fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem> {
+    let names = || listeners.iter().map(|listener| listener.name.as_str());
+    if names().any(|name| name == text.as_str()) {
+        return Ok(text.as_str().to_owned());
+    }
+    let problem = Problem::new(format!("{} is not the name of a listener", text.shown()));
+    Err(problem.but(format!("allowed are {}", listed(names()))).like(text.as_str(), names()))
 }
 
 /// Paths that are well-formed, but by which no governed request could ever be recognized.

@@ -13,6 +13,8 @@ const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", 
 /// The head of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
+    /// The name of the listener that it came in at.
+    pub listener: &'a str,
     /// The method.
     pub method: &'a Method,
     /// The path, as it was sent.

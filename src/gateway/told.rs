@@ -143,6 +143,83 @@ impl Step {
     }
 }
 
+/// Why a connection from a client, or a request on it, was cut off. A closed set: it is also the `reason` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// There are as many connections as the process may have.
+    Connections,
+    /// There are as many connections from its source as there may be.
+    Source,
+    /// TLS was not agreed on.
+    Tls,
+    /// No whole head of a request came in time.
+    Head,
+    /// The head of a request was too large.
+    HeadSize,
+    /// What came is no HTTP.
+    Malformed,
+    /// No other request came in time.
+    Idle,
+    /// A body came too slowly.
+    Body,
+    /// Nothing of an answer was taken in time.
+    Write,
+    /// A connection of HTTP/2 was old enough.
+    Age,
+    /// Too many PING frames.
+    Pings,
+    /// Too many SETTINGS frames.
+    Settings,
+    /// Too many PRIORITY frames.
+    Priorities,
+    /// Too many requests of HTTP/2 that are malformed.
+    Streams,
+    /// Too many requests of HTTP/2 that were reset.
+    Resets,
+}
+
+impl Cut {
+    /// Every reason.
+    pub const ALL: [Cut; 15] = [
+        Cut::Connections,
+        Cut::Source,
+        Cut::Tls,
+        Cut::Head,
+        Cut::HeadSize,
+        Cut::Malformed,
+        Cut::Idle,
+        Cut::Body,
+        Cut::Write,
+        Cut::Age,
+        Cut::Pings,
+        Cut::Settings,
+        Cut::Priorities,
+        Cut::Streams,
+        Cut::Resets,
+    ];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cut::Connections => "connections",
+            Cut::Source => "per_source",
+            Cut::Tls => "tls_handshake",
+            Cut::Head => "head_timeout",
+            Cut::HeadSize => "header_block",
+            Cut::Malformed => "malformed",
+            Cut::Idle => "idle_timeout",
+            Cut::Body => "min_body_rate",
+            Cut::Write => "write_timeout",
+            Cut::Age => "max_age",
+            Cut::Pings => "pings",
+            Cut::Settings => "settings",
+            Cut::Priorities => "priorities",
+            Cut::Streams => "malformed_streams",
+            Cut::Resets => "resets",
+        }
+    }
+}
+
 /// Whoever is told of what a shared store does.
 pub trait Listener: Send + Sync {
     /// A step is over.

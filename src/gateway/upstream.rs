@@ -44,6 +44,8 @@ pub struct Upstream {
 /// Which requests are for an upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matcher {
+    /// The name of the listener; any where there is none.
+    pub listener: Option<String>,
     /// The host, in lower case and without a port; any where there is none.
     pub host: Option<String>,
     /// The path has to begin with it, at a `/`. Without a slash at the end; empty for any path.
@@ -53,15 +55,16 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    pub(super) fn takes(&self, host: &str, path: &str) -> bool {
-        let named = self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)));
+    pub(super) fn takes(&self, listener: &str, host: &str, path: &str) -> bool {
+        let here = self.listener.as_ref().is_none_or(|own| own == listener);
+        let named = here && self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)));
         let rest = path.strip_prefix(self.path_prefix.as_str());
         named && rest.is_some_and(|rest| self.path_prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// A host counts more than any prefix, a longer prefix more than a shorter one.
-    pub(super) fn precision(&self) -> (bool, usize) {
-        (self.host.is_some(), self.path_prefix.len())
+    /// A host counts more than a listener, a listener more than any prefix, a longer prefix more than a shorter one.
+    pub(super) fn precision(&self) -> (bool, bool, usize) {
+        (self.host.is_some(), self.listener.is_some(), self.path_prefix.len())
     }
 
     /// The path as the provider sees it.

@@ -1,225 +1,264 @@
-//! Connections from clients: which protocol each speaks, and how long it may wait for a request.
+//! The life of a connection from a client: let in, TLS, which protocol it speaks, its requests.
 //!
-//! Pingora tells HTTP/2 from HTTP/1 by waiting for 24 bytes without any deadline, so that an idle connection would be held for ever
-//! and a shorter request of HTTP/1 never be answered. Here the first byte that differs decides, within a deadline. And a connection
-//! that waits for a request has one timer of its own, where Pingora would set one for every request.
+//! Pingora serves single requests; when the next one may come is decided here. A connection of HTTP/1 that waits for a request
+//! holds nothing of Pingora's, which would be most of its memory.
 
-use crate::runtime::Runtime;
-use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
-use pingora::protocols::l4;
-use pingora::proxy::HttpProxy;
-use pingora::server::ShutdownWatch;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
-
+use super::admission::Admission;
 use super::exchange::Edge;
+use super::frames::PREFACE;
+use super::guard::Guarded;
+use super::http2;
+use super::listener::Bound;
+use super::pulse::{Arrival, Patience, Pulse};
+use super::socket::Socket;
+use crate::config::{ClientLimits, Clients};
+use crate::gateway::Cut;
+use crate::metrics::Metrics;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use ipnet::IpNet;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::protocols::SocketDigest;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+use pingora::proxy::HttpProxy;
+use rustls::ServerConfig;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 
-/// How a client begins to speak HTTP/2 without TLS (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Streams of one HTTP/2 connection that may be open at the same time.
-const MAX_STREAMS: u32 = 100;
+/// Pingora's word for a kept connection without a timer: deadlines stand elsewhere.
+const KEPT: u64 = 0;
+/// How long a listener rests after the system could not give it a connection.
+const RESPITE: Duration = Duration::from_millis(50);
 
-/// How long clients may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// From the connection to the end of the first request's head.
-    pub head: Duration,
-    /// From the end of an answer to the end of the next request's head.
-    pub idle: Duration,
+tokio::task_local! {
+    /// The connection of HTTP/1, or the stream of HTTP/2, that this task serves.
+    static PULSE: Arc<Pulse>;
 }
 
-/// What becomes of a connection.
+/// How far a process is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It serves.
+    Serving,
+    /// It serves, and asks clients to go elsewhere.
+    Draining,
+    /// It takes no more connections and ends those that wait.
+    Closing,
+}
+
+/// What the configuration says of connections.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub patience: Patience,
+    pub limits: ClientLimits,
+    pub max_age: Duration,
+    trusted: Vec<IpNet>,
+}
+
+impl Terms {
+    pub fn new(clients: &Clients) -> Terms {
+        Terms {
+            patience: Patience::new(clients),
+            limits: clients.limits,
+            max_age: clients.max_age,
+            trusted: clients.trusted_peers.clone(),
+        }
+    }
+}
+
+/// A listener's name and what it speaks TLS with.
+pub(super) struct Door {
+    pub name: Arc<str>,
+    pub tls: ArcSwapOption<ServerConfig>,
+}
+
+/// All connections from clients.
 pub(super) struct Connections {
-    runtime: Arc<Runtime>,
-    patience: Patience,
-    http1: Arc<Http1>,
-    http2: Arc<Http2>,
+    pub proxy: Arc<HttpProxy<Edge>>,
+    pub metrics: Arc<Metrics>,
+    pub terms: ArcSwap<Terms>,
+    pub stage: watch::Receiver<Stage>,
+    /// What Pingora takes for the end of the process.
+    pub ending: watch::Receiver<bool>,
+    admission: Arc<Admission>,
 }
 
 impl Connections {
-    pub fn new(runtime: Arc<Runtime>, patience: Patience, proxy: HttpProxy<Edge>) -> Connections {
-        let proxy = Arc::new(proxy);
-        let mut options = HttpServerOptions::default();
-        options.h2c = true;
-        options.h2_idle_timeout = Some(patience.idle);
-        let http2 = Arc::new(Http2 { proxy: proxy.clone(), options });
-        Connections { runtime, patience, http1: Arc::new(Http1(proxy)), http2 }
+    pub fn new(
+        proxy: HttpProxy<Edge>,
+        metrics: Arc<Metrics>,
+        terms: Terms,
+        stage: watch::Receiver<Stage>,
+        ending: watch::Receiver<bool>,
+    ) -> Connections {
+        let admission = Arc::default();
+        Connections { proxy: Arc::new(proxy), metrics, terms: ArcSwap::from_pointee(terms), stage, ending, admission }
     }
-}
 
-#[async_trait]
-impl ServerApp for Connections {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = self.runtime.metrics.connection();
-        let activity = Arc::new(Activity::new());
-        let (stream, is_http2) = tokio::time::timeout(self.patience.head, begin(stream)).await.ok()??;
-        if is_http2 {
-            return self.http2.process_new(stream, shutdown).await;
+    /// Accepts connections until the process takes no more of them.
+    pub async fn accept(self: Arc<Connections>, bound: Arc<Bound>, door: Arc<Door>) {
+        let mut stage = self.stage.clone();
+        let mut failing = false;
+        loop {
+            let accepted = tokio::select! {
+                accepted = bound.accept() => accepted,
+                () = reached(&mut stage, Stage::Closing) => break,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.take(socket, peer, &door),
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(listener = &*door.name, %error, "connections cannot be accepted");
+                    }
+                    tokio::time::sleep(RESPITE).await;
+                    continue;
+                }
+            }
+            failing = false;
         }
-        let served = ACTIVITY.scope(activity.clone(), self.http1.process_new(stream, shutdown));
+        // Those that the system has accepted already would be broken off.
+        while let Some((socket, peer)) = bound.accept_at_once().await {
+            self.take(socket, peer, &door);
+        }
+    }
+
+    /// Lets a connection in and serves it in a task of its own.
+    fn take(self: &Arc<Connections>, socket: Socket, peer: Option<SocketAddr>, door: &Arc<Door>) {
+        let terms = self.terms.load_full();
+        let admitted = self.admission.admit(terms.limits, &terms.trusted, peer.map(|peer| peer.ip()));
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(cut) => return self.metrics.cut(cut),
+        };
+        let (connections, door) = (self.clone(), door.clone());
+        tokio::spawn(async move {
+            let _counted = (admitted, connections.metrics.connection());
+            connections.serve(socket, peer, &door, &terms).await;
+        });
+    }
+
+    async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &Door, terms: &Terms) {
+        let config = door.tls.load_full();
+        let arrival = Arrival { listener: door.name.clone(), tls: config.is_some() };
+        let pulse = Arc::new(Pulse::new(arrival, terms.patience));
+        let Some((stream, http2)) = self.begin(socket, peer, config, &pulse).await else {
+            return self.note(&pulse);
+        };
+        if http2 {
+            http2::serve(self, stream, peer, &pulse, terms).await;
+        } else {
+            PULSE.scope(pulse.clone(), Box::pin(self.http1(stream, &pulse))).await;
+        }
+        self.note(&pulse);
+    }
+
+    /// Counts why a connection was cut off, where it was.
+    fn note(&self, pulse: &Pulse) {
+        if let Some(cut) = pulse.cut() {
+            self.metrics.cut(cut);
+        }
+    }
+
+    /// Agrees on TLS, and finds out which protocol the client speaks; none where the connection ends before that.
+    async fn begin(
+        &self,
+        socket: Socket,
+        peer: Option<SocketAddr>,
+        config: Option<Arc<ServerConfig>>,
+        pulse: &Arc<Pulse>,
+    ) -> Option<(Guarded, bool)> {
+        let digest = digest(&socket, peer);
+        let Some(config) = config else {
+            let mut stream = Guarded::plain(socket, digest, pulse.clone());
+            let http2 = knows_http2(&mut stream).await.ok()??;
+            return Some((stream, http2));
+        };
+        let handshake = tokio_rustls::TlsAcceptor::from(config).accept(socket);
+        let agreed = tokio::time::timeout(pulse.patience.head, handshake).await.map_err(|_| Cut::Head);
+        let stream = match agreed.and_then(|agreed| agreed.map_err(|_| Cut::Tls)) {
+            Ok(stream) => stream,
+            Err(cut) => {
+                pulse.note_cut(cut);
+                return None;
+            }
+        };
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Some((Guarded::encrypted(stream, digest, pulse.clone()), http2))
+    }
+
+    /// Serves one request after the other.
+    async fn http1(&self, stream: Guarded, pulse: &Arc<Pulse>) {
+        let mut next: Option<(Guarded, Option<HttpPersistentSettings>)> = Some((stream, None));
+        while let Some((mut stream, settings)) = next.take() {
+            if pulse.is_level() && stream.ahead().is_empty() && !self.has_more(&mut stream, settings.is_some()).await {
+                return;
+            }
+            let mut session = ServerSession::new_http1(Box::new(stream));
+            match settings {
+                Some(settings) => settings.apply_to_session(&mut session),
+                None => session.set_keepalive(Some(KEPT)),
+            }
+            let left = self.proxy.process_new_http(session, &self.ending).await;
+            next = left.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
+                let stream = stream.into_any().downcast::<Guarded>().ok()?;
+                Some((*stream, settings))
+            });
+        }
+    }
+
+    /// Waits for the next request; `false` where the connection ends before it. A kept connection ends with the process.
+    async fn has_more(&self, stream: &mut Guarded, kept: bool) -> bool {
+        stream.rest();
+        let mut stage = self.stage.clone();
         tokio::select! {
             biased;
-            left = served => left,
-            () = activity.waited_for(self.patience) => None,
-        }
-    }
-
-    async fn cleanup(&self) {
-        HttpServerApp::http_cleanup(&*self.http1.0).await;
-    }
-}
-
-/// Finds out whether a connection speaks HTTP/2, and gives it back as it was; none where it ends before that.
-async fn begin(stream: Stream) -> Option<(Stream, bool)> {
-    let mut stream: Box<l4::stream::Stream> = match stream.into_any().downcast() {
-        Ok(plain) => plain,
-        // Only plain TCP is listened on.
-        Err(_) => return None,
-    };
-    let mut seen = [0; PREFACE.len()];
-    let mut length = 0;
-    let is_http2 = loop {
-        let read = stream.read(seen.get_mut(length..)?).await.ok().filter(|read| *read > 0)?;
-        length += read;
-        if !PREFACE.starts_with(seen.get(..length)?) {
-            break false;
-        }
-        if length == PREFACE.len() {
-            break true;
-        }
-    };
-    stream.rewind(seen.get(..length)?);
-    Some((stream, is_http2))
-}
-
-tokio::task_local! {
-    /// What a connection of HTTP/1 is doing: set for the task that serves it.
-    static ACTIVITY: Arc<Activity>;
-}
-
-/// What a connection is doing.
-struct Activity {
-    opened: Instant,
-    /// When it began to wait for a request, in milliseconds since it was opened; [`BUSY`] while there is one.
-    idle_since: AtomicU64,
-}
-
-const BUSY: u64 = u64::MAX;
-
-impl Activity {
-    fn new() -> Activity {
-        Activity { opened: Instant::now(), idle_since: AtomicU64::new(0) }
-    }
-
-    fn elapsed(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(BUSY - 1)
-    }
-
-    /// Ends when the connection has waited for too long.
-    async fn waited_for(&self, patience: Patience) {
-        let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        loop {
-            let pause = match self.idle_since.load(Ordering::Relaxed) {
-                BUSY => patience.idle,
-                since => {
-                    let limit = if since == 0 { patience.head } else { patience.idle };
-                    let left = since.saturating_add(millis(limit)).saturating_sub(self.elapsed());
-                    if left == 0 {
-                        return;
-                    }
-                    Duration::from_millis(left)
-                }
-            };
-            tokio::time::sleep(pause).await;
+            more = stream.read_ahead() => matches!(more, Ok(true)),
+            () = reached(&mut stage, Stage::Closing), if kept => false,
         }
     }
 }
 
-/// A request came in on the connection of this task.
-pub(super) fn mark_busy() {
-    // Streams of HTTP/2 have tasks of their own.
-    let _ = ACTIVITY.try_with(|activity| activity.idle_since.store(BUSY, Ordering::Relaxed));
+/// Ends when the process is as far on its way to its end.
+pub(super) async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
+    // An error means that there is no process any more.
+    drop(stage.wait_for(|stage| *stage >= wanted).await);
 }
 
-/// The request on the connection of this task is over.
-pub(super) fn mark_idle() {
-    let idle = |activity: &Arc<Activity>| activity.idle_since.store(activity.elapsed().max(1), Ordering::Relaxed);
-    let _ = ACTIVITY.try_with(idle);
+/// What Pingora is told of a socket.
+fn digest(socket: &Socket, peer: Option<SocketAddr>) -> Arc<SocketDigest> {
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    let _ = digest.peer_addr.set(peer.map(PeerAddress::Inet));
+    Arc::new(digest)
 }
 
-/// The gateway for connections of HTTP/1.
-struct Http1(Arc<HttpProxy<Edge>>);
-
-/// The gateway for connections of HTTP/2.
-struct Http2 {
-    proxy: Arc<HttpProxy<Edge>>,
-    options: HttpServerOptions,
-}
-
-#[async_trait]
-impl HttpServerApp for Http1 {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.0.process_new_http(session, shutdown).await
-    }
-}
-
-#[async_trait]
-impl HttpServerApp for Http2 {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options.max_concurrent_streams(MAX_STREAMS);
-        Some(options)
+/// Whether a client speaks HTTP/2 without having agreed on it: the first byte that differs decides. None where the connection ends
+/// before that.
+async fn knows_http2(stream: &mut Guarded) -> io::Result<Option<bool>> {
+    loop {
+        if !stream.read_ahead().await? {
+            return Ok(None);
+        }
+        let seen = stream.ahead();
+        let compared = seen.len().min(PREFACE.len());
+        if seen.get(..compared) != PREFACE.get(..compared) {
+            return Ok(Some(false));
+        }
+        if compared == PREFACE.len() {
+            return Ok(Some(true));
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The connection or the stream that this task serves.
+pub(super) fn pulse() -> Option<Arc<Pulse>> {
+    PULSE.try_with(Arc::clone).ok()
+}
 
-    const NEVER: Duration = Duration::from_secs(3600);
-    const SOON: Duration = Duration::from_millis(1);
-
-    async fn is_over(activity: &Activity, patience: Patience) -> bool {
-        // Long after `SOON`, and long before `NEVER`.
-        tokio::time::timeout(Duration::from_millis(100), activity.waited_for(patience)).await.is_ok()
-    }
-
-    #[tokio::test]
-    async fn a_connection_may_wait_only_so_long_for_its_first_request_and_for_each_next_one() {
-        let activity = Activity::new();
-        assert!(is_over(&activity, Patience { head: SOON, idle: NEVER }).await);
-        assert!(!is_over(&activity, Patience { head: NEVER, idle: SOON }).await);
-        activity.idle_since.store(5, Ordering::Relaxed);
-        assert!(is_over(&activity, Patience { head: NEVER, idle: SOON }).await);
-        assert!(!is_over(&activity, Patience { head: SOON, idle: NEVER }).await);
-    }
-
-    #[tokio::test]
-    async fn a_busy_connection_is_not_given_up() {
-        let activity = Activity::new();
-        activity.idle_since.store(BUSY, Ordering::Relaxed);
-        assert!(!is_over(&activity, Patience { head: SOON, idle: SOON }).await);
-    }
+/// Serves a stream of HTTP/2 in the task of its own.
+pub(super) async fn on_stream(pulse: Arc<Pulse>, served: impl Future<Output = ()>) {
+    PULSE.scope(pulse, served).await;
 }

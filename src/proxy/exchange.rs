@@ -1,22 +1,21 @@
 //! One request, from its head to its line in the log.
 
 use super::answer::{refusal_response, write};
-use super::connection;
+use super::context::Context;
 use super::head::{credential, has_plain_host, has_plain_target, has_two_lengths, head};
 use super::line;
 use super::{MAX_TRIES, governed, passed};
-use crate::cache::{Caution, Mark, Scope};
+use crate::cache::{Caution, Scope};
 use crate::gateway::{
-    CacheStatus, Credential, Decision, Freshness, Outcome, Refused, Related, Routed, Settlement, Upstream,
+    CacheStatus, Credential, Cut, Decision, Freshness, Refused, Related, Routed, Settlement, Upstream,
     settle_related,
 };
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
-use crate::upstream::{Origin, Provider};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
+use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
@@ -27,12 +26,9 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Pingora's word for a kept connection without a timer: the connection has its own.
 const KEPT: u64 = 0;
-/// How long a client may take between two parts of its request, or to take a part of its answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,52 +42,6 @@ pub(super) struct Edge {
 /// Certificates in the form that Pingora takes them.
 fn authorities(certificates: &[CertificateDer<'static>]) -> Arc<CaType> {
     certificates.iter().map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509)).collect::<Vec<_>>().into()
-}
-
-/// Counts a request for as long as it lives, however it ends.
-pub(super) struct InFlight(Arc<Runtime>);
-
-impl InFlight {
-    pub fn new(runtime: &Arc<Runtime>) -> InFlight {
-        runtime.metrics.in_flight.inc();
-        InFlight(runtime.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.metrics.in_flight.dec();
-    }
-}
-
-/// What is known of a request so far.
-pub(super) struct Context {
-    pub runtime: Arc<Runtime>,
-    pub started: Instant,
-    pub id: HeaderValue,
-    pub outcome: Outcome,
-    /// The upstream that the request is passed to.
-    pub upstream: Option<Arc<Upstream>>,
-    /// The mark of a write that may change any session.
-    pub marked: Option<Mark>,
-    pub tries: usize,
-    _in_flight: InFlight,
-}
-
-impl Context {
-    /// The way to the request's upstream.
-    fn provider(&self) -> Option<&Arc<Provider>> {
-        self.upstream.as_ref().and_then(|upstream| self.runtime.provider(upstream))
-    }
-
-    /// Where the request comes from, as the provider is told.
-    pub fn origin(&self, session: &Session) -> Origin {
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-        let header = session.req_header();
-        let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        let trusted = peer.is_some_and(|peer| self.runtime.trusts(peer));
-        Origin { peer, host: header.headers.get(HOST).cloned().or(authority), trusted }
-    }
 }
 
 impl Edge {
@@ -110,7 +60,8 @@ impl Edge {
         if !has_plain_host(session.req_header()) {
             return refuse(session, context, &Refusal::Header("Host")).await;
         }
-        let routed = runtime.gateway.route(head(session.req_header()));
+        let listener = context.listener();
+        let routed = runtime.gateway.route(head(session.req_header(), &listener));
         match routed {
             Err(Refused { upstream, operation, refusal }) => {
                 context.outcome.operation = operation;
@@ -162,6 +113,12 @@ impl Edge {
     }
 }
 
+/// How many bytes a request of HTTP/1 had; none where nobody knows.
+fn length(session: &mut Session) -> Option<u64> {
+    let known = session.is_body_done() && !session.req_header().headers.contains_key(TRANSFER_ENCODING);
+    known.then(|| (session.to_h1_raw().len() + session.body_bytes_read()) as u64)
+}
+
 fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
     context.outcome.upstream = Some(upstream.index);
     context.outcome.operation = operation;
@@ -208,29 +165,27 @@ impl ProxyHttp for Edge {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        connection::mark_busy();
-        Context {
-            runtime: self.runtime.clone(),
-            started: Instant::now(),
-            id: self.runtime.request_id(),
-            outcome: Outcome::default(),
-            upstream: None,
-            marked: None,
-            tries: 0,
-            _in_flight: InFlight::new(&self.runtime),
-        }
+        Context::new(self.runtime.clone())
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {
         // Without the module that compresses: answers go to the client as they come.
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
-        session.set_read_timeout(Some(CLIENT_TIMEOUT));
-        session.set_write_timeout(Some(CLIENT_TIMEOUT));
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        // Those of HTTP/1 stand in the connection; a stream of HTTP/2 that nobody reads has one of its own.
+        if session.is_http2() {
+            let patience = context.pulse.as_ref().map(|pulse| pulse.patience.write);
+            session.set_write_timeout(patience);
+        }
         // Only where it is on: Pingora has switched it off for requests after which the connection cannot be trusted.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEPT));
+        }
+        // A call of gRPC may stay open without a word.
+        let streams = session.is_http2() && passed::is_call(&session.req_header().headers);
+        if let Some(pulse) = context.pulse.as_ref().filter(|_| !streams && !session.is_body_empty()) {
+            pulse.expect_body();
         }
         Ok(())
     }
@@ -301,11 +256,12 @@ impl ProxyHttp for Edge {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        _: &mut Context,
+        context: &mut Context,
     ) -> Result<()> {
+        context.body_came(session.is_http2(), body.as_ref().map_or(0, Bytes::len), end_of_stream);
         // Pingora writes an empty last part as a chunk of its own, which ends the body, and then the end of the body: to the
         // provider the beginning of another request.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
@@ -347,14 +303,19 @@ impl ProxyHttp for Edge {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
-        let refusal = passed::failure(error, context);
+        let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(Cut::Body));
+        let refusal = match slow {
+            true => Refusal::BodyTimeout(context.started.elapsed()),
+            false => passed::failure(error, context),
+        };
         if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
             provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
         }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
             context.runtime.sessions().end(marked, Settlement::UNCHANGED).await;
         }
-        let gone = *error.esource() == ErrorSource::Downstream
+        let gone = !slow
+            && *error.esource() == ErrorSource::Downstream
             && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);
         context.outcome.refusal = Some(refusal.name());
         context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
@@ -370,7 +331,9 @@ impl ProxyHttp for Edge {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
         line::account(session, context);
-        connection::mark_idle();
+        if let Some(pulse) = context.pulse.as_ref().filter(|_| !session.is_http2()) {
+            pulse.request_is_over(length(session));
+        }
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {

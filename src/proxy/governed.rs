@@ -1,7 +1,8 @@
 //! Governed requests: admitted, judged, answered.
 
 use super::answer::{Source, answer_response, write};
-use super::exchange::{Context, InFlight, caution};
+use super::context::{Context, InFlight};
+use super::exchange::caution;
 use super::head::credential;
 use crate::cache::{Fetched, Got, Scope, Wanted};
 use crate::gateway::{
@@ -45,7 +46,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     let credential = credential(&runtime, governed.upstream(), &session.req_header().headers).await?;
     let admitted = governed.admit(credential)?;
     let dialect = admitted.upstream().dialect;
-    let body = body(session, &admitted).await?;
+    let body = body(session, context, &admitted).await?;
     let asked = admitted.read_body(&runtime.gateway, body)?;
     context.outcome.session = asked.session_hash();
     context.outcome.decision = Decision::Answered;
@@ -86,7 +87,7 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The whole body, within its bounds of size and time.
-async fn body(session: &mut Session, admitted: &Admitted) -> Result<Bytes, Stop> {
+async fn body(session: &mut Session, context: &Context, admitted: &Admitted) -> Result<Bytes, Stop> {
     admitted.judge_size()?;
     if session.is_body_empty() {
         return Ok(Bytes::new());
@@ -102,8 +103,10 @@ async fn body(session: &mut Session, admitted: &Admitted) -> Result<Bytes, Stop>
             if whole.len() + part.len() > most {
                 return Err(Stop::Refused(too_large));
             }
+            context.body_came(session.is_http2(), part.len(), false);
             whole.extend_from_slice(&part);
         }
+        context.body_came(session.is_http2(), 0, true);
         Ok(whole.freeze())
     };
     tokio::time::timeout(limits.timeout, whole).await.map_err(|_| Refusal::BodyTimeout(limits.timeout))?

@@ -11,10 +11,11 @@ use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 
 /// The head of a request, as the core sees it.
-pub(super) fn head(header: &RequestHeader) -> Head<'_> {
+pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str) -> Head<'a> {
     let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = header.uri.authority().map(|authority| authority.as_str());
     Head {
+        listener,
         method: &header.method,
         path: header.uri.path(),
         query: header.uri.query(),

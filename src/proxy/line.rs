@@ -1,6 +1,6 @@
 //! The end of a request: its metrics, and its line in the log.
 
-use super::exchange::Context;
+use super::context::Context;
 use crate::gateway::Outcome;
 use crate::runtime::{LineFormat, hex};
 use pingora::prelude::Session;

@@ -1,6 +1,6 @@
 //! Passed requests: where they go and what the provider sees of them.
 
-use super::exchange::Context;
+use super::context::Context;
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
 use http::{HeaderMap, HeaderName, Uri};
@@ -45,8 +45,13 @@ pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>, grpc: bo
 /// Whether a request is a call of gRPC, to a provider that takes them.
 pub(super) fn is_grpc(context: &Context, headers: &HeaderMap) -> bool {
     let takes = context.upstream.as_ref().is_some_and(|upstream| upstream.dialect.has_calls);
+    takes && is_call(headers)
+}
+
+/// Whether a request says that it is a call of gRPC.
+pub(super) fn is_call(headers: &HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    takes && content_type.is_some_and(|text| Carrier::of_caller(text).is_grpc())
+    content_type.is_some_and(|text| Carrier::of_caller(text).is_grpc())
 }
 
 /// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only proxies

@@ -192,6 +192,7 @@ impl Case {
         let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let carrier = carrier(request.uri.path(), text("content-type"));
         let head = Head {
+            listener: "",
             method: &request.method,
             path: request.uri.path(),
             query: request.uri.query(),

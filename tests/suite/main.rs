@@ -22,6 +22,8 @@ mod hostile;
 mod issuer;
 mod keys;
 mod lifecycle;
+mod limits;
+mod listeners;
 mod log;
 mod matrix;
 mod metrics;

@@ -42,6 +42,7 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Refusal> {
     headers.insert("content-type", "application/json".parse().unwrap());
     headers.insert("content-length", body.len().to_string().parse().unwrap());
     let head = Head {
+        listener: "",
         method: &Method::PATCH,
         path: "/api/v2/sessions/x",
         query: None,
@@ -457,7 +458,8 @@ fn any_path() -> impl Strategy<Value = String> {
 
 fn is_passed(gateway: &Gateway, path: &str) -> bool {
     let headers = HeaderMap::new();
-    let head = Head { method: &Method::PATCH, path, query: None, host: "", headers: &headers, http2: false };
+    let head =
+        Head { listener: "", method: &Method::PATCH, path, query: None, host: "", headers: &headers, http2: false };
     match gateway.route(head) {
         Ok(Routed::Passed(..) | Routed::Related(_)) => true,
         Ok(Routed::Governed(_)) | Err(_) => false,

@@ -167,7 +167,8 @@ impl Drop for Process {
 pub struct Gateway {
     process: Process,
     _folder: TempDir,
-    listen: SocketAddr,
+    /// All addresses that requests come in at.
+    listen: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -186,26 +187,30 @@ impl Gateway {
         command.envs(variables.iter().copied());
         let process = Process::start(command);
         let line = process.wait_for_line(|line| line.contains("serving"));
-        let address = |before: &str| {
-            let found = Regex::new(&format!(r#"{before}(\d+\.\d+\.\d+\.\d+:\d+)"#)).unwrap();
-            found.captures(&line).map(|found| found[1].parse().unwrap())
+        let addresses = |name: &str| {
+            let value = Regex::new(&format!(r#"\b{name}"?[:=](?:"([^"]*)"|(\S+))"#)).unwrap();
+            let found = value.captures(&line).and_then(|found| found.get(1).or(found.get(2)));
+            let words = found.map_or("", |found| found.as_str()).split(' ').filter_map(|word| word.parse().ok());
+            words.collect::<Vec<SocketAddr>>()
         };
-        Gateway {
-            _folder: folder,
-            listen: address(r#"listen"?[:=]"?"#).unwrap_or_else(|| panic!("no address in {line}")),
-            admin: address(r#"admin"?[:=]"?"#),
-            process,
-        }
+        let listen = addresses("listen");
+        assert!(!listen.is_empty(), "no address in {line}");
+        Gateway { _folder: folder, listen, admin: addresses("admin").first().copied(), process }
     }
 
     /// Where requests come in: `http://127.0.0.1:1234`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen)
+        format!("http://{}", self.address())
     }
 
     /// The same as an address, for raw bytes.
     pub fn address(&self) -> SocketAddr {
-        self.listen
+        self.listen[0]
+    }
+
+    /// The addresses of all listeners that have one, in their order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.listen
     }
 
     /// Where probes and metrics are answered.
@@ -259,7 +264,8 @@ impl Gateway {
 pub fn write_config(folder: &Path, yaml: &str) -> PathBuf {
     let mut text = String::new();
     for key in ["listen", "admin"] {
-        if !yaml.lines().any(|line| line.starts_with(&format!("{key}:"))) {
+        let several = key == "listen" && yaml.lines().any(|line| line == "listeners:");
+        if !several && !yaml.lines().any(|line| line.starts_with(&format!("{key}:"))) {
             text.push_str(&format!("{key}: 127.0.0.1:0\n"));
         }
     }

@@ -1,0 +1,235 @@
+//! Where requests come in: the options `listen` and `listeners`.
+
+use super::fault::{Problem, Spot};
+use super::secret;
+use super::section::{Entry, Section};
+use super::value::{self, choice};
+use super::variables::Text;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The name of the listener that `listen` declares.
+const MAIN: &str = "main";
+/// What the address of a socket in the file system begins with.
+const UNIX: &str = "unix:";
+/// The longest path of a socket that every system takes, in bytes.
+const LONGEST_PATH: usize = 100;
+const ADDRESS: &str =
+    "expected an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or `unix:` and an absolute path";
+
+/// Where requests come in.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name in the configuration and in the log.
+    pub name: String,
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// How TLS is spoken there; not at all where there is none.
+    pub tls: Option<ListenerTls>,
+}
+
+impl Listener {
+    /// Whether a process that listens here can go on with the other one in its place: all but certificates is the same.
+    pub fn is_same_place(&self, other: &Listener) -> bool {
+        self.name == other.name && self.address == other.address && self.tls.is_some() == other.tls.is_some()
+    }
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An address and a port; port 0 for a free one.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(SocketFile),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(address) => write!(f, "{address}"),
+            ListenAddress::Unix(file) => write!(f, "{UNIX}{}", file.path.display()),
+        }
+    }
+}
+
+/// A socket in the file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+    /// The numbers of its user and group; those of the process where there are none.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// How TLS is spoken to clients.
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    /// The gateway's certificates with their keys, the first of them for clients that ask for no name that one is for; at least one.
+    pub certificates: Vec<Arc<CertifiedKey>>,
+    /// Whose certificates clients may show; they are asked for none where there is none.
+    pub clients: Option<ClientCertificates>,
+    /// Whether TLS 1.2 is refused.
+    pub only_tls13: bool,
+}
+
+/// Which certificates clients may show.
+#[derive(Debug, Clone)]
+pub struct ClientCertificates {
+    /// Who issues them; at least one.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Whether a client without one is refused.
+    pub required: bool,
+}
+
+/// Reads all listeners. There is at least one if no fault was collected.
+pub(super) fn read(section: &mut Section) -> Vec<Listener> {
+    let listen = section.entry("listen");
+    let Some(entry) = section.entry("listeners") else {
+        let default = ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        let found = listen.map(|entry| entry.read(section.context, address));
+        let address = found.unwrap_or(Some(default));
+        return address.map(|address| Listener { name: MAIN.to_owned(), address, tls: None }).into_iter().collect();
+    };
+    if let Some(listen) = listen {
+        let problem = Problem::new("stands beside `listeners`");
+        section.context.refuse(&listen.spot, problem.but("expected one of the two"));
+    }
+    let named = entry.named(section.context);
+    if named.as_ref().is_some_and(Vec::is_empty) {
+        section.context.refuse(&entry.spot, Problem::new("no listener is declared").but("expected at least one"));
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for (name, entry) in named.into_iter().flatten() {
+        if let Err(problem) = value::judge_name(name) {
+            section.context.refuse(&entry.spot, problem);
+        }
+        let Some((spot, listener)) = one(section, name, &entry) else {
+            continue;
+        };
+        if let Some(twin) = listeners.iter().find(|other| overlap(&other.address, &listener.address)) {
+            let problem = Problem::new(format!("is the address of listener `{}`", twin.name));
+            section.context.refuse(&spot, problem.but("expected another one"));
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+/// Whether two listeners cannot be there at once.
+pub(super) fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
+    match (one, other) {
+        (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {
+            let shared = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+            shared && one.port() == other.port() && one.port() != 0
+        }
+        (ListenAddress::Unix(one), ListenAddress::Unix(other)) => one.path == other.path,
+        (ListenAddress::Tcp(_), ListenAddress::Unix(_)) | (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,
+    }
+}
+
+fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Spot, Listener)> {
+    let read = |section: &mut Section| {
+        let entry = section.required("address", ADDRESS);
+        let found = entry.and_then(|entry| entry.read(section.context, address));
+        let mode = section.optional("mode", mode);
+        let owner = section.optional("owner", owner);
+        let tls = section.inside("tls", tls).flatten();
+        let mut found = found?;
+        match &mut found {
+            ListenAddress::Unix(file) => {
+                file.mode = mode.unwrap_or(file.mode);
+                file.owner = owner;
+            }
+            ListenAddress::Tcp(_) => {
+                for key in ["mode", "owner"] {
+                    if section.has(key) {
+                        let spot = section.spot_of(key);
+                        let problem = Problem::new("only a socket in the file system has one");
+                        section.context.refuse(&spot, problem.but("leave it out, or let `address` begin with `unix:`"));
+                    }
+                }
+            }
+        }
+        let spot = section.spot_of("address");
+        Some((spot, Listener { name: name.to_owned(), address: found, tls }))
+    };
+    section.context.open(entry, read).flatten()
+}
+
+fn address(text: &Text) -> Result<ListenAddress, Problem> {
+    let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).but(ADDRESS);
+    let Some(path) = text.as_str().strip_prefix(UNIX) else {
+        return text.as_str().parse().map(ListenAddress::Tcp).map_err(|_| wrong("is not an address to listen at"));
+    };
+    let path = PathBuf::from(path);
+    if !path.is_absolute() || path.file_name().is_none() {
+        return Err(wrong("does not name an absolute path"));
+    }
+    if path.as_os_str().len() > LONGEST_PATH {
+        return Err(wrong("is too long").but(format!("at most {LONGEST_PATH} bytes are allowed")));
+    }
+    Ok(ListenAddress::Unix(SocketFile { path, mode: 0o660, owner: None }))
+}
+
+/// Permissions in octal digits.
+fn mode(text: &Text) -> Result<u32, Problem> {
+    let digits = text.as_str();
+    let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let found = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    let problem = || Problem::new(format!("{} is no mode", text.shown()));
+    found.ok_or_else(|| problem().but("expected permissions in octal digits, such as `\"0660\"`"))
+}
+
+/// The numbers of a user and a group. Names would depend on files that a container may not have.
+fn owner(text: &Text) -> Result<(u32, u32), Problem> {
+    let number = |digits: &str| digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+    let found = text.as_str().split_once(':').and_then(|(user, group)| Some((number(user)?, number(group)?)));
+    let problem = || Problem::new(format!("{} is no owner", text.shown()));
+    found.ok_or_else(|| problem().but("expected the numbers of a user and a group, such as `\"1000:1000\"`"))
+}
+
+fn tls(section: &mut Section) -> Option<ListenerTls> {
+    const VERSIONS: &[(&str, bool)] = &[("1.2", false), ("1.3", true)];
+    let only_tls13 = section.read("min_version", false, choice(VERSIONS));
+    let clients = section.inside("client_certificates", client_certificates).flatten();
+    let wanted = "expected a list of maps with `certificate` and `key`";
+    let entry = section.required("certificates", wanted)?;
+    let items = entry.items(section.context, wanted);
+    let count = items.len();
+    let read = |item| section.context.open(item, identity).flatten();
+    let certificates: Vec<Arc<CertifiedKey>> = items.iter().filter_map(read).collect();
+    (count > 0 && certificates.len() == count).then_some(ListenerTls { certificates, clients, only_tls13 })
+}
+
+fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
+    let required = section.read("required", true, value::truth);
+    section.required("ca_file", "expected a file with certificates in PEM format")?;
+    let authorities = secret::certificates(section, "ca_file")?;
+    Some(ClientCertificates { authorities, required })
+}
+
+/// A certificate with its chain, and its key.
+fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
+    let needed = "expected a file in PEM format";
+    let spot = section.required("certificate", needed).map(|entry| entry.spot);
+    let chain = secret::certificates(section, "certificate");
+    section.required("key", needed);
+    let key = secret::key(section, "key");
+    let provider = rustls::crypto::ring::default_provider();
+    match CertifiedKey::from_der(chain?, key?, &provider) {
+        Ok(identity) => Some(Arc::new(identity)),
+        Err(error) => {
+            let spot = spot?;
+            let problem = Problem::new(format!("cannot be used with `key`: {error}"));
+            section.context.refuse(&spot, problem.but("expected the certificate of that key first, then its chain"));
+            None
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! How many connections there may be.
+
+use crate::config::ClientLimits;
+use crate::gateway::Cut;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts connections.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    open: AtomicUsize,
+    sources: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A connection that counts until it is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    admission: Arc<Admission>,
+    source: Option<IpAddr>,
+}
+
+impl Admission {
+    /// Lets a connection in, or says why not. `peer` is none for those of the machine that have no address. Proxies that are
+    /// trusted speak for many clients, and so have no limit of their own.
+    pub fn admit(
+        self: &Arc<Admission>,
+        limits: ClientLimits,
+        trusted: &[IpNet],
+        peer: Option<IpAddr>,
+    ) -> Result<Admitted, Cut> {
+        let peer = peer.map(|peer| peer.to_canonical());
+        let source = peer.filter(|peer| !trusted.iter().any(|network| network.contains(peer))).map(source);
+        // Made first, so that what was counted goes again however this ends.
+        let mut admitted = Admitted { admission: self.clone(), source: None };
+        if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections {
+            return Err(Cut::Connections);
+        }
+        if let Some(source) = source {
+            let mut sources = self.sources.lock();
+            let count = sources.entry(source).or_default();
+            if *count >= limits.per_source {
+                return Err(Cut::Source);
+            }
+            *count += 1;
+            admitted.source = Some(source);
+        }
+        Ok(admitted)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.admission.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(source) = self.source {
+            let mut sources = self.admission.sources.lock();
+            if let Some(count) = sources.get_mut(&source) {
+                *count -= 1;
+                if *count == 0 {
+                    sources.remove(&source);
+                }
+            }
+        }
+    }
+}
+
+/// What stands for everyone behind an address: in IPv6 whoever has one has all of its /64.
+fn source(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Door(Arc<Admission>, ClientLimits);
+
+    fn door(connections: usize, per_source: usize) -> Door {
+        Door(Arc::default(), ClientLimits { connections, per_source, streams: 1, header_block: 1 })
+    }
+
+    impl Door {
+        fn from(&self, peer: &str) -> Result<Admitted, Cut> {
+            self.0.admit(self.1, &["10.0.0.0/8".parse().unwrap()], Some(peer.parse().unwrap()))
+        }
+    }
+
+    #[test]
+    fn a_process_and_a_source_have_so_many_connections_and_no_more() {
+        let door = door(4, 2);
+        let first = door.from("1.1.1.1").unwrap();
+        let second = door.from("1.1.1.1").unwrap();
+        assert_eq!(door.from("1.1.1.1").unwrap_err(), Cut::Source);
+        let _third = door.from("2.2.2.2").unwrap();
+        let _fourth = door.0.admit(door.1, &[], None).unwrap();
+        assert_eq!(door.from("3.3.3.3").unwrap_err(), Cut::Connections);
+        drop(first);
+        let _again = door.from("1.1.1.1").unwrap();
+        drop(second);
+        assert_eq!(door.0.open.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_source_and_trusted_proxies_are_none() {
+        let door = door(10, 1);
+        let _one = door.from("2001:db8::1").unwrap();
+        assert_eq!(door.from("2001:db8::ffff:1").unwrap_err(), Cut::Source);
+        let _other = door.from("2001:db8:0:1::1").unwrap();
+        let _mapped = door.from("::ffff:1.2.3.4").unwrap();
+        assert_eq!(door.from("1.2.3.4").unwrap_err(), Cut::Source);
+        let _proxies = [door.from("10.0.0.1").unwrap(), door.from("10.0.0.1").unwrap()];
+    }
+
+    #[test]
+    fn nothing_is_kept_of_those_who_left() {
+        let door = door(10, 1);
+        drop(door.from("1.1.1.1").unwrap());
+        assert!(door.0.sources.lock().is_empty());
+    }
+}

@@ -1,0 +1,339 @@
+//! A connection from a client, as Pingora reads and writes it: whoever waits for the client here waits only so long.
+//!
+//! Deadlines stand where the waiting is, so that no connection needs a timer of its own for each request, and nothing has to watch
+//! over it. Between two requests a connection holds no buffers.
+
+use super::frames::Frames;
+use super::pulse::Pulse;
+use super::socket::{Socket, Transport};
+use crate::gateway::Cut;
+use async_trait::async_trait;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+
+/// How much is collected before it is written: the head of an answer and a small body go together.
+const COLLECTED: usize = 4096;
+/// How much is read at once while nobody knows what it is.
+const FIRST: usize = 2048;
+/// How long a client that was cut off may go on sending, so that it reads why.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection from a client.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    transport: Transport,
+    digest: Arc<SocketDigest>,
+    pulse: Arc<Pulse>,
+    /// What was read before anybody asked for it.
+    ahead: Vec<u8>,
+    /// What is to be written.
+    out: Vec<u8>,
+    /// How much of it is written.
+    written: usize,
+    frames: Option<Box<Frames>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Since when the client takes nothing, where something is to be written.
+    blocked: Option<Instant>,
+    /// Until when a client that was cut off may go on sending.
+    lingers: Option<Instant>,
+}
+
+impl Guarded {
+    /// A connection without TLS.
+    pub fn plain(socket: Socket, digest: Arc<SocketDigest>, pulse: Arc<Pulse>) -> Guarded {
+        Guarded::new(Transport::Plain(socket), digest, pulse)
+    }
+
+    /// A connection over TLS.
+    pub fn encrypted(stream: TlsStream<Socket>, digest: Arc<SocketDigest>, pulse: Arc<Pulse>) -> Guarded {
+        Guarded::new(Transport::Tls(Box::new(stream)), digest, pulse)
+    }
+
+    fn new(transport: Transport, digest: Arc<SocketDigest>, pulse: Arc<Pulse>) -> Guarded {
+        Guarded {
+            transport,
+            digest,
+            pulse,
+            ahead: Vec::new(),
+            out: Vec::new(),
+            written: 0,
+            frames: None,
+            timer: None,
+            blocked: None,
+            lingers: None,
+        }
+    }
+
+    /// From now on frames of HTTP/2 pass, first those that were read ahead.
+    pub fn speaks_http2(&mut self) {
+        self.frames = Some(Box::new(Frames::new(Instant::now())));
+    }
+
+    /// What was read ahead.
+    pub fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Reads ahead; `false` where the connection has ended.
+    pub async fn read_ahead(&mut self) -> io::Result<bool> {
+        std::future::poll_fn(|cx| {
+            let mut bytes = [0; FIRST];
+            let mut buf = ReadBuf::new(&mut bytes);
+            ready!(self.poll_client(cx, &mut buf))?;
+            self.ahead.extend_from_slice(buf.filled());
+            Poll::Ready(Ok(!buf.filled().is_empty()))
+        })
+        .await
+    }
+
+    /// Gives up buffers until the next request.
+    pub fn rest(&mut self) {
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+        if self.ahead.is_empty() {
+            self.ahead = Vec::new();
+        }
+    }
+
+    /// Reads from the client, for as long as it may be waited for.
+    fn poll_client(&mut self, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+        if self.lingers.is_some() {
+            return self.poll_linger(cx);
+        }
+        if self.frames.is_none() && self.pulse.is_head_too_large() {
+            self.cut(cx, Cut::HeadSize);
+            return self.poll_linger(cx);
+        }
+        let before = buf.filled().len();
+        if self.transport.poll_read(cx, buf)?.is_ready() {
+            let came = buf.filled().get(before..).unwrap_or_default();
+            self.pulse.received(came.len());
+            return Poll::Ready(Ok(()));
+        }
+        let deadline = match &self.frames {
+            Some(frames) => frames.head_since().map(|since| (since + self.pulse.patience.head, Cut::Head)),
+            None => self.pulse.deadline().map(|deadline| (deadline, self.pulse.overdue())),
+        };
+        match deadline {
+            Some((deadline, cut)) if self.is_over(cx, deadline) => {
+                self.cut(cx, cut);
+                self.poll_linger(cx)
+            }
+            Some(_) | None => Poll::Pending,
+        }
+    }
+
+    /// Whether a time has come; if not, the task is woken then, or at an earlier time that is waited for.
+    fn is_over(&mut self, cx: &mut Context, deadline: Instant) -> bool {
+        loop {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            let wanted = tokio::time::Instant::from_std(deadline);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wanted)));
+            // An earlier end of the timer costs a look, a later one would be too late.
+            if timer.deadline() > wanted || timer.is_elapsed() {
+                timer.as_mut().reset(wanted);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+        }
+    }
+
+    /// Tells the client that it is cut off, as well as that can be said now.
+    fn cut(&mut self, cx: &mut Context, cut: Cut) {
+        self.pulse.note_cut(cut);
+        let answer: Option<&[u8]> = match (&self.frames, cut) {
+            (Some(frames), _) => {
+                self.lingers = Some(Instant::now() + LINGER);
+                if let Some(goaway) = frames.goaway() {
+                    self.out.extend_from_slice(&goaway);
+                }
+                None
+            }
+            (None, Cut::HeadSize) => Some(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+            (None, Cut::Head) if self.pulse.is_in_head() => Some(b"HTTP/1.1 408 Request Timeout\r\n"),
+            (None, _) => None,
+        };
+        if let Some(status) = answer {
+            self.lingers = Some(Instant::now() + LINGER);
+            self.out.extend_from_slice(status);
+            self.out.extend_from_slice(b"Connection: close\r\nContent-Length: 0\r\n\r\n");
+        }
+        let _ = self.poll_out(cx);
+        let _ = self.transport.poll_flush(cx);
+    }
+
+    /// Takes what a client sends that was cut off, so that the network does not throw away what it was told, and then fails.
+    fn poll_linger(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
+        let cut = || Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client was cut off")));
+        let Some(until) = self.lingers else {
+            return cut();
+        };
+        let told = self.poll_out(cx).is_ready();
+        if told && self.transport.poll_shutdown(cx).is_pending() {
+            return if self.is_over(cx, until) { cut() } else { Poll::Pending };
+        }
+        let mut bytes = [0; FIRST];
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match self.transport.poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() && Instant::now() < until => {}
+                Poll::Ready(_) => return cut(),
+                Poll::Pending if self.is_over(cx, until) => return cut(),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Writes what was collected.
+    fn poll_out(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
+        while let Some(left) = self.out.get(self.written..).filter(|left| !left.is_empty()) {
+            let Poll::Ready(written) = self.transport.poll_write(cx, left)? else {
+                return self.poll_blocked(cx);
+            };
+            if written == 0 {
+                return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+            }
+            self.written += written;
+            self.blocked = None;
+        }
+        self.out.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client takes nothing: it may do so for a while.
+    fn poll_blocked<T>(&mut self, cx: &mut Context) -> Poll<io::Result<T>> {
+        let since = *self.blocked.get_or_insert_with(Instant::now);
+        if self.is_over(cx, since + self.pulse.patience.write) {
+            self.pulse.note_cut(Cut::Write);
+            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")));
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if this.ahead.is_empty() {
+            ready!(this.poll_client(cx, buf))?;
+        } else {
+            let taken = this.ahead.len().min(buf.remaining());
+            buf.put_slice(this.ahead.get(..taken).unwrap_or_default());
+            this.ahead.drain(..taken);
+        }
+        let came = buf.filled().get(before..).unwrap_or_default();
+        let verdict = this.frames.as_mut().and_then(|frames| frames.received(came, Instant::now()));
+        if let Some(cut) = verdict {
+            this.cut(cx, cut);
+            buf.set_filled(before);
+            return this.poll_linger(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.frames.is_none() {
+            this.pulse.answered();
+        }
+        if this.out.len() + data.len() > COLLECTED {
+            ready!(this.poll_out(cx))?;
+        }
+        let taken = if data.len() < COLLECTED {
+            this.out.extend_from_slice(data);
+            data.len()
+        } else {
+            match this.transport.poll_write(cx, data)? {
+                Poll::Ready(taken) => {
+                    this.blocked = None;
+                    taken
+                }
+                Poll::Pending => return this.poll_blocked(cx),
+            }
+        };
+        if let Some(frames) = &mut this.frames {
+            frames.sent(data.get(..taken).unwrap_or_default());
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
+        match self.transport.poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                self.blocked = None;
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => self.poll_blocked(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
+        match self.transport.poll_shutdown(cx) {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => self.poll_blocked(cx),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Guarded {
+    async fn shutdown(&mut self) {
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Guarded {
+    fn id(&self) -> UniqueIDType {
+        self.transport.fd()
+    }
+}
+
+impl Ssl for Guarded {}
+
+impl Peek for Guarded {}
+
+impl GetTimingDigest for Guarded {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Guarded {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+
+    fn set_proxy_digest(&mut self, _: ProxyDigest) {}
+}
+
+impl GetSocketDigest for Guarded {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.digest.clone())
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.digest = Arc::new(digest);
+    }
+}

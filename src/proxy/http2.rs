@@ -1,0 +1,186 @@
+//! Connections of HTTP/2: their streams, and when they end.
+
+use super::connection::{Connections, Stage, Terms, on_stream, reached};
+use super::guard::Guarded;
+use super::pulse::Pulse;
+use crate::gateway::Cut;
+use pingora::apps::HttpServerApp;
+use pingora::protocols::Digest;
+use pingora::protocols::GetSocketDigest;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Malformed requests that one connection may send.
+const MALFORMED: usize = 32;
+/// Streams that the client may have reset before the gateway looked at them.
+const RESET_EARLY: usize = 50;
+/// Streams that the gateway may have reset for what the client did.
+const RESET_BY_US: usize = 100;
+/// How much of bodies a client may send ahead, on a stream and on the whole connection.
+const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
+/// How much of an answer is held for a client that does not take it.
+const HELD: usize = 256 << 10;
+/// How often the rate of a body is looked at.
+const BODY_CHECK: Duration = Duration::from_secs(10);
+/// How long a client may take to end a connection that it was told to end for what it did.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The streams of a connection that are open.
+#[derive(Default)]
+struct Streams {
+    open: AtomicUsize,
+    none: Notify,
+}
+
+/// A stream that is open until this is dropped.
+struct Open(Arc<Streams>);
+
+impl Streams {
+    fn open(self: &Arc<Streams>) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(self.clone())
+    }
+
+    /// Ends when no stream has been open for a while.
+    async fn idle(&self, patience: Duration) {
+        while self.open.load(Ordering::Relaxed) > 0 {
+            self.none.notified().await;
+        }
+        tokio::time::sleep(patience).await;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.none.notify_one();
+        }
+    }
+}
+
+fn options(terms: &Terms) -> H2Options {
+    let mut options = default_h2_options();
+    let most = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    options
+        .max_concurrent_streams(most(terms.limits.streams))
+        .max_header_list_size(most(terms.limits.header_block))
+        .max_pending_accept_reset_streams(RESET_EARLY)
+        .max_local_error_reset_streams(Some(RESET_BY_US))
+        .initial_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_send_buffer_size(HELD);
+    options
+}
+
+/// Serves a connection of HTTP/2 to its end.
+pub(super) async fn serve(
+    connections: &Connections,
+    mut stream: Guarded,
+    peer: Option<SocketAddr>,
+    pulse: &Arc<Pulse>,
+    terms: &Terms,
+) {
+    stream.speaks_http2();
+    let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
+    let agreed = tokio::time::timeout(terms.patience.head, handshake(Box::new(stream), Some(options(terms)))).await;
+    let mut connection = match agreed {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(_)) => return pulse.note_cut(Cut::Malformed),
+        Err(_) => return pulse.note_cut(Cut::Head),
+    };
+    let streams = Arc::new(Streams::default());
+    let mut stage = connections.stage.clone();
+    // A connection that begins while clients are asked to go elsewhere is left alone for as long as others are accepted.
+    let end = if *stage.borrow() < Stage::Draining { Stage::Draining } else { Stage::Closing };
+    let old = tokio::time::sleep(age(terms.max_age, peer));
+    tokio::pin!(old);
+    let (mut leaving, mut malformed) = (false, 0);
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = reached(&mut stage, end), if !leaving => {
+                connection.graceful_shutdown();
+                leaving = true;
+                continue;
+            }
+            () = &mut old, if !leaving => {
+                connections.metrics.cut(Cut::Age);
+                connection.graceful_shutdown();
+                leaving = true;
+                continue;
+            }
+            next = HttpSession::from_h2_conn(&mut connection, digest.clone()) => next,
+            () = streams.idle(terms.patience.idle) => {
+                pulse.note_cut(Cut::Idle);
+                connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+                let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
+                return;
+            }
+        };
+        match next {
+            Ok(Some(H2Accept::Session(session))) => answer(connections, session, pulse, streams.open()),
+            Ok(Some(H2Accept::Rejected)) => {
+                malformed += 1;
+                if malformed == MALFORMED {
+                    pulse.note_cut(Cut::Streams);
+                    connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                    let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => return note_flood(pulse, &error),
+        }
+    }
+}
+
+/// The library gives a connection up by itself when too many streams are reset.
+fn note_flood(pulse: &Pulse, error: &pingora::Error) {
+    let cause = error.cause.as_deref().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    if cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)) {
+        pulse.note_cut(Cut::Resets);
+    }
+}
+
+/// When a connection is old: about the time that is declared, so that not all that began together end together.
+fn age(declared: Duration, peer: Option<SocketAddr>) -> Duration {
+    let spread = peer.map_or(0, |peer| u32::from(peer.port()) % 20);
+    declared * (90 + spread) / 100
+}
+
+/// Serves a stream in a task of its own.
+fn answer(connections: &Connections, session: HttpSession, pulse: &Arc<Pulse>, open: Open) {
+    let (proxy, ending, metrics) = (connections.proxy.clone(), connections.ending.clone(), connections.metrics.clone());
+    let pulse = Arc::new(Pulse::new(pulse.arrival.clone(), pulse.patience));
+    let has_body = !session.is_body_empty();
+    tokio::spawn(on_stream(pulse.clone(), async move {
+        let _open = open;
+        let served = Box::pin(proxy.process_new_http(ServerSession::new_http2(session), &ending));
+        if !has_body {
+            served.await;
+            return;
+        }
+        tokio::select! {
+            biased;
+            _ = served => {}
+            () = stalls(&pulse) => metrics.cut(Cut::Body),
+        }
+    }));
+}
+
+/// Ends when the body of a stream comes too slowly.
+async fn stalls(pulse: &Pulse) {
+    let mut tick = tokio::time::interval_at(Instant::now() + BODY_CHECK, BODY_CHECK);
+    loop {
+        tick.tick().await;
+        if pulse.is_slow(BODY_CHECK) {
+            return;
+        }
+    }
+}

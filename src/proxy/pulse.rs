@@ -1,0 +1,233 @@
+//! What a connection of HTTP/1, or a stream of HTTP/2, is doing: what says how long its client may be waited for.
+
+use crate::config::Clients;
+use crate::gateway::Cut;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// For how long a body may come as slowly as it likes, waits added up.
+const SLOW_START: Duration = Duration::from_secs(10);
+
+/// How long clients may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// See [`Clients::head_timeout`].
+    pub head: Duration,
+    /// See [`Clients::idle_timeout`].
+    pub idle: Duration,
+    /// See [`Clients::write_timeout`].
+    pub write: Duration,
+    /// See [`Clients::min_body_rate`].
+    pub body_rate: usize,
+    /// The largest head of a request, in bytes.
+    pub head_size: usize,
+}
+
+impl Patience {
+    pub fn new(clients: &Clients) -> Patience {
+        Patience {
+            head: clients.head_timeout,
+            idle: clients.idle_timeout,
+            write: clients.write_timeout,
+            body_rate: clients.min_body_rate,
+            head_size: clients.limits.header_block,
+        }
+    }
+}
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No byte of it is here yet.
+    Waiting,
+    /// Its head is coming.
+    Head,
+    /// Its body is coming.
+    Body,
+    /// All of it is here, or nobody wants the rest.
+    Busy,
+}
+
+/// Where a request came in.
+#[derive(Debug, Clone)]
+pub(super) struct Arrival {
+    /// The name of the listener.
+    pub listener: Arc<str>,
+    /// Whether its client speaks TLS.
+    pub tls: bool,
+}
+
+/// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on it.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    pub arrival: Arrival,
+    pub patience: Patience,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Since when it is waited for what the phase says. The first request is waited for since the connection was opened.
+    since: Instant,
+    /// Whether a request was answered before.
+    kept: bool,
+    head: usize,
+    body: u64,
+    /// How long the body was waited for, without the wait that lasts.
+    waited: Duration,
+    /// Since when the client is waited for, where it is.
+    waiting: Option<Instant>,
+    /// How many bytes came since the last request ended.
+    delivered: u64,
+    /// Whether nobody knows how many of them were of a request that is over.
+    unsure: bool,
+    cut: Option<Cut>,
+}
+
+impl Pulse {
+    /// A connection that was opened just now.
+    pub fn new(arrival: Arrival, patience: Patience) -> Pulse {
+        let state = State {
+            phase: Phase::Waiting,
+            since: Instant::now(),
+            kept: false,
+            head: 0,
+            body: 0,
+            waited: Duration::ZERO,
+            waiting: None,
+            delivered: 0,
+            unsure: false,
+            cut: None,
+        };
+        Pulse { arrival, patience, state: Mutex::new(state) }
+    }
+
+    /// Bytes came from the client.
+    pub fn received(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.delivered += bytes as u64;
+        if let Some(since) = state.waiting.take()
+            && state.phase == Phase::Body
+        {
+            state.waited += since.elapsed();
+        }
+        match state.phase {
+            Phase::Waiting => {
+                state.phase = Phase::Head;
+                state.head = bytes;
+                // The first request has to be here in time from the connection on.
+                if state.kept {
+                    state.since = Instant::now();
+                }
+            }
+            Phase::Head => state.head += bytes,
+            Phase::Body => state.body += bytes as u64,
+            Phase::Busy => {}
+        }
+    }
+
+    /// Until when the client may be waited for, from now on; for as long as it likes where there is none.
+    pub fn deadline(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Waiting if state.kept => Some(state.since + self.patience.idle),
+            Phase::Waiting | Phase::Head => Some(state.since + self.patience.head),
+            Phase::Body => {
+                let since = *state.waiting.get_or_insert_with(Instant::now);
+                let stalled = since + self.patience.idle;
+                let Some(seconds) = state.body.checked_div(self.patience.body_rate as u64) else {
+                    return Some(stalled);
+                };
+                let allowed = SLOW_START.max(Duration::from_secs(seconds));
+                Some(stalled.min(since + allowed.saturating_sub(state.waited)))
+            }
+            Phase::Busy => None,
+        }
+    }
+
+    /// The client was waited for until its deadline. Says what it is cut off for.
+    pub fn overdue(&self) -> Cut {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Waiting if state.kept => Cut::Idle,
+            Phase::Waiting | Phase::Head => Cut::Head,
+            Phase::Body | Phase::Busy => Cut::Body,
+        }
+    }
+
+    /// Whether a head is coming of which nothing has been answered, and so can be: the gateway writes nothing else meanwhile.
+    pub fn is_in_head(&self) -> bool {
+        self.state.lock().phase == Phase::Head
+    }
+
+    /// Whether the head that is coming is too large.
+    pub fn is_head_too_large(&self) -> bool {
+        let state = self.state.lock();
+        state.phase == Phase::Head && state.head > self.patience.head_size
+    }
+
+    /// Why the client was cut off, where it was.
+    pub fn cut(&self) -> Option<Cut> {
+        self.state.lock().cut
+    }
+
+    /// The client is cut off.
+    pub fn note_cut(&self, cut: Cut) {
+        self.state.lock().cut.get_or_insert(cut);
+    }
+
+    /// The head of a request is whole.
+    pub fn head_is_here(&self) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Busy;
+        state.kept = true;
+    }
+
+    /// A body follows the head.
+    pub fn expect_body(&self) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Body;
+        state.body = 0;
+        state.waited = Duration::ZERO;
+        state.waiting = None;
+    }
+
+    /// The body is whole, or nobody wants the rest.
+    pub fn body_is_here(&self) {
+        self.state.lock().phase = Phase::Busy;
+    }
+
+    /// A request is over that had this many bytes; as many as nobody knows where there is none.
+    pub fn request_is_over(&self, length: Option<u64>) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Waiting;
+        state.since = Instant::now();
+        match length {
+            Some(length) => state.delivered = state.delivered.saturating_sub(length),
+            None => state.unsure = true,
+        }
+    }
+
+    /// An answer is being written. To a head that is not here yet it can only be Pingora's own, who could not read it.
+    pub fn answered(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Head {
+            state.cut.get_or_insert(Cut::Malformed);
+        }
+    }
+
+    /// Whether less of a body came than has to come in a time, since the last time that this was asked.
+    pub fn is_slow(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        let came = std::mem::take(&mut state.body);
+        state.phase == Phase::Body && came < self.patience.body_rate as u64 * time.as_secs()
+    }
+
+    /// Whether all that came was part of a request, so that the next one can only come from the network.
+    pub fn is_level(&self) -> bool {
+        let state = self.state.lock();
+        !state.unsure && state.delivered == 0
+    }
+}

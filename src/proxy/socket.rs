@@ -1,0 +1,99 @@
+//! What carries the bytes of a connection: a socket, with or without TLS.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+/// A socket of a client's.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+/// Hands a call to whatever carries the bytes.
+macro_rules! carried {
+    ($self:ident, $inner:ident => $call:expr) => {
+        match &mut *$self {
+            Self::Tcp($inner) => $call,
+            Self::Unix($inner) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+        carried!(self, inner => Pin::new(inner).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, buf: &[u8]) -> Poll<io::Result<usize>> {
+        carried!(self, inner => Pin::new(inner).poll_write(cx, buf))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        carried!(self, inner => Pin::new(inner).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        carried!(self, inner => Pin::new(inner).poll_shutdown(cx))
+    }
+}
+
+/// What carries the bytes of a connection.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Transport {
+    pub fn poll_read(&mut self, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(inner) => Pin::new(inner).poll_read(cx, buf),
+            Transport::Tls(inner) => Pin::new(inner).poll_read(cx, buf),
+        }
+    }
+
+    pub fn poll_write(&mut self, cx: &mut Context, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Transport::Plain(inner) => Pin::new(inner).poll_write(cx, buf),
+            Transport::Tls(inner) => Pin::new(inner).poll_write(cx, buf),
+        }
+    }
+
+    pub fn poll_flush(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(inner) => Pin::new(inner).poll_flush(cx),
+            Transport::Tls(inner) => Pin::new(inner).poll_flush(cx),
+        }
+    }
+
+    pub fn poll_shutdown(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(inner) => Pin::new(inner).poll_shutdown(cx),
+            Transport::Tls(inner) => Pin::new(inner).poll_shutdown(cx),
+        }
+    }
+
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Transport::Plain(inner) => inner.as_raw_fd(),
+            Transport::Tls(inner) => inner.get_ref().0.as_raw_fd(),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! TLS with clients: which certificate the gateway shows, and whose it asks for.
+
+use crate::config::{ClientCertificates, ListenerTls};
+use rustls::client::verify_server_name;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::ServerName;
+use std::sync::Arc;
+
+/// Why TLS cannot be spoken at a listener.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The library refuses its settings.
+    #[error("{0}")]
+    Settings(#[from] rustls::Error),
+    /// The authorities of clients cannot be used.
+    #[error("client_certificates: {0}")]
+    Clients(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// The certificates of a listener.
+#[derive(Debug)]
+struct Certificates(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let is_for = |one: &&Arc<CertifiedKey>, name: &ServerName| {
+            let parsed = one.end_entity_cert().ok().and_then(|der| ParsedCertificate::try_from(der).ok());
+            parsed.is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
+        };
+        // A client that asks for no name that is known gets the first, and judges it by itself.
+        let named = name.and_then(|name| self.0.iter().find(|one| is_for(one, &name)));
+        named.or_else(|| self.0.first()).cloned()
+    }
+}
+
+/// What a listener speaks TLS with.
+pub(super) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions: &[&SupportedProtocolVersion] = if tls.only_tls13 { &[&TLS13] } else { &[&TLS12, &TLS13] };
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+    let builder = match &tls.clients {
+        None => builder.with_no_client_auth(),
+        Some(ClientCertificates { authorities, required }) => {
+            let mut roots = RootCertStore::empty();
+            authorities.iter().try_for_each(|authority| roots.add(authority.clone()))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if *required { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build()?)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Certificates(tls.certificates.clone())));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,276 @@
+//! What clients may ask of the gateway without asking for anything: deadlines, limits and floods, each at its limit and beyond.
+
+use crate::harness::{Gateway, PATIENCE, wait_for};
+use crate::recorder::Recorder;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+struct Place {
+    gateway: Gateway,
+    recorder: Recorder,
+}
+
+fn place(clients: &str) -> Place {
+    let recorder = Recorder::start(|call| {
+        call.body()?;
+        call.answer(200, "", "here")
+    });
+    let gateway = Gateway::start(&format!("clients: {clients}\n{}", recorder.upstream("")));
+    Place { gateway, recorder }
+}
+
+impl Place {
+    fn open(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.gateway.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Whether a request is answered, over a connection of its own that stays open.
+    fn is_served(&self) -> Option<TcpStream> {
+        let mut stream = self.open();
+        stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).ok()?;
+        (answer == *b"HTTP/1.1 200").then_some(stream)
+    }
+
+    fn wait_for_cut(&self, reason: &str, count: usize) {
+        let line = format!("sessiongate_connections_cut_total{{reason=\"{reason}\"}} {count}");
+        wait_for(&line, || self.gateway.metrics().lines().any(|one| one == line).then_some(()));
+    }
+}
+
+/// What comes until the gateway ends the connection.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    // It may end with a reset, where the client was still sending.
+    let _ = stream.read_to_end(&mut read);
+    read
+}
+
+#[test]
+fn a_process_has_so_many_connections_and_no_more() {
+    let place = place("{ limits: { connections: 3 } }");
+    let mut kept: Vec<TcpStream> = (0..3).map(|_| place.is_served().unwrap()).collect();
+    assert!(place.is_served().is_none());
+    place.wait_for_cut("connections", 1);
+    kept.pop();
+    kept.push(wait_for("a place", || place.is_served()));
+}
+
+#[test]
+fn a_source_has_so_many_connections_unless_it_is_trusted() {
+    let kept = |place: &Place, count: usize| (0..count).map(|_| place.is_served().unwrap()).collect::<Vec<TcpStream>>();
+    let strict = place("{ limits: { per_source: 2 } }");
+    let _kept = kept(&strict, 2);
+    assert!(strict.is_served().is_none());
+    strict.wait_for_cut("per_source", 1);
+    let trusting = place("{ limits: { per_source: 2 }, trusted_peers: [127.0.0.0/8] }");
+    let _kept = kept(&trusting, 5);
+}
+
+#[test]
+fn a_head_may_be_so_large_and_no_larger() {
+    let place = place("{ limits: { header_block: 2KiB } }");
+    let ask = |size: usize| {
+        let head = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: ";
+        let padding = "x".repeat(size - head.len() - 4);
+        let mut stream = place.open();
+        let _ = stream.write_all(format!("{head}{padding}\r\n\r\n").as_bytes());
+        String::from_utf8_lossy(&rest(&mut stream)).into_owned()
+    };
+    assert!(ask(2048).ends_with("here"));
+    for size in [100_000, 5_000_000] {
+        let answer = ask(size);
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{size}: {answer}");
+    }
+    assert_eq!(place.recorder.count(), 1);
+    place.wait_for_cut("header_block", 2);
+}
+
+#[test]
+fn a_head_that_never_ends_is_given_up_however_many_bytes_come() {
+    let place = place("{ head_timeout: 400ms }");
+    let mut stream = place.open();
+    let mut answer = Vec::new();
+    stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nX: ").unwrap();
+    stream.set_nonblocking(true).unwrap();
+    wait_for("the end of a slow head", || {
+        let sent = stream.write_all(b"x");
+        let mut part = [0; 1024];
+        match stream.read(&mut part) {
+            Ok(0) => return Some(()),
+            Ok(read) => answer.extend_from_slice(&part[..read]),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Some(()),
+            Err(_) => {}
+        }
+        sent.is_err().then_some(())
+    });
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+    place.wait_for_cut("head_timeout", 1);
+}
+
+#[test]
+fn a_kept_connection_has_a_new_deadline_for_each_head() {
+    let place = place("{ head_timeout: 300ms, idle_timeout: 1h }");
+    let mut stream = place.is_served().unwrap();
+    stream.write_all(b"GET /x HTTP/1.1\r\n").unwrap();
+    let rest = String::from_utf8_lossy(&rest(&mut stream)).into_owned();
+    assert!(rest.contains("hereHTTP/1.1 408 "), "{rest}");
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up_on_every_way() {
+    let place = place("{ idle_timeout: 300ms }");
+    let session = format!("/api/v2/sessions/{}", crate::recorder::SESSION);
+    for (method, path) in [("POST", "/x"), ("PATCH", session.as_str())] {
+        let mut stream = place.open();
+        let token = place.recorder.token();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: \
+             10\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let answer = String::from_utf8_lossy(&rest(&mut stream)).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{method}: {answer}");
+    }
+    place.wait_for_cut("min_body_rate", 2);
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up() {
+    let recorder = Recorder::start(|call| {
+        let body = "x".repeat(64 << 20);
+        call.answer(200, "", &body)
+    });
+    let gateway = Gateway::start(&format!("clients: {{ write_timeout: 300ms }}\n{}", recorder.upstream("")));
+    let mut stream = TcpStream::connect(gateway.address()).unwrap();
+    stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let line = "sessiongate_connections_cut_total{reason=\"write_timeout\"} 1";
+    wait_for(line, || gateway.metrics().contains(line).then_some(()));
+}
+
+/// A client of HTTP/2 that says what it likes.
+struct Raw(TcpStream);
+
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
+impl Raw {
+    fn open(place: &Place) -> Raw {
+        let mut stream = place.open();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        stream.write_all(SETTINGS).unwrap();
+        Raw(stream)
+    }
+
+    /// Sends frames, and says how the gateway ends the connection: the code of its GOAWAY, or none.
+    fn end(mut self, frames: &[u8]) -> Option<u8> {
+        let _ = self.0.write_all(frames);
+        let bytes = rest(&mut self.0);
+        let mut left = &bytes[..];
+        let mut code = None;
+        while left.len() >= 9 {
+            let length = usize::from(left[1]) << 8 | usize::from(left[2]);
+            if left[3] == 7 && left.len() >= 17 {
+                code = Some(left[16]);
+            }
+            left = left.get(9 + length..).unwrap_or_default();
+        }
+        code
+    }
+}
+
+const ENHANCE_YOUR_CALM: u8 = 11;
+
+#[test]
+fn floods_of_control_frames_end_with_goaway() {
+    let place = place("{}");
+    // A PRIORITY frame of stream 1, which depends on nothing.
+    let priority = [0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16];
+    for (reason, frame) in [("pings", PING), ("settings", SETTINGS), ("priorities", &priority)] {
+        assert_eq!(Raw::open(&place).end(&frame.repeat(500)), Some(ENHANCE_YOUR_CALM), "{reason}");
+        place.wait_for_cut(reason, 1);
+    }
+    // As many as are free, and one that the client asks to be the last.
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(Raw::open(&place).end(&[&PING.repeat(100)[..], &goaway].concat()), Some(0));
+    assert!(place.is_served().is_some());
+}
+
+#[test]
+fn a_head_of_http2_that_never_ends_is_given_up() {
+    let place = place("{ head_timeout: 300ms, idle_timeout: 1h }");
+    // HEADERS without END_HEADERS.
+    let open = [0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82];
+    assert_eq!(Raw::open(&place).end(&open), Some(ENHANCE_YOUR_CALM));
+    place.wait_for_cut("head_timeout", 1);
+}
+
+#[test]
+fn an_idle_connection_of_http2_is_told_to_go() {
+    let place = place("{ head_timeout: 10m, idle_timeout: 300ms }");
+    assert_eq!(Raw::open(&place).end(&[]), Some(0));
+    place.wait_for_cut("idle_timeout", 1);
+}
+
+/// Runs what a client of HTTP/2 does.
+fn with_http2<T>(place: &Place, work: impl AsyncFnOnce(h2::client::SendRequest<bytes::Bytes>) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(place.gateway.address()).await.unwrap();
+        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        work(requests).await
+    })
+}
+
+fn get() -> http::Request<()> {
+    http::Request::get("http://a/x").body(()).unwrap()
+}
+
+#[test]
+fn an_old_connection_of_http2_is_asked_to_end_and_its_requests_are_answered() {
+    let place = place("{ max_age: 1s }");
+    let statuses = with_http2(&place, async |mut requests| {
+        let mut statuses = Vec::new();
+        // Until the gateway says that it takes no more.
+        while let Ok(ready) = requests.ready().await {
+            requests = ready;
+            let Ok((answer, _)) = requests.send_request(get(), true) else { break };
+            let Ok(answer) = answer.await else { break };
+            statuses.push(answer.status().as_u16());
+        }
+        statuses
+    });
+    assert!(!statuses.is_empty() && statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    place.wait_for_cut("max_age", 1);
+}
+
+#[test]
+fn a_connection_of_http2_has_so_many_streams_at_once() {
+    let place = place("{ limits: { streams: 3 } }");
+    let limit = with_http2(&place, async |mut requests| {
+        requests = requests.ready().await.unwrap();
+        let (answer, _) = requests.send_request(get(), true).unwrap();
+        answer.await.unwrap();
+        requests.current_max_send_streams()
+    });
+    assert_eq!(limit, 3);
+}
+
+#[test]
+fn a_body_of_http2_that_does_not_come_is_given_up() {
+    let place = place("{ write_timeout: 1h, idle_timeout: 1h, min_body_rate: 1KiB }");
+    with_http2(&place, async |mut requests| {
+        requests = requests.ready().await.unwrap();
+        let post = http::Request::post("http://a/x").body(()).unwrap();
+        let (answer, mut body) = requests.send_request(post, false).unwrap();
+        body.send_data("little".into(), false).unwrap();
+        assert!(
+            answer.await.map_or(true, |answer| answer.status().is_client_error() || answer.status().is_server_error())
+        );
+    });
+    assert!(place.is_served().is_some());
+}

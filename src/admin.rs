@@ -10,23 +10,45 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
-/// Serves the admin pages on a bound listener until the process ends.
-pub fn serve(runtime: Arc<Runtime>, bound: Bound) -> io::Result<()> {
+/// The admin pages, as long as they are served.
+pub struct Served {
+    socket: TcpListener,
+    over: Arc<Notify>,
+}
+
+impl Served {
+    /// The listening socket.
+    pub fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
+    /// Serves no more of them: another process does.
+    pub fn end(&self) {
+        self.over.notify_one();
+    }
+}
+
+/// Serves the admin pages on a bound listener until the process ends, or that is ended.
+pub fn serve(runtime: Arc<Runtime>, bound: Bound) -> io::Result<Served> {
+    let listener = bound.into_listener();
+    let served = Served { socket: listener.try_clone()?, over: Arc::default() };
+    let over = served.over.clone();
     let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".into()).spawn(move || {
         let served = own.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(bound.into_listener())?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
             let app = router(runtime).into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, app).await
+            axum::serve(listener, app).with_graceful_shutdown(async move { over.notified().await }).await
         });
         if let Err(error) = served {
             tracing::error!(%error, "the admin listener stopped");
         }
     })?;
-    Ok(())
+    Ok(served)
 }
 
 /// The admin pages.

@@ -1,23 +1,19 @@
 //! The command line. Nothing else in the program prints.
 
+mod lifecycle;
 mod purge;
 
-use crate::admin;
-use crate::config::{self, Compiled, Config, Fault, Listener, LogFormat, Lookup};
+use crate::config::{self, Compiled, Fault, Lookup};
 use crate::journal::Journal;
-use crate::proxy::{self, Serving};
-use crate::runtime::{Bound, LineFormat, Runtime, hex};
+use crate::runtime::hex;
 use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
 use clap::{Args, Parser, Subcommand};
+use lifecycle::Started;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Enforces session policies in front of identity providers.
 ///
@@ -38,8 +34,8 @@ enum Command {
     /// Reads the configuration, binds its listeners and serves. Ends with status 1 and a message where the configuration
     /// is wrong or a port is taken. SIGTERM and SIGINT stop it: it is no longer ready at once, accepts connections for
     /// `shutdown.drain_delay`, and ends as soon as nothing is in flight, after `shutdown.grace` at the latest. A second
-    /// signal ends it at once.
-    Run(FileArgs),
+    /// signal ends it at once. SIGQUIT hands the listeners over to a process that was started with `--upgrade`.
+    Run(RunArgs),
     /// Check a configuration
     ///
     /// Prints every error with its file, line and column, what was found and what is allowed. Looks at the files and
@@ -63,6 +59,15 @@ struct FileArgs {
     /// The configuration, in YAML: see config/example.yaml for every option
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Take the place of a running process: wait at `shutdown.upgrade_socket` for its listeners, which it hands over on SIGQUIT
+    #[arg(long)]
+    upgrade: bool,
 }
 
 #[derive(Args)]
@@ -120,7 +125,7 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     crate::token::install_provider();
     let result = match CommandLine::parse().command {
-        Command::Run(args) => run(&args.config),
+        Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
         Command::Sandbox(args) => run_sandbox(&args),
         Command::Purge(args) => on_runtime(Some(1), async {
@@ -211,12 +216,13 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn run(path: &Path) -> Result<(), CommandError> {
-    let config = compiled(path)?.config;
+fn run(args: &RunArgs) -> Result<(), CommandError> {
+    let config = compiled(&args.file.config)?.config;
     let journal = Journal::new(io::stdout()).map_err(other)?;
     let started = on_runtime(config.threads, async {
-        let gateway = Started::new(config, journal.clone())?;
-        let admin = gateway.admin.map_or("off".to_owned(), |admin| admin.to_string());
+        let inherited = if args.upgrade { Some(lifecycle::inherited(&config.shutdown).await?) } else { None };
+        let gateway = Started::new(config, journal.clone(), inherited).await?;
+        let admin = gateway.admin.as_ref().map_or("off".to_owned(), |(_, address)| address.to_string());
         tracing::info!(listen = %gateway.listen, admin, "serving");
         gateway.until_stopped().await
     });
@@ -233,9 +239,9 @@ fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
         let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, args.store.as_deref());
         let config =
             config::compile("sandbox", &text, &Passing::new()?, random()?).map_err(CommandError::Config)?.config;
-        let gateway = Started::new(config, journal.clone())?;
+        let gateway = Started::new(config, journal.clone(), None).await?;
         gateway.ready().await;
-        let admin = gateway.admin.unwrap_or(args.admin);
+        let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
         let listen = gateway.address.unwrap_or(args.listen);
         let text = if args.json {
             sandbox::json_line(listen, admin, &auth0, &zitadel)
@@ -263,99 +269,4 @@ fn on_runtime(
     let result = runtime.block_on(command);
     runtime.shutdown_background();
     result
-}
-
-/// A gateway that serves, with its admin listener.
-struct Started {
-    runtime: Arc<Runtime>,
-    serving: Serving,
-    /// Where requests come in, as people write it.
-    listen: String,
-    /// The first address of these.
-    address: Option<SocketAddr>,
-    admin: Option<SocketAddr>,
-    shutdown: config::Shutdown,
-}
-
-impl Started {
-    /// Binds everything first, then starts.
-    fn new(config: Config, journal: Journal) -> Result<Started, CommandError> {
-        let taken = |address: SocketAddr| move |error: io::Error| other(format!("cannot listen on {address}: {error}"));
-        let listeners = config.listeners.iter().map(bound).collect::<Result<Vec<_>, CommandError>>()?;
-        let admin = config.admin.map(|address| Bound::new(address).map_err(taken(address))).transpose()?;
-        start_log(&config, &journal);
-        let format = match config.log.format {
-            LogFormat::Json => LineFormat::Json,
-            LogFormat::Text => LineFormat::Text,
-        };
-        let requests = config.log.requests.then_some(format);
-        let runtime = Arc::new(
-            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.trusted_peers.clone())
-                .map_err(other)?,
-        );
-        runtime.start_background();
-        let listen = listeners.iter().map(|(_, bound)| bound.shown()).collect::<Vec<_>>().join(" ");
-        let first = listeners.iter().find_map(|(_, bound)| bound.address());
-        let serving = Serving::start(runtime.clone(), listeners, &config.clients).map_err(other)?;
-        let at = admin.as_ref().map(Bound::address);
-        if let Some(admin) = admin {
-            admin::serve(runtime.clone(), admin).map_err(other)?;
-        }
-        Ok(Started { runtime, serving, listen, address: first, admin: at, shutdown: config.shutdown })
-    }
-
-    /// Waits, a while at the most, until the gateway is ready.
-    async fn ready(&self) {
-        for _ in 0..500 {
-            if self.runtime.unready().is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Serves until a signal comes, then ends what is in flight. A second signal ends it at once.
-    async fn until_stopped(self) -> Result<(), CommandError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(other)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(other)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(other)?;
-        let name = loop {
-            tokio::select! {
-                _ = terminate.recv() => break "SIGTERM",
-                _ = interrupt.recv() => break "SIGINT",
-                // Unhandled it would end the process, and many take it for a reload.
-                _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: the configuration is read at the start only"),
-            }
-        };
-        tracing::info!(signal = name, "stopping");
-        let config::Shutdown { drain_delay, grace } = self.shutdown;
-        tokio::select! {
-            cut = self.serving.stop(drain_delay, grace) => tracing::info!(requests_cut_off = cut, "stopped"),
-            _ = terminate.recv() => tracing::warn!("stopped at once"),
-            _ = interrupt.recv() => tracing::warn!("stopped at once"),
-        }
-        Ok(())
-    }
-}
-
-fn bound(listener: &Listener) -> Result<(Listener, proxy::Bound), CommandError> {
-    let bound = proxy::Bound::new(&listener.address);
-    let taken = |error| other(format!("listener `{}` cannot listen on {}: {error}", listener.name, listener.address));
-    Ok((listener.clone(), bound.map_err(taken)?))
-}
-
-fn start_log(config: &Config, journal: &Journal) {
-    let level = config.log.level.name();
-    // What libraries tell of single connections stands in the lines of requests.
-    let quiet =
-        ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls"].map(|name| format!("{name}=error")).join(",");
-    let filter = EnvFilter::new(format!("{level},{quiet}"));
-    let journal = journal.clone();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || journal.clone()).with_ansi(false);
-    // An error means that a log was started before, as in tests.
-    let _ = match config.log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
-    };
 }

@@ -235,12 +235,14 @@ pub struct ClientLimits {
 }
 
 /// How the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shutdown {
     /// How long requests are still accepted after the signal to end, so that load balancers can look elsewhere.
     pub drain_delay: Duration,
     /// How long requests may take to end after that.
     pub grace: Duration,
+    /// Where a process waits for the listeners of the one whose place it takes.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 /// What a configuration can refer to outside its text.

@@ -18,6 +18,7 @@
 //! | [`config`] | from a text to a gateway, or to every error with its place |
 //! | — | *everything above is pure: no async, clock, environment, files, sockets or logging* |
 //! | [`client`] | outbound HTTP: addresses, trusted roots, bounded exchanges |
+//! | [`handover`] | listening sockets that go from a process to the one that takes its place |
 //! | [`journal`] | the log, written by a thread of its own |
 //! | [`metrics`] | every metric and label |
 //! | [`cache`] | stores that execute [`coherence`], and the reading loop that coalesces misses |
@@ -58,6 +59,7 @@ pub mod coherence;
 pub mod gateway;
 pub mod config;
 pub mod client;
+pub mod handover;
 pub mod journal;
 pub mod metrics;
 pub mod cache;

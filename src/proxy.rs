@@ -48,6 +48,7 @@ pub struct Serving {
     runtime: Arc<Runtime>,
     connections: Arc<Connections>,
     doors: Vec<Arc<Door>>,
+    listeners: Vec<Arc<Bound>>,
     stage: watch::Sender<Stage>,
     ending: watch::Sender<bool>,
 }
@@ -75,10 +76,11 @@ impl Serving {
             Ok(Arc::new(Door { name: listener.name.as_str().into(), tls }))
         };
         let doors = listeners.iter().map(|(listener, _)| door(listener)).collect::<Result<Vec<_>, TlsError>>()?;
-        for ((_, bound), door) in listeners.into_iter().zip(&doors) {
-            tokio::spawn(connections.clone().accept(Arc::new(bound), door.clone()));
+        let listeners: Vec<Arc<Bound>> = listeners.into_iter().map(|(_, bound)| Arc::new(bound)).collect();
+        for (bound, door) in listeners.iter().zip(&doors) {
+            tokio::spawn(connections.clone().accept(bound.clone(), door.clone()));
         }
-        Ok(Serving { runtime, connections, doors, stage, ending })
+        Ok(Serving { runtime, connections, doors, listeners, stage, ending })
     }
 
     /// Goes on with other certificates, limits and deadlines, for connections that begin from now on. Nothing changes where one of
@@ -98,6 +100,11 @@ impl Serving {
         Ok(())
     }
 
+    /// The listeners, for a process that takes the place of this one.
+    pub fn listeners(&self) -> &[Arc<Bound>] {
+        &self.listeners
+    }
+
     /// Stops: no longer ready at once, and clients are asked to go elsewhere; no new connections after `drain_delay`; then it
     /// waits until nothing is in flight, for `grace` at the most. Says how many requests were cut off.
     pub async fn stop(self, drain_delay: Duration, grace: Duration) -> u64 {
@@ -106,6 +113,7 @@ impl Serving {
         tokio::time::sleep(drain_delay).await;
         let _ = self.ending.send(true);
         let _ = self.stage.send(Stage::Closing);
+        drop(self.listeners);
         self.connections.proxy.http_cleanup().await;
         let (begun, metrics) = (Instant::now(), &self.runtime.metrics);
         // One pause in any case: a connection that was accepted just now has not been counted yet.

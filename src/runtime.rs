@@ -1,20 +1,21 @@
 //! What a running gateway carries: the compiled configuration and the leaves that work for it.
 
-use crate::cache::{self, Opened, Sessions};
+use crate::cache::{self, Caution, Mark, Opened, Scope, Sessions};
 use crate::client::ClientError;
 use crate::config;
-use crate::gateway::{CallerCheck, Gateway, Upstream};
+use crate::gateway::{CallerCheck, Gateway, Upstream, settle_related};
 use crate::journal::Journal;
 use crate::keys::Issuer;
 use crate::metrics::{IssuerReading, Metrics, Reading, StoreMetrics};
 use crate::upstream::Provider;
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io;
 use std::net::IpAddr;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -51,6 +52,14 @@ impl Bound {
     /// Binds an address; port 0 takes a free one.
     pub fn new(address: SocketAddr) -> io::Result<Bound> {
         let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Bound { listener, address })
+    }
+
+    /// A socket that another process has bound.
+    pub fn adopt(socket: OwnedFd) -> io::Result<Bound> {
+        let listener = TcpListener::from(socket);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Bound { listener, address })
@@ -140,6 +149,27 @@ impl Runtime {
     /// The cache of session reads.
     pub fn sessions(&self) -> &Sessions {
         &self.cache.sessions
+    }
+
+    /// Marks all that is cached as being changed, so that nothing of it is given out: another process serves the same upstreams,
+    /// and their stores do not know of each other. The marks stand for `at_most`.
+    pub async fn hold_cache(&self, at_most: Duration) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        for upstream in self.gateway.upstreams().iter().filter(|upstream| upstream.scope == upstream.index) {
+            let Some(cache) = upstream.scope_cache else {
+                continue;
+            };
+            let caution = Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() };
+            marks.extend(self.sessions().begin(Scope::Upstream(upstream.scope), at_most, caution).await.ok());
+        }
+        marks
+    }
+
+    /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is older.
+    pub async fn release_cache(&self, marks: Vec<Mark>) {
+        for mark in marks {
+            self.sessions().end(mark, settle_related(StatusCode::OK)).await;
+        }
     }
 
     /// Starts what works in the background: look-ups of names, fetches of keys, what the cache needs. Has to be called inside a

@@ -29,6 +29,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let shutdown = section.within("shutdown", |section| Shutdown {
         drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
         grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
+        upgrade_socket: section.optional("upgrade_socket", value::path),
     });
     let key = secret::secret(section, "hash_key", LEAST_KEY);
     let keyed = section.has("hash_key");

@@ -242,7 +242,10 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info, requests: true });
     assert_eq!(config.replicas, 1);
     assert!(matches!(config.store, Store::Memory(Memory { max_bytes: 0x400_0000 })));
-    assert_eq!(config.shutdown, Shutdown { drain_delay: Duration::ZERO, grace: Duration::from_secs(30) });
+    assert_eq!(
+        config.shutdown,
+        Shutdown { drain_delay: Duration::ZERO, grace: Duration::from_secs(30), upgrade_socket: None }
+    );
     let upstream = &config.gateway.upstreams()[0];
     assert_eq!((upstream.name.as_str(), upstream.index, upstream.dialect.name), ("a", 0, "auth0"));
     assert_eq!(upstream.matcher, Matcher::default());
@@ -428,7 +431,7 @@ upstreams:
     assert_eq!((config.admin, config.threads), (None, Some(4)));
     assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Trace, requests: false });
     let (drain_delay, grace) = (Duration::from_millis(500), Duration::from_secs(61));
-    assert_eq!(config.shutdown, Shutdown { drain_delay, grace });
+    assert_eq!(config.shutdown, Shutdown { drain_delay, grace, upgrade_socket: None });
     assert!(matches!(config.store, Store::Memory(Memory { max_bytes: 0x4000_0000 })));
     let upstream = &config.gateway.upstreams()[0];
     let Target { tls, host, port, base_path, .. } = &upstream.target;

@@ -7,8 +7,7 @@ use super::line;
 use super::{MAX_TRIES, governed, passed};
 use crate::cache::{Caution, Scope};
 use crate::gateway::{
-    CacheStatus, Credential, Cut, Decision, Freshness, Refused, Related, Routed, Settlement, Upstream,
-    settle_related,
+    CacheStatus, Credential, Cut, Decision, Freshness, Refused, Related, Routed, Settlement, Upstream, settle_related,
 };
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;

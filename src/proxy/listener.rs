@@ -5,7 +5,7 @@ use crate::config::{ListenAddress, SocketFile};
 use std::fs::Permissions;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::task::Poll;
@@ -44,6 +44,33 @@ impl Bound {
             ListenAddress::Unix(file) => Listening::Unix(socket_file(file)?),
         };
         Ok(Bound { socket, wanted: address.clone() })
+    }
+
+    /// A socket that another process has bound.
+    pub fn adopt(address: &ListenAddress, socket: OwnedFd) -> io::Result<Bound> {
+        let other = || io::Error::new(ErrorKind::InvalidData, "the socket that was handed over has another address");
+        let socket = match address {
+            ListenAddress::Tcp(wanted) => {
+                let listener = std::net::TcpListener::from(socket);
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                if address.ip() != wanted.ip() || (wanted.port() != 0 && address.port() != wanted.port()) {
+                    return Err(other());
+                }
+                Listening::Tcp(TcpListener::from_std(listener)?, address)
+            }
+            ListenAddress::Unix(_) => {
+                let listener = std::os::unix::net::UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Listening::Unix(UnixListener::from_std(listener)?)
+            }
+        };
+        Ok(Bound { socket, wanted: address.clone() })
+    }
+
+    /// What it is called when it is handed over.
+    pub fn name(&self) -> String {
+        self.wanted.to_string()
     }
 
     /// Where it listens, as people write it.
@@ -87,11 +114,11 @@ impl Bound {
     }
 }
 
-impl AsRawFd for Bound {
-    fn as_raw_fd(&self) -> RawFd {
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
-            Listening::Tcp(listener, _) => listener.as_raw_fd(),
-            Listening::Unix(listener) => listener.as_raw_fd(),
+            Listening::Tcp(listener, _) => listener.as_fd(),
+            Listening::Unix(listener) => listener.as_fd(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod properties;
 mod provider_tls;
 mod purge;
 mod recorder;
+mod restarts;
 mod scripts;
 mod sdk;
 mod tokens;

@@ -1,0 +1,203 @@
+//! The handover of listening sockets from a process to the one that takes its place, so that no connection is refused meanwhile.
+//!
+//! The new process waits on a socket in the file system. The old one connects to it, sends its listening sockets, and goes on until
+//! the new one says that it serves. The connection stays open until the old process has ended, which the new one can wait for.
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use rustix::process::geteuid;
+use std::fs::Permissions;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The most sockets that are handed over at once.
+const MOST: usize = 64;
+/// The longest list of their names, in bytes.
+const LONGEST: usize = 16 << 10;
+/// What the new process says when it serves.
+const SERVES: &[u8] = b"serves\n";
+/// How long to wait before looking again for the other process.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The sockets that a process was handed.
+#[derive(Debug)]
+pub struct Inherited {
+    sockets: Vec<(String, OwnedFd)>,
+    old: UnixStream,
+}
+
+impl Inherited {
+    /// The socket of this name, if it was handed over and not taken yet.
+    pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        let at = self.sockets.iter().position(|(own, _)| own == name)?;
+        Some(self.sockets.swap_remove(at).1)
+    }
+
+    /// Tells the old process that this one serves. What was not taken is closed.
+    pub fn confirm(mut self) -> io::Result<Predecessor> {
+        self.old.write_all(SERVES)?;
+        Ok(Predecessor(self.old))
+    }
+}
+
+/// The process before this one, which may still answer what it has begun.
+#[derive(Debug)]
+pub struct Predecessor(UnixStream);
+
+impl Predecessor {
+    /// Waits until it has ended. Blocks the thread.
+    pub fn ended(mut self) {
+        let _ = self.0.set_read_timeout(None);
+        // It sends nothing more: whatever comes is the end.
+        let _ = self.0.read(&mut [0]);
+    }
+}
+
+/// The process that took over.
+#[derive(Debug)]
+pub struct Successor(#[expect(dead_code, reason = "open for as long as this process lives")] UnixStream);
+
+/// Waits for the old process and takes its sockets. Blocks the thread, for `within` at the most.
+pub fn receive(path: &Path, within: Duration) -> io::Result<Inherited> {
+    let deadline = Instant::now() + within;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    let received = std::fs::set_permissions(path, Permissions::from_mode(0o600)).and_then(|()| {
+        listener.set_nonblocking(true)?;
+        let old = until(deadline, || listener.accept())?.0;
+        take(old, deadline)
+    });
+    let _ = std::fs::remove_file(path);
+    received
+}
+
+fn take(old: UnixStream, deadline: Instant) -> io::Result<Inherited> {
+    judge(&old)?;
+    old.set_nonblocking(false)?;
+    old.set_read_timeout(Some(left(deadline)?))?;
+    let mut names = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = recvmsg(&old, &mut [IoSliceMut::new(&mut names)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut sockets: Vec<OwnedFd> = Vec::new();
+    for one in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(came) = one {
+            sockets.extend(came);
+        }
+    }
+    let names = String::from_utf8_lossy(names.get(..message.bytes).unwrap_or_default()).into_owned();
+    let names: Vec<&str> = names.lines().collect();
+    if names.len() != sockets.len() || names.is_empty() {
+        return Err(io::Error::new(ErrorKind::InvalidData, "the old process sent something else than its sockets"));
+    }
+    Ok(Inherited { sockets: names.into_iter().map(str::to_owned).zip(sockets).collect(), old })
+}
+
+/// Hands sockets over to the process that waits for them, and waits until it serves. Blocks the thread, for `within` at the most.
+pub fn pass_on(path: &Path, sockets: &[(String, BorrowedFd)], within: Duration) -> io::Result<Successor> {
+    let deadline = Instant::now() + within;
+    let mut new = until(deadline, || UnixStream::connect(path))?;
+    judge(&new)?;
+    let names: String = sockets.iter().map(|(name, _)| format!("{name}\n")).collect();
+    let sockets: Vec<BorrowedFd> = sockets.iter().map(|(_, socket)| *socket).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if names.len() > LONGEST || !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, format!("at most {MOST} listeners can be handed over")));
+    }
+    sendmsg(&new, &[IoSlice::new(names.as_bytes())], &mut control, SendFlags::empty())?;
+    new.set_read_timeout(Some(left(deadline)?))?;
+    let mut said = [0; SERVES.len()];
+    new.read_exact(&mut said)?;
+    if said == SERVES { Ok(Successor(new)) } else { Err(ErrorKind::InvalidData.into()) }
+}
+
+/// Only processes of the same user hand sockets to each other.
+fn judge(other: &UnixStream) -> io::Result<()> {
+    if socket_peercred(other.as_fd())?.uid == geteuid() {
+        return Ok(());
+    }
+    Err(io::Error::new(ErrorKind::PermissionDenied, "the other process belongs to another user"))
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Tries until the other process is there.
+fn until<T>(deadline: Instant, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match attempt() {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                ) =>
+            {
+                left(deadline).map_err(|_| io::Error::new(ErrorKind::TimedOut, "the other process is not there"))?;
+                thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn sockets_go_from_one_process_to_the_other_which_learns_of_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let [one, other] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = other.local_addr().unwrap();
+        let new = thread::spawn({
+            let path = path.clone();
+            move || {
+                let mut inherited = receive(&path, PATIENCE).unwrap();
+                assert!(inherited.take("three").is_none());
+                let other = TcpListener::from(inherited.take("two").unwrap());
+                assert!(inherited.take("two").is_none());
+                (other, inherited.confirm().unwrap())
+            }
+        });
+        let sockets = [("one".to_owned(), one.as_fd()), ("two".to_owned(), other.as_fd())];
+        let successor = pass_on(&path, &sockets, PATIENCE).unwrap();
+        let (inherited, predecessor) = new.join().unwrap();
+        drop(other);
+        let client = TcpStream::connect(address).unwrap();
+        assert_eq!(inherited.accept().unwrap().1, client.local_addr().unwrap());
+        let ended = thread::spawn(move || predecessor.ended());
+        assert!(!ended.is_finished());
+        drop(successor);
+        ended.join().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let soon = Duration::from_millis(50);
+        assert_eq!(receive(&path, soon).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(pass_on(&path, &[], soon).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(!path.exists());
+    }
+}

@@ -232,6 +232,29 @@ fn a_reader_that_died_holds_nobody_up_for_long() {
     assert_eq!((provider.reads(), other.event("lease_lost")), (2, 1));
 }
 
+/// A server that stands still carries out what it was asked once it goes on: also for those who have gone away by then, and for
+/// those who have asked the provider instead.
+#[test]
+fn a_reader_that_gives_up_leaves_nothing_to_wait_for() {
+    let Some((server, provider, [one, other])) = fleet("{}") else { return };
+    let give_up: [(&str, &dyn Fn()); 2] = [
+        ("its client goes away", &|| assert_eq!(one.get_with(&[("connect-timeout-ms", "100")]).status, 504)),
+        ("the store is too slow", &|| assert_eq!(status(&one.get()), "sessiongate; fwd=bypass")),
+    ];
+    for (what, give_up) in give_up {
+        one.get();
+        other.wait_hit();
+        let expected = version(&one.patch());
+        server.hold();
+        give_up();
+        server.go_on();
+        assert_eq!(version(&other.get()), expected, "{what}");
+        assert_eq!(other.event("lease_lost"), 0, "{what}");
+        assert_eq!(version(&other.wait_hit()), expected, "{what}");
+    }
+    assert_eq!(provider.writes(), 2);
+}
+
 #[test]
 fn steps_take_as_many_round_trips_as_they_should() {
     let Some((server, _provider, [replica])) = fleet("{}") else { return };

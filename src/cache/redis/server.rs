@@ -154,8 +154,7 @@ impl Server {
             ErrorKind::Server(ServerErrorKind::Moved) => Objection::Moved(redirect()),
             ErrorKind::Server(ServerErrorKind::Ask) => Objection::Ask(redirect()),
             ErrorKind::Server(ServerErrorKind::NoScript) => Objection::NoScript,
-            // Parts of what was asked for are here, others not yet: soon all will be.
-            ErrorKind::Server(ServerErrorKind::TryAgain) => Failure::Refused.into(),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Failure::Moving.into(),
             // It takes no writes, or has not its data. Others may write without their marks by now, so nothing that was fetched
             // before it works again may be served; and another server may have taken over.
             ErrorKind::Server(_) | ErrorKind::Extension => {

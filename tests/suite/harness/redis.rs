@@ -268,22 +268,31 @@ impl RedisCluster {
         };
         let from = self.primaries.iter().position(|server| has(&server)).unwrap();
         let (from, to) = (&self.primaries[from], &self.primaries[(from + 1) % 3]);
+        let moving = self.begin_move(key);
+        loop {
+            let keys: Vec<String> = moving.from.ask(&["CLUSTER", "GETKEYSINSLOT", &moving.slot, "10"]);
+            if keys.is_empty() {
+                break;
+            }
+            keys.iter().for_each(|key| moving.take_along(key));
+        }
+        self.end_move(moving);
+    }
+
+    /// From now on new keys of this key's slot are on the next primary, and the others until they are taken along.
+    pub fn begin_move(&self, key: &str) -> Moving<'_> {
         let id = |server: &RedisServer| -> String { server.ask(&["CLUSTER", "MYID"]) };
         let (from_id, to_id) = (id(from), id(to));
         let _: () = to.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
         let _: () = from.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
-        loop {
-            let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
-            if keys.is_empty() {
-                break;
-            }
-            let port = to.port().to_string();
-            for key in keys {
-                let _: () = from.ask(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"]);
-            }
-        }
+        Moving { slot, from, to }
+    }
+
+    /// The slot is the next primary's.
+    pub fn end_move(&self, Moving { slot, from, to }: Moving<'_>) {
+        let id: String = to.ask(&["CLUSTER", "MYID"]);
         for server in [to, from].into_iter().chain(&self.primaries) {
-            let _: () = server.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+            let _: () = server.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
         }
     }
 }
@@ -294,3 +303,18 @@ fn command(words: &[&str]) -> Cmd {
     command.arg(&words[1..]);
     command
 }
+/// A slot on its way from one primary to another.
+pub struct Moving<'a> {
+    slot: String,
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+}
+
+impl Moving<'_> {
+    /// Takes a key along.
+    pub fn take_along(&self, key: &str) {
+        let port = self.to.port().to_string();
+        let _: () = self.from.ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+    }
+}
+

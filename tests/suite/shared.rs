@@ -516,6 +516,75 @@ fn a_user_without_rights_is_told_of_and_does_no_harm() {
             assert_eq!(replica.patch().status, 200);
         }
     }
+/// Reads its data back from its disk: after it was killed, and once more as a replica does that is given another copy.
+#[test]
+fn a_store_that_is_loading_is_as_good_as_none() {
+    if !redis_installed() {
+        return;
+    }
+    // Much to load, slowly, and with an ear for others after every key.
+    let mut server =
+        RedisServer::with(&["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"]);
+    let _: () = server.ask(&["DEBUG", "POPULATE", "1000", "load", "4096"]);
+    let provider = Provider::start();
+    let [one, other] = [(); 2].map(|()| provider.replica(&server, "{ ttl: 5m }"));
+    let cached = |expected: u64| {
+        [&one, &other].iter().for_each(|replica| replica.wait_connected());
+        assert_eq!((version(&one.get()), version(&other.get())), (expected, expected), "nothing older comes back");
+        assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (expected, expected));
+    };
+    let is_loading = |server: &RedisServer| server.ask::<String>(&["INFO", "persistence"]).contains("\nloading:1");
+    let works_meanwhile = |server: &RedisServer, expected: u64| {
+        wait_for("the server to load", || is_loading(server).then_some(()));
+        let answer = one.get();
+        assert_eq!((version(&answer), status(&answer)), (expected, "sessiongate; fwd=bypass"));
+        assert_eq!(version(&one.patch()), expected + 1);
+        assert_eq!(version(&other.get()), expected + 1);
+        assert!(is_loading(server), "it was loading all the time");
+        let _: () = server.ask(&["CONFIG", "SET", "key-load-delay", "0"]);
+        wait_for("the server to have loaded", || (!is_loading(server)).then_some(()));
+    };
+    cached(0);
+    let _: () = server.ask(&["SAVE"]);
+    server.restart();
+    works_meanwhile(&server, 0);
+    cached(1);
+    let _: () = server.ask(&["CONFIG", "SET", "key-load-delay", "20000"]);
+    thread::scope(|scope| {
+        // It keeps its connections, and refuses over them.
+        scope.spawn(|| server.ask::<()>(&["DEBUG", "RELOAD"]));
+        works_meanwhile(&server, 1);
+    });
+    one.gateway.wait_for_log(|line| line.contains("the store is disconnected") && line.contains("loading the dataset"));
+    cached(2);
+    assert_eq!((provider.writes(), one.event("unmarked")), (2, 2));
+}
+
+/// A user that may still read, but no longer write: marks are refused, so nothing may be shown either.
+#[test]
+fn rights_that_are_taken_away_are_noticed_by_all() {
+    let Some((server, provider, _)) = fleet::<0>("{}") else { return };
+    let _: () = server.ask(&["ACL", "SETUSER", "gate", "on", ">open-sesame", "~*", "+@all"]);
+    let store = format!(
+        "url: \"{}\", username: gate, password: {{ env: PASSWORD }}, seal_keys: [{{ env: SEAL }}]",
+        server.url()
+    );
+    let [one, other] = [(); 2].map(|()| provider.replica_of(&provider.config("{ ttl: 5m }", &store)));
+    [&one, &other].iter().for_each(|replica| replica.wait_connected());
+    for (at, (taken, given)) in [("-set", "+set"), ("-evalsha", "+evalsha"), ("-@all", "+@all")].iter().enumerate() {
+        let expected = at as u64;
+        one.get();
+        assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (expected, expected));
+        let _: () = server.ask(&["ACL", "SETUSER", "gate", taken]);
+        assert_eq!(version(&one.patch()), expected + 1, "{taken}");
+        assert_eq!((version(&other.get()), version(&one.get())), (expected + 1, expected + 1), "{taken}");
+        let _: () = server.ask(&["ACL", "SETUSER", "gate", given]);
+        [&one, &other].iter().for_each(|replica| replica.wait_connected());
+        assert_eq!(version(&other.get()), expected + 1, "{given}");
+    }
+    assert_eq!(provider.writes(), 3);
+}
+
 }
 
 #[test]

@@ -5,7 +5,9 @@
 -- The answer is a letter, the time, the floor, and
 --   X nothing (deleted)   W nothing (marked)   G the generation (the reader leads)   L the generation and the other's token
 --   D the entry   S the entry (no longer fresh, the reader leads)   R the other's token and the entry (no longer fresh)
--- With the line at the top a server that takes no writes refuses all of this, hits included: marks could not be placed either.
+-- With the line at the top a server that takes no writes refuses all of this, hits included: marks could not be placed either. Nor
+-- could they by a user who may not write.
+if not redis.acl_check_cmd('SET', KEYS[1], '') then return redis.error_reply('NOPERM this user may not write') end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local state = redis.call('GET', KEYS[1])

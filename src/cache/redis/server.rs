@@ -234,10 +234,14 @@ impl Server {
 
     /// Finds out whether the server still works. Where nobody asks anything, nobody else would.
     async fn beat(&self) {
-        let beat = scripts::BEAT.run(&["beat"], &[]);
         let limit = self.options.timeouts.connect;
-        if let Err(Objection::NoScript) = self.carry_out(&Request::One(&beat), limit).await {
-            let _ = self.load_scripts(limit).await;
+        for keys in [["beat"].as_slice(), &[]] {
+            match self.carry_out(&Request::One(&scripts::BEAT.run(keys, &[])), limit).await {
+                // Another server of the cluster has that key, and this one has not said yet whether it works.
+                Err(Objection::Moved(_) | Objection::Ask(_)) => {}
+                Err(Objection::NoScript) => return drop(self.load_scripts(limit).await),
+                Ok(_) | Err(Objection::Failed(_)) => return,
+            }
         }
     }
 

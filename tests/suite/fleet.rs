@@ -160,6 +160,7 @@ impl Fleet {
         }
         let bounds = session.bounds();
         let answer = connection.exchange(&Request::new("GET", &session_path(number)).bearer(token)).unwrap();
+        assert_eq!(answer.json()["id"], format!("fleet_{number}"), "the answer to another question");
         session.check(bounds, version(&answer), status(&answer).contains("; hit"), found);
     }
 }

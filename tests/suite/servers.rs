@@ -44,6 +44,31 @@ fn a_server_comes_and_goes_under_load() {
     assert_good("a server comes and goes", found);
 }
 
+/// Reads go on without it, writes are refused that cannot be marked, and what is half done is carried out when it goes on: nothing
+/// is stale, and no session goes back.
+#[test]
+fn a_server_stands_still_now_and_then() {
+    const ROUNDS: usize = 6;
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let fleet = Fleet::with("ttl: 5m, on_unreachable: refuse", &format!("url: \"{}\"", server.url()), 3);
+    let found = fleet.under_load(|found| {
+        for _ in 0..ROUNDS {
+            wait_hits(found, 50);
+            let before = found.refused.load(Ordering::Relaxed);
+            server.hold();
+            wait_for("writes to be refused", || (found.refused.load(Ordering::Relaxed) > before + 2).then_some(()));
+            server.go_on();
+            fleet.replicas.iter().for_each(|replica| replica.wait_connected());
+        }
+        wait_hits(found, 50);
+    });
+    assert_eq!(found.backwards.load(Ordering::Relaxed), 0);
+    assert_good("a server stands still", found);
+}
+
 fn listed(urls: &[String]) -> String {
     urls.iter().map(|url| format!("\"{url}\"")).collect::<Vec<_>>().join(", ")
 }
@@ -231,6 +256,32 @@ fn sentinels_and_what_they_name_are_reached_over_tls() {
         assert!(sentinels.servers[1].calls("evalsha") > 100, "the other server works");
     });
     assert_good("failover by sentinels over TLS", found);
+}
+
+#[test]
+fn the_servers_of_a_cluster_are_reached_over_tls() {
+    if !redis_installed() {
+        return;
+    }
+    let authority = Authority::new("ours");
+    let (certificate, key) = authority.certify_in_files("server", &["127.0.0.1"]);
+    let (own, own_key) = authority.certify_in_files("gateway", &["gateway"]);
+    let mut options = secret_from_strangers(&authority.file, &certificate, &key);
+    options.extend(["--tls-cluster", "yes"]);
+    let cluster = RedisCluster::with(false, &options);
+    let store = format!(
+        "cluster: [\"{}\"], timeouts: {PATIENT}, tls: {{ ca_file: \"{}\", certificate: \"{}\", key: \"{}\" }}",
+        cluster.primaries[0].url(),
+        authority.file.display(),
+        own.display(),
+        own_key.display(),
+    );
+    let fleet = Fleet::start(&store, 2);
+    let found = fleet.under_load(|found| {
+        wait_hits(found, 200);
+        assert!(cluster.primaries.iter().all(|server| server.calls("evalsha") > 10), "all servers are asked");
+    });
+    assert_good("a cluster over TLS", found);
 }
 
 #[test]

@@ -55,10 +55,11 @@ impl RedisServer {
     }
 
     /// A server of a cluster; it belongs to none yet.
-    fn of_cluster() -> RedisServer {
+    fn of_cluster(options: &[&str]) -> RedisServer {
         // By itself it would take a port that is fixed by the other one, and may be somebody's.
         let bus = free_port().to_string();
-        RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"])
+        let own = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+        RedisServer::with(&[&own, options].concat())
     }
 
     fn run(&mut self) {
@@ -223,7 +224,12 @@ pub struct RedisCluster {
 
 impl RedisCluster {
     pub fn start(replicated: bool) -> RedisCluster {
-        let start = |count: usize| (0..count).map(|_| RedisServer::of_cluster()).collect::<Vec<_>>();
+        RedisCluster::with(replicated, &[])
+    }
+
+    /// All of them with more options.
+    pub fn with(replicated: bool, options: &[&str]) -> RedisCluster {
+        let start = |count: usize| (0..count).map(|_| RedisServer::of_cluster(options)).collect::<Vec<_>>();
         let cluster = RedisCluster { primaries: start(3), replicas: start(if replicated { 3 } else { 0 }) };
         for (at, server) in cluster.all().enumerate() {
             let _: () = server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);

@@ -4,7 +4,7 @@
 use crate::fleet::{Fleet, Found};
 use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
-use crate::shared::{PATIENT, Provider, status, version};
+use crate::shared::{PATIENT, Provider, Replica, status, version};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
@@ -439,5 +439,7 @@ fn commands_on_their_way_are_bounded() {
     let server = RedisServer::start();
     let fleet = Fleet::start(&format!("url: \"{}\", max_in_flight: 2", server.url()), 2);
     let found = fleet.under_load(|found| wait_hits(found, 300));
+    let busy = |replica: &Replica| replica.metric(r#"sessiongate_store_errors_total{reason="busy",step="acquire"}"#);
+    assert!(fleet.replicas.iter().map(busy).sum::<u64>() > 0, "all of them were let in");
     assert_good("one read at a time", found);
 }

@@ -190,6 +190,7 @@ fn replicas_share_answers_and_see_each_others_writes() {
     let hit = other.wait_hit();
     assert_eq!((version(&hit), provider.reads()), (0, 1), "one fetch for both");
     assert!(status(&hit).starts_with("sessiongate; hit; ttl="), "{}", status(&hit));
+    assert!(hit.header("Age").unwrap().parse::<u64>().unwrap() <= 30);
     for expected in 1..5 {
         assert_eq!(version(&one.patch()), expected);
         assert_eq!(version(&other.get()), expected, "a write through one is seen through the other");

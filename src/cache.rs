@@ -2,6 +2,7 @@
 //! misses on one answer make one fetch; a write marks what it may change before it is forwarded, and settles it before it is
 //! acknowledged.
 
+mod claim;
 mod flight;
 mod memory;
 mod open;

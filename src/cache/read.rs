@@ -126,13 +126,14 @@ impl Sessions {
         F: FnOnce(Option<u64>) -> W,
         W: Future<Output = Fetched> + Send + 'static,
     {
-        let mut ask = Ask { reader: self.store.token(), steal: None, fresh: wanted.fresh };
+        let own = self.store.token();
+        let mut claim = self.claim(key, Ask { reader: own, steal: None, fresh: wanted.fresh });
         let mut patience = Patience { began: Instant::now(), most: self.lease_wait, pause: FIRST_PAUSE };
         let mut yielded = false;
         let mut looking = None;
         let mut counted = None;
         loop {
-            let Acquisition { acquired, link, now } = match self.store.acquire(&key, ask).await {
+            let Acquisition { acquired, link, now } = match claim.acquire().await {
                 Ok(acquisition) => acquisition,
                 Err(_) => return self.bypass(Event::BypassFailed),
             };
@@ -140,7 +141,8 @@ impl Sessions {
                 Next::Answer(entry) => return self.hit(&entry, now),
                 Next::Refresh(entry, fetch_anew) => {
                     let Fetch { stamp, floor, .. } = fetch_anew;
-                    self.lead(key, stamp, link, now, ask.reader, fetch(floor));
+                    claim.fetches();
+                    self.lead(key, stamp, link, now, own, fetch(floor));
                     return self.hit(&entry, now);
                 }
                 Next::Deleted => return Got::Deleted,
@@ -148,7 +150,10 @@ impl Sessions {
                 Next::Fetch(Fetch { stamp, floor, fallback }) => {
                     let joined = self.flights.join(&key, Joint::new(stamp, link)).filter(|_| !wanted.fresh);
                     let coalesced = joined.is_some();
-                    let lead = || self.lead(key, stamp, link, now, ask.reader, fetch(floor));
+                    let lead = || {
+                        claim.fetches();
+                        self.lead(key, stamp, link, now, own, fetch(floor))
+                    };
                     let fetched = joined.unwrap_or_else(lead).landed().await;
                     return match fallback {
                         Some(entry) if fetched.failed => {
@@ -171,17 +176,17 @@ impl Sessions {
                         continue;
                     }
                     if patience.is_over() {
-                        if ask.steal != Some(reader) {
+                        if claim.ask.steal.replace(reader) != Some(reader) {
                             self.tally.count(Event::LeaseLost);
                         }
-                        ask.steal = Some(reader);
                         continue;
                     }
                     let readers = counted.get_or_insert_with(|| self.waiting.readers.clone());
-                    if Arc::strong_count(readers) > MOST_WAITING {
+                    // One of them is nobody's.
+                    if Arc::strong_count(readers) > MOST_WAITING + 1 {
                         return self.bypass(Event::BypassWaiting);
                     }
-                    self.wait((key, joint), &mut looking, &mut patience, ask.reader).await;
+                    self.wait((key, joint), &mut looking, &mut patience, own).await;
                 }
             }
         }

@@ -90,15 +90,42 @@ impl RedisStore {
         self.route.start();
     }
 
+    /// What a read may cost: its steps have one deadline together.
+    fn read_by(&self) -> Instant {
+        Instant::now() + self.timeouts.read
+    }
+
+    fn write_by(&self) -> Instant {
+        Instant::now() + self.timeouts.write
+    }
+
     async fn run(
         &self,
         script: &Script,
         keys: &[&str],
         arguments: &[&str],
-        limit: Duration,
+        deadline: Instant,
     ) -> Result<(Value, Link), Failure> {
         let first = keys.first().copied().unwrap_or_default();
-        self.route.carry_out(first, &script.run(keys, arguments), limit).await
+        self.route.carry_out(first, &script.run(keys, arguments), until(deadline)).await
+    }
+
+    /// Runs a script whose last key is one that mostly is not there. While keys of a cluster move to another server, neither of the
+    /// two runs anything on keys of which one is missing: then it is done without that one.
+    async fn run_with_refresh(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&str],
+        deadline: Instant,
+    ) -> Result<(Value, Link), Failure> {
+        match self.run(script, keys, arguments, deadline).await {
+            Err(Failure::Moving) => {
+                let without = keys.split_last().map_or(keys, |(_, others)| others);
+                self.run(script, without, arguments, deadline).await
+            }
+            done => done,
+        }
     }
 
     fn epoch_of(&self, upstream: usize) -> Result<&(String, Mutex<Option<Generation>>), Failure> {
@@ -113,25 +140,25 @@ impl RedisStore {
     }
 
     /// The epoch as it is now; a new generation where there is none.
-    async fn open_epoch(&self, key: &str, token: &str) -> Result<(Epoch, Link), Failure> {
+    async fn open_epoch(&self, key: &str, token: &str, deadline: Instant) -> Result<(Epoch, Link), Failure> {
         let kept = EPOCH_KEPT.to_string();
-        let (value, link) = self.run(&OPEN, &[key], &[token, &kept], self.timeouts.read).await?;
+        let (value, link) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
         let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
         let epoch = if text == b"W" { Some(Epoch::Marked) } else { read_epoch(&text) };
         Ok((epoch.ok_or(Failure::Nonsense)?, link))
     }
 
-    async fn read_epoch(&self, key: &str, token: &str) -> Result<(Epoch, Link), Failure> {
+    async fn read_epoch(&self, key: &str, token: &str, deadline: Instant) -> Result<(Epoch, Link), Failure> {
         let command = redis::cmd("GET").arg(key).to_owned();
-        let (value, link) = self.route.carry_out(key, &command, self.timeouts.read).await?;
+        let (value, link) = self.route.carry_out(key, &command, until(deadline)).await?;
         let epoch = match &value {
-            Value::Nil => return self.open_epoch(key, token).await,
+            Value::Nil => return self.open_epoch(key, token, deadline).await,
             Value::BulkString(text) => read_epoch(text),
             _ => None,
         };
         match epoch.ok_or(Failure::Nonsense)? {
             // Whether its marks still stand is for the server to say.
-            Epoch::Marked => self.open_epoch(key, token).await,
+            Epoch::Marked => self.open_epoch(key, token, deadline).await,
             epoch => Ok((epoch, link)),
         }
     }
@@ -143,12 +170,12 @@ impl RedisStore {
         let token = entry::token(ask.reader);
         let steal = ask.steal.map(entry::token).unwrap_or_default();
         let (kept, lease) = (STATE_KEPT.to_string(), self.lease.to_string());
-        let mode = if ask.fresh { "fresh" } else { "" };
+        let (mode, deadline) = (if ask.fresh { "fresh" } else { "" }, self.read_by());
         for _ in 0..TRIES {
             let last = *known.lock();
             let Some(guess) = last else {
                 // The first read of all, or one right after a write of the upstream.
-                if let (Epoch::Open(now), _) = self.read_epoch(epoch_key, &token).await? {
+                if let (Epoch::Open(now), _) = self.read_epoch(epoch_key, &token, deadline).await? {
                     *known.lock() = Some(now);
                     continue;
                 }
@@ -157,8 +184,8 @@ impl RedisStore {
             let generation = entry::generation(guess);
             let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode];
             let names = [keys.state.as_str(), &keys.place, &keys.refresh];
-            let session = self.run(&ACQUIRE, &names, &arguments, self.timeouts.read);
-            let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token));
+            let session = self.run_with_refresh(&ACQUIRE, &names, &arguments, deadline);
+            let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
             let link = both(session_link, epoch_link);
             let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
@@ -202,12 +229,17 @@ impl RedisStore {
         let kept = entry.stale_until.saturating_sub(entry.fetched_at).max(1);
         let mut set = redis::cmd("SET");
         set.arg(&keys.place).arg(text).arg("PX").arg(kept);
-        if entry.stale_until == entry.fresh_until {
-            return self.route.carry_out(&keys.place, &set, self.timeouts.write).await.map(drop);
+        let deadline = self.write_by();
+        if entry.stale_until > entry.fresh_until {
+            let mut both = redis::pipe();
+            both.add_command(set.clone()).cmd("DEL").arg(&keys.refresh);
+            // Where they are moving, whoever refreshes the answer goes on having its lease until that runs out.
+            match self.route.carry_out_all(&keys.place, &both, until(deadline)).await {
+                Err(Failure::Moving) => {}
+                done => return done.map(drop),
+            }
         }
-        let mut both = redis::pipe();
-        both.add_command(set).cmd("DEL").arg(&keys.refresh);
-        self.route.carry_out_all(&keys.place, &both, self.timeouts.write).await.map(drop)
+        self.route.carry_out(&keys.place, &set, until(deadline)).await.map(drop)
     }
 
     async fn try_begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
@@ -218,7 +250,7 @@ impl RedisStore {
         let key = self.state_key(scope)?;
         let (writer, guard, most, kept) = (entry::token(writer), guard.to_string(), most.to_string(), kept.to_string());
         let arguments = [writer.as_str(), &guard, &most, beyond, &kept];
-        match self.run(&BEGIN, &[&key], &arguments, self.timeouts.write).await? {
+        match self.run(&BEGIN, &[&key], &arguments, self.write_by()).await? {
             (Value::Int(1), link) => Ok(link),
             (Value::Int(0), _) => Err(StoreError::TooManyWrites),
             _ => Err(Failure::Nonsense.into()),
@@ -236,7 +268,7 @@ impl RedisStore {
         let (writer, deleted, kept) =
             (entry::token(writer), settled.deleted_for.unwrap_or_default().to_string(), kept.to_string());
         let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept];
-        match self.run(&END, &[&key], &arguments, self.timeouts.write).await?.0 {
+        match self.run(&END, &[&key], &arguments, self.write_by()).await?.0 {
             Value::Int(0) => Ok(Ended::OthersInFlight),
             Value::Int(1) => Ok(Ended::Reopened),
             Value::Int(2) => Ok(Ended::MarkLost),
@@ -251,6 +283,11 @@ impl RedisStore {
         self.listener.step(step, began.elapsed(), result.as_ref().err().copied());
         Ok(result?)
     }
+}
+
+/// The time that is left.
+fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// What was found over two links holds as long as both do.
@@ -286,7 +323,7 @@ impl Store for RedisStore {
         let keys = Keys::new(&self.namespace, key);
         let own = entry::token(reader);
         let names = [keys.place.as_str(), &keys.refresh];
-        let released = async { self.run(&RELEASE, &names, &[&own], self.timeouts.write).await.map(drop) };
+        let released = async { self.run_with_refresh(&RELEASE, &names, &[&own], self.write_by()).await.map(drop) };
         self.told(Step::Release, released).await
     }
 

@@ -88,8 +88,12 @@ impl Sessions {
             }
             return;
         };
-        let first = self.try_end(&mark, settled).await;
-        if first {
+        let first = self.store.end(mark.scope, mark.writer, settled).await;
+        // Later ones may find that an earlier one was carried out, although nobody has heard of it.
+        if first == Ok(Ended::MarkLost) && mark.placed != Placed::Unknown {
+            self.tally.count(Event::MarkLost);
+        }
+        if first.is_ok() {
             return;
         }
         let elapsed = millis(mark.at.elapsed());
@@ -104,7 +108,7 @@ impl Sessions {
             let insistence = if lost { Duration::ZERO } else { INSISTENCE };
             while began.elapsed() < insistence {
                 tokio::time::sleep(PAUSE).await;
-                if self.try_end(&mark, settled).await {
+                if self.store.end(mark.scope, mark.writer, settled).await.is_ok() {
                     return;
                 }
             }
@@ -131,14 +135,6 @@ impl Sessions {
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
-    }
-
-    async fn try_end(&self, mark: &Mark, settled: Settled) -> bool {
-        let ended = self.store.end(mark.scope, mark.writer, settled).await;
-        if ended == Ok(Ended::MarkLost) && mark.placed != Placed::Unknown {
-            self.tally.count(Event::MarkLost);
-        }
-        ended.is_ok()
     }
 
     /// Ends a write again and again until the store confirms it, or nothing from before it can be there any more.

@@ -89,6 +89,9 @@ pub enum Failure {
     /// The server answered with an error.
     #[error("the store refused")]
     Refused,
+    /// The keys are on their way to another server, and not all of them are at the same one.
+    #[error("the keys are on their way to another server")]
+    Moving,
     /// What it answered makes no sense.
     #[error("the store's answer makes no sense")]
     Nonsense,
@@ -96,8 +99,15 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure.
-    pub const ALL: [Failure; 6] =
-        [Failure::Disconnected, Failure::Busy, Failure::Timeout, Failure::Broken, Failure::Refused, Failure::Nonsense];
+    pub const ALL: [Failure; 7] = [
+        Failure::Disconnected,
+        Failure::Busy,
+        Failure::Timeout,
+        Failure::Broken,
+        Failure::Refused,
+        Failure::Moving,
+        Failure::Nonsense,
+    ];
 
     /// The name in metrics.
     pub fn name(self) -> &'static str {
@@ -107,6 +117,7 @@ impl Failure {
             Failure::Timeout => "timeout",
             Failure::Broken => "broken",
             Failure::Refused => "refused",
+            Failure::Moving => "moving",
             Failure::Nonsense => "nonsense",
         }
     }

@@ -12,7 +12,7 @@ use sessiongate::cache::{
 };
 use sessiongate::coherence::reading::Link;
 use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Settled, Stamp, Token};
-use sessiongate::gateway::{Answer, CacheKey, Storable};
+use sessiongate::gateway::{Answer, CacheKey, Event, Storable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -301,6 +301,31 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
         Acquired::Lead { floor, .. } => assert_eq!(floor, Some(5)),
         _ => panic!("somebody else reads"),
     }
+}
+
+/// A leader in another process keeps everybody here waiting, but not without a bound.
+#[test]
+fn readers_that_wait_are_bounded() {
+    const MOST: u64 = 10_000;
+    let (store, tally) = (memory(PLAIN), Arc::new(Tally::default()));
+    let cache = Arc::new(Sessions::new(store.clone(), Duration::from_secs(3600), tally.clone()));
+    let bypassed = || tally.read().find(|(event, _)| *event == Event::BypassWaiting).unwrap().1;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
+        store.acquire(&key, Ask { reader: store.token(), steal: None, fresh: false }).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..MOST + 100 {
+            let cache = cache.clone();
+            tasks.spawn(async move { cache.read(key, Wanted::default(), |_| async { fetched(0, false) }).await });
+        }
+        for _ in 0..100 {
+            assert!(matches!(tasks.join_next().await.unwrap().unwrap(), Got::Bypass));
+        }
+        pause(100).await;
+        assert_eq!(bypassed(), 100);
+        assert!(tasks.try_join_next().is_none(), "the others wait");
+    });
 }
 
 /// A store whose marks do nothing.

@@ -502,6 +502,31 @@ fn only_good_answers_are_stored() {
     }
 }
 
+/// Its body is whole, but nobody can know that.
+#[test]
+fn an_answer_that_breaks_off_is_not_stored() {
+    let whole = session(&json!({})).to_string();
+    let length = whole.len();
+    for broken in [
+        format!("Content-Length: {}\r\n\r\n{whole}", length + 1),
+        format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{whole}\r\n"),
+        format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{whole}\r\n0\r\n"),
+    ] {
+        let breaks = Arc::new(AtomicBool::new(true));
+        let (own, good, cut) = (breaks.clone(), whole.clone(), broken.clone());
+        let cached = cached("{}", move |call: &mut Call| {
+            if !own.load(Ordering::SeqCst) {
+                return call.answer(200, "", &good);
+            }
+            call.body()?;
+            call.send(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{cut}")).map(|()| Then::Close)
+        });
+        assert_eq!(cached.get().status, 502, "{broken}");
+        breaks.store(false, Ordering::SeqCst);
+        assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored", "{broken}");
+    }
+}
+
 #[test]
 fn an_answer_holds_no_longer_than_the_session() {
     let body = Arc::new(Mutex::new(Value::Null));

@@ -40,6 +40,11 @@ const PLAIN: Setting = Setting {
     early_expiry: false,
     without_fence: false,
     minted_by_clients: false,
+    own_ends: false,
+    split: false,
+    deleting: false,
+    filled_by_lease: false,
+    unjoined: false,
 };
 
 /// What is expected of a setting.
@@ -86,6 +91,10 @@ fn check(name: &str, setting: Setting, expected: Expected) {
 }
 
 const THREE: Setting = Setting { reads: 3, ..PLAIN };
+/// What a cache does that knows neither generations nor marks: it fills, and writes delete.
+const DELETING: Setting = Setting { deleting: true, unjoined: true, ..PLAIN };
+/// The same, where only who has the lease fills, and a write that deletes takes it away.
+const LEASES: Setting = Setting { unmarked: true, filled_by_lease: true, ..DELETING };
 const TWO_WRITES: Setting = Setting { writes: 2, ..PLAIN };
 
 #[test]
@@ -162,6 +171,10 @@ fn it_holds_on_a_larger_scale() {
         check(name, setting, Expected::Holds);
     }
     check("3 reads, 1 write, set back", Setting { setbacks: 1, ..THREE }, Expected::Backwards);
+    let early = Setting { early_expiry: true, expiries: 1, ..THREE };
+    check("3 reads, mark shorter than its write", early, Expected::Backwards);
+    let minted = Setting { minted_by_clients: true, repeats: 1, ..TWO_WRITES };
+    check("2 writes, generations minted by clients", minted, Expected::Stale);
 }
 
 #[test]
@@ -170,18 +183,30 @@ fn without_a_part_of_the_protocol_it_does_not_hold() {
     let set_back = Setting { setbacks: 1, ..PLAIN };
     let minted = Setting { minted_by_clients: true, repeats: 1, ..PLAIN };
     for (name, setting) in [
+        ("fill, and delete after a write", Setting { unmarked: true, ..DELETING }),
+        ("fill, and delete before and after a write", DELETING),
+        ("leases alone, 1 loss", Setting { losses: 1, ..LEASES }),
         ("no mark, 1 loss", Setting { unmarked: true, ..lossy }),
         ("joined by place alone", Setting { joined_by_place: true, ..THREE }),
         ("forwarded without its mark, end lost", Setting { forwarded_without_mark: true, losses: 2, ..PLAIN }),
         ("mark evicted, end lost", Setting { evictions: 1, ..lossy }),
+        ("mark evicted, no end", Setting { evictions: 1, without_end: true, ..PLAIN }),
+        ("mark evicted, no end without it", Setting { evictions: 1, own_ends: true, ..PLAIN }),
         ("mark shorter than its write, end lost", Setting { early_expiry: true, expiries: 1, ..lossy }),
         ("set back, no fence", Setting { without_fence: true, ..set_back }),
         ("set back, old fetches joined", Setting { joined_across_links: true, together: true, ..set_back }),
         ("set back, acknowledged unconfirmed", Setting { acknowledged_unconfirmed: true, losses: 1, ..set_back }),
         ("generations minted by clients", Setting { without_end: true, expiries: 1, ..minted }),
+        ("some stay with the old server", Setting { split: true, ..set_back }),
     ] {
         check(name, setting, Expected::Stale);
     }
-    let overwriting = Setting { overwriting: true, writes: 2, ..THREE };
-    check("a mark that replaces others", overwriting, Expected::Torn);
+    for (name, setting) in [
+        ("a mark that replaces others", Setting { overwriting: true, writes: 2, ..THREE }),
+        ("leases alone, 2 writes", Setting { reads: 3, writes: 2, ..LEASES }),
+        ("leases alone, 1 crash", Setting { reads: 3, crashes: 1, ..LEASES }),
+    ] {
+        check(name, setting, Expected::Torn);
+    }
+    check("leases alone", LEASES, Expected::Holds);
 }

@@ -1,8 +1,10 @@
 //! Purges by hand: what they drop and where, who may ask for them, and the command for them. And what is not to be deployed.
 
-use crate::harness::{Answer, Gateway, RedisServer, Request, finish, project, redis_installed, sessiongate};
+use crate::harness::{
+    Answer, Gateway, RedisCluster, RedisServer, Request, finish, project, redis_installed, sessiongate, wait_for,
+};
 use crate::recorder::{Recorder, SESSION};
-use crate::shared::{Provider, path, status};
+use crate::shared::{Provider, Replica, path, status};
 use std::fs;
 
 fn purge(gateway: &Gateway, body: &str) -> Answer {
@@ -80,6 +82,16 @@ fn a_purge_reaches_all_replicas_or_says_so() {
     }
     let (mut server, provider) = (RedisServer::start(), Provider::start());
     let [one, other] = [(); 2].map(|()| provider.replica(&server, "{}"));
+    purge_both_ways(&provider, &one, &other);
+    server.kill();
+    one.wait_disconnected();
+    let answer = purge(&one.gateway, r#"{"upstream":"auth0"}"#);
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+    assert_eq!(answer.json()["purged"], false);
+}
+
+/// Drops the session, and then everything, through one replica; the other one sees it.
+fn purge_both_ways(provider: &Provider, one: &Replica, other: &Replica) {
     for body in [format!(r#"{{"upstream":"auth0","session":"{SESSION}"}}"#), r#"{"upstream":"auth0"}"#.to_owned()] {
         one.get();
         other.wait_hit();
@@ -88,11 +100,22 @@ fn a_purge_reaches_all_replicas_or_says_so() {
         other.get();
         assert_eq!(provider.reads(), before + 1, "purged by {body}");
     }
-    server.kill();
-    one.wait_disconnected();
-    let answer = purge(&one.gateway, r#"{"upstream":"auth0"}"#);
-    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
-    assert_eq!(answer.json()["purged"], false);
+}
+
+#[test]
+fn a_purge_works_in_a_cluster() {
+    if !redis_installed() {
+        return;
+    }
+    let (cluster, provider) = (RedisCluster::start(false), Provider::start());
+    let store = format!("cluster: [\"{}\"], seal_keys: [{{ env: SEAL }}]", cluster.primaries[0].url());
+    let [one, other] = [(); 2].map(|()| provider.replica_of(&provider.config("{}", &store)));
+    for replica in [&one, &other] {
+        wait_for("all servers to be connected", || {
+            (replica.metric("sessiongate_store_connections") == 3).then_some(())
+        });
+    }
+    purge_both_ways(&provider, &one, &other);
 }
 
 #[test]

@@ -74,7 +74,8 @@ impl Both {
         self.known.insert(servers.to_owned(), rules);
     }
 
-    fn acquire(&mut self, reader: u64, steal: Option<u64>, fresh: bool) -> Acquired<u64> {
+    /// With `moving` the key of the refresh cannot be had: then what is no longer fresh is nothing.
+    fn acquire(&mut self, reader: u64, steal: Option<u64>, fresh: bool, moving: bool) -> Acquired<u64> {
         let lease = TICK + TICK / 2;
         let reading = Reading {
             reader: Token(reader.into()),
@@ -84,6 +85,10 @@ impl Both {
             now: self.now,
         };
         let epoch_marked = self.epoch.is_marked(self.now);
+        let looked_at = !fresh && !epoch_marked && !self.session.matters(self.now);
+        if moving && looked_at && matches!(&self.place, Place::Data { entry, .. } if entry.fresh_until <= self.now) {
+            self.place = Place::Empty;
+        }
         let minted = &mut self.minted;
         let rules = acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
             *minted += 1;
@@ -99,7 +104,8 @@ impl Both {
         }
         let other = steal.map(token).unwrap_or_default();
         let arguments = [own.as_str(), &other, &opened, KEPT, &lease.to_string(), if fresh { "fresh" } else { "" }];
-        let answer = text(&self.run(ACQUIRE, &["{a}s", "{a}v", "{a}r"], &arguments));
+        let keys = ["{a}s", "{a}v", "{a}r"];
+        let answer = text(&self.run(ACQUIRE, if moving { &keys[..2] } else { &keys }, &arguments));
         self.told.push(format!("  = {answer}"));
         self.compare(&answer, &rules, &opened);
         rules
@@ -174,9 +180,12 @@ impl Both {
         redis::cmd("DEL").arg("{a}r").exec(&mut self.connection).unwrap();
     }
 
-    fn release(&mut self, reader: u64) {
-        release(&mut self.place, Token(reader.into()));
-        self.run(RELEASE, &["{a}v", "{a}r"], &[&token(reader)]);
+    fn release(&mut self, reader: u64, moving: bool) {
+        if !(moving && matches!(self.place, Place::Data { .. })) {
+            release(&mut self.place, Token(reader.into()));
+        }
+        let keys = ["{a}v", "{a}r"];
+        self.run(RELEASE, if moving { &keys[..1] } else { &keys }, &[&token(reader)]);
     }
 
     fn begin(&mut self, wide: bool, writer: u64, guard: u64) {
@@ -259,7 +268,8 @@ fn sequence(both: &mut Both, random: &mut Random) {
         match random.below(12) {
             0..=4 => {
                 let steal = (random.below(4) == 0).then(|| 1 + random.below(step));
-                if let Acquired::Lead { stamp, .. } = both.acquire(1000 + step, steal, random.below(8) == 0) {
+                let (fresh, moving) = (random.below(8) == 0, random.below(6) == 0);
+                if let Acquired::Lead { stamp, .. } = both.acquire(1000 + step, steal, fresh, moving) {
                     led.push((1000 + step, stamp));
                 }
             }
@@ -270,7 +280,7 @@ fn sequence(both: &mut Both, random: &mut Random) {
             }
             7 => {
                 let reader = led.first().map_or(step, |(reader, _)| *reader);
-                both.release(reader);
+                both.release(reader, random.below(6) == 0);
             }
             8 | 9 => both.begin(wide, writer, TICK / 2 + TICK * random.below(3)),
             10 => {
@@ -312,7 +322,7 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
     assert_eq!(CROWD, Token(0));
     (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.end(true, writer, Settled::default()));
     (1..=MAX_SESSION_WRITES as u64).for_each(|writer| both.end(false, writer, Settled::default()));
-    assert_eq!(both.acquire(1, None, false), Acquired::Bypass, "what is beyond the most runs out by itself");
+    assert_eq!(both.acquire(1, None, false, false), Acquired::Bypass, "what is beyond the most runs out by itself");
     both.pass(TICK * 2);
-    assert!(matches!(both.acquire(2, None, false), Acquired::Lead { .. }));
+    assert!(matches!(both.acquire(2, None, false, false), Acquired::Lead { .. }));
 }

@@ -4,11 +4,12 @@
 use crate::fleet::{Fleet, Found};
 use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
-use crate::shared::{Provider, status};
+use crate::shared::{PATIENT, Provider, Replica, status, version};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Waits until the cache has answered that often again.
@@ -41,6 +42,31 @@ fn a_server_comes_and_goes_under_load() {
         wait_hits(found, 50);
     });
     assert_good("a server comes and goes", found);
+}
+
+/// Reads go on without it, writes are refused that cannot be marked, and what is half done is carried out when it goes on: nothing
+/// is stale, and no session goes back.
+#[test]
+fn a_server_stands_still_now_and_then() {
+    const ROUNDS: usize = 6;
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let fleet = Fleet::with("ttl: 5m, on_unreachable: refuse", &format!("url: \"{}\"", server.url()), 3);
+    let found = fleet.under_load(|found| {
+        for _ in 0..ROUNDS {
+            wait_hits(found, 50);
+            let before = found.refused.load(Ordering::Relaxed);
+            server.hold();
+            wait_for("writes to be refused", || (found.refused.load(Ordering::Relaxed) > before + 2).then_some(()));
+            server.go_on();
+            fleet.replicas.iter().for_each(|replica| replica.wait_connected());
+        }
+        wait_hits(found, 50);
+    });
+    assert_eq!(found.backwards.load(Ordering::Relaxed), 0);
+    assert_good("a server stands still", found);
 }
 
 fn listed(urls: &[String]) -> String {
@@ -112,6 +138,152 @@ fn a_server_of_a_cluster_is_lost_and_its_replica_takes_over() {
     assert_good("a server of a cluster is lost", found);
 }
 
+/// What is where while a slot moves is said of each step of the way: it is one for all sessions of a fleet, but not one moment.
+#[test]
+fn a_session_whose_slot_moves_is_answered_all_the_way() {
+    if !redis_installed() {
+        return;
+    }
+    let (cluster, provider) = (RedisCluster::start(false), Provider::start());
+    let store = format!("cluster: [\"{}\"], seal_keys: [{{ env: SEAL }}]", cluster.primaries[0].url());
+    let replica = provider.replica_of(&provider.config("{ ttl: 5m, stale_while_revalidate: 1m }", &store));
+    wait_for("all servers to be connected", || (replica.metric("sessiongate_store_connections") == 3).then_some(()));
+    replica.get();
+    replica.wait_hit();
+    let find = |ending: &str| {
+        let mut keys = cluster.primaries.iter().flat_map(RedisServer::keys);
+        keys.find(|key| key.contains(ending)).unwrap_or_else(|| panic!("no key with {ending}"))
+    };
+    let (state, place) = (find("}:s"), find("}:v:"));
+    let hit = |expected: u64, what: &str| {
+        let answer = replica.get();
+        assert!(version(&answer) == expected && status(&answer).contains("; hit"), "{what}: {}", status(&answer));
+    };
+    let moving = cluster.begin_move(&state);
+    hit(0, "nothing has moved yet");
+    moving.take_along(&state);
+    let answer = replica.get();
+    assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"), "its keys are apart");
+    assert!(replica.metric(r#"sessiongate_store_errors_total{reason="moving",step="acquire"}"#) > 0);
+    assert_eq!(version(&replica.patch()), 1);
+    assert_eq!(version(&replica.get()), 1, "a write is marked wherever its session is");
+    moving.take_along(&place);
+    assert_eq!(version(&replica.get()), 1, "what moved is from before the write");
+    assert_eq!(version(&replica.wait_hit()), 1);
+    assert_eq!(version(&replica.patch()), 2);
+    assert_eq!(version(&replica.get()), 2);
+    assert_eq!(version(&replica.wait_hit()), 2, "everything has moved, but the slot");
+    cluster.end_move(moving);
+    assert_eq!(version(&replica.get()), 2);
+    assert_eq!(version(&replica.wait_hit()), 2);
+    assert_eq!(replica.event("unmarked"), 0);
+}
+
+/// Of a cluster, which has other servers for most keys, too: readers would not notice before they ask.
+#[test]
+fn connections_that_nobody_uses_are_tried() {
+    if !redis_installed() {
+        return;
+    }
+    let (cluster, provider) = (RedisCluster::start(false), Provider::start());
+    let store = format!("cluster: [\"{}\"], seal_keys: [{{ env: SEAL }}]", cluster.primaries[0].url());
+    let replica = provider.replica_of(&provider.config("{}", &store));
+    let connected = |count: u64| {
+        wait_for("connections to come or go", || {
+            (replica.metric("sessiongate_store_connections") == count).then_some(())
+        });
+    };
+    connected(3);
+    for server in &cluster.primaries {
+        let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    }
+    // A connection that was given up is made again, and tried again.
+    wait_for("every server to refuse", || {
+        let refused = cluster.primaries.iter().all(|server| {
+            let stats: String = server.ask(&["INFO", "errorstats"]);
+            stats.contains("errorstat_OOM")
+        });
+        (refused && replica.metric("sessiongate_store_disconnects_total") >= 3).then_some(())
+    });
+    for server in &cluster.primaries {
+        let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    }
+    connected(3);
+    replica.get();
+    replica.wait_hit();
+}
+
+/// The options of a server that talks to those it knows only.
+fn secret_from_strangers<'a>(authority: &'a Path, certificate: &'a Path, key: &'a Path) -> Vec<&'a str> {
+    let text = |path: &'a Path| path.to_str().unwrap();
+    let files =
+        ["--tls-cert-file", text(certificate), "--tls-key-file", text(key), "--tls-ca-cert-file", text(authority)];
+    [["--tls-port", "TLS_PORT", "--tls-auth-clients", "yes"].as_slice(), &files].concat()
+}
+
+#[test]
+fn sentinels_and_what_they_name_are_reached_over_tls() {
+    if !redis_installed() {
+        return;
+    }
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("somebody else's"));
+    let (certificate, key) = authority.certify_in_files("server", &["127.0.0.1"]);
+    let (own, own_key) = authority.certify_in_files("gateway", &["gateway"]);
+    let mut options = secret_from_strangers(&authority.file, &certificate, &key);
+    options.extend(["--tls-replication", "yes"]);
+    let mut sentinels = Sentinels::with(&options);
+    let client = format!("certificate: \"{}\", key: \"{}\"", own.display(), own_key.display());
+    let store = |authority: &Path| {
+        format!(
+            "sentinel: {{ service: sessions, nodes: [{}] }}, tls: {{ ca_file: \"{}\", {client} }}",
+            listed(&sentinels.urls()),
+            authority.display(),
+        )
+    };
+    let provider = Provider::start();
+    let wary = store(&stranger.file);
+    let replica = provider.replica_of(&provider.config("{}", &format!("{wary}, seal_keys: [{{ env: SEAL }}]")));
+    replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+    assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass", "sentinels of somebody else's");
+    let fleet = Fleet::start(&format!("{}, timeouts: {PATIENT}", store(&authority.file)), 2);
+    let found = fleet.under_load(|found| {
+        wait_hits(found, 100);
+        sentinels.servers[0].kill();
+        let other = sentinels.servers[1].port();
+        wait_for("the failover", || (sentinels.primary() == other).then_some(()));
+        fleet.replicas.iter().for_each(|replica| replica.wait_connected());
+        wait_hits(found, 200);
+        assert!(sentinels.servers[1].calls("evalsha") > 100, "the other server works");
+    });
+    assert_good("failover by sentinels over TLS", found);
+}
+
+#[test]
+fn the_servers_of_a_cluster_are_reached_over_tls() {
+    if !redis_installed() {
+        return;
+    }
+    let authority = Authority::new("ours");
+    let (certificate, key) = authority.certify_in_files("server", &["127.0.0.1"]);
+    let (own, own_key) = authority.certify_in_files("gateway", &["gateway"]);
+    let mut options = secret_from_strangers(&authority.file, &certificate, &key);
+    options.extend(["--tls-cluster", "yes"]);
+    let cluster = RedisCluster::with(false, &options);
+    let store = format!(
+        "cluster: [\"{}\"], timeouts: {PATIENT}, tls: {{ ca_file: \"{}\", certificate: \"{}\", key: \"{}\" }}",
+        cluster.primaries[0].url(),
+        authority.file.display(),
+        own.display(),
+        own_key.display(),
+    );
+    let fleet = Fleet::start(&store, 2);
+    let found = fleet.under_load(|found| {
+        wait_hits(found, 200);
+        assert!(cluster.primaries.iter().all(|server| server.calls("evalsha") > 10), "all servers are asked");
+    });
+    assert_good("a cluster over TLS", found);
+}
+
 #[test]
 fn servers_are_reached_over_tls_by_those_they_know() {
     if !redis_installed() {
@@ -120,27 +292,15 @@ fn servers_are_reached_over_tls_by_those_they_know() {
     let (authority, stranger) = (Authority::new("ours"), Authority::new("somebody else's"));
     let (certificate, key) = authority.certify_in_files("server", &["127.0.0.1", "localhost"]);
     let (own, own_key) = authority.certify_in_files("gateway", &["gateway"]);
-    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
-    let server = RedisServer::with(&[
-        "--tls-port",
-        "TLS_PORT",
-        "--tls-cert-file",
-        &text(&certificate),
-        "--tls-key-file",
-        &text(&key),
-        "--tls-ca-cert-file",
-        &text(&authority.file),
-        "--tls-auth-clients",
-        "yes",
-    ]);
+    let server = RedisServer::with(&secret_from_strangers(&authority.file, &certificate, &key));
     let provider = Provider::start();
     let replica = |tls: &str| {
         let url = format!("rediss://localhost:{}", server.port());
         let store = format!("url: \"{url}\", tls: {{ {tls} }}, seal_keys: [{{ env: SEAL }}]");
         provider.replica_of(&provider.config("{}", &store))
     };
-    let (ours, theirs) = (text(&authority.file), text(&stranger.file));
-    let client = format!("certificate: \"{}\", key: \"{}\"", text(&own), text(&own_key));
+    let (ours, theirs) = (authority.file.display(), stranger.file.display());
+    let client = format!("certificate: \"{}\", key: \"{}\"", own.display(), own_key.display());
     let good = replica(&format!("ca_file: \"{ours}\", {client}"));
     good.wait_connected();
     good.get();
@@ -172,13 +332,17 @@ fn the_sandbox_can_be_tried_on_a_real_server() {
 /// Hands bytes on to a server and back; on demand it breaks off in the middle of an answer.
 struct Breaking {
     port: u16,
-    cut: Arc<AtomicBool>,
+    /// After how many bytes the next answer breaks off, or [`WHOLE`].
+    cut: Arc<AtomicUsize>,
 }
+
+const WHOLE: usize = usize::MAX;
 
 impl Breaking {
     fn start(server: u16) -> Breaking {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let breaking = Breaking { port: listener.local_addr().unwrap().port(), cut: Arc::default() };
+        let cut = Arc::new(AtomicUsize::new(WHOLE));
+        let breaking = Breaking { port: listener.local_addr().unwrap().port(), cut };
         let cut = breaking.cut.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -191,16 +355,28 @@ impl Breaking {
         });
         breaking
     }
+
+    /// Lets the next answer that is long enough break off after so many bytes, or before its last one.
+    fn cut(&self, after: usize) {
+        self.cut.store(after, Ordering::SeqCst);
+    }
+
+    fn wait_cut(&self) {
+        wait_for("an answer to break off", || (self.cut.load(Ordering::SeqCst) == WHOLE).then_some(()));
+    }
 }
 
-fn hand_on(mut server: TcpStream, mut client: TcpStream, cut: &AtomicBool) -> io::Result<()> {
+fn hand_on(mut server: TcpStream, mut client: TcpStream, cut: &AtomicUsize) -> io::Result<()> {
     let mut part = [0; 16_384];
     loop {
         let length = server.read(&mut part)?;
         // Only in what is long enough to be an entry, or the answers to several commands.
-        if length > 600 && cut.swap(false, Ordering::SeqCst) {
-            client.write_all(&part[..length / 2])?;
-            return client.shutdown(Shutdown::Both);
+        if length > 350 {
+            let after = cut.swap(WHOLE, Ordering::SeqCst);
+            if after != WHOLE {
+                client.write_all(&part[..after.min(length - 1)])?;
+                return client.shutdown(Shutdown::Both);
+            }
         }
         if length == 0 {
             return client.shutdown(Shutdown::Both);
@@ -221,14 +397,38 @@ fn answers_that_break_off_are_nobodys() {
     let found = fleet.under_load(|found| {
         for _ in 0..ROUNDS {
             wait_hits(found, 50);
-            breaking.cut.store(true, Ordering::SeqCst);
-            wait_for("an answer to break off", || (!breaking.cut.load(Ordering::SeqCst)).then_some(()));
+            breaking.cut(400);
+            breaking.wait_cut();
         }
         // And a server that stands still for longer than anybody waits.
         let _: () = server.ask(&["DEBUG", "SLEEP", "0.5"]);
         wait_hits(found, 50);
     });
     assert_good("answers break off", found);
+}
+
+/// The answer to a hit: what there is of the text before, the entry's head, what is sealed, and the very last bytes.
+#[test]
+fn an_answer_is_whole_or_none() {
+    if !redis_installed() {
+        return;
+    }
+    let (server, provider) = (RedisServer::start(), Provider::start());
+    let breaking = Breaking::start(server.port());
+    let store = format!("url: \"redis://127.0.0.1:{}\", seal_keys: [{{ env: SEAL }}]", breaking.port);
+    let replica = provider.replica_of(&provider.config("{}", &store));
+    replica.wait_connected();
+    replica.get();
+    replica.wait_hit();
+    for after in (0..48).step_by(3).chain((48..450).step_by(29)).chain([WHOLE - 1]) {
+        breaking.cut(after);
+        let answer = replica.get();
+        assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"), "after {after} bytes");
+        breaking.wait_cut();
+        replica.wait_connected();
+        assert_eq!(version(&replica.wait_hit()), 0, "after {after} bytes");
+    }
+    assert_eq!(replica.event("unreadable"), 0);
 }
 
 #[test]
@@ -239,5 +439,7 @@ fn commands_on_their_way_are_bounded() {
     let server = RedisServer::start();
     let fleet = Fleet::start(&format!("url: \"{}\", max_in_flight: 2", server.url()), 2);
     let found = fleet.under_load(|found| wait_hits(found, 300));
+    let busy = |replica: &Replica| replica.metric(r#"sessiongate_store_errors_total{reason="busy",step="acquire"}"#);
+    assert!(fleet.replicas.iter().map(busy).sum::<u64>() > 0, "all of them were let in");
     assert_good("one read at a time", found);
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const HASH_KEY: &str = "a-hash-key-of-all-replicas";
 pub const SEAL_KEY: &str = "the-first-of-the-keys-that-seal-answers";
 /// Machines that run tests are slow at times, and what is left out of the cache then is not what is counted.
-pub const PATIENT: &str = "{ read: 400ms, write: 400ms }";
+pub const PATIENT: &str = "{ connect: 2s, read: 400ms, write: 400ms }";
 const NEXT_SEAL_KEY: &str = "the-second-of-the-keys-that-seal-answers";
 
 /// A provider of one session, whose metadata say how often it was changed.
@@ -59,7 +59,12 @@ impl Provider {
                     own_gate.pass();
                     call.json(200, &session(&json!({ "v": version.to_string() })))
                 }
-                (status, _) => call.json(status as u16, &json!({ "statusCode": status })),
+                (status, method) => {
+                    if method == "GET" {
+                        own_gate.pass();
+                    }
+                    call.json(status as u16, &json!({ "statusCode": status }))
+                }
             }
         });
         Provider { recorder, version, fault, gate }
@@ -185,6 +190,7 @@ fn replicas_share_answers_and_see_each_others_writes() {
     let hit = other.wait_hit();
     assert_eq!((version(&hit), provider.reads()), (0, 1), "one fetch for both");
     assert!(status(&hit).starts_with("sessiongate; hit; ttl="), "{}", status(&hit));
+    assert!(hit.header("Age").unwrap().parse::<u64>().unwrap() <= 30);
     for expected in 1..5 {
         assert_eq!(version(&one.patch()), expected);
         assert_eq!(version(&other.get()), expected, "a write through one is seen through the other");
@@ -232,6 +238,48 @@ fn a_reader_that_died_holds_nobody_up_for_long() {
     assert_eq!((provider.reads(), other.event("lease_lost")), (2, 1));
 }
 
+/// A server that stands still carries out what it was asked once it goes on: also for those who have gone away by then, and for
+/// those who have asked the provider instead.
+#[test]
+fn a_reader_that_gives_up_leaves_nothing_to_wait_for() {
+    let Some((server, provider, [one, other])) = fleet("{}") else { return };
+    let give_up: [(&str, &dyn Fn()); 2] = [
+        ("its client goes away", &|| assert_eq!(one.get_with(&[("connect-timeout-ms", "100")]).status, 504)),
+        ("the store is too slow", &|| assert_eq!(status(&one.get()), "sessiongate; fwd=bypass")),
+    ];
+    for (what, give_up) in give_up {
+        one.get();
+        other.wait_hit();
+        let expected = version(&one.patch());
+        server.hold();
+        give_up();
+        server.go_on();
+        assert_eq!(version(&other.get()), expected, "{what}");
+        assert_eq!(other.event("lease_lost"), 0, "{what}");
+        assert_eq!(version(&other.wait_hit()), expected, "{what}");
+    }
+    assert_eq!(provider.writes(), 2);
+}
+
+/// A client that wants a fresh answer fetches without a lease. Who joins it has taken one, for which nobody fetches.
+#[test]
+fn a_reader_that_joins_leaves_nothing_to_wait_for() {
+    let Some((server, provider, [one, other])) = fleet("{}") else { return };
+    provider.gate.set(false);
+    provider.fault.store(503, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let fresh = scope.spawn(|| one.get_with(&[("Cache-Control", "no-cache")]).status);
+        provider.recorder.wait(1);
+        let joins = scope.spawn(|| one.get().status);
+        wait_for("a lease", || server.keys().iter().any(|key| key.contains(":v:")).then_some(()));
+        provider.gate.set(true);
+        assert_eq!((fresh.join().unwrap(), joins.join().unwrap()), (503, 503));
+    });
+    provider.fault.store(0, Ordering::SeqCst);
+    assert_eq!((version(&other.get()), other.event("lease_lost")), (0, 0));
+    assert_eq!(provider.reads(), 2);
+}
+
 #[test]
 fn steps_take_as_many_round_trips_as_they_should() {
     let Some((server, _provider, [replica])) = fleet("{}") else { return };
@@ -251,10 +299,15 @@ fn steps_take_as_many_round_trips_as_they_should() {
     takes("a hit in one round trip", [1, 0, 3], &|| replica.get());
     // Each of the two scripts of a write reads the state, and writes it.
     takes("a write in two round trips", [2, 2, 2], &|| replica.patch());
-    // The second one is the fill, which nobody waits for.
-    replica.get();
-    replica.wait_hit();
-    assert_eq!(replica.metric(r#"sessiongate_store_duration_seconds_count{step="fill"}"#), 2);
+    // Beside the write before it: the script, which takes the lease, and the fill, which nobody waits for.
+    takes("a miss in two round trips", [3, 4, 5], &|| {
+        let fills = || replica.metric(r#"sessiongate_store_duration_seconds_count{step="fill"}"#);
+        replica.patch();
+        let before = fills();
+        let answer = replica.get();
+        wait_for("the fill", || (fills() > before).then_some(()));
+        answer
+    });
 }
 
 #[test]
@@ -462,6 +515,75 @@ fn a_store_that_takes_no_writes_answers_no_reads() {
     [&one, &other].iter().for_each(|replica| replica.wait_connected());
     hit(2);
     assert_eq!(provider.writes(), 2);
+}
+
+/// Reads its data back from its disk: after it was killed, and once more as a replica does that is given another copy.
+#[test]
+fn a_store_that_is_loading_is_as_good_as_none() {
+    if !redis_installed() {
+        return;
+    }
+    // Much to load, slowly, and with an ear for others after every key.
+    let mut server =
+        RedisServer::with(&["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"]);
+    let _: () = server.ask(&["DEBUG", "POPULATE", "1000", "load", "4096"]);
+    let provider = Provider::start();
+    let [one, other] = [(); 2].map(|()| provider.replica(&server, "{ ttl: 5m }"));
+    let cached = |expected: u64| {
+        [&one, &other].iter().for_each(|replica| replica.wait_connected());
+        assert_eq!((version(&one.get()), version(&other.get())), (expected, expected), "nothing older comes back");
+        assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (expected, expected));
+    };
+    let is_loading = |server: &RedisServer| server.ask::<String>(&["INFO", "persistence"]).contains("\nloading:1");
+    let works_meanwhile = |server: &RedisServer, expected: u64| {
+        wait_for("the server to load", || is_loading(server).then_some(()));
+        let answer = one.get();
+        assert_eq!((version(&answer), status(&answer)), (expected, "sessiongate; fwd=bypass"));
+        assert_eq!(version(&one.patch()), expected + 1);
+        assert_eq!(version(&other.get()), expected + 1);
+        assert!(is_loading(server), "it was loading all the time");
+        let _: () = server.ask(&["CONFIG", "SET", "key-load-delay", "0"]);
+        wait_for("the server to have loaded", || (!is_loading(server)).then_some(()));
+    };
+    cached(0);
+    let _: () = server.ask(&["SAVE"]);
+    server.restart();
+    works_meanwhile(&server, 0);
+    cached(1);
+    let _: () = server.ask(&["CONFIG", "SET", "key-load-delay", "20000"]);
+    thread::scope(|scope| {
+        // It keeps its connections, and refuses over them.
+        scope.spawn(|| server.ask::<()>(&["DEBUG", "RELOAD"]));
+        works_meanwhile(&server, 1);
+    });
+    one.gateway.wait_for_log(|line| line.contains("the store is disconnected") && line.contains("loading the dataset"));
+    cached(2);
+    assert_eq!((provider.writes(), one.event("unmarked")), (2, 2));
+}
+
+/// A user that may still read, but no longer write: marks are refused, so nothing may be shown either.
+#[test]
+fn rights_that_are_taken_away_are_noticed_by_all() {
+    let Some((server, provider, _)) = fleet::<0>("{}") else { return };
+    let _: () = server.ask(&["ACL", "SETUSER", "gate", "on", ">open-sesame", "~*", "+@all"]);
+    let store = format!(
+        "url: \"{}\", username: gate, password: {{ env: PASSWORD }}, seal_keys: [{{ env: SEAL }}]",
+        server.url()
+    );
+    let [one, other] = [(); 2].map(|()| provider.replica_of(&provider.config("{ ttl: 5m }", &store)));
+    [&one, &other].iter().for_each(|replica| replica.wait_connected());
+    for (at, (taken, given)) in [("-set", "+set"), ("-evalsha", "+evalsha"), ("-@all", "+@all")].iter().enumerate() {
+        let expected = at as u64;
+        one.get();
+        assert_eq!((version(&one.wait_hit()), version(&other.wait_hit())), (expected, expected));
+        let _: () = server.ask(&["ACL", "SETUSER", "gate", taken]);
+        assert_eq!(version(&one.patch()), expected + 1, "{taken}");
+        assert_eq!((version(&other.get()), version(&one.get())), (expected + 1, expected + 1), "{taken}");
+        let _: () = server.ask(&["ACL", "SETUSER", "gate", given]);
+        [&one, &other].iter().for_each(|replica| replica.wait_connected());
+        assert_eq!(version(&other.get()), expected + 1, "{given}");
+    }
+    assert_eq!(provider.writes(), 3);
 }
 
 #[test]

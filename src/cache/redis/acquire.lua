@@ -1,11 +1,13 @@
 #!lua
 -- A read begins: coherence::acquire, but for the epoch, whose generation the caller says.
--- KEYS: state, place, refresh. ARGV: own token, token to take over from or '', the epoch's generation, how long a new generation and
--- a lease are kept in ms, 'fresh' or ''.
+-- KEYS: state, place, refresh (or none, while it cannot be had: then what is no longer fresh is nothing). ARGV: own token, token to
+-- take over from or '', the epoch's generation, how long a new generation and a lease are kept in ms, 'fresh' or ''.
 -- The answer is a letter, the time, the floor, and
 --   X nothing (deleted)   W nothing (marked)   G the generation (the reader leads)   L the generation and the other's token
 --   D the entry   S the entry (no longer fresh, the reader leads)   R the other's token and the entry (no longer fresh)
--- With the line at the top a server that takes no writes refuses all of this, hits included: marks could not be placed either.
+-- With the line at the top a server that takes no writes refuses all of this, hits included: marks could not be placed either. Nor
+-- could they by a user who may not write.
+if not redis.acl_check_cmd('SET', KEYS[1], '') then return redis.error_reply('NOPERM this user may not write') end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local state = redis.call('GET', KEYS[1])
@@ -34,7 +36,7 @@ local place = redis.call('GET', KEYS[2])
 if place and string.sub(place, 2, 65) == stamp then
   if string.byte(place) == 68 then
     if tonumber(string.sub(place, 79, 91)) > now then return 'D' .. head .. place end
-    if tonumber(string.sub(place, 92, 104)) > now then
+    if KEYS[3] and tonumber(string.sub(place, 92, 104)) > now then
       local refresh = redis.call('GET', KEYS[3])
       local other = refresh and string.sub(refresh, 65, 80)
       if other and string.sub(refresh, 1, 64) == stamp and other ~= ARGV[1] and other ~= ARGV[2] then

@@ -206,9 +206,9 @@ impl Cluster {
                     // The key is no longer here: it is there already, or nowhere.
                     let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
                     let host = if host.is_empty() { own } else { host.as_str() };
-                    let (Some(command), Some(server)) = (single, self.server(host, port)) else {
-                        return Err(Failure::Refused);
-                    };
+                    // Of several some may be here still.
+                    let command = single.ok_or(Failure::Moving)?;
+                    let server = self.server(host, port).ok_or(Failure::Refused)?;
                     let answer = match server.carry_out(&Request::Asking(command), left()).await {
                         Err(Objection::NoScript) => {
                             server.load_scripts(left()).await.map_err(failure)?;

@@ -154,8 +154,7 @@ impl Server {
             ErrorKind::Server(ServerErrorKind::Moved) => Objection::Moved(redirect()),
             ErrorKind::Server(ServerErrorKind::Ask) => Objection::Ask(redirect()),
             ErrorKind::Server(ServerErrorKind::NoScript) => Objection::NoScript,
-            // Parts of what was asked for are here, others not yet: soon all will be.
-            ErrorKind::Server(ServerErrorKind::TryAgain) => Failure::Refused.into(),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => Failure::Moving.into(),
             // It takes no writes, or has not its data. Others may write without their marks by now, so nothing that was fetched
             // before it works again may be served; and another server may have taken over.
             ErrorKind::Server(_) | ErrorKind::Extension => {
@@ -235,10 +234,14 @@ impl Server {
 
     /// Finds out whether the server still works. Where nobody asks anything, nobody else would.
     async fn beat(&self) {
-        let beat = scripts::BEAT.run(&["beat"], &[]);
         let limit = self.options.timeouts.connect;
-        if let Err(Objection::NoScript) = self.carry_out(&Request::One(&beat), limit).await {
-            let _ = self.load_scripts(limit).await;
+        for keys in [["beat"].as_slice(), &[]] {
+            match self.carry_out(&Request::One(&scripts::BEAT.run(keys, &[])), limit).await {
+                // Another server of the cluster has that key, and this one has not said yet whether it works.
+                Err(Objection::Moved(_) | Objection::Ask(_)) => {}
+                Err(Objection::NoScript) => return drop(self.load_scripts(limit).await),
+                Ok(_) | Err(Objection::Failed(_)) => return,
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Process, skipped, wait_for};
 use redis::{Client, Cmd, Connection, FromRedisValue};
 use std::collections::HashMap;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -47,9 +47,7 @@ impl RedisServer {
         wait_for("a server on a free port", || {
             server.port = free_port();
             server.run();
-            // Whether one with TLS answers is for the test to find out.
-            let open = || TcpStream::connect(("127.0.0.1", server.port)).is_ok();
-            let answers = || if server.has_tls() { open() } else { server.try_connection().is_some() };
+            let answers = || server.try_connection().is_some();
             wait_for("an answer or an end", || Some(answers()).filter(|answers| *answers || server.has_ended()))
                 .then_some(())
         });
@@ -57,29 +55,32 @@ impl RedisServer {
     }
 
     /// A server of a cluster; it belongs to none yet.
-    fn of_cluster() -> RedisServer {
+    fn of_cluster(options: &[&str]) -> RedisServer {
         // By itself it would take a port that is fixed by the other one, and may be somebody's.
         let bus = free_port().to_string();
-        RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"])
+        let own = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+        RedisServer::with(&[&own, options].concat())
     }
 
     fn run(&mut self) {
         let mut command = Command::new("redis-server");
-        if let [mode, file] = self.options.as_slice()
-            && mode == "SENTINEL"
-        {
-            // It writes what it learns into its file.
-            let own = self.folder.path().join("sentinel.conf");
-            std::fs::copy(file, &own).unwrap();
-            command.arg(own).args(["--sentinel", "--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
-            command.arg("--dir").arg(self.folder.path());
-            self.process = Some(Process::start(command));
-            return;
-        }
+        let options = match self.options.as_slice() {
+            [mode, file, options @ ..] if mode == "SENTINEL" => {
+                // It writes what it learns into its file.
+                let own = self.folder.path().join("sentinel.conf");
+                std::fs::copy(file, &own).unwrap();
+                command.arg(own).arg("--sentinel");
+                options
+            }
+            options => {
+                command.args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]);
+                options
+            }
+        };
         let port = if self.has_tls() { 0 } else { self.port };
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
-        let options = self.options.iter().map(|option| option.replace("TLS_PORT", &self.port.to_string()));
-        command.arg("--dir").arg(self.folder.path()).args(["--enable-debug-command", "yes"]).args(options);
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).arg("--dir").arg(self.folder.path());
+        command.arg("--unixsocket").arg(self.folder.path().join("socket"));
+        command.args(options.iter().map(|option| option.replace("TLS_PORT", &self.port.to_string())));
         self.process = Some(Process::start(command));
     }
 
@@ -92,11 +93,15 @@ impl RedisServer {
     }
 
     fn try_connection(&self) -> Option<Connection> {
-        let client = Client::open(self.url()).unwrap();
-        let mut connection = client.get_connection().ok()?;
+        // The tests are let in by another door than the gateways, which may have to show who they are.
+        let door = self.folder.path().join("socket");
+        let client =
+            if self.has_tls() { Client::open(format!("unix://{}", door.display())) } else { Client::open(self.url()) };
+        let mut connection = client.unwrap().get_connection().ok()?;
         match redis::cmd("PING").query::<String>(&mut connection) {
             Ok(_) => Some(connection),
-            Err(error) => Some(connection).filter(|_| error.to_string().contains("NOAUTH")),
+            // It works, although it would not say so.
+            Err(error) => Some(connection).filter(|_| matches!(error.code(), Some("NOAUTH" | "LOADING"))),
         }
     }
 
@@ -105,7 +110,7 @@ impl RedisServer {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", if self.has_tls() { "rediss" } else { "redis" }, self.port)
     }
 
     pub fn connection(&self) -> Connection {
@@ -136,7 +141,7 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again on the same port, empty.
+    /// Starts it again on the same port: empty, or with what it was told to save.
     pub fn restart(&mut self) {
         self.kill();
         self.run();
@@ -162,9 +167,14 @@ pub struct Sentinels {
 
 impl Sentinels {
     pub fn start() -> Sentinels {
-        let primary = RedisServer::start();
+        Sentinels::with(&[])
+    }
+
+    /// All of them with more options.
+    pub fn with(options: &[&str]) -> Sentinels {
+        let primary = RedisServer::with(options);
         let port = primary.port().to_string();
-        let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port]);
+        let replica = RedisServer::with(&[&["--replicaof", "127.0.0.1", &port], options].concat());
         let sentinel = |_| {
             let file = tempfile::NamedTempFile::new().unwrap().into_temp_path().keep().unwrap();
             let text = format!(
@@ -172,7 +182,7 @@ impl Sentinels {
                  sentinel failover-timeout sessions 3000\n"
             );
             std::fs::write(&file, text).unwrap();
-            let sentinel = RedisServer::with(&["SENTINEL", file.to_str().unwrap()]);
+            let sentinel = RedisServer::with(&[&["SENTINEL", file.to_str().unwrap()], options].concat());
             std::fs::remove_file(file).unwrap();
             sentinel
         };
@@ -214,7 +224,12 @@ pub struct RedisCluster {
 
 impl RedisCluster {
     pub fn start(replicated: bool) -> RedisCluster {
-        let start = |count: usize| (0..count).map(|_| RedisServer::of_cluster()).collect::<Vec<_>>();
+        RedisCluster::with(replicated, &[])
+    }
+
+    /// All of them with more options.
+    pub fn with(replicated: bool, options: &[&str]) -> RedisCluster {
+        let start = |count: usize| (0..count).map(|_| RedisServer::of_cluster(options)).collect::<Vec<_>>();
         let cluster = RedisCluster { primaries: start(3), replicas: start(if replicated { 3 } else { 0 }) };
         for (at, server) in cluster.all().enumerate() {
             let _: () = server.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
@@ -259,6 +274,19 @@ impl RedisCluster {
 
     /// Moves the slot of a key from the primary that has it to the next one, as a reshard does, while the cluster works.
     pub fn move_slot(&self, key: &str) {
+        let moving = self.begin_move(key);
+        loop {
+            let keys: Vec<String> = moving.from.ask(&["CLUSTER", "GETKEYSINSLOT", &moving.slot, "10"]);
+            if keys.is_empty() {
+                break;
+            }
+            keys.iter().for_each(|key| moving.take_along(key));
+        }
+        self.end_move(moving);
+    }
+
+    /// From now on new keys of this key's slot are on the next primary, and the others until they are taken along.
+    pub fn begin_move(&self, key: &str) -> Moving<'_> {
         let slot: u64 = self.primaries[0].ask(&["CLUSTER", "KEYSLOT", key]);
         let slot = slot.to_string();
         let has = |server: &&RedisServer| {
@@ -272,19 +300,30 @@ impl RedisCluster {
         let (from_id, to_id) = (id(from), id(to));
         let _: () = to.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
         let _: () = from.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
-        loop {
-            let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
-            if keys.is_empty() {
-                break;
-            }
-            let port = to.port().to_string();
-            for key in keys {
-                let _: () = from.ask(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"]);
-            }
-        }
+        Moving { slot, from, to }
+    }
+
+    /// The slot is the next primary's.
+    pub fn end_move(&self, Moving { slot, from, to }: Moving<'_>) {
+        let id: String = to.ask(&["CLUSTER", "MYID"]);
         for server in [to, from].into_iter().chain(&self.primaries) {
-            let _: () = server.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+            let _: () = server.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
         }
+    }
+}
+
+/// A slot on its way from one primary to another.
+pub struct Moving<'a> {
+    slot: String,
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+}
+
+impl Moving<'_> {
+    /// Takes a key along.
+    pub fn take_along(&self, key: &str) {
+        let port = self.to.port().to_string();
+        let _: () = self.from.ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
     }
 }
 

@@ -49,6 +49,16 @@ pub struct Setting {
     pub early_expiry: bool,
     pub without_fence: bool,
     pub minted_by_clients: bool,
+    /// Whether only a write that finds its own mark ends it.
+    pub own_ends: bool,
+    /// Whether processes may stay with the server that was set aside, and it with them.
+    pub split: bool,
+    /// Other protocols: writes delete what is stored, where this one marks and mints; ...
+    pub deleting: bool,
+    /// ... and only who has the lease may fill.
+    pub filled_by_lease: bool,
+    /// Whether nobody joins a fetch of another.
+    pub unjoined: bool,
 }
 
 const PROCESSES: usize = 2;
@@ -149,6 +159,18 @@ enum Stray {
     Release(usize, u8),
 }
 
+impl Stray {
+    fn era(&self) -> u8 {
+        match self {
+            Stray::Acquire(_, era)
+            | Stray::Begin(_, era)
+            | Stray::End(_, _, era)
+            | Stray::Fill(_, era)
+            | Stray::Release(_, era) => *era,
+        }
+    }
+}
+
 /// A state of the world, and what the step that led to it has shown.
 #[derive(Clone)]
 pub struct World {
@@ -165,6 +187,8 @@ struct Now {
     left: Left,
     store: Store,
     copy: Option<Box<Store>>,
+    /// The server that some processes stay with, and its era.
+    aside: Option<Box<(Store, u8)>>,
     time: u64,
     era: u8,
     version: u8,
@@ -211,6 +235,7 @@ impl World {
             left: Left { losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures },
             store,
             copy: None,
+            aside: None,
             time: 0,
             era: 0,
             version: 0,
@@ -228,12 +253,45 @@ impl World {
     /// Every state that can follow, with what happened.
     pub fn successors(&self) -> Following {
         let mut all = Vec::new();
-        (0..self.now.readers.len()).for_each(|reader| self.reader_goes_on(reader, &mut all));
-        (0..self.now.writers.len()).for_each(|writer| self.writer_goes_on(writer, &mut all));
-        (0..PROCESSES).for_each(|process| self.process_goes_on(process, &mut all));
-        (0..self.now.strays.len()).for_each(|stray| self.stray_arrives(stray, &mut all));
+        let era = |process: usize| self.now.processes[process].era;
+        for reader in 0..self.now.readers.len() {
+            let era = era(self.process_of_reader(reader));
+            self.with_server_of(era, &mut all, |world, all| world.reader_goes_on(reader, all));
+        }
+        for writer in 0..self.now.writers.len() {
+            let era = era(World::process_of_writer(writer));
+            self.with_server_of(era, &mut all, |world, all| world.writer_goes_on(writer, all));
+        }
+        for process in 0..PROCESSES {
+            self.with_server_of(era(process), &mut all, |world, all| world.process_goes_on(process, all));
+        }
+        for (at, stray) in self.now.strays.iter().enumerate() {
+            self.with_server_of(Some(stray.era()), &mut all, |world, all| world.stray_arrives(at, all));
+        }
         self.fate(&mut all);
         all
+    }
+
+    /// What follows where those act who are connected to the server of this era: mostly there is one, and this is it.
+    fn with_server_of(&self, era: Option<u8>, all: &mut Following, act: impl FnOnce(&World, &mut Following)) {
+        if self.now.aside.as_ref().is_none_or(|aside| Some(aside.1) != era) {
+            return act(self, all);
+        }
+        let mut there = self.clone();
+        there.change_sides();
+        let mut following = Vec::new();
+        act(&there, &mut following);
+        for (label, mut world) in following {
+            world.change_sides();
+            all.push((label, world));
+        }
+    }
+
+    fn change_sides(&mut self) {
+        if let Some(aside) = &mut self.now.aside {
+            std::mem::swap(&mut self.now.store, &mut aside.0);
+            std::mem::swap(&mut self.now.era, &mut aside.1);
+        }
     }
 
     /// Adds what follows if this is done.
@@ -262,8 +320,11 @@ impl World {
         Link { number: u64::from(era), fence }
     }
 
-    fn joint(&self, stamp: Stamp, link: Link) -> Joint {
+    fn joint(&self, reader: usize, stamp: Stamp, link: Link) -> Joint {
         const NONE: Stamp = Stamp { session: Generation(0), epoch: Generation(0) };
+        if self.setting.unjoined {
+            return Joint::new(stamp, Link { number: reader as u64, fence: 0 });
+        }
         match (self.setting.joined_by_place, self.setting.joined_across_links) {
             (true, _) => Joint::new(NONE, Link::default()),
             (_, true) => Joint::new(stamp, Link::default()),

@@ -130,7 +130,7 @@ impl World {
                 self.then(all, "a hit: read", reader, |world| world.answer(reader, entry.answer, true));
             }
             Next::Fetch(Fetch { stamp, .. }) => {
-                let joint = self.joint(stamp, link);
+                let joint = self.joint(reader, stamp, link);
                 if fetches.iter().any(|fetch| fetch.joint == joint) {
                     self.then(all, "it joins a fetch: read", reader, |world| world.waits(reader, joint));
                 } else {
@@ -142,7 +142,7 @@ impl World {
                 }
             }
             Next::Wait { stamp, reader: other } => {
-                let joint = self.joint(stamp, link);
+                let joint = self.joint(reader, stamp, link);
                 if fetches.iter().any(|fetch| fetch.joint == joint) {
                     self.then(all, "it joins the fetch: read", reader, |world| world.waits(reader, joint));
                 } else {
@@ -186,6 +186,14 @@ impl World {
         if own.alive && own.era.is_none() {
             self.then(all, "it connects again: process", process, |world| {
                 world.now.processes[process].era = Some(world.now.era);
+            });
+        }
+        if own.alive
+            && own.era == Some(self.now.era)
+            && self.now.aside.as_ref().is_some_and(|aside| aside.1 > self.now.era)
+        {
+            self.then(all, "it leaves the server that was set aside: process", process, |world| {
+                world.now.processes[process].era = None;
             });
         }
         for (at, fetch) in own.fetches.iter().enumerate() {

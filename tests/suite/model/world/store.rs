@@ -1,7 +1,7 @@
 //! The store: the shipped rules, carried out on its state, and what befalls it.
 
 use super::*;
-use sessiongate::coherence::{Reach, Reading, Settled, acquire, begin, end, fill, release};
+use sessiongate::coherence::{Ended, Reach, Reading, Settled, acquire, begin, end, fill, release};
 
 impl World {
     /// The store mints; or, where that part of the protocol is left out, the client does, and says so in its step.
@@ -43,6 +43,10 @@ impl World {
     }
 
     pub(super) fn begin(&mut self, writer: usize) {
+        if self.setting.deleting {
+            self.now.store.place = Place::Empty;
+            return;
+        }
         let wide = self.is_wide(writer);
         let time = self.now.time;
         let Store { session, epoch, .. } = &mut self.now.store;
@@ -54,6 +58,10 @@ impl World {
     }
 
     pub(super) fn end(&mut self, writer: usize, unchanged: bool) {
+        if self.setting.deleting {
+            self.now.store.place = Place::Empty;
+            return;
+        }
         let wide = self.is_wide(writer);
         let by_client = self.setting.minted_by_clients.then_some(50 + writer as u128);
         let time = self.now.time;
@@ -61,7 +69,11 @@ impl World {
         let state = if wide { epoch } else { session };
         let settled = Settled { unchanged, ..Settled::default() };
         let token = Token(WRITERS + writer as u128);
-        end(state, token, settled, time, World::mint(&mut self.minted, by_client));
+        let before = state.clone();
+        let ended = end(state, token, settled, time, World::mint(&mut self.minted, by_client));
+        if self.setting.own_ends && ended == Ended::MarkLost {
+            *state = before;
+        }
     }
 
     fn entry(fetch: &Running) -> Entry<u8> {
@@ -75,12 +87,16 @@ impl World {
     }
 
     pub(super) fn fill(&mut self, fetch: &Running) {
-        self.store_entry(World::entry(fetch));
+        self.store_entry(fetch.leader, World::entry(fetch));
     }
 
     /// A server that cannot compare fills in any case: what is there is replaced.
-    fn store_entry(&mut self, entry: Entry<u8>) {
+    fn store_entry(&mut self, reader: usize, entry: Entry<u8>) {
         let Store { session, epoch, place } = &mut self.now.store;
+        let own = matches!(place, Place::Leased(lease) if lease.reader == Token(READERS + reader as u128));
+        if self.setting.filled_by_lease && !own {
+            return;
+        }
         if self.setting.comparing {
             fill(session, epoch, place, entry);
         } else {
@@ -94,14 +110,14 @@ impl World {
     }
 
     pub(super) fn stray_arrives(&self, stray: usize, all: &mut Following) {
-        let (what, whose, era) = match self.now.strays[stray] {
-            Stray::Acquire(reader, era) => ("a late question arrives of read", reader, era),
-            Stray::Begin(writer, era) => ("a late mark arrives of write", writer, era),
-            Stray::End(writer, _, era) => ("a late end arrives of write", writer, era),
-            Stray::Fill(reader, era) => ("a late answer is stored of read", reader, era),
-            Stray::Release(reader, era) => ("a lease ends of read", reader, era),
+        let (what, whose) = match self.now.strays[stray] {
+            Stray::Acquire(reader, _) => ("a late question arrives of read", reader),
+            Stray::Begin(writer, _) => ("a late mark arrives of write", writer),
+            Stray::End(writer, ..) => ("a late end arrives of write", writer),
+            Stray::Fill(reader, _) => ("a late answer is stored of read", reader),
+            Stray::Release(reader, _) => ("a lease ends of read", reader),
         };
-        if era != self.now.era {
+        if self.now.strays[stray].era() != self.now.era {
             return;
         }
         self.then(all, what, whose, |world| match world.now.strays.remove(stray) {
@@ -110,7 +126,7 @@ impl World {
             Stray::End(writer, unchanged, _) => world.end(writer, unchanged),
             Stray::Fill(reader, _) => {
                 if let Some(entry) = world.now.entries[reader].take() {
-                    world.store_entry(entry);
+                    world.store_entry(reader, entry);
                 }
             }
             Stray::Release(reader, _) => release(&mut world.now.store.place, Token(READERS + reader as u128)),
@@ -150,9 +166,13 @@ impl World {
     /// of writes: processes that live try them again over the next.
     fn set_back(&mut self, copy: &Store) {
         self.now.left.setbacks -= 1;
-        self.now.store = copy.clone();
+        let before = std::mem::replace(&mut self.now.store, copy.clone());
         self.now.copy = None;
         self.now.era += 1;
+        if self.setting.split {
+            self.now.aside = Some(Box::new((before, self.now.era - 1)));
+            return;
+        }
         let Now { strays, processes, era: now, .. } = &mut self.now;
         strays.retain_mut(|stray| match stray {
             Stray::End(writer, _, era) => {

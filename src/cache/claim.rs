@@ -1,0 +1,61 @@
+//! Leases that nobody fetches under: given back, so that nobody waits for them.
+
+use super::{Acquisition, Ask, Sessions, Store, StoreError};
+use crate::coherence::Acquired;
+use crate::gateway::{CacheKey, Failure};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// What a read may have in the store: the lease of a fetch that it has not begun. It is given back when the read is over, also where
+/// the read is given up while the store is asked, and where the store is too slow to say: it may carry the step out all the same.
+pub(super) struct Claim<'a> {
+    store: &'a Arc<dyn Store>,
+    key: CacheKey,
+    /// Who asks, and for what.
+    pub ask: Ask,
+    leased: bool,
+}
+
+impl Sessions {
+    /// What a read has in the store before it has asked.
+    pub(super) fn claim(&self, key: CacheKey, ask: Ask) -> Claim<'_> {
+        Claim { store: &self.store, key, ask, leased: false }
+    }
+}
+
+impl Claim<'_> {
+    /// Asks the store.
+    pub async fn acquire(&mut self) -> Result<Acquisition, StoreError> {
+        // Only a read that would be given a lease has one to give back.
+        self.leased = !self.ask.fresh;
+        let found = self.store.acquire(&self.key, self.ask).await;
+        self.leased &= match &found {
+            Ok(acquisition) => matches!(acquisition.acquired, Acquired::Lead { .. }),
+            Err(StoreError::Failed(failure)) => *failure == Failure::Timeout,
+            Err(StoreError::TooManyWrites) => false,
+        };
+        found
+    }
+
+    /// The fetch begins, and gives the lease back itself.
+    pub fn fetches(&mut self) {
+        self.leased = false;
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.leased {
+            return;
+        }
+        let (store, key, reader) = (self.store.clone(), self.key, self.ask.reader);
+        // Where the process ends there is nothing to run it on.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = store.release(&key, reader).await {
+                    tracing::debug!(%error, "a lease was not given back");
+                }
+            });
+        }
+    }
+}

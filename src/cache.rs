@@ -103,6 +103,8 @@ pub trait Store: Send + Sync {
     async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError>;
     /// A write's outcome is known.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError>;
+    /// Which of these sessions of an upstream count as deleted, in their order.
+    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// Whether it is in the process, so that nobody waits for its steps.
     fn is_local(&self) -> bool;
     /// The connection that steps on this scope would be carried out over now.

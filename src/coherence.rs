@@ -196,7 +196,12 @@ impl State {
 
     /// Whether anything would be lost if the store forgot this state: a mark or a deletion.
     pub fn matters(&self, now: Millis) -> bool {
-        self.is_marked(now) || self.deleted_until.is_some_and(|until| until > now)
+        self.is_marked(now) || self.is_deleted(now)
+    }
+
+    /// Whether the session counts as deleted.
+    pub fn is_deleted(&self, now: Millis) -> bool {
+        self.deleted_until.is_some_and(|until| until > now)
     }
 
     /// Whether a write is in flight.

@@ -2,12 +2,16 @@
 
 mod auth0;
 mod call;
+mod listed;
 pub mod path;
 mod resource;
+mod revocation;
 mod zitadel;
 
 pub use auth0::AUTH0;
 pub use call::Body;
+pub use listed::Listed;
+pub use revocation::{Holds, Revocation, Term, Terms};
 pub use zitadel::ZITADEL;
 
 use crate::model::{Operation, Refusal, SessionId};
@@ -23,16 +27,20 @@ pub struct Dialect {
     pub name: &'static str,
     /// The paths under which all of the API lies, in lower case.
     pub roots: &'static [&'static str],
-    /// The paths under which every request has to be one of `routes`, in its canonical spelling.
+    /// The places (see [`path`]) at and below which every request has to be one of `routes`, in its canonical spelling.
     pub guarded: &'static [&'static str],
     /// The governed operations.
     pub routes: &'static [Route],
-    /// The other operations that read or change sessions.
+    /// What else may change sessions.
     pub related: &'static [Related],
     /// Where things are in requests and answers.
     pub message: Message,
     /// The longest session id.
     pub session_id_length: usize,
+    /// The longest id of a refresh token.
+    pub refresh_token_id_length: usize,
+    /// The longest id of a user, decoded.
+    pub user_id_length: usize,
     /// The provider's own limits of metadata.
     pub limits: Limits,
     /// Whether the provider reads `X-Forwarded-For`, `-Proto` and `-Host`; one that does not is not told about its clients.
@@ -62,10 +70,25 @@ pub struct Route {
     pub path: &'static [Part],
     /// What it does.
     pub operation: Operation,
-    /// The scope that the caller's token needs; empty where the provider has none.
-    pub scope: &'static str,
+    /// The scopes that the caller's token needs, all of them; none where the provider has none.
+    pub scopes: &'static [&'static str],
+    /// What may stand in the query, each once.
+    pub query: &'static [&'static str],
+    /// The body, where the provider declares no messages.
+    pub takes: Takes,
     /// The messages, where the provider declares them.
     pub call: Option<&'static Call>,
+}
+
+/// The body of an operation that has no declared messages.
+#[derive(Debug, Clone, Copy)]
+pub enum Takes {
+    /// None.
+    Nothing,
+    /// A document with this member for the metadata.
+    Metadata(&'static str),
+    /// A document that says what is revoked.
+    Revocation(&'static Terms),
 }
 
 /// The messages of an operation.
@@ -86,19 +109,23 @@ pub struct Call {
 pub enum Part {
     /// This word.
     Word(&'static str),
+    /// The id of a session.
+    Session,
+    /// The id of a refresh token.
+    RefreshToken,
+    /// The id of a user.
+    User,
     /// Any single part.
     Any,
     /// Any further parts, also none.
     Rest,
 }
 
-/// An operation that reads or changes sessions without naming one.
+/// Something that is not governed, and whose changes may change sessions.
 #[derive(Debug)]
 pub struct Related {
     /// The path, part by part, in lower case.
     pub path: &'static [Part],
-    /// Whether reading it reads sessions (or what belongs to them).
-    pub reads: bool,
 }
 
 /// Where things are in a provider's JSON messages.
@@ -106,8 +133,10 @@ pub struct Related {
 pub struct Message {
     /// The member of an answer with the session's id.
     pub id: &'static str,
-    /// The member with the metadata, in requests and answers.
+    /// The member with a session's metadata, in requests and answers.
     pub metadata: &'static str,
+    /// The member of an answer with a list of sessions.
+    pub sessions: &'static str,
     /// The members of an answer with times after which it does not hold.
     pub expiries: &'static [&'static str],
     /// The member of an answer with the time of its last change.
@@ -119,8 +148,8 @@ pub struct Message {
 pub enum Found {
     /// A governed operation, and the session where the path names it.
     Governed(&'static Route, Option<SessionId>),
-    /// An operation that reads several sessions, or may change several.
-    Related(Operation),
+    /// Something that may change any session.
+    Related,
     /// Nothing that the dialect knows.
     Unmatched,
 }
@@ -134,6 +163,13 @@ pub struct AnswerFacts {
     pub version: Option<u64>,
 }
 
+impl Route {
+    /// Whether it names a user.
+    pub fn names_user(&self) -> bool {
+        self.path.contains(&Part::User)
+    }
+}
+
 impl Dialect {
     /// What this request names. `overridden` is the header that asks for another method than the request's own.
     pub fn find(
@@ -142,26 +178,23 @@ impl Dialect {
         path: &str,
         overridden: Option<&'static str>,
     ) -> Result<Found, Refusal> {
-        if self.guarded.iter().any(|prefix| path::is_canonical_below(path, prefix)) && method != Method::OPTIONS {
+        if self.guarded.iter().any(|place| path::is_canonical_below(path, place)) && method != Method::OPTIONS {
             return self.governed(method, path);
         }
         if self.roots.iter().all(|root| path::is_plainly_outside(path, root)) {
             return Ok(Found::Unmatched);
         }
         let spelling = path::Spelling::of(path);
-        if self.guarded.iter().any(|prefix| spelling.reaches(prefix) || spelling.may_reach(prefix)) {
+        if self.guarded.iter().any(|place| spelling.reaches(place) || spelling.may_reach(place)) {
             return match overridden {
                 Some(name) => Err(Refusal::Header(name)),
                 None if method == Method::OPTIONS => Ok(Found::Unmatched),
                 None => Err(Refusal::Path),
             };
         }
-        let related = self.related.iter().find(|row| spelling.any(|parts| matches(row.path, parts)));
-        Ok(match related {
-            Some(_) if overridden.is_some() || !is_safe(method) => Found::Related(Operation::ChangeRelated),
-            Some(row) if row.reads => Found::Related(Operation::ReadRelated),
-            Some(_) | None => Found::Unmatched,
-        })
+        let changes = overridden.is_some() || !is_safe(method);
+        let related = changes && self.related.iter().any(|row| spelling.any(|parts| matches(row.path, parts)));
+        Ok(if related { Found::Related } else { Found::Unmatched })
     }
 
     fn governed(&'static self, method: &Method, path: &str) -> Result<Found, Refusal> {
@@ -171,10 +204,26 @@ impl Dialect {
             return Err(Refusal::Unknown);
         };
         let route = here.find(|route| route.method == method.as_str()).ok_or(Refusal::Method(self.methods(any)))?;
-        let Some(named) = route.path.iter().position(|part| *part == Part::Any).and_then(|at| parts.get(at)) else {
-            return Ok(Found::Governed(route, None));
-        };
-        Ok(Found::Governed(route, Some(self.session_id(named)?)))
+        let mut session = None;
+        for (part, text) in route.path.iter().zip(parts) {
+            match part {
+                Part::Session => session = Some(self.session_id(text)?),
+                Part::RefreshToken => self.judge_refresh_token_id(text)?,
+                Part::User => self.judge_user_id(text)?,
+                Part::Word(_) | Part::Any | Part::Rest => {}
+            }
+        }
+        Ok(Found::Governed(route, session))
+    }
+
+    fn judge_refresh_token_id(&self, text: &str) -> Result<(), Refusal> {
+        // Their ids have the same characters.
+        SessionId::parse(text, self.refresh_token_id_length).map(drop).ok_or(Refusal::RefreshTokenId)
+    }
+
+    fn judge_user_id(&self, part: &str) -> Result<(), Refusal> {
+        let fits = |id: &String| id.encode_utf16().count() <= self.user_id_length;
+        path::decoded_part(part).filter(fits).map(drop).ok_or(Refusal::UserId)
     }
 
     /// A session's identifier.
@@ -188,20 +237,22 @@ impl Dialect {
         here.map(|route| route.method).collect::<Vec<_>>().join(", ")
     }
 
-    /// The path of an operation at the provider.
+    /// The path of an operation at the provider that names nothing but a session.
     pub fn path(&self, route: &Route, id: Option<&SessionId>) -> String {
         let parts = route.path.iter().map(|part| match part {
             Part::Word(word) => word,
-            Part::Any => id.map_or("", SessionId::as_str),
-            Part::Rest => "",
+            Part::Session => id.map_or("", SessionId::as_str),
+            Part::RefreshToken | Part::User | Part::Any | Part::Rest => "",
         });
         parts.fold(String::new(), |path, part| path + "/" + part)
     }
 
-    /// The operation that reads a session as a resource.
-    pub fn reading(&self) -> Option<&'static Route> {
+    /// The operation that reads what another changes, as a resource.
+    pub fn reading(&self, of: Operation) -> Option<&'static Route> {
+        let reads =
+            if of == Operation::UpdateRefreshToken { Operation::ReadRefreshToken } else { Operation::ReadSession };
         let resource = |route: &&Route| route.call.is_none_or(|call| !call.remote);
-        self.routes.iter().find(|route| route.operation == Operation::ReadSession && resource(route))
+        self.routes.iter().find(|route| route.operation == reads && resource(route))
     }
 
     /// Whether the provider takes this header from peers that may speak for others.
@@ -227,7 +278,7 @@ fn matches<S: AsRef<str>>(pattern: &[Part], parts: &[S]) -> bool {
         Some((part, pattern)) => parts.split_first().is_some_and(|(first, parts)| {
             let fits = match part {
                 Part::Word(word) => *word == first.as_ref(),
-                Part::Any | Part::Rest => !first.as_ref().is_empty(),
+                Part::Session | Part::RefreshToken | Part::User | Part::Any | Part::Rest => !first.as_ref().is_empty(),
             };
             fits && matches(pattern, parts)
         }),

@@ -5,14 +5,16 @@
 mod admitted;
 mod asked;
 mod head;
+mod listing;
 mod outcome;
 mod settle;
 mod told;
 mod upstream;
 
 pub use admitted::{Admitted, CacheKey};
-pub use asked::{Asked, Decided, Read, Write};
+pub use asked::{Asked, Changes, Decided, Read, Write};
 pub use head::{BodySize, Head, bearer};
+pub use listing::Listing;
 pub use outcome::{CacheStatus, Decision, Outcome};
 pub use settle::{Answer, Settlement, Storable, settle_related};
 pub use told::{Cut, Event, Failure, Listener, Step};
@@ -42,9 +44,9 @@ pub struct Gateway {
 /// Where a request goes.
 #[derive(Debug)]
 pub enum Routed {
-    /// An operation on a session: it has to be admitted and judged.
+    /// An operation of a governed surface: it has to be admitted and judged.
     Governed(Governed),
-    /// An operation that reads several sessions, or may change any: it has to be admitted.
+    /// A call that lists sessions, or something that may change any: it has to be admitted.
     Related(Related),
     /// Something else: passed untouched, with the caller's own credential.
     Passed(Arc<Upstream>, Operation),
@@ -61,7 +63,7 @@ pub struct Refused {
     pub refusal: Refusal,
 }
 
-/// An operation on a session, not yet admitted.
+/// An operation of a governed surface, not yet admitted.
 #[derive(Debug)]
 pub struct Governed {
     upstream: Arc<Upstream>,
@@ -69,6 +71,10 @@ pub struct Governed {
     carrier: Carrier,
     /// The session, where the path names it.
     session: Option<SessionId>,
+    /// The path at the provider: as it came, since it has only one spelling.
+    path: String,
+    /// What stands in the query.
+    query: Option<String>,
     /// The session's token, where the query shows it.
     token: Option<String>,
     /// What decides the provider's answer beside the session, where it depends on who asks.
@@ -76,7 +82,7 @@ pub struct Governed {
     size: BodySize,
 }
 
-/// An operation that reads several sessions, or may change any, not yet admitted.
+/// A call that lists sessions, or something that may change any, not yet admitted.
 #[derive(Debug)]
 pub struct Related {
     upstream: Arc<Upstream>,
@@ -147,19 +153,21 @@ impl Gateway {
             Found::Governed(route, session) => {
                 let operation = route.operation;
                 let judged = head::judge(route, &head);
-                let Judged { carrier, size, token } =
+                let Judged { carrier, size, query, token } =
                     judged.map_err(|refusal| refused(Some(upstream), operation, refusal))?;
                 let upstream = upstream.clone();
-                if operation == Operation::ListSessions {
+                // Calls that list are passed on as they come.
+                if operation == Operation::ListSessions && route.call.is_some() {
                     return Ok(Routed::Related(Related { upstream, operation }));
                 }
                 let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(&upstream, &head) };
-                Ok(Routed::Governed(Governed { upstream, route, carrier, session, token, asker, size }))
+                let path = [upstream.target.base_path.as_str(), upstream.matcher.inner(head.path)].concat();
+                Ok(Routed::Governed(Governed { upstream, route, carrier, session, path, query, token, asker, size }))
             }
-            Found::Related(operation @ Operation::ChangeRelated) => {
+            Found::Related => {
+                let operation = Operation::ChangeRelated;
                 Ok(Routed::Related(Related { upstream: upstream.clone(), operation }))
             }
-            Found::Related(operation) => Ok(Routed::Passed(upstream.clone(), operation)),
             Found::Unmatched if upstream.unmatched == Unmatched::Refuse => {
                 Err(refused(Some(upstream), Operation::Other, Refusal::Unknown))
             }
@@ -223,7 +231,7 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
     let whole = [base, path].concat();
     match upstream.dialect.find(head.method, &whole, head.method_override()) {
         Ok(Found::Unmatched) => Ok(found),
-        Ok(whole @ Found::Related(_)) => Ok(whole),
+        Ok(whole @ Found::Related) => Ok(whole),
         Ok(Found::Governed(..)) | Err(_) => Err(Refusal::Path),
     }
 }
@@ -270,14 +278,13 @@ impl Governed {
         self.route.operation
     }
 
-    /// Admits a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry the scope.
+    /// Admits a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry the scopes.
     pub fn admit(self, credential: Credential) -> Result<Admitted, Refusal> {
         trusted(&self.upstream.check, &credential)?;
         if let Credential::Verified(verified) = &credential
-            && !self.route.scope.is_empty()
-            && !verified.caller().has_scope(self.route.scope)
+            && let Some(missing) = self.route.scopes.iter().find(|scope| !verified.caller().has_scope(scope))
         {
-            return Err(Refusal::Scope(self.route.scope));
+            return Err(Refusal::Scope(missing));
         }
         Ok(Admitted { governed: self, credential })
     }

@@ -42,8 +42,9 @@
 //!    session there.
 //! 4. **Judge** ([`gateway::Asked::decide`]). The dialect shows the policy what the body changes, the policy answers with all violations or with a [`policy::Permit`] and its edits, and the document is edited in
 //!    place. Only a [`gateway::Write`] can be sent to the provider, and it holds exactly the bytes that were judged.
-//! 5. **Answer.** A read goes through [`cache::Sessions::read`]: a hit, the fetch of somebody else, or a fetch of its own. A write
-//!    marks its session, is sent, and is settled before it is acknowledged, all in a task that a leaving client does not stop.
+//! 5. **Answer.** A read of a session goes through [`cache::Sessions::read`]: a hit, the fetch of somebody else, or a fetch of its
+//!    own. Other reads are fetched, and lists lose the sessions that nobody sees by themselves ([`gateway::Listing`]). A write
+//!    marks what it changes, is sent, and is settled before it is acknowledged, all in a task that a leaving client does not stop.
 //!    Passed requests go through Pingora's own forwarding.
 //! 6. **Account**: one [`gateway::Outcome`] becomes metrics and one line in the log.
 

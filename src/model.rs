@@ -13,7 +13,7 @@ pub use refusal::Refusal;
 
 use std::fmt;
 
-/// What a request does to sessions. A closed set: it is also the `operation` label of the metrics.
+/// What a request does to sessions and to what belongs to them. A closed set: it is also the `operation` label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Reads one session.
@@ -28,8 +28,22 @@ pub enum Operation {
     CreateSession,
     /// Lists sessions.
     ListSessions,
-    /// Reads several sessions, or something that belongs to them. Forwarded, never cached.
-    ReadRelated,
+    /// Deletes all sessions of a user.
+    DeleteUserSessions,
+    /// Revokes one session of a user, or all, and what hangs on them.
+    RevokeAccess,
+    /// Reads one refresh token.
+    ReadRefreshToken,
+    /// Changes one refresh token (its metadata).
+    UpdateRefreshToken,
+    /// Deletes one refresh token.
+    DeleteRefreshToken,
+    /// Lists refresh tokens.
+    ListRefreshTokens,
+    /// Revokes several refresh tokens.
+    RevokeRefreshTokens,
+    /// Deletes all refresh tokens of a user.
+    DeleteUserRefreshTokens,
     /// May change sessions that the request does not name. Forwarded; makes every cached session of the upstream stale.
     ChangeRelated,
     /// Anything else.
@@ -38,14 +52,21 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, in the order of declaration.
-    pub const ALL: [Operation; 9] = [
+    pub const ALL: [Operation; 16] = [
         Operation::ReadSession,
         Operation::UpdateSession,
         Operation::DeleteSession,
         Operation::RevokeSession,
         Operation::CreateSession,
         Operation::ListSessions,
-        Operation::ReadRelated,
+        Operation::DeleteUserSessions,
+        Operation::RevokeAccess,
+        Operation::ReadRefreshToken,
+        Operation::UpdateRefreshToken,
+        Operation::DeleteRefreshToken,
+        Operation::ListRefreshTokens,
+        Operation::RevokeRefreshTokens,
+        Operation::DeleteUserRefreshTokens,
         Operation::ChangeRelated,
         Operation::Other,
     ];
@@ -59,9 +80,59 @@ impl Operation {
             Operation::RevokeSession => "revoke_session",
             Operation::CreateSession => "create_session",
             Operation::ListSessions => "list_sessions",
-            Operation::ReadRelated => "read_related",
+            Operation::DeleteUserSessions => "delete_user_sessions",
+            Operation::RevokeAccess => "revoke_access",
+            Operation::ReadRefreshToken => "read_refresh_token",
+            Operation::UpdateRefreshToken => "update_refresh_token",
+            Operation::DeleteRefreshToken => "delete_refresh_token",
+            Operation::ListRefreshTokens => "list_refresh_tokens",
+            Operation::RevokeRefreshTokens => "revoke_refresh_tokens",
+            Operation::DeleteUserRefreshTokens => "delete_user_refresh_tokens",
             Operation::ChangeRelated => "change_related",
             Operation::Other => "other",
+        }
+    }
+
+    /// Whether it changes nothing.
+    pub fn reads(self) -> bool {
+        match self {
+            Operation::ReadSession
+            | Operation::ListSessions
+            | Operation::ReadRefreshToken
+            | Operation::ListRefreshTokens => true,
+            Operation::UpdateSession
+            | Operation::DeleteSession
+            | Operation::RevokeSession
+            | Operation::CreateSession
+            | Operation::DeleteUserSessions
+            | Operation::RevokeAccess
+            | Operation::UpdateRefreshToken
+            | Operation::DeleteRefreshToken
+            | Operation::RevokeRefreshTokens
+            | Operation::DeleteUserRefreshTokens
+            | Operation::ChangeRelated
+            | Operation::Other => false,
+        }
+    }
+
+    /// Whether there is nothing to do without a session that it is named for.
+    pub fn needs_session(self) -> bool {
+        match self {
+            Operation::ReadSession | Operation::UpdateSession | Operation::DeleteSession | Operation::RevokeSession => {
+                true
+            }
+            Operation::CreateSession
+            | Operation::ListSessions
+            | Operation::DeleteUserSessions
+            | Operation::RevokeAccess
+            | Operation::ReadRefreshToken
+            | Operation::UpdateRefreshToken
+            | Operation::DeleteRefreshToken
+            | Operation::ListRefreshTokens
+            | Operation::RevokeRefreshTokens
+            | Operation::DeleteUserRefreshTokens
+            | Operation::ChangeRelated
+            | Operation::Other => false,
         }
     }
 }

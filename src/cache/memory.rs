@@ -167,10 +167,13 @@ impl MemoryStore {
         u128::from(self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
+    fn shard(&self, session: &[u8; 16]) -> Result<&Mutex<Shard>, StoreError> {
+        let place = session.first().copied().map_or(0, usize::from) % SHARDS;
+        self.shards.get(place).ok_or_else(|| StoreError::from(crate::gateway::Failure::Nonsense))
+    }
+
     fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
-        let place = name.1.first().copied().map_or(0, usize::from) % SHARDS;
-        let shard = self.shards.get(place).ok_or_else(|| StoreError::from(crate::gateway::Failure::Nonsense))?;
-        let mut shard = shard.lock();
+        let mut shard = self.shard(&name.1)?.lock();
         let now = self.now();
         Ok(shard.step(name, now, |slot| step(slot, now)))
     }
@@ -255,6 +258,15 @@ impl Store for MemoryStore {
                 Ok(coherence::end(self.epochs.lock().entry(upstream).or_default(), writer, settled, now, mint))
             }
         }
+    }
+
+    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        let deleted = |session: &[u8; 16]| {
+            let shard = self.shard(session)?.lock();
+            let now = self.now();
+            Ok(shard.sessions.get(&(upstream, *session)).is_some_and(|slot| slot.state.is_deleted(now)))
+        };
+        sessions.iter().map(deleted).collect()
     }
 
     fn is_local(&self) -> bool {

@@ -215,6 +215,18 @@ impl Sessions {
         tokio::time::sleep(patience.pause(reader)).await;
     }
 
+    /// Which of these sessions of an upstream were deleted through the gateway, in their order. Where the store fails it knows of
+    /// none, as for single reads.
+    pub async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Vec<bool> {
+        match self.store.deleted(upstream, sessions).await {
+            Ok(deleted) => deleted,
+            Err(_) => {
+                self.tally.count(Event::BypassFailed);
+                vec![false; sessions.len()]
+            }
+        }
+    }
+
     fn bypass(&self, event: Event) -> Got {
         self.tally.count(event);
         Got::Bypass

@@ -6,6 +6,7 @@
 //! case that there is another by now.
 
 mod connect;
+mod deleted;
 mod entry;
 mod route;
 mod scripts;
@@ -51,6 +52,8 @@ pub struct RedisStore {
     timeouts: RedisTimeouts,
     /// What readers may have under way. Writers are not bounded by it: a write without its mark is worse than a late one.
     permits: Semaphore,
+    /// How many those are.
+    max_in_flight: usize,
     lease: Millis,
     seed: u64,
     drawn: AtomicU64,
@@ -77,6 +80,7 @@ impl RedisStore {
             epochs: upstreams.iter().map(epoch).collect(),
             timeouts: config.timeouts,
             permits: Semaphore::new(config.max_in_flight),
+            max_in_flight: config.max_in_flight,
             lease: super::millis(lease),
             seed: u64::from_be_bytes(seed),
             drawn: AtomicU64::new(0),
@@ -340,6 +344,10 @@ impl Store for RedisStore {
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
         self.told(Step::End, self.try_end(scope, writer, settled)).await
+    }
+
+    async fn deleted(&self, _: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.told(Step::Deleted, self.try_deleted(sessions)).await
     }
 
     fn is_local(&self) -> bool {

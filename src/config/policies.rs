@@ -58,11 +58,9 @@ pub(super) fn read(section: &mut Section) -> Policies {
     policies
 }
 
-/// The policy of an upstream: its own limits, tightened by those of the policy.
-pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &mut Upstream, context: &mut Context) {
-    let Some(Some(declared)) = policies.get_mut(name) else {
-        return;
-    };
+/// A policy for an upstream: the provider's limits, tightened by those of the policy; none where it could not be read.
+pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, context: &mut Context) -> Option<Policy> {
+    let declared = policies.get_mut(name)?.as_mut()?;
     declared.used = true;
     let own = upstream.dialect.limits;
     let mut limits = own;
@@ -83,7 +81,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &mut Upstream,
     if declared.sound {
         contradictions::judge_limits(declared, limits, Some(&upstream.name), context);
     }
-    upstream.policy = Policy { limits, ..declared.policy.clone() };
+    Some(Policy { limits, ..declared.policy.clone() })
 }
 
 /// Warns of policies that no upstream uses: perhaps one was meant to.

@@ -294,6 +294,7 @@ fn what_is_written_is_what_counts() {
     let seconds = Duration::from_secs;
     assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
     assert_eq!(keys.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
+    assert_eq!(upstream.refresh_token_policy.required.len(), upstream.policy.required.len());
     let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize, .. } = &upstream.policy;
     assert_eq!(upstream.policy.lifetime, LifetimeRule::default());
     assert_eq!((*mode, *wipe), (Mode::Enforce, Wipe::Refuse));
@@ -309,6 +310,24 @@ fn what_is_written_is_what_counts() {
     assert!(rule.regex.is_some() && rule.one_of.as_deref() == Some(&["blue".into(), "green".into()]));
     let all = Normalize { nfc: true, trim: true, key_case: KeyCase::Lower, scalars_to_strings: true, drop_empty: true };
     assert_eq!(*normalize, all);
+}
+
+#[test]
+fn a_policy_speaks_of_refresh_tokens_too_unless_they_have_their_own() {
+    let wipes = |policies: &str| {
+        let text = LEAST.replace("none}", &format!("none{policies}}}"));
+        let text = format!("{text}\npolicies: {{ p: {{ wipe: refuse }}, q: {{}} }}\n");
+        let Compiled { config, .. } = compile("c", &text, &Sample, [7; 32]).unwrap();
+        let upstream = &config.gateway.upstreams()[0];
+        [&upstream.policy, &upstream.refresh_token_policy].map(|policy| {
+            assert_eq!(policy.limits, upstream.dialect.limits);
+            policy.wipe == Wipe::Allow
+        })
+    };
+    assert_eq!(wipes(""), [true, true]);
+    assert_eq!(wipes(", policy: p"), [false, false]);
+    assert_eq!(wipes(", policy: p, refresh_token_policy: q"), [false, true]);
+    assert_eq!(wipes(", refresh_token_policy: p"), [true, false]);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use super::section::{Placed, Section};
 use super::url::{Url, is_host, is_plain_path};
 use super::value::{self, choice, duration, minutes, seconds, size};
 use super::variables::Text;
+use crate::dialect::path::ANY;
 use crate::dialect::{AUTH0, Dialect, ZITADEL};
 use crate::gateway::{BodyLimits, Freshness, Matcher, OnUnreachable, Target, Timeouts, Unmatched, Upstream};
+use crate::model::Operation;
 use crate::policy::Policy;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -102,7 +104,7 @@ fn upstream(
     let cache = cache(section);
     let body = section.within("body", body);
     let preserve_host = section.read("preserve_host", false, value::truth);
-    let policy = policy(section, policies);
+    let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
     let (dialect, target, check) = (dialect?, target?, check?);
     judge_paths(section, dialect, &matcher, &target);
     let mut upstream = Upstream {
@@ -116,17 +118,37 @@ fn upstream(
         unmatched,
         check,
         policy: Policy { limits: dialect.limits, ..Policy::default() },
+        refresh_token_policy: Policy { limits: dialect.limits, ..Policy::default() },
         cache: cache.as_ref().map(|cache| cache.value),
         body,
         preserve_host,
         target,
     };
-    if let Some(policy) = policy {
-        policies::bind(policies, &policy, &mut upstream, section.context);
-    }
+    bind(section, named, policies, &mut upstream);
     Some(Found { upstream, matched: section.spot_of("match"), held: cache.map(|cache| cache.spot) })
 }
 
+/// Binds the policy of sessions, and that of refresh tokens, which is the same where none is named.
+fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Policies, upstream: &mut Upstream) {
+    let [sessions, refresh_tokens] = named;
+    let refresh_tokens = refresh_tokens.filter(|name| Some(name) != sessions.as_ref());
+    let mut bound = |name: Option<String>| policies::bind(policies, &name?, upstream, section.context);
+    let of_sessions = bound(sessions);
+    let of_refresh_tokens = bound(refresh_tokens).or_else(|| of_sessions.clone());
+    if let Some(policy) = of_sessions {
+        upstream.policy = policy;
+    }
+    if let Some(policy) = of_refresh_tokens {
+        upstream.refresh_token_policy = policy;
+    }
+    let spot = section.spot_of(REFRESH_TOKEN_POLICY);
+    if section.has(REFRESH_TOKEN_POLICY) && upstream.dialect.reading(Operation::UpdateRefreshToken).is_none() {
+        let why = format!("its dialect `{}` has no refresh tokens", upstream.dialect.name);
+        section.context.warn(&spot, Problem::new("has no effect").but(why));
+    }
+}
+
+const REFRESH_TOKEN_POLICY: &str = "refresh_token_policy";
 const UNMATCHED: &[(&str, Unmatched)] = &[("forward", Unmatched::Forward), ("refuse", Unmatched::Refuse)];
 
 fn dialects() -> impl Iterator<Item = &'static str> {
@@ -141,8 +163,8 @@ fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
     })
 }
 
-fn policy(section: &mut Section, policies: &Policies) -> Option<String> {
-    section.optional("policy", |text| {
+fn policy(section: &mut Section, key: &'static str, policies: &Policies) -> Option<String> {
+    section.optional(key, |text| {
         if policies.contains_key(text.as_str()) {
             return Ok(text.as_str().to_owned());
         }
@@ -264,8 +286,8 @@ fn judge_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, targ
     let reached = |guarded: &&str| is_below(guarded, prefix) || is_below(prefix, guarded);
     if !matcher.strip_prefix && !dialect.guarded.iter().any(reached) {
         let found = "no request below this `path_prefix` is one that is judged";
-        let allowed =
-            format!("expected `strip_prefix: true`, or a prefix of {}", listed(dialect.guarded.iter().copied()));
+        let plain = dialect.guarded.iter().copied().filter(|place| !place.contains(ANY));
+        let allowed = format!("expected `strip_prefix: true`, or a prefix of {}", listed(plain));
         section.context.refuse(&spot, Problem::new(found).but(allowed));
     }
     let base = target.base_path.to_ascii_lowercase();

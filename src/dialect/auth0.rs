@@ -1,10 +1,10 @@
-//! Auth0's Management API v2: the session endpoints.
+//! Auth0's Management API v2: sessions, refresh tokens, and what a user has of both.
 //!
 //! Sources: Auth0's OpenAPI document of the Management API (paths, scopes, limits) and its pages "Session metadata" and
 //! "Configure session metadata" (what counts as a character, which keys are allowed).
 
-use super::Part::{Any, Rest, Word};
-use super::{Dialect, Message, Part, Related, Route};
+use super::Part::{Any, RefreshToken, Rest, Session, User, Word};
+use super::{Dialect, Holds, Message, Part, Related, Route, Takes, Term, Terms};
 use crate::model::{Operation, Refusal, Violation};
 use crate::policy::Limits;
 use crate::wire::Reply;
@@ -15,59 +15,107 @@ use serde_json::json;
 use std::borrow::Cow;
 
 const API: [Part; 2] = [Word("api"), Word("v2")];
-const SESSION: &[Part] = &[API[0], API[1], Word("sessions"), Any];
-const REVOKE: &[Part] = &[API[0], API[1], Word("sessions"), Any, Word("revoke")];
+const USERS: Part = Word("users");
+const SESSION: &[Part] = &[API[0], API[1], Word("sessions"), Session];
+const REVOKE: &[Part] = &[API[0], API[1], Word("sessions"), Session, Word("revoke")];
+const TOKENS: &[Part] = &[API[0], API[1], Word("refresh-tokens")];
+const TOKEN: &[Part] = &[API[0], API[1], Word("refresh-tokens"), RefreshToken];
+const REVOKE_TOKENS: &[Part] = &[API[0], API[1], Word("refresh-tokens"), Word("revoke")];
+const USER_SESSIONS: &[Part] = &[API[0], API[1], USERS, User, Word("sessions")];
+const USER_TOKENS: &[Part] = &[API[0], API[1], USERS, User, Word("refresh-tokens")];
+const REVOKE_ACCESS: &[Part] = &[API[0], API[1], USERS, User, Word("revoke-access")];
+
+const READ: &[&str] = &["read:sessions"];
+const DELETE: &[&str] = &["delete:sessions"];
+const READ_TOKENS: &[&str] = &["read:refresh_tokens"];
+const DELETE_TOKENS: &[&str] = &["delete:refresh_tokens"];
+/// Access is revoked by ending sessions and, if need be, the refresh tokens that hang on them.
+const DELETE_BOTH: &[&str] = &["delete:sessions", "delete:refresh_tokens"];
+
+/// The parameters of a user's lists.
+const PAGE: &[&str] = &["include_totals", "from", "take"];
+
+const fn row(
+    method: &'static str,
+    path: &'static [Part],
+    operation: Operation,
+    scopes: &'static [&'static str],
+) -> Route {
+    Route { method, path, operation, scopes, query: &[], takes: Takes::Nothing, call: None }
+}
+
+static ROUTES: &[Route] = &[
+    row("GET", SESSION, Operation::ReadSession, READ),
+    Route {
+        takes: Takes::Metadata("session_metadata"),
+        ..row("PATCH", SESSION, Operation::UpdateSession, &["update:sessions"])
+    },
+    row("DELETE", SESSION, Operation::DeleteSession, DELETE),
+    row("POST", REVOKE, Operation::RevokeSession, DELETE),
+    Route { query: PAGE, ..row("GET", USER_SESSIONS, Operation::ListSessions, READ) },
+    row("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, DELETE),
+    Route { takes: Takes::Revocation(&ACCESS), ..row("POST", REVOKE_ACCESS, Operation::RevokeAccess, DELETE_BOTH) },
+    Route {
+        takes: Takes::Revocation(&BULK),
+        ..row("POST", REVOKE_TOKENS, Operation::RevokeRefreshTokens, DELETE_TOKENS)
+    },
+    row("GET", TOKEN, Operation::ReadRefreshToken, READ_TOKENS),
+    Route {
+        takes: Takes::Metadata("refresh_token_metadata"),
+        ..row("PATCH", TOKEN, Operation::UpdateRefreshToken, &["update:refresh_tokens"])
+    },
+    row("DELETE", TOKEN, Operation::DeleteRefreshToken, DELETE_TOKENS),
+    Route {
+        query: &["user_id", "client_id", "from", "take", "fields", "include_fields"],
+        ..row("GET", TOKENS, Operation::ListRefreshTokens, READ_TOKENS)
+    },
+    Route { query: PAGE, ..row("GET", USER_TOKENS, Operation::ListRefreshTokens, READ_TOKENS) },
+    row("DELETE", USER_TOKENS, Operation::DeleteUserRefreshTokens, DELETE_TOKENS),
+];
+
+/// The body of `POST /users/{id}/revoke-access`. Without one, or without a session, everything of the user is revoked.
+static ACCESS: Terms = Terms {
+    members: &[
+        Term { name: "session_id", holds: Holds::Session, with: &[] },
+        Term { name: "preserve_refresh_tokens", holds: Holds::Truth, with: &[] },
+    ],
+    one_of: &[],
+};
+
+/// The body of `POST /refresh-tokens/revoke`.
+static BULK: Terms = Terms {
+    members: &[
+        Term { name: "ids", holds: Holds::Texts { most: 100, length: 30 }, with: &[] },
+        Term { name: "user_id", holds: Holds::User, with: &[] },
+        Term { name: "client_id", holds: Holds::Text(64), with: &["user_id"] },
+        Term { name: "audience", holds: Holds::Text(600), with: &["user_id", "client_id"] },
+    ],
+    one_of: &["ids", "user_id"],
+};
 
 /// Auth0.
 pub static AUTH0: Dialect = Dialect {
     name: "auth0",
     roots: &["/api/v2"],
-    guarded: &["/api/v2/sessions"],
-    routes: &[
-        Route { method: "GET", path: SESSION, operation: Operation::ReadSession, scope: "read:sessions", call: None },
-        Route {
-            method: "PATCH",
-            path: SESSION,
-            operation: Operation::UpdateSession,
-            scope: "update:sessions",
-            call: None,
-        },
-        Route {
-            method: "DELETE",
-            path: SESSION,
-            operation: Operation::DeleteSession,
-            scope: "delete:sessions",
-            call: None,
-        },
-        Route {
-            method: "POST",
-            path: REVOKE,
-            operation: Operation::RevokeSession,
-            scope: "delete:sessions",
-            call: None,
-        },
+    guarded: &[
+        "/api/v2/sessions",
+        "/api/v2/refresh-tokens",
+        "/api/v2/users/{}/sessions",
+        "/api/v2/users/{}/refresh-tokens",
+        "/api/v2/users/{}/revoke-access",
     ],
-    related: &[
-        Related { path: &[API[0], API[1], Word("users"), Any, Word("sessions")], reads: true },
-        Related { path: &[API[0], API[1], Word("users"), Any, Word("refresh-tokens")], reads: true },
-        Related { path: &[API[0], API[1], Word("users"), Any, Word("revoke-access")], reads: false },
-        Related { path: &[API[0], API[1], Word("users"), Any, Word("identities"), Rest], reads: false },
-        Related { path: &[API[0], API[1], Word("users"), Any], reads: false },
-        Related { path: &[API[0], API[1], Word("refresh-tokens"), Rest], reads: true },
-        Related { path: &[API[0], API[1], Word("tickets"), Word("password-change")], reads: false },
-        Related { path: &[API[0], API[1], Word("connections"), Any], reads: false },
-        Related { path: &[API[0], API[1], Word("connections"), Any, Word("users")], reads: false },
-        Related { path: &[API[0], API[1], Word("clients"), Any], reads: false },
-        Related { path: &[API[0], API[1], Word("tenants"), Word("settings")], reads: false },
-        Related { path: &[API[0], API[1], Word("organizations"), Any, Word("members")], reads: false },
-    ],
+    routes: ROUTES,
+    related: RELATED,
     message: Message {
         id: "id",
         metadata: "session_metadata",
+        sessions: "sessions",
         expiries: &["idle_expires_at", "expires_at"],
         changed_at: "updated_at",
     },
     session_id_length: 50,
+    refresh_token_id_length: 30,
+    user_id_length: 300,
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
     forwarded: false,
     has_calls: false,
@@ -78,6 +126,18 @@ pub static AUTH0: Dialect = Dialect {
     extras: false,
     reply,
 };
+
+/// What ends sessions, or changes them, beside the operations on them.
+const RELATED: &[Related] = &[
+    Related { path: &[API[0], API[1], USERS, Any] },
+    Related { path: &[API[0], API[1], USERS, Any, Word("identities"), Rest] },
+    Related { path: &[API[0], API[1], Word("tickets"), Word("password-change")] },
+    Related { path: &[API[0], API[1], Word("connections"), Any] },
+    Related { path: &[API[0], API[1], Word("connections"), Any, Word("users")] },
+    Related { path: &[API[0], API[1], Word("clients"), Any] },
+    Related { path: &[API[0], API[1], Word("tenants"), Word("settings")] },
+    Related { path: &[API[0], API[1], Word("organizations"), Any, Word("members")] },
+];
 
 /// A refusal in Auth0's shape, so that its SDKs raise their own exceptions.
 fn reply(refusal: &Refusal, _: Carrier) -> Reply {
@@ -117,7 +177,14 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
     let (status, code, message): (u16, Option<&'static str>, Cow<'static, str>) = match refusal {
         Refusal::Path => (400, URI, "Path validation error: 'The path is not in its canonical form'.".into()),
         Refusal::SessionId => (400, URI, SESSION_ID.into()),
-        Refusal::Query => (400, Some("invalid_query_string"), QUERY.into()),
+        Refusal::RefreshTokenId => (400, URI, REFRESH_TOKEN_ID.into()),
+        Refusal::UserId => (400, URI, USER_ID.into()),
+        Refusal::Query([]) => (400, Some("invalid_query_string"), QUERY.into()),
+        Refusal::Query(allowed) => {
+            let allowed = allowed.join("`, `");
+            let what = format!("Query validation error: expected `{allowed}`, each at most once and percent-encoded.");
+            (400, Some("invalid_query_string"), what.into())
+        }
         Refusal::Header(name) => {
             (400, Some("invalid_headers"), format!("The header `{name}` is not allowed here, or stands twice.").into())
         }
@@ -178,5 +245,9 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
 const LISTED: usize = 100;
 const SESSION_ID: &str = "Path validation error: 'Object didn't pass validation for format session-id: expected 1 to 50 letters, \
     numbers, underscores and hyphens' on property id.";
+const REFRESH_TOKEN_ID: &str = "Path validation error: 'Object didn't pass validation for format refresh-token-id: expected 1 to 30 \
+    letters, numbers, underscores and hyphens' on property id.";
+const USER_ID: &str = "Path validation error: 'Object didn't pass validation for format user-id: expected at most 300 characters' \
+    on property id.";
 const QUERY: &str = "Query validation error: 'Additional properties not allowed': this operation takes no query.";
 const EXPIRED: &str = "Expired token received for JSON Web Token validation";

@@ -1,6 +1,7 @@
 //! Requests and answers as their operation declares them: a document of JSON, or a message with a schema.
 
-use super::{AnswerFacts, Call, Dialect, Route};
+use super::resource::current_metadata;
+use super::{AnswerFacts, Call, Dialect, Revocation, Route, Takes};
 use crate::model::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Refusal,
     Rule, SessionId, SessionPatch, TokenShown, Value, Violation,
@@ -15,8 +16,10 @@ use bytes::Bytes;
 pub enum Body {
     /// Nothing: the operation takes no body.
     None,
-    /// A document of JSON.
-    Document(Document),
+    /// A document of JSON, and the member with the metadata.
+    Document(Document, &'static str),
+    /// What is revoked.
+    Revocation(Revocation),
     /// A message.
     Message(Parsed),
 }
@@ -25,13 +28,24 @@ impl Body {
     fn text(&self, name: &str) -> Option<&str> {
         match self {
             Body::Message(parsed) => parsed.root().text(name),
-            Body::None | Body::Document(_) => None,
+            Body::None | Body::Document(..) | Body::Revocation(_) => None,
         }
     }
 
     /// The session that the body names.
     pub fn session(&self) -> Option<&str> {
-        self.text("session_id")
+        match self {
+            Body::Revocation(revocation) => revocation.session.as_ref().map(SessionId::as_str),
+            Body::None | Body::Document(..) | Body::Message(_) => self.text("session_id"),
+        }
+    }
+
+    /// Whether the body names a user whose sessions it is about.
+    pub fn names_user(&self) -> bool {
+        match self {
+            Body::Revocation(revocation) => revocation.names_user,
+            Body::None | Body::Document(..) | Body::Message(_) => false,
+        }
     }
 
     /// The session's token that the body shows.
@@ -44,27 +58,29 @@ impl Dialect {
     /// Reads the body of a request, without what its carrier puts around it.
     pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<Body, Refusal> {
         let malformed = |what: String| Refusal::Malformed(what);
-        match route.call {
-            Some(call) => {
+        match (route.call, route.takes) {
+            (Some(call), _) => {
                 // A gateway of REST takes nothing for an empty message.
                 let empty = body.is_empty() && carrier == Carrier::Rest;
                 let read =
                     Parsed::read(call.request, carrier.codec(), if empty { Bytes::from_static(b"{}") } else { body });
                 read.map(Body::Message).map_err(|error| malformed(error.to_string()))
             }
-            None if route.operation == Operation::UpdateSession => {
-                Document::parse(body).map(Body::Document).map_err(|error| malformed(error.to_string()))
+            (None, Takes::Metadata(name)) => {
+                let document = Document::parse(body).map_err(|error| malformed(error.to_string()))?;
+                Ok(Body::Document(document, name))
             }
-            None if body.is_empty() => Ok(Body::None),
-            None => Err(Refusal::UnexpectedBody),
+            (None, Takes::Revocation(terms)) => self.read_revocation(terms, body).map(Body::Revocation),
+            (None, Takes::Nothing) if body.is_empty() => Ok(Body::None),
+            (None, Takes::Nothing) => Err(Refusal::UnexpectedBody),
         }
     }
 
     /// The view of a write that the policy judges; none where it has nothing to judge.
     pub fn patch(&self, route: &Route, body: &Body) -> Result<Option<SessionPatch>, Refusal> {
         match (body, route.call) {
-            (Body::None, _) => Ok(None),
-            (Body::Document(document), _) => self.read_patch(document).map(Some),
+            (Body::None | Body::Revocation(_), _) => Ok(None),
+            (Body::Document(document, name), _) => self.read_patch(name, document).map(Some),
             (Body::Message(parsed), Some(call)) => Ok(Some(self.view(route, call, parsed))),
             (Body::Message(_), None) => Ok(None),
         }
@@ -73,8 +89,8 @@ impl Dialect {
     /// The bytes to forward: the caller's own, but for the edits.
     pub fn edited(&self, body: &Body, edits: &[Edit]) -> Option<Bytes> {
         match body {
-            Body::None => None,
-            Body::Document(document) => Some(self.apply(document, edits)),
+            Body::None | Body::Revocation(_) => None,
+            Body::Document(document, name) => Some(self.apply(name, document, edits)),
             Body::Message(parsed) => {
                 let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
                 Some(parsed.edited(self.message.metadata, &changes))
@@ -112,10 +128,14 @@ impl Dialect {
         }
     }
 
-    /// The metadata of a session, as the answer to [`Dialect::reading`] shows it.
-    pub fn shown_metadata(&self, answer: &Bytes) -> Option<Vec<Field>> {
-        match self.reading()?.call {
-            None => self.current_metadata(&Document::parse(answer.clone()).ok()?),
+    /// The metadata of what `route` changes, as the answer to [`Dialect::reading`] shows it.
+    pub fn shown_metadata(&self, route: &Route, answer: &Bytes) -> Option<Vec<Field>> {
+        let name = match route.takes {
+            Takes::Metadata(name) => name,
+            Takes::Nothing | Takes::Revocation(_) => self.message.metadata,
+        };
+        match self.reading(route.operation)?.call {
+            None => current_metadata(name, &Document::parse(answer.clone()).ok()?),
             Some(call) => {
                 let parsed = Parsed::read(call.answer, Codec::Json, answer.clone()).ok()?;
                 let session = parsed.root().message("session")?;

@@ -8,12 +8,11 @@ use bytes::Bytes;
 
 impl Dialect {
     /// The view of a write that the policy judges.
-    pub(super) fn read_patch(&self, document: &Document) -> Result<SessionPatch, Refusal> {
+    pub(super) fn read_patch(&self, name: &'static str, document: &Document) -> Result<SessionPatch, Refusal> {
         let Some(members) = document.members() else {
             let found = document.root().kind.name();
             return Err(Refusal::Malformed(format!("expected an object, found {found}")));
         };
-        let name = self.message.metadata;
         if let Some(twin) = members.iter().find(|member| is_twin(&member.key, name)) {
             return Err(Refusal::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
         }
@@ -25,23 +24,10 @@ impl Dialect {
     }
 
     /// The bytes to forward: the caller's own, but for the edits.
-    pub(super) fn apply(&self, document: &Document, edits: &[Edit]) -> Bytes {
-        let metadata = document.members().and_then(|members| self.metadata_of(members));
+    pub(super) fn apply(&self, name: &str, document: &Document, edits: &[Edit]) -> Bytes {
+        let metadata = document.members().and_then(|members| metadata_of(name, members));
         let changes: Vec<Change> = edits.iter().cloned().filter_map(change).collect();
         document.edited(metadata.unwrap_or(document.root()), &changes)
-    }
-
-    fn metadata_of<'a>(&self, members: &'a [Member]) -> Option<&'a Node> {
-        members.iter().find(|member| member.key == self.message.metadata).map(|member| &member.value)
-    }
-
-    /// The metadata that an answer shows; none where it shows something else.
-    pub(super) fn current_metadata(&self, answer: &Document) -> Option<Vec<Field>> {
-        match self.metadata_of(answer.members()?).map(|node| metadata_change(answer, node)) {
-            None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
-            Some(MetadataChange::Replace(fields)) => Some(fields),
-            Some(MetadataChange::Malformed(_)) => None,
-        }
     }
 
     /// What an answer says of itself; none where it cannot be understood, or names another session than the one that was asked
@@ -67,6 +53,19 @@ impl Dialect {
             }
         }
         Some(AnswerFacts { expires_at, version: time(self.message.changed_at)? })
+    }
+}
+
+fn metadata_of<'a>(name: &str, members: &'a [Member]) -> Option<&'a Node> {
+    members.iter().find(|member| member.key == name).map(|member| &member.value)
+}
+
+/// The metadata that an answer shows under this name; none where it shows something else.
+pub(super) fn current_metadata(name: &str, answer: &Document) -> Option<Vec<Field>> {
+    match metadata_of(name, answer.members()?).map(|node| metadata_change(answer, node)) {
+        None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
+        Some(MetadataChange::Replace(fields)) => Some(fields),
+        Some(MetadataChange::Malformed(_)) => None,
     }
 }
 

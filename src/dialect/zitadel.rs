@@ -6,18 +6,18 @@
 mod messages;
 mod reply;
 
-use super::Part::{Any, Rest, Word};
-use super::{Call, Dialect, Message, Part, Related, Route};
+use super::Part::{Any, Rest, Session, Word};
+use super::{Call, Dialect, Message, Part, Related, Route, Takes};
 use crate::model::Operation;
 use crate::policy::Limits;
 
 const SERVICE: Part = Word("zitadel.session.v2.SessionService");
 const SERVICE_BETA: Part = Word("zitadel.session.v2beta.SessionService");
 const SESSIONS: &[Part] = &[Word("v2"), Word("sessions")];
-const SESSION: &[Part] = &[Word("v2"), Word("sessions"), Any];
+const SESSION: &[Part] = &[Word("v2"), Word("sessions"), Session];
 const SEARCH: &[Part] = &[Word("v2"), Word("sessions"), Word("search")];
 const SESSIONS_BETA: &[Part] = &[Word("v2beta"), Word("sessions")];
-const SESSION_BETA: &[Part] = &[Word("v2beta"), Word("sessions"), Any];
+const SESSION_BETA: &[Part] = &[Word("v2beta"), Word("sessions"), Session];
 const SEARCH_BETA: &[Part] = &[Word("v2beta"), Word("sessions"), Word("search")];
 
 macro_rules! operations {
@@ -61,8 +61,10 @@ pub static ZITADEL: Dialect = Dialect {
     },
     related: RELATED,
     // For evidence, which is fetched as REST: the session stands one level deeper than `message` reaches.
-    message: Message { id: "id", metadata: "metadata", expiries: &[], changed_at: "changeDate" },
+    message: Message { id: "id", metadata: "metadata", sessions: "sessions", expiries: &[], changed_at: "changeDate" },
     session_id_length: 200,
+    refresh_token_id_length: 0,
+    user_id_length: 0,
     limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
     forwarded: true,
     has_calls: true,
@@ -109,9 +111,9 @@ const USERS_BETA: Part = Word("zitadel.user.v2beta.userservice");
 const MANAGEMENT: Part = Word("zitadel.management.v1.managementservice");
 
 const fn changes(path: &'static [Part]) -> Related {
-    Related { path, reads: false }
+    Related { path }
 }
 
 const fn route(method: &'static str, path: &'static [Part], operation: Operation, call: &'static Call) -> Route {
-    Route { method, path, operation, scope: "", call: Some(call) }
+    Route { method, path, operation, scopes: &[], query: &[], takes: Takes::Nothing, call: Some(call) }
 }

@@ -89,7 +89,7 @@ impl Admitted {
             (None, Some(named)) => Some(dialect.session_id(named)?),
             (None, None) => None,
         };
-        if session.is_none() && route.operation != Operation::CreateSession {
+        if session.is_none() && route.operation.needs_session() {
             return Err(Refusal::SessionId);
         }
         let token = token.clone().or_else(|| read.token().map(str::to_owned));

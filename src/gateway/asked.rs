@@ -28,7 +28,8 @@ pub struct Read {
     pub(super) upstream: Arc<Upstream>,
     pub(super) route: &'static Route,
     pub(super) carrier: Carrier,
-    pub(super) id: SessionId,
+    /// The session, where it reads one.
+    pub(super) id: Option<SessionId>,
     path: String,
     body: Option<Bytes>,
     key: Option<CacheKey>,
@@ -42,9 +43,20 @@ pub struct Write {
     pub(super) route: &'static Route,
     pub(super) carrier: Carrier,
     path: String,
-    session: Option<[u8; 16]>,
+    changes: Changes,
     body: Option<Bytes>,
     findings: Vec<Violation>,
+}
+
+/// What a write changes of what may be cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing: it makes a session, or changes what belongs to one.
+    Nothing,
+    /// One session.
+    Session([u8; 16]),
+    /// The sessions of a user, which nobody knows: so any.
+    AnySession,
 }
 
 /// What becomes of an admitted write.
@@ -81,26 +93,31 @@ impl Asked {
         self.session.as_ref().map(|(hash, _)| *hash)
     }
 
-    fn path(&self, route: &Route) -> String {
+    /// What a policy says of what is asked for.
+    fn policy(&self) -> &Policy {
         let upstream = self.upstream();
-        let id = self.session.as_ref().map(|(_, id)| id);
-        format!("{}{}", upstream.target.base_path, upstream.dialect.path(route, id))
+        if self.operation() == Operation::UpdateRefreshToken {
+            &upstream.refresh_token_policy
+        } else {
+            &upstream.policy
+        }
     }
 
     /// The read that this caller may have. Answers are shared among verified callers where the gateway has verified them and the
     /// provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
     pub fn read(self, gateway: &Gateway) -> Result<Read, Refusal> {
-        let policy = &self.upstream().policy;
         if let Some(SessionPatch { breaches, .. }) = self.patch()?
             && !breaches.is_empty()
-            && policy.mode == Mode::Enforce
+            && self.policy().mode == Mode::Enforce
         {
             return Err(Refusal::Violations(breaches));
         }
-        let Governed { upstream, route, carrier, token: query, asker, .. } = self.governed();
-        let mut path = self.path(route);
-        if let Some(token) = query {
-            path += &format!("?sessionToken={token}");
+        let Governed { upstream, route, carrier, path, query, token, asker, .. } = self.governed();
+        let mut path = path.clone();
+        match (query, token) {
+            (Some(query), _) => path += &format!("?{query}"),
+            (None, Some(token)) => path += &format!("?sessionToken={token}"),
+            (None, None) => {}
         }
         let named = upstream.name.as_bytes();
         let shared = upstream.dialect.shares;
@@ -122,20 +139,27 @@ impl Asked {
         let verified = shared && matches!(self.admitted.credential, Credential::Verified(_));
         let (upstream, route, carrier) = (upstream.clone(), *route, *carrier);
         let body = if route.call.is_some_and(|call| call.remote) { Some(self.body) } else { None };
-        let (session, id) = self.session.ok_or(Refusal::SessionId)?;
-        let cached = variant.filter(|_| upstream.cache.is_some());
-        let key = cached.map(|variant| CacheKey { upstream: upstream.scope, session, variant });
+        let (session, id) = self.session.unzip();
+        let cached = variant.filter(|_| upstream.cache.is_some() && route.operation == Operation::ReadSession);
+        let key = cached.zip(session);
+        let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
         Ok(Read { upstream, route, carrier, id, path, body, key, verified })
     }
 
-    /// The read of the session as it is now, for the judgement of a write.
+    /// The read of what is changed as it is now, for the judgement of a write.
     pub fn evidence_path(&self) -> String {
-        self.upstream().dialect.reading().map(|route| self.path(route)).unwrap_or_default()
+        let Governed { upstream, route, path, .. } = self.governed();
+        let id = self.session.as_ref().map(|(_, id)| id);
+        match upstream.dialect.reading(route.operation) {
+            Some(reading) if reading.path == route.path => path.clone(),
+            Some(reading) => upstream.target.base_path.clone() + &upstream.dialect.path(reading, id),
+            None => String::new(),
+        }
     }
 
     /// Whether the policy only records, so that a write passes also where the evidence cannot be had.
     pub fn only_records(&self) -> bool {
-        self.upstream().policy.mode == Mode::Audit
+        self.policy().mode == Mode::Audit
     }
 
     /// The write as it came, where the policy only records and could not judge it.
@@ -143,9 +167,9 @@ impl Asked {
         if self.only_records() { Ok(self.write(self.body.clone(), Vec::new())) } else { Err(Refusal::UpstreamFailed) }
     }
 
-    /// The session's metadata as this answer to [`Asked::evidence_path`] shows it.
+    /// The metadata as this answer to [`Asked::evidence_path`] shows it.
     pub fn current_metadata(&self, answer: &Answer) -> Option<Vec<Field>> {
-        self.upstream().dialect.shown_metadata(&answer.body)
+        self.upstream().dialect.shown_metadata(self.governed().route, &answer.body)
     }
 
     fn patch(&self) -> Result<Option<SessionPatch>, Refusal> {
@@ -154,7 +178,7 @@ impl Asked {
 
     /// Judges a write. `current` is the evidence that an earlier call asked for.
     pub fn decide(&self, current: Option<&[Field]>) -> Result<Decided, Refusal> {
-        let Upstream { dialect, policy, .. } = &**self.upstream();
+        let (dialect, policy) = (self.upstream().dialect, self.policy());
         let Some(patch) = self.patch()? else {
             return Ok(Decided::Forward(self.write(self.body.clone(), Vec::new())));
         };
@@ -179,14 +203,25 @@ impl Asked {
         }
     }
 
+    /// What the write changes: the session that it names, or else the sessions of the user that it names. Those whom nobody knows
+    /// can change nothing, and so keep nobody from the cache.
+    fn changes(&self) -> Changes {
+        let names_user = self.governed().route.names_user() || self.read.names_user();
+        match (self.session_hash(), &self.admitted.credential) {
+            (Some(session), _) => Changes::Session(session),
+            (None, Credential::Verified(_) | Credential::Forwarded(_)) if names_user => Changes::AnySession,
+            (None, Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous) => Changes::Nothing,
+        }
+    }
+
     fn write(&self, body: Bytes, findings: Vec<Violation>) -> Write {
-        let Governed { upstream, route, carrier, .. } = self.governed();
+        let Governed { upstream, route, carrier, path, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
             route,
             carrier: *carrier,
-            path: self.path(route),
-            session: self.session_hash(),
+            path: path.clone(),
+            changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, Body::Message(_))),
             findings,
         }
@@ -246,9 +281,9 @@ impl Write {
         self.carrier
     }
 
-    /// The session that it changes, as the cache names it; none where it creates one.
-    pub fn session(&self) -> Option<[u8; 16]> {
-        self.session
+    /// What it changes of what may be cached.
+    pub fn changes(&self) -> Changes {
+        self.changes
     }
 
     /// What is wrong with it, where the policy only records.

@@ -1,7 +1,8 @@
 //! The head of a request: what must hold of it before anything else is looked at.
 
 use super::Upstream;
-use crate::dialect::Route;
+use crate::dialect::path::is_plain_value;
+use crate::dialect::{Route, Takes};
 use crate::model::{Operation, Refusal};
 use crate::wire::carrier::Carrier;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -54,6 +55,8 @@ pub(super) struct Judged {
     pub carrier: Carrier,
     /// What it says of the body.
     pub size: BodySize,
+    /// The query, where it is one of parameters.
+    pub query: Option<String>,
     /// The session's token, where the query shows it.
     pub token: Option<String>,
 }
@@ -63,7 +66,11 @@ pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Refusal> {
     if let Some(name) = head.method_override() {
         return Err(Refusal::Header(name));
     }
-    let token = query(route, head.query.unwrap_or_default())?;
+    let shown = head.query.unwrap_or_default();
+    let (query, token) = match route.call {
+        None => (parameters(route.query, shown)?, None),
+        Some(_) => (None, query(route, shown)?),
+    };
     if head.headers.contains_key(http::header::UPGRADE) {
         return Err(Refusal::Header("Upgrade"));
     }
@@ -73,15 +80,25 @@ pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Refusal> {
     let size = body_size(head.headers)?;
     let carrier = match route.call {
         Some(call) => carrier(route, call.remote, head, size)?,
-        None if route.operation == Operation::UpdateSession => {
-            judge_coding(head.headers)?;
-            judge_json(head.headers, true)?;
+        None => {
+            judge_document(route, head.headers, size)?;
             Carrier::Rest
         }
-        None if matches!(size, BodySize::Known(1..)) => return Err(Refusal::UnexpectedBody),
-        None => Carrier::Rest,
     };
-    Ok(Judged { carrier, size, token })
+    Ok(Judged { carrier, size, query, token })
+}
+
+/// What must hold of the body of an operation without messages, as far as the head speaks of it.
+fn judge_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Refusal> {
+    let needed = match route.takes {
+        Takes::Nothing if matches!(size, BodySize::Known(1..)) => return Err(Refusal::UnexpectedBody),
+        Takes::Nothing => return Ok(()),
+        Takes::Metadata(_) => true,
+        // Whoever revokes all that there is may come without a body, and then without its type.
+        Takes::Revocation(terms) => !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::Known(0)),
+    };
+    judge_coding(headers)?;
+    judge_json(headers, needed)
 }
 
 /// The carrier of a call, which may have any that is read here, and no other.
@@ -121,16 +138,32 @@ fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Refusal> {
     }
 }
 
-/// The session's token is all that a query may show, in one of its two spellings, and only where a session is read.
+/// Known parameters, each once, as `name=value` in the one spelling that all servers read alike.
+fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Refusal> {
+    if query.is_empty() {
+        return Ok(None);
+    }
+    let mut names = Vec::new();
+    for pair in query.split('&') {
+        let found = pair.split_once('=').filter(|(name, value)| known.contains(name) && is_plain_value(value));
+        match found.filter(|(name, _)| !names.contains(name)) {
+            Some((name, _)) => names.push(name),
+            None => return Err(Refusal::Query(known)),
+        }
+    }
+    Ok(Some(query.to_owned()))
+}
+
+/// The session's token is all that the query of a call may show, in one of its two spellings, and only where a session is read.
 fn query(route: &Route, query: &str) -> Result<Option<String>, Refusal> {
     if query.is_empty() {
         return Ok(None);
     }
     let reads = route.operation == Operation::ReadSession && route.call.is_some_and(|call| !call.remote);
-    let (name, token) = query.split_once('=').filter(|_| reads).ok_or(Refusal::Query)?;
+    let (name, token) = query.split_once('=').filter(|_| reads).ok_or(Refusal::Query(&[]))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=%:".contains(&b);
     let good = matches!(name, "sessionToken" | "session_token") && token.bytes().all(plain);
-    if good { Ok(Some(token.to_owned())) } else { Err(Refusal::Query) }
+    if good { Ok(Some(token.to_owned())) } else { Err(Refusal::Query(&[])) }
 }
 
 /// What decides a provider's answer where it depends on who asks: the credential, the organization that it is used in, and what

@@ -1,6 +1,6 @@
 //! What an answer means for the cache.
 
-use super::{Freshness, Read, Write};
+use super::{Changes, Freshness, Read, Write};
 use crate::coherence::reading::Windows;
 use crate::coherence::{Millis, Settled};
 use crate::model::Operation;
@@ -90,7 +90,7 @@ impl Read {
     /// in milliseconds since the epoch.
     pub fn judge(&self, answer: &Answer, floor: Option<u64>, wall: u64) -> Storable {
         const MARGIN: Millis = 1_000;
-        let Some(cache) = self.upstream.cache else {
+        let Some(cache) = self.upstream.cache.filter(|_| self.key().is_some()) else {
             return Storable::No;
         };
         let opened = answer.opened(self.carrier);
@@ -105,7 +105,7 @@ impl Read {
             && !answer.headers.contains_key(http::header::SET_COOKIE)
             && !answer.headers.contains_key(http::header::CONTENT_ENCODING);
         let message = opened.message.filter(|_| fits && opened.status == StatusCode::OK);
-        let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, &message, Some(&self.id));
+        let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, &message, self.id.as_ref());
         let Some(facts) = message.and_then(facts) else {
             return Storable::No;
         };
@@ -141,7 +141,13 @@ impl Write {
     }
 
     fn applied(&self, answer: &Answer) -> Settled {
-        let ends = matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession);
+        match self.changes() {
+            Changes::Session(_) => {}
+            // What is known of one session says nothing of all.
+            Changes::AnySession | Changes::Nothing => return Settled::default(),
+        }
+        let ends =
+            matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession | Operation::RevokeAccess);
         let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
         let message = answer.opened(self.carrier).message;
         let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, &message, None));

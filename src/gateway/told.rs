@@ -136,11 +136,13 @@ pub enum Step {
     Begin,
     /// A write is settled.
     End,
+    /// A list asks which of its sessions are deleted.
+    Deleted,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Step; 5] = [Step::Acquire, Step::Fill, Step::Release, Step::Begin, Step::End];
+    pub const ALL: [Step; 6] = [Step::Acquire, Step::Fill, Step::Release, Step::Begin, Step::End, Step::Deleted];
 
     /// The name in metrics.
     pub fn name(self) -> &'static str {
@@ -150,6 +152,7 @@ impl Step {
             Step::Release => "release",
             Step::Begin => "begin",
             Step::End => "end",
+            Step::Deleted => "deleted",
         }
     }
 }

@@ -29,8 +29,10 @@ pub struct Upstream {
     pub unmatched: Unmatched,
     /// How callers are checked.
     pub check: CallerCheck,
-    /// What writes may do.
+    /// What writes of sessions may do.
     pub policy: Policy,
+    /// What writes of refresh tokens may do.
+    pub refresh_token_policy: Policy,
     /// How session reads are cached; not at all where there is none.
     pub cache: Option<Freshness>,
     /// The bounds of judged bodies.

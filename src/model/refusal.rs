@@ -12,12 +12,16 @@ pub enum Refusal {
     Unknown,
     /// The operation does not exist with this method; these do.
     Method(String),
-    /// A governed operation takes no query.
-    Query,
+    /// The query holds something else than these, each once and in a plain spelling.
+    Query(&'static [&'static str]),
     /// A header that may not stand on a governed request, or stands twice.
     Header(&'static str),
     /// The session id cannot be one of the provider's.
     SessionId,
+    /// The refresh token's id cannot be one of the provider's.
+    RefreshTokenId,
+    /// The user's id cannot be one of the provider's.
+    UserId,
     /// No upstream is declared for this host and path.
     NoUpstream,
     /// No credential.
@@ -75,9 +79,11 @@ impl Refusal {
             Refusal::Path => "path",
             Refusal::Unknown => "unknown_operation",
             Refusal::Method(_) => "method",
-            Refusal::Query => "query",
+            Refusal::Query(_) => "query",
             Refusal::Header(_) => "header",
             Refusal::SessionId => "session_id",
+            Refusal::RefreshTokenId => "refresh_token_id",
+            Refusal::UserId => "user_id",
             Refusal::NoUpstream => "no_upstream",
             Refusal::CredentialMissing => "credential_missing",
             Refusal::CredentialMalformed => "credential_malformed",

@@ -88,7 +88,7 @@ impl Edge {
         }
     }
 
-    /// An operation on several sessions: admitted, marked where it may change any, passed.
+    /// A call that lists sessions, or something that may change any: admitted, marked where it may, passed.
     async fn related(&self, session: &mut Session, context: &mut Context, related: Related) -> Result<bool> {
         let operation = related.operation();
         context.outcome.operation = operation;

@@ -6,9 +6,9 @@ use super::exchange::caution;
 use super::head::credential;
 use crate::cache::{Fetched, Got, Scope, Wanted};
 use crate::gateway::{
-    Admitted, Answer, Asked, CacheStatus, Decided, Decision, Governed, Read, Settlement, Storable, Write,
+    Admitted, Answer, Asked, CacheStatus, Changes, Decided, Decision, Governed, Read, Settlement, Storable, Write,
 };
-use crate::model::{Field, Operation, Refusal};
+use crate::model::{Field, Refusal};
 use crate::policy::Need;
 use crate::runtime::{Runtime, wall_millis};
 use crate::upstream::{Failure, Fetch, Provider};
@@ -52,7 +52,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     context.outcome.decision = Decision::Answered;
     let limit = deadline(&session.req_header().headers);
     let answered = async {
-        if asked.operation() == Operation::ReadSession {
+        if asked.operation().reads() {
             return read(session, context, asked.read(&runtime.gateway)?).await;
         }
         Ok((changed(session, context, asked).await?, Source::Write))
@@ -124,8 +124,8 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
     let carrier = read.carrier();
     let headers = || provider.read_headers(&session.req_header().headers, &context.origin(session), carrier);
     let Some(key) = read.key().copied() else {
-        let fetched = fetch_read(&runtime, &provider, &read, headers(), None).await;
-        return Ok((fetched.answer?, Source::Uncached));
+        let answer = fetch_read(&runtime, &provider, &read, headers(), None).await.answer?;
+        return Ok((listed(&runtime, &read, answer).await?, Source::Uncached));
     };
     let read = Arc::new(read);
     let own = || runtime.gateway.asker(&session.req_header().headers);
@@ -159,6 +159,16 @@ async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<A
         }
         Got::Bypass => Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass)),
     }
+}
+
+/// An answer as the caller may see it: where it lists sessions, without those that were deleted through the gateway.
+async fn listed(runtime: &Runtime, read: &Read, answer: Arc<Answer>) -> Result<Arc<Answer>, Refusal> {
+    let Some(listing) = read.listing(&runtime.gateway, &answer)? else {
+        return Ok(answer);
+    };
+    // Asked for after the fetch: what was deleted before this read began is known by now.
+    let deleted = runtime.sessions().deleted(read.upstream().scope, &listing.sessions()).await;
+    Ok(Arc::new(listing.without(&deleted, Answer::clone(&answer))))
 }
 
 /// Whether a client asks for an answer that is not from the cache (RFC 9111, section 5.2.1).
@@ -239,7 +249,7 @@ async fn changed(session: &Session, context: &mut Context, asked: Asked) -> Resu
     task.await.unwrap_or(Err(Refusal::UpstreamFailed)).map(Arc::new)
 }
 
-/// The session's metadata as it is now; the provider's answer where it shows none.
+/// The metadata of what is written as it is now; the provider's answer where it shows none.
 async fn current(
     runtime: &Runtime,
     provider: &Provider,
@@ -258,7 +268,7 @@ async fn current(
     asked.current_metadata(&answer).map(Ok).ok_or(Refusal::UpstreamFailed)
 }
 
-/// Marks the session, forwards the write, and settles it before it is acknowledged.
+/// Marks what is changed, forwards the write, and settles it before it is acknowledged.
 async fn carry_out(
     runtime: &Runtime,
     provider: &Provider,
@@ -266,13 +276,14 @@ async fn carry_out(
     headers: HeaderMap,
 ) -> Result<Answer, Refusal> {
     let guard = write.upstream().target.timeouts.guard();
-    // What does not exist yet cannot be cached.
-    let mark = match (write.session(), caution(write.upstream())) {
-        (Some(session), Some(caution)) => {
-            let scope = Scope::Session(write.upstream().scope, session);
-            Some(runtime.sessions().begin(scope, guard, caution).await?)
-        }
-        (None, _) | (_, None) => None,
+    let scope = match write.changes() {
+        Changes::Nothing => None,
+        Changes::Session(session) => Some(Scope::Session(write.upstream().scope, session)),
+        Changes::AnySession => Some(Scope::Upstream(write.upstream().scope)),
+    };
+    let mark = match scope.zip(caution(write.upstream())) {
+        Some((scope, caution)) => Some(runtime.sessions().begin(scope, guard, caution).await?),
+        None => None,
     };
     let (method, path, body) = write.request();
     let path = path.to_owned();

@@ -110,7 +110,12 @@ impl fmt::Debug for Document {
 impl Document {
     /// Reads a document.
     pub fn parse(source: Bytes) -> Result<Document, Malformed> {
-        let root = scan::Scanner::new(&source)?.document()?;
+        Document::parse_up_to(MAX_TOKENS, source)
+    }
+
+    /// Reads a document of at most so many values and keys.
+    pub fn parse_up_to(tokens: usize, source: Bytes) -> Result<Document, Malformed> {
+        let root = scan::Scanner::new(&source, tokens)?.document()?;
         Ok(Document { source, root })
     }
 
@@ -146,6 +151,24 @@ impl Document {
         self.spliced(&splices)
     }
 
+    /// The bytes of the document without the items of `array` at these places.
+    pub fn without(&self, array: &Node, gone: &[usize]) -> Bytes {
+        let Kind::Array(items) = &array.kind else {
+            return self.source.clone();
+        };
+        let spans: Vec<Range<usize>> = items.iter().map(|item| item.span.clone()).collect();
+        let mut kept_before = false;
+        let mut splices = Vec::new();
+        for index in 0..spans.len() {
+            if gone.contains(&index) {
+                splices.push(Splice { at: removal(&spans, index, kept_before), text: String::new() });
+            } else {
+                kept_before = true;
+            }
+        }
+        self.spliced(&splices)
+    }
+
     fn spliced(&self, splices: &[Splice]) -> Bytes {
         let mut out = Vec::with_capacity(self.source.len() + 64);
         let mut done = 0;
@@ -169,14 +192,14 @@ fn removed(changes: &[Change], index: usize) -> bool {
     changes.iter().any(|change| matches!(change, Change::Remove(at) if *at == index))
 }
 
-/// Splices for renamed, changed and removed members. A removed member takes one comma with it: the one before it, or, for those
-/// that lead, the one behind it.
+/// Splices for renamed, changed and removed members.
 fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
+    let spans: Vec<Range<usize>> = members.iter().map(|m| m.key_span.start..m.value.span.end).collect();
     let mut splices = Vec::new();
     let mut kept_before = false;
     for (index, member) in members.iter().enumerate() {
         if removed(changes, index) {
-            splices.push(Splice { at: removal(members, index, kept_before), text: String::new() });
+            splices.push(Splice { at: removal(&spans, index, kept_before), text: String::new() });
             continue;
         }
         kept_before = true;
@@ -199,13 +222,15 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
     splices
 }
 
-fn removal(members: &[Member], index: usize, kept_before: bool) -> Range<usize> {
-    let own = members.get(index).map_or(0..0, |member| member.key_span.start..member.value.span.end);
+/// What goes with one of several things that commas part. It takes one comma with it: the one before it, or, for those that lead,
+/// the one behind it.
+fn removal(spans: &[Range<usize>], index: usize, kept_before: bool) -> Range<usize> {
+    let own = spans.get(index).map_or(0..0, Range::clone);
     if kept_before {
-        let before = index.checked_sub(1).and_then(|i| members.get(i)).map_or(own.start, |m| m.value.span.end);
+        let before = index.checked_sub(1).and_then(|i| spans.get(i)).map_or(own.start, |span| span.end);
         return before..own.end;
     }
-    let next = members.get(index + 1).map_or(own.end, |member| member.key_span.start);
+    let next = spans.get(index + 1).map_or(own.end, |span| span.start);
     own.start..next
 }
 

@@ -1,12 +1,14 @@
-// Calls the session endpoints with Auth0's official Node SDK and prints what the SDK made of the answers.
+// Calls the session surface with Auth0's official Node SDK and prints what the SDK made of the answers.
 //
 //   node auth0.mjs '{"base":"http://127.0.0.1:PORT","token":…,"read_only_token":…,"expired_token":…,
-//                    "session_id":…,"sessions":[id,id]}'
+//                    "session_id":…,"sessions":[id,id,id],"refresh_tokens":[id,id,id],"user_id":…}'
 //
 // prints [{"case":…,"result":{"ok":…} or {"error":{…}}},…]. The cases and the form of the results are those of auth0.py.
-// Uses up two of `sessions` and leaves {"a":"b"} as the metadata of `session_id`.
+// Ends three of `sessions`, all of `refresh_tokens`, and at last everything of the user; nothing is listed after the first of them.
 import { createManagementAuth } from "auth0";
+import { RefreshTokensClient } from "auth0/refreshTokens";
 import { SessionsClient } from "auth0/sessions";
+import { UsersClient } from "auth0/users";
 
 const GARBAGE = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
 const UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -14,9 +16,13 @@ const UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const input = JSON.parse(process.argv[2]);
 
 // The public ManagementClient insists on https://{domain}; the client of one resource takes a base URL.
-function sessions(token) {
+function client_of(Resource, token) {
   const { clientOptions } = createManagementAuth({ domain: "tenant.example", token });
-  return new SessionsClient({ ...clientOptions, baseUrl: `${input.base}/api/v2`, maxRetries: 0, timeoutInSeconds: 20 });
+  return new Resource({ ...clientOptions, baseUrl: `${input.base}/api/v2`, maxRetries: 0, timeoutInSeconds: 20 });
+}
+
+function sessions(token) {
+  return client_of(SessionsClient, token);
 }
 
 function described(error) {
@@ -45,7 +51,19 @@ async function run(name, call) {
 
 const client = sessions(input.token);
 const id = input.session_id;
-const [first, second] = input.sessions;
+const [first, second, third] = input.sessions;
+const tokens = client_of(RefreshTokensClient, input.token);
+const [token, other_token, third_token] = input.refresh_tokens;
+const users = client_of(UsersClient, input.token);
+const user = input.user_id;
+const limited = client_of(UsersClient, input.read_only_token);
+
+// The ids on all pages, in order.
+async function ids(pages) {
+  const found = [];
+  for await (const item of await pages) found.push(item.id);
+  return found;
+}
 const update = (metadata) => client.update(id, { session_metadata: metadata });
 const many = Object.fromEntries(Array.from({ length: 26 }, (_, number) => [`key${number}`, "value"]));
 
@@ -63,11 +81,37 @@ await run("missing_scope", () => sessions(input.read_only_token).update(id, { se
 await run("expired_token", () => sessions(input.expired_token).get(id));
 await run("get_unknown", () => client.get(UNKNOWN));
 await run("get_malformed_id", () => client.get("a/b"));
-await run("delete", () => client.delete(first));
-await run("revoke", () => client.revoke(second));
 await run("get_after_update", async () => {
   await update({ a: "b" });
   return client.get(id);
 });
+
+const update_token = (metadata) => tokens.update(token, { refresh_token_metadata: metadata });
+await run("token_get", () => tokens.get(token));
+await run("token_update_pair", () => update_token({ a: "b" }));
+await run("token_update_null", () => update_token(null));
+await run("token_update_number", () => update_token({ a: 1 }));
+await run("token_update_26_properties", () => update_token(many));
+await run("token_get_unknown", () => tokens.get(UNKNOWN.slice(0, 30)));
+await run("token_get_malformed_id", () => tokens.get("a/b"));
+await run("token_list", () => ids(tokens.list({ user_id: user, take: 2 })));
+await run("token_revoke_ids", () => tokens.revoke({ ids: [other_token] }));
+await run("token_revoke_nothing", () => tokens.revoke({}));
+await run("token_revoke_both", () => tokens.revoke({ ids: [other_token], user_id: user }));
+await run("token_delete", () => tokens.delete(third_token));
+await run("user_tokens", () => ids(users.refreshToken.list(user, { take: 2 })));
+await run("user_sessions", () => ids(users.sessions.list(user, { take: 2 })));
+await run("user_sessions_of_nobody", () => ids(users.sessions.list("auth0|nobody")));
+await run("delete", () => client.delete(first));
+await run("revoke", () => client.revoke(second));
+await run("user_sessions_delete_missing_scope", () => limited.sessions.delete(user));
+await run("user_revoke_access_missing_scope", () => limited.revokeAccess(user));
+await run("user_revoke_access_malformed", () => users.revokeAccess(user, { session_id: "a/b" }));
+await run("user_revoke_access_unknown_member", () => users.revokeAccess(user, { everything: true }));
+await run("user_revoke_access_session", () => users.revokeAccess(user, { session_id: third, preserve_refresh_tokens: true }));
+await run("user_tokens_delete", () => users.refreshToken.delete(user));
+await run("user_tokens_revoke", () => tokens.revoke({ user_id: user }));
+await run("user_sessions_delete", () => users.sessions.delete(user));
+await run("user_revoke_access", () => users.revokeAccess(user));
 
 console.log(JSON.stringify(results));

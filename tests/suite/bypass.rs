@@ -540,6 +540,156 @@ fn other_spellings_of_a_session_path_are_refused() {
     guarded.all_refused(rows);
 }
 
+/// What belongs to the surface beside sessions, in spellings that some server reads as it.
+#[test]
+fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
+    let guarded = Guarded::start();
+    let mut rows = Vec::new();
+    let token = "/api/v2/refresh-tokens/t1";
+    let body = r#"{"refresh_token_metadata":{"team":"blue"}}"#;
+    for path in [
+        "/api/v2/refresh%2Dtokens/t1",
+        "/api/v2/%72efresh-tokens/t1",
+        "/api/v2/refresh%252Dtokens/t1",
+        "/api/v2/Refresh-Tokens/t1",
+        "/API/v2/refresh-tokens/t1",
+        "/api/v2/refresh-tokens/%741",
+        "/api/v2/refresh-tokens%2Ft1",
+        "/api/v2/refresh-tokens/t1/",
+        "/api/v2/refresh-tokens//t1",
+        "//api/v2/refresh-tokens/t1",
+        "/api/v2/refresh-tokens/./t1",
+        "/api/v2/users/../refresh-tokens/t1",
+        "/api/v2/users/%2e%2e/refresh-tokens/t1",
+        "/api/v2/refresh-tokens;x/t1",
+        "/api/v2/refresh-tokens/t1;x",
+        "/api/v2/refresh-tokens\\t1",
+        "/api/v2/refresh-tokens/t1%00",
+        "/api/v2/refresh-tokens/t1%20",
+        "/api/v2/refresh-tokens/t1.json",
+        "/api/v2/refresh-tokens/t1/metadata",
+        "/api/v2/refresh-tokens",
+        "/api/v2/refresh-tokens/",
+        "http://other.example/api/v2/refresh-tokens/t1",
+    ] {
+        rows.push((path, guarded.raw("PATCH", path).with("Content-Type", "application/json").body(body)));
+    }
+    for path in [
+        "/api/v2/users/auth0|x/sessions",
+        "/api/v2/users/auth0%7cx/sessions",
+        "/api/v2/users/auth0%257Cx/sessions",
+        "/api/v2/users/%61uth0%7Cx/sessions",
+        "/api/v2/users/auth0%7Cx%2Fy/sessions",
+        "/api/v2/users/auth0%7Cx%5Cy/sessions",
+        "/api/v2/users/auth0%7Cx%3By/sessions",
+        "/api/v2/users/auth0%7Cx;y/sessions",
+        "/api/v2/users/auth0%7Cx%0d%0a/sessions",
+        "/api/v2/users/auth0%7Cx%00/sessions",
+        "/api/v2/users/auth0%7C%ff/sessions",
+        "/api/v2/users/auth0%7C\u{e9}/sessions",
+        "/api/v2/users/%20/sess%69ons",
+        "/api/v2/users/auth0%7Cx/sess%69ons",
+        "/api/v2/users/auth0%7Cx/SESSIONS",
+        "/api/v2/users/auth0%7Cx%2Fsessions",
+        "/api/v2/users/auth0%7Cx%252Fsessions",
+        "/api/v2/users/auth0%7Cx//sessions",
+        "/api/v2/users/auth0%7Cx/./sessions",
+        "/api/v2/users/auth0%7Cx/roles/../sessions",
+        "/api/v2/users/auth0%7Cx/sessions/",
+        "/api/v2/users/auth0%7Cx/sessions;y",
+        "/api/v2/users/auth0%7Cx/sessions%3Fy",
+        "/api/v2/users/auth0%7Cx\\sessions",
+        "/api/v2/users/auth0%7Cx/sessions/y",
+        "/api/v2/users//auth0%7Cx/refresh-tokens",
+        "/api/v2/users/auth0%7Cx/refresh%2dtokens",
+        "/api/v2/clients/../users/auth0%7Cx/refresh-tokens",
+        "/x/../api/v2/users/auth0%7Cx/sessions",
+    ] {
+        rows.push((path, guarded.raw("DELETE", path)));
+        let access = path.replace("refresh-tokens", "sessions").replace("sessions", "revoke-access");
+        let access = access.replace("SESSIONS", "REVOKE-ACCESS").replace("sess%69ons", "revoke%2Daccess");
+        let access = access.replace("refresh%2dtokens", "revoke%2daccess");
+        rows.push((path, guarded.raw("POST", &access).with("Content-Type", "application/json").body("{}")));
+    }
+    for method in ["PUT", "patch", "HEAD", "TRACE", "DELETE\t"] {
+        rows.push((method, guarded.raw(method, "/api/v2/users/auth0%7Cx/revoke-access")));
+        rows.push((method, guarded.raw(method, "/api/v2/refresh-tokens/revoke")));
+    }
+    for name in ["X-HTTP-Method-Override", "X_Http_Method"] {
+        rows.push((name, guarded.raw("GET", token).with(name, "DELETE")));
+        rows.push((name, guarded.raw("GET", "/api/v2/users/auth0%7Cx/sessions").with(name, "DELETE")));
+        rows.push((name, guarded.raw("OPTIONS", "/api/v2/users/auth0%7Cx/sessions").with(name, "DELETE")));
+    }
+    guarded.all_refused(rows);
+}
+
+/// What they say decides what becomes stale, so nobody may read them otherwise.
+#[test]
+fn revocations_that_two_servers_may_read_differently_are_refused() {
+    let guarded = Guarded::start();
+    let access = "/api/v2/users/auth0%7Cx/revoke-access";
+    let bulk = "/api/v2/refresh-tokens/revoke";
+    let post = |path: &str, body: &str| guarded.raw("POST", path).with("Content-Type", "application/json").body(body);
+    let mut rows = Vec::new();
+    for body in [
+        r#"{"session_id":"a","session_id":"b"}"#,
+        r#"{"session_id":"a","session\u005fid":"b"}"#,
+        r#"{"session_id":"a","sessionId":"b"}"#,
+        r#"{"session_id":"a","SESSION_ID":"b"}"#,
+        "{\"session_id\":\"a\",\"\u{17f}ession_id\":\"b\"}",
+        r#"{"session_id":["a"]}"#,
+        r#"{"session_id":"a","__proto__":{"session_id":"b"}}"#,
+        r#"{"session_id":null}"#,
+        r#"{"session_id":""}"#,
+        r#"{"session_id":"a"} {"session_id":"b"}"#,
+        "\u{feff}{}",
+        "{}\0",
+        "{,}",
+        "[]",
+        "null",
+        "session_id=a",
+        r#"{"user_id":"auth0|y"}"#,
+    ] {
+        rows.push((body, post(access, body)));
+        rows.push((body, post(access, body).chunked("")));
+    }
+    for body in [
+        "",
+        "{}",
+        r#"{"ids":["a"],"user_id":"auth0|x"}"#,
+        r#"{"ids":["a"],"ids":["b"]}"#,
+        r#"{"ids":["a"],"userId":"auth0|x"}"#,
+        r#"{"ids":[["a"]]}"#,
+        r#"{"user_id":["auth0|x"]}"#,
+        r#"{"client_id":"c"}"#,
+        r#"{"ids":["a"],"session_id":"b"}"#,
+    ] {
+        rows.push((body, post(bulk, body)));
+    }
+    for path in [access, bulk] {
+        let good = if path == access { "{}" } else { r#"{"ids":["a"]}"# };
+        for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"] {
+            rows.push((content_type, post(path, good).set("Content-Type", content_type)));
+        }
+        rows.push(("no content type", post(path, good).without("Content-Type")));
+        rows.push(("no content type, chunked", post(path, good).without("Content-Type").chunked("")));
+        rows.push(("gzip", post(path, good).with("Content-Encoding", "gzip")));
+        rows.push(("a query", post(&format!("{path}?session_id=a"), good)));
+        rows.push(("no token", post(path, good).without("Authorization")));
+        rows.push(("too large", post(path, &format!("{{\"x\":\"{}\"}}", "x".repeat(256 << 10)))));
+    }
+    guarded.all_refused(rows);
+    let before = guarded.recorder.count();
+    for (path, body) in [(access, "{}"), (access, r#"{"session_id":"a"}"#), (bulk, r#"{"ids":["a"]}"#)] {
+        assert_eq!(guarded.ask(&post(path, body).bytes()), 202, "{path} {body}");
+        assert_eq!(guarded.ask(&post(path, body).chunked("").bytes()), 202, "{path} {body}, chunked");
+    }
+    let seen = guarded.recorder.seen();
+    let bodies: Vec<String> = seen[before..].iter().map(Seen::text).collect();
+    let expected = ["{}", r#"{"session_id":"a"}"#, r#"{"ids":["a"]}"#];
+    assert_eq!(bodies, expected.map(|body| [body, body]).concat(), "the very same bytes, once each");
+}
+
 /// RFC 3986 removes an empty part with the `..` behind it, so `//..` leads nowhere; so do URL parsers (WHATWG, Node's `URL`).
 /// A reading that drops empty parts first goes one level higher, and no longer sees the session.
 #[test]

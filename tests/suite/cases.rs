@@ -6,8 +6,7 @@
 //! What stands in a request:
 //!
 //! * `=== what happens` begins a case; lines with `#` before the request are remarks.
-//! * `> scopes …` says what the token may do (all of `read:sessions update:sessions delete:sessions` where there is no such
-//!   line); `> token expired`, `> token other-audience`, … take another token; `> token none` sends none.
+//! * `> scopes …` says what the token may do (all of sessions and refresh tokens where there is no such line); `> token expired`, `> token other-audience`, … take another token; `> token none` sends none.
 //! * `> current {…}` is the session's metadata that the provider would show.
 //! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL); `Host: gateway.test`, a fitting
 //!   `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type: application/json` are added; `Name: -` leaves one
@@ -21,9 +20,9 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Value, json};
 use sessiongate::config::{self, Lookup};
-use sessiongate::dialect::{AUTH0, ZITADEL};
+use sessiongate::dialect::{AUTH0, Dialect, ZITADEL};
 use sessiongate::gateway::{
-    BodySize, CallerCheck, Credential, Decided, Gateway, Head, Routed, Unmatched, Upstream, bearer,
+    BodySize, CallerCheck, Changes, Credential, Decided, Gateway, Head, Routed, Unmatched, Upstream, bearer,
 };
 use sessiongate::model::{Field, Operation, Refusal};
 use sessiongate::policy::Need;
@@ -36,7 +35,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 const ISSUER: &str = "https://tenant.test";
-const ALL_SCOPES: &str = "read:sessions update:sessions delete:sessions";
+const ALL_SCOPES: &str =
+    "read:sessions update:sessions delete:sessions read:refresh_tokens update:refresh_tokens delete:refresh_tokens";
 
 #[test]
 fn every_case_is_decided_as_written() {
@@ -247,17 +247,23 @@ impl Case {
         let takes_json = method == Method::PATCH || (tenant.is_none() && method == Method::POST);
         let headers = headers(takes_json, &rest[1..end], token, body.len());
         let current = order("current").map(|text| match tenant {
-            Some(_) => {
-                let shown = Bytes::from(format!("{{\"session_metadata\":{text}}}"));
-                AUTH0.shown_metadata(&shown).unwrap()
+            Some(_) if target.contains("/refresh-tokens/") => {
+                let shown = format!("{{\"refresh_token_metadata\":{text}}}");
+                shown_metadata(&AUTH0, Operation::UpdateRefreshToken, shown)
             }
+            Some(_) => shown_metadata(&AUTH0, Operation::UpdateSession, format!("{{\"session_metadata\":{text}}}")),
             None => {
-                let shown = Bytes::from(format!("{{\"session\":{{\"metadata\":{text}}}}}"));
-                ZITADEL.shown_metadata(&shown).unwrap()
+                let shown = format!("{{\"session\":{{\"metadata\":{text}}}}}");
+                shown_metadata(&ZITADEL, Operation::UpdateSession, shown)
             }
         });
         Parsed { method, uri: uri.unwrap_or_else(|error| panic!("{}: {error}", self.name)), headers, body, current }
     }
+}
+
+fn shown_metadata(dialect: &Dialect, operation: Operation, answer: String) -> Vec<Field> {
+    let route = dialect.routes.iter().find(|route| route.operation == operation).unwrap();
+    dialect.shown_metadata(route, &Bytes::from(answer)).unwrap()
 }
 
 fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Option<String> {
@@ -359,7 +365,7 @@ fn judged(
     let carrier = admitted.carrier();
     let body = Bytes::from(request.body.clone());
     let asked = admitted.read_body(gateway, body)?;
-    if asked.operation() == Operation::ReadSession {
+    if asked.operation().reads() {
         let read = asked.read(gateway)?;
         let cached = if read.key().is_some() { ", cached" } else { "" };
         let (method, path, _) = read.request();
@@ -385,6 +391,13 @@ fn judged(
             let _ = write!(text, "\n{}", shown(&message));
         }
     }
+    let stale = match write.changes() {
+        Changes::AnySession => "; makes every session stale",
+        Changes::Nothing if write.operation() != Operation::CreateSession => "; makes no session stale",
+        Changes::Session(_) if write.operation() == Operation::RevokeAccess => "; makes one session stale",
+        Changes::Nothing | Changes::Session(_) => "",
+    };
+    text.push_str(stale);
     for finding in write.findings() {
         let _ = write!(text, "\nfinding: {}", shown(finding.to_string().as_bytes()));
     }
@@ -400,7 +413,6 @@ fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: 
     let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let name = named(upstream, several);
     let what = match operation {
-        Operation::ReadRelated => ", reads sessions",
         Operation::ChangeRelated => ", may change sessions",
         Operation::ListSessions => ", lists sessions",
         _ => "",

@@ -357,6 +357,10 @@ impl Store for Unmarked {
         Ok(Ended::Reopened)
     }
 
+    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.0.deleted(upstream, sessions).await
+    }
+
     fn is_local(&self) -> bool {
         true
     }
@@ -420,6 +424,10 @@ impl Store for Unstamped {
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
         self.0.end(scope, writer, settled).await
+    }
+
+    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.0.deleted(upstream, sessions).await
     }
 
     fn is_local(&self) -> bool {

@@ -240,6 +240,10 @@ impl Store for Unfenced {
         self.0.end(scope, writer, settled).await
     }
 
+    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.0.deleted(upstream, sessions).await
+    }
+
     fn is_local(&self) -> bool {
         self.0.is_local()
     }

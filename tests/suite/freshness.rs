@@ -399,23 +399,93 @@ fn a_deleted_session_stays_gone_for_everybody_and_through_other_writes() {
     assert_eq!(cached.send("GET", "/api/v2/sessions/other").status, 200);
 }
 
+/// Every write of the Management API that makes sessions stale without naming them.
+const USER_WIDE: [(&str, &str, &str); 18] = [
+    ("DELETE", "/api/v2/users/auth0%7Cx/sessions", ""),
+    ("POST", "/api/v2/users/auth0%7Cx/revoke-access", ""),
+    ("POST", "/api/v2/users/auth0%7Cx/revoke-access", r#"{"preserve_refresh_tokens":true}"#),
+    ("DELETE", "/api/v2/users/auth0%7Cx/refresh-tokens", ""),
+    ("POST", "/api/v2/refresh-tokens/revoke", r#"{"user_id":"auth0|x"}"#),
+    ("POST", "/api/v2/refresh-tokens/revoke", r#"{"user_id":"auth0|x","client_id":"c"}"#),
+    ("DELETE", "/api/v2/users/auth0%7Cx", ""),
+    ("PATCH", "/api/v2/users/auth0%7Cx", r#"{"password":"x"}"#),
+    ("PATCH", "/api/v2/users/auth0%7Cx", r#"{"blocked":true}"#),
+    ("POST", "/api/v2/tickets/password-change", r#"{"user_id":"auth0|x"}"#),
+    ("DELETE", "/api/v2/connections/con_x", ""),
+    ("DELETE", "/api/v2/connections/con_x/users?email=a%40b.c", ""),
+    ("DELETE", "/api/v2/clients/x", ""),
+    ("PATCH", "/api/v2/tenants/settings", r#"{"session_lifetime":1}"#),
+    ("POST", "/api/v2/users/auth0%7Cx/identities", r#"{"link_with":"t"}"#),
+    ("DELETE", "/api/v2/users/auth0%7Cx/identities/google-oauth2/1", ""),
+    ("DELETE", "/api/v2/organizations/org_x/members", r#"{"members":["auth0|x"]}"#),
+    ("DELETE", "/API/v2/users/auth0%7Cx", ""),
+];
+
+/// The session itself, by its own operations and by the one that revokes a user's access to it.
+#[test]
+fn a_write_of_a_session_makes_it_stale_and_no_other() {
+    let cached = cached("{}", |call: &mut Call| {
+        call.body()?;
+        let mut body = session(&json!({}));
+        body["id"] = json!(call.seen.target.rsplit('/').next());
+        if call.seen.method == "GET" { call.json(200, &body) } else { call.json(202, &json!({})) }
+    });
+    let other = "/api/v2/sessions/another";
+    cached.send("GET", other);
+    for (method, target, body, ends) in [
+        ("PATCH", "/api/v2/sessions/s1", r#"{"session_metadata":null}"#, false),
+        ("DELETE", "/api/v2/sessions/s2", "", true),
+        ("POST", "/api/v2/sessions/s3/revoke", "", true),
+        ("POST", "/api/v2/users/auth0%7Cx/revoke-access", r#"{"session_id":"s4"}"#, true),
+        (
+            "POST",
+            "/api/v2/users/auth0%7Cx/revoke-access",
+            r#"{"session_id":"s5","preserve_refresh_tokens":true}"#,
+            true,
+        ),
+    ] {
+        let id =
+            ["s1", "s2", "s3", "s4", "s5"].into_iter().find(|id| target.contains(id) || body.contains(id)).unwrap();
+        let own = format!("/api/v2/sessions/{id}");
+        cached.send("GET", &own);
+        assert!(is_hit(&cached.send("GET", &own)) && is_hit(&cached.send("GET", other)), "{method} {target}");
+        let request = Request::new(method, target).bearer(&cached.token);
+        let request = if body.is_empty() { request } else { request.json(body) };
+        assert_eq!(request.send(&cached.gateway.url()).status, 202, "{method} {target}");
+        let after = cached.send("GET", &own);
+        let expected = if ends { "sessiongate; hit; detail=deleted" } else { "sessiongate; fwd=miss; stored" };
+        assert_eq!((status(&after), after.status), (expected, if ends { 404 } else { 200 }), "{method} {target}");
+        assert!(is_hit(&cached.send("GET", other)), "{method} {target}");
+    }
+}
+
+#[test]
+fn a_write_of_refresh_tokens_alone_leaves_sessions_as_they_are() {
+    let cached = cached("{}", |call: &mut Call| call.as_auth0());
+    cached.get();
+    for (method, target, body) in [
+        ("PATCH", "/api/v2/refresh-tokens/x", r#"{"refresh_token_metadata":{"a":"b"}}"#),
+        ("DELETE", "/api/v2/refresh-tokens/x", ""),
+        ("POST", "/api/v2/refresh-tokens/revoke", r#"{"ids":["x","y"]}"#),
+    ] {
+        let request = Request::new(method, target).bearer(&cached.token);
+        let request = if body.is_empty() { request } else { request.json(body) };
+        assert!(request.send(&cached.gateway.url()).status < 300, "{method} {target}");
+        assert!(is_hit(&cached.get()), "{method} {target}");
+    }
+}
+
 #[test]
 fn a_change_of_a_user_makes_every_session_stale() {
     let gate = Gate::default();
     let own = gate.clone();
     let cached = cached("{}", move |call: &mut Call| {
-        call.body()?;
         if call.seen.method != "GET" {
             own.pass();
         }
         call.as_auth0()
     });
-    for (method, target) in [
-        ("DELETE", "/api/v2/users/auth0%7Cx/sessions"),
-        ("POST", "/api/v2/users/auth0%7Cx/revoke-access"),
-        ("PATCH", "/api/v2/users/auth0%7Cx"),
-        ("DELETE", "/api/v2/clients/x"),
-    ] {
+    for (method, target, body) in USER_WIDE {
         cached.get();
         assert!(is_hit(&cached.get()), "{target}");
         gate.close();
@@ -423,12 +493,13 @@ fn a_change_of_a_user_makes_every_session_stale() {
         let mut writer = Connection::open(address).unwrap();
         let before = cached.recorder.count();
         let request = Request::new(method, target).bearer(&cached.token);
+        let request = if body.is_empty() { request } else { request.json(body) };
         writer.write(&request.bytes(address)).unwrap();
         cached.recorder.wait(before + 1);
-        assert_eq!(status(&cached.get()), "sessiongate; fwd=bypass", "{target}");
+        assert_eq!(status(&cached.get()), "sessiongate; fwd=bypass", "{method} {target}");
         gate.open();
-        assert!(writer.answer(false).unwrap().status < 300);
-        assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored", "{target}");
+        assert!(writer.answer(false).unwrap().status < 300, "{method} {target}");
+        assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored", "{method} {target}");
     }
     // Without a good token nothing is made stale: anybody could keep the cache empty.
     assert!(is_hit(&cached.get()));

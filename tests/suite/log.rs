@@ -40,7 +40,7 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
     let (deleted, revoked) = (tenant.create_session(), tenant.create_session());
     let deleted = format!("/api/v2/sessions/{deleted}");
     let revoke = format!("/api/v2/sessions/{revoked}/revoke");
-    let user = format!("/api/v2/users/{}", tenant.user_id());
+    let user = format!("/api/v2/users/{}", tenant.user_id().replace('|', "%7C"));
     let with = |method: &str, path: &str| Request::new(method, path).bearer(&token);
     let patch = |body: &str| with("PATCH", &session).json(body);
     let garbage = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
@@ -58,7 +58,15 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
         step(with("DELETE", &deleted), line(202, "delete_session", "answered", "none", None)),
         step(with("GET", &deleted), line(404, "read_session", "answered", "deleted", Some("deleted"))),
         step(with("POST", &revoke), line(202, "revoke_session", "answered", "none", None)),
-        step(with("GET", &format!("{user}/sessions")), line(200, "read_related", "passed", "none", None)),
+        step(with("GET", &format!("{user}/sessions")), line(200, "list_sessions", "answered", "none", None)),
+        step(
+            with("DELETE", &format!("{user}/refresh-tokens")),
+            line(202, "delete_user_refresh_tokens", "answered", "none", None),
+        ),
+        step(
+            with("POST", &format!("{user}/revoke-access")).json(r#"{"foxglove":1}"#),
+            refused("revoke_access", 400, "policy"),
+        ),
         step(with("PATCH", &user).json(r#"{"blocked":true}"#), line(200, "change_related", "passed", "none", None)),
         step(with("GET", "/api/v2/foxglove"), line(404, "other", "passed", "none", None)),
         step(Request::new("GET", &session), refused("read_session", 401, "credential_missing")),

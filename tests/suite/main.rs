@@ -32,6 +32,7 @@ mod passed;
 mod servers;
 mod shared;
 mod sharing;
+mod surface;
 mod properties;
 mod provider_tls;
 mod purge;

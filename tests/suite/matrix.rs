@@ -74,14 +74,14 @@ impl Place {
 
     fn gateway(&self, column: Column) -> &Gateway {
         match column {
-            Column::Auth0 => &self.auth0,
+            Column::Auth0 | Column::Auth0Token => &self.auth0,
             Column::Grpc => &self.calls,
             _ => &self.rest,
         }
     }
 
     fn case(&self, column: Column, beta: bool, key: &'static str) -> Case {
-        let token = if column == Column::Auth0 { self.token.clone() } else { "pat".into() };
+        let token = if column.is_auth0() { self.token.clone() } else { "pat".into() };
         Case { column, beta, key, token, host: self.gateway(column).address().to_string() }
     }
 
@@ -252,7 +252,7 @@ fn nothing_gets_around_the_policy_on_any_carrier() {
                 Good::Refused => refused += 1,
                 Good::Forwarded => forwarded += 1,
             }
-            let versions: &[bool] = if column == Column::Auth0 { &[false] } else { &[false, true] };
+            let versions: &[bool] = if column.is_auth0() { &[false] } else { &[false, true] };
             for beta in versions {
                 for fault in faults(&place, row, column, *beta) {
                     let version = if *beta { " v2beta" } else { "" };
@@ -279,6 +279,7 @@ fn path(column: Column, beta: bool) -> String {
     let version = if beta { "v2beta" } else { "v2" };
     match column {
         Column::Auth0 => format!("/api/v2/sessions/{SESSION}"),
+        Column::Auth0Token => "/api/v2/refresh-tokens/t1".into(),
         Column::Rest => format!("/{version}/sessions/s1"),
         _ => format!("/zitadel.session.{version}.SessionService/SetSession"),
     }

@@ -404,11 +404,18 @@ impl Server {
         parts
     }
 
-    fn finds_a_session(self, path: &str) -> bool {
+    /// Whether it finds a session, a refresh token, or what a user has of them.
+    fn finds_something(self, path: &str) -> bool {
         let parts = self.parts(path);
         let named = |at: usize, name: &str| parts.get(at).is_some_and(|part| part.eq_ignore_ascii_case(name));
         let id = parts.get(3).is_some_and(|id| !id.is_empty());
-        named(0, "api") && named(1, "v2") && named(2, "sessions") && id
+        let of_a_user = ["sessions", "refresh-tokens", "revoke-access"].iter().any(|name| named(4, name));
+        let found = match () {
+            () if named(2, "sessions") => id,
+            () if named(2, "users") => id && of_a_user,
+            () => named(2, "refresh-tokens"),
+        };
+        named(0, "api") && named(1, "v2") && found
     }
 }
 
@@ -422,6 +429,12 @@ fn any_path() -> impl Strategy<Value = String> {
         "api",
         "v2",
         "sessions",
+        "refresh-tokens",
+        "users",
+        "api/v2/users/id/sessions",
+        "/users/id/",
+        "/revoke-access",
+        "%7C",
         "api/v2/sessions/id",
         "/api/v2/",
         "/sessions/id",
@@ -469,11 +482,11 @@ fn is_passed(gateway: &Gateway, path: &str) -> bool {
 proptest! {
     #![proptest_config(cases(1000))]
 
-    /// No path is passed in which any of many kinds of servers finds a session.
+    /// No path is passed in which any of many kinds of servers finds a session, or anything else that is governed.
     #[test]
     fn no_server_finds_a_session_in_a_path_that_is_passed(path in any_path()) {
         if is_passed(&gateway(Policy::default()), &path) {
-            let found = servers().find(|server| server.finds_a_session(&path));
+            let found = servers().find(|server| server.finds_something(&path));
             prop_assert!(found.is_none(), "{} is passed, and is {:?} to {:?}", path, found.unwrap().parts(&path), found.unwrap());
         }
     }
@@ -496,12 +509,21 @@ fn some_server_finds_a_session_in_each_of_these() {
         "/api\\v2\\sessions\\id",
         "/api/v2/sessions/id;x",
         "//api/v2/sessions/id",
+        "/api/v2/refresh-tokens/id",
+        "/api/v2/Refresh-Tokens/id",
+        "/api/v2/refresh%2Dtokens",
+        "/api/v2/users/x%2Fsessions",
+        "/api/v2/users/%20/sess%69ons",
+        "/api/v2/users/;/revoke-access",
+        "/api/v2/users/x/revoke-access;y",
+        "/api/v2/users//x/refresh-tokens",
+        "/api/v2/users/x/roles/..\\sessions",
     ] {
-        assert!(servers().any(|server| server.finds_a_session(path)), "{path}");
-        let canonical = path == "/api/v2/sessions/id";
+        assert!(servers().any(|server| server.finds_something(path)), "{path}");
+        let canonical = ["/api/v2/sessions/id", "/api/v2/refresh-tokens/id"].contains(&path);
         assert!(canonical || !is_passed(&gateway(Policy::default()), path), "{path} is passed");
     }
-    assert!(!servers().any(|server| server.finds_a_session("/api/v2/users/sessions/id")));
+    assert!(!servers().any(|server| server.finds_something("/api/v2/users/sessions/id")));
 }
 
 /// Nothing that clients really send is taken for an odd spelling.

@@ -19,6 +19,7 @@ const ACQUIRE: &str = include_str!("../../src/cache/redis/acquire.lua");
 const OPEN: &str = include_str!("../../src/cache/redis/open.lua");
 const BEGIN: &str = include_str!("../../src/cache/redis/begin.lua");
 const END: &str = include_str!("../../src/cache/redis/end.lua");
+const DELETED: &str = include_str!("../../src/cache/redis/deleted.lua");
 const RELEASE: &str = include_str!("../../src/cache/redis/release.lua");
 
 /// The same session at the server and by the rules.
@@ -219,6 +220,13 @@ impl Both {
         self.same(answer, Value::Int(expected));
     }
 
+    fn is_deleted(&mut self) -> bool {
+        let rules = self.session.is_deleted(self.now);
+        let answer = self.run(DELETED, &["{a}s"], &[]);
+        self.same(answer, Value::Int(i64::from(rules)));
+        rules
+    }
+
     /// Moves all that the server has stored into the past.
     fn pass(&mut self, long: u64) {
         self.told.push(format!("{long} ms pass"));
@@ -261,8 +269,10 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn sequence(both: &mut Both, random: &mut Random) {
+/// How often the session was found deleted.
+fn sequence(both: &mut Both, random: &mut Random) -> u64 {
     let mut led: Vec<(u64, Stamp)> = Vec::new();
+    let mut deleted = 0;
     for step in 1..=STEPS {
         let (wide, writer) = (random.below(4) == 0, 1 + random.below(4));
         match random.below(12) {
@@ -293,7 +303,9 @@ fn sequence(both: &mut Both, random: &mut Random) {
             }
             _ => both.pass(TICK * (1 + random.below(2))),
         }
+        deleted += u64::from(both.is_deleted());
     }
+    deleted
 }
 
 #[test]
@@ -303,10 +315,8 @@ fn the_scripts_do_what_the_rules_do() {
     }
     let server = RedisServer::start();
     let mut random = Random::of(0x5EED_5EED_5EED_5EED, 0);
-    for _ in 0..SEQUENCES {
-        let mut both = Both::new(&server);
-        sequence(&mut both, &mut random);
-    }
+    let deleted: u64 = (0..SEQUENCES).map(|_| sequence(&mut Both::new(&server), &mut random)).sum();
+    assert!(deleted > SEQUENCES && deleted < SEQUENCES * STEPS, "found deleted {deleted} times");
 }
 
 #[test]

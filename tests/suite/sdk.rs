@@ -3,7 +3,9 @@
 use crate::harness::{Gateway, Request, Tenant, finish, project, skipped};
 use regex::Regex;
 use serde_json::{Value, json};
+use sessiongate::sandbox::auth0::Options;
 use std::process::Command;
+use std::time::Duration;
 
 /// What decides how an application goes on after an error. The message is for people, and differs.
 const TELLING: [&str; 5] = ["class", "status", "statusCode", "error", "errorCode"];
@@ -38,7 +40,9 @@ impl Sdk {
             "read_only_token": tokens.read_only,
             "expired_token": tokens.expired,
             "session_id": tenant.session_id(),
-            "sessions": [tenant.create_session(), tenant.create_session()],
+            "sessions": self::sessions(tenant)[1..4],
+            "refresh_tokens": listed(tenant, "refresh-tokens", "tokens")[..3],
+            "user_id": tenant.user_id(),
         });
         let mut command = self.command();
         command.arg(input.to_string());
@@ -48,6 +52,26 @@ impl Sdk {
         let name = |result: &Value| result["case"].as_str().unwrap().to_owned();
         results.iter().map(|result| (name(result), result["result"].clone())).collect()
     }
+}
+
+/// A tenant whose user has four sessions, and which goes on showing what was deleted: both runs find the same.
+fn tenant() -> Tenant {
+    let tenant =
+        Tenant::start_with(Options { rate: None, delete_delay: Duration::from_secs(3600), ..Options::default() });
+    (0..3).for_each(|_| drop(tenant.create_session()));
+    tenant
+}
+
+fn sessions(tenant: &Tenant) -> Vec<String> {
+    listed(tenant, "sessions", "sessions")
+}
+
+/// The ids in a list of the user's.
+fn listed(tenant: &Tenant, what: &str, member: &str) -> Vec<String> {
+    let path = format!("/api/v2/users/{}/{what}", tenant.user_id().replace('|', "%7C"));
+    let answer = Request::new("GET", &path).bearer(&tenant.token()).send(&tenant.url());
+    let items = answer.json()[member].as_array().unwrap().clone();
+    items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Whether the SDKs are there; fails where they are not, unless they may be left out.
@@ -91,26 +115,33 @@ fn seen(result: &Value) -> Value {
     }
 }
 
-/// Gives the session the metadata that both runs begin with.
+/// Gives the session and the refresh token the metadata that both runs begin with.
 fn reset(tenant: &Tenant) {
-    let patch = Request::new("PATCH", &tenant.session_path())
-        .bearer(&tenant.token())
-        .json(r#"{"session_metadata":{"channel":"web"}}"#);
-    assert_eq!(patch.send(&tenant.url()).status, 200);
+    let token = format!("/api/v2/refresh-tokens/{}", listed(tenant, "refresh-tokens", "tokens")[0]);
+    for (path, body) in [
+        (tenant.session_path(), r#"{"session_metadata":{"channel":"web"}}"#),
+        (token, r#"{"refresh_token_metadata":null}"#),
+    ] {
+        let patch = Request::new("PATCH", &path).bearer(&tenant.token()).json(body);
+        assert_eq!(patch.send(&tenant.url()).status, 200);
+    }
 }
 
 fn sees_no_difference(sdk: Sdk) {
     if !installed() {
         return;
     }
-    let tenant = Tenant::start();
+    let tenant = tenant();
     let gateway = Gateway::start(&tenant.upstream("cache: {}"));
     gateway.ready();
     reset(&tenant);
     let straight = sdk.run(&tenant, &tenant.url());
     reset(&tenant);
     let through = sdk.run(&tenant, &gateway.url());
-    assert!(straight.len() > 15, "{straight:?}");
+    assert!(straight.len() > 39, "{straight:?}");
+    let outcome = |case: &str| straight.iter().find(|(name, _)| name == case).map(|(_, result)| &result["ok"]);
+    assert_eq!(outcome("user_sessions"), Some(&json!(sessions(&tenant))), "on two pages");
+    assert_eq!(outcome("token_list"), Some(&json!(listed(&tenant, "refresh-tokens", "tokens"))));
     let mut differences = Vec::new();
     for ((case, tenants), (same_case, ours)) in straight.iter().zip(&through) {
         assert_eq!(case, same_case);
@@ -149,7 +180,7 @@ fn understands_refusals_of_the_policy(sdk: Sdk) {
     if !installed() {
         return;
     }
-    let tenant = Tenant::start();
+    let tenant = tenant();
     let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + STRICT));
     gateway.ready();
     let results = sdk.run(&tenant, &gateway.url());
@@ -161,6 +192,9 @@ fn understands_refusals_of_the_policy(sdk: Sdk) {
         ("update_non_ascii", "session_metadata.name", "allowed"),
         ("update_26_properties", "session_metadata.key25", "allowed"),
         ("get_after_update", "session_metadata.a", "one_of"),
+        ("token_update_pair", "refresh_token_metadata.a", "one_of"),
+        ("token_update_null", "refresh_token_metadata", "wipe"),
+        ("token_update_26_properties", "refresh_token_metadata.key25", "allowed"),
     ] {
         let error = &result(case)["error"];
         let expected = json!({

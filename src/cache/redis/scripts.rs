@@ -48,5 +48,6 @@ scripts! {
     BEGIN "begin.lua",
     END "end.lua",
     RELEASE "release.lua",
+    DELETED "deleted.lua",
     BEAT "beat.lua",
 }

@@ -182,7 +182,8 @@ fn error(refusal: &Refusal) -> Error {
     let (code, status, text): (u32, Option<u16>, String) = match refusal {
         Refusal::Path => (3, None, "the path is not in its canonical form".into()),
         Refusal::SessionId => (3, None, SESSION_ID.into()),
-        Refusal::Query => (3, None, "the query may hold one `sessionToken` and nothing else".into()),
+        Refusal::RefreshTokenId | Refusal::UserId => (3, None, "the id is not valid".into()),
+        Refusal::Query(_) => (3, None, "the query may hold one `sessionToken` and nothing else".into()),
         Refusal::Header(name) => (3, None, format!("the header `{name}` is not allowed here, or stands twice")),
         Refusal::Unknown => (5, None, "Not Found".into()),
         Refusal::NoUpstream => (5, None, "no upstream is declared for this host and path".into()),

@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::token::CLIENT;
 
+/// What every refresh token is for.
+pub(super) const AUDIENCE: &str = "https://orders.example.com/";
 const DAY: Duration = Duration::from_secs(86_400);
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
@@ -179,7 +181,7 @@ impl Record {
             "client_id": CLIENT,
             "session_id": self.session_id,
             "rotating": true,
-            "resource_servers": [{"audience": "https://orders.example.com/", "scopes": "openid offline_access"}],
+            "resource_servers": [{"audience": AUDIENCE, "scopes": "openid offline_access"}],
         });
         self.add_metadata(&mut token, "refresh_token_metadata");
         token

@@ -76,6 +76,40 @@ fn a_form_updates_and_a_revoke_takes_its_time() {
 }
 
 #[test]
+fn refresh_tokens_are_revoked_in_the_combinations_that_are_documented() {
+    let tenant = tenant(Options { rate: None, delete_delay: Duration::ZERO, ..Options::default() });
+    let (token, user) = (tenant.tokens().full, tenant.user_id().to_owned());
+    let revoke =
+        |body: &str| send(&tenant, "POST", "/api/v2/refresh-tokens/revoke", "application/json", body, &token).status();
+    for refused in [
+        "{}".to_owned(),
+        r#"{"ids":[]}"#.to_owned(),
+        r#"{"client_id":"c"}"#.to_owned(),
+        r#"{"ids":["a"],"client_id":"c"}"#.to_owned(),
+        format!(r#"{{"ids":["a"],"user_id":"{user}"}}"#),
+        format!(r#"{{"user_id":"{user}","audience":"a"}}"#),
+    ] {
+        assert_eq!(revoke(&refused), 400, "{refused}");
+    }
+    let left = || {
+        let query = format!("/api/v2/refresh-tokens?user_id={}", user.replace('|', "%7C"));
+        let answer = send(&tenant, "GET", &query, "", "", &token);
+        let body = whole(answer);
+        serde_json::from_slice::<Value>(&body).unwrap()["refresh_tokens"].as_array().unwrap().len()
+    };
+    assert_eq!(revoke(&format!(r#"{{"user_id":"{user}","client_id":"other"}}"#)), 202);
+    assert_eq!(left(), 1);
+    assert_eq!(revoke(&format!(r#"{{"user_id":"{user}"}}"#)), 202);
+    assert_eq!(left(), 0);
+}
+
+/// The body of an answer that is there as a whole.
+fn whole(answer: Response) -> Vec<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(axum::body::to_bytes(answer.into_body(), MAX_BODY)).unwrap().to_vec()
+}
+
+#[test]
 fn tokens_and_the_rate_limit_are_enforced() {
     let tenant = tenant(Options { rate: Some(Rate { burst: 1, per_second: 0 }), ..Options::default() });
     let path = format!("/api/v2/sessions/{}", tenant.session_id());

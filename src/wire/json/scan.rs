@@ -1,6 +1,6 @@
 //! The scanner: bytes to nodes.
 
-use super::{Kind, MAX_DEPTH, MAX_TOKENS, Malformed, Member, Node};
+use super::{Kind, MAX_DEPTH, Malformed, Member, Node};
 use std::collections::HashSet;
 
 /// Reads one document from front to back.
@@ -10,16 +10,18 @@ pub(super) struct Scanner<'a> {
     at: usize,
     depth: usize,
     tokens: usize,
+    most: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(source: &'a [u8]) -> Result<Scanner<'a>, Malformed> {
+    /// A scanner that reads at most so many values and keys.
+    pub(super) fn new(source: &'a [u8], most: usize) -> Result<Scanner<'a>, Malformed> {
         let text = std::str::from_utf8(source)
             .map_err(|e| Malformed { what: "found invalid UTF-8".into(), offset: e.valid_up_to() })?;
         if text.starts_with('\u{feff}') {
             return Err(Malformed { what: "found a byte order mark".into(), offset: 0 });
         }
-        Ok(Scanner { text, bytes: source, at: 0, depth: 0, tokens: 0 })
+        Ok(Scanner { text, bytes: source, at: 0, depth: 0, tokens: 0, most })
     }
 
     /// The whole document: one value and nothing behind it.
@@ -224,8 +226,8 @@ impl<'a> Scanner<'a> {
 
     fn count(&mut self) -> Result<(), Malformed> {
         self.tokens += 1;
-        if self.tokens > MAX_TOKENS {
-            return Err(fault(&format!("found more than {MAX_TOKENS} keys and values"), self.at));
+        if self.tokens > self.most {
+            return Err(fault(&format!("found more than {} keys and values", self.most), self.at));
         }
         Ok(())
     }

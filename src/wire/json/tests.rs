@@ -48,6 +48,31 @@ fn only_edited_spots_change() {
     assert_eq!(edited("{ }", &[Change::Add("k".into(), "v".into())]), r#"{"k":"v" }"#);
 }
 
+#[test]
+fn items_go_without_a_trace() {
+    let without = |text: &str, gone: &[usize]| {
+        let document = parse(text);
+        String::from_utf8(document.without(document.root(), gone).to_vec()).unwrap()
+    };
+    let text = r#"[ {"a":1} , "b" ,[ ], 4.0 ]"#;
+    assert_eq!(without(text, &[]), text);
+    assert_eq!(without(text, &[0]), r#"[ "b" ,[ ], 4.0 ]"#);
+    assert_eq!(without(text, &[1]), r#"[ {"a":1} ,[ ], 4.0 ]"#);
+    assert_eq!(without(text, &[3]), r#"[ {"a":1} , "b" ,[ ] ]"#);
+    assert_eq!(without(text, &[0, 1, 3]), "[ [ ] ]");
+    assert_eq!(without(text, &[1, 2, 3]), r#"[ {"a":1} ]"#);
+    assert_eq!(without(text, &[0, 1, 2, 3]), "[  ]");
+    assert_eq!(without(text, &[9]), text);
+    assert_eq!(without(r#"{"a":1}"#, &[0]), r#"{"a":1}"#, "no array");
+}
+
+#[test]
+fn documents_are_bounded_by_what_they_are_read_for() {
+    let text = Bytes::from(format!("[{}]", vec!["1"; MAX_TOKENS].join(",")));
+    assert_eq!(Document::parse(text.clone()).unwrap_err().what, "found more than 10000 keys and values");
+    assert!(Document::parse_up_to(MAX_TOKENS + 1, text).is_ok());
+}
+
 /// The corpus beside the project: all that must be refused is refused, all that must be accepted is.
 #[test]
 fn the_json_test_suite_is_judged_as_it_says() {

@@ -11,6 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     Auth0,
+    /// A refresh token instead of a session.
+    Auth0Token,
     Rest,
     Grpc,
     GrpcWeb,
@@ -19,8 +21,19 @@ pub enum Column {
 }
 
 impl Column {
-    pub const ALL: [Column; 6] =
-        [Column::Auth0, Column::Rest, Column::Grpc, Column::GrpcWeb, Column::ConnectJson, Column::ConnectProto];
+    pub const ALL: [Column; 7] = [
+        Column::Auth0,
+        Column::Auth0Token,
+        Column::Rest,
+        Column::Grpc,
+        Column::GrpcWeb,
+        Column::ConnectJson,
+        Column::ConnectProto,
+    ];
+
+    pub fn is_auth0(self) -> bool {
+        matches!(self, Column::Auth0 | Column::Auth0Token)
+    }
 
     pub fn is_framed(self) -> bool {
         matches!(self, Column::Grpc | Column::GrpcWeb)
@@ -28,12 +41,12 @@ impl Column {
 
     /// Whether it is a remote procedure call.
     pub fn is_call(self) -> bool {
-        !matches!(self, Column::Auth0 | Column::Rest)
+        !self.is_auth0() && self != Column::Rest
     }
 
     /// Whether its usual body is JSON.
     pub fn is_json(self) -> bool {
-        matches!(self, Column::Auth0 | Column::Rest | Column::ConnectJson)
+        self.is_auth0() || matches!(self, Column::Rest | Column::ConnectJson)
     }
 }
 
@@ -81,7 +94,7 @@ impl Case {
     /// The change, as the carrier usually says it.
     pub fn call(&self) -> Call {
         let content_type = match self.column {
-            Column::Auth0 | Column::Rest | Column::ConnectJson => "application/json",
+            Column::Auth0 | Column::Auth0Token | Column::Rest | Column::ConnectJson => "application/json",
             Column::Grpc => "application/grpc",
             Column::GrpcWeb => "application/grpc-web+proto",
             Column::ConnectProto => "application/proto",
@@ -110,12 +123,16 @@ impl Case {
 
     /// The member with the metadata.
     pub fn member(&self) -> &'static str {
-        if self.column == Column::Auth0 { "session_metadata" } else { "metadata" }
+        match self.column {
+            Column::Auth0 => "session_metadata",
+            Column::Auth0Token => "refresh_token_metadata",
+            _ => "metadata",
+        }
     }
 
     /// A value of the metadata as JSON writes it.
     pub fn value(&self, value: &str) -> String {
-        if self.column == Column::Auth0 { format!("\"{value}\"") } else { format!("\"{}\"", STANDARD.encode(value)) }
+        if self.column.is_auth0() { format!("\"{value}\"") } else { format!("\"{}\"", STANDARD.encode(value)) }
     }
 
     /// An object with the key.
@@ -126,7 +143,7 @@ impl Case {
     /// What stands in every message beside the change.
     pub fn members(&self) -> &'static str {
         match self.column {
-            Column::Auth0 => "",
+            Column::Auth0 | Column::Auth0Token => "",
             Column::Rest => "\"sessionToken\":\"t\",",
             _ => "\"sessionId\":\"s1\",\"sessionToken\":\"t\",",
         }

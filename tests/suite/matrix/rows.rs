@@ -36,12 +36,12 @@ impl On {
         let grpc = column == Column::Grpc;
         match self {
             On::Json if column == Column::ConnectProto => Some("its form in JSON is a column of its own"),
-            On::ZitadelJson if matches!(column, Column::ConnectProto | Column::Auth0) => Some("no such JSON"),
+            On::ZitadelJson if column == Column::ConnectProto || column.is_auth0() => Some("no such JSON"),
             On::Proto if column.is_json() => Some("no protocol buffers"),
             On::Http1 if grpc => Some("gRPC needs HTTP/2, which has no such thing"),
             On::Http2 if !grpc => Some("HTTP/1 has no such thing"),
             On::Framed if !column.is_framed() => Some("no frames"),
-            On::Zitadel if column == Column::Auth0 => Some("Auth0 has no such thing"),
+            On::Zitadel if column.is_auth0() => Some("Auth0 has no such thing"),
             _ => None,
         }
     }
@@ -135,7 +135,7 @@ fn content_types(row: Add) {
     row("text/plain", On::Every, refused, |c| c.call().with("Content-Type", "text/plain"));
     row("a form", On::Every, refused, |c| c.call().with("Content-Type", "application/x-www-form-urlencoded"));
     row("a form that is one", On::Every, refused, |c| {
-        let body = format!("session_metadata[{0}]=blue&metadata[{0}]=blue", c.key);
+        let body = format!("session_metadata[{0}]=blue&refresh_token_metadata[{0}]=blue&metadata[{0}]=blue", c.key);
         c.call().with("Content-Type", "application/x-www-form-urlencoded").body(|_| body.clone().into_bytes())
     });
     row("multipart", On::Every, refused, |c| c.call().with("Content-Type", "multipart/form-data; boundary=x"));
@@ -218,20 +218,21 @@ fn bodies(row: Add) {
     row(
         "a name that folds to it",
         On::Json,
-        |c| if c == Column::Auth0 { Good::Refused } else { Good::Forwarded },
+        |c| if c.is_auth0() { Good::Refused } else { Good::Forwarded },
         |c| {
             // ſ folds to s; ZITADEL's name has none, and its parser does not fold.
             let other = c.member().replace('s', "ſ");
-            match c.column {
-                Column::Auth0 => {
-                    c.with_members(&format!("\"session_metadata\":{{\"team\":\"a\"}},\"{other}\":{}", c.object()))
-                }
-                _ => c.with_members(&format!("\"{other}\":{}", c.object())),
+            if c.column.is_auth0() {
+                c.with_members(&format!("\"{}\":{{\"team\":\"a\"}},\"{other}\":{}", c.member(), c.object()))
+            } else {
+                c.with_members(&format!("\"{other}\":{}", c.object()))
             }
         },
     );
     row("__proto__", On::Json, refused, |c| match c.column {
-        Column::Auth0 => c.with_members(&format!("\"__proto__\":{{\"session_metadata\":{}}}", c.object())),
+        Column::Auth0 | Column::Auth0Token => {
+            c.with_members(&format!("\"__proto__\":{{\"{}\":{}}}", c.member(), c.object()))
+        }
         // A key like any other, which the policy does not know.
         _ => c.with_members(&format!("\"metadata\":{{\"__proto__\":{0},\"{1}\":{0}}}", c.value("x"), c.key)),
     });
@@ -273,10 +274,10 @@ fn json_values(row: Add) {
     row(
         "another session than that of the path",
         On::Json,
-        |c| if c == Column::Auth0 { Good::Forwarded } else { Good::Refused },
+        |c| if c.is_auth0() { Good::Forwarded } else { Good::Refused },
         |c| {
             // A call has no session in its path: there the member stands twice.
-            let more = if c.column == Column::Auth0 { "" } else { "\"sessionId\":\"s2\"," };
+            let more = if c.column.is_auth0() { "" } else { "\"sessionId\":\"s2\"," };
             c.with_json(format!("{{{}{more}\"{}\":{}}}", c.members(), c.member(), c.object()))
         },
     );
@@ -457,7 +458,7 @@ fn callers(row: Add) {
 }
 
 fn targets(row: Add) {
-    row("an encoded letter", On::Every, refused, |c| c.call().target(|target| target.replacen("ess", "%65ss", 1)));
+    row("an encoded letter", On::Every, refused, |c| c.call().target(|target| target.replacen('e', "%65", 1)));
     row("an encoded slash", On::Every, refused, |c| {
         c.call().target(|target| {
             let at = target.rfind('/').unwrap();
@@ -488,7 +489,7 @@ fn targets(row: Add) {
         })
     });
     row("an encoded NUL", On::Every, refused, |c| c.call().target(|target| format!("{target}%00")));
-    row("another case", On::Every, refused, |c| c.call().target(|target| target.replace("ession", "ESSION")));
+    row("another case", On::Every, refused, |c| c.call().target(|target| target.replacen('e', "E", 1)));
     row("a query", On::Every, refused, |c| c.call().target(|target| format!("{target}?x=1")));
     row("a query twice", On::Every, refused, |c| {
         c.call().target(|target| format!("{target}?session_token=a&session_token=b"))

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::answer::Answer;
 use super::super::payload::{self, Place};
-use super::super::store::Record;
+use super::super::store::{AUDIENCE, Record};
 use super::super::token::CLIENT;
 use super::paging::{LIST, list};
 use super::{Job, text, wrong_type};
@@ -50,11 +50,16 @@ impl Job<'_> {
         payload::only(Place::Payload, object.keys(), &["ids", "user_id", "client_id", "audience"])?;
         let ids = ids(&object)?;
         let (user, client) = (text(&object, "user_id")?, text(&object, "client_id")?);
-        text(&object, "audience")?;
-        if ids.is_none() && user.is_none() {
-            return Err(payload::fault(Place::Payload, "Missing required property: user_id", None));
+        let audience = text(&object, "audience")?;
+        // The combinations that the description of the body names.
+        if !matches!(
+            (ids.is_some(), user.is_some(), client.is_some(), audience.is_some()),
+            (true, false, false, false) | (false, true, _, false) | (false, true, true, true)
+        ) {
+            let what = "No enum match: one of ids; user_id; user_id and client_id; user_id, client_id and audience";
+            return Err(payload::fault(Place::Payload, what, None));
         }
-        let client_fits = client.is_none_or(|client| client == CLIENT);
+        let client_fits = client.is_none_or(|client| client == CLIENT) && audience.is_none_or(|one| one == AUDIENCE);
         let mut store = self.tenant.0.store.lock();
         store.refresh_tokens.end_where(self.now, self.end(), |id, token| {
             let listed = ids.as_ref().is_some_and(|ids| ids.contains(&id));
@@ -86,8 +91,9 @@ fn ids(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, Answer> {
         Some(Value::Array(list)) => list,
         Some(other) => return Err(wrong_type("array", other, "ids")),
     };
-    if list.len() > 100 {
-        let what = format!("Array is too long ({}), maximum 100", list.len());
+    if list.is_empty() || list.len() > 100 {
+        let (size, bound) = if list.is_empty() { ("short", "minimum 1") } else { ("long", "maximum 100") };
+        let what = format!("Array is too {size} ({}), {bound}", list.len());
         return Err(payload::fault(Place::Payload, &what, Some(("ids", ""))));
     }
     let id = |item| Value::as_str(item).ok_or_else(|| wrong_type("string", item, "ids"));

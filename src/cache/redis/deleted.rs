@@ -1,0 +1,55 @@
+//! Which sessions of a list count as deleted. Each session's state may be on a server of its own, so each is asked for by itself,
+//! many at the same time.
+
+use super::scripts::DELETED;
+use super::{RedisStore, entry};
+use crate::gateway::Failure;
+use redis::Value;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+/// How many are asked for at the same time, unless the store may have less under way.
+const AT_ONCE: usize = 32;
+
+impl RedisStore {
+    pub(super) async fn try_deleted(&self, sessions: &[[u8; 16]]) -> Result<Vec<bool>, Failure> {
+        let mut deleted = Vec::with_capacity(sessions.len());
+        for some in sessions.chunks(AT_ONCE.min(self.max_in_flight)) {
+            let permits = u32::try_from(some.len()).map_err(|_| Failure::Busy)?;
+            let _permits = self.permits.try_acquire_many(permits).map_err(|_| Failure::Busy)?;
+            let asked = some.iter().map(|session| self.is_deleted(session)).collect();
+            for one in all(asked).await {
+                deleted.push(one?);
+            }
+        }
+        Ok(deleted)
+    }
+
+    async fn is_deleted(&self, session: &[u8; 16]) -> Result<bool, Failure> {
+        let key = entry::state(&self.namespace, session);
+        match self.run(&DELETED, &[&key], &[], self.timeouts.read).await?.0 {
+            Value::Int(0) => Ok(false),
+            Value::Int(1) => Ok(true),
+            _ => Err(Failure::Nonsense),
+        }
+    }
+}
+
+/// Something that is waited for, and what came of it.
+type Waiting<F> = (Pin<Box<F>>, Option<<F as Future>::Output>);
+
+/// Waits for all at the same time.
+async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut waiting: Vec<Waiting<F>> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        for (future, done) in waiting.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                *done = Some(output);
+            }
+        }
+        if waiting.iter().all(|(_, done)| done.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, done)| done).collect()
+}

@@ -1,0 +1,161 @@
+//! Requests that say what is revoked. What they say decides what becomes stale, so that everything in them has to be declared, and
+//! no policy relaxes that.
+
+use super::Dialect;
+use crate::model::{Refusal, Rule, SessionId, Violation};
+use crate::wire::json::{Document, Kind, Member, Node};
+use bytes::Bytes;
+
+/// What such a request may say.
+#[derive(Debug)]
+pub struct Terms {
+    /// The members, each of which may be left out.
+    pub members: &'static [Term],
+    /// Of these exactly one has to be there. Where none has to, there may also be no body.
+    pub one_of: &'static [&'static str],
+}
+
+/// A member of such a request.
+#[derive(Debug)]
+pub struct Term {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds.
+    pub holds: Holds,
+    /// The members that have to be there with it.
+    pub with: &'static [&'static str],
+}
+
+/// What a member holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Holds {
+    /// The id of a session.
+    Session,
+    /// The id of a user.
+    User,
+    /// A truth value.
+    Truth,
+    /// A text of at most so many characters.
+    Text(usize),
+    /// Texts.
+    Texts {
+        /// The most of them.
+        most: usize,
+        /// The longest, in characters.
+        length: usize,
+    },
+}
+
+/// What a request revokes, as far as it says so in its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// The session.
+    pub session: Option<SessionId>,
+    /// Whether it names a user.
+    pub names_user: bool,
+}
+
+impl Dialect {
+    /// Reads what is revoked; refuses with everything that is wrong with it.
+    pub(super) fn read_revocation(&self, terms: &Terms, body: Bytes) -> Result<Revocation, Refusal> {
+        if body.is_empty() && terms.one_of.is_empty() {
+            return Ok(Revocation::default());
+        }
+        let document = Document::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let Some(members) = document.members() else {
+            let found = document.root().kind.name();
+            return Err(Refusal::Malformed(format!("expected an object, found {found}")));
+        };
+        let mut violations = Vec::new();
+        for member in members {
+            match terms.members.iter().find(|term| term.name == member.key) {
+                Some(term) => self.judge_term(term, &member.value, members, &mut violations),
+                None => report(&shown(&member.key), unknown(terms), &mut violations),
+            }
+        }
+        judge_choice(terms, members, &mut violations);
+        if !violations.is_empty() {
+            return Err(Refusal::Violations(violations));
+        }
+        let named = |wanted: fn(&Holds) -> bool| {
+            let term = terms.members.iter().find(|term| wanted(&term.holds))?;
+            value(members, term.name)
+        };
+        let session = match named(|holds| matches!(holds, Holds::Session)).map(|node| &node.kind) {
+            Some(Kind::Text(id)) => Some(self.session_id(id)?),
+            Some(_) | None => None,
+        };
+        Ok(Revocation { session, names_user: named(|holds| matches!(holds, Holds::User)).is_some() })
+    }
+
+    fn judge_term(&self, term: &Term, found: &Node, members: &[Member], violations: &mut Vec<Violation>) {
+        if let Some(fault) = self.fault(term.holds, &found.kind) {
+            report(term.name, fault, violations);
+        }
+        let missing: Vec<&str> = term.with.iter().copied().filter(|name| value(members, name).is_none()).collect();
+        if !missing.is_empty() {
+            report(term.name, format!("needs `{}` beside it", missing.join("` and `")), violations);
+        }
+    }
+
+    /// What is wrong with a value.
+    fn fault(&self, holds: Holds, found: &Kind) -> Option<String> {
+        let expected = |what: &str| Some(format!("expected {what}, found {}", found.name()));
+        match (holds, found) {
+            (Holds::Truth, Kind::Bool(_)) => None,
+            (Holds::Truth, _) => expected("true or false"),
+            (Holds::Session, Kind::Text(id)) if self.session_id(id).is_ok() => None,
+            (Holds::Session, Kind::Text(_)) => {
+                let most = self.session_id_length;
+                Some(format!("is no session id: expected 1 to {most} letters, numbers, underscores and hyphens"))
+            }
+            (Holds::User, Kind::Text(id)) => length_fault(id, self.user_id_length),
+            (Holds::Text(most), Kind::Text(text)) => length_fault(text, most),
+            (Holds::Session | Holds::User | Holds::Text(_), _) => expected("a string"),
+            (Holds::Texts { most, length }, Kind::Array(items)) => {
+                if items.is_empty() || items.len() > most {
+                    return Some(format!("has {} items, expected 1 to {most}", items.len()));
+                }
+                items.iter().find_map(|item| self.fault(Holds::Text(length), &item.kind))
+            }
+            (Holds::Texts { .. }, _) => expected("an array of strings"),
+        }
+    }
+}
+
+/// Exactly one of some members has to be there.
+fn judge_choice(terms: &Terms, members: &[Member], violations: &mut Vec<Violation>) {
+    let there: Vec<&str> = terms.one_of.iter().copied().filter(|name| value(members, name).is_some()).collect();
+    let wanted = terms.one_of.join("` or `");
+    match there.as_slice() {
+        [_] => {}
+        [] if terms.one_of.is_empty() => {}
+        [] => report("body", format!("names nothing to revoke; expected `{wanted}`"), violations),
+        [first, ..] => report(first, format!("only one of `{wanted}` may be there"), violations),
+    }
+}
+
+fn value<'a>(members: &'a [Member], name: &str) -> Option<&'a Node> {
+    members.iter().find(|member| member.key == name).map(|member| &member.value)
+}
+
+fn unknown(terms: &Terms) -> String {
+    let names: Vec<&str> = terms.members.iter().map(|term| term.name).collect();
+    format!("is no member of this request; allowed are `{}`", names.join("`, `"))
+}
+
+/// A name that somebody else chose.
+fn shown(key: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.chars().all(plain) { key.to_owned() } else { format!("{key:?}") }
+}
+
+fn length_fault(text: &str, most: usize) -> Option<String> {
+    let found = text.encode_utf16().count();
+    let fits = (1..=most).contains(&found);
+    (!fits).then(|| format!("has {found} characters, expected 1 to {most}"))
+}
+
+fn report(path: &str, message: String, violations: &mut Vec<Violation>) {
+    violations.push(Violation { path: path.to_owned(), rule: Rule::Provider, message });
+}

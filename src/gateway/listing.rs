@@ -1,0 +1,47 @@
+//! Lists of sessions: what a caller may see of one session holds for each of a list.
+
+use super::{Answer, Gateway, Read};
+use crate::dialect::Listed;
+use crate::model::{Operation, Refusal};
+
+/// The sessions of an answer that lists some.
+#[derive(Debug)]
+pub struct Listing {
+    listed: Listed,
+    /// Those that may have been deleted through the gateway: where they stand in the list, and what stands for them in the cache.
+    sessions: Vec<(usize, [u8; 16])>,
+}
+
+impl Read {
+    /// The sessions that an answer lists; none where it lists none that the gateway knows anything of. A list that cannot be read
+    /// is refused, since it may hold what nobody is to see.
+    pub fn listing(&self, gateway: &Gateway, answer: &Answer) -> Result<Option<Listing>, Refusal> {
+        let lists = self.route.operation == Operation::ListSessions && self.upstream.cache.is_some();
+        if !lists || !answer.status.is_success() {
+            return Ok(None);
+        }
+        let listed = self.upstream.dialect.listed(&answer.body).ok_or(Refusal::UpstreamFailed)?;
+        // What is no id of a session here was never deleted here.
+        let known =
+            listed.ids().enumerate().filter_map(|(at, id)| Some((at, self.upstream.dialect.session_id(id).ok()?)));
+        let sessions = known.map(|(at, id)| (at, gateway.session_hash(&self.upstream, &id))).collect();
+        Ok(Some(Listing { listed, sessions }))
+    }
+}
+
+impl Listing {
+    /// What stands for the sessions in the cache.
+    pub fn sessions(&self) -> Vec<[u8; 16]> {
+        self.sessions.iter().map(|(_, session)| *session).collect()
+    }
+
+    /// The answer without those of [`Listing::sessions`] that are deleted. Counts that the provider gives stay as they are.
+    pub fn without(&self, deleted: &[bool], mut answer: Answer) -> Answer {
+        let gone = self.sessions.iter().zip(deleted).filter(|(_, deleted)| **deleted);
+        let gone: Vec<usize> = gone.map(|((at, _), _)| *at).collect();
+        if !gone.is_empty() {
+            answer.body = self.listed.without(&gone);
+        }
+        answer
+    }
+}

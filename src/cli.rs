@@ -285,13 +285,11 @@ impl Started {
             LogFormat::Text => LineFormat::Text,
         };
         let requests = config.log.requests.then_some(format);
-        let runtime = Arc::new(
-            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.trusted_peers)
-                .map_err(other)?,
-        );
+        let patience = Patience { head: config.clients.head_timeout, idle: config.clients.idle_timeout };
+        let runtime =
+            Arc::new(Runtime::new(config.gateway, &config.store, journal, requests, config.clients).map_err(other)?);
         runtime.start_background();
         let listen = bound.address();
-        let patience = Patience { head: config.clients.head_timeout, idle: config.clients.idle_timeout };
         let serving = Serving::start(runtime.clone(), bound, patience);
         let address = admin.as_ref().map(Bound::address);
         if let Some(admin) = admin {

@@ -23,6 +23,7 @@ mod variables;
 pub use fault::Fault;
 
 use crate::gateway::Gateway;
+use crate::wire::http1::HeadLimits;
 use ipnet::IpNet;
 use secrecy::{SecretSlice, SecretString};
 use section::{Context, Entry};
@@ -199,7 +200,7 @@ pub struct RedisTimeouts {
     pub write: Duration,
 }
 
-/// How long clients may take, and which of them are trusted.
+/// How long clients may take, which of them are trusted, and how much they may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clients {
     /// From the connection to the end of the first request's head.
@@ -208,6 +209,15 @@ pub struct Clients {
     pub idle_timeout: Duration,
     /// The networks of the peers that may speak for others.
     pub trusted_peers: Vec<IpNet>,
+    /// How much they may ask for.
+    pub limits: Limits,
+}
+
+/// How much clients may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How large the head of a request may be.
+    pub head: HeadLimits,
 }
 
 /// How the process ends.

@@ -131,6 +131,12 @@ impl Gateway {
         &self.upstreams
     }
 
+    /// The upstream that requests for a host and path are for.
+    pub fn upstream_of(&self, host: &str, path: &str) -> Option<&Arc<Upstream>> {
+        let found = self.upstreams.iter().filter(|one| one.matcher.takes(host, path));
+        found.max_by_key(|one| one.matcher.precision())
+    }
+
     /// Finds out what a request is, from its head alone.
     pub fn route(&self, head: Head) -> Result<Routed, Refused> {
         let refused = |upstream: Option<&Arc<Upstream>>, operation, refusal| Refused {
@@ -138,8 +144,7 @@ impl Gateway {
             operation,
             refusal,
         };
-        let found = self.upstreams.iter().filter(|one| one.matcher.takes(head.host, head.path));
-        let Some(upstream) = found.max_by_key(|one| one.matcher.precision()) else {
+        let Some(upstream) = self.upstream_of(head.host, head.path) else {
             return Err(refused(None, Operation::Other, Refusal::NoUpstream));
         };
         let found = find(upstream, &head);

@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod exchange;
+mod framing;
 mod governed;
 mod head;
 mod line;

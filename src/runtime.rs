@@ -8,6 +8,7 @@ use crate::journal::Journal;
 use crate::keys::Issuer;
 use crate::metrics::{IssuerReading, Metrics, Reading, StoreMetrics};
 use crate::upstream::Provider;
+use crate::wire::http1::HeadLimits;
 use bytes::Bytes;
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -78,6 +79,8 @@ pub struct Runtime {
     pub journal: Journal,
     /// Whether each request gets a line in the log.
     pub log_requests: Option<LineFormat>,
+    /// How large the head of a request may be.
+    pub head_limits: HeadLimits,
     trusted_peers: Vec<IpNet>,
     ways: Vec<Way>,
     ids: RequestIds,
@@ -112,7 +115,7 @@ impl Runtime {
         store: &config::Store,
         journal: Journal,
         log_requests: Option<LineFormat>,
-        trusted_peers: Vec<IpNet>,
+        clients: config::Clients,
     ) -> Result<Runtime, RuntimeError> {
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
         let names: Vec<String> = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
@@ -130,7 +133,8 @@ impl Runtime {
             metrics: Arc::new(metrics),
             journal,
             log_requests,
-            trusted_peers,
+            head_limits: clients.limits.head,
+            trusted_peers: clients.trusted_peers,
             ways,
             ids: RequestIds { process: hex(&process), next: AtomicU64::new(0) },
             stopping: AtomicBool::new(false),

@@ -6,8 +6,8 @@ use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -79,6 +79,18 @@ pub struct Origin {
     pub host: Option<HeaderValue>,
     /// Whether it may speak for others.
     pub trusted: bool,
+}
+
+/// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1 does not.
+pub fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (first, second) = (crumbs.next()?, crumbs.next()?);
+    let mut whole = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
+    }
+    HeaderValue::from_bytes(&whole).ok()
 }
 
 /// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
@@ -191,6 +203,9 @@ impl Provider {
             if !dropped {
                 headers.append(name.clone(), value.clone());
             }
+        }
+        if let Some(cookie) = joined_cookies(from) {
+            headers.insert(COOKIE, cookie);
         }
         headers.insert(HOST, self.host(origin));
         if carrier.is_grpc() {

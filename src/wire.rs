@@ -6,6 +6,7 @@ pub mod schema;
 pub mod message;
 pub mod frame;
 pub mod carrier;
+pub mod http1;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

@@ -2,11 +2,12 @@
 
 use super::fault::Problem;
 use super::section::Section;
-use super::value::{self, choice, count, duration, minutes, seconds};
+use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
-use super::{Clients, Config, Log, LogFormat, LogLevel, Shutdown, Store};
+use super::{Clients, Config, Limits, Log, LogFormat, LogLevel, Shutdown, Store};
 use super::{policies, secret, store, upstreams};
 use crate::gateway::Gateway;
+use crate::wire::http1::HeadLimits;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,6 +30,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         head_timeout: section.read("head_timeout", seconds(10), duration(HASTE..=minutes(10))),
         idle_timeout: section.read("idle_timeout", seconds(60), duration(HASTE..=minutes(60))),
         trusted_peers: trusted_peers(section),
+        limits: section.within("limits", limits),
     });
     let shutdown = section.within("shutdown", |section| Shutdown {
         drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
@@ -48,6 +50,17 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     Config { gateway: Gateway::new(upstreams, key), listen, admin, threads, replicas, log, store, clients, shutdown }
+}
+
+/// How much clients may ask for. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a target of 64 KiB.
+fn limits(section: &mut Section) -> Limits {
+    let head = HeadLimits {
+        block: section.read("header_block", 32 << 10, size(1 << 10..=256 << 10)),
+        count: section.read("headers", 100, count(8..=250)),
+        single: section.read("header", 8 << 10, size(256..=64 << 10)),
+        target: section.read("uri", 8 << 10, size(256..=32 << 10)),
+    };
+    Limits { head }
 }
 
 /// The peers that may speak for others. Those of the whole internet are nobody's peers.

@@ -19,11 +19,14 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use super::exchange::Edge;
+use super::framing::{self, Requests};
 
 /// How a client begins to speak HTTP/2 without TLS (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Streams of one HTTP/2 connection that may be open at the same time.
 const MAX_STREAMS: u32 = 100;
+/// What is read of the head of a request of HTTP/2 in any case: Pingora's own limit.
+const LEAST_HTTP2_HEAD: u32 = 64 << 10;
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,9 @@ impl Connections {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(patience.idle);
-        let http2 = Arc::new(Http2 { proxy: proxy.clone(), options });
+        // Beyond the gateway's own limit, which it answers itself.
+        let head = u32::try_from(runtime.head_limits.block * 2).unwrap_or(u32::MAX).max(LEAST_HTTP2_HEAD);
+        let http2 = Arc::new(Http2 { proxy: proxy.clone(), options, head });
         Connections { runtime, patience, http1: Arc::new(Http1(proxy)), http2 }
     }
 }
@@ -62,7 +67,9 @@ impl ServerApp for Connections {
         if is_http2 {
             return self.http2.process_new(stream, shutdown).await;
         }
-        let served = ACTIVITY.scope(activity.clone(), self.http1.process_new(stream, shutdown));
+        let requests = Requests::new(self.runtime.head_limits);
+        let served = self.http1.process_new(requests.framed(stream), shutdown);
+        let served = ACTIVITY.scope(activity.clone(), requests.serve(served));
         tokio::select! {
             biased;
             left = served => left,
@@ -160,6 +167,8 @@ struct Http1(Arc<HttpProxy<Edge>>);
 struct Http2 {
     proxy: Arc<HttpProxy<Edge>>,
     options: HttpServerOptions,
+    /// The largest head that is read at all, in bytes as HTTP/2 counts them.
+    head: u32,
 }
 
 #[async_trait]
@@ -169,6 +178,7 @@ impl HttpServerApp for Http1 {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        framing::expect();
         self.0.process_new_http(session, shutdown).await
     }
 }
@@ -190,6 +200,7 @@ impl HttpServerApp for Http2 {
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = default_h2_options();
         options.max_concurrent_streams(MAX_STREAMS);
+        options.max_header_list_size(self.head);
         Some(options)
     }
 }

@@ -2,12 +2,12 @@
 
 use super::answer::{refusal_response, write};
 use super::connection;
-use super::head::{credential, has_plain_host, has_plain_target, has_two_lengths, head};
+use super::head::{self, credential, head};
 use super::line;
-use super::{MAX_TRIES, governed, passed};
+use super::{MAX_TRIES, framing, governed, passed};
 use crate::cache::{Caution, Mark, Scope};
 use crate::gateway::{
-    CacheStatus, Credential, Decision, Freshness, Outcome, Refused, Related, Routed, Settlement, Upstream,
+    CacheStatus, Credential, Decision, Freshness, Head, Outcome, Refused, Related, Routed, Settlement, Upstream,
     settle_related,
 };
 use crate::model::{Operation, Refusal};
@@ -16,7 +16,7 @@ use crate::upstream::{Origin, Provider};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
@@ -104,11 +104,12 @@ impl Edge {
     /// Finds out what the request is and does what has to be done; `true` where it is answered.
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let runtime = context.runtime.clone();
-        if !has_plain_target(session.req_header()) {
-            return refuse(session, context, &Refusal::Path).await;
-        }
-        if !has_plain_host(session.req_header()) {
-            return refuse(session, context, &Refusal::Header("Host")).await;
+        if let Err(refusal) = head::judge(session.req_header(), framing::fault(), runtime.head_limits) {
+            let Head { host, path, .. } = head(session.req_header());
+            // Only for the form of the answer.
+            context.upstream = runtime.gateway.upstream_of(host, path).cloned();
+            session.set_keepalive(None);
+            return refuse(session, context, &refusal).await;
         }
         let routed = runtime.gateway.route(head(session.req_header()));
         match routed {
@@ -126,9 +127,6 @@ impl Edge {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
-                if has_two_lengths(session) {
-                    return refuse(session, context, &Refusal::Header("Content-Length")).await;
-                }
                 match governed::answer(session, context, governed).await {
                     Ok(()) => Ok(true),
                     Err(governed::Stop::Refused(refusal)) => refuse(session, context, &refusal).await,
@@ -337,6 +335,9 @@ impl ProxyHttp for Edge {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
+            framing::open_tunnel();
+        }
         if !response.status.is_informational() {
             response.insert_header(REQUEST_ID, context.id.clone())?;
             if context.runtime.is_stopping() {
@@ -347,14 +348,16 @@ impl ProxyHttp for Edge {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
-        let refusal = passed::failure(error, context);
+        let fault = framing::fault();
+        let refusal = fault.map_or_else(|| passed::failure(error, context), head::refusal);
         if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
             provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
         }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
             context.runtime.sessions().end(marked, Settlement::UNCHANGED).await;
         }
-        let gone = *error.esource() == ErrorSource::Downstream
+        let gone = fault.is_none()
+            && *error.esource() == ErrorSource::Downstream
             && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);
         context.outcome.refusal = Some(refusal.name());
         context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
@@ -363,7 +366,8 @@ impl ProxyHttp for Edge {
         }
         session.set_keepalive(None);
         match refuse(session, context, &refusal).await {
-            Ok(_) => FailToProxy { error_code: 502, can_reuse_downstream: false },
+            // It is not kept, but it is closed so that the client gets to read the answer.
+            Ok(_) => FailToProxy { error_code: 502, can_reuse_downstream: fault.is_some() },
             Err(_) => FailToProxy { error_code: 0, can_reuse_downstream: false },
         }
     }

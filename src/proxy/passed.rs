@@ -2,6 +2,7 @@
 
 use super::exchange::Context;
 use crate::model::Refusal;
+use crate::upstream::joined_cookies;
 use crate::wire::carrier::Carrier;
 use http::{HeaderMap, HeaderName, Uri};
 use pingora::http::RequestHeader;
@@ -74,6 +75,9 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
         provider.authority().clone()
     };
     request.insert_header(http::header::HOST, host)?;
+    if let Some(cookie) = joined_cookies(&request.headers) {
+        request.insert_header(http::header::COOKIE, cookie)?;
+    }
     let path = upstream.matcher.inner(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
     // An absolute target names the gateway's host, not the provider's.

@@ -16,6 +16,7 @@ mod clients;
 mod coherence;
 mod connections;
 mod fleet;
+mod framing;
 mod freshness;
 mod harness;
 mod hostile;

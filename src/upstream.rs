@@ -4,6 +4,7 @@ use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, Pro
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
+use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::header::{
     CONNECTION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE,
@@ -79,6 +80,8 @@ pub struct Origin {
     pub host: Option<HeaderValue>,
     /// Whether it may speak for others.
     pub trusted: bool,
+    /// Where the request stands in a trace.
+    pub trace: Trace,
 }
 
 /// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1 does not.
@@ -206,6 +209,12 @@ impl Provider {
         }
         if let Some(cookie) = joined_cookies(from) {
             headers.insert(COOKIE, cookie);
+        }
+        for (name, value) in origin.trace.changes() {
+            match value {
+                Some(value) => drop(headers.insert(name, value.clone())),
+                None => drop(headers.remove(name)),
+            }
         }
         headers.insert(HOST, self.host(origin));
         if carrier.is_grpc() {

@@ -2,7 +2,7 @@
 
 use super::answer::{refusal_response, write};
 use super::connection;
-use super::head::{self, credential, head};
+use super::head::{self, credential, head, requested_id};
 use super::line;
 use super::{MAX_TRIES, framing, governed, passed};
 use crate::cache::{Caution, Mark, Scope};
@@ -13,6 +13,7 @@ use crate::gateway::{
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider};
+use crate::wire::trace::Trace;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::HOST;
@@ -69,6 +70,7 @@ pub(super) struct Context {
     pub runtime: Arc<Runtime>,
     pub started: Instant,
     pub id: HeaderValue,
+    pub trace: Trace,
     pub outcome: Outcome,
     /// The upstream that the request is passed to.
     pub upstream: Option<Arc<Upstream>>,
@@ -90,7 +92,18 @@ impl Context {
         let header = session.req_header();
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         let trusted = peer.is_some_and(|peer| self.runtime.trusts(peer));
-        Origin { peer, host: header.headers.get(HOST).cloned().or(authority), trusted }
+        let host = header.headers.get(HOST).cloned().or(authority);
+        Origin { peer, host, trusted, trace: self.trace.clone() }
+    }
+
+    /// What the request is called: by a trusted peer, or else by the gateway.
+    fn name(&mut self, session: &Session) {
+        let named = requested_id(&session.req_header().headers).filter(|_| {
+            let peer = session.client_addr().and_then(|address| address.as_inet());
+            peer.is_some_and(|peer| self.runtime.trusts(peer.ip()))
+        });
+        self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
+        self.trace = Trace::of(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }
 }
 
@@ -210,7 +223,8 @@ impl ProxyHttp for Edge {
         Context {
             runtime: self.runtime.clone(),
             started: Instant::now(),
-            id: self.runtime.request_id(),
+            id: HeaderValue::from_static("-"),
+            trace: Trace::default(),
             outcome: Outcome::default(),
             upstream: None,
             marked: None,
@@ -223,7 +237,8 @@ impl ProxyHttp for Edge {
         // Without the module that compresses: answers go to the client as they come.
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        context.name(session);
         session.set_read_timeout(Some(CLIENT_TIMEOUT));
         session.set_write_timeout(Some(CLIENT_TIMEOUT));
         // Only where it is on: Pingora has switched it off for requests after which the connection cannot be trusted.

@@ -1,5 +1,6 @@
 //! What the head of a request says, read off Pingora's view of it.
 
+use super::exchange::REQUEST_ID;
 use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
 use crate::model::Refusal;
 use crate::runtime::{Runtime, wall_seconds};
@@ -44,6 +45,14 @@ pub(super) fn judge(header: &RequestHeader, fault: Option<Fault>, limits: HeadLi
     }
     // It would show what proxies have added to the request, and no provider takes it.
     if header.method == Method::TRACE { Err(Refusal::Method(METHODS.into())) } else { Ok(()) }
+}
+
+/// The name that a request came with, if it can stand in a log.
+pub(super) fn requested_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut names = headers.get_all(REQUEST_ID).iter();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:+/=".contains(byte);
+    let name = names.next().filter(|name| (1..=128).contains(&name.len()) && name.as_bytes().iter().all(plain))?;
+    names.next().is_none().then_some(name)
 }
 
 /// What is answered where no method is for any resource.

@@ -78,6 +78,12 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
     if let Some(cookie) = joined_cookies(&request.headers) {
         request.insert_header(http::header::COOKIE, cookie)?;
     }
+    for (name, value) in origin.trace.changes() {
+        match value {
+            Some(value) => request.insert_header(name, value.clone())?,
+            None => drop(request.remove_header(&name)),
+        }
+    }
     let path = upstream.matcher.inner(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
     // An absolute target names the gateway's host, not the provider's.

@@ -443,7 +443,7 @@ fn limits_of_a_head_hold_at_the_byte() {
     let limits = "clients: { limits: { header_block: 4KiB, headers: 20, header: 1KiB, uri: 512B } }\n";
     for (clients, block, count, single, uri) in [(limits, 4096, 20, 1024, 512), ("", 32 << 10, 100, 8 << 10, 8 << 10)] {
         let place = Place::before(Recorder::auth0(), clients);
-        let client = Http2::open(&place);
+        let client = Http2::of(&place.gateway);
         for path in ["/x".to_owned(), format!("/api/v2/sessions/{SESSION}")] {
             let base = vec![
                 ("host".to_owned(), place.host()),
@@ -499,19 +499,19 @@ fn http1(place: &Place, path: &str, fields: &[(String, String)]) -> u16 {
 }
 
 /// A client of HTTP/2.
-struct Http2 {
+pub struct Http2 {
     runtime: tokio::runtime::Runtime,
     address: std::net::SocketAddr,
 }
 
 impl Http2 {
-    fn open(place: &Place) -> Http2 {
+    pub fn of(gateway: &Gateway) -> Http2 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Http2 { runtime, address: place.gateway.address() }
+        Http2 { runtime, address: gateway.address() }
     }
 
     /// The status of the answer; 0 where the stream or the connection ends without one.
-    fn get(&self, path: &str, fields: &[(String, String)]) -> u16 {
+    pub fn get(&self, path: &str, fields: &[(String, String)]) -> u16 {
         let host = fields.iter().find(|(name, _)| name == "host").map_or("a", |(_, value)| value);
         let mut request = http::Request::get(format!("http://{host}{path}"));
         for (name, value) in fields {
@@ -520,7 +520,7 @@ impl Http2 {
         self.send(request.body(()).unwrap(), None)
     }
 
-    fn send(&self, request: http::Request<()>, body: Option<Bytes>) -> u16 {
+    pub fn send(&self, request: http::Request<()>, body: Option<Bytes>) -> u16 {
         self.runtime.block_on(async {
             let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
             let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
@@ -559,7 +559,7 @@ fn a_client_that_sends_too_much_gets_to_read_why() {
 #[test]
 fn heads_of_http2_are_judged_as_those_of_http1() {
     let place = Place::start();
-    let client = Http2::open(&place);
+    let client = Http2::of(&place.gateway);
     let host = place.host();
     let request = |method: &str, uri: &str| http::Request::builder().method(method).uri(uri).body(()).unwrap();
     let with = |mut request: http::Request<()>, name: &'static str, value: &str| {
@@ -597,7 +597,7 @@ fn heads_of_http2_are_judged_as_those_of_http1() {
 #[test]
 fn crumbs_of_a_cookie_become_one_header() {
     let place = Place::start();
-    let client = Http2::open(&place);
+    let client = Http2::of(&place.gateway);
     for path in ["/x".to_owned(), format!("/api/v2/sessions/{SESSION}")] {
         let fields = |cookies: &[&str]| -> Vec<(String, String)> {
             let base = [("authorization".to_owned(), format!("Bearer {}", place.recorder.token()))];

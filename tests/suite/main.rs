@@ -38,5 +38,6 @@ mod recorder;
 mod scripts;
 mod sdk;
 mod tokens;
+mod traces;
 mod verdicts;
 mod zitadel;

@@ -96,6 +96,13 @@ pub fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&whole).ok()
 }
 
+/// Whether an answer has no transfer coding but a single `chunked`: what others would make of it, nobody knows.
+pub fn has_plain_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let plain = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    plain && codings.next().is_none()
+}
+
 /// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
 fn is_trusted(name: &HeaderName) -> bool {
     let trusted = |name: &str| name.starts_with("x-forwarded") || TRUSTED.contains(&name);
@@ -282,7 +289,11 @@ impl Provider {
             request.headers_mut().remove(HOST);
         }
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
-        client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await
+        let exchange = client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await?;
+        if has_plain_coding(&exchange.headers) {
+            return Ok(exchange);
+        }
+        Err(ExchangeError::Broken("the answer has a transfer coding other than chunked".into()))
     }
 
     /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.

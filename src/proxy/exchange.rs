@@ -333,6 +333,7 @@ impl ProxyHttp for Edge {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        passed::judge(response)?;
         if let Some(provider) = context.provider() {
             provider.note(None);
         }

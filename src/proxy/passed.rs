@@ -2,10 +2,10 @@
 
 use super::exchange::Context;
 use crate::model::Refusal;
-use crate::upstream::joined_cookies;
+use crate::upstream::{has_plain_coding, joined_cookies};
 use crate::wire::carrier::Carrier;
 use http::{HeaderMap, HeaderName, Uri};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Session};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
@@ -94,6 +94,14 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
         request.set_uri(uri);
     }
     Ok(())
+}
+
+/// Whether the client of an answer will see it end where the gateway does: Pingora passes codings on that it does not know.
+pub(super) fn judge(response: &ResponseHeader) -> Result<()> {
+    if has_plain_coding(&response.headers) {
+        return Ok(());
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "a transfer coding other than chunked").into_up())
 }
 
 /// Whether an error shows that nothing reached the provider.

@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod coherence;
 mod connections;
+mod corpora;
 mod fleet;
 mod framing;
 mod freshness;

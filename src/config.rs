@@ -25,6 +25,7 @@ pub use fault::Fault;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
 
 use crate::gateway::Gateway;
+use crate::wire::http1::HeadLimits;
 use ipnet::IpNet;
 use secrecy::{SecretSlice, SecretString};
 use section::{Context, Entry};
@@ -230,8 +231,8 @@ pub struct ClientLimits {
     pub per_source: usize,
     /// Requests at the same time on one connection of HTTP/2.
     pub streams: usize,
-    /// The head of a request, in bytes.
-    pub header_block: usize,
+    /// How large the head of a request may be.
+    pub head: HeadLimits,
 }
 
 /// How the process ends.

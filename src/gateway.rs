@@ -137,6 +137,12 @@ impl Gateway {
         &self.upstreams
     }
 
+    /// The upstream that requests at a listener, for a host and a path, are for.
+    pub fn upstream_of(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Upstream>> {
+        let found = self.upstreams.iter().filter(|one| one.matcher.takes(listener, host, path));
+        found.max_by_key(|one| one.matcher.precision())
+    }
+
     /// Finds out what a request is, from its head alone.
     pub fn route(&self, head: Head) -> Result<Routed, Refused> {
         let refused = |upstream: Option<&Arc<Upstream>>, operation, refusal| Refused {
@@ -144,8 +150,7 @@ impl Gateway {
             operation,
             refusal,
         };
-        let found = self.upstreams.iter().filter(|one| one.matcher.takes(head.listener, head.host, head.path));
-        let Some(upstream) = found.max_by_key(|one| one.matcher.precision()) else {
+        let Some(upstream) = self.upstream_of(head.listener, head.host, head.path) else {
             return Err(refused(None, Operation::Other, Refusal::NoUpstream));
         };
         let found = find(upstream, &head);

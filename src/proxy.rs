@@ -6,6 +6,7 @@ mod connection;
 mod context;
 mod exchange;
 mod frames;
+mod framing;
 mod governed;
 mod guard;
 mod head;

@@ -8,6 +8,8 @@ use crate::journal::Journal;
 use crate::keys::Issuer;
 use crate::metrics::{IssuerReading, Metrics, Reading, StoreMetrics};
 use crate::upstream::Provider;
+use crate::wire::http1::HeadLimits;
+use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
@@ -87,6 +89,8 @@ pub struct Runtime {
     pub journal: Journal,
     /// Whether each request gets a line in the log.
     pub log_requests: Option<LineFormat>,
+    /// How large the head of a request may be.
+    pub head_limits: HeadLimits,
     trusted_peers: Vec<IpNet>,
     ways: Vec<Way>,
     ids: RequestIds,
@@ -108,10 +112,34 @@ struct Way {
     issuer: Option<Arc<Issuer>>,
 }
 
-/// Names requests: unique among processes, and cheap.
+/// Names requests and traces: unique among processes, and cheap.
 struct RequestIds {
-    process: String,
+    process: [u8; 8],
     next: AtomicU64,
+    /// What the numbers of traces begin at.
+    seed: u64,
+}
+
+impl RequestIds {
+    fn request(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = [hex(&self.process), hex(&number.to_be_bytes())].concat();
+        HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
+    }
+
+    /// Samplers take the second half of a trace's id for a random number.
+    fn trace(&self) -> Trace {
+        let number = self.seed.wrapping_add(self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(2));
+        Trace::begun([u64::from_be_bytes(self.process), mixed(number)], mixed(number.wrapping_add(1)))
+    }
+}
+
+/// The finalizer of SplitMix64: no two numbers become one, and near ones become far apart.
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }
 
 impl Runtime {
@@ -121,12 +149,13 @@ impl Runtime {
         store: &config::Store,
         journal: Journal,
         log_requests: Option<LineFormat>,
-        trusted_peers: Vec<IpNet>,
+        clients: config::Clients,
     ) -> Result<Runtime, RuntimeError> {
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
         let names: Vec<String> = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
-        let mut process = [0; 8];
-        SystemRandom::new().fill(&mut process).map_err(|_| RuntimeError::Random)?;
+        let (mut process, mut seed) = ([0; 8], [0; 8]);
+        let random = SystemRandom::new();
+        random.fill(&mut process).and_then(|()| random.fill(&mut seed)).map_err(|_| RuntimeError::Random)?;
         let metrics = Metrics::new(names.clone())?;
         let listener = Arc::new(StoreMetrics::new()?);
         if matches!(store, config::Store::Redis(_)) {
@@ -139,9 +168,10 @@ impl Runtime {
             metrics: Arc::new(metrics),
             journal,
             log_requests,
-            trusted_peers,
+            head_limits: clients.limits.head,
+            trusted_peers: clients.trusted_peers,
             ways,
-            ids: RequestIds { process: hex(&process), next: AtomicU64::new(0) },
+            ids: RequestIds { process, next: AtomicU64::new(0), seed: u64::from_be_bytes(seed) },
             stopping: AtomicBool::new(false),
         })
     }
@@ -202,9 +232,12 @@ impl Runtime {
 
     /// A new name of a request.
     pub fn request_id(&self) -> HeaderValue {
-        let number = self.ids.next.fetch_add(1, Ordering::Relaxed);
-        let id = [self.ids.process.as_str(), &hex(&number.to_be_bytes())].concat();
-        HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
+        self.ids.request()
+    }
+
+    /// A trace that begins here.
+    pub fn new_trace(&self) -> Trace {
+        self.ids.trace()
     }
 
     /// From now on the gateway says that it is not ready.

@@ -4,10 +4,11 @@ use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, Pro
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
+use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -81,6 +82,27 @@ pub struct Origin {
     pub tls: bool,
     /// Whether it may speak for others.
     pub trusted: bool,
+    /// Where the request stands in a trace.
+    pub trace: Trace,
+}
+
+/// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1 does not.
+pub fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (first, second) = (crumbs.next()?, crumbs.next()?);
+    let mut whole = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
+    }
+    HeaderValue::from_bytes(&whole).ok()
+}
+
+/// Whether an answer has no transfer coding but a single `chunked`: what others would make of it, nobody knows.
+pub fn has_plain_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let plain = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    plain && codings.next().is_none()
 }
 
 /// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
@@ -194,6 +216,15 @@ impl Provider {
                 headers.append(name.clone(), value.clone());
             }
         }
+        if let Some(cookie) = joined_cookies(from) {
+            headers.insert(COOKIE, cookie);
+        }
+        for (name, value) in origin.trace.changes() {
+            match value {
+                Some(value) => drop(headers.insert(name, value.clone())),
+                None => drop(headers.remove(name)),
+            }
+        }
         headers.insert(HOST, self.host(origin));
         if carrier.is_grpc() {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -260,7 +291,11 @@ impl Provider {
             request.headers_mut().remove(HOST);
         }
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
-        client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await
+        let exchange = client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await?;
+        if has_plain_coding(&exchange.headers) {
+            return Ok(exchange);
+        }
+        Err(ExchangeError::Broken("the answer has a transfer coding other than chunked".into()))
     }
 
     /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.

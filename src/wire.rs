@@ -6,6 +6,8 @@ pub mod schema;
 pub mod message;
 pub mod frame;
 pub mod carrier;
+pub mod http1;
+pub mod trace;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

@@ -73,8 +73,7 @@ impl Started {
         let requests = config.log.requests.then_some(format);
         let alone = matches!(config.store, Store::Memory(_));
         let runtime = Arc::new(
-            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.trusted_peers.clone())
-                .map_err(other)?,
+            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.clone()).map_err(other)?,
         );
         runtime.start_background();
         let mut held = Vec::new();

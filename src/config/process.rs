@@ -7,6 +7,7 @@ use super::variables::Text;
 use super::{ClientLimits, Clients, Config, ListenAddress, Listener, Log, LogFormat, LogLevel, Shutdown, Store};
 use super::{listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
+use crate::wire::http1::HeadLimits;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -47,6 +48,16 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     Config { gateway: Gateway::new(upstreams, key), listeners, admin, threads, replicas, log, store, clients, shutdown }
 }
 
+/// How large the head of a request may be. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a target of 64 KiB.
+fn head_limits(section: &mut Section) -> HeadLimits {
+    HeadLimits {
+        block: section.read("header_block", 32 << 10, size(1 << 10..=256 << 10)),
+        count: section.read("headers", 100, count(8..=250)),
+        single: section.read("header", 8 << 10, size(256..=64 << 10)),
+        target: section.read("uri", 8 << 10, size(256..=32 << 10)),
+    }
+}
+
 /// The peers that may speak for others. Those of the whole internet are nobody's peers.
 fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
     let networks = section.list("trusted_peers", value::network).unwrap_or_default();
@@ -68,7 +79,7 @@ fn clients(section: &mut Section) -> Clients {
             connections: section.read("connections", 10_000, count(1..=1_000_000)),
             per_source: section.read("per_source", 200, count(1..=1_000_000)),
             streams: section.read("streams", 100, count(1..=10_000)),
-            header_block: section.read("header_block", 32 << 10, size(1 << 10..=256 << 10)),
+            head: head_limits(section),
         }),
         trusted_peers: trusted_peers(section),
     }

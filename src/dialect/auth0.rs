@@ -175,6 +175,9 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
     const BODY: Option<&str> = Some("invalid_body");
     const URI: Option<&str> = Some("invalid_uri");
     let (status, code, message): (u16, Option<&'static str>, Cow<'static, str>) = match refusal {
+        Refusal::Framing(what) => (400, None, format!("The request is not readable: {what}.").into()),
+        Refusal::HeadTooLarge(bound) => (431, None, format!("The request is not read: {bound}.").into()),
+        Refusal::TargetTooLong(limit) => (414, URI, format!("The path has more than {limit} bytes.").into()),
         Refusal::Path => (400, URI, "Path validation error: 'The path is not in its canonical form'.".into()),
         Refusal::SessionId => (400, URI, SESSION_ID.into()),
         Refusal::RefreshTokenId => (400, URI, REFRESH_TOKEN_ID.into()),

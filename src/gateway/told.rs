@@ -168,8 +168,6 @@ pub enum Cut {
     Tls,
     /// No whole head of a request came in time.
     Head,
-    /// The head of a request was too large.
-    HeadSize,
     /// What came is no HTTP.
     Malformed,
     /// No other request came in time.
@@ -194,12 +192,11 @@ pub enum Cut {
 
 impl Cut {
     /// Every reason.
-    pub const ALL: [Cut; 15] = [
+    pub const ALL: [Cut; 14] = [
         Cut::Connections,
         Cut::Source,
         Cut::Tls,
         Cut::Head,
-        Cut::HeadSize,
         Cut::Malformed,
         Cut::Idle,
         Cut::Body,
@@ -219,7 +216,6 @@ impl Cut {
             Cut::Source => "per_source",
             Cut::Tls => "tls_handshake",
             Cut::Head => "head_timeout",
-            Cut::HeadSize => "header_block",
             Cut::Malformed => "malformed",
             Cut::Idle => "idle_timeout",
             Cut::Body => "min_body_rate",

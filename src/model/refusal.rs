@@ -6,6 +6,12 @@ use std::time::Duration;
 /// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
+    /// The bytes of the request are not framed in the one way that everybody reads alike: what is wrong.
+    Framing(String),
+    /// The head of the request is larger than what is read: by which bound.
+    HeadTooLarge(String),
+    /// The target of the request has more than this number of bytes.
+    TargetTooLong(usize),
     /// The path is written in a way that two parts of the way could read differently.
     Path,
     /// The path belongs to a governed surface, but names no operation of it.
@@ -76,6 +82,9 @@ impl Refusal {
     /// The name in logs.
     pub fn name(&self) -> &'static str {
         match self {
+            Refusal::Framing(_) => "framing",
+            Refusal::HeadTooLarge(_) => "head_too_large",
+            Refusal::TargetTooLong(_) => "target_too_long",
             Refusal::Path => "path",
             Refusal::Unknown => "unknown_operation",
             Refusal::Method(_) => "method",

@@ -78,11 +78,13 @@ fn source(peer: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::http1::HeadLimits;
 
     struct Door(Arc<Admission>, ClientLimits);
 
     fn door(connections: usize, per_source: usize) -> Door {
-        Door(Arc::default(), ClientLimits { connections, per_source, streams: 1, header_block: 1 })
+        let head = HeadLimits { block: 1, count: 1, single: 1, target: 1 };
+        Door(Arc::default(), ClientLimits { connections, per_source, streams: 1, head })
     }
 
     impl Door {

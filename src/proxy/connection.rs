@@ -6,6 +6,7 @@
 use super::admission::Admission;
 use super::exchange::Edge;
 use super::frames::PREFACE;
+use super::framing::{self, Framed, Requests};
 use super::guard::Guarded;
 use super::http2;
 use super::listener::Bound;
@@ -151,7 +152,9 @@ impl Connections {
         if http2 {
             http2::serve(self, stream, peer, &pulse, terms).await;
         } else {
-            PULSE.scope(pulse.clone(), Box::pin(self.http1(stream, &pulse))).await;
+            let requests = Requests::new(terms.limits.head);
+            let served = Box::pin(self.http1(requests.framed(stream), &requests));
+            PULSE.scope(pulse.clone(), requests.clone().serve(served)).await;
         }
         self.note(&pulse);
     }
@@ -191,12 +194,13 @@ impl Connections {
     }
 
     /// Serves one request after the other.
-    async fn http1(&self, stream: Guarded, pulse: &Arc<Pulse>) {
-        let mut next: Option<(Guarded, Option<HttpPersistentSettings>)> = Some((stream, None));
+    async fn http1(&self, stream: Framed, requests: &Requests) {
+        let mut next: Option<(Framed, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
-            if pulse.is_level() && stream.ahead().is_empty() && !self.has_more(&mut stream, settings.is_some()).await {
+            if !requests.has_more() && !self.has_more(stream.inner(), settings.is_some()).await {
                 return;
             }
+            framing::expect();
             let mut session = ServerSession::new_http1(Box::new(stream));
             match settings {
                 Some(settings) => settings.apply_to_session(&mut session),
@@ -204,7 +208,7 @@ impl Connections {
             }
             let left = self.proxy.process_new_http(session, &self.ending).await;
             next = left.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
-                let stream = stream.into_any().downcast::<Guarded>().ok()?;
+                let stream = stream.into_any().downcast::<Framed>().ok()?;
                 Some((*stream, settings))
             });
         }
@@ -212,6 +216,9 @@ impl Connections {
 
     /// Waits for the next request; `false` where the connection ends before it. A kept connection ends with the process.
     async fn has_more(&self, stream: &mut Guarded, kept: bool) -> bool {
+        if !stream.ahead().is_empty() {
+            return true;
+        }
         stream.rest();
         let mut stage = self.stage.clone();
         tokio::select! {

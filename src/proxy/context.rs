@@ -1,11 +1,13 @@
 //! What is known of a request while it is on its way.
 
 use super::connection;
+use super::head::requested_id;
 use super::pulse::Pulse;
 use crate::cache::Mark;
 use crate::gateway::{Outcome, Upstream};
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider};
+use crate::wire::trace::Trace;
 use http::HeaderValue;
 use http::header::HOST;
 use pingora::prelude::Session;
@@ -33,6 +35,7 @@ pub(super) struct Context {
     pub runtime: Arc<Runtime>,
     pub started: Instant,
     pub id: HeaderValue,
+    pub trace: Trace,
     pub outcome: Outcome,
     /// The upstream that the request is passed to.
     pub upstream: Option<Arc<Upstream>>,
@@ -53,7 +56,8 @@ impl Context {
         }
         Context {
             started: Instant::now(),
-            id: runtime.request_id(),
+            id: HeaderValue::from_static("-"),
+            trace: Trace::default(),
             outcome: Outcome::default(),
             upstream: None,
             marked: None,
@@ -67,6 +71,16 @@ impl Context {
     /// The way to the request's upstream.
     pub fn provider(&self) -> Option<&Arc<Provider>> {
         self.upstream.as_ref().and_then(|upstream| self.runtime.provider(upstream))
+    }
+
+    /// What the request is called: by a trusted peer, or else by the gateway.
+    pub fn name(&mut self, session: &Session) {
+        let named = requested_id(&session.req_header().headers).filter(|_| {
+            let peer = session.client_addr().and_then(|address| address.as_inet());
+            peer.is_some_and(|peer| self.runtime.trusts(peer.ip()))
+        });
+        self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
+        self.trace = Trace::of(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }
 
     /// A part of the request's body is here.
@@ -95,6 +109,7 @@ impl Context {
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         let trusted = peer.is_some_and(|peer| self.runtime.trusts(peer));
         let tls = self.pulse.as_ref().is_some_and(|pulse| pulse.arrival.tls);
-        Origin { peer, host: header.headers.get(HOST).cloned().or(authority), tls, trusted }
+        let host = header.headers.get(HOST).cloned().or(authority);
+        Origin { peer, host, tls, trusted, trace: self.trace.clone() }
     }
 }

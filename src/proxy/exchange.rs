@@ -2,19 +2,19 @@
 
 use super::answer::{refusal_response, write};
 use super::context::Context;
-use super::head::{credential, has_plain_host, has_plain_target, has_two_lengths, head};
+use super::head::{self, credential, head};
 use super::line;
-use super::{MAX_TRIES, governed, passed};
+use super::{MAX_TRIES, framing, governed, passed};
 use crate::cache::{Caution, Scope};
 use crate::gateway::{
-    CacheStatus, Credential, Cut, Decision, Freshness, Refused, Related, Routed, Settlement, Upstream, settle_related,
+    CacheStatus, Credential, Cut, Decision, Freshness, Head, Refused, Related, Routed, Settlement, Upstream,
+    settle_related,
 };
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderName;
-use http::header::TRANSFER_ENCODING;
+use http::{HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
@@ -53,13 +53,14 @@ impl Edge {
     /// Finds out what the request is and does what has to be done; `true` where it is answered.
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let runtime = context.runtime.clone();
-        if !has_plain_target(session.req_header()) {
-            return refuse(session, context, &Refusal::Path).await;
-        }
-        if !has_plain_host(session.req_header()) {
-            return refuse(session, context, &Refusal::Header("Host")).await;
-        }
         let listener = context.listener();
+        if let Err(refusal) = head::judge(session.req_header(), framing::fault(), runtime.head_limits) {
+            let Head { host, path, .. } = head(session.req_header(), &listener);
+            // Only for the form of the answer.
+            context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
+            session.set_keepalive(None);
+            return refuse(session, context, &refusal).await;
+        }
         let routed = runtime.gateway.route(head(session.req_header(), &listener));
         match routed {
             Err(Refused { upstream, operation, refusal }) => {
@@ -76,9 +77,6 @@ impl Edge {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
-                if has_two_lengths(session) {
-                    return refuse(session, context, &Refusal::Header("Content-Length")).await;
-                }
                 match governed::answer(session, context, governed).await {
                     Ok(()) => Ok(true),
                     Err(governed::Stop::Refused(refusal)) => refuse(session, context, &refusal).await,
@@ -110,12 +108,6 @@ impl Edge {
         pass(context, upstream, operation);
         Ok(false)
     }
-}
-
-/// How many bytes a request of HTTP/1 had; none where nobody knows.
-fn length(session: &mut Session) -> Option<u64> {
-    let known = session.is_body_done() && !session.req_header().headers.contains_key(TRANSFER_ENCODING);
-    known.then(|| (session.to_h1_raw().len() + session.body_bytes_read()) as u64)
 }
 
 fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
@@ -172,6 +164,7 @@ impl ProxyHttp for Edge {
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        context.name(session);
         // Those of HTTP/1 stand in the connection; a stream of HTTP/2 that nobody reads has one of its own.
         if session.is_http2() {
             let patience = context.pulse.as_ref().map(|pulse| pulse.patience.write);
@@ -275,6 +268,7 @@ impl ProxyHttp for Edge {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        passed::judge(response)?;
         if let Some(provider) = context.provider() {
             provider.note(None);
         }
@@ -292,6 +286,9 @@ impl ProxyHttp for Edge {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
+            framing::open_tunnel();
+        }
         if !response.status.is_informational() {
             response.insert_header(REQUEST_ID, context.id.clone())?;
             if context.runtime.is_stopping() {
@@ -303,9 +300,11 @@ impl ProxyHttp for Edge {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
         let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(Cut::Body));
-        let refusal = match slow {
-            true => Refusal::BodyTimeout(context.started.elapsed()),
-            false => passed::failure(error, context),
+        let fault = framing::fault();
+        let refusal = match fault {
+            Some(fault) => head::refusal(fault),
+            None if slow => Refusal::BodyTimeout(context.started.elapsed()),
+            None => passed::failure(error, context),
         };
         if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
             provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
@@ -314,6 +313,7 @@ impl ProxyHttp for Edge {
             context.runtime.sessions().end(marked, Settlement::UNCHANGED).await;
         }
         let gone = !slow
+            && fault.is_none()
             && *error.esource() == ErrorSource::Downstream
             && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);
         context.outcome.refusal = Some(refusal.name());
@@ -323,7 +323,8 @@ impl ProxyHttp for Edge {
         }
         session.set_keepalive(None);
         match refuse(session, context, &refusal).await {
-            Ok(_) => FailToProxy { error_code: 502, can_reuse_downstream: false },
+            // It is not kept, but it is closed so that the client gets to read the answer.
+            Ok(_) => FailToProxy { error_code: 502, can_reuse_downstream: fault.is_some() },
             Err(_) => FailToProxy { error_code: 0, can_reuse_downstream: false },
         }
     }
@@ -331,7 +332,7 @@ impl ProxyHttp for Edge {
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
         line::account(session, context);
         if let Some(pulse) = context.pulse.as_ref().filter(|_| !session.is_http2()) {
-            pulse.request_is_over(length(session));
+            pulse.request_is_over();
         }
     }
 

@@ -113,10 +113,6 @@ impl Guarded {
         if self.lingers.is_some() {
             return self.poll_linger(cx);
         }
-        if self.frames.is_none() && self.pulse.is_head_too_large() {
-            self.cut(cx, Cut::HeadSize);
-            return self.poll_linger(cx);
-        }
         let before = buf.filled().len();
         if self.transport.poll_read(cx, buf)?.is_ready() {
             let came = buf.filled().get(before..).unwrap_or_default();
@@ -165,7 +161,6 @@ impl Guarded {
                 }
                 None
             }
-            (None, Cut::HeadSize) => Some(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
             (None, Cut::Head) if self.pulse.is_in_head() => Some(b"HTTP/1.1 408 Request Timeout\r\n"),
             (None, _) => None,
         };
@@ -253,9 +248,6 @@ impl AsyncRead for Guarded {
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.frames.is_none() {
-            this.pulse.answered();
-        }
         if this.out.len() + data.len() > COLLECTED {
             ready!(this.poll_out(cx))?;
         }

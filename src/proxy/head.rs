@@ -1,14 +1,15 @@
-//! What the head of a request says, read off Pingora's view of it and off the bytes that came.
+//! What the head of a request says, read off Pingora's view of it.
 
+use super::exchange::REQUEST_ID;
 use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
 use crate::model::Refusal;
 use crate::runtime::{Runtime, wall_seconds};
 use crate::token::is_jwt;
+use crate::wire::http1::{self, Fault, HeadLimits, is_authority, is_target};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Version};
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
-use pingora::prelude::Session;
 
 /// The head of a request, as the core sees it.
 pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str) -> Head<'a> {
@@ -25,34 +26,58 @@ pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str) -> Head<'a>
     }
 }
 
-/// Whether the target is a path, or an absolute one (RFC 9112, 3.2): Pingora passes others on, and servers make paths of them.
-pub(super) fn has_plain_target(header: &RequestHeader) -> bool {
-    let raw = header.raw_path();
-    let scheme = |scheme: &[u8]| raw.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    raw.starts_with(b"/")
-        || scheme(b"http://")
-        || scheme(b"https://")
-        || (raw == b"*" && header.method == Method::OPTIONS)
-}
-
-/// Whether the host is one, or there is none because HTTP/1.0 needs none.
-pub(super) fn has_plain_host(header: &RequestHeader) -> bool {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    match header.headers.get(HOST) {
-        Some(host) => !host.is_empty() && host.as_bytes().iter().all(plain),
-        None => header.uri.authority().is_some() || header.version == Version::HTTP_10,
+/// Judges a head before anything in it counts: what was found in its bytes, and, of HTTP/2, where Pingora has taken the bytes apart,
+/// the same in its parts.
+pub(super) fn judge(header: &RequestHeader, fault: Option<Fault>, limits: HeadLimits) -> Result<(), Refusal> {
+    if let Some(fault) = fault {
+        return Err(refusal(fault));
     }
+    if header.version == Version::HTTP_2 {
+        let target = header.raw_path();
+        http1::judge(&header.headers, target.len(), limits).map_err(refusal)?;
+        let host = header.headers.get(HOST).map(HeaderValue::as_bytes);
+        let authority = header.uri.authority().map(|authority| authority.as_str().as_bytes());
+        if !authority.or(host).is_some_and(is_authority) {
+            return Err(refusal(Fault::Host));
+        }
+        if !is_target(target, header.method.as_str().as_bytes()) {
+            return Err(refusal(Fault::Target));
+        }
+    }
+    // It would show what proxies have added to the request, and no provider takes it.
+    if header.method == Method::TRACE { Err(Refusal::Method(METHODS.into())) } else { Ok(()) }
 }
 
-/// Whether a length stands beside a transfer coding. Pingora goes by the coding and takes the length away, so that only the
-/// bytes that came still show it.
-pub(super) fn has_two_lengths(session: &Session) -> bool {
-    const LENGTH: &[u8] = b"content-length";
-    session.req_header().headers.contains_key(TRANSFER_ENCODING)
-        && session.to_h1_raw().split(|byte| *byte == b'\n').any(|line| {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            name.trim_ascii().eq_ignore_ascii_case(LENGTH)
-        })
+/// The name that a request came with, if it can stand in a log.
+pub(super) fn requested_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut names = headers.get_all(REQUEST_ID).iter();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:+/=".contains(byte);
+    let name = names.next().filter(|name| (1..=128).contains(&name.len()) && name.as_bytes().iter().all(plain))?;
+    names.next().is_none().then_some(name)
+}
+
+/// What is answered where no method is for any resource.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// What a fault in the bytes of a request means to its sender.
+pub(super) fn refusal(fault: Fault) -> Refusal {
+    match fault {
+        Fault::Target => Refusal::Path,
+        Fault::Host => Refusal::Header("Host"),
+        Fault::Length => Refusal::Header("Content-Length"),
+        Fault::Coding => Refusal::Header("Transfer-Encoding"),
+        Fault::Connect => Refusal::Method(METHODS.into()),
+        Fault::TargetLength(limit) => Refusal::TargetTooLong(limit),
+        Fault::Count(_) | Fault::Single(_) | Fault::Block(_) => Refusal::HeadTooLarge(fault.to_string()),
+        Fault::LineEnd
+        | Fault::Control
+        | Fault::RequestLine
+        | Fault::Method
+        | Fault::Version
+        | Fault::Name
+        | Fault::Alias(_)
+        | Fault::Chunk => Refusal::Framing(fault.to_string()),
+    }
 }
 
 /// Who a request comes from, as its upstream wants it found out.

@@ -26,6 +26,8 @@ const RESET_BY_US: usize = 100;
 const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
 /// How much of an answer is held for a client that does not take it.
 const HELD: usize = 256 << 10;
+/// What is read of the head of a request in any case: Pingora's own limit.
+const LEAST_HEAD: u32 = 64 << 10;
 /// How often the rate of a body is looked at.
 const BODY_CHECK: Duration = Duration::from_secs(10);
 /// How long a client may take to end a connection that it was told to end for what it did.
@@ -69,7 +71,8 @@ fn options(terms: &Terms) -> H2Options {
     let most = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     options
         .max_concurrent_streams(most(terms.limits.streams))
-        .max_header_list_size(most(terms.limits.header_block))
+        // Beyond the gateway's own limit, which it answers itself.
+        .max_header_list_size(most(terms.limits.head.block * 2).max(LEAST_HEAD))
         .max_pending_accept_reset_streams(RESET_EARLY)
         .max_local_error_reset_streams(Some(RESET_BY_US))
         .initial_window_size(WINDOWS.0)

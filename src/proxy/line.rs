@@ -43,6 +43,7 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     let upstreams = context.runtime.gateway.upstreams();
     line.begin();
     line.word(key!("request"), context.id.to_str().unwrap_or_default());
+    line.word(key!("trace"), context.trace.id());
     if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
         line.address(key!("client"), address.ip());
     }

@@ -2,9 +2,10 @@
 
 use super::context::Context;
 use crate::model::Refusal;
+use crate::upstream::{has_plain_coding, joined_cookies};
 use crate::wire::carrier::Carrier;
 use http::{HeaderMap, HeaderName, Uri};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Session};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
@@ -79,6 +80,15 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
         provider.authority().clone()
     };
     request.insert_header(http::header::HOST, host)?;
+    if let Some(cookie) = joined_cookies(&request.headers) {
+        request.insert_header(http::header::COOKIE, cookie)?;
+    }
+    for (name, value) in origin.trace.changes() {
+        match value {
+            Some(value) => request.insert_header(name, value.clone())?,
+            None => drop(request.remove_header(&name)),
+        }
+    }
     let path = upstream.matcher.inner(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
     // An absolute target names the gateway's host, not the provider's.
@@ -89,6 +99,14 @@ pub(super) fn request(context: &Context, session: &Session, request: &mut Reques
         request.set_uri(uri);
     }
     Ok(())
+}
+
+/// Whether the client of an answer will see it end where the gateway does: Pingora passes codings on that it does not know.
+pub(super) fn judge(response: &ResponseHeader) -> Result<()> {
+    if has_plain_coding(&response.headers) {
+        return Ok(());
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "a transfer coding other than chunked").into_up())
 }
 
 /// Whether an error shows that nothing reached the provider.

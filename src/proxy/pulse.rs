@@ -20,8 +20,6 @@ pub(super) struct Patience {
     pub write: Duration,
     /// See [`Clients::min_body_rate`].
     pub body_rate: usize,
-    /// The largest head of a request, in bytes.
-    pub head_size: usize,
 }
 
 impl Patience {
@@ -31,7 +29,6 @@ impl Patience {
             idle: clients.idle_timeout,
             write: clients.write_timeout,
             body_rate: clients.min_body_rate,
-            head_size: clients.limits.header_block,
         }
     }
 }
@@ -73,16 +70,11 @@ struct State {
     since: Instant,
     /// Whether a request was answered before.
     kept: bool,
-    head: usize,
     body: u64,
     /// How long the body was waited for, without the wait that lasts.
     waited: Duration,
     /// Since when the client is waited for, where it is.
     waiting: Option<Instant>,
-    /// How many bytes came since the last request ended.
-    delivered: u64,
-    /// Whether nobody knows how many of them were of a request that is over.
-    unsure: bool,
     cut: Option<Cut>,
 }
 
@@ -93,12 +85,9 @@ impl Pulse {
             phase: Phase::Waiting,
             since: Instant::now(),
             kept: false,
-            head: 0,
             body: 0,
             waited: Duration::ZERO,
             waiting: None,
-            delivered: 0,
-            unsure: false,
             cut: None,
         };
         Pulse { arrival, patience, state: Mutex::new(state) }
@@ -107,7 +96,6 @@ impl Pulse {
     /// Bytes came from the client.
     pub fn received(&self, bytes: usize) {
         let mut state = self.state.lock();
-        state.delivered += bytes as u64;
         if let Some(since) = state.waiting.take()
             && state.phase == Phase::Body
         {
@@ -116,15 +104,13 @@ impl Pulse {
         match state.phase {
             Phase::Waiting => {
                 state.phase = Phase::Head;
-                state.head = bytes;
                 // The first request has to be here in time from the connection on.
                 if state.kept {
                     state.since = Instant::now();
                 }
             }
-            Phase::Head => state.head += bytes,
             Phase::Body => state.body += bytes as u64,
-            Phase::Busy => {}
+            Phase::Head | Phase::Busy => {}
         }
     }
 
@@ -162,12 +148,6 @@ impl Pulse {
         self.state.lock().phase == Phase::Head
     }
 
-    /// Whether the head that is coming is too large.
-    pub fn is_head_too_large(&self) -> bool {
-        let state = self.state.lock();
-        state.phase == Phase::Head && state.head > self.patience.head_size
-    }
-
     /// Why the client was cut off, where it was.
     pub fn cut(&self) -> Option<Cut> {
         self.state.lock().cut
@@ -199,23 +179,11 @@ impl Pulse {
         self.state.lock().phase = Phase::Busy;
     }
 
-    /// A request is over that had this many bytes; as many as nobody knows where there is none.
-    pub fn request_is_over(&self, length: Option<u64>) {
+    /// A request is over.
+    pub fn request_is_over(&self) {
         let mut state = self.state.lock();
         state.phase = Phase::Waiting;
         state.since = Instant::now();
-        match length {
-            Some(length) => state.delivered = state.delivered.saturating_sub(length),
-            None => state.unsure = true,
-        }
-    }
-
-    /// An answer is being written. To a head that is not here yet it can only be Pingora's own, who could not read it.
-    pub fn answered(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Head {
-            state.cut.get_or_insert(Cut::Malformed);
-        }
     }
 
     /// Whether less of a body came than has to come in a time, since the last time that this was asked.
@@ -223,11 +191,5 @@ impl Pulse {
         let mut state = self.state.lock();
         let came = std::mem::take(&mut state.body);
         state.phase == Phase::Body && came < self.patience.body_rate as u64 * time.as_secs()
-    }
-
-    /// Whether all that came was part of a request, so that the next one can only come from the network.
-    pub fn is_level(&self) -> bool {
-        let state = self.state.lock();
-        !state.unsure && state.delivered == 0
     }
 }

@@ -208,6 +208,33 @@ fn what_changes_something_is_carried_out_at_most_once() {
     assert!(faults.is_empty(), "{faults}");
 }
 
+/// What others would make of its body, nobody knows.
+#[test]
+fn an_answer_with_another_coding_than_chunked_is_none() {
+    for (coding, status) in [
+        ("chunked", 200),
+        ("Chunked", 200),
+        ("gzip, chunked", 502),
+        ("chunked\r\nTransfer-Encoding: chunked", 502),
+        ("chunkedchunked", 502),
+        ("identity", 502),
+    ] {
+        let recorder = Recorder::start(move |call: &mut Call| {
+            call.body()?;
+            let body = session(&json!({})).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n");
+            call.send(format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len()))?;
+            Ok(Then::Close)
+        });
+        let gateway = Gateway::start(&recorder.upstream(""));
+        gateway.ready();
+        for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
+            let answer = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
+            assert_eq!(answer.status, status, "{coding:?} at {path}");
+        }
+    }
+}
+
 /// An answer behind the answer must not be given to the next who asks: on a pooled connection that would be another client.
 #[test]
 fn a_second_answer_is_not_given_to_the_next_request() {

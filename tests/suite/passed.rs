@@ -168,10 +168,10 @@ fn targets_headers_and_bodies_pass_to_the_letter() {
     let passing = passing(|call: &mut Call| call.as_auth0());
     let body = "session_metadata[evil]=1&\u{0}\u{ff}";
     for target in [
-        "/api/v2/clients?q=%zz&q=a%20b+c&empty=&=&&#",
+        "/api/v2/clients?q=%zz&q=a%20b+c&empty=&=&&`",
         "/x/%2e%2e/y",
         "/x/../y;z=1/%2F//w",
-        "/\u{e9}",
+        "/auth0|{x}^\\",
         "/%e9%00",
         "/?",
         "/a?b?c",
@@ -192,8 +192,7 @@ fn targets_headers_and_bodies_pass_to_the_letter() {
             .send(&passing.gateway.url());
         assert_eq!(answer.status, 202, "{target}");
         let seen = passing.recorder.seen()[before].clone();
-        let sent = target.strip_suffix('#').unwrap_or(target);
-        assert_eq!(seen.target, sent);
+        assert_eq!(seen.target, target);
         assert_eq!(seen.text(), body, "{target}");
         assert_eq!(seen.all("X-Twice"), ["1", "2"]);
         assert_eq!(seen.header("Content-Encoding"), Some("gzip"));

@@ -327,7 +327,7 @@ proptest! {
 
 /// A server's way to read a path.
 #[derive(Debug, Clone, Copy)]
-struct Server {
+pub struct Server {
     /// How often it decodes before it looks at anything.
     decodes: usize,
     /// Whether `\` is a slash.
@@ -344,7 +344,7 @@ struct Server {
     decodes_parts: bool,
 }
 
-fn servers() -> impl Iterator<Item = Server> {
+pub fn servers() -> impl Iterator<Item = Server> {
     (0..3usize).flat_map(|decodes| {
         (0..64u8).map(move |bits| Server {
             decodes,
@@ -405,7 +405,7 @@ impl Server {
     }
 
     /// Whether it finds a session, a refresh token, or what a user has of them.
-    fn finds_something(self, path: &str) -> bool {
+    pub fn finds_something(self, path: &str) -> bool {
         let parts = self.parts(path);
         let named = |at: usize, name: &str| parts.get(at).is_some_and(|part| part.eq_ignore_ascii_case(name));
         let id = parts.get(3).is_some_and(|id| !id.is_empty());

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// The session that the tests speak of.
 pub const SESSION: &str = "375UIp_ID5mCTClIeBEHpXfGwq51tF_L";
@@ -109,6 +110,11 @@ impl Call<'_> {
     fn add(&mut self, part: &[u8]) {
         self.seen.body.extend_from_slice(part);
         self.log.lock()[self.turn].body.extend_from_slice(part);
+    }
+
+    /// Gives up on a body that does not come within this time.
+    pub fn in_haste(&mut self, haste: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(haste))
     }
 
     /// Writes bytes as they are.

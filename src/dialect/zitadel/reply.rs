@@ -180,6 +180,9 @@ fn code_name(code: u32) -> &'static str {
 /// Code and text of a refusal: one row for each.
 fn error(refusal: &Refusal) -> Error {
     let (code, status, text): (u32, Option<u16>, String) = match refusal {
+        Refusal::Framing(what) => (3, None, format!("the request is not readable: {what}")),
+        Refusal::HeadTooLarge(bound) => (8, Some(431), format!("the request is not read: {bound}")),
+        Refusal::TargetTooLong(limit) => (3, Some(414), format!("the path has more than {limit} bytes")),
         Refusal::Path => (3, None, "the path is not in its canonical form".into()),
         Refusal::SessionId => (3, None, SESSION_ID.into()),
         Refusal::RefreshTokenId | Refusal::UserId => (3, None, "the id is not valid".into()),

@@ -1,0 +1,354 @@
+//! The stream under a connection of HTTP/1. It hands out one request at a time, and only requests that are framed in the one way
+//! that everybody reads alike ([`crate::wire::http1`]).
+//!
+//! Pingora takes a bare LF for the end of a line, encodes what may not stand in a target, adds up repeated lengths, and knows of what
+//! it refuses by itself neither a log line nor a body. All that is found here, before Pingora sees a byte of it: what is not plain is
+//! replaced by an outline of itself, which the gateway then refuses like any other request. Requests that a client sends before it has
+//! its answer are held back until their turn.
+
+use super::guard::Guarded;
+use crate::wire::http1::{Body, Fault, Head, HeadLimits};
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// How long a client whose request was not read to its end is listened to, so that it gets to read the answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much it may send meanwhile, in bytes.
+const LINGER_BYTES: usize = 1 << 20;
+
+tokio::task_local! {
+    /// The requests of a connection of HTTP/1: set for the task that serves it.
+    static REQUESTS: Arc<Requests>;
+}
+
+/// The requests of one connection, as its stream and the gateway see them.
+#[derive(Debug)]
+pub(super) struct Requests {
+    limits: HeadLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    head: Head,
+    /// What has come and was not handed out yet.
+    held: BytesMut,
+    /// How much of that may be handed out.
+    ready: usize,
+    fault: Option<Fault>,
+    /// Who waits for what is held.
+    waiting: Option<Waker>,
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+enum Stage {
+    /// Between two requests: nothing is handed out.
+    Between,
+    /// In a head, of which nothing was handed out yet.
+    Head,
+    /// In a body.
+    Body(Body),
+    /// No longer in HTTP: everything is handed out.
+    Tunnel,
+    /// Nothing more is handed out than what is ready.
+    Over,
+}
+
+impl Requests {
+    pub fn new(limits: HeadLimits) -> Arc<Requests> {
+        let state = State {
+            stage: Stage::Between,
+            head: Head::new(limits),
+            held: BytesMut::new(),
+            ready: 0,
+            fault: None,
+            waiting: None,
+        };
+        Arc::new(Requests { limits, state: Mutex::new(state) })
+    }
+
+    /// The connection's stream, as Pingora gets it.
+    pub fn framed(self: &Arc<Requests>, stream: Guarded) -> Framed {
+        Framed { stream, requests: self.clone() }
+    }
+
+    /// Whether the next request, or a part of it, is here already.
+    pub fn has_more(&self) -> bool {
+        !self.state.lock().held.is_empty()
+    }
+
+    /// Serves a connection whose requests these are.
+    pub async fn serve<T>(self: Arc<Requests>, serving: impl Future<Output = T>) -> T {
+        REQUESTS.scope(self, serving).await
+    }
+}
+
+/// The next request on the connection of this task may be handed out.
+pub(super) fn expect() {
+    let _ = REQUESTS.try_with(|requests| {
+        let mut state = requests.state.lock();
+        state.head = Head::new(requests.limits);
+        state.stage = match state.stage {
+            Stage::Between => Stage::Head,
+            // Pingora has seen the end of a request where it is not: nothing that follows can be trusted.
+            Stage::Head | Stage::Body(_) | Stage::Tunnel | Stage::Over => Stage::Over,
+        };
+        if matches!(state.stage, Stage::Head) && !state.held.is_empty() {
+            state.look();
+        }
+    });
+}
+
+/// What is wrong with the request on the connection of this task.
+pub(super) fn fault() -> Option<Fault> {
+    REQUESTS.try_with(|requests| requests.state.lock().fault).ok().flatten()
+}
+
+/// From here on the connection of this task does not speak HTTP any more.
+pub(super) fn open_tunnel() {
+    let _ = REQUESTS.try_with(|requests| {
+        let mut state = requests.state.lock();
+        if matches!(state.stage, Stage::Between) {
+            state.stage = Stage::Tunnel;
+            state.ready = state.held.len();
+            state.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    });
+}
+
+impl State {
+    /// How many of these bytes may be handed out: in a head, which begins with them, none before it is complete.
+    fn judge(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut taken = 0;
+        if matches!(self.stage, Stage::Head) {
+            let Some(end) = self.head.read(bytes)? else {
+                return Ok(0);
+            };
+            taken = end.length;
+            self.stage = Stage::Body(end.body);
+        }
+        match &mut self.stage {
+            Stage::Body(body) => {
+                taken += body.take(bytes.get(taken..).unwrap_or_default())?;
+                if body.is_over() {
+                    self.stage = Stage::Between;
+                }
+            }
+            Stage::Tunnel => taken = bytes.len(),
+            Stage::Between | Stage::Head | Stage::Over => {}
+        }
+        Ok(taken)
+    }
+
+    /// Looks at what is held, which begins with a head.
+    fn look(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        match self.judge(&held) {
+            Ok(taken) => {
+                self.held = held;
+                self.ready = taken;
+            }
+            Err(fault) => self.outline(fault, &held),
+        }
+    }
+
+    /// Puts an outline in the place of a request of which nothing was handed out.
+    fn outline(&mut self, fault: Fault, bytes: &[u8]) {
+        self.fault = Some(fault);
+        self.stage = Stage::Over;
+        self.held = BytesMut::from(self.head.outline(bytes).as_slice());
+        self.ready = self.held.len();
+    }
+
+    /// Hands out what may be.
+    fn give(&mut self, buffer: &mut ReadBuf) {
+        let part = self.ready.min(buffer.remaining());
+        buffer.put_slice(self.held.get(..part).unwrap_or_default());
+        self.held.advance(part);
+        self.ready -= part;
+        if self.held.is_empty() {
+            // Connections that wait should cost nothing.
+            self.held = BytesMut::new();
+        }
+    }
+
+    /// Takes what has come into a buffer behind `before`, and leaves in it what may be handed out.
+    fn come(&mut self, buffer: &mut ReadBuf, before: usize) -> io::Result<()> {
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
+        if !self.held.is_empty() || matches!(self.stage, Stage::Between) {
+            self.held.extend_from_slice(bytes);
+            buffer.set_filled(before);
+            if matches!(self.stage, Stage::Head) {
+                self.look();
+            }
+            return Ok(());
+        }
+        let begun = !matches!(self.stage, Stage::Head);
+        match self.judge(bytes) {
+            Ok(taken) => {
+                self.held.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+                buffer.set_filled(before + taken);
+            }
+            Err(fault) if begun => {
+                self.fault = Some(fault);
+                self.stage = Stage::Over;
+                buffer.set_filled(before);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
+            }
+            Err(fault) => {
+                self.outline(fault, bytes);
+                buffer.set_filled(before);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is more of the request than was handed out.
+    fn is_cut(&self) -> bool {
+        self.fault.is_some() || matches!(self.stage, Stage::Body(_))
+    }
+}
+
+/// A stream that hands out one request at a time.
+#[derive(Debug)]
+pub(super) struct Framed {
+    stream: Guarded,
+    requests: Arc<Requests>,
+}
+
+impl Framed {
+    /// The connection itself.
+    pub fn inner(&mut self) -> &mut Guarded {
+        &mut self.stream
+    }
+}
+
+impl AsyncRead for Framed {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Framed { stream, requests } = self.get_mut();
+        let mut state = requests.state.lock();
+        let before = buffer.filled().len();
+        loop {
+            if state.ready > 0 {
+                state.give(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            match state.stage {
+                Stage::Over => return Poll::Ready(Ok(())),
+                Stage::Between if !state.held.is_empty() => {
+                    state.waiting = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Stage::Between | Stage::Head | Stage::Body(_) | Stage::Tunnel => {}
+            }
+            ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            state.come(buffer, before)?;
+            if buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Framed {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Framed {
+    async fn shutdown(&mut self) {
+        Shutdown::shutdown(&mut self.stream).await;
+        let cut = self.requests.state.lock().is_cut();
+        if cut {
+            // Closing on what has come and was not read would reset the connection, and take the answer along.
+            let _ = tokio::time::timeout(LINGER, drain(&mut self.stream)).await;
+        }
+    }
+}
+
+async fn drain(stream: &mut Guarded) -> io::Result<()> {
+    let mut part = [0; 4096];
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        match stream.read(&mut part).await? {
+            0 => return Ok(()),
+            length => left = left.saturating_sub(length),
+        }
+    }
+    Ok(())
+}
+
+impl Peek for Framed {}
+
+impl UniqueID for Framed {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Framed {}
+
+impl GetTimingDigest for Framed {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Framed {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        self.stream.set_proxy_digest(digest);
+    }
+}
+
+impl GetSocketDigest for Framed {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.stream.set_socket_digest(digest);
+    }
+}

@@ -1,0 +1,157 @@
+//! Requests of HTTP/1 as bytes: where each ends, and whether it is written in the one way that all servers read alike.
+//!
+//! Whoever stands before the gateway, the gateway, and the provider behind it have to see the same requests in the same bytes.
+//! RFC 9112 lets recipients be lenient in places (a bare LF ends a line, a repeated length counts once), and each leniency that
+//! one has and another has not is a way to hide a request. So nothing is read leniently here, and what is not plain is a [`Fault`].
+//!
+//! Sources: RFC 9110 (fields), RFC 9112 (messages), RFC 3986 (targets), and the collections of ways around them in llhttp's tests,
+//! smuggler, and HTTP Request Smuggler.
+
+mod chunks;
+mod head;
+
+pub use head::{Head, HeadEnd, is_authority, is_target};
+
+use chunks::Chunks;
+use http::HeaderMap;
+
+/// How large the head of a request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// All headers together, in bytes, with what separates them.
+    pub block: usize,
+    /// How many headers.
+    pub count: usize,
+    /// A single header: its name, `: `, and its value.
+    pub single: usize,
+    /// The target in the request line, or the path with its query.
+    pub target: usize,
+}
+
+/// Why a request is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A line ends in something other than CR LF, or a CR or LF stands within one.
+    #[error("a line does not end in CR LF")]
+    LineEnd,
+    /// A control character.
+    #[error("there is a control character in the head")]
+    Control,
+    /// The first line is not a method, a target and a version with one space between them.
+    #[error("the request line is not a method, a target and a version with one space between them")]
+    RequestLine,
+    /// The method is no token, or longer than any.
+    #[error("the method is not one")]
+    Method,
+    /// The method asks for a tunnel.
+    #[error("CONNECT is not for this server")]
+    Connect,
+    /// A version other than 1.0 and 1.1.
+    #[error("the version is not HTTP/1.1 or HTTP/1.0")]
+    Version,
+    /// The target is no path and no URL, or has characters in it that have to be encoded.
+    #[error("the target is not a path, or has characters in it that have to be encoded")]
+    Target,
+    /// A name that is no token, a line without one, or one that continues the line before it.
+    #[error("a header has no name, white space beside it, or is continued in the next line")]
+    Name,
+    /// A header whose name, with `-` for `_`, is one that decides how the request is read.
+    #[error("the header `{0}` is not to be spelled with `_`")]
+    Alias(&'static str),
+    /// No `Host`, two, one that is not a host, or another than that of the target.
+    #[error("`Host` is missing, stands twice, is not a host, or not that of the target")]
+    Host,
+    /// A length that stands twice, beside a transfer coding, or is not a plain number.
+    #[error("`Content-Length` stands twice, beside a transfer coding, or is not a number")]
+    Length,
+    /// A transfer coding other than a single `chunked`.
+    #[error("`Transfer-Encoding` is not a single `chunked`, or stands in HTTP/1.0")]
+    Coding,
+    /// A chunk that is not framed as it has to be, or trailers that are not.
+    #[error("a chunk of the body is not framed as it has to be")]
+    Chunk,
+    /// More headers than this number.
+    #[error("there are more than {0} headers")]
+    Count(usize),
+    /// A header of more than this number of bytes.
+    #[error("a header has more than {0} bytes")]
+    Single(usize),
+    /// Headers of more than this number of bytes together.
+    #[error("the headers have more than {0} bytes")]
+    Block(usize),
+    /// A target of more than this number of bytes.
+    #[error("the target has more than {0} bytes")]
+    TargetLength(usize),
+}
+
+/// What is behind a head, as far as it has not come yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body(Framing);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Framing {
+    /// This many bytes.
+    Length(u64),
+    Chunked(Chunks),
+}
+
+impl Body {
+    /// How many of these bytes, which follow those before, belong to the body.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        match &mut self.0 {
+            Framing::Length(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= taken as u64;
+                Ok(taken)
+            }
+            Framing::Chunked(chunks) => chunks.take(bytes),
+        }
+    }
+
+    /// Whether the request ends here.
+    pub fn is_over(&self) -> bool {
+        match &self.0 {
+            Framing::Length(left) => *left == 0,
+            Framing::Chunked(chunks) => chunks.is_over(),
+        }
+    }
+}
+
+/// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for `-`, so that
+/// these could stand beside what was judged.
+const DECISIVE: [&str; 4] = ["content-length", "transfer-encoding", "content-type", "content-encoding"];
+
+/// The decisive name that this one may be taken for.
+fn alias(name: &[u8]) -> Option<&'static str> {
+    if !name.contains(&b'_') {
+        return None;
+    }
+    let same = |(one, own): (&u8, &u8)| one.eq_ignore_ascii_case(own) || (*one == b'_' && *own == b'-');
+    let is = |own: &&str| own.len() == name.len() && name.iter().zip(own.as_bytes()).all(same);
+    DECISIVE.into_iter().find(|own| is(own))
+}
+
+/// Judges the headers of a request of HTTP/2, which has the same limits and the same names.
+pub fn judge(headers: &HeaderMap, target: usize, limits: HeadLimits) -> Result<(), Fault> {
+    if target > limits.target {
+        return Err(Fault::TargetLength(limits.target));
+    }
+    if headers.len() > limits.count {
+        return Err(Fault::Count(limits.count));
+    }
+    let mut block = 0;
+    for (name, value) in headers {
+        let size = name.as_str().len() + 2 + value.len();
+        if size > limits.single {
+            return Err(Fault::Single(limits.single));
+        }
+        block += size + 2;
+        if let Some(own) = alias(name.as_str().as_bytes()) {
+            return Err(Fault::Alias(own));
+        }
+    }
+    if block > limits.block { Err(Fault::Block(limits.block)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

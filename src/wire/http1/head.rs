@@ -1,0 +1,310 @@
+//! The head of a request: its lines, and how it says that its body is framed.
+
+use super::chunks::Chunks;
+use super::{Body, Fault, Framing, HeadLimits, alias};
+use std::net::Ipv6Addr;
+use std::ops::Range;
+
+/// The longest method. Those that are registered have at most 17 letters.
+const LONGEST_METHOD: usize = 32;
+/// What stands around the target in its line, at the most.
+const AROUND_TARGET: usize = LONGEST_METHOD + " HTTP/1.1\r\n".len() + 1;
+
+/// A head, as far as it has come.
+#[derive(Debug, Clone)]
+pub struct Head {
+    limits: HeadLimits,
+    /// Where the line begins that is looked at.
+    line: usize,
+    /// Up to where the bytes were looked at.
+    seen: usize,
+    /// Where the headers begin; none before the first line has ended.
+    fields: Option<usize>,
+    /// Whether an empty line came before the first.
+    spaced: bool,
+    count: usize,
+    old: bool,
+    method: Range<usize>,
+    target: Range<usize>,
+    host: Option<Range<usize>>,
+    content_type: Option<Range<usize>>,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+/// A head that is complete and plain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadEnd {
+    /// How long it is, with the empty line.
+    pub length: usize,
+    /// What follows.
+    pub body: Body,
+}
+
+impl Head {
+    /// A head of which nothing has come yet.
+    pub fn new(limits: HeadLimits) -> Head {
+        Head {
+            limits,
+            line: 0,
+            seen: 0,
+            fields: None,
+            spaced: false,
+            count: 0,
+            old: false,
+            method: 0..0,
+            target: 0..0,
+            host: None,
+            content_type: None,
+            length: None,
+            chunked: false,
+        }
+    }
+
+    /// Looks at all that has come so far, from the first byte of the request; what was looked at before is not looked at again.
+    /// None where the head has not ended.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Option<HeadEnd>, Fault> {
+        while let Some(end) = self.line_end(bytes)? {
+            let range = self.line..end;
+            let line = bytes.get(range.clone()).unwrap_or_default();
+            self.line = end + 2;
+            self.seen = self.line;
+            match (self.fields, line.is_empty()) {
+                (Some(_), true) => return self.end(bytes).map(Some),
+                (Some(fields), false) => self.field(fields, range, line)?,
+                // RFC 9112, 2.2: some clients write one behind a body.
+                (None, true) if !self.spaced => self.spaced = true,
+                (None, _) => self.request_line(range.start, line)?,
+            }
+        }
+        self.judge_rest(bytes.len()).map(|()| None)
+    }
+
+    /// The end of the next line, before CR LF.
+    fn line_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        loop {
+            let rest = bytes.get(self.seen..).unwrap_or_default();
+            let Some((at, byte)) = first_control(rest) else {
+                self.seen = bytes.len();
+                return Ok(None);
+            };
+            let at = self.seen + at;
+            match (byte, bytes.get(at + 1)) {
+                (b'\t', _) => self.seen = at + 1,
+                (b'\r', Some(b'\n')) => return Ok(Some(at)),
+                (b'\r', None) => {
+                    self.seen = at;
+                    return Ok(None);
+                }
+                (b'\r' | b'\n', _) => return Err(Fault::LineEnd),
+                _ => return Err(Fault::Control),
+            }
+        }
+    }
+
+    /// Whether the line that has not ended yet may go on.
+    fn judge_rest(&self, length: usize) -> Result<(), Fault> {
+        let line = length - self.line.min(length);
+        match self.fields {
+            None if line > self.limits.target + AROUND_TARGET => Err(Fault::TargetLength(self.limits.target)),
+            // Its CR may have come.
+            Some(_) if line > self.limits.single + 1 => Err(Fault::Single(self.limits.single)),
+            Some(fields) if length - fields > self.limits.block + 2 => Err(Fault::Block(self.limits.block)),
+            None | Some(_) => Ok(()),
+        }
+    }
+
+    fn request_line(&mut self, start: usize, line: &[u8]) -> Result<(), Fault> {
+        let mut parts = line.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            // A space within the target is one as well.
+            return Err(Fault::RequestLine);
+        };
+        if !is_token(method) || method.len() > LONGEST_METHOD {
+            return Err(Fault::Method);
+        }
+        self.method = start..start + method.len();
+        if target.len() > self.limits.target {
+            return Err(Fault::TargetLength(self.limits.target));
+        }
+        self.old = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            _ => return Err(Fault::Version),
+        };
+        if method == b"CONNECT" {
+            return Err(Fault::Connect);
+        }
+        if !is_target(target, method) {
+            return Err(Fault::Target);
+        }
+        self.target = self.method.end + 1..self.method.end + 1 + target.len();
+        self.fields = Some(self.line);
+        Ok(())
+    }
+
+    fn field(&mut self, fields: usize, range: Range<usize>, line: &[u8]) -> Result<(), Fault> {
+        self.count += 1;
+        if line.len() > self.limits.single {
+            return Err(Fault::Single(self.limits.single));
+        }
+        if self.count > self.limits.count {
+            return Err(Fault::Count(self.limits.count));
+        }
+        if range.end + 2 - fields > self.limits.block {
+            return Err(Fault::Block(self.limits.block));
+        }
+        let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Name)?;
+        let (name, value) = line.split_at_checked(colon).ok_or(Fault::Name)?;
+        if !is_token(name) {
+            return Err(Fault::Name);
+        }
+        let value = trimmed(value.get(1..).unwrap_or_default());
+        let place = || range.start + colon + 1..range.end;
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                let twice = self.host.replace(place()).is_some();
+                if twice || !is_authority(value) { Err(Fault::Host) } else { Ok(()) }
+            }
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                self.content_type = Some(place());
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = length(value).ok_or(Fault::Length)?;
+                if self.length.replace(length).is_some() { Err(Fault::Length) } else { Ok(()) }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                let twice = std::mem::replace(&mut self.chunked, true);
+                if twice || !value.eq_ignore_ascii_case(b"chunked") { Err(Fault::Coding) } else { Ok(()) }
+            }
+            _ => alias(name).map_or(Ok(()), |own| Err(Fault::Alias(own))),
+        }
+    }
+
+    fn end(&self, bytes: &[u8]) -> Result<HeadEnd, Fault> {
+        let host = self.host.clone().map(|place| trimmed(bytes.get(place).unwrap_or_default()));
+        if host.is_none() && !self.old {
+            return Err(Fault::Host);
+        }
+        let target = bytes.get(self.target.clone()).unwrap_or_default();
+        if let Some(own) = authority(target)
+            && host != Some(own)
+        {
+            return Err(Fault::Host);
+        }
+        let framing = match (self.chunked, self.length) {
+            (true, _) if self.old => return Err(Fault::Coding),
+            (true, Some(_)) => return Err(Fault::Length),
+            (true, None) => Framing::Chunked(Chunks::new(self.limits)),
+            (false, length) => Framing::Length(length.unwrap_or(0)),
+        };
+        Ok(HeadEnd { length: self.line, body: Body(framing) })
+    }
+
+    /// A head in the place of one that is not read: as much of it as is plain and says in which form its sender understands an
+    /// answer. It ends its connection.
+    pub fn outline(&self, bytes: &[u8]) -> Vec<u8> {
+        let part = |range: &Range<usize>| bytes.get(range.clone()).filter(|part| !part.is_empty());
+        let method = part(&self.method).filter(|method| *method != b"CONNECT").unwrap_or(b"-");
+        let named = |target: &&[u8]| authority(target).is_none_or(is_authority);
+        let target = part(&self.target).filter(named).unwrap_or(b"/");
+        let host = self.host.as_ref().and_then(part).map(trimmed).filter(|host| is_authority(host)).unwrap_or(b"-");
+        let content_type = self.content_type.as_ref().and_then(part);
+        let field: [&[u8]; 2] = content_type.map_or([b"", b""], |value| [b"\r\nContent-Type:", value]);
+        // Behind a whole URL another host would be a fault of its own.
+        let host = authority(target).unwrap_or(host);
+        let [name, value] = field;
+        let end = b"\r\nConnection: close\r\n\r\n";
+        [method, b" ", target, b" HTTP/1.1\r\nHost: ", host, name, value, end].concat()
+    }
+}
+
+/// The first control character, in steps that the compiler makes wide.
+fn first_control(bytes: &[u8]) -> Option<(usize, u8)> {
+    let is_control = |byte: &u8| *byte < b' ' || *byte == 0x7f;
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let in_block = |block: &[u8; 32]| block.iter().fold(false, |found, byte| found | is_control(byte));
+    let whole = blocks.iter().position(in_block);
+    let (start, tail) = match whole {
+        Some(block) => (block * 32, blocks.get(block).map_or(&[][..], |block| block.as_slice())),
+        None => (blocks.len() * 32, rest),
+    };
+    let (at, byte) = tail.iter().enumerate().find(|(_, byte)| is_control(byte))?;
+    Some((start + at, *byte))
+}
+
+/// RFC 9110, 5.6.2.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Without the white space that may stand around a value.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// A path, a whole URL of HTTP, or `*` of OPTIONS; without a fragment, which is no part of a request, and without the characters that
+/// browsers encode as well (WHATWG URL, 1.3).
+pub fn is_target(target: &[u8], method: &[u8]) -> bool {
+    let mut path = true;
+    let plain = target.iter().all(|byte| {
+        path &= *byte != b'?';
+        byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>') && !(path && *byte == b'`')
+    });
+    plain && (target.starts_with(b"/") || authority(target).is_some() || (target == b"*" && method == b"OPTIONS"))
+}
+
+/// The host that a whole URL names; none where it is no URL of HTTP.
+fn authority(target: &[u8]) -> Option<&[u8]> {
+    let behind = |scheme: &[u8]| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let rest = behind(b"http://").or_else(|| behind(b"https://"))?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    rest.get(..end)
+}
+
+/// Whether it is a host name or an address, with or without a port, in the form that everybody reads alike.
+pub fn is_authority(value: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(value) else {
+        return false;
+    };
+    let (is_host, rest) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, rest))) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+        Some(None) => return false,
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            let (name, rest) = text.split_at_checked(end).unwrap_or_default();
+            (is_host_name(name), rest)
+        }
+    };
+    let is_port = match rest.strip_prefix(':') {
+        Some(port) => port.bytes().all(|b| b.is_ascii_digit()) && port.len() <= 5 && port.parse::<u16>().is_ok(),
+        None => rest.is_empty(),
+    };
+    is_host && is_port
+}
+
+fn is_host_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(plain))
+}
+
+/// A length, in the digits that everybody would write.
+fn length(value: &[u8]) -> Option<u64> {
+    let plain = value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || !value.starts_with(b"0"));
+    let text = std::str::from_utf8(value).ok().filter(|_| plain)?;
+    // What lengths are counted in behind this is not larger.
+    text.parse::<i64>().ok().and_then(|length| u64::try_from(length).ok())
+}

@@ -1,0 +1,317 @@
+use super::*;
+
+const LIMITS: HeadLimits = HeadLimits { block: 256, count: 4, single: 64, target: 32 };
+
+/// What a head says, as it is read in one piece.
+fn read(text: &str) -> Result<Option<HeadEnd>, Fault> {
+    Head::new(LIMITS).read(text.as_bytes())
+}
+
+fn fault(text: &str) -> Fault {
+    read(text).unwrap_err()
+}
+
+fn head(fields: &str) -> String {
+    format!("GET /x HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+}
+
+/// What stands behind the head, whole; how much of it is body.
+fn body(fields: &str, body: &str) -> Result<(usize, bool), Fault> {
+    let mut end = read(&head(fields))?.unwrap().body;
+    let taken = end.take(body.as_bytes())?;
+    // One byte after the other says the same.
+    let mut slow = read(&head(fields))?.unwrap().body;
+    let mut count = 0;
+    for byte in body.as_bytes() {
+        count += slow.take(&[*byte])?;
+    }
+    assert_eq!((count, slow.is_over()), (taken, end.is_over()));
+    Ok((taken, end.is_over()))
+}
+
+#[test]
+fn a_plain_head_is_read_at_whatever_places_it_is_cut() {
+    let text = "\r\nGET /x?y=`z HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 5\r\nX: \t\u{e9} ~\r\n\r\n";
+    let whole = text.len();
+    for cut in 0..whole {
+        let mut head = Head::new(LIMITS);
+        assert_eq!(head.read(&text.as_bytes()[..cut]), Ok(None), "{cut}");
+        let end = head.read(format!("{text}hello").as_bytes()).unwrap().unwrap();
+        assert_eq!((end.length, end.body), (whole, Body(Framing::Length(5))), "{cut}");
+    }
+}
+
+#[test]
+fn a_fault_is_found_as_soon_as_it_has_come() {
+    for (text, expected) in [
+        ("\x16\x03\x01", Fault::Control),
+        ("GET /x HTTP/1.1\n", Fault::LineEnd),
+        ("GET /x HTTP/1.1\r\nHost: a\n", Fault::LineEnd),
+        ("GET /x HTTP/1.1\r\nHost: a\rb", Fault::LineEnd),
+        ("\r\n\r\n", Fault::RequestLine),
+        ("GET /x HTTP/1.1\r\n X", Fault::Name),
+    ] {
+        let text = if expected == Fault::Name { format!("{text}\r\n") } else { text.to_owned() };
+        assert_eq!(fault(&text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_request_line_has_three_parts() {
+    let line = |line: &str| fault(&format!("{line}\r\nHost: a\r\n\r\n"));
+    for text in ["GET /x", "GET", "GET /a b HTTP/1.1", " GET /x HTTP/1.1", "GET  /x HTTP/1.1", "GET /x HTTP/1.1 "] {
+        assert_eq!(line(text), Fault::RequestLine, "{text}");
+    }
+    for text in ["GE(T /x HTTP/1.1", "G\u{e9}T /x HTTP/1.1", "/ /x HTTP/1.1"] {
+        assert_eq!(line(text), Fault::Method, "{text}");
+    }
+    assert_eq!(line(&format!("{} /x HTTP/1.1", "M".repeat(33))), Fault::Method);
+    assert!(read(&format!("{} /x HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(32))).unwrap().is_some());
+    for version in ["HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "HTTP/1.10", "http/1.1", "HTTP/1", "ICE/1.0", ""] {
+        assert_eq!(line(&format!("GET /x {version}")), Fault::Version, "{version}");
+    }
+    assert_eq!(line("CONNECT a:443 HTTP/1.1"), Fault::Connect);
+}
+
+#[test]
+fn a_target_is_a_path_or_a_whole_url() {
+    let line = |target: &str| read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    for target in ["/", "/x?a=`|^{}\\", "/%zz", "http://a/x", "HTTPS://a", "http://a?x", "//a/b"] {
+        assert!(line(target).unwrap().is_some(), "{target}");
+    }
+    for target in
+        ["x", "/#", "/x#y", "*", "?x", "/\u{e9}", "/`", "/\"", "/<", "/x?>", "/x?\"", "a:443", "ftp://a/", "http:/a"]
+    {
+        assert_eq!(line(target), Err(Fault::Target), "{target}");
+    }
+    for target in ["http://b/", "http://a:80/", "http://", "http:///x", "http://u@a/", "http://a\\x/", "http://A/"] {
+        assert_eq!(line(target), Err(Fault::Host), "{target}");
+    }
+    assert!(read("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().is_some());
+    assert_eq!(fault("GET http://a/ HTTP/1.0\r\n\r\n"), Fault::Host);
+}
+
+#[test]
+fn a_header_has_a_plain_name_and_value() {
+    for field in ["X : a", " X: a", "\tX: a", ": a", "X", "X\u{e9}: a", "X(: a", "X\t: a", "\"X\": a"] {
+        assert_eq!(fault(&head(&format!("{field}\r\n"))), Fault::Name, "{field}");
+    }
+    for value in ["\0", "a\x01b", "\x1b", "\x7f", "\x0b", "\x0c"] {
+        assert_eq!(fault(&head(&format!("X: {value}\r\n"))), Fault::Control, "{value:?}");
+    }
+    for value in ["a\rb", "a\n b", "a\r b", "\n"] {
+        assert_eq!(fault(&head(&format!("X: {value}\r\n"))), Fault::LineEnd, "{value:?}");
+    }
+    for field in ["X:", "X: ", "X:\t a\t b \t", "!#$%&'*+-.^_`|~1a: \u{e9}"] {
+        assert!(read(&head(&format!("{field}\r\n"))).unwrap().is_some(), "{field}");
+    }
+}
+
+#[test]
+fn names_with_underscores_are_refused_where_they_stand_for_others() {
+    for (field, own) in [
+        ("Content_Length", "content-length"),
+        ("Transfer_Encoding", "transfer-encoding"),
+        ("content_type", "content-type"),
+        ("Content_encoding", "content-encoding"),
+    ] {
+        assert_eq!(fault(&head(&format!("{field}: 1\r\n"))), Fault::Alias(own));
+        let headers = HeaderMap::from_iter([(field.parse().unwrap(), "1".parse().unwrap())]);
+        assert_eq!(judge(&headers, 1, LIMITS), Err(Fault::Alias(own)));
+    }
+    for field in ["X_Own", "content_lengt", "Content-Languag_", "_", "contentxlength"] {
+        assert!(read(&head(&format!("{field}: 1\r\n"))).unwrap().is_some(), "{field}");
+    }
+}
+
+#[test]
+fn a_host_is_a_name_or_an_address() {
+    for host in ["a", "a.b-c_d", "A.EXAMPLE", "127.0.0.1", "[::1]", "[::1]:8080", "a:1", "a:65535", &"a".repeat(63)] {
+        assert!(is_authority(host.as_bytes()), "{host}");
+    }
+    assert!(!is_authority("a".repeat(64).as_bytes()));
+    for host in [
+        "",
+        ":",
+        ":80",
+        "a:",
+        "a:b",
+        "a:65536",
+        "a:000080",
+        "a:+1",
+        "a:1:2",
+        "a..b",
+        ".a",
+        "a.",
+        "a b",
+        "a/b",
+        "a?b",
+        "a#b",
+        "a@b",
+        "a\\b",
+        "a,b",
+        "\u{e9}",
+        "a%2fb",
+        "[::1",
+        "::1",
+        "[a]",
+        "[::1]x",
+        "[::1%25eth0]",
+        "[::1]:",
+        "a;b",
+    ] {
+        assert!(!is_authority(host.as_bytes()), "{host}");
+        assert_eq!(fault(&format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n")), Fault::Host, "{host}");
+    }
+    assert_eq!(fault("GET /x HTTP/1.1\r\n\r\n"), Fault::Host);
+    assert_eq!(fault("GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Fault::Host);
+    assert!(read("GET /x HTTP/1.0\r\n\r\n").unwrap().is_some());
+    assert_eq!(fault("GET /x HTTP/1.0\r\nHost:\r\n\r\n"), Fault::Host);
+}
+
+#[test]
+fn a_body_has_one_length_or_one_coding() {
+    for value in ["", "+3", "-1", "0x3", "3, 3", "3,", "03", "3 3", "3.0", "1e1", "9223372036854775808", "\u{b2}"] {
+        assert_eq!(fault(&head(&format!("Content-Length: {value}\r\n"))), Fault::Length, "{value}");
+    }
+    for value in
+        ["", "identity", "gzip, chunked", "chunked, chunked", "chunked,", "\"chunked\"", "xchunked", "chunked;q=1"]
+    {
+        assert_eq!(fault(&head(&format!("Transfer-Encoding: {value}\r\n"))), Fault::Coding, "{value}");
+    }
+    assert_eq!(fault(&head("Content-Length: 3\r\ncontent-length: 3\r\n")), Fault::Length);
+    assert_eq!(fault(&head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n")), Fault::Coding);
+    assert_eq!(fault(&head("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n")), Fault::Length);
+    assert_eq!(fault(&head("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n")), Fault::Length);
+    assert_eq!(fault("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Fault::Coding);
+    assert_eq!(body("", "x"), Ok((0, true)));
+    assert_eq!(body("Content-Length: 0\r\n", "x"), Ok((0, true)));
+    assert_eq!(body("Content-Length:  3\t\r\n", "abcd"), Ok((3, true)));
+    assert_eq!(body("Content-Length: 3\r\n", "ab"), Ok((2, false)));
+    assert_eq!(body("Content-Length: 9223372036854775807\r\n", "ab"), Ok((2, false)));
+    assert_eq!(body("TRANSFER-ENCODING: \tCHUNKED \r\n", "0\r\n\r\nG"), Ok((5, true)));
+}
+
+#[test]
+fn chunks_are_framed_to_the_letter() {
+    let chunked = |text: &str| body("Transfer-Encoding: chunked\r\n", text);
+    for (text, whole) in [
+        ("3\r\nabc\r\n0\r\n\r\n", true),
+        ("3;x=\"y z\"\r\nabc\r\n0;z\r\n\r\n", true),
+        ("00aB\r\nabc", false),
+        ("3\r\n\r\n\r\r\n0\r\n\r\n", true),
+        ("0\r\nX: y\r\nY:\r\n\r\n", true),
+        ("fffffffffffffff\r\nabc", false),
+    ] {
+        assert_eq!(chunked(text), Ok((text.len(), whole)), "{text:?}");
+    }
+    assert_eq!(chunked("0\r\n\r\nGET / HTTP/1.1"), Ok((5, true)));
+    let long = format!("3;{}\r\n", "x".repeat(256));
+    for text in [
+        "\r\n",
+        "zz\r\n",
+        "-1\r\n",
+        "+1\r\n",
+        "0x3\r\n",
+        " 3\r\n",
+        "3 \r\n",
+        "3 ;x\r\n",
+        "3\nabc",
+        "3\rx",
+        ";x\r\n",
+        "3;a\nb\r\n",
+        "3;a\0\r\n",
+        "3;\u{e9}\r\n",
+        "3\r\nabcd",
+        "3\r\nabc\n0\r\n\r\n",
+        "3\r\nabc\r0\r\n\r\n",
+        "3\r\nabc0\r\n\r\n",
+        "0\n\n",
+        "0\r\n\n",
+        "0\r\n\rX",
+        "0\r\nX\r\n",
+        "0\r\n X: y\r\n\r\n",
+        "0\r\nX: y\n\r\n",
+        "0\r\nX: \0\r\n",
+        "0\r\nX : y\r\n",
+        "0\r\n: y\r\n",
+        "ffffffffffffffff\r\n",
+        "0000000000000000\r\n",
+        &long,
+    ] {
+        assert_eq!(chunked(text), Err(Fault::Chunk), "{text:?}");
+    }
+    let fits = format!("3;{}\r\n", "x".repeat(255));
+    assert_eq!(chunked(&fits), Ok((fits.len(), false)));
+    let trailers = |count: usize| format!("0\r\n{}\r\n", "X: y\r\n".repeat(count));
+    assert_eq!(chunked(&trailers(4)).unwrap().1, true);
+    assert_eq!(chunked(&trailers(5)), Err(Fault::Chunk));
+}
+
+/// Each limit holds at its byte, whether the line has ended or not, and for HTTP/2 as well.
+#[test]
+fn limits_hold_at_the_byte() {
+    let target = |length: usize| "/".repeat(length);
+    assert!(read(&format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(32))).unwrap().is_some());
+    assert_eq!(fault(&format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(33))), Fault::TargetLength(32));
+    assert_eq!(fault(&format!("GET {}", target(80))), Fault::TargetLength(32));
+    let field = |size: usize| format!("X: {}", "y".repeat(size - 3));
+    assert!(read(&head(&format!("{}\r\n", field(64)))).unwrap().is_some());
+    assert_eq!(fault(&head(&format!("{}\r\n", field(65)))), Fault::Single(64));
+    assert_eq!(read(&format!("GET / HTTP/1.1\r\n{}", field(64))), Ok(None));
+    assert_eq!(read(&format!("GET / HTTP/1.1\r\n{}\r", field(64))), Ok(None));
+    assert_eq!(fault(&format!("GET / HTTP/1.1\r\n{}", field(66))), Fault::Single(64));
+    // `Host: a` is one.
+    assert!(read(&head(&"X: y\r\n".repeat(3))).unwrap().is_some());
+    assert_eq!(fault(&head(&"X: y\r\n".repeat(4))), Fault::Count(4));
+    let block = |size: usize| {
+        let limits = HeadLimits { block: 100, ..LIMITS };
+        let rest = size - "Host: a\r\n".len() - 50 - 2;
+        Head::new(limits).read(head(&format!("{}\r\n{}\r\n", field(48), field(rest))).as_bytes())
+    };
+    assert!(block(100).unwrap().is_some());
+    assert_eq!(block(101), Err(Fault::Block(100)));
+    let headers = |sizes: &[usize]| -> HeaderMap {
+        let all = sizes.iter().map(|size| ("x".parse().unwrap(), "y".repeat(size - 3).parse().unwrap()));
+        all.fold(HeaderMap::new(), |mut headers, (name, value): (http::HeaderName, http::HeaderValue)| {
+            headers.append(name, value);
+            headers
+        })
+    };
+    assert_eq!(judge(&headers(&[64, 64, 64, 3]), 32, LIMITS), Ok(()));
+    assert_eq!(judge(&headers(&[64]), 33, LIMITS), Err(Fault::TargetLength(32)));
+    assert_eq!(judge(&headers(&[65]), 32, LIMITS), Err(Fault::Single(64)));
+    assert_eq!(judge(&headers(&[3; 5]), 32, LIMITS), Err(Fault::Count(4)), "crumbs count as well");
+    assert_eq!(judge(&headers(&[64, 64, 64, 56]), 32, LIMITS), Ok(()));
+    assert_eq!(judge(&headers(&[64, 64, 64, 57]), 32, LIMITS), Err(Fault::Block(256)));
+}
+
+/// What stands for a head that is not read is plain itself, and shows no more than was plain.
+#[test]
+fn an_outline_is_a_plain_head() {
+    for text in [
+        "\x16\x03\x01garbage",
+        "CONNECT a:1 HTTP/1.1\r\n",
+        "GET /x HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web\r\nX: \n",
+        "PATCH /x HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n",
+        "GET http://b/y HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http:///y HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://u@a/y HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /a b HTTP/1.1\r\n",
+        "GET /x HTTP/1.1\r\nHost: a/b\r\n",
+    ] {
+        let mut head = Head::new(LIMITS);
+        assert!(head.read(text.as_bytes()).is_err(), "{text:?}");
+        let outline = String::from_utf8(head.outline(text.as_bytes())).unwrap();
+        let end = read(&outline).unwrap_or_else(|fault| panic!("{outline:?}: {fault}")).unwrap();
+        assert_eq!((end.length, end.body.is_over()), (outline.len(), true), "{outline:?}");
+        assert!(outline.contains("Connection: close\r\n"), "{outline:?}");
+    }
+    let outline = |text: &str| {
+        let mut head = Head::new(LIMITS);
+        let _ = head.read(text.as_bytes());
+        String::from_utf8(head.outline(text.as_bytes())).unwrap()
+    };
+    assert!(outline("HEAD /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n").starts_with("HEAD /x HTTP/1.1\r\n"));
+    assert!(outline("CONNECT a:1 HTTP/1.1\r\n").starts_with("- / HTTP/1.1\r\n"));
+}

@@ -1,0 +1,84 @@
+//! Frames of HTTP/2, 22 of them wrong.
+
+use super::{Guarded, corpus};
+use crate::harness::PATIENCE;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0whatever";
+
+/// How the gateway takes a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// The connection goes on: it answers a PING.
+    GoesOn,
+    /// The stream is reset.
+    Reset,
+    /// The connection ends, with or without GOAWAY.
+    Ends,
+}
+
+fn files(folder: &Path) -> Vec<Value> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "json") {
+            all.push(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap());
+        }
+    }
+    all
+}
+
+fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
+    let mut stream = TcpStream::connect(guarded.gateway.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(PREFACE).unwrap();
+    // Who refuses may close before it has read everything.
+    let _ = stream.write_all(&[frame, PING].concat());
+    let mut reset = false;
+    let mut head = [0; 9];
+    while stream.read_exact(&mut head).is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let mut content = vec![0; length];
+        if stream.read_exact(&mut content).is_err() {
+            break;
+        }
+        match (head[3], head[4]) {
+            (3, _) => reset = true,
+            (7, _) => return Taken::Ends,
+            (6, 1) if content == b"whatever" => return if reset { Taken::Reset } else { Taken::GoesOn },
+            _ => {}
+        }
+    }
+    Taken::Ends
+}
+
+#[test]
+fn wrong_frames_end_their_stream_or_connection_and_nothing_else() {
+    let Some(folder) = corpus("h2/http2-frame-test-case") else { return };
+    let cases = files(&folder);
+    let wrong = cases.iter().filter(|case| !case["error"].is_null()).count();
+    assert_eq!((cases.len(), wrong), (34, 22), "the collection is not the one that this test knows");
+    let guarded = Guarded::start();
+    let mut faults = Vec::new();
+    let mut counts = [0; 3];
+    for case in &cases {
+        let wire = case["wire"].as_str().unwrap();
+        let frame: Vec<u8> =
+            (0..wire.len()).step_by(2).map(|at| u8::from_str_radix(&wire[at..at + 2], 16).unwrap()).collect();
+        let taken = taken(&guarded, &frame);
+        counts[taken as usize] += 1;
+        if !case["error"].is_null() && taken == Taken::GoesOn {
+            faults.push(format!("{}: {wire} is taken", case["description"]));
+        }
+        guarded.settle();
+    }
+    println!("frames: {} go on, {} reset, {} end their connection", counts[0], counts[1], counts[2]);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(guarded.recorder.seen().iter().all(|seen| seen.target == "/honest"), "no frame was a request");
+}

@@ -1,0 +1,58 @@
+//! The requests of llhttp's tests.
+
+use super::llhttp::{Sample, samples};
+use super::{at_all, corpus, is_refusal};
+
+/// As it stands there, and with a host, which most of them have not.
+fn variants(sample: &Sample, host: &str) -> Vec<Vec<u8>> {
+    let mut all = vec![sample.bytes.clone()];
+    let text: String = sample.bytes.iter().map(|byte| char::from(*byte)).collect();
+    if !text.to_ascii_lowercase().contains("host:") {
+        // Behind each line that looks like the first of a request.
+        let mut with_host = String::new();
+        for line in text.split_inclusive('\n') {
+            with_host.push_str(line);
+            if line.trim_end().ends_with("HTTP/1.1") || line.trim_end().ends_with("HTTP/1.0") {
+                with_host.push_str(&format!("Host: {host}\r\n"));
+            }
+        }
+        all.push(with_host.chars().map(|c| c as u8).collect());
+    }
+    all
+}
+
+#[test]
+fn each_request_of_llhttp_is_refused_or_forwarded_in_canonical_form() {
+    let Some(folder) = corpus("smuggling/llhttp/test/request") else { return };
+    let samples = samples(&folder);
+    assert_eq!(samples.len(), 166, "the collection is not the one that this test knows");
+    let all = at_all(&samples, |guarded, sample| {
+        let mut forwarded = 0;
+        let variants = variants(sample, &guarded.host);
+        let count = variants.len();
+        for bytes in variants {
+            let ran = guarded.run(&bytes);
+            let fault = |what: &str| {
+                let seen: Vec<_> =
+                    ran.seen.iter().map(|seen| String::from_utf8_lossy(&seen.head).into_owned()).collect();
+                let (name, text) = (&sample.name, String::from_utf8_lossy(&bytes));
+                Err(format!("{name}: {what}: answered {:?}, the provider got {seen:?} of {text:?}", ran.statuses))
+            };
+            if ran.seen.len() > sample.messages().max(1) {
+                return fault("more requests than there were");
+            }
+            if ran.seen.is_empty() && !is_refusal(&ran.statuses) {
+                return fault("answered by nobody");
+            }
+            let good = ran.statuses.iter().filter(|status| (200..300).contains(*status)).count();
+            if good > ran.seen.len() {
+                return fault("more answers than requests");
+            }
+            forwarded += usize::from(!ran.seen.is_empty());
+        }
+        Ok((count, forwarded))
+    });
+    let (count, forwarded) = all.iter().fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+    println!("llhttp: {count} requests, {} refused, {forwarded} forwarded in canonical form", count - forwarded);
+    assert!(forwarded > 40 && count - forwarded > 100, "{forwarded} of {count}");
+}

@@ -613,9 +613,11 @@ fn message_fault(bytes: &[u8]) -> Option<&'static str> {
         .map(|(n, v)| (n.to_lowercase(), v.trim()))
         .collect();
     let all = |name: &str| fields.iter().filter(|(own, _)| own == name).map(|(_, value)| *value).collect::<Vec<_>>();
-    if fields.iter().any(|(name, value)| {
-        name.contains([' ', '\t', '_']) && (name.contains("content") || name.contains("transfer")) || *value == "\0"
-    }) {
+    let framing = |name: &str| ["content-length", "transfer-encoding"].contains(&name.replace('_', "-").as_str());
+    if fields
+        .iter()
+        .any(|(name, value)| name.contains([' ', '\t']) || (name.contains('_') && framing(name)) || *value == "\0")
+    {
         return Some("a name");
     }
     if all("host").len() > 1 || (all("host").is_empty() && !old) {

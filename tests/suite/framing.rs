@@ -445,7 +445,7 @@ fn limits_of_a_head_hold_at_the_byte() {
         let place = Place::before(Recorder::auth0(), clients);
         let client = Http2::of(&place.gateway);
         for path in ["/x".to_owned(), format!("/api/v2/sessions/{SESSION}")] {
-            let base = vec![
+            let base = [
                 ("host".to_owned(), place.host()),
                 ("authorization".into(), format!("Bearer {}", place.recorder.token())),
             ];

@@ -280,34 +280,53 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
 
 /// Whether it is a host name or an address, with or without a port, in the form that everybody reads alike.
 pub fn is_authority(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else {
-        return false;
-    };
-    let (is_host, rest) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(Some((address, rest))) => (address.parse::<Ipv6Addr>().is_ok(), rest),
-        Some(None) => return false,
-        None => {
-            let end = text.find(':').unwrap_or(text.len());
-            let (name, rest) = text.split_at_checked(end).unwrap_or_default();
+    let (is_host, rest) = match value {
+        [b'[', rest @ ..] => {
+            let Some((address, rest)) = rest.iter().position(|byte| *byte == b']').map(|at| rest.split_at(at)) else {
+                return false;
+            };
+            let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+            (address.is_some(), rest.get(1..).unwrap_or_default())
+        }
+        name => {
+            let end = name.iter().position(|byte| *byte == b':').unwrap_or(name.len());
+            let (name, rest) = name.split_at_checked(end).unwrap_or_default();
             (is_host_name(name), rest)
         }
     };
-    let is_port = match rest.strip_prefix(':') {
-        Some(port) => port.bytes().all(|b| b.is_ascii_digit()) && port.len() <= 5 && port.parse::<u16>().is_ok(),
-        None => rest.is_empty(),
+    let is_port = match rest {
+        [] => true,
+        [b':', port @ ..] => port.len() <= 5 && number(port).is_some_and(|port| port <= u64::from(u16::MAX)),
+        _ => false,
     };
     is_host && is_port
 }
 
-fn is_host_name(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(plain))
+fn is_host_name(name: &[u8]) -> bool {
+    let mut label = 0;
+    for byte in name {
+        label = match byte {
+            b'.' if label == 0 => return false,
+            b'.' => 0,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label + 1,
+            _ => return false,
+        };
+        if label > 63 {
+            return false;
+        }
+    }
+    label > 0 && name.len() <= 253
+}
+
+/// A number of digits only.
+fn number(digits: &[u8]) -> Option<u64> {
+    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 /// A length, in the digits that everybody would write.
 fn length(value: &[u8]) -> Option<u64> {
-    let plain = value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || !value.starts_with(b"0"));
-    let text = std::str::from_utf8(value).ok().filter(|_| plain)?;
+    let padded = value.len() > 1 && value.starts_with(b"0");
     // What lengths are counted in behind this is not larger.
-    text.parse::<i64>().ok().and_then(|length| u64::try_from(length).ok())
+    number(value).filter(|length| !padded && *length <= i64::MAX as u64)
 }

@@ -114,7 +114,8 @@ struct Way {
 
 /// Names requests and traces: unique among processes, and cheap.
 struct RequestIds {
-    process: [u8; 8],
+    /// The process, as a number and in digits.
+    process: (u64, String),
     next: AtomicU64,
     /// What the numbers of traces begin at.
     seed: u64,
@@ -123,14 +124,14 @@ struct RequestIds {
 impl RequestIds {
     fn request(&self) -> HeaderValue {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = [hex(&self.process), hex(&number.to_be_bytes())].concat();
+        let id = [self.process.1.as_str(), &hex(&number.to_be_bytes())].concat();
         HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 
     /// Samplers take the second half of a trace's id for a random number.
     fn trace(&self) -> Trace {
         let number = self.seed.wrapping_add(self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(2));
-        Trace::begun([u64::from_be_bytes(self.process), mixed(number)], mixed(number.wrapping_add(1)))
+        Trace::begun([self.process.0, mixed(number)], mixed(number.wrapping_add(1)))
     }
 }
 
@@ -171,7 +172,11 @@ impl Runtime {
             head_limits: clients.limits.head,
             trusted_peers: clients.trusted_peers,
             ways,
-            ids: RequestIds { process, next: AtomicU64::new(0), seed: u64::from_be_bytes(seed) },
+            ids: RequestIds {
+                process: (u64::from_be_bytes(process), hex(&process)),
+                next: AtomicU64::new(0),
+                seed: u64::from_be_bytes(seed),
+            },
             stopping: AtomicBool::new(false),
         })
     }

@@ -75,10 +75,9 @@ impl Context {
 
     /// What the request is called: by a trusted peer, or else by the gateway.
     pub fn name(&mut self, session: &Session) {
-        let named = requested_id(&session.req_header().headers).filter(|_| {
-            let peer = session.client_addr().and_then(|address| address.as_inet());
-            peer.is_some_and(|peer| self.runtime.trusts(peer.ip()))
-        });
+        let peer = session.client_addr().and_then(|address| address.as_inet());
+        let trusted = peer.is_some_and(|peer| self.runtime.trusts(peer.ip()));
+        let named = if trusted { requested_id(&session.req_header().headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
         self.trace = Trace::of(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }

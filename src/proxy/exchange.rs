@@ -322,11 +322,12 @@ impl ProxyHttp for Edge {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         session.set_keepalive(None);
-        match refuse(session, context, &refusal).await {
-            // It is not kept, but it is closed so that the client gets to read the answer.
-            Ok(_) => FailToProxy { error_code: 502, can_reuse_downstream: fault.is_some() },
-            Err(_) => FailToProxy { error_code: 0, can_reuse_downstream: false },
+        let answered = refuse(session, context, &refusal).await.is_ok();
+        if answered && !session.is_http2() {
+            // Otherwise what the client still sends would reset the connection before it has read the answer.
+            session.downstream_session.shutdown().await;
         }
+        FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {

@@ -97,6 +97,9 @@ impl Guarded {
             );
         }
         let _ = stream.shutdown(Shutdown::Both);
+        // Pingora's own answers have neither a body nor a line in the log.
+        let text = String::from_utf8_lossy(&answers);
+        assert!(!text.contains("Server: Pingora"), "{text} to {:?}", String::from_utf8_lossy(bytes));
         answers
     }
 

@@ -445,7 +445,7 @@ fn limits_of_a_head_hold_at_the_byte() {
         let place = Place::before(Recorder::auth0(), clients);
         let client = Http2::of(&place.gateway);
         for path in ["/x".to_owned(), format!("/api/v2/sessions/{SESSION}")] {
-            let base = vec![
+            let base = [
                 ("host".to_owned(), place.host()),
                 ("authorization".into(), format!("Bearer {}", place.recorder.token())),
             ];
@@ -553,6 +553,16 @@ fn a_client_that_sends_too_much_gets_to_read_why() {
         assert_eq!(answer_fault(answer, status), None);
     }
     assert_eq!(place.recorder.count(), 0);
+    // Also where the request is on its way, and more of it comes.
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    let text = format!(
+        "POST /x HTTP/1.1\r\nHost: {{host}}\r\nTransfer-Encoding: chunked\r\n\r\n{}zz\r\n{}",
+        chunk.repeat(8),
+        chunk.repeat(8)
+    );
+    let answers = place.answers(place.text(&text).as_bytes());
+    let [answer] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!(answer_fault(answer, 400), None);
 }
 
 /// The same on HTTP/2, whose own parser sees to the bytes: what a host and a target have to be, and what names may not be.

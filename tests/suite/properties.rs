@@ -8,6 +8,7 @@ use sessiongate::config::{self, Lookup};
 use sessiongate::gateway::{Credential, Decided, Gateway, Head, Routed, Upstream};
 use sessiongate::model::Refusal;
 use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
+use sessiongate::wire::http1::{self, Fault, HeadLimits};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -545,4 +546,144 @@ fn common_paths_are_passed() {
     ] {
         assert!(is_passed(&gateway, path), "{path}");
     }
+}
+
+/// Requests, whole and spoiled: lines, headers and bodies that do not always go together, and a byte that is another.
+fn any_message() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        6 => Just("POST /x HTTP/1.1\r\nHost: a\r\n"),
+        1 => Just("\r\nGET /x HTTP/1.1\r\nHost: a\r\n"),
+        1 => Just("PUT http://a/z HTTP/1.1\r\nHost: a\r\n"),
+        1 => Just("GET /x HTTP/1.0\r\n"),
+        1 => Just("GET /x HTTP/1.1\r\n"),
+        1 => Just("GET /x y HTTP/1.1\nHost: a\r\n"),
+    ];
+    let field = prop_oneof![
+        5 => Just("X: y\r\n"),
+        2 => Just("Content-Length: 5\r\n"),
+        2 => Just("transfer-encoding: \tChunked\r\n"),
+        1 => Just("content-length:7\r\n"),
+        2 => prop::sample::select(vec![
+            "Host: b\r\n", "Content-Length: 5, 5\r\n", "Transfer-Encoding: gzip, chunked\r\n", "Transfer_Encoding: chunked\r\n", "X: y\n", "X : y\r\n",
+            " folded\r\n", "X\r\n", "X: \0\r\n", "\r\n",
+        ]),
+    ];
+    let end = prop_oneof![9 => Just("\r\n"), 1 => Just("\n")];
+    let part = prop::sample::select(vec![
+        "hello",
+        "5\r\nhello\r\n",
+        "5;x=y\r\nhello\r\n",
+        "5\nhello\r\n",
+        "0\r\n\r\n",
+        "0\r\n\r\n",
+        "0\r\nX: y\r\n\r\n",
+        "0\r\nX: y\n\n",
+        "GET / HTTP/1.1\r\n",
+    ]);
+    let fields = prop::collection::vec(field, 0..3).prop_map(|fields| fields.concat());
+    let parts = prop::collection::vec(part, 0..4).prop_map(|parts| parts.concat());
+    let change = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()));
+    (line, fields, end, parts, change).prop_map(|(line, fields, end, parts, change)| {
+        let mut bytes = [line, &fields, end, &parts].concat().into_bytes();
+        if let Some((at, byte)) = change {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    })
+}
+
+const LIMITS: HeadLimits = HeadLimits { block: 512, count: 8, single: 128, target: 64 };
+
+/// How long a request is; none where more of it has to come.
+fn length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    let Some(end) = http1::Head::new(LIMITS).read(bytes)? else {
+        return Ok(None);
+    };
+    let mut body = end.body;
+    let length = end.length + body.take(&bytes[end.length..])?;
+    Ok(body.is_over().then_some(length))
+}
+
+/// The same, when the bytes come one after the other.
+fn slow_length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    let mut head = http1::Head::new(LIMITS);
+    for come in 1..=bytes.len() {
+        let Some(end) = head.read(&bytes[..come])? else {
+            continue;
+        };
+        let mut body = end.body;
+        let mut length = end.length;
+        for byte in &bytes[end.length..] {
+            length += body.take(&[*byte])?;
+        }
+        return Ok(body.is_over().then_some(length));
+    }
+    Ok(None)
+}
+
+/// What is wrong with a request that was taken, by rules of its own: lines end in CR LF and in nothing else, one host, one framing, and
+/// the body that it says.
+fn message_fault(bytes: &[u8]) -> Option<&'static str> {
+    let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    let (head, body) = text.trim_start_matches("\r\n").split_once("\r\n\r\n")?;
+    if head.replace("\r\n", "").contains(|c: char| c.is_control() && c != '\t' && !('\u{80}'..='\u{9f}').contains(&c)) {
+        return Some("a control character");
+    }
+    let mut lines = head.split("\r\n");
+    let old = lines.next()?.ends_with("HTTP/1.0");
+    let fields: Vec<(String, &str)> = lines
+        .map(|line| line.split_once(':').unwrap_or((line, "\0")))
+        .map(|(n, v)| (n.to_lowercase(), v.trim()))
+        .collect();
+    let all = |name: &str| fields.iter().filter(|(own, _)| own == name).map(|(_, value)| *value).collect::<Vec<_>>();
+    let framing = |name: &str| ["content-length", "transfer-encoding"].contains(&name.replace('_', "-").as_str());
+    if fields
+        .iter()
+        .any(|(name, value)| name.contains([' ', '\t']) || (name.contains('_') && framing(name)) || *value == "\0")
+    {
+        return Some("a name");
+    }
+    if all("host").len() > 1 || (all("host").is_empty() && !old) {
+        return Some("the host");
+    }
+    match (&all("content-length")[..], &all("transfer-encoding")[..]) {
+        ([], []) => (!body.is_empty()).then_some("a body that nobody announced"),
+        ([length], []) => (length.parse() != Ok(body.chars().count())).then_some("another length"),
+        ([], [coding]) if coding.eq_ignore_ascii_case("chunked") && !old => {
+            (!body.ends_with("\r\n\r\n") && !body.ends_with("0\r\n\r\n")).then_some("no last chunk")
+        }
+        _ => Some("two framings"),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(5000))]
+
+    /// A request ends at one place, however its bytes come, and what was taken is plain to everybody else as well.
+    #[test]
+    fn a_request_ends_at_one_place(bytes in any_message()) {
+        let whole = length(&bytes);
+        prop_assert_eq!(whole, slow_length(&bytes));
+        if let Ok(Some(length)) = whole {
+            prop_assert_eq!(message_fault(&bytes[..length]), None, "{:?}", String::from_utf8_lossy(&bytes[..length]));
+        }
+    }
+}
+
+/// The pieces are many enough: among them are requests that are taken, and such that are not.
+#[test]
+fn messages_are_taken_and_refused() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut counts = [0; 3];
+    for _ in 0..5000 {
+        let bytes = any_message().new_tree(&mut runner).unwrap().current();
+        counts[match length(&bytes) {
+            Ok(Some(_)) => 0,
+            Ok(None) => 1,
+            Err(_) => 2,
+        }] += 1;
+    }
+    assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
 }

@@ -29,11 +29,14 @@ struct Got {
     states: Vec<String>,
 }
 
+/// Sends a request with these headers more; the status of its answer.
+type Send<'a> = Box<dyn Fn(&[(&str, &str)]) -> u16 + 'a>;
+
 /// A way to say a request: a route on a carrier.
 struct Way<'a> {
     name: &'static str,
     gateway: &'a Gateway,
-    send: Box<dyn Fn(&[(&str, &str)]) -> u16 + 'a>,
+    send: Send<'a>,
     got: Box<dyn Fn() -> Got + 'a>,
 }
 

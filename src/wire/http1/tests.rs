@@ -244,7 +244,7 @@ fn chunks_are_framed_to_the_letter() {
     let fits = format!("3;{}\r\n", "x".repeat(255));
     assert_eq!(chunked(&fits), Ok((fits.len(), false)));
     let trailers = |count: usize| format!("0\r\n{}\r\n", "X: y\r\n".repeat(count));
-    assert_eq!(chunked(&trailers(4)).unwrap().1, true);
+    assert!(chunked(&trailers(4)).unwrap().1);
     assert_eq!(chunked(&trailers(5)), Err(Fault::Chunk));
 }
 

@@ -77,7 +77,7 @@ fn unescaped(block: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_str();
     while let Some(at) = rest.find('\\') {
-        bytes.extend_from_slice(rest[..at].as_bytes());
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
         let (code, behind) = (rest[at + 1..].chars().next(), &rest[(at + 2).min(rest.len())..]);
         rest = behind;
         match code {

@@ -100,7 +100,8 @@ fn honest_faults(recorder: &Recorder, gateway: &Gateway, number: usize) -> Vec<S
     let mut faults = Vec::new();
     wait_for("an honest answer", || {
         let answer = Request::new("GET", &format!("/honest/{number}")).try_send(&gateway.url()).ok()?;
-        if answer.status < 500 && answer.text() != json!({ "honest": number.to_string() }).to_string() {
+        let own = json!({ "honest": number.to_string() });
+        if answer.status < 500 && answer.json() != own {
             faults.push(format!("{number} got {answer:?} {}", answer.text()));
         }
         (answer.status < 500).then_some(())

@@ -117,6 +117,13 @@ pub fn rows() -> Vec<Row> {
     callers(&mut row);
     targets(&mut row);
     rows.push(Row {
+        name: "null for the metadata",
+        on: On::Json,
+        good: forwarded,
+        is_harmless: true,
+        make: |case| case.with_members(&format!("\"{}\":null", case.member())).changing_nothing(),
+    });
+    rows.push(Row {
         name: "OPTIONS",
         on: On::Every,
         good: forwarded,
@@ -252,6 +259,15 @@ fn json_values(row: Add) {
     row("null for a value", On::Json, refused, |c| {
         // Nobody says what it means beside a good key.
         c.with_members(&format!("\"{}\":{{\"team\":{},\"x{}\":null}}", c.member(), c.value("a"), c.key))
+    });
+    row("a number for a value", On::Json, refused, |c| {
+        c.with_members(&format!("\"{}\":{{\"{}\":1}}", c.member(), c.key))
+    });
+    row("a truth value for a value", On::Json, refused, |c| {
+        c.with_members(&format!("\"{}\":{{\"{}\":true}}", c.member(), c.key))
+    });
+    row("constructor", On::Json, refused, |c| {
+        c.with_members(&format!("\"{0}\":{{\"constructor\":{1},\"{2}\":{1}}}", c.member(), c.value("x"), c.key))
     });
     row("a number beyond numbers", On::Json, refused, |c| {
         c.with_members(&format!("\"{}\":{},\"x\":1e", c.member(), c.object()))
@@ -395,6 +411,10 @@ fn methods(row: Add) {
     row("a method in another case", On::Every, refused, |c| {
         c.call().method(if c.column.is_call() { "pOsT" } else { "pAtCh" })
     });
+    row("a space behind the method", On::Http1, refused, |c| {
+        let method = format!("{} ", c.call().method);
+        c.call().method(&method)
+    });
     row("PUT", On::Every, refused, |c| c.call().method("PUT"));
     row("QUERY", On::Every, refused, |c| c.call().method("QUERY"));
     row("TRACE", On::Every, refused, |c| c.call().method("TRACE"));
@@ -507,6 +527,9 @@ fn targets(row: Add) {
     );
     row("a target that is no ASCII", On::Every, refused, |c| c.call().target(|target| format!("{target}\u{e9}")));
     row("a space in the target", On::Every, refused, |c| c.call().target(|target| format!("{target} x")));
+    row("another version of the API", On::Zitadel, refused, |c| {
+        c.call().target(|target| target.replace("v2beta", "v2").replace("v2", "v3alpha"))
+    });
     row("an absolute target", On::Http1, forwarded, |c| {
         let host = c.host.clone();
         c.call().target(|target| format!("http://{host}{target}"))

@@ -30,13 +30,14 @@ use secrecy::{SecretSlice, SecretString};
 use section::{Context, Entry};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that a process needs.
 #[derive(Debug)]
 pub struct Config {
     /// What decides about requests.
-    pub gateway: Gateway,
+    pub gateway: Arc<Gateway>,
     /// Where requests come in; at least one.
     pub listeners: Vec<Listener>,
     /// Where probes and metrics are answered; nowhere if there is none.

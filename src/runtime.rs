@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::net::{SocketAddr, TcpListener};
@@ -117,7 +118,7 @@ struct RequestIds {
 impl Runtime {
     /// A gateway with this store.
     pub fn new(
-        gateway: Gateway,
+        gateway: Arc<Gateway>,
         store: &config::Store,
         journal: Journal,
         log_requests: Option<LineFormat>,
@@ -127,14 +128,14 @@ impl Runtime {
         let names: Vec<String> = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
         let mut process = [0; 8];
         SystemRandom::new().fill(&mut process).map_err(|_| RuntimeError::Random)?;
-        let metrics = Metrics::new(names.clone())?;
+        let metrics = Metrics::new(names)?;
         let listener = Arc::new(StoreMetrics::new()?);
         if matches!(store, config::Store::Redis(_)) {
             metrics.show(&listener)?;
         }
-        let cache = cache::open(store, &names, longest_lease(&gateway), listener)?;
+        let cache = cache::open(store, longest_lease(&gateway), listener)?;
         Ok(Runtime {
-            gateway: Arc::new(gateway),
+            gateway,
             cache,
             metrics: Arc::new(metrics),
             journal,
@@ -154,13 +155,12 @@ impl Runtime {
     /// Marks all that is cached as being changed, so that nothing of it is given out: another process serves the same upstreams,
     /// and their stores do not know of each other. The marks stand for `at_most`.
     pub async fn hold_cache(&self, at_most: Duration) -> Vec<Mark> {
+        let cached =
+            self.gateway.upstreams().iter().filter_map(|upstream| Some((upstream.scope, upstream.scope_cache?)));
         let mut marks = Vec::new();
-        for upstream in self.gateway.upstreams().iter().filter(|upstream| upstream.scope == upstream.index) {
-            let Some(cache) = upstream.scope_cache else {
-                continue;
-            };
+        for (scope, cache) in cached.collect::<BTreeMap<_, _>>() {
             let caution = Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() };
-            marks.extend(self.sessions().begin(Scope::Upstream(upstream.scope), at_most, caution).await.ok());
+            marks.extend(self.sessions().begin(Scope::Upstream(scope), at_most, caution).await.ok());
         }
         marks
     }

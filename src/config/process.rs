@@ -10,6 +10,7 @@ use crate::gateway::Gateway;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The shortest `hash_key`, in bytes.
@@ -44,7 +45,8 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         section.context.warn(&spot, problem.but("`store.redis` is what they can share"));
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
-    Config { gateway: Gateway::new(upstreams, key), listeners, admin, threads, replicas, log, store, clients, shutdown }
+    let gateway = Arc::new(Gateway::new(upstreams, key));
+    Config { gateway, listeners, admin, threads, replicas, log, store, clients, shutdown }
 }
 
 /// The peers that may speak for others. Those of the whole internet are nobody's peers.

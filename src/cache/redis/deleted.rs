@@ -28,7 +28,7 @@ impl RedisStore {
 
     async fn is_deleted(&self, session: &[u8; 16]) -> Result<bool, Failure> {
         let key = entry::state(&self.namespace, session);
-        match self.run(&DELETED, &[&key], &[], self.timeouts.read).await?.0 {
+        match self.run(&DELETED, &[&key], &[], self.read_by()).await?.0 {
             Value::Int(0) => Ok(false),
             Value::Int(1) => Ok(true),
             _ => Err(Failure::Nonsense),

@@ -37,6 +37,7 @@ mod properties;
 mod provider_tls;
 mod purge;
 mod recorder;
+mod reload;
 mod restarts;
 mod scripts;
 mod sdk;

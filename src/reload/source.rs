@@ -81,8 +81,7 @@ impl Draft {
 impl Look {
     /// What stands in these files now.
     pub fn again(&self) -> Look {
-        let hash = |path: &PathBuf| (path.clone(), contents(path).ok().map(|bytes| hashed(&bytes)));
-        Look { files: self.files.keys().map(hash).collect() }
+        Look { files: self.files.keys().map(|path| (path.clone(), hash_at(path).ok())).collect() }
     }
 
     /// What stood in one of them.
@@ -141,9 +140,26 @@ fn contents(path: &Path) -> io::Result<Vec<u8>> {
     if bytes.len() > MOST { Err(too_large()) } else { Ok(bytes) }
 }
 
+/// The hash of a file's contents, which are held in no memory for it: they may be secret.
+fn hash_at(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = File::open(path)?.take(MOST as u64 + 1);
+    let (mut context, mut part) = (digest::Context::new(&digest::SHA256), [0; 4096]);
+    loop {
+        let read = file.read(&mut part)?;
+        if read == 0 {
+            break;
+        }
+        context.update(part.get(..read).unwrap_or_default());
+    }
+    if file.limit() == 0 { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes_of(&context.finish())) }
+}
+
 fn hashed(bytes: &[u8]) -> [u8; 32] {
+    bytes_of(&digest::digest(&digest::SHA256, bytes))
+}
+
+fn bytes_of(digest: &digest::Digest) -> [u8; 32] {
     let mut hash = [0; 32];
-    let digest = digest::digest(&digest::SHA256, bytes);
     hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
     hash
 }

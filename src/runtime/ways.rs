@@ -85,3 +85,26 @@ fn issuer(
     let issuer = Issuer::new(&upstream.name, (**keys).clone(), expected.clone(), tally, before);
     Some(Tended::new(issuer.clone(), issuer.keep_current()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Tended;
+    use std::sync::Arc;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_task_ends_with_the_last_who_holds_what_it_tends() {
+        let (held, ended) = oneshot::channel::<()>();
+        let one = Tended::new(Arc::new(()), async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        let (other, it) = (one.clone(), one.it.clone());
+        drop(one);
+        tokio::task::yield_now().await;
+        assert!(!other.task.is_finished());
+        drop(other);
+        assert!(ended.await.is_err(), "what the task held is gone");
+        drop(it);
+    }
+}

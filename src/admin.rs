@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::json;
+use serde_json::{Map, json};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -64,12 +64,9 @@ pub fn router(running: Arc<Running>) -> Router {
 async fn ready(State(running): State<Arc<Running>>) -> Response {
     let (reasons, details) = (running.now().unready(), running.details());
     let ready = reasons.is_empty();
-    let mut said = json!({ "ready": ready });
-    for (name, lines) in [("reasons", reasons), ("details", details)] {
-        if !lines.is_empty() {
-            said[name] = json!(lines);
-        }
-    }
+    let mut said = Map::from_iter([("ready".to_owned(), json!(ready))]);
+    let lines = [("reasons", reasons), ("details", details)].into_iter().filter(|(_, lines)| !lines.is_empty());
+    said.extend(lines.map(|(name, lines)| (name.to_owned(), json!(lines))));
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(said)).into_response()
 }
 

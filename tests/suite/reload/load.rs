@@ -46,7 +46,7 @@ fn config(recorder: &Recorder, round: usize) -> String {
     let connect = 2000 + round / 4 % 2;
     let a = upstream("a", &format!("cache: {{ ttl: {ttl}s }}, timeouts: {{ connect: {connect}ms }}"));
     let b = upstream("b", "cache: { ttl: 5m }");
-    let c = if round % 3 == 0 { upstream("c", "body: { max: 1KiB }") } else { String::new() };
+    let c = if round.is_multiple_of(3) { upstream("c", "body: { max: 1KiB }") } else { String::new() };
     let upstreams = if round % 4 < 2 { [c, b, a] } else { [a, b, c] }.concat();
     let policies = format!("policies: {{ p: {{ limits: {{ properties: {} }} }} }}\n", 2 + round % 20);
     let good = format!("{BY_SIGNAL}upstreams:\n{upstreams}{policies}");

@@ -2,13 +2,13 @@
 
 mod purge;
 
-use crate::runtime::{Bound, Runtime};
+use crate::runtime::{Bound, Running};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::json;
+use serde_json::{Map, json};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Served {
 }
 
 /// Serves the admin pages on a bound listener until the process ends, or that is ended.
-pub fn serve(runtime: Arc<Runtime>, bound: Bound) -> io::Result<Served> {
+pub fn serve(running: Arc<Running>, bound: Bound) -> io::Result<Served> {
     let listener = bound.into_listener();
     let served = Served { socket: listener.try_clone()?, over: Arc::default() };
     let over = served.over.clone();
@@ -41,7 +41,7 @@ pub fn serve(runtime: Arc<Runtime>, bound: Bound) -> io::Result<Served> {
     std::thread::Builder::new().name("admin".into()).spawn(move || {
         let served = own.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let app = router(runtime).into_make_service_with_connect_info::<SocketAddr>();
+            let app = router(running).into_make_service_with_connect_info::<SocketAddr>();
             axum::serve(listener, app).with_graceful_shutdown(async move { over.notified().await }).await
         });
         if let Err(error) = served {
@@ -52,25 +52,26 @@ pub fn serve(runtime: Arc<Runtime>, bound: Bound) -> io::Result<Served> {
 }
 
 /// The admin pages.
-pub fn router(runtime: Arc<Runtime>) -> Router {
+pub fn router(running: Arc<Running>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/cache/purge", post(purge::purge).layer(DefaultBodyLimit::max(purge::MOST)))
-        .with_state(runtime)
+        .with_state(running)
 }
 
-async fn ready(State(runtime): State<Arc<Runtime>>) -> Response {
-    let reasons = runtime.unready();
-    if reasons.is_empty() {
-        return Json(json!({ "ready": true })).into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reasons": reasons }))).into_response()
+async fn ready(State(running): State<Arc<Running>>) -> Response {
+    let (reasons, details) = (running.now().unready(), running.details());
+    let ready = reasons.is_empty();
+    let mut said = Map::from_iter([("ready".to_owned(), json!(ready))]);
+    let lines = [("reasons", reasons), ("details", details)].into_iter().filter(|(_, lines)| !lines.is_empty());
+    said.extend(lines.map(|(name, lines)| (name.to_owned(), json!(lines))));
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(said)).into_response()
 }
 
-async fn metrics(State(runtime): State<Arc<Runtime>>) -> Response {
-    match runtime.metrics.text(&runtime.reading()) {
+async fn metrics(State(running): State<Arc<Running>>) -> Response {
+    match running.metrics.text(&running.now().reading()) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -29,13 +29,13 @@ use std::time::Duration;
 /// A stored answer.
 pub type Stored = Arc<Answer>;
 
-/// What a write marks.
+/// What a write marks. The number is the upstream's scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One session of an upstream.
-    Session(usize, [u8; 16]),
+    Session(u64, [u8; 16]),
     /// Every session of an upstream.
-    Upstream(usize),
+    Upstream(u64),
 }
 
 /// Why a store did not do a step.
@@ -104,7 +104,7 @@ pub trait Store: Send + Sync {
     /// A write's outcome is known.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError>;
     /// Which of these sessions of an upstream count as deleted, in their order.
-    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
+    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// Whether it is in the process, so that nobody waits for its steps.
     fn is_local(&self) -> bool;
     /// The connection that steps on this scope would be carried out over now.

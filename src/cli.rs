@@ -1,10 +1,12 @@
 //! The command line. Nothing else in the program prints.
 
 mod lifecycle;
+mod log;
 mod purge;
 
-use crate::config::{self, Compiled, Fault, Lookup};
+use crate::config::{Fault, Lookup};
 use crate::journal::Journal;
+use crate::reload::{Draft, Look, Machine, Source, Unusable};
 use crate::runtime::hex;
 use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
 use clap::{Args, Parser, Subcommand};
@@ -34,7 +36,9 @@ enum Command {
     /// Reads the configuration, binds its listeners and serves. Ends with status 1 and a message where the configuration
     /// is wrong or a port is taken. SIGTERM and SIGINT stop it: it is no longer ready at once, accepts connections for
     /// `shutdown.drain_delay`, and ends as soon as nothing is in flight, after `shutdown.grace` at the latest. A second
-    /// signal ends it at once. SIGQUIT hands the listeners over to a process that was started with `--upgrade`.
+    /// signal ends it at once. SIGHUP reads the configuration again; with `reload.watch` a change of its files does too. One
+    /// that is wrong is refused, and the last good one stays. SIGQUIT hands the listeners over to a process that was started
+    /// with `--upgrade`.
     Run(RunArgs),
     /// Check a configuration
     ///
@@ -149,19 +153,6 @@ fn say_on(mut out: impl Write, text: &str) {
     let _ = out.flush();
 }
 
-/// The environment and the files of this machine.
-struct Machine;
-
-impl Lookup for Machine {
-    fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
-    }
-
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
-        std::fs::read(path).map_err(|error| error.kind().to_string())
-    }
-}
-
 /// A machine whose secrets last as long as the process.
 struct Passing([String; 2]);
 
@@ -192,23 +183,32 @@ fn random() -> Result<[u8; 32], CommandError> {
     Ok(random)
 }
 
-fn compiled(path: &Path) -> Result<Compiled, CommandError> {
-    let text = std::fs::read_to_string(path).map_err(|error| other(format!("{}: {error}", path.display())))?;
-    let compiled =
-        config::compile(&path.display().to_string(), &text, &Machine, random()?).map_err(CommandError::Config)?;
-    for warning in &compiled.warnings {
+impl From<Unusable> for CommandError {
+    fn from(unusable: Unusable) -> CommandError {
+        match unusable {
+            Unusable::Faulty(faults) => CommandError::Config(faults),
+            Unusable::Unread(reason) => CommandError::Other(reason),
+        }
+    }
+}
+
+/// Reads a configuration, and prints what is doubtful in it.
+fn read(source: &Source) -> Result<(Look, Draft), CommandError> {
+    let (look, draft) = source.read();
+    let draft = draft?;
+    for warning in &draft.warnings {
         say_on(io::stderr(), &format!("warning: {warning}"));
     }
-    Ok(compiled)
+    Ok((look, draft))
 }
 
 fn check(args: &CheckArgs) -> Result<(), CommandError> {
     let path = &args.file.config;
-    let compiled = compiled(path)?;
-    if args.deploy && !compiled.warnings.is_empty() {
+    let (_, draft) = read(&Source::new(path, random()?))?;
+    if args.deploy && !draft.warnings.is_empty() {
         return Err(other(format!("{}: not to be deployed with warnings", path.display())));
     }
-    let upstreams = compiled.config.gateway.upstreams().len();
+    let upstreams = draft.config.gateway.upstreams().len();
     say_on(
         io::stdout(),
         &format!("{}: good ({upstreams} upstream{})", path.display(), if upstreams == 1 { "" } else { "s" }),
@@ -217,13 +217,15 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
 }
 
 fn run(args: &RunArgs) -> Result<(), CommandError> {
-    let config = compiled(&args.file.config)?.config;
+    let source = Source::new(&args.file.config, random()?);
+    let (look, draft) = read(&source)?;
     let journal = Journal::new(io::stdout()).map_err(other)?;
-    let started = on_runtime(config.threads, async {
-        let inherited = if args.upgrade { Some(lifecycle::inherited(&config.shutdown).await?) } else { None };
-        let gateway = Started::new(config, journal.clone(), inherited).await?;
+    let started = on_runtime(draft.config.threads, async {
+        let inherited = if args.upgrade { Some(lifecycle::inherited(&draft.config.shutdown).await?) } else { None };
+        let mut gateway = Started::new(&draft, journal.clone(), inherited).await?;
         let admin = gateway.admin.as_ref().map_or("off".to_owned(), |(_, address)| address.to_string());
-        tracing::info!(listen = %gateway.listen, admin, "serving");
+        tracing::info!(listen = %gateway.listen, admin, hash = draft.hash, "serving");
+        gateway.reload(source, draft.config, look);
         gateway.until_stopped().await
     });
     journal.flush();
@@ -237,9 +239,8 @@ fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
         let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
         let zitadel = Zitadel::start(args.zitadel).await.map_err(other)?;
         let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, args.store.as_deref());
-        let config =
-            config::compile("sandbox", &text, &Passing::new()?, random()?).map_err(CommandError::Config)?.config;
-        let gateway = Started::new(config, journal.clone(), None).await?;
+        let draft = Draft::of("sandbox", &text, &Passing::new()?, random()?)?;
+        let gateway = Started::new(&draft, journal.clone(), None).await?;
         gateway.ready().await;
         let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
         let listen = gateway.address.unwrap_or(args.listen);

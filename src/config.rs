@@ -8,6 +8,7 @@ mod callers;
 mod contradictions;
 mod extras;
 mod fault;
+mod fixed;
 mod listeners;
 mod policies;
 mod process;
@@ -22,6 +23,7 @@ mod value;
 mod variables;
 
 pub use fault::Fault;
+pub use fixed::Fixed;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
 
 use crate::gateway::Gateway;
@@ -31,13 +33,14 @@ use secrecy::{SecretSlice, SecretString};
 use section::{Context, Entry};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that a process needs.
 #[derive(Debug)]
 pub struct Config {
     /// What decides about requests.
-    pub gateway: Gateway,
+    pub gateway: Arc<Gateway>,
     /// Where requests come in; at least one.
     pub listeners: Vec<Listener>,
     /// Where probes and metrics are answered; nowhere if there is none.
@@ -54,6 +57,8 @@ pub struct Config {
     pub clients: Clients,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// When the configuration is read again.
+    pub reload: Reload,
 }
 
 /// What is logged, and how.
@@ -105,7 +110,7 @@ impl LogLevel {
 }
 
 /// Where cached answers are.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Store {
     /// In the memory of the process.
     Memory(Memory),
@@ -147,7 +152,7 @@ pub struct Redis {
 }
 
 /// Where a shared store is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Servers {
     /// One server.
     Single(RedisAddress),
@@ -244,6 +249,15 @@ pub struct Shutdown {
     pub grace: Duration,
     /// Where a process waits for the listeners of the one whose place it takes.
     pub upgrade_socket: Option<PathBuf>,
+}
+
+/// When the configuration is read again, beside when a signal asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether its files are looked at for changes.
+    pub watch: bool,
+    /// How often.
+    pub interval: Duration,
 }
 
 /// What a configuration can refer to outside its text.

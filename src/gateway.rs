@@ -6,6 +6,7 @@ mod admitted;
 mod asked;
 mod head;
 mod listing;
+mod names;
 mod outcome;
 mod settle;
 mod told;
@@ -116,20 +117,31 @@ pub enum Credential {
 
 impl Gateway {
     /// A gateway of these upstreams. `secret` keys the hashes that stand for sessions in cache keys and logs.
-    pub fn new(mut upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
+    pub fn new(upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
+        Gateway::keyed(upstreams, hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    fn keyed(mut upstreams: Vec<Upstream>, secret: hmac::Key) -> Gateway {
         let all: Vec<(Target, Option<Freshness>)> =
             upstreams.iter().map(|one| (one.target.clone(), one.cache)).collect();
         for upstream in &mut upstreams {
             let same = |target: &Target| target.is_same_provider(&upstream.target);
-            upstream.scope = all.iter().position(|(target, _)| same(target)).unwrap_or(upstream.index);
             let caches = all.iter().filter(|(target, _)| same(target)).filter_map(|(_, cache)| *cache);
             upstream.scope_cache = caches.reduce(Freshness::strictest);
-        }
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        for upstream in &mut upstreams {
-            upstream.shared = hashed(&secret, &[b"shared", upstream.name.as_bytes()]);
+            upstream.scope = names::provider(&secret, &upstream.target);
+            upstream.shared = names::answers(&secret, upstream);
         }
         Gateway { upstreams: upstreams.into_iter().map(Arc::new).collect(), secret }
+    }
+
+    /// The same gateway with the secret of another.
+    pub fn keyed_as(&self, other: &Gateway) -> Gateway {
+        Gateway::keyed(self.upstreams.iter().map(|one| Upstream::clone(one)).collect(), other.secret.clone())
+    }
+
+    /// Whether both have the same secret, and so name everything alike.
+    pub fn names_as(&self, other: &Gateway) -> bool {
+        self.hashed(&[b"alike"]) == other.hashed(&[b"alike"])
     }
 
     /// The upstreams, in their order in the configuration.
@@ -182,8 +194,7 @@ impl Gateway {
 
     /// What stands for a session of an upstream in the cache and in the log.
     pub(super) fn session_hash(&self, upstream: &Upstream, session: &SessionId) -> [u8; 16] {
-        let named = self.upstreams.get(upstream.scope).map_or("", |first| first.name.as_str());
-        self.hashed(&[b"session", named.as_bytes(), session.as_str().as_bytes()])
+        self.hashed(&[b"session", &upstream.scope.to_be_bytes(), session.as_str().as_bytes()])
     }
 
     /// What stands for a session of an upstream in the cache, by their names, and the upstream's scope. It names what may be
@@ -205,20 +216,8 @@ impl Gateway {
     }
 
     fn hashed(&self, parts: &[&[u8]]) -> [u8; 16] {
-        hashed(&self.secret, parts)
+        names::hashed(&self.secret, parts)
     }
-}
-
-/// A keyed hash: what stands for an identifier wherever it may be seen.
-fn hashed(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
-    let mut context = hmac::Context::with_key(secret);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut hash = [0; 16];
-    hash.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
-    hash
 }
 
 /// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path, nor be

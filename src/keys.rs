@@ -60,6 +60,15 @@ pub struct Health {
     pub remembered: u64,
 }
 
+/// What happened at the issuers of one upstream, one after another, since the start.
+#[derive(Debug, Default)]
+pub struct Tally {
+    fetched: AtomicU64,
+    failed: AtomicU64,
+    verified: AtomicU64,
+    remembered: AtomicU64,
+}
+
 /// The keys of one upstream's issuer, and the tokens verified with them.
 pub struct Issuer {
     name: String,
@@ -73,10 +82,7 @@ pub struct Issuer {
     over: Notify,
     progress: Mutex<Progress>,
     failing: AtomicBool,
-    fetched: AtomicU64,
-    failed: AtomicU64,
-    verified: AtomicU64,
-    remembered: AtomicU64,
+    tally: Arc<Tally>,
 }
 
 /// Whether keys are being fetched, and when they last were.
@@ -93,23 +99,42 @@ struct Discovery {
 }
 
 impl Issuer {
-    /// The issuer of the upstream called `name`. Its keys are fetched by [`Issuer::keep_current`].
-    pub fn new(name: &str, source: KeySource, expected: Expectations) -> Arc<Issuer> {
+    /// The issuer of the upstream called `name`. Its keys are fetched by [`Issuer::keep_current`]. From the issuer before it, it
+    /// takes over keys that have the same source; no tokens, since it may expect other things of them.
+    pub fn new(
+        name: &str,
+        source: KeySource,
+        expected: Expectations,
+        tally: Arc<Tally>,
+        before: Option<&Issuer>,
+    ) -> Arc<Issuer> {
+        let keys = before.filter(|before| before.shares_source(&source)).and_then(|before| before.keys.load_full());
         Arc::new(Issuer {
             name: name.to_owned(),
             source,
             expected,
-            keys: ArcSwapOption::empty(),
+            keys: ArcSwapOption::new(keys),
             tokens: Cache::new(REMEMBERED),
             wanted: Notify::new(),
             over: Notify::new(),
             progress: Mutex::default(),
             failing: AtomicBool::new(false),
-            fetched: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            verified: AtomicU64::new(0),
-            remembered: AtomicU64::new(0),
+            tally,
         })
+    }
+
+    /// Whether it does for an upstream with this check, so that no other is needed.
+    pub fn serves(&self, source: &KeySource, expected: &Expectations) -> bool {
+        self.source == *source && self.expected == *expected
+    }
+
+    /// Whether both have their keys from the same place.
+    pub fn shares_keys(&self, other: &Issuer) -> bool {
+        self.shares_source(&other.source)
+    }
+
+    fn shares_source(&self, source: &KeySource) -> bool {
+        (&self.source.jwks, &self.source.issuer) == (&source.jwks, &source.issuer)
     }
 
     /// How it went so far.
@@ -117,11 +142,11 @@ impl Issuer {
         let keys = self.keys.load();
         Health {
             keys: keys.as_ref().filter(|fetched| self.holds(fetched)).map_or(0, |fetched| fetched.keys.len()),
-            fetched: self.fetched.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
+            fetched: self.tally.fetched.load(Ordering::Relaxed),
+            failed: self.tally.failed.load(Ordering::Relaxed),
             age: keys.as_ref().map(|fetched| fetched.at.elapsed().as_secs()),
-            verified: self.verified.load(Ordering::Relaxed),
-            remembered: self.remembered.load(Ordering::Relaxed),
+            verified: self.tally.verified.load(Ordering::Relaxed),
+            remembered: self.tally.remembered.load(Ordering::Relaxed),
         }
     }
 
@@ -131,7 +156,7 @@ impl Issuer {
         if let Some((serial, known)) = self.tokens.get(&hash) {
             let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
             if current && known.holds(now) {
-                self.remembered.fetch_add(1, Ordering::Relaxed);
+                self.tally.remembered.fetch_add(1, Ordering::Relaxed);
                 return Ok(known);
             }
             self.tokens.remove(&hash);
@@ -146,7 +171,7 @@ impl Issuer {
         match verified {
             Ok((serial, verified)) => {
                 let verified = Arc::new(verified);
-                self.verified.fetch_add(1, Ordering::Relaxed);
+                self.tally.verified.fetch_add(1, Ordering::Relaxed);
                 self.tokens.insert(hash, (serial, verified.clone()));
                 Ok(verified)
             }
@@ -200,7 +225,7 @@ impl Issuer {
                     self.source.refresh
                 }
                 Err(reason) => {
-                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    self.tally.failed.fetch_add(1, Ordering::Relaxed);
                     self.note(Some(&reason));
                     let pause = retry;
                     retry = (retry * 2).min(self.source.refresh).min(LONGEST_RETRY);
@@ -214,7 +239,7 @@ impl Issuer {
     }
 
     fn accept(&self, keys: KeySet, document: Bytes) {
-        self.fetched.fetch_add(1, Ordering::Relaxed);
+        self.tally.fetched.fetch_add(1, Ordering::Relaxed);
         let last = self.keys.load();
         let same = last.as_ref().is_some_and(|last| last.document == document);
         let serial = last.as_ref().map_or(0, |last| if same { last.serial } else { last.serial + 1 });

@@ -27,10 +27,14 @@
 //! | [`runtime`] | what a running gateway carries |
 //! | [`proxy`] | Pingora's hooks: translation only, and the only place that names Pingora |
 //! | [`admin`] | probes and metrics |
+//! | [`reload`] | reading the configuration again, and what takes its place while requests are served |
 //! | [`sandbox`] | simulated providers, which know nothing of the tables |
 //! | [`cli`] | the command line, and the only place that prints |
 //!
 //! # The life of a request
+//!
+//! A request takes one [`runtime::Runtime`] when its head has arrived, and keeps to it: what it is judged by, its provider, its
+//! policy. A configuration that takes the place of another meanwhile is for those that come after it.
 //!
 //! 1. **Route** ([`gateway::Gateway::route`]). The path is read in every way that a server might read it. If any reading reaches a
 //!    governed surface, the request has to be one of its operations, spelled in the one canonical way, or it is refused. What
@@ -69,5 +73,6 @@ pub mod upstream;
 pub mod runtime;
 pub mod proxy;
 pub mod admin;
+pub mod reload;
 pub mod sandbox;
 pub mod cli;

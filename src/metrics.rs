@@ -1,33 +1,37 @@
 //! Every metric: its name, its labels, and what it means. Label values come from closed sets and from the configuration only.
 
+mod load;
+mod meters;
 mod store;
 
+pub use load::Reload;
+pub use meters::Meters;
 pub use store::StoreMetrics;
 
-use crate::gateway::{CacheStatus, Cut, Decision, Event, Outcome, Step};
+use crate::config::Fixed;
+use crate::gateway::{CacheStatus, Cut, Decision, Event, Step};
 use crate::model::{Operation, Rule};
+use load::LoadMetrics;
+use meters::Meter;
+use parking_lot::Mutex;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The buckets of durations, in seconds: cached answers take microseconds, providers up to their deadline.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
-/// The label of requests that are for no upstream.
-const NO_UPSTREAM: &str = "";
-
 /// All metrics of a process.
 pub struct Metrics {
     registry: Registry,
-    upstreams: Vec<String>,
+    /// By the name of an upstream.
+    meters: Mutex<HashMap<String, Arc<Meter>>>,
+    load: LoadMetrics,
     requests: IntCounterVec,
     durations: HistogramVec,
-    /// The series of requests that were needed so far, by their place.
-    series: Vec<OnceLock<(IntCounter, Histogram)>>,
     violations: IntCounterVec,
     refusals: IntCounterVec,
     connections: IntGauge,
@@ -36,8 +40,7 @@ pub struct Metrics {
     /// Requests in flight.
     pub in_flight: IntGauge,
     fetches: IntCounterVec,
-    /// By upstream: new and reused.
-    upstream_connections: Vec<[IntCounter; 2]>,
+    upstream_connections: IntCounterVec,
     cache_bytes: IntGauge,
     cache_sessions: IntGauge,
     cache_evictions: IntCounter,
@@ -66,8 +69,8 @@ pub struct Reading {
     pub cache: (usize, usize, u64),
     /// Events of the cache, by name.
     pub cache_events: Vec<(&'static str, u64)>,
-    /// By upstream: keys, successful and failed fetches, age of the last in seconds, tokens verified and remembered.
-    pub issuers: Vec<(usize, IssuerReading)>,
+    /// By the name of their upstream.
+    pub issuers: Vec<(String, IssuerReading)>,
     /// Log lines that were dropped because nobody took them.
     pub log_lines_dropped: u64,
 }
@@ -90,22 +93,14 @@ pub struct IssuerReading {
 }
 
 impl Metrics {
-    /// The metrics of a process with these upstreams, in their order in the configuration.
-    pub fn new(upstreams: Vec<String>) -> Result<Metrics, prometheus::Error> {
+    /// The metrics of a process.
+    pub fn new() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let own = Own(&registry);
         let request_labels = ["upstream", "operation", "decision", "cache"];
-        let connections = own.counters(
-            "sessiongate_upstream_connections_total",
-            "Connections used by passed requests, by upstream and whether they were new.",
-            &["upstream", "reused"],
-        )?;
-        let of =
-            |name: &String| ["false", "true"].map(|reused| connections.with_label_values(&[name.as_str(), reused]));
-        let upstream_connections = upstreams.iter().map(of).collect();
         let metrics = Metrics {
-            series: (0..(upstreams.len() + 1) * SERIES).map(|_| OnceLock::new()).collect(),
-            upstreams,
+            meters: Mutex::default(),
+            load: LoadMetrics::new(&own)?,
             requests: own.counters(
                 "sessiongate_requests_total",
                 "Requests, by upstream, operation, decision, cache status and class of the answer's status.",
@@ -139,7 +134,11 @@ impl Metrics {
                 "Governed requests that were sent to the provider, by upstream and class of the answer's status, or `failed`.",
                 &["upstream", "status"],
             )?,
-            upstream_connections,
+            upstream_connections: own.counters(
+                "sessiongate_upstream_connections_total",
+                "Connections used by passed requests, by upstream and whether they were new.",
+                &["upstream", "reused"],
+            )?,
             cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
             cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
             cache_evictions: own.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
@@ -184,10 +183,6 @@ impl Metrics {
         store.register(&self.registry)
     }
 
-    fn upstream(&self, index: Option<usize>) -> &str {
-        index.and_then(|index| self.upstreams.get(index)).map_or(NO_UPSTREAM, String::as_str)
-    }
-
     /// A connection from a client, which counts as open until this is dropped.
     pub fn connection(&self) -> OpenConnection {
         self.connections_accepted.inc();
@@ -205,46 +200,20 @@ impl Metrics {
         self.connections_cut.with_label_values(&[cut.name()]).inc();
     }
 
-    /// A request is over.
-    pub fn request(&self, outcome: &Outcome, status: u16, took: Duration) {
-        let upstream = self.upstream(outcome.upstream);
-        let find = || {
-            let labels = [upstream, outcome.operation.name(), outcome.decision.name(), outcome.cache.name()];
-            let [upstream, operation, decision, cache] = labels;
-            let status = status_class(status);
-            let requests = self.requests.with_label_values(&[upstream, operation, decision, cache, status]);
-            (requests, self.durations.with_label_values(&labels))
-        };
-        // Looking the same series up by their labels for every request costs more than counting.
-        match self.series.get(series(outcome, status)) {
-            Some(known) => count(known.get_or_init(find), took),
-            None => count(&find(), took),
-        }
-        for rule in &outcome.rules {
-            self.violations.with_label_values(&[upstream, rule.name()]).inc();
-        }
-        if let Some(reason) = outcome.refusal {
-            self.refusals.with_label_values(&[upstream, reason]).inc();
-        }
+    /// The configuration was read again.
+    pub fn reload(&self, result: Reload) {
+        self.load.reload(result);
     }
 
-    /// A governed request was sent to the provider; `None` where it brought no answer.
-    pub fn fetch(&self, upstream: usize, status: Option<u16>) {
-        let class = status.map_or("failed", status_class);
-        self.fetches.with_label_values(&[self.upstream(Some(upstream)), class]).inc();
+    /// The configuration with this SHA-256 hash holds, and is the one that was read last; these options wait for a restart.
+    pub fn hold(&self, hash: &str, waiting: &[Fixed]) {
+        self.load.hold(hash);
+        self.load.wait(waiting);
     }
 
-    /// Something was purged from the cache by hand: a session, or all sessions of an upstream.
-    pub fn purge(&self, upstream: usize, session: bool) {
-        let purged = if session { "session" } else { "upstream" };
-        self.purges.with_label_values(&[self.upstream(Some(upstream)), purged]).inc();
-    }
-
-    /// A passed request uses a connection to the provider.
-    pub fn upstream_connection(&self, upstream: usize, reused: bool) {
-        if let Some([new, old]) = self.upstream_connections.get(upstream) {
-            if reused { old.inc() } else { new.inc() }
-        }
+    /// The configuration that was read last is refused.
+    pub fn refuse(&self) {
+        self.load.refuse();
     }
 
     /// The Prometheus text of all metrics.
@@ -257,8 +226,11 @@ impl Metrics {
             raise(&self.cache_events.with_label_values(&[event]), *count);
         }
         raise(&self.log_lines_dropped, reading.log_lines_dropped);
-        for (upstream, issuer) in &reading.issuers {
-            let name = self.upstream(Some(*upstream));
+        // Those of upstreams that are gone would speak of nothing.
+        self.jwks_keys.reset();
+        self.jwks_age.reset();
+        for (name, issuer) in &reading.issuers {
+            let name = name.as_str();
             self.jwks_keys.with_label_values(&[name]).set(whole(issuer.keys as u64));
             self.jwks_age.with_label_values(&[name]).set(issuer.age.map_or(-1, whole));
             raise(&self.jwks_fetches.with_label_values(&[name, "good"]), issuer.fetched);
@@ -272,7 +244,7 @@ impl Metrics {
     }
 
     /// Every value of the closed labels, for the documentation and its test.
-    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 7] {
+    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 8] {
         [
             ("cut", Cut::ALL.iter().map(|one| one.name()).collect()),
             ("operation", Operation::ALL.iter().map(|one| one.name()).collect()),
@@ -281,6 +253,7 @@ impl Metrics {
             ("rule", Rule::ALL.iter().map(|one| one.name()).collect()),
             ("event", Event::ALL.iter().map(|one| one.name()).collect()),
             ("step", Step::ALL.iter().map(|one| one.name()).collect()),
+            ("option", Fixed::ALL.iter().map(|one| one.name()).collect()),
         ]
     }
 }
@@ -288,25 +261,6 @@ impl Metrics {
 /// Brings a counter to what was counted elsewhere.
 fn raise(counter: &IntCounter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
-}
-
-fn count((requests, durations): &(IntCounter, Histogram), took: Duration) {
-    requests.inc();
-    durations.observe(took.as_secs_f64());
-}
-
-/// How many series of requests an upstream has: one for each combination of the closed labels.
-const SERIES: usize = Operation::ALL.len() * Decision::ALL.len() * CacheStatus::ALL.len() * STATUSES;
-/// The classes of statuses, and none.
-const STATUSES: usize = 6;
-
-/// The place of a request's series.
-fn series(outcome: &Outcome, status: u16) -> usize {
-    let upstream = outcome.upstream.map_or(0, |index| index + 1);
-    let class = Some(usize::from(status / 100)).filter(|class| *class < STATUSES).unwrap_or(0);
-    let operation = upstream * Operation::ALL.len() + outcome.operation as usize;
-    let decision = operation * Decision::ALL.len() + outcome.decision as usize;
-    (decision * CacheStatus::ALL.len() + outcome.cache as usize) * STATUSES + class
 }
 
 fn whole(value: u64) -> i64 {

@@ -22,10 +22,11 @@ pub use listener::Bound;
 pub use tls::TlsError;
 
 use crate::config::{Clients, Listener};
-use crate::runtime::Runtime;
+use crate::runtime::Running;
 use arc_swap::ArcSwapOption;
 use connection::{Connections, Door, Stage, Terms};
 use exchange::Edge;
+use parking_lot::Mutex;
 use pingora::apps::HttpServerApp;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -46,10 +47,10 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A gateway that serves.
 pub struct Serving {
-    runtime: Arc<Runtime>,
+    running: Arc<Running>,
     connections: Arc<Connections>,
     doors: Vec<Arc<Door>>,
-    listeners: Vec<Arc<Bound>>,
+    listeners: Mutex<Vec<Arc<Bound>>>,
     stage: watch::Sender<Stage>,
     ending: watch::Sender<bool>,
 }
@@ -57,7 +58,7 @@ pub struct Serving {
 impl Serving {
     /// Serves on bound listeners, on the tokio runtime that this is called in.
     pub fn start(
-        runtime: Arc<Runtime>,
+        running: Arc<Running>,
         listeners: Vec<(Listener, Bound)>,
         clients: &Clients,
     ) -> Result<Serving, TlsError> {
@@ -69,8 +70,8 @@ impl Serving {
             max_retries: MAX_TRIES,
             ..ServerConf::default()
         });
-        let proxy = http_proxy(&conf, Edge::new(runtime.clone()));
-        let metrics = runtime.metrics.clone();
+        let proxy = http_proxy(&conf, Edge::new(running.clone()));
+        let metrics = running.metrics.clone();
         let connections = Arc::new(Connections::new(proxy, metrics, Terms::new(clients), at_stage, at_end));
         let door = |listener: &Listener| {
             let tls = ArcSwapOption::new(spoken(listener)?);
@@ -81,7 +82,7 @@ impl Serving {
         for (bound, door) in listeners.iter().zip(&doors) {
             tokio::spawn(connections.clone().accept(bound.clone(), door.clone()));
         }
-        Ok(Serving { runtime, connections, doors, listeners, stage, ending })
+        Ok(Serving { running, connections, doors, listeners: Mutex::new(listeners), stage, ending })
     }
 
     /// Goes on with other certificates, limits and deadlines, for connections that begin from now on. Nothing changes where one of
@@ -102,21 +103,21 @@ impl Serving {
     }
 
     /// The listeners, for a process that takes the place of this one.
-    pub fn listeners(&self) -> &[Arc<Bound>] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<Arc<Bound>> {
+        self.listeners.lock().clone()
     }
 
     /// Stops: no longer ready at once, and clients are asked to go elsewhere; no new connections after `drain_delay`; then it
     /// waits until nothing is in flight, for `grace` at the most. Says how many requests were cut off.
-    pub async fn stop(self, drain_delay: Duration, grace: Duration) -> u64 {
-        self.runtime.stop();
+    pub async fn stop(&self, drain_delay: Duration, grace: Duration) -> u64 {
+        self.running.stop();
         let _ = self.stage.send(Stage::Draining);
         tokio::time::sleep(drain_delay).await;
         let _ = self.ending.send(true);
         let _ = self.stage.send(Stage::Closing);
-        drop(self.listeners);
+        self.listeners.lock().clear();
         self.connections.proxy.http_cleanup().await;
-        let (begun, metrics) = (Instant::now(), &self.runtime.metrics);
+        let (begun, metrics) = (Instant::now(), &self.running.metrics);
         // One pause in any case: a connection that was accepted just now has not been counted yet.
         loop {
             tokio::time::sleep(IDLE_CHECK).await;

@@ -1,26 +1,32 @@
-//! What a running gateway carries: the compiled configuration and the leaves that work for it.
+//! What a running gateway carries: the compiled configuration and the leaves that work for it. One configuration makes one
+//! [`Runtime`], which never changes; [`Running`] says which of them holds.
 
-use crate::cache::{self, Caution, Mark, Opened, Scope, Sessions};
+mod lasting;
+mod running;
+mod ways;
+
+pub use running::Running;
+
+use crate::cache::{self, Sessions};
 use crate::client::ClientError;
-use crate::config;
-use crate::gateway::{CallerCheck, Gateway, Upstream, settle_related};
+use crate::config::Config;
+use crate::gateway::{Gateway, Upstream};
 use crate::journal::Journal;
 use crate::keys::Issuer;
-use crate::metrics::{IssuerReading, Metrics, Reading, StoreMetrics};
+use crate::metrics::{IssuerReading, Meters, Reading};
 use crate::upstream::Provider;
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
-use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use ipnet::IpNet;
-use ring::rand::{SecureRandom, SystemRandom};
+use lasting::Lasting;
 use std::io;
-use std::net::IpAddr;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+use ways::Way;
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +84,12 @@ impl Bound {
     }
 }
 
-/// A running gateway.
+/// What one configuration makes of a process. A request keeps to the one that it began with, to its end.
 pub struct Runtime {
     /// The compiled configuration.
     pub gateway: Arc<Gateway>,
-    cache: Opened,
     /// The metrics.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Meters,
     /// The log.
     pub journal: Journal,
     /// Whether each request gets a line in the log.
@@ -93,8 +98,7 @@ pub struct Runtime {
     pub head_limits: HeadLimits,
     trusted_peers: Vec<IpNet>,
     ways: Vec<Way>,
-    ids: RequestIds,
-    stopping: AtomicBool,
+    lasting: Arc<Lasting>,
 }
 
 /// How lines of requests are written.
@@ -106,122 +110,39 @@ pub enum LineFormat {
     Text,
 }
 
-/// How an upstream is reached, and how its callers are checked.
-struct Way {
-    provider: Arc<Provider>,
-    issuer: Option<Arc<Issuer>>,
-}
-
-/// Names requests and traces: unique among processes, and cheap.
-struct RequestIds {
-    /// The process, as a number and in digits.
-    process: (u64, String),
-    next: AtomicU64,
-    /// What the numbers of traces begin at.
-    seed: u64,
-}
-
-impl RequestIds {
-    fn request(&self) -> HeaderValue {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = [self.process.1.as_str(), &hex(&number.to_be_bytes())].concat();
-        HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
-    }
-
-    /// Samplers take the second half of a trace's id for a random number.
-    fn trace(&self) -> Trace {
-        let number = self.seed.wrapping_add(self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(2));
-        Trace::begun([self.process.0, mixed(number)], mixed(number.wrapping_add(1)))
-    }
-}
-
-/// The finalizer of SplitMix64: no two numbers become one, and near ones become far apart.
-fn mixed(number: u64) -> u64 {
-    let mut mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
-
 impl Runtime {
-    /// A gateway with this store.
-    pub fn new(
-        gateway: Gateway,
-        store: &config::Store,
-        journal: Journal,
-        log_requests: Option<LineFormat>,
-        clients: config::Clients,
-    ) -> Result<Runtime, RuntimeError> {
+    /// What this configuration makes of a process, with what still serves of the last. Has to be called inside a tokio runtime.
+    fn new(config: &Config, lasting: Arc<Lasting>, last: Option<&Runtime>) -> Result<Runtime, RuntimeError> {
+        let before = last.map(|last| &last.gateway);
+        let gateway = match before.filter(|before| !before.names_as(&config.gateway)) {
+            Some(before) => Arc::new(config.gateway.keyed_as(before)),
+            None => config.gateway.clone(),
+        };
+        let way = |upstream: &Arc<Upstream>| {
+            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), lasting.tally(&upstream.name))
+        };
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
-        let names: Vec<String> = gateway.upstreams().iter().map(|upstream| upstream.name.clone()).collect();
-        let (mut process, mut seed) = ([0; 8], [0; 8]);
-        let random = SystemRandom::new();
-        random.fill(&mut process).and_then(|()| random.fill(&mut seed)).map_err(|_| RuntimeError::Random)?;
-        let metrics = Metrics::new(names.clone())?;
-        let listener = Arc::new(StoreMetrics::new()?);
-        if matches!(store, config::Store::Redis(_)) {
-            metrics.show(&listener)?;
-        }
-        let cache = cache::open(store, &names, longest_lease(&gateway), listener)?;
+        let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());
         Ok(Runtime {
-            gateway: Arc::new(gateway),
-            cache,
-            metrics: Arc::new(metrics),
-            journal,
-            log_requests,
-            head_limits: clients.limits.head,
-            trusted_peers: clients.trusted_peers,
+            metrics: Meters::new(lasting.metrics.clone(), names),
+            journal: lasting.journal.clone(),
+            log_requests: config.log.requests.then_some(lasting.format),
+            head_limits: config.clients.limits.head,
+            trusted_peers: config.clients.trusted_peers.clone(),
+            gateway,
             ways,
-            ids: RequestIds {
-                process: (u64::from_be_bytes(process), hex(&process)),
-                next: AtomicU64::new(0),
-                seed: u64::from_be_bytes(seed),
-            },
-            stopping: AtomicBool::new(false),
+            lasting,
         })
     }
 
     /// The cache of session reads.
     pub fn sessions(&self) -> &Sessions {
-        &self.cache.sessions
-    }
-
-    /// Marks all that is cached as being changed, so that nothing of it is given out: another process serves the same upstreams,
-    /// and their stores do not know of each other. The marks stand for `at_most`.
-    pub async fn hold_cache(&self, at_most: Duration) -> Vec<Mark> {
-        let mut marks = Vec::new();
-        for upstream in self.gateway.upstreams().iter().filter(|upstream| upstream.scope == upstream.index) {
-            let Some(cache) = upstream.scope_cache else {
-                continue;
-            };
-            let caution = Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() };
-            marks.extend(self.sessions().begin(Scope::Upstream(upstream.scope), at_most, caution).await.ok());
-        }
-        marks
-    }
-
-    /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is older.
-    pub async fn release_cache(&self, marks: Vec<Mark>) {
-        for mark in marks {
-            self.sessions().end(mark, settle_related(StatusCode::OK)).await;
-        }
-    }
-
-    /// Starts what works in the background: look-ups of names, fetches of keys, what the cache needs. Has to be called inside a
-    /// tokio runtime.
-    pub fn start_background(&self) {
-        self.cache.start();
-        for way in &self.ways {
-            tokio::spawn(way.provider.addresses().clone().keep_current());
-            if let Some(issuer) = &way.issuer {
-                tokio::spawn(issuer.clone().keep_current());
-            }
-        }
+        &self.lasting.cache.sessions
     }
 
     /// The way to an upstream.
     pub fn provider(&self, upstream: &Upstream) -> Option<&Arc<Provider>> {
-        self.ways.get(upstream.index).map(|way| &way.provider)
+        self.ways.get(upstream.index).map(Way::provider)
     }
 
     /// Whether a client at this address may speak for others.
@@ -232,27 +153,22 @@ impl Runtime {
 
     /// Who checks the callers of an upstream.
     pub fn issuer(&self, upstream: &Upstream) -> Option<&Arc<Issuer>> {
-        self.ways.get(upstream.index).and_then(|way| way.issuer.as_ref())
+        self.ways.get(upstream.index).and_then(Way::issuer)
     }
 
     /// A new name of a request.
     pub fn request_id(&self) -> HeaderValue {
-        self.ids.request()
+        self.lasting.ids.request()
     }
 
     /// A trace that begins here.
     pub fn new_trace(&self) -> Trace {
-        self.ids.trace()
-    }
-
-    /// From now on the gateway says that it is not ready.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.lasting.ids.trace()
     }
 
     /// Whether the gateway is stopping.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.lasting.stopping.load(Ordering::Relaxed)
     }
 
     /// Why the gateway should get no requests; empty where it should.
@@ -261,8 +177,8 @@ impl Runtime {
         if self.is_stopping() {
             reasons.push("stopping".to_owned());
         }
-        for (upstream, way) in self.gateway.upstreams().iter().zip(&self.ways) {
-            if way.issuer.as_ref().is_some_and(|issuer| issuer.health().keys == 0) {
+        for (upstream, way) in self.each() {
+            if way.issuer().is_some_and(|issuer| issuer.health().keys == 0) {
                 reasons.push(format!("upstreams.{}: the issuer's keys are not known yet", upstream.name));
             }
         }
@@ -272,8 +188,8 @@ impl Runtime {
     /// What is read off when metrics are asked for.
     pub fn reading(&self) -> Reading {
         let fill = self.sessions().store().measure();
-        let issuers = self.ways.iter().enumerate().filter_map(|(index, way)| {
-            let health = way.issuer.as_ref()?.health();
+        let issuers = self.each().filter_map(|(upstream, way)| {
+            let health = way.issuer()?.health();
             let reading = IssuerReading {
                 keys: health.keys,
                 fetched: health.fetched,
@@ -282,7 +198,7 @@ impl Runtime {
                 verified: health.verified,
                 remembered: health.remembered,
             };
-            Some((index, reading))
+            Some((upstream.name.clone(), reading))
         });
         Reading {
             cache: (fill.bytes, fill.sessions, fill.evictions),
@@ -291,24 +207,23 @@ impl Runtime {
             log_lines_dropped: self.journal.dropped(),
         }
     }
-}
 
-/// How long the fetch of a read can take: nobody waits longer for one who fetches.
-fn longest_lease(gateway: &Gateway) -> Duration {
-    let fetch = |upstream: &Arc<Upstream>| upstream.target.timeouts.connect + upstream.target.timeouts.first_byte;
-    gateway.upstreams().iter().map(fetch).max().unwrap_or_default()
-}
+    fn each(&self) -> impl Iterator<Item = (&Arc<Upstream>, &Way)> {
+        self.gateway.upstreams().iter().zip(&self.ways)
+    }
 
-fn way(upstream: &Arc<Upstream>) -> Result<Way, RuntimeError> {
-    let provider =
-        Provider::new(upstream).map_err(|error| RuntimeError::Client { upstream: upstream.name.clone(), error })?;
-    let issuer = match &upstream.check {
-        CallerCheck::Token { expected, keys, .. } => {
-            Some(Issuer::new(&upstream.name, (**keys).clone(), expected.clone()))
-        }
-        CallerCheck::Forward | CallerCheck::None => None,
-    };
-    Ok(Way { provider: Arc::new(provider), issuer })
+    fn way_of(&self, name: &str) -> Option<&Way> {
+        self.each().find(|(upstream, _)| upstream.name == name).map(|(_, way)| way)
+    }
+
+    /// Why requests could not be served under it that are served under the last.
+    fn lost(&self, last: &Runtime) -> Vec<String> {
+        let lost = |(upstream, way): (&Arc<Upstream>, &Way)| {
+            let reason = way.unready(last.way_of(&upstream.name))?;
+            Some(format!("upstreams.{}.{reason}", upstream.name))
+        };
+        self.each().filter_map(lost).collect()
+    }
 }
 
 /// Seconds since the epoch, for tokens.

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 pub const MAX_TOKEN: usize = 8 * 1024;
 
 /// What a token has to say to be believed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectations {
     /// The issuers that are accepted; `iss` has to be one of them, to the letter.
     pub issuers: Vec<String>,

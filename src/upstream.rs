@@ -12,6 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
+use ring::digest;
 use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -130,6 +131,7 @@ pub struct Provider {
     calls: Option<Client>,
     authority: HeaderValue,
     authorities: Option<Vec<CertificateDer<'static>>>,
+    trust: u64,
     failing: AtomicBool,
 }
 
@@ -170,9 +172,19 @@ impl Provider {
             client,
             calls,
             authority,
+            trust: trust(authorities.as_deref()),
             authorities,
             failing: AtomicBool::new(false),
         })
+    }
+
+    /// Whether it does for this upstream, so that no other is needed: it was set up with the same, to the contents of files.
+    pub fn serves(&self, upstream: &Upstream) -> bool {
+        let Upstream { name, dialect, target, preserve_host, .. } = &*self.upstream;
+        let authorities = upstream.target.ca_file.as_deref().map(certificates).transpose();
+        (name, dialect.name, target, preserve_host)
+            == (&upstream.name, upstream.dialect.name, &upstream.target, &upstream.preserve_host)
+            && authorities.is_ok_and(|authorities| authorities == self.authorities)
     }
 
     /// Its addresses.
@@ -183,6 +195,11 @@ impl Provider {
     /// The authorities to trust instead of the system's, where there are any.
     pub fn authorities(&self) -> Option<&[CertificateDer<'static>]> {
         self.authorities.as_deref()
+    }
+
+    /// Stands for whom the gateway trusts on this way: connections that were made on other terms are none of this provider's.
+    pub fn trust(&self) -> u64 {
+        self.trust
     }
 
     /// The `Host` header that it expects.
@@ -322,6 +339,17 @@ impl Provider {
         };
         Failure { refusal, sent }
     }
+}
+
+/// A hash of what a connection depends on beside its address and its name.
+fn trust(authorities: Option<&[CertificateDer<'static>]>) -> u64 {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&[u8::from(authorities.is_some())]);
+    for certificate in authorities.unwrap_or_default() {
+        context.update(&(certificate.len() as u64).to_be_bytes());
+        context.update(certificate);
+    }
+    context.finish().as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// The names of headers that `Connection` declares to be hop-by-hop.

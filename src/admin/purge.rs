@@ -2,7 +2,7 @@
 //! the store. Only for this machine, and not for pages in its browsers: the admin listener has no authentication.
 
 use crate::cache::{Scope, StoreError};
-use crate::runtime::{Runtime, hex};
+use crate::runtime::{Running, hex};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
@@ -27,7 +27,7 @@ struct Purge {
 }
 
 pub(super) async fn purge(
-    State(runtime): State<Arc<Runtime>>,
+    State(running): State<Arc<Running>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Bytes,
@@ -39,6 +39,7 @@ pub(super) async fn purge(
         Ok(purge) => purge,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
+    let runtime = running.now();
     let (upstream, session) = match runtime.gateway.named(&purge.upstream, purge.session.as_deref()) {
         Ok(named) => named,
         Err(unnamed) => return refuse(StatusCode::BAD_REQUEST, &unnamed.to_string()),

@@ -21,15 +21,15 @@ const LOOKS: usize = 16;
 /// The most answers of one session: each credential has its own where the gateway does not verify callers.
 const VARIANTS: usize = 64;
 
-type Name = (usize, [u8; 16]);
+type Name = (u64, [u8; 16]);
 
 /// Sessions in memory.
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
-    epochs: Mutex<HashMap<usize, State>>,
+    epochs: Mutex<HashMap<u64, State>>,
     started: Instant,
     counter: AtomicU64,
-    lease: Millis,
+    lease: AtomicU64,
 }
 
 #[derive(Default)]
@@ -149,8 +149,13 @@ impl MemoryStore {
             epochs: Mutex::default(),
             started: Instant::now(),
             counter: AtomicU64::new(1),
-            lease: millis(lease),
+            lease: AtomicU64::new(millis(lease)),
         }
+    }
+
+    /// How long leases last from now on.
+    pub fn lease_for(&self, lease: Duration) {
+        self.lease.store(millis(lease), Ordering::Relaxed);
     }
 
     /// Drops what is over. Called now and then, so that session data does not stay in memory until room is needed.
@@ -202,7 +207,7 @@ impl Store for MemoryStore {
             let mut none = Place::Empty;
             let place = places.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, place)| place);
             let Ask { reader, steal, fresh } = ask;
-            let reading = Reading { reader, steal, fresh, lease: self.lease, now };
+            let reading = Reading { reader, steal, fresh, lease: self.lease.load(Ordering::Relaxed), now };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
             let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
@@ -260,7 +265,7 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         let deleted = |session: &[u8; 16]| {
             let shard = self.shard(session)?.lock();
             let now = self.now();

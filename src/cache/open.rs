@@ -24,13 +24,8 @@ enum Behind {
     Redis(Arc<RedisStore>),
 }
 
-/// Sets a cache up for upstreams with these names. Leases in its store last for `lease`.
-pub fn open(
-    store: &config::Store,
-    upstreams: &[String],
-    lease: Duration,
-    listener: Arc<dyn Listener>,
-) -> Result<Opened, SetupError> {
+/// Sets a cache up. Leases in its store last for `lease`.
+pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn Listener>) -> Result<Opened, SetupError> {
     let tally = Arc::new(Tally::default());
     match store {
         config::Store::Memory(memory) => {
@@ -39,7 +34,7 @@ pub fn open(
             Ok(Opened { sessions, behind: Behind::Memory(store) })
         }
         config::Store::Redis(redis) => {
-            let store = Arc::new(RedisStore::new(redis, upstreams, lease, tally.clone(), listener)?);
+            let store = Arc::new(RedisStore::new(redis, lease, tally.clone(), listener)?);
             let sessions = Sessions::new(store.clone(), redis.lease_wait, tally);
             Ok(Opened { sessions, behind: Behind::Redis(store) })
         }
@@ -52,6 +47,14 @@ impl Opened {
         match &self.behind {
             Behind::Memory(store) => drop(tokio::spawn(keep_swept(Arc::downgrade(store)))),
             Behind::Redis(store) => store.start(),
+        }
+    }
+
+    /// How long leases last from now on.
+    pub fn lease_for(&self, lease: Duration) {
+        match &self.behind {
+            Behind::Memory(store) => store.lease_for(lease),
+            Behind::Redis(store) => store.lease_for(lease),
         }
     }
 }

@@ -217,7 +217,7 @@ impl Sessions {
 
     /// Which of these sessions of an upstream were deleted through the gateway, in their order. Where the store fails it knows of
     /// none, as for single reads.
-    pub async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Vec<bool> {
+    pub async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Vec<bool> {
         match self.store.deleted(upstream, sessions).await {
             Ok(deleted) => deleted,
             Err(_) => {

@@ -24,12 +24,13 @@ use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::{CacheKey, Event, Failure, Listener, Step};
 use async_trait::async_trait;
 use entry::{Epoch, Keys, read_epoch, read_reply};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use redis::Value;
 use ring::rand::{SecureRandom, SystemRandom};
 use route::Route;
 use scripts::{ACQUIRE, BEGIN, END, OPEN, RELEASE, Script};
 use seal::Seal;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -47,41 +48,46 @@ pub struct RedisStore {
     route: Route,
     seal: Seal,
     namespace: String,
-    /// By upstream: the key of its epoch, and the generation that was seen last.
-    epochs: Vec<(String, Mutex<Option<Generation>>)>,
+    /// By scope, as far as they were asked for.
+    epochs: RwLock<HashMap<u64, Arc<Known>>>,
     timeouts: RedisTimeouts,
     /// What readers may have under way. Writers are not bounded by it: a write without its mark is worse than a late one.
     permits: Semaphore,
     /// How many those are.
     max_in_flight: usize,
-    lease: Millis,
+    lease: AtomicU64,
     seed: u64,
     drawn: AtomicU64,
     tally: Arc<Tally>,
     listener: Arc<dyn Listener>,
 }
 
+/// What is known of the epoch of a scope.
+struct Known {
+    key: String,
+    /// The generation that was seen last.
+    last: Mutex<Option<Generation>>,
+}
+
 impl RedisStore {
-    /// A store for upstreams with these names, whose leases last for `lease`. It connects once it is started.
+    /// A store whose leases last for `lease`. It connects once it is started.
     pub fn new(
         config: &Redis,
-        upstreams: &[String],
         lease: Duration,
         tally: Arc<Tally>,
         listener: Arc<dyn Listener>,
     ) -> Result<RedisStore, SetupError> {
         let mut seed = [0; 8];
         SystemRandom::new().fill(&mut seed).map_err(|_| SetupError::Random)?;
-        let epoch = |name: &String| (entry::epoch(&config.namespace, name), Mutex::new(None));
         Ok(RedisStore {
             route: connect::route(config, listener.clone())?,
             seal: Seal::new(&config.seal_keys).map_err(|_| SetupError::Random)?,
             namespace: config.namespace.clone(),
-            epochs: upstreams.iter().map(epoch).collect(),
+            epochs: RwLock::default(),
             timeouts: config.timeouts,
             permits: Semaphore::new(config.max_in_flight),
             max_in_flight: config.max_in_flight,
-            lease: super::millis(lease),
+            lease: AtomicU64::new(super::millis(lease)),
             seed: u64::from_be_bytes(seed),
             drawn: AtomicU64::new(0),
             tally,
@@ -92,6 +98,11 @@ impl RedisStore {
     /// Starts what keeps the connections up. Has to be called inside a tokio runtime.
     pub fn start(&self) {
         self.route.start();
+    }
+
+    /// How long leases last from now on.
+    pub fn lease_for(&self, lease: Duration) {
+        self.lease.store(super::millis(lease), Ordering::Relaxed);
     }
 
     /// What a read may cost: its steps have one deadline together.
@@ -132,14 +143,18 @@ impl RedisStore {
         }
     }
 
-    fn epoch_of(&self, upstream: usize) -> Result<&(String, Mutex<Option<Generation>>), Failure> {
-        self.epochs.get(upstream).ok_or(Failure::Nonsense)
+    fn epoch_of(&self, scope: u64) -> Arc<Known> {
+        if let Some(known) = self.epochs.read().get(&scope) {
+            return known.clone();
+        }
+        let new = || Arc::new(Known { key: entry::epoch(&self.namespace, scope), last: Mutex::new(None) });
+        self.epochs.write().entry(scope).or_insert_with(new).clone()
     }
 
-    fn state_key(&self, scope: Scope) -> Result<String, Failure> {
+    fn state_key(&self, scope: Scope) -> String {
         match scope {
-            Scope::Session(_, session) => Ok(entry::state(&self.namespace, &session)),
-            Scope::Upstream(upstream) => self.epoch_of(upstream).map(|(key, _)| key.clone()),
+            Scope::Session(_, session) => entry::state(&self.namespace, &session),
+            Scope::Upstream(scope) => self.epoch_of(scope).key.clone(),
         }
     }
 
@@ -170,10 +185,11 @@ impl RedisStore {
     async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, Failure> {
         let _permits = self.permits.try_acquire_many(2).map_err(|_| Failure::Busy)?;
         let keys = Keys::new(&self.namespace, key);
-        let (epoch_key, known) = self.epoch_of(key.upstream)?;
+        let epoch = self.epoch_of(key.upstream);
+        let (epoch_key, known) = (epoch.key.as_str(), &epoch.last);
         let token = entry::token(ask.reader);
         let steal = ask.steal.map(entry::token).unwrap_or_default();
-        let (kept, lease) = (STATE_KEPT.to_string(), self.lease.to_string());
+        let (kept, lease) = (STATE_KEPT.to_string(), self.lease.load(Ordering::Relaxed).to_string());
         let (mode, deadline) = (if ask.fresh { "fresh" } else { "" }, self.read_by());
         for _ in 0..TRIES {
             let last = *known.lock();
@@ -251,7 +267,7 @@ impl RedisStore {
             Scope::Session(..) => (MAX_SESSION_WRITES, "refuse", STATE_KEPT),
             Scope::Upstream(_) => (MAX_UPSTREAM_WRITES, "crowd", EPOCH_KEPT),
         };
-        let key = self.state_key(scope)?;
+        let key = self.state_key(scope);
         let (writer, guard, most, kept) = (entry::token(writer), guard.to_string(), most.to_string(), kept.to_string());
         let arguments = [writer.as_str(), &guard, &most, beyond, &kept];
         match self.run(&BEGIN, &[&key], &arguments, self.write_by()).await? {
@@ -266,7 +282,7 @@ impl RedisStore {
             Scope::Session(..) => STATE_KEPT,
             Scope::Upstream(_) => EPOCH_KEPT,
         };
-        let key = self.state_key(scope)?;
+        let key = self.state_key(scope);
         let floor = format!("{:020}", settled.version.unwrap_or_default());
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
         let (writer, deleted, kept) =
@@ -346,7 +362,7 @@ impl Store for RedisStore {
         self.told(Step::End, self.try_end(scope, writer, settled)).await
     }
 
-    async fn deleted(&self, _: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, _: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.told(Step::Deleted, self.try_deleted(sessions)).await
     }
 
@@ -355,11 +371,11 @@ impl Store for RedisStore {
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {
-        self.route.link(&self.state_key(scope).ok()?)
+        self.route.link(&self.state_key(scope))
     }
 
     fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
-        self.state_key(scope).ok().and_then(|key| self.route.disconnected_for(&key))
+        self.route.disconnected_for(&self.state_key(scope))
     }
 
     fn measure(&self) -> Fill {

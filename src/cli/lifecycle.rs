@@ -1,20 +1,21 @@
 //! How a gateway starts and ends, and how its place is taken.
 
-use super::{CommandError, other};
+use super::{CommandError, log, other};
 use crate::admin;
-use crate::config::{self, Config, Listener, LogFormat, Shutdown, Store};
+use crate::config::{self, Config, Listener, Shutdown, Store};
 use crate::handover::{self, Inherited, Successor};
 use crate::journal::Journal;
 use crate::proxy::{self, Serving};
-use crate::runtime::{Bound, LineFormat, Runtime};
+use crate::reload::{Draft, Follower, Look, Reload, Source};
+use crate::runtime::{Bound, Running};
+use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::spawn_blocking;
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How long a new process waits for the one whose place it takes.
 const WAIT_FOR_OLD: Duration = Duration::from_secs(60);
@@ -25,17 +26,41 @@ const ADMIN: &str = "admin";
 
 /// A gateway that serves, with its admin listener.
 pub(super) struct Started {
-    runtime: Arc<Runtime>,
-    serving: Serving,
+    running: Arc<Running>,
+    serving: Arc<Serving>,
     /// Where requests come in, as people write it.
     pub listen: String,
     /// The first address of these.
     pub address: Option<SocketAddr>,
     /// The admin pages, and where they are.
     pub admin: Option<(admin::Served, SocketAddr)>,
-    shutdown: Shutdown,
+    shutdown: Arc<Mutex<Shutdown>>,
     /// Whether what is cached is in the memory of this process only.
     alone: bool,
+    /// Ends with the process before this one, where there was one.
+    succession: Option<JoinHandle<()>>,
+    /// What follows another configuration when it comes to hold.
+    followers: Vec<Follower>,
+    signals: Signals,
+}
+
+/// The signals that mean something. Where nobody waits for SIGHUP, it means nothing; unhandled it would end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: Some(signal(SignalKind::hangup())?),
+        })
+    }
 }
 
 /// Why a gateway ends.
@@ -58,70 +83,80 @@ pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandE
 impl Started {
     /// Binds everything first, then starts.
     pub async fn new(
-        config: Config,
+        draft: &Draft,
         journal: Journal,
         mut inherited: Option<Inherited>,
     ) -> Result<Started, CommandError> {
+        let config = &draft.config;
+        let signals = Signals::new().map_err(other)?;
         let listeners = config.listeners.iter().map(|listener| bound(listener, &mut inherited));
         let listeners = listeners.collect::<Result<Vec<_>, CommandError>>()?;
         let admin = config.admin.map(|address| bound_admin(address, &mut inherited)).transpose()?;
-        start_log(&config, &journal);
-        let format = match config.log.format {
-            LogFormat::Json => LineFormat::Json,
-            LogFormat::Text => LineFormat::Text,
-        };
-        let requests = config.log.requests.then_some(format);
+        let level = log::start(config, &journal);
         let alone = matches!(config.store, Store::Memory(_));
-        let runtime = Arc::new(
-            Runtime::new(config.gateway, &config.store, journal, requests, config.clients.clone()).map_err(other)?,
-        );
-        runtime.start_background();
+        let running = Arc::new(Running::new(config, &draft.hash, journal).map_err(other)?);
         let mut held = Vec::new();
         if inherited.is_some() {
-            ready(&runtime).await;
-            held = if alone { runtime.hold_cache(held_for(&config.shutdown)).await } else { held };
+            ready(&running).await;
+            held = if alone { running.hold_cache(held_for(&config.shutdown)).await } else { held };
         }
         let listen = listeners.iter().map(|(_, bound)| bound.shown()).collect::<Vec<_>>().join(" ");
         let address = listeners.iter().find_map(|(_, bound)| bound.address());
-        let serving = Serving::start(runtime.clone(), listeners, &config.clients).map_err(other)?;
+        let serving = Arc::new(Serving::start(running.clone(), listeners, &config.clients).map_err(other)?);
         let at = admin.as_ref().map(Bound::address);
-        let admin = admin.map(|admin| admin::serve(runtime.clone(), admin)).transpose().map_err(other)?;
+        let admin = admin.map(|admin| admin::serve(running.clone(), admin)).transpose().map_err(other)?;
+        let mut succession = None;
         if let Some(inherited) = inherited {
             let old = inherited.confirm().map_err(other)?;
-            let runtime = runtime.clone();
-            tokio::spawn(async move {
+            let running = running.clone();
+            succession = Some(tokio::spawn(async move {
                 let _ = spawn_blocking(|| old.ended()).await;
                 tracing::info!("the process before this one has ended");
-                runtime.release_cache(held).await;
-            });
+                running.release_cache(held).await;
+            }));
         }
-        Ok(Started { runtime, serving, listen, address, admin: admin.zip(at), shutdown: config.shutdown, alone })
+        let shutdown = Arc::new(Mutex::new(config.shutdown.clone()));
+        let followers = followers(serving.clone(), level, shutdown.clone());
+        let admin = admin.zip(at);
+        Ok(Started { running, serving, listen, address, admin, shutdown, alone, succession, followers, signals })
+    }
+
+    /// Reads the configuration again from now on, whenever there is a cause to; but not before this process alone serves its
+    /// upstreams, since the one before it does not follow.
+    pub fn reload(&mut self, source: Source, config: Config, look: Look) {
+        let Some(hangup) = self.signals.hangup.take() else {
+            return;
+        };
+        let followers = std::mem::take(&mut self.followers);
+        let reload = Reload::new(source, config, look, self.running.clone(), followers);
+        let succession = self.succession.take();
+        tokio::spawn(async move {
+            if let Some(succession) = succession {
+                let _ = succession.await;
+            }
+            reload.run(hangup).await;
+        });
     }
 
     /// Waits, a while at the most, until the gateway is ready.
     pub async fn ready(&self) {
-        ready(&self.runtime).await;
+        ready(&self.running).await;
     }
 
     /// Serves until a signal comes, then ends what is in flight. A second signal ends it at once.
-    pub async fn until_stopped(self) -> Result<(), CommandError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(other)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(other)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(other)?;
-        let mut quit = signal(SignalKind::quit()).map_err(other)?;
+    pub async fn until_stopped(mut self) -> Result<(), CommandError> {
         let end = loop {
             tokio::select! {
-                _ = terminate.recv() => break End::Signal("SIGTERM"),
-                _ = interrupt.recv() => break End::Signal("SIGINT"),
-                _ = quit.recv() => match self.hand_over().await {
+                _ = self.signals.terminate.recv() => break End::Signal("SIGTERM"),
+                _ = self.signals.interrupt.recv() => break End::Signal("SIGINT"),
+                _ = self.signals.quit.recv() => match self.hand_over().await {
                     Ok(end) => break end,
                     Err(error) => tracing::error!(%error, "the listeners could not be handed over; going on"),
                 },
-                // Unhandled it would end the process, and many take it for a reload.
-                _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: the configuration is read at the start only"),
             }
         };
-        let config::Shutdown { mut drain_delay, grace, .. } = self.shutdown;
+        let Signals { mut terminate, mut interrupt, .. } = self.signals;
+        let config::Shutdown { mut drain_delay, grace, .. } = self.shutdown.lock().clone();
         let _successor = match end {
             End::Signal(signal) => {
                 tracing::info!(signal, "stopping");
@@ -144,12 +179,13 @@ impl Started {
 
     /// Hands the listeners over to a process that waits for them. Without a place for that the signal means a stop.
     async fn hand_over(&self) -> io::Result<End> {
-        let Some(path) = self.shutdown.upgrade_socket.clone() else {
+        let shutdown = self.shutdown.lock().clone();
+        let Some(path) = shutdown.upgrade_socket.clone() else {
             return Ok(End::Signal("SIGQUIT"));
         };
         // Before the other process can change anything.
-        let held = if self.alone { self.runtime.hold_cache(held_for(&self.shutdown)).await } else { Vec::new() };
-        let listeners = self.serving.listeners().to_vec();
+        let held = if self.alone { self.running.hold_cache(held_for(&shutdown)).await } else { Vec::new() };
+        let listeners = self.serving.listeners();
         let admin = self.admin.as_ref().map(|(served, _)| served.socket().try_clone()).transpose()?;
         let passed = spawn_blocking(move || {
             let mut sockets: Vec<(String, BorrowedFd)> =
@@ -165,7 +201,7 @@ impl Started {
                 Ok(End::Replaced(successor))
             }
             Err(error) => {
-                self.runtime.release_cache(held).await;
+                self.running.release_cache(held).await;
                 Err(error)
             }
         }
@@ -177,9 +213,24 @@ fn held_for(shutdown: &Shutdown) -> Duration {
     shutdown.grace + WAIT_FOR_OLD
 }
 
-async fn ready(runtime: &Runtime) {
+/// What follows another configuration: first whatever can fail.
+fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdown>>) -> Vec<Follower> {
+    vec![
+        Box::new(move |config| {
+            let renewed = serving.renew(&config.listeners, &config.clients);
+            renewed.map_err(|error| format!("listeners: {error}"))
+        }),
+        level,
+        Box::new(move |config| {
+            *shutdown.lock() = config.shutdown.clone();
+            Ok(())
+        }),
+    ]
+}
+
+async fn ready(running: &Running) {
     for _ in 0..500 {
-        if runtime.unready().is_empty() {
+        if running.now().unready().is_empty() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -205,20 +256,4 @@ fn bound_admin(address: SocketAddr, inherited: &mut Option<Inherited>) -> Result
         return Ok(bound);
     }
     Bound::new(address).map_err(taken)
-}
-
-fn start_log(config: &Config, journal: &Journal) {
-    let level = config.log.level.name();
-    // What libraries tell of single connections stands in the lines of requests.
-    let quiet =
-        ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls"].map(|name| format!("{name}=error")).join(",");
-    let filter = EnvFilter::new(format!("{level},{quiet}"));
-    let journal = journal.clone();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || journal.clone()).with_ansi(false);
-    // An error means that a log was started before, as in tests.
-    let _ = match config.log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
-    };
 }

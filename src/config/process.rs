@@ -4,18 +4,21 @@ use super::fault::Problem;
 use super::section::Section;
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
-use super::{ClientLimits, Clients, Config, ListenAddress, Listener, Log, LogFormat, LogLevel, Shutdown, Store};
+use super::{
+    ClientLimits, Clients, Config, ListenAddress, Listener, Log, LogFormat, LogLevel, Reload, Shutdown, Store,
+};
 use super::{listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
 use crate::wire::http1::HeadLimits;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The shortest `hash_key`, in bytes.
 const LEAST_KEY: usize = 16;
-/// The least that a client is given.
+/// The least that a client is given, and the shortest time between two looks.
 const HASTE: Duration = Duration::from_millis(100);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -32,6 +35,10 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
         upgrade_socket: section.optional("upgrade_socket", value::path),
     });
+    let reload = section.within("reload", |section| Reload {
+        watch: section.read("watch", true, value::truth),
+        interval: section.read("interval", seconds(2), duration(HASTE..=minutes(60))),
+    });
     let key = secret::secret(section, "hash_key", LEAST_KEY);
     let keyed = section.has("hash_key");
     let store = section.within("store", |section| store::read(section, keyed));
@@ -45,7 +52,8 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         section.context.warn(&spot, problem.but("`store.redis` is what they can share"));
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
-    Config { gateway: Gateway::new(upstreams, key), listeners, admin, threads, replicas, log, store, clients, shutdown }
+    let gateway = Arc::new(Gateway::new(upstreams, key));
+    Config { gateway, listeners, admin, threads, replicas, log, store, clients, shutdown, reload }
 }
 
 /// How large the head of a request may be. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a target of 64 KiB.

@@ -6,7 +6,7 @@ use super::value::{count, duration, minutes, seconds, size};
 use super::variables::Text;
 use super::{Login, Memory, Redis, RedisTimeouts, RedisTls, Servers, Store};
 use super::{secret, servers};
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret, SecretSlice};
 use std::time::Duration;
 
 /// The shortest key that seals, in bytes.
@@ -18,6 +18,27 @@ const LONGEST_NAMESPACE: usize = 32;
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
+}
+
+impl PartialEq for Redis {
+    fn eq(&self, other: &Redis) -> bool {
+        // All of them by name, so that none is forgotten.
+        let Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, settle } =
+            self;
+        let sealed = seal_keys.iter().map(ExposeSecret::expose_secret);
+        (servers, database, tls, login, namespace)
+            == (&other.servers, &other.database, &other.tls, &other.login, &other.namespace)
+            && sealed.eq(other.seal_keys.iter().map(ExposeSecret::expose_secret))
+            && (timeouts, lease_wait, max_in_flight, settle)
+                == (&other.timeouts, &other.lease_wait, &other.max_in_flight, &other.settle)
+    }
+}
+
+impl PartialEq for Login {
+    fn eq(&self, other: &Login) -> bool {
+        let password = |login: &Login| login.password.as_ref().map(|password| password.expose_secret().to_owned());
+        self.username == other.username && password(self) == password(other)
+    }
 }
 
 /// Reads the option `store`. `keyed` says whether there is a `hash_key`.

@@ -403,6 +403,57 @@ fn what_is_left_out_of_a_shared_store_has_its_default() {
 }
 
 #[test]
+fn what_waits_for_a_restart_is_what_differs() {
+    let text = shared(Some("url"));
+    let started = compiled(&text);
+    let waiting = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        started.waiting(&compiled(&text.replace(from, to)))
+    };
+    for (from, to) in [
+        ("file: /run/secrets/seal-2", "env: SEAL"),
+        ("timeouts:\n      connect: 250ms", "timeouts:\n      connect: 0s250ms"),
+        ("level: info", "level: debug"),
+        ("requests: true", "requests: false"),
+        ("10.0.0.0/8", "10.0.0.0/9"),
+        ("head_timeout: 10s", "head_timeout: 11s"),
+        ("grace: 30s", "grace: 31s"),
+        ("watch: true", "watch: false"),
+        ("ttl: 30s", "ttl: 31s"),
+        ("replicas: 1", "replicas: 2"),
+    ] {
+        assert_eq!(waiting(from, to), [], "{to}");
+    }
+    for (from, to, option) in [
+        ("listen: 127.0.0.1:8080", "listen: 127.0.0.1:8081", Fixed::Listeners),
+        ("admin: 127.0.0.1:9090", "admin: off", Fixed::Admin),
+        ("threads: auto", "threads: 2", Fixed::Threads),
+        ("format: json", "format: text", Fixed::LogFormat),
+        ("hash_key:\n  env: SESSIONGATE_HASH_KEY", "hash_key:\n  env: SEAL", Fixed::HashKey),
+        ("url: rediss://cache.example:6379", "url: rediss://cache.example:6380", Fixed::Store),
+        ("database: 0", "database: 1", Fixed::Store),
+        ("username: gate", "username: other", Fixed::Store),
+        ("{ file: /run/secrets/redis }", "{ file: long }", Fixed::Store),
+        ("ca_file: /etc/ssl/certs/ca-certificates.crt   #", "ca_file: a.pem #", Fixed::Store),
+        ("redis-client.pem", "redis-client.crt", Fixed::Store),
+        ("namespace: sessiongate", "namespace: other", Fixed::Store),
+        ("- file: /run/secrets/seal-1", "#", Fixed::Store),
+        ("read: 50ms", "read: 51ms", Fixed::Store),
+        ("lease_wait: 2s", "lease_wait: 3s", Fixed::Store),
+        ("max_in_flight: 1024", "max_in_flight: 1025", Fixed::Store),
+        ("settle: 2s", "settle: 3s", Fixed::Store),
+    ] {
+        assert_eq!(waiting(from, to), [option], "{to}");
+    }
+    let memory = compiled(EXAMPLE);
+    assert_eq!(memory.waiting(&compiled(&EXAMPLE.replace("max_bytes: 64MiB", "max_bytes: 65MiB"))), [Fixed::Store]);
+    assert_eq!(memory.waiting(&started), [Fixed::HashKey, Fixed::Store]);
+    let files: Vec<_> = started.store.files().into_iter().map(|path| path.to_str().unwrap()).collect();
+    let own = ["/etc/ssl/certs/ca-certificates.crt", "/run/secrets/redis-client.pem", "/run/secrets/redis-client.key"];
+    assert_eq!(files, own);
+}
+
+#[test]
 fn staleness_is_what_is_written() {
     let cache = "{ttl: 2s, stale_while_revalidate: 1s, stale_if_error: 1500ms, negative_ttl: 1s, on_unreachable: hold}";
     let config = compiled(&LEAST.replace("none}", &format!("none, cache: {cache}}}")));

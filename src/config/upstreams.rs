@@ -110,7 +110,7 @@ fn upstream(
     let mut upstream = Upstream {
         name: name.to_owned(),
         index,
-        scope: index,
+        scope: 0,
         scope_cache: None,
         shared: [0; 16],
         dialect,

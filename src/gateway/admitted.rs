@@ -18,8 +18,8 @@ pub struct Admitted {
 /// The name of a cached answer. It can be made only from an admitted read, and it holds no identifier in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheKey {
-    /// The upstream's place in the configuration.
-    pub upstream: usize,
+    /// The upstream's scope.
+    pub upstream: u64,
     /// The session.
     pub session: [u8; 16],
     /// Whom the answer is for.

@@ -119,15 +119,13 @@ impl Asked {
             (None, Some(token)) => path += &format!("?sessionToken={token}"),
             (None, None) => {}
         }
-        let named = upstream.name.as_bytes();
         let shared = upstream.dialect.shares;
         let own = |credential: &[u8]| {
             let token = self.token.as_deref().unwrap_or_default().as_bytes();
             let place = upstream.dialect.path(route, None);
             let shown = u8::from(self.token.is_some());
-            let parts =
-                [b"credential", named, credential, asker, token, &[shown], place.as_bytes(), carrier.name().as_bytes()];
-            gateway.hashed(&parts)
+            let (named, place, carrier) = (&upstream.shared, place.as_bytes(), carrier.name().as_bytes());
+            gateway.hashed(&[b"credential", named, credential, asker, token, &[shown], place, carrier])
         };
         let variant = match &self.admitted.credential {
             // No hash of its own: it is the same for all of them, and on the way of every hit.

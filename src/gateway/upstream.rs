@@ -13,13 +13,14 @@ pub struct Upstream {
     pub name: String,
     /// Its place in the configuration.
     pub index: usize,
-    /// What the coherence of its cached sessions hangs on: the place of the first upstream with the same target, since a write
-    /// through one of them changes what the others would answer. [`super::Gateway::new`] finds it.
-    pub scope: usize,
+    /// What the coherence of its cached sessions hangs on: what stands for its provider, since a write through one upstream changes
+    /// what others of the same provider would answer. [`super::Gateway::new`] makes it.
+    pub scope: u64,
     /// What writes have to reckon with: the longest times and the greatest caution in the scope; none where nothing in it is
     /// cached.
     pub scope_cache: Option<Freshness>,
-    /// What stands for all verified callers in the names of cached answers, where they share them. [`super::Gateway::new`] makes it.
+    /// What stands for it in the names of cached answers, and alone for all verified callers where they share them.
+    /// [`super::Gateway::new`] makes it.
     pub shared: [u8; 16],
     /// What its API looks like.
     pub dialect: &'static Dialect,

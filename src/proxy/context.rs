@@ -32,6 +32,7 @@ impl Drop for InFlight {
 
 /// What is known of a request so far.
 pub(super) struct Context {
+    /// What holds for the request: what held when it began.
     pub runtime: Arc<Runtime>,
     pub started: Instant,
     pub id: HeaderValue,

@@ -4,6 +4,7 @@ use super::answer::{refusal_response, write};
 use super::context::Context;
 use super::head::{self, credential, head};
 use super::line;
+use super::passed::Authorities;
 use super::{MAX_TRIES, framing, governed, passed};
 use crate::cache::{Caution, Scope};
 use crate::gateway::{
@@ -11,7 +12,7 @@ use crate::gateway::{
     settle_related,
 };
 use crate::model::{Operation, Refusal};
-use crate::runtime::Runtime;
+use crate::runtime::Running;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
@@ -19,11 +20,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
 use pingora::protocols::Digest;
-use pingora::protocols::tls::CaType;
 use pingora::proxy::FailToProxy;
-use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 
 /// Pingora's word for a kept connection without a timer: the connection has its own.
@@ -33,21 +31,13 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// The gateway as Pingora sees it.
 pub(super) struct Edge {
-    runtime: Arc<Runtime>,
-    /// By upstream: the authorities to trust instead of the system's.
-    authorities: Vec<Option<Arc<CaType>>>,
-}
-
-/// Certificates in the form that Pingora takes them.
-fn authorities(certificates: &[CertificateDer<'static>]) -> Arc<CaType> {
-    certificates.iter().map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509)).collect::<Vec<_>>().into()
+    running: Arc<Running>,
+    authorities: Authorities,
 }
 
 impl Edge {
-    pub fn new(runtime: Arc<Runtime>) -> Edge {
-        let upstreams = runtime.gateway.upstreams().iter();
-        let authorities = upstreams.map(|upstream| Some(authorities(runtime.provider(upstream)?.authorities()?)));
-        Edge { authorities: authorities.collect(), runtime }
+    pub fn new(running: Arc<Running>) -> Edge {
+        Edge { running, authorities: Authorities::default() }
     }
 
     /// Finds out what the request is and does what has to be done; `true` where it is answered.
@@ -156,7 +146,7 @@ impl ProxyHttp for Edge {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.runtime.clone())
+        Context::new(self.running.now())
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {
@@ -189,8 +179,8 @@ impl ProxyHttp for Edge {
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         context.tries += 1;
         let grpc = passed::is_grpc(context, &session.req_header().headers);
-        let own = context.upstream.as_ref().and_then(|upstream| self.authorities.get(upstream.index));
-        passed::peer(context, own.cloned().flatten(), grpc)
+        let own = context.provider().and_then(|provider| self.authorities.of(provider));
+        passed::peer(context, own, grpc)
     }
 
     fn fail_to_connect(

@@ -2,19 +2,43 @@
 
 use super::context::Context;
 use crate::model::Refusal;
-use crate::upstream::{has_plain_coding, joined_cookies};
+use crate::upstream::{Provider, has_plain_coding, joined_cookies};
 use crate::wire::carrier::Carrier;
 use http::{HeaderMap, HeaderName, Uri};
+use parking_lot::RwLock;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Session};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
+use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Calls that share one connection of HTTP/2.
 const MAX_STREAMS: usize = 100;
+
+/// The authorities to trust instead of the system's, in the form that Pingora takes them, by what stands for them: few, and seldom
+/// others.
+#[derive(Default)]
+pub(super) struct Authorities {
+    known: RwLock<HashMap<u64, Arc<CaType>>>,
+}
+
+impl Authorities {
+    /// Those of a provider, where it has any.
+    pub fn of(&self, provider: &Provider) -> Option<Arc<CaType>> {
+        let certificates = provider.authorities()?;
+        if let Some(known) = self.known.read().get(&provider.trust()) {
+            return Some(known.clone());
+        }
+        let parsed = certificates.iter().map(|one| WrappedX509::new(one.to_vec(), parse_x509));
+        let parsed: Arc<CaType> = parsed.collect::<Vec<_>>().into();
+        self.known.write().insert(provider.trust(), parsed.clone());
+        Some(parsed)
+    }
+}
 
 /// The provider as a peer of Pingora's.
 /// gRPC needs HTTP/2 all the way, which is one more kind of connection.
@@ -27,7 +51,8 @@ pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>, grpc: bo
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
     let mut peer = HttpPeer::new(address, target.tls, if target.tls { target.host.clone() } else { String::new() });
-    peer.group_key = upstream.index as u64 * 2 + u64::from(grpc);
+    // Pingora pools connections without a look at authorities or versions.
+    peer.group_key = provider.trust() << 1 | u64::from(grpc);
     let options = &mut peer.options;
     if grpc {
         options.alpn = ALPN::H2;

@@ -130,7 +130,7 @@ impl File {
         Some(own.map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned() + "\n").collect())
     }
 
-    fn gateway(&self, path: &Path) -> Gateway {
+    fn gateway(&self, path: &Path) -> Arc<Gateway> {
         let indented = |text: Option<String>| -> String {
             let text = text.unwrap_or_default();
             text.lines().map(|line| format!("    {line}\n")).collect()

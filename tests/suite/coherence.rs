@@ -357,7 +357,7 @@ impl Store for Unmarked {
         Ok(Ended::Reopened)
     }
 
-    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, sessions).await
     }
 
@@ -426,7 +426,7 @@ impl Store for Unstamped {
         self.0.end(scope, writer, settled).await
     }
 
-    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, sessions).await
     }
 

@@ -240,7 +240,7 @@ impl Store for Unfenced {
         self.0.end(scope, writer, settled).await
     }
 
-    async fn deleted(&self, upstream: usize, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, sessions).await
     }
 
@@ -295,7 +295,7 @@ fn set_back(fenced: bool) -> Found {
         .map(|_| {
             let (tally, listener) = (Arc::new(Tally::default()), Arc::new(StoreMetrics::new().unwrap()));
             let lease = Duration::from_secs(5);
-            let store = RedisStore::new(&settings(&server), &["a".to_owned()], lease, tally.clone(), listener).unwrap();
+            let store = RedisStore::new(&settings(&server), lease, tally.clone(), listener).unwrap();
             store.start();
             let store: Arc<dyn Store> = if fenced { Arc::new(store) } else { Arc::new(Unfenced(store)) };
             Arc::new(Sessions::new(store, Duration::from_millis(200), tally))

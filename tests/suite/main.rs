@@ -39,6 +39,7 @@ mod properties;
 mod provider_tls;
 mod purge;
 mod recorder;
+mod reload;
 mod restarts;
 mod scripts;
 mod sdk;

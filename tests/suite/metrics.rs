@@ -12,12 +12,17 @@ policies:
 ";
 
 /// Every family that a fresh gateway has, and one that has served every kind of request.
-const FAMILIES: [(&str, &str); 19] = [
+const FAMILIES: [(&str, &str); 24] = [
     ("sessiongate_build_info", "gauge"),
     ("sessiongate_cache_bytes", "gauge"),
     ("sessiongate_cache_evictions_total", "counter"),
     ("sessiongate_cache_events_total", "counter"),
     ("sessiongate_cache_sessions", "gauge"),
+    ("sessiongate_config_info", "gauge"),
+    ("sessiongate_config_last_reload_success_timestamp_seconds", "gauge"),
+    ("sessiongate_config_last_reload_successful", "gauge"),
+    ("sessiongate_config_reloads_total", "counter"),
+    ("sessiongate_config_restart_needed", "gauge"),
     ("sessiongate_connections", "gauge"),
     ("sessiongate_connections_total", "counter"),
     ("sessiongate_jwks_age_seconds", "gauge"),
@@ -178,7 +183,10 @@ fn labels_come_from_closed_sets_only() {
                 "upstream" => ["auth0", ""].contains(&value),
                 "status" => ["1xx", "2xx", "3xx", "4xx", "5xx", "none", "failed"].contains(&value),
                 "reason" => reasons.is_match(value),
-                "result" => ["good", "failed", "verified", "remembered"].contains(&value),
+                "result" => {
+                    ["good", "failed", "verified", "remembered", "applied", "refused", "unchanged"].contains(&value)
+                }
+                "hash" => value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()),
                 "reused" => ["true", "false"].contains(&value),
                 "version" => value == env!("CARGO_PKG_VERSION"),
                 "le" => value == "+Inf" || value.parse::<f64>().is_ok(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sessiongate::sandbox::auth0::{Options, Tenant};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -162,6 +162,7 @@ impl Log {
 pub struct Recorder {
     address: SocketAddr,
     log: Log,
+    connections: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
     tenant: Tenant,
 }
@@ -177,8 +178,15 @@ impl Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tenant = Tenant::new(&format!("http://{address}"), Options::default(), [7; 32]).unwrap();
-        let recorder = Recorder { address, log: Log::default(), stopping: Arc::default(), tenant: tenant.clone() };
-        let (log, stopping) = (recorder.log.clone(), recorder.stopping.clone());
+        let recorder = Recorder {
+            address,
+            log: Log::default(),
+            connections: Arc::default(),
+            stopping: Arc::default(),
+            tenant: tenant.clone(),
+        };
+        let (log, stopping, connections) =
+            (recorder.log.clone(), recorder.stopping.clone(), recorder.connections.clone());
         let keys = key_set(&tenant);
         let act = Arc::new(act);
         thread::spawn(move || {
@@ -186,6 +194,7 @@ impl Recorder {
                 if stopping.load(Ordering::Relaxed) {
                     return;
                 }
+                connections.fetch_add(1, Ordering::SeqCst);
                 let (act, log, keys) = (act.clone(), log.clone(), keys.clone());
                 thread::spawn(move || serve(stream, &keys, &log, &*act));
             }
@@ -219,6 +228,11 @@ impl Recorder {
     /// How many requests came so far.
     pub fn count(&self) -> usize {
         self.log.lock().len()
+    }
+
+    /// How many connections were opened so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// How many requests of this method came so far.

@@ -17,7 +17,7 @@ use sessiongate::wire::carrier::Carrier;
 use sessiongate::wire::message::Codec;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 struct Nothing;
 
@@ -32,7 +32,7 @@ impl Lookup for Nothing {
 }
 
 /// The policies that every call is judged by.
-static POLICIES: LazyLock<Vec<Gateway>> = LazyLock::new(|| {
+static POLICIES: LazyLock<Vec<Arc<Gateway>>> = LazyLock::new(|| {
     let policies = [
         "{}",
         "{ keys: { allowed: [a, b, 'k*'], required: [a] }, fields: { a: { default: red, max_length: 3 } }, wipe: refuse }",
@@ -45,7 +45,7 @@ static POLICIES: LazyLock<Vec<Gateway>> = LazyLock::new(|| {
     policies.into_iter().map(gateway).collect()
 });
 
-fn gateway(policy: &str) -> Gateway {
+fn gateway(policy: &str) -> Arc<Gateway> {
     let upstream = "upstreams:\n  a: { dialect: zitadel, url: \"https://a.test\", auth: forward, policy: p }\n";
     let text = format!("{upstream}policies:\n  p: {policy}\n");
     let compiled = config::compile("verdicts", &text, &Nothing, [1; 32]);

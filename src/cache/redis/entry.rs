@@ -35,9 +35,9 @@ pub(super) fn state(namespace: &str, session: &[u8; 16]) -> String {
     format!("{namespace}1:{{{}}}:s", URL_SAFE_NO_PAD.encode(session))
 }
 
-/// The key of an upstream's epoch.
-pub(super) fn epoch(namespace: &str, upstream: &str) -> String {
-    format!("{namespace}1:{{{upstream}}}:e")
+/// The key of the epoch of a scope.
+pub(super) fn epoch(namespace: &str, scope: u64) -> String {
+    format!("{namespace}1:{{{scope:016x}}}:e")
 }
 
 /// A token as text. Stores draw them at random; half of their bits are enough to tell those apart that are in flight.

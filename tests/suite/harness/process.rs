@@ -166,7 +166,7 @@ impl Drop for Process {
 /// A gateway: the program with `run` and a configuration.
 pub struct Gateway {
     process: Process,
-    _folder: TempDir,
+    folder: TempDir,
     /// All addresses that requests come in at.
     listen: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -183,6 +183,11 @@ impl Gateway {
     pub fn start_with(yaml: &str, variables: &[(&str, &str)]) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let path = write_config(folder.path(), yaml);
+        Gateway::start_from(folder, &path, variables)
+    }
+
+    /// One whose configuration is this file of a folder.
+    pub fn start_from(folder: TempDir, path: &Path, variables: &[(&str, &str)]) -> Gateway {
         let mut command = sessiongate(&["run", "-c", path.to_str().unwrap()]);
         command.envs(variables.iter().copied());
         let process = Process::start(command);
@@ -195,7 +200,17 @@ impl Gateway {
         };
         let listen = addresses("listen");
         assert!(!listen.is_empty(), "no address in {line}");
-        Gateway { _folder: folder, listen, admin: addresses("admin").first().copied(), process }
+        Gateway { folder, listen, admin: addresses("admin").first().copied(), process }
+    }
+
+    /// The folder of its configuration.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes another configuration in the place of the one that it was started with.
+    pub fn rewrite(&self, yaml: &str) {
+        write_config(self.folder(), yaml);
     }
 
     /// Where requests come in: `http://127.0.0.1:1234`.

@@ -1,0 +1,37 @@
+//! How the process writes its log.
+
+use crate::config::{Config, LogFormat, LogLevel};
+use crate::journal::Journal;
+use crate::reload::Follower;
+use tracing_subscriber::EnvFilter;
+
+/// What is logged of what is at least as important as `level`.
+fn filter(level: LogLevel) -> EnvFilter {
+    // What libraries tell of single connections stands in the lines of requests.
+    let quiet =
+        ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls"].map(|name| format!("{name}=error")).join(",");
+    EnvFilter::new(format!("{},{quiet}", level.name()))
+}
+
+/// Starts the log, and gives what sets its level anew.
+pub(super) fn start(config: &Config, journal: &Journal) -> Follower {
+    let journal = journal.clone();
+    let level = filter(config.log.level);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(level).with_writer(move || journal.clone()).with_ansi(false);
+    // An error means that a log was started before, as in tests.
+    match config.log.format {
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Box::new(move |config| handle.reload(filter(config.log.level)).map_err(|error| error.to_string()))
+        }
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Box::new(move |config| handle.reload(filter(config.log.level)).map_err(|error| error.to_string()))
+        }
+    }
+}

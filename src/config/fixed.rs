@@ -1,0 +1,78 @@
+//! What of a configuration holds from the start of a process to its end, whatever is written later.
+
+use super::{Config, Listener, Log, Store};
+use std::path::Path;
+
+/// An option that a process takes only when it starts. A closed set: it is also the `option` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fixed {
+    /// Where requests come in, but for certificates.
+    Listeners,
+    /// Where probes and metrics are answered.
+    Admin,
+    /// How many threads serve requests.
+    Threads,
+    /// The form of a line of the log.
+    LogFormat,
+    /// What keys the hashes that stand for sessions.
+    HashKey,
+    /// Where cached answers are.
+    Store,
+}
+
+impl Fixed {
+    /// Every such option.
+    pub const ALL: [Fixed; 6] =
+        [Fixed::Listeners, Fixed::Admin, Fixed::Threads, Fixed::LogFormat, Fixed::HashKey, Fixed::Store];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fixed::Listeners => "listeners",
+            Fixed::Admin => "admin",
+            Fixed::Threads => "threads",
+            Fixed::LogFormat => "log.format",
+            Fixed::HashKey => "hash_key",
+            Fixed::Store => "store",
+        }
+    }
+}
+
+impl Config {
+    /// What a process that was started with this configuration does not take from another.
+    pub fn waiting(&self, other: &Config) -> Vec<Fixed> {
+        // All of them by name: who adds one decides here whether a running process takes it.
+        let Config { gateway, listeners, admin, threads, replicas: _, log, store, clients: _, shutdown: _, reload: _ } =
+            other;
+        let Log { format, level: _, requests: _ } = log;
+        let differs = |option: &Fixed| match option {
+            Fixed::Listeners => !are_same_places(&self.listeners, listeners),
+            Fixed::Admin => self.admin != *admin,
+            Fixed::Threads => self.threads != *threads,
+            Fixed::LogFormat => self.log.format != *format,
+            Fixed::HashKey => !self.gateway.names_as(gateway),
+            Fixed::Store => self.store != *store,
+        };
+        Fixed::ALL.into_iter().filter(differs).collect()
+    }
+}
+
+/// Whether both are the same listeners, in any order and with any certificates.
+fn are_same_places(ones: &[Listener], others: &[Listener]) -> bool {
+    ones.len() == others.len() && ones.iter().all(|one| others.iter().any(|other| one.is_same_place(other)))
+}
+
+impl Store {
+    /// The files that it is set up with.
+    pub fn files(&self) -> Vec<&Path> {
+        let Store::Redis(shared) = self else {
+            return Vec::new();
+        };
+        let tls = shared.tls.iter();
+        let files = tls.flat_map(|tls| {
+            let client = tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+            tls.ca_file.iter().chain(client)
+        });
+        files.map(|path| path.as_path()).collect()
+    }
+}

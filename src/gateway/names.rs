@@ -1,0 +1,83 @@
+//! What stands for providers, upstreams and callers in the cache and in the log. Names are made of what they stand for, never of
+//! places in a configuration: so they are the same in every process and before and after a change of the configuration, and what
+//! a change makes another thing gets another name.
+
+use super::{CallerCheck, Freshness, KeySource, Target, Upstream};
+use crate::token::Expectations;
+use ring::hmac;
+use std::time::Duration;
+
+/// A keyed hash: what stands for an identifier wherever it may be seen.
+pub(super) fn hashed(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
+    let mut context = hmac::Context::with_key(secret);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut hash = [0; 16];
+    hash.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
+
+/// What stands for a provider: upstreams have the same where [`Target::is_same_provider`] says so.
+pub(super) fn provider(secret: &hmac::Key, target: &Target) -> u64 {
+    let Target { tls, host, port, base_path, .. } = target;
+    let host = host.to_ascii_lowercase();
+    let hash =
+        hashed(secret, &[b"provider", &[u8::from(*tls)], host.as_bytes(), &port.to_be_bytes(), base_path.as_bytes()]);
+    hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// What stands for an upstream in the names of its cached answers. It holds whatever decides on an answer, on who may have it, and
+/// on how long it is good, so that after a change of these nobody finds what was cached before it.
+pub(super) fn answers(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
+    // All of them by name: who adds one decides here whether it matters.
+    let Upstream {
+        name,
+        index: _,
+        scope,
+        scope_cache: _,
+        shared: _,
+        dialect,
+        matcher: _,
+        unmatched: _,
+        check,
+        policy: _,
+        refresh_token_policy: _,
+        cache,
+        body: _,
+        preserve_host,
+        target: _,
+    } = upstream;
+    let mut parts = vec![b"answers".to_vec(), name.clone().into_bytes(), scope.to_be_bytes().to_vec()];
+    parts.push(dialect.name.as_bytes().to_vec());
+    parts.push(vec![u8::from(*preserve_host)]);
+    parts.extend(cache.iter().flat_map(times).map(|time| time.as_millis().to_be_bytes().to_vec()));
+    parts.extend(callers(check));
+    hashed(secret, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
+fn times(cache: &Freshness) -> [Duration; 4] {
+    let Freshness { ttl, max_body: _, stale_while_revalidate, stale_if_error, negative_ttl, on_unreachable: _ } = cache;
+    [*ttl, *stale_while_revalidate, *stale_if_error, *negative_ttl]
+}
+
+/// Whom the gateway believes.
+fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
+    let CallerCheck::Token { expected, keys, opaque } = check else {
+        return vec![if matches!(check, CallerCheck::Forward) { b"forward".to_vec() } else { b"none".to_vec() }];
+    };
+    let Expectations { issuers, audiences, algorithms, leeway: _ } = expected;
+    let KeySource { jwks, issuer, refresh: _, min_interval: _, max_stale: _, ca_file: _ } = &**keys;
+    let mut parts = vec![b"token".to_vec(), vec![u8::from(*opaque)], issuer.clone().into_bytes()];
+    parts.push(jwks.clone().unwrap_or_default().into_bytes());
+    for list in [issuers, audiences] {
+        parts.push((list.len() as u64).to_be_bytes().to_vec());
+        parts.extend(list.iter().map(|one| one.clone().into_bytes()));
+    }
+    parts.extend(algorithms.iter().map(|algorithm| format!("{algorithm:?}").into_bytes()));
+    parts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use crate::config::{Lookup, compile};
+use crate::gateway::Gateway;
+use std::path::Path;
+use std::sync::Arc;
+
+struct Files;
+
+impl Lookup for Files {
+    fn variable(&self, _: &str) -> Option<String> {
+        Some("0123456789abcdef".into())
+    }
+
+    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec())
+    }
+}
+
+fn gateway(text: &str) -> Arc<Gateway> {
+    compile("c", text, &Files, [7; 32]).unwrap().config.gateway
+}
+
+const A: &str = "url: https://a.example, dialect: auth0, match: { host: a }, cache: { ttl: 10s }, \
+    auth: { issuer: https://i.example/, audience: x }, policy: p";
+const B: &str = "url: https://b.example, dialect: zitadel, match: { host: b }, auth: forward";
+
+/// What names the sessions of the upstream `a`, and what names its answers.
+fn names(upstreams: &[(&str, &str)], more: &str) -> ([u8; 16], [u8; 16]) {
+    let listed: String = upstreams.iter().map(|(name, one)| format!("  {name}: {{ {one} }}\n")).collect();
+    let gateway = gateway(&format!("upstreams:\n{listed}policies: {{ p: {{ {more} }} }}\n"));
+    let (upstream, session) = gateway.named("a", Some("session")).unwrap();
+    (session.unwrap(), upstream.shared)
+}
+
+#[test]
+fn names_do_not_hang_on_the_rest_of_the_configuration() {
+    let twin = A.replace("match: { host: a }", "match: { host: twin }").replace("10s", "20s");
+    let own = names(&[("a", A)], "mode: audit");
+    for (upstreams, more) in [
+        (vec![("a", A), ("b", B)], "mode: audit"),
+        (vec![("b", B), ("a", A)], "mode: audit"),
+        (vec![("twin", &*twin), ("b", B), ("a", A)], "mode: audit"),
+        (vec![("a", A), ("twin", &*twin)], "mode: audit"),
+        (vec![("a", A)], "wipe: refuse"),
+        (vec![("a", &A.replace("host: a", "host: elsewhere"))], "wipe: refuse"),
+        (vec![("a", &(A.to_owned() + ", body: { max: 1KiB }, timeouts: { connect: 2s }, unmatched: refuse"))], ""),
+        (vec![("a", &A.replace("https://a.example", "https://A.example:443"))], ""),
+        (vec![("a", &A.replace("audience: x", "audience: x, leeway: 1s, refresh: 1m"))], ""),
+    ] {
+        assert_eq!(names(&upstreams, more), own, "{upstreams:?}");
+    }
+}
+
+#[test]
+fn another_provider_has_other_sessions_and_other_answers() {
+    let own = names(&[("a", A)], "");
+    for url in ["https://b.example", "https://a.example:444", "http://a.example:443", "https://a.example/base"] {
+        let other = names(&[("a", &A.replace("https://a.example", url))], "");
+        assert_ne!(other.0, own.0, "{url}");
+        assert_ne!(other.1, own.1, "{url}");
+    }
+}
+
+#[test]
+fn what_decides_who_may_have_an_answer_and_for_how_long_is_in_its_name() {
+    let mut all = vec![names(&[("a", A)], "")];
+    for (from, to) in [
+        ("issuer: https://i.example/", "issuer: https://j.example/"),
+        ("issuer: https://i.example/", "issuer: [https://i.example/, https://j.example/]"),
+        ("audience: x", "audience: y"),
+        ("audience: x", "audience: [x, y]"),
+        ("audience: x", "audience: x, opaque: forward"),
+        ("audience: x", "audience: x, algorithms: [RS256, ES256]"),
+        ("audience: x", "audience: x, jwks: https://k.example/"),
+        ("auth: { issuer: https://i.example/, audience: x }", "auth: forward"),
+        ("auth: { issuer: https://i.example/, audience: x }", "auth: none"),
+        ("dialect: auth0", "dialect: zitadel"),
+        ("ttl: 10s", "ttl: 11s"),
+        ("ttl: 10s", "ttl: 10s, stale_if_error: 1s"),
+        ("ttl: 10s", "ttl: 10s, stale_while_revalidate: 1s"),
+        ("ttl: 10s", "ttl: 10s, negative_ttl: 1s"),
+        ("cache:", "preserve_host: true, cache:"),
+    ] {
+        assert!(A.contains(from), "{from}");
+        all.push(names(&[("a", &A.replace(from, to))], ""));
+    }
+    assert!(all.iter().all(|(session, _)| *session == all[0].0), "the provider is the same");
+    let mut answers: Vec<[u8; 16]> = all.iter().map(|(_, answers)| *answers).collect();
+    answers.sort_unstable();
+    answers.dedup();
+    assert_eq!(answers.len(), all.len());
+}
+
+#[test]
+fn the_secret_of_another_gateway_names_as_it_does() {
+    let text = format!("upstreams: {{ a: {{ {A} }} }}\npolicies: {{ p: {{}} }}\n");
+    let keyed = gateway(&format!("{text}hash_key: {{ env: KEY }}\n"));
+    let random = gateway(&text);
+    assert!(!keyed.names_as(&random));
+    let alike = keyed.keyed_as(&random);
+    assert!(alike.names_as(&random) && !alike.names_as(&keyed));
+    let session = |gateway: &Gateway| gateway.named("a", Some("session")).map(|(_, session)| session).unwrap();
+    assert_eq!(session(&alike), session(&random));
+    assert_ne!(session(&alike), session(&keyed));
+    assert_eq!(alike.upstreams()[0].shared, random.upstreams()[0].shared);
+}

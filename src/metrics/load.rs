@@ -1,0 +1,106 @@
+//! What is told of the configuration: whether it was read again, what became of that, and which one holds.
+
+use super::{Own, whole};
+use crate::config::Fixed;
+use parking_lot::Mutex;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What became of a configuration that was read again. A closed set: it is also the `result` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// It holds.
+    Applied,
+    /// It is wrong, or cannot work: the last good one holds.
+    Refused,
+    /// It is the one that holds.
+    Unchanged,
+}
+
+impl Reload {
+    /// Every result.
+    pub const ALL: [Reload; 3] = [Reload::Applied, Reload::Refused, Reload::Unchanged];
+
+    /// The name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reload::Applied => "applied",
+            Reload::Refused => "refused",
+            Reload::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// What is told of the configuration.
+pub(super) struct LoadMetrics {
+    reloads: IntCounterVec,
+    successful: IntGauge,
+    success_time: IntGauge,
+    info: IntGaugeVec,
+    /// The hash that it shows.
+    shown: Mutex<Option<String>>,
+    waiting: IntGaugeVec,
+}
+
+impl LoadMetrics {
+    pub fn new(own: &Own) -> Result<LoadMetrics, prometheus::Error> {
+        let metrics = LoadMetrics {
+            reloads: own.counters(
+                "sessiongate_config_reloads_total",
+                "How often the configuration was read again, by what became of it.",
+                &["result"],
+            )?,
+            successful: own.gauge(
+                "sessiongate_config_last_reload_successful",
+                "Whether the configuration that was read last holds: 1, or 0 where it was refused.",
+            )?,
+            success_time: own.gauge(
+                "sessiongate_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last read that holds.",
+            )?,
+            info: own.gauges(
+                "sessiongate_config_info",
+                "The configuration that holds, by the SHA-256 hash of its text.",
+                &["hash"],
+            )?,
+            shown: Mutex::default(),
+            waiting: own.gauges(
+                "sessiongate_config_restart_needed",
+                "Options that have changed, but hold from the start of a process: 1 where a restart is needed.",
+                &["option"],
+            )?,
+        };
+        for result in Reload::ALL {
+            metrics.reloads.with_label_values(&[result.name()]);
+        }
+        metrics.wait(&[]);
+        Ok(metrics)
+    }
+
+    pub fn reload(&self, result: Reload) {
+        self.reloads.with_label_values(&[result.name()]).inc();
+    }
+
+    /// The configuration with this hash holds, and it is the one that was read last.
+    pub fn hold(&self, hash: &str) {
+        self.info.with_label_values(&[hash]).set(1);
+        if let Some(last) = self.shown.lock().replace(hash.to_owned()).filter(|last| last != hash) {
+            // There is nothing to remove twice.
+            let _ = self.info.remove_label_values(&[&last]);
+        }
+        self.successful.set(1);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.success_time.set(whole(now.as_secs()));
+    }
+
+    pub fn refuse(&self) {
+        self.successful.set(0);
+    }
+
+    /// These options wait for a restart, and no others.
+    pub fn wait(&self, waiting: &[Fixed]) {
+        for option in Fixed::ALL {
+            self.waiting.with_label_values(&[option.name()]).set(i64::from(waiting.contains(&option)));
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Reading the configuration again while requests are served: on SIGHUP, and when what it is made of has changed.
+//!
+//! The whole of a new configuration is read, checked and set up beside the one that holds, and then takes its place in one step; or
+//! the last good one stays, and log, metrics and `/readyz` say why. Changes are found by contents, so that it does not matter how
+//! files are replaced: in place, by another file of the same name, or by the links with which Kubernetes swaps whole directories.
+
+mod source;
+
+pub use source::{Draft, Look, Machine, Source, Unusable};
+
+use crate::config::{self, Config, Fault, Fixed};
+use crate::runtime::{Running, Runtime};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::Signal;
+use tokio::time::Instant;
+
+/// How often a configuration is tried again that is refused for what lies outside of it.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// How many faults of a configuration are logged.
+const MOST_FAULTS: usize = 20;
+
+/// A part of the process that follows a configuration which is about to hold, or says why it cannot.
+pub type Follower = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+
+/// What reads the configuration again.
+pub struct Reload {
+    source: Arc<Source>,
+    running: Arc<Running>,
+    /// The configuration that the process was started with, and what stood in its files.
+    started: (Config, Look),
+    followers: Vec<Follower>,
+    options: config::Reload,
+    /// What stood in the files of the configuration that holds.
+    holds: Look,
+    /// What stood in the files that were read last.
+    read: Look,
+    /// What the last look found, where it is not what was read: it may be half written.
+    unsettled: Option<Look>,
+    refused: Option<Refused>,
+}
+
+/// Why the configuration that was read last does not hold.
+struct Refused {
+    reason: String,
+    /// When it was found out, where time may mend it.
+    tried: Option<Instant>,
+}
+
+impl Refused {
+    fn is_worth_a_try(&self) -> bool {
+        self.tried.is_some_and(|tried| tried.elapsed() >= TRY_AGAIN)
+    }
+}
+
+/// Why a configuration is read again.
+enum Cause {
+    Signal,
+    /// Two looks found this.
+    Change(Look),
+}
+
+impl Reload {
+    /// Reads `source` again, from which the configuration came that the process was started with. `look` is what stood in its files.
+    pub fn new(source: Source, config: Config, look: Look, running: Arc<Running>, followers: Vec<Follower>) -> Reload {
+        Reload {
+            source: Arc::new(source),
+            running,
+            options: config.reload,
+            started: (config, look.clone()),
+            followers,
+            holds: look.clone(),
+            read: look,
+            unsettled: None,
+            refused: None,
+        }
+    }
+
+    /// Reads the configuration again whenever there is a cause to.
+    pub async fn run(mut self, mut hangup: Signal) {
+        loop {
+            let interval = self.options.interval;
+            let cause = tokio::select! {
+                received = hangup.recv() => match received {
+                    Some(()) => Some(Cause::Signal),
+                    None => return,
+                },
+                () = tokio::time::sleep(interval), if self.options.watch => self.look().await.map(Cause::Change),
+            };
+            if let Some(cause) = cause {
+                self.read(cause).await;
+            }
+        }
+    }
+
+    /// Looks whether something has changed. It counts once two looks have found the same: until then it may be half written.
+    async fn look(&mut self) -> Option<Look> {
+        let last = self.unsettled.as_ref().unwrap_or(&self.read).clone();
+        let look = blocking(move || last.again()).await?;
+        if look == self.read {
+            self.unsettled = None;
+            return self.refused.as_ref().is_some_and(Refused::is_worth_a_try).then_some(look);
+        }
+        if self.unsettled.as_ref() == Some(&look) {
+            return Some(look);
+        }
+        self.unsettled = Some(look);
+        None
+    }
+
+    async fn read(&mut self, cause: Cause) {
+        let source = self.source.clone();
+        let Some((look, draft)) = blocking(move || source.read()).await else {
+            return;
+        };
+        if let Cause::Change(found) = cause
+            && found != look
+        {
+            // It goes on changing, or names files that were not looked at yet.
+            self.unsettled = Some(look);
+            return;
+        }
+        self.read = look;
+        self.unsettled = None;
+        match draft {
+            Ok(draft) if self.read == self.holds => self.stay(&draft),
+            Ok(draft) => self.apply(draft).await,
+            Err(Unusable::Unread(reason)) => self.refuse(&[reason], false),
+            Err(Unusable::Faulty(faults)) => {
+                self.refuse(&faults.iter().map(Fault::to_string).collect::<Vec<_>>(), false);
+            }
+        }
+    }
+
+    /// What was read is what holds.
+    fn stay(&mut self, draft: &Draft) {
+        self.refused = None;
+        self.running.unchanged(&draft.hash);
+        tracing::info!(hash = draft.hash, "the configuration is unchanged");
+    }
+
+    async fn apply(&mut self, Draft { config, warnings, hash }: Draft) {
+        for warning in &warnings {
+            tracing::warn!(%warning, "the configuration may not be what was meant");
+        }
+        let config = Arc::new(config);
+        let candidate = match self.candidate(config.clone()).await {
+            Ok(candidate) => candidate,
+            Err((reasons, may_mend)) => return self.refuse(&reasons, may_mend),
+        };
+        // Whatever else of the process can change while it serves. Those that may fail come first, so that nothing has changed then.
+        if let Err(reason) = self.followers.iter().try_for_each(|follow| follow(&config)) {
+            return self.refuse(&[reason], false);
+        }
+        self.running.hold(candidate).await;
+        let waiting = self.waiting(&config);
+        let names: Vec<&str> = waiting.iter().map(|option| option.name()).collect();
+        if !names.is_empty() {
+            tracing::warn!(
+                options = names.join(", "),
+                "these changes need a restart; the rest of the configuration holds"
+            );
+        }
+        tracing::info!(hash, "the configuration is applied");
+        self.running.applied(&hash, waiting);
+        self.options = config.reload;
+        self.holds = self.read.clone();
+        self.refused = None;
+    }
+
+    /// What the configuration makes of the process, set up and found able to serve; otherwise why not, and whether time may mend it.
+    async fn candidate(&self, config: Arc<Config>) -> Result<Arc<Runtime>, (Vec<String>, bool)> {
+        let running = self.running.clone();
+        let candidate = blocking(move || running.candidate(&config)).await;
+        let candidate = candidate.ok_or_else(|| (vec!["it could not be set up".to_owned()], false))?;
+        let candidate = candidate.map_err(|error| (vec![error.to_string()], false))?;
+        self.running.warm_up(&candidate).await.map_err(|lost| (lost, true))?;
+        Ok(candidate)
+    }
+
+    /// What of a configuration waits for a restart. The store reads its files when it is set up.
+    fn waiting(&self, config: &Config) -> Vec<Fixed> {
+        let (started, look) = &self.started;
+        let mut waiting = started.waiting(config);
+        let changed = started.store.files().into_iter().any(|path| look.at(path) != self.read.at(path));
+        if changed && !waiting.contains(&Fixed::Store) {
+            waiting.push(Fixed::Store);
+        }
+        waiting
+    }
+
+    fn refuse(&mut self, reasons: &[String], may_mend: bool) {
+        let reason = reasons.first().cloned().unwrap_or_default();
+        // Each try of the same is counted, but told only once.
+        let told = may_mend && self.refused.as_ref().is_some_and(|last| last.reason == reason);
+        for reason in reasons.iter().take(MOST_FAULTS).filter(|_| !told) {
+            tracing::error!(reason, faults = reasons.len(), "the configuration is refused; the last good one holds");
+        }
+        self.running.refused(reason.clone());
+        self.refused = Some(Refused { reason, tried: may_mend.then(Instant::now) });
+    }
+}
+
+/// Does what may wait for files where it holds nobody up; none where it panicked.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| tracing::error!(%error, "the configuration could not be read")).ok()
+}

@@ -1,0 +1,165 @@
+//! A configuration as it stands on this machine: its text, and the files and variables that it refers to.
+
+use crate::config::{self, Config, Fault, Lookup};
+use crate::runtime::hex;
+use ring::digest;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The largest file that is read, in bytes.
+const MOST: usize = 8 << 20;
+
+/// Where a configuration is, and what its reading hangs on beside files and variables.
+pub struct Source {
+    path: PathBuf,
+    random: [u8; 32],
+}
+
+/// A configuration that was read.
+pub struct Draft {
+    /// What it says.
+    pub config: Config,
+    /// What may not be what was meant.
+    pub warnings: Vec<Fault>,
+    /// The SHA-256 hash of its text, in hexadecimal digits.
+    pub hash: String,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It cannot be read.
+    #[error("{0}")]
+    Unread(String),
+    /// It is wrong: every fault in it.
+    #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
+    Faulty(Vec<Fault>),
+}
+
+/// What stood in files: a hash of the contents of each, none where it could not be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    files: BTreeMap<PathBuf, Option<[u8; 32]>>,
+}
+
+impl Source {
+    /// The configuration in this file. `random` keys the hashes that stand for sessions, unless the text names a key.
+    pub fn new(path: &Path, random: [u8; 32]) -> Source {
+        Source { path: path.to_owned(), random }
+    }
+
+    /// Reads it, and says what stood in the files that were needed for that.
+    pub fn read(&self) -> (Look, Result<Draft, Unusable>) {
+        let seen = Seen::default();
+        let draft = self.draft(&seen);
+        (Look { files: seen.0.into_inner() }, draft)
+    }
+
+    fn draft(&self, seen: &Seen) -> Result<Draft, Unusable> {
+        let name = self.path.display().to_string();
+        let unread = |error: &dyn Display| Unusable::Unread(format!("{name}: {error}"));
+        let text = seen.noted(&self.path, contents(&self.path)).map_err(|error| unread(&error))?;
+        let hash = hex(&hashed(&text));
+        let text = String::from_utf8(text).map_err(|_| unread(&"is not text in UTF-8"))?;
+        let compiled = config::compile(&name, &text, seen, self.random).map_err(Unusable::Faulty)?;
+        Ok(Draft { config: compiled.config, warnings: compiled.warnings, hash })
+    }
+}
+
+impl Draft {
+    /// A configuration that stands in no file.
+    pub fn of(name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<Draft, Unusable> {
+        let compiled = config::compile(name, text, lookup, random).map_err(Unusable::Faulty)?;
+        Ok(Draft { config: compiled.config, warnings: compiled.warnings, hash: hex(&hashed(text.as_bytes())) })
+    }
+}
+
+impl Look {
+    /// What stands in these files now.
+    pub fn again(&self) -> Look {
+        Look { files: self.files.keys().map(|path| (path.clone(), hash_at(path).ok())).collect() }
+    }
+
+    /// What stood in one of them.
+    pub fn at(&self, path: &Path) -> Option<[u8; 32]> {
+        self.files.get(path).copied().flatten()
+    }
+}
+
+/// The environment and the files of this machine.
+pub struct Machine;
+
+impl Lookup for Machine {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        contents(path).map_err(told)
+    }
+}
+
+/// The same, with a note of every file that is looked at.
+#[derive(Default)]
+struct Seen(RefCell<BTreeMap<PathBuf, Option<[u8; 32]>>>);
+
+impl Seen {
+    fn noted(&self, path: &Path, found: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+        let hash = found.as_ref().ok().map(|bytes| hashed(bytes));
+        let mut seen = self.0.borrow_mut();
+        // What changes between two looks stands still in neither.
+        let steady = seen.get(path).is_none_or(|before| *before == hash);
+        seen.insert(path.to_owned(), hash.filter(|_| steady));
+        found
+    }
+}
+
+impl Lookup for Seen {
+    fn variable(&self, name: &str) -> Option<String> {
+        Machine.variable(name)
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        self.noted(path, contents(path)).map_err(told)
+    }
+}
+
+/// Why there are no contents.
+fn told(error: io::Error) -> String {
+    error.kind().to_string()
+}
+
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST as u64 + 1).read_to_end(&mut bytes)?;
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", MOST >> 20));
+    if bytes.len() > MOST { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The hash of a file's contents, which are held in no memory for it: they may be secret.
+fn hash_at(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = File::open(path)?.take(MOST as u64 + 1);
+    let (mut context, mut part) = (digest::Context::new(&digest::SHA256), [0; 4096]);
+    loop {
+        let read = file.read(&mut part)?;
+        if read == 0 {
+            break;
+        }
+        context.update(part.get(..read).unwrap_or_default());
+    }
+    if file.limit() == 0 { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes_of(&context.finish())) }
+}
+
+fn hashed(bytes: &[u8]) -> [u8; 32] {
+    bytes_of(&digest::digest(&digest::SHA256, bytes))
+}
+
+fn bytes_of(digest: &digest::Digest) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}

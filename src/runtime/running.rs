@@ -1,0 +1,211 @@
+//! Which configuration holds, and how another takes its place.
+
+use super::lasting::{Lasting, longest_lease};
+use super::{Runtime, RuntimeError};
+use crate::cache::{Caution, Mark, Scope};
+use crate::coherence::Settled;
+use crate::config::{Config, Fixed};
+use crate::gateway::{OnUnreachable, Settlement, Upstream};
+use crate::journal::Journal;
+use crate::metrics::{Metrics, Reload};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a new provider's name may take to be looked up, and a new issuer's keys to be fetched, before a configuration holds.
+const WARM_UP: Duration = Duration::from_secs(5);
+/// How often it is looked whether something is over.
+const LOOK: Duration = Duration::from_millis(20);
+/// How much longer a mark stands than it is needed.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// A running gateway.
+pub struct Running {
+    now: ArcSwap<Runtime>,
+    /// Those that held before, as long as requests keep to them.
+    former: Mutex<Vec<Former>>,
+    standing: Mutex<Standing>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    lasting: Arc<Lasting>,
+}
+
+/// What was read last, beside what holds.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Why it was refused, where it was.
+    refused: Option<String>,
+    /// What of it waits for a restart.
+    waiting: Vec<Fixed>,
+}
+
+/// What held before.
+#[derive(Clone)]
+struct Former {
+    runtime: Weak<Runtime>,
+    /// How long a write can take that began under it.
+    longest_write: Duration,
+}
+
+impl Running {
+    /// A gateway that starts with this configuration, whose text has this SHA-256 hash. Has to be called inside a tokio runtime.
+    pub fn new(config: &Config, hash: &str, journal: Journal) -> Result<Running, RuntimeError> {
+        let lasting = Arc::new(Lasting::new(config, journal)?);
+        let now = ArcSwap::from_pointee(Runtime::new(config, lasting.clone(), None)?);
+        let metrics = lasting.metrics.clone();
+        metrics.hold(hash, &[]);
+        Ok(Running { now, former: Mutex::default(), standing: Mutex::default(), metrics, lasting })
+    }
+
+    /// What holds now.
+    pub fn now(&self) -> Arc<Runtime> {
+        self.now.load_full()
+    }
+
+    /// From now on the gateway says that it is not ready.
+    pub fn stop(&self) {
+        self.lasting.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// What this configuration would make of the process. It can take the place of what holds as long as nothing else does.
+    pub fn candidate(&self, config: &Config) -> Result<Arc<Runtime>, RuntimeError> {
+        Runtime::new(config, self.lasting.clone(), Some(&self.now())).map(Arc::new)
+    }
+
+    /// Waits, a while at the most, until a candidate can serve whatever is served now, or says what it cannot.
+    pub async fn warm_up(&self, candidate: &Runtime) -> Result<(), Vec<String>> {
+        let (now, deadline) = (self.now(), Instant::now() + WARM_UP);
+        loop {
+            let lost = candidate.lost(&now);
+            if lost.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(lost);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Puts a candidate into the place of what holds. Requests that are in flight keep to what they began with.
+    pub async fn hold(&self, candidate: Arc<Runtime>) {
+        let last = self.now();
+        let former = self.former_with(&last);
+        let longest_write = former.iter().map(|one| one.longest_write).max().unwrap_or_default();
+        let marks = self.mark_uncached(&last, &candidate, longest_write + MARGIN).await;
+        self.lasting.cache.lease_for(longest_lease(&candidate.gateway));
+        self.now.store(candidate);
+        if !marks.is_empty() {
+            tokio::spawn(end_after(former, longest_write, marks, self.lasting.clone()));
+        }
+    }
+
+    /// What held before or holds up to now, as far as requests keep to it.
+    fn former_with(&self, last: &Arc<Runtime>) -> Vec<Former> {
+        let mut former = self.former.lock();
+        former.retain(|one| one.runtime.strong_count() > 0);
+        former.push(Former { runtime: Arc::downgrade(last), longest_write: longest_write(last) });
+        former.clone()
+    }
+
+    /// Writes to a provider of which nothing was cached have left no marks. Where something is cached from now on, all of them at
+    /// once have one mark, and what may be left from an earlier time is made stale.
+    async fn mark_uncached(&self, last: &Runtime, candidate: &Runtime, guard: Duration) -> Vec<Mark> {
+        let before = cached(last);
+        let mut marks = Vec::new();
+        for (scope, upstream) in cached(candidate).into_iter().filter(|(scope, _)| !before.contains_key(scope)) {
+            let bound = upstream.scope_cache.map(|cache| cache.longest()).unwrap_or_default();
+            let caution = Caution { on_unreachable: OnUnreachable::Forward, bound };
+            match self.lasting.cache.sessions.begin(Scope::Upstream(scope), guard, caution).await {
+                Ok(mark) => marks.push(mark),
+                Err(refusal) => {
+                    tracing::warn!(
+                        upstream = upstream.name,
+                        reason = refusal.name(),
+                        "writes in flight are not marked"
+                    );
+                }
+            }
+        }
+        marks
+    }
+
+    /// Marks all that is cached as being changed, so that nothing of it is given out: another process serves the same upstreams,
+    /// and their stores do not know of each other. The marks stand for `at_most`.
+    pub async fn hold_cache(&self, at_most: Duration) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        for (scope, upstream) in cached(&self.now()) {
+            let Some(cache) = upstream.scope_cache else {
+                continue;
+            };
+            let caution = Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() };
+            marks.extend(self.lasting.cache.sessions.begin(Scope::Upstream(scope), at_most, caution).await.ok());
+        }
+        marks
+    }
+
+    /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is older.
+    pub async fn release_cache(&self, marks: Vec<Mark>) {
+        for mark in marks {
+            self.lasting.cache.sessions.end(mark, Settlement::End(Settled::default())).await;
+        }
+    }
+
+    /// A configuration was applied whose text has this hash. `waiting` is what of it waits for a restart.
+    pub fn applied(&self, hash: &str, waiting: Vec<Fixed>) {
+        self.metrics.reload(Reload::Applied);
+        self.metrics.hold(hash, &waiting);
+        *self.standing.lock() = Standing { refused: None, waiting };
+    }
+
+    /// The configuration was read again, and is the one that holds.
+    pub fn unchanged(&self, hash: &str) {
+        let mut standing = self.standing.lock();
+        self.metrics.reload(Reload::Unchanged);
+        self.metrics.hold(hash, &standing.waiting);
+        standing.refused = None;
+    }
+
+    /// A configuration was refused.
+    pub fn refused(&self, why: String) {
+        self.metrics.reload(Reload::Refused);
+        self.metrics.refuse();
+        self.standing.lock().refused = Some(why);
+    }
+
+    /// What an operator should know of the configuration, although requests are served.
+    pub fn details(&self) -> Vec<String> {
+        let standing = self.standing.lock();
+        let refused = standing.refused.iter();
+        let refused = refused.map(|why| format!("the configuration is refused, the last good one holds: {why}"));
+        let waiting = standing.waiting.iter();
+        refused.chain(waiting.map(|option| format!("{}: the change needs a restart", option.name()))).collect()
+    }
+}
+
+/// By scope: an upstream of those that cache, or share the provider of one that does.
+fn cached(runtime: &Runtime) -> BTreeMap<u64, Arc<Upstream>> {
+    let upstreams = runtime.gateway.upstreams().iter().filter(|upstream| upstream.scope_cache.is_some());
+    upstreams.map(|upstream| (upstream.scope, upstream.clone())).collect()
+}
+
+/// How long a write can take from its head to its end: its body, what is read to judge it, and itself.
+fn longest_write(runtime: &Runtime) -> Duration {
+    let write = |upstream: &Arc<Upstream>| upstream.body.timeout + upstream.target.timeouts.guard() * 2;
+    runtime.gateway.upstreams().iter().map(write).max().unwrap_or_default()
+}
+
+/// Ends marks when no request keeps to what held before, or no write of it can be under way any more.
+async fn end_after(former: Vec<Former>, longest_write: Duration, marks: Vec<Mark>, lasting: Arc<Lasting>) {
+    let deadline = Instant::now() + longest_write;
+    while former.iter().any(|one| one.runtime.strong_count() > 0) && Instant::now() < deadline {
+        tokio::time::sleep(LOOK).await;
+    }
+    for mark in marks {
+        lasting.cache.sessions.end(mark, Settlement::End(Settled::default())).await;
+    }
+}

@@ -248,7 +248,7 @@ fn what_the_sandbox_prints_can_be_used() {
     assert_eq!(status("GET", &session, &sandbox.read_only_token), 200);
     assert_eq!(status("DELETE", &session, &sandbox.read_only_token), 403);
     assert_eq!(status("GET", &session, &sandbox.expired_token), 401);
-    let user = format!("/api/v2/users/{}/sessions", sandbox.user_id);
+    let user = format!("/api/v2/users/{}/sessions", sandbox.user_id.replace('|', "%7C"));
     assert_eq!(status("GET", &user, &sandbox.token), 200);
     assert_eq!(Request::new("GET", "/readyz").send(&sandbox.admin).status, 200);
 }

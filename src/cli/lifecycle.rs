@@ -21,6 +21,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 const WAIT_FOR_OLD: Duration = Duration::from_secs(60);
 /// How long a process waits for the one that takes its place, before it goes on.
 const WAIT_FOR_NEW: Duration = Duration::from_secs(30);
+/// How long a process whose place is taken still answers on connections that are kept, and ends them with their answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// What the socket of the admin listener is called when it is handed over.
 const ADMIN: &str = "admin";
 
@@ -164,8 +166,8 @@ impl Started {
             }
             End::Replaced(successor) => {
                 tracing::info!("another process has taken over; stopping");
-                // Nobody has to look elsewhere.
-                drain_delay = Duration::ZERO;
+                // Nobody has to look elsewhere, but clients need an answer to be told that their connection ends.
+                drain_delay = LAST_ANSWERS;
                 Some(successor)
             }
         };

@@ -114,7 +114,8 @@ impl World {
 
 pub fn config(provider: &str, issuer: &str, more: &str) -> String {
     format!(
-        "upstreams:
+        "clients: {{ limits: {{ header: 16KiB }} }}
+upstreams:
   auth0:
     dialect: auth0
     url: {provider}

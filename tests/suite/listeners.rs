@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A client that trusts an authority.
-struct Client<'a> {
+pub struct Client<'a> {
     authority: &'a Authority,
     versions: &'a [&'static SupportedProtocolVersion],
     alpn: &'a [&'a str],
@@ -25,11 +25,11 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn new(authority: &'a Authority) -> Client<'a> {
+    pub fn new(authority: &'a Authority) -> Client<'a> {
         Client { authority, versions: rustls::ALL_VERSIONS, alpn: &[], shows: None }
     }
 
-    async fn connect(&self, gateway: &Gateway, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    pub async fn connect(&self, gateway: &Gateway, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&self.authority.file).unwrap()).unwrap();
@@ -49,7 +49,7 @@ impl<'a> Client<'a> {
     }
 
     /// The answer to a request, or none where the gateway ends the connection.
-    fn ask(&self, gateway: &Gateway, name: &str) -> Option<String> {
+    pub fn ask(&self, gateway: &Gateway, name: &str) -> Option<String> {
         on_runtime(async {
             let mut stream = self.connect(gateway, name).await.ok()?;
             stream

@@ -2,6 +2,7 @@
 
 use super::{BLUE, GREEN, details, metric, read, reloads, write};
 use crate::harness::{Gateway, Request, Scripted, json_answer, wait_for, write_config};
+use crate::listeners::Client;
 use crate::provider_tls::Authority;
 use crate::recorder::Recorder;
 use std::io::Write;
@@ -10,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn watched(recorder: &Recorder, teams: &str, interval: &str) -> String {
     let policy = format!("policies: {{ p: {{ fields: {{ team: {{ one_of: [{teams}] }} }} }} }}\n");
@@ -164,6 +166,53 @@ upstreams:
     wait_for("a damaged file to be refused", || (reloads(&gateway)[1] > 0.0).then_some(()));
     assert_eq!(statuses(), [200, 200]);
     assert!(details(&gateway)[0].contains("upstreams.a.tls.ca_file: "), "{:?}", details(&gateway));
+}
+
+#[test]
+fn a_listener_shows_the_certificate_that_the_file_holds_now() {
+    let authority = Authority::new("ca");
+    let (one, two) =
+        (authority.certify_in_files("one", &["one.test"]), authority.certify_in_files("two", &["two.test"]));
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("own.pem"), folder.path().join("own.key"));
+    let take = |(from, its_key): &(std::path::PathBuf, std::path::PathBuf)| {
+        std::fs::copy(its_key, &key).unwrap();
+        std::fs::copy(from, &certificate).unwrap();
+    };
+    take(&one);
+    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let shown = format!("{{ certificate: {}, key: {} }}", certificate.display(), key.display());
+    let gateway = Gateway::start(&format!(
+        "reload: {{ interval: 100ms }}
+listeners:
+  public: {{ address: \"127.0.0.1:0\", tls: {{ certificates: [{shown}] }} }}
+{}",
+        recorder.upstream("")
+    ));
+    let client = Client::new(&authority);
+    let good = |name: &str| client.ask(&gateway, name).is_some_and(|answer| answer.ends_with("here"));
+    assert!(good("one.test") && !good("two.test"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut kept = runtime.block_on(client.connect(&gateway, "one.test")).unwrap();
+    take(&two);
+    wait_for("the other certificate", || good("two.test").then_some(()));
+    assert!(!good("one.test"));
+    let answer = runtime.block_on(async {
+        kept.write_all(b"GET /x HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        kept.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    assert!(answer.ends_with("here"), "who is connected stays so: {answer}");
+    let [applied, refused, _] = reloads(&gateway);
+    // A key that is another certificate's, as between two steps of whoever renews both.
+    std::fs::copy(&one.1, &key).unwrap();
+    wait_for("the wrong key to be refused", || (reloads(&gateway)[1] > refused).then_some(()));
+    assert!(details(&gateway)[0].contains("listeners.public.tls.certificates[0]"), "{:?}", details(&gateway));
+    assert!(good("two.test"));
+    std::fs::copy(&one.0, &certificate).unwrap();
+    wait_for("both to be taken", || good("one.test").then_some(()));
+    assert_eq!((reloads(&gateway)[0], details(&gateway).len()), (applied + 1.0, 0));
 }
 
 #[test]

@@ -185,10 +185,10 @@ impl Started {
         let Some(path) = shutdown.upgrade_socket.clone() else {
             return Ok(End::Signal("SIGQUIT"));
         };
-        // Before the other process can change anything.
-        let held = if self.alone { self.running.hold_cache(held_for(&shutdown)).await } else { Vec::new() };
         let listeners = self.serving.listeners();
         let admin = self.admin.as_ref().map(|(served, _)| served.socket().try_clone()).transpose()?;
+        // Before the other process can change anything, and behind whatever else can fail.
+        let held = if self.alone { self.running.hold_cache(held_for(&shutdown)).await } else { Vec::new() };
         let passed = spawn_blocking(move || {
             let mut sockets: Vec<(String, BorrowedFd)> =
                 listeners.iter().map(|bound| (bound.name(), bound.as_fd())).collect();

@@ -342,3 +342,46 @@ fn a_process_that_nobody_takes_the_place_of_goes_on() {
     assert_eq!(read.send(&format!("http://{}", gateway.address)).status, 200);
     gateway.end("TERM");
 }
+
+#[test]
+fn neither_process_answers_from_its_memory_until_one_is_alone() {
+    let (arrived, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let recorder = Recorder::start({
+        let (arrived, waits) = (arrived.clone(), waits.clone());
+        move |call| {
+            if call.seen.target == "/slow" {
+                arrived.store(true, Ordering::SeqCst);
+                wait_for("the end of the wait", || (!waits.load(Ordering::SeqCst)).then_some(()));
+            }
+            call.as_auth0()
+        }
+    });
+    let (folder, calls) = (tempfile::tempdir().unwrap(), Calls::start());
+    let socket = folder.path().join("upgrade.sock");
+    let config = write(&folder, "g.yaml", &recorder, &calls, &format!("{{ upgrade_socket: {} }}", socket.display()));
+    let mut old = Gateway::start(&config, &[]);
+    let url = format!("http://{}", old.address);
+    let path = format!("/api/v2/sessions/{SESSION}");
+    let read = Request::new("GET", &path).bearer(&recorder.token()).header("Host", "auth0.example");
+    let status = |read: &Request| read.send(&url).header("cache-status").unwrap().to_owned();
+    assert!(status(&read).contains("fwd=miss"));
+    assert!(status(&read).contains("hit"));
+    // Something is left for the old process to answer.
+    let slow = thread::spawn({
+        let url = url.clone();
+        move || Request::new("GET", "/slow").header("Host", "auth0.example").send(&url).status
+    });
+    wait_for("the slow request", || arrived.load(Ordering::SeqCst).then_some(()));
+    let next = Gateway::process(&config, &["--upgrade"]);
+    old.process.signal("QUIT");
+    let mut next = Gateway::serving(next);
+    // Whichever of the two takes them.
+    for _ in 0..5 {
+        assert!(status(&read).contains("fwd=bypass"), "{}", status(&read));
+    }
+    waits.store(false, Ordering::SeqCst);
+    assert_eq!(slow.join().unwrap(), 200);
+    assert!(old.process.wait().success());
+    wait_for("a hit", || status(&read).contains("hit").then_some(()));
+    next.end("TERM");
+}

@@ -3,7 +3,7 @@
 use super::{Scope, Sessions, Store, StoreError, millis};
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
 use crate::coherence::{Ended, Settled, Token};
-use crate::gateway::{Event, Failure, OnUnreachable, Settlement};
+use crate::gateway::{Event, Failure, Freshness, OnUnreachable, Settlement};
 use crate::model::Refusal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,12 @@ pub struct Caution {
     pub on_unreachable: OnUnreachable,
     /// For how long an answer from before it may be given at the most.
     pub bound: Duration,
+}
+
+impl From<Freshness> for Caution {
+    fn from(cache: Freshness) -> Caution {
+        Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() }
+    }
 }
 
 /// The mark of a write in flight.

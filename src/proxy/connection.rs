@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Pingora's word for a kept connection without a timer: deadlines stand elsewhere.
-const KEPT: u64 = 0;
+pub(super) const KEPT: u64 = 0;
 /// How long a listener rests after the system could not give it a connection.
 const RESPITE: Duration = Duration::from_millis(50);
 
@@ -195,9 +195,10 @@ impl Connections {
 
     /// Serves one request after the other.
     async fn http1(&self, stream: Framed, requests: &Requests) {
+        let mut stage = self.stage.clone();
         let mut next: Option<(Framed, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
-            if !requests.has_more() && !self.has_more(stream.inner(), settings.is_some()).await {
+            if !requests.has_more() && !has_more(stream.inner(), settings.is_some(), &mut stage).await {
                 return;
             }
             framing::expect();
@@ -213,19 +214,18 @@ impl Connections {
             });
         }
     }
+}
 
-    /// Waits for the next request; `false` where the connection ends before it. A kept connection ends with the process.
-    async fn has_more(&self, stream: &mut Guarded, kept: bool) -> bool {
-        if !stream.ahead().is_empty() {
-            return true;
-        }
-        stream.rest();
-        let mut stage = self.stage.clone();
-        tokio::select! {
-            biased;
-            more = stream.read_ahead() => matches!(more, Ok(true)),
-            () = reached(&mut stage, Stage::Closing), if kept => false,
-        }
+/// Waits for the next request; `false` where the connection ends before it. A kept connection ends with the process.
+async fn has_more(stream: &mut Guarded, kept: bool, stage: &mut watch::Receiver<Stage>) -> bool {
+    if !stream.ahead().is_empty() {
+        return true;
+    }
+    stream.rest();
+    tokio::select! {
+        biased;
+        more = stream.read_ahead() => matches!(more, Ok(true)),
+        () = reached(stage, Stage::Closing), if kept => false,
     }
 }
 

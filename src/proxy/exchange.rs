@@ -1,6 +1,7 @@
 //! One request, from its head to its line in the log.
 
 use super::answer::{refusal_response, write};
+use super::connection::KEPT;
 use super::context::Context;
 use super::head::{self, credential, head};
 use super::line;
@@ -8,8 +9,7 @@ use super::passed::Authorities;
 use super::{MAX_TRIES, framing, governed, passed};
 use crate::cache::{Caution, Scope};
 use crate::gateway::{
-    CacheStatus, Credential, Cut, Decision, Freshness, Head, Refused, Related, Routed, Settlement, Upstream,
-    settle_related,
+    CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Settlement, Upstream, settle_related,
 };
 use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
@@ -23,9 +23,6 @@ use pingora::protocols::Digest;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use std::sync::Arc;
-
-/// Pingora's word for a kept connection without a timer: the connection has its own.
-const KEPT: u64 = 0;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -109,8 +106,7 @@ fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
 
 /// What a write to this upstream does without the store; none where nothing is cached that it could make stale.
 pub(super) fn caution(upstream: &Upstream) -> Option<Caution> {
-    let caution = |cache: Freshness| Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() };
-    upstream.scope_cache.map(caution)
+    upstream.scope_cache.map(Caution::from)
 }
 
 /// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the rights can

@@ -121,7 +121,7 @@ impl Guarded {
         }
         let deadline = match &self.frames {
             Some(frames) => frames.head_since().map(|since| (since + self.pulse.patience.head, Cut::Head)),
-            None => self.pulse.deadline().map(|deadline| (deadline, self.pulse.overdue())),
+            None => self.pulse.deadline(),
         };
         match deadline {
             Some((deadline, cut)) if self.is_over(cx, deadline) => {

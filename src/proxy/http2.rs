@@ -104,7 +104,7 @@ pub(super) async fn serve(
     let old = tokio::time::sleep(age(terms.max_age, peer));
     tokio::pin!(old);
     let (mut leaving, mut malformed) = (false, 0);
-    loop {
+    let reason = loop {
         let next = tokio::select! {
             biased;
             () = reached(&mut stage, end), if !leaving => {
@@ -121,9 +121,7 @@ pub(super) async fn serve(
             next = HttpSession::from_h2_conn(&mut connection, digest.clone()) => next,
             () = streams.idle(terms.patience.idle) => {
                 pulse.note_cut(Cut::Idle);
-                connection.abrupt_shutdown(h2::Reason::NO_ERROR);
-                let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
-                return;
+                break h2::Reason::NO_ERROR;
             }
         };
         match next {
@@ -132,15 +130,15 @@ pub(super) async fn serve(
                 malformed += 1;
                 if malformed == MALFORMED {
                     pulse.note_cut(Cut::Streams);
-                    connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-                    let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
-                    return;
+                    break h2::Reason::ENHANCE_YOUR_CALM;
                 }
             }
             Ok(None) => return,
             Err(error) => return note_flood(pulse, &error),
         }
-    }
+    };
+    connection.abrupt_shutdown(reason);
+    let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
 /// The library gives a connection up by itself when too many streams are reset.

@@ -114,32 +114,23 @@ impl Pulse {
         }
     }
 
-    /// Until when the client may be waited for, from now on; for as long as it likes where there is none.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// Until when the client may be waited for, from now on, and what it is cut off for then; none where it may take as long as it
+    /// likes.
+    pub fn deadline(&self) -> Option<(Instant, Cut)> {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Waiting if state.kept => Some(state.since + self.patience.idle),
-            Phase::Waiting | Phase::Head => Some(state.since + self.patience.head),
+            Phase::Waiting if state.kept => Some((state.since + self.patience.idle, Cut::Idle)),
+            Phase::Waiting | Phase::Head => Some((state.since + self.patience.head, Cut::Head)),
             Phase::Body => {
                 let since = *state.waiting.get_or_insert_with(Instant::now);
                 let stalled = since + self.patience.idle;
                 let Some(seconds) = state.body.checked_div(self.patience.body_rate as u64) else {
-                    return Some(stalled);
+                    return Some((stalled, Cut::Body));
                 };
                 let allowed = SLOW_START.max(Duration::from_secs(seconds));
-                Some(stalled.min(since + allowed.saturating_sub(state.waited)))
+                Some((stalled.min(since + allowed.saturating_sub(state.waited)), Cut::Body))
             }
             Phase::Busy => None,
-        }
-    }
-
-    /// The client was waited for until its deadline. Says what it is cut off for.
-    pub fn overdue(&self) -> Cut {
-        let state = self.state.lock();
-        match state.phase {
-            Phase::Waiting if state.kept => Cut::Idle,
-            Phase::Waiting | Phase::Head => Cut::Head,
-            Phase::Body | Phase::Busy => Cut::Body,
         }
     }
 

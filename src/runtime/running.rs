@@ -142,17 +142,15 @@ impl Running {
             let Some(cache) = upstream.scope_cache else {
                 continue;
             };
-            let caution = Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() };
-            marks.extend(self.lasting.cache.sessions.begin(Scope::Upstream(scope), at_most, caution).await.ok());
+            let marked = self.lasting.cache.sessions.begin(Scope::Upstream(scope), at_most, cache.into()).await;
+            marks.extend(marked.ok());
         }
         marks
     }
 
     /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is older.
     pub async fn release_cache(&self, marks: Vec<Mark>) {
-        for mark in marks {
-            self.lasting.cache.sessions.end(mark, Settlement::End(Settled::default())).await;
-        }
+        end(marks, &self.lasting).await;
     }
 
     /// A configuration was applied whose text has this hash. `waiting` is what of it waits for a restart.
@@ -205,6 +203,11 @@ async fn end_after(former: Vec<Former>, longest_write: Duration, marks: Vec<Mark
     while former.iter().any(|one| one.runtime.strong_count() > 0) && Instant::now() < deadline {
         tokio::time::sleep(LOOK).await;
     }
+    end(marks, &lasting).await;
+}
+
+/// Ends marks, and makes stale what they stood for.
+async fn end(marks: Vec<Mark>, lasting: &Lasting) {
     for mark in marks {
         lasting.cache.sessions.end(mark, Settlement::End(Settled::default())).await;
     }

@@ -305,6 +305,10 @@ impl ProxyHttp for Edge {
         context.outcome.refusal = Some(refusal.name());
         context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
         if gone || session.response_written().is_some() {
+            if !gone && !session.is_http2() {
+                // Pingora has written what came of the answer, but not flushed it.
+                session.downstream_session.shutdown().await;
+            }
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         session.set_keepalive(None);

@@ -81,10 +81,16 @@ fn cached_answers_do_not_survive_what_concerns_them() {
         ("callers whom the provider checks", &one.token(), first.replace(&auth(&one), "    auth: none\n")),
     ] {
         assert_ne!(rewritten(&gateway, &first), "refused");
-        let _ = read(&one.token()).send(&gateway.url());
-        assert_eq!(cache_status(&read(&one.token()).send(&gateway.url())), "hit", "before {what}");
+        wait_for("an answer from the cache", || {
+            (cache_status(&read(&one.token()).send(&gateway.url())) == "hit").then_some(())
+        });
         assert_eq!(rewritten(&gateway, &yaml), "applied", "{what}");
-        let answers = [(); 2].map(|()| read(token).send(&gateway.url()));
+        // Until no request keeps to what held before, nothing is cached.
+        let first_cached = wait_for("what was not cached before to be cached", || {
+            let answer = read(token).send(&gateway.url());
+            (cache_status(&answer) != BYPASS).then_some(answer)
+        });
+        let answers = [first_cached, read(token).send(&gateway.url())];
         assert_eq!(answers.each_ref().map(|answer| answer.status), [200; 2], "{what}: {answers:?}");
         assert_eq!(answers.each_ref().map(cache_status), [MISS, "hit"], "{what}");
     }

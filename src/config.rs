@@ -5,6 +5,7 @@
 //! `docs/configuration.md` is the reference.
 
 mod callers;
+mod certificates;
 mod contradictions;
 mod extras;
 mod fault;
@@ -53,12 +54,21 @@ pub struct Config {
     pub log: Log,
     /// Where cached answers are.
     pub store: Store,
+    /// How names are looked up.
+    pub dns: Dns,
     /// How long clients may take.
     pub clients: Clients,
     /// How the process ends.
     pub shutdown: Shutdown,
     /// When the configuration is read again.
     pub reload: Reload,
+}
+
+/// How the names of providers and issuers are looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// The servers that are asked, in this order; those of the system where there are none.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// What is logged, and how.

@@ -3,14 +3,13 @@
 //! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that a hot
 //! caller costs no signature check.
 
-use crate::client::{Addresses, Client, ClientError, Protocol};
-use crate::gateway::KeySource;
+use crate::client::{Addresses, Client, Reach, Resolver};
+use crate::gateway::{KeySource, Protocol};
 use crate::model::Refusal;
 use crate::token::{Distrust, Expectations, KeySet, Verified, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, Uri};
-use http_body_util::Full;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use ring::digest;
@@ -25,6 +24,8 @@ use tokio::time::Instant;
 const MAX_DOCUMENT: usize = 256 * 1024;
 /// How long a fetch of keys may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the look-up of the name before it may take: long enough for a second server where the first one hangs.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon a failed fetch is tried again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -69,6 +70,15 @@ pub struct Tally {
     remembered: AtomicU64,
 }
 
+/// What an issuer shares with others.
+#[derive(Clone)]
+pub struct Means {
+    /// Looks names up.
+    pub resolver: Arc<Resolver>,
+    /// Counts what happens.
+    pub tally: Arc<Tally>,
+}
+
 /// The keys of one upstream's issuer, and the tokens verified with them.
 pub struct Issuer {
     name: String,
@@ -82,7 +92,7 @@ pub struct Issuer {
     over: Notify,
     progress: Mutex<Progress>,
     failing: AtomicBool,
-    tally: Arc<Tally>,
+    means: Means,
 }
 
 /// Whether keys are being fetched, and when they last were.
@@ -105,7 +115,7 @@ impl Issuer {
         name: &str,
         source: KeySource,
         expected: Expectations,
-        tally: Arc<Tally>,
+        means: Means,
         before: Option<&Issuer>,
     ) -> Arc<Issuer> {
         let keys = before.filter(|before| before.shares_source(&source)).and_then(|before| before.keys.load_full());
@@ -119,13 +129,13 @@ impl Issuer {
             over: Notify::new(),
             progress: Mutex::default(),
             failing: AtomicBool::new(false),
-            tally,
+            means,
         })
     }
 
     /// Whether it does for an upstream with this check, so that no other is needed.
-    pub fn serves(&self, source: &KeySource, expected: &Expectations) -> bool {
-        self.source == *source && self.expected == *expected
+    pub fn serves(&self, source: &KeySource, expected: &Expectations, resolver: &Arc<Resolver>) -> bool {
+        self.source == *source && self.expected == *expected && Arc::ptr_eq(&self.means.resolver, resolver)
     }
 
     /// Whether both have their keys from the same place.
@@ -142,11 +152,11 @@ impl Issuer {
         let keys = self.keys.load();
         Health {
             keys: keys.as_ref().filter(|fetched| self.holds(fetched)).map_or(0, |fetched| fetched.keys.len()),
-            fetched: self.tally.fetched.load(Ordering::Relaxed),
-            failed: self.tally.failed.load(Ordering::Relaxed),
+            fetched: self.means.tally.fetched.load(Ordering::Relaxed),
+            failed: self.means.tally.failed.load(Ordering::Relaxed),
             age: keys.as_ref().map(|fetched| fetched.at.elapsed().as_secs()),
-            verified: self.tally.verified.load(Ordering::Relaxed),
-            remembered: self.tally.remembered.load(Ordering::Relaxed),
+            verified: self.means.tally.verified.load(Ordering::Relaxed),
+            remembered: self.means.tally.remembered.load(Ordering::Relaxed),
         }
     }
 
@@ -156,7 +166,7 @@ impl Issuer {
         if let Some((serial, known)) = self.tokens.get(&hash) {
             let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
             if current && known.holds(now) {
-                self.tally.remembered.fetch_add(1, Ordering::Relaxed);
+                self.means.tally.remembered.fetch_add(1, Ordering::Relaxed);
                 return Ok(known);
             }
             self.tokens.remove(&hash);
@@ -171,7 +181,7 @@ impl Issuer {
         match verified {
             Ok((serial, verified)) => {
                 let verified = Arc::new(verified);
-                self.tally.verified.fetch_add(1, Ordering::Relaxed);
+                self.means.tally.verified.fetch_add(1, Ordering::Relaxed);
                 self.tokens.insert(hash, (serial, verified.clone()));
                 Ok(verified)
             }
@@ -225,7 +235,7 @@ impl Issuer {
                     self.source.refresh
                 }
                 Err(reason) => {
-                    self.tally.failed.fetch_add(1, Ordering::Relaxed);
+                    self.means.tally.failed.fetch_add(1, Ordering::Relaxed);
                     self.note(Some(&reason));
                     let pause = retry;
                     retry = (retry * 2).min(self.source.refresh).min(LONGEST_RETRY);
@@ -239,7 +249,7 @@ impl Issuer {
     }
 
     fn accept(&self, keys: KeySet, document: Bytes) {
-        self.tally.fetched.fetch_add(1, Ordering::Relaxed);
+        self.means.tally.fetched.fetch_add(1, Ordering::Relaxed);
         let last = self.keys.load();
         let same = last.as_ref().is_some_and(|last| last.document == document);
         let serial = last.as_ref().map_or(0, |last| if same { last.serial } else { last.serial + 1 });
@@ -302,18 +312,25 @@ impl Issuer {
         let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = Addresses::new(&host, port);
-        let looked_up = tokio::time::timeout(FETCH_TIMEOUT, addresses.look_up()).await;
+        let addresses = Addresses::new(&self.means.resolver, &host, port);
+        let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
         looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
-        let request = Request::get(uri).body(Full::default()).map_err(|error| fault(error.to_string()))?;
+        let request = Request::get(uri).body(Bytes::new()).map_err(|error| fault(error.to_string()))?;
         let answer = client.exchange(request, MAX_DOCUMENT, FETCH_TIMEOUT).await;
         let answer = answer.map_err(|error| fault(error.to_string()))?;
         if answer.status.is_success() { Ok(answer.body) } else { Err(fault(format!("answered {}", answer.status))) }
     }
 
-    fn client(&self, addresses: Arc<Addresses>) -> Result<Client, ClientError> {
-        Client::new(addresses, self.source.ca_file.as_deref(), FETCH_TIMEOUT, FETCH_TIMEOUT, Protocol::Http1)
+    fn client(&self, addresses: Arc<Addresses>) -> Result<Client, rustls::Error> {
+        Client::new(&Reach {
+            addresses,
+            authorities: self.source.authorities.clone(),
+            identity: None,
+            protocol: Protocol::Http1,
+            connect: FETCH_TIMEOUT,
+            keepalive: FETCH_TIMEOUT,
+        })
     }
 }
 

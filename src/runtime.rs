@@ -8,11 +8,11 @@ mod ways;
 pub use running::Running;
 
 use crate::cache::{self, Sessions};
-use crate::client::ClientError;
+use crate::client::{Files, Resolver};
 use crate::config::Config;
 use crate::gateway::{Gateway, Upstream};
 use crate::journal::Journal;
-use crate::keys::Issuer;
+use crate::keys::{Issuer, Means};
 use crate::metrics::{IssuerReading, Meters, Reading};
 use crate::upstream::Provider;
 use crate::wire::http1::HeadLimits;
@@ -32,12 +32,12 @@ use ways::Way;
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// A way to a provider cannot be set up.
-    #[error("upstreams.{upstream}: {error}")]
+    #[error("upstreams.{upstream}: TLS: {error}")]
     Client {
         /// The upstream.
         upstream: String,
         /// Why.
-        error: ClientError,
+        error: rustls::Error,
     },
     /// The store cannot be set up.
     #[error(transparent)]
@@ -97,6 +97,7 @@ pub struct Runtime {
     /// How large the head of a request may be.
     pub head_limits: HeadLimits,
     trusted_peers: Vec<IpNet>,
+    resolver: Arc<Resolver>,
     ways: Vec<Way>,
     lasting: Arc<Lasting>,
 }
@@ -118,8 +119,11 @@ impl Runtime {
             Some(before) => Arc::new(config.gateway.keyed_as(before)),
             None => config.gateway.clone(),
         };
+        let same = last.map(|last| &last.resolver).filter(|resolver| resolver.asks(&config.dns.servers));
+        let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
         let way = |upstream: &Arc<Upstream>| {
-            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), lasting.tally(&upstream.name))
+            let means = Means { resolver: resolver.clone(), tally: lasting.tally(&upstream.name) };
+            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), means)
         };
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());
@@ -130,6 +134,7 @@ impl Runtime {
             head_limits: config.clients.limits.head,
             trusted_peers: config.clients.trusted_peers.clone(),
             gateway,
+            resolver,
             ways,
             lasting,
         })

@@ -1,7 +1,7 @@
 //! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
 
-use crate::client::{Addresses, Client, ClientError, Exchange, ExchangeError, Protocol, certificates};
-use crate::gateway::{Answer, Upstream};
+use crate::client::{Addresses, Client, Exchange, ExchangeError, Reach, Resolver};
+use crate::gateway::{Answer, Protocol, Target, Upstream};
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
 use crate::wire::trace::Trace;
@@ -11,9 +11,7 @@ use http::header::{
     TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use http_body_util::Full;
 use ring::digest;
-use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,7 +128,6 @@ pub struct Provider {
     /// For gRPC, which needs HTTP/2.
     calls: Option<Client>,
     authority: HeaderValue,
-    authorities: Option<Vec<CertificateDer<'static>>>,
     trust: u64,
     failing: AtomicBool,
 }
@@ -154,37 +151,41 @@ pub struct Fetch {
 
 impl Provider {
     /// The way to an upstream.
-    pub fn new(upstream: &Arc<Upstream>) -> Result<Provider, ClientError> {
+    pub fn new(upstream: &Arc<Upstream>, resolver: &Arc<Resolver>) -> Result<Provider, rustls::Error> {
         let target = &upstream.target;
-        let addresses = Addresses::new(&target.host, target.port);
-        let timeouts = target.timeouts;
-        let client = |protocol| {
-            let ca_file = target.ca_file.as_deref();
-            Client::new(addresses.clone(), ca_file, timeouts.connect, timeouts.keepalive, protocol)
+        let reach = Reach {
+            addresses: Addresses::new(resolver, &target.host, target.port),
+            authorities: target.authorities.clone(),
+            identity: target.identity.clone(),
+            protocol: target.protocol,
+            connect: target.timeouts.connect,
+            keepalive: target.timeouts.keepalive,
         };
-        let calls = if upstream.dialect.has_calls { Some(client(Protocol::Http2)?) } else { None };
-        let client = client(Protocol::Http1)?;
-        let authority = HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static(""));
-        let authorities = target.ca_file.as_deref().map(certificates).transpose()?;
+        let client = Client::new(&reach)?;
+        let calls = match (upstream.dialect.has_calls, target.protocol) {
+            (false, _) => None,
+            (true, Protocol::Http2) => Some(client.clone()),
+            (true, Protocol::Http1 | Protocol::Auto) => {
+                Some(Client::new(&Reach { protocol: Protocol::Http2, ..reach.clone() })?)
+            }
+        };
         Ok(Provider {
             upstream: upstream.clone(),
-            addresses,
+            addresses: reach.addresses,
             client,
             calls,
-            authority,
-            trust: trust(authorities.as_deref()),
-            authorities,
+            authority: HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static("")),
+            trust: trust(target),
             failing: AtomicBool::new(false),
         })
     }
 
     /// Whether it does for this upstream, so that no other is needed: it was set up with the same, to the contents of files.
-    pub fn serves(&self, upstream: &Upstream) -> bool {
+    pub fn serves(&self, upstream: &Upstream, resolver: &Arc<Resolver>) -> bool {
         let Upstream { name, dialect, target, preserve_host, .. } = &*self.upstream;
-        let authorities = upstream.target.ca_file.as_deref().map(certificates).transpose();
         (name, dialect.name, target, preserve_host)
             == (&upstream.name, upstream.dialect.name, &upstream.target, &upstream.preserve_host)
-            && authorities.is_ok_and(|authorities| authorities == self.authorities)
+            && self.addresses.are_found_by(resolver)
     }
 
     /// Its addresses.
@@ -192,12 +193,8 @@ impl Provider {
         &self.addresses
     }
 
-    /// The authorities to trust instead of the system's, where there are any.
-    pub fn authorities(&self) -> Option<&[CertificateDer<'static>]> {
-        self.authorities.as_deref()
-    }
-
-    /// Stands for whom the gateway trusts on this way: connections that were made on other terms are none of this provider's.
+    /// Stands for whom the gateway trusts on this way, and who it is on it: connections that were made on other terms are none of
+    /// this provider's.
     pub fn trust(&self) -> u64 {
         self.trust
     }
@@ -233,7 +230,7 @@ impl Provider {
                 headers.append(name.clone(), value.clone());
             }
         }
-        if let Some(cookie) = joined_cookies(from) {
+        if let Some(cookie) = joined_cookies(&headers) {
             headers.insert(COOKIE, cookie);
         }
         for (name, value) in origin.trace.changes() {
@@ -280,11 +277,13 @@ impl Provider {
         all
     }
 
-    /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out closed.
+    /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out closed, and any
+    /// request where the provider says that it has not looked at it.
     pub async fn fetch(&self, fetch: Fetch) -> Result<Answer, Failure> {
         let again = fetch.reads;
         match self.once(&fetch).await {
             Err(ExchangeError::Closed) if again => self.once(&fetch).await,
+            Err(ExchangeError::Refused(_)) => self.once(&fetch).await,
             result => result,
         }
         .map(|exchange| {
@@ -299,14 +298,10 @@ impl Provider {
         let scheme = if self.upstream.target.tls { "https" } else { "http" };
         let authority = self.authority.to_str().unwrap_or_default();
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(fetch.path.as_str());
-        let body = Full::new(fetch.body.clone().unwrap_or_default());
+        let body = fetch.body.clone().unwrap_or_default();
         let mut request =
             Request::builder().method(&fetch.method).uri(uri.build().map_err(broken)?).body(body).map_err(broken)?;
         *request.headers_mut() = fetch.headers.clone();
-        if fetch.http2 {
-            // HTTP/2 has it as `:authority`, and two that differ are refused.
-            request.headers_mut().remove(HOST);
-        }
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
         let exchange = client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await?;
         if has_plain_coding(&exchange.headers) {
@@ -330,10 +325,13 @@ impl Provider {
 
     fn failure(&self, error: ExchangeError) -> Failure {
         self.note(Some(&error.to_string()));
-        let sent = !matches!(error, ExchangeError::Connect(_));
+        let sent = !matches!(error, ExchangeError::Connect(_) | ExchangeError::Refused(_));
         let refusal = match error {
             ExchangeError::Connect(_) if !self.addresses.are_known() => Refusal::Unavailable,
-            ExchangeError::Connect(_) | ExchangeError::Broken(_) | ExchangeError::Closed => Refusal::UpstreamFailed,
+            ExchangeError::Connect(_)
+            | ExchangeError::Refused(_)
+            | ExchangeError::Broken(_)
+            | ExchangeError::Closed => Refusal::UpstreamFailed,
             ExchangeError::Timeout(limit) => Refusal::UpstreamTimeout(limit),
             ExchangeError::TooLarge(limit) => Refusal::AnswerTooLarge(limit),
         };
@@ -341,13 +339,18 @@ impl Provider {
     }
 }
 
-/// A hash of what a connection depends on beside its address and its name.
-fn trust(authorities: Option<&[CertificateDer<'static>]>) -> u64 {
+/// A hash of all that a connection to a target depends on beside its address and its name.
+fn trust(target: &Target) -> u64 {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(&[u8::from(authorities.is_some())]);
-    for certificate in authorities.unwrap_or_default() {
-        context.update(&(certificate.len() as u64).to_be_bytes());
-        context.update(certificate);
+    let chain = target.identity.as_ref().map(|identity| &identity.chain);
+    for certificates in [target.authorities.as_ref(), chain] {
+        // Without any it is not the same as with none.
+        context.update(&[u8::from(certificates.is_some())]);
+        for certificate in certificates.into_iter().flat_map(|all| all.iter()) {
+            context.update(&(certificate.len() as u64).to_be_bytes());
+            context.update(certificate);
+        }
+        context.update(&[0xff; 8]);
     }
     context.finish().as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

@@ -8,8 +8,9 @@ use tracing_subscriber::EnvFilter;
 /// What is logged of what is at least as important as `level`.
 fn filter(level: LogLevel) -> EnvFilter {
     // What libraries tell of single connections stands in the lines of requests.
-    let quiet =
-        ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls"].map(|name| format!("{name}=error")).join(",");
+    let quiet = ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls", "hickory_resolver", "hickory_net"]
+        .map(|name| format!("{name}=error"))
+        .join(",");
     EnvFilter::new(format!("{},{quiet}", level.name()))
 }
 

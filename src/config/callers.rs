@@ -1,7 +1,7 @@
 //! How callers are checked: the option `auth` of an upstream.
 
+use super::certificates;
 use super::fault::{Problem, listed};
-use super::secret::authorities;
 use super::section::{Entry, Placed, Section};
 use super::url::Url;
 use super::value::{self, choice, duration, minutes, seconds, whole_seconds};
@@ -69,7 +69,7 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>) -> KeySourc
         refresh: section.read("refresh", minutes(10), duration(seconds(10)..=minutes(DAY))),
         min_interval: section.read("min_interval", seconds(10), duration(seconds(1)..=minutes(60))),
         max_stale: section.read("max_stale", minutes(DAY), duration(seconds(10)..=minutes(7 * DAY))),
-        ca_file: authorities(section, "ca_file"),
+        authorities: certificates::authorities(section),
     };
     if source.max_stale < source.refresh {
         let spot = section.spot_of("max_stale");

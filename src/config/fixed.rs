@@ -42,8 +42,19 @@ impl Config {
     /// What a process that was started with this configuration does not take from another.
     pub fn waiting(&self, other: &Config) -> Vec<Fixed> {
         // All of them by name: who adds one decides here whether a running process takes it.
-        let Config { gateway, listeners, admin, threads, replicas: _, log, store, clients: _, shutdown: _, reload: _ } =
-            other;
+        let Config {
+            gateway,
+            listeners,
+            admin,
+            threads,
+            replicas: _,
+            log,
+            store,
+            dns: _,
+            clients: _,
+            shutdown: _,
+            reload: _,
+        } = other;
         let Log { format, level: _, requests: _ } = log;
         let differs = |option: &Fixed| match option {
             Fixed::Listeners => !are_same_places(&self.listeners, listeners),

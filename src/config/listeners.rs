@@ -1,7 +1,7 @@
 //! Where requests come in: the options `listen` and `listeners`.
 
+use super::certificates;
 use super::fault::{Problem, Spot};
-use super::secret;
 use super::section::{Entry, Section};
 use super::value::{self, choice};
 use super::variables::Text;
@@ -211,7 +211,7 @@ fn tls(section: &mut Section) -> Option<ListenerTls> {
 fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
     let required = section.read("required", true, value::truth);
     section.required("ca_file", "expected a file with certificates in PEM format")?;
-    let authorities = secret::certificates(section, "ca_file")?;
+    let authorities = certificates::chain(section, "ca_file")?;
     Some(ClientCertificates { authorities, required })
 }
 
@@ -219,9 +219,9 @@ fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
 fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
     let needed = "expected a file in PEM format";
     let spot = section.required("certificate", needed).map(|entry| entry.spot);
-    let chain = secret::certificates(section, "certificate");
+    let chain = certificates::chain(section, "certificate");
     section.required("key", needed);
-    let key = secret::key(section, "key");
+    let key = certificates::key(section, "key");
     let provider = rustls::crypto::ring::default_provider();
     match CertifiedKey::from_der(chain?, key?, &provider) {
         Ok(identity) => Some(Arc::new(identity)),

@@ -5,7 +5,7 @@ use super::section::Section;
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
 use super::{
-    ClientLimits, Clients, Config, ListenAddress, Listener, Log, LogFormat, LogLevel, Reload, Shutdown, Store,
+    ClientLimits, Clients, Config, Dns, ListenAddress, Listener, Log, LogFormat, LogLevel, Reload, Shutdown, Store,
 };
 use super::{listeners, policies, secret, store, upstreams};
 use crate::gateway::Gateway;
@@ -42,6 +42,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let key = secret::secret(section, "hash_key", LEAST_KEY);
     let keyed = section.has("hash_key");
     let store = section.within("store", |section| store::read(section, keyed));
+    let dns = section.within("dns", dns);
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies, &listeners);
     policies::warn_of_unused(&policies, section.context);
@@ -53,7 +54,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     let gateway = Arc::new(Gateway::new(upstreams, key));
-    Config { gateway, listeners, admin, threads, replicas, log, store, clients, shutdown, reload }
+    Config { gateway, listeners, admin, threads, replicas, log, store, dns, clients, shutdown, reload }
 }
 
 /// How large the head of a request may be. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a target of 64 KiB.
@@ -91,6 +92,11 @@ fn clients(section: &mut Section) -> Clients {
         }),
         trusted_peers: trusted_peers(section),
     }
+}
+
+fn dns(section: &mut Section) -> Dns {
+    let servers = section.list("servers", value::server).unwrap_or_default();
+    Dns { servers: servers.into_iter().map(|server| server.value).collect() }
 }
 
 fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {

@@ -1,11 +1,10 @@
 //! Secrets and certificates: the configuration names where they are, never what they are.
 
+use super::certificates;
 use super::fault::{Problem, Spot};
 use super::section::{Context, Entry, Section};
 use super::value;
 use super::variables::is_name;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::path::{Path, PathBuf};
 
@@ -74,54 +73,22 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
     }
 }
 
-/// A file with certificates, if it is named: it has to be readable, and to hold at least one.
+/// The path of a file with certificates, if it is named: it has to be readable, and to hold at least one.
 pub(super) fn authorities(section: &mut Section, key: &'static str) -> Option<PathBuf> {
     let (spot, path, bytes) = file(section, key)?;
-    chain(section.context, &spot, &bytes);
+    certificates::parse(section.context, &spot, &bytes);
     Some(path)
 }
 
-/// What a file with certificates holds, if it is named and can be read.
-pub(super) fn certificates(section: &mut Section, key: &'static str) -> Option<Vec<CertificateDer<'static>>> {
-    let (spot, _, bytes) = file(section, key)?;
-    chain(section.context, &spot, &bytes)
-}
-
-fn chain(context: &mut Context, spot: &Spot, bytes: &SecretSlice<u8>) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes.expose_secret()).collect();
-    let problem = match certificates {
-        Ok(certificates) if !certificates.is_empty() => return Some(certificates),
-        Ok(_) => "the file has no certificate",
-        Err(_) => "a certificate in the file is damaged",
-    };
-    context.refuse(spot, Problem::new(problem).but("expected certificates in PEM format"));
-    None
-}
-
-/// A file with a private key, if it is named: it has to be readable, and to hold one.
+/// The path of a file with a private key, if it is named: it has to be readable, and to hold one.
 pub(super) fn private_key(section: &mut Section, key: &'static str) -> Option<PathBuf> {
     let (spot, path, bytes) = file(section, key)?;
-    pem_key(section.context, &spot, &bytes);
+    certificates::private_key(section.context, &spot, &bytes);
     Some(path)
-}
-
-/// What a file with a private key holds, if it is named and can be read.
-pub(super) fn key(section: &mut Section, key: &'static str) -> Option<PrivateKeyDer<'static>> {
-    let (spot, _, bytes) = file(section, key)?;
-    pem_key(section.context, &spot, &bytes)
-}
-
-fn pem_key(context: &mut Context, spot: &Spot, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
-    let found = PrivateKeyDer::from_pem_slice(bytes.expose_secret()).ok();
-    if found.is_none() {
-        let problem = Problem::new("the file has no private key that can be read");
-        context.refuse(spot, problem.but("expected one in PEM format, without a passphrase"));
-    }
-    found
 }
 
 /// A file, if it is named: where it is named, its path, and what it holds, which may be a secret.
-fn file(section: &mut Section, key: &'static str) -> Option<(Spot, PathBuf, SecretSlice<u8>)> {
+pub(super) fn file(section: &mut Section, key: &'static str) -> Option<(Spot, PathBuf, SecretSlice<u8>)> {
     let entry = section.entry(key)?;
     let path = entry.read(section.context, value::path)?;
     let bytes = contents(section.context, &entry.spot, &path)?;

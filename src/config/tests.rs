@@ -1,6 +1,7 @@
 use super::*;
 use crate::gateway::{
-    BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, OnUnreachable, Routed, Target, Timeouts, Unmatched,
+    Authorities, BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, OnUnreachable, Protocol, Routed,
+    Target, Timeouts, Unmatched,
 };
 use crate::model::{CheckKind, Length};
 use crate::policy::{
@@ -42,23 +43,36 @@ impl Lookup for Sample {
             "short" => Ok(b"0123456789abcde\r\n".to_vec()),
             "seal" => Ok(format!("{SEAL}\n").into_bytes()),
             "bytes" => Ok(b"\xff\xfe\n".to_vec()),
-            "client.key" | "/run/secrets/redis-client.key" => {
-                Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec())
-            }
+            "gate.pem" | "/run/secrets/gate.pem" => Ok(GATE.cert.pem().into_bytes()),
+            "gate.key" | "/run/secrets/gate.key" => Ok(GATE.signing_key.serialize_pem().into_bytes()),
+            "other.key" => Ok(rcgen::KeyPair::generate().unwrap().serialize_pem().into()),
+            "unusable.key" => Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec()),
+            name if name.ends_with(".key") && !name.starts_with("locked") => Ok(key().serialize_pem().into()),
             "locked.key" => {
                 Ok(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n".to_vec())
             }
-            "gate.pem" | "/run/secrets/gate.pem" => Ok(GATE.cert.pem().into_bytes()),
-            "gate.key" | "/run/secrets/gate.key" => Ok(GATE.signing_key.serialize_pem().into_bytes()),
-            "other.key" => Ok(rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes()),
             name if name.starts_with("/run/secrets/") && !name.contains("client.") => Ok(SEAL.into()),
             "damaged.pem" => Ok(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
-            name if name.ends_with(".pem") || name.ends_with(".crt") => {
-                Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec())
-            }
+            "hollow.pem" => Ok([certificate().as_bytes(), HOLLOW].concat()),
+            name if name.ends_with(".pem") || name.ends_with(".crt") => Ok(certificate().into_bytes()),
             _ => Err("not found".into()),
         }
     }
+}
+
+/// A certificate in form only.
+const HOLLOW: &[u8] = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+fn key() -> &'static rcgen::KeyPair {
+    static KEY: std::sync::OnceLock<rcgen::KeyPair> = std::sync::OnceLock::new();
+    KEY.get_or_init(|| rcgen::KeyPair::generate().unwrap())
+}
+
+/// The certificate of [`key`], to the letter the same each time.
+fn certificate() -> String {
+    static CERTIFICATE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let params = rcgen::CertificateParams::new(vec!["client.example".into()]).unwrap();
+    CERTIFICATE.get_or_init(|| params.self_signed(key()).unwrap().pem()).clone()
 }
 
 /// The lines of faults, or else of warnings, without the name of the text.
@@ -92,9 +106,33 @@ fn run(file: &str, whole: impl Fn(&str) -> String) {
     assert_eq!(actual.trim_end(), cases.trim_end());
 }
 
-#[test]
-fn whole() {
-    run("whole.txt", str::to_owned);
+/// Makes a whole text of a case.
+type Whole = fn(&str) -> String;
+
+/// The files of cases, and how their texts become whole.
+fn wholes() -> [(&'static str, Whole); 5] {
+    [
+        ("whole.txt", str::to_owned),
+        ("upstream.txt", |case| {
+            let base = ["dialect: auth0", "url: https://a.example", "auth: none"];
+            format!("upstreams:\n  a:\n{}\n", filled(case, &base))
+        }),
+        ("store.txt", |case| {
+            let elsewhere = ["sentinel:", "cluster:", "# no url"].iter().any(|way| case.contains(way));
+            let base = ["url: rediss://r.example", "seal_keys: [{env: SEAL}]"];
+            let lines = filled(case, &base[usize::from(elsewhere)..]);
+            format!("store:\n  redis:\n{lines}\nhash_key: {{env: LONG}}\n{LEAST}\n")
+        }),
+        ("policy.txt", |case| {
+            let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
+            let upstreams = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none, policy: p}}";
+            format!("policies:\n  p:\n{}\n{upstreams}\n", lines.join("\n"))
+        }),
+        ("listener.txt", |case| {
+            let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
+            format!("listeners:\n  a:\n{}\n{LEAST}\n", lines.join("\n"))
+        }),
+    ]
 }
 
 /// The options of a case, and those of `base` that it does not have.
@@ -106,38 +144,33 @@ fn filled(case: &str, base: &[&str]) -> String {
 }
 
 #[test]
+fn whole() {
+    let [(file, whole), ..] = wholes();
+    run(file, whole);
+}
+
+#[test]
 fn upstream() {
-    run("upstream.txt", |case| {
-        let base = ["dialect: auth0", "url: https://a.example", "auth: none"];
-        format!("upstreams:\n  a:\n{}\n", filled(case, &base))
-    });
+    let [_, (file, whole), ..] = wholes();
+    run(file, whole);
 }
 
 #[test]
 fn store() {
-    run("store.txt", |case| {
-        let elsewhere = ["sentinel:", "cluster:", "# no url"].iter().any(|way| case.contains(way));
-        let base = ["url: rediss://r.example", "seal_keys: [{env: SEAL}]"];
-        let lines = filled(case, &base[usize::from(elsewhere)..]);
-        format!("store:\n  redis:\n{lines}\nhash_key: {{env: LONG}}\n{LEAST}\n")
-    });
+    let [_, _, (file, whole), ..] = wholes();
+    run(file, whole);
 }
 
 #[test]
 fn listener() {
-    run("listener.txt", |case| {
-        let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
-        format!("listeners:\n  a:\n{}\n{LEAST}\n", lines.join("\n"))
-    });
+    let [.., (file, whole)] = wholes();
+    run(file, whole);
 }
 
 #[test]
 fn policy() {
-    run("policy.txt", |case| {
-        let lines: Vec<String> = case.lines().map(|line| format!("    {line}")).collect();
-        let upstreams = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none, policy: p}}";
-        format!("policies:\n  p:\n{}\n{upstreams}\n", lines.join("\n"))
-    });
+    let [_, _, _, (file, whole), _] = wholes();
+    run(file, whole);
 }
 
 const EXAMPLE: &str = include_str!("../../config/example.yaml");
@@ -259,7 +292,10 @@ fn what_is_left_out_has_its_default() {
     let seconds = Duration::from_secs;
     let timeouts = Timeouts { connect: seconds(1), first_byte: timeout, idle: seconds(60), keepalive: seconds(30) };
     let (host, base_path) = ("a.example".into(), String::new());
-    assert_eq!(upstream.target, Target { tls: false, host, port: 80, base_path, ca_file: None, timeouts });
+    let (authorities, identity, protocol) = (None, None, Protocol::Http1);
+    let target = Target { tls: false, host, port: 80, base_path, authorities, identity, protocol, timeouts };
+    assert_eq!(upstream.target, target);
+    assert_eq!(config.dns, Dns::default());
 }
 
 #[test]
@@ -288,13 +324,15 @@ fn what_is_written_is_what_counts() {
         strip_prefix: true,
     };
     assert_eq!(upstream.matcher, matcher);
-    assert_eq!(upstream.target.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
+    let certificates = authorities().unwrap();
+    assert_eq!(upstream.target.authorities.as_ref(), Some(&certificates));
+    assert_eq!((upstream.target.protocol, &upstream.target.identity), (Protocol::Http1, &None));
     assert_eq!(upstream.cache, Some(Freshness::default()));
     let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };
     assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::RS256].as_slice(), 30));
     let seconds = Duration::from_secs;
     assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
-    assert_eq!(keys.ca_file.as_deref(), Some(Path::new("/etc/ssl/certs/ca-certificates.crt")));
+    assert_eq!(keys.authorities.as_ref(), Some(&certificates));
     assert_eq!(upstream.refresh_token_policy.required.len(), upstream.policy.required.len());
     let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize, .. } = &upstream.policy;
     assert_eq!(upstream.policy.lifetime, LifetimeRule::default());
@@ -311,6 +349,33 @@ fn what_is_written_is_what_counts() {
     assert!(rule.regex.is_some() && rule.one_of.as_deref() == Some(&["blue".into(), "green".into()]));
     let all = Normalize { nfc: true, trim: true, key_case: KeyCase::Lower, scalars_to_strings: true, drop_empty: true };
     assert_eq!(*normalize, all);
+}
+
+/// The one certificate of the tests, as it is held.
+fn authorities() -> Option<Authorities> {
+    use rustls_pki_types::pem::PemObject;
+    Some(vec![rustls_pki_types::CertificateDer::from_pem_slice(certificate().as_bytes()).unwrap()].into())
+}
+
+#[test]
+fn files_towards_a_provider_are_held_and_not_their_paths() {
+    let text = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none, protocol: auto, tls: {ca_file: ca.pem, certificate: client.pem, key: client.key}}}";
+    let target = compiled(text).gateway.upstreams()[0].target.clone();
+    assert_eq!((&target.authorities, target.protocol), (&authorities(), Protocol::Auto));
+    let identity = target.identity.clone().unwrap();
+    assert_eq!((Some(&identity.chain), identity.key.secret_der()), (authorities().as_ref(), key().serialized_der()));
+    // What the files hold makes the difference, and not how they are called.
+    let renamed = compiled(&text.replace("client.", "other-name.")).gateway.upstreams()[0].target.clone();
+    assert_eq!(renamed, target);
+    let shown = format!("{target:?}");
+    assert!(shown.contains("elided") && !shown.contains(&format!("{:?}", &key().serialized_der()[..9])), "{shown}");
+}
+
+#[test]
+fn servers_of_dns_are_asked_in_their_order() {
+    let text = format!("dns: {{servers: [10.0.0.10, '127.0.0.1:5353', '::1', '[::1]:54']}}\n{LEAST}");
+    let servers = ["10.0.0.10:53", "127.0.0.1:5353", "[::1]:53", "[::1]:54"];
+    assert_eq!(compiled(&text).dns.servers, servers.map(|server| server.parse().unwrap()));
 }
 
 #[test]

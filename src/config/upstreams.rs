@@ -2,19 +2,18 @@
 
 use super::Listener;
 use super::callers;
+use super::certificates;
 use super::fault::{Problem, Spot, listed};
 use super::policies::{self, Policies};
-use super::secret::authorities;
 use super::section::{Placed, Section};
 use super::url::{Url, is_host, is_plain_path};
 use super::value::{self, choice, duration, minutes, seconds, size};
 use super::variables::Text;
 use crate::dialect::path::ANY;
 use crate::dialect::{AUTH0, Dialect, ZITADEL};
-use crate::gateway::{BodyLimits, Freshness, Matcher, OnUnreachable, Target, Timeouts, Unmatched, Upstream};
+use crate::gateway::{BodyLimits, Freshness, Matcher, OnUnreachable, Protocol, Target, Timeouts, Unmatched, Upstream};
 use crate::model::Operation;
 use crate::policy::Policy;
-use std::path::PathBuf;
 use std::time::Duration;
 
 static DIALECTS: [&Dialect; 2] = [&AUTH0, &ZITADEL];
@@ -107,6 +106,7 @@ fn upstream(
     let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
     let (dialect, target, check) = (dialect?, target?, check?);
     judge_paths(section, dialect, &matcher, &target);
+    warn_of_protocol(section, &target);
     let mut upstream = Upstream {
         name: name.to_owned(),
         index,
@@ -180,18 +180,23 @@ fn policy(section: &mut Section, key: &'static str, policies: &Policies) -> Opti
 fn target(section: &mut Section) -> Option<Target> {
     let url = section.required("url", "expected the URL of the provider");
     let url = url.and_then(|entry| entry.read(section.context, Url::without_query));
-    let ca_file = section.inside("tls", |section| authorities(section, "ca_file")).flatten();
+    let files = |section: &mut Section| (certificates::authorities(section), certificates::identity(section));
+    let (authorities, identity) = section.inside("tls", files).unwrap_or_default();
+    let protocol = section.read("protocol", Protocol::default(), choice(PROTOCOLS));
     let timeouts = section.within("timeouts", timeouts);
     let url = url?;
-    if ca_file.is_some() && !url.tls {
+    if !url.tls && section.has("tls") {
         let spot = section.spot_of("tls");
         section
             .context
             .refuse(&spot, Problem::new("the `url` does not use TLS").but("expected `https://` there, or no `tls`"));
     }
     let Url { tls, host, port, path: base_path, .. } = url;
-    Some(Target { tls, host, port, base_path, ca_file: ca_file.filter(|_: &PathBuf| tls), timeouts })
+    Some(Target { tls, host, port, base_path, authorities, identity, protocol, timeouts })
 }
+
+const PROTOCOLS: &[(&str, Protocol)] =
+    &[("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
 
 fn timeouts(section: &mut Section) -> Timeouts {
     let mut read = |key, default| section.read(key, default, duration(Duration::from_millis(1)..=minutes(10)));
@@ -274,6 +279,15 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
     }
     let problem = Problem::new(format!("{} is not the name of a listener", text.shown()));
     Err(problem.but(format!("allowed are {}", listed(names()))).like(text.as_str(), names()))
+}
+
+/// Warns of a choice that nobody makes.
+fn warn_of_protocol(section: &mut Section, target: &Target) {
+    if target.protocol == Protocol::Auto && !target.tls {
+        let spot = section.spot_of("protocol");
+        let problem = Problem::new("is `http1` without TLS");
+        section.context.warn(&spot, problem.but("`http2` is spoken without TLS too, by prior knowledge"));
+    }
 }
 
 /// Paths that are well-formed, but by which no governed request could ever be recognized.

@@ -112,6 +112,14 @@ pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
         .map_err(|_| Problem::new(format!("{} is not an address to listen at", text.shown())).but(forms))
 }
 
+/// The address of a server of DNS.
+pub(super) fn server(text: &Text) -> Result<SocketAddr, Problem> {
+    let forms = "expected an IP address, and if need be a port, such as `10.0.0.10`, `127.0.0.1:5353`, `[::1]:53`";
+    let found = text.as_str().parse().ok().filter(|found: &SocketAddr| found.port() != 0);
+    let found = found.or_else(|| text.as_str().parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53)));
+    found.ok_or_else(|| Problem::new(format!("{} is not the address of a server", text.shown())).but(forms))
+}
+
 /// A network, or a single address.
 pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
     let forms = "expected an address or a network, such as `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`";

@@ -3,7 +3,8 @@
 use crate::dialect::Dialect;
 use crate::policy::Policy;
 use crate::token::Expectations;
-use std::path::PathBuf;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A provider behind the gateway.
@@ -125,8 +126,8 @@ pub struct KeySource {
     pub min_interval: Duration,
     /// How long the last good document holds when no newer one can be had.
     pub max_stale: Duration,
-    /// Authorities to trust instead of the system's, in a PEM file.
-    pub ca_file: Option<PathBuf>,
+    /// Authorities to trust instead of the system's.
+    pub authorities: Option<Authorities>,
 }
 
 /// How session reads are cached. Its default is what counts where nothing is written.
@@ -203,6 +204,30 @@ pub struct BodyLimits {
     pub timeout: Duration,
 }
 
+/// Certificates of authorities, of which there is at least one.
+pub type Authorities = Arc<[CertificateDer<'static>]>;
+
+/// Who the gateway is to a provider that asks for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The gateway's own certificate, then those that lead to an authority.
+    pub chain: Arc<[CertificateDer<'static>]>,
+    /// The private key of the first of them.
+    pub key: Arc<PrivateKeyDer<'static>>,
+}
+
+/// The version of HTTP that a provider is spoken to in. Calls of gRPC need HTTP/2 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, and nothing else; without TLS by prior knowledge.
+    Http2,
+    /// What the provider chooses in the TLS handshake, and HTTP/1.1 without TLS.
+    Auto,
+}
+
 /// Where an upstream is and how it is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -214,8 +239,12 @@ pub struct Target {
     pub port: u16,
     /// What stands before every path. Without a slash at the end.
     pub base_path: String,
-    /// Authorities to trust instead of the system's, in a PEM file.
-    pub ca_file: Option<PathBuf>,
+    /// Authorities to trust instead of the system's.
+    pub authorities: Option<Authorities>,
+    /// Who the gateway is to it.
+    pub identity: Option<Identity>,
+    /// The version of HTTP.
+    pub protocol: Protocol,
     /// How long things may take.
     pub timeouts: Timeouts,
 }

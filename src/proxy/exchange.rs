@@ -5,7 +5,7 @@ use super::connection::KEPT;
 use super::context::Context;
 use super::head::{self, credential, head};
 use super::line;
-use super::passed::Authorities;
+use super::passed::KnownCredentials;
 use super::{MAX_TRIES, framing, governed, passed};
 use crate::cache::{Caution, Scope};
 use crate::gateway::{
@@ -29,12 +29,12 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The gateway as Pingora sees it.
 pub(super) struct Edge {
     running: Arc<Running>,
-    authorities: Authorities,
+    credentials: KnownCredentials,
 }
 
 impl Edge {
     pub fn new(running: Arc<Running>) -> Edge {
-        Edge { running, authorities: Authorities::default() }
+        Edge { running, credentials: KnownCredentials::default() }
     }
 
     /// Finds out what the request is and does what has to be done; `true` where it is answered.
@@ -174,9 +174,7 @@ impl ProxyHttp for Edge {
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         context.tries += 1;
-        let grpc = passed::is_grpc(context, &session.req_header().headers);
-        let own = context.provider().and_then(|provider| self.authorities.of(provider));
-        passed::peer(context, own, grpc)
+        passed::peer(context, &self.credentials, session)
     }
 
     fn fail_to_connect(
@@ -199,8 +197,10 @@ impl ProxyHttp for Edge {
         context: &mut Context,
         client_reused: bool,
     ) -> Box<Error> {
-        let safe = session.req_header().method.is_safe() && !session.as_ref().retry_buffer_truncated();
-        if safe && context.tries < MAX_TRIES {
+        let whole = context.tries < MAX_TRIES && !session.as_ref().retry_buffer_truncated();
+        if whole && passed::was_refused(&error) {
+            error.set_retry(true);
+        } else if whole && session.req_header().method.is_safe() {
             error.retry.decide_reuse(client_reused);
         } else {
             error.set_retry(false);
@@ -229,7 +229,7 @@ impl ProxyHttp for Edge {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        passed::request(context, session, request)
+        passed::request(context, session, request).await
     }
 
     async fn request_body_filter(
@@ -293,7 +293,7 @@ impl ProxyHttp for Edge {
             None => passed::failure(error, context),
         };
         if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
-            provider.note(Some(&format!("{} {}", error.etype().as_str(), error.esource().as_str())));
+            provider.note(Some(&passed::told(error)));
         }
         if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
             context.runtime.sessions().end(marked, Settlement::UNCHANGED).await;

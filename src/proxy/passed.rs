@@ -1,17 +1,21 @@
 //! Passed requests: where they go and what the provider sees of them.
 
 use super::context::Context;
+use crate::client;
+use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
 use crate::upstream::{Provider, has_plain_coding, joined_cookies};
 use crate::wire::carrier::Carrier;
-use http::{HeaderMap, HeaderName, Uri};
+use http::header::EXPECT;
+use http::{HeaderMap, HeaderName, Uri, Version};
 use parking_lot::RwLock;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Session};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
-use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use rustls_pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,30 +23,49 @@ use std::time::Duration;
 /// Calls that share one connection of HTTP/2.
 const MAX_STREAMS: usize = 100;
 
-/// The authorities to trust instead of the system's, in the form that Pingora takes them, by what stands for them: few, and seldom
-/// others.
-#[derive(Default)]
-pub(super) struct Authorities {
-    known: RwLock<HashMap<u64, Arc<CaType>>>,
+/// What TLS with a provider needs, in the form that Pingora takes it.
+pub(super) struct Credentials {
+    authorities: Option<Arc<CaType>>,
+    identity: Option<Arc<CertKey>>,
 }
 
-impl Authorities {
-    /// Those of a provider, where it has any.
-    pub fn of(&self, provider: &Provider) -> Option<Arc<CaType>> {
-        let certificates = provider.authorities()?;
+impl Credentials {
+    /// Those of a target, whose certificates have been parsed before.
+    fn of(target: &Target) -> Credentials {
+        let parsed = |all: &[CertificateDer<'_>]| -> Arc<CaType> {
+            all.iter().map(|one| WrappedX509::new(one.to_vec(), parse_x509)).collect::<Vec<_>>().into()
+        };
+        let identity = target.identity.as_ref().map(|Identity { chain, key }| {
+            let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
+            Arc::new(CertKey::new(chain, key.secret_der().to_vec()))
+        });
+        Credentials { authorities: target.authorities.as_deref().map(parsed), identity }
+    }
+}
+
+/// Credentials by what stands for them: few, and seldom others.
+#[derive(Default)]
+pub(super) struct KnownCredentials {
+    known: RwLock<HashMap<u64, Arc<Credentials>>>,
+}
+
+impl KnownCredentials {
+    /// Those towards a provider, where it needs any.
+    fn towards(&self, provider: &Provider, target: &Target) -> Option<Arc<Credentials>> {
+        if target.authorities.is_none() && target.identity.is_none() {
+            return None;
+        }
         if let Some(known) = self.known.read().get(&provider.trust()) {
             return Some(known.clone());
         }
-        let parsed = certificates.iter().map(|one| WrappedX509::new(one.to_vec(), parse_x509));
-        let parsed: Arc<CaType> = parsed.collect::<Vec<_>>().into();
-        self.known.write().insert(provider.trust(), parsed.clone());
-        Some(parsed)
+        let credentials = Arc::new(Credentials::of(target));
+        self.known.write().insert(provider.trust(), credentials.clone());
+        Some(credentials)
     }
 }
 
 /// The provider as a peer of Pingora's.
-/// gRPC needs HTTP/2 all the way, which is one more kind of connection.
-pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>, grpc: bool) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(context: &Context, known: &KnownCredentials, session: &Session) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
@@ -51,21 +74,48 @@ pub(super) fn peer(context: &Context, authorities: Option<Arc<CaType>>, grpc: bo
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
     let mut peer = HttpPeer::new(address, target.tls, if target.tls { target.host.clone() } else { String::new() });
-    // Pingora pools connections without a look at authorities or versions.
-    peer.group_key = provider.trust() << 1 | u64::from(grpc);
+    let (alpn, kind) = match versions(context, session) {
+        Versions::Http1 => (ALPN::H1, 0),
+        Versions::Http2 => (ALPN::H2, 1),
+        Versions::Both => (ALPN::H2H1, 2),
+    };
+    // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial numbers.
+    peer.group_key = provider.trust() << 2 | kind;
+    let credentials = known.towards(provider, target);
+    peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
     let options = &mut peer.options;
-    if grpc {
-        options.alpn = ALPN::H2;
-        options.max_h2_streams = MAX_STREAMS;
-    }
+    options.alpn = alpn;
+    options.max_h2_streams = MAX_STREAMS;
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
     // Pingora has one deadline for every read, the first included.
     options.read_timeout = Some(timeouts.first_byte.min(timeouts.idle));
     options.write_timeout = Some(timeouts.idle);
     options.idle_timeout = Some(timeouts.keepalive);
-    options.ca = authorities;
+    options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
     Ok(Box::new(peer))
+}
+
+/// The versions of HTTP that a request can go to its provider in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Versions {
+    Http1,
+    Http2,
+    Both,
+}
+
+fn versions(context: &Context, session: &Session) -> Versions {
+    let target = context.upstream.as_ref().map(|upstream| &upstream.target);
+    let (protocol, tls) = target.map_or((Protocol::Http1, false), |target| (target.protocol, target.tls));
+    match protocol {
+        // gRPC needs HTTP/2 all the way.
+        _ if is_grpc(context, &session.req_header().headers) => Versions::Http2,
+        Protocol::Http1 => Versions::Http1,
+        Protocol::Http2 => Versions::Http2,
+        // A WebSocket needs HTTP/1.1, and so does whoever cannot choose.
+        Protocol::Auto if !tls || session.is_upgrade_req() => Versions::Http1,
+        Protocol::Auto => Versions::Both,
+    }
 }
 
 /// Whether a request is a call of gRPC, to a provider that takes them.
@@ -82,13 +132,18 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
 
 /// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only proxies
 /// may say.
-pub(super) fn request(context: &Context, session: &Session, request: &mut RequestHeader) -> Result<()> {
+pub(super) async fn request(context: &Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
     let Some(upstream) = &context.upstream else {
         return Ok(());
     };
     let Some(provider) = context.runtime.provider(upstream) else {
         return Ok(());
     };
+    if request.version == Version::HTTP_2 && request.remove_header(&EXPECT).is_some() && context.tries <= 1 {
+        // Pingora does not hear the provider's 100, and some clients wait for it for ever.
+        session.write_continue_response().await.map_err(|error| error.into_down())?;
+    }
+    judge_version(request, versions(context, session))?;
     let origin = context.origin(session);
     let forwarded = provider.forwarded(&request.headers, &origin);
     let kept_out = |name: &&HeaderName| provider.keeps_out(name, &origin);
@@ -134,18 +189,41 @@ pub(super) fn judge(response: &ResponseHeader) -> Result<()> {
     Err(Error::explain(ErrorType::InvalidHTTPHeader, "a transfer coding other than chunked").into_up())
 }
 
-/// Whether an error shows that nothing reached the provider.
+/// Whether a request goes to its provider in a version that it may have: Pingora falls back to HTTP/1.1 where TLS agrees on nothing.
+fn judge_version(request: &RequestHeader, versions: Versions) -> Result<()> {
+    if request.version != Version::HTTP_2 && versions == Versions::Http2 {
+        return Err(Error::explain(ErrorType::ConnectError, "the provider does not speak HTTP/2").into_up());
+    }
+    Ok(())
+}
+
+/// Whether the provider says that it has not looked at the request, so that any may be tried again.
+pub(super) fn was_refused(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && client::was_refused(error.root_cause())
+}
+
+/// What an error says, for the log: what it is, what was being done, and what it came from.
+pub(super) fn told(error: &Error) -> String {
+    let what = format!("{} {}", error.etype().as_str(), error.esource().as_str());
+    let doing = error.context.as_ref().map(|context| context.as_str().to_owned());
+    let cause = Some(error.root_cause()).filter(|cause| !cause.is::<Error>()).map(ToString::to_string);
+    [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+/// Whether an error shows that nothing reached the provider, or nothing that it looked at.
 pub(super) fn was_not_sent(error: &Error) -> bool {
-    matches!(
-        error.etype(),
-        ErrorType::ConnectTimedout
-            | ErrorType::ConnectRefused
-            | ErrorType::ConnectNoRoute
-            | ErrorType::ConnectError
-            | ErrorType::TLSHandshakeFailure
-            | ErrorType::TLSHandshakeTimedout
-            | ErrorType::InvalidCert
-    )
+    let carried_out = *error.esource() != ErrorSource::Upstream || !client::was_not_carried_out(error.root_cause());
+    !carried_out
+        || matches!(
+            error.etype(),
+            ErrorType::ConnectTimedout
+                | ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::TLSHandshakeFailure
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::InvalidCert
+        )
 }
 
 /// What an error of Pingora's means to the client.

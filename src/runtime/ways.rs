@@ -3,7 +3,7 @@
 
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, Upstream};
-use crate::keys::{self, Issuer};
+use crate::keys::{Issuer, Means};
 use crate::upstream::Provider;
 use std::sync::Arc;
 use tokio::task::AbortHandle;
@@ -34,17 +34,18 @@ impl<T> Drop for Tended<T> {
 
 impl Way {
     /// The way to an upstream, with what still serves of the way that it had before. Has to be called inside a tokio runtime.
-    pub fn new(upstream: &Arc<Upstream>, before: Option<&Way>, tally: Arc<keys::Tally>) -> Result<Way, RuntimeError> {
-        let provider = match before.map(|way| &way.provider).filter(|provider| provider.it.serves(upstream)) {
+    pub fn new(upstream: &Arc<Upstream>, before: Option<&Way>, means: Means) -> Result<Way, RuntimeError> {
+        let serves = |provider: &&Arc<Tended<Provider>>| provider.it.serves(upstream, &means.resolver);
+        let provider = match before.map(|way| &way.provider).filter(serves) {
             Some(provider) => provider.clone(),
             None => {
                 let wrong = |error| RuntimeError::Client { upstream: upstream.name.clone(), error };
-                let provider = Arc::new(Provider::new(upstream).map_err(wrong)?);
+                let provider = Arc::new(Provider::new(upstream, &means.resolver).map_err(wrong)?);
                 let current = provider.addresses().clone().keep_current();
                 Tended::new(provider, current)
             }
         };
-        Ok(Way { provider, issuer: issuer(upstream, before.and_then(|way| way.issuer.as_ref()), tally) })
+        Ok(Way { provider, issuer: issuer(upstream, before.and_then(|way| way.issuer.as_ref()), means) })
     }
 
     /// The provider.
@@ -70,19 +71,15 @@ impl Way {
     }
 }
 
-fn issuer(
-    upstream: &Upstream,
-    before: Option<&Arc<Tended<Issuer>>>,
-    tally: Arc<keys::Tally>,
-) -> Option<Arc<Tended<Issuer>>> {
+fn issuer(upstream: &Upstream, before: Option<&Arc<Tended<Issuer>>>, means: Means) -> Option<Arc<Tended<Issuer>>> {
     let CallerCheck::Token { expected, keys, .. } = &upstream.check else {
         return None;
     };
-    if let Some(same) = before.filter(|issuer| issuer.it.serves(keys, expected)) {
+    if let Some(same) = before.filter(|issuer| issuer.it.serves(keys, expected, &means.resolver)) {
         return Some(same.clone());
     }
     let before = before.map(|issuer| &*issuer.it);
-    let issuer = Issuer::new(&upstream.name, (**keys).clone(), expected.clone(), tally, before);
+    let issuer = Issuer::new(&upstream.name, (**keys).clone(), expected.clone(), means, before);
     Some(Tended::new(issuer.clone(), issuer.keep_current()))
 }
 

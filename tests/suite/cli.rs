@@ -149,12 +149,14 @@ fn help_says_what_each_command_does() {
 
 /// A copy of a shipped configuration, with certificates that exist, and the variables that it refers to.
 fn usable(file: &Path, folder: &Path) -> (PathBuf, Vec<String>) {
-    let authority = folder.join("ca.pem");
+    let (authority, key) = (folder.join("ca.pem"), folder.join("client.key"));
     let certified = rcgen::generate_simple_self_signed(vec!["provider.example".into()]).unwrap();
     fs::write(&authority, certified.cert.pem()).unwrap();
+    fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
     let text = fs::read_to_string(file).unwrap();
-    let certificates = Regex::new(r"/[\w./-]+\.pem\b").unwrap();
+    let certificates = Regex::new(r"/[\w./-]+\.(pem|crt)\b").unwrap();
     let text = certificates.replace_all(&text, authority.to_str().unwrap());
+    let text = Regex::new(r"/[\w./-]+\.key\b").unwrap().replace_all(&text, key.to_str().unwrap());
     let copy = folder.join(file.file_name().unwrap());
     fs::write(&copy, &*text).unwrap();
     let variables = Regex::new(r"\$\{([A-Z_0-9]+)|(?m)^\s*(?:\w+: \{ *)?env: (\w+)").unwrap();

@@ -119,7 +119,7 @@ fn modes() -> Vec<Mode> {
 }
 
 /// What is sent: the method, the path, and whether it is judged.
-fn requests() -> Vec<(Request, &'static str, bool)> {
+pub fn requests() -> Vec<(Request, &'static str, bool)> {
     let session = format!("/api/v2/sessions/{SESSION}");
     let body = r#"{"session_metadata":{"team":"blue"}}"#;
     vec![

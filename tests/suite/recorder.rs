@@ -175,8 +175,16 @@ impl Recorder {
 
     /// One that answers as the test says. Requests for keys are answered, and neither kept nor counted.
     pub fn start(act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static) -> Recorder {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        Recorder::start_at(([127, 0, 0, 1], 0).into(), act).unwrap()
+    }
+
+    /// The same at this address, which may be taken.
+    pub fn start_at(
+        address: SocketAddr,
+        act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static,
+    ) -> io::Result<Recorder> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
         let tenant = Tenant::new(&format!("http://{address}"), Options::default(), [7; 32]).unwrap();
         let recorder = Recorder {
             address,
@@ -199,7 +207,7 @@ impl Recorder {
                 thread::spawn(move || serve(stream, &keys, &log, &*act));
             }
         });
-        recorder
+        Ok(recorder)
     }
 
     pub fn url(&self) -> String {

@@ -143,6 +143,7 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
     let token = recorder.token();
     let file = gateway.folder().join("gateway.yaml");
     let shown = file.display().to_string();
+    let secured = good.replace("http://", "https://");
     // Two lines stand before what is written here: the addresses.
     for (wrong, place, found) in [
         ("upstreams: [", ":4:1", "did not find expected node"),
@@ -151,7 +152,7 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
         (&*good.replace("policy: p", "policy: q"), ":9:13", "is not the name of a policy"),
         (&*good.replace("one_of: [blue]", "one_off: [blue]"), ":11:", "unknown key"),
         (&*good.replace("dialect: auth0", "dialect: ${SECRET}"), ":6:", "the value of `${SECRET}`"),
-        (&*good.replace("cache: {}", "tls: { ca_file: absent.pem }"), ":10:", "the file cannot be read"),
+        (&*secured.replace("cache: {}", "tls: { ca_file: absent.pem }"), ":10:", "the file cannot be read"),
         (&*good.replace("cache: {}", "body: { max: 1PiB }"), ":10:", "`1PiB`"),
         (&*"#".repeat(10 << 20), "", "larger than 8 MiB"),
         (&*"# much\n".repeat(200_000), "", "at most 1048576"),

@@ -1,0 +1,72 @@
+//! What failed exchanges mean: above all, whether the other side may have carried the request out.
+
+use super::ExchangeError;
+use h2::Reason;
+use rustls::AlertDescription;
+use std::error::Error;
+use std::io;
+use std::iter::successors;
+
+type Cause<'a> = &'a (dyn Error + 'static);
+
+/// Whether an error proves that a request was not carried out, although it was sent: it was refused, or the other side of TLS never
+/// let the gateway in.
+pub fn was_not_carried_out(error: Cause) -> bool {
+    causes(Some(error)).any(|cause| was_refused(cause) || was_kept_out(cause))
+}
+
+/// Whether the other side of HTTP/2 says that it has not looked at a request: by a reset that means it, or by the end of a
+/// connection whose last stream came before this one. The library gives that error to no stream that may have been looked at.
+pub fn was_refused(cause: Cause) -> bool {
+    let refused = |error: &h2::Error| {
+        error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
+    };
+    cause.downcast_ref::<h2::Error>().is_some_and(refused)
+}
+
+/// An error, and what it came from.
+fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {
+    successors(error, |cause: &Cause<'e>| {
+        let cause: Cause<'e> = *cause;
+        cause.source()
+    })
+}
+
+/// What the error of an exchange over HTTP/1.1 means.
+pub(super) fn of(error: &hyper_util::client::legacy::Error) -> ExchangeError {
+    let causes: Vec<Cause> = causes(error.source()).collect();
+    let reason = causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let closed = |cause: &Cause| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled())
+    };
+    if error.is_connect() || causes.iter().any(|cause| was_kept_out(*cause)) {
+        ExchangeError::Connect(reason)
+    } else if causes.iter().any(closed) {
+        ExchangeError::Closed
+    } else {
+        ExchangeError::Broken(reason)
+    }
+}
+
+/// With TLS 1.3 the gateway learns that its certificate is not accepted when it has sent its first request already. Nobody reads
+/// that: the handshake never ended on the other side.
+fn was_kept_out(cause: Cause) -> bool {
+    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let alert = match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(alert)) => alert,
+        _ => return false,
+    };
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::DecryptError
+    )
+}

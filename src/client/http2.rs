@@ -1,0 +1,263 @@
+//! HTTP/2, on one connection that requests share.
+//!
+//! Common clients cannot tell whether a request that failed was looked at: they give the error of a connection also to requests that
+//! came before its end. Here it is told by each stream's own.
+
+use super::connector::Connector;
+use super::failure::was_refused;
+use super::{Addresses, Exchange, ExchangeError, Reach};
+use crate::gateway::Protocol;
+use bytes::{Bytes, BytesMut};
+use h2::client::SendRequest;
+use h2::{Ping, RecvStream};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{Extensions, Method, Request, Uri, Version};
+use hyper_rustls::MaybeHttpsStream;
+use hyper_util::client::legacy::connect::{Connection as _, HttpInfo};
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tower_service::Service;
+
+/// How much of an answer may be on its way, for one request and for all of a connection.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+/// The largest head of an answer.
+const MAX_HEAD: u32 = 64 << 10;
+/// For how long it is remembered that TLS agreed on HTTP/1.1.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+
+/// The way to one host.
+pub(super) struct Http2 {
+    connector: Connector,
+    addresses: Arc<Addresses>,
+    /// Whether the other side may choose HTTP/1.1.
+    chosen: bool,
+    connect: Duration,
+    keepalive: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Connection>,
+    /// The last failure to connect, so that not all who waited for it try for themselves.
+    failure: Option<(Instant, String)>,
+    /// When TLS last agreed on HTTP/1.1.
+    http1: Option<Instant>,
+}
+
+/// A connection, ready to take a request.
+#[derive(Clone)]
+pub(super) struct Connection {
+    sender: SendRequest<Bytes>,
+    address: Option<SocketAddr>,
+    usage: Arc<Usage>,
+}
+
+/// How a connection is used.
+struct Usage {
+    last: parking_lot::Mutex<Instant>,
+    /// Whether it takes no further requests.
+    left: AtomicBool,
+}
+
+impl Http2 {
+    pub fn new(reach: &Reach, connector: Connector) -> Http2 {
+        Http2 {
+            connector,
+            addresses: reach.addresses.clone(),
+            chosen: reach.protocol == Protocol::Auto,
+            connect: reach.connect,
+            keepalive: reach.keepalive,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The connection that requests share; none where the other side chose HTTP/1.1. Nothing was sent where this fails.
+    pub async fn connection(&self, to: &Uri) -> Result<Option<Connection>, ExchangeError> {
+        let asked = Instant::now();
+        let mut state = self.state.lock().await;
+        if state.http1.is_some_and(|at| at.elapsed() < REMEMBERED) {
+            return Ok(None);
+        }
+        if let Some(kept) = state.connection.take().filter(|kept| self.is_current(kept))
+            && kept.sender.clone().ready().await.is_ok()
+        {
+            state.connection = Some(kept.clone());
+            return Ok(Some(kept));
+        }
+        if let Some((_, reason)) = state.failure.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(ExchangeError::Connect(reason.clone()));
+        }
+        let made = tokio::time::timeout(self.connect, self.make(to)).await;
+        match made.unwrap_or_else(|_| Err(format!("no connection within {} ms", self.connect.as_millis()))) {
+            Ok(Some(connection)) => {
+                state.connection = Some(connection.clone());
+                Ok(Some(connection))
+            }
+            Ok(None) => {
+                state.http1 = Some(Instant::now());
+                Ok(None)
+            }
+            Err(reason) => {
+                state.failure = Some((Instant::now(), reason.clone()));
+                Err(ExchangeError::Connect(reason))
+            }
+        }
+    }
+
+    /// The other side is to be asked again which version it speaks.
+    pub async fn forget(&self) {
+        self.state.lock().await.http1 = None;
+    }
+
+    fn is_current(&self, kept: &Connection) -> bool {
+        let moved = kept.address.is_some_and(|address| !self.addresses.include(address));
+        !moved && !kept.usage.left.load(Ordering::Relaxed)
+    }
+
+    async fn make(&self, to: &Uri) -> Result<Option<Connection>, String> {
+        let mut connector = self.connector.clone();
+        let stream = connector.call(to.clone()).await.map_err(|error| chain(&*error))?;
+        let connected = stream.connected();
+        if matches!(stream, MaybeHttpsStream::Https(_)) && !connected.is_negotiated_h2() {
+            return if self.chosen { Ok(None) } else { Err("the other side does not speak HTTP/2".into()) };
+        }
+        let mut extensions = Extensions::new();
+        connected.get_extras(&mut extensions);
+        let address = extensions.get::<HttpInfo>().map(HttpInfo::remote_addr);
+        let sender = self.greet(TokioIo::new(stream)).await?;
+        Ok(Some(Connection { sender: sender.0, address, usage: sender.1 }))
+    }
+
+    /// Takes up HTTP/2, and waits for a sign that the other side has too: whoever speaks something else, or does not accept the
+    /// gateway's certificate, gets no request.
+    async fn greet(&self, stream: Stream) -> Result<(SendRequest<Bytes>, Arc<Usage>), String> {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+        builder.max_header_list_size(MAX_HEAD).enable_push(false);
+        let greeted: Result<(SendRequest<Bytes>, _), _> = builder.handshake(stream).await;
+        let (sender, mut connection) = greeted.map_err(|error| error.to_string())?;
+        let mut pings = connection.ping_pong().ok_or("no ping")?;
+        tokio::select! {
+            ended = &mut connection => {
+                return Err(ended.err().map_or("the connection was closed".into(), |error| error.to_string()));
+            }
+            pong = pings.ping(Ping::opaque()) => pong.map_err(|error| error.to_string())?,
+        };
+        let usage = Arc::new(Usage { last: parking_lot::Mutex::new(Instant::now()), left: AtomicBool::new(false) });
+        tokio::spawn(drive(connection, usage.clone(), self.keepalive));
+        Ok((sender, usage))
+    }
+}
+
+/// Moves what goes over a connection, until it ends, or nobody has used it for long.
+async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, usage: Arc<Usage>, keepalive: Duration) {
+    loop {
+        let until = *usage.last.lock() + keepalive;
+        tokio::select! {
+            _ = &mut connection => return,
+            () = tokio::time::sleep_until(until) => {}
+        }
+        // One is held here, and one where the next request looks.
+        let idle = Arc::strong_count(&usage) <= 2;
+        if idle && usage.last.lock().elapsed() >= keepalive {
+            return;
+        }
+        if !idle {
+            *usage.last.lock() = Instant::now();
+        }
+    }
+}
+
+/// An error, and what it came from.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl Connection {
+    /// Sends a request and reads its whole answer. Where this is given up before its end, the connection is left: all who share it
+    /// would wait for one that hangs.
+    pub async fn exchange(mut self, request: Request<Bytes>, most: usize) -> Result<Exchange, ExchangeError> {
+        let mut turn = Turn { usage: &self.usage, over: false };
+        let result = exchange(&mut self.sender, request, most).await;
+        turn.over = true;
+        drop(turn);
+        result
+    }
+}
+
+/// A request on a connection.
+struct Turn<'u> {
+    usage: &'u Usage,
+    over: bool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.usage.last.lock() = Instant::now();
+        if !self.over {
+            self.usage.left.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn exchange(
+    sender: &mut SendRequest<Bytes>,
+    request: Request<Bytes>,
+    most: usize,
+) -> Result<Exchange, ExchangeError> {
+    let (head, body) = as_http2(request)?;
+    let unsent = |error: h2::Error| ExchangeError::Refused(error.to_string());
+    let (response, mut stream) = sender.send_request(head, body.is_empty()).map_err(unsent)?;
+    if !body.is_empty() {
+        // Where it cannot be sent any more, the answer says why.
+        let _ = stream.send_data(body, true);
+    }
+    let failed = |error: h2::Error| match error.is_io() {
+        _ if was_refused(&error) => ExchangeError::Refused(error.to_string()),
+        true => ExchangeError::Closed,
+        false => ExchangeError::Broken(error.to_string()),
+    };
+    let (head, body) = response.await.map_err(failed)?.into_parts();
+    let (body, trailers) = read(body, most).await?;
+    Ok(Exchange { status: head.status, headers: head.headers, body, trailers })
+}
+
+/// A request as HTTP/2 has it: the host is a part of the target, and may be another than the one that is connected to.
+fn as_http2(request: Request<Bytes>) -> Result<(Request<()>, Bytes), ExchangeError> {
+    let (mut head, body) = request.into_parts();
+    head.version = Version::HTTP_2;
+    if let Some(host) = head.headers.remove(HOST) {
+        let mut parts = head.uri.into_parts();
+        parts.authority = host.as_bytes().try_into().ok().or(parts.authority);
+        head.uri = Uri::from_parts(parts).map_err(|error| ExchangeError::Connect(error.to_string()))?;
+    }
+    if !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
+        head.headers.insert(CONTENT_LENGTH, body.len().into());
+    }
+    Ok((Request::from_parts(head, ()), body))
+}
+
+async fn read(mut body: RecvStream, most: usize) -> Result<(Bytes, Option<http::HeaderMap>), ExchangeError> {
+    let broken = |error: h2::Error| ExchangeError::Broken(error.to_string());
+    let mut whole = BytesMut::new();
+    while let Some(part) = body.data().await {
+        let part = part.map_err(broken)?;
+        if whole.len() + part.len() > most {
+            return Err(ExchangeError::TooLarge(most));
+        }
+        whole.extend_from_slice(&part);
+        body.flow_control().release_capacity(part.len()).map_err(broken)?;
+    }
+    Ok((whole.freeze(), body.trailers().await.map_err(broken)?))
+}

@@ -3,6 +3,7 @@
 mod lifecycle;
 mod log;
 mod purge;
+mod texts;
 
 use crate::config::{Fault, Lookup};
 use crate::journal::Journal;
@@ -56,6 +57,15 @@ enum Command {
     /// Those of one session, or of all sessions of an upstream, in every replica that shares the store. Ends with status 0
     /// once the store has confirmed it, 1 where it has not.
     Purge(purge::PurgeArgs),
+    /// Print the JSON Schema of the configuration, for editors
+    ///
+    /// It knows every option with its meaning, its default and what it may be. The first line of a configuration can name it:
+    /// `# yaml-language-server: $schema=schema.json`.
+    Schema,
+    /// Print the script that completes command lines in a shell
+    Completions(texts::CompletionsArgs),
+    /// Print a page of the manual, in roff
+    Man(texts::ManArgs),
 }
 
 #[derive(Args)]
@@ -137,6 +147,15 @@ pub fn main() -> ExitCode {
             say_on(io::stdout(), "purged");
             Ok(())
         }),
+        Command::Schema => {
+            say_on(io::stdout(), texts::SCHEMA.trim_end());
+            Ok(())
+        }
+        Command::Completions(args) => {
+            say_on(io::stdout(), texts::completions(&args).trim_end());
+            Ok(())
+        }
+        Command::Man(args) => texts::man(&args).map(|page| say_on(io::stdout(), page.trim_end())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

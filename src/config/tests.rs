@@ -1,3 +1,5 @@
+mod schema;
+
 use super::*;
 use crate::gateway::{
     Authorities, BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, OnUnreachable, Protocol, Routed,

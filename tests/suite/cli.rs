@@ -126,7 +126,7 @@ fn a_wrong_command_line_ends_with_status_2() {
 #[test]
 fn help_says_what_each_command_does() {
     for (args, words) in [
-        (&["--help"][..], &["run", "check", "sandbox", "session policies"][..]),
+        (&["--help"][..], &["run", "check", "sandbox", "schema", "completions", "man", "session policies"][..]),
         (&["run", "--help"], &["serves", "SIGTERM", "status 1", "--config <FILE>"]),
         (&["check", "--help"], &["every error", "line and column", "status 0", "--config <FILE>"]),
         (
@@ -303,4 +303,79 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     assert_eq!(*calls, "calls to the tenant: 1");
     assert_eq!((json(rest)["code"].clone(), json(connect)["code"].clone()), (3.into(), "invalid_argument".into()));
     assert!(rest.contains("metadata.tier") && connect.contains("metadata.tier"));
+}
+
+/// The commands of the program, less its own help.
+const COMMANDS: [&str; 7] = ["run", "check", "sandbox", "purge", "schema", "completions", "man"];
+
+#[test]
+fn the_schema_is_the_one_of_the_project() {
+    let finished = run(&["schema"]);
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+    assert_eq!(finished.stdout, fs::read_to_string(project().join("config/schema.json")).unwrap());
+}
+
+/// Whether a program is there; says so where it is not.
+fn installed(program: &str, what: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        skipped(&format!("{what} (there is no {program})"));
+    }
+    there
+}
+
+#[test]
+fn completions_are_scripts_that_know_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let finished = run(&["completions", shell]);
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{shell}");
+        for word in COMMANDS.iter().chain(&["config", "deploy", "zitadel", "upstream"]) {
+            assert!(finished.stdout.contains(word), "{shell} does not know `{word}`");
+        }
+        let script = folder.path().join(shell);
+        fs::write(&script, &finished.stdout).unwrap();
+        if installed(shell, &format!("the syntax of completions for {shell}")) {
+            let mut command = Command::new(shell);
+            command.arg(if shell == "fish" { "--no-execute" } else { "-n" }).arg(&script);
+            let checked = finish(command);
+            assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{shell}");
+        }
+    }
+    // What the script does where somebody presses the key.
+    let mut bash = Command::new("bash");
+    let pressed =
+        "COMP_WORDS=(sessiongate che); COMP_CWORD=1; _sessiongate sessiongate che sessiongate; echo ${COMPREPLY[@]}";
+    bash.arg("-c").arg(format!(". {}; {pressed}", folder.path().join("bash").display()));
+    assert_eq!(finish(bash).stdout, "check\n");
+    assert_eq!(run(&["completions", "sh"]).code, Some(2));
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = std::iter::once(None).chain(COMMANDS.map(Some));
+    for command in all {
+        let finished = run(&[&["man"], command.as_slice()].concat());
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{command:?}");
+        let name = command.map_or("sessiongate".to_owned(), |command| format!("sessiongate-{command}"));
+        let title = finished.stdout.lines().find(|line| line.starts_with(".TH ")).unwrap();
+        assert!(title.starts_with(&format!(".TH {name} 1 ")), "{title}");
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"] {
+            assert!(finished.stdout.contains(&format!(".SH {section}\n")), "{command:?} has no {section}");
+        }
+        let page = folder.path().join("page.1");
+        fs::write(&page, &finished.stdout).unwrap();
+        if installed("groff", "how pages of the manual look") {
+            let mut groff = Command::new("groff");
+            groff.args(["-man", "-Tutf8", "-ww", "-z"]).arg(&page);
+            let rendered = finish(groff);
+            assert_eq!((rendered.code, rendered.stderr.as_str()), (Some(0), ""), "{command:?}");
+        }
+    }
+    let whole = run(&["man"]).stdout;
+    assert!(COMMANDS.iter().all(|command| whole.contains(&format!("sessiongate\\-{command}(1)"))), "{whole}");
+    let unknown = run(&["man", "chek"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""));
+    assert!(unknown.stderr.contains("there is no command `chek`"), "{}", unknown.stderr);
 }

@@ -1,0 +1,46 @@
+//! The commands `schema`, `completions` and `man`: texts for editors, shells and readers.
+
+use super::{CommandError, CommandLine, other};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+/// What a configuration may be, as a JSON Schema.
+pub(super) const SCHEMA: &str = include_str!("../../config/schema.json");
+
+#[derive(Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+#[derive(Args)]
+pub(super) struct ManArgs {
+    /// The command that the page is about; the whole program where there is none
+    command: Option<String>,
+}
+
+/// The script that completes command lines in a shell.
+pub(super) fn completions(args: &CompletionsArgs) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut CommandLine::command(), "sessiongate", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// A page of the manual, in roff.
+pub(super) fn man(args: &ManArgs) -> Result<String, CommandError> {
+    let mut program = CommandLine::command().disable_help_subcommand(true);
+    // Gives each command its whole name.
+    program.build();
+    let command = match &args.command {
+        None => program,
+        Some(name) => match program.find_subcommand(name) {
+            Some(command) => command.clone(),
+            None => program.error(ErrorKind::InvalidValue, format!("there is no command `{name}`")).exit(),
+        },
+    };
+    let mut page = Vec::new();
+    Man::new(command).render(&mut page).map_err(other)?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}

@@ -1,0 +1,408 @@
+//! The schema for editors says what the reader says: the same options in each map, the same words, the same defaults.
+//!
+//! Where a test here fails, `config/schema.json` is what has to follow.
+
+use super::*;
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use tree::{Kind, Member, Node};
+
+const SCHEMA: &str = include_str!("../../../config/schema.json");
+
+fn schema() -> Value {
+    serde_json::from_str(SCHEMA).unwrap()
+}
+
+fn validator() -> Validator {
+    let schema = schema();
+    assert!(jsonschema::meta::is_valid(&schema), "the schema is none of JSON Schema 2020-12");
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+/// What an editor sees of a text: plain scalars have the types of YAML.
+fn seen(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Map(members) => {
+            Value::Object(members.iter().map(|member| (member.key.clone(), seen(&member.value))).collect())
+        }
+        Kind::Sequence(items) => Value::Array(items.iter().map(seen).collect()),
+        Kind::Scalar { .. } if node.is_null() => Value::Null,
+        Kind::Scalar { text, plain: true } => match text.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            text => serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or_else(|| text.into()),
+        },
+        Kind::Scalar { text, plain: false } => text.as_str().into(),
+    }
+}
+
+fn seen_in(text: &str) -> Value {
+    seen(&tree::parse(text).0.unwrap())
+}
+
+/// Why a schema refuses something; empty where it does not.
+fn refused(validator: &Validator, value: &Value) -> Vec<String> {
+    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+/// The parts of a schema that a value may be held to: itself, what it refers to, and its alternatives.
+fn readings<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
+    let mut all = vec![schema];
+    if let Some(name) = schema.get("$ref").and_then(|name| name.as_str()?.strip_prefix("#/$defs/")) {
+        all.extend(readings(root, &root["$defs"][name]));
+    }
+    let alternatives = schema.get("anyOf").and_then(Value::as_array);
+    all.extend(alternatives.into_iter().flatten().flat_map(|one| readings(root, one)));
+    all
+}
+
+/// A step from a value into it.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Key(String),
+    Item(usize),
+}
+
+/// The schema of what stands at a path.
+fn at<'s>(root: &'s Value, path: &[Step]) -> Option<&'s Value> {
+    path.iter().try_fold(root, |schema, step| {
+        readings(root, schema).into_iter().find_map(|schema| match step {
+            Step::Key(key) => {
+                let known = schema.get("properties").and_then(|properties| properties.get(key));
+                known.or_else(|| schema.get("additionalProperties").filter(|more| more.is_object()))
+            }
+            Step::Item(_) => schema.get("items"),
+        })
+    })
+}
+
+/// The map of options that a schema stands for.
+fn options<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Map<String, Value>> {
+    readings(root, schema).into_iter().find_map(|schema| {
+        let properties = schema.get("properties")?.as_object()?;
+        assert_eq!(schema["additionalProperties"], false, "{schema} allows what it does not know");
+        Some(properties)
+    })
+}
+
+/// All maps of options that a schema has.
+fn all_options(root: &Value) -> Vec<BTreeSet<String>> {
+    fn walk(schema: &Value, found: &mut Vec<BTreeSet<String>>) {
+        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+            found.push(properties.keys().cloned().collect());
+            properties.values().for_each(|schema| walk(schema, found));
+        }
+        for key in ["additionalProperties", "items"] {
+            schema.get(key).into_iter().for_each(|schema| walk(schema, found));
+        }
+        schema.get("anyOf").and_then(Value::as_array).into_iter().flatten().for_each(|schema| walk(schema, found));
+    }
+    let mut found = Vec::new();
+    walk(root, &mut found);
+    root["$defs"].as_object().unwrap().values().for_each(|schema| walk(schema, &mut found));
+    found
+}
+
+/// Texts that visit every map of options together.
+fn examples() -> Vec<Node> {
+    let shared = ["url", "sentinel", "cluster"].map(|way| shared(Some(way)));
+    let texts = [vec![EXAMPLE.to_owned()], shared.to_vec(), vec![several_listeners()]].concat();
+    texts.iter().map(|text| tree::parse(text).0.unwrap()).collect()
+}
+
+/// Every node below this one, with its path.
+fn nodes(node: &Node) -> Vec<Vec<Step>> {
+    let below = |step: Step, node: &Node| -> Vec<Vec<Step>> {
+        let deeper = nodes(node).into_iter().map(|path| [vec![step.clone()], path].concat());
+        std::iter::once(vec![step.clone()]).chain(deeper).collect()
+    };
+    match &node.kind {
+        Kind::Map(members) => {
+            members.iter().flat_map(|member| below(Step::Key(member.key.clone()), &member.value)).collect()
+        }
+        Kind::Sequence(items) => {
+            items.iter().enumerate().flat_map(|(place, item)| below(Step::Item(place), item)).collect()
+        }
+        Kind::Scalar { .. } => Vec::new(),
+    }
+}
+
+fn node_at<'n>(node: &'n mut Node, path: &[Step]) -> &'n mut Node {
+    path.iter().fold(node, |node, step| match (step, &mut node.kind) {
+        (Step::Key(key), Kind::Map(members)) => {
+            &mut members.iter_mut().find(|member| member.key == *key).unwrap().value
+        }
+        (Step::Item(place), Kind::Sequence(items)) => &mut items[*place],
+        (step, _) => panic!("no {step:?}"),
+    })
+}
+
+fn scalar(place: fault::Place, text: &str) -> Node {
+    Node { place, kind: Kind::Scalar { text: text.into(), plain: true } }
+}
+
+/// What the reader makes of a tree: the configuration as it is shown, and the faults.
+fn read(root: &Node) -> (String, Vec<Fault>) {
+    let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
+    let config = context.open(&Entry::root(root), |section| process::read(section, &[7; 32]));
+    (format!("{config:?}"), context.faults)
+}
+
+/// A path as faults have it.
+fn shown(path: &[Step]) -> String {
+    path.iter().fold(String::new(), |path, step| match step {
+        Step::Key(key) => fault::path_below(&path, key),
+        Step::Item(place) => format!("{path}[{place}]"),
+    })
+}
+
+/// Each map of options is asked for an option that no map has, and says what it knows.
+#[test]
+fn every_map_has_the_options_that_the_reader_knows() {
+    let schema = schema();
+    let mut visited: Vec<BTreeSet<String>> = Vec::new();
+    let mut faults = Vec::new();
+    for root in examples() {
+        for path in std::iter::once(Vec::new()).chain(nodes(&root)) {
+            let mut spoilt = root.clone();
+            let node = node_at(&mut spoilt, &path);
+            let place = node.place;
+            let Kind::Map(members) = &mut node.kind else {
+                continue;
+            };
+            members.push(Member { key: "never".into(), place, value: scalar(place, "x") });
+            let option = shown(&[&path[..], &[Step::Key("never".into())]].concat());
+            let (_, found) = read(&spoilt);
+            let unknown = found.iter().find(|fault| fault.path == option && fault.found == "unknown key");
+            let Some(known) = unknown.and_then(|fault| fault.allowed.as_deref()) else {
+                // A map with free names.
+                continue;
+            };
+            let known: BTreeSet<String> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            let map = at(&schema, &path).and_then(|part| options(&schema, part));
+            let stated = map.map(|map| map.keys().cloned().collect::<BTreeSet<_>>()).unwrap_or_default();
+            let what = shown(&path);
+            faults.extend(known.difference(&stated).map(|key| format!("`{what}` lacks `{key}`")));
+            faults.extend(stated.difference(&known).map(|key| format!("`{what}` has `{key}`, which nobody reads")));
+            visited.push(stated);
+        }
+    }
+    for map in all_options(&schema).iter().filter(|map| !visited.contains(map)) {
+        faults.push(format!("{map:?} belong to a map that config/example.yaml does not have"));
+    }
+    faults.sort();
+    faults.dedup();
+    assert!(faults.is_empty(), "config/schema.json:\n{}", faults.join("\n"));
+    assert!(visited.len() > 30, "{}", visited.len());
+}
+
+/// The single values of the examples, each with its path and what the schema says of it.
+fn each_value(mut look: impl FnMut(&Node, &[Step], Vec<&Value>)) {
+    let schema = schema();
+    for root in examples() {
+        for path in nodes(&root) {
+            if matches!(node_at(&mut root.clone(), &path).kind, Kind::Scalar { .. }) {
+                look(&root, &path, readings(&schema, at(&schema, &path).unwrap()));
+            }
+        }
+    }
+}
+
+fn with(root: &Node, path: &[Step], text: &str) -> Vec<Fault> {
+    let mut changed = root.clone();
+    let node = node_at(&mut changed, path);
+    *node = scalar(node.place, text);
+    read(&changed).1.into_iter().filter(|fault| fault.path == shown(path)).collect()
+}
+
+/// A word that nobody knows makes the reader list those that it knows.
+#[test]
+fn words_are_those_that_the_reader_knows() {
+    let mut seen = 0;
+    each_value(|root, path, readings| {
+        let stated = readings.iter().filter_map(|schema| schema.get("enum")?.as_array()).flatten();
+        let stated: Vec<&str> = stated.filter_map(Value::as_str).collect();
+        let faults = with(root, path, "never");
+        let known = faults.iter().find(|fault| fault.found.ends_with("is not known"));
+        let known = known.and_then(|fault| fault.allowed.as_deref()?.strip_prefix("allowed are "));
+        if let Some(known) = known {
+            let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+            assert_eq!(stated, known, "{}", shown(path));
+            seen += 1;
+        }
+        for word in stated {
+            let faults = with(root, path, word);
+            assert!(!faults.iter().any(|fault| fault.found.ends_with("is not known")), "{}: {faults:?}", shown(path));
+        }
+    });
+    assert!(seen > 20, "{seen}");
+}
+
+/// An option that has its default is as good as none.
+#[test]
+fn defaults_are_those_of_the_reader() {
+    let schema = schema();
+    let mut seen = BTreeSet::new();
+    let mut faults = Vec::new();
+    // Of those with a shared store one is enough: in a cluster some options have no place.
+    for root in examples().into_iter().take(2) {
+        for path in nodes(&root) {
+            let Some((Step::Key(key), parent)) = path.split_last() else {
+                continue;
+            };
+            let Some(default) = at(&schema, &path).and_then(|part| part.get("default")) else {
+                continue;
+            };
+            let mut with = root.clone();
+            let node = node_at(&mut with, &path);
+            *node = match default {
+                Value::Array(items) => Node {
+                    place: node.place,
+                    kind: Kind::Sequence(items.iter().map(|item| scalar(node.place, item.as_str().unwrap())).collect()),
+                },
+                Value::String(text) => scalar(node.place, text),
+                other => scalar(node.place, &other.to_string()),
+            };
+            let mut without = root.clone();
+            if let Kind::Map(members) = &mut node_at(&mut without, parent).kind {
+                members.retain(|member| member.key != *key);
+            }
+            let (with, without) = (read(&with), read(&without));
+            if with != without {
+                faults.push(format!("{default} is not what counts without `{}`: {:?}", shown(&path), with.1));
+            }
+            seen.insert(shown(&path));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(seen.len() > 50, "{seen:?}");
+}
+
+/// Every option says what it means.
+#[test]
+fn every_option_is_described() {
+    fn walk(schema: &Value, path: &str) {
+        for (key, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            let said = schema.get("description").and_then(Value::as_str);
+            // What a map is may stand where it is defined.
+            assert!(
+                said.is_some() || schema.get("$ref").is_some_and(|name| name.as_str().unwrap().contains('_')),
+                "{path}"
+            );
+            assert!(said.is_none_or(|text| text.ends_with(['.', ')'])), "{path}: {said:?}");
+            walk(schema, &path);
+        }
+    }
+    let schema = schema();
+    walk(&schema, "");
+    schema["$defs"].as_object().unwrap().iter().for_each(|(name, schema)| walk(schema, name));
+}
+
+/// The blocks of YAML in a document.
+fn blocks(document: &str) -> Vec<String> {
+    document.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The configurations in what is deployed: the texts below keys that end with `.yaml: |`.
+fn embedded(document: &str) -> Vec<String> {
+    let below = |at: usize| {
+        let rest = &document[at..];
+        let lines: Vec<&str> = rest.lines().skip(1).collect();
+        let depth = lines.first().map_or(0, |line| line.len() - line.trim_start().len());
+        let own = lines.into_iter().take_while(|line| line.trim().is_empty() || line.starts_with(&" ".repeat(depth)));
+        own.map(|line| line.get(depth..).unwrap_or_default().to_owned() + "\n").collect()
+    };
+    document.match_indices(".yaml: |").map(|(at, _)| below(at)).collect()
+}
+
+#[test]
+fn every_configuration_of_the_project_is_valid() {
+    let validator = validator();
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |folder: &str, ending: &str| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(project.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|own| own == ending)).collect()
+    };
+    let text = |path: &PathBuf| std::fs::read_to_string(path).unwrap();
+    let mut texts: Vec<(String, String)> = Vec::new();
+    let named = |path: &PathBuf, text: String| (path.display().to_string(), text);
+    texts.extend(files("config", "yaml").iter().map(|path| named(path, text(path))));
+    let documents = [files("docs", "md"), vec![project.join("README.md")]].concat();
+    texts.extend(documents.iter().flat_map(|path| blocks(&text(path)).into_iter().map(|text| named(path, text))));
+    let deployed = files("deploy/kubernetes", "yaml");
+    texts.extend(deployed.iter().flat_map(|path| embedded(&text(path)).into_iter().map(|text| named(path, text))));
+    texts.extend(["url", "sentinel", "cluster"].map(|way| (format!("the example with {way}"), shared(Some(way)))));
+    let mut seen = 0;
+    for (name, text) in texts {
+        let mut value = seen_in(&text);
+        // Some show a part only.
+        let map = value.as_object_mut().unwrap();
+        map.entry("upstreams")
+            .or_insert_with(|| json!({"a": {"dialect": "auth0", "url": "https://a", "auth": "none"}}));
+        assert_eq!(refused(&validator, &value), [""; 0], "{name}:\n{text}");
+        seen += 1;
+    }
+    assert!(seen >= 9, "{seen}");
+    assert_eq!(EXAMPLE.lines().next(), Some("# yaml-language-server: $schema=schema.json"));
+}
+
+/// What is wrong with the cases of the reader, as far as it can be seen without a look at anything else.
+const PLAIN: [&str; 11] = [
+    "unknown key",
+    "expected a map of options, found",
+    "expected a list, found",
+    "expected a single value, found",
+    "is an empty list",
+    "has no value",
+    "has no unit",
+    "is not a time",
+    "is not a size",
+    "is not a truth value",
+    "is missing; ",
+];
+
+#[test]
+fn cases_of_the_reader_are_judged_alike() {
+    let validator = validator();
+    let (mut good, mut bad) = (0, 0);
+    for (file, whole) in wholes() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/tests").join(file);
+        for case in std::fs::read_to_string(&path).unwrap().trim_end().split("\n\n") {
+            let is_input = |line: &&str| !["=>", "~>", "=="].iter().any(|mark| line.starts_with(mark));
+            let input: Vec<&str> = case.lines().take_while(is_input).collect();
+            let text = whole(&input[1..].join("\n"));
+            let Some(root) = tree::parse(&text).0 else {
+                continue;
+            };
+            let found = refused(&validator, &seen(&root));
+            let faults: Vec<&str> = case.lines().filter(|line| line.starts_with("=>")).collect();
+            if faults.is_empty() {
+                assert_eq!(found, [""; 0], "{file}: {case}");
+                good += 1;
+            } else if faults.iter().any(|fault| PLAIN.iter().any(|plain| fault.contains(plain))) {
+                assert!(!found.is_empty(), "{file}: the schema accepts\n{case}");
+                bad += 1;
+            }
+        }
+    }
+    assert!(good > 20 && bad > 40, "{good} {bad}");
+}
+
+#[test]
+fn what_a_variable_holds_is_not_known_to_an_editor() {
+    let validator = validator();
+    each_value(|root, path, _| {
+        // Where a secret is, the name of a variable stands.
+        if path.last() == Some(&Step::Key("env".into())) {
+            return;
+        }
+        let mut changed = root.clone();
+        let node = node_at(&mut changed, path);
+        *node = scalar(node.place, "${NAME:-x}");
+        let value = seen(&changed);
+        let found = refused(&validator, &value);
+        assert_eq!(found, [""; 0], "{}", shown(path));
+    });
+}

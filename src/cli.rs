@@ -3,19 +3,18 @@
 mod lifecycle;
 mod log;
 mod purge;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod texts;
 
-use crate::config::{Fault, Lookup};
+use crate::config::Fault;
 use crate::journal::Journal;
-use crate::reload::{Draft, Look, Machine, Source, Unusable};
-use crate::runtime::hex;
-use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
+use crate::reload::{Draft, Look, Source, Unusable};
 use clap::{Args, Parser, Subcommand};
 use lifecycle::Started;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Enforces session policies in front of identity providers.
@@ -51,7 +50,8 @@ enum Command {
     ///
     /// Starts both, the gateway before them and the admin listener in one process, and prints commands to
     /// try. Nothing else is needed: no account, and no Redis unless `--redis` names one. Ctrl-C stops it.
-    Sandbox(SandboxArgs),
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::SandboxArgs),
     /// Drop cached answers of a running gateway
     ///
     /// Those of one session, or of all sessions of an upstream, in every replica that shares the store. Ends with status 0
@@ -93,31 +93,6 @@ struct CheckArgs {
     deploy: bool,
 }
 
-#[derive(Args)]
-struct SandboxArgs {
-    /// Where the gateway listens; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Where probes and metrics are answered
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-    admin: SocketAddr,
-    /// Where the simulated Auth0 tenant listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-    auth0: SocketAddr,
-    /// Where the simulated ZITADEL listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
-    zitadel: SocketAddr,
-    /// How many requests a second the tenant allows before it answers 429; 0 for no limit
-    #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
-    rate: u32,
-    /// Cache in this Redis instead of in memory: redis://HOST:PORT
-    #[arg(long = "redis", value_name = "URL")]
-    store: Option<String>,
-    /// Print one line of JSON with addresses, tokens and ids when ready, and nothing else on standard output
-    #[arg(long)]
-    json: bool,
-}
-
 /// Why a command ended.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
@@ -141,7 +116,8 @@ pub fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
-        Command::Sandbox(args) => run_sandbox(&args),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(args) => sandbox::run(&args),
         Command::Purge(args) => on_runtime(Some(1), async {
             purge::purge(&args).await?;
             say_on(io::stdout(), "purged");
@@ -170,30 +146,6 @@ pub fn main() -> ExitCode {
 fn say_on(mut out: impl Write, text: &str) {
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
-}
-
-/// A machine whose secrets last as long as the process.
-struct Passing([String; 2]);
-
-impl Passing {
-    fn new() -> Result<Passing, CommandError> {
-        Ok(Passing([hex(&random()?), hex(&random()?)]))
-    }
-}
-
-impl Lookup for Passing {
-    fn variable(&self, name: &str) -> Option<String> {
-        let Passing([hash_key, seal_key]) = self;
-        match name {
-            sandbox::HASH_KEY => Some(hash_key.clone()),
-            sandbox::SEAL_KEY => Some(seal_key.clone()),
-            _ => Machine.variable(name),
-        }
-    }
-
-    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
-        Machine.file(path)
-    }
 }
 
 fn random() -> Result<[u8; 32], CommandError> {
@@ -249,30 +201,6 @@ fn run(args: &RunArgs) -> Result<(), CommandError> {
     });
     journal.flush();
     started
-}
-
-fn run_sandbox(args: &SandboxArgs) -> Result<(), CommandError> {
-    let journal = Journal::new(io::stderr()).map_err(other)?;
-    let done = on_runtime(None, async {
-        let rate = (args.rate > 0).then_some(args.rate);
-        let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
-        let zitadel = Zitadel::start(args.zitadel).await.map_err(other)?;
-        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, args.store.as_deref());
-        let draft = Draft::of("sandbox", &text, &Passing::new()?, random()?)?;
-        let gateway = Started::new(&draft, journal.clone(), None).await?;
-        gateway.ready().await;
-        let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
-        let listen = gateway.address.unwrap_or(args.listen);
-        let text = if args.json {
-            sandbox::json_line(listen, admin, &auth0, &zitadel)
-        } else {
-            sandbox::tour(listen, admin, &auth0, &zitadel)
-        };
-        say_on(io::stdout(), &text);
-        gateway.until_stopped().await
-    });
-    journal.flush();
-    done
 }
 
 /// Runs a command to its end on a tokio runtime of `threads` threads, and leaves nothing to wait for.

@@ -74,5 +74,6 @@ pub mod runtime;
 pub mod proxy;
 pub mod admin;
 pub mod reload;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod cli;

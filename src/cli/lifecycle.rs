@@ -32,8 +32,6 @@ pub(super) struct Started {
     serving: Arc<Serving>,
     /// Where requests come in, as people write it.
     pub listen: String,
-    /// The first address of these.
-    pub address: Option<SocketAddr>,
     /// The admin pages, and where they are.
     pub admin: Option<(admin::Served, SocketAddr)>,
     shutdown: Arc<Mutex<Shutdown>>,
@@ -103,7 +101,6 @@ impl Started {
             held = if alone { running.hold_cache(held_for(&config.shutdown)).await } else { held };
         }
         let listen = listeners.iter().map(|(_, bound)| bound.shown()).collect::<Vec<_>>().join(" ");
-        let address = listeners.iter().find_map(|(_, bound)| bound.address());
         let serving = Arc::new(Serving::start(running.clone(), listeners, &config.clients).map_err(other)?);
         let at = admin.as_ref().map(Bound::address);
         let admin = admin.map(|admin| admin::serve(running.clone(), admin)).transpose().map_err(other)?;
@@ -120,7 +117,7 @@ impl Started {
         let shutdown = Arc::new(Mutex::new(config.shutdown.clone()));
         let followers = followers(serving.clone(), level, shutdown.clone());
         let admin = admin.zip(at);
-        Ok(Started { running, serving, listen, address, admin, shutdown, alone, succession, followers, signals })
+        Ok(Started { running, serving, listen, admin, shutdown, alone, succession, followers, signals })
     }
 
     /// Reads the configuration again from now on, whenever there is a cause to; but not before this process alone serves its
@@ -141,6 +138,7 @@ impl Started {
     }
 
     /// Waits, a while at the most, until the gateway is ready.
+    #[cfg(feature = "sandbox")]
     pub async fn ready(&self) {
         ready(&self.running).await;
     }

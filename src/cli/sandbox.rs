@@ -1,0 +1,87 @@
+//! `sessiongate sandbox`: the gateway before simulated providers, all in one process.
+
+use super::lifecycle::Started;
+use super::{CommandError, on_runtime, other, random, say_on};
+use crate::config::Lookup;
+use crate::journal::Journal;
+use crate::reload::{Draft, Machine};
+use crate::runtime::hex;
+use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
+use clap::Args;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+#[derive(Args)]
+pub(super) struct SandboxArgs {
+    /// Where the gateway listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where probes and metrics are answered
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+    /// Where the simulated Auth0 tenant listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    auth0: SocketAddr,
+    /// Where the simulated ZITADEL listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
+    zitadel: SocketAddr,
+    /// How many requests a second the tenant allows before it answers 429; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
+    rate: u32,
+    /// Cache in this Redis instead of in memory: redis://HOST:PORT
+    #[arg(long = "redis", value_name = "URL")]
+    store: Option<String>,
+    /// Print one line of JSON with addresses, tokens and ids when ready, and nothing else on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// A machine whose secrets last as long as the process.
+struct Passing([String; 2]);
+
+impl Passing {
+    fn new() -> Result<Passing, CommandError> {
+        Ok(Passing([hex(&random()?), hex(&random()?)]))
+    }
+}
+
+impl Lookup for Passing {
+    fn variable(&self, name: &str) -> Option<String> {
+        let Passing([hash_key, seal_key]) = self;
+        match name {
+            sandbox::HASH_KEY => Some(hash_key.clone()),
+            sandbox::SEAL_KEY => Some(seal_key.clone()),
+            _ => Machine.variable(name),
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        Machine.file(path)
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
+    let journal = Journal::new(io::stderr()).map_err(other)?;
+    let done = on_runtime(None, async {
+        let rate = (args.rate > 0).then_some(args.rate);
+        let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
+        let zitadel = Zitadel::start(args.zitadel).await.map_err(other)?;
+        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, args.store.as_deref());
+        let draft = Draft::of("sandbox", &text, &Passing::new()?, random()?)?;
+        let gateway = Started::new(&draft, journal.clone(), None).await?;
+        gateway.ready().await;
+        let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
+        let listen = gateway.listen.parse().unwrap_or(args.listen);
+        let text = if args.json {
+            sandbox::json_line(listen, admin, &auth0, &zitadel)
+        } else {
+            sandbox::tour(listen, admin, &auth0, &zitadel)
+        };
+        say_on(io::stdout(), &text);
+        gateway.until_stopped().await
+    });
+    journal.flush();
+    done
+}

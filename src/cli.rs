@@ -188,6 +188,7 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
 }
 
 fn run(args: &RunArgs) -> Result<(), CommandError> {
+    lifecycle::raise_file_limit();
     let source = Source::new(&args.file.config, random()?);
     let (look, draft) = read(&source)?;
     let journal = Journal::new(io::stdout()).map_err(other)?;

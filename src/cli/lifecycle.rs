@@ -9,6 +9,7 @@ use crate::proxy::{self, Serving};
 use crate::reload::{Draft, Follower, Look, Reload, Source};
 use crate::runtime::{Bound, Running};
 use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -78,6 +79,15 @@ pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandE
     let shown = path.display().to_string();
     let received = spawn_blocking(move || handover::receive(&path, WAIT_FOR_OLD)).await.map_err(other)?;
     received.map_err(|error| other(format!("{shown}: {error}")))
+}
+
+/// Lets the process have as many open files as the system allows it: each client is one, and each connection to a provider.
+/// Systems start with few for the sake of programs that count in bits.
+pub(super) fn raise_file_limit() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    // An error leaves it as it was.
+    let _ = setrlimit(Resource::Nofile, files);
 }
 
 impl Started {

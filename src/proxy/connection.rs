@@ -135,6 +135,7 @@ impl Connections {
             Ok(admitted) => admitted,
             Err(cut) => return self.metrics.cut(cut),
         };
+        socket.give_up_after(terms.patience.write);
         let (connections, door) = (self.clone(), door.clone());
         tokio::spawn(async move {
             let _counted = (admitted, connections.metrics.connection());

@@ -114,7 +114,8 @@ impl Guarded {
             return self.poll_linger(cx);
         }
         let before = buf.filled().len();
-        if self.transport.poll_read(cx, buf)?.is_ready() {
+        let came = self.transport.poll_read(cx, buf);
+        if self.learn(came)?.is_ready() {
             let came = buf.filled().get(before..).unwrap_or_default();
             self.pulse.received(came.len());
             return Poll::Ready(Ok(()));
@@ -198,7 +199,8 @@ impl Guarded {
     /// Writes what was collected.
     fn poll_out(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
         while let Some(left) = self.out.get(self.written..).filter(|left| !left.is_empty()) {
-            let Poll::Ready(written) = self.transport.poll_write(cx, left)? else {
+            let written = self.transport.poll_write(cx, left);
+            let Poll::Ready(written) = self.learn(written)? else {
                 return self.poll_blocked(cx);
             };
             if written == 0 {
@@ -212,11 +214,22 @@ impl Guarded {
         Poll::Ready(Ok(()))
     }
 
+    /// Notes where the system has given the client up, which counts from when it took nothing as the gateway does.
+    fn learn<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &result
+            && error.kind() == ErrorKind::TimedOut
+        {
+            self.pulse.note_cut(Cut::Write);
+        }
+        result
+    }
+
     /// The client takes nothing: it may do so for a while.
     fn poll_blocked<T>(&mut self, cx: &mut Context) -> Poll<io::Result<T>> {
         let since = *self.blocked.get_or_insert_with(Instant::now);
         if self.is_over(cx, since + self.pulse.patience.write) {
             self.pulse.note_cut(Cut::Write);
+            self.transport.abandon();
             return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")));
         }
         Poll::Pending
@@ -255,7 +268,8 @@ impl AsyncWrite for Guarded {
             this.out.extend_from_slice(data);
             data.len()
         } else {
-            match this.transport.poll_write(cx, data)? {
+            let written = this.transport.poll_write(cx, data);
+            match this.learn(written)? {
                 Poll::Ready(taken) => {
                     this.blocked = None;
                     taken

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -13,6 +14,22 @@ use tokio_rustls::server::TlsStream;
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// How much of an answer the system takes beyond what is on its way: a client that reads nothing should not cost megabytes.
+const UNSENT: u32 = 128 << 10;
+
+impl Socket {
+    /// Has the system, too, give up a client that takes nothing of what was written to it for as long as this: also after the
+    /// connection was closed, and what was written would be kept.
+    pub fn give_up_after(&self, patience: Duration) {
+        // Errors: there is no connection any more, or the system is too old for it.
+        if let Socket::Tcp(socket) = self {
+            let socket = socket2::SockRef::from(socket);
+            let _ = socket.set_tcp_user_timeout(Some(patience));
+            let _ = socket.set_tcp_notsent_lowat(UNSENT);
+        }
+    }
 }
 
 impl AsRawFd for Socket {
@@ -87,6 +104,19 @@ impl Transport {
         match self {
             Transport::Plain(inner) => Pin::new(inner).poll_shutdown(cx),
             Transport::Tls(inner) => Pin::new(inner).poll_shutdown(cx),
+        }
+    }
+
+    /// Lets the end of the connection throw away what was written and not taken. Otherwise the system would keep it, and the
+    /// connection, for as long as the other side answers at all.
+    pub fn abandon(&self) {
+        let socket = match self {
+            Transport::Plain(inner) => inner,
+            Transport::Tls(inner) => inner.get_ref().0,
+        };
+        if let Socket::Tcp(socket) = socket {
+            // An error means that there is no connection any more.
+            let _ = socket.set_zero_linger();
         }
     }
 

@@ -45,6 +45,7 @@ mod reload;
 mod restarts;
 mod scripts;
 mod sdk;
+mod slow;
 mod tokens;
 mod traces;
 mod verdicts;

@@ -187,6 +187,8 @@ fn what_is_answered_from_the_cache_or_refused_has_its_trace() {
     gateway.ready();
     let get = Request::new("GET", &format!("/api/v2/sessions/{SESSION}")).bearer(&recorder.token());
     get.send(&gateway.url());
+    // An answer is there before its line is.
+    last_line(&gateway, 1);
     let hit = get.clone().header("traceparent", PARENT).send(&gateway.url());
     assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));
     let line = last_line(&gateway, 2);

@@ -475,6 +475,12 @@ fn callers(row: Add) {
     row("a scheme in another case", On::Every, forwarded, |c| {
         c.call().with("Authorization", format!("bearer {}", c.token))
     });
+    row("a tab behind the scheme", On::Every, refused, |c| {
+        c.call().with("Authorization", format!("Bearer\t{}", c.token))
+    });
+    row("two schemes in one credential", On::Every, refused, |c| {
+        c.call().with("Authorization", format!("Basic eDp4, Bearer {}", c.token))
+    });
     row("a credential in the query", On::Every, refused, |c| {
         let token = c.token.clone();
         c.call().without("Authorization").target(|target| format!("{target}?access_token={token}"))

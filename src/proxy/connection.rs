@@ -147,7 +147,8 @@ impl Connections {
         let config = door.tls.load_full();
         let arrival = Arrival { listener: door.name.clone(), tls: config.is_some() };
         let pulse = Arc::new(Pulse::new(arrival, terms.patience));
-        let Some((stream, http2)) = self.begin(socket, peer, config, &pulse).await else {
+        // Boxed, since a task is as large as the largest part of it to its end.
+        let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &pulse)).await else {
             return self.note(&pulse);
         };
         if http2 {

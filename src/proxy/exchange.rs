@@ -139,17 +139,18 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal
 
 #[async_trait]
 impl ProxyHttp for Edge {
-    type CTX = Context;
+    // Boxed, since the future of a request holds it, and is in the way of buffers when it is a little larger: see the test of memory.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
-        Context::new(self.running.now())
+    fn new_ctx(&self) -> Box<Context> {
+        Box::new(Context::new(self.running.now()))
     }
 
     fn init_downstream_modules(&self, _: &mut HttpModules) {
         // Without the module that compresses: answers go to the client as they come.
     }
 
-    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         context.name(session);
         // Those of HTTP/1 stand in the connection; a stream of HTTP/2 that nobody reads has one of its own.
         if session.is_http2() {
@@ -168,11 +169,11 @@ impl ProxyHttp for Edge {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<bool> {
         self.process(session, context).await
     }
 
-    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
         context.tries += 1;
         passed::peer(context, &self.credentials, session)
     }
@@ -181,7 +182,7 @@ impl ProxyHttp for Edge {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        context: &mut Context,
+        context: &mut Box<Context>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent, so any request may be tried again.
@@ -194,7 +195,7 @@ impl ProxyHttp for Edge {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        context: &mut Context,
+        context: &mut Box<Context>,
         client_reused: bool,
     ) -> Box<Error> {
         let whole = context.tries < MAX_TRIES && !session.as_ref().retry_buffer_truncated();
@@ -215,7 +216,7 @@ impl ProxyHttp for Edge {
         _: &HttpPeer,
         _: std::os::fd::RawFd,
         _: Option<&Digest>,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         if let Some(upstream) = &context.upstream {
             context.runtime.metrics.upstream_connection(upstream.index, reused);
@@ -227,7 +228,7 @@ impl ProxyHttp for Edge {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         passed::request(context, session, request).await
     }
@@ -237,7 +238,7 @@ impl ProxyHttp for Edge {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         context.body_came(session.is_http2(), body.as_ref().map_or(0, Bytes::len), end_of_stream);
         // Pingora writes an empty last part as a chunk of its own, which ends the body, and then the end of the body: to the
@@ -252,7 +253,7 @@ impl ProxyHttp for Edge {
         &self,
         _: &mut Session,
         response: &mut ResponseHeader,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         passed::judge(response)?;
         if let Some(provider) = context.provider() {
@@ -270,10 +271,13 @@ impl ProxyHttp for Edge {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
             framing::open_tunnel();
+        }
+        if session.is_http2() {
+            *response = passed::released(response)?;
         }
         if !response.status.is_informational() {
             response.insert_header(REQUEST_ID, context.id.clone())?;
@@ -284,7 +288,7 @@ impl ProxyHttp for Edge {
         Ok(())
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(Cut::Body));
         let fault = framing::fault();
         let refusal = match fault {
@@ -320,14 +324,14 @@ impl ProxyHttp for Edge {
         FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
         line::account(session, context);
         if let Some(pulse) = context.pulse.as_ref().filter(|_| !session.is_http2()) {
             pulse.request_is_over();
         }
     }
 
-    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Context>, _: &Error) -> bool {
         // Failures stand in the request's own line.
         true
     }

@@ -91,7 +91,8 @@ pub(super) async fn serve(
 ) {
     stream.speaks_http2();
     let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
-    let agreed = tokio::time::timeout(terms.patience.head, handshake(Box::new(stream), Some(options(terms)))).await;
+    let beginning = Box::pin(handshake(Box::new(stream), Some(options(terms))));
+    let agreed = tokio::time::timeout(terms.patience.head, beginning).await;
     let mut connection = match agreed {
         Ok(Ok(connection)) => connection,
         Ok(Err(_)) => return pulse.note_cut(Cut::Malformed),

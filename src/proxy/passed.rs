@@ -181,6 +181,17 @@ pub(super) async fn request(context: &Context, session: &mut Session, request: &
     Ok(())
 }
 
+/// An answer's head without the buffer that it was read into, of which its headers are parts. A connection of HTTP/2 remembers
+/// headers, and with them would keep all of it.
+pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
+    let mut own = ResponseHeader::build(response.status, Some(response.headers.len() + 1))?;
+    own.set_version(response.version);
+    for (name, value) in &response.headers {
+        own.append_header(name.clone(), value.as_bytes())?;
+    }
+    Ok(own)
+}
+
 /// Whether the client of an answer will see it end where the gateway does: Pingora passes codings on that it does not know.
 pub(super) fn judge(response: &ResponseHeader) -> Result<()> {
     if has_plain_coding(&response.headers) {

@@ -28,6 +28,7 @@ mod limits;
 mod listeners;
 mod log;
 mod matrix;
+mod memory;
 mod metrics;
 mod model;
 mod names;

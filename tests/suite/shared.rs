@@ -347,7 +347,11 @@ fn answers_are_bound_to_their_place() {
         redis::cmd("SET").arg(&key).arg(spoilt).arg("PX").arg(60_000).exec(&mut server.connection()).unwrap();
         let before = provider.reads();
         assert_eq!(version(&replica.get()), 0);
-        assert_eq!(provider.reads(), before + 1, "the provider answers in the place of what was spoilt {spoil} before its end");
+        assert_eq!(
+            provider.reads(),
+            before + 1,
+            "the provider answers in the place of what was spoilt {spoil} before its end"
+        );
     }
     assert!(replica.event("unreadable") >= 4);
     replica.wait_hit();

@@ -233,6 +233,11 @@ impl Gateway {
         format!("http://{}", self.admin.unwrap())
     }
 
+    /// Its number among the processes.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Waits until it is ready: until it knows the keys of its issuers.
     pub fn ready(&self) {
         let ready = Request::new("GET", "/readyz");

@@ -27,13 +27,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Pingora's word for a kept connection without a timer: deadlines stand elsewhere.
 pub(super) const KEPT: u64 = 0;
 /// How long a listener rests after the system could not give it a connection.
 const RESPITE: Duration = Duration::from_millis(50);
+/// How long it has to have gone well before the log says again that it does not.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
     /// The connection of HTTP/1, or the stream of HTTP/2, that this task serves.
@@ -103,7 +105,7 @@ impl Connections {
     /// Accepts connections until the process takes no more of them.
     pub async fn accept(self: Arc<Connections>, bound: Arc<Bound>, door: Arc<Door>) {
         let mut stage = self.stage.clone();
-        let mut failing = false;
+        let mut failed: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = bound.accept() => accepted,
@@ -112,14 +114,12 @@ impl Connections {
             match accepted {
                 Ok((socket, peer)) => self.take(socket, peer, &door),
                 Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
+                    if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > SAID_AGAIN) {
                         tracing::warn!(listener = &*door.name, %error, "connections cannot be accepted");
                     }
                     tokio::time::sleep(RESPITE).await;
-                    continue;
                 }
             }
-            failing = false;
         }
         // Those that the system has accepted already would be broken off.
         while let Some((socket, peer)) = bound.accept_at_once().await {

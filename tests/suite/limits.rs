@@ -1,7 +1,8 @@
 //! What clients may ask of the gateway without asking for anything: deadlines, limits and floods, each at its limit and beyond.
 
-use crate::harness::{Gateway, PATIENCE, wait_for};
+use crate::harness::{Gateway, PATIENCE, skipped, wait_for};
 use crate::recorder::Recorder;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
@@ -272,4 +273,134 @@ fn a_body_of_http2_that_does_not_come_is_given_up() {
         );
     });
     assert!(place.is_served().is_some());
+}
+
+/// The frames of a request on a stream, in whose head these fields stand; each index is one of HPACK's static table.
+fn head(stream: u32, flags: u8, method: u8, fields: &[(u8, &str)]) -> Vec<u8> {
+    // The method, http, the authority `a`, the path `/x`.
+    let mut block = vec![method, 0x86, 0x01, 1, b'a', 0x04, 2, b'/', b'x'];
+    for (index, value) in fields {
+        block.extend([0x0f, index - 15, u8::try_from(value.len()).unwrap()]);
+        block.extend(value.as_bytes());
+    }
+    frame(1, flags | 4, stream, &block)
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()
+}
+
+/// The end that a client declares by itself.
+fn goodbye() -> Vec<u8> {
+    frame(7, 0, 0, &[0; 8])
+}
+
+fn streams(count: u32, of: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    (0..count).flat_map(|at| of(at * 2 + 1)).collect()
+}
+
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+const CONTENT_LENGTH: u8 = 28;
+const COOKIE: u8 = 32;
+const HOST: u8 = 38;
+
+/// What a client has reset before anybody looked at it costs the client nothing, and the gateway a little.
+#[test]
+fn a_client_of_http2_may_take_back_so_many_requests_and_no_more() {
+    let place = place("{}");
+    let taken_back = |stream| [head(stream, 1, GET, &[]), frame(3, 0, stream, &[0, 0, 0, 8])].concat();
+    assert_eq!(Raw::open(&place).end(&[streams(50, taken_back), goodbye()].concat()), Some(0));
+    assert_eq!(Raw::open(&place).end(&streams(51, taken_back)), Some(ENHANCE_YOUR_CALM));
+    place.wait_for_cut("resets", 1);
+    assert!(place.is_served().is_some());
+}
+
+/// Faults on streams that make the gateway reset them are as cheap for the client.
+#[test]
+fn a_client_of_http2_may_have_so_many_requests_reset_and_no_more() {
+    let place = place("{ limits: { streams: 1000 } }");
+    // More of a body than its head says.
+    let faulty = |stream| [head(stream, 0, POST, &[(CONTENT_LENGTH, "1")]), frame(0, 1, stream, b"ab")].concat();
+    assert_eq!(Raw::open(&place).end(&[streams(100, faulty), goodbye()].concat()), Some(0));
+    assert_eq!(Raw::open(&place).end(&streams(101, faulty)), Some(ENHANCE_YOUR_CALM));
+    place.wait_for_cut("resets", 1);
+    assert!(place.is_served().is_some());
+}
+
+#[test]
+fn a_client_of_http2_may_send_so_many_malformed_requests_and_no_more() {
+    let place = place("{}");
+    let malformed = |stream| head(stream, 1, GET, &[(HOST, "a"), (HOST, "b")]);
+    assert_eq!(Raw::open(&place).end(&[streams(31, malformed), goodbye()].concat()), Some(0));
+    assert_eq!(Raw::open(&place).end(&streams(32, malformed)), Some(ENHANCE_YOUR_CALM));
+    place.wait_for_cut("malformed_streams", 1);
+    assert!(place.is_served().is_some());
+    assert_eq!(place.recorder.seen().len(), 1);
+}
+
+/// A cookie in crumbs is as many headers as it has crumbs, however small they are.
+#[test]
+fn crumbs_of_a_cookie_are_counted() {
+    let place = place("{}");
+    let status = |crumbs: usize| {
+        with_http2(&place, async |mut requests| {
+            requests = requests.ready().await.unwrap();
+            let mut request = get();
+            for _ in 0..crumbs {
+                request.headers_mut().append("cookie", "a=b".parse().unwrap());
+            }
+            let (answer, _) = requests.send_request(request, true).unwrap();
+            answer.await.unwrap().status().as_u16()
+        })
+    };
+    assert_eq!((status(100), status(101)), (200, 431));
+    // Crumbs of one byte each are no more than they are.
+    let small = head(1, 1, GET, &[(COOKIE, "a"); 60]);
+    let raw = Raw::open(&place);
+    assert_eq!(raw.end(&[small, goodbye()].concat()), Some(0));
+}
+
+/// A head in pieces that never end, full or empty.
+#[test]
+fn a_flood_of_continuations_ends_the_connection() {
+    let place = place("{}");
+    let open = frame(1, 0, 1, &[0x82]);
+    for (what, piece) in [("empty", vec![]), ("full", [&[0x00, 1, b'a', 120][..], &[b'b'; 120]].concat())] {
+        let flood = [open.clone(), frame(9, 0, 1, &piece).repeat(2000)].concat();
+        assert!(matches!(Raw::open(&place).end(&flood), Some(1 | ENHANCE_YOUR_CALM)), "{what}");
+    }
+    assert!(place.is_served().is_some());
+    assert_eq!(place.recorder.seen().len(), 1);
+}
+
+/// Where the system has no more open files for the process, clients wait, and nothing ends.
+#[test]
+fn connections_wait_for_open_files() {
+    if !cfg!(target_os = "linux") {
+        return skipped("a process without open files (limits of others are set where Linux lets one)");
+    }
+    let place = place("{}");
+    let kept: Vec<TcpStream> = (0..3).map(|_| place.is_served().unwrap()).collect();
+    let pid = Pid::from_raw(place.gateway.pid().try_into().unwrap());
+    let own = getrlimit(Resource::Nofile);
+    let allow = |files: Option<u64>| prlimit(pid, Resource::Nofile, Rlimit { current: files, ..own }).unwrap();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", place.gateway.pid())).unwrap().count();
+    allow(Some(open as u64));
+    let waiting: Vec<TcpStream> = (0..10).map(|_| place.open()).collect();
+    place.gateway.wait_for_log(|line| line.contains("connections cannot be accepted"));
+    // A client that goes makes room for another.
+    drop(kept);
+    for mut client in waiting {
+        // What needs no connection to the provider, for which there might be no file.
+        client.write_all(b"TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 405");
+    }
+    allow(own.current);
+    assert!(place.is_served().is_some());
+    let said = place.gateway.log().iter().filter(|line| line.contains("cannot be accepted")).count();
+    assert_eq!(said, 1);
 }

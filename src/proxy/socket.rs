@@ -18,6 +18,8 @@ pub(super) enum Socket {
 
 /// How much of an answer the system takes beyond what is on its way: a client that reads nothing should not cost megabytes.
 const UNSENT: u32 = 128 << 10;
+/// The system counts lost packets too: it needs the time to send them again.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Socket {
     /// Has the system, too, give up a client that takes nothing of what was written to it for as long as this: also after the
@@ -26,7 +28,7 @@ impl Socket {
         // Errors: there is no connection any more, or the system is too old for it.
         if let Socket::Tcp(socket) = self {
             let socket = socket2::SockRef::from(socket);
-            let _ = socket.set_tcp_user_timeout(Some(patience));
+            let _ = socket.set_tcp_user_timeout(Some(patience.max(LEAST_PATIENCE)));
             let _ = socket.set_tcp_notsent_lowat(UNSENT);
         }
     }

@@ -223,8 +223,8 @@ pub(super) fn told(error: &Error) -> String {
 
 /// Whether an error shows that nothing reached the provider, or nothing that it looked at.
 pub(super) fn was_not_sent(error: &Error) -> bool {
-    let carried_out = *error.esource() != ErrorSource::Upstream || !client::was_not_carried_out(error.root_cause());
-    !carried_out
+    let refused = *error.esource() == ErrorSource::Upstream && client::was_not_carried_out(error.root_cause());
+    refused
         || matches!(
             error.etype(),
             ErrorType::ConnectTimedout

@@ -12,7 +12,7 @@ pub use resolver::{Files, LookupError, Resolver};
 
 use crate::gateway::{Authorities, Identity, Protocol};
 use bytes::Bytes;
-use connector::{Connector, connector};
+use connector::{Connector, connector, tls};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use http2::Http2;
@@ -86,14 +86,15 @@ pub struct Client {
 impl Client {
     /// A client for one host.
     pub fn new(reach: &Reach) -> Result<Client, rustls::Error> {
+        let tls = tls(reach)?;
         let mut client = Client { addresses: reach.addresses.clone(), http1: None, http2: None };
         if reach.protocol != Protocol::Http2 {
             let mut builder = Builder::new(TokioExecutor::new());
             builder.pool_idle_timeout(reach.keepalive).pool_timer(TokioTimer::new());
-            client.http1 = Some(builder.build(connector(reach, Protocol::Http1)?));
+            client.http1 = Some(builder.build(connector(reach, tls.clone(), Protocol::Http1)));
         }
         if reach.protocol != Protocol::Http1 {
-            client.http2 = Some(Arc::new(Http2::new(reach, connector(reach, reach.protocol)?)));
+            client.http2 = Some(Arc::new(Http2::new(reach, connector(reach, tls, reach.protocol))));
         }
         Ok(client)
     }

@@ -16,21 +16,22 @@ use tower_service::Service;
 /// Connects to one host.
 pub(super) type Connector = HttpsConnector<HttpConnector<Known>>;
 
-/// What connects as `reach` says. `protocol` is what TLS is to agree on.
-pub(super) fn connector(reach: &Reach, protocol: Protocol) -> Result<Connector, rustls::Error> {
+/// What connects as `reach` says, with this TLS. `protocol` is what TLS is to agree on.
+pub(super) fn connector(reach: &Reach, tls: ClientConfig, protocol: Protocol) -> Connector {
     let mut tcp = HttpConnector::new_with_resolver(Known(reach.addresses.clone()));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(reach.connect));
-    let builder = HttpsConnectorBuilder::new().with_tls_config(tls(reach)?).https_or_http();
-    Ok(match protocol {
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    match protocol {
         Protocol::Http1 => builder.enable_http1().wrap_connector(tcp),
         Protocol::Http2 => builder.enable_http2().wrap_connector(tcp),
         Protocol::Auto => builder.enable_all_versions().wrap_connector(tcp),
-    })
+    }
 }
 
-fn tls(reach: &Reach) -> Result<ClientConfig, rustls::Error> {
+/// How TLS is spoken as `reach` says. To read the system's authorities takes long.
+pub(super) fn tls(reach: &Reach) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     match &reach.authorities {
         Some(all) => all.iter().try_for_each(|certificate| roots.add(certificate.clone()))?,

@@ -90,6 +90,27 @@ fn a_name_that_moves_is_followed_and_one_that_is_gone_stays() {
     gateway.wait_for_log(|line| line.contains("can be looked up again"));
 }
 
+/// Other servers may know another address, however long the last one would have held.
+#[test]
+fn other_servers_are_asked_after_a_reload() {
+    let pair = Pair::start();
+    let known = |address: &str| DnsServer::start(&[("provider.test", addresses(&[address], 100_000))]);
+    let (one, other) = (known("127.0.0.1"), known("127.0.0.2"));
+    let url = format!("http://provider.test:{}", pair.port());
+    let text = |dns: &DnsServer| format!("reload: {{ watch: false }}\n{}", configuration(dns, &url));
+    let gateway = Gateway::start(&text(&one));
+    wait_for("the name", || (ask(&gateway) == [200; 3]).then_some(()));
+    assert_eq!((pair.second.count(), other.asked("provider.test")), (0, 0));
+    gateway.rewrite(&text(&other));
+    gateway.signal("HUP");
+    wait_for("the other address", || {
+        let (before, _) = pair.counts();
+        assert_eq!(ask(&gateway), [200; 3]);
+        (pair.first.count() == before).then_some(())
+    });
+    assert_eq!(one.asked("provider.test"), 1);
+}
+
 /// A connection of HTTP/2 that all requests share is not one that lasts for ever.
 #[test]
 fn a_name_that_moves_is_followed_over_http2() {

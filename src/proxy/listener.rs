@@ -81,14 +81,6 @@ impl Bound {
         }
     }
 
-    /// The address, where it has one.
-    pub fn address(&self) -> Option<SocketAddr> {
-        match &self.socket {
-            Listening::Tcp(_, address) => Some(*address),
-            Listening::Unix(_) => None,
-        }
-    }
-
     /// The next connection, and where it comes from.
     pub(super) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         std::future::poll_fn(|cx| self.poll_accept(cx)).await

@@ -10,7 +10,7 @@ mod provider;
 mod random;
 mod redis;
 
-pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply};
+pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};
 pub use dns::{DnsServer, Said, addresses};
 pub use http::{Answer, Connection, Request, address, nobody, raw};
 pub use process::{Finished, Gateway, Process, Sandbox, finish, project, sessiongate, write_config};

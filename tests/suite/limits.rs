@@ -1,6 +1,6 @@
 //! What clients may ask of the gateway without asking for anything: deadlines, limits and floods, each at its limit and beyond.
 
-use crate::harness::{Gateway, PATIENCE, skipped, wait_for};
+use crate::harness::{Gateway, PATIENCE, frame, skipped, wait_for};
 use crate::recorder::Recorder;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{self, Read, Write};
@@ -284,11 +284,6 @@ fn head(stream: u32, flags: u8, method: u8, fields: &[(u8, &str)]) -> Vec<u8> {
         block.extend(value.as_bytes());
     }
     frame(1, flags | 4, stream, &block)
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()
 }
 
 /// The end that a client declares by itself.

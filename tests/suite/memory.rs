@@ -3,7 +3,7 @@
 //! How much is resident hangs on what the allocator puts where: a future of Pingora's of the size of a buffer of the library for
 //! HTTP/2 made each connection cost half as much again.
 
-use crate::harness::{Gateway, PATIENCE, skipped};
+use crate::harness::{Gateway, PATIENCE, frame, skipped};
 use crate::recorder::Recorder;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -49,8 +49,7 @@ fn idle_http2(address: SocketAddr) -> TcpStream {
 fn kept_http2(address: SocketAddr) -> TcpStream {
     // GET, http, the authority `a`, the path `/x`.
     let head = [0x82, 0x86, 0x41, 1, b'a', 0x04, 2, b'/', b'x'];
-    let frame = [&[0, 0, 9, 1, 5, 0, 0, 0, 1], &head[..]].concat();
-    let mut stream = connected(address, &[PREFACE, SETTINGS, &frame]);
+    let mut stream = connected(address, &[PREFACE, SETTINGS, &frame(1, 5, 1, &head)]);
     read_until(&mut stream, b"here");
     stream
 }

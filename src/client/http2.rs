@@ -16,8 +16,10 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connection as _, HttpInfo};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -218,17 +220,26 @@ async fn exchange(
 ) -> Result<Exchange, ExchangeError> {
     let (head, body) = as_http2(request)?;
     let unsent = |error: h2::Error| ExchangeError::Refused(error.to_string());
-    let (response, mut stream) = sender.send_request(head, body.is_empty()).map_err(unsent)?;
+    let (mut response, mut stream) = sender.send_request(head, body.is_empty()).map_err(unsent)?;
     if !body.is_empty() {
         // Where it cannot be sent any more, the answer says why.
         let _ = stream.send_data(body, true);
     }
+    // Whoever has sent an informational response has seen the request, whatever it says afterwards.
+    let mut begun = false;
+    let head = std::future::poll_fn(|cx| {
+        while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
+            begun = true;
+        }
+        Pin::new(&mut response).poll(cx)
+    });
+    let head = head.await;
     let failed = |error: h2::Error| match error.is_io() {
-        _ if was_refused(&error) => ExchangeError::Refused(error.to_string()),
-        true => ExchangeError::Closed,
-        false => ExchangeError::Broken(error.to_string()),
+        _ if was_refused(&error) && !begun => ExchangeError::Refused(error.to_string()),
+        true if !begun => ExchangeError::Closed,
+        _ => ExchangeError::Broken(error.to_string()),
     };
-    let (head, body) = response.await.map_err(failed)?.into_parts();
+    let (head, body) = head.map_err(failed)?.into_parts();
     let (body, trailers) = read(body, most).await?;
     Ok(Exchange { status: head.status, headers: head.headers, body, trailers })
 }

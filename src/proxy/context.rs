@@ -43,6 +43,8 @@ pub(super) struct Context {
     /// The mark of a write that may change any session.
     pub marked: Option<Mark>,
     pub tries: usize,
+    /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
+    pub begun: bool,
     /// What the connection is doing, or the stream.
     pub pulse: Option<Arc<Pulse>>,
     _in_flight: InFlight,
@@ -63,6 +65,7 @@ impl Context {
             upstream: None,
             marked: None,
             tries: 0,
+            begun: false,
             pulse,
             _in_flight: InFlight::new(&runtime),
             runtime,

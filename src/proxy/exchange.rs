@@ -198,7 +198,9 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
         client_reused: bool,
     ) -> Box<Error> {
-        let whole = context.tries < MAX_TRIES && !session.as_ref().retry_buffer_truncated();
+        // Whatever the provider says after its response has begun, it has seen the request, and the client a part of the response.
+        let again = context.tries < MAX_TRIES && !context.begun;
+        let whole = again && !session.as_ref().retry_buffer_truncated();
         if whole && passed::was_refused(&error) {
             error.set_retry(true);
         } else if whole && session.req_header().method.is_safe() {
@@ -255,6 +257,7 @@ impl ProxyHttp for Edge {
         response: &mut ResponseHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
+        context.begun = true;
         passed::judge(response)?;
         if let Some(provider) = context.provider() {
             provider.note(None);
@@ -299,7 +302,7 @@ impl ProxyHttp for Edge {
         if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
             provider.note(Some(&passed::told(error)));
         }
-        if let Some(marked) = context.marked.take().filter(|_| passed::was_not_sent(error)) {
+        if let Some(marked) = context.marked.take().filter(|_| !context.begun && passed::was_not_sent(error)) {
             context.runtime.sessions().end(marked, Settlement::UNCHANGED).await;
         }
         let gone = !slow

@@ -190,7 +190,9 @@ fn what_changes_something_is_carried_out_at_most_once() {
                 {
                     let _ = writeln!(faults, "{what}: {fault}");
                 }
-                let most = if method == "GET" { 2 } else { 1 };
+                // Where a passed answer has begun, nothing is sent again.
+                let begun = !governed && mode.passed == CUT;
+                let most = if method == "GET" && !begun { 2 } else { 1 };
                 if reached == 0 || reached > most {
                     let _ = writeln!(faults, "{what}: reached the provider {reached} times");
                 }

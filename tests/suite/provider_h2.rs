@@ -48,8 +48,15 @@ fn session_path() -> String {
     format!("/api/v2/sessions/{SESSION}")
 }
 
+type WholeAnswer = (http::response::Parts, Bytes, HeaderMap);
+
 /// Sends a request over HTTP/2 with prior knowledge, and takes the whole answer.
-fn over_http2(address: SocketAddr, request: http::Request<Bytes>) -> (http::response::Parts, Bytes, HeaderMap) {
+fn over_http2(address: SocketAddr, request: http::Request<Bytes>) -> WholeAnswer {
+    try_over_http2(address, request).unwrap()
+}
+
+/// The same, where it may break off.
+fn try_over_http2(address: SocketAddr, request: http::Request<Bytes>) -> Result<WholeAnswer, h2::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let exchange = async {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -61,14 +68,14 @@ fn over_http2(address: SocketAddr, request: http::Request<Bytes>) -> (http::resp
         if !body.is_empty() {
             sending.send_data(body, true).unwrap();
         }
-        let (head, mut body) = answer.await.unwrap().into_parts();
+        let (head, mut body) = answer.await?.into_parts();
         let mut whole = Vec::new();
         while let Some(part) = body.data().await {
-            let part = part.unwrap();
+            let part = part?;
             body.flow_control().release_capacity(part.len()).unwrap();
             whole.extend_from_slice(&part);
         }
-        (head, Bytes::from(whole), body.trailers().await.unwrap().unwrap_or_default())
+        Ok((head, Bytes::from(whole), body.trailers().await?.unwrap_or_default()))
     };
     runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await.unwrap() })
 }
@@ -333,7 +340,7 @@ fn status(answer: &std::io::Result<Answer>) -> u16 {
 }
 
 /// A way to misbehave, and what a client meets then: of a judged and of a passed request.
-const MODES: [(Frames, &[u16], &[u16]); 13] = [
+const MODES: [(Frames, &[u16], &[u16]); 17] = [
     (Frames::Reset(0), &[502], &[502]),
     (Frames::Reset(2), &[502], &[502]),
     (Frames::Reset(8), &[502], &[502]),
@@ -344,6 +351,10 @@ const MODES: [(Frames, &[u16], &[u16]); 13] = [
     (Frames::Close, &[502], &[502]),
     (Frames::OtherVersion, &[502], &[502]),
     (Frames::BadHeaders, &[502], &[502]),
+    (Frames::BeginThenRefuse(false), &[502], &[502, 0]),
+    (Frames::BeginThenRefuse(true), &[502], &[502, 0]),
+    (Frames::BeginThenGoAway(false), &[502], &[502, 0]),
+    (Frames::BeginThenGoAway(true), &[502], &[502, 0]),
     (Frames::HalfThenReset, &[502], &[502, 0]),
     (Frames::HalfThenClose, &[502], &[502, 0]),
     (Frames::Silence, &[504], &[504]),
@@ -385,7 +396,8 @@ fn what_changes_something_is_carried_out_at_most_once_over_http2() {
                 if !expected.contains(&status(&answer)) {
                     let _ = writeln!(faults, "{what}: {answer:?}");
                 }
-                if taken == 0 || taken > if method == "GET" { 2 } else { 1 } {
+                let begun = matches!(mode, Frames::BeginThenRefuse(_) | Frames::BeginThenGoAway(_));
+                if taken == 0 || taken > if method == "GET" && !begun { 2 } else { 1 } {
                     let _ = writeln!(faults, "{what}: was carried out {taken} times");
                 }
                 provider.act(&[], Frames::Answer);
@@ -399,6 +411,38 @@ fn what_changes_something_is_carried_out_at_most_once_over_http2() {
         }
     }
     assert!(faults.is_empty(), "{faults}");
+}
+
+/// The same for clients of HTTP/2, which see a reset, and never two answers in one.
+#[test]
+fn nothing_is_sent_again_when_the_answer_has_begun() {
+    let provider = FrameProvider::start();
+    let gateway = gateway(provider.address());
+    for mode in
+        [true, false].into_iter().flat_map(|body| [Frames::BeginThenRefuse(body), Frames::BeginThenGoAway(body)])
+    {
+        for (method, path) in [("PATCH", "/x"), ("GET", "/x"), ("POST", "/oauth/token")] {
+            provider.act(&[mode], Frames::Answer);
+            let (before, _) = provider.counts();
+            let request = http::Request::builder().method(method).uri(format!("http://a{path}"));
+            let body = if method == "GET" { Bytes::new() } else { "{}".into() };
+            let answer = try_over_http2(gateway.address(), request.body(body).unwrap());
+            let what = format!("{mode:?}, {method}");
+            assert_eq!(provider.counts().0 - before, 1, "{what}: {answer:?}");
+            assert!(answer.as_ref().map_or(true, |(head, ..)| head.status == 502), "{what}: {answer:?}");
+        }
+    }
+}
+
+/// A provider that has sent an informational answer has looked at the request, whatever it says then.
+#[test]
+fn a_judged_request_is_not_sent_again_behind_an_informational_answer() {
+    let provider = FrameProvider::start();
+    let gateway = gateway(provider.address());
+    provider.act(&[Frames::HintThenRefuse], Frames::Answer);
+    let write = Request::new("PATCH", &session_path()).json(r#"{"session_metadata":null}"#);
+    assert_eq!(write.send(&gateway.url()).status, 502);
+    assert_eq!(provider.counts().0, 1);
 }
 
 /// A request that the provider says it has not looked at is sent once more, whatever it is, and not a third time.

@@ -229,6 +229,12 @@ pub enum Frames {
     OtherVersion,
     /// Headers that cannot be decoded.
     BadHeaders,
+    /// `103 Early Hints`, and RST_STREAM with REFUSED_STREAM.
+    HintThenRefuse,
+    /// The head of an answer, a part of its body where this is set, and RST_STREAM with REFUSED_STREAM.
+    BeginThenRefuse(bool),
+    /// The same with GOAWAY, whose last stream is one before it.
+    BeginThenGoAway(bool),
     /// The head of an answer, a part of its body, and RST_STREAM with INTERNAL_ERROR.
     HalfThenReset,
     /// The same, and the end of the connection.
@@ -381,7 +387,14 @@ impl FrameState {
         let body = crate::recorder::session(&serde_json::json!({})).to_string();
         let answer = [good_head(id, 0), frame(DATA, END_STREAM, id, body.as_bytes())].concat();
         let half = [good_head(id, 0), frame(DATA, 0, id, b"{")].concat();
+        let begun = |body| if body { half.clone() } else { good_head(id, 0) };
+        // `:status: 103`, by the name of the static table.
+        let hint = frame(HEADERS, END_HEADERS, id, b"\x08\x03103");
+        let refuse = frame(RST_STREAM, 0, id, &7_u32.to_be_bytes());
         let (bytes, goes_on) = match act {
+            Frames::HintThenRefuse => ([hint, refuse].concat(), true),
+            Frames::BeginThenRefuse(body) => ([begun(body), refuse].concat(), true),
+            Frames::BeginThenGoAway(body) => ([begun(body), go_away(id.saturating_sub(2), 0)].concat(), false),
             Frames::Answer => (answer, true),
             Frames::AnswerLast => ([answer, go_away(id, 0)].concat(), false),
             Frames::Reset(code) => (frame(RST_STREAM, 0, id, &code.to_be_bytes()), true),

@@ -197,6 +197,12 @@ impl Dialect {
         Ok(if related { Found::Related } else { Found::Unmatched })
     }
 
+    /// Whether a path, in its canonical spelling, and a method name a governed operation.
+    pub fn governs(&'static self, method: &Method, path: &str) -> bool {
+        let canonical = self.guarded.iter().any(|place| path::is_canonical_below(path, place));
+        canonical && matches!(self.governed(method, path), Ok(Found::Governed(..)))
+    }
+
     fn governed(&'static self, method: &Method, path: &str) -> Result<Found, Refusal> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();

@@ -31,8 +31,8 @@ use crate::token::Verified;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use head::Judged;
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
+use http::{HeaderMap, Method};
 use ring::hmac;
 use std::sync::Arc;
 
@@ -182,12 +182,12 @@ impl Gateway {
                 let path = [upstream.target.base_path.as_str(), upstream.matcher.inner(head.path)].concat();
                 Ok(Routed::Governed(Governed { upstream, route, carrier, session, path, query, token, asker, size }))
             }
+            Found::Related | Found::Unmatched if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) => {
+                Err(refused(Some(upstream), Operation::Other, Refusal::Unknown))
+            }
             Found::Related => {
                 let operation = Operation::ChangeRelated;
                 Ok(Routed::Related(Related { upstream: upstream.clone(), operation }))
-            }
-            Found::Unmatched if upstream.unmatched == Unmatched::Refuse => {
-                Err(refused(Some(upstream), Operation::Other, Refusal::Unknown))
             }
             Found::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
         }
@@ -239,6 +239,16 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
         Ok(whole @ Found::Related) => Ok(whole),
         Ok(Found::Governed(..)) | Err(_) => Err(Refusal::Path),
     }
+}
+
+/// Whether a browser asks, before it sends a governed operation, whether a page may: the answer is the provider's to give, and has no
+/// session in it.
+fn is_preflight(upstream: &Upstream, head: &Head) -> bool {
+    let path = upstream.matcher.inner(head.path);
+    let mut wanted = head.headers.get_all(ACCESS_CONTROL_REQUEST_METHOD).iter();
+    let method = wanted.next().and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    let one = method.filter(|_| wanted.next().is_none() && head.method == Method::OPTIONS);
+    one.is_some_and(|method| upstream.dialect.governs(&method, path))
 }
 
 /// Whether a credential is of the kind that the upstream asks for.

@@ -45,6 +45,16 @@ pub struct Upstream {
     pub target: Target,
 }
 
+impl Upstream {
+    /// Whether requests that the dialect has no operation for reach the provider.
+    pub fn forwards_unmatched(&self) -> bool {
+        match self.unmatched {
+            Unmatched::Forward => true,
+            Unmatched::Refuse => false,
+        }
+    }
+}
+
 /// Which requests are for an upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matcher {
@@ -91,7 +101,7 @@ pub enum Unmatched {
     /// They are passed untouched.
     #[default]
     Forward,
-    /// They are answered with 404.
+    /// They are answered with 404, reads and writes alike; preflights of governed operations are passed.
     Refuse,
 }
 

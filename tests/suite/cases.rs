@@ -417,8 +417,9 @@ fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: 
         Operation::ListSessions => ", lists sessions",
         _ => "",
     };
+    let governed = operation == Operation::ListSessions || request.method == Method::OPTIONS;
     assert!(
-        upstream.unmatched == Unmatched::Forward || !what.is_empty(),
+        upstream.unmatched == Unmatched::Forward || governed,
         "an unmatched request is passed although it is to be refused"
     );
     format!("pass{name} {} {path}{query}{what}", request.method)

@@ -6,9 +6,9 @@ use crate::model::{Check, CheckKind, Rule, TokenShown, Violation};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TokenRule {
     /// A write without it is a violation.
-    #[default]
     Required,
-    /// It may be left out.
+    /// It may be left out, as far as the gateway goes: some providers that take it do not look at it any more.
+    #[default]
     Optional,
 }
 

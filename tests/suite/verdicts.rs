@@ -37,7 +37,7 @@ static POLICIES: LazyLock<Vec<Arc<Gateway>>> = LazyLock::new(|| {
         "{}",
         "{ keys: { allowed: [a, b, 'k*'], required: [a] }, fields: { a: { default: red, max_length: 3 } }, wipe: refuse }",
         "{ normalize: { trim: true, key_case: lower, empty_values: drop, unicode: nfc }, limits: { properties: 3, value_length: 4 } }",
-        "{ lifetime: { min: 1s, max: 1h, outside: clamp }, session_token: optional }",
+        "{ lifetime: { min: 1s, max: 1h, outside: clamp }, session_token: required }",
         "{ lifetime: { min: 1s, max: 1h, required: true }, checks: { allowed: [user, totp] } }",
         "{ challenges: { return_code: refuse, url_template: { hosts: [login.example.com] } } }",
         "{ mode: audit, keys: { allowed: [A] }, normalize: { key_case: upper }, lifetime: { max: 1s, outside: clamp } }",

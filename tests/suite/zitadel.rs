@@ -324,10 +324,25 @@ fn what_the_gateway_does_not_read_of_a_call_is_refused() {
         assert_eq!((answer.status, answer.trailer("grpc-status")), (200, code), "{name}");
         assert_eq!(provider.count(), 0, "{name}");
     }
+}
+
+/// v2beta's own definition calls the token of a write deprecated: the provider takes the write without it.
+#[test]
+fn the_token_of_a_session_is_asked_for_where_a_policy_says_so() {
+    let provider = Grpc::start();
     let beta = SET.replace("v2", "v2beta");
-    let answer = provider.call_with(&gateway, &beta, &good, &grpc);
+    let body = frame(&set("team"));
+    let grpc = [("content-type", "application/grpc")];
+    let answer = provider.call_with(&provider.gateway(""), &beta, &body, &grpc);
+    assert_eq!((answer.trailer("grpc-status"), provider.count()), ("0", 1));
+    let strict = POLICY.replace("  strict:\n", "  strict:\n    session_token: required\n");
+    let upstream = format!("    dialect: zitadel\n    url: http://{}\n    auth: forward\n", provider.address);
+    let strict = Gateway::start(&format!("upstreams:\n  idp:\n{upstream}    policy: strict\n{strict}"));
+    strict.ready();
+    let answer = provider.call_with(&strict, &beta, &body, &grpc);
     assert!(answer.trailer("grpc-message").contains("session_token"), "{}", answer.trailer("grpc-message"));
-    assert_eq!(provider.count(), 0);
+    assert_eq!(provider.call_with(&strict, SET, &body, &grpc).trailer("grpc-status"), "0", "v2 does not look at it");
+    assert_eq!(provider.count(), 2);
 }
 
 /// A provider that records REST, Connect and gRPC-web.

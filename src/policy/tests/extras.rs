@@ -95,11 +95,11 @@ fn a_session_that_is_made_without_a_lifetime_never_ends() {
 fn a_token_has_to_come_where_it_could() {
     let with = |token| SessionPatch { token, ..write() };
     let absent = with(TokenShown::Absent("sessionToken".into()));
-    assert_eq!(violations(&Policy::default(), &absent), ["sessionToken: is required and missing (session_token)"]);
-    assert_eq!(edits(&Policy::default(), &with(TokenShown::Given)), []);
-    assert_eq!(edits(&Policy::default(), &with(TokenShown::NotAsked)), []);
-    let policy = Policy { session_token: TokenRule::Optional, ..Policy::default() };
-    assert_eq!(edits(&policy, &absent), []);
+    let policy = Policy { session_token: TokenRule::Required, ..Policy::default() };
+    assert_eq!(violations(&policy, &absent), ["sessionToken: is required and missing (session_token)"]);
+    assert_eq!(edits(&policy, &with(TokenShown::Given)), []);
+    assert_eq!(edits(&policy, &with(TokenShown::NotAsked)), []);
+    assert_eq!(edits(&Policy::default(), &absent), [], "unless it is asked for");
 }
 
 #[test]
@@ -297,6 +297,7 @@ fn everything_is_reported_at_once_and_breaches_come_first() {
         required: vec![KeyPattern::parse("team").unwrap()],
         checks: CheckRule { allowed: Some(vec![CheckKind::User]) },
         challenges: coded(ReturnCode::Refuse).challenges,
+        session_token: TokenRule::Required,
         ..bounded(Outside::Refuse, true)
     };
     let patch = SessionPatch {

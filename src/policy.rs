@@ -116,8 +116,8 @@ impl Policy {
         let written = self.written(patch, current, &mut violations);
         let lifetime = self.lifetime.judge(&patch.lifetime, patch.creates, &mut violations);
         self.session_token.judge(&patch.token, &mut violations);
-        self.checks.judge(&patch.checks, &mut violations);
-        self.challenges.judge(&patch.challenges, &mut violations);
+        self.checks.judge(&patch.checks, &patch.unknown_checks, &mut violations);
+        self.challenges.judge(&patch.challenges, &patch.unknown_challenges, &mut violations);
         if let Some(written) = written.as_ref().filter(|written| violations.is_empty() && self.may_lose(written)) {
             let Some(current) = current else {
                 return Judgement::Need(Need::CurrentMetadata);

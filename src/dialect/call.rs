@@ -4,7 +4,7 @@ use super::resource::current_metadata;
 use super::{AnswerFacts, Call, Dialect, Revocation, Route, Takes};
 use crate::model::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Refusal,
-    Rule, SessionId, SessionPatch, TokenShown, Value, Violation,
+    Rule, SessionId, SessionPatch, TokenShown, Value, Violation, field_path,
 };
 use crate::wire::carrier::Carrier;
 use crate::wire::json::Document;
@@ -106,6 +106,8 @@ impl Dialect {
             Some(_) | None => MetadataChange::Absent,
         };
         // A resource names its session in the path, where it was read from and judged.
+        let (checks, unknown_checks) = checks(root);
+        let (challenges, unknown_challenges) = challenges(root);
         let in_path = |path: &str| !call.remote && matches!(path, "session_id" | "sessionId");
         let breaches = parsed.breaches().into_iter().filter(|breach| !in_path(&breach.path));
         SessionPatch {
@@ -120,8 +122,10 @@ impl Dialect {
                 Some(token) if !token.is_empty() => TokenShown::Given,
                 Some(_) | None => TokenShown::Absent(parsed.spelling("session_token").to_owned()),
             },
-            checks: checks(root),
-            challenges: challenges(root),
+            checks,
+            unknown_checks,
+            challenges,
+            unknown_challenges,
             breaches: breaches
                 .map(|breach| Violation { path: breach.path, rule: Rule::Provider, message: breach.text })
                 .collect(),
@@ -200,22 +204,39 @@ fn lifetime(call: &Call, parsed: &Parsed) -> Lifetime {
     }
 }
 
-fn checks(root: &Object) -> Vec<Check> {
-    let Some(checks) = root.item("checks") else {
-        return Vec::new();
+/// The checks that are asked for, and what is not known in them.
+fn checks(root: &Object) -> (Vec<Check>, Vec<String>) {
+    let Some((asked, object)) = root.item("checks").zip(root.message("checks")) else {
+        return Default::default();
     };
-    let inner = root.message("checks").map_or(&[][..], |object| object.items.as_slice());
-    let check = |item: &Item| {
-        let kind = CheckKind::ALL.into_iter().find(|kind| kind.name() == item.field.name)?;
-        Some(Check { path: format!("{}.{}", checks.spelling, item.spelling), kind })
-    };
-    inner.iter().filter_map(check).collect()
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for item in &object.items {
+        let path = format!("{}.{}", asked.spelling, item.spelling);
+        match CheckKind::ALL.into_iter().find(|kind| kind.name() == item.field.name) {
+            Some(kind) => known.push(Check { path, kind }),
+            None => unknown.push(path),
+        }
+    }
+    note_unknown(&asked.spelling, object, &mut unknown);
+    (known, unknown)
 }
 
-fn challenges(root: &Object) -> Vec<Challenge> {
+/// What is not known in a message and in those within it: where it stands.
+fn note_unknown(path: &str, object: &Object, found: &mut Vec<String>) {
+    found.extend(object.unknown.iter().map(|name| field_path(path, name)));
+    for item in &object.items {
+        if let Held::Message(inner) = &item.value {
+            note_unknown(&format!("{path}.{}", item.spelling), inner, found);
+        }
+    }
+}
+
+/// The challenges that are asked for, and what is not known in them.
+fn challenges(root: &Object) -> (Vec<Challenge>, Vec<String>) {
     let Some((asked, object)) = root.item("challenges").zip(root.message("challenges")) else {
-        return Vec::new();
+        return Default::default();
     };
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
     let challenge = |item: &Item| {
         let path = format!("{}.{}", asked.spelling, item.spelling);
         let Held::Message(inner) = &item.value else {
@@ -232,7 +253,14 @@ fn challenges(root: &Object) -> Vec<Challenge> {
         };
         Some(Challenge { path: returned.map_or(path.clone(), |item| format!("{path}.{}", item.spelling)), kind })
     };
-    object.items.iter().filter_map(challenge).collect()
+    for item in &object.items {
+        match challenge(item) {
+            Some(challenge) => known.push(challenge),
+            None => unknown.push(format!("{}.{}", asked.spelling, item.spelling)),
+        }
+    }
+    note_unknown(&asked.spelling, object, &mut unknown);
+    (known, unknown)
 }
 
 /// The link that a mail would have: where it is asked for, and its template.

@@ -25,8 +25,12 @@ pub struct SessionPatch {
     pub token: TokenShown,
     /// What the provider is asked to check.
     pub checks: Vec<Check>,
+    /// Where it asks for checks, or for something about them, that the gateway does not know.
+    pub unknown_checks: Vec<String>,
     /// What the provider is asked to challenge with.
     pub challenges: Vec<Challenge>,
+    /// Where it asks for challenges, or for something about them, that the gateway does not know.
+    pub unknown_challenges: Vec<String>,
     /// What the provider's own validation refuses, with [`super::Rule::Provider`].
     pub breaches: Vec<Violation>,
 }
@@ -43,7 +47,9 @@ impl Default for SessionPatch {
             lifetime: Lifetime::NotOffered,
             token: TokenShown::NotAsked,
             checks: Vec::new(),
+            unknown_checks: Vec::new(),
             challenges: Vec::new(),
+            unknown_challenges: Vec::new(),
             breaches: Vec::new(),
         }
     }

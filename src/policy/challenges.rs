@@ -25,7 +25,17 @@ pub struct ChallengeRule {
 }
 
 impl ChallengeRule {
-    pub(super) fn judge(&self, challenges: &[Challenge], violations: &mut Vec<Violation>) {
+    pub(super) fn judge(&self, challenges: &[Challenge], unknown: &[String], violations: &mut Vec<Violation>) {
+        // Nobody knows where such a code would go, or such a link would lead.
+        let closed = match (self.return_code, self.url_template.is_free()) {
+            (ReturnCode::Refuse | ReturnCode::Strip, _) => Some(Rule::ReturnCode),
+            (ReturnCode::Allow, false) => Some(Rule::UrlTemplate),
+            (ReturnCode::Allow, true) => None,
+        };
+        violations.extend(closed.into_iter().flat_map(|rule| {
+            let message = "is unknown, so its codes and links cannot be checked";
+            unknown.iter().map(move |path| Violation { path: path.clone(), rule, message: message.into() })
+        }));
         for challenge in challenges {
             let (returns_code, template) = match &challenge.kind {
                 ChallengeKind::WebAuthN => (false, None),

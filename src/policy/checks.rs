@@ -33,7 +33,8 @@ pub struct CheckRule {
 }
 
 impl CheckRule {
-    pub(super) fn judge(&self, checks: &[Check], violations: &mut Vec<Violation>) {
+    /// A list is closed: what is not known cannot be on it.
+    pub(super) fn judge(&self, checks: &[Check], unknown: &[String], violations: &mut Vec<Violation>) {
         let Some(allowed) = &self.allowed else {
             return;
         };
@@ -46,5 +47,10 @@ impl CheckRule {
                 message: format!("the check `{found}` is not allowed; allowed are `{}`", names.join("`, `")),
             });
         }
+        violations.extend(unknown.iter().map(|path| Violation {
+            path: path.clone(),
+            rule: Rule::Check,
+            message: format!("is unknown; allowed are `{}`", names.join("`, `")),
+        }));
     }
 }

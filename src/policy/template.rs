@@ -25,9 +25,14 @@ pub struct HostPattern {
 }
 
 impl TemplateRule {
+    /// Whether links may lead anywhere.
+    pub(super) fn is_free(&self) -> bool {
+        self.schemes.is_none() && self.hosts.is_none()
+    }
+
     /// What is wrong with a template. What is in doubt is wrong.
     pub(super) fn judge(&self, path: &str, template: &str, violations: &mut Vec<Violation>) {
-        if self.schemes.is_none() && self.hosts.is_none() {
+        if self.is_free() {
             return;
         }
         let mut report =

@@ -46,6 +46,11 @@ pub struct Parsed {
     root: Object,
 }
 
+/// How many unknown fields of one message are told apart.
+pub const MAX_UNKNOWN: usize = 20;
+/// How much of an unknown name is kept: it may be as long as the body.
+const UNKNOWN_LENGTH: usize = 64;
+
 /// The fields of a message that are known, in the order of the wire.
 #[derive(Debug, Clone)]
 pub struct Object {
@@ -53,6 +58,8 @@ pub struct Object {
     pub schema: &'static Message,
     /// The fields that stand.
     pub items: Vec<Item>,
+    /// What else stands, by name in JSON and by number in protocol buffers: the first [`MAX_UNKNOWN`] of them, each once.
+    pub unknown: Vec<String>,
     content: Range<usize>,
 }
 
@@ -140,6 +147,17 @@ impl fmt::Display for Span {
 }
 
 impl Object {
+    fn new(schema: &'static Message, content: Range<usize>) -> Object {
+        Object { schema, items: Vec::new(), unknown: Vec::new(), content }
+    }
+
+    fn note_unknown(&mut self, name: &str) {
+        let name = name.get(..name.floor_char_boundary(UNKNOWN_LENGTH)).unwrap_or_default();
+        if self.unknown.len() < MAX_UNKNOWN && !self.unknown.iter().any(|known| known == name) {
+            self.unknown.push(name.to_owned());
+        }
+    }
+
     /// The field with this name, where it stands.
     pub fn item(&self, name: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.field.name == name)

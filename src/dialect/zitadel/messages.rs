@@ -179,6 +179,8 @@ static CHECKS_BETA: Message = message(
         field(5, "totp", "totp", Kind::Message(&TOTP), Rule::None),
         field(6, "otp_sms", "otpSms", Kind::Message(&OTP), Rule::None),
         field(7, "otp_email", "otpEmail", Kind::Message(&OTP), Rule::None),
+        // Its definition does not have it: known by name all the same, so that a policy says the same of both versions.
+        field(8, "recovery_code", "recoveryCode", Opaque, Rule::None),
     ],
 );
 

@@ -27,10 +27,11 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
         let path = if path.is_empty() { "the body" } else { path };
         return Err(Unreadable(format!("expected an object as `{path}`, found {}", node.kind.name())));
     };
-    let mut object = Object { schema, items: Vec::new(), content: node.span.clone() };
+    let mut object = Object::new(schema, node.span.clone());
     let mut seen: Vec<u32> = Vec::new();
     for member in members {
         let Some(field) = find(schema, member, path)? else {
+            object.note_unknown(&member.key);
             continue;
         };
         let path = if path.is_empty() { member.key.clone() } else { format!("{path}.{}", member.key) };

@@ -26,9 +26,10 @@ pub(super) fn object(
     content: Range<usize>,
     path: &str,
 ) -> Result<Object, Unreadable> {
-    let mut object = Object { schema, items: Vec::new(), content: content.clone() };
+    let mut object = Object::new(schema, content.clone());
     for raw in fields(source, content)? {
         let Some(field) = schema.fields.iter().find(|field| field.number == raw.number) else {
+            object.note_unknown(&raw.number.to_string());
             continue;
         };
         let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };

@@ -119,7 +119,14 @@ fn headers_cannot_choose_how_they_are_checked() {
         header.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         signed(header, &claims(json!({})))
     };
-    assert_eq!(refusal(&with(json!({ "crit": ["b64"] }))), Refusal::TokenInvalid("its header has `crit`"));
+    for crit in
+        [json!(["b64"]), json!([]), json!(null), json!(["exp"]), json!("exp"), json!({}), json!(false), json!(0)]
+    {
+        assert_eq!(refusal(&with(json!({ "crit": crit }))), Refusal::TokenInvalid("its header has `crit`"), "{crit}");
+    }
+    for b64 in [json!(false), json!(true), json!(null)] {
+        assert_eq!(refusal(&with(json!({ "b64": b64 }))), Refusal::TokenInvalid("its header has `b64`"), "{b64}");
+    }
     assert_eq!(
         refusal(&with(json!({ "typ": "logout+jwt" }))),
         Refusal::TokenInvalid("its `typ` is not that of an access token")
@@ -134,6 +141,36 @@ fn headers_cannot_choose_how_they_are_checked() {
     assert_eq!(verified(&with(json!({ "alg": "RS256" }))), Err(Distrust::UnknownKey), "allowed, but not with this key");
     assert_eq!(verified(&with(json!({ "kid": "k2" }))), Err(Distrust::UnknownKey));
     assert!(verified(&with(json!({ "jwk": {}, "jku": "https://evil/" }))).is_ok(), "what it offers is not looked at");
+}
+
+#[test]
+fn headers_are_read_strictly() {
+    let claims = claims(json!({}));
+    let spelled = |header: &str| {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(&claims));
+        let signature = SIGNER.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+        verified(&format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    };
+    assert!(spelled(r#" {"alg":"ES256","kid":"k1"} "#).is_ok());
+    for header in [
+        r#"{"alg":"ES256","kid":"k1","alg":"ES256"}"#,
+        r#"{"alg":"ES256","kid":"k2","kid":"k1"}"#,
+        r#"{"alg":"ES256","kid":"k1","x":1,"x":1}"#,
+        r#"{"alg":"ES256","kid":"k1","\u006bid":"k1"}"#,
+        r#"{"alg":"ES256","kid":"k1","jwk":{"a":1,"a":2}}"#,
+        r#"{"alg":"ES256","kid":null}"#,
+        r#"{"alg":"ES256","kid":"k1","typ":null}"#,
+        r#"{"alg":["ES256"],"kid":"k1"}"#,
+        r#"{"kid":"k1"}"#,
+        r#"{"alg":"ES256","kid":"k1"} {}"#,
+        r#"{"alg":"ES256","kid":"k1",}"#,
+        r#"{"alg":"ES256","kid":"k1","x":"\ud800"}"#,
+        r#"["ES256","k1"]"#,
+        "null",
+        "",
+    ] {
+        assert_eq!(spelled(header), Err(Distrust::Refused(Refusal::CredentialMalformed)), "{header}");
+    }
 }
 
 #[test]
@@ -154,10 +191,121 @@ fn what_was_changed_after_signing_is_refused() {
 fn only_keys_for_signatures_are_taken_from_a_document() {
     assert!(keys(&[jwk(json!({ "use": "enc" }))]).is_err());
     assert!(keys(&[json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "k1" })]).is_err());
+    for used in [
+        json!({}),
+        json!({ "key_ops": ["verify"] }),
+        json!({ "key_ops": ["sign", "verify"] }),
+        json!({ "alg": "ES256" }),
+        json!({ "x5c": ["MIIB"], "x5t": "a", "x5u": "https://evil/", "ext": true, "new": {} }),
+    ] {
+        assert_eq!(keys(&[jwk(used.clone())]).map(|keys| keys.len()), Ok(1), "{used}");
+    }
+    let length = |length: usize| URL_SAFE_NO_PAD.encode(vec![1; length]);
+    for unused in [
+        json!({ "use": "SIG" }),
+        json!({ "use": "" }),
+        json!({ "use": null }),
+        json!({ "use": ["sig"] }),
+        json!({ "key_ops": ["encrypt"] }),
+        json!({ "key_ops": ["sign"] }),
+        json!({ "key_ops": [] }),
+        json!({ "key_ops": null }),
+        json!({ "key_ops": "verify" }),
+        json!({ "key_ops": ["verify", "verify"] }),
+        json!({ "key_ops": ["Verify"] }),
+        json!({ "key_ops": ["verify"], "use": "enc" }),
+        json!({ "key_ops": ["deriveKey"], "use": "sig" }),
+        json!({ "d": length(32) }),
+        json!({ "d": null }),
+        json!({ "k": "c2VjcmV0" }),
+        json!({ "alg": null }),
+        json!({ "alg": "none" }),
+        json!({ "alg": "HS256" }),
+        json!({ "alg": "es256" }),
+        json!({ "kid": 1 }),
+        json!({ "crv": "P-384" }),
+        json!({ "crv": "secp256k1" }),
+        json!({ "kty": "ec" }),
+        json!({ "kty": "RSA" }),
+        json!({ "x": length(31) }),
+        json!({ "y": length(33) }),
+        json!({ "x": "*" }),
+        json!({ "x": null }),
+    ] {
+        assert!(keys(&[jwk(unused.clone())]).is_err(), "{unused}");
+    }
+    let twice = jwk(json!({})).to_string().replacen('{', r#"{"use":"sig","#, 1);
+    assert!(KeySet::parse(format!(r#"{{"keys":[{twice}]}}"#).as_bytes()).is_err(), "a member twice");
+    let only_certificate = json!({ "kty": "EC", "crv": "P-256", "kid": "k1", "x5c": ["MIIB"] });
+    assert!(keys(&[only_certificate]).is_err());
     assert!(keys(&[jwk(json!({ "alg": "ES384" }))]).is_err(), "named for another algorithm");
     assert_eq!(keys(&[json!({ "kty": "NEW" }), json!(5), jwk(json!({}))]).unwrap().len(), 1);
     assert!(keys(&vec![jwk(json!({})); 101]).is_err());
     assert!(KeySet::parse(b"<html>").is_err());
+}
+
+#[test]
+fn weak_keys_are_not_used() {
+    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let rsa =
+        |n: &[u8], e: &[u8]| keys(&[json!({ "kty": "RSA", "kid": "k1", "n": number(n), "e": number(e) })]).is_ok();
+    let modulus = |length: usize, first: u8, last: u8| {
+        let mut bytes = vec![0xa5; length];
+        (bytes[0], bytes[length - 1]) = (first, last);
+        bytes
+    };
+    let good = modulus(256, 0x80, 1);
+    assert!(rsa(&good, &[1, 0, 1]) && rsa(&good, &[3]) && rsa(&modulus(1024, 0xff, 1), &[1, 0, 1]));
+    assert!(rsa(&[&[0][..], &good].concat(), &[0, 1, 0, 1]), "a byte before it changes nothing of its value");
+    for (n, why) in [
+        (modulus(256, 0x7f, 1), "2047 bits"),
+        (modulus(128, 0xff, 1), "1024 bits"),
+        ([vec![0; 128], modulus(128, 0xff, 1)].concat(), "1024 bits that look like 2048"),
+        (modulus(1025, 1, 1), "more than 8192 bits"),
+        (modulus(256, 0x80, 2), "even"),
+        (vec![], "none"),
+        (vec![0; 256], "zero"),
+    ] {
+        assert!(!rsa(&n, &[1, 0, 1]), "{why}");
+    }
+    for e in [&[][..], &[0], &[1], &[2], &[4], &[1, 0, 0], &[4, 0, 0, 0, 1], &[1; 6]] {
+        assert!(!rsa(&good, e), "{e:?}");
+    }
+    let private = json!({ "kty": "RSA", "kid": "k1", "n": number(&good), "e": "AQAB", "p": "AQ" });
+    assert!(keys(&[private]).is_err());
+    let edwards = |x: &[u8]| keys(&[json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": number(x) })]).is_ok();
+    let point = |first: u8, rest: u8, last: u8| {
+        let mut point = [rest; 32];
+        (point[0], point[31]) = (first, last);
+        point
+    };
+    assert!(edwards(&point(9, 0x33, 0x7f)));
+    for weak in [point(0, 0, 0), point(1, 0, 0), point(1, 0, 0x80), point(0xec, 0xff, 0x7f), point(0xed, 0xff, 0xff)] {
+        assert!(!edwards(&weak), "{weak:?}");
+    }
+    assert!(!edwards(&[9; 31]) && !edwards(&[9; 33]));
+}
+
+/// The small case beside the project: a key with a zero byte before its modulus is the same key.
+#[test]
+fn a_modulus_with_a_leading_zero_verifies() {
+    install_provider();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/cases/leading-zero-modulus");
+    let read = |name: &str| std::fs::read(format!("{folder}/{name}"));
+    let (Ok(token), Ok(with), Ok(without)) = (read("token.txt"), read("jwks.json"), read("plain.jwks.json")) else {
+        println!("skipped: no such case beside the project");
+        return;
+    };
+    let token = String::from_utf8(token).unwrap();
+    let expected = Expectations {
+        issuers: vec!["http://127.0.0.1:18301/".into()],
+        audiences: vec!["http://127.0.0.1:18301/api/v2/".into()],
+        algorithms: vec![Algorithm::RS256],
+        leeway: 0,
+    };
+    for document in [with, without] {
+        assert!(verify(token.trim(), &KeySet::parse(&document).unwrap(), &expected, NOW).is_ok());
+    }
 }
 
 #[test]
@@ -219,4 +367,43 @@ fn wycheproof_signatures_are_judged_as_they_say() {
         }
         assert!(cases > 100, "{name}: only {cases} cases");
     }
+}
+
+/// The same of whole tokens with the keys that they come with: keys, headers and signatures.
+#[test]
+fn wycheproof_tokens_are_judged_as_they_say() {
+    install_provider();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/jwt/json_web_signature_test.json");
+    let Ok(text) = std::fs::read(path) else {
+        println!("skipped: no {path}");
+        return;
+    };
+    let suite: Value = serde_json::from_slice(&text).unwrap();
+    let algorithms = "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 EdDSA";
+    let expected = Expectations {
+        issuers: Vec::new(),
+        audiences: Vec::new(),
+        algorithms: algorithms.split(' ').map(|name| name.parse().unwrap()).collect(),
+        leeway: 0,
+    };
+    let (mut good, mut bad) = (0, 0);
+    for group in suite["testGroups"].as_array().unwrap() {
+        let Ok(keys) = keys(std::slice::from_ref(&group["public"])) else { continue };
+        for case in group["tests"].as_array().unwrap() {
+            let Some(token) = case["jws"].as_str() else { continue };
+            let verdict = verify(token, &keys, &expected, NOW);
+            // Their payloads are no claims, which is found out when the signature was good.
+            let signed = verdict == Err(Refusal::TokenInvalid("a required claim is missing or malformed").into());
+            match case["result"].as_str().unwrap() {
+                "invalid" => {
+                    assert!(!signed, "{} {}: {verdict:?}", case["tcId"], case["comment"]);
+                    bad += 1;
+                }
+                _ if signed => good += 1,
+                // Its key is named for another algorithm than its token has.
+                _ => assert_eq!(verdict, Err(Distrust::UnknownKey), "{} {}", case["tcId"], case["comment"]),
+            }
+        }
+    }
+    assert!(good >= 3 && bad > 200, "{good} good, {bad} bad");
 }

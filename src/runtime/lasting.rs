@@ -11,7 +11,8 @@ use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::HeaderValue;
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::hmac;
+use ring::rand::SystemRandom;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,47 +30,42 @@ pub(super) struct Lasting {
     tallies: Mutex<HashMap<String, Arc<keys::Tally>>>,
 }
 
-/// Names requests and traces: unique among processes, and cheap.
+/// Names requests and traces: unique among processes, cheap, and to strangers without any order, so that nobody reads off them how
+/// many requests there were between two.
 pub(super) struct RequestIds {
-    /// The process, as a number and in digits.
-    process: (u64, String),
+    key: hmac::Key,
     next: AtomicU64,
-    /// What the numbers of traces begin at.
-    seed: u64,
 }
 
 impl RequestIds {
     fn new() -> Result<RequestIds, RuntimeError> {
-        let (mut process, mut seed) = ([0; 8], [0; 8]);
-        let random = SystemRandom::new();
-        random.fill(&mut process).and_then(|()| random.fill(&mut seed)).map_err(|_| RuntimeError::Random)?;
-        Ok(RequestIds {
-            process: (u64::from_be_bytes(process), hex(&process)),
-            next: AtomicU64::new(0),
-            seed: u64::from_be_bytes(seed),
-        })
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| RuntimeError::Random)?;
+        Ok(RequestIds { key, next: AtomicU64::new(0) })
+    }
+
+    /// Numbers that only this process could have made, and that it makes once.
+    fn fresh(&self) -> [u64; 4] {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let tag = hmac::sign(&self.key, &number.to_be_bytes());
+        let mut fresh = [0; 4];
+        for (part, bytes) in fresh.iter_mut().zip(tag.as_ref().chunks(8)) {
+            *part = bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        }
+        fresh
     }
 
     /// A new name of a request.
     pub fn request(&self) -> HeaderValue {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = [self.process.1.as_str(), &hex(&number.to_be_bytes())].concat();
+        let [high, low, ..] = self.fresh();
+        let id = hex(&[high.to_be_bytes(), low.to_be_bytes()].concat());
         HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 
     /// A new trace. Samplers take the second half of its id for a random number.
     pub fn trace(&self) -> Trace {
-        let number = self.seed.wrapping_add(self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(2));
-        Trace::begun([self.process.0, mixed(number)], mixed(number.wrapping_add(1)))
+        let [high, low, span, _] = self.fresh();
+        Trace::begun([high, low], span)
     }
-}
-
-/// The finalizer of SplitMix64: no two numbers become one, and near ones become far apart.
-fn mixed(number: u64) -> u64 {
-    let mut mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 impl Lasting {
@@ -107,4 +103,30 @@ impl Lasting {
 pub(super) fn longest_lease(gateway: &Gateway) -> Duration {
     let fetch = |upstream: &Arc<Upstream>| upstream.target.timeouts.connect + upstream.target.timeouts.first_byte;
     gateway.upstreams().iter().map(fetch).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_of_requests_have_no_order_and_nothing_in_common() {
+        let ids = RequestIds::new().unwrap();
+        let names: Vec<String> = (0..1_000).map(|_| ids.request().to_str().unwrap().to_owned()).collect();
+        let distinct =
+            |part: std::ops::Range<usize>| names.iter().map(|name| &name[part.clone()]).collect::<HashSet<_>>();
+        assert_eq!(names.iter().filter(|name| name.len() == 32).count(), 1_000);
+        assert_eq!(
+            (distinct(0..16).len(), distinct(16..32).len()),
+            (1_000, 1_000),
+            "no part is the process, none a counter"
+        );
+        let number = |name: &String| u64::from_str_radix(&name[16..], 16).unwrap();
+        let steps: HashSet<u64> =
+            names.windows(2).map(|pair| number(&pair[1]).wrapping_sub(number(&pair[0]))).collect();
+        assert_eq!(steps.len(), 999);
+        let other = RequestIds::new().unwrap().request();
+        assert!(!names.iter().any(|name| *name == other), "other processes have other names");
+    }
 }

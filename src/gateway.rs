@@ -20,8 +20,8 @@ pub use outcome::{CacheStatus, Decision, Outcome};
 pub use settle::{Answer, Settlement, Storable, settle_related};
 pub use told::{Cut, Event, Failure, Listener, Step};
 pub use upstream::{
-    Authorities, BodyLimits, CallerCheck, Freshness, Identity, KeySource, Matcher, OnUnreachable, Protocol, Target,
-    Timeouts, Unmatched, Upstream,
+    Authorities, BodyLimits, CallerCheck, Freshness, Identity, KeySource, Matcher, OnUnreachable, Protocol, SlotLimits,
+    Target, Timeouts, Unmatched, Upstream,
 };
 
 use crate::dialect::path::Spelling;

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     fetches: IntCounterVec,
     upstream_connections: IntCounterVec,
+    upstream_in_flight: IntGaugeVec,
+    upstream_waits: IntCounterVec,
     cache_bytes: IntGauge,
     cache_sessions: IntGauge,
     cache_evictions: IntCounter,
@@ -69,6 +71,8 @@ pub struct Reading {
     pub cache: (usize, usize, u64),
     /// Events of the cache, by name.
     pub cache_events: Vec<(&'static str, u64)>,
+    /// By the name of their upstream: requests in flight at the provider, and how many had to wait.
+    pub slots: Vec<(String, (usize, u64))>,
     /// By the name of their upstream.
     pub issuers: Vec<(String, IssuerReading)>,
     /// Log lines that were dropped because nobody took them.
@@ -138,6 +142,16 @@ impl Metrics {
                 "sessiongate_upstream_connections_total",
                 "Connections used by passed requests, by upstream and whether they were new.",
                 &["upstream", "reused"],
+            )?,
+            upstream_in_flight: own.gauges(
+                "sessiongate_upstream_requests_in_flight",
+                "Requests that are in flight at the provider, whether a client waits for them or not.",
+                &["upstream"],
+            )?,
+            upstream_waits: own.counters(
+                "sessiongate_upstream_waits_total",
+                "Requests that had to wait until fewer were in flight at the provider.",
+                &["upstream"],
             )?,
             cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
             cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
@@ -227,6 +241,11 @@ impl Metrics {
         }
         raise(&self.log_lines_dropped, reading.log_lines_dropped);
         // Those of upstreams that are gone would speak of nothing.
+        self.upstream_in_flight.reset();
+        for (name, (in_flight, waited)) in &reading.slots {
+            self.upstream_in_flight.with_label_values(&[name]).set(whole(*in_flight as u64));
+            raise(&self.upstream_waits.with_label_values(&[name]), *waited);
+        }
         self.jwks_keys.reset();
         self.jwks_age.reset();
         for (name, issuer) in &reading.issuers {

@@ -14,12 +14,13 @@ use crate::gateway::{Gateway, Upstream};
 use crate::journal::Journal;
 use crate::keys::{Issuer, Means};
 use crate::metrics::{IssuerReading, Meters, Reading};
-use crate::upstream::Provider;
+use crate::model::Refusal;
+use crate::upstream::{Provider, Slot};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
 use http::HeaderValue;
 use ipnet::IpNet;
-use lasting::Lasting;
+use lasting::{Lasting, Tallies};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -122,8 +123,9 @@ impl Runtime {
         let same = last.map(|last| &last.resolver).filter(|resolver| resolver.asks(&config.dns.servers));
         let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
         let way = |upstream: &Arc<Upstream>| {
-            let means = Means { resolver: resolver.clone(), tally: lasting.tally(&upstream.name) };
-            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), means)
+            let Tallies { keys, slots } = lasting.tallies(&upstream.name);
+            let means = Means { resolver: resolver.clone(), tally: keys };
+            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), means, slots)
         };
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());
@@ -148,6 +150,11 @@ impl Runtime {
     /// The way to an upstream.
     pub fn provider(&self, upstream: &Upstream) -> Option<&Arc<Provider>> {
         self.ways.get(upstream.index).map(Way::provider)
+    }
+
+    /// Takes a slot of an upstream, and waits a while for one: see [`crate::upstream::Slots::take`].
+    pub async fn slot(&self, upstream: &Upstream, source: Option<IpAddr>) -> Result<Slot, Refusal> {
+        self.ways.get(upstream.index).ok_or(Refusal::Unavailable)?.slots().take(source).await
     }
 
     /// Whether a client at this address may speak for others.
@@ -209,6 +216,7 @@ impl Runtime {
             cache: (fill.bytes, fill.sessions, fill.evictions),
             cache_events: self.sessions().tally().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
+            slots: self.each().map(|(upstream, way)| (upstream.name.clone(), way.slots().tally().read())).collect(),
             log_lines_dropped: self.journal.dropped(),
         }
     }

@@ -1,5 +1,9 @@
 //! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
 
+mod slots;
+
+pub use slots::{Slot, Slots, Tally};
+
 use crate::client::{Addresses, Client, Exchange, ExchangeError, Reach, Resolver};
 use crate::gateway::{Answer, Protocol, Target, Upstream};
 use crate::model::Refusal;

@@ -7,11 +7,13 @@ use super::fault::{Problem, Spot, listed};
 use super::policies::{self, Policies};
 use super::section::{Placed, Section};
 use super::url::{Url, is_host, is_plain_path};
-use super::value::{self, choice, duration, minutes, seconds, size};
+use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
 use crate::dialect::path::ANY;
 use crate::dialect::{AUTH0, Dialect, ZITADEL};
-use crate::gateway::{BodyLimits, Freshness, Matcher, OnUnreachable, Protocol, Target, Timeouts, Unmatched, Upstream};
+use crate::gateway::{
+    BodyLimits, Freshness, Matcher, OnUnreachable, Protocol, SlotLimits, Target, Timeouts, Unmatched, Upstream,
+};
 use crate::model::Operation;
 use crate::policy::Policy;
 use std::time::Duration;
@@ -102,6 +104,7 @@ fn upstream(
     let check = callers::read(section);
     let cache = cache(section);
     let body = section.within("body", body);
+    let slots = section.within("limits", slots);
     let preserve_host = section.read("preserve_host", false, value::truth);
     let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
     let (dialect, target, check) = (dialect?, target?, check?);
@@ -121,6 +124,7 @@ fn upstream(
         refresh_token_policy: Policy { limits: dialect.limits, ..Policy::default() },
         cache: cache.as_ref().map(|cache| cache.value),
         body,
+        slots,
         preserve_host,
         target,
     };
@@ -250,6 +254,14 @@ fn body(section: &mut Section) -> BodyLimits {
     let max = section.read("max", 256 << 10, size(1 << 10..=16 << 20));
     let timeout = section.read("timeout", seconds(15), duration(Duration::from_millis(1)..=minutes(10)));
     BodyLimits { max, max_undeclared: max.min(MAX_UNDECLARED), timeout }
+}
+
+fn slots(section: &mut Section) -> SlotLimits {
+    SlotLimits {
+        in_flight: section.read("in_flight", 500, count(1..=100_000)),
+        per_source: section.read("per_source", 100, count(1..=100_000)),
+        wait: section.read("wait", seconds(1), duration(seconds(0)..=minutes(1))),
+    }
 }
 
 fn matcher(section: &mut Section, listeners: &[Listener]) -> Matcher {

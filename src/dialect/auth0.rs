@@ -161,9 +161,12 @@ fn reply(refusal: &Refusal, _: Carrier) -> Reply {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::KeysUnavailable | Refusal::Unavailable | Refusal::TooManyWrites | Refusal::StoreUnavailable => {
-            reply.with(RETRY_AFTER, HeaderValue::from_static("1"))
-        }
+        Refusal::KeysUnavailable
+        | Refusal::Unavailable
+        | Refusal::TooManyWrites
+        | Refusal::StoreUnavailable
+        | Refusal::UpstreamBusy
+        | Refusal::SourceBusy => reply.with(RETRY_AFTER, HeaderValue::from_static("1")),
         _ if status == StatusCode::UNAUTHORIZED => reply.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
         _ => reply,
     }
@@ -236,6 +239,12 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
         Refusal::AnswerTooLarge(limit) => {
             (502, None, format!("The provider's answer has more than {limit} bytes.").into())
         }
+        Refusal::UpstreamBusy => (503, None, "Too many requests are in flight at the provider.".into()),
+        Refusal::SourceBusy => (
+            429,
+            Some("too_many_requests"),
+            "Too many requests from this address are in flight at the provider.".into(),
+        ),
         Refusal::Unavailable => (503, None, "The provider's address is not known.".into()),
         Refusal::UpstreamTimeout(limit) => {
             (504, None, format!("The provider did not answer within {} ms.", limit.as_millis()).into())

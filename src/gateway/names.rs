@@ -48,6 +48,7 @@ pub(super) fn answers(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
         body: _,
         preserve_host,
         target: _,
+        slots: _,
     } = upstream;
     let mut parts = vec![b"answers".to_vec(), name.clone().into_bytes(), scope.to_be_bytes().to_vec()];
     parts.push(dialect.name.as_bytes().to_vec());

@@ -39,6 +39,8 @@ pub struct Upstream {
     pub cache: Option<Freshness>,
     /// The bounds of judged bodies.
     pub body: BodyLimits,
+    /// How much may be in flight at the provider.
+    pub slots: SlotLimits,
     /// Whether the provider sees the host that the client asked for, and not its own.
     pub preserve_host: bool,
     /// Where it is.
@@ -212,6 +214,17 @@ pub struct BodyLimits {
     pub max_undeclared: usize,
     /// How long a body may take to arrive.
     pub timeout: Duration,
+}
+
+/// How much may be in flight at a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotLimits {
+    /// How many requests at once, whoever sent them.
+    pub in_flight: usize,
+    /// How many of them for one source of callers whom the gateway has not verified.
+    pub per_source: usize,
+    /// How long a request waits for others to end.
+    pub wait: Duration,
 }
 
 /// Certificates of authorities, of which there is at least one.

@@ -74,6 +74,10 @@ pub enum Refusal {
     UpstreamTimeout(Duration),
     /// The provider's address is not known, or the gateway is stopping.
     Unavailable,
+    /// As many requests are in flight at the provider as may be.
+    UpstreamBusy,
+    /// As many of them come from the source of this one as may be.
+    SourceBusy,
     /// The provider's answer is larger than this number of bytes.
     AnswerTooLarge(usize),
 }
@@ -116,6 +120,8 @@ impl Refusal {
             Refusal::UpstreamFailed => "upstream_failed",
             Refusal::UpstreamTimeout(_) => "upstream_timeout",
             Refusal::Unavailable => "unavailable",
+            Refusal::UpstreamBusy => "upstream_busy",
+            Refusal::SourceBusy => "source_busy",
             Refusal::AnswerTooLarge(_) => "answer_too_large",
         }
     }
@@ -128,6 +134,7 @@ impl Refusal {
                 | Refusal::UpstreamFailed
                 | Refusal::UpstreamTimeout(_)
                 | Refusal::Unavailable
+                | Refusal::UpstreamBusy
                 | Refusal::AnswerTooLarge(_)
                 | Refusal::StoreUnavailable
         )

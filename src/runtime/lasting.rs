@@ -7,6 +7,7 @@ use crate::gateway::{Gateway, Upstream};
 use crate::journal::Journal;
 use crate::keys;
 use crate::metrics::{Metrics, StoreMetrics};
+use crate::upstream;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -27,7 +28,14 @@ pub(super) struct Lasting {
     pub ids: RequestIds,
     pub stopping: AtomicBool,
     /// By the name of an upstream.
-    tallies: Mutex<HashMap<String, Arc<keys::Tally>>>,
+    tallies: Mutex<HashMap<String, Tallies>>,
+}
+
+/// What is counted of an upstream, and goes on where a later configuration has it again.
+#[derive(Clone, Default)]
+pub(super) struct Tallies {
+    pub keys: Arc<keys::Tally>,
+    pub slots: Arc<upstream::Tally>,
 }
 
 /// Names requests and traces: unique among processes, cheap, and to strangers without any order, so that nobody reads off them how
@@ -93,15 +101,17 @@ impl Lasting {
         })
     }
 
-    /// What is counted of the issuers of an upstream.
-    pub fn tally(&self, upstream: &str) -> Arc<keys::Tally> {
+    /// What is counted of an upstream.
+    pub fn tallies(&self, upstream: &str) -> Tallies {
         self.tallies.lock().entry(upstream.to_owned()).or_default().clone()
     }
 }
 
 /// How long the fetch of a read can take: nobody waits longer for one who fetches.
 pub(super) fn longest_lease(gateway: &Gateway) -> Duration {
-    let fetch = |upstream: &Arc<Upstream>| upstream.target.timeouts.connect + upstream.target.timeouts.first_byte;
+    let fetch = |upstream: &Arc<Upstream>| {
+        upstream.slots.wait + upstream.target.timeouts.connect + upstream.target.timeouts.first_byte
+    };
     gateway.upstreams().iter().map(fetch).max().unwrap_or_default()
 }
 

@@ -193,7 +193,8 @@ fn cached(runtime: &Runtime) -> BTreeMap<u64, Arc<Upstream>> {
 
 /// How long a write can take from its head to its end: its body, what is read to judge it, and itself.
 fn longest_write(runtime: &Runtime) -> Duration {
-    let write = |upstream: &Arc<Upstream>| upstream.body.timeout + upstream.target.timeouts.guard() * 2;
+    let write =
+        |upstream: &Arc<Upstream>| upstream.body.timeout + (upstream.slots.wait + upstream.target.timeouts.guard()) * 2;
     runtime.gateway.upstreams().iter().map(write).max().unwrap_or_default()
 }
 

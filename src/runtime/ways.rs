@@ -4,7 +4,7 @@
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, Upstream};
 use crate::keys::{Issuer, Means};
-use crate::upstream::Provider;
+use crate::upstream::{Provider, Slots, Tally};
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 pub(super) struct Way {
     provider: Arc<Tended<Provider>>,
     issuer: Option<Arc<Tended<Issuer>>>,
+    slots: Arc<Slots>,
 }
 
 /// Something with a task that keeps it current, which ends with it.
@@ -34,7 +35,12 @@ impl<T> Drop for Tended<T> {
 
 impl Way {
     /// The way to an upstream, with what still serves of the way that it had before. Has to be called inside a tokio runtime.
-    pub fn new(upstream: &Arc<Upstream>, before: Option<&Way>, means: Means) -> Result<Way, RuntimeError> {
+    pub fn new(
+        upstream: &Arc<Upstream>,
+        before: Option<&Way>,
+        means: Means,
+        tally: Arc<Tally>,
+    ) -> Result<Way, RuntimeError> {
         let serves = |provider: &&Arc<Tended<Provider>>| provider.it.serves(upstream, &means.resolver);
         let provider = match before.map(|way| &way.provider).filter(serves) {
             Some(provider) => provider.clone(),
@@ -45,7 +51,11 @@ impl Way {
                 Tended::new(provider, current)
             }
         };
-        Ok(Way { provider, issuer: issuer(upstream, before.and_then(|way| way.issuer.as_ref()), means) })
+        let issuer = issuer(upstream, before.and_then(|way| way.issuer.as_ref()), means);
+        // Those who hold slots of other limits are done soon; until then they do not count here.
+        let same = before.map(|way| &way.slots).filter(|slots| slots.limits() == upstream.slots);
+        let slots = same.cloned().unwrap_or_else(|| Slots::new(upstream.slots, tally));
+        Ok(Way { provider, issuer, slots })
     }
 
     /// The provider.
@@ -56,6 +66,11 @@ impl Way {
     /// Who checks the callers, where the gateway does.
     pub fn issuer(&self) -> Option<&Arc<Issuer>> {
         self.issuer.as_ref().map(|issuer| &issuer.it)
+    }
+
+    /// How much may be in flight at the provider.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.slots
     }
 
     /// Why requests could not be served on it that are served on the way before it, where there is one.

@@ -12,7 +12,7 @@ policies:
 ";
 
 /// Every family that a fresh gateway has, and one that has served every kind of request.
-const FAMILIES: [(&str, &str); 24] = [
+const FAMILIES: [(&str, &str); 26] = [
     ("sessiongate_build_info", "gauge"),
     ("sessiongate_cache_bytes", "gauge"),
     ("sessiongate_cache_evictions_total", "counter"),
@@ -36,6 +36,8 @@ const FAMILIES: [(&str, &str); 24] = [
     ("sessiongate_token_checks_total", "counter"),
     ("sessiongate_upstream_connections_total", "counter"),
     ("sessiongate_upstream_fetches_total", "counter"),
+    ("sessiongate_upstream_requests_in_flight", "gauge"),
+    ("sessiongate_upstream_waits_total", "counter"),
     ("sessiongate_violations_total", "counter"),
 ];
 
@@ -143,7 +145,7 @@ fn metrics_count_what_happened() {
     assert_eq!(sum(&text, "sessiongate_upstream_connections_total", &[]), 1.0);
     assert_eq!(sum(&text, "sessiongate_jwks_keys", &[]), 1.0);
     assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "verified")]), 1.0);
-    assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "remembered")]), 3.0);
+    assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "remembered")]), 4.0);
     assert_eq!(sum(&text, "sessiongate_connections_total", &[]), 7.0);
     assert_eq!(sum(&text, "sessiongate_request_duration_seconds_count", &[]), 7.0);
     assert_eq!(sum(&text, "sessiongate_requests_in_flight", &[]), 0.0);

@@ -46,9 +46,12 @@ pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::KeysUnavailable | Refusal::Unavailable | Refusal::TooManyWrites | Refusal::StoreUnavailable => {
-            reply.with(RETRY_AFTER, HeaderValue::from_static("1"))
-        }
+        Refusal::KeysUnavailable
+        | Refusal::Unavailable
+        | Refusal::TooManyWrites
+        | Refusal::StoreUnavailable
+        | Refusal::UpstreamBusy
+        | Refusal::SourceBusy => reply.with(RETRY_AFTER, HeaderValue::from_static("1")),
         _ if reply.status == StatusCode::UNAUTHORIZED => {
             let challenge = HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static("Bearer"));
             reply.with(WWW_AUTHENTICATE, challenge)
@@ -214,6 +217,8 @@ fn error(refusal: &Refusal) -> Error {
         Refusal::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
         Refusal::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
         Refusal::AnswerTooLarge(limit) => (13, Some(502), format!("the provider's answer has more than {limit} bytes")),
+        Refusal::UpstreamBusy => (14, None, "too many requests are in flight at the provider".into()),
+        Refusal::SourceBusy => (8, None, "too many requests from this address are in flight at the provider".into()),
         Refusal::Unavailable => (14, None, "the provider's address is not known".into()),
         Refusal::UpstreamTimeout(limit) => {
             (4, None, format!("the provider did not answer within {} ms", limit.as_millis()))

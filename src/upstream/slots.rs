@@ -1,0 +1,264 @@
+//! Slots: how many requests may be in flight at a provider, and how many of them for one source of callers whom the gateway has not
+//! verified. A request holds its slot for as long as it is in flight at the provider, whoever still waits for it.
+//!
+//! All waiting for slots is bounded, in time and in number, and first come, first served. It comes before an invalidation mark, and
+//! nobody who holds a slot waits for another: so those who hold one always get on.
+
+use crate::gateway::SlotLimits;
+use crate::model::Refusal;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+/// For each that may be in flight, so many may wait.
+const WAITING: usize = 2;
+
+/// The slots of one upstream.
+#[derive(Debug)]
+pub struct Slots {
+    limits: SlotLimits,
+    free: Arc<Semaphore>,
+    /// Those who have a slot, and those who wait for one.
+    here: AtomicUsize,
+    sources: Mutex<HashMap<IpAddr, Source>>,
+    tally: Arc<Tally>,
+}
+
+/// What is counted of slots. It goes on where other limits hold.
+#[derive(Debug, Default)]
+pub struct Tally {
+    in_flight: AtomicUsize,
+    waited: AtomicU64,
+}
+
+impl Tally {
+    /// How many requests are in flight, and how many had to wait since the start.
+    pub fn read(&self) -> (usize, u64) {
+        (self.in_flight.load(Ordering::Relaxed), self.waited.load(Ordering::Relaxed))
+    }
+}
+
+/// A source of requests, for as long as any of them is here.
+#[derive(Debug)]
+struct Source {
+    free: Arc<Semaphore>,
+    here: usize,
+}
+
+/// Leave to have one request in flight, until it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _visit: Visit,
+    _guest: Option<Guest>,
+    tally: Arc<Tally>,
+}
+
+/// A request that has a slot or waits for one.
+#[derive(Debug)]
+struct Visit(Arc<Slots>);
+
+/// The same, of a source.
+#[derive(Debug)]
+struct Guest {
+    slots: Arc<Slots>,
+    source: IpAddr,
+}
+
+impl Slots {
+    /// As many as these limits say, all free.
+    pub fn new(limits: SlotLimits, tally: Arc<Tally>) -> Arc<Slots> {
+        Arc::new(Slots {
+            limits,
+            free: Arc::new(Semaphore::new(limits.in_flight)),
+            here: AtomicUsize::new(0),
+            sources: Mutex::default(),
+            tally,
+        })
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> SlotLimits {
+        self.limits
+    }
+
+    /// What is counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Takes a slot, and waits a while for one. `source` is where the request comes from, if its caller is not verified: such
+    /// requests share what one source may have.
+    pub async fn take(self: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Refusal> {
+        let mut waiting = Waiting { slots: self, until: None };
+        let (guest, own) = match source {
+            Some(source) => {
+                let (guest, free) = self.guest(source).ok_or(Refusal::SourceBusy)?;
+                let own = waiting.for_one_of(free).await.ok_or(Refusal::SourceBusy)?;
+                (Some(guest), Some(own))
+            }
+            None => (None, None),
+        };
+        let visit = self.visit().ok_or(Refusal::UpstreamBusy)?;
+        let permit = waiting.for_one_of(self.free.clone()).await.ok_or(Refusal::UpstreamBusy)?;
+        self.tally.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ok(Slot { _permits: (permit, own), _visit: visit, _guest: guest, tally: self.tally.clone() })
+    }
+
+    fn visit(self: &Arc<Slots>) -> Option<Visit> {
+        // Made first, so that what was counted goes again however this ends.
+        let visit = Visit(self.clone());
+        (self.here.fetch_add(1, Ordering::Relaxed) < most_here(self.limits.in_flight)).then_some(visit)
+    }
+
+    fn guest(self: &Arc<Slots>, source: IpAddr) -> Option<(Guest, Arc<Semaphore>)> {
+        let most = self.limits.per_source;
+        let mut sources = self.sources.lock();
+        let known = sources.entry(source);
+        let known = known.or_insert_with(|| Source { free: Arc::new(Semaphore::new(most)), here: 0 });
+        if known.here >= most_here(most) {
+            return None;
+        }
+        known.here += 1;
+        Some((Guest { slots: self.clone(), source }, known.free.clone()))
+    }
+}
+
+fn most_here(in_flight: usize) -> usize {
+    in_flight.saturating_mul(1 + WAITING)
+}
+
+/// A wait, which ends for all that it is for at the same time.
+struct Waiting<'s> {
+    slots: &'s Slots,
+    until: Option<Instant>,
+}
+
+impl Waiting<'_> {
+    async fn for_one_of(&mut self, free: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        // Where somebody waits, there is none free: what comes back goes to those who have waited longest.
+        if let Ok(permit) = free.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        let until = *self.until.get_or_insert_with(|| {
+            self.slots.tally.waited.fetch_add(1, Ordering::Relaxed);
+            Instant::now() + self.slots.limits.wait
+        });
+        timeout_at(until, free.acquire_owned()).await.ok()?.ok()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.tally.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.here.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut sources = self.slots.sources.lock();
+        if let Some(known) = sources.get_mut(&self.source) {
+            known.here -= 1;
+            if known.here == 0 {
+                sources.remove(&self.source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const ONE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1)));
+    const OTHER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(2, 2, 2, 2)));
+
+    fn slots(in_flight: usize, per_source: usize) -> Arc<Slots> {
+        Slots::new(SlotLimits { in_flight, per_source, wait: Duration::from_secs(1) }, Arc::default())
+    }
+
+    async fn take(slots: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Refusal> {
+        slots.take(source).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_has_its_share_and_the_upstream_its_limit() {
+        let slots = slots(3, 2);
+        let _kept = [take(&slots, ONE).await.unwrap(), take(&slots, ONE).await.unwrap()];
+        assert_eq!(take(&slots, ONE).await.unwrap_err(), Refusal::SourceBusy);
+        let third = take(&slots, OTHER).await.unwrap();
+        assert_eq!(take(&slots, OTHER).await.unwrap_err(), Refusal::UpstreamBusy);
+        assert_eq!(take(&slots, None).await.unwrap_err(), Refusal::UpstreamBusy, "nobody is exempt from this limit");
+        assert_eq!(slots.tally.read(), (3, 3));
+        drop(third);
+        // Whoever is verified, or speaks for many, has no share.
+        let _last = take(&slots, None).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_first_is_served_first_and_nobody_in_between() {
+        let slots = slots(1, 1);
+        let held = take(&slots, ONE).await.unwrap();
+        let waits = tokio::spawn({
+            let slots = slots.clone();
+            async move { take(&slots, OTHER).await }
+        });
+        while slots.tally.read().1 == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        let late = tokio::spawn({
+            let slots = slots.clone();
+            async move { take(&slots, None).await }
+        });
+        let first = waits.await.unwrap().unwrap();
+        assert!(!late.is_finished());
+        drop(first);
+        late.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_may_wait_and_no_more_and_nothing_is_kept_of_those_who_left() {
+        let slots = slots(1, 1);
+        let held = take(&slots, ONE).await.unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for source in [ONE, ONE, None, None] {
+            let slots = slots.clone();
+            waiting.spawn(async move { take(&slots, source).await });
+        }
+        while slots.tally.read().1 < 4 {
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        assert_eq!(take(&slots, ONE).await.unwrap_err(), Refusal::SourceBusy);
+        assert_eq!(take(&slots, None).await.unwrap_err(), Refusal::UpstreamBusy);
+        assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+        waiting.shutdown().await;
+        drop(held);
+        assert!(slots.sources.lock().is_empty());
+        assert_eq!((slots.here.load(Ordering::Relaxed), slots.tally.read().0), (0, 0));
+        take(&slots, ONE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_counted_goes_on_with_other_limits() {
+        let before = slots(1, 1);
+        let held = take(&before, ONE).await.unwrap();
+        let after = Slots::new(SlotLimits { in_flight: 5, ..before.limits() }, before.tally.clone());
+        let _more = take(&after, ONE).await.unwrap();
+        assert_eq!(after.tally.read().0, 2);
+        drop(held);
+        assert_eq!(after.tally.read().0, 1);
+    }
+}

@@ -163,13 +163,8 @@ impl Issuer {
     /// Who sent this token, at `now` (seconds since the epoch).
     pub async fn verify(&self, token: &str, now: u64) -> Result<Arc<Verified>, Refusal> {
         let hash = hashed(token);
-        if let Some((serial, known)) = self.tokens.get(&hash) {
-            let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
-            if current && known.holds(now) {
-                self.means.tally.remembered.fetch_add(1, Ordering::Relaxed);
-                return Ok(known);
-            }
-            self.tokens.remove(&hash);
+        if let Some(known) = self.remembered(&hash, now) {
+            return Ok(known);
         }
         let verified = match self.check(token, now) {
             Err(Some(Distrust::UnknownKey)) | Err(None) => {
@@ -179,16 +174,38 @@ impl Issuer {
             verified => verified,
         };
         match verified {
-            Ok((serial, verified)) => {
-                let verified = Arc::new(verified);
-                self.means.tally.verified.fetch_add(1, Ordering::Relaxed);
-                self.tokens.insert(hash, (serial, verified.clone()));
-                Ok(verified)
-            }
+            Ok((serial, verified)) => Ok(self.remember(hash, serial, verified)),
             Err(None) => Err(Refusal::KeysUnavailable),
             Err(Some(Distrust::UnknownKey)) => Err(Refusal::TokenSignature),
             Err(Some(Distrust::Refused(refusal))) => Err(refusal),
         }
+    }
+
+    /// Whether this token is good, as far as that can be said without newer keys.
+    pub fn recognizes(&self, token: &str, now: u64) -> bool {
+        let hash = hashed(token);
+        if self.remembered(&hash, now).is_some() {
+            return true;
+        }
+        self.check(token, now).map(|(serial, verified)| self.remember(hash, serial, verified)).is_ok()
+    }
+
+    fn remembered(&self, hash: &[u8; 32], now: u64) -> Option<Arc<Verified>> {
+        let (serial, known) = self.tokens.get(hash)?;
+        let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
+        if current && known.holds(now) {
+            self.means.tally.remembered.fetch_add(1, Ordering::Relaxed);
+            return Some(known);
+        }
+        self.tokens.remove(hash);
+        None
+    }
+
+    fn remember(&self, hash: [u8; 32], serial: u64, verified: Verified) -> Arc<Verified> {
+        let verified = Arc::new(verified);
+        self.means.tally.verified.fetch_add(1, Ordering::Relaxed);
+        self.tokens.insert(hash, (serial, verified.clone()));
+        verified
     }
 
     /// Whether keys are not too old to be believed.

@@ -15,6 +15,7 @@ mod line;
 mod listener;
 mod passed;
 mod pulse;
+mod slot;
 mod socket;
 mod tls;
 

@@ -68,7 +68,7 @@ impl Drop for Admitted {
 }
 
 /// What stands for everyone behind an address: in IPv6 whoever has one has all of its /64.
-fn source(peer: IpAddr) -> IpAddr {
+pub(super) fn source(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address @ IpAddr::V4(_) => address,

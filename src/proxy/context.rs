@@ -6,7 +6,7 @@ use super::pulse::Pulse;
 use crate::cache::Mark;
 use crate::gateway::{Outcome, Upstream};
 use crate::runtime::Runtime;
-use crate::upstream::{Origin, Provider};
+use crate::upstream::{Origin, Provider, Slot};
 use crate::wire::trace::Trace;
 use http::HeaderValue;
 use http::header::HOST;
@@ -42,6 +42,10 @@ pub(super) struct Context {
     pub upstream: Option<Arc<Upstream>>,
     /// The mark of a write that may change any session.
     pub marked: Option<Mark>,
+    /// Whether the gateway has verified the caller.
+    pub verified: bool,
+    /// What a passed request holds while it is in flight at the provider.
+    pub slot: Option<Slot>,
     pub tries: usize,
     /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
     pub begun: bool,
@@ -64,6 +68,8 @@ impl Context {
             outcome: Outcome::default(),
             upstream: None,
             marked: None,
+            verified: false,
+            slot: None,
             tries: 0,
             begun: false,
             pulse,

@@ -3,10 +3,11 @@
 use super::answer::{refusal_response, write};
 use super::connection::KEPT;
 use super::context::Context;
+use super::governed::{self, Stop};
 use super::head::{self, credential, head};
 use super::line;
 use super::passed::KnownCredentials;
-use super::{MAX_TRIES, framing, governed, passed};
+use super::{MAX_TRIES, framing, passed, slot};
 use crate::cache::{Caution, Scope};
 use crate::gateway::{
     CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Settlement, Upstream, settle_related,
@@ -56,52 +57,65 @@ impl Edge {
                 refuse(session, context, &refusal).await
             }
             Ok(Routed::Passed(upstream, operation)) => {
-                pass(context, upstream, operation);
-                Ok(false)
+                context.verified = head::is_recognized(&runtime, &upstream, &session.req_header().headers);
+                let passed = pass(session, context, upstream, operation, None).await;
+                Self::over(session, context, passed).await
             }
-            Ok(Routed::Related(related)) => self.related(session, context, related).await,
+            Ok(Routed::Related(related)) => {
+                let passed = Self::related(session, context, related).await;
+                Self::over(session, context, passed).await
+            }
             Ok(Routed::Governed(governed)) => {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
-                match governed::answer(session, context, governed).await {
-                    Ok(()) => Ok(true),
-                    Err(governed::Stop::Refused(refusal)) => refuse(session, context, &refusal).await,
-                    Err(governed::Stop::Broken(error)) => Err(error),
-                }
+                let answered = governed::answer(session, context, governed).await;
+                Self::over(session, context, answered.map(|()| true)).await
             }
+        }
+    }
+
+    /// Whether a request is answered, once it is where something has stopped it.
+    async fn over(session: &mut Session, context: &mut Context, result: Result<bool, Stop>) -> Result<bool> {
+        match result {
+            Ok(answered) => Ok(answered),
+            Err(Stop::Refused(refusal)) => refuse(session, context, &refusal).await,
+            Err(Stop::Broken(error)) => Err(error),
         }
     }
 
     /// A call that lists sessions, or something that may change any: admitted, marked where it may, passed.
-    async fn related(&self, session: &mut Session, context: &mut Context, related: Related) -> Result<bool> {
+    async fn related(session: &mut Session, context: &mut Context, related: Related) -> Result<bool, Stop> {
         let operation = related.operation();
         context.outcome.operation = operation;
         context.upstream = Some(related.upstream().clone());
-        let credential = credential(&context.runtime, related.upstream(), &session.req_header().headers).await;
-        let admitted = credential.and_then(|credential| Ok((related.admit(&credential)?, credential)));
-        let (upstream, credential) = match admitted {
-            Ok(admitted) => admitted,
-            Err(refusal) => return refuse(session, context, &refusal).await,
-        };
+        let credential = credential(&context.runtime, related.upstream(), &session.req_header().headers).await?;
+        let upstream = related.admit(&credential)?;
+        context.verified = matches!(credential, Credential::Verified(_));
         let caution = caution(&upstream).filter(|_| operation == Operation::ChangeRelated && may_change(&credential));
-        if let Some(caution) = caution {
-            let guard = upstream.target.timeouts.guard();
-            match context.runtime.sessions().begin(Scope::Upstream(upstream.scope), guard, caution).await {
-                Ok(marked) => context.marked = Some(marked),
-                Err(refusal) => return refuse(session, context, &refusal).await,
-            }
-        }
-        pass(context, upstream, operation);
-        Ok(false)
+        pass(session, context, upstream, operation, caution).await
     }
 }
 
-fn pass(context: &mut Context, upstream: Arc<Upstream>, operation: Operation) {
+/// Lets a request pass, once it is its turn. All waiting comes before the mark of what it may change.
+async fn pass(
+    session: &mut Session,
+    context: &mut Context,
+    upstream: Arc<Upstream>,
+    operation: Operation,
+    caution: Option<Caution>,
+) -> Result<bool, Stop> {
+    context.upstream = Some(upstream.clone());
+    passed::await_body(session, context).await?;
+    context.slot = Some(slot::take(session, context, &upstream).await?);
+    if let Some(caution) = caution {
+        let guard = upstream.target.timeouts.guard();
+        context.marked = Some(context.runtime.sessions().begin(Scope::Upstream(upstream.scope), guard, caution).await?);
+    }
     context.outcome.upstream = Some(upstream.index);
     context.outcome.operation = operation;
     context.outcome.decision = Decision::Passed;
-    context.upstream = Some(upstream);
+    Ok(false)
 }
 
 /// What a write to this upstream does without the store; none where nothing is cached that it could make stale.
@@ -328,6 +342,7 @@ impl ProxyHttp for Edge {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
+        context.slot = None;
         line::account(session, context);
         if let Some(pulse) = context.pulse.as_ref().filter(|_| !session.is_http2()) {
             pulse.request_is_over();

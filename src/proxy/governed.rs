@@ -4,19 +4,22 @@ use super::answer::{Source, answer_response, write};
 use super::context::{Context, InFlight};
 use super::exchange::caution;
 use super::head::credential;
+use super::slot::{self, attended};
 use crate::cache::{Fetched, Got, Scope, Wanted};
 use crate::gateway::{
-    Admitted, Answer, Asked, CacheStatus, Changes, Decided, Decision, Governed, Read, Settlement, Storable, Write,
+    Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Read, Settlement, Storable,
+    Write,
 };
 use crate::model::{Field, Refusal};
 use crate::policy::Need;
 use crate::runtime::{Runtime, wall_millis};
-use crate::upstream::{Failure, Fetch, Provider};
+use crate::upstream::{Failure, Fetch, Provider, Slot};
 use crate::wire::carrier::Carrier;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::Error;
 use pingora::prelude::Session;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,21 +47,28 @@ impl From<Box<Error>> for Stop {
 pub(super) async fn answer(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), Stop> {
     let runtime = context.runtime.clone();
     let credential = credential(&runtime, governed.upstream(), &session.req_header().headers).await?;
+    context.verified = matches!(credential, Credential::Verified(_));
     let admitted = governed.admit(credential)?;
     let dialect = admitted.upstream().dialect;
     let body = body(session, context, &admitted).await?;
     let asked = admitted.read_body(&runtime.gateway, body)?;
     context.outcome.session = asked.session_hash();
     context.outcome.decision = Decision::Answered;
-    let limit = deadline(&session.req_header().headers);
+    let limit = deadline(asked.carrier(), &session.req_header().headers);
+    let left = limit.map(|limit| limit.saturating_sub(context.started.elapsed()));
+    if let Some((limit, Duration::ZERO)) = limit.zip(left) {
+        return Err(Refusal::UpstreamTimeout(limit).into());
+    }
     let answered = async {
         if asked.operation().reads() {
             return read(session, context, asked.read(&runtime.gateway)?).await;
         }
         Ok((changed(session, context, asked).await?, Source::Write))
     };
-    let (answer, source) = match limit {
-        Some(limit) => tokio::time::timeout(limit, answered).await.map_err(|_| Refusal::UpstreamTimeout(limit))??,
+    let (answer, source) = match limit.zip(left) {
+        Some((limit, left)) => {
+            tokio::time::timeout(left, answered).await.map_err(|_| Refusal::UpstreamTimeout(limit))??
+        }
         None => answered.await?,
     };
     context.outcome.cache = source.status();
@@ -67,11 +77,14 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     Ok(())
 }
 
-/// How long a caller waits: what `grpc-timeout` (gRPC over HTTP/2) or `connect-timeout-ms` (Connect) says.
-fn deadline(headers: &HeaderMap) -> Option<Duration> {
+/// How long a caller waits, from the head of its request on: what `grpc-timeout` (gRPC, gRPC-web) or `connect-timeout-ms` (Connect)
+/// says. To other carriers these headers mean nothing.
+fn deadline(carrier: Carrier, headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(timeout) = text("connect-timeout-ms") {
-        return timeout.parse().ok().map(Duration::from_millis);
+    match carrier {
+        Carrier::Rest => return None,
+        Carrier::Connect(_) => return text("connect-timeout-ms")?.parse().ok().map(Duration::from_millis),
+        Carrier::Grpc(_) | Carrier::GrpcWeb(_) => {}
     }
     let (number, unit) = text("grpc-timeout").and_then(|text| text.split_at_checked(text.len().checked_sub(1)?))?;
     let number: u64 = number.parse().ok()?;
@@ -116,49 +129,107 @@ fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Ar
     runtime.provider(upstream).cloned().ok_or(Refusal::Unavailable)
 }
 
+/// A fetch of a read, with what it needs beyond the life of the client that asked.
+struct Reading {
+    runtime: Arc<Runtime>,
+    provider: Arc<Provider>,
+    read: Arc<Read>,
+    headers: HeaderMap,
+    source: Option<IpAddr>,
+}
+
+impl Reading {
+    fn new(session: &Session, context: &Context, provider: &Arc<Provider>, read: &Arc<Read>) -> Reading {
+        Reading {
+            headers: provider.read_headers(&session.req_header().headers, &context.origin(session), read.carrier()),
+            source: slot::source(context, session),
+            runtime: context.runtime.clone(),
+            provider: provider.clone(),
+            read: read.clone(),
+        }
+    }
+
+    async fn fetch(self, floor: Option<u64>) -> Fetched {
+        let Reading { runtime, provider, read, headers, source } = self;
+        let asker = runtime.gateway.asker(&headers);
+        let none = |refusal, failed| Fetched { answer: Err(refusal), storable: Storable::No, failed, asker };
+        let _slot = match runtime.slot(read.upstream(), source).await {
+            Ok(slot) => slot,
+            Err(refusal) => return none(refusal.clone(), refusal.is_failure()),
+        };
+        let wall = wall_millis();
+        let (method, path, body) = read.request();
+        let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
+        let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;
+        runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| read.status(answer).as_u16()));
+        match answer {
+            Ok(answer) => {
+                let storable = read.judge(&answer, floor, wall);
+                let failed = read.status(&answer).is_server_error();
+                Fetched { answer: Ok(Arc::new(answer)), storable, failed, asker }
+            }
+            Err(failure) => none(failure.refusal, true),
+        }
+    }
+}
+
 /// Answers a read: from the cache, or from the provider.
-async fn read(session: &Session, context: &Context, read: Read) -> Result<(Arc<Answer>, Source), Refusal> {
+async fn read(session: &mut Session, context: &Context, read: Read) -> Result<(Arc<Answer>, Source), Stop> {
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, read.upstream())?;
-    // Only for those that fetch: most reads are answered from the cache.
-    let carrier = read.carrier();
-    let headers = || provider.read_headers(&session.req_header().headers, &context.origin(session), carrier);
+    let read = Arc::new(read);
     let Some(key) = read.key().copied() else {
-        let answer = fetch_read(&runtime, &provider, &read, headers(), None).await.answer?;
+        let answer = alone(session, context, &provider, &read).await?;
         return Ok((listed(&runtime, &read, answer).await?, Source::Uncached));
     };
-    let read = Arc::new(read);
-    let own = || runtime.gateway.asker(&session.req_header().headers);
-    let fetch = |floor: Option<u64>| {
-        let (runtime, provider, read, headers) = (runtime.clone(), provider.clone(), read.clone(), headers());
-        async move { fetch_read(&runtime, &provider, &read, headers, floor).await }
-    };
+    let own = |session: &Session| runtime.gateway.asker(&session.req_header().headers);
+    // Only for those that fetch: most reads are answered from the cache.
+    let fetch = |floor: Option<u64>| Reading::new(session, context, &provider, &read).fetch(floor);
     let wanted = Wanted { fresh: wants_fresh(&session.req_header().headers), windows: read.windows() };
     match runtime.sessions().read(key, wanted, fetch).await {
         Got::Hit { answer, age, left } => Ok((answer, Source::Hit { age, left })),
         // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
         Got::Deleted if !read.is_verified() => {
-            let answer = fetch_read(&runtime, &provider, &read, headers(), None).await.answer?;
-            if read.status(&answer) == StatusCode::OK { Err(Refusal::Deleted) } else { Ok((answer, Source::Bypass)) }
+            let answer = alone(session, context, &provider, &read).await?;
+            if read.status(&answer) == StatusCode::OK {
+                Err(Refusal::Deleted.into())
+            } else {
+                Ok((answer, Source::Bypass))
+            }
         }
-        Got::Deleted => Err(Refusal::Deleted),
+        Got::Deleted => Err(Refusal::Deleted.into()),
         Got::Miss(fetched) => {
             let stored = matches!(fetched.storable, Storable::For { .. });
             Ok((fetched.answer?, Source::Miss { stored }))
         }
         // What the provider answers to one caller's credential or request says nothing of another's.
         Got::Coalesced(Fetched { answer: Ok(answer), asker, .. })
-            if asker != own() && !is_for_all(read.status(&answer)) =>
+            if asker != own(session) && !is_for_all(read.status(&answer)) =>
         {
-            Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass))
+            Ok((alone(session, context, &provider, &read).await?, Source::Bypass))
+        }
+        // It is another's source that has too much in flight.
+        Got::Bypass | Got::Coalesced(Fetched { answer: Err(Refusal::SourceBusy), .. }) => {
+            Ok((alone(session, context, &provider, &read).await?, Source::Bypass))
         }
         Got::Coalesced(fetched) => {
             let answer = fetched.answer?;
-            let answer = if fetched.asker == own() { without_cookies(answer) } else { Arc::new(answer.stored()) };
+            let answer =
+                if fetched.asker == own(session) { without_cookies(answer) } else { Arc::new(answer.stored()) };
             Ok((answer, Source::Coalesced))
         }
-        Got::Bypass => Ok((fetch_read(&runtime, &provider, &read, headers(), None).await.answer?, Source::Bypass)),
     }
+}
+
+/// A fetch that fills nothing: it ends where its client leaves.
+async fn alone(
+    session: &mut Session,
+    context: &Context,
+    provider: &Arc<Provider>,
+    read: &Arc<Read>,
+) -> Result<Arc<Answer>, Stop> {
+    let reading = Reading::new(session, context, provider, read);
+    Ok(attended(session, reading.fetch(None)).await?.answer?)
 }
 
 /// An answer as the caller may see it: where it lists sessions, without those that were deleted through the gateway.
@@ -192,61 +263,41 @@ fn is_for_all(status: StatusCode) -> bool {
     status == StatusCode::OK || status == StatusCode::NOT_FOUND || status.is_server_error()
 }
 
-async fn fetch_read(
-    runtime: &Runtime,
-    provider: &Provider,
-    read: &Read,
-    headers: HeaderMap,
-    floor: Option<u64>,
-) -> Fetched {
-    let wall = wall_millis();
-    let asker = runtime.gateway.asker(&headers);
-    let (method, path, body) = read.request();
-    let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
-    let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;
-    runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| read.status(answer).as_u16()));
-    match answer {
-        Ok(answer) => {
-            let storable = read.judge(&answer, floor, wall);
-            let failed = read.status(&answer).is_server_error();
-            Fetched { answer: Ok(Arc::new(answer)), storable, failed, asker }
-        }
-        Err(failure) => Fetched { answer: Err(failure.refusal), storable: Storable::No, failed: true, asker },
-    }
-}
-
 /// Judges a write and carries it out.
-async fn changed(session: &Session, context: &mut Context, asked: Asked) -> Result<Arc<Answer>, Refusal> {
+async fn changed(session: &mut Session, context: &mut Context, asked: Asked) -> Result<Arc<Answer>, Stop> {
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, asked.upstream())?;
-    let (from, origin) = (&session.req_header().headers, context.origin(session));
+    let origin = context.origin(session);
     let decided = match asked.decide(None)? {
         Decided::Need(Need::CurrentMetadata) => {
-            let headers = provider.headers(from, &origin, Carrier::Rest);
-            match current(&runtime, &provider, &asked, headers).await {
+            let headers = provider.headers(&session.req_header().headers, &origin, Carrier::Rest);
+            let source = slot::source(context, session);
+            match attended(session, current(&runtime, &provider, &asked, headers, source)).await? {
                 Ok(Ok(fields)) => asked.decide(Some(&fields))?,
                 Ok(Err(_)) | Err(_) if asked.only_records() => Decided::Forward(asked.unjudged()?),
                 // It speaks of a read that the caller did not ask for, in a carrier that may not be its own.
                 Ok(Err(answer)) if asked.carrier() == Carrier::Rest => return Ok(answer),
-                Ok(Err(_)) => return Err(Refusal::UpstreamFailed),
-                Err(refusal) => return Err(refusal),
+                Ok(Err(_)) => return Err(Refusal::UpstreamFailed.into()),
+                Err(refusal) => return Err(refusal.into()),
             }
         }
         decided @ Decided::Forward(_) => decided,
     };
     let Decided::Forward(write) = decided else {
-        return Err(Refusal::UpstreamFailed);
+        return Err(Refusal::UpstreamFailed.into());
     };
     context.outcome.note(write.findings());
-    let headers = provider.headers(from, &origin, write.carrier());
+    let headers = provider.headers(&session.req_header().headers, &origin, write.carrier());
+    // Before the write is marked, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
+    let slot = slot::take(session, context, write.upstream()).await?;
     // In a task of its own: once a write is on its way, it is settled, whatever becomes of the client.
     let in_flight = InFlight::new(&runtime);
     let task = tokio::spawn(async move {
-        let answer = carry_out(&runtime, &provider, write, headers).await;
+        let answer = carry_out(&runtime, &provider, write, headers, slot).await;
         drop(in_flight);
         answer
     });
-    task.await.unwrap_or(Err(Refusal::UpstreamFailed)).map(Arc::new)
+    Ok(task.await.unwrap_or(Err(Refusal::UpstreamFailed)).map(Arc::new)?)
 }
 
 /// The metadata of what is written as it is now; the provider's answer where it shows none.
@@ -255,7 +306,10 @@ async fn current(
     provider: &Provider,
     asked: &Asked,
     mut headers: HeaderMap,
+    source: Option<IpAddr>,
 ) -> Result<Result<Vec<Field>, Arc<Answer>>, Refusal> {
+    // Given back before the write takes its own: nobody waits for one while they hold one.
+    let _slot = runtime.slot(asked.upstream(), source).await?;
     headers.remove(http::header::CONTENT_TYPE);
     let path = asked.evidence_path();
     let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };
@@ -274,6 +328,7 @@ async fn carry_out(
     provider: &Provider,
     write: Write,
     headers: HeaderMap,
+    slot: Slot,
 ) -> Result<Answer, Refusal> {
     let guard = write.upstream().target.timeouts.guard();
     let scope = match write.changes() {
@@ -289,6 +344,7 @@ async fn carry_out(
     let path = path.to_owned();
     let http2 = write.carrier().is_grpc();
     let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
+    drop(slot);
     runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| write.status(answer).as_u16()));
     let settlement = match &answer {
         Ok(answer) => write.settle(answer),

@@ -80,6 +80,12 @@ pub(super) fn refusal(fault: Fault) -> Refusal {
     }
 }
 
+/// Whether a request comes with a token that the gateway knows, or finds out at once, to be good.
+pub(super) fn is_recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> bool {
+    let shown = runtime.issuer(upstream).zip(bearer(headers).ok().filter(|token| is_jwt(token)));
+    shown.is_some_and(|(issuer, token)| issuer.recognizes(token, wall_seconds()))
+}
+
 /// Who a request comes from, as its upstream wants it found out.
 pub(super) async fn credential(
     runtime: &Runtime,

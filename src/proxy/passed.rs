@@ -6,7 +6,8 @@ use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
 use crate::upstream::{Provider, has_plain_coding, joined_cookies};
 use crate::wire::carrier::Carrier;
-use http::header::EXPECT;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderName, Uri, Version};
 use parking_lot::RwLock;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -62,6 +63,25 @@ impl KnownCredentials {
         self.known.write().insert(provider.trust(), credentials.clone());
         Some(credentials)
     }
+}
+
+/// Waits until the body of a request begins to come, where it is declared: a client that sends none of it costs no connection to the
+/// provider. Whoever waits to be told to send it is told here.
+pub(super) async fn await_body(session: &mut Session, context: &Context) -> Result<()> {
+    if session.is_body_empty() || !session.req_header().headers.contains_key(CONTENT_LENGTH) {
+        return Ok(());
+    }
+    if session.req_header_mut().remove_header(&EXPECT).is_some() && session.req_header().version > Version::HTTP_10 {
+        session.write_continue_response().await.map_err(|error| error.into_down())?;
+    }
+    // Pingora sends what it has kept for another try before what it reads.
+    session.as_mut().enable_retry_buffering();
+    let part = session.read_request_body().await.map_err(|error| error.into_down())?;
+    context.body_came(session.is_http2(), part.as_ref().map_or(0, Bytes::len), session.as_mut().is_body_done());
+    if session.as_ref().retry_buffer_truncated() {
+        return Err(Error::explain(ErrorType::InternalError, "the first part of the body is too large to be kept"));
+    }
+    Ok(())
 }
 
 /// The provider as a peer of Pingora's.

@@ -46,6 +46,7 @@ mod reload;
 mod restarts;
 mod scripts;
 mod sdk;
+mod slots;
 mod slow;
 mod tokens;
 mod traces;

@@ -218,7 +218,7 @@ fn an_absolute_target_passes_as_a_path() {
 }
 
 #[test]
-fn expect_passes_to_the_provider_and_its_100_to_the_client() {
+fn where_no_length_is_declared_expect_passes_to_the_provider_and_its_100_to_the_client() {
     let passing = passing(|call: &mut Call| {
         assert_eq!(call.seen.header("Expect"), Some("100-continue"));
         call.send("HTTP/1.1 100 Continue\r\n\r\n")?;
@@ -226,9 +226,9 @@ fn expect_passes_to_the_provider_and_its_100_to_the_client() {
         call.answer(200, "", "{}")
     });
     let mut client = passing.open();
-    client.write("POST /upload HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    client.write("POST /upload HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 100 "));
-    client.write("body");
+    client.write("4\r\nbody\r\n0\r\n\r\n");
     client.until("HTTP/1.1 200 ");
     assert_eq!(passing.recorder.seen()[0].text(), "body");
 }
@@ -240,7 +240,7 @@ fn an_early_refusal_of_the_provider_reaches_a_client_that_waits_for_100() {
         Ok(Then::Close)
     });
     let mut client = passing.open();
-    client.write("POST /upload HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 400000\r\n\r\n");
+    client.write("POST /upload HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 413 "));
 }
 

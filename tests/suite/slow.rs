@@ -40,7 +40,9 @@ fn attack(how: &[&str], reason: &str) {
         call.body()?;
         call.answer(200, "", "here")
     });
-    let gateway = Gateway::start(&format!("{TERMS}{}", recorder.upstream("")));
+    // The good client comes from the same address as the slow ones.
+    let limits = "limits: { in_flight: 1000, per_source: 1000 }";
+    let gateway = Gateway::start(&format!("{TERMS}{}", recorder.upstream(limits)));
     let over = AtomicBool::new(false);
     let (said, served) = thread::scope(|scope| {
         let good = scope.spawn(|| {

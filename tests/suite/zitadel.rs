@@ -532,6 +532,39 @@ fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
     assert!(!gateway.log().join("\n").contains("secret-token"));
 }
 
+/// How long a caller waits is said in the headers of its carrier, and in no other's. Time that is over begins nothing.
+#[test]
+fn deadlines_count_in_the_carriers_that_have_them() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+    let (recorder, gateway) = recorded(
+        move |call| {
+            call.body()?;
+            call.answer(200, "", body)
+        },
+        "",
+    );
+    let both = |request: Request, deadline: &str| {
+        let request = request.header("Connect-Timeout-Ms", deadline).header("Grpc-Timeout", &format!("{deadline}m"));
+        request.bearer("pat").send(&gateway.url())
+    };
+    let rest =
+        || [Request::new("GET", "/v2/sessions/s1"), Request::new("PATCH", "/v2/sessions/s1").json(&set_json("team"))];
+    for request in rest() {
+        assert_eq!(both(request, "0").status, 200);
+    }
+    assert_eq!(recorder.count(), 2);
+    let call = |path: &str, content_type: &str, body: Vec<u8>| {
+        both(Request::new("POST", path).header("Content-Type", content_type).body(body), "0")
+    };
+    for (path, message) in [(GET, field(1, b"s1")), (SET, set("team"))] {
+        let answer = call(path, "application/proto", message.clone());
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (504, Some("deadline_exceeded")), "{path}");
+        let answer = call(path, "application/grpc-web+proto", frame(&message));
+        assert!(answer.text().contains("grpc-status: 4"), "{path}: {}", answer.text());
+    }
+    assert_eq!(recorder.count(), 2, "nothing was begun");
+}
+
 /// The simulated ZITADEL, which was built from the published definitions alone, understands what the gateway sends it.
 #[test]
 fn the_sandbox_answers_the_same_through_the_gateway() {

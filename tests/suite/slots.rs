@@ -1,0 +1,246 @@
+//! What may be in flight at a provider: how much, for whom, and for how long.
+
+use crate::harness::{Answer, Connection, Gateway, Request, wait_for};
+use crate::recorder::{Call, Recorder, SESSION};
+use crate::shared::Gate;
+use std::thread::{self, ScopedJoinHandle};
+
+/// A provider that answers what is asked for once its gate is open, and a gateway before it.
+struct Place {
+    recorder: Recorder,
+    gateway: Gateway,
+    gate: Gate,
+}
+
+/// Requests from this machine come from wherever they say.
+const TRUSTING: &str = "clients: { trusted_peers: [127.0.0.0/8] }\n";
+const TIGHT: &str = "limits: { in_flight: 3, per_source: 2, wait: 0s }\n";
+
+fn place(more_of_all: &str, auth: &str, more: &str) -> Place {
+    let gate = Gate::closed();
+    let own = gate.clone();
+    let recorder = Recorder::start(move |call: &mut Call| {
+        own.pass();
+        call.as_auth0()
+    });
+    let auth = if auth.is_empty() {
+        format!("{{ issuer: {0}/, audience: {0}/api/v2/ }}", recorder.url())
+    } else {
+        auth.to_owned()
+    };
+    let gateway = Gateway::start(&format!("{more_of_all}{}", recorder.upstream_as(&auth, more)));
+    gateway.ready();
+    Place { recorder, gateway, gate }
+}
+
+/// A request that goes to the provider in each of the ways that there are.
+fn ways() -> [(&'static str, Request); 5] {
+    let session = format!("/api/v2/sessions/{SESSION}");
+    let text = |body: &str| Request::new("POST", "/api/v2/users/auth0%7C1/multifactor/actions/x").json(body);
+    [
+        ("a read", Request::new("GET", &session)),
+        ("a write", Request::new("PATCH", &session).json(r#"{"session_metadata":{"a":"b"}}"#)),
+        ("a pass-through request", Request::new("GET", "/api/v2/clients")),
+        ("one with a body", text("{}")),
+        ("one that may change sessions", Request::new("DELETE", "/api/v2/users/auth0%7C1")),
+    ]
+}
+
+impl Place {
+    fn send(&self, request: &Request, token: &str, from: &str) -> Answer {
+        let request = request.clone().bearer(token);
+        let request = if from.is_empty() { request } else { request.header("X-Forwarded-For", from) };
+        request.send(&self.gateway.url())
+    }
+
+    /// The value of a metric without other labels than the upstream.
+    fn metric(&self, name: &str) -> String {
+        let text = self.gateway.metrics();
+        let start = format!("{name}{{upstream=\"auth0\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_default().to_owned()
+    }
+
+    fn wait_in_flight(&self, count: usize) {
+        let name = "sessiongate_upstream_requests_in_flight";
+        wait_for(&format!("{count} in flight"), || (self.metric(name) == count.to_string()).then_some(()));
+    }
+}
+
+fn joined(all: Vec<ScopedJoinHandle<Answer>>, what: &str) {
+    for one in all {
+        let status = one.join().unwrap().status;
+        assert!((200..300).contains(&status), "{what}: {status}");
+    }
+}
+
+#[test]
+fn a_source_has_its_share_and_the_upstream_its_limit_in_every_way() {
+    for (what, request) in ways() {
+        let place = place(TRUSTING, "forward", TIGHT);
+        let (one, other) = ("192.0.2.1", "2001:db8::1");
+        thread::scope(|scope| {
+            let begin = |from: &'static str, count: usize| {
+                let (place, request) = (&place, &request);
+                let begun = scope.spawn(move || place.send(request, "junk", from));
+                place.recorder.wait(count);
+                begun
+            };
+            let mut begun = vec![begin(one, 1), begin(one, 2)];
+            let over = place.send(&request, "other", one);
+            assert_eq!((over.status, over.header("Retry-After")), (429, Some("1")), "{what}: {over:?}");
+            // What stands before the address that the trusted peer has seen, anybody may have written.
+            assert_eq!(place.send(&request, "other", &format!("203.0.113.9, {one}, 127.0.0.9")).status, 429, "{what}");
+            begun.push(begin(other, 3));
+            for from in ["2001:db8::2", "192.0.2.3", ""] {
+                let over = place.send(&request, "other", from);
+                assert_eq!((over.status, over.header("Retry-After")), (503, Some("1")), "{what} from {from}: {over:?}");
+            }
+            place.wait_in_flight(3);
+            assert_eq!(place.recorder.count(), 3, "{what}");
+            place.gate.set(true);
+            joined(begun, what);
+        });
+        place.wait_in_flight(0);
+        let refused = place.gateway.metrics();
+        for line in ["reason=\"source_busy\",upstream=\"auth0\"} 2", "reason=\"upstream_busy\",upstream=\"auth0\"} 3"] {
+            assert!(refused.contains(line), "{what}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_network_of_ipv6_is_one_source_and_a_peer_that_names_none_is_no_source() {
+    let place = place(TRUSTING, "forward", "limits: { in_flight: 9, per_source: 2, wait: 0s }\n");
+    let (_, request) = &ways()[2];
+    thread::scope(|scope| {
+        let begin = |name: &'static str, from: &'static str, count: usize| {
+            let (place, request) = (&place, &request);
+            let begun = scope.spawn(move || {
+                let request = (*request).clone().bearer("junk");
+                let request = if from.is_empty() { request } else { request.header(name, from) };
+                request.send(&place.gateway.url())
+            });
+            place.recorder.wait(count);
+            begun
+        };
+        let mut begun = vec![begin("X-Forwarded-For", "2001:db8::1", 1), begin("X-Forwarded-For", "2001:db8::2", 2)];
+        assert_eq!(place.send(request, "junk", "2001:db8::3").status, 429);
+        begun.push(begin("Forwarded", "for=198.51.100.7;proto=https, for=127.0.0.2", 3));
+        begun.push(begin("Forwarded", "for=\"198.51.100.7:1234\"", 4));
+        assert_eq!(place.send(&request.clone().header("Forwarded", "for=198.51.100.7"), "junk", "").status, 429);
+        begun.extend([begin("", "", 5), begin("", "", 6), begin("", "", 7)]);
+        place.gate.set(true);
+        joined(begun, "in flight");
+    });
+}
+
+#[test]
+fn verified_callers_share_nothing_but_the_limit() {
+    let place = place("", "", "limits: { in_flight: 3, per_source: 1, wait: 0s }\nunmatched: forward\n");
+    for (what, request) in ways() {
+        place.gate.set(false);
+        let before = place.recorder.count();
+        let token = place.recorder.token();
+        thread::scope(|scope| {
+            let mut begun = Vec::new();
+            for turn in 1..=3 {
+                begun.push(scope.spawn(|| place.send(&request, &token, "")));
+                place.recorder.wait(before + turn);
+            }
+            assert_eq!(place.send(&request, &token, "").status, 503, "{what}");
+            place.gate.set(true);
+            joined(begun, what);
+        });
+    }
+    // Nobody has to show a good token for what passes; but those who do not have a share.
+    place.gate.set(false);
+    let before = place.recorder.count();
+    let (_, request) = &ways()[2];
+    thread::scope(|scope| {
+        let begun = scope.spawn(|| place.send(request, "junk", ""));
+        place.recorder.wait(before + 1);
+        assert_eq!(place.send(request, "junk", "").status, 429);
+        place.gate.set(true);
+        joined(vec![begun], "junk");
+    });
+}
+
+#[test]
+fn those_who_find_no_room_wait_for_it() {
+    let place = place("", "forward", "limits: { in_flight: 1, per_source: 1, wait: 1m }\n");
+    let (_, request) = &ways()[0];
+    thread::scope(|scope| {
+        let first = scope.spawn(|| place.send(request, "one", ""));
+        place.recorder.wait(1);
+        let second = scope.spawn(|| place.send(request, "two", ""));
+        wait_for("a wait", || (place.metric("sessiongate_upstream_waits_total") == "1").then_some(()));
+        assert_eq!(place.recorder.count(), 1);
+        place.gate.set(true);
+        joined(vec![first, second], "waiting");
+    });
+    assert_eq!(place.recorder.count(), 2);
+}
+
+/// Requests whose clients leave while the provider works on them.
+#[test]
+fn a_read_that_fills_nothing_ends_with_its_client_and_no_other_request_does() {
+    for (cache, way, stays) in [("", 0, false), ("cache: {}\n", 0, true), ("cache: {}\n", 1, true), ("", 1, true)] {
+        let place = place("", "forward", &format!("{cache}limits: {{ in_flight: 3, per_source: 1, wait: 0s }}\n"));
+        let (what, request) = &ways()[way];
+        let what = format!("{what} with {cache:?}");
+        let request = request.clone().bearer("junk");
+        let mut client = Connection::open(place.gateway.address()).unwrap();
+        client.write(&request.bytes(place.gateway.address())).unwrap();
+        place.recorder.wait(1);
+        place.wait_in_flight(1);
+        drop(client);
+        if stays {
+            assert_eq!(place.send(&ways()[2].1, "junk", "").status, 429, "{what}");
+            place.gate.set(true);
+        }
+        place.wait_in_flight(0);
+        place.gate.set(true);
+    }
+}
+
+#[test]
+fn a_preliminary_read_gives_its_slot_back_before_its_write_takes_one() {
+    let policies = "policies: { strict: { keys: { protected: [tenant] } } }\n";
+    let place = place(policies, "forward", "policy: strict\nlimits: { in_flight: 1, per_source: 1, wait: 0s }\n");
+    place.gate.set(true);
+    let (_, write) = &ways()[1];
+    assert_eq!(place.send(write, "junk", "").status, 200);
+    let methods: Vec<String> = place.recorder.seen().iter().map(|seen| seen.method.clone()).collect();
+    assert_eq!(methods, ["GET", "PATCH"]);
+}
+
+#[test]
+fn a_declared_body_is_waited_for_before_the_provider_is_connected_to() {
+    let place = place("", "forward", TIGHT);
+    place.gate.set(true);
+    let mut clients: Vec<Connection> = (0..5)
+        .map(|_| {
+            let mut client = Connection::open(place.gateway.address()).unwrap();
+            client
+                .write(b"POST /upload HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+                .unwrap();
+            assert_eq!(client.head().unwrap().0, 100, "the gateway asks for the body");
+            client
+        })
+        .collect();
+    assert_eq!(
+        (place.recorder.connections(), place.metric("sessiongate_upstream_requests_in_flight").as_str()),
+        (0, "0")
+    );
+    for client in &mut clients {
+        client.write(b"body").unwrap();
+        assert_eq!(client.answer(false).unwrap().status, 202);
+    }
+    for seen in place.recorder.seen() {
+        assert_eq!(
+            (seen.text().as_str(), seen.header("Expect"), seen.header("Content-Length")),
+            ("body", None, Some("4"))
+        );
+    }
+    assert_eq!(place.recorder.count(), 5);
+}

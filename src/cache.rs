@@ -8,6 +8,7 @@ mod memory;
 mod open;
 mod read;
 mod redis;
+mod share;
 mod write;
 
 pub use memory::MemoryStore;
@@ -17,11 +18,12 @@ pub use redis::{RedisStore, SetupError};
 pub use write::{Caution, Mark};
 
 use crate::coherence::reading::Link;
-use crate::coherence::{Acquired, Ended, Entry, Millis, Settled, Token};
+use crate::coherence::{Acquired, Ended, Entry, Millis, Reach, Settled, Token};
 use crate::gateway::{Answer, CacheKey, Event, Failure};
 use async_trait::async_trait;
 use flight::Flights;
 use read::Waiting;
+use share::SharedMarks;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,6 +38,24 @@ pub enum Scope {
     Session(u64, [u8; 16]),
     /// Every session of an upstream.
     Upstream(u64),
+}
+
+impl Scope {
+    /// What bounds the marks of a write in this scope that has one of its own.
+    pub fn reach(self) -> Reach {
+        match self {
+            Scope::Session(..) => Reach::Session,
+            Scope::Upstream(_) => Reach::Upstream,
+        }
+    }
+
+    /// The same for a mark that is shared.
+    pub fn shared_reach(self) -> Reach {
+        match self {
+            Scope::Session(..) => Reach::Unverified,
+            Scope::Upstream(_) => Reach::Upstream,
+        }
+    }
 }
 
 /// Why a store did not do a step.
@@ -99,8 +119,8 @@ pub trait Store: Send + Sync {
     async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>) -> Result<(), StoreError>;
     /// An answer may not be stored: the reader's lease ends.
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError>;
-    /// A write begins. It stays marked for `guard` at the most.
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError>;
+    /// A write begins. It stays marked for `guard` from now, or longer where its mark stands longer already. `reach` bounds the marks.
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError>;
     /// A write's outcome is known.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError>;
     /// Which of these sessions of an upstream count as deleted, in their order.
@@ -120,6 +140,7 @@ pub struct Sessions {
     store: Arc<dyn Store>,
     flights: Flights,
     waiting: Waiting,
+    shared: Arc<SharedMarks>,
     lease_wait: Duration,
     tally: Arc<Tally>,
 }
@@ -147,7 +168,8 @@ impl Tally {
 impl Sessions {
     /// A cache on this store. A read waits for the fetch of another process for `lease_wait` at the most.
     pub fn new(store: Arc<dyn Store>, lease_wait: Duration, tally: Arc<Tally>) -> Sessions {
-        Sessions { store, flights: Flights::default(), waiting: Waiting::default(), lease_wait, tally }
+        let (flights, waiting, shared) = (Flights::default(), Waiting::default(), Arc::default());
+        Sessions { store, flights, waiting, shared, lease_wait, tally }
     }
 
     /// The store.

@@ -10,9 +10,11 @@
 //! The *epoch* of an upstream has the same states. Writes that may change any session mark it, and every entry carries its
 //! generation too.
 //!
-//! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`].
+//! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`]; which writes share a mark, in
+//! [`sharing`].
 
 pub mod reading;
+pub mod sharing;
 pub mod writing;
 
 /// A value that is never used twice: the store mints it.
@@ -31,7 +33,8 @@ pub const MAX_SESSION_WRITES: usize = 64;
 /// The most writes in flight that may change any session of an upstream and are told apart. More of them share one mark, which
 /// nobody takes away: it runs out.
 pub const MAX_UPSTREAM_WRITES: usize = 256;
-/// The writer of the mark that all writes share beyond the most that are told apart.
+/// The writer of a mark that nobody takes away, and that runs out: of the writes beyond the most that are told apart, and of those of
+/// unverified callers whose outcome is not known.
 pub const CROWD: Token = Token(0);
 
 /// How long the version of an acknowledged write is remembered, in milliseconds.
@@ -293,26 +296,32 @@ pub fn release<T>(place: &mut Place<T>, own: Token) {
 pub enum Reach {
     /// One session: only so many writes may be in flight.
     Session,
+    /// One session, by callers whom nobody has verified: they share a mark, which has to find room in any case.
+    Unverified,
     /// Any session of an upstream: there is no reason to refuse one because of the others.
     Upstream,
 }
 
-/// A write begins; it may be forwarded once this is done. `guard` is longer than any write can take, in milliseconds.
+/// A write begins; it may be forwarded once this is done. `guard` is longer than any write can take, in milliseconds. Done again, by
+/// the same write or by another that shares its mark, it makes the mark stand longer, and never less long.
 pub fn begin(state: &mut State, writer: Token, guard: Millis, now: Millis, reach: Reach) -> Result<(), TooManyWrites> {
     state.prune(now);
-    state.marks.retain(|mark| mark.writer != writer);
+    let others = state.marks.iter().filter(|mark| mark.writer != writer).count();
     let writer = match reach {
-        Reach::Session if state.marks.len() >= MAX_SESSION_WRITES => return Err(TooManyWrites),
-        Reach::Upstream if state.marks.len() >= MAX_UPSTREAM_WRITES => {
-            state.marks.retain(|mark| mark.writer != CROWD);
-            CROWD
-        }
-        Reach::Session | Reach::Upstream => writer,
+        Reach::Session if others >= MAX_SESSION_WRITES => return Err(TooManyWrites),
+        Reach::Unverified if others >= MAX_SESSION_WRITES => CROWD,
+        Reach::Upstream if others >= MAX_UPSTREAM_WRITES => CROWD,
+        Reach::Session | Reach::Unverified | Reach::Upstream => writer,
     };
+    let own = state.marks.iter().find(|mark| mark.writer == writer).map(|mark| mark.deadline);
+    state.marks.retain(|mark| mark.writer != writer);
+    // Beside another write nothing is certain any more.
     let alone = state.marks.is_empty();
-    state.marks.push(Mark { writer, deadline: now.saturating_add(guard) });
-    // Beside another write nothing is certain any more. Doing the step twice finds no generation, and forgets the one before.
-    state.before = state.generation.take().filter(|_| alone);
+    let generation = state.generation.take();
+    let before = if own.is_some() { state.before } else { generation };
+    state.before = before.filter(|_| alone);
+    let deadline = now.saturating_add(guard).max(own.unwrap_or_default());
+    state.marks.push(Mark { writer, deadline });
     Ok(())
 }
 
@@ -329,6 +338,10 @@ pub fn end(
     state.floor = state.floor.max(settled.version);
     state.floor_set = now;
     state.deleted_until = state.deleted_until.max(settled.deleted_for.map(|long| now.saturating_add(long)));
+    if !settled.unchanged {
+        // Also where other marks stand: what they found was changed beside them.
+        state.before = None;
+    }
     let marks = state.marks.len();
     state.marks.retain(|mark| mark.writer != writer);
     let found = state.marks.len() < marks;

@@ -116,6 +116,16 @@ pub enum Credential {
     Anonymous,
 }
 
+impl Credential {
+    /// Whether the gateway has verified it.
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Credential::Verified(_) => true,
+            Credential::Forwarded(_) | Credential::Anonymous => false,
+        }
+    }
+}
+
 impl Gateway {
     /// A gateway of these upstreams. `secret` keys the hashes that stand for sessions in cache keys and logs.
     pub fn new(upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {

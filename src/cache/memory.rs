@@ -238,15 +238,15 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
         let begun = match scope {
-            Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
-                coherence::begin(&mut slot.state, writer, guard, now, Reach::Session)
-            })?,
+            Scope::Session(upstream, session) => {
+                self.on((upstream, session), |slot, now| coherence::begin(&mut slot.state, writer, guard, now, reach))?
+            }
             Scope::Upstream(upstream) => {
                 let now = self.now();
                 let mut epochs = self.epochs.lock();
-                coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, Reach::Upstream)
+                coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, reach)
             }
         };
         begun.map(|()| Link::default()).map_err(|_| StoreError::TooManyWrites)

@@ -18,7 +18,7 @@ pub use connect::SetupError;
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
-    Acquired, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Settled, Token,
+    Acquired, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Reach, Settled, Token,
 };
 use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::{CacheKey, Event, Failure, Listener, Step};
@@ -262,11 +262,13 @@ impl RedisStore {
         self.route.carry_out(&keys.place, &set, until(deadline)).await.map(drop)
     }
 
-    async fn try_begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
-        let (most, beyond, kept) = match scope {
-            Scope::Session(..) => (MAX_SESSION_WRITES, "refuse", STATE_KEPT),
-            Scope::Upstream(_) => (MAX_UPSTREAM_WRITES, "crowd", EPOCH_KEPT),
+    async fn try_begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
+        let (most, beyond) = match reach {
+            Reach::Session => (MAX_SESSION_WRITES, "refuse"),
+            Reach::Unverified => (MAX_SESSION_WRITES, "crowd"),
+            Reach::Upstream => (MAX_UPSTREAM_WRITES, "crowd"),
         };
+        let kept = kept(scope);
         let key = self.state_key(scope);
         let (writer, guard, most, kept) = (entry::token(writer), guard.to_string(), most.to_string(), kept.to_string());
         let arguments = [writer.as_str(), &guard, &most, beyond, &kept];
@@ -278,10 +280,7 @@ impl RedisStore {
     }
 
     async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, Failure> {
-        let kept = match scope {
-            Scope::Session(..) => STATE_KEPT,
-            Scope::Upstream(_) => EPOCH_KEPT,
-        };
+        let kept = kept(scope);
         let key = self.state_key(scope);
         let floor = format!("{:020}", settled.version.unwrap_or_default());
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
@@ -302,6 +301,14 @@ impl RedisStore {
         let result = done.await;
         self.listener.step(step, began.elapsed(), result.as_ref().err().copied());
         Ok(result?)
+    }
+}
+
+/// How long the state of a scope is kept that nobody writes.
+fn kept(scope: Scope) -> Millis {
+    match scope {
+        Scope::Session(..) => STATE_KEPT,
+        Scope::Upstream(_) => EPOCH_KEPT,
     }
 }
 
@@ -347,9 +354,9 @@ impl Store for RedisStore {
         self.told(Step::Release, released).await
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
         let began = Instant::now();
-        let result = self.try_begin(scope, writer, guard).await;
+        let result = self.try_begin(scope, writer, guard, reach).await;
         let failure = match &result {
             Err(StoreError::Failed(failure)) => Some(*failure),
             Err(StoreError::TooManyWrites) | Ok(_) => None,

@@ -1,8 +1,10 @@
 //! Writers: what they mark, and what becomes of it when the store does not answer.
 
+use super::share::Share;
 use super::{Scope, Sessions, Store, StoreError, millis};
+use crate::coherence::sharing::Leave;
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
-use crate::coherence::{Ended, Settled, Token};
+use crate::coherence::{CROWD, Ended, Reach, Settled, Token};
 use crate::gateway::{Event, Failure, Freshness, OnUnreachable, Settlement};
 use crate::model::Refusal;
 use std::sync::Arc;
@@ -40,7 +42,10 @@ impl From<Freshness> for Caution {
 #[derive(Debug)]
 pub struct Mark {
     scope: Scope,
+    /// The write's own token. It is in the store where the mark is not shared.
     writer: Token,
+    /// Its part in the mark that it shares with others.
+    share: Option<Share>,
     guard: Duration,
     caution: Caution,
     placed: Placed,
@@ -48,21 +53,40 @@ pub struct Mark {
 }
 
 impl Sessions {
-    /// Marks what a write may change; it may be forwarded once this is done.
+    /// Marks what a write may change, for a caller whom the gateway has verified; it may be forwarded once this is done.
     pub async fn begin(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Refusal> {
+        self.mark(scope, None, guard, caution).await
+    }
+
+    /// The same for a caller whom it has not verified: the write shares its mark with others of the kind.
+    pub async fn begin_shared(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Refusal> {
+        let share = self.shared.join(scope, || self.store.token());
+        self.mark(scope, Some(share), guard, caution).await
+    }
+
+    async fn mark(
+        &self,
+        scope: Scope,
+        share: Option<Share>,
+        guard: Duration,
+        caution: Caution,
+    ) -> Result<Mark, Refusal> {
         let writer = self.store.token();
+        let (mark, reach) = match &share {
+            Some(share) => (share.mark, scope.shared_reach()),
+            None => (writer, scope.reach()),
+        };
         loop {
             let at = Instant::now();
-            let placed = match self.place(scope, writer, guard).await {
+            let placed = match self.place(scope, mark, guard, reach).await {
                 Ok(placed) => placed,
-                Err(StoreError::TooManyWrites) => return Err(Refusal::TooManyWrites),
+                Err(StoreError::TooManyWrites) => {
+                    self.take_back(scope, None, share, guard);
+                    return Err(Refusal::TooManyWrites);
+                }
                 Err(StoreError::Failed(_)) if caution.on_unreachable == OnUnreachable::Refuse => {
                     self.tally.count(Event::WriteRefused);
-                    // The mark may stand, or come to stand.
-                    let Settlement::End(unchanged) = Settlement::UNCHANGED else {
-                        return Err(Refusal::StoreUnavailable);
-                    };
-                    self.end_later(scope, writer, unchanged, guard);
+                    self.take_back(scope, Some(writer), share, guard);
                     return Err(Refusal::StoreUnavailable);
                 }
                 Err(StoreError::Failed(_)) => {
@@ -71,36 +95,91 @@ impl Sessions {
                 }
             };
             if at.elapsed() < OLD || placed == Placed::Unknown {
-                return Ok(Mark { scope, writer, guard, caution, placed, at });
+                return Ok(Mark { scope, writer, share, guard, caution, placed, at });
             }
         }
     }
 
+    /// Takes back the mark of a write that is not sent, where it stands or comes to stand: its own, or its part in one.
+    fn take_back(&self, scope: Scope, own: Option<Token>, share: Option<Share>, guard: Duration) {
+        let ends = match share {
+            None => own.map(|own| (own, true)),
+            Some(mut share) => match share.leave(true) {
+                Leave::End { unchanged } => Some((share.mark, unchanged)),
+                Leave::Record | Leave::Others | Leave::Retired => None,
+            },
+        };
+        if let Some((mark, unchanged)) = ends {
+            self.end_later(scope, mark, Settled { unchanged, ..Settled::default() }, guard);
+        }
+    }
+
     /// Places a mark, with a second try: doing it twice does no harm.
-    async fn place(&self, scope: Scope, writer: Token, guard: Duration) -> Result<Placed, StoreError> {
-        let mut tried = self.store.begin(scope, writer, millis(guard)).await;
+    async fn place(&self, scope: Scope, mark: Token, guard: Duration, reach: Reach) -> Result<Placed, StoreError> {
+        let mut tried = self.store.begin(scope, mark, millis(guard), reach).await;
+        // Where there is no connection a second try would meet the same.
         if matches!(tried, Err(StoreError::Failed(Failure::Timeout | Failure::Broken))) {
-            tried = self.store.begin(scope, writer, millis(guard)).await;
+            tried = self.store.begin(scope, mark, millis(guard), reach).await;
         }
         tried.map(Placed::Confirmed)
     }
 
     /// Settles a write; it may be acknowledged once this is done.
-    pub async fn end(&self, mark: Mark, settlement: Settlement) {
+    pub async fn end(&self, mut mark: Mark, settlement: Settlement) {
         let Settlement::End(settled) = settlement else {
-            // The mark runs out by itself. Where it may not stand, what was stored before has to go.
-            if mark.placed == Placed::Unknown {
-                self.end_later(mark.scope, mark.writer, Settled::default(), mark.caution.bound);
-            }
+            return self.keep(mark).await;
+        };
+        let Some(mut share) = mark.share.take() else {
+            self.settle(&mark, mark.writer, settled).await;
             return;
         };
-        let first = self.store.end(mark.scope, mark.writer, settled).await;
+        match share.leave(settled.unchanged) {
+            Leave::End { unchanged } => drop(self.settle(&mark, share.mark, Settled { unchanged, ..settled }).await),
+            Leave::Record => {
+                if !self.settle(&mark, mark.writer, settled).await {
+                    // Until the store knows of it, the mark is what keeps older answers away.
+                    return share.retire();
+                }
+                if let Leave::End { unchanged } = share.recorded() {
+                    self.settle(&mark, share.mark, Settled { unchanged, ..Settled::default() }).await;
+                }
+            }
+            Leave::Retired if !settled.unchanged => drop(self.settle(&mark, mark.writer, settled).await),
+            Leave::Others | Leave::Retired => {}
+        }
+    }
+
+    /// Leaves a mark to run out, since the outcome of its write is not known. One that is shared is freed of it by a mark that nobody
+    /// takes away: there is one of these for all, so that they do not add up.
+    async fn keep(&self, mut mark: Mark) {
+        // Where it may not stand, what was stored before has to go.
+        if mark.placed == Placed::Unknown {
+            self.end_later(mark.scope, mark.writer, Settled::default(), mark.caution.bound);
+        }
+        let Some(mut share) = mark.share.take() else {
+            return;
+        };
+        let left = mark.guard.saturating_sub(mark.at.elapsed());
+        if mark.placed == Placed::Unknown
+            || self.place(mark.scope, CROWD, left, mark.scope.shared_reach()).await.is_err()
+        {
+            return share.retire();
+        }
+        if let Leave::End { unchanged } = share.handed_over() {
+            self.settle(&mark, share.mark, Settled { unchanged, ..Settled::default() }).await;
+        }
+    }
+
+    /// Tells the store of a write's outcome under this token, which is that of a mark where the mark ends with it. Says whether the
+    /// store has confirmed it; where it has not, the write may be acknowledged all the same once this is done.
+    async fn settle(&self, mark: &Mark, token: Token, settled: Settled) -> bool {
+        let first = self.store.end(mark.scope, token, settled).await;
         // Later ones may find that an earlier one was carried out, although nobody has heard of it.
         if first == Ok(Ended::MarkLost) && mark.placed != Placed::Unknown {
             self.tally.count(Event::MarkLost);
         }
         if first.is_ok() {
-            return;
+            return true;
         }
         let elapsed = millis(mark.at.elapsed());
         let safe = unconfirmed(mark.placed, self.store.link(mark.scope), elapsed, millis(mark.guard));
@@ -114,8 +193,8 @@ impl Sessions {
             let insistence = if lost { Duration::ZERO } else { INSISTENCE };
             while began.elapsed() < insistence {
                 tokio::time::sleep(PAUSE).await;
-                if self.store.end(mark.scope, mark.writer, settled).await.is_ok() {
-                    return;
+                if self.store.end(mark.scope, token, settled).await.is_ok() {
+                    return true;
                 }
             }
             if mark.caution.on_unreachable == OnUnreachable::Hold {
@@ -124,14 +203,15 @@ impl Sessions {
                 self.tally.count(Event::Unconfirmed);
             }
         }
-        self.end_later(mark.scope, mark.writer, settled, mark.caution.bound.max(mark.guard));
+        self.end_later(mark.scope, token, settled, mark.caution.bound.max(mark.guard));
+        false
     }
 
     /// Makes every answer in this scope stale: by a write that changes nothing at the provider.
     pub async fn purge(&self, scope: Scope) -> Result<(), StoreError> {
         let (writer, began) = (self.store.token(), Instant::now());
         loop {
-            let purged = match self.store.begin(scope, writer, millis(PURGE)).await {
+            let purged = match self.store.begin(scope, writer, millis(PURGE), scope.reach()).await {
                 Ok(_) | Err(StoreError::TooManyWrites) => self.store.end(scope, writer, Settled::default()).await,
                 Err(error) => Err(error),
             };

@@ -41,7 +41,11 @@ impl World {
     }
 
     fn begin(&mut self, writer: u128) {
-        begin(&mut self.session, Token(writer), 500, self.now, Reach::Session).unwrap();
+        self.begin_for(writer, 500);
+    }
+
+    fn begin_for(&mut self, writer: u128, guard: Millis) {
+        begin(&mut self.session, Token(writer), guard, self.now, Reach::Session).unwrap();
     }
 
     fn end(&mut self, writer: u128, settled: Settled) -> Ended {
@@ -94,7 +98,6 @@ fn overlapping_writes_all_stay_marked() {
 
 #[test]
 fn a_write_that_changed_nothing_leaves_what_was_stored() {
-    const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_for: None };
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
@@ -119,6 +122,122 @@ fn a_write_that_changed_nothing_leaves_what_was_stored() {
     world.now += 500;
     world.end(13, UNCHANGED);
     assert_eq!(world.hit(5), None, "its mark had run out");
+}
+
+const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_for: None };
+
+#[test]
+fn a_mark_that_is_placed_again_stands_longer_and_never_less_long() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.fill(stamp, "a");
+    world.begin(10);
+    world.now += 300;
+    world.begin(10);
+    world.begin_for(10, 1);
+    world.now += 499;
+    assert_eq!(world.acquire(2), Acquired::Bypass);
+    world.end(10, UNCHANGED);
+    assert_eq!(world.hit(3), Some("a"), "what was stored before is not forgotten");
+    world.begin(10);
+    world.now += 500;
+    world.begin(10);
+    world.end(10, UNCHANGED);
+    assert_eq!(world.hit(4), None, "it had run out in between");
+}
+
+#[test]
+fn a_change_beside_a_mark_is_not_undone_by_the_end_of_the_mark() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.fill(stamp, "a");
+    world.begin(10);
+    assert_eq!(world.end(11, Settled { version: Some(5), ..Settled::default() }), Ended::OthersInFlight);
+    assert_eq!(world.end(10, UNCHANGED), Ended::Reopened);
+    assert!(matches!(world.acquire(2), Acquired::Lead { floor: Some(5), .. }));
+}
+
+#[test]
+fn the_unverified_find_room_for_their_mark_and_take_nobody_elses() {
+    let mut world = World::new();
+    (1..=MAX_SESSION_WRITES as u128).for_each(|writer| world.begin(writer));
+    begin(&mut world.session, Token(999), 500, world.now, Reach::Unverified).unwrap();
+    begin(&mut world.session, Token(998), 300, world.now, Reach::Unverified).unwrap();
+    assert_eq!(world.session.marks.len(), MAX_SESSION_WRITES + 1);
+    (1..=MAX_SESSION_WRITES as u128).for_each(|writer| assert_eq!(world.end(writer, UNCHANGED), Ended::OthersInFlight));
+    assert_eq!(world.end(999, UNCHANGED), Ended::OthersInFlight, "the mark of the crowd is nobody's");
+    world.now += 499;
+    assert_eq!(world.acquire(1), Acquired::Bypass, "for as long as the longest of them");
+    world.now += 1;
+    assert!(matches!(world.acquire(1), Acquired::Lead { .. }));
+}
+
+mod sharing {
+    use crate::coherence::Token;
+    use crate::coherence::sharing::{Leave, SharedMark};
+
+    const FIRST: Token = Token(1);
+
+    fn of(writers: usize) -> SharedMark {
+        let mut shared = SharedMark::default();
+        (0..writers).for_each(|_| assert_eq!(shared.join(|| FIRST), FIRST));
+        shared
+    }
+
+    #[test]
+    fn the_last_of_those_that_changed_nothing_ends_the_mark_as_unchanged() {
+        let mut shared = of(3);
+        assert_eq!(shared.leave(FIRST, true), Leave::Others);
+        assert_eq!(shared.leave(FIRST, true), Leave::Others);
+        assert_eq!(shared.leave(FIRST, true), Leave::End { unchanged: true });
+        assert!(shared.is_idle());
+    }
+
+    #[test]
+    fn who_changed_something_records_it_and_the_mark_ends_as_changed() {
+        let mut shared = of(3);
+        assert_eq!(shared.leave(FIRST, false), Leave::Record);
+        assert_eq!(shared.leave(FIRST, true), Leave::Others);
+        assert_eq!(shared.leave(FIRST, true), Leave::Others, "the first still records");
+        assert_eq!(shared.recorded(FIRST), Leave::End { unchanged: false });
+
+        let mut shared = of(2);
+        assert_eq!(shared.leave(FIRST, false), Leave::Record);
+        assert_eq!(shared.recorded(FIRST), Leave::Others);
+        assert_eq!(shared.leave(FIRST, true), Leave::End { unchanged: false });
+
+        let mut shared = of(1);
+        assert_eq!(shared.leave(FIRST, false), Leave::End { unchanged: false }, "one step for both");
+    }
+
+    #[test]
+    fn a_mark_that_ended_is_not_joined_again() {
+        let mut shared = of(1);
+        shared.leave(FIRST, true);
+        assert_eq!(shared.join(|| Token(2)), Token(2));
+        assert_eq!(shared.leave(FIRST, true), Leave::Retired, "nobody leaves twice");
+        assert_eq!(shared.leave(Token(2), true), Leave::End { unchanged: true });
+    }
+
+    #[test]
+    fn a_mark_that_was_retired_is_ended_by_nobody() {
+        let mut shared = of(3);
+        shared.retire(FIRST);
+        assert_eq!(shared.join(|| Token(2)), Token(2));
+        assert_eq!(shared.leave(FIRST, true), Leave::Retired);
+        assert_eq!(shared.leave(FIRST, false), Leave::Retired);
+        shared.retire(FIRST);
+        assert_eq!(shared.leave(Token(2), true), Leave::End { unchanged: true });
+    }
+
+    #[test]
+    fn what_was_handed_over_counts_as_a_change() {
+        let mut shared = of(2);
+        assert_eq!(shared.handed_over(FIRST), Leave::Others);
+        assert_eq!(shared.leave(FIRST, true), Leave::End { unchanged: false });
+        let mut shared = of(1);
+        assert_eq!(shared.handed_over(FIRST), Leave::End { unchanged: false });
+    }
 }
 
 #[test]

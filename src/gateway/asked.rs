@@ -46,6 +46,7 @@ pub struct Write {
     changes: Changes,
     body: Option<Bytes>,
     findings: Vec<Violation>,
+    verified: bool,
 }
 
 /// What a write changes of what may be cached.
@@ -134,7 +135,7 @@ impl Asked {
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
         };
-        let verified = shared && matches!(self.admitted.credential, Credential::Verified(_));
+        let verified = shared && self.admitted.credential.is_verified();
         let (upstream, route, carrier) = (upstream.clone(), *route, *carrier);
         let body = if route.call.is_some_and(|call| call.remote) { Some(self.body) } else { None };
         let (session, id) = self.session.unzip();
@@ -222,6 +223,7 @@ impl Asked {
             changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, Body::Message(_))),
             findings,
+            verified: self.admitted.credential.is_verified(),
         }
     }
 }
@@ -282,6 +284,11 @@ impl Write {
     /// What it changes of what may be cached.
     pub fn changes(&self) -> Changes {
         self.changes
+    }
+
+    /// Whether the gateway has verified the caller, so that its writes are marked apart from those of others.
+    pub fn is_verified(&self) -> bool {
+        self.verified
     }
 
     /// What is wrong with it, where the policy only records.

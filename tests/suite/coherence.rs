@@ -11,7 +11,7 @@ use sessiongate::cache::{
     Acquisition, Ask, Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored, Tally, Wanted,
 };
 use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Settled, Stamp, Token};
+use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Reach, Settled, Stamp, Token};
 use sessiongate::gateway::{Answer, CacheKey, Event, Storable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -124,7 +124,7 @@ impl World {
         let refused = random.below(8) == 0;
         let store = self.cache.store();
         let writer = store.token();
-        store.begin(scope, writer, GUARD).await.unwrap();
+        store.begin(scope, writer, GUARD, scope.reach()).await.unwrap();
         pause(random.below(20)).await;
         let changed: Vec<(usize, u64)> = match (refused, wide) {
             (true, _) => Vec::new(),
@@ -290,7 +290,7 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let acquired = runtime.block_on(async {
         let (scope, writer) = (Scope::Session(0, name(0)), store.token());
-        store.begin(scope, writer, GUARD).await.unwrap();
+        store.begin(scope, writer, GUARD, scope.reach()).await.unwrap();
         let settled = Settled { version: Some(5), ..Settled::default() };
         store.end(scope, writer, settled).await.unwrap();
         store.sweep();
@@ -349,7 +349,7 @@ impl Store for Unmarked {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, _: Scope, _: Token, _: Millis) -> Result<Link, StoreError> {
+    async fn begin(&self, _: Scope, _: Token, _: Millis, _: Reach) -> Result<Link, StoreError> {
         Ok(Link::default())
     }
 
@@ -418,8 +418,8 @@ impl Store for Unstamped {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
-        self.0.begin(scope, writer, guard).await
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
+        self.0.begin(scope, writer, guard, reach).await
     }
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {

@@ -16,7 +16,7 @@ use sessiongate::cache::{
     Wanted,
 };
 use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Ended, Entry, Millis, Settled, Token};
+use sessiongate::coherence::{Ended, Entry, Millis, Reach, Settled, Token};
 use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
 use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
 use sessiongate::metrics::StoreMetrics;
@@ -232,8 +232,8 @@ impl Store for Unfenced {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis) -> Result<Link, StoreError> {
-        self.0.begin(scope, writer, guard).await
+    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
+        self.0.begin(scope, writer, guard, reach).await
     }
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {

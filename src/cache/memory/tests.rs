@@ -46,8 +46,8 @@ async fn it_never_holds_more_than_it_may_and_keeps_what_is_read() {
 async fn what_matters_is_not_evicted() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     let (marked, deleted) = (Scope::Session(0, key(0).session), Scope::Session(0, key(16).session));
-    store.begin(marked, Token(1), 60_000).await.unwrap();
-    store.begin(deleted, Token(2), 60_000).await.unwrap();
+    store.begin(marked, Token(1), 60_000, marked.reach()).await.unwrap();
+    store.begin(deleted, Token(2), 60_000, deleted.reach()).await.unwrap();
     let settled = Settled { deleted_for: Some(60_000), ..Settled::default() };
     store.end(deleted, Token(2), settled).await.unwrap();
     for number in 1..2_000 {
@@ -74,7 +74,7 @@ async fn deletions_do_not_outgrow_the_store() {
     for number in 0..20_000 {
         let scope = Scope::Session(0, key(number).session);
         let writer = store.token();
-        store.begin(scope, writer, 60_000).await.unwrap();
+        store.begin(scope, writer, 60_000, scope.reach()).await.unwrap();
         let settled = Settled { deleted_for: Some(300_000), ..Settled::default() };
         store.end(scope, writer, settled).await.unwrap();
     }

@@ -23,7 +23,7 @@ if state then
     end
   end
 end
-if ran_out then before = none end
+if ran_out or ARGV[3] ~= 'unchanged' then before = none end
 if ARGV[2] > floor then floor = ARGV[2] end
 if tonumber(ARGV[4]) > 0 then deleted = math.max(deleted, now + ARGV[4]) end
 local tail = floor .. string.format('%013d', deleted)
@@ -33,7 +33,7 @@ if keep ~= '' then
   return 0
 end
 local generation = before
-if generation == none or not found or ARGV[3] ~= 'unchanged' then
+if generation == none or not found then
   generation = ARGV[1] .. t[1] .. string.format('%06d', t[2])
 end
 redis.call('SET', KEYS[1], generation .. tail, 'PX', kept)

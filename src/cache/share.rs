@@ -1,0 +1,79 @@
+//! The marks that writes of unverified callers share in this process: see [`crate::coherence::sharing`].
+
+use super::Scope;
+use crate::coherence::Token;
+use crate::coherence::sharing::{Leave, SharedMark};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The shared marks of scopes on which unverified writes are in flight.
+#[derive(Debug, Default)]
+pub(super) struct SharedMarks {
+    by_scope: Mutex<HashMap<Scope, SharedMark>>,
+}
+
+impl SharedMarks {
+    /// A write joins the mark of a scope; `new` names one where there is none.
+    pub fn join(self: &Arc<SharedMarks>, scope: Scope, new: impl FnOnce() -> Token) -> Share {
+        let mark = self.by_scope.lock().entry(scope).or_default().join(new);
+        Share { marks: self.clone(), scope, mark, left: false }
+    }
+
+    fn of<R>(&self, scope: Scope, act: impl FnOnce(&mut SharedMark) -> R) -> R {
+        let mut by_scope = self.by_scope.lock();
+        let shared = by_scope.entry(scope).or_default();
+        let result = act(shared);
+        if shared.is_idle() {
+            by_scope.remove(&scope);
+        }
+        result
+    }
+}
+
+/// A write's part in a shared mark. A write that is dropped in flight may still be carried out: then the mark runs out by itself.
+#[derive(Debug)]
+pub(super) struct Share {
+    marks: Arc<SharedMarks>,
+    scope: Scope,
+    /// The mark in the store.
+    pub mark: Token,
+    left: bool,
+}
+
+impl Share {
+    /// The outcome of the write is known.
+    pub fn leave(&mut self, unchanged: bool) -> Leave {
+        self.step(|shared, mark| shared.leave(mark, unchanged))
+    }
+
+    /// What the write changed is recorded.
+    pub fn recorded(&mut self) -> Leave {
+        self.step(SharedMark::recorded)
+    }
+
+    /// Another mark stands for what the write may still change.
+    pub fn handed_over(&mut self) -> Leave {
+        self.step(SharedMark::handed_over)
+    }
+
+    /// The mark has to stand until it runs out.
+    pub fn retire(&mut self) {
+        self.left = true;
+        self.marks.of(self.scope, |shared| shared.retire(self.mark));
+    }
+
+    fn step(&mut self, step: impl FnOnce(&mut SharedMark, Token) -> Leave) -> Leave {
+        let leave = self.marks.of(self.scope, |shared| step(shared, self.mark));
+        self.left |= leave != Leave::Record;
+        leave
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if !self.left {
+            self.retire();
+        }
+    }
+}

@@ -26,6 +26,11 @@ const PLAIN: Setting = Setting {
     refusals: 0,
     failures: 0,
     wide: false,
+    sharing: 0,
+    joined_unconfirmed: false,
+    changes_forgotten: false,
+    left_unknown: false,
+    joined_again: false,
     comparing: false,
     together: false,
     held: false,
@@ -137,6 +142,37 @@ fn the_epoch_holds() {
     }
 }
 
+/// Two writes of unverified callers in one process.
+const SHARING: Setting = Setting { writes: 2, sharing: 2, ..PLAIN };
+
+#[test]
+fn the_mark_of_the_unverified_holds() {
+    let one = Setting { reads: 1, ..SHARING };
+    for (name, setting) in [
+        ("2 reads, 2 writes that share", SHARING),
+        ("2 reads, 2 writes that share, refused ones", Setting { refusals: 2, ..SHARING }),
+        ("2 reads, 2 writes, 1 of the unverified, refused", Setting { sharing: 1, refusals: 1, ..SHARING }),
+        ("1 read, 2 writes that share, refused or lost", Setting { refusals: 1, losses: 1, expiries: 1, ..one }),
+        ("1 read, 2 writes that share, 1 crash", Setting { crashes: 1, expiries: 1, ..one }),
+        ("1 read, 2 writes that share, one of the upstream", Setting { wide: true, refusals: 1, ..one }),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+}
+
+#[test]
+fn a_mark_that_is_shared_otherwise_does_not_hold() {
+    let lossy = Setting { losses: 1, expiries: 1, ..SHARING };
+    let alone = Setting { reads: 3, writes: 1, sharing: 1, ..lossy };
+    for (name, setting, expected) in [
+        ("joined without a confirmation", Setting { joined_unconfirmed: true, ..lossy }, Expected::Stale),
+        ("changes of some writes forgotten", Setting { changes_forgotten: true, ..SHARING }, Expected::Stale),
+        ("left although the outcome is unknown", Setting { left_unknown: true, ..alone }, Expected::Torn),
+    ] {
+        check(name, setting, expected);
+    }
+}
+
 #[test]
 fn a_store_that_loses_steps_makes_nothing_stale() {
     for (name, setting) in [
@@ -167,10 +203,20 @@ fn it_holds_on_a_larger_scale() {
         ("3 reads, 2 writes", Setting { writes: 2, ..THREE }),
         ("3 reads, 2 writes, one of the upstream", Setting { writes: 2, wide: true, ..THREE }),
         ("2 reads, 1 write of the upstream, set back", Setting { wide: true, setbacks: 1, ..PLAIN }),
+        ("2 reads, 2 writes that share, refused or lost", Setting { refusals: 1, losses: 1, expiries: 1, ..SHARING }),
+        ("2 reads, 2 writes that share, 1 crash", Setting { crashes: 1, expiries: 1, ..SHARING }),
+        ("2 reads, 2 writes that share, 1 repeat", Setting { repeats: 1, ..SHARING }),
+        ("2 reads, 2 writes that share, keys evicted", Setting { evictions: 1, refusals: 1, ..SHARING }),
+        ("2 reads, 3 writes, 2 that share, refused ones", Setting { writes: 3, refusals: 1, ..SHARING }),
+        ("2 reads, 2 writes that share, set back", Setting { setbacks: 1, ..SHARING }),
+        ("3 reads, 2 writes that share, refused or lost", Setting { reads: 3, refusals: 1, losses: 1, ..SHARING }),
+        ("2 reads, 3 writes, 2 that share, 1 loss", Setting { writes: 3, losses: 1, expiries: 1, ..SHARING }),
     ] {
         check(name, setting, Expected::Holds);
     }
     check("3 reads, 1 write, set back", Setting { setbacks: 1, ..THREE }, Expected::Backwards);
+    let again = Setting { joined_again: true, repeats: 1, losses: 1, ..SHARING };
+    check("a shared mark joined again after its end", again, Expected::Stale);
     let early = Setting { early_expiry: true, expiries: 1, ..THREE };
     check("3 reads, mark shorter than its write", early, Expected::Backwards);
     let minted = Setting { minted_by_clients: true, repeats: 1, ..TWO_WRITES };

@@ -2,6 +2,7 @@
 
 use super::search::GENERATIONS;
 use sessiongate::coherence::reading::{Joint, Link};
+use sessiongate::coherence::sharing::SharedMark;
 use sessiongate::coherence::writing::Placed;
 use sessiongate::coherence::{Acquired, Entry, Generation, Place, Stamp, State, Token};
 use std::hash::{Hash, Hasher};
@@ -31,6 +32,16 @@ pub struct Setting {
     pub failures: u8,
     /// Whether the first write may change any session.
     pub wide: bool,
+    /// How many of the writes, the first ones, are of unverified callers, and share a mark in their process.
+    pub sharing: usize,
+    /// Of sharing, parts left out: whether who joins a mark does without the store's confirmation; ...
+    pub joined_unconfirmed: bool,
+    /// ... whether a mark ends as unchanged although not all of its writes left everything as it was; ...
+    pub changes_forgotten: bool,
+    /// ... whether a write whose outcome is not known leaves its mark like any other; ...
+    pub left_unknown: bool,
+    /// ... and whether a mark that was ended is joined again.
+    pub joined_again: bool,
     /// Whether the store compares before it fills, as the one in memory does.
     pub comparing: bool,
     /// Whether all readers are in one process, and not every other one: then few of them can share a fetch.
@@ -69,6 +80,8 @@ const GUARD: u64 = 1;
 /// The names of readers and writers are above all generations.
 const READERS: u128 = GENERATIONS;
 const WRITERS: u128 = 2 * GENERATIONS;
+/// Those of marks that writers share.
+const SHARED: u128 = 3 * GENERATIONS;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Store {
@@ -84,6 +97,8 @@ struct Process {
     era: Option<u8>,
     epoch: Option<State>,
     fetches: Vec<Running>,
+    /// The mark that the unverified writes of the session share in it, and of the upstream.
+    shared: [SharedMark; 2],
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -129,6 +144,12 @@ enum Writes {
     Late,
     /// Its outcome is known: this version, or none where it was refused.
     Settles(Where, Option<u8>),
+    /// It records what it changed, while others need the mark that it shares.
+    Records(Where, Option<u8>),
+    /// It ends a mark that was shared, as unchanged or not.
+    Ends(Where, Option<u8>, bool),
+    /// It hands over a mark that it shares, since nobody knows its outcome; whether the provider is done with it.
+    HandsOver(Where, bool),
     Over,
 }
 
@@ -152,8 +173,9 @@ impl Where {
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Stray {
     Acquire(usize, u8),
-    Begin(usize, u8),
-    End(usize, bool, u8),
+    /// Of this writer, under this token.
+    Begin(usize, u128, u8),
+    End(usize, u128, bool, u8),
     /// What this reader's fetch brought: see [`Now::entries`].
     Fill(usize, u8),
     Release(usize, u8),
@@ -163,8 +185,8 @@ impl Stray {
     fn era(&self) -> u8 {
         match self {
             Stray::Acquire(_, era)
-            | Stray::Begin(_, era)
-            | Stray::End(_, _, era)
+            | Stray::Begin(_, _, era)
+            | Stray::End(_, _, _, era)
             | Stray::Fill(_, era)
             | Stray::Release(_, era) => *era,
         }
@@ -197,6 +219,8 @@ struct Now {
     processes: [Process; PROCESSES],
     readers: Vec<Reader>,
     writers: Vec<Writes>,
+    /// By writer: the mark that it shares, and whether it relies on it without a confirmation of its own.
+    shares: Vec<Option<(Token, bool)>>,
     strays: Vec<Stray>,
     /// By reader: what its fetch brought, while that is still on its way to the store.
     entries: Vec<Option<Entry<u8>>>,
@@ -229,7 +253,8 @@ impl World {
     pub fn new(setting: Setting) -> World {
         let Setting { losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures, .. } = setting;
         let store = Store { session: State::default(), epoch: State::default(), place: Place::Empty };
-        let process = Process { alive: true, era: Some(0), epoch: None, fetches: Vec::new() };
+        let process =
+            Process { alive: true, era: Some(0), epoch: None, fetches: Vec::new(), shared: Default::default() };
         let reader = Reader { does: Reads::Idle, acknowledged: 0, seen: 0 };
         let now = Now {
             left: Left { losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures },
@@ -244,6 +269,7 @@ impl World {
             processes: [process.clone(), process],
             readers: vec![reader; setting.reads],
             writers: vec![Writes::Idle; setting.writes],
+            shares: vec![None; setting.writes],
             strays: Vec::new(),
             entries: vec![None; setting.reads],
         };
@@ -259,7 +285,7 @@ impl World {
             self.with_server_of(era, &mut all, |world, all| world.reader_goes_on(reader, all));
         }
         for writer in 0..self.now.writers.len() {
-            let era = era(World::process_of_writer(writer));
+            let era = era(self.process_of_writer(writer));
             self.with_server_of(era, &mut all, |world, all| world.writer_goes_on(writer, all));
         }
         for process in 0..PROCESSES {
@@ -311,8 +337,9 @@ impl World {
         if self.setting.together { 0 } else { reader % PROCESSES }
     }
 
-    fn process_of_writer(writer: usize) -> usize {
-        (writer + 1) % PROCESSES
+    /// Those that share a mark are in one process.
+    fn process_of_writer(&self, writer: usize) -> usize {
+        if writer < self.setting.sharing { 1 } else { (writer + 1) % PROCESSES }
     }
 
     fn link(&self, era: u8) -> Link {
@@ -345,7 +372,8 @@ impl World {
                 self.fill_later(&fetch, era);
             }
         }
-        self.now.processes[process] = Process { alive: false, era: None, epoch: None, fetches: Vec::new() };
+        let shared = Default::default();
+        self.now.processes[process] = Process { alive: false, era: None, epoch: None, fetches: Vec::new(), shared };
         for reader in 0..self.now.readers.len() {
             if self.process_of_reader(reader) != process {
                 continue;
@@ -355,16 +383,10 @@ impl World {
             }
             self.now.readers[reader] = Reader { does: Reads::Over, acknowledged: 0, seen: 0 };
         }
-        for writer in (0..self.now.writers.len()).filter(|writer| World::process_of_writer(*writer) == process) {
-            match self.now.writers[writer] {
-                Writes::Marks(era) => self.stray(Stray::Begin(writer, era)),
-                Writes::Settles(_, version) => self.stray(Stray::End(writer, version.is_none(), era)),
-                _ => {}
+        for writer in 0..self.now.writers.len() {
+            if self.process_of_writer(writer) == process {
+                self.writer_dies(writer);
             }
-            self.now.writers[writer] = match self.now.writers[writer] {
-                Writes::Forwarded(_) | Writes::Late => Writes::Late,
-                _ => Writes::Over,
-            };
         }
     }
 }

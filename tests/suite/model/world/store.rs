@@ -42,7 +42,7 @@ impl World {
         matches!(found, Acquired::Lead { .. }).then(|| epoch.clone())
     }
 
-    pub(super) fn begin(&mut self, writer: usize) {
+    pub(super) fn begin(&mut self, writer: usize, token: Token) {
         if self.setting.deleting {
             self.now.store.place = Place::Empty;
             return;
@@ -50,14 +50,15 @@ impl World {
         let wide = self.is_wide(writer);
         let time = self.now.time;
         let Store { session, epoch, .. } = &mut self.now.store;
-        let (state, reach) = if wide { (epoch, Reach::Upstream) } else { (session, Reach::Session) };
+        let reach = if writer < self.setting.sharing { Reach::Unverified } else { Reach::Session };
+        let (state, reach) = if wide { (epoch, Reach::Upstream) } else { (session, reach) };
         if self.setting.overwriting {
             *state = State::default();
         }
-        begin(state, Token(WRITERS + writer as u128), GUARD, time, reach).unwrap();
+        begin(state, token, GUARD, time, reach).unwrap();
     }
 
-    pub(super) fn end(&mut self, writer: usize, unchanged: bool) {
+    pub(super) fn end(&mut self, writer: usize, token: Token, unchanged: bool) {
         if self.setting.deleting {
             self.now.store.place = Place::Empty;
             return;
@@ -68,7 +69,6 @@ impl World {
         let Store { session, epoch, .. } = &mut self.now.store;
         let state = if wide { epoch } else { session };
         let settled = Settled { unchanged, ..Settled::default() };
-        let token = Token(WRITERS + writer as u128);
         let before = state.clone();
         let ended = end(state, token, settled, time, World::mint(&mut self.minted, by_client));
         if self.setting.own_ends && ended == Ended::MarkLost {
@@ -112,7 +112,7 @@ impl World {
     pub(super) fn stray_arrives(&self, stray: usize, all: &mut Following) {
         let (what, whose) = match self.now.strays[stray] {
             Stray::Acquire(reader, _) => ("a late question arrives of read", reader),
-            Stray::Begin(writer, _) => ("a late mark arrives of write", writer),
+            Stray::Begin(writer, ..) => ("a late mark arrives of write", writer),
             Stray::End(writer, ..) => ("a late end arrives of write", writer),
             Stray::Fill(reader, _) => ("a late answer is stored of read", reader),
             Stray::Release(reader, _) => ("a lease ends of read", reader),
@@ -122,8 +122,8 @@ impl World {
         }
         self.then(all, what, whose, |world| match world.now.strays.remove(stray) {
             Stray::Acquire(reader, _) => drop(world.acquire_whole(reader, None)),
-            Stray::Begin(writer, _) => world.begin(writer),
-            Stray::End(writer, unchanged, _) => world.end(writer, unchanged),
+            Stray::Begin(writer, token, _) => world.begin(writer, Token(token)),
+            Stray::End(writer, token, unchanged, _) => world.end(writer, Token(token), unchanged),
             Stray::Fill(reader, _) => {
                 if let Some(entry) = world.now.entries[reader].take() {
                     world.store_entry(reader, entry);
@@ -147,8 +147,12 @@ impl World {
                 });
             }
         }
-        let busy = |writer: &Writes| !matches!(writer, Writes::Idle | Writes::Over);
-        if self.now.left.expiries > 0 && (self.setting.early_expiry || !self.now.writers.iter().any(busy)) {
+        // A mark outlasts all writes for which the store has confirmed it.
+        let busy = |writer: usize| {
+            let relies = self.now.shares[writer].is_none_or(|(_, unconfirmed)| !unconfirmed);
+            relies && !matches!(self.now.writers[writer], Writes::Idle | Writes::Over)
+        };
+        if self.now.left.expiries > 0 && (self.setting.early_expiry || !(0..self.now.writers.len()).any(busy)) {
             self.then(all, "marks run out", 0, |world| {
                 world.now.left.expiries -= 1;
                 world.now.time += GUARD;
@@ -173,11 +177,14 @@ impl World {
             self.now.aside = Some(Box::new((before, self.now.era - 1)));
             return;
         }
-        let Now { strays, processes, era: now, .. } = &mut self.now;
+        let alive: Vec<bool> = (0..self.now.writers.len())
+            .map(|writer| self.now.processes[self.process_of_writer(writer)].alive)
+            .collect();
+        let Now { strays, era: now, .. } = &mut self.now;
         strays.retain_mut(|stray| match stray {
-            Stray::End(writer, _, era) => {
+            Stray::End(writer, _, _, era) => {
                 *era = *now;
-                processes[World::process_of_writer(*writer)].alive
+                alive[*writer]
             }
             Stray::Acquire(..) | Stray::Begin(..) | Stray::Fill(..) | Stray::Release(..) => false,
         });

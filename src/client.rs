@@ -5,16 +5,18 @@ mod connector;
 mod failure;
 mod http2;
 mod resolver;
+mod response;
 
 pub use addresses::Addresses;
 pub use failure::{was_not_carried_out, was_refused};
 pub use resolver::{Files, LookupError, Resolver};
+pub use response::{Body, Part, Response};
 
 use crate::gateway::{Authorities, Identity, Protocol};
 use bytes::Bytes;
 use connector::{Connector, connector, tls};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use http2::Http2;
 use hyper_util::client::legacy::connect::{HttpInfo, capture_connection};
 use hyper_util::client::legacy::{Builder, Client as Pool};
@@ -99,6 +101,11 @@ impl Client {
         Ok(client)
     }
 
+    /// The same client, whose requests over HTTP/2 go over another connection: what is in the way there is in nobody's way here.
+    pub fn apart(&self) -> Client {
+        Client { http2: self.http2.as_ref().map(|http2| Arc::new(http2.apart())), ..self.clone() }
+    }
+
     /// Sends a request and reads the whole answer, all within `within` and at most `most` bytes. The URI says where to connect to,
     /// `Host` who is asked, where that is somebody else.
     pub async fn exchange(
@@ -107,20 +114,29 @@ impl Client {
         most: usize,
         within: Duration,
     ) -> Result<Exchange, ExchangeError> {
-        let exchange = tokio::time::timeout(within, self.whole(request, most)).await;
-        exchange.unwrap_or(Err(ExchangeError::Timeout(within)))
+        let whole = async { self.response(request).await?.whole(most).await };
+        tokio::time::timeout(within, whole).await.unwrap_or(Err(ExchangeError::Timeout(within)))
     }
 
-    async fn whole(&self, request: Request<Bytes>, most: usize) -> Result<Exchange, ExchangeError> {
+    /// Sends a request and waits for the head of the answer, all within `within`. The body is left to the caller, who may give it up.
+    pub async fn open(&self, request: Request<Bytes>, within: Duration) -> Result<Response, ExchangeError> {
+        let opened = tokio::time::timeout(within, self.response(request)).await;
+        let mut response = opened.unwrap_or(Err(ExchangeError::Timeout(within)))?;
+        response.body.release();
+        Ok(response)
+    }
+
+    async fn response(&self, request: Request<Bytes>) -> Result<Response, ExchangeError> {
         if let Some(http2) = &self.http2
             && let Some(connection) = http2.connection(request.uri()).await?
         {
-            return connection.exchange(request, most).await;
+            let (head, body) = connection.open(request).await?;
+            return Ok(Response::new(head, Body::http2(body)));
         }
         let Some(http1) = &self.http1 else {
             return Err(ExchangeError::Connect("the other side does not speak HTTP/2".into()));
         };
-        let result = self.over_http1(http1, request, most).await;
+        let result = self.over_http1(http1, request).await;
         if let (Err(ExchangeError::Connect(_)), Some(http2)) = (&result, &self.http2) {
             http2.forget().await;
         }
@@ -131,8 +147,7 @@ impl Client {
         &self,
         pool: &Pool<Connector, Full<Bytes>>,
         request: Request<Bytes>,
-        most: usize,
-    ) -> Result<Exchange, ExchangeError> {
+    ) -> Result<Response, ExchangeError> {
         let mut request = request.map(Full::new);
         let connection = capture_connection(&mut request);
         let response = pool.request(request).await.map_err(|error| failure::of(&error))?;
@@ -147,12 +162,6 @@ impl Client {
         if head.status.is_informational() {
             return Err(ExchangeError::Broken(format!("the answer is {}", head.status)));
         }
-        let body = Limited::new(body, most).collect().await;
-        let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => ExchangeError::TooLarge(most),
-            None => ExchangeError::Broken(error.to_string()),
-        })?;
-        let trailers = body.trailers().cloned();
-        Ok(Exchange { status: head.status, headers: head.headers, body: body.to_bytes(), trailers })
+        Ok(Response::new(head, Body::http1(body)))
     }
 }

@@ -5,12 +5,13 @@
 
 use super::connector::Connector;
 use super::failure::was_refused;
-use super::{Addresses, Exchange, ExchangeError, Reach};
+use super::{Addresses, ExchangeError, Part, Reach};
 use crate::gateway::Protocol;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST};
+use http::response::Parts;
 use http::{Extensions, Method, Request, Uri, Version};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connection as _, HttpInfo};
@@ -79,6 +80,18 @@ impl Http2 {
             chosen: reach.protocol == Protocol::Auto,
             connect: reach.connect,
             keepalive: reach.keepalive,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The same way, with a connection of its own.
+    pub fn apart(&self) -> Http2 {
+        Http2 {
+            connector: self.connector.clone(),
+            addresses: self.addresses.clone(),
+            chosen: self.chosen,
+            connect: self.connect,
+            keepalive: self.keepalive,
             state: Mutex::default(),
         }
     }
@@ -187,24 +200,68 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Connection {
-    /// Sends a request and reads its whole answer. Where this is given up before its end, the connection is left: all who share it
-    /// would wait for one that hangs.
-    pub async fn exchange(mut self, request: Request<Bytes>, most: usize) -> Result<Exchange, ExchangeError> {
-        let mut turn = Turn { usage: &self.usage, over: false };
-        let result = exchange(&mut self.sender, request, most).await;
-        turn.over = true;
-        drop(turn);
-        result
+    /// Sends a request, and waits for the head of its answer. Where this is given up before the answer's end, the connection is left:
+    /// all who share it would wait for one that hangs.
+    pub async fn open(mut self, request: Request<Bytes>) -> Result<(Parts, Body), ExchangeError> {
+        let mut turn = Turn { usage: self.usage.clone(), over: false };
+        match open(&mut self.sender, request).await {
+            Ok((head, stream)) => Ok((head, Body { stream, over: false, turn })),
+            Err(error) => {
+                turn.over = true;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The body of an answer, of which parts may still be to come.
+pub(super) struct Body {
+    stream: RecvStream,
+    /// Whether all of it has come, but for what stands behind.
+    over: bool,
+    turn: Turn,
+}
+
+impl Body {
+    /// The next part; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Part>, ExchangeError> {
+        let part = self.read().await;
+        self.turn.over |= !matches!(part, Ok(Some(Part::Data(_))));
+        part
+    }
+
+    async fn read(&mut self) -> Result<Option<Part>, ExchangeError> {
+        let broken = |error: h2::Error| ExchangeError::Broken(error.to_string());
+        if self.over {
+            return Ok(None);
+        }
+        if let Some(part) = self.stream.data().await {
+            let part = part.map_err(broken)?;
+            self.stream.flow_control().release_capacity(part.len()).map_err(broken)?;
+            return Ok(Some(Part::Data(part)));
+        }
+        self.over = true;
+        Ok(self.stream.trailers().await.map_err(broken)?.map(Part::Trailers))
+    }
+
+    /// From here on, who gives it up does so for reasons of its own.
+    pub fn release(&mut self) {
+        self.turn.over = true;
+    }
+
+    /// Nothing comes over its connection.
+    pub fn hangs(&mut self) {
+        self.turn.over = false;
     }
 }
 
 /// A request on a connection.
-struct Turn<'u> {
-    usage: &'u Usage,
+struct Turn {
+    usage: Arc<Usage>,
     over: bool,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         *self.usage.last.lock() = Instant::now();
         if !self.over {
@@ -213,11 +270,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-async fn exchange(
-    sender: &mut SendRequest<Bytes>,
-    request: Request<Bytes>,
-    most: usize,
-) -> Result<Exchange, ExchangeError> {
+async fn open(sender: &mut SendRequest<Bytes>, request: Request<Bytes>) -> Result<(Parts, RecvStream), ExchangeError> {
     let (head, body) = as_http2(request)?;
     let unsent = |error: h2::Error| ExchangeError::Refused(error.to_string());
     let (mut response, mut stream) = sender.send_request(head, body.is_empty()).map_err(unsent)?;
@@ -239,9 +292,7 @@ async fn exchange(
         true if !begun => ExchangeError::Closed,
         _ => ExchangeError::Broken(error.to_string()),
     };
-    let (head, body) = head.map_err(failed)?.into_parts();
-    let (body, trailers) = read(body, most).await?;
-    Ok(Exchange { status: head.status, headers: head.headers, body, trailers })
+    Ok(head.map_err(failed)?.into_parts())
 }
 
 /// A request as HTTP/2 has it: the host is a part of the target, and may be another than the one that is connected to.
@@ -257,18 +308,4 @@ fn as_http2(request: Request<Bytes>) -> Result<(Request<()>, Bytes), ExchangeErr
         head.headers.insert(CONTENT_LENGTH, body.len().into());
     }
     Ok((Request::from_parts(head, ()), body))
-}
-
-async fn read(mut body: RecvStream, most: usize) -> Result<(Bytes, Option<http::HeaderMap>), ExchangeError> {
-    let broken = |error: h2::Error| ExchangeError::Broken(error.to_string());
-    let mut whole = BytesMut::new();
-    while let Some(part) = body.data().await {
-        let part = part.map_err(broken)?;
-        if whole.len() + part.len() > most {
-            return Err(ExchangeError::TooLarge(most));
-        }
-        whole.extend_from_slice(&part);
-        body.flow_control().release_capacity(part.len()).map_err(broken)?;
-    }
-    Ok((whole.freeze(), body.trailers().await.map_err(broken)?))
 }

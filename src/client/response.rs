@@ -1,0 +1,98 @@
+//! Answers whose bodies come part by part.
+
+use super::{Exchange, ExchangeError, http2};
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+/// An answer whose head is here.
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, part by part.
+    pub body: Body,
+}
+
+/// The body of an answer. It is not read further ahead than a connection's window.
+pub struct Body(Version);
+
+enum Version {
+    Http1(Incoming),
+    Http2(http2::Body),
+}
+
+/// A part of a body.
+#[derive(Debug)]
+pub enum Part {
+    /// Bytes.
+    Data(Bytes),
+    /// What stands behind them.
+    Trailers(HeaderMap),
+}
+
+impl Response {
+    pub(super) fn new(head: Parts, body: Body) -> Response {
+        Response { status: head.status, headers: head.headers, body }
+    }
+
+    /// The answer as a whole, of at most `most` bytes.
+    pub(super) async fn whole(mut self, most: usize) -> Result<Exchange, ExchangeError> {
+        let (mut body, mut trailers) = (BytesMut::new(), None);
+        while let Some(part) = self.body.next().await? {
+            match part {
+                Part::Data(part) if body.len() + part.len() > most => {
+                    self.body.release();
+                    return Err(ExchangeError::TooLarge(most));
+                }
+                Part::Data(part) => body.extend_from_slice(&part),
+                Part::Trailers(behind) => trailers = Some(behind),
+            }
+        }
+        Ok(Exchange { status: self.status, headers: self.headers, body: body.freeze(), trailers })
+    }
+}
+
+impl Body {
+    pub(super) fn http1(body: Incoming) -> Body {
+        Body(Version::Http1(body))
+    }
+
+    pub(super) fn http2(body: http2::Body) -> Body {
+        Body(Version::Http2(body))
+    }
+
+    /// The next part; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Part>, ExchangeError> {
+        let body = match &mut self.0 {
+            Version::Http1(body) => body,
+            Version::Http2(body) => return body.next().await,
+        };
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| ExchangeError::Broken(error.to_string()))?;
+            match frame.into_data().map_err(|frame| frame.into_trailers()) {
+                Ok(part) => return Ok(Some(Part::Data(part))),
+                Err(Ok(trailers)) => return Ok(Some(Part::Trailers(trailers))),
+                Err(Err(_)) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// From here on, who gives it up does so for reasons of its own, and its connection is still good.
+    pub(super) fn release(&mut self) {
+        if let Version::Http2(body) = &mut self.0 {
+            body.release();
+        }
+    }
+
+    /// Nothing has come for too long: if it is given up now, its connection is too.
+    pub fn hangs(&mut self) {
+        if let Version::Http2(body) = &mut self.0 {
+            body.hangs();
+        }
+    }
+}

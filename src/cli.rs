@@ -8,6 +8,7 @@ mod sandbox;
 mod texts;
 
 use crate::config::Fault;
+use crate::descriptors;
 use crate::journal::Journal;
 use crate::reload::{Draft, Look, Source, Unusable};
 use clap::{Args, Parser, Subcommand};
@@ -158,7 +159,7 @@ impl From<Unusable> for CommandError {
     fn from(unusable: Unusable) -> CommandError {
         match unusable {
             Unusable::Faulty(faults) => CommandError::Config(faults),
-            Unusable::Unread(reason) => CommandError::Other(reason),
+            Unusable::Unread(_) | Unusable::Starved => CommandError::Other(unusable.to_string()),
         }
     }
 }
@@ -188,7 +189,7 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
 }
 
 fn run(args: &RunArgs) -> Result<(), CommandError> {
-    lifecycle::raise_file_limit();
+    descriptors::raise_limit();
     let source = Source::new(&args.file.config, random()?);
     let (look, draft) = read(&source)?;
     let journal = Journal::new(io::stdout()).map_err(other)?;

@@ -12,6 +12,7 @@ pub use failure::{was_not_carried_out, was_refused};
 pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Part, Response};
 
+use crate::descriptors;
 use crate::gateway::{Authorities, Identity, Protocol};
 use bytes::Bytes;
 use connector::{Connector, connector, tls};
@@ -75,6 +76,8 @@ pub struct Reach {
     pub connect: Duration,
     /// How long an unused connection is kept.
     pub keepalive: Duration,
+    /// Whether it may take the last descriptors of the process.
+    pub vital: bool,
 }
 
 /// A client with kept connections. Certificates are always verified, redirects never followed.
@@ -93,6 +96,7 @@ impl Client {
         if reach.protocol != Protocol::Http2 {
             let mut builder = Builder::new(TokioExecutor::new());
             builder.pool_idle_timeout(reach.keepalive).pool_timer(TokioTimer::new());
+            builder.pool_max_idle_per_host(descriptors::kept());
             client.http1 = Some(builder.build(connector(reach, tls.clone(), Protocol::Http1)));
         }
         if reach.protocol != Protocol::Http1 {

@@ -347,6 +347,7 @@ impl Issuer {
             protocol: Protocol::Http1,
             connect: FETCH_TIMEOUT,
             keepalive: FETCH_TIMEOUT,
+            vital: true,
         })
     }
 }

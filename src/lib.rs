@@ -17,6 +17,7 @@
 //! | [`gateway`] | the compiled configuration, and the chain of types that is the order of security |
 //! | [`config`] | from a text to a gateway, or to every error with its place |
 //! | — | *everything above is pure: no async, clock, environment, files, sockets or logging* |
+//! | [`descriptors`] | how many files and sockets there may be, and which are kept back |
 //! | [`client`] | outbound HTTP: addresses, trusted roots, bounded exchanges |
 //! | [`handover`] | listening sockets that go from a process to the one that takes its place |
 //! | [`journal`] | the log, written by a thread of its own |
@@ -63,6 +64,7 @@ pub mod token;
 pub mod coherence;
 pub mod gateway;
 pub mod config;
+pub mod descriptors;
 pub mod client;
 pub mod handover;
 pub mod journal;

@@ -23,6 +23,7 @@ pub use listener::Bound;
 pub use tls::TlsError;
 
 use crate::config::{Clients, Listener};
+use crate::descriptors;
 use crate::runtime::Running;
 use arc_swap::ArcSwapOption;
 use connection::{Connections, Door, Stage, Terms};
@@ -39,8 +40,6 @@ use tokio::time::Instant;
 
 /// How often a request may be tried at a provider, the first time included.
 const MAX_TRIES: usize = 2;
-/// Connections to providers that are kept open.
-const KEPT_CONNECTIONS: usize = 512;
 /// How often a stopping gateway looks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
 /// How long connections without a request may take to end when the gateway stops: a client may just be sending one.
@@ -67,7 +66,7 @@ impl Serving {
         let (ending, at_end) = watch::channel(false);
         let conf = Arc::new(ServerConf {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+            upstream_keepalive_pool_size: descriptors::kept(),
             max_retries: MAX_TRIES,
             ..ServerConf::default()
         });

@@ -38,6 +38,8 @@ pub struct Reload {
     /// What the last look found, where it is not what was read: it may be half written.
     unsettled: Option<Look>,
     refused: Option<Refused>,
+    /// Whether there were no descriptors to read it with.
+    starved: bool,
 }
 
 /// Why the configuration that was read last does not hold.
@@ -73,6 +75,7 @@ impl Reload {
             read: look,
             unsettled: None,
             refused: None,
+            starved: false,
         }
     }
 
@@ -96,10 +99,11 @@ impl Reload {
     /// Looks whether something has changed. It counts once two looks have found the same: until then it may be half written.
     async fn look(&mut self) -> Option<Look> {
         let last = self.unsettled.as_ref().unwrap_or(&self.read).clone();
-        let look = blocking(move || last.again()).await?;
+        let look = blocking(move || last.again()).await??;
         if look == self.read {
             self.unsettled = None;
-            return self.refused.as_ref().is_some_and(Refused::is_worth_a_try).then_some(look);
+            let again = self.starved || self.refused.as_ref().is_some_and(Refused::is_worth_a_try);
+            return again.then_some(look);
         }
         if self.unsettled.as_ref() == Some(&look) {
             return Some(look);
@@ -113,6 +117,15 @@ impl Reload {
         let Some((look, draft)) = blocking(move || source.read()).await else {
             return;
         };
+        let was_starved = std::mem::replace(&mut self.starved, matches!(draft, Err(Unusable::Starved)));
+        if self.starved {
+            // What was found of its files says nothing.
+            self.running.unread("too many open files".into());
+            if !was_starved {
+                tracing::error!("the configuration could not be read: too many open files; the last good one holds");
+            }
+            return;
+        }
         if let Cause::Change(found) = cause
             && found != look
         {
@@ -125,7 +138,7 @@ impl Reload {
         match draft {
             Ok(draft) if self.read == self.holds => self.stay(&draft),
             Ok(draft) => self.apply(draft).await,
-            Err(Unusable::Unread(reason)) => self.refuse(&[reason], false),
+            Err(unread @ (Unusable::Unread(_) | Unusable::Starved)) => self.refuse(&[unread.to_string()], false),
             Err(Unusable::Faulty(faults)) => {
                 self.refuse(&faults.iter().map(Fault::to_string).collect::<Vec<_>>(), false);
             }

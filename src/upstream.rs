@@ -5,6 +5,7 @@ mod slots;
 pub use slots::{Slot, Slots, Tally};
 
 use crate::client::{Addresses, Client, Exchange, ExchangeError, Reach, Resolver};
+use crate::descriptors;
 use crate::gateway::{Answer, Protocol, Target, Upstream};
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
@@ -164,6 +165,7 @@ impl Provider {
             protocol: target.protocol,
             connect: target.timeouts.connect,
             keepalive: target.timeouts.keepalive,
+            vital: false,
         };
         let client = Client::new(&reach)?;
         let calls = match (upstream.dialect.has_calls, target.protocol) {
@@ -331,6 +333,7 @@ impl Provider {
         self.note(Some(&error.to_string()));
         let sent = !matches!(error, ExchangeError::Connect(_) | ExchangeError::Refused(_));
         let refusal = match error {
+            ExchangeError::Connect(_) if descriptors::are_scarce() => Refusal::UpstreamBusy,
             ExchangeError::Connect(_) if !self.addresses.are_known() => Refusal::Unavailable,
             ExchangeError::Connect(_)
             | ExchangeError::Refused(_)

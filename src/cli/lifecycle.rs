@@ -2,14 +2,14 @@
 
 use super::{CommandError, log, other};
 use crate::admin;
-use crate::config::{self, Config, Listener, Shutdown, Store};
+use crate::config::{self, Clients, Config, Listener, Shutdown, Store};
+use crate::descriptors;
 use crate::handover::{self, Inherited, Successor};
 use crate::journal::Journal;
 use crate::proxy::{self, Serving};
 use crate::reload::{Draft, Follower, Look, Reload, Source};
 use crate::runtime::{Bound, Running};
 use parking_lot::Mutex;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -81,15 +81,6 @@ pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandE
     received.map_err(|error| other(format!("{shown}: {error}")))
 }
 
-/// Lets the process have as many open files as the system allows it: each client is one, and each connection to a provider.
-/// Systems start with few for the sake of programs that count in bits.
-pub(super) fn raise_file_limit() {
-    let mut files = getrlimit(Resource::Nofile);
-    files.current = files.maximum;
-    // An error leaves it as it was.
-    let _ = setrlimit(Resource::Nofile, files);
-}
-
 impl Started {
     /// Binds everything first, then starts.
     pub async fn new(
@@ -111,7 +102,7 @@ impl Started {
             held = if alone { running.hold_cache(held_for(&config.shutdown)).await } else { held };
         }
         let listen = listeners.iter().map(|(_, bound)| bound.shown()).collect::<Vec<_>>().join(" ");
-        let serving = Arc::new(Serving::start(running.clone(), listeners, &config.clients).map_err(other)?);
+        let serving = Arc::new(Serving::start(running.clone(), listeners, &affordable(config)).map_err(other)?);
         let at = admin.as_ref().map(Bound::address);
         let admin = admin.map(|admin| admin::serve(running.clone(), admin)).transpose().map_err(other)?;
         let mut succession = None;
@@ -227,7 +218,7 @@ fn held_for(shutdown: &Shutdown) -> Duration {
 fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdown>>) -> Vec<Follower> {
     vec![
         Box::new(move |config| {
-            let renewed = serving.renew(&config.listeners, &config.clients);
+            let renewed = serving.renew(&config.listeners, &affordable(config));
             renewed.map_err(|error| format!("listeners: {error}"))
         }),
         level,
@@ -236,6 +227,19 @@ fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdow
             Ok(())
         }),
     ]
+}
+
+/// What is declared of clients, with no more connections than the process can have.
+fn affordable(config: &Config) -> Clients {
+    let mut clients = config.clients.clone();
+    let declared = clients.limits.connections;
+    let in_flight = config.gateway.upstreams().iter().map(|upstream| upstream.slots.in_flight).sum();
+    clients.limits.connections = descriptors::clients(declared, in_flight);
+    if clients.limits.connections < declared {
+        let allowed = clients.limits.connections;
+        tracing::warn!(declared, allowed, "clients get fewer connections: the process may have too few open files");
+    }
+    clients
 }
 
 async fn ready(running: &Running) {

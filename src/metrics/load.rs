@@ -15,11 +15,13 @@ pub enum Reload {
     Refused,
     /// It is the one that holds.
     Unchanged,
+    /// It could not be read for want of descriptors, which says nothing of it.
+    Unread,
 }
 
 impl Reload {
     /// Every result.
-    pub const ALL: [Reload; 3] = [Reload::Applied, Reload::Refused, Reload::Unchanged];
+    pub const ALL: [Reload; 4] = [Reload::Applied, Reload::Refused, Reload::Unchanged, Reload::Unread];
 
     /// The name in metrics and logs.
     pub fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Reload {
             Reload::Applied => "applied",
             Reload::Refused => "refused",
             Reload::Unchanged => "unchanged",
+            Reload::Unread => "unread",
         }
     }
 }

@@ -13,6 +13,7 @@ use super::listener::Bound;
 use super::pulse::{Arrival, Patience, Pulse};
 use super::socket::Socket;
 use crate::config::{ClientLimits, Clients};
+use crate::descriptors;
 use crate::gateway::Cut;
 use crate::metrics::Metrics;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -111,14 +112,24 @@ impl Connections {
                 accepted = bound.accept() => accepted,
                 () = reached(&mut stage, Stage::Closing) => break,
             };
-            match accepted {
-                Ok((socket, peer)) => self.take(socket, peer, &door),
-                Err(error) => {
-                    if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > SAID_AGAIN) {
-                        tracing::warn!(listener = &*door.name, %error, "connections cannot be accepted");
-                    }
-                    tokio::time::sleep(RESPITE).await;
+            let error = match accepted {
+                Ok((socket, peer)) => {
+                    let last = descriptors::is_reserved(&socket);
+                    self.take(socket, peer, &door);
+                    last.then(|| "too many open files, but for those in reserve".to_owned())
                 }
+                Err(error) => Some(error.to_string()),
+            };
+            let Some(error) = error else {
+                continue;
+            };
+            if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > SAID_AGAIN) {
+                tracing::warn!(listener = &*door.name, error, "connections cannot be accepted");
+            }
+            tokio::time::sleep(RESPITE).await;
+            while descriptors::are_scarce() && *stage.borrow() < Stage::Closing {
+                failed = Some(Instant::now());
+                tokio::time::sleep(RESPITE).await;
             }
         }
         // Those that the system has accepted already would be broken off.

@@ -9,6 +9,7 @@ use super::line;
 use super::passed::KnownCredentials;
 use super::{MAX_TRIES, framing, passed, slot};
 use crate::cache::{Caution, Scope};
+use crate::descriptors;
 use crate::gateway::{
     CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Settlement, Upstream, settle_related,
 };
@@ -108,6 +109,10 @@ async fn pass(
     context.upstream = Some(upstream.clone());
     passed::await_body(session, context).await?;
     context.slot = Some(slot::take(session, context, &upstream).await?);
+    // Of governed requests only those that need another connection ask for that.
+    if descriptors::are_scarce() {
+        return Err(Refusal::UpstreamBusy.into());
+    }
     if let Some(caution) = caution {
         let guard = upstream.target.timeouts.guard();
         context.marked = Some(context.runtime.sessions().begin(Scope::Upstream(upstream.scope), guard, caution).await?);

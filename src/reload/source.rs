@@ -1,9 +1,10 @@
 //! A configuration as it stands on this machine: its text, and the files and variables that it refers to.
 
 use crate::config::{self, Config, Fault, Lookup};
+use crate::descriptors;
 use crate::runtime::hex;
 use ring::digest;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
@@ -35,6 +36,9 @@ pub enum Unusable {
     /// It cannot be read.
     #[error("{0}")]
     Unread(String),
+    /// There were no descriptors to read it with, which says nothing of it.
+    #[error("too many open files")]
+    Starved,
     /// It is wrong: every fault in it.
     #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
     Faulty(Vec<Fault>),
@@ -56,16 +60,24 @@ impl Source {
     pub fn read(&self) -> (Look, Result<Draft, Unusable>) {
         let seen = Seen::default();
         let draft = self.draft(&seen);
-        (Look { files: seen.0.into_inner() }, draft)
+        (Look { files: seen.files.into_inner() }, draft)
     }
 
     fn draft(&self, seen: &Seen) -> Result<Draft, Unusable> {
         let name = self.path.display().to_string();
         let unread = |error: &dyn Display| Unusable::Unread(format!("{name}: {error}"));
-        let text = seen.noted(&self.path, contents(&self.path)).map_err(|error| unread(&error))?;
+        let text = seen.noted(&self.path, contents(&self.path));
+        if seen.starved.get() {
+            return Err(Unusable::Starved);
+        }
+        let text = text.map_err(|error| unread(&error))?;
         let hash = hex(&hashed(&text));
         let text = String::from_utf8(text).map_err(|_| unread(&"is not text in UTF-8"))?;
-        let compiled = config::compile(&name, &text, seen, self.random).map_err(Unusable::Faulty)?;
+        let compiled = config::compile(&name, &text, seen, self.random);
+        if seen.starved.get() {
+            return Err(Unusable::Starved);
+        }
+        let compiled = compiled.map_err(Unusable::Faulty)?;
         Ok(Draft { config: compiled.config, warnings: compiled.warnings, hash })
     }
 }
@@ -79,9 +91,13 @@ impl Draft {
 }
 
 impl Look {
-    /// What stands in these files now.
-    pub fn again(&self) -> Look {
-        Look { files: self.files.keys().map(|path| (path.clone(), hash_at(path).ok())).collect() }
+    /// What stands in these files now; none where there are no descriptors to look with.
+    pub fn again(&self) -> Option<Look> {
+        let hash = |path: &PathBuf| match hash_at(path) {
+            Err(error) if descriptors::is_shortage(&error) => None,
+            found => Some((path.clone(), found.ok())),
+        };
+        Some(Look { files: self.files.keys().map(hash).collect::<Option<_>>()? })
     }
 
     /// What stood in one of them.
@@ -105,12 +121,19 @@ impl Lookup for Machine {
 
 /// The same, with a note of every file that is looked at.
 #[derive(Default)]
-struct Seen(RefCell<BTreeMap<PathBuf, Option<[u8; 32]>>>);
+struct Seen {
+    files: RefCell<BTreeMap<PathBuf, Option<[u8; 32]>>>,
+    /// Whether there were no descriptors to read one of them with.
+    starved: Cell<bool>,
+}
 
 impl Seen {
     fn noted(&self, path: &Path, found: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
         let hash = found.as_ref().ok().map(|bytes| hashed(bytes));
-        let mut seen = self.0.borrow_mut();
+        if found.as_ref().is_err_and(descriptors::is_shortage) {
+            self.starved.set(true);
+        }
+        let mut seen = self.files.borrow_mut();
         // What changes between two looks stands still in neither.
         let steady = seen.get(path).is_none_or(|before| *before == hash);
         seen.insert(path.to_owned(), hash.filter(|_| steady));

@@ -39,6 +39,8 @@ pub struct Running {
 struct Standing {
     /// Why it was refused, where it was.
     refused: Option<String>,
+    /// Why it could not even be read, where it could not.
+    unread: Option<String>,
     /// What of it waits for a restart.
     waiting: Vec<Fixed>,
 }
@@ -157,7 +159,7 @@ impl Running {
     pub fn applied(&self, hash: &str, waiting: Vec<Fixed>) {
         self.metrics.reload(Reload::Applied);
         self.metrics.hold(hash, &waiting);
-        *self.standing.lock() = Standing { refused: None, waiting };
+        *self.standing.lock() = Standing { refused: None, unread: None, waiting };
     }
 
     /// The configuration was read again, and is the one that holds.
@@ -166,13 +168,22 @@ impl Running {
         self.metrics.reload(Reload::Unchanged);
         self.metrics.hold(hash, &standing.waiting);
         standing.refused = None;
+        standing.unread = None;
     }
 
     /// A configuration was refused.
     pub fn refused(&self, why: String) {
         self.metrics.reload(Reload::Refused);
         self.metrics.refuse();
-        self.standing.lock().refused = Some(why);
+        let mut standing = self.standing.lock();
+        standing.refused = Some(why);
+        standing.unread = None;
+    }
+
+    /// A configuration could not be read for a reason that is none of its own.
+    pub fn unread(&self, why: String) {
+        self.metrics.reload(Reload::Unread);
+        self.standing.lock().unread = Some(why);
     }
 
     /// What an operator should know of the configuration, although requests are served.
@@ -180,8 +191,13 @@ impl Running {
         let standing = self.standing.lock();
         let refused = standing.refused.iter();
         let refused = refused.map(|why| format!("the configuration is refused, the last good one holds: {why}"));
+        let unread = standing.unread.iter();
+        let unread = unread.map(|why| format!("the configuration could not be read, the last good one holds: {why}"));
         let waiting = standing.waiting.iter();
-        refused.chain(waiting.map(|option| format!("{}: the change needs a restart", option.name()))).collect()
+        refused
+            .chain(unread)
+            .chain(waiting.map(|option| format!("{}: the change needs a restart", option.name())))
+            .collect()
     }
 }
 

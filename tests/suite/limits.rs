@@ -1,6 +1,8 @@
 //! What clients may ask of the gateway without asking for anything: deadlines, limits and floods, each at its limit and beyond.
 
-use crate::harness::{Gateway, PATIENCE, frame, skipped, wait_for};
+use crate::harness::{
+    Connection, Gateway, PATIENCE, Process, Request, frame, sessiongate, skipped, wait_for, write_config,
+};
 use crate::recorder::Recorder;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::{self, Read, Write};
@@ -370,19 +372,48 @@ fn a_flood_of_continuations_ends_the_connection() {
     assert_eq!(place.recorder.seen().len(), 1);
 }
 
+/// How many files the process may have open.
+struct Files {
+    pid: Pid,
+    own: Rlimit,
+}
+
+impl Files {
+    /// None where a process cannot say it of another.
+    fn of(gateway: &Gateway) -> Option<Files> {
+        if !cfg!(target_os = "linux") {
+            skipped("a process without open files (limits of others are set where Linux lets one)");
+            return None;
+        }
+        Some(Files { pid: Pid::from_raw(gateway.pid().try_into().unwrap())?, own: getrlimit(Resource::Nofile) })
+    }
+
+    fn open(&self) -> u64 {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid.as_raw_nonzero())).unwrap().count() as u64
+    }
+
+    fn allow(&self, files: u64) {
+        prlimit(Some(self.pid), Resource::Nofile, Rlimit { current: Some(files), ..self.own }).unwrap();
+    }
+
+    /// As many as are open and so many more, with those beside that are kept back.
+    fn allow_more(&self, more: u64) {
+        let usable = self.open() + more;
+        self.allow((usable..).find(|limit| limit - (limit / 4).min(64) == usable).unwrap());
+    }
+
+    fn allow_all(&self) {
+        prlimit(Some(self.pid), Resource::Nofile, self.own).unwrap();
+    }
+}
+
 /// Where the system has no more open files for the process, clients wait, and nothing ends.
 #[test]
 fn connections_wait_for_open_files() {
-    if !cfg!(target_os = "linux") {
-        return skipped("a process without open files (limits of others are set where Linux lets one)");
-    }
     let place = place("{}");
+    let Some(files) = Files::of(&place.gateway) else { return };
     let kept: Vec<TcpStream> = (0..3).map(|_| place.is_served().unwrap()).collect();
-    let pid = Pid::from_raw(place.gateway.pid().try_into().unwrap());
-    let own = getrlimit(Resource::Nofile);
-    let allow = |files: Option<u64>| prlimit(pid, Resource::Nofile, Rlimit { current: files, ..own }).unwrap();
-    let open = std::fs::read_dir(format!("/proc/{}/fd", place.gateway.pid())).unwrap().count();
-    allow(Some(open as u64));
+    files.allow_more(0);
     let waiting: Vec<TcpStream> = (0..10).map(|_| place.open()).collect();
     place.gateway.wait_for_log(|line| line.contains("connections cannot be accepted"));
     // A client that goes makes room for another.
@@ -394,8 +425,73 @@ fn connections_wait_for_open_files() {
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 405");
     }
-    allow(own.current);
+    files.allow_all();
     assert!(place.is_served().is_some());
     let said = place.gateway.log().iter().filter(|line| line.contains("cannot be accepted")).count();
     assert_eq!(said, 1);
+}
+
+/// Those that are kept back are enough to answer probes and to read the configuration again.
+#[test]
+fn clients_and_providers_leave_some_open_files() {
+    let place = place("{}");
+    let Some(files) = Files::of(&place.gateway) else { return };
+    place.gateway.ready();
+    let mut kept = Connection::open(place.gateway.address()).unwrap();
+    assert_eq!(kept.exchange(&Request::new("GET", "/x")).unwrap().status, 200);
+    files.allow_more(2);
+    let mut waiting = Vec::new();
+    wait_for("no room for another connection", || {
+        waiting.push(place.open());
+        (kept.exchange(&Request::new("GET", "/x")).unwrap().status == 503).then_some(())
+    });
+    let answer = kept.exchange(&Request::new("GET", "/x")).unwrap();
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+    let session = format!("/api/v2/sessions/{}", crate::recorder::SESSION);
+    let answer = kept.exchange(&Request::new("GET", &session).bearer(&place.recorder.token())).unwrap();
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+    place.gateway.ready();
+    place.gateway.rewrite(&format!("clients: {{ max_age: 2h }}\n{}", place.recorder.upstream("")));
+    let line = "sessiongate_config_reloads_total{result=\"applied\"} 1";
+    wait_for(line, || place.gateway.metrics().contains(line).then_some(()));
+    files.allow_all();
+}
+
+/// What cannot be read for want of files is not what is wrong with it.
+#[test]
+fn a_configuration_that_cannot_be_opened_is_not_refused() {
+    let place = place("{}");
+    let Some(files) = Files::of(&place.gateway) else { return };
+    files.allow(files.open() / 2);
+    place.gateway.rewrite(&format!("clients: {{ max_age: 2h }}\n{}", place.recorder.upstream("")));
+    place.gateway.signal("HUP");
+    place.gateway.wait_for_log(|line| line.contains("the configuration could not be read: too many open files"));
+    files.allow_all();
+    let count = |result: &str| {
+        let text = place.gateway.metrics();
+        let start = format!("sessiongate_config_reloads_total{{result=\"{result}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<u64>().ok()).unwrap()
+    };
+    // It is tried again by itself.
+    wait_for("the new configuration", || (count("applied") == 1).then_some(()));
+    assert_eq!((count("refused"), count("unread") > 0), (0, true));
+    assert!(!place.gateway.log().iter().any(|line| line.contains("the configuration is refused")));
+}
+
+/// Of few files clients get half, whatever is declared.
+#[test]
+fn clients_get_no_more_connections_than_there_are_files_for() {
+    if !cfg!(target_os = "linux") {
+        return skipped("a process with few files");
+    }
+    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_config(folder.path(), &recorder.upstream(""));
+    let mut command = std::process::Command::new("sh");
+    let program = sessiongate(&[]).get_program().to_owned();
+    command.args(["-c", "ulimit -n 256; exec \"$0\" run -c \"$1\""]).arg(program).arg(path);
+    let process = Process::start(command);
+    let said = process.wait_for_line(|line| line.contains("clients get fewer connections"));
+    // 256, less the 64 that are kept back, less half of what is left for providers.
+    assert!(said.contains("\"declared\":10000") && said.contains("\"allowed\":96"), "{said}");
 }

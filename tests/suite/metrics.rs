@@ -185,9 +185,8 @@ fn labels_come_from_closed_sets_only() {
                 "upstream" => ["auth0", ""].contains(&value),
                 "status" => ["1xx", "2xx", "3xx", "4xx", "5xx", "none", "failed"].contains(&value),
                 "reason" => reasons.is_match(value),
-                "result" => {
-                    ["good", "failed", "verified", "remembered", "applied", "refused", "unchanged"].contains(&value)
-                }
+                "result" => ["good", "failed", "verified", "remembered", "applied", "refused", "unchanged", "unread"]
+                    .contains(&value),
                 "hash" => value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()),
                 "reused" => ["true", "false"].contains(&value),
                 "version" => value == env!("CARGO_PKG_VERSION"),

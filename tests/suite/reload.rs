@@ -192,6 +192,7 @@ fn all_faults_are_logged_and_the_first_is_shown() {
     let recorder = Recorder::auth0();
     let good = teams(&recorder, "blue");
     let gateway = Gateway::start(&good);
+    gateway.ready();
     let wrong = good.replace("policy: p", "polcy: p").replace("one_of", "one_off");
     assert_eq!(rewritten(&gateway, &wrong), "refused");
     for word in ["polcy", "one_off"] {

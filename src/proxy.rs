@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod connection;
 mod context;
+mod declared;
 mod exchange;
 mod frames;
 mod framing;

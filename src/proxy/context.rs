@@ -1,6 +1,7 @@
 //! What is known of a request while it is on its way.
 
 use super::connection;
+use super::declared::Declared;
 use super::head::requested_id;
 use super::pulse::Pulse;
 use crate::cache::Mark;
@@ -47,6 +48,8 @@ pub(super) struct Context {
     /// What a passed request holds while it is in flight at the provider.
     pub slot: Option<Slot>,
     pub tries: usize,
+    /// Its body, where the head says how long it is.
+    pub declared: Option<Declared>,
     /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
     pub begun: bool,
     /// What the connection is doing, or the stream.
@@ -71,6 +74,7 @@ impl Context {
             verified: false,
             slot: None,
             tries: 0,
+            declared: None,
             begun: false,
             pulse,
             _in_flight: InFlight::new(&runtime),

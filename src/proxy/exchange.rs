@@ -3,11 +3,12 @@
 use super::answer::{refusal_response, write};
 use super::connection::KEPT;
 use super::context::Context;
+use super::declared::Declared;
 use super::governed::{self, Stop};
 use super::head::{self, credential, head};
 use super::line;
 use super::passed::KnownCredentials;
-use super::{MAX_TRIES, framing, passed, slot};
+use super::{MAX_TRIES, declared, framing, passed, slot};
 use crate::cache::{Caution, Scope};
 use crate::descriptors;
 use crate::gateway::{
@@ -43,7 +44,11 @@ impl Edge {
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let runtime = context.runtime.clone();
         let listener = context.listener();
-        if let Err(refusal) = head::judge(session.req_header(), framing::fault(), runtime.head_limits) {
+        let judged = match head::judge(session.req_header(), framing::fault(), runtime.head_limits) {
+            Ok(()) => declared::ends_where_it_says(session, context).await,
+            refused @ Err(_) => refused,
+        };
+        if let Err(refusal) = judged {
             let Head { host, path, .. } = head(session.req_header(), &listener);
             // Only for the form of the answer.
             context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
@@ -251,6 +256,7 @@ impl ProxyHttp for Edge {
         request: &mut RequestHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
+        context.declared = Declared::of(session);
         passed::request(context, session, request).await
     }
 
@@ -262,6 +268,9 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.body_came(session.is_http2(), body.as_ref().map_or(0, Bytes::len), end_of_stream);
+        if let Some(declared) = &mut context.declared {
+            declared.take(body, end_of_stream)?;
+        }
         // Pingora writes an empty last part as a chunk of its own, which ends the body, and then the end of the body: to the
         // provider the beginning of another request.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {

@@ -5,7 +5,7 @@ use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
 use crate::model::Refusal;
 use crate::runtime::{Runtime, wall_seconds};
 use crate::token::is_jwt;
-use crate::wire::http1::{self, Fault, HeadLimits, is_authority, is_target};
+use crate::wire::http1::{self, Fault, HeadLimits, Parts};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -33,16 +33,13 @@ pub(super) fn judge(header: &RequestHeader, fault: Option<Fault>, limits: HeadLi
         return Err(refusal(fault));
     }
     if header.version == Version::HTTP_2 {
-        let target = header.raw_path();
-        http1::judge(&header.headers, target.len(), limits).map_err(refusal)?;
-        let host = header.headers.get(HOST).map(HeaderValue::as_bytes);
-        let authority = header.uri.authority().map(|authority| authority.as_str().as_bytes());
-        if !authority.or(host).is_some_and(is_authority) {
-            return Err(refusal(Fault::Host));
-        }
-        if !is_target(target, header.method.as_str().as_bytes()) {
-            return Err(refusal(Fault::Target));
-        }
+        let parts = Parts {
+            method: header.method.as_str(),
+            target: header.raw_path(),
+            authority: header.uri.authority().map(|authority| authority.as_str().as_bytes()),
+            headers: &header.headers,
+        };
+        http1::judge(parts, limits).map_err(refusal)?;
     }
     // It would show what proxies have added to the request, and no provider takes it.
     if header.method == Method::TRACE { Err(Refusal::Method(METHODS.into())) } else { Ok(()) }
@@ -76,6 +73,7 @@ pub(super) fn refusal(fault: Fault) -> Refusal {
         | Fault::Version
         | Fault::Name
         | Fault::Alias(_)
+        | Fault::OfConnection
         | Fault::Chunk => Refusal::Framing(fault.to_string()),
     }
 }

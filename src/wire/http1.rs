@@ -1,4 +1,5 @@
-//! Requests of HTTP/1 as bytes: where each ends, and whether it is written in the one way that all servers read alike.
+//! Requests of HTTP/1 as bytes: where each ends, and whether it is written in the one way that all servers read alike; and requests
+//! of HTTP/2 by the same rules.
 //!
 //! Whoever stands before the gateway, the gateway, and the provider behind it have to see the same requests in the same bytes.
 //! RFC 9112 lets recipients be lenient in places (a bare LF ends a line, a repeated length counts once), and each leniency that
@@ -8,12 +9,13 @@
 //! smuggler, and HTTP Request Smuggler.
 
 mod chunks;
+mod fields;
 mod head;
 
-pub use head::{Head, HeadEnd, is_authority, is_target};
+pub use fields::{Parts, judge};
+pub use head::{Head, HeadEnd};
 
 use chunks::Chunks;
-use http::HeaderMap;
 
 /// How large the head of a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,9 @@ pub enum Fault {
     /// A transfer coding other than a single `chunked`.
     #[error("`Transfer-Encoding` is not a single `chunked`, or stands in HTTP/1.0")]
     Coding,
+    /// A header that speaks of a connection, in HTTP/2.
+    #[error("HTTP/2 has no headers that speak of a connection")]
+    OfConnection,
     /// A chunk that is not framed as it has to be, or trailers that are not.
     #[error("a chunk of the body is not framed as it has to be")]
     Chunk,
@@ -115,42 +120,6 @@ impl Body {
             Framing::Chunked(chunks) => chunks.is_over(),
         }
     }
-}
-
-/// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for `-`, so that
-/// these could stand beside what was judged.
-const DECISIVE: [&str; 4] = ["content-length", "transfer-encoding", "content-type", "content-encoding"];
-
-/// The decisive name that this one may be taken for.
-fn alias(name: &[u8]) -> Option<&'static str> {
-    if !name.contains(&b'_') {
-        return None;
-    }
-    let same = |(one, own): (&u8, &u8)| one.eq_ignore_ascii_case(own) || (*one == b'_' && *own == b'-');
-    let is = |own: &&str| own.len() == name.len() && name.iter().zip(own.as_bytes()).all(same);
-    DECISIVE.into_iter().find(|own| is(own))
-}
-
-/// Judges the headers of a request of HTTP/2, which has the same limits and the same names.
-pub fn judge(headers: &HeaderMap, target: usize, limits: HeadLimits) -> Result<(), Fault> {
-    if target > limits.target {
-        return Err(Fault::TargetLength(limits.target));
-    }
-    if headers.len() > limits.count {
-        return Err(Fault::Count(limits.count));
-    }
-    let mut block = 0;
-    for (name, value) in headers {
-        let size = name.as_str().len() + 2 + value.len();
-        if size > limits.single {
-            return Err(Fault::Single(limits.single));
-        }
-        block += size + 2;
-        if let Some(own) = alias(name.as_str().as_bytes()) {
-            return Err(Fault::Alias(own));
-        }
-    }
-    if block > limits.block { Err(Fault::Block(limits.block)) } else { Ok(()) }
 }
 
 #[cfg(test)]

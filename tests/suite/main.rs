@@ -18,6 +18,7 @@ mod connections;
 mod corpora;
 mod fleet;
 mod framing;
+mod framing_h2;
 mod freshness;
 mod harness;
 mod hostile;

@@ -1,12 +1,12 @@
 //! The head of a request: its lines, and how it says that its body is framed.
 
 use super::chunks::Chunks;
-use super::{Body, Fault, Framing, HeadLimits, alias};
-use std::net::Ipv6Addr;
+use super::fields::{Fields, is_authority, judge_method};
+use super::{Body, Fault, Framing, HeadLimits};
 use std::ops::Range;
 
 /// The longest method. Those that are registered have at most 17 letters.
-const LONGEST_METHOD: usize = 32;
+pub(super) const LONGEST_METHOD: usize = 32;
 /// What stands around the target in its line, at the most.
 const AROUND_TARGET: usize = LONGEST_METHOD + " HTTP/1.1\r\n".len() + 1;
 
@@ -28,8 +28,7 @@ pub struct Head {
     target: Range<usize>,
     host: Option<Range<usize>>,
     content_type: Option<Range<usize>>,
-    length: Option<u64>,
-    chunked: bool,
+    taken: Fields,
 }
 
 /// A head that is complete and plain.
@@ -56,8 +55,7 @@ impl Head {
             target: 0..0,
             host: None,
             content_type: None,
-            length: None,
-            chunked: false,
+            taken: Fields::default(),
         }
     }
 
@@ -122,8 +120,10 @@ impl Head {
             // A space within the target is one as well.
             return Err(Fault::RequestLine);
         };
-        if !is_token(method) || method.len() > LONGEST_METHOD {
-            return Err(Fault::Method);
+        match judge_method(method) {
+            // Its answer is another where the rest of the line is plain.
+            Ok(()) | Err(Fault::Connect) => {}
+            Err(fault) => return Err(fault),
         }
         self.method = start..start + method.len();
         if target.len() > self.limits.target {
@@ -164,24 +164,11 @@ impl Head {
         };
         let place = || range.start + colon + 1..range.end;
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                let twice = self.host.replace(place()).is_some();
-                if twice || !is_authority(value) { Err(Fault::Host) } else { Ok(()) }
-            }
-            12 if name.eq_ignore_ascii_case(b"content-type") => {
-                self.content_type = Some(place());
-                Ok(())
-            }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = length(value).ok_or(Fault::Length)?;
-                if self.length.replace(length).is_some() { Err(Fault::Length) } else { Ok(()) }
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                let twice = std::mem::replace(&mut self.chunked, true);
-                if twice || !value.eq_ignore_ascii_case(b"chunked") { Err(Fault::Coding) } else { Ok(()) }
-            }
-            _ => alias(name).map_or(Ok(()), |own| Err(Fault::Alias(own))),
+            4 if name.eq_ignore_ascii_case(b"host") => self.host = Some(place()),
+            12 if name.eq_ignore_ascii_case(b"content-type") => self.content_type = Some(place()),
+            _ => {}
         }
+        self.taken.take(name, value)
     }
 
     fn end(&self, bytes: &[u8]) -> Result<HeadEnd, Fault> {
@@ -195,7 +182,7 @@ impl Head {
         {
             return Err(Fault::Host);
         }
-        let framing = match (self.chunked, self.length) {
+        let framing = match (self.taken.chunked, self.taken.length) {
             (true, _) if self.old => return Err(Fault::Coding),
             (true, Some(_)) => return Err(Fault::Length),
             (true, None) => Framing::Chunked(Chunks::new(self.limits)),
@@ -242,7 +229,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     matches!(byte, b'^'..=b'z' | b'A'..=b'Z' | b'-' | b'0'..=b'9' | b'#'..=b'\'' | b'!' | b'*' | b'+' | b'.' | b'|' | b'~')
 }
 
-fn is_token(name: &[u8]) -> bool {
+pub(super) fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
 }
 
@@ -276,57 +263,4 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
     let rest = behind(b"http://").or_else(|| behind(b"https://"))?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     rest.get(..end)
-}
-
-/// Whether it is a host name or an address, with or without a port, in the form that everybody reads alike.
-pub fn is_authority(value: &[u8]) -> bool {
-    let (is_host, rest) = match value {
-        [b'[', rest @ ..] => {
-            let Some((address, rest)) = rest.iter().position(|byte| *byte == b']').map(|at| rest.split_at(at)) else {
-                return false;
-            };
-            let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
-            (address.is_some(), rest.get(1..).unwrap_or_default())
-        }
-        name => {
-            let end = name.iter().position(|byte| *byte == b':').unwrap_or(name.len());
-            let (name, rest) = name.split_at_checked(end).unwrap_or_default();
-            (is_host_name(name), rest)
-        }
-    };
-    let is_port = match rest {
-        [] => true,
-        [b':', port @ ..] => port.len() <= 5 && number(port).is_some_and(|port| port <= u64::from(u16::MAX)),
-        _ => false,
-    };
-    is_host && is_port
-}
-
-fn is_host_name(name: &[u8]) -> bool {
-    let mut label = 0;
-    for byte in name {
-        label = match byte {
-            b'.' if label == 0 => return false,
-            b'.' => 0,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label + 1,
-            _ => return false,
-        };
-        if label > 63 {
-            return false;
-        }
-    }
-    label > 0 && name.len() <= 253
-}
-
-/// A number of digits only.
-fn number(digits: &[u8]) -> Option<u64> {
-    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
-}
-
-/// A length, in the digits that everybody would write.
-fn length(value: &[u8]) -> Option<u64> {
-    let padded = value.len() > 1 && value.starts_with(b"0");
-    // What lengths are counted in behind this is not larger.
-    number(value).filter(|length| !padded && *length <= i64::MAX as u64)
 }

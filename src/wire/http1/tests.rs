@@ -1,4 +1,6 @@
+use super::fields::is_authority;
 use super::*;
+use http::{HeaderMap, HeaderName};
 
 const LIMITS: HeadLimits = HeadLimits { block: 256, count: 4, single: 64, target: 32 };
 
@@ -117,7 +119,7 @@ fn names_with_underscores_are_refused_where_they_stand_for_others() {
     ] {
         assert_eq!(fault(&head(&format!("{field}: 1\r\n"))), Fault::Alias(own));
         let headers = HeaderMap::from_iter([(field.parse().unwrap(), "1".parse().unwrap())]);
-        assert_eq!(judge(&headers, 1, LIMITS), Err(Fault::Alias(own)));
+        assert_eq!(judge2(&headers, "/"), Err(Fault::Alias(own)));
     }
     for field in ["X_Own", "content_lengt", "Content-Languag_", "_", "contentxlength"] {
         assert!(read(&head(&format!("{field}: 1\r\n"))).unwrap().is_some(), "{field}");
@@ -278,12 +280,76 @@ fn limits_hold_at_the_byte() {
             headers
         })
     };
-    assert_eq!(judge(&headers(&[64, 64, 64, 3]), 32, LIMITS), Ok(()));
-    assert_eq!(judge(&headers(&[64]), 33, LIMITS), Err(Fault::TargetLength(32)));
-    assert_eq!(judge(&headers(&[65]), 32, LIMITS), Err(Fault::Single(64)));
-    assert_eq!(judge(&headers(&[3; 5]), 32, LIMITS), Err(Fault::Count(4)), "crumbs count as well");
-    assert_eq!(judge(&headers(&[64, 64, 64, 56]), 32, LIMITS), Ok(()));
-    assert_eq!(judge(&headers(&[64, 64, 64, 57]), 32, LIMITS), Err(Fault::Block(256)));
+    let path = |length: usize| format!("/{}", "x".repeat(length - 1));
+    assert_eq!(judge2(&headers(&[64, 64, 64, 3]), &path(32)), Ok(None));
+    assert_eq!(judge2(&headers(&[64]), &path(33)), Err(Fault::TargetLength(32)));
+    assert_eq!(judge2(&headers(&[65]), "/"), Err(Fault::Single(64)));
+    assert_eq!(judge2(&headers(&[3; 5]), "/"), Err(Fault::Count(4)), "crumbs count as well");
+    assert_eq!(judge2(&headers(&[64, 64, 64, 56]), "/"), Ok(None));
+    assert_eq!(judge2(&headers(&[64, 64, 64, 57]), "/"), Err(Fault::Block(256)));
+}
+
+/// Judges the parts of a request of HTTP/2.
+fn judge2(headers: &HeaderMap, target: &str) -> Result<Option<u64>, Fault> {
+    judge(Parts { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), headers }, LIMITS)
+}
+
+/// What is a fault in one version is one in the other.
+#[test]
+fn both_versions_have_the_same_rules() {
+    let large = "9".repeat(19);
+    let method = "M".repeat(33);
+    for (method, fields, fault) in [
+        ("POST", vec![("content-length", "31")], None),
+        ("POST", vec![("content-length", "0")], None),
+        ("POST", vec![("content-length", "031")], Some(Fault::Length)),
+        ("POST", vec![("content-length", "00")], Some(Fault::Length)),
+        ("POST", vec![("content-length", "+3")], Some(Fault::Length)),
+        ("POST", vec![("content-length", "3, 3")], Some(Fault::Length)),
+        ("POST", vec![("content-length", "")], Some(Fault::Length)),
+        ("POST", vec![("content-length", &large)], Some(Fault::Length)),
+        ("POST", vec![("content-length", "3"), ("content-length", "3")], Some(Fault::Length)),
+        ("POST", vec![("content_length", "3")], Some(Fault::Alias("content-length"))),
+        ("POST", vec![("x\"y", "1")], Some(Fault::Name)),
+        ("POST", vec![("x!#$%&'*+-.^_`|~y", "1")], None),
+        (&method, vec![], Some(Fault::Method)),
+        (&method[1..], vec![], None),
+        ("CONNECT", vec![], Some(Fault::Connect)),
+        ("POST", vec![("host", "a"), ("host", "a")], Some(Fault::Host)),
+        ("POST", vec![("host", "a/b")], Some(Fault::Host)),
+    ] {
+        let headers: HeaderMap = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_lowercase(name.as_bytes()).unwrap(), value.parse().unwrap()))
+            .collect();
+        let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let host = if fields.iter().any(|(name, _)| *name == "host") { "" } else { "Host: a\r\n" };
+        let first = Head::new(LIMITS).read(format!("{method} /x HTTP/1.1\r\n{host}{lines}\r\n").as_bytes()).err();
+        let authority = Some(&b"a"[..]).filter(|_| !host.is_empty());
+        let second = judge(Parts { method, target: b"/x", authority, headers: &headers }, LIMITS).err();
+        assert_eq!((first, second), (fault, fault), "{method} {fields:?}");
+    }
+}
+
+/// What HTTP/2 does not have, and HTTP/1 has.
+#[test]
+fn http2_has_no_headers_that_speak_of_a_connection() {
+    for (name, value, fault) in [
+        ("connection", "x", Some(Fault::OfConnection)),
+        ("keep-alive", "timeout=5", Some(Fault::OfConnection)),
+        ("proxy-connection", "x", Some(Fault::OfConnection)),
+        ("transfer-encoding", "chunked", Some(Fault::OfConnection)),
+        ("upgrade", "websocket", Some(Fault::OfConnection)),
+        ("te", "gzip", Some(Fault::OfConnection)),
+        ("te", "trailers, gzip", Some(Fault::OfConnection)),
+        ("te", "trailers", None),
+    ] {
+        let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+        assert_eq!(judge2(&headers, "/x").err(), fault, "{name}: {value}");
+    }
+    let headers = HeaderMap::new();
+    let parts = Parts { method: "GET", target: b"/x", authority: None, headers: &headers };
+    assert_eq!(judge(parts, LIMITS), Err(Fault::Host), "no authority and no host");
 }
 
 /// What stands for a head that is not read is plain itself, and shows no more than was plain.

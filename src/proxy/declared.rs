@@ -1,0 +1,128 @@
+//! Bodies of HTTP/2 whose length stands in their head: the provider gets the end of one only when the stream has ended there.
+//!
+//! A provider of HTTP/1 takes a request for complete when as many bytes have come as its head says. HTTP/2 says a second time where
+//! a body ends, and a request that says two different things is malformed (RFC 9113, section 8.1.1): it is not to be carried out.
+
+use super::context::Context;
+use crate::model::Refusal;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use pingora::http::RequestHeader;
+use pingora::prelude::Session;
+use pingora::{Error, ErrorType, Result};
+
+const DIFFERS: &str = "the body is not as long as `Content-Length` says";
+
+/// A body of which the last part waits for the end of its stream.
+#[derive(Debug, Default)]
+pub(super) struct Declared {
+    /// How much is to come.
+    left: u64,
+    last: Bytes,
+}
+
+impl Declared {
+    /// That of a request of HTTP/2 whose head says how long its body is.
+    pub fn of(session: &Session) -> Option<Declared> {
+        let left = length(session.req_header()).filter(|_| session.is_http2())?;
+        Some(Declared { left, last: Bytes::new() })
+    }
+
+    /// Takes the next part of the body, and leaves of it what may go on.
+    pub fn take(&mut self, part: &mut Option<Bytes>, ends: bool) -> Result<()> {
+        let differs = || Error::explain(ErrorType::H2Error, DIFFERS).into_down();
+        let ends = ends || part.is_none();
+        let came = part.take().unwrap_or_default();
+        self.left = self.left.checked_sub(came.len() as u64).ok_or_else(differs)?;
+        *part = match (ends, self.left) {
+            (true, 0) if self.last.is_empty() && came.is_empty() => None,
+            (true, 0) if self.last.is_empty() => Some(came),
+            (true, 0) => Some(joined(std::mem::take(&mut self.last), &came)),
+            (true, _) => return Err(differs()),
+            (false, 0) => {
+                self.last = joined(std::mem::take(&mut self.last), &came);
+                Some(Bytes::new())
+            }
+            (false, _) => Some(came),
+        };
+        Ok(())
+    }
+}
+
+fn length(header: &RequestHeader) -> Option<u64> {
+    header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn joined(first: Bytes, second: &Bytes) -> Bytes {
+    if first.is_empty() {
+        return second.clone();
+    }
+    if second.is_empty() {
+        return first;
+    }
+    let mut whole = BytesMut::from(first);
+    whole.extend_from_slice(second);
+    whole.freeze()
+}
+
+/// Waits for the end of a body of HTTP/2 that is declared to be empty: Pingora takes it for ended before it has.
+pub(super) async fn ends_where_it_says(session: &mut Session, context: &Context) -> Result<(), Refusal> {
+    if !session.is_http2() || length(session.req_header()) != Some(0) {
+        return Ok(());
+    }
+    let patience = context.pulse.as_ref().map(|pulse| pulse.patience.head).unwrap_or_default();
+    let end = async {
+        loop {
+            match session.read_request_body().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(part)) if part.is_empty() => {}
+                Ok(Some(_)) | Err(_) => return Err(Refusal::Malformed(DIFFERS.into())),
+            }
+        }
+    };
+    tokio::time::timeout(patience, end).await.map_err(|_| Refusal::BodyTimeout(patience))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(length: u64, parts: &[(&'static str, bool)]) -> Vec<Option<String>> {
+        let mut declared = Declared { left: length, last: Bytes::new() };
+        let mut take = |(text, ends): &(&'static str, bool)| {
+            let mut part = Some(Bytes::from_static(text.as_bytes()));
+            let taken = declared.take(&mut part, *ends).map(|()| part.unwrap_or_default());
+            taken.ok().map(|part| String::from_utf8(part.to_vec()).unwrap())
+        };
+        parts.iter().map(&mut take).collect()
+    }
+
+    #[test]
+    fn the_last_part_waits_for_the_end() {
+        let some = |texts: &[&str]| texts.iter().map(|text| Some((*text).to_owned())).collect::<Vec<_>>();
+        assert_eq!(parts(3, &[("abc", true)]), some(&["abc"]));
+        assert_eq!(parts(3, &[("abc", false), ("", true)]), some(&["", "abc"]));
+        assert_eq!(parts(3, &[("ab", false), ("c", false), ("", false), ("", true)]), some(&["ab", "", "", "c"]));
+        assert_eq!(parts(0, &[("", true)]), some(&[""]));
+    }
+
+    #[test]
+    fn more_or_less_than_declared_is_a_fault() {
+        assert_eq!(parts(3, &[("abc", false), ("d", true)]), [Some(String::new()), None]);
+        assert_eq!(parts(3, &[("abcd", true)]), [None]);
+        assert_eq!(parts(3, &[("ab", true)]), [None]);
+        assert_eq!(parts(3, &[("ab", false), ("", true)]), [Some("ab".to_owned()), None]);
+        assert_eq!(parts(0, &[("a", true)]), [None]);
+    }
+
+    #[test]
+    fn a_missing_part_is_the_end() {
+        let mut declared = Declared { left: 1, last: Bytes::new() };
+        let mut part = Some(Bytes::from_static(b"a"));
+        declared.take(&mut part, false).unwrap();
+        assert_eq!(part, Some(Bytes::new()));
+        part = None;
+        declared.take(&mut part, false).unwrap();
+        assert_eq!(part, Some(Bytes::from_static(b"a")));
+    }
+}

@@ -1,0 +1,165 @@
+//! What holds for each header of a request, whatever version of HTTP it comes in: one set of rules, so that nothing passes in one
+//! version that is a fault in the other. HTTP/2 is turned into HTTP/1 on its way to most providers.
+
+use super::head::{LONGEST_METHOD, is_target, is_token};
+use super::{Fault, HeadLimits};
+use http::HeaderMap;
+use std::net::Ipv6Addr;
+
+/// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for `-`, so that
+/// these could stand beside what was judged.
+const DECISIVE: [&str; 4] = ["content-length", "transfer-encoding", "content-type", "content-encoding"];
+
+/// Headers that speak of one connection, which HTTP/2 does not have (RFC 9113, section 8.2.2).
+const OF_CONNECTION: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+/// What the headers so far say of how the request is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Fields {
+    /// Whether there was a `Host`.
+    pub host: bool,
+    pub length: Option<u64>,
+    pub chunked: bool,
+}
+
+impl Fields {
+    /// Takes another header, whose value has no white space around it.
+    pub fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                let twice = std::mem::replace(&mut self.host, true);
+                if twice || !is_authority(value) { Err(Fault::Host) } else { Ok(()) }
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = length(value).ok_or(Fault::Length)?;
+                if self.length.replace(length).is_some() { Err(Fault::Length) } else { Ok(()) }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                let twice = std::mem::replace(&mut self.chunked, true);
+                if twice || !value.eq_ignore_ascii_case(b"chunked") { Err(Fault::Coding) } else { Ok(()) }
+            }
+            _ => alias(name).map_or(Ok(()), |own| Err(Fault::Alias(own))),
+        }
+    }
+}
+
+/// A request of HTTP/2, whose head comes in parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// `:method`.
+    pub method: &'a str,
+    /// `:path`.
+    pub target: &'a [u8],
+    /// `:authority`.
+    pub authority: Option<&'a [u8]>,
+    /// All that is no pseudo-header.
+    pub headers: &'a HeaderMap,
+}
+
+/// Judges a request of HTTP/2 by the rules of HTTP/1, and by those that only HTTP/2 has. Says how long its body is, where it does.
+pub fn judge(parts: Parts, limits: HeadLimits) -> Result<Option<u64>, Fault> {
+    judge_method(parts.method.as_bytes())?;
+    if parts.target.len() > limits.target {
+        return Err(Fault::TargetLength(limits.target));
+    }
+    if parts.headers.len() > limits.count {
+        return Err(Fault::Count(limits.count));
+    }
+    let mut block = 0;
+    let mut fields = Fields::default();
+    for (name, value) in parts.headers {
+        let (name, value) = (name.as_str(), value.as_bytes());
+        let size = name.len() + 2 + value.len();
+        if size > limits.single {
+            return Err(Fault::Single(limits.single));
+        }
+        block += size + 2;
+        // The library takes names that HTTP/1 does not have; control characters in values it does not take.
+        if !is_token(name.as_bytes()) {
+            return Err(Fault::Name);
+        }
+        if OF_CONNECTION.contains(&name) || (name == "te" && value != b"trailers") {
+            return Err(Fault::OfConnection);
+        }
+        fields.take(name.as_bytes(), value)?;
+    }
+    if block > limits.block {
+        return Err(Fault::Block(limits.block));
+    }
+    if !parts.authority.map_or(fields.host, is_authority) {
+        return Err(Fault::Host);
+    }
+    if is_target(parts.target, parts.method.as_bytes()) { Ok(fields.length) } else { Err(Fault::Target) }
+}
+
+/// Judges the method of a request in any version.
+pub(super) fn judge_method(method: &[u8]) -> Result<(), Fault> {
+    match method {
+        b"CONNECT" => Err(Fault::Connect),
+        method if !is_token(method) || method.len() > LONGEST_METHOD => Err(Fault::Method),
+        _ => Ok(()),
+    }
+}
+
+/// The decisive name that this one may be taken for.
+fn alias(name: &[u8]) -> Option<&'static str> {
+    if !name.contains(&b'_') {
+        return None;
+    }
+    let same = |(one, own): (&u8, &u8)| one.eq_ignore_ascii_case(own) || (*one == b'_' && *own == b'-');
+    let is = |own: &&str| own.len() == name.len() && name.iter().zip(own.as_bytes()).all(same);
+    DECISIVE.into_iter().find(|own| is(own))
+}
+
+/// Whether it is a host name or an address, with or without a port, in the form that everybody reads alike.
+pub fn is_authority(value: &[u8]) -> bool {
+    let (is_host, rest) = match value {
+        [b'[', rest @ ..] => {
+            let Some((address, rest)) = rest.iter().position(|byte| *byte == b']').map(|at| rest.split_at(at)) else {
+                return false;
+            };
+            let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+            (address.is_some(), rest.get(1..).unwrap_or_default())
+        }
+        name => {
+            let end = name.iter().position(|byte| *byte == b':').unwrap_or(name.len());
+            let (name, rest) = name.split_at_checked(end).unwrap_or_default();
+            (is_host_name(name), rest)
+        }
+    };
+    let is_port = match rest {
+        [] => true,
+        [b':', port @ ..] => port.len() <= 5 && number(port).is_some_and(|port| port <= u64::from(u16::MAX)),
+        _ => false,
+    };
+    is_host && is_port
+}
+
+fn is_host_name(name: &[u8]) -> bool {
+    let mut label = 0;
+    for byte in name {
+        label = match byte {
+            b'.' if label == 0 => return false,
+            b'.' => 0,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label + 1,
+            _ => return false,
+        };
+        if label > 63 {
+            return false;
+        }
+    }
+    label > 0 && name.len() <= 253
+}
+
+/// A number of digits only.
+fn number(digits: &[u8]) -> Option<u64> {
+    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
+}
+
+/// A length, in the digits that everybody would write.
+fn length(value: &[u8]) -> Option<u64> {
+    let padded = value.len() > 1 && value.starts_with(b"0");
+    // What lengths are counted in behind this is not larger.
+    number(value).filter(|length| !padded && *length <= i64::MAX as u64)
+}

@@ -7,6 +7,7 @@ mod edit;
 mod from_json;
 mod from_proto;
 mod rules;
+mod structs;
 
 pub use rules::Breach;
 

@@ -38,24 +38,46 @@ pub enum RawValue {
 
 /// The largest number of a field.
 const MAX_NUMBER: u64 = (1 << 29) - 1;
+/// The most fields of one message, as JSON has a most of keys and values.
+pub const MAX_FIELDS: usize = 10_000;
 
-struct Reader<'a> {
+/// The fields of a message, read one by one: a field of two bytes would take many times as much in a list.
+#[derive(Debug)]
+pub struct Fields<'a> {
     source: &'a [u8],
     at: usize,
     end: usize,
+    /// How many there may still be.
+    left: usize,
 }
 
-/// The fields of the message that stands in this part of the bytes, in their order.
-pub fn fields(source: &[u8], within: Range<usize>) -> Result<Vec<RawField>, ProtoError> {
-    let mut reader = Reader { source, at: within.start, end: within.end };
-    let mut fields = Vec::new();
-    while reader.at < reader.end {
-        fields.push(reader.field()?);
+/// The fields of the message that stands in this part of the bytes, in their order. Nothing follows an error.
+pub fn fields(source: &[u8], within: Range<usize>) -> Fields<'_> {
+    Fields { source, at: within.start, end: within.end, left: MAX_FIELDS }
+}
+
+impl Iterator for Fields<'_> {
+    type Item = Result<RawField, ProtoError>;
+
+    fn next(&mut self) -> Option<Result<RawField, ProtoError>> {
+        if self.at >= self.end {
+            return None;
+        }
+        let read = match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                self.field()
+            }
+            None => Err(self.fault("there are too many fields in one message")),
+        };
+        if read.is_err() {
+            self.at = self.end;
+        }
+        Some(read)
     }
-    Ok(fields)
 }
 
-impl Reader<'_> {
+impl Fields<'_> {
     fn fault(&self, what: &'static str) -> ProtoError {
         ProtoError { what, offset: self.at }
     }
@@ -121,9 +143,8 @@ impl Reader<'_> {
 
 /// How many bytes a varint has.
 fn put_length(value: u64) -> usize {
-    let mut bytes = Vec::with_capacity(10);
-    put_varint(&mut bytes, value);
-    bytes.len()
+    let bits = (u64::BITS - value.leading_zeros()).max(1);
+    bits.div_ceil(7) as usize
 }
 
 /// Writes a varint.
@@ -157,7 +178,7 @@ mod tests {
     use super::*;
 
     fn read(source: &[u8]) -> Result<Vec<RawField>, ProtoError> {
-        fields(source, 0..source.len())
+        fields(source, 0..source.len()).collect()
     }
 
     #[test]
@@ -190,6 +211,14 @@ mod tests {
             let error = read(source).unwrap_err().to_string();
             assert!(error.contains(what), "{source:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_message_has_so_many_fields_and_no_more() {
+        let most = b"\x78\x01".repeat(MAX_FIELDS);
+        assert_eq!(read(&most).unwrap().len(), MAX_FIELDS);
+        let more = [&most[..], b"\x78\x01"].concat();
+        assert!(read(&more).unwrap_err().to_string().contains("too many fields"));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub enum Kind {
     Message(&'static Message),
     /// `map<string, bytes>`.
     Metadata,
+    /// `google.protobuf.Struct`: an object of JSON.
+    Struct,
     /// Something that nobody looks into, and that may stand several times.
     Opaque,
 }

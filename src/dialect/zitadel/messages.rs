@@ -3,7 +3,7 @@
 //! Source: ZITADEL's proto files `zitadel/session/{v2,v2beta}/{session_service,session,challenge}.proto` and
 //! `zitadel/object/v2/object.proto`: numbers, names, and the rules of `validate.rules`.
 
-use crate::wire::schema::Kind::{Bool, Duration, Enum, Metadata, Opaque, Text, Timestamp, Unsigned};
+use crate::wire::schema::Kind::{Bool, Duration, Enum, Metadata, Opaque, Struct, Text, Timestamp, Unsigned};
 use crate::wire::schema::{Field, Kind, Message, OneOf, Rule};
 
 const ID: Rule = Rule::Runes { min: 1, max: 200 };
@@ -202,7 +202,7 @@ static PASSWORD: Message = message("CheckPassword", &[field(1, "password", "pass
 
 static WEB_AUTH_N: Message = message(
     "CheckWebAuthN",
-    &[field(1, "credential_assertion_data", "credentialAssertionData", Opaque, Rule::Required)],
+    &[field(1, "credential_assertion_data", "credentialAssertionData", Struct, Rule::Required)],
 );
 
 static INTENT: Message = message(

@@ -54,7 +54,6 @@ impl<'a> Scanner<'a> {
     fn object(&mut self) -> Result<Kind, Malformed> {
         self.enter()?;
         let mut members = Vec::new();
-        let mut seen = HashSet::new();
         if !self.closes(b'}') {
             loop {
                 let member = self.member()?;
@@ -64,9 +63,6 @@ impl<'a> Scanner<'a> {
                         member.key_span.start,
                     ));
                 }
-                if !seen.insert(member.key.clone()) {
-                    return Err(fault("found a key twice in one object", member.key_span.start));
-                }
                 members.push(member);
                 if self.separator(b'}', "`,` or `}`")? {
                     break;
@@ -74,6 +70,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.depth -= 1;
+        judge_keys(&members)?;
         Ok(Kind::Object(members))
     }
 
@@ -238,6 +235,15 @@ impl<'a> Scanner<'a> {
             None => format!("expected {expected}, found the end"),
         };
         Malformed { what, offset: self.at }
+    }
+}
+
+/// No key twice. Without copies of the keys, which may be as long as the document.
+fn judge_keys(members: &[Member]) -> Result<(), Malformed> {
+    let mut seen = HashSet::with_capacity(members.len());
+    match members.iter().find(|member| !seen.insert(member.key.as_str())) {
+        Some(twice) => Err(fault("found a key twice in one object", twice.key_span.start)),
+        None => Ok(()),
     }
 }
 

@@ -91,6 +91,10 @@ fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<
         }
         Kind::Message(schema) => Value::Message(object(schema, document, node, path)?),
         Kind::Metadata => Value::Entries(entries(node, path)?),
+        Kind::Struct => match node.kind {
+            Json::Object(_) => Value::Opaque,
+            _ => return Err(wrong("an object")),
+        },
         Kind::Opaque => Value::Opaque,
     })
 }

@@ -1,5 +1,6 @@
 //! Reading protocol buffers.
 
+use super::structs;
 use super::{Entry, Item, Object, Span, Unreadable, Value};
 use crate::wire::proto::{ProtoError, RawField, RawValue, fields};
 use crate::wire::schema::{Field, Kind, Message};
@@ -27,7 +28,8 @@ pub(super) fn object(
     path: &str,
 ) -> Result<Object, Unreadable> {
     let mut object = Object::new(schema, content.clone());
-    for raw in fields(source, content)? {
+    for raw in fields(source, content) {
+        let raw = raw?;
         let Some(field) = schema.fields.iter().find(|field| field.number == raw.number) else {
             object.note_unknown(&raw.number.to_string());
             continue;
@@ -62,6 +64,9 @@ fn add(
     raw: &RawField,
     path: &str,
 ) -> Result<(), Unreadable> {
+    if let Kind::Opaque = field.kind {
+        judge_opaque(source, raw, path)?;
+    }
     let old = object.items.iter().position(|item| item.field.number == field.number);
     if let (Kind::Metadata, Some(entry)) = (field.kind, old) {
         let Some(Item { value: Value::Entries(entries), .. }) = object.items.get_mut(entry) else {
@@ -82,6 +87,14 @@ fn add(
     let value = value(field, source, raw, path)?;
     object.items.push(Item { field, spelling: field.name.to_owned(), value, span: raw.span.clone() });
     Ok(())
+}
+
+/// Nobody looks into it, but it has to be a message.
+fn judge_opaque(source: &[u8], raw: &RawField, path: &str) -> Result<(), Unreadable> {
+    let RawValue::Bytes(content) = &raw.value else {
+        return Err(Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
+    };
+    fields(source, content.clone()).try_for_each(|field| field.map(drop)).map_err(Unreadable::from)
 }
 
 fn judge_keys(item: &Item) -> Result<(), Unreadable> {
@@ -121,10 +134,11 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         Kind::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMES, false)?),
         Kind::Message(schema) => Value::Message(object(schema, source, bytes()?, path)?),
         Kind::Metadata => Value::Entries(vec![metadata_entry(source, raw, path)?]),
-        Kind::Opaque => {
-            bytes()?;
+        Kind::Struct => {
+            structs::judge(source, bytes()?, path)?;
             Value::Opaque
         }
+        Kind::Opaque => Value::Opaque,
     })
 }
 
@@ -139,7 +153,8 @@ fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, Un
         return Err(Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
     };
     let (mut key, mut value) = (None, None);
-    for part in fields(source, content.clone())? {
+    for part in fields(source, content.clone()) {
+        let part = part?;
         match (part.number, part.value) {
             (1, RawValue::Bytes(content)) if key.is_none() => key = Some(text(source, content, path)?),
             (2, RawValue::Bytes(content)) if value.is_none() => {
@@ -160,7 +175,8 @@ fn span(
 ) -> Result<Span, Unreadable> {
     let wrong = || Unreadable(format!("`{path}` is no time that can be"));
     let (mut seconds, mut nanos) = (None, None);
-    for part in fields(source, content)? {
+    for part in fields(source, content) {
+        let part = part?;
         match (part.number, part.value) {
             (1, RawValue::Varint(value)) if seconds.is_none() => seconds = Some(value.cast_signed()),
             (2, RawValue::Varint(value)) if nanos.is_none() => {

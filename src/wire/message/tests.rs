@@ -31,6 +31,7 @@ static OUTER: Message = Message {
         field(5, "count", "count", Kind::Unsigned, Rule::None),
         field(6, "lifetime", "lifetime", Kind::Duration, Rule::Positive),
         field(7, "user_agent", "userAgent", Kind::Opaque, Rule::None),
+        field(8, "data", "data", Kind::Struct, Rule::None),
     ],
     oneofs: &[],
 };
@@ -318,4 +319,87 @@ fn the_corpus_of_messages_is_refused() {
         }
     }
     assert_eq!(accepted, Vec::<String>::new());
+}
+
+/// A field of bytes.
+fn wrapped(number: u32, inner: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes(&mut out, number, inner);
+    out
+}
+
+/// An entry of a `Struct`.
+fn member(key: &str, value: &[u8]) -> Vec<u8> {
+    wrapped(1, &[wrapped(1, key.as_bytes()), wrapped(2, value)].concat())
+}
+
+/// `{"a":{"a":…}}` so many levels deep, or lists so deep in an object.
+fn deep(levels: usize, lists: bool) -> Vec<u8> {
+    let mut value = b"\x08\x00".to_vec();
+    for _ in 1..levels {
+        value = if lists { wrapped(6, &wrapped(1, &value)) } else { wrapped(5, &member("a", &value)) };
+    }
+    member("a", &value)
+}
+
+const ONE: [u8; 9] = [0x11, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
+
+#[test]
+fn a_struct_is_read_like_json() {
+    let data = |content: &[u8]| proto(&wrapped(8, content)).map(drop).map_err(|error| error.0);
+    let text = wrapped(3, b"x");
+    let list = wrapped(6, &[wrapped(1, &text), wrapped(1, &ONE), wrapped(1, b"\x20\x01")].concat());
+    let good: [&[u8]; 6] = [
+        b"",
+        &member("a", &text),
+        &[member("a", &ONE), member("b", b"\x08\x00"), member("", &list)].concat(),
+        &member("a", &wrapped(5, b"")),
+        &wrapped(1, &[wrapped(2, &text), wrapped(1, b"a")].concat()),
+        &deep(32, true),
+    ];
+    for content in good {
+        assert_eq!(data(content), Ok(()), "{content:?}");
+    }
+    let infinite = [&[0x11][..], &f64::INFINITY.to_le_bytes()].concat();
+    let bad: [(&str, &[u8], &str); 17] = [
+        ("garbage", b"\xff\xff\xff", "ends too early"),
+        ("half", &member("a", &text)[..5], "longer than what is left"),
+        ("a value without a kind", &member("a", b""), "not of one kind"),
+        ("a value of two kinds", &member("a", &[&text[..], &ONE].concat()), "not of one kind"),
+        ("the same kind twice", &member("a", &[&text[..], &text].concat()), "not of one kind"),
+        ("an unknown kind", &member("a", b"\x38\x01"), "JSON does not have"),
+        ("a number of four bytes", &member("a", b"\x15\0\0\0\0"), "JSON does not have"),
+        ("a number that is none", &member("a", &infinite), "JSON does not have"),
+        ("a truth that is none", &member("a", b"\x20\x02"), "JSON does not have"),
+        ("text that is none", &member("a", &wrapped(3, b"\xff")), "not UTF-8"),
+        ("a key that is no text", &wrapped(1, &[wrapped(1, b"\xff"), wrapped(2, &text)].concat()), "not UTF-8"),
+        ("an entry without a value", &wrapped(1, &wrapped(1, b"a")), "one key and one value"),
+        ("two keys", &wrapped(1, &[wrapped(1, b"a"), wrapped(1, b"b")].concat()), "one key and one value"),
+        ("a key twice", &[member("a", &text), member("a", &ONE)].concat(), "a key twice"),
+        ("another field", &wrapped(2, b""), "an object does not have"),
+        ("33 levels", &deep(33, false), "more than 32 levels"),
+        ("3,000 lists", &deep(3000, true), "more than 32 levels"),
+    ];
+    for (what, content, error) in bad {
+        let found = data(content).unwrap_err();
+        assert!(found.contains(error), "{what}: {found}");
+    }
+    let many = member("a", &wrapped(6, &wrapped(1, &ONE).repeat(10_000)));
+    assert!(data(&many).is_err(), "as many values as JSON may have, and no more");
+    assert!(proto(&[wrapped(8, b""), wrapped(8, b"")].concat()).is_err(), "it stands twice");
+    assert!(json(r#"{"data":{"a":[1,{"b":null}]}}"#).is_ok());
+    for text in [r#"{"data":[]}"#, r#"{"data":"x"}"#, r#"{"data":1}"#, r#"{"data":{"a":1,"a":2}}"#] {
+        assert!(json(text).is_err(), "{text}");
+    }
+    let deep = format!("{{\"data\":{}1{}}}", "{\"a\":".repeat(40), "}".repeat(40));
+    assert!(json(&deep).is_err());
+}
+
+#[test]
+fn what_nobody_looks_into_is_a_message_all_the_same() {
+    assert!(proto(&wrapped(7, &[wrapped(1, b"x"), wrapped(9, b"\xff")].concat())).is_ok());
+    for content in [&b"\xff\xff"[..], b"\x0a\x05x", b"\x0b"] {
+        assert!(proto(&wrapped(7, content)).is_err(), "{content:?}");
+        assert!(proto(&[wrapped(7, b""), wrapped(7, content)].concat()).is_err(), "{content:?} the second time");
+    }
 }

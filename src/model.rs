@@ -4,12 +4,14 @@
 
 mod patch;
 mod refusal;
+mod violations;
 
 pub use patch::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, SessionPatch,
     TokenShown, Value,
 };
 pub use refusal::Refusal;
+pub use violations::{Violations, shortened};
 
 use std::fmt;
 
@@ -289,8 +291,13 @@ impl fmt::Display for Violation {
     }
 }
 
+/// How many bytes of a key are shown.
+const SHOWN: usize = 300;
+
 /// The path of a metadata entry: dotted where the key is plain, quoted otherwise.
 pub fn field_path(name: &str, key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    // It is shown, and may be as long as a body.
+    let key = shortened(key.to_owned(), SHOWN);
     if !key.is_empty() && key.chars().all(plain) { format!("{name}.{key}") } else { format!("{name}[{key:?}]") }
 }

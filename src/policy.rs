@@ -17,7 +17,7 @@ pub use normalize::{KeyCase, Normalize};
 pub use rules::{FieldRule, Limits};
 pub use template::{HostPattern, Scheme, TemplateRule};
 
-use crate::model::{Edit, Field, Rule, SessionPatch, Violation};
+use crate::model::{Edit, Field, Rule, SessionPatch, Violation, Violations};
 use metadata::Written;
 
 /// Whether a policy's verdicts count.
@@ -95,7 +95,7 @@ pub enum Judgement {
     /// The write may pass, with these edits.
     Permit(Permit),
     /// The write may not pass: everything that is wrong with it.
-    Refuse(Vec<Violation>),
+    Refuse(Violations),
     /// Nothing is wrong so far; ask again with the evidence.
     Need(Need),
 }
@@ -105,7 +105,7 @@ impl Policy {
     pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Judgement {
         // A session that does not exist yet holds nothing.
         let current = if patch.creates { Some(&[][..]) } else { current };
-        let mut violations = patch.breaches.clone();
+        let mut violations: Violations = patch.breaches.iter().cloned().collect();
         if patch.empty {
             violations.push(Violation {
                 path: "body".into(),

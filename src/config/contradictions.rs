@@ -5,7 +5,7 @@
 use super::fault::Problem;
 use super::policies::Declared;
 use super::section::{Context, Placed};
-use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value};
+use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value, Violations};
 use crate::policy::{Judgement, KeyCase, Limits, Normalize, Policy};
 
 /// Keys that normalizing would change, and rules of keys that are not allowed.
@@ -30,7 +30,7 @@ pub(super) fn judge_keys(declared: &Declared, context: &mut Context) {
 pub(super) fn judge_values(declared: &Declared, context: &mut Context) {
     let normalize = Normalize { key_case: KeyCase::Keep, ..declared.policy.normalize };
     for Placed { spot, value: (pattern, rule, value) } in &declared.values {
-        let mut violations = Vec::new();
+        let mut violations = Violations::new();
         rule.judge("", value, &mut violations);
         for violation in violations {
             let found = match violation.rule {

@@ -5,7 +5,7 @@
 
 use super::Part::{Any, RefreshToken, Rest, Session, User, Word};
 use super::{Dialect, Holds, Message, Part, Related, Route, Takes, Term, Terms};
-use crate::model::{Operation, Refusal, Violation};
+use crate::model::{Operation, Refusal, shortened};
 use crate::policy::Limits;
 use crate::wire::Reply;
 use crate::wire::carrier::Carrier;
@@ -223,14 +223,10 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
             (408, BODY, format!("The body did not arrive within {} s.", limit.as_secs()).into())
         }
         Refusal::Malformed(what) => {
+            let what = shortened(what.clone(), SHOWN);
             (400, BODY, format!("Payload validation error: the body is not readable: {what}.").into())
         }
-        Refusal::Violations(all) => {
-            let listed: Vec<String> = all.iter().take(LISTED).map(Violation::to_string).collect();
-            let more = all.len().saturating_sub(LISTED);
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            (400, BODY, format!("Payload validation error: {}{more}.", listed.join("; ")).into())
-        }
+        Refusal::Violations(all) => (400, BODY, format!("Payload validation error: {}.", all.text(ROOM)).into()),
         Refusal::StoreUnavailable => (503, None, "The cache cannot be told of the change, so it is not made.".into()),
         Refusal::TooManyWrites => {
             (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
@@ -253,8 +249,10 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
     (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message.into_owned())
 }
 
-/// How many violations a message lists: more would let a small request cost a large answer.
-const LISTED: usize = 100;
+/// How many bytes of what a body holds are shown.
+const SHOWN: usize = 500;
+/// How many bytes violations may take in a message: more would let a small request cost a large answer.
+const ROOM: usize = 8 << 10;
 const SESSION_ID: &str = "Path validation error: 'Object didn't pass validation for format session-id: expected 1 to 50 letters, \
     numbers, underscores and hyphens' on property id.";
 const REFRESH_TOKEN_ID: &str = "Path validation error: 'Object didn't pass validation for format refresh-token-id: expected 1 to 30 \

@@ -2,7 +2,7 @@
 //! no policy relaxes that.
 
 use super::Dialect;
-use crate::model::{Refusal, Rule, SessionId, Violation};
+use crate::model::{Refusal, Rule, SessionId, Violation, Violations, shortened};
 use crate::wire::json::{Document, Kind, Member, Node};
 use bytes::Bytes;
 
@@ -66,11 +66,14 @@ impl Dialect {
             let found = document.root().kind.name();
             return Err(Refusal::Malformed(format!("expected an object, found {found}")));
         };
-        let mut violations = Vec::new();
+        let mut violations = Violations::new();
         for member in members {
             match terms.members.iter().find(|term| term.name == member.key) {
                 Some(term) => self.judge_term(term, &member.value, members, &mut violations),
-                None => report(&shown(&member.key), unknown(terms), &mut violations),
+                None => {
+                    let message = || unknown(terms);
+                    violations.report(&shown(&member.key), Rule::Provider, message, "is no member of this request");
+                }
             }
         }
         judge_choice(terms, members, &mut violations);
@@ -88,7 +91,7 @@ impl Dialect {
         Ok(Revocation { session, names_user: named(|holds| matches!(holds, Holds::User)).is_some() })
     }
 
-    fn judge_term(&self, term: &Term, found: &Node, members: &[Member], violations: &mut Vec<Violation>) {
+    fn judge_term(&self, term: &Term, found: &Node, members: &[Member], violations: &mut Violations) {
         if let Some(fault) = self.fault(term.holds, &found.kind) {
             report(term.name, fault, violations);
         }
@@ -124,7 +127,7 @@ impl Dialect {
 }
 
 /// Exactly one of some members has to be there.
-fn judge_choice(terms: &Terms, members: &[Member], violations: &mut Vec<Violation>) {
+fn judge_choice(terms: &Terms, members: &[Member], violations: &mut Violations) {
     let there: Vec<&str> = terms.one_of.iter().copied().filter(|name| value(members, name).is_some()).collect();
     let wanted = terms.one_of.join("` or `");
     match there.as_slice() {
@@ -147,7 +150,8 @@ fn unknown(terms: &Terms) -> String {
 /// A name that somebody else chose.
 fn shown(key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    if !key.is_empty() && key.chars().all(plain) { key.to_owned() } else { format!("{key:?}") }
+    let key = shortened(key.to_owned(), 300);
+    if !key.is_empty() && key.chars().all(plain) { key } else { format!("{key:?}") }
 }
 
 fn length_fault(text: &str, most: usize) -> Option<String> {
@@ -156,6 +160,6 @@ fn length_fault(text: &str, most: usize) -> Option<String> {
     (!fits).then(|| format!("has {found} characters, expected 1 to {most}"))
 }
 
-fn report(path: &str, message: String, violations: &mut Vec<Violation>) {
+fn report(path: &str, message: String, violations: &mut Violations) {
     violations.push(Violation { path: path.to_owned(), rule: Rule::Provider, message });
 }

@@ -2,7 +2,7 @@
 
 use super::{Admitted, Answer, CacheKey, Credential, Gateway, Governed, Upstream};
 use crate::dialect::{Body, Route};
-use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violation};
+use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violations};
 use crate::policy::{Judgement, Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
@@ -45,7 +45,7 @@ pub struct Write {
     path: String,
     changes: Changes,
     body: Option<Bytes>,
-    findings: Vec<Violation>,
+    findings: Violations,
     verified: bool,
 }
 
@@ -111,7 +111,7 @@ impl Asked {
             && !breaches.is_empty()
             && self.policy().mode == Mode::Enforce
         {
-            return Err(Refusal::Violations(breaches));
+            return Err(Refusal::Violations(breaches.into_iter().collect()));
         }
         let Governed { upstream, route, carrier, path, query, token, asker, .. } = self.governed();
         let mut path = path.clone();
@@ -163,7 +163,11 @@ impl Asked {
 
     /// The write as it came, where the policy only records and could not judge it.
     pub fn unjudged(&self) -> Result<Write, Refusal> {
-        if self.only_records() { Ok(self.write(self.body.clone(), Vec::new())) } else { Err(Refusal::UpstreamFailed) }
+        if self.only_records() {
+            Ok(self.write(self.body.clone(), Violations::new()))
+        } else {
+            Err(Refusal::UpstreamFailed)
+        }
     }
 
     /// The metadata as this answer to [`Asked::evidence_path`] shows it.
@@ -179,7 +183,7 @@ impl Asked {
     pub fn decide(&self, current: Option<&[Field]>) -> Result<Decided, Refusal> {
         let (dialect, policy) = (self.upstream().dialect, self.policy());
         let Some(patch) = self.patch()? else {
-            return Ok(Decided::Forward(self.write(self.body.clone(), Vec::new())));
+            return Ok(Decided::Forward(self.write(self.body.clone(), Violations::new())));
         };
         let ends = self.operation() == Operation::DeleteSession;
         // An end changes nothing that a policy could speak of, but the provider's own rules hold.
@@ -191,13 +195,15 @@ impl Asked {
             (Judgement::Refuse(violations), Mode::Audit) => {
                 Ok(Decided::Forward(self.write(self.body.clone(), violations)))
             }
-            (Judgement::Permit(_), Mode::Audit) => Ok(Decided::Forward(self.write(self.body.clone(), Vec::new()))),
+            (Judgement::Permit(_), Mode::Audit) => {
+                Ok(Decided::Forward(self.write(self.body.clone(), Violations::new())))
+            }
             (Judgement::Permit(permit), Mode::Enforce) => {
                 // Without edits the very bytes that came, framing and all.
                 let edited = if permit.edits().is_empty() { None } else { dialect.edited(&self.read, permit.edits()) };
                 let carrier = self.governed().carrier;
                 let body = edited.map_or_else(|| self.body.clone(), |message| carrier.wrap(message));
-                Ok(Decided::Forward(self.write(body, Vec::new())))
+                Ok(Decided::Forward(self.write(body, Violations::new())))
             }
         }
     }
@@ -213,7 +219,7 @@ impl Asked {
         }
     }
 
-    fn write(&self, body: Bytes, findings: Vec<Violation>) -> Write {
+    fn write(&self, body: Bytes, findings: Violations) -> Write {
         let Governed { upstream, route, carrier, path, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
@@ -292,7 +298,7 @@ impl Write {
     }
 
     /// What is wrong with it, where the policy only records.
-    pub fn findings(&self) -> &[Violation] {
+    pub fn findings(&self) -> &Violations {
         &self.findings
     }
 

@@ -1,6 +1,6 @@
 //! What became of a request: what metrics and the log line tell.
 
-use crate::model::{Operation, Rule, Violation};
+use crate::model::{Operation, Rule, Violations};
 
 /// What the gateway did. A closed set: it is also the `decision` label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,8 +92,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// Notes the rules that were broken, each once.
-    pub fn note(&mut self, violations: &[Violation]) {
-        self.rules.extend(violations.iter().map(|violation| violation.rule));
+    pub fn note(&mut self, violations: &Violations) {
+        self.rules.extend(violations.rules());
         self.rules.sort_unstable();
         self.rules.dedup();
     }

@@ -1,6 +1,6 @@
 //! Why the gateway answers by itself.
 
-use super::Violation;
+use super::Violations;
 use std::time::Duration;
 
 /// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.
@@ -61,7 +61,7 @@ pub enum Refusal {
     /// The body is not what its content type says: what was found, and where.
     Malformed(String),
     /// The policy does not allow the change.
-    Violations(Vec<Violation>),
+    Violations(Violations),
     /// The session was deleted or revoked through the gateway.
     Deleted,
     /// Too many writes on one session at the same time.

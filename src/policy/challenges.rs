@@ -1,7 +1,7 @@
 //! What a write may ask the provider to challenge the user with.
 
 use super::template::TemplateRule;
-use crate::model::{Challenge, ChallengeKind, Rule, Violation};
+use crate::model::{Challenge, ChallengeKind, Rule, Violation, Violations};
 
 /// What a challenge meets whose code would be in the answer instead of being sent to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ pub struct ChallengeRule {
 }
 
 impl ChallengeRule {
-    pub(super) fn judge(&self, challenges: &[Challenge], unknown: &[String], violations: &mut Vec<Violation>) {
+    pub(super) fn judge(&self, challenges: &[Challenge], unknown: &[String], violations: &mut Violations) {
         // Nobody knows where such a code would go, or such a link would lead.
         let closed = match (self.return_code, self.url_template.is_free()) {
             (ReturnCode::Refuse | ReturnCode::Strip, _) => Some(Rule::ReturnCode),

@@ -1,6 +1,6 @@
 //! What a write may ask the provider to check, and whether it has to show the session's token.
 
-use crate::model::{Check, CheckKind, Rule, TokenShown, Violation};
+use crate::model::{Check, CheckKind, Rule, TokenShown, Violation, Violations};
 
 /// Whether the session's token has to come with a write that could carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,7 +13,7 @@ pub enum TokenRule {
 }
 
 impl TokenRule {
-    pub(super) fn judge(self, token: &TokenShown, violations: &mut Vec<Violation>) {
+    pub(super) fn judge(self, token: &TokenShown, violations: &mut Violations) {
         match (self, token) {
             (TokenRule::Required, TokenShown::Absent(path)) => violations.push(Violation {
                 path: path.clone(),
@@ -34,23 +34,19 @@ pub struct CheckRule {
 
 impl CheckRule {
     /// A list is closed: what is not known cannot be on it.
-    pub(super) fn judge(&self, checks: &[Check], unknown: &[String], violations: &mut Vec<Violation>) {
+    pub(super) fn judge(&self, checks: &[Check], unknown: &[String], violations: &mut Violations) {
         let Some(allowed) = &self.allowed else {
             return;
         };
         let names: Vec<&str> = allowed.iter().map(|kind| kind.name()).collect();
         for check in checks.iter().filter(|check| !allowed.contains(&check.kind)) {
             let found = check.kind.name();
-            violations.push(Violation {
-                path: check.path.clone(),
-                rule: Rule::Check,
-                message: format!("the check `{found}` is not allowed; allowed are `{}`", names.join("`, `")),
-            });
+            let message = || format!("the check `{found}` is not allowed; allowed are `{}`", names.join("`, `"));
+            violations.report(&check.path, Rule::Check, message, "is not allowed");
         }
-        violations.extend(unknown.iter().map(|path| Violation {
-            path: path.clone(),
-            rule: Rule::Check,
-            message: format!("is unknown; allowed are `{}`", names.join("`, `")),
-        }));
+        for path in unknown {
+            let message = || format!("is unknown; allowed are `{}`", names.join("`, `"));
+            violations.report(path, Rule::Check, message, "is unknown");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! How long sessions may live.
 
-use crate::model::{Edit, Length, Lifetime, Rule, Violation};
+use crate::model::{Edit, Length, Lifetime, Rule, Violation, Violations};
 
 /// What a lifetime outside the bounds meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,7 +27,7 @@ pub struct LifetimeRule {
 
 impl LifetimeRule {
     /// What is wrong with a lifetime, or the edit that puts it right.
-    pub(super) fn judge(&self, found: &Lifetime, creates: bool, violations: &mut Vec<Violation>) -> Option<Edit> {
+    pub(super) fn judge(&self, found: &Lifetime, creates: bool, violations: &mut Violations) -> Option<Edit> {
         let (path, length) = match found {
             Lifetime::NotOffered => return None,
             Lifetime::Given { path, length } => (path, Some(*length)),

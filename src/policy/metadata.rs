@@ -2,7 +2,7 @@
 
 use super::normalize::{self, Entry};
 use super::{Policy, Wipe};
-use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation, field_path};
+use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation, Violations, field_path};
 use std::collections::HashMap;
 
 /// The metadata as a write would leave it.
@@ -40,7 +40,7 @@ impl Policy {
         &self,
         patch: &'p SessionPatch,
         current: Option<&[Field]>,
-        violations: &mut Vec<Violation>,
+        violations: &mut Violations,
     ) -> Option<Written<'p>> {
         match &patch.metadata {
             MetadataChange::Replace(fields) => Some(self.judge_fields(patch, fields, current, violations)),
@@ -64,7 +64,7 @@ impl Policy {
         }
     }
 
-    fn judge_wipe(&self, written: &Written, violations: &mut Vec<Violation>) {
+    fn judge_wipe(&self, written: &Written, violations: &mut Violations) {
         if self.wipe == Wipe::Refuse {
             violations.push(Violation {
                 path: written.patch.name.into(),
@@ -80,7 +80,7 @@ impl Policy {
         patch: &'p SessionPatch,
         fields: &'p [Field],
         current: Option<&[Field]>,
-        violations: &mut Vec<Violation>,
+        violations: &mut Violations,
     ) -> Written<'p> {
         // What is protected and comes back as it is stays as it is, also where it is not in normal form.
         let untouched = |field: &Field| {
@@ -120,7 +120,7 @@ impl Policy {
             .collect()
     }
 
-    fn judge_entry(&self, written: &Written, entry: &Entry, violations: &mut Vec<Violation>) {
+    fn judge_entry(&self, written: &Written, entry: &Entry, violations: &mut Violations) {
         // It may only stay what it is, so no other rule speaks of it.
         if self.protected.matches(&entry.key) {
             return;
@@ -130,11 +130,8 @@ impl Policy {
         if let Some(allowed) = &self.allowed
             && !allowed.matches(&entry.key)
         {
-            violations.push(Violation {
-                path: path.clone(),
-                rule: Rule::Allowed,
-                message: format!("is not an allowed key; allowed are {allowed}"),
-            });
+            let message = || format!("is not an allowed key; allowed are {allowed}");
+            violations.report(&path, Rule::Allowed, message, "is not an allowed key");
         }
         let rule = self.fields.iter().find(|(pattern, _)| pattern.matches(&entry.key)).map(|(_, rule)| rule);
         match &entry.value {
@@ -155,7 +152,7 @@ impl Policy {
     }
 
     /// Where nothing replaces what the session holds, only what the write itself names can be missing from it.
-    fn judge_required(&self, written: &Written, violations: &mut Vec<Violation>) {
+    fn judge_required(&self, written: &Written, violations: &mut Violations) {
         for pattern in &self.required {
             let mut named = written.entries.iter().filter(|entry| pattern.matches(&entry.key)).peekable();
             let emptied = named.peek().map(|entry| written.path(entry));
@@ -177,7 +174,7 @@ impl Policy {
     }
 
     /// A write replaces all metadata, so a protected key has to come with it, and with the value that it has.
-    pub(super) fn judge_protected(&self, written: &Written, current: &[Field], violations: &mut Vec<Violation>) {
+    pub(super) fn judge_protected(&self, written: &Written, current: &[Field], violations: &mut Violations) {
         let mut report = |path: String, message: &str| {
             violations.push(Violation { path, rule: Rule::Protected, message: message.into() });
         };
@@ -207,7 +204,7 @@ impl Policy {
 }
 
 /// Two keys that normalization makes one are a violation of both, never an overwrite.
-fn collisions(written: &Written, violations: &mut Vec<Violation>) {
+fn collisions(written: &Written, violations: &mut Violations) {
     let mut places: HashMap<&str, Vec<&Entry>> = HashMap::new();
     for entry in &written.entries {
         places.entry(&entry.key).or_default().push(entry);

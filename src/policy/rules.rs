@@ -1,7 +1,7 @@
 //! Limits of the whole, and rules of single keys.
 
 use super::keys::whole;
-use crate::model::{Rule, Violation};
+use crate::model::{Rule, Violation, Violations};
 use regex::Regex;
 
 /// How much metadata there may be. Lengths count UTF-16 code units, the strictest reading of "characters" among the providers.
@@ -18,7 +18,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub(super) fn judge_count(&self, name: &str, found: usize, violations: &mut Vec<Violation>) {
+    pub(super) fn judge_count(&self, name: &str, found: usize, violations: &mut Violations) {
         if let Some(most) = self.properties.filter(|most| found > *most) {
             violations.push(Violation {
                 path: name.into(),
@@ -28,7 +28,7 @@ impl Limits {
         }
     }
 
-    pub(super) fn judge_key(&self, path: &str, key: &str, violations: &mut Vec<Violation>) {
+    pub(super) fn judge_key(&self, path: &str, key: &str, violations: &mut Violations) {
         let found = units(key);
         if let Some(most) = self.key_length.filter(|most| found > *most) {
             violations.push(Violation {
@@ -47,12 +47,12 @@ impl Limits {
         }
     }
 
-    pub(super) fn judge_value(&self, path: &str, value: &str, violations: &mut Vec<Violation>) {
+    pub(super) fn judge_value(&self, path: &str, value: &str, violations: &mut Violations) {
         judge_length(path, (units(value), "characters"), (None, self.value_length), violations);
     }
 
     /// The same of a value of bytes that are not text.
-    pub(super) fn judge_bytes(&self, path: &str, length: usize, violations: &mut Vec<Violation>) {
+    pub(super) fn judge_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
         judge_length(path, (length, "bytes"), (None, self.value_length), violations);
     }
 }
@@ -79,21 +79,22 @@ impl FieldRule {
     }
 
     /// What is wrong with this value.
-    pub fn judge(&self, path: &str, value: &str, violations: &mut Vec<Violation>) {
+    pub fn judge(&self, path: &str, value: &str, violations: &mut Violations) {
         judge_length(path, (units(value), "characters"), (self.min_length, self.max_length), violations);
-        let mut report = |rule, message| violations.push(Violation { path: path.into(), rule, message });
         if let Some(regex) = self.regex.as_ref().filter(|regex| !regex.is_match(value)) {
             let source = regex.as_str();
             let source = source.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(source);
-            report(Rule::Pattern, format!("does not match the pattern `{source}`"));
+            let message = || format!("does not match the pattern `{source}`");
+            violations.report(path, Rule::Pattern, message, "does not match its pattern");
         }
         if let Some(allowed) = self.one_of.as_ref().filter(|allowed| !allowed.iter().any(|one| one == value)) {
-            report(Rule::OneOf, format!("is not one of `{}`", allowed.join("`, `")));
+            let message = || format!("is not one of `{}`", allowed.join("`, `"));
+            violations.report(path, Rule::OneOf, message, "is not one of the allowed values");
         }
     }
 
     /// What is wrong with a value of this many bytes that are not text.
-    pub fn judge_bytes(&self, path: &str, length: usize, violations: &mut Vec<Violation>) {
+    pub fn judge_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
         judge_length(path, (length, "bytes"), (self.min_length, self.max_length), violations);
         let textual = [(self.regex.is_some(), Rule::Pattern), (self.one_of.is_some(), Rule::OneOf)];
         for (_, rule) in textual.into_iter().filter(|(declared, _)| *declared) {
@@ -106,7 +107,7 @@ fn judge_length(
     path: &str,
     (found, unit): (usize, &str),
     (least, most): (Option<usize>, Option<usize>),
-    violations: &mut Vec<Violation>,
+    violations: &mut Violations,
 ) {
     let mut report = |message| violations.push(Violation { path: path.into(), rule: Rule::ValueLength, message });
     if let Some(least) = least.filter(|least| found < *least) {

@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod bounded;
 mod bypass;
 mod cases;
 mod cli;

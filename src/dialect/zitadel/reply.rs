@@ -3,7 +3,7 @@
 //! Sources: ZITADEL's `internal/api/grpc/gerrors` and its REST gateway's error handler, gRPC's "Status codes", Connect's "Protocol
 //! Reference" (codes and error details), and `google/rpc/error_details.proto`.
 
-use crate::model::{Refusal, Rule, Violation};
+use crate::model::{Refusal, Rule, Violations, shortened};
 use crate::wire::carrier::{Carrier, http_status};
 use crate::wire::frame::framed_trailers;
 use crate::wire::message::Codec;
@@ -14,8 +14,19 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-/// How many violations an answer lists: more would let a small request cost a large answer.
-const LISTED: usize = 100;
+/// How many bytes of violations an answer has room for: more would let a small request cost a large answer.
+#[derive(Clone, Copy)]
+struct Room {
+    text: usize,
+    fields: usize,
+}
+
+/// In a body.
+const BODY: Room = Room { text: 8 << 10, fields: 16 << 10 };
+/// In headers, where the text stands three times, twice in base64: common clients of gRPC take 8 KiB of them.
+const HEADERS: Room = Room { text: 1000, fields: 1500 };
+/// How many bytes of what a body holds are shown.
+const SHOWN: usize = 500;
 const DETAIL: &str = "zitadel.v1.ErrorDetail";
 const BAD_REQUEST: &str = "google.rpc.BadRequest";
 
@@ -33,7 +44,8 @@ struct Error {
 
 /// A refusal in ZITADEL's shape.
 pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
-    let error = error(refusal);
+    let room = if matches!(carrier, Carrier::Grpc(_)) { HEADERS } else { BODY };
+    let error = error(refusal, room);
     let message = if error.id.is_empty() { error.text.clone() } else { format!("{} ({})", error.text, error.id) };
     let reply = match carrier {
         Carrier::Rest => rest(&error, &message),
@@ -181,7 +193,7 @@ fn code_name(code: u32) -> &'static str {
 }
 
 /// Code and text of a refusal: one row for each.
-fn error(refusal: &Refusal) -> Error {
+fn error(refusal: &Refusal, room: Room) -> Error {
     let (code, status, text): (u32, Option<u16>, String) = match refusal {
         Refusal::Framing(what) => (3, None, format!("the request is not readable: {what}")),
         Refusal::HeadTooLarge(bound) => (8, Some(431), format!("the request is not read: {bound}")),
@@ -211,8 +223,10 @@ fn error(refusal: &Refusal) -> Error {
         Refusal::ContentType => (3, Some(415), CONTENT.into()),
         Refusal::ContentCoding => (12, Some(415), "compressed requests are not read here".into()),
         Refusal::BodyTimeout(limit) => (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs())),
-        Refusal::Malformed(what) => (3, None, format!("the request is not readable: {what}")),
-        Refusal::Violations(all) => return violations(all),
+        Refusal::Malformed(what) => {
+            (3, None, format!("the request is not readable: {}", shortened(what.clone(), SHOWN)))
+        }
+        Refusal::Violations(all) => return violations(all, room),
         Refusal::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
         Refusal::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
         Refusal::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
@@ -232,17 +246,23 @@ const SESSION_ID: &str = "the session id is not valid; expected 1 to 200 letters
 const CONTENT: &str = "the content type is not one that is read here; expected `application/json`, or one of gRPC, gRPC-web or \
     Connect, without parameters but `charset=utf-8`";
 
-fn violations(all: &[Violation]) -> Error {
-    let listed: Vec<String> = all.iter().take(LISTED).map(Violation::to_string).collect();
-    let more = all.len().saturating_sub(LISTED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+fn violations(all: &Violations, room: Room) -> Error {
     let text = match all.first() {
         // What the provider would say comes in its own words, which its clients may know.
-        Some(first) if first.rule == Rule::Provider => first.message.clone(),
-        Some(_) | None => format!("{}{more}", listed.join("; ")),
+        Some(first) if first.rule == Rule::Provider => shortened(first.message.clone(), room.text),
+        Some(_) | None => all.text(room.text),
     };
-    let fields =
-        all.iter().take(LISTED).map(|one| (one.path.clone(), format!("{} ({})", one.message, one.rule.name())));
+    let mut left = room.fields;
+    let fields = all.iter().map(|one| {
+        let description = format!("{} ({})", shortened(one.message.clone(), room.text / 2), one.rule.name());
+        (one.path.clone(), description)
+    });
+    let fits = |(path, description): &(String, String)| {
+        let fits = left.checked_sub(path.len() + description.len());
+        left = fits.unwrap_or_default();
+        fits.is_some()
+    };
+    let fields = fields.take_while(fits).collect();
     let id = if all.first().is_some_and(|first| first.rule == Rule::Provider) { "" } else { "GATE-policy" };
-    Error { code: 3, id: id.into(), text, fields: fields.collect(), status: StatusCode::BAD_REQUEST }
+    Error { code: 3, id: id.into(), text, fields, status: StatusCode::BAD_REQUEST }
 }

@@ -1,0 +1,199 @@
+//! What is wrong with a write, bounded: whoever sends many faults gets no answer, and takes no memory, that grows with them.
+
+use super::{Rule, Violation};
+use std::ops::Deref;
+
+/// How many violations are told apart; the rest is counted.
+const LISTED: usize = 20;
+/// How many bytes of a path are shown, which a caller may have made as long as a body.
+const PATH: usize = 400;
+/// From how many bytes on a message is told only once.
+const LONG: usize = 100;
+/// How many bytes of a message are shown: lists of what is allowed may be long.
+const MESSAGE: usize = 4096;
+
+/// Violations in the order in which they were found: the first few, and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Violations {
+    listed: Vec<Violation>,
+    count: usize,
+    /// The rules that were broken, each once.
+    rules: Vec<Rule>,
+}
+
+impl Violations {
+    /// None so far.
+    pub fn new() -> Violations {
+        Violations::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, Violation { path, rule, message }: Violation) {
+        if self.counts(rule) {
+            self.listed.push(Violation { path: shortened(path, PATH), rule, message: shortened(message, MESSAGE) });
+        }
+    }
+
+    /// Adds one whose message ends in a list of what is allowed. It is made only where it is shown, and where it is long and was
+    /// told before, `short` stands in its place.
+    pub fn report(&mut self, path: &str, rule: Rule, message: impl FnOnce() -> String, short: &str) {
+        if !self.counts(rule) {
+            return;
+        }
+        let message = shortened(message(), MESSAGE);
+        let told = message.len() > LONG && self.listed.iter().any(|one| one.message == message);
+        let message = if told { short.to_owned() } else { message };
+        self.listed.push(Violation { path: shortened(path.to_owned(), PATH), rule, message });
+    }
+
+    /// Counts one, and says whether it is shown.
+    fn counts(&mut self, rule: Rule) -> bool {
+        self.count += 1;
+        if !self.rules.contains(&rule) {
+            self.rules.push(rule);
+        }
+        self.listed.len() < LISTED
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The rules that were broken, each once.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// All of them as a text of about this many bytes at the most: the first ones, and how many more there are.
+    pub fn text(&self, most: usize) -> String {
+        let mut text = String::new();
+        let mut shown = 0;
+        for violation in &self.listed {
+            let one = shortened(violation.to_string(), most);
+            if shown > 0 && text.len() + one.len() > most {
+                break;
+            }
+            if shown > 0 {
+                text += "; ";
+            }
+            text += &one;
+            shown += 1;
+        }
+        match self.count - shown {
+            0 => text,
+            more => format!("{text}; and {} more", grouped(more)),
+        }
+    }
+}
+
+/// The first of them.
+impl Deref for Violations {
+    type Target = [Violation];
+
+    fn deref(&self) -> &[Violation] {
+        &self.listed
+    }
+}
+
+/// The first of them.
+impl IntoIterator for Violations {
+    type Item = Violation;
+    type IntoIter = std::vec::IntoIter<Violation>;
+
+    fn into_iter(self) -> std::vec::IntoIter<Violation> {
+        self.listed.into_iter()
+    }
+}
+
+/// The first of them.
+impl<'v> IntoIterator for &'v Violations {
+    type Item = &'v Violation;
+    type IntoIter = std::slice::Iter<'v, Violation>;
+
+    fn into_iter(self) -> std::slice::Iter<'v, Violation> {
+        self.listed.iter()
+    }
+}
+
+impl Extend<Violation> for Violations {
+    fn extend<I: IntoIterator<Item = Violation>>(&mut self, all: I) {
+        all.into_iter().for_each(|one| self.push(one));
+    }
+}
+
+impl FromIterator<Violation> for Violations {
+    fn from_iter<I: IntoIterator<Item = Violation>>(all: I) -> Violations {
+        let mut violations = Violations::new();
+        violations.extend(all);
+        violations
+    }
+}
+
+/// A text of at most so many bytes, cut between two characters.
+pub fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
+}
+
+/// A number with a comma between thousands: `4,970`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many(count: usize) -> Violations {
+        let mut violations = Violations::new();
+        for at in 0..count {
+            let list = || format!("is not an allowed key; allowed are {}", "`a`, ".repeat(300));
+            violations.report(&format!("metadata.{at}"), Rule::Allowed, list, "is not an allowed key");
+        }
+        violations
+    }
+
+    #[test]
+    fn the_first_are_told_and_the_rest_is_counted() {
+        assert_eq!((many(20).len(), many(21).len(), many(4990).count()), (20, 20, 4990));
+        assert!(!many(20).text(100_000).contains("more"));
+        assert!(many(21).text(100_000).ends_with("; and 1 more"));
+        let text = many(4990).text(100_000);
+        assert!(text.ends_with("metadata.19: is not an allowed key (allowed); and 4,970 more"), "{text}");
+        assert_eq!(text.matches("allowed are").count(), 1);
+        assert!(text.len() < 4096);
+        assert!(many(1_234_567).text(0).ends_with("; and 1,234,566 more"));
+    }
+
+    #[test]
+    fn a_text_has_room_for_as_many_as_fit() {
+        let mut violations = Violations::new();
+        for at in 0..20 {
+            violations.push(Violation { path: format!("k{at}"), rule: Rule::Type, message: "is wrong".into() });
+        }
+        assert_eq!(violations.text(50), "k0: is wrong (type); k1: is wrong (type); and 18 more");
+        assert_eq!(violations.text(1).len(), "k…; and 19 more".len());
+        violations.push(Violation { path: String::new(), rule: Rule::Wipe, message: String::new() });
+        assert_eq!((violations.rules(), violations.count()), (&[Rule::Type, Rule::Wipe][..], 21));
+    }
+
+    #[test]
+    fn names_and_messages_are_cut_between_characters() {
+        let mut violations = Violations::new();
+        violations.push(Violation { path: "é".repeat(10_000), rule: Rule::Type, message: "ü".repeat(10_000) });
+        assert_eq!(violations[0].path, "é".repeat(200) + "…");
+        assert_eq!(violations[0].message.len(), 4096 + "…".len());
+    }
+}

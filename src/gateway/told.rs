@@ -168,7 +168,7 @@ pub enum Cut {
     Tls,
     /// No whole head of a request came in time.
     Head,
-    /// What came is no HTTP.
+    /// What came is no HTTP, or trailers with a pseudo-header.
     Malformed,
     /// No other request came in time.
     Idle,
@@ -188,11 +188,19 @@ pub enum Cut {
     Streams,
     /// Too many requests of HTTP/2 that were reset.
     Resets,
+    /// Too many WINDOW_UPDATE frames.
+    WindowUpdates,
+    /// Too many frames that mean nothing.
+    UnknownFrames,
+    /// Too many frames with nothing in them.
+    EmptyFrames,
+    /// Too many heads of requests of HTTP/2 that were rejected, or a very large one.
+    Heads,
 }
 
 impl Cut {
     /// Every reason.
-    pub const ALL: [Cut; 14] = [
+    pub const ALL: [Cut; 18] = [
         Cut::Connections,
         Cut::Source,
         Cut::Tls,
@@ -207,6 +215,10 @@ impl Cut {
         Cut::Priorities,
         Cut::Streams,
         Cut::Resets,
+        Cut::WindowUpdates,
+        Cut::UnknownFrames,
+        Cut::EmptyFrames,
+        Cut::Heads,
     ];
 
     /// The name in metrics.
@@ -226,6 +238,10 @@ impl Cut {
             Cut::Priorities => "priorities",
             Cut::Streams => "malformed_streams",
             Cut::Resets => "resets",
+            Cut::WindowUpdates => "window_updates",
+            Cut::UnknownFrames => "unknown_frames",
+            Cut::EmptyFrames => "empty_frames",
+            Cut::Heads => "rejected_heads",
         }
     }
 }

@@ -156,7 +156,7 @@ impl Connections {
 
     async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &Door, terms: &Terms) {
         let config = door.tls.load_full();
-        let arrival = Arrival { listener: door.name.clone(), tls: config.is_some() };
+        let arrival = Arrival { listener: door.name.clone(), tls: config.is_some(), rejected: Arc::default() };
         let pulse = Arc::new(Pulse::new(arrival, terms.patience));
         // Boxed, since a task is as large as the largest part of it to its end.
         let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &pulse)).await else {

@@ -50,6 +50,7 @@ impl Edge {
         };
         if let Err(refusal) = judged {
             let Head { host, path, .. } = head(session.req_header(), &listener);
+            context.pulse.as_ref().inspect(|pulse| pulse.head_is_rejected());
             // Only for the form of the answer.
             context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
             session.set_keepalive(None);

@@ -1,59 +1,140 @@
 //! Frames of HTTP/2 as they pass: what a client makes the gateway do without asking for anything.
 //!
-//! The library answers each PING and each SETTINGS frame, and takes any PRIORITY frame, however many there are. Nobody needs many
-//! of them beside requests: clients of gRPC send a PING for bytes that came, to measure the way.
+//! The library answers each PING and each SETTINGS frame, and takes any other frame, however many there are: what there may be of
+//! them is counted in [`super::flood`], and what heads hold in [`super::heads`].
 
+use super::flood::Flood;
+use super::heads::Heads;
 use crate::gateway::Cut;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 /// How a client begins to speak HTTP/2 (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What comes before a frame's payload: its length in 24 bits, its type, its flags, its stream.
 const HEAD: usize = 9;
-/// Over how long frames are counted.
-const WINDOW: Duration = Duration::from_secs(10);
-/// How many PING, SETTINGS and PRIORITY frames each there may be in a window, beside one for each frame of a request or an answer.
-const FREE: u32 = 100;
+/// The size of one setting in a SETTINGS frame, of the increment in a WINDOW_UPDATE frame, of the code in an RST_STREAM frame.
+const SETTING: usize = 6;
+const INCREMENT: usize = 4;
+const CODE: usize = 4;
+/// The first bit of a stream's number, and of an increment, means nothing.
+const RESERVED: u32 = u32::MAX >> 1;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-/// Of PING and SETTINGS.
-const ACK: u8 = 1;
+/// Of DATA.
+const PADDED: u8 = 8;
 /// Of HEADERS and CONTINUATION.
 const END_HEADERS: u8 = 4;
+
+/// The head of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct FrameHead {
+    /// Its type.
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
+    /// Its stream; 0 for the connection.
+    pub stream: u32,
+    /// The length of its payload, in bytes.
+    pub length: usize,
+}
+
+/// What passes on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen<'b> {
+    /// A frame whose payload begins.
+    Frame(FrameHead),
+    /// A setting: its number and its value.
+    Setting(u16, u32),
+    /// The increment of a WINDOW_UPDATE frame on this stream.
+    Increment(u32, u32),
+    /// The code of an RST_STREAM frame.
+    Reset(u32),
+    /// How much of a frame of DATA is padding.
+    Padding(FrameHead, usize),
+    /// A part of a frame of HEADERS or CONTINUATION.
+    Block(&'b [u8]),
+}
 
 /// Where one direction of a connection stands.
 #[derive(Debug, Default)]
 struct Cursor {
     head: [u8; HEAD],
     filled: usize,
+    /// The frame whose payload is to come, or has come.
+    frame: FrameHead,
     /// How much of the payload is to come.
     left: usize,
+    /// A part of a payload that is read: a setting, or an increment.
+    part: [u8; SETTING],
+    part_filled: usize,
 }
 
 impl Cursor {
-    /// Goes over bytes, and shows the type and the flags of each frame whose payload begins in them.
-    fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(u8, u8)) {
+    /// Goes over bytes, and shows each frame whose payload begins in them, and what is read of payloads.
+    fn pass<'b>(&mut self, mut bytes: &'b [u8], mut seen: impl FnMut(Seen<'b>)) {
         while !bytes.is_empty() {
-            let skipped = self.left.min(bytes.len());
-            self.left -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            let wanted = (HEAD - self.filled).min(bytes.len());
-            let (taken, rest) = bytes.split_at(wanted);
+            let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
+            self.left -= payload.len();
+            self.read(payload, &mut seen);
+            let wanted = (HEAD - self.filled).min(rest.len());
+            let (taken, rest) = rest.split_at(wanted);
             self.head.iter_mut().skip(self.filled).zip(taken).for_each(|(to, from)| *to = *from);
             self.filled += wanted;
             bytes = rest;
             if self.filled == HEAD {
-                let [a, b, c, kind, flags, ..] = self.head;
-                self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                let [a, b, c, kind, flags, d, e, f, g] = self.head;
+                let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                let stream = u32::from_be_bytes([d, e, f, g]) & RESERVED;
+                self.frame = FrameHead { kind, flags, stream, length };
+                self.left = length;
                 self.filled = 0;
-                seen(kind, flags);
+                self.part_filled = 0;
+                seen(Seen::Frame(self.frame));
             }
+        }
+    }
+
+    /// Reads a part of the payload of a frame, where it is one that is looked at.
+    fn read<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(Seen<'b>)) {
+        let wanted = match self.frame.kind {
+            SETTINGS => SETTING,
+            WINDOW_UPDATE => INCREMENT,
+            RST_STREAM => CODE,
+            DATA if self.frame.flags & PADDED != 0 => return self.padding(payload, seen),
+            HEADERS | CONTINUATION if !payload.is_empty() => return seen(Seen::Block(payload)),
+            _ => return,
+        };
+        for byte in payload {
+            if let Some(to) = self.part.get_mut(self.part_filled) {
+                *to = *byte;
+            }
+            self.part_filled += 1;
+            if self.part_filled == wanted {
+                self.part_filled = 0;
+                let [a, b, c, d, e, f] = self.part;
+                let number = u32::from_be_bytes([a, b, c, d]);
+                seen(match self.frame.kind {
+                    SETTINGS => Seen::Setting(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f])),
+                    RST_STREAM => Seen::Reset(number),
+                    _ => Seen::Increment(self.frame.stream, number & RESERVED),
+                });
+            }
+        }
+    }
+
+    /// The first byte of a padded frame is the length of its padding.
+    fn padding<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(Seen<'b>)) {
+        if let (0, Some(padding)) = (self.part_filled, payload.first()) {
+            self.part_filled = 1;
+            seen(Seen::Padding(self.frame, usize::from(*padding)));
         }
     }
 
@@ -69,44 +150,27 @@ pub(super) struct Frames {
     outbound: Cursor,
     /// How much of the client's preface is to come.
     preface: usize,
-    counts: Counts,
-    since: Instant,
+    flood: Flood,
+    heads: Heads,
+    /// How many heads the gateway has rejected.
+    rejected: Arc<AtomicU32>,
+    /// Why the connection is to be cut off, where it is.
+    verdict: Option<Cut>,
     /// Since when a head is being sent that is not whole.
     head_since: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    useful: u32,
-    pings: u32,
-    settings: u32,
-    priorities: u32,
-}
-
-impl Counts {
-    fn verdict(&self) -> Option<Cut> {
-        let allowed = FREE.saturating_add(self.useful);
-        if self.pings > allowed {
-            Some(Cut::Pings)
-        } else if self.settings > allowed {
-            Some(Cut::Settings)
-        } else if self.priorities > allowed {
-            Some(Cut::Priorities)
-        } else {
-            None
-        }
-    }
-}
-
 impl Frames {
-    /// Those of a connection that begins with the client's preface.
-    pub fn new(now: Instant) -> Frames {
+    /// Those of a connection that begins with the client's preface, and whose heads may have so many fields.
+    pub fn new(now: Instant, fields: usize, rejected: Arc<AtomicU32>) -> Frames {
         Frames {
             inbound: Cursor::default(),
             outbound: Cursor::default(),
             preface: PREFACE.len(),
-            counts: Counts::default(),
-            since: now,
+            flood: Flood::new(fields, now),
+            heads: Heads::new(),
+            rejected,
+            verdict: None,
             head_since: None,
         }
     }
@@ -115,29 +179,31 @@ impl Frames {
     pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Cut> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        if now.duration_since(self.since) >= WINDOW {
-            self.counts = Counts::default();
-            self.since = now;
-        }
-        let (counts, head_since) = (&mut self.counts, &mut self.head_since);
-        self.inbound.pass(bytes.get(preface..).unwrap_or_default(), |kind, flags| match kind {
-            PING if flags & ACK == 0 => counts.pings += 1,
-            SETTINGS if flags & ACK == 0 => counts.settings += 1,
-            PRIORITY => counts.priorities += 1,
-            HEADERS | CONTINUATION => {
-                counts.useful += u32::from(kind == HEADERS);
-                *head_since = if flags & END_HEADERS == 0 { head_since.or(Some(now)) } else { None };
-            }
-            DATA => counts.useful += 1,
-            _ => {}
+        let Frames { flood, heads, head_since, verdict, .. } = self;
+        flood.tick(now);
+        *verdict = verdict.or_else(|| flood.rejected(self.rejected.load(Ordering::Relaxed)));
+        self.inbound.pass(bytes.get(preface..).unwrap_or_default(), |seen| {
+            let cut = match seen {
+                Seen::Frame(FrameHead { kind: kind @ (HEADERS | CONTINUATION), flags, stream, length }) => {
+                    *head_since = if flags & END_HEADERS == 0 { head_since.or(Some(now)) } else { None };
+                    let opens = heads.frame(kind, flags, stream, length);
+                    flood.received(seen, opens)
+                }
+                Seen::Block(part) => {
+                    heads.payload(part);
+                    if heads.is_malformed() { Some(Cut::Malformed) } else { flood.head(heads.count()) }
+                }
+                _ => flood.received(seen, false),
+            };
+            *verdict = verdict.or(cut);
         });
-        self.counts.verdict()
+        self.verdict
     }
 
     /// Bytes go to the client.
     pub fn sent(&mut self, bytes: &[u8]) {
-        let counts = &mut self.counts;
-        self.outbound.pass(bytes, |kind, _| counts.useful += u32::from(kind == DATA || kind == HEADERS));
+        let Frames { flood, verdict, .. } = self;
+        self.outbound.pass(bytes, |seen| *verdict = verdict.or(flood.sent(seen)));
     }
 
     /// Since when a head is being sent that is not whole.
@@ -145,11 +211,13 @@ impl Frames {
         self.head_since
     }
 
-    /// The frame that tells the client to come back more calmly; none where another frame is being sent.
-    pub fn goaway(&self) -> Option<[u8; HEAD + 8]> {
+    /// The frame that tells the client why its connection ends; none where another frame is being sent.
+    pub fn goaway(&self, cut: Cut) -> Option<[u8; HEAD + 8]> {
         const GOAWAY: u8 = 7;
+        const PROTOCOL_ERROR: u8 = 1;
         const ENHANCE_YOUR_CALM: u8 = 11;
-        let frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, ENHANCE_YOUR_CALM];
+        let code = if cut == Cut::Malformed { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM };
+        let frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, code];
         self.outbound.is_between_frames().then_some(frame)
     }
 }
@@ -158,6 +226,9 @@ impl Frames {
 mod tests {
     use super::*;
 
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let mut frame = vec![0, 0, u8::try_from(payload).unwrap(), kind, flags, 0, 0, 0, 1];
         frame.resize(HEAD + payload, 0);
@@ -165,49 +236,68 @@ mod tests {
     }
 
     fn connection(now: Instant) -> Frames {
-        let mut frames = Frames::new(now);
+        let mut frames = Frames::new(now, 100, Arc::default());
         assert_eq!(frames.received(PREFACE, now), None);
         frames
-    }
-
-    #[test]
-    fn a_hundred_control_frames_are_free_and_one_more_is_too_much() {
-        for (kind, cut) in [(PING, Cut::Pings), (SETTINGS, Cut::Settings), (PRIORITY, Cut::Priorities)] {
-            let now = Instant::now();
-            let mut frames = connection(now);
-            for _ in 0..FREE {
-                assert_eq!(frames.received(&frame(kind, 0, 8), now), None);
-            }
-            assert_eq!(frames.received(&frame(kind, 0, 8), now), Some(cut));
-        }
-    }
-
-    #[test]
-    fn requests_and_answers_allow_more_and_windows_end() {
-        let now = Instant::now();
-        let mut frames = connection(now);
-        frames.sent(&frame(HEADERS, END_HEADERS, 20));
-        frames.sent(&frame(DATA, 1, 100));
-        assert_eq!(frames.received(&frame(HEADERS, END_HEADERS, 3), now), None);
-        for _ in 0..FREE + 3 {
-            assert_eq!(frames.received(&frame(PING, 0, 8), now), None);
-        }
-        assert_eq!(frames.received(&frame(PING, ACK, 8), now), None, "answers to our own are not counted");
-        assert_eq!(frames.received(&frame(PING, 0, 8), now), Some(Cut::Pings));
-        assert_eq!(frames.received(&frame(PING, 0, 8), now + WINDOW), None);
     }
 
     #[test]
     fn frames_are_found_however_the_bytes_are_cut() {
         let now = Instant::now();
         let whole: Vec<u8> =
-            (0..FREE + 1).flat_map(|at| [frame(PING, 0, 8), frame(8, 0, at as usize % 20)].concat()).collect();
+            (0..101).flat_map(|at| [frame(PING, 0, 8), frame(PING, ACK, 8), frame(9, 4, at % 20)].concat()).collect();
+        let whole: Vec<u8> = [whole, frame(PING, 0, 8)].concat();
         for size in 1..30 {
-            let mut frames = connection(now);
+            let mut frames = Frames::new(now, 10_000, Arc::default());
+            frames.received(PREFACE, now);
             let verdicts: Vec<Option<Cut>> = whole.chunks(size).map(|part| frames.received(part, now)).collect();
-            assert!(verdicts.contains(&Some(Cut::Pings)), "{size}");
-            assert!(verdicts.iter().flatten().count() <= 60 / size + 1, "{size}: only at the end");
+            let first = verdicts.iter().position(Option::is_some).unwrap();
+            // Behind one hundred of them: the padding of the last ones is what is left.
+            assert!(first * size > whole.len() - 120 - 2 * size, "{size}: {first}");
+            assert!(verdicts.iter().flatten().all(|cut| matches!(cut, Cut::Pings | Cut::UnknownFrames)), "{size}");
         }
+    }
+
+    #[test]
+    fn payloads_are_read_however_the_bytes_are_cut() {
+        let frames = [
+            [&[0, 0, 4, RST_STREAM, 0, 0, 0, 0, 1][..], &7_u32.to_be_bytes()].concat(),
+            [&[0, 0, 12, SETTINGS, 0, 0, 0, 0, 0][..], &[0, 4, 0, 0, 0, 9, 0, 1, 0, 0, 0, 8]].concat(),
+            [&[0, 0, 4, WINDOW_UPDATE, 0, 0, 0, 0, 3][..], &5_u32.to_be_bytes()].concat(),
+            [&[0, 0, 6, DATA, PADDED, 0, 0, 0, 1][..], &[2, 1, 1, 1, 0, 0]].concat(),
+        ]
+        .concat();
+        for size in 1..20 {
+            let (mut cursor, mut all) = (Cursor::default(), Vec::new());
+            for part in frames.chunks(size) {
+                cursor.pass(part, |seen| match seen {
+                    Seen::Frame(_) => {}
+                    other => all.push(format!("{other:?}")),
+                });
+            }
+            let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 6 };
+            let expected = [
+                Seen::Reset(7),
+                Seen::Setting(4, 9),
+                Seen::Setting(1, 8),
+                Seen::Increment(3, 5),
+                Seen::Padding(padded, 2),
+            ];
+            assert_eq!(all, expected.map(|seen| format!("{seen:?}")), "{size}");
+        }
+    }
+
+    #[test]
+    fn heads_that_were_rejected_are_counted_and_a_reason_stays() {
+        let now = Instant::now();
+        let rejected = Arc::new(AtomicU32::new(0));
+        let mut frames = Frames::new(now, 100, rejected.clone());
+        frames.received(PREFACE, now);
+        rejected.store(33, Ordering::Relaxed);
+        assert_eq!(frames.received(&frame(PING, 0, 8), now), None);
+        rejected.store(34, Ordering::Relaxed);
+        assert_eq!(frames.received(&frame(PING, 0, 8), now), Some(Cut::Heads));
+        assert_eq!(frames.received(&[], now), Some(Cut::Heads));
     }
 
     #[test]
@@ -218,10 +308,11 @@ mod tests {
         assert_eq!(frames.head_since(), Some(now));
         frames.received(&frame(CONTINUATION, END_HEADERS, 5), now);
         assert_eq!(frames.head_since(), None);
-        assert!(frames.goaway().is_some());
+        assert_eq!(frames.goaway(Cut::Pings).unwrap()[16], 11);
+        assert_eq!(frames.goaway(Cut::Malformed).unwrap()[16], 1);
         frames.sent(&frame(DATA, 0, 5)[..HEAD + 2]);
-        assert!(frames.goaway().is_none());
+        assert!(frames.goaway(Cut::Pings).is_none());
         frames.sent(&[0; 3]);
-        assert!(frames.goaway().is_some());
+        assert!(frames.goaway(Cut::Pings).is_some());
     }
 }

@@ -76,9 +76,10 @@ impl Guarded {
         }
     }
 
-    /// From now on frames of HTTP/2 pass, first those that were read ahead.
-    pub fn speaks_http2(&mut self) {
-        self.frames = Some(Box::new(Frames::new(Instant::now())));
+    /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields.
+    pub fn speaks_http2(&mut self, fields: usize) {
+        let rejected = self.pulse.arrival.rejected.clone();
+        self.frames = Some(Box::new(Frames::new(Instant::now(), fields, rejected)));
     }
 
     /// What was read ahead.
@@ -157,7 +158,7 @@ impl Guarded {
         let answer: Option<&[u8]> = match (&self.frames, cut) {
             (Some(frames), _) => {
                 self.lingers = Some(Instant::now() + LINGER);
-                if let Some(goaway) = frames.goaway() {
+                if let Some(goaway) = frames.goaway(cut) {
                     self.out.extend_from_slice(&goaway);
                 }
                 None

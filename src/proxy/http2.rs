@@ -89,7 +89,7 @@ pub(super) async fn serve(
     pulse: &Arc<Pulse>,
     terms: &Terms,
 ) {
-    stream.speaks_http2();
+    stream.speaks_http2(terms.limits.head.count);
     let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
     let beginning = Box::pin(handshake(Box::new(stream), Some(options(terms))));
     let agreed = tokio::time::timeout(terms.patience.head, beginning).await;

@@ -4,6 +4,7 @@ use crate::config::Clients;
 use crate::gateway::Cut;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// For how long a body may come as slowly as it likes, waits added up.
@@ -53,6 +54,8 @@ pub(super) struct Arrival {
     pub listener: Arc<str>,
     /// Whether its client speaks TLS.
     pub tls: bool,
+    /// How many heads of requests of HTTP/2 were rejected on the connection.
+    pub rejected: Arc<AtomicU32>,
 }
 
 /// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on it.
@@ -154,6 +157,11 @@ impl Pulse {
         let mut state = self.state.lock();
         state.phase = Phase::Busy;
         state.kept = true;
+    }
+
+    /// The head of a request was rejected, before anything of it counted.
+    pub fn head_is_rejected(&self) {
+        self.arrival.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A body follows the head.

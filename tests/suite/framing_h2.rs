@@ -239,7 +239,13 @@ fn malformed() -> Vec<Case> {
     long.method = Some("M".repeat(100));
     let mut less = case("trailers before the end of a length", &[("content-length", "33")], &[BODY]);
     less.trailers = Some(block(&[("x-sum", "1")]));
-    cases.extend([long, less]);
+    let mut pseudo = case("a pseudo-header in trailers", &[("content-length", "32")], &[BODY]);
+    pseudo.trailers = Some(block(&[("x-sum", "1"), (":path", "/y")]));
+    let mut indexed = case("an indexed pseudo-header in trailers", &[], &[BODY]);
+    indexed.trailers = Some(vec![0x82]);
+    let mut open = case("a pseudo-header in trailers behind an open length", &[], &[BODY]);
+    open.trailers = Some(block(&[(":method", "GET")]));
+    cases.extend([long, less, pseudo, indexed, open]);
     cases
 }
 

@@ -191,9 +191,23 @@ fn floods_of_control_frames_end_with_goaway() {
     let place = place("{}");
     // A PRIORITY frame of stream 1, which depends on nothing.
     let priority = [0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16];
-    for (reason, frame) in [("pings", PING), ("settings", SETTINGS), ("priorities", &priority)] {
+    let update = frame(8, 0, 0, &[0, 0, 0, 1]);
+    let unknown = frame(0xfa, 0, 1, b"grease");
+    for (reason, frame) in [
+        ("pings", PING),
+        ("settings", SETTINGS),
+        ("priorities", &priority),
+        ("window_updates", &update),
+        ("unknown_frames", &unknown),
+    ] {
         assert_eq!(Raw::open(&place).end(&frame.repeat(500)), Some(ENHANCE_YOUR_CALM), "{reason}");
         place.wait_for_cut(reason, 1);
+    }
+    // On a stream, also where all of a frame is padding.
+    for (count, empty) in [(1, frame(0, 0, 1, b"")), (2, frame(0, 8, 1, &[3, 0, 0, 0]))] {
+        let flood = [head(1, 0, POST, &[]), empty.repeat(500)].concat();
+        assert_eq!(Raw::open(&place).end(&flood), Some(ENHANCE_YOUR_CALM));
+        place.wait_for_cut("empty_frames", count);
     }
     // As many as are free, and one that the client asks to be the last.
     let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -357,6 +371,70 @@ fn crumbs_of_a_cookie_are_counted() {
     let small = head(1, 1, GET, &[(COOKIE, "a"); 60]);
     let raw = Raw::open(&place);
     assert_eq!(raw.end(&[small, goodbye()].concat()), Some(0));
+}
+
+/// Thousands of crumbs cost more to take apart than to send: they are counted before.
+#[test]
+fn a_head_of_thousands_of_crumbs_ends_its_connection() {
+    let place = place("{}");
+    let crumbs = head(1, 1, GET, &[(COOKIE, "a"); 3000]);
+    assert_eq!(Raw::open(&place).end(&crumbs), Some(ENHANCE_YOUR_CALM));
+    place.wait_for_cut("rejected_heads", 1);
+    assert!(place.is_served().is_some());
+    assert_eq!(place.recorder.seen().len(), 1);
+}
+
+#[test]
+fn a_client_of_http2_may_have_so_many_heads_rejected_and_no_more() {
+    let place = place("{}");
+    let statuses = with_http2(&place, async |mut requests| {
+        let mut statuses = Vec::new();
+        while let Ok(ready) = requests.ready().await {
+            requests = ready;
+            let mut request = get();
+            *request.method_mut() = http::Method::from_bytes(&[b'M'; 100]).unwrap();
+            let Ok((answer, _)) = requests.send_request(request, true) else { break };
+            let Ok(answer) = answer.await else { break };
+            statuses.push(answer.status().as_u16());
+        }
+        statuses
+    });
+    assert!((34..=60).contains(&statuses.len()) && statuses.iter().all(|status| *status == 400), "{statuses:?}");
+    place.wait_for_cut("rejected_heads", 1);
+    assert!(place.is_served().is_some());
+}
+
+/// A download in small windows, whose client says each time that it has read, twice, and measures the way with a PING.
+#[test]
+fn a_download_may_have_as_many_window_updates_as_it_needs() {
+    const SIZE: usize = 4 << 20;
+    let recorder = Recorder::start(|call| {
+        call.body()?;
+        call.answer(200, "", &"x".repeat(SIZE))
+    });
+    let gateway = Gateway::start(&recorder.upstream(""));
+    let place = Place { gateway, recorder };
+    let mut stream = place.open();
+    stream.set_nodelay(true).unwrap();
+    // A window of one kilobyte.
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 4, 0]);
+    stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &head(1, 1, GET, &[])].concat()).unwrap();
+    let (mut read, mut frames) = (0, 0);
+    while read < SIZE {
+        let mut start = [0; 9];
+        stream.read_exact(&mut start).unwrap_or_else(|error| panic!("{error} after {read} bytes in {frames} frames"));
+        let [a, b, c, kind, ..] = start;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).unwrap();
+        assert_ne!(kind, 7, "GOAWAY after {read} bytes in {frames} frames");
+        if kind == 0 && length > 0 {
+            (read, frames) = (read + payload.len(), frames + 1);
+            let more = |stream| frame(8, 0, stream, &length.to_be_bytes());
+            stream.write_all(&[more(1), more(0), PING.to_vec()].concat()).unwrap();
+        }
+    }
+    assert!(frames >= SIZE / 1024, "{frames}");
 }
 
 /// A head in pieces that never end, full or empty.

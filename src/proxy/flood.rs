@@ -1,0 +1,385 @@
+//! What a client makes the gateway do without getting anything for it, frame by frame.
+//!
+//! Each kind of frame is counted against what makes it legitimate, never against time alone: a client may send WINDOW_UPDATE for DATA
+//! that it got, PING for DATA in either direction (which is how clients of gRPC measure the way), PRIORITY and unknown frames for
+//! streams that it opens, and it may take back as many requests as were answered. A download of any size earns what it needs. What is
+//! free besides comes back slowly, so that a quiet connection may be kept alive for ever.
+
+use super::frames::{FrameHead, Seen};
+use crate::gateway::Cut;
+use std::time::{Duration, Instant};
+
+/// How many of each kind are free; one of them comes back in each second.
+const FREE: u32 = 100;
+/// How much a client may save up for taking requests back.
+const SAVED: u32 = 1000;
+/// What a stream allows of frames that belong to streams.
+const OF_STREAM: u32 = 4;
+/// What DATA allows of WINDOW_UPDATE: one for the stream and one for the connection, and more where it is large and comes in parts.
+const OF_DATA: u32 = 2;
+const PART: usize = 256;
+/// So many fields too many count as one head that was rejected.
+const FIELDS: usize = 25;
+/// What a head costs that was rejected: its answer gives one back.
+const REJECTED: u32 = 3;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+/// Of DATA and HEADERS, of PING and SETTINGS, of HEADERS and CONTINUATION, of DATA.
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+/// Codes of resets that say that the client did nothing wrong.
+const NO_ERROR: u32 = 0;
+const INTERNAL_ERROR: u32 = 2;
+const CANCEL: u32 = 8;
+
+/// How many frames of a kind there may be.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    cut: Cut,
+}
+
+impl Allowance {
+    fn new(cut: Cut) -> Allowance {
+        Allowance { left: FREE, cut }
+    }
+
+    fn earn(&mut self, more: u32) {
+        self.left = self.left.saturating_add(more);
+    }
+
+    /// Takes some of it. Says why the connection is cut off where there is not enough.
+    fn spend(&mut self, cost: u32) -> Option<Cut> {
+        match self.left.checked_sub(cost) {
+            Some(left) => {
+                self.left = left;
+                None
+            }
+            None => Some(self.cut),
+        }
+    }
+
+    /// Time went by.
+    fn recover(&mut self, more: u32) {
+        self.left = self.left.max(self.left.saturating_add(more).min(FREE));
+    }
+}
+
+/// What a connection may still do.
+#[derive(Debug)]
+pub(super) struct Flood {
+    since: Instant,
+    pings: Allowance,
+    settings: Allowance,
+    priorities: Allowance,
+    unknown: Allowance,
+    windows: Allowance,
+    resets: Allowance,
+    empty: Allowance,
+    /// Requests that end without an answer.
+    unanswered: Allowance,
+    heads: Allowance,
+    /// The most fields of a head.
+    fields: usize,
+    /// What the head that is coming has cost.
+    charged: u32,
+    /// How many heads were rejected.
+    rejected: u32,
+}
+
+impl Flood {
+    /// A connection whose heads may have so many fields.
+    pub fn new(fields: usize, now: Instant) -> Flood {
+        Flood {
+            since: now,
+            pings: Allowance::new(Cut::Pings),
+            settings: Allowance::new(Cut::Settings),
+            priorities: Allowance::new(Cut::Priorities),
+            unknown: Allowance::new(Cut::UnknownFrames),
+            windows: Allowance::new(Cut::WindowUpdates),
+            resets: Allowance::new(Cut::Resets),
+            empty: Allowance::new(Cut::EmptyFrames),
+            unanswered: Allowance::new(Cut::Resets),
+            heads: Allowance::new(Cut::Heads),
+            fields,
+            charged: 0,
+            rejected: 0,
+        }
+    }
+
+    /// Lets come back what does so with time.
+    pub fn tick(&mut self, now: Instant) {
+        let gone = now.duration_since(self.since).as_secs();
+        if gone == 0 {
+            return;
+        }
+        self.since += Duration::from_secs(gone);
+        let gone = u32::try_from(gone).unwrap_or(u32::MAX);
+        for allowance in [
+            &mut self.pings,
+            &mut self.settings,
+            &mut self.priorities,
+            &mut self.unknown,
+            &mut self.windows,
+            &mut self.resets,
+            &mut self.empty,
+            &mut self.unanswered,
+            &mut self.heads,
+        ] {
+            allowance.recover(gone);
+        }
+    }
+
+    /// A frame comes from the client; `opens` where a stream begins with it. Says why it is one too many, where it is.
+    pub fn received(&mut self, seen: Seen, opens: bool) -> Option<Cut> {
+        let FrameHead { kind, flags, length, .. } = match seen {
+            Seen::Frame(head) => head,
+            Seen::Padding(head, padding) => return self.data(head.length.saturating_sub(padding + 1), head.flags),
+            Seen::Setting(..) | Seen::Increment(..) | Seen::Reset(_) | Seen::Block(_) => return None,
+        };
+        match kind {
+            DATA if flags & PADDED != 0 => None,
+            DATA => self.data(length, flags),
+            HEADERS => {
+                self.charged = 0;
+                self.pings.earn(1);
+                if opens {
+                    self.settings.earn(1);
+                    self.resets.earn(1);
+                    self.empty.earn(OF_STREAM);
+                    self.priorities.earn(OF_STREAM);
+                    self.unknown.earn(OF_STREAM);
+                    self.windows.earn(OF_STREAM);
+                }
+                None
+            }
+            CONTINUATION if length == 0 && flags & END_HEADERS == 0 => self.empty.spend(1),
+            CONTINUATION => None,
+            PING if flags & ACK == 0 => self.pings.spend(1),
+            SETTINGS if flags & ACK == 0 => self.settings.spend(1),
+            PRIORITY => self.priorities.spend(1),
+            RST_STREAM => self.resets.spend(1).or_else(|| self.unanswered.spend(1)),
+            WINDOW_UPDATE => self.windows.spend(1),
+            // Acknowledgements are few, since the gateway asks for few, and so are the rest that the library takes.
+            _ => self.unknown.spend(1),
+        }
+    }
+
+    /// DATA with so many bytes of a body.
+    fn data(&mut self, length: usize, flags: u8) -> Option<Cut> {
+        self.pings.earn(1);
+        if length == 0 && flags & END_STREAM == 0 { self.empty.spend(1) } else { None }
+    }
+
+    /// The head that is coming has so many fields so far.
+    pub fn head(&mut self, count: usize) -> Option<Cut> {
+        let cost = u32::try_from(count.saturating_sub(self.fields) / FIELDS).unwrap_or(u32::MAX);
+        let more = cost.saturating_sub(self.charged);
+        self.charged = self.charged.max(cost);
+        self.heads.spend(more)
+    }
+
+    /// So many heads were rejected since the connection began.
+    pub fn rejected(&mut self, count: u32) -> Option<Cut> {
+        let more = count.saturating_sub(self.rejected);
+        self.rejected = count;
+        self.heads.spend(more.saturating_mul(REJECTED))
+    }
+
+    /// A frame goes to the client. Says why it was one too many, where it was the client's fault.
+    pub fn sent(&mut self, seen: Seen) -> Option<Cut> {
+        match seen {
+            Seen::Frame(FrameHead { kind: DATA, length, .. }) => {
+                self.pings.earn(1);
+                let parts = u32::try_from(length / PART).unwrap_or(u32::MAX);
+                self.windows.earn(parts.saturating_add(OF_DATA));
+                None
+            }
+            Seen::Frame(FrameHead { kind: HEADERS, .. }) => {
+                self.pings.earn(1);
+                self.windows.earn(OF_DATA);
+                self.unanswered.left = self.unanswered.left.saturating_add(1).min(SAVED);
+                self.heads.recover(1);
+                None
+            }
+            Seen::Reset(NO_ERROR | INTERNAL_ERROR | CANCEL) => None,
+            Seen::Reset(_) => self.unanswered.spend(1),
+            Seen::Frame(_) | Seen::Padding(..) | Seen::Setting(..) | Seen::Increment(..) | Seen::Block(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, length: usize) -> Seen<'static> {
+        Seen::Frame(FrameHead { kind, flags, stream: 1, length })
+    }
+
+    fn flood() -> Flood {
+        Flood::new(100, Instant::now())
+    }
+
+    /// After how many frames of a kind a connection is cut off that does nothing else.
+    fn lasts(flood: &mut Flood, frame: Seen, cut: Cut) -> u32 {
+        for sent in 0..100_000 {
+            if let Some(found) = flood.received(frame, false) {
+                assert_eq!(found, cut);
+                return sent;
+            }
+        }
+        panic!("{frame:?} is never too much");
+    }
+
+    const KINDS: [(u8, u8, usize, Cut); 11] = [
+        (PING, 0, 8, Cut::Pings),
+        (PING, ACK, 8, Cut::UnknownFrames),
+        (SETTINGS, 0, 6, Cut::Settings),
+        (SETTINGS, ACK, 0, Cut::UnknownFrames),
+        (PRIORITY, 0, 5, Cut::Priorities),
+        (WINDOW_UPDATE, 0, 4, Cut::WindowUpdates),
+        (RST_STREAM, 0, 4, Cut::Resets),
+        (7, 0, 8, Cut::UnknownFrames),
+        (0x10, 0, 9, Cut::UnknownFrames),
+        (0xfa, 0, 0, Cut::UnknownFrames),
+        (CONTINUATION, 0, 0, Cut::EmptyFrames),
+    ];
+
+    #[test]
+    fn a_hundred_of_each_kind_are_free_and_one_more_is_too_much() {
+        for (kind, flags, length, cut) in KINDS {
+            assert_eq!(lasts(&mut flood(), frame(kind, flags, length), cut), FREE, "{kind}");
+        }
+        assert_eq!(lasts(&mut flood(), frame(DATA, 0, 0), Cut::EmptyFrames), FREE);
+        let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 8 };
+        assert_eq!(lasts(&mut flood(), Seen::Padding(padded, 7), Cut::EmptyFrames), FREE);
+    }
+
+    #[test]
+    fn time_gives_back_what_is_free_and_no_more() {
+        for (kind, flags, length, cut) in KINDS {
+            let now = Instant::now();
+            let mut flood = Flood::new(100, now);
+            flood.tick(now + Duration::from_secs(3600));
+            assert_eq!(lasts(&mut flood, frame(kind, flags, length), cut), FREE, "{kind}: nothing is saved up");
+            flood.tick(now + Duration::from_secs(3600 + 7));
+            assert_eq!(lasts(&mut flood, frame(kind, flags, length), cut), 7, "{kind}");
+        }
+        // Kept alive for a day.
+        let now = Instant::now();
+        let mut flood = Flood::new(100, now);
+        for second in 0..86_400 {
+            flood.tick(now + Duration::from_secs(second));
+            assert_eq!(flood.received(frame(PING, 0, 8), false), None);
+        }
+    }
+
+    /// Whatever windows a client has, and however often it says so, its downloads go on.
+    #[test]
+    fn a_download_earns_its_window_updates() {
+        let update = frame(WINDOW_UPDATE, 0, 4);
+        for (size, updates) in [(16_384, 2), (16_384, 60), (1024, 4), (100, 2), (1, 2)] {
+            let mut flood = flood();
+            for _ in 0..70_000 {
+                assert_eq!(flood.sent(frame(DATA, 0, size)), None);
+                for _ in 0..updates {
+                    assert_eq!(flood.received(update, false), None, "{size}: {updates}");
+                }
+            }
+        }
+        // All of them at the end.
+        let mut flood = flood();
+        (0..70_000).for_each(|_| assert_eq!(flood.sent(frame(DATA, 0, 16_384)), None));
+        assert!((0..140_000).all(|_| flood.received(update, false).is_none()));
+    }
+
+    /// Clients of gRPC send a PING for DATA that came, in either direction, and some for their own.
+    #[test]
+    fn a_stream_earns_its_pings() {
+        let mut flood = flood();
+        for _ in 0..10_000 {
+            flood.sent(frame(DATA, 0, 10));
+            assert_eq!(flood.received(frame(PING, 0, 8), false), None);
+            assert_eq!(flood.received(frame(DATA, 0, 10), false), None);
+            assert_eq!(flood.received(frame(PING, 0, 8), false), None);
+        }
+    }
+
+    #[test]
+    fn a_stream_earns_what_belongs_to_streams() {
+        let mut flood = flood();
+        for _ in 0..10_000 {
+            flood.received(frame(HEADERS, END_HEADERS, 20), true);
+            flood.sent(frame(HEADERS, END_HEADERS, 20));
+            for kind in [PRIORITY, 0x10, WINDOW_UPDATE] {
+                assert!((0..4).all(|_| flood.received(frame(kind, 0, 5), false).is_none()), "{kind}");
+            }
+            assert_eq!(
+                flood.received(frame(RST_STREAM, 0, 4), false),
+                None,
+                "a stream may be ended when it was answered"
+            );
+        }
+        // Trailers open none.
+        for _ in 0..1000 {
+            flood.received(frame(HEADERS, END_HEADERS, 20), false);
+        }
+        assert_eq!(lasts(&mut flood, frame(PRIORITY, 0, 5), Cut::Priorities), FREE);
+    }
+
+    #[test]
+    fn requests_without_an_answer_are_counted_against_those_with_one() {
+        let reset = |flood: &mut Flood| {
+            flood
+                .received(frame(HEADERS, END_HEADERS, 20), true)
+                .or_else(|| flood.received(frame(RST_STREAM, 0, 4), false))
+        };
+        let mut fresh = flood();
+        assert_eq!((0..1000).find_map(|at| reset(&mut fresh).map(|cut| (at, cut))), Some((100, Cut::Resets)));
+        // The gateway may have to reset them itself.
+        let mut faulty = flood();
+        let sent = (0..1000).find_map(|at| faulty.sent(Seen::Reset(1)).map(|cut| (at, cut)));
+        assert_eq!(sent, Some((100, Cut::Resets)));
+        let mut broken = flood();
+        for code in [NO_ERROR, INTERNAL_ERROR, CANCEL] {
+            assert!((0..1000).all(|_| broken.sent(Seen::Reset(code)).is_none()), "not the client's fault: {code}");
+        }
+        let mut good = flood();
+        (0..5000).for_each(|_| assert_eq!(good.sent(frame(HEADERS, END_HEADERS, 20)), None));
+        assert_eq!((0..5000).find_map(|at| reset(&mut good).map(|cut| (at, cut))), Some((1000, Cut::Resets)));
+    }
+
+    #[test]
+    fn heads_that_are_too_large_are_counted_by_their_size() {
+        let mut flood = flood();
+        let mut head = |count: usize| {
+            flood.received(frame(HEADERS, END_HEADERS, 20), true);
+            // However it comes.
+            (1..=count).find_map(|count| flood.head(count))
+        };
+        assert!((0..1000).all(|_| head(100).is_none()), "as many as there may be");
+        assert_eq!(head(2599), None);
+        assert_eq!(head(150), Some(Cut::Heads));
+        let mut flood = super::tests::flood();
+        flood.received(frame(HEADERS, 0, 20), true);
+        assert_eq!(flood.head(3000), Some(Cut::Heads), "before it is whole");
+        // Answers give some back.
+        let mut flood = super::tests::flood();
+        assert_eq!((1..100).find_map(|count| flood.rejected(count).map(|cut| (count, cut))), Some((34, Cut::Heads)));
+        let mut flood = super::tests::flood();
+        for count in 1..100 {
+            assert_eq!(flood.rejected(count), None);
+            (0..3).for_each(|_| assert_eq!(flood.sent(frame(HEADERS, END_HEADERS, 20)), None));
+        }
+    }
+}

@@ -177,6 +177,7 @@ impl ProxyHttp for Edge {
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         context.name(session);
+        passed::drop_empty_offer(session.req_header_mut());
         // Those of HTTP/1 stand in the connection; a stream of HTTP/2 that nobody reads has one of its own.
         if session.is_http2() {
             let patience = context.pulse.as_ref().map(|pulse| pulse.patience.write);
@@ -282,12 +283,12 @@ impl ProxyHttp for Edge {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.begun = true;
-        passed::judge(response)?;
+        passed::judge(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
             provider.note(None);
         }

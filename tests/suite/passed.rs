@@ -336,6 +336,57 @@ fn a_web_socket_passes() {
     assert_eq!(passing.recorder.seen()[0].text(), "ping");
 }
 
+/// A provider that switches protocols without having been asked: the client never sees it, and what it sends is no tunnel.
+#[test]
+fn a_switch_that_nobody_asked_for_reaches_nobody() {
+    let passing = passing(|call: &mut Call| {
+        call.body()?;
+        call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")?;
+        // Until the gateway gives it up.
+        let _ = call.take(1);
+        Ok(Then::Close)
+    });
+    const KEY: &str = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (method, fields) in [
+        ("GET", ""),
+        ("GET", "Upgrade: websocket\r\n"),
+        ("GET", "Connection: close\r\nUpgrade: websocket\r\n"),
+        ("GET", "Connection: keep-alive\r\nUpgrade: websocket\r\n"),
+        ("GET", "Connection: upgrades\r\nUpgrade: websocket\r\n"),
+        ("GET", "Connection: Upgrade\r\n"),
+        ("GET", "Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        ("GET", "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n"),
+        ("GET", "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n"),
+        ("POST", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n"),
+    ] {
+        let before = passing.recorder.count();
+        let answer = passing.whole(&format!("{method} /socket HTTP/1.1\r\nHost: x\r\n{KEY}{fields}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{method} {fields:?}: {answer}");
+        assert!(!answer.contains("hello") && !answer.contains(" 101 "), "{method} {fields:?}: {answer}");
+        for seen in passing.recorder.seen().split_off(before) {
+            assert_eq!(seen.header("Upgrade"), None, "{method} {fields:?}");
+        }
+    }
+}
+
+/// An offer may stand among others in `Connection`, in any case.
+#[test]
+fn an_offer_is_found_wherever_it_is_named() {
+    let passing = passing(|call: &mut Call| {
+        call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")?;
+        Ok(Then::Close)
+    });
+    for fields in [
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+        "Connection: keep-alive, uPGRADE\r\nUpgrade: WebSocket\r\n",
+        "Connection: keep-alive\r\nConnection: x,upgrade\r\nUpgrade: websocket\r\n",
+    ] {
+        let mut client = passing.open();
+        client.write(format!("GET /socket HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        assert!(client.until("hello").starts_with("HTTP/1.1 101 "), "{fields:?}");
+    }
+}
+
 #[test]
 fn a_refused_upgrade_is_an_answer_like_any_other() {
     let passing = passing(|call: &mut Call| call.answer(404, "", "{}"));

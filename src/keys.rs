@@ -3,21 +3,23 @@
 //! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that a hot
 //! caller costs no signature check.
 
+mod fetches;
+
 use crate::client::{Addresses, Client, Reach, Resolver};
 use crate::gateway::{KeySource, Protocol};
 use crate::model::Refusal;
 use crate::token::{Distrust, Expectations, KeySet, Verified, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use fetches::{Fetches, Newer};
 use http::{Request, Uri};
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use ring::digest;
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The largest key document, in bytes.
@@ -31,8 +33,6 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// How many verified tokens are remembered.
 const REMEMBERED: usize = 10_000;
-/// How long a token with an unknown key waits for newer keys.
-const UNKNOWN_KEY_WAIT: Duration = Duration::from_secs(4);
 
 /// Keys that were fetched.
 struct Fetched {
@@ -86,20 +86,9 @@ pub struct Issuer {
     expected: Expectations,
     keys: ArcSwapOption<Fetched>,
     tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
-    /// Woken by requests that need newer keys.
-    wanted: Notify,
-    /// Woken when a fetch is over, whatever it brought.
-    over: Notify,
-    progress: Mutex<Progress>,
+    fetches: Fetches,
     failing: AtomicBool,
     means: Means,
-}
-
-/// Whether keys are being fetched, and when they last were.
-#[derive(Default)]
-struct Progress {
-    fetching: bool,
-    last: Option<Instant>,
 }
 
 /// The member of a discovery document that matters.
@@ -125,9 +114,7 @@ impl Issuer {
             expected,
             keys: ArcSwapOption::new(keys),
             tokens: Cache::new(REMEMBERED),
-            wanted: Notify::new(),
-            over: Notify::new(),
-            progress: Mutex::default(),
+            fetches: Fetches::default(),
             failing: AtomicBool::new(false),
             means,
         })
@@ -160,17 +147,19 @@ impl Issuer {
         }
     }
 
-    /// Who sent this token, at `now` (seconds since the epoch).
-    pub async fn verify(&self, token: &str, now: u64) -> Result<Arc<Verified>, Refusal> {
+    /// Who sent this token, at `now` (seconds since the epoch). `source` is where it comes from, in case that it has to wait.
+    pub async fn verify(
+        &self,
+        token: &str,
+        now: u64,
+        source: impl FnOnce() -> Option<IpAddr>,
+    ) -> Result<Arc<Verified>, Refusal> {
         let hash = hashed(token);
         if let Some(known) = self.remembered(&hash, now) {
             return Ok(known);
         }
         let verified = match self.check(token, now) {
-            Err(Some(Distrust::UnknownKey)) | Err(None) => {
-                self.newer_keys().await;
-                self.check(token, now)
-            }
+            Err(Some(Distrust::UnknownKey)) | Err(None) => self.check_with_newer(token, now, source()).await?,
             verified => verified,
         };
         match verified {
@@ -221,30 +210,41 @@ impl Issuer {
         Ok((fetched.serial, verified))
     }
 
-    /// Waits for newer keys: those that are being fetched, or those of a fetch of its own, of which there is at most one in the
-    /// interval, whoever asks.
-    async fn newer_keys(&self) {
-        let over = self.over.notified();
-        {
-            let mut progress = self.progress.lock();
-            let recent = progress.last.is_some_and(|at| at.elapsed() < self.source.min_interval);
-            if !progress.fetching && recent {
-                return;
+    /// The same with newer keys, where they come in time. What they do not have is unknown only if they were fetched after the
+    /// request came.
+    async fn check_with_newer(
+        &self,
+        token: &str,
+        now: u64,
+        source: Option<IpAddr>,
+    ) -> Result<Result<(u64, Verified), Option<Distrust>>, Refusal> {
+        let interval = self.source.min_interval;
+        let mut waiting = self.fetches.wait(source, interval).map_err(Refusal::KeyPending)?;
+        loop {
+            let new_enough = waiting.mark();
+            let checked = self.check(token, now);
+            match &checked {
+                Err(None) if !waiting.is_near(interval) => return Ok(checked),
+                Err(Some(Distrust::UnknownKey)) | Err(None) => {}
+                Ok(_) | Err(Some(Distrust::Refused(_))) => return Ok(checked),
             }
-            if !progress.fetching {
-                progress.fetching = true;
-                self.wanted.notify_one();
+            match waiting.newer(new_enough, interval).await {
+                Newer::Look => {}
+                Newer::Same => return Ok(checked),
+                Newer::Later(_) if matches!(checked, Err(None)) => return Ok(checked),
+                Newer::Later(rest) => return Err(Refusal::KeyPending(rest)),
             }
         }
-        let _ = tokio::time::timeout(UNKNOWN_KEY_WAIT, over).await;
     }
 
     /// Fetches the keys, again and again, for as long as anybody else holds the issuer.
     pub async fn keep_current(self: Arc<Issuer>) {
         let mut retry = FIRST_RETRY;
         while Arc::strong_count(&self) > 1 {
-            self.progress.lock().fetching = true;
-            let pause = match self.fetch().await {
+            self.fetches.begin();
+            let result = self.fetch().await;
+            let good = result.is_ok();
+            let pause = match result {
                 Ok((keys, document)) => {
                     self.note(None);
                     self.accept(keys, document);
@@ -259,9 +259,8 @@ impl Issuer {
                     pause
                 }
             };
-            *self.progress.lock() = Progress { fetching: false, last: Some(Instant::now()) };
-            self.over.notify_waiters();
-            let _ = tokio::time::timeout(pause, self.wanted.notified()).await;
+            self.fetches.end(good);
+            self.fetches.due(pause, self.source.min_interval).await;
         }
     }
 

@@ -161,14 +161,11 @@ fn reply(refusal: &Refusal, _: Carrier) -> Reply {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::KeysUnavailable
-        | Refusal::Unavailable
-        | Refusal::TooManyWrites
-        | Refusal::StoreUnavailable
-        | Refusal::UpstreamBusy
-        | Refusal::SourceBusy => reply.with(RETRY_AFTER, HeaderValue::from_static("1")),
         _ if status == StatusCode::UNAUTHORIZED => reply.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-        _ => reply,
+        _ => match refusal.retry_after() {
+            Some(seconds) => reply.with(RETRY_AFTER, seconds.into()),
+            None => reply,
+        },
     }
 }
 
@@ -210,6 +207,7 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
         Refusal::KeysUnavailable => {
             (503, None, "The issuer's keys are not known yet, so no token can be checked.".into())
         }
+        Refusal::KeyPending(_) => (503, None, "The token's key is not known yet.".into()),
         Refusal::UnexpectedBody => (400, BODY, "Payload validation error: this operation takes no body.".into()),
         Refusal::LengthRequired(limit) => {
             (411, BODY, format!("A body of more than {limit} bytes needs a Content-Length header.").into())

@@ -46,6 +46,8 @@ pub enum Refusal {
     Scope(&'static str),
     /// The issuer's keys are not known yet.
     KeysUnavailable,
+    /// The token names a key that is not known, and may be when the issuer's keys are fetched again: after this time.
+    KeyPending(Duration),
     /// The operation takes no body.
     UnexpectedBody,
     /// The length of the body must be declared above this number of bytes.
@@ -106,6 +108,7 @@ impl Refusal {
             Refusal::TokenInvalid(_) => "token_invalid",
             Refusal::Scope(_) => "scope",
             Refusal::KeysUnavailable => "keys_unavailable",
+            Refusal::KeyPending(_) => "key_pending",
             Refusal::UnexpectedBody => "unexpected_body",
             Refusal::LengthRequired(_) => "length_required",
             Refusal::TooLarge(_) => "too_large",
@@ -126,11 +129,26 @@ impl Refusal {
         }
     }
 
+    /// After how many seconds it may be otherwise, where that is so soon that it is worth saying.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Refusal::KeyPending(rest) => Some(rest.as_secs().saturating_add(1)),
+            Refusal::KeysUnavailable
+            | Refusal::Unavailable
+            | Refusal::TooManyWrites
+            | Refusal::StoreUnavailable
+            | Refusal::UpstreamBusy
+            | Refusal::SourceBusy => Some(1),
+            _ => None,
+        }
+    }
+
     /// Whether it is the gateway or the provider that failed, not the caller.
     pub fn is_failure(&self) -> bool {
         matches!(
             self,
             Refusal::KeysUnavailable
+                | Refusal::KeyPending(_)
                 | Refusal::UpstreamFailed
                 | Refusal::UpstreamTimeout(_)
                 | Refusal::Unavailable

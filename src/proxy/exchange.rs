@@ -96,7 +96,7 @@ impl Edge {
         let operation = related.operation();
         context.outcome.operation = operation;
         context.upstream = Some(related.upstream().clone());
-        let credential = credential(&context.runtime, related.upstream(), &session.req_header().headers).await?;
+        let credential = credential(context, related.upstream(), session).await?;
         let upstream = related.admit(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));
         let caution = caution(&upstream).filter(|_| operation == Operation::ChangeRelated && may_change(&credential));

@@ -46,7 +46,7 @@ impl From<Box<Error>> for Stop {
 /// Answers a governed request, within the time that its caller gives it.
 pub(super) async fn answer(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), Stop> {
     let runtime = context.runtime.clone();
-    let credential = credential(&runtime, governed.upstream(), &session.req_header().headers).await?;
+    let credential = credential(context, governed.upstream(), session).await?;
     context.verified = matches!(credential, Credential::Verified(_));
     let admitted = governed.admit(credential)?;
     let dialect = admitted.upstream().dialect;

@@ -1,6 +1,8 @@
 //! What the head of a request says, read off Pingora's view of it.
 
+use super::context::Context;
 use super::exchange::REQUEST_ID;
+use super::slot;
 use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
 use crate::model::Refusal;
 use crate::runtime::{Runtime, wall_seconds};
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
+use pingora::prelude::Session;
 
 /// The head of a request, as the core sees it.
 pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str) -> Head<'a> {
@@ -86,15 +89,19 @@ pub(super) fn is_recognized(runtime: &Runtime, upstream: &Upstream, headers: &He
 
 /// Who a request comes from, as its upstream wants it found out.
 pub(super) async fn credential(
-    runtime: &Runtime,
+    context: &Context,
     upstream: &Upstream,
-    headers: &HeaderMap,
+    session: &Session,
 ) -> Result<Credential, Refusal> {
+    let (runtime, headers) = (&context.runtime, &session.req_header().headers);
     let opaque = matches!(upstream.check, CallerCheck::Token { opaque: true, .. });
     match runtime.issuer(upstream) {
         Some(issuer) => match bearer(headers)? {
             token if opaque && !is_jwt(token) => Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes()))),
-            token => issuer.verify(token, wall_seconds()).await.map(Credential::Verified),
+            token => {
+                let source = || slot::source(context, session);
+                issuer.verify(token, wall_seconds(), source).await.map(Credential::Verified)
+            }
         },
         None => Ok(match headers.get(AUTHORIZATION) {
             Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),

@@ -23,16 +23,43 @@ fn a_rotated_key_is_fetched_when_its_first_token_comes() {
     is_refused(&read(&gateway, &remembered), 401, "a token that was remembered goes with its key");
 }
 
+/// Probes with keys that nobody has use up what may be fetched, just before the keys change.
+#[test]
+fn no_token_of_a_new_key_is_refused_for_the_probes_of_others() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let world = World::new(&[&old]);
+    let gateway = world.gateway("min_interval: 2s");
+    let probe = || read(&gateway, &old.token(json!({"kid": "nobody's"}), json!({})));
+    is_refused(&probe(), 401, "a key that nobody has");
+    world.publish(document(&[&old, &new]));
+    let before = world.fetches();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| is_refused(&probe(), 401, "a key that nobody has"));
+        }
+        for number in 0..32 {
+            let (gateway, new) = (&gateway, &new);
+            let token = move || new.token(json!({}), json!({ "sub": format!("caller {number}") }));
+            scope.spawn(move || assert_eq!(read(gateway, &token()).status, 200, "a token of the new key"));
+        }
+    });
+    let fetches = world.fetches() - before;
+    assert!((1..=2).contains(&fetches), "{fetches} fetches for all of them");
+}
+
 #[test]
 fn unknown_keys_cause_one_fetch_in_the_interval_however_many_ask() {
     let key = Signer::new("one");
     let world = World::new(&[&key]);
-    let flood = |gateway: &Gateway, lasts: Duration| {
+    let flood = |gateway: &Gateway, lasts: Duration, status: u16| {
         let began = Instant::now();
         let ask = || {
             while began.elapsed() < lasts {
                 let token = key.token(json!({"kid": format!("{:?}", Instant::now())}), json!({}));
-                is_refused(&read(gateway, &token), 401, "an unknown key");
+                let answer = read(gateway, &token);
+                is_refused(&answer, status, "an unknown key");
+                let rest = answer.header("Retry-After").map_or(0, |rest| rest.parse::<u64>().unwrap());
+                assert!(status == 401 || (3000..=3601).contains(&rest), "the rest of the interval: {rest}");
             }
         };
         thread::scope(|scope| {
@@ -44,12 +71,12 @@ fn unknown_keys_cause_one_fetch_in_the_interval_however_many_ask() {
     };
     let gateway = world.gateway("min_interval: 1h");
     let before = world.fetches();
-    flood(&gateway, Duration::from_millis(500));
+    flood(&gateway, Duration::from_millis(500), 503);
     assert_eq!(world.fetches(), before, "fetched again within the interval");
     drop(gateway);
     let gateway = world.gateway("min_interval: 1s");
     let before = world.fetches();
-    let took = flood(&gateway, Duration::from_millis(2500));
+    let took = flood(&gateway, Duration::from_millis(2500), 401);
     let fetches = world.fetches() - before;
     assert!(fetches >= 1, "never fetched");
     assert!(fetches as u64 <= took.as_secs() + 1, "{fetches} fetches in {took:?}");
@@ -78,7 +105,7 @@ fn the_last_good_keys_stay_while_the_issuer_is_ill() {
         world.publish(answer);
         wait_for("a fetch that fails", || {
             let unknown = key.token(json!({"kid": "other"}), json!({}));
-            is_refused(&read(&gateway, &unknown), 401, "an unknown key");
+            is_refused(&read(&gateway, &unknown), 503, "nobody can say whether there is such a key");
             (failures() > before).then_some(())
         });
         assert_eq!(read(&gateway, &key.good()).status, 200, "while the document {ill}");

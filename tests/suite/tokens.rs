@@ -34,7 +34,7 @@ fn tokens_that_are_not_good_are_refused() {
     let key = Signer::new("one");
     let stranger = Signer::new("one");
     let world = World::new(&[&key, &Signer::new("two")]);
-    let gateway = world.gateway("");
+    let gateway = world.gateway("min_interval: 1s");
     let good = key.good();
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let (head, claims) = signed.split_once('.').unwrap();

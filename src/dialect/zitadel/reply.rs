@@ -58,17 +58,14 @@ pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::KeysUnavailable
-        | Refusal::Unavailable
-        | Refusal::TooManyWrites
-        | Refusal::StoreUnavailable
-        | Refusal::UpstreamBusy
-        | Refusal::SourceBusy => reply.with(RETRY_AFTER, HeaderValue::from_static("1")),
         _ if reply.status == StatusCode::UNAUTHORIZED => {
             let challenge = HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static("Bearer"));
             reply.with(WWW_AUTHENTICATE, challenge)
         }
-        _ => reply,
+        _ => match refusal.retry_after() {
+            Some(seconds) => reply.with(RETRY_AFTER, seconds.into()),
+            None => reply,
+        },
     }
 }
 
@@ -215,6 +212,7 @@ fn error(refusal: &Refusal, room: Room) -> Error {
         Refusal::TokenInvalid(reason) => (16, None, format!("the token is not accepted: {reason}")),
         Refusal::Scope(scope) => (7, None, format!("the token lacks the scope {scope}")),
         Refusal::KeysUnavailable => (14, None, "the issuer's keys are not known yet".into()),
+        Refusal::KeyPending(_) => (14, None, "the token's key is not known yet".into()),
         Refusal::UnexpectedBody => (3, None, "this operation takes no body".into()),
         Refusal::LengthRequired(limit) => {
             (8, Some(411), format!("a body of more than {limit} bytes needs a declared length"))

@@ -8,7 +8,7 @@ mod resolver;
 mod response;
 
 pub use addresses::Addresses;
-pub use failure::{was_not_carried_out, was_refused};
+pub use failure::was_refused;
 pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Part, Response};
 

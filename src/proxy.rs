@@ -14,6 +14,7 @@ mod guard;
 mod head;
 mod heads;
 mod http2;
+mod invalidating;
 mod line;
 mod listener;
 mod passed;

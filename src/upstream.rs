@@ -1,5 +1,6 @@
 //! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
 
+mod forward;
 mod slots;
 
 pub use slots::{Slot, Slots, Tally};
@@ -132,6 +133,9 @@ pub struct Provider {
     client: Client,
     /// For gRPC, which needs HTTP/2.
     calls: Option<Client>,
+    /// The same for responses that go on to clients part by part, at their pace.
+    forward: Client,
+    forward_calls: Option<Client>,
     authority: HeaderValue,
     trust: u64,
     failing: AtomicBool,
@@ -178,6 +182,8 @@ impl Provider {
         Ok(Provider {
             upstream: upstream.clone(),
             addresses: reach.addresses,
+            forward: client.apart(),
+            forward_calls: calls.as_ref().map(Client::apart),
             client,
             calls,
             authority: HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static("")),
@@ -225,11 +231,15 @@ impl Provider {
     /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its connection and
     /// those that the gateway decides on.
     pub fn headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
+        self.headers_without(from, origin, carrier.is_grpc(), &OWN)
+    }
+
+    fn headers_without(&self, from: &HeaderMap, origin: &Origin, grpc: bool, own: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(from.len() + 2);
         let nominated = nominated(from);
         for (name, value) in from {
             let dropped = HOP_BY_HOP.contains(name)
-                || OWN.contains(&name.as_str())
+                || own.contains(&name.as_str())
                 || self.keeps_out(name, origin)
                 || nominated.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()));
             if !dropped {
@@ -246,7 +256,7 @@ impl Provider {
             }
         }
         headers.insert(HOST, self.host(origin));
-        if carrier.is_grpc() {
+        if grpc {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         for (name, value) in self.forwarded(from, origin) {
@@ -300,20 +310,26 @@ impl Provider {
     }
 
     async fn once(&self, fetch: &Fetch) -> Result<Exchange, ExchangeError> {
-        let broken = |error: http::Error| ExchangeError::Broken(error.to_string());
+        let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
+        let within = self.upstream.target.timeouts.first_byte;
+        let exchange = client.exchange(self.request(fetch)?, MAX_ANSWER, within).await?;
+        if has_plain_coding(&exchange.headers) {
+            return Ok(exchange);
+        }
+        Err(ExchangeError::Broken("the answer has a transfer coding other than chunked".into()))
+    }
+
+    fn request(&self, fetch: &Fetch) -> Result<Request<Bytes>, ExchangeError> {
+        // Nothing was sent.
+        let wrong = |error: http::Error| ExchangeError::Connect(error.to_string());
         let scheme = if self.upstream.target.tls { "https" } else { "http" };
         let authority = self.authority.to_str().unwrap_or_default();
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(fetch.path.as_str());
         let body = fetch.body.clone().unwrap_or_default();
         let mut request =
-            Request::builder().method(&fetch.method).uri(uri.build().map_err(broken)?).body(body).map_err(broken)?;
+            Request::builder().method(&fetch.method).uri(uri.build().map_err(wrong)?).body(body).map_err(wrong)?;
         *request.headers_mut() = fetch.headers.clone();
-        let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
-        let exchange = client.exchange(request, MAX_ANSWER, self.upstream.target.timeouts.first_byte).await?;
-        if has_plain_coding(&exchange.headers) {
-            return Ok(exchange);
-        }
-        Err(ExchangeError::Broken("the answer has a transfer coding other than chunked".into()))
+        Ok(request)
     }
 
     /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.

@@ -6,6 +6,7 @@ pub mod schema;
 pub mod message;
 pub mod frame;
 pub mod carrier;
+pub mod call_end;
 pub mod http1;
 pub mod trace;
 

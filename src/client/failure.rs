@@ -9,12 +9,6 @@ use std::iter::successors;
 
 type Cause<'a> = &'a (dyn Error + 'static);
 
-/// Whether an error proves that a request was not carried out, although it was sent: it was refused, or the other side of TLS never
-/// let the gateway in.
-pub fn was_not_carried_out(error: Cause) -> bool {
-    causes(Some(error)).any(|cause| was_refused(cause) || was_kept_out(cause))
-}
-
 /// Whether the other side of HTTP/2 says that it has not looked at a request: by a reset that means it, or by the end of a
 /// connection whose last stream came before this one. The library gives that error to no stream that may have been looked at.
 pub fn was_refused(cause: Cause) -> bool {

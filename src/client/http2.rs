@@ -244,6 +244,11 @@ impl Body {
         Ok(self.stream.trailers().await.map_err(broken)?.map(Part::Trailers))
     }
 
+    /// Whether its end has come.
+    pub fn is_over(&self) -> bool {
+        self.over || self.stream.is_end_stream()
+    }
+
     /// From here on, who gives it up does so for reasons of its own.
     pub fn release(&mut self) {
         self.turn.over = true;

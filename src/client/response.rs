@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 /// An answer whose head is here.
 pub struct Response {
@@ -80,6 +80,14 @@ impl Body {
             }
         }
         Ok(None)
+    }
+
+    /// Whether its end has come.
+    pub fn is_over(&self) -> bool {
+        match &self.0 {
+            Version::Http1(body) => body.is_end_stream(),
+            Version::Http2(body) => body.is_over(),
+        }
     }
 
     /// From here on, who gives it up does so for reasons of its own, and its connection is still good.

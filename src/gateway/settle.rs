@@ -167,13 +167,14 @@ enum Known {
 }
 
 fn outcome(status: StatusCode) -> Known {
-    match status {
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-            Known::Refused
-        }
-        StatusCode::REQUEST_TIMEOUT => Known::No,
-        status if status.is_success() => Known::Applied,
-        status if status.is_client_error() => Known::NotApplied,
+    match status.as_u16() {
+        400 | 401 | 403 | 429 => Known::Refused,
+        // Not a method, a form or a version that is taken there, or not there at all: nobody looked at what it asks for.
+        301 | 307 | 308 | 405 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431 | 501 | 505 => Known::Refused,
+        // Somebody gave up waiting (499: what HTTP has for gRPC's CANCELLED).
+        408 | 499 => Known::No,
+        200..=299 => Known::Applied,
+        300..=499 => Known::NotApplied,
         _ => Known::No,
     }
 }
@@ -183,11 +184,37 @@ impl Settlement {
     pub const UNCHANGED: Settlement = Settlement::End(Settled { version: None, unchanged: true, deleted_for: None });
 }
 
-/// What an answered write that may change any session leaves to be done.
+/// What an answered write that may change any session leaves to be done. What a provider does not know by this name, nobody's change
+/// of it makes stale: otherwise anybody could empty the cache by asking for what is not there.
 pub fn settle_related(status: StatusCode) -> Settlement {
     match outcome(status) {
+        Known::NotApplied if status.is_client_error() => Settlement::UNCHANGED,
         Known::Applied | Known::NotApplied => Settlement::End(Settled::default()),
         Known::Refused => Settlement::UNCHANGED,
         Known::No => Settlement::KeepMark,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each status leaves of a change of any session: `u` unchanged, `c` changed, `k` its mark.
+    #[test]
+    fn statuses_say_what_became_of_a_change() {
+        for (statuses, expected) in [
+            (&[200, 201, 202, 204, 299, 302, 303][..], 'c'),
+            (&[301, 307, 308, 400, 401, 403, 404, 405, 409, 410, 411, 412, 413, 415, 422, 429, 431, 501, 505], 'u'),
+            (&[408, 499, 500, 502, 503, 504, 599], 'k'),
+        ] {
+            for status in statuses {
+                let said = match settle_related(StatusCode::from_u16(*status).unwrap()) {
+                    Settlement::End(Settled { unchanged: true, .. }) => 'u',
+                    Settlement::End(_) => 'c',
+                    Settlement::KeepMark => 'k',
+                };
+                assert_eq!(said, expected, "{status}");
+            }
+        }
     }
 }

@@ -4,7 +4,6 @@ use super::connection;
 use super::declared::Declared;
 use super::head::requested_id;
 use super::pulse::Pulse;
-use crate::cache::Mark;
 use crate::gateway::{Outcome, Upstream};
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider, Slot};
@@ -41,8 +40,6 @@ pub(super) struct Context {
     pub outcome: Outcome,
     /// The upstream that the request is passed to.
     pub upstream: Option<Arc<Upstream>>,
-    /// The mark of a write that may change any session.
-    pub marked: Option<Mark>,
     /// Whether the gateway has verified the caller.
     pub verified: bool,
     /// What a passed request holds while it is in flight at the provider.
@@ -70,7 +67,6 @@ impl Context {
             trace: Trace::default(),
             outcome: Outcome::default(),
             upstream: None,
-            marked: None,
             verified: false,
             slot: None,
             tries: 0,

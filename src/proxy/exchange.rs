@@ -8,12 +8,10 @@ use super::governed::{self, Stop};
 use super::head::{self, credential, head};
 use super::line;
 use super::passed::KnownCredentials;
-use super::{MAX_TRIES, declared, framing, passed, slot};
-use crate::cache::{Caution, Scope};
+use super::{MAX_TRIES, declared, framing, invalidating, passed, slot};
+use crate::cache::Caution;
 use crate::descriptors;
-use crate::gateway::{
-    CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Settlement, Upstream, settle_related,
-};
+use crate::gateway::{CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Upstream};
 use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
 use async_trait::async_trait;
@@ -65,7 +63,7 @@ impl Edge {
             }
             Ok(Routed::Passed(upstream, operation)) => {
                 context.verified = head::is_recognized(&runtime, &upstream, &session.req_header().headers);
-                let passed = pass(session, context, upstream, operation, None).await;
+                let passed = pass(session, context, upstream, operation).await;
                 Self::over(session, context, passed).await
             }
             Ok(Routed::Related(related)) => {
@@ -91,7 +89,8 @@ impl Edge {
         }
     }
 
-    /// A call that lists sessions, or something that may change any: admitted, marked where it may, passed.
+    /// A call that lists sessions, or something that may change any: admitted and passed. What may change sessions that are cached is
+    /// forwarded as a whole, and marked.
     async fn related(session: &mut Session, context: &mut Context, related: Related) -> Result<bool, Stop> {
         let operation = related.operation();
         context.outcome.operation = operation;
@@ -100,17 +99,19 @@ impl Edge {
         let upstream = related.admit(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));
         let caution = caution(&upstream).filter(|_| operation == Operation::ChangeRelated && may_change(&credential));
-        pass(session, context, upstream, operation, caution).await
+        match caution {
+            Some(caution) => invalidating::forward(session, context, upstream, caution).await.map(|()| true),
+            None => pass(session, context, upstream, operation).await,
+        }
     }
 }
 
-/// Lets a request pass, once it is its turn. All waiting comes before the mark of what it may change.
+/// Lets a request pass, once it is its turn.
 async fn pass(
     session: &mut Session,
     context: &mut Context,
     upstream: Arc<Upstream>,
     operation: Operation,
-    caution: Option<Caution>,
 ) -> Result<bool, Stop> {
     context.upstream = Some(upstream.clone());
     passed::await_body(session, context).await?;
@@ -118,10 +119,6 @@ async fn pass(
     // Of governed requests only those that need another connection ask for that.
     if descriptors::are_scarce() {
         return Err(Refusal::UpstreamBusy.into());
-    }
-    if let Some(caution) = caution {
-        let guard = upstream.target.timeouts.guard();
-        context.marked = Some(context.runtime.sessions().begin(Scope::Upstream(upstream.scope), guard, caution).await?);
     }
     context.outcome.upstream = Some(upstream.index);
     context.outcome.operation = operation;
@@ -292,11 +289,6 @@ impl ProxyHttp for Edge {
         if let Some(provider) = context.provider() {
             provider.note(None);
         }
-        if !response.status.is_informational()
-            && let Some(marked) = context.marked.take()
-        {
-            context.runtime.sessions().end(marked, settle_related(response.status)).await;
-        }
         Ok(())
     }
 
@@ -331,9 +323,6 @@ impl ProxyHttp for Edge {
         };
         if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
             provider.note(Some(&passed::told(error)));
-        }
-        if let Some(marked) = context.marked.take().filter(|_| !context.begun && passed::was_not_sent(error)) {
-            context.runtime.sessions().end(marked, Settlement::UNCHANGED).await;
         }
         let gone = !slow
             && fault.is_none()

@@ -99,17 +99,27 @@ fn deadline(carrier: Carrier, headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// The whole body, within its bounds of size and time.
+/// The body of a judged request, within its bounds of size and time.
 async fn body(session: &mut Session, context: &Context, admitted: &Admitted) -> Result<Bytes, Stop> {
     admitted.judge_size()?;
+    let (most, too_large) = admitted.body_limit();
+    whole_body(session, context, most, too_large, admitted.upstream().body.timeout).await
+}
+
+/// A whole body of at most `most` bytes. A client that waits to be told to send it is told.
+pub(super) async fn whole_body(
+    session: &mut Session,
+    context: &Context,
+    most: usize,
+    too_large: Refusal,
+    within: Duration,
+) -> Result<Bytes, Stop> {
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
-    let limits = admitted.upstream().body;
     if session.req_header().headers.contains_key(http::header::EXPECT) {
         session.write_continue_response().await?;
     }
-    let (most, too_large) = admitted.body_limit();
     let whole = async {
         let mut whole = BytesMut::new();
         while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
@@ -122,10 +132,10 @@ async fn body(session: &mut Session, context: &Context, admitted: &Admitted) -> 
         context.body_came(session.is_http2(), 0, true);
         Ok(whole.freeze())
     };
-    tokio::time::timeout(limits.timeout, whole).await.map_err(|_| Refusal::BodyTimeout(limits.timeout))?
+    tokio::time::timeout(within, whole).await.map_err(|_| Refusal::BodyTimeout(within))?
 }
 
-fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Refusal> {
+pub(super) fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Refusal> {
     runtime.provider(upstream).cloned().ok_or(Refusal::Unavailable)
 }
 

@@ -261,22 +261,6 @@ pub(super) fn told(error: &Error) -> String {
     [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// Whether an error shows that nothing reached the provider, or nothing that it looked at.
-pub(super) fn was_not_sent(error: &Error) -> bool {
-    let refused = *error.esource() == ErrorSource::Upstream && client::was_not_carried_out(error.root_cause());
-    refused
-        || matches!(
-            error.etype(),
-            ErrorType::ConnectTimedout
-                | ErrorType::ConnectRefused
-                | ErrorType::ConnectNoRoute
-                | ErrorType::ConnectError
-                | ErrorType::TLSHandshakeFailure
-                | ErrorType::TLSHandshakeTimedout
-                | ErrorType::InvalidCert
-        )
-}
-
 /// What an error of Pingora's means to the client.
 pub(super) fn failure(error: &Error, context: &Context) -> Refusal {
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);

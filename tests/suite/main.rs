@@ -52,5 +52,6 @@ mod slots;
 mod slow;
 mod tokens;
 mod traces;
+mod unverified;
 mod verdicts;
 mod zitadel;

@@ -1,0 +1,242 @@
+//! Pass-through requests that may change cached sessions. Each is read whole before anything is marked or sent, so that one that never
+//! ends costs nobody a hit; it is sent and settled in a task of its own, so that a client that leaves does not stop that; and its
+//! response passes part by part, so that a change that was made does not fail because the response is large.
+
+use super::context::{Context, InFlight};
+use super::exchange::REQUEST_ID;
+use super::governed::{Stop, provider, whole_body};
+use super::{passed, slot};
+use crate::cache::{Caution, Scope};
+use crate::client::{Part, Response};
+use crate::gateway::{Decision, Settlement, Upstream, settle_related};
+use crate::model::{Operation, Refusal};
+use crate::runtime::Runtime;
+use crate::upstream::{Failure, Fetch, Provider, Slot};
+use crate::wire::call_end::CallEnd;
+use crate::wire::carrier::Carrier;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode, Version};
+use pingora::http::ResponseHeader;
+use pingora::prelude::Session;
+use pingora::protocols::http::ServerSession;
+use pingora::{Error, ErrorType, Result};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A request that is ready to be sent, with all that its task needs.
+struct Sending {
+    runtime: Arc<Runtime>,
+    provider: Arc<Provider>,
+    upstream: Arc<Upstream>,
+    fetch: Fetch,
+    caution: Caution,
+    verified: bool,
+    /// How calls carry their status; none where the status is HTTP's own.
+    carrier: Option<Carrier>,
+    slot: Slot,
+}
+
+/// A response that goes on to the client: what was read of its body already, and the rest. It holds the slot until it is over.
+struct Relayed {
+    response: Response,
+    read: Vec<Part>,
+    _slot: Slot,
+}
+
+/// Forwards a request of an admitted caller, and its response.
+pub(super) async fn forward(
+    session: &mut Session,
+    context: &mut Context,
+    upstream: Arc<Upstream>,
+    caution: Caution,
+) -> Result<(), Stop> {
+    context.outcome.upstream = Some(upstream.index);
+    context.outcome.operation = Operation::ChangeRelated;
+    context.outcome.decision = Decision::Passed;
+    let runtime = context.runtime.clone();
+    let body = body(session, context, &upstream).await?;
+    let provider = provider(&runtime, &upstream)?;
+    let header = session.req_header();
+    let grpc = passed::is_grpc(context, &header.headers);
+    let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let fetch = Fetch {
+        method: header.method.clone(),
+        path: [&upstream.target.base_path, upstream.matcher.inner(header.uri.path()), &query].concat(),
+        headers: provider.passed_headers(&header.headers, &context.origin(session), grpc),
+        body: Some(body),
+        http2: grpc,
+        reads: false,
+    };
+    let carrier = carrier(&upstream, &header.headers);
+    // Before the mark, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
+    let slot = slot::take(session, context, &upstream).await?;
+    let idle = upstream.target.timeouts.idle;
+    let verified = context.verified;
+    let in_flight = InFlight::new(&runtime);
+    let sending = Sending { runtime, provider, upstream, fetch, caution, verified, carrier, slot };
+    let task = tokio::spawn(async move {
+        let relayed = sending.carry_out().await;
+        drop(in_flight);
+        relayed
+    });
+    let relayed = task.await.unwrap_or(Err(Refusal::UpstreamFailed))?;
+    Ok(relay(session, context, relayed, idle).await?)
+}
+
+/// The whole body: of any type, and of undeclared length too.
+async fn body(session: &mut Session, context: &Context, upstream: &Upstream) -> Result<Bytes, Stop> {
+    let limits = upstream.body;
+    let declared =
+        session.req_header().headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|declared: usize| declared > limits.max) {
+        return Err(Refusal::TooLarge(limits.max).into());
+    }
+    whole_body(session, context, limits.max, Refusal::TooLarge(limits.max), limits.timeout).await
+}
+
+/// The carrier of a call whose status does not stand in the head of its response, but behind it.
+fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Some(Carrier::of_caller(content_type)).filter(|carrier| upstream.dialect.has_calls && carrier.is_framed())
+}
+
+impl Sending {
+    /// Marks all sessions, sends the request, and settles it as soon as the response says how it ended.
+    async fn carry_out(self) -> Result<Relayed, Refusal> {
+        let Sending { runtime, provider, upstream, fetch, caution, verified, carrier, slot } = self;
+        let (sessions, scope, timeouts) =
+            (runtime.sessions(), Scope::Upstream(upstream.scope), upstream.target.timeouts);
+        let mark = match verified {
+            true => sessions.begin(scope, timeouts.guard(), caution).await?,
+            false => sessions.begin_shared(scope, timeouts.guard(), caution).await?,
+        };
+        let began = Instant::now();
+        let sent = match provider.forward(&fetch).await {
+            // The mark stands for longer than this.
+            Ok(response) => ended(response, carrier, (timeouts.first_byte * 2).saturating_sub(began.elapsed())).await,
+            Err(failure) => Err(failure),
+        };
+        let status = sent.as_ref().ok().map(|(status, ..)| *status);
+        runtime.metrics.fetch(upstream.index, status.map(|status| status.as_u16()));
+        let settlement = match &sent {
+            Ok((status, ..)) => settle_related(*status),
+            Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
+            Err(Failure { sent: true, .. }) => Settlement::KeepMark,
+        };
+        sessions.end(mark, settlement).await;
+        let (_, response, read) = sent.map_err(|failure| failure.refusal)?;
+        Ok(Relayed { response, read, _slot: slot })
+    }
+}
+
+/// How a request ended: by the head of its response, or, for calls, by what follows it. Whatever of the body had to be read for that
+/// comes along.
+async fn ended(
+    mut response: Response,
+    carrier: Option<Carrier>,
+    within: Duration,
+) -> Result<(StatusCode, Response, Vec<Part>), Failure> {
+    let Some(carrier) = carrier else {
+        return Ok((response.status, response, Vec::new()));
+    };
+    let mut end = CallEnd::new(carrier, response.status, &response.headers);
+    let mut read = Vec::new();
+    let whole = async {
+        loop {
+            if let Some(status) = end.status() {
+                return Ok(status);
+            }
+            match response.body.next().await? {
+                Some(part) => {
+                    match &part {
+                        Part::Data(data) => end.data(data),
+                        Part::Trailers(trailers) => end.trailers(trailers),
+                    }
+                    read.push(part);
+                }
+                None => return Ok(end.over()),
+            }
+        }
+    };
+    match tokio::time::timeout(within, whole).await {
+        Ok(Ok(status)) => Ok((status, response, read)),
+        Ok(Err::<_, crate::client::ExchangeError>(_)) => Err(Failure { refusal: Refusal::UpstreamFailed, sent: true }),
+        Err(_) => {
+            response.body.hangs();
+            Err(Failure { refusal: Refusal::UpstreamTimeout(within), sent: true })
+        }
+    }
+}
+
+/// Passes a response on, as fast as the client takes it.
+async fn relay(session: &mut Session, context: &Context, relayed: Relayed, idle: Duration) -> Result<()> {
+    let Relayed { mut response, read, _slot } = relayed;
+    let header = head(session, context, &response)?;
+    let mut over = read.is_empty() && response.body.is_over();
+    write_head(session, header, over).await?;
+    let mut read = read.into_iter();
+    while !over {
+        let part = match read.next() {
+            Some(part) => Some(part),
+            None => next(&mut response, idle).await?,
+        };
+        over = match part {
+            Some(Part::Data(data)) => {
+                let last = read.len() == 0 && response.body.is_over();
+                session.write_response_body(Some(data), last).await?;
+                last
+            }
+            // To HTTP/1 they are not written, as other pass-through responses' are not.
+            Some(Part::Trailers(trailers)) if session.is_http2() => {
+                session.write_response_trailers(trailers).await?;
+                true
+            }
+            Some(Part::Trailers(_)) | None => {
+                session.write_response_body(None, true).await?;
+                true
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Writes the head of a response. A call without a body has to end with it: its head is its trailers.
+async fn write_head(session: &mut Session, header: ResponseHeader, over: bool) -> Result<()> {
+    match &mut *session.downstream_session {
+        ServerSession::H2(stream) if over => stream.write_response_header(Box::new(header), true),
+        _ => session.write_response_header(Box::new(header), over).await,
+    }
+}
+
+/// The next part of a body, which may take no longer than this.
+async fn next(response: &mut Response, idle: Duration) -> Result<Option<Part>> {
+    match tokio::time::timeout(idle, response.body.next()).await {
+        Ok(part) => part.map_err(|error| Error::explain(ErrorType::ReadError, error.to_string()).into_up()),
+        Err(_) => {
+            response.body.hangs();
+            Err(Error::explain(ErrorType::ReadTimedout, "the response stands still").into_up())
+        }
+    }
+}
+
+fn head(session: &mut Session, context: &Context, response: &Response) -> Result<ResponseHeader> {
+    let mut header = ResponseHeader::build_no_case(response.status, Some(response.headers.len() + 2))?;
+    for (name, value) in &response.headers {
+        header.append_header(name.clone(), value.as_bytes())?;
+    }
+    header.insert_header(REQUEST_ID, context.id.clone())?;
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status);
+    if !session.is_http2() && !bodiless && !response.headers.contains_key(CONTENT_LENGTH) {
+        if session.req_header().version == Version::HTTP_11 {
+            header.insert_header(TRANSFER_ENCODING, "chunked")?;
+        } else {
+            // Its end is that of the connection.
+            session.set_keepalive(None);
+        }
+    }
+    if context.runtime.is_stopping() {
+        session.set_keepalive(None);
+    }
+    Ok(header)
+}

@@ -1,0 +1,38 @@
+//! Pass-through requests that the gateway sends by itself: as they came, once they are whole. Their responses are handed out part by
+//! part, and are not changed either.
+
+use super::{Failure, Fetch, HOP_BY_HOP, Origin, Provider, has_plain_coding};
+use crate::client::{ExchangeError, Response};
+use http::HeaderMap;
+
+/// Request headers that speak of one connection beside those of all messages, or that the gateway writes by itself.
+const NOT_PASSED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
+
+impl Provider {
+    /// The headers of a pass-through request as the provider gets them: all that speak of the message, as they came.
+    pub fn passed_headers(&self, from: &HeaderMap, origin: &Origin, grpc: bool) -> HeaderMap {
+        self.headers_without(from, origin, grpc, &NOT_PASSED)
+    }
+
+    /// Sends a pass-through request and waits for the head of its response. It is sent once more where the provider says that it has
+    /// not looked at it.
+    pub async fn forward(&self, fetch: &Fetch) -> Result<Response, Failure> {
+        let response = match self.open(fetch).await {
+            Err(ExchangeError::Refused(_)) => self.open(fetch).await,
+            result => result,
+        };
+        let mut response = response.map_err(|error| self.failure(error))?;
+        self.note(None);
+        HOP_BY_HOP.iter().for_each(|name| drop(response.headers.remove(name)));
+        Ok(response)
+    }
+
+    async fn open(&self, fetch: &Fetch) -> Result<Response, ExchangeError> {
+        let client = self.forward_calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.forward);
+        let response = client.open(self.request(fetch)?, self.upstream.target.timeouts.first_byte).await?;
+        if has_plain_coding(&response.headers) {
+            return Ok(response);
+        }
+        Err(ExchangeError::Broken("the answer has a transfer coding other than chunked".into()))
+    }
+}

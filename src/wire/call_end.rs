@@ -1,0 +1,154 @@
+//! How a call ended, found out while its response comes part by part. A call that fails has no message: its status stands in the head
+//! of the response, in trailers, or, for gRPC-web, in a frame of the body.
+
+use super::carrier::Carrier;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+
+/// More than any status takes.
+const MOST: usize = 16 << 10;
+/// What begins a frame of trailers.
+const TRAILERS: u8 = 0x80;
+
+/// What is known so far of the end of a call.
+#[derive(Debug)]
+pub struct CallEnd {
+    carrier: Carrier,
+    headers: HeaderMap,
+    body: BytesMut,
+    /// Whether the body is in base64, as gRPC-web has it too.
+    text: bool,
+    status: Option<StatusCode>,
+}
+
+impl CallEnd {
+    /// Of a call of this carrier, whose response has this head.
+    pub fn new(carrier: Carrier, status: StatusCode, headers: &HeaderMap) -> CallEnd {
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let text = content_type.to_ascii_lowercase().starts_with("application/grpc-web-text");
+        let (headers, body) = (headers.clone(), BytesMut::new());
+        let mut end = CallEnd { carrier, headers, body, text, status: None };
+        if status != StatusCode::OK {
+            end.status = Some(status);
+        } else if end.headers.contains_key("grpc-status") {
+            end.conclude(None);
+        }
+        end
+    }
+
+    /// How it ended, in HTTP's terms, once that is known. A call that sends a message has done something.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// A part of the body has come.
+    pub fn data(&mut self, part: &Bytes) {
+        let Some(first) = self.body.first().or(part.first()).copied().filter(|_| self.status.is_none()) else {
+            return;
+        };
+        let ends = match self.text {
+            // The six bits of the character are the first of the flags.
+            true => !matches!(first, b'A'..=b'Z' | b'a'..=b'f'),
+            false => first & TRAILERS != 0,
+        };
+        if !ends || self.body.len() + part.len() > MOST {
+            self.status = Some(StatusCode::OK);
+            return;
+        }
+        self.body.extend_from_slice(part);
+    }
+
+    /// Trailers have come.
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
+        self.conclude(Some(trailers));
+    }
+
+    /// The response is over.
+    pub fn over(&mut self) -> StatusCode {
+        self.conclude(None);
+        self.status.unwrap_or(StatusCode::BAD_GATEWAY)
+    }
+
+    fn conclude(&mut self, trailers: Option<&HeaderMap>) {
+        if self.status.is_none() {
+            let body = if self.text { decoded(&self.body) } else { Bytes::copy_from_slice(&self.body) };
+            self.status = Some(self.carrier.open(StatusCode::OK, &self.headers, &body, trailers).status);
+        }
+    }
+}
+
+/// Base64 that may be padded wherever a part of it ended.
+fn decoded(text: &[u8]) -> Bytes {
+    text.chunks(4).filter_map(|group| STANDARD.decode(group).ok()).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::{framed, framed_trailers};
+    use crate::wire::message::Codec;
+    use http::{HeaderName, HeaderValue};
+
+    const GRPC: Carrier = Carrier::Grpc(Codec::Proto);
+    const WEB: Carrier = Carrier::GrpcWeb(Codec::Proto);
+
+    fn map(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        let one = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        all.iter().map(one).collect()
+    }
+
+    fn of(carrier: Carrier, headers: &[(&'static str, &'static str)]) -> CallEnd {
+        CallEnd::new(carrier, StatusCode::OK, &map(headers))
+    }
+
+    #[test]
+    fn a_status_in_the_head_is_known_at_once() {
+        assert_eq!(of(GRPC, &[("grpc-status", "16")]).status(), Some(StatusCode::UNAUTHORIZED));
+        assert_eq!(of(WEB, &[("grpc-status", "7")]).status(), Some(StatusCode::FORBIDDEN));
+        let refused = CallEnd::new(GRPC, StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());
+        assert_eq!(refused.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(of(GRPC, &[]).status(), None);
+    }
+
+    #[test]
+    fn a_message_is_a_success_and_trailers_without_one_say_how_it_ended() {
+        let mut end = of(GRPC, &[]);
+        end.data(&Bytes::new());
+        assert_eq!(end.status(), None);
+        end.data(&framed(b"m").slice(..1));
+        assert_eq!(end.status(), Some(StatusCode::OK));
+        let mut end = of(GRPC, &[]);
+        end.trailers(&map(&[("grpc-status", "16")]));
+        assert_eq!(end.status(), Some(StatusCode::UNAUTHORIZED));
+        assert_eq!(of(GRPC, &[]).over(), StatusCode::BAD_GATEWAY, "it broke off");
+    }
+
+    #[test]
+    fn the_web_has_them_in_the_body_in_parts_and_in_base64() {
+        let trailers = framed_trailers(&map(&[("grpc-status", "16"), ("grpc-message", "no")]));
+        let padded = [STANDARD.encode(&trailers[..7]), STANDARD.encode(&trailers[7..])].concat();
+        for (content_type, body) in
+            [("application/grpc-web+proto", trailers.clone()), ("application/grpc-web-text", Bytes::from(padded))]
+        {
+            let mut end = of(WEB, &[("content-type", content_type)]);
+            for part in body.chunks(3) {
+                end.data(&Bytes::copy_from_slice(part));
+            }
+            assert_eq!(end.status(), None);
+            assert_eq!(end.over(), StatusCode::UNAUTHORIZED, "{content_type}");
+            let mut end = of(WEB, &[("content-type", content_type)]);
+            let message = framed(b"m");
+            let text = Bytes::from(STANDARD.encode(&message));
+            end.data(if content_type.ends_with("text") { &text } else { &message });
+            assert_eq!(end.status(), Some(StatusCode::OK), "{content_type}");
+        }
+        let mut end = of(WEB, &[]);
+        end.data(&Bytes::from(vec![TRAILERS; MOST + 1]));
+        assert_eq!(end.status(), Some(StatusCode::OK), "more than a status");
+    }
+}

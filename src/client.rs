@@ -23,6 +23,7 @@ use hyper_util::client::legacy::connect::{HttpInfo, capture_connection};
 use hyper_util::client::legacy::{Builder, Client as Pool};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Why an exchange brought no answer.
@@ -154,7 +155,17 @@ impl Client {
     ) -> Result<Response, ExchangeError> {
         let mut request = request.map(Full::new);
         let connection = capture_connection(&mut request);
-        let response = pool.request(request).await.map_err(|error| failure::of(&error))?;
+        // Whoever has sent an informational response has seen the request: the connection was not closed before it.
+        let begun = Arc::new(AtomicBool::new(false));
+        let seen = begun.clone();
+        hyper::ext::on_informational(&mut request, move |_| seen.store(true, Ordering::Relaxed));
+        let failed = |error| match failure::of(&error) {
+            ExchangeError::Closed if begun.load(Ordering::Relaxed) => {
+                ExchangeError::Broken("the connection was closed behind an informational response".into())
+            }
+            other => other,
+        };
+        let response = pool.request(request).await.map_err(failed)?;
         let (head, body) = response.into_parts();
         let moved = |info: &HttpInfo| !self.addresses.include(info.remote_addr());
         if let Some(connected) = connection.connection_metadata().as_ref()

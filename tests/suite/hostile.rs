@@ -190,8 +190,8 @@ fn what_changes_something_is_carried_out_at_most_once() {
                 {
                     let _ = writeln!(faults, "{what}: {fault}");
                 }
-                // Where a passed answer has begun, nothing is sent again.
-                let begun = !governed && mode.passed == CUT;
+                // Where an answer has begun, nothing is sent again: of a governed one that is an informational one.
+                let begun = mode.passed == CUT && (!governed || mode.name.contains("hint"));
                 let most = if method == "GET" && !begun { 2 } else { 1 };
                 if reached == 0 || reached > most {
                     let _ = writeln!(faults, "{what}: reached the provider {reached} times");

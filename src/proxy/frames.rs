@@ -206,6 +206,11 @@ impl Frames {
         self.outbound.pass(bytes, |seen| *verdict = verdict.or(flood.sent(seen)));
     }
 
+    /// Why the connection is to be cut off, where it is.
+    pub fn verdict(&self) -> Option<Cut> {
+        self.verdict
+    }
+
     /// Since when a head is being sent that is not whole.
     pub fn head_since(&self) -> Option<Instant> {
         self.head_since

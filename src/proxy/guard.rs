@@ -241,6 +241,11 @@ impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
+        let verdict = this.frames.as_ref().and_then(|frames| frames.verdict());
+        if let Some(cut) = verdict.filter(|_| this.lingers.is_none()) {
+            this.cut(cx, cut);
+            return this.poll_linger(cx);
+        }
         if this.ahead.is_empty() {
             ready!(this.poll_client(cx, buf))?;
         } else {
@@ -280,6 +285,10 @@ impl AsyncWrite for Guarded {
         };
         if let Some(frames) = &mut this.frames {
             frames.sent(data.get(..taken).unwrap_or_default());
+            if frames.verdict().is_some() {
+                // The connection is cut off where it is read, which may be long after.
+                cx.waker().wake_by_ref();
+            }
         }
         Poll::Ready(Ok(taken))
     }

@@ -16,12 +16,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Malformed requests that one connection may send.
+/// Malformed requests that one connection may send, beside one for each that is not.
 const MALFORMED: usize = 32;
 /// Streams that the client may have reset before the gateway looked at them.
 const RESET_EARLY: usize = 50;
-/// Streams that the gateway may have reset for what the client did.
-const RESET_BY_US: usize = 100;
+/// Streams that the gateway may have reset for what the client did, as the library counts them: it gives none back. Those that
+/// count are in [`super::flood`].
+const RESET_BY_US: usize = 1100;
 /// How much of bodies a client may send ahead, on a stream and on the whole connection.
 const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
 /// How much of an answer is held for a client that does not take it.
@@ -104,7 +105,7 @@ pub(super) async fn serve(
     let end = if *stage.borrow() < Stage::Draining { Stage::Draining } else { Stage::Closing };
     let old = tokio::time::sleep(age(terms.max_age, peer));
     tokio::pin!(old);
-    let (mut leaving, mut malformed) = (false, 0);
+    let (mut leaving, mut malformed) = (false, 0_usize);
     let reason = loop {
         let next = tokio::select! {
             biased;
@@ -126,7 +127,10 @@ pub(super) async fn serve(
             }
         };
         match next {
-            Ok(Some(H2Accept::Session(session))) => answer(connections, session, pulse, streams.open()),
+            Ok(Some(H2Accept::Session(session))) => {
+                malformed = malformed.saturating_sub(1);
+                answer(connections, session, pulse, streams.open());
+            }
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
                 if malformed == MALFORMED {

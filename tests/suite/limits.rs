@@ -340,6 +340,25 @@ fn a_client_of_http2_may_have_so_many_requests_reset_and_no_more() {
     assert!(place.is_served().is_some());
 }
 
+/// A proxy before the gateway has connections that last: what is answered allows for what is not.
+#[test]
+fn answers_allow_for_more_requests_that_are_reset() {
+    let place = place("{ limits: { streams: 1000 } }");
+    let Raw(mut stream) = Raw::open(&place);
+    stream.write_all(&streams(150, |stream| head(stream, 1, GET, &[]))).unwrap();
+    let mut answers = 0;
+    while answers < 150 {
+        let mut start = [0; 9];
+        stream.read_exact(&mut start).unwrap();
+        let [a, b, c, kind, flags, ..] = start;
+        stream.read_exact(&mut vec![0; u32::from_be_bytes([0, a, b, c]) as usize]).unwrap();
+        answers += usize::from(kind <= 1 && flags & 1 != 0);
+    }
+    let faulty = |stream| [head(stream, 0, POST, &[(CONTENT_LENGTH, "1")]), frame(0, 1, stream, b"ab")].concat();
+    let faulty = |from: u32, count: u32| (0..count).flat_map(|at| faulty(from + at * 2)).collect::<Vec<u8>>();
+    assert_eq!(Raw(stream).end(&[faulty(301, 250), goodbye()].concat()), Some(0));
+}
+
 #[test]
 fn a_client_of_http2_may_send_so_many_malformed_requests_and_no_more() {
     let place = place("{}");

@@ -114,6 +114,7 @@ async fn pass(
     operation: Operation,
 ) -> Result<bool, Stop> {
     context.upstream = Some(upstream.clone());
+    passed::drop_empty_offer(session.req_header_mut());
     passed::await_body(session, context).await?;
     context.slot = Some(slot::take(session, context, &upstream).await?);
     // Of governed requests only those that need another connection ask for that.
@@ -174,7 +175,6 @@ impl ProxyHttp for Edge {
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         context.name(session);
-        passed::drop_empty_offer(session.req_header_mut());
         // Those of HTTP/1 stand in the connection; a stream of HTTP/2 that nobody reads has one of its own.
         if session.is_http2() {
             let patience = context.pulse.as_ref().map(|pulse| pulse.patience.write);

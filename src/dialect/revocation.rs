@@ -71,8 +71,8 @@ impl Dialect {
             match terms.members.iter().find(|term| term.name == member.key) {
                 Some(term) => self.judge_term(term, &member.value, members, &mut violations),
                 None => {
-                    let message = || unknown(terms);
-                    violations.report(&shown(&member.key), Rule::Provider, message, "is no member of this request");
+                    let what = "is no member of this request";
+                    violations.report(&shown(&member.key), Rule::Provider, what, || allowed(terms), what);
                 }
             }
         }
@@ -142,9 +142,9 @@ fn value<'a>(members: &'a [Member], name: &str) -> Option<&'a Node> {
     members.iter().find(|member| member.key == name).map(|member| &member.value)
 }
 
-fn unknown(terms: &Terms) -> String {
+fn allowed(terms: &Terms) -> String {
     let names: Vec<&str> = terms.members.iter().map(|term| term.name).collect();
-    format!("is no member of this request; allowed are `{}`", names.join("`, `"))
+    format!("; allowed are `{}`", names.join("`, `"))
 }
 
 /// A name that somebody else chose.

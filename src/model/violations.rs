@@ -7,8 +7,6 @@ use std::ops::Deref;
 const LISTED: usize = 20;
 /// How many bytes of a path are shown, which a caller may have made as long as a body.
 const PATH: usize = 400;
-/// From how many bytes on a message is told only once.
-const LONG: usize = 100;
 /// How many bytes of a message are shown: lists of what is allowed may be long.
 const MESSAGE: usize = 4096;
 
@@ -19,6 +17,8 @@ pub struct Violations {
     count: usize,
     /// The rules that were broken, each once.
     rules: Vec<Rule>,
+    /// The lists that were told.
+    told: Vec<String>,
 }
 
 impl Violations {
@@ -34,16 +34,17 @@ impl Violations {
         }
     }
 
-    /// Adds one whose message ends in a list of what is allowed. It is made only where it is shown, and where it is long and was
-    /// told before, `short` stands in its place.
-    pub fn report(&mut self, path: &str, rule: Rule, message: impl FnOnce() -> String, short: &str) {
+    /// Adds one whose message ends in a list of what is allowed: it is made only where it is shown, and told once. Where it was told
+    /// before, `short` is the whole message.
+    pub fn report(&mut self, path: &str, rule: Rule, what: &str, list: impl FnOnce() -> String, short: &str) {
         if !self.counts(rule) {
             return;
         }
-        let message = shortened(message(), MESSAGE);
-        let told = message.len() > LONG && self.listed.iter().any(|one| one.message == message);
-        let message = if told { short.to_owned() } else { message };
-        self.listed.push(Violation { path: shortened(path.to_owned(), PATH), rule, message });
+        let list = shortened(list(), MESSAGE);
+        let message = if self.told.contains(&list) { short.to_owned() } else { format!("{what}{list}") };
+        self.told.push(list);
+        let (path, message) = (shortened(path.to_owned(), PATH), shortened(message, MESSAGE));
+        self.listed.push(Violation { path, rule, message });
     }
 
     /// Counts one, and says whether it is shown.
@@ -159,8 +160,8 @@ mod tests {
     fn many(count: usize) -> Violations {
         let mut violations = Violations::new();
         for at in 0..count {
-            let list = || format!("is not an allowed key; allowed are {}", "`a`, ".repeat(300));
-            violations.report(&format!("metadata.{at}"), Rule::Allowed, list, "is not an allowed key");
+            let (what, list) = ("is not an allowed key", || format!("; allowed are {}", "`a`, ".repeat(300)));
+            violations.report(&format!("metadata.{at}"), Rule::Allowed, what, list, what);
         }
         violations
     }

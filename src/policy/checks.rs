@@ -39,14 +39,14 @@ impl CheckRule {
             return;
         };
         let names: Vec<&str> = allowed.iter().map(|kind| kind.name()).collect();
+        let list = || format!("; allowed are `{}`", names.join("`, `"));
         for check in checks.iter().filter(|check| !allowed.contains(&check.kind)) {
             let found = check.kind.name();
-            let message = || format!("the check `{found}` is not allowed; allowed are `{}`", names.join("`, `"));
-            violations.report(&check.path, Rule::Check, message, "is not allowed");
+            let what = format!("the check `{found}` is not allowed");
+            violations.report(&check.path, Rule::Check, &what, list, &what);
         }
         for path in unknown {
-            let message = || format!("is unknown; allowed are `{}`", names.join("`, `"));
-            violations.report(path, Rule::Check, message, "is unknown");
+            violations.report(path, Rule::Check, "is unknown", list, "is unknown");
         }
     }
 }

@@ -130,8 +130,8 @@ impl Policy {
         if let Some(allowed) = &self.allowed
             && !allowed.matches(&entry.key)
         {
-            let message = || format!("is not an allowed key; allowed are {allowed}");
-            violations.report(&path, Rule::Allowed, message, "is not an allowed key");
+            let what = "is not an allowed key";
+            violations.report(&path, Rule::Allowed, what, || format!("; allowed are {allowed}"), what);
         }
         let rule = self.fields.iter().find(|(pattern, _)| pattern.matches(&entry.key)).map(|(_, rule)| rule);
         match &entry.value {

@@ -84,12 +84,12 @@ impl FieldRule {
         if let Some(regex) = self.regex.as_ref().filter(|regex| !regex.is_match(value)) {
             let source = regex.as_str();
             let source = source.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(source);
-            let message = || format!("does not match the pattern `{source}`");
-            violations.report(path, Rule::Pattern, message, "does not match its pattern");
+            let list = || format!(" the pattern `{source}`");
+            violations.report(path, Rule::Pattern, "does not match", list, "does not match its pattern");
         }
         if let Some(allowed) = self.one_of.as_ref().filter(|allowed| !allowed.iter().any(|one| one == value)) {
-            let message = || format!("is not one of `{}`", allowed.join("`, `"));
-            violations.report(path, Rule::OneOf, message, "is not one of the allowed values");
+            let list = || format!(" `{}`", allowed.join("`, `"));
+            violations.report(path, Rule::OneOf, "is not one of", list, "is not one of the allowed values");
         }
     }
 

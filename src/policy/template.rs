@@ -35,21 +35,24 @@ impl TemplateRule {
         if self.is_free() {
             return;
         }
-        let mut report =
-            |message| violations.push(Violation { path: path.to_owned(), rule: Rule::UrlTemplate, message });
+        let report = |violations: &mut Violations, message: &str| {
+            violations.push(Violation { path: path.to_owned(), rule: Rule::UrlTemplate, message: message.into() });
+        };
         let (scheme, authority) = match beginning(template) {
             Ok(found) => found,
-            Err(message) => return report(message.into()),
+            Err(message) => return report(violations, message),
         };
         let https = [Scheme("https".into())];
         let schemes = self.schemes.as_deref().unwrap_or(&https);
         if !schemes.contains(&scheme) {
-            report(format!("has the scheme `{scheme}`; allowed are {}", listed(schemes)));
+            let what = format!("has the scheme `{scheme}`");
+            violations.report(path, Rule::UrlTemplate, &what, || format!("; allowed are {}", listed(schemes)), &what);
         }
         match (host(authority), &self.hosts) {
-            (Err(message), _) => report(message.into()),
+            (Err(message), _) => report(violations, message),
             (Ok(host), Some(hosts)) if !hosts.iter().any(|pattern| pattern.matches(&host)) => {
-                report(format!("leads to `{host}`; allowed are {}", listed(hosts)));
+                let what = format!("leads to `{host}`");
+                violations.report(path, Rule::UrlTemplate, &what, || format!("; allowed are {}", listed(hosts)), &what);
             }
             (Ok(_), Some(_) | None) => {}
         }

@@ -190,11 +190,11 @@ fn understands_refusals_of_the_policy(sdk: Sdk) {
         ("update_empty", "session_metadata", "wipe"),
         ("update_null", "session_metadata", "wipe"),
         ("update_non_ascii", "session_metadata.name", "allowed"),
-        ("update_26_properties", "session_metadata.key25", "allowed"),
+        ("update_26_properties", "session_metadata.key0", "allowed"),
         ("get_after_update", "session_metadata.a", "one_of"),
         ("token_update_pair", "refresh_token_metadata.a", "one_of"),
         ("token_update_null", "refresh_token_metadata", "wipe"),
-        ("token_update_26_properties", "refresh_token_metadata.key25", "allowed"),
+        ("token_update_26_properties", "refresh_token_metadata.key0", "allowed"),
     ] {
         let error = &result(case)["error"];
         let expected = json!({

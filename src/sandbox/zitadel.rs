@@ -8,6 +8,7 @@
 //! A request goes through the same steps as at ZITADEL: path (404), method (405), message (400), instance (404),
 //! caller (401), rules of the fields (400), and then the operation itself.
 
+mod accounts;
 mod authority;
 mod body;
 mod carriers;
@@ -61,6 +62,8 @@ pub struct Options {
     pub any_domain: bool,
     /// Where clients reach the instance, if it is not at its own address: the issuer of its tokens, and a domain.
     pub external_url: Option<String>,
+    /// How many wrong passwords lock the user, who is never locked by them by default.
+    pub password_attempts: Option<i32>,
 }
 
 /// Tokens to call the instance with. They are not printable by accident: no `Debug`.
@@ -149,6 +152,7 @@ impl Instance {
         let mut random = Random::new(random_seed);
         let authority = Authority::new(&mut random)?;
         let mut store = Store::new(random);
+        store.password_attempts = options.password_attempts;
         let first = make_session(&mut store, &authority.owner.user_id).id;
         Ok(Self(Arc::new(Shared {
             url: external.trim_end_matches('/').to_owned(),
@@ -181,6 +185,17 @@ impl Instance {
     #[must_use]
     pub fn sign(&self, claims: Value) -> String {
         self.0.authority.sign(&self.0.url, claims, SystemTime::now())
+    }
+
+    /// An ID token of the user for a session, as an application has it that the user logged in to: its time is over.
+    #[must_use]
+    pub fn id_token(&self, session_id: &str) -> String {
+        let now = unix_seconds(SystemTime::now());
+        let (iat, exp) = (now.saturating_sub(90_000), now.saturating_sub(46_800));
+        let audience = ["310000000000000003"];
+        self.sign(json!({
+            "sub": self.user_id(), "sid": session_id, "aud": audience, "iat": iat, "exp": exp, "nbf": null, "jti": null,
+        }))
     }
 
     /// The issuer of its tokens.
@@ -314,7 +329,7 @@ impl Instance {
             return Ok(caller);
         }
         let store = self.store();
-        let session = store.sessions.values().find(|record| record.has_token(token));
+        let session = store.sessions.values().find(|record| record.has_token(token) && !record.gone);
         match session.and_then(|record| Some((record, record.user_id()?))) {
             Some((record, _)) if record.expired(now) => {
                 Err(Fault::new(Code::PermissionDenied, "AUTHZ-EGDo3", "session expired"))

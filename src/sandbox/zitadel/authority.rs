@@ -159,7 +159,7 @@ impl Authority {
     }
 
     /// The claims of a token with a good signature.
-    fn verified(&self, token: &str) -> Option<Map<String, Value>> {
+    pub(super) fn verified(&self, token: &str) -> Option<Map<String, Value>> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let header = decode(header)?;

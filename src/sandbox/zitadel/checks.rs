@@ -115,8 +115,8 @@ fn check_sent_codes(
 fn check_user(store: &Store, record: &mut Record, check: &CheckUser, now: SystemTime) -> Result<(), Fault> {
     let user = &store.user;
     match &check.search {
-        Some(Search::UserId(id)) if *id == user.id && user.active => {}
-        Some(Search::LoginName(name)) if *name == user.login_name && user.active => {}
+        Some(Search::UserId(id)) if *id == user.id && user.active && !user.locked => {}
+        Some(Search::LoginName(name)) if *name == user.login_name && user.active && !user.locked => {}
         Some(Search::LoginName(name)) if *name != user.login_name => {
             return Err(Fault::new(Code::NotFound, "QUERY-Dfbg2", "User could not be found"));
         }
@@ -132,13 +132,22 @@ fn check_user(store: &Store, record: &mut Record, check: &CheckUser, now: System
 /// A wrong password counts, although the session stays as it is.
 fn check_password(store: &mut Store, record: &Record, password: &str) -> Result<(), Fault> {
     need_user(record, "COMMAND-Sfw3f")?;
+    let limit = store.password_attempts;
     let user = &mut store.user;
+    if user.locked {
+        return Err(Fault::new(Code::FailedPrecondition, "COMMAND-JLK35", "User is locked"));
+    }
     if password == PASSWORD {
         user.failed_attempts = 0;
         return Ok(());
     }
     user.failed_attempts = user.failed_attempts.saturating_add(1);
-    Err(Fault::credentials("COMMAND-3M0fs", "Password is invalid", user.failed_attempts))
+    let failed = user.failed_attempts;
+    // The answer says nothing of it.
+    if limit.is_some_and(|limit| failed >= limit) {
+        store.lock_user();
+    }
+    Err(Fault::credentials("COMMAND-3M0fs", "Password is invalid", failed))
 }
 
 /// Takes any assertion that answers a challenge.

@@ -23,7 +23,7 @@ pub(super) fn list_sessions(job: &Job<'_>, request: ListSessionsRequest) -> Resu
     let mut found: Vec<&Record> = store
         .sessions
         .values()
-        .filter(|record| record.state == State::Active && may_read(&job.caller, record).is_ok())
+        .filter(|record| record.state == State::Active && !record.gone && may_read(&job.caller, record).is_ok())
         .filter(|record| conditions.iter().all(|condition| holds(condition, record, &job.caller)))
         .collect();
     found.sort_by_key(|record| record.created);

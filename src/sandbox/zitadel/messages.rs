@@ -278,6 +278,17 @@ messages! {
         [message, optional, tag = "1"] details: Option<Details>,
         [message, optional, tag = "2"] user: Option<User>,
     }
+    /// Requests about users and organizations, as far as they name one; what else is in them plays no part here.
+    OfUserRequest {
+        [string, tag = "1"] user_id: String,
+    }
+    OfIdRequest {
+        [string, tag = "1"] id: String,
+    }
+    OfCallerRequest {}
+    ChangedResponse {
+        [message, optional, tag = "1"] details: Option<Details>,
+    }
     User {
         [string, tag = "1"] user_id: String,
         [string, tag = "3"] username: String,

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::Instance;
+use super::accounts::Account;
 use super::carriers::text;
 use super::fault::{Code, Fault};
 use super::json::camel;
@@ -76,7 +77,7 @@ fn route(method: &str, components: &[&str]) -> Option<Routed> {
     let (version, rest) = match components {
         ["v2", rest @ ..] => (Version::V2, rest),
         ["v2beta", rest @ ..] => (Version::V2Beta, rest),
-        _ => return None,
+        _ => return account(method, components),
     };
     let (rpc, id) = match (method, rest) {
         ("POST", ["sessions"]) => (Rpc::CreateSession, None),
@@ -85,9 +86,15 @@ fn route(method: &str, components: &[&str]) -> Option<Routed> {
         ("PATCH", ["sessions", id]) => (Rpc::SetSession, Some(*id)),
         ("DELETE", ["sessions", id]) => (Rpc::DeleteSession, Some(*id)),
         ("GET", ["users", id]) if version == Version::V2 => (Rpc::GetUserById, Some(*id)),
-        _ => return None,
+        _ => return account(method, components),
     };
     Some(Routed { call: Call { rpc, version }, id: id.map(str::to_owned) })
+}
+
+/// The routes of users and organizations.
+fn account(method: &str, components: &[&str]) -> Option<Routed> {
+    let (account, id) = Account::at(method, components)?;
+    Some(Routed { call: Call { rpc: Rpc::Account(account), version: Version::V2 }, id })
 }
 
 /// The session token of a GET, under either name of the field.
@@ -111,7 +118,7 @@ fn session_token(routed: &Routed, pairs: &Pairs) -> Result<Option<String>, Fault
 }
 
 /// The pairs of a query, and of a form where there is one.
-fn query(query: &str, form: &[u8]) -> Pairs {
+pub(super) fn query(query: &str, form: &[u8]) -> Pairs {
     let form = String::from_utf8_lossy(form);
     let texts = [form.as_ref(), query];
     let pieces = texts.iter().flat_map(|text| text.split('&')).filter(|piece| !piece.is_empty());

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::origin::Origin;
 use super::rpc::Call;
-use super::{Instance, carriers, rest};
+use super::{Instance, accounts, carriers, rest};
 
 /// The largest body that the instance reads; ZITADEL itself has no limit.
 const MAX_BODY: usize = 32 * 1024 * 1024;
@@ -64,6 +64,7 @@ fn dispatch(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
         "/.well-known/openid-configuration" => discovery(instance, parts),
         "/oauth/v2/keys" => json_answer(&instance.0.authority.key_set()),
         "/sandbox/stats" => stats(instance),
+        "/oidc/v1/end_session" => end_session(instance, parts, body),
         path => rest::answer(instance, path, parts, body),
     }
 }
@@ -120,6 +121,17 @@ fn discovery(instance: &Instance, parts: &Parts) -> Response {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     }))
+}
+
+/// Logs out, whoever asks, and shows a page that says so.
+fn end_session(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
+    let form: &[u8] = if parts.method == Method::POST { body } else { &[] };
+    let pairs = rest::query(parts.uri.query().unwrap_or_default(), form);
+    let hint = pairs.iter().find(|(name, _)| name == "id_token_hint").map(|(_, hint)| hint.as_str());
+    accounts::end_session(instance, hint);
+    let mut response = status(StatusCode::FOUND);
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/ui/login/logout/done"));
+    response
 }
 
 fn stats(instance: &Instance) -> Response {

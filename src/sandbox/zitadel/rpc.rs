@@ -5,12 +5,13 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use prost::Message;
 
+use super::accounts::{Account, Named};
 use super::authority::Caller;
 use super::fault::{Code, Fault};
 use super::json::{self, Scalar};
 use super::messages::{
-    CreateSessionRequest, DeleteSessionRequest, GetSessionRequest, GetUserByIdRequest, ListSessionsRequest, Query,
-    SetSessionRequest,
+    CreateSessionRequest, DeleteSessionRequest, GetSessionRequest, GetUserByIdRequest, ListSessionsRequest,
+    OfCallerRequest, OfIdRequest, OfUserRequest, Query, SetSessionRequest,
 };
 use super::origin::Origin;
 use super::validation::{Rules, validate};
@@ -32,6 +33,8 @@ pub(super) enum Rpc {
     DeleteSession,
     ListSessions,
     GetUserById,
+    /// Of users and organizations.
+    Account(Account),
 }
 
 /// A procedure of one version.
@@ -84,6 +87,7 @@ impl Rpc {
             Self::DeleteSession => "DeleteSession",
             Self::ListSessions => "ListSessions",
             Self::GetUserById => "GetUserByID",
+            Self::Account(account) => account.name(),
         }
     }
 }
@@ -93,16 +97,15 @@ impl Call {
     pub(super) fn of(path: &str) -> Option<Self> {
         const SESSION: [Rpc; 5] =
             [Rpc::CreateSession, Rpc::SetSession, Rpc::GetSession, Rpc::DeleteSession, Rpc::ListSessions];
-        const USER: [Rpc; 1] = [Rpc::GetUserById];
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-        let (rpcs, version) = match service {
-            "zitadel.session.v2.SessionService" => (SESSION.as_slice(), Version::V2),
-            "zitadel.session.v2beta.SessionService" => (SESSION.as_slice(), Version::V2Beta),
-            "zitadel.user.v2.UserService" => (USER.as_slice(), Version::V2),
-            _ => return None,
+        let named = |rpcs: &[Rpc]| rpcs.iter().copied().find(|rpc| rpc.name() == method);
+        let (rpc, version) = match service {
+            "zitadel.session.v2.SessionService" => (named(&SESSION), Version::V2),
+            "zitadel.session.v2beta.SessionService" => (named(&SESSION), Version::V2Beta),
+            "zitadel.user.v2.UserService" if method == Rpc::GetUserById.name() => (Some(Rpc::GetUserById), Version::V2),
+            service => (Account::of(service, method).map(Rpc::Account), Version::V2),
         };
-        let rpc = rpcs.iter().find(|rpc| rpc.name() == method)?;
-        Some(Self { rpc: *rpc, version })
+        Some(Self { rpc: rpc?, version })
     }
 }
 
@@ -115,6 +118,11 @@ pub(super) fn carry_out(instance: &Instance, input: Input<'_>) -> Result<Vec<u8>
         Rpc::DeleteSession => run(instance, input, operations::delete_session),
         Rpc::ListSessions => run(instance, input, listing::list_sessions),
         Rpc::GetUserById => run(instance, input, operations::get_user),
+        Rpc::Account(account) => match account.named() {
+            Named::User => run(instance, input, move |job, request| account.user(job, request)),
+            Named::Id => run(instance, input, move |job, request| account.id(job, request)),
+            Named::Caller => run(instance, input, move |job, request| account.caller(job, request)),
+        },
     }
 }
 
@@ -122,7 +130,7 @@ pub(super) fn carry_out(instance: &Instance, input: Input<'_>) -> Result<Vec<u8>
 fn run<Q: Request, A: Message + Scalar>(
     instance: &Instance,
     input: Input<'_>,
-    operation: fn(&Job<'_>, Q) -> Result<A, Fault>,
+    operation: impl Fn(&Job<'_>, Q) -> Result<A, Fault>,
 ) -> Result<Vec<u8>, Fault> {
     let Call { rpc, version } = input.call;
     let mut request: Q = decode(input.form, input.body)?;
@@ -214,4 +222,20 @@ impl Request for GetUserByIdRequest {
     fn bind(&mut self, bound: Bound) {
         self.user_id = bound.id.unwrap_or(std::mem::take(&mut self.user_id));
     }
+}
+
+impl Request for OfUserRequest {
+    fn bind(&mut self, bound: Bound) {
+        self.user_id = bound.id.unwrap_or(std::mem::take(&mut self.user_id));
+    }
+}
+
+impl Request for OfIdRequest {
+    fn bind(&mut self, bound: Bound) {
+        self.id = bound.id.unwrap_or(std::mem::take(&mut self.id));
+    }
+}
+
+impl Request for OfCallerRequest {
+    fn bind(&mut self, _bound: Bound) {}
 }

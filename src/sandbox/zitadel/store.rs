@@ -22,6 +22,8 @@ pub(super) struct Store {
     pub(super) user: User,
     pub(super) sessions: BTreeMap<String, Record>,
     pub(super) mails: Vec<Mail>,
+    /// How many wrong passwords lock the user; any number where there is none.
+    pub(super) password_attempts: Option<i32>,
 }
 
 /// The user who can log in.
@@ -31,6 +33,7 @@ pub(super) struct User {
     pub(super) display_name: String,
     pub(super) failed_attempts: i32,
     pub(super) active: bool,
+    pub(super) locked: bool,
 }
 
 /// What the log of events says of a session.
@@ -57,6 +60,8 @@ pub(super) struct Record {
     pub(super) expires: Option<SystemTime>,
     pub(super) token: Option<String>,
     pub(super) pending: Pending,
+    /// Whether it is read no more, since its user ended.
+    pub(super) gone: bool,
 }
 
 /// Challenges that wait for their answers.
@@ -75,14 +80,23 @@ impl Store {
             display_name: "Ada Lovelace".to_owned(),
             failed_attempts: 0,
             active: true,
+            locked: false,
         };
         let (instance_id, org_id) = (random.id(), random.id());
-        Self { instance_id, org_id, user, sessions: BTreeMap::new(), mails: Vec::new(), random }
+        Self {
+            instance_id,
+            org_id,
+            user,
+            sessions: BTreeMap::new(),
+            mails: Vec::new(),
+            password_attempts: None,
+            random,
+        }
     }
 
     /// The session, as far as reading goes.
     pub(super) fn visible(&self, id: &str) -> Option<&Record> {
-        self.sessions.get(id).filter(|record| record.state == State::Active)
+        self.sessions.get(id).filter(|record| record.state == State::Active && !record.gone)
     }
 
     /// A session to write events to: a new one where there is none.
@@ -123,9 +137,22 @@ impl Store {
 
     /// Ends what the user has, as ZITADEL does when the user is deactivated.
     pub(super) fn forget_user(&mut self) {
-        let id = self.user.id.clone();
         self.user.active = false;
-        self.sessions.retain(|_, record| record.user_id() != Some(id.as_str()));
+        self.hide_sessions();
+    }
+
+    /// Locks the user, which ends the same.
+    pub(super) fn lock_user(&mut self) {
+        self.user.locked = true;
+        self.hide_sessions();
+    }
+
+    /// What is read of the user's sessions goes; the events that they are made of stay.
+    fn hide_sessions(&mut self) {
+        let id = self.user.id.clone();
+        for record in self.sessions.values_mut() {
+            record.gone |= record.user_id() == Some(id.as_str());
+        }
     }
 }
 
@@ -144,6 +171,7 @@ impl Record {
             expires: None,
             token: None,
             pending: Pending::default(),
+            gone: false,
         }
     }
 

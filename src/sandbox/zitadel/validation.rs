@@ -4,8 +4,8 @@ use super::Version;
 use super::fault::{Code, Fault};
 use super::messages::{
     CheckCode, Checks, CreateSessionRequest, DeleteSessionRequest, Delivery, EmailChallenge, GetSessionRequest,
-    GetUserByIdRequest, ListSessionsRequest, Query, RequestChallenges, Search, SearchQuery, SetSessionRequest,
-    WebAuthNChallenge,
+    GetUserByIdRequest, ListSessionsRequest, OfCallerRequest, OfIdRequest, OfUserRequest, Query, RequestChallenges,
+    Search, SearchQuery, SetSessionRequest, WebAuthNChallenge,
 };
 use prost_types::Duration;
 
@@ -61,6 +61,24 @@ impl Rules for ListSessionsRequest {
         for (index, query) in self.queries.iter().enumerate() {
             nested(&format!("ListSessionsRequest.Queries[{index}]"), Some(query), check_query)?;
         }
+        Ok(())
+    }
+}
+
+impl Rules for OfUserRequest {
+    fn check(&self, _version: Version) -> Result<(), String> {
+        between("Request.UserId", &self.user_id, 1, 200)
+    }
+}
+
+impl Rules for OfIdRequest {
+    fn check(&self, _version: Version) -> Result<(), String> {
+        between("Request.Id", &self.id, 1, 200)
+    }
+}
+
+impl Rules for OfCallerRequest {
+    fn check(&self, _version: Version) -> Result<(), String> {
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ pub use listed::Listed;
 pub use revocation::{Holds, Revocation, Term, Terms};
 pub use zitadel::ZITADEL;
 
-use crate::model::{Operation, Refusal, SessionId};
+use crate::model::{Caller, Operation, Refusal, SessionId};
 use crate::policy::Limits;
 use crate::wire::carrier::Carrier;
 use crate::wire::{Reply, schema};
@@ -31,8 +31,10 @@ pub struct Dialect {
     pub guarded: &'static [&'static str],
     /// The governed operations.
     pub routes: &'static [Route],
-    /// What else may change sessions.
+    /// What else may change sessions, and what does not although it looks like it: the first row that fits a path decides.
     pub related: &'static [Related],
+    /// Whether the scopes of a token say what its caller may change.
+    pub scoped: bool,
     /// Where things are in requests and answers.
     pub message: Message,
     /// The longest session id.
@@ -57,6 +59,10 @@ pub struct Dialect {
     pub empties_wipe: bool,
     /// Whether writes have lifetimes, checks and challenges.
     pub extras: bool,
+    /// Whether a write that the provider calls bad may have had effects all the same, such as a check that failed and is counted.
+    pub counts_failures: bool,
+    /// The ids, at the end of an error's text, by which the provider says that a user is locked.
+    pub locked: &'static [&'static str],
     /// The provider's form of a refusal, in the carrier of the call.
     pub reply: fn(&Refusal, Carrier) -> Reply,
 }
@@ -117,15 +123,42 @@ pub enum Part {
     User,
     /// Any single part.
     Any,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A word that begins with one of these.
+    Begins(&'static [&'static str]),
     /// Any further parts, also none.
     Rest,
+    /// Any further parts, of which the last is one of these words.
+    Ending(&'static [&'static str]),
 }
 
-/// Something that is not governed, and whose changes may change sessions.
+/// What requests that are not governed mean for sessions, as far as they do not only read.
 #[derive(Debug)]
 pub struct Related {
+    /// The method; any where there is none.
+    pub method: Option<&'static str>,
     /// The path, part by part, in lower case.
     pub path: &'static [Part],
+    /// Whether they may change sessions.
+    pub changes: bool,
+}
+
+impl Related {
+    /// Requests that may change sessions.
+    const fn changes(path: &'static [Part]) -> Related {
+        Related { method: None, path, changes: true }
+    }
+
+    /// Requests that leave sessions as they are.
+    const fn keeps(path: &'static [Part]) -> Related {
+        Related { method: None, path, changes: false }
+    }
+
+    /// The same with this method.
+    const fn with(self, method: &'static str) -> Related {
+        Related { method: Some(method), ..self }
+    }
 }
 
 /// Where things are in a provider's JSON messages.
@@ -192,9 +225,23 @@ impl Dialect {
                 None => Err(Refusal::Path),
             };
         }
-        let changes = overridden.is_some() || !is_safe(method);
-        let related = changes && self.related.iter().any(|row| spelling.any(|parts| matches(row.path, parts)));
+        // Whoever asks for another method may get any.
+        let method = Some(method).filter(|_| overridden.is_none());
+        let writes = method.is_none_or(|method| !is_safe(method));
+        let related = writes && spelling.any(|parts| self.may_change(method, parts));
         Ok(if related { Found::Related } else { Found::Unmatched })
+    }
+
+    /// Whether a request with this method and this path may change sessions, read as a write.
+    fn may_change(&self, method: Option<&Method>, parts: &[String]) -> bool {
+        let named = |row: &&Related| row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own));
+        let row = self.related.iter().filter(named).find(|row| matches(row.path, parts));
+        row.is_some_and(|row| row.changes)
+    }
+
+    /// Whether this caller may change anything at the provider, as far as its token says.
+    pub fn lets_change(&self, caller: &Caller) -> bool {
+        !self.scoped || caller.scopes.iter().any(|scope| !scope.starts_with("read:"))
     }
 
     /// Whether a path, in its canonical spelling, and a method name a governed operation.
@@ -216,7 +263,7 @@ impl Dialect {
                 Part::Session => session = Some(self.session_id(text)?),
                 Part::RefreshToken => self.judge_refresh_token_id(text)?,
                 Part::User => self.judge_user_id(text)?,
-                Part::Word(_) | Part::Any | Part::Rest => {}
+                Part::Word(_) | Part::Any | Part::OneOf(_) | Part::Begins(_) | Part::Rest | Part::Ending(_) => {}
             }
         }
         Ok(Found::Governed(route, session))
@@ -248,7 +295,13 @@ impl Dialect {
         let parts = route.path.iter().map(|part| match part {
             Part::Word(word) => word,
             Part::Session => id.map_or("", SessionId::as_str),
-            Part::RefreshToken | Part::User | Part::Any | Part::Rest => "",
+            Part::RefreshToken
+            | Part::User
+            | Part::Any
+            | Part::OneOf(_)
+            | Part::Begins(_)
+            | Part::Rest
+            | Part::Ending(_) => "",
         });
         parts.fold(String::new(), |path, part| path + "/" + part)
     }
@@ -259,6 +312,12 @@ impl Dialect {
             if of == Operation::UpdateRefreshToken { Operation::ReadRefreshToken } else { Operation::ReadSession };
         let resource = |route: &&Route| route.call.is_none_or(|call| !call.remote);
         self.routes.iter().find(|route| route.operation == reads && resource(route))
+    }
+
+    /// Whether an error's text says that a user is locked, whose sessions have ended with that.
+    pub fn says_locked(&self, text: &str) -> bool {
+        let id = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, id)| id);
+        id.is_some_and(|id| self.locked.contains(&id))
     }
 
     /// Whether the provider takes this header from peers that may speak for others.
@@ -281,10 +340,15 @@ fn matches<S: AsRef<str>>(pattern: &[Part], parts: &[S]) -> bool {
     match pattern.split_first() {
         None => parts.is_empty(),
         Some((Part::Rest, _)) => true,
+        Some((Part::Ending(words), _)) => parts.last().is_some_and(|last| words.contains(&last.as_ref())),
         Some((part, pattern)) => parts.split_first().is_some_and(|(first, parts)| {
             let fits = match part {
                 Part::Word(word) => *word == first.as_ref(),
-                Part::Session | Part::RefreshToken | Part::User | Part::Any | Part::Rest => !first.as_ref().is_empty(),
+                Part::OneOf(words) => words.contains(&first.as_ref()),
+                Part::Begins(starts) => starts.iter().any(|start| first.as_ref().starts_with(start)),
+                Part::Session | Part::RefreshToken | Part::User | Part::Any | Part::Rest | Part::Ending(_) => {
+                    !first.as_ref().is_empty()
+                }
             };
             fits && matches(pattern, parts)
         }),

@@ -3,8 +3,10 @@
 //! Sources: Auth0's OpenAPI document of the Management API (paths, scopes, limits) and its pages "Session metadata" and
 //! "Configure session metadata" (what counts as a character, which keys are allowed).
 
-use super::Part::{Any, RefreshToken, Rest, Session, User, Word};
-use super::{Dialect, Holds, Message, Part, Related, Route, Takes, Term, Terms};
+mod related;
+
+use super::Part::{RefreshToken, Session, User, Word};
+use super::{Dialect, Holds, Message, Part, Route, Takes, Term, Terms};
 use crate::model::{Operation, Refusal, shortened};
 use crate::policy::Limits;
 use crate::wire::Reply;
@@ -105,7 +107,8 @@ pub static AUTH0: Dialect = Dialect {
         "/api/v2/users/{}/revoke-access",
     ],
     routes: ROUTES,
-    related: RELATED,
+    related: related::RELATED,
+    scoped: true,
     message: Message {
         id: "id",
         metadata: "session_metadata",
@@ -124,20 +127,10 @@ pub static AUTH0: Dialect = Dialect {
     shares: true,
     empties_wipe: true,
     extras: false,
+    counts_failures: false,
+    locked: &[],
     reply,
 };
-
-/// What ends sessions, or changes them, beside the operations on them.
-const RELATED: &[Related] = &[
-    Related { path: &[API[0], API[1], USERS, Any] },
-    Related { path: &[API[0], API[1], USERS, Any, Word("identities"), Rest] },
-    Related { path: &[API[0], API[1], Word("tickets"), Word("password-change")] },
-    Related { path: &[API[0], API[1], Word("connections"), Any] },
-    Related { path: &[API[0], API[1], Word("connections"), Any, Word("users")] },
-    Related { path: &[API[0], API[1], Word("clients"), Any] },
-    Related { path: &[API[0], API[1], Word("tenants"), Word("settings")] },
-    Related { path: &[API[0], API[1], Word("organizations"), Any, Word("members")] },
-];
 
 /// A refusal in Auth0's shape, so that its SDKs raise their own exceptions.
 fn reply(refusal: &Refusal, _: Carrier) -> Reply {

@@ -4,10 +4,11 @@
 //! API's reference. All procedures are unary, none is declared free of side effects, so that Connect has no GET of them.
 
 mod messages;
+mod related;
 mod reply;
 
-use super::Part::{Any, Rest, Session, Word};
-use super::{Call, Dialect, Message, Part, Related, Route, Takes};
+use super::Part::{Session, Word};
+use super::{Call, Dialect, Message, Part, Route, Takes};
 use crate::model::Operation;
 use crate::policy::Limits;
 
@@ -36,7 +37,17 @@ macro_rules! operations {
 /// ZITADEL.
 pub static ZITADEL: Dialect = Dialect {
     name: "zitadel",
-    roots: &["/v2", "/v3alpha", "/zitadel.", "/management/v1/users"],
+    roots: &[
+        "/v2",
+        "/v3",
+        "/zitadel.",
+        "/auth/v1",
+        "/management/v1",
+        "/admin/v1",
+        "/system/v1",
+        "/scim/v2",
+        "/resources/v3",
+    ],
     guarded: &[
         "/v2/sessions",
         "/v2beta/sessions",
@@ -59,7 +70,9 @@ pub static ZITADEL: Dialect = Dialect {
         "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CREATE -> CREATE_ANSWER, false;
         "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_ANSWER, false;
     },
-    related: RELATED,
+    related: related::RELATED,
+    // Its tokens have no scopes that would say so: roles do, which are not in them.
+    scoped: false,
     // For evidence, which is fetched as REST: the session stands one level deeper than `message` reaches.
     message: Message { id: "id", metadata: "metadata", sessions: "sessions", expiries: &[], changed_at: "changeDate" },
     session_id_length: 200,
@@ -81,38 +94,19 @@ pub static ZITADEL: Dialect = Dialect {
     shares: false,
     empties_wipe: false,
     extras: true,
+    counts_failures: true,
+    // Those of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`, `internal/domain`).
+    locked: &[
+        "COMMAND-JLK35",
+        "COMMAND-SFA3t",
+        "COMMAND-SF3fg",
+        "COMMAND-S6h4R",
+        "COMMAND-2w6oa",
+        "DOM-gM4SUh",
+        "DOM-47H1Ii",
+    ],
     reply: reply::reply,
 };
-
-/// What ends or changes the sessions of a user: ZITADEL takes away those of users that are locked, deactivated or removed, and what
-/// a password has proven when it changes (`internal/query/projection/session.go`).
-const RELATED: &[Related] = &[
-    changes(&[Word("v2"), Word("users"), Any, Rest]),
-    changes(&[Word("v2beta"), Word("users"), Any, Rest]),
-    changes(&[Word("management"), Word("v1"), Word("users"), Any, Rest]),
-    changes(&[USERS, Word("deleteuser")]),
-    changes(&[USERS, Word("deactivateuser")]),
-    changes(&[USERS, Word("lockuser")]),
-    changes(&[USERS, Word("setpassword")]),
-    changes(&[USERS, Word("updatehumanuser")]),
-    changes(&[USERS, Word("updateuser")]),
-    changes(&[USERS_BETA, Word("deleteuser")]),
-    changes(&[USERS_BETA, Word("deactivateuser")]),
-    changes(&[USERS_BETA, Word("lockuser")]),
-    changes(&[USERS_BETA, Word("setpassword")]),
-    changes(&[USERS_BETA, Word("updatehumanuser")]),
-    changes(&[MANAGEMENT, Word("removeuser")]),
-    changes(&[MANAGEMENT, Word("deactivateuser")]),
-    changes(&[MANAGEMENT, Word("lockuser")]),
-    changes(&[MANAGEMENT, Word("sethumanpassword")]),
-];
-const USERS: Part = Word("zitadel.user.v2.userservice");
-const USERS_BETA: Part = Word("zitadel.user.v2beta.userservice");
-const MANAGEMENT: Part = Word("zitadel.management.v1.managementservice");
-
-const fn changes(path: &'static [Part]) -> Related {
-    Related { path }
-}
 
 const fn route(method: &'static str, path: &'static [Part], operation: Operation, call: &'static Call) -> Route {
     Route { method, path, operation, scopes: &[], query: &[], takes: Takes::Nothing, call: Some(call) }

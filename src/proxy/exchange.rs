@@ -98,8 +98,8 @@ impl Edge {
         let credential = credential(context, related.upstream(), session).await?;
         let upstream = related.admit(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));
-        let caution = caution(&upstream).filter(|_| operation == Operation::ChangeRelated && may_change(&credential));
-        match caution {
+        let changes = operation == Operation::ChangeRelated && may_change(&upstream, &credential);
+        match caution(&upstream).filter(|_| changes) {
             Some(caution) => invalidating::forward(session, context, upstream, caution).await.map(|()| true),
             None => pass(session, context, upstream, operation).await,
         }
@@ -134,9 +134,9 @@ pub(super) fn caution(upstream: &Upstream) -> Option<Caution> {
 
 /// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the rights can
 /// keep the cache out.
-fn may_change(credential: &Credential) -> bool {
+fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
     match credential {
-        Credential::Verified(verified) => verified.caller().scopes.iter().any(|scope| !scope.starts_with("read:")),
+        Credential::Verified(verified) => upstream.dialect.lets_change(verified.caller()),
         Credential::Forwarded(_) => true,
         Credential::Anonymous => false,
     }

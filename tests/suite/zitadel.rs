@@ -650,6 +650,17 @@ fn what_ends_the_sessions_of_a_user_makes_cached_answers_stale() {
         ("GET", "/v2/users/u1", false),
         ("POST", "/v2/users", false),
         ("POST", "/zitadel.user.v2.UserService/GetUserByID", false),
+        ("DELETE", "/auth/v1/users/me", true),
+        ("PUT", "/auth/v1/users/me/password", true),
+        ("POST", "/zitadel.auth.v1.AuthService/RemoveMyUser", true),
+        ("DELETE", "/management/v1/orgs/me", true),
+        ("POST", "/management/v1/orgs/me/_deactivate", true),
+        ("POST", "/management/v1/users/_search", false),
+        ("POST", "/admin/v1/orgs/_search", false),
+        ("DELETE", "/system/v1/instances/1", true),
+        ("PATCH", "/scim/v2/1/Users/1", true),
+        ("POST", "/oauth/v2/token", false),
+        ("GET", "/oidc/v1/end_session", false),
     ] {
         read();
         assert!(read().starts_with("sessiongate; hit"));

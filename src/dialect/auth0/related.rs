@@ -1,0 +1,60 @@
+//! What requests of the Management API beside the governed ones mean for sessions. `docs/invalidation.md` gives the reasons.
+//!
+//! Source: Auth0's OpenAPI document of the Management API: all operations that do not only read.
+
+use super::super::Part::{Any, OneOf, Rest, Word};
+use super::super::{Part, Related};
+
+const API: Part = Word("api");
+const V2: Part = Word("v2");
+const USERS: Part = Word("users");
+const ORGANIZATIONS: Part = Word("organizations");
+
+/// What is configured for logins to come, or has nothing to do with sessions.
+const APART: Part = OneOf(&[
+    "actions",
+    "anomaly",
+    "attack-protection",
+    "branding",
+    "client-grants",
+    "client-profiles",
+    "connection-profiles",
+    "email-templates",
+    "emails",
+    "event-streams",
+    "flows",
+    "forms",
+    "hooks",
+    "log-streams",
+    "network-acls",
+    "prompts",
+    "rate-limit-policies",
+    "resource-servers",
+    "risk-assessments",
+    "roles",
+    "rules",
+    "rules-configs",
+    "self-service-profiles",
+    "supplemental-signals",
+    "token-exchange-profiles",
+    "user-attribute-profiles",
+    "user-blocks",
+    "verifiable-credentials",
+]);
+
+pub(super) const RELATED: &[Related] = &[
+    Related::keeps(&[API, V2, APART, Rest]),
+    // What is new has no sessions yet.
+    Related::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])]).with("POST"),
+    Related::keeps(&[API, V2, Word("clients"), Any, OneOf(&["credentials", "rotate-secret"]), Rest]),
+    Related::keeps(&[API, V2, USERS, Any, OneOf(&["permissions", "roles"])]),
+    Related::keeps(&[API, V2, ORGANIZATIONS, Any, Word("invitations"), Rest]),
+    Related::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members")]).with("POST"),
+    Related::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members"), Any, Word("roles")]),
+    Related::keeps(&[API, V2, Word("jobs"), OneOf(&["users-exports", "verification-email"])]),
+    Related::keeps(&[API, V2, Word("tickets"), Word("email-verification")]),
+    Related::keeps(&[API, V2, Word("guardian"), OneOf(&["factors", "policies", "settings"]), Rest]),
+    Related::keeps(&[API, V2, Word("guardian"), Word("enrollments"), Word("ticket")]),
+    // Users, their identities, what they log in with and through: and whatever nobody knows yet.
+    Related::changes(&[API, V2, Any, Rest]),
+];

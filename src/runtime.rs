@@ -2,9 +2,11 @@
 //! [`Runtime`], which never changes; [`Running`] says which of them holds.
 
 mod lasting;
+mod lockouts;
 mod running;
 mod ways;
 
+pub use lockouts::Lockouts;
 pub use running::Running;
 
 use crate::cache::{self, Sessions};
@@ -145,6 +147,11 @@ impl Runtime {
     /// The cache of session reads.
     pub fn sessions(&self) -> &Sessions {
         &self.lasting.cache.sessions
+    }
+
+    /// What joins the steps that locked users ask for.
+    pub fn lockouts(&self) -> &Lockouts {
+        &self.lasting.lockouts
     }
 
     /// The way to an upstream.

@@ -134,10 +134,27 @@ impl Write {
     pub fn settle(&self, answer: &Answer) -> Settlement {
         match outcome(self.status(answer)) {
             Known::Applied => Settlement::End(self.applied(answer)),
+            // What failed may have been counted: then the session is read anew.
+            Known::Refused if self.may_count(answer) => Settlement::End(Settled::default()),
             Known::Refused => Settlement::UNCHANGED,
             Known::NotApplied => Settlement::End(Settled::default()),
             Known::No => Settlement::KeepMark,
         }
+    }
+
+    /// Whether an answer that says that a write was bad leaves it open what else it did.
+    fn may_count(&self, answer: &Answer) -> bool {
+        self.upstream.dialect.counts_failures && self.status(answer) == StatusCode::BAD_REQUEST
+    }
+
+    /// Whether an answer says by itself that the user is locked: every session of the user has ended then, and nobody knows which
+    /// these are.
+    pub fn says_locked(&self, answer: &Answer) -> bool {
+        if !self.may_count(answer) {
+            return false;
+        }
+        let text = self.carrier.error_text(&answer.headers, &answer.body, answer.trailers.as_ref());
+        text.is_some_and(|text| self.upstream.dialect.says_locked(&text))
     }
 
     fn applied(&self, answer: &Answer) -> Settled {

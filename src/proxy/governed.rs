@@ -365,7 +365,22 @@ async fn carry_out(
     if let Some(mark) = mark {
         runtime.sessions().end(mark, settlement).await;
     }
+    if answer.as_ref().is_ok_and(|answer| write.says_locked(answer)) {
+        locked_out(runtime, write.upstream()).await;
+    }
     answer.map_err(|failure| failure.refusal).and_then(|answer| write.shown(answer))
+}
+
+/// A user of this upstream is locked: no session is answered any more from before that. Where the store cannot be told, their time
+/// bounds it.
+async fn locked_out(runtime: &Runtime, upstream: &crate::gateway::Upstream) {
+    if caution(upstream).is_none() {
+        return;
+    }
+    let purge = async {
+        let _ = runtime.sessions().purge(Scope::Upstream(upstream.scope)).await;
+    };
+    runtime.lockouts().join(upstream.scope, purge).await;
 }
 
 impl Source {

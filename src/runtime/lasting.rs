@@ -1,5 +1,6 @@
 //! What lasts as long as the process, whatever its configuration.
 
+use super::lockouts::Lockouts;
 use super::{LineFormat, RuntimeError, hex};
 use crate::cache::{self, Opened};
 use crate::config::{Config, LogFormat, Store};
@@ -26,6 +27,7 @@ pub(super) struct Lasting {
     pub journal: Journal,
     pub format: LineFormat,
     pub ids: RequestIds,
+    pub lockouts: Lockouts,
     pub stopping: AtomicBool,
     /// By the name of an upstream.
     tallies: Mutex<HashMap<String, Tallies>>,
@@ -96,6 +98,7 @@ impl Lasting {
             journal,
             format,
             ids: RequestIds::new()?,
+            lockouts: Lockouts::default(),
             stopping: AtomicBool::new(false),
             tallies: Mutex::default(),
         })

@@ -3,6 +3,7 @@
 //! Sources: gRPC's documents "gRPC over HTTP2" and "gRPC-Web Protocol", Connect's "Protocol Reference".
 
 use super::frame::{self, FrameError};
+use super::json::{Document, Kind};
 use super::message::Codec;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -137,6 +138,21 @@ impl Carrier {
         Opened { status, message: message.filter(|_| status == StatusCode::OK) }
     }
 
+    /// What an answer that is no success says in words, as it stands on the wire: framed carriers encode what is not plain ASCII.
+    pub fn error_text(self, headers: &HeaderMap, body: &Bytes, trailers: Option<&HeaderMap>) -> Option<String> {
+        if self.is_framed() {
+            let inner = frame::answer(body).ok().and_then(|(_, inner)| inner);
+            let places = [inner.as_ref(), trailers, Some(headers)];
+            let said = places.into_iter().flatten().find_map(|place| place.get("grpc-message"))?;
+            return said.to_str().ok().map(str::to_owned);
+        }
+        let document = Document::parse(body.clone()).ok()?;
+        match document.members()?.iter().find(|member| member.key == "message").map(|member| &member.value.kind) {
+            Some(Kind::Text(text)) => Some(text.clone()),
+            Some(_) | None => None,
+        }
+    }
+
     /// The body of an answer with another message.
     pub fn rewrap(self, body: &Bytes, message: Bytes) -> Bytes {
         if !self.is_framed() {
@@ -203,6 +219,25 @@ mod tests {
         ] {
             assert_eq!(Carrier::of_call(text), carrier, "{text}");
         }
+    }
+
+    #[test]
+    fn errors_have_their_words_whatever_carries_them() {
+        let none = HeaderMap::new();
+        let told = map(&[("grpc-status", "9"), ("grpc-message", "User is locked (COMMAND-JLK35)")]);
+        let text = Some("User is locked (COMMAND-JLK35)".to_owned());
+        let body = Bytes::from_static(br#"{"code":9,"message":"User is locked (COMMAND-JLK35)","details":[]}"#);
+        for carrier in Carrier::ALL {
+            let said = match carrier {
+                Carrier::Rest | Carrier::Connect(_) => carrier.error_text(&none, &body, None),
+                Carrier::Grpc(_) => carrier.error_text(&none, &Bytes::new(), Some(&told)),
+                Carrier::GrpcWeb(_) => carrier.error_text(&none, &frame::framed_trailers(&told), None),
+            };
+            assert_eq!(said, text, "{}", carrier.name());
+        }
+        let web = Carrier::GrpcWeb(Codec::Proto);
+        assert_eq!(web.error_text(&told, &Bytes::new(), None), text, "in the headers");
+        assert_eq!(Carrier::Rest.error_text(&none, &Bytes::from_static(b"<html>"), None), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod framing_h2;
 mod freshness;
 mod harness;
 mod hostile;
+mod invalidation;
 mod issuer;
 mod keys;
 mod lifecycle;

@@ -1,6 +1,7 @@
 //! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
 
 mod forward;
+pub mod heads;
 mod slots;
 
 pub use slots::{Slot, Slots, Tally};
@@ -101,13 +102,6 @@ pub fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
         whole.extend_from_slice(crumb.as_bytes());
     }
     HeaderValue::from_bytes(&whole).ok()
-}
-
-/// Whether an answer has no transfer coding but a single `chunked`: what others would make of it, nobody knows.
-pub fn has_plain_coding(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let plain = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    plain && codings.next().is_none()
 }
 
 /// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
@@ -313,10 +307,11 @@ impl Provider {
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
         let within = self.upstream.target.timeouts.first_byte;
         let exchange = client.exchange(self.request(fetch)?, MAX_ANSWER, within).await?;
-        if has_plain_coding(&exchange.headers) {
-            return Ok(exchange);
+        let trailers = exchange.trailers.as_ref().filter(|trailers| !heads::are_bounded(trailers));
+        match heads::fault(&exchange.headers).or(trailers.map(|_| "the answer has too many trailers")) {
+            Some(fault) => Err(ExchangeError::Broken(fault.into())),
+            None => Ok(exchange),
         }
-        Err(ExchangeError::Broken("the answer has a transfer coding other than chunked".into()))
     }
 
     fn request(&self, fetch: &Fetch) -> Result<Request<Bytes>, ExchangeError> {

@@ -16,7 +16,7 @@ use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
@@ -290,6 +290,15 @@ impl ProxyHttp for Edge {
             provider.note(None);
         }
         Ok(())
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        _: &mut Box<Context>,
+    ) -> Result<()> {
+        passed::judge_trailers(trailers)
     }
 
     async fn response_filter(

@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::client;
 use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
-use crate::upstream::{Provider, has_plain_coding, joined_cookies};
+use crate::upstream::{Provider, heads, joined_cookies};
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
@@ -217,12 +217,20 @@ pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
 pub(super) fn judge(response: &ResponseHeader, upgrades: bool) -> Result<()> {
     let wrong = if response.status == StatusCode::SWITCHING_PROTOCOLS && !upgrades {
         "a switch of protocols that the client did not ask for"
-    } else if !has_plain_coding(&response.headers) {
-        "a transfer coding other than chunked"
+    } else if let Some(fault) = heads::fault(&response.headers) {
+        fault
     } else {
         return Ok(());
     };
     Err(Error::explain(ErrorType::InvalidHTTPHeader, wrong).into_up())
+}
+
+/// The same of what stands behind a body.
+pub(super) fn judge_trailers(trailers: &HeaderMap) -> Result<()> {
+    if heads::are_bounded(trailers) {
+        return Ok(());
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "the answer has too many trailers").into_up())
 }
 
 /// Takes an `Upgrade` header out that asks for nothing: a server ignores one that `Connection` does not name (RFC 9110, section 7.8),

@@ -1,7 +1,7 @@
 //! Pass-through requests that the gateway sends by itself: as they came, once they are whole. Their responses are handed out part by
 //! part, and are not changed either.
 
-use super::{Failure, Fetch, HOP_BY_HOP, Origin, Provider, has_plain_coding};
+use super::{Failure, Fetch, HOP_BY_HOP, Origin, Provider, heads};
 use crate::client::{ExchangeError, Response};
 use http::HeaderMap;
 
@@ -30,9 +30,9 @@ impl Provider {
     async fn open(&self, fetch: &Fetch) -> Result<Response, ExchangeError> {
         let client = self.forward_calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.forward);
         let response = client.open(self.request(fetch)?, self.upstream.target.timeouts.first_byte).await?;
-        if has_plain_coding(&response.headers) {
-            return Ok(response);
+        match heads::fault(&response.headers) {
+            Some(fault) => Err(ExchangeError::Broken(fault.into())),
+            None => Ok(response),
         }
-        Err(ExchangeError::Broken("the answer has a transfer coding other than chunked".into()))
     }
 }

@@ -255,6 +255,30 @@ fn informational_answers_pass() {
     assert!(whole.contains("HTTP/1.1 200 "), "{whole}");
 }
 
+/// The head of an answer is no larger than clients can be expected to read, on every way.
+#[test]
+fn an_answer_with_too_large_a_head_is_not_passed_on() {
+    let passing = passing(|call: &mut Call| {
+        let more = match call.seen.header("X-Size").unwrap().parse::<usize>().unwrap() {
+            count if count < 1000 => "X: y\r\n".repeat(count),
+            size => format!("X: {}\r\n", "y".repeat(size)),
+        };
+        call.answer(200, &more, r#"{"id":"x"}"#)
+    });
+    let token = passing.recorder.token();
+    let session = format!("/api/v2/sessions/{}", crate::recorder::SESSION);
+    for path in ["/x", &session] {
+        for (size, status) in [(60_000, 200), (240, 200), (66_000, 502), (1_000_000, 502), (255, 502)] {
+            // Their own libraries read fewer of the headers of governed requests.
+            if path == session && size == 240 {
+                continue;
+            }
+            let request = Request::new("GET", path).bearer(&token).header("X-Size", &size.to_string());
+            assert_eq!(request.send(&passing.gateway.url()).status, status, "{path} {size}");
+        }
+    }
+}
+
 #[test]
 fn answers_without_a_body_leave_the_connection_usable() {
     let passing = passing(|call: &mut Call| {

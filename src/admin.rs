@@ -1,5 +1,6 @@
 //! The admin listener: probes, metrics, and what operators do by hand. It runs on a thread of its own, so that it answers however busy the gateway is.
 
+mod listener;
 mod purge;
 
 use crate::runtime::{Bound, Running};
@@ -10,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, json};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -39,10 +40,10 @@ pub fn serve(running: Arc<Running>, bound: Bound) -> io::Result<Served> {
     let over = served.over.clone();
     let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".into()).spawn(move || {
-        let served = own.block_on(async move {
+        let served: io::Result<()> = own.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let app = router(running).into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, app).with_graceful_shutdown(async move { over.notified().await }).await
+            listener::serve(listener, router(running), over.notified()).await;
+            Ok(())
         });
         if let Err(error) = served {
             tracing::error!(%error, "the admin listener stopped");

@@ -554,6 +554,34 @@ fn clients_and_providers_leave_some_open_files() {
     files.allow_all();
 }
 
+/// Connections that say nothing are the first to go, and go in any case.
+#[test]
+fn probes_are_answered_however_many_half_requests_there_are() {
+    let place = place("{}");
+    let admin = crate::harness::address(&place.gateway.admin_url());
+    let half = || {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // It may be closed already.
+        let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: ");
+        stream
+    };
+    let mut kept = Connection::open(admin).unwrap();
+    assert_eq!(kept.exchange(&Request::new("GET", "/livez")).unwrap().status, 200);
+    let mut halves: Vec<TcpStream> = Vec::new();
+    for _ in 0..10 {
+        halves.extend((0..30).map(|_| half()));
+        assert_eq!(Request::new("GET", "/livez").send(&place.gateway.admin_url()).status, 200);
+    }
+    if let Some(files) = Files::of(&place.gateway) {
+        wait_for("few to be left", || (files.open() < 100).then_some(()));
+    }
+    for stream in &mut halves {
+        assert!(!rest(stream).starts_with(b"HTTP/1.1 200"));
+    }
+    assert!(kept.exchange(&Request::new("GET", "/livez")).is_err(), "one that does nothing goes too");
+}
+
 /// What cannot be read for want of files is not what is wrong with it.
 #[test]
 fn a_configuration_that_cannot_be_opened_is_not_refused() {

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use sessiongate::cache::{
-    Acquisition, Ask, Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored, Tally, Wanted,
+    Acquisition, Ask, Caution, Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored, Tally,
+    Wanted,
 };
 use sessiongate::coherence::reading::Link;
 use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Reach, Settled, Stamp, Token};
-use sessiongate::gateway::{Answer, CacheKey, Event, Storable};
+use sessiongate::gateway::{Answer, CacheKey, Event, OnUnreachable, Settlement, Storable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -117,14 +118,17 @@ impl World {
         }
     }
 
-    /// As `proxy/governed.rs` carries a write out: mark, forward, settle, acknowledge.
+    /// As `proxy/governed.rs` carries a write out, of a verified caller or of another: mark, forward, settle, acknowledge.
     async fn write(&self, session: usize, random: &mut Random) {
         let wide = self.setting.wide && random.below(10) == 0;
         let scope = if wide { Scope::Upstream(0) } else { Scope::Session(0, name(session)) };
         let refused = random.below(8) == 0;
-        let store = self.cache.store();
-        let writer = store.token();
-        store.begin(scope, writer, GUARD, scope.reach()).await.unwrap();
+        let (guard, bound) = (Duration::from_millis(GUARD), Duration::from_millis(TTL));
+        let caution = Caution { on_unreachable: OnUnreachable::Forward, bound };
+        let mark = match random.below(2) {
+            0 => self.cache.begin(scope, guard, caution).await.unwrap(),
+            _ => self.cache.begin_shared(scope, guard, caution).await.unwrap(),
+        };
         pause(random.below(20)).await;
         let changed: Vec<(usize, u64)> = match (refused, wide) {
             (true, _) => Vec::new(),
@@ -133,8 +137,8 @@ impl World {
         };
         pause(random.below(20)).await;
         let version = changed.first().map(|(_, version)| *version).filter(|_| !wide);
-        let settled = Settled { version, ..Settled::default() };
-        store.end(scope, writer, settled).await.unwrap();
+        let settled = Settled { version, unchanged: refused, ..Settled::default() };
+        self.cache.end(mark, Settlement::End(settled)).await;
         for (one, version) in changed {
             self.sessions[one].acknowledged.fetch_max(version, Ordering::SeqCst);
         }

@@ -77,6 +77,9 @@ impl Found {
 }
 
 const SESSIONS: usize = 12;
+/// What the provider takes from callers whom the gateway has not verified, and what it does not.
+const OPAQUE: &str = "Bearer opaque";
+const JUNK: &str = "Bearer junk";
 
 fn session_path(session: usize) -> String {
     format!("/api/v2/sessions/fleet_{session}")
@@ -87,10 +90,14 @@ fn slow_provider(known: &Arc<Vec<Known>>) -> Recorder {
     let (known, ticks) = (known.clone(), AtomicU64::new(0));
     Recorder::start(move |call: &mut Call| -> io::Result<Then> {
         call.body()?;
+        let junk = call.seen.header("Authorization") == Some(JUNK);
         let tick = ticks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slow = |bits: u64| thread::sleep(Duration::from_micros((tick >> bits) % 2000));
         let number: usize = call.seen.target.rsplit('_').next().and_then(|number| number.parse().ok()).unwrap();
         slow(20);
+        if junk {
+            return call.json(401, &json!({ "statusCode": 401 }));
+        }
         let version = match call.seen.method.as_str() {
             "PATCH" => known[number].version.fetch_add(1, Ordering::SeqCst) + 1,
             _ => known[number].version.load(Ordering::SeqCst),
@@ -119,10 +126,12 @@ impl Fleet {
     pub fn with(cache: &str, store: &str, count: usize) -> Fleet {
         let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
         let recorder = slow_provider(&known);
+        let url = recorder.url();
+        let auth = format!("{{ issuer: {url}/, audience: {url}/api/v2/, opaque: forward }}");
         let config = format!(
             "hash_key: {{ env: HASH }}\nlog: {{ requests: false }}\n\
              store: {{ redis: {{ seal_keys: [{{ env: SEAL }}], {store} }} }}\n{}",
-            recorder.upstream(&format!("cache: {{ {cache} }}"))
+            recorder.upstream_as(&auth, &format!("cache: {{ {cache} }}"))
         );
         let replicas = (0..count).map(|_| Replica::start(&config, &recorder.token())).collect();
         Fleet { known, recorder, replicas }
@@ -165,10 +174,16 @@ impl Fleet {
         let number = random.below(SESSIONS as u64) as usize;
         let session = &self.known[number];
         if random.below(100) < 3 {
-            let patch = Request::new("PATCH", &session_path(number)).bearer(token);
+            let own = format!("Bearer {token}");
+            let credential = [&own, OPAQUE, JUNK][random.below(3) as usize];
+            let patch = Request::new("PATCH", &session_path(number)).header("Authorization", credential);
             let answer = connection.exchange(&patch.json(r#"{"session_metadata":{"team":"blue"}}"#)).unwrap();
             if answer.status == 503 {
                 found.refused.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            if credential == JUNK {
+                assert_eq!(answer.status, 401);
                 return;
             }
             session.acknowledged.fetch_max(version(&answer), Ordering::SeqCst);

@@ -1,9 +1,11 @@
 //! Callers whom the gateway has not verified, before a cache: whatever they send keeps nobody from it for longer than it is in flight,
 //! unless the provider has taken it, and gets nobody else's write rejected. And pass-through requests that invalidate, as wholes.
 
-use crate::harness::{Answer, Connection, Gateway, H2Provider, PATIENCE, Part, Reply, Request, wait_for};
+use crate::harness::{
+    Answer, Connection, Gateway, H2Provider, PATIENCE, Part, RedisServer, Reply, Request, redis_installed, wait_for,
+};
 use crate::recorder::{Call, Recorder, SESSION, Then};
-use crate::shared::Gate;
+use crate::shared::{Gate, Replica};
 use crate::zitadel::{field, frame};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -25,22 +27,41 @@ fn path() -> String {
 struct Place {
     recorder: Recorder,
     gateway: Gateway,
+    _server: Option<RedisServer>,
 }
 
 impl Place {
     fn new(act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static) -> Place {
+        Place::on(None, act)
+    }
+
+    /// On this server, or in the gateway's own memory.
+    fn on(server: Option<RedisServer>, act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static) -> Place {
         let recorder = Recorder::start(act);
         let url = recorder.url();
         let auth = format!("{{ issuer: {url}/, audience: {url}/api/v2/, opaque: forward }}");
-        let gateway = Gateway::start(&format!("{CLIENTS}{}", recorder.upstream_as(&auth, CACHED)));
+        let config = format!("{CLIENTS}{}", recorder.upstream_as(&auth, CACHED));
+        let gateway = match &server {
+            Some(server) => {
+                let timeouts = "{ connect: 2s, read: 5s, write: 5s }";
+                let store = format!("url: \"{}\", timeouts: {timeouts}, seal_keys: [{{ env: SEAL }}]", server.url());
+                let config = format!("hash_key: {{ env: HASH }}\nstore: {{ redis: {{ {store} }} }}\n{config}");
+                Replica::start(&config, "").gateway
+            }
+            None => Gateway::start(&config),
+        };
         gateway.ready();
-        Place { recorder, gateway }
+        Place { recorder, gateway, _server: server }
     }
 
     /// One whose provider takes nothing from opaque tokens, and answers these once the gate is open.
     fn judging(status: u16, gate: &Gate) -> Place {
+        Place::judging_on(None, status, gate)
+    }
+
+    fn judging_on(server: Option<RedisServer>, status: u16, gate: &Gate) -> Place {
         let gate = gate.clone();
-        Place::new(move |call: &mut Call| {
+        Place::on(server, move |call: &mut Call| {
             if call.seen.header("Authorization") != Some("Bearer junk") {
                 return call.as_auth0();
             }
@@ -64,6 +85,11 @@ impl Place {
 
     fn is_hit(&self) -> bool {
         self.cache().starts_with("sessiongate; hit; ttl=")
+    }
+
+    /// Reads until the answer comes from the cache: a server is told of it behind the first answer.
+    fn prime(&self) {
+        wait_for("a hit", || self.is_hit().then_some(()));
     }
 
     /// Sends bytes and leaves the connection open.
@@ -119,53 +145,66 @@ fn a_request_whose_body_does_not_end_is_not_sent_and_marks_nothing() {
     assert_eq!(place.recorder.count(), 1);
 }
 
+/// In memory, and on a server where there is one.
+fn stores() -> Vec<Option<RedisServer>> {
+    let server = redis_installed().then(RedisServer::start);
+    std::iter::once(None).chain(server.map(Some)).collect()
+}
+
 #[test]
 fn junk_writes_of_a_session_reject_no_write_of_its_owner() {
-    let gate = Gate::closed();
-    let place = Place::judging(401, &gate);
-    place.get();
-    let junk =
-        if place.is_hit() { (0..100).map(|_| place.begin_junk(&patch())).collect::<Vec<_>>() } else { Vec::new() };
-    wait_for("all at the provider", || (place.recorder.count_of("PATCH") == 100).then_some(()));
-    assert_eq!(place.send(&patch(), &place.recorder.token()).status, 200);
-    assert_eq!(place.cache(), "sessiongate; fwd=bypass", "while they are in flight");
-    gate.set(true);
-    for mut connection in junk {
-        assert_eq!(connection.answer(false).unwrap().status, 401);
+    for store in stores() {
+        let gate = Gate::closed();
+        let place = Place::judging_on(store, 401, &gate);
+        place.prime();
+        let junk: Vec<Connection> = (0..100).map(|_| place.begin_junk(&patch())).collect();
+        wait_for("all at the provider", || (place.recorder.count_of("PATCH") == 100).then_some(()));
+        assert_eq!(place.send(&patch(), &place.recorder.token()).status, 200);
+        assert_eq!(place.cache(), "sessiongate; fwd=bypass", "while they are in flight");
+        gate.set(true);
+        for mut connection in junk {
+            assert_eq!(connection.answer(false).unwrap().status, 401);
+        }
+        assert_eq!(place.cache(), "sessiongate; fwd=miss; stored", "after the owner's write");
+        place.prime();
     }
-    assert_eq!(place.cache(), "sessiongate; fwd=miss; stored", "after the owner's write");
-    assert!(place.is_hit());
 }
 
 #[test]
 fn what_the_provider_rejects_leaves_every_hit_however_much_of_it_overlaps() {
     for status in [400, 401, 403, 404, 405, 429, 501] {
-        let gate = Gate::closed();
-        let place = Place::judging(status, &gate);
-        place.get();
-        let requests: Vec<Request> = match status {
-            // Of a session that is not there the provider has said something.
-            404 | 405 | 501 => {
-                vec![block(), Request::new("DELETE", USER), Request::new("POST", "/api/v2/users/1/identities")]
-            }
-            _ => vec![
-                patch(),
-                block(),
-                Request::new("DELETE", &path()),
-                Request::new("POST", &format!("{}/revoke", path())),
-                Request::new("DELETE", &format!("{USER}/sessions")),
-            ],
-        };
-        let mut junk: Vec<Connection> = requests.iter().chain(&requests).map(|one| place.begin_junk(one)).collect();
-        let count = 1 + junk.len();
-        place.recorder.wait(count);
-        gate.set(true);
-        for connection in &mut junk {
-            assert_eq!(connection.answer(false).unwrap().status, status);
-        }
-        assert!(place.is_hit(), "{status}: {}", place.cache());
-        assert_eq!(place.recorder.count(), count);
+        let stores = if status == 401 { stores() } else { vec![None] };
+        stores.into_iter().for_each(|store| rejected_leaves_every_hit(store, status));
     }
+}
+
+fn rejected_leaves_every_hit(store: Option<RedisServer>, status: u16) {
+    let gate = Gate::closed();
+    let place = Place::judging_on(store, status, &gate);
+    place.prime();
+    let before = place.recorder.count();
+    let requests = match status {
+        // Of a session that is not there the provider has said something.
+        404 | 405 | 501 => {
+            vec![block(), Request::new("DELETE", USER), Request::new("POST", "/api/v2/users/1/identities")]
+        }
+        _ => vec![
+            patch(),
+            block(),
+            Request::new("DELETE", &path()),
+            Request::new("POST", &format!("{}/revoke", path())),
+            Request::new("DELETE", &format!("{USER}/sessions")),
+        ],
+    };
+    let mut junk: Vec<Connection> = requests.iter().chain(&requests).map(|one| place.begin_junk(one)).collect();
+    let count = before + junk.len();
+    place.recorder.wait(count);
+    gate.set(true);
+    for connection in &mut junk {
+        assert_eq!(connection.answer(false).unwrap().status, status);
+    }
+    assert!(place.is_hit(), "{status}: {}", place.cache());
+    assert_eq!(place.recorder.count(), count);
 }
 
 #[test]
@@ -184,15 +223,17 @@ fn junk_changes_beyond_those_that_are_told_apart_leave_every_hit() {
 
 #[test]
 fn an_unknown_outcome_keeps_the_cache_out_and_rejects_nobody() {
-    let gate = Gate::closed();
-    gate.set(true);
-    let place = Place::judging(503, &gate);
-    place.get();
-    for _ in 0..70 {
-        assert_eq!(place.send(&patch(), "junk").status, 503);
+    for store in stores() {
+        let gate = Gate::closed();
+        gate.set(true);
+        let place = Place::judging_on(store, 503, &gate);
+        place.get();
+        for _ in 0..70 {
+            assert_eq!(place.send(&patch(), "junk").status, 503);
+        }
+        assert_eq!(place.cache(), "sessiongate; fwd=bypass");
+        assert_eq!(place.send(&patch(), &place.recorder.token()).status, 200);
     }
-    assert_eq!(place.cache(), "sessiongate; fwd=bypass");
-    assert_eq!(place.send(&patch(), &place.recorder.token()).status, 200);
 }
 
 #[test]

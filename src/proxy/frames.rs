@@ -230,6 +230,8 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
 
     const PING: u8 = 6;
     const ACK: u8 = 1;
@@ -289,6 +291,95 @@ mod tests {
                 Seen::Padding(padded, 2),
             ];
             assert_eq!(all, expected.map(|seen| format!("{seen:?}")), "{size}");
+        }
+    }
+
+    /// What a client of the library's own says, with its tables and its codes: requests with these many headers, each with trailers.
+    async fn spoken(requests: u32) -> Vec<u8> {
+        let (client, mut server) = tokio::io::duplex(1 << 20);
+        let (mut sender, connection) = h2::client::handshake(client).await.unwrap();
+        let driven = tokio::spawn(connection);
+        let mut open = Vec::new();
+        for at in 0..requests {
+            let mut request =
+                http::Request::post(format!("http://a.example/path/{at}")).header("x-turn", at.to_string());
+            for more in 0..at % 40 {
+                request = request.header(format!("x-{}", more % 7), format!("{}\u{e9}", "Va ".repeat(more as usize)));
+            }
+            let (answer, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("x-sum", at.to_string().parse().unwrap());
+            trailers.insert("x-0", "Va".parse().unwrap());
+            body.send_trailers(trailers).unwrap();
+            open.push((answer, body));
+        }
+        let mut bytes = Vec::new();
+        let ended = |bytes: &[u8]| {
+            let is_end = |frame: &&&[u8]| frame[3] == HEADERS && frame[4] & 1 != 0;
+            split(bytes.get(PREFACE.len()..).unwrap_or_default()).iter().filter(is_end).count()
+        };
+        while ended(&bytes) < requests as usize {
+            assert!(server.read_buf(&mut bytes).await.unwrap() > 0);
+        }
+        drop(open);
+        driven.abort();
+        bytes
+    }
+
+    /// The frames in these bytes, as far as they are whole.
+    fn split(mut rest: &[u8]) -> Vec<&[u8]> {
+        let mut all = Vec::new();
+        while let [a, b, c, ..] = rest {
+            let Some((frame, behind)) = rest.split_at_checked(HEAD + u32::from_be_bytes([0, *a, *b, *c]) as usize)
+            else {
+                break;
+            };
+            all.push(frame);
+            rest = behind;
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn heads_of_another_implementation_are_counted() {
+        const REQUESTS: u32 = 90;
+        let now = Instant::now();
+        let bytes = spoken(REQUESTS).await;
+        for size in [1, 3, 64, bytes.len()] {
+            let mut frames = Frames::new(now, 100, Arc::default());
+            let mut counts = Vec::new();
+            frames.received(PREFACE, now);
+            for frame in split(&bytes[PREFACE.len()..]) {
+                frame.chunks(size).for_each(|part| assert_eq!(frames.received(part, now), None));
+                if [HEADERS, CONTINUATION].contains(&frame[3]) && frame[4] & END_HEADERS != 0 {
+                    counts.push(frames.heads.count());
+                }
+            }
+            // In which order they come is the library's.
+            counts.sort_unstable();
+            let mut expected: Vec<usize> = (0..REQUESTS as usize).flat_map(|at| [5 + at % 40, 2]).collect();
+            expected.sort_unstable();
+            assert_eq!(counts, expected, "{size}");
+            assert!(!frames.heads.is_malformed());
+        }
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever pieces, is counted alike.
+        #[test]
+        fn pieces_change_nothing(bytes: Vec<u8>, kinds: Vec<(u8, u8, Vec<u8>)>, size in 1..40_usize) {
+            let now = Instant::now();
+            let frame = |(kind, flags, payload): &(u8, u8, Vec<u8>)| {
+                let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+                [&length[1..], &[kind % 12, *flags, 0, 0, 0, kind & 3], payload].concat()
+            };
+            let whole = [kinds.iter().flat_map(frame).collect(), bytes].concat();
+            let (mut one, mut other) = (connection(now), connection(now));
+            let first = one.received(&whole, now);
+            let parts: Vec<Option<Cut>> = whole.chunks(size).map(|part| other.received(part, now)).collect();
+            prop_assert_eq!(first.is_some(), parts.iter().any(Option::is_some));
+            prop_assert_eq!(one.heads.count(), other.heads.count());
+            prop_assert_eq!(one.heads.is_malformed(), other.heads.is_malformed());
         }
     }
 

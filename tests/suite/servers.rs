@@ -1,7 +1,7 @@
 //! The ways to a store in Redis: through sentinels, in a cluster, over TLS. Servers are lost under load, and keys move; no client
 //! sees an error, nothing is stale, and the cache works again afterwards.
 
-use crate::fleet::{Fleet, Found};
+use crate::fleet::{Fleet, Found, SESSIONS};
 use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
 use crate::shared::{PATIENT, Provider, Replica, status, version};
@@ -105,10 +105,12 @@ fn keys_of_a_cluster_move_under_load() {
     let fleet = Fleet::start(&format!("cluster: [\"{}\"]", cluster.primaries[1].url()), 2);
     let found = fleet.under_load(|found| {
         wait_hits(found, 200);
-        assert!(cluster.primaries.iter().all(|server| !server.keys().is_empty()), "keys are on all servers");
-        let keys = cluster.primaries.iter().flat_map(RedisServer::keys);
-        let states: Vec<String> = keys.filter(|key| key.ends_with(":s") || key.ends_with(":e")).collect();
-        assert!(states.len() > 8, "{states:?}");
+        // Each session's, and the upstream's: on which servers they are is left to chance.
+        let states = wait_for("all states", || {
+            let keys = cluster.primaries.iter().flat_map(RedisServer::keys);
+            let states: Vec<String> = keys.filter(|key| key.ends_with(":s") || key.ends_with(":e")).collect();
+            (states.len() > SESSIONS).then_some(states)
+        });
         for _ in 0..2 {
             states.iter().for_each(|key| cluster.move_slot(key));
             wait_hits(found, 100);
@@ -125,14 +127,19 @@ fn a_server_of_a_cluster_is_lost_and_its_replica_takes_over() {
     let mut cluster = RedisCluster::start(true);
     let fleet = Fleet::start(&format!("cluster: [\"{}\"]", cluster.primaries[0].url()), 2);
     let found = fleet.under_load(|found| {
+        // One that has sessions: on which servers they are is left to chance.
+        let lost = wait_for("a server with sessions", || {
+            cluster.primaries.iter().position(|server| server.keys().iter().any(|key| key.ends_with(":s")))
+        });
         wait_hits(found, 200);
-        cluster.primaries[1].kill();
+        cluster.primaries[lost].kill();
+        let replica = &cluster.replicas[lost];
         wait_for("its replica to take over", || {
-            let role: String = cluster.replicas[1].ask(&["INFO", "replication"]);
+            let role: String = replica.ask(&["INFO", "replication"]);
             role.contains("role:master").then_some(())
         });
-        let before = cluster.replicas[1].calls("evalsha");
-        wait_for("the replica to be used", || (cluster.replicas[1].calls("evalsha") > before + 100).then_some(()));
+        let before = replica.calls("evalsha");
+        wait_for("the replica to be used", || (replica.calls("evalsha") > before + 100).then_some(()));
         wait_hits(found, 200);
     });
     assert_good("a server of a cluster is lost", found);
@@ -279,7 +286,10 @@ fn the_servers_of_a_cluster_are_reached_over_tls() {
     let fleet = Fleet::start(&store, 2);
     let found = fleet.under_load(|found| {
         wait_hits(found, 200);
-        assert!(cluster.primaries.iter().all(|server| server.calls("evalsha") > 10), "all servers are asked");
+        // Also one that no session's keys are on, as chance has it: connections that nobody uses are tried.
+        wait_for("all servers to be asked", || {
+            cluster.primaries.iter().all(|server| server.calls("evalsha") > 0).then_some(())
+        });
     });
     assert_good("a cluster over TLS", found);
 }
@@ -438,8 +448,10 @@ fn commands_on_their_way_are_bounded() {
     }
     let server = RedisServer::start();
     let fleet = Fleet::start(&format!("url: \"{}\", max_in_flight: 2", server.url()), 2);
-    let found = fleet.under_load(|found| wait_hits(found, 300));
     let busy = |replica: &Replica| replica.metric(r#"sessiongate_store_errors_total{reason="busy",step="acquire"}"#);
-    assert!(fleet.replicas.iter().map(busy).sum::<u64>() > 0, "all of them were let in");
+    let found = fleet.under_load(|found| {
+        wait_hits(found, 300);
+        wait_for("one too many", || (fleet.replicas.iter().map(busy).sum::<u64>() > 0).then_some(()));
+    });
     assert_good("one read at a time", found);
 }

@@ -246,6 +246,8 @@ pub struct ClientLimits {
     pub per_source: usize,
     /// Requests at the same time on one connection of HTTP/2.
     pub streams: usize,
+    /// How much memory the process may have, in bytes; what the system lets it have if there is none.
+    pub memory: Option<usize>,
     /// How large the head of a request may be.
     pub head: HeadLimits,
 }

@@ -18,6 +18,7 @@
 //! | [`config`] | from a text to a gateway, or to every error with its place |
 //! | — | *everything above is pure: no async, clock, environment, files, sockets or logging* |
 //! | [`descriptors`] | how many files and sockets there may be, and which are kept back |
+//! | [`memory`] | how much the process holds for its clients, and how much it may |
 //! | [`client`] | outbound HTTP: addresses, trusted roots, bounded exchanges |
 //! | [`handover`] | listening sockets that go from a process to the one that takes its place |
 //! | [`journal`] | the log, written by a thread of its own |
@@ -65,6 +66,7 @@ pub mod coherence;
 pub mod gateway;
 pub mod config;
 pub mod descriptors;
+pub mod memory;
 pub mod client;
 pub mod handover;
 pub mod journal;

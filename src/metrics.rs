@@ -10,6 +10,7 @@ pub use store::StoreMetrics;
 
 use crate::config::Fixed;
 use crate::gateway::{CacheStatus, Cut, Decision, Event, Step};
+use crate::memory::{Kind, MemoryReading, Shed};
 use crate::model::{Operation, Rule};
 use load::LoadMetrics;
 use meters::Meter;
@@ -52,6 +53,10 @@ pub struct Metrics {
     jwks_fetches: IntCounterVec,
     jwks_age: IntGaugeVec,
     token_checks: IntCounterVec,
+    memory_limit: IntGauge,
+    memory_budget: IntGauge,
+    memory_held: IntGaugeVec,
+    memory_shed: IntCounterVec,
     log_lines_dropped: IntCounter,
 }
 
@@ -75,6 +80,8 @@ pub struct Reading {
     pub slots: Vec<(String, (usize, u64))>,
     /// By the name of their upstream.
     pub issuers: Vec<(String, IssuerReading)>,
+    /// What is held in memory for clients.
+    pub memory: MemoryReading,
     /// Log lines that were dropped because nobody took them.
     pub log_lines_dropped: u64,
 }
@@ -182,6 +189,14 @@ impl Metrics {
                 "Good tokens: verified by their signature, or remembered.",
                 &["upstream", "result"],
             )?,
+            memory_limit: own.gauge("sessiongate_memory_limit_bytes", "How much memory the process may have.")?,
+            memory_budget: own.gauge("sessiongate_memory_budget_bytes", "How much of it may be held for clients.")?,
+            memory_held: own.gauges("sessiongate_memory_held_bytes", "What is held for clients, by kind.", &["kind"])?,
+            memory_shed: own.counters(
+                "sessiongate_memory_shed_total",
+                "What was given up because memory was short, by what it was.",
+                &["shed"],
+            )?,
             log_lines_dropped: own.counter("sessiongate_log_lines_dropped_total", "Log lines that nobody took.")?,
             registry: registry.clone(),
         };
@@ -240,6 +255,14 @@ impl Metrics {
             raise(&self.cache_events.with_label_values(&[event]), *count);
         }
         raise(&self.log_lines_dropped, reading.log_lines_dropped);
+        self.memory_limit.set(whole(reading.memory.limit as u64));
+        self.memory_budget.set(whole(reading.memory.budget as u64));
+        for (kind, bytes) in &reading.memory.held {
+            self.memory_held.with_label_values(&[kind]).set(whole(*bytes as u64));
+        }
+        for (shed, count) in &reading.memory.shed {
+            raise(&self.memory_shed.with_label_values(&[shed]), *count);
+        }
         // Those of upstreams that are gone would speak of nothing.
         self.upstream_in_flight.reset();
         for (name, (in_flight, waited)) in &reading.slots {
@@ -263,7 +286,7 @@ impl Metrics {
     }
 
     /// Every value of the closed labels, for the documentation and its test.
-    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 8] {
+    pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 10] {
         [
             ("cut", Cut::ALL.iter().map(|one| one.name()).collect()),
             ("operation", Operation::ALL.iter().map(|one| one.name()).collect()),
@@ -272,6 +295,8 @@ impl Metrics {
             ("rule", Rule::ALL.iter().map(|one| one.name()).collect()),
             ("event", Event::ALL.iter().map(|one| one.name()).collect()),
             ("step", Step::ALL.iter().map(|one| one.name()).collect()),
+            ("kind", Kind::ALL.iter().map(|one| one.name()).collect()),
+            ("shed", Shed::ALL.iter().map(|one| one.name()).collect()),
             ("option", Fixed::ALL.iter().map(|one| one.name()).collect()),
         ]
     }

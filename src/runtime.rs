@@ -224,6 +224,7 @@ impl Runtime {
             cache_events: self.sessions().tally().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
             slots: self.each().map(|(upstream, way)| (upstream.name.clone(), way.slots().tally().read())).collect(),
+            memory: self.lasting.memory.read(),
             log_lines_dropped: self.journal.dropped(),
         }
     }

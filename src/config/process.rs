@@ -88,6 +88,7 @@ fn clients(section: &mut Section) -> Clients {
             connections: section.read("connections", 10_000, count(1..=1_000_000)),
             per_source: section.read("per_source", 200, count(1..=1_000_000)),
             streams: section.read("streams", 100, count(1..=10_000)),
+            memory: section.read("memory", None, memory),
             head: head_limits(section),
         }),
         trusted_peers: trusted_peers(section),
@@ -122,6 +123,15 @@ fn threads(text: &Text) -> Result<Option<usize>, Problem> {
     match text.as_str() {
         "auto" => Ok(None),
         _ => count(1..=256)(text).map(Some).map_err(|problem| problem.but("allowed are `auto`, and 1 to 256")),
+    }
+}
+
+fn memory(text: &Text) -> Result<Option<usize>, Problem> {
+    match text.as_str() {
+        "auto" => Ok(None),
+        _ => size(48 << 20..=1 << 40)(text)
+            .map(Some)
+            .map_err(|problem| problem.but("allowed are `auto`, and 48MiB to 1024GiB")),
     }
 }
 

@@ -233,6 +233,7 @@ fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
             "Too many requests from this address are in flight at the provider.".into(),
         ),
         Refusal::Unavailable => (503, None, "The provider's address is not known.".into()),
+        Refusal::Overloaded => (503, None, "The gateway is short of memory.".into()),
         Refusal::UpstreamTimeout(limit) => {
             (504, None, format!("The provider did not answer within {} ms.", limit.as_millis()).into())
         }

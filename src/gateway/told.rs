@@ -196,11 +196,13 @@ pub enum Cut {
     EmptyFrames,
     /// Too many heads of requests of HTTP/2 that were rejected, or a very large one.
     Heads,
+    /// Memory was short, and its client did not read.
+    Memory,
 }
 
 impl Cut {
     /// Every reason.
-    pub const ALL: [Cut; 18] = [
+    pub const ALL: [Cut; 19] = [
         Cut::Connections,
         Cut::Source,
         Cut::Tls,
@@ -219,6 +221,7 @@ impl Cut {
         Cut::UnknownFrames,
         Cut::EmptyFrames,
         Cut::Heads,
+        Cut::Memory,
     ];
 
     /// The name in metrics.
@@ -242,6 +245,7 @@ impl Cut {
             Cut::UnknownFrames => "unknown_frames",
             Cut::EmptyFrames => "empty_frames",
             Cut::Heads => "rejected_heads",
+            Cut::Memory => "memory",
         }
     }
 }

@@ -80,6 +80,8 @@ pub enum Refusal {
     UpstreamBusy,
     /// As many of them come from the source of this one as may be.
     SourceBusy,
+    /// The gateway is short of memory.
+    Overloaded,
     /// The provider's answer is larger than this number of bytes.
     AnswerTooLarge(usize),
 }
@@ -125,6 +127,7 @@ impl Refusal {
             Refusal::Unavailable => "unavailable",
             Refusal::UpstreamBusy => "upstream_busy",
             Refusal::SourceBusy => "source_busy",
+            Refusal::Overloaded => "overloaded",
             Refusal::AnswerTooLarge(_) => "answer_too_large",
         }
     }
@@ -135,6 +138,7 @@ impl Refusal {
             Refusal::KeyPending(rest) => Some(rest.as_secs().saturating_add(1)),
             Refusal::KeysUnavailable
             | Refusal::Unavailable
+            | Refusal::Overloaded
             | Refusal::TooManyWrites
             | Refusal::StoreUnavailable
             | Refusal::UpstreamBusy
@@ -153,6 +157,7 @@ impl Refusal {
                 | Refusal::UpstreamTimeout(_)
                 | Refusal::Unavailable
                 | Refusal::UpstreamBusy
+                | Refusal::Overloaded
                 | Refusal::AnswerTooLarge(_)
                 | Refusal::StoreUnavailable
         )

@@ -84,7 +84,7 @@ mod tests {
 
     fn door(connections: usize, per_source: usize) -> Door {
         let head = HeadLimits { block: 1, count: 1, single: 1, target: 1 };
-        Door(Arc::default(), ClientLimits { connections, per_source, streams: 1, head })
+        Door(Arc::default(), ClientLimits { connections, per_source, streams: 1, memory: None, head })
     }
 
     impl Door {

@@ -7,6 +7,7 @@ use crate::config::{Config, LogFormat, Store};
 use crate::gateway::{Gateway, Upstream};
 use crate::journal::Journal;
 use crate::keys;
+use crate::memory::Memory;
 use crate::metrics::{Metrics, StoreMetrics};
 use crate::upstream;
 use crate::wire::trace::Trace;
@@ -23,6 +24,7 @@ use std::time::Duration;
 /// What lasts as long as the process.
 pub(super) struct Lasting {
     pub cache: Opened,
+    pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     pub journal: Journal,
     pub format: LineFormat,
@@ -92,8 +94,13 @@ impl Lasting {
             LogFormat::Json => LineFormat::Json,
             LogFormat::Text => LineFormat::Text,
         };
+        let cached = match &config.store {
+            Store::Memory(store) => store.max_bytes,
+            Store::Redis(_) => 0,
+        };
         Ok(Lasting {
             cache,
+            memory: Memory::new(config.clients.limits.memory, cached),
             metrics,
             journal,
             format,

@@ -7,6 +7,7 @@ use crate::coherence::Settled;
 use crate::config::{Config, Fixed};
 use crate::gateway::{OnUnreachable, Settlement, Upstream};
 use crate::journal::Journal;
+use crate::memory::Memory;
 use crate::metrics::{Metrics, Reload};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -54,6 +55,11 @@ struct Former {
 }
 
 impl Running {
+    /// What the process holds in memory for its clients.
+    pub fn memory(&self) -> Arc<Memory> {
+        self.lasting.memory.clone()
+    }
+
     /// A gateway that starts with this configuration, whose text has this SHA-256 hash. Has to be called inside a tokio runtime.
     pub fn new(config: &Config, hash: &str, journal: Journal) -> Result<Running, RuntimeError> {
         let lasting = Arc::new(Lasting::new(config, journal)?);

@@ -12,7 +12,7 @@ policies:
 ";
 
 /// Every family that a fresh gateway has, and one that has served every kind of request.
-const FAMILIES: [(&str, &str); 26] = [
+const FAMILIES: [(&str, &str); 30] = [
     ("sessiongate_build_info", "gauge"),
     ("sessiongate_cache_bytes", "gauge"),
     ("sessiongate_cache_evictions_total", "counter"),
@@ -29,6 +29,10 @@ const FAMILIES: [(&str, &str); 26] = [
     ("sessiongate_jwks_fetches_total", "counter"),
     ("sessiongate_jwks_keys", "gauge"),
     ("sessiongate_log_lines_dropped_total", "counter"),
+    ("sessiongate_memory_budget_bytes", "gauge"),
+    ("sessiongate_memory_held_bytes", "gauge"),
+    ("sessiongate_memory_limit_bytes", "gauge"),
+    ("sessiongate_memory_shed_total", "counter"),
     ("sessiongate_refusals_total", "counter"),
     ("sessiongate_request_duration_seconds", "histogram"),
     ("sessiongate_requests_in_flight", "gauge"),

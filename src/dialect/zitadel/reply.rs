@@ -232,6 +232,7 @@ fn error(refusal: &Refusal, room: Room) -> Error {
         Refusal::UpstreamBusy => (14, None, "too many requests are in flight at the provider".into()),
         Refusal::SourceBusy => (8, None, "too many requests from this address are in flight at the provider".into()),
         Refusal::Unavailable => (14, None, "the provider's address is not known".into()),
+        Refusal::Overloaded => (14, None, "the gateway is short of memory".into()),
         Refusal::UpstreamTimeout(limit) => {
             (4, None, format!("the provider did not answer within {} ms", limit.as_millis()))
         }

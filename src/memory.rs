@@ -1,0 +1,333 @@
+//! How much memory the process holds for its clients, and how much it may.
+//!
+//! What is held is counted, not measured: so each byte counts before it is taken, whoever takes it, and what is too much is shed
+//! before the system ends the process. Beside it the resident memory is measured now and then, for what the count does not know.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// What a process takes that serves nobody, in bytes: measured at 16 to 28 MiB.
+const BASE: usize = 32 << 20;
+/// The least that is held for clients, in bytes, however little the limit leaves.
+const LEAST: usize = 8 << 20;
+/// How much of what may be held has to be held for the process to be pressed, in percent.
+const PRESSED: usize = 60;
+/// How much of what may be held, and of what is resident, makes which level, in percent.
+const COUNTED: [usize; 3] = [PRESSED, 100, 115];
+const RESIDENT: [usize; 3] = [75, 83, 88];
+
+/// What is held in memory. A closed set: it is also the `kind` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Connections from clients.
+    Connections,
+    /// Requests that are served: what each costs in any case.
+    Requests,
+    /// Bodies of requests.
+    RequestBodies,
+    /// Responses that clients have not taken.
+    Responses,
+    /// Responses of providers that are read whole.
+    ProviderResponses,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 5] =
+        [Kind::Connections, Kind::Requests, Kind::RequestBodies, Kind::Responses, Kind::ProviderResponses];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Connections => "connections",
+            Kind::Requests => "requests",
+            Kind::RequestBodies => "request_bodies",
+            Kind::Responses => "responses",
+            Kind::ProviderResponses => "provider_responses",
+        }
+    }
+}
+
+/// What was given up to save memory. A closed set: it is also the `shed` label of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// A request, with 503.
+    Request,
+    /// A stream of HTTP/2, which the client may open again.
+    Stream,
+    /// A response that had begun.
+    Response,
+    /// A connection whose client did not read.
+    Connection,
+}
+
+impl Shed {
+    /// Everything that can be given up.
+    pub const ALL: [Shed; 4] = [Shed::Request, Shed::Stream, Shed::Response, Shed::Connection];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shed::Request => "request",
+            Shed::Stream => "stream",
+            Shed::Response => "response",
+            Shed::Connection => "connection",
+        }
+    }
+}
+
+/// How near to its limit the process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Far.
+    Calm,
+    /// So near that clients who do not read are given up.
+    Pressed,
+    /// There: nothing is taken on beyond what each connection is given in any case.
+    Full,
+    /// Beyond it: nothing is taken on.
+    Over,
+}
+
+/// How much memory the process holds for its clients.
+#[derive(Debug)]
+pub struct Memory {
+    limit: AtomicUsize,
+    budget: AtomicUsize,
+    /// What the process holds that is none of its clients'.
+    others: usize,
+    held: AtomicUsize,
+    kinds: [AtomicUsize; Kind::ALL.len()],
+    shed: [AtomicU64; Shed::ALL.len()],
+    /// The level by what is resident.
+    resident: AtomicU8,
+    pressed: Notify,
+}
+
+/// What is read off when metrics are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryReading {
+    /// The limit of the process, in bytes.
+    pub limit: usize,
+    /// How much may be held for clients, in bytes.
+    pub budget: usize,
+    /// What is held, by kind.
+    pub held: Vec<(&'static str, usize)>,
+    /// What was given up, by what it was.
+    pub shed: Vec<(&'static str, u64)>,
+}
+
+impl Memory {
+    /// For a process with this limit, which holds so much for something else than its clients.
+    pub fn new(limit: Option<usize>, others: usize) -> Arc<Memory> {
+        let memory = Memory {
+            limit: AtomicUsize::new(0),
+            budget: AtomicUsize::new(0),
+            others,
+            held: AtomicUsize::new(0),
+            kinds: Default::default(),
+            shed: Default::default(),
+            resident: AtomicU8::new(0),
+            pressed: Notify::new(),
+        };
+        memory.set_limit(limit);
+        Arc::new(memory)
+    }
+
+    /// Takes another limit; that of the system where there is none.
+    pub fn set_limit(&self, limit: Option<usize>) {
+        let limit = limit.unwrap_or_else(system_limit);
+        self.limit.store(limit, Ordering::Relaxed);
+        self.budget.store(budget(limit, self.others), Ordering::Relaxed);
+    }
+
+    /// The limit of the process, in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// How near to its limit the process is.
+    pub fn level(&self) -> Level {
+        let (held, budget) = (self.held.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed));
+        let counted = level(held, budget, COUNTED);
+        let resident = match self.resident.load(Ordering::Relaxed) {
+            0 => Level::Calm,
+            1 => Level::Pressed,
+            2 => Level::Full,
+            _ => Level::Over,
+        };
+        counted.max(resident)
+    }
+
+    /// How much has to be given up for the process to be calm, in bytes.
+    pub fn excess(&self) -> usize {
+        let calm = self.budget.load(Ordering::Relaxed) / 2;
+        self.held.load(Ordering::Relaxed).saturating_sub(calm)
+    }
+
+    /// Ends when the process is pressed.
+    pub async fn pressed(&self) {
+        loop {
+            let pressed = self.pressed.notified();
+            if self.level() > Level::Calm {
+                return;
+            }
+            pressed.await;
+        }
+    }
+
+    /// Looks how much is resident.
+    pub fn measure(&self) {
+        let resident = resident().unwrap_or(0);
+        let level = level(resident, self.limit(), RESIDENT);
+        self.resident.store(level as u8, Ordering::Relaxed);
+        if level > Level::Calm {
+            self.pressed.notify_one();
+        }
+    }
+
+    /// Something was given up.
+    pub fn shed(&self, what: Shed) {
+        if let Some(count) = self.shed.get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What is read off when metrics are asked for.
+    pub fn read(&self) -> MemoryReading {
+        let held = Kind::ALL.iter().zip(&self.kinds);
+        let shed = Shed::ALL.iter().zip(&self.shed);
+        MemoryReading {
+            limit: self.limit(),
+            budget: self.budget.load(Ordering::Relaxed),
+            held: held.map(|(kind, bytes)| (kind.name(), bytes.load(Ordering::Relaxed))).collect(),
+            shed: shed.map(|(what, count)| (what.name(), count.load(Ordering::Relaxed))).collect(),
+        }
+    }
+
+    fn take(&self, kind: Kind, bytes: usize) {
+        if let Some(of_kind) = self.kinds.get(kind as usize) {
+            of_kind.fetch_add(bytes, Ordering::Relaxed);
+        }
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let pressed = self.budget.load(Ordering::Relaxed) / 100 * PRESSED;
+        if before < pressed && before + bytes >= pressed {
+            self.pressed.notify_one();
+        }
+    }
+
+    fn give(&self, kind: Kind, bytes: usize) {
+        if let Some(of_kind) = self.kinds.get(kind as usize) {
+            of_kind.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Something that counts as held until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    memory: Arc<Memory>,
+    kind: Kind,
+    bytes: usize,
+}
+
+impl Held {
+    /// Holds so many bytes.
+    pub fn new(memory: &Arc<Memory>, kind: Kind, bytes: usize) -> Held {
+        memory.take(kind, bytes);
+        Held { memory: memory.clone(), kind, bytes }
+    }
+
+    /// How much is held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Holds another number of bytes from now on.
+    pub fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.memory.take(self.kind, bytes - self.bytes);
+        } else {
+            self.memory.give(self.kind, self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.give(self.kind, self.bytes);
+    }
+}
+
+fn level(held: usize, most: usize, [pressed, full, over]: [usize; 3]) -> Level {
+    let share = most / 100;
+    if held >= share * over {
+        Level::Over
+    } else if held >= share * full {
+        Level::Full
+    } else if held >= share * pressed {
+        Level::Pressed
+    } else {
+        Level::Calm
+    }
+}
+
+/// How much may be held for clients: nine tenths of the limit, without what the process takes in any case, and less a quarter for
+/// what the allocator adds.
+fn budget(limit: usize, others: usize) -> usize {
+    let left = (limit / 10 * 9).saturating_sub(BASE + others);
+    (left / 4 * 3).max(LEAST)
+}
+
+/// What the system lets the process have: the limit of its control group, or three quarters of the machine's memory.
+fn system_limit() -> usize {
+    let machine = meminfo().unwrap_or(usize::MAX);
+    match control_group_limit() {
+        Some(limit) if limit < machine => limit,
+        _ => machine / 4 * 3,
+    }
+}
+
+/// The least limit of the control groups that the process is in: of the second version, or of the first.
+fn control_group_limit() -> Option<usize> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let limits = groups.lines().flat_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        match controllers {
+            "" => limits_of("/sys/fs/cgroup", path, "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => {
+                limits_of("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+            }
+            _ => Vec::new(),
+        }
+    });
+    limits.min()
+}
+
+/// The limits of a group and of all that it is in. In a container its own group is the root of what can be seen.
+fn limits_of(root: &str, path: &str, file: &str) -> Vec<usize> {
+    let above = |path: &str| path.rfind('/').map(|at| path.get(..at).unwrap_or_default().to_owned());
+    let paths = std::iter::successors(Some(path.trim_end_matches('/').to_owned()), |path| above(path));
+    paths.filter_map(|path| fs::read_to_string(format!("{root}{path}/{file}")).ok()?.trim().parse().ok()).collect()
+}
+
+/// All memory of the machine, in bytes.
+fn meminfo() -> Option<usize> {
+    kilobytes("/proc/meminfo", "MemTotal:")
+}
+
+/// What is resident of the process, in bytes.
+fn resident() -> Option<usize> {
+    kilobytes("/proc/self/status", "VmRSS:")
+}
+
+fn kilobytes(file: &str, name: &str) -> Option<usize> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches(" kB").parse::<usize>().ok().map(|kilobytes| kilobytes << 10)
+}

@@ -5,6 +5,7 @@
 
 use super::flood::Flood;
 use super::heads::Heads;
+use super::windows::Windows;
 use crate::gateway::Cut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -158,6 +159,7 @@ pub(super) struct Frames {
     verdict: Option<Cut>,
     /// Since when a head is being sent that is not whole.
     head_since: Option<Instant>,
+    windows: Windows,
 }
 
 impl Frames {
@@ -172,17 +174,24 @@ impl Frames {
             rejected,
             verdict: None,
             head_since: None,
+            windows: Windows::default(),
         }
+    }
+
+    /// What the client lets the gateway send.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
     }
 
     /// Bytes came from the client. Says what is too much, where something is.
     pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Cut> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        let Frames { flood, heads, head_since, verdict, .. } = self;
+        let Frames { flood, heads, head_since, verdict, windows, .. } = self;
         flood.tick(now);
         *verdict = verdict.or_else(|| flood.rejected(self.rejected.load(Ordering::Relaxed)));
         self.inbound.pass(bytes.get(preface..).unwrap_or_default(), |seen| {
+            windows.received(seen);
             let cut = match seen {
                 Seen::Frame(FrameHead { kind: kind @ (HEADERS | CONTINUATION), flags, stream, length }) => {
                     *head_since = if flags & END_HEADERS == 0 { head_since.or(Some(now)) } else { None };
@@ -200,10 +209,18 @@ impl Frames {
         self.verdict
     }
 
-    /// Bytes go to the client.
-    pub fn sent(&mut self, bytes: &[u8]) {
-        let Frames { flood, verdict, .. } = self;
-        self.outbound.pass(bytes, |seen| *verdict = verdict.or(flood.sent(seen)));
+    /// Bytes go to the client. Says how much of what waited for it they are.
+    pub fn sent(&mut self, bytes: &[u8]) -> usize {
+        let Frames { flood, verdict, windows, .. } = self;
+        let mut taken = 0;
+        self.outbound.pass(bytes, |seen| {
+            windows.sent(seen);
+            if let Seen::Frame(FrameHead { kind: DATA, length, .. }) = seen {
+                taken += length;
+            }
+            *verdict = verdict.or(flood.sent(seen));
+        });
+        taken
     }
 
     /// Why the connection is to be cut off, where it is.

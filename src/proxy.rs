@@ -19,9 +19,13 @@ mod line;
 mod listener;
 mod passed;
 mod pulse;
+mod share;
+mod short;
 mod slot;
 mod socket;
+mod streams;
 mod tls;
+mod windows;
 
 pub use listener::Bound;
 pub use tls::TlsError;
@@ -75,8 +79,7 @@ impl Serving {
             ..ServerConf::default()
         });
         let proxy = http_proxy(&conf, Edge::new(running.clone()));
-        let metrics = running.metrics.clone();
-        let connections = Arc::new(Connections::new(proxy, metrics, Terms::new(clients), at_stage, at_end));
+        let connections = Arc::new(Connections::new(proxy, &running, Terms::new(clients), at_stage, at_end));
         let door = |listener: &Listener| {
             let tls = ArcSwapOption::new(spoken(listener)?);
             Ok(Arc::new(Door { name: listener.name.as_str().into(), tls }))
@@ -103,6 +106,7 @@ impl Serving {
             }
         }
         self.connections.terms.store(Arc::new(Terms::new(clients)));
+        self.running.memory().set_limit(clients.limits.memory);
         Ok(())
     }
 

@@ -1,20 +1,25 @@
 //! Answers on the wire.
 
+use super::context::Context;
 use super::exchange::REQUEST_ID;
 use crate::coherence::Millis;
 use crate::dialect::{AUTH0, Dialect};
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
-use crate::runtime::Runtime;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::Session;
+use pingora::protocols::http::ServerSession;
+use pingora::{Error, ErrorType, OrErr, Result};
+
+/// Up to this size a body is left to the library for HTTP/2 as it is, in bytes: a client that does not read it costs no more than
+/// the body, since nobody waits for it.
+const AT_ONCE: usize = 2 << 10;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -131,14 +136,16 @@ fn spoken(dialect: &Dialect, request: &RequestHeader) -> Carrier {
 /// Writes an answer as a whole. A gateway that stops says that the connection ends with it.
 pub(super) async fn write(
     session: &mut Session,
-    runtime: &Runtime,
+    context: &mut Context,
     mut header: ResponseHeader,
     body: Bytes,
     trailers: Option<HeaderMap>,
 ) -> Result<()> {
-    if runtime.is_stopping() {
+    if context.runtime.is_stopping() {
         session.set_keepalive(None);
     }
+    // What is whole already is not given up for want of memory.
+    let _ = context.holds_response(body.len());
     let trailers = trailers.filter(|trailers| !trailers.is_empty());
     // HTTP/1 carries none to its clients, and those of gRPC read them here as well.
     let trailers = match trailers {
@@ -150,6 +157,10 @@ pub(super) async fn write(
         }
         trailers => trailers,
     };
+    if session.is_http2() && (1..=AT_ONCE).contains(&body.len()) {
+        context.written = body.len();
+        return write_at_once(session, header, body, trailers).await;
+    }
     let empty = body.is_empty();
     session.write_response_header(Box::new(header), empty && trailers.is_none()).await?;
     if !empty {
@@ -157,6 +168,32 @@ pub(super) async fn write(
     }
     match trailers {
         Some(trailers) => session.write_response_trailers(trailers).await,
+        None => Ok(()),
+    }
+}
+
+/// Writes an answer to a stream of HTTP/2 without waiting for the client to let it.
+async fn write_at_once(
+    session: &mut Session,
+    header: ResponseHeader,
+    body: Bytes,
+    trailers: Option<HeaderMap>,
+) -> Result<()> {
+    session.write_response_header(Box::new(header), false).await?;
+    let writer = match &mut *session.downstream_session {
+        ServerSession::H2(stream) => stream.take_response_body_writer(),
+        _ => None,
+    };
+    let mut writer = writer.ok_or_else(|| Error::explain(ErrorType::H2Error, "the stream is not written to"))?;
+    let failed = "while writing a response";
+    writer
+        .send_data(body, trailers.is_none())
+        .or_err(ErrorType::WriteError, failed)
+        .map_err(|error| error.into_down())?;
+    match trailers {
+        Some(trailers) => {
+            writer.send_trailers(trailers).or_err(ErrorType::WriteError, failed).map_err(|error| error.into_down())
+        }
         None => Ok(()),
     }
 }

@@ -11,11 +11,13 @@ use super::guard::Guarded;
 use super::http2;
 use super::listener::Bound;
 use super::pulse::{Arrival, Patience, Pulse};
+use super::share::Shares;
 use super::socket::Socket;
 use crate::config::{ClientLimits, Clients};
 use crate::descriptors;
 use crate::gateway::Cut;
 use crate::metrics::Metrics;
+use crate::runtime::Running;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -89,18 +91,21 @@ pub(super) struct Connections {
     /// What Pingora takes for the end of the process.
     pub ending: watch::Receiver<bool>,
     admission: Arc<Admission>,
+    shares: Arc<Shares>,
 }
 
 impl Connections {
     pub fn new(
         proxy: HttpProxy<Edge>,
-        metrics: Arc<Metrics>,
+        running: &Running,
         terms: Terms,
         stage: watch::Receiver<Stage>,
         ending: watch::Receiver<bool>,
     ) -> Connections {
-        let admission = Arc::default();
-        Connections { proxy: Arc::new(proxy), metrics, terms: ArcSwap::from_pointee(terms), stage, ending, admission }
+        let (metrics, terms) = (running.metrics.clone(), ArcSwap::from_pointee(terms));
+        let shares = Shares::new(running.memory());
+        tokio::spawn(shares.clone().watch());
+        Connections { proxy: Arc::new(proxy), metrics, terms, stage, ending, admission: Arc::default(), shares }
     }
 
     /// Accepts connections until the process takes no more of them.
@@ -156,7 +161,8 @@ impl Connections {
 
     async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &Door, terms: &Terms) {
         let config = door.tls.load_full();
-        let arrival = Arrival { listener: door.name.clone(), tls: config.is_some(), rejected: Arc::default() };
+        let (name, tls, share) = (door.name.clone(), config.is_some(), self.shares.open(config.is_some()));
+        let arrival = Arrival { listener: name, tls, rejected: Arc::default(), share };
         let pulse = Arc::new(Pulse::new(arrival, terms.patience));
         // Boxed, since a task is as large as the largest part of it to its end.
         let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &pulse)).await else {

@@ -3,7 +3,9 @@
 use super::connection;
 use super::declared::Declared;
 use super::head::requested_id;
+use super::http2;
 use super::pulse::Pulse;
+use super::share::{Admission, Admitted, Body, Share, Short, Waiting};
 use crate::gateway::{Outcome, Upstream};
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider, Slot};
@@ -13,6 +15,11 @@ use http::header::HOST;
 use pingora::prelude::Session;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What a request holds without being counted for it: it is a part of what each request counts for.
+const FREE: usize = 8 << 10;
+/// How much of a body Pingora keeps until the request is over.
+const KEPT_BODY: usize = 64 << 10;
 
 /// Counts a request for as long as it lives, however it ends.
 pub(super) struct InFlight(Arc<Runtime>);
@@ -51,6 +58,16 @@ pub(super) struct Context {
     pub begun: bool,
     /// What the connection is doing, or the stream.
     pub pulse: Option<Arc<Pulse>>,
+    /// How much of the response was written beside what Pingora counts.
+    pub written: usize,
+    /// Whether memory was too short for the request to go on.
+    pub is_short: bool,
+    /// What the request takes of the connection's share: of HTTP/1, since streams are admitted before.
+    admitted: Option<Admitted>,
+    body: Option<Body>,
+    body_bytes: usize,
+    response: Option<Waiting>,
+    response_bytes: usize,
     _in_flight: InFlight,
 }
 
@@ -73,6 +90,13 @@ impl Context {
             declared: None,
             begun: false,
             pulse,
+            written: 0,
+            is_short: false,
+            admitted: None,
+            body: None,
+            body_bytes: 0,
+            response: None,
+            response_bytes: 0,
             _in_flight: InFlight::new(&runtime),
             runtime,
         }
@@ -104,6 +128,61 @@ impl Context {
         if last {
             pulse.body_is_here();
         }
+    }
+
+    /// What the connection of the request holds.
+    pub fn share(&self) -> Option<&Arc<Share>> {
+        self.pulse.as_ref().map(|pulse| &pulse.arrival.share)
+    }
+
+    /// Takes the request of a connection of HTTP/1 on, unless memory is too short for it.
+    pub fn admit(&mut self) -> Result<(), Short> {
+        self.admitted = match self.share().map(|share| share.admit(0)) {
+            Some(Admission::Now(admitted)) => Some(admitted),
+            Some(Admission::Later | Admission::Never) => return Err(Short),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// So much of the request's body is held, beyond what every request may hold.
+    pub fn holds_body(&mut self, bytes: usize) -> Result<(), Short> {
+        let Some(share) = self.pulse.as_ref().map(|pulse| &pulse.arrival.share) else {
+            return Ok(());
+        };
+        if self.body.is_none() && bytes <= FREE {
+            return Ok(());
+        }
+        let held = self.body.get_or_insert_with(|| share.body()).set(share, bytes);
+        self.is_short |= held.is_err();
+        held
+    }
+
+    /// A part of the body of a request that is passed through: what may have to be sent again is kept.
+    pub fn body_passes(&mut self, bytes: usize) -> Result<(), Short> {
+        self.body_bytes += bytes;
+        self.holds_body(self.body_bytes.min(KEPT_BODY) + bytes)
+    }
+
+    /// So much of a response waits to be read, beyond what every request may hold.
+    pub fn holds_response(&mut self, bytes: usize) -> Result<(), Short> {
+        let Some(share) = self.pulse.as_ref().map(|pulse| &pulse.arrival.share) else {
+            return Ok(());
+        };
+        if self.response.is_none() && bytes <= FREE {
+            return Ok(());
+        }
+        let held = self.response.get_or_insert_with(|| share.response()).set(bytes);
+        self.is_short |= held.is_err();
+        held
+    }
+
+    /// A part of a response that is passed through, when so much of it has been written. As much as the gateway holds of it, Pingora
+    /// holds behind it; and what was written to a stream, the library for HTTP/2 may.
+    pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), Short> {
+        self.response_bytes += bytes;
+        let queued = if http2 { written.min(http2::HELD) } else { 0 };
+        self.holds_response(self.response_bytes.saturating_sub(written) * 2 + queued)
     }
 
     /// The name of the listener that the request came in at.

@@ -8,10 +8,12 @@ use super::governed::{self, Stop};
 use super::head::{self, credential, head};
 use super::line;
 use super::passed::KnownCredentials;
-use super::{MAX_TRIES, declared, framing, invalidating, passed, slot};
+use super::share::Short;
+use super::{MAX_TRIES, declared, framing, invalidating, passed, short, slot};
 use crate::cache::Caution;
 use crate::descriptors;
 use crate::gateway::{CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Upstream};
+use crate::memory::Shed;
 use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
 use async_trait::async_trait;
@@ -24,6 +26,7 @@ use pingora::protocols::Digest;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -42,6 +45,10 @@ impl Edge {
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let runtime = context.runtime.clone();
         let listener = context.listener();
+        // Streams are taken on before: where they cannot be, the client may open them again.
+        if !session.is_http2() && context.admit().is_err() {
+            return short::reject(session, context).await;
+        }
         let judged = match head::judge(session.req_header(), framing::fault(), runtime.head_limits) {
             Ok(()) => declared::ends_where_it_says(session, context).await,
             refused @ Err(_) => refused,
@@ -156,7 +163,7 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal
     }
     let (header, body, trailers) =
         refusal_response(context.upstream.as_deref(), session.req_header(), refusal, &context.id)?;
-    write(session, &context.runtime, header, body, trailers).await?;
+    write(session, context, header, body, trailers).await?;
     Ok(true)
 }
 
@@ -266,7 +273,9 @@ impl ProxyHttp for Edge {
         end_of_stream: bool,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        context.body_came(session.is_http2(), body.as_ref().map_or(0, Bytes::len), end_of_stream);
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        context.body_came(session.is_http2(), bytes, end_of_stream);
+        context.body_passes(bytes).map_err(|Short| short::end(context, Shed::Request))?;
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;
         }
@@ -322,11 +331,25 @@ impl ProxyHttp for Edge {
         Ok(())
     }
 
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        context: &mut Box<Context>,
+    ) -> Result<Option<Duration>> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        let passed = context.response_passes(bytes, session.body_bytes_sent(), session.is_http2());
+        passed.map_err(|Short| short::end(context, Shed::Response))?;
+        Ok(None)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
         let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(Cut::Body));
         let fault = framing::fault();
         let refusal = match fault {
             Some(fault) => head::refusal(fault),
+            None if context.is_short => Refusal::Overloaded,
             None if slow => Refusal::BodyTimeout(context.started.elapsed()),
             None => passed::failure(error, context),
         };

@@ -10,6 +10,7 @@ use crate::gateway::{
     Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Read, Settlement, Storable,
     Write,
 };
+use crate::memory::Shed;
 use crate::model::{Field, Refusal};
 use crate::policy::Need;
 use crate::runtime::{Runtime, wall_millis};
@@ -73,7 +74,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     };
     context.outcome.cache = source.status();
     let header = answer_response(&answer, source, &context.id, dialect, session.req_header())?;
-    write(session, &runtime, header, answer.body.clone(), answer.trailers.clone()).await?;
+    write(session, context, header, answer.body.clone(), answer.trailers.clone()).await?;
     Ok(())
 }
 
@@ -100,7 +101,7 @@ fn deadline(carrier: Carrier, headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The body of a judged request, within its bounds of size and time.
-async fn body(session: &mut Session, context: &Context, admitted: &Admitted) -> Result<Bytes, Stop> {
+async fn body(session: &mut Session, context: &mut Context, admitted: &Admitted) -> Result<Bytes, Stop> {
     admitted.judge_size()?;
     let (most, too_large) = admitted.body_limit();
     whole_body(session, context, most, too_large, admitted.upstream().body.timeout).await
@@ -109,7 +110,7 @@ async fn body(session: &mut Session, context: &Context, admitted: &Admitted) -> 
 /// A whole body of at most `most` bytes. A client that waits to be told to send it is told.
 pub(super) async fn whole_body(
     session: &mut Session,
-    context: &Context,
+    context: &mut Context,
     most: usize,
     too_large: Refusal,
     within: Duration,
@@ -128,6 +129,10 @@ pub(super) async fn whole_body(
             }
             context.body_came(session.is_http2(), part.len(), false);
             whole.extend_from_slice(&part);
+            if context.holds_body(whole.capacity()).is_err() {
+                context.share().into_iter().for_each(|share| share.shed(Shed::Request));
+                return Err(Stop::Refused(Refusal::Overloaded));
+            }
         }
         context.body_came(session.is_http2(), 0, true);
         Ok(whole.freeze())

@@ -5,6 +5,7 @@
 
 use super::frames::Frames;
 use super::pulse::Pulse;
+use super::share::{Share, Waiting};
 use super::socket::{Socket, Transport};
 use crate::gateway::Cut;
 use async_trait::async_trait;
@@ -43,6 +44,8 @@ pub(super) struct Guarded {
     /// How much of it is written.
     written: usize,
     frames: Option<Box<Frames>>,
+    /// What its streams of HTTP/2 hold.
+    streams: Option<Waiting>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when the client takes nothing, where something is to be written.
     blocked: Option<Instant>,
@@ -70,6 +73,7 @@ impl Guarded {
             out: Vec::new(),
             written: 0,
             frames: None,
+            streams: None,
             timer: None,
             blocked: None,
             lingers: None,
@@ -80,6 +84,33 @@ impl Guarded {
     pub fn speaks_http2(&mut self, fields: usize) {
         let rejected = self.pulse.arrival.rejected.clone();
         self.frames = Some(Box::new(Frames::new(Instant::now(), fields, rejected)));
+        self.streams = Some(self.pulse.arrival.share.response());
+        self.share().speaks_http2();
+    }
+
+    fn share(&self) -> &Arc<Share> {
+        &self.pulse.arrival.share
+    }
+
+    /// Tells what the client lets the gateway send.
+    fn share_state(&mut self) {
+        let windows = self.frames.as_ref().map(|frames| frames.windows());
+        let starved = windows.is_some_and(|windows| windows.is_blocked());
+        if let (Some(streams), Some(windows)) = (&mut self.streams, windows) {
+            streams.set_streams(windows.open());
+            self.pulse.arrival.share.responses(windows.finished(), windows.starved());
+        }
+        self.share().is_blocked(starved || self.blocked.is_some());
+    }
+
+    /// The client takes bytes.
+    fn is_taken(&mut self, bytes: usize) {
+        if self.frames.is_none() {
+            self.share().took(bytes);
+        }
+        if self.blocked.take().is_some() {
+            self.share_state();
+        }
     }
 
     /// What was read ahead.
@@ -208,7 +239,7 @@ impl Guarded {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
             self.written += written;
-            self.blocked = None;
+            self.is_taken(written);
         }
         self.out.clear();
         self.written = 0;
@@ -227,9 +258,15 @@ impl Guarded {
 
     /// The client takes nothing: it may do so for a while.
     fn poll_blocked<T>(&mut self, cx: &mut Context) -> Poll<io::Result<T>> {
-        let since = *self.blocked.get_or_insert_with(Instant::now);
-        if self.is_over(cx, since + self.pulse.patience.write) {
-            self.pulse.note_cut(Cut::Write);
+        if self.blocked.is_none() {
+            self.blocked = Some(Instant::now());
+            self.share_state();
+        }
+        self.share().wakes(cx.waker());
+        let given_up = self.share().is_given_up();
+        let since = self.blocked.unwrap_or_else(Instant::now);
+        if given_up || self.is_over(cx, since + self.pulse.patience.write) {
+            self.pulse.note_cut(if given_up { Cut::Memory } else { Cut::Write });
             self.transport.abandon();
             return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")));
         }
@@ -255,6 +292,9 @@ impl AsyncRead for Guarded {
         }
         let came = buf.filled().get(before..).unwrap_or_default();
         let verdict = this.frames.as_mut().and_then(|frames| frames.received(came, Instant::now()));
+        if this.frames.is_some() {
+            this.share_state();
+        }
         if let Some(cut) = verdict {
             this.cut(cx, cut);
             buf.set_filled(before);
@@ -277,18 +317,20 @@ impl AsyncWrite for Guarded {
             let written = this.transport.poll_write(cx, data);
             match this.learn(written)? {
                 Poll::Ready(taken) => {
-                    this.blocked = None;
+                    this.is_taken(taken);
                     taken
                 }
                 Poll::Pending => return this.poll_blocked(cx),
             }
         };
         if let Some(frames) = &mut this.frames {
-            frames.sent(data.get(..taken).unwrap_or_default());
+            let bytes = frames.sent(data.get(..taken).unwrap_or_default());
             if frames.verdict().is_some() {
                 // The connection is cut off where it is read, which may be long after.
                 cx.waker().wake_by_ref();
             }
+            this.share().took(bytes);
+            this.share_state();
         }
         Poll::Ready(Ok(taken))
     }
@@ -297,7 +339,7 @@ impl AsyncWrite for Guarded {
         ready!(self.poll_out(cx))?;
         match self.transport.poll_flush(cx) {
             Poll::Ready(flushed) => {
-                self.blocked = None;
+                self.is_taken(0);
                 Poll::Ready(flushed)
             }
             Poll::Pending => self.poll_blocked(cx),

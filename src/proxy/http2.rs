@@ -3,17 +3,17 @@
 use super::connection::{Connections, Stage, Terms, on_stream, reached};
 use super::guard::Guarded;
 use super::pulse::Pulse;
+use super::share::Admitted;
+use super::streams::{Open, Queue, Streams};
 use crate::gateway::Cut;
+use bytes::Bytes;
 use pingora::apps::HttpServerApp;
-use pingora::protocols::Digest;
-use pingora::protocols::GetSocketDigest;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
+use pingora::protocols::{Digest, GetSocketDigest, Stream};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Malformed requests that one connection may send, beside one for each that is not.
@@ -25,47 +25,18 @@ const RESET_EARLY: usize = 50;
 const RESET_BY_US: usize = 1100;
 /// How much of bodies a client may send ahead, on a stream and on the whole connection.
 const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
-/// How much of an answer is held for a client that does not take it.
-const HELD: usize = 256 << 10;
+/// How much of a response is held for a client that does not take it.
+pub(super) const HELD: usize = 64 << 10;
 /// What is read of the head of a request in any case: Pingora's own limit.
 const LEAST_HEAD: u32 = 64 << 10;
 /// How often the rate of a body is looked at.
 const BODY_CHECK: Duration = Duration::from_secs(10);
 /// How long a client may take to end a connection that it was told to end for what it did.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The same where memory is short.
+const SHORT_FAREWELL: Duration = Duration::from_millis(100);
 
-/// The streams of a connection that are open.
-#[derive(Default)]
-struct Streams {
-    open: AtomicUsize,
-    none: Notify,
-}
-
-/// A stream that is open until this is dropped.
-struct Open(Arc<Streams>);
-
-impl Streams {
-    fn open(self: &Arc<Streams>) -> Open {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Open(self.clone())
-    }
-
-    /// Ends when no stream has been open for a while.
-    async fn idle(&self, patience: Duration) {
-        while self.open.load(Ordering::Relaxed) > 0 {
-            self.none.notified().await;
-        }
-        tokio::time::sleep(patience).await;
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.none.notify_one();
-        }
-    }
-}
+type Connection = h2::server::Connection<Stream, Bytes>;
 
 fn options(terms: &Terms) -> H2Options {
     let mut options = default_h2_options();
@@ -82,31 +53,42 @@ fn options(terms: &Terms) -> H2Options {
     options
 }
 
+/// Agrees with a client on HTTP/2; none where that fails.
+async fn agree(mut stream: Guarded, pulse: &Pulse, terms: &Terms) -> Option<(Connection, Arc<Digest>)> {
+    stream.speaks_http2(terms.limits.head.count);
+    let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
+    let beginning = Box::pin(handshake(Box::new(stream), Some(options(terms))));
+    let agreed = tokio::time::timeout(terms.patience.head, beginning).await.map_err(|_| Cut::Head);
+    match agreed.and_then(|agreed| agreed.map_err(|_| Cut::Malformed)) {
+        Ok(connection) => Some((connection, digest)),
+        Err(cut) => {
+            pulse.note_cut(cut);
+            None
+        }
+    }
+}
+
 /// Serves a connection of HTTP/2 to its end.
 pub(super) async fn serve(
     connections: &Connections,
-    mut stream: Guarded,
+    stream: Guarded,
     peer: Option<SocketAddr>,
     pulse: &Arc<Pulse>,
     terms: &Terms,
 ) {
-    stream.speaks_http2(terms.limits.head.count);
-    let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
-    let beginning = Box::pin(handshake(Box::new(stream), Some(options(terms))));
-    let agreed = tokio::time::timeout(terms.patience.head, beginning).await;
-    let mut connection = match agreed {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(_)) => return pulse.note_cut(Cut::Malformed),
-        Err(_) => return pulse.note_cut(Cut::Head),
+    let Some((mut connection, digest)) = agree(stream, pulse, terms).await else {
+        return;
     };
-    let streams = Arc::new(Streams::default());
+    let (streams, share) = (Arc::new(Streams::default()), &pulse.arrival.share);
+    let mut queue = Queue::new(share);
+    let serve = |(session, admitted)| answer(connections, session, pulse, (streams.open(), admitted));
     let mut stage = connections.stage.clone();
     // A connection that begins while clients are asked to go elsewhere is left alone for as long as others are accepted.
     let end = if *stage.borrow() < Stage::Draining { Stage::Draining } else { Stage::Closing };
     let old = tokio::time::sleep(age(terms.max_age, peer));
     tokio::pin!(old);
     let (mut leaving, mut malformed) = (false, 0_usize);
-    let reason = loop {
+    let cut = loop {
         let next = tokio::select! {
             biased;
             () = reached(&mut stage, end), if !leaving => {
@@ -121,29 +103,33 @@ pub(super) async fn serve(
                 continue;
             }
             next = HttpSession::from_h2_conn(&mut connection, digest.clone()) => next,
-            () = streams.idle(terms.patience.idle) => {
-                pulse.note_cut(Cut::Idle);
-                break h2::Reason::NO_ERROR;
+            () = queue.turn(&streams), if !queue.is_empty() => {
+                std::iter::from_fn(|| queue.next()).for_each(serve);
+                continue;
             }
+            () = streams.idle(terms.patience.idle), if queue.is_empty() => break Cut::Idle,
+            () = share.given_up() => break Cut::Memory,
         };
         match next {
             Ok(Some(H2Accept::Session(session))) => {
                 malformed = malformed.saturating_sub(1);
-                answer(connections, session, pulse, streams.open());
+                queue.take(session).into_iter().for_each(serve);
             }
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
                 if malformed == MALFORMED {
-                    pulse.note_cut(Cut::Streams);
-                    break h2::Reason::ENHANCE_YOUR_CALM;
+                    break Cut::Streams;
                 }
             }
             Ok(None) => return,
             Err(error) => return note_flood(pulse, &error),
         }
     };
-    connection.abrupt_shutdown(reason);
-    let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
+    pulse.note_cut(cut);
+    let idle = cut == Cut::Idle;
+    connection.abrupt_shutdown(if idle { h2::Reason::NO_ERROR } else { h2::Reason::ENHANCE_YOUR_CALM });
+    let farewell = if cut == Cut::Memory { SHORT_FAREWELL } else { FAREWELL };
+    let _ = tokio::time::timeout(farewell, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
 /// The library gives a connection up by itself when too many streams are reset.
@@ -161,7 +147,7 @@ fn age(declared: Duration, peer: Option<SocketAddr>) -> Duration {
 }
 
 /// Serves a stream in a task of its own.
-fn answer(connections: &Connections, session: HttpSession, pulse: &Arc<Pulse>, open: Open) {
+fn answer(connections: &Connections, session: HttpSession, pulse: &Arc<Pulse>, open: (Open, Admitted)) {
     let (proxy, ending, metrics) = (connections.proxy.clone(), connections.ending.clone(), connections.metrics.clone());
     let pulse = Arc::new(Pulse::new(pulse.arrival.clone(), pulse.patience));
     let has_body = !session.is_body_empty();

@@ -85,7 +85,7 @@ pub(super) async fn forward(
 }
 
 /// The whole body: of any type, and of undeclared length too.
-async fn body(session: &mut Session, context: &Context, upstream: &Upstream) -> Result<Bytes, Stop> {
+async fn body(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<Bytes, Stop> {
     let limits = upstream.body;
     let declared =
         session.req_header().headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());

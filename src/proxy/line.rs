@@ -63,7 +63,7 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     if let Some(hash) = hash {
         line.word(key!("session"), &hex(hash));
     }
-    line.number(key!("bytes"), session.body_bytes_sent() as u64);
+    line.number(key!("bytes"), (session.body_bytes_sent() + context.written) as u64);
     line.number(key!("duration_us"), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     line.end()
 }

@@ -1,5 +1,6 @@
 //! What a connection of HTTP/1, or a stream of HTTP/2, is doing: what says how long its client may be waited for.
 
+use super::share::Share;
 use crate::config::Clients;
 use crate::gateway::Cut;
 use parking_lot::Mutex;
@@ -56,6 +57,8 @@ pub(super) struct Arrival {
     pub tls: bool,
     /// How many heads of requests of HTTP/2 were rejected on the connection.
     pub rejected: Arc<AtomicU32>,
+    /// What its connection holds.
+    pub share: Arc<Share>,
 }
 
 /// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on it.

@@ -1,0 +1,330 @@
+//! What a connection holds of the process' memory, and who gives up what when there is too little.
+//!
+//! A client that does not read makes the gateway hold what it has asked for. When memory runs short, those who hold most and take
+//! least are cut off first; a client that reads is not, however much it asks for.
+
+use crate::memory::{Held, Kind, Level, Memory, Shed};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// What a request costs that is served, in bytes, whatever it is: measured at 17 to 28 KiB.
+const REQUEST: usize = 24 << 10;
+/// What a request costs that waits to be served.
+const QUEUED: usize = 4 << 10;
+/// What a connection costs that waits, in bytes, by whether it has TLS and HTTP/2: see the test of memory.
+const PLAIN: usize = 8 << 10;
+const HTTP2: usize = 16 << 10;
+const TLS: usize = 8 << 10;
+/// What a stream of HTTP/2 costs in the library beside its request.
+const STREAM: usize = 2 << 10;
+/// How much of a body or a response goes on even where memory is full, so that each request that was taken on gets to its end.
+const RESERVED: usize = 64 << 10;
+/// How much responses that wait may hold on a connection whose client does not read, before it gets no further streams.
+const WAITING: usize = 4 << 20;
+/// How many streams of HTTP/2 a connection is served at once, and how many may wait for their windows, before its client has taken
+/// any response to its end. Each that it takes is one more.
+const FIRST: usize = 8;
+/// How often connections are looked at while memory is short, and how often the process is measured.
+const LOOK: Duration = Duration::from_millis(100);
+/// A client is slow that would need so many looks, or more, for what waits for it.
+const SLOW: usize = 50;
+/// After so many looks at which it was slow a client is given up.
+const LOOKS: u8 = 3;
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Shares {
+    memory: Arc<Memory>,
+    open: Mutex<HashMap<u64, Weak<Share>>>,
+    next: AtomicU64,
+}
+
+/// What one connection holds.
+#[derive(Debug)]
+pub(super) struct Share {
+    shares: Arc<Shares>,
+    id: u64,
+    connection: Mutex<Held>,
+    /// How many requests are served.
+    serving: AtomicUsize,
+    /// How much waits for the client to read it.
+    waiting: AtomicUsize,
+    /// How much the client has taken since the last look.
+    taken: AtomicUsize,
+    /// Whether the client takes nothing of what is there.
+    blocked: AtomicBool,
+    /// How many responses the client has taken to their end, and how many wait for their windows: of HTTP/2.
+    finished: AtomicUsize,
+    starved: AtomicUsize,
+    slow: AtomicU8,
+    given_up: AtomicBool,
+    end: Notify,
+    /// Who waits for a client of HTTP/1.
+    writer: Mutex<Option<Waker>>,
+}
+
+/// There is too little memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Short;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// It is served.
+    Now(Admitted),
+    /// It is served when there is memory for it.
+    Later,
+    /// It is not served.
+    Never,
+}
+
+impl Shares {
+    pub fn new(memory: Arc<Memory>) -> Arc<Shares> {
+        Arc::new(Shares { memory, open: Mutex::default(), next: AtomicU64::new(0) })
+    }
+
+    /// A connection that was opened just now.
+    pub fn open(self: &Arc<Shares>, tls: bool) -> Arc<Share> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let bytes = PLAIN + if tls { TLS } else { 0 };
+        let share = Arc::new(Share {
+            shares: self.clone(),
+            id,
+            connection: Mutex::new(Held::new(&self.memory, Kind::Connections, bytes)),
+            serving: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
+            finished: AtomicUsize::new(0),
+            starved: AtomicUsize::new(0),
+            slow: AtomicU8::new(0),
+            given_up: AtomicBool::new(false),
+            end: Notify::new(),
+            writer: Mutex::default(),
+        });
+        self.open.lock().insert(id, Arc::downgrade(&share));
+        share
+    }
+
+    /// Watches over the memory of the process to its end.
+    pub async fn watch(self: Arc<Shares>) {
+        loop {
+            tokio::select! {
+                () = self.memory.pressed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            self.memory.measure();
+            if self.memory.level() > Level::Calm {
+                self.look();
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    /// Gives up the clients that hold most and take least, until enough of them are.
+    fn look(&self) {
+        let all: Vec<Arc<Share>> = self.open.lock().values().filter_map(Weak::upgrade).collect();
+        let mut slow: Vec<(usize, Arc<Share>)> =
+            all.into_iter().filter_map(|share| Some((share.look()?, share))).collect();
+        slow.sort_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
+        let mut excess = self.memory.excess();
+        for (waiting, share) in slow {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(waiting);
+            share.give_up();
+        }
+    }
+}
+
+impl Share {
+    /// The connection speaks HTTP/2.
+    pub fn speaks_http2(&self) {
+        let mut connection = self.connection.lock();
+        let bytes = connection.bytes() + HTTP2;
+        connection.set(bytes);
+    }
+
+    /// Takes a request on, where there is memory for it. Each connection gets one in any case, and who does not read gets no more.
+    /// So that a client shows first whether it reads, a connection begins with few; those that wait get their turn when others
+    /// end, or little by little: `turns` says how often it was looked for them.
+    pub fn admit(self: &Arc<Share>, turns: u32) -> Admission {
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        let serving = self.serving.load(Ordering::Relaxed);
+        let first = serving == 0;
+        let most = self.finished.load(Ordering::Relaxed).saturating_add(FIRST);
+        match self.shares.memory.level() {
+            _ if self.is_given_up() => Admission::Never,
+            Level::Over => Admission::Never,
+            _ if self.starved.load(Ordering::Relaxed) >= most => Admission::Never,
+            Level::Calm | Level::Pressed | Level::Full if first => Admission::Now(self.admitted()),
+            Level::Calm if serving >= most << turns.min(16) => Admission::Later,
+            Level::Calm if blocked && self.waiting.load(Ordering::Relaxed) >= WAITING => Admission::Never,
+            Level::Calm => Admission::Now(self.admitted()),
+            Level::Pressed if blocked => Admission::Never,
+            Level::Pressed => Admission::Later,
+            Level::Full => Admission::Never,
+        }
+    }
+
+    fn admitted(self: &Arc<Share>) -> Admitted {
+        self.serving.fetch_add(1, Ordering::Relaxed);
+        Admitted { share: self.clone(), _held: Held::new(&self.shares.memory, Kind::Requests, REQUEST) }
+    }
+
+    /// What a request holds that waits to be served, until this is dropped.
+    pub fn queued(&self) -> Held {
+        Held::new(&self.shares.memory, Kind::Requests, QUEUED)
+    }
+
+    /// What a response holds from now on, until this is dropped.
+    pub fn response(self: &Arc<Share>) -> Waiting {
+        Waiting { share: self.clone(), held: Held::new(&self.shares.memory, Kind::Responses, 0) }
+    }
+
+    /// What the body of a request holds from now on, until this is dropped.
+    pub fn body(&self) -> Body {
+        Body(Held::new(&self.shares.memory, Kind::RequestBodies, 0))
+    }
+
+    /// Something was given up to save memory.
+    pub fn shed(&self, what: Shed) {
+        self.shares.memory.shed(what);
+    }
+
+    /// The client took so many bytes of what waited for it.
+    pub fn took(&self, bytes: usize) {
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Says whether the client takes nothing of what is there.
+    pub fn is_blocked(&self, blocked: bool) {
+        // Most often nothing has changed.
+        if self.blocked.load(Ordering::Relaxed) != blocked {
+            self.blocked.store(blocked, Ordering::Relaxed);
+        }
+    }
+
+    /// Says how many responses the client has taken to their end, and how many wait for their windows.
+    pub fn responses(&self, finished: usize, starved: usize) {
+        self.finished.store(finished, Ordering::Relaxed);
+        self.starved.store(starved, Ordering::Relaxed);
+    }
+
+    /// Wakes this task when the client is given up.
+    pub fn wakes(&self, waker: &Waker) {
+        let mut writer = self.writer.lock();
+        if !writer.as_ref().is_some_and(|before| before.will_wake(waker)) {
+            *writer = Some(waker.clone());
+        }
+    }
+
+    /// Whether the client is given up.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Ends when the client is given up.
+    pub async fn given_up(&self) {
+        while !self.is_given_up() {
+            self.end.notified().await;
+        }
+    }
+
+    fn give_up(&self) {
+        if !self.given_up.swap(true, Ordering::Relaxed) {
+            self.shed(Shed::Connection);
+            self.end.notify_one();
+            self.writer.lock().take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// How much waits for the client, where it has been slow for long enough.
+    fn look(&self) -> Option<usize> {
+        let (waiting, taken) = (self.waiting.load(Ordering::Relaxed), self.taken.swap(0, Ordering::Relaxed));
+        let slow = waiting > 0 && self.blocked.load(Ordering::Relaxed) && taken.saturating_mul(SLOW) < waiting;
+        let looks = if slow { self.slow.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
+        self.slow.store(looks, Ordering::Relaxed);
+        (looks >= LOOKS).then_some(waiting)
+    }
+
+    fn is_full(&self) -> bool {
+        self.shares.memory.level() >= Level::Full
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shares.open.lock().remove(&self.id);
+    }
+}
+
+/// A request that was taken on, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    share: Arc<Share>,
+    _held: Held,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.share.serving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What waits for a client to read it, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    share: Arc<Share>,
+    held: Held,
+}
+
+impl Waiting {
+    /// So many bytes wait from now on. Where that is more than before, there may be too little memory for it.
+    pub fn set(&mut self, bytes: usize) -> Result<(), Short> {
+        if bytes > self.held.bytes().max(RESERVED) && self.share.is_full() {
+            return Err(Short);
+        }
+        let before = self.held.bytes();
+        self.held.set(bytes);
+        if bytes > before {
+            self.share.waiting.fetch_add(bytes - before, Ordering::Relaxed);
+        } else {
+            self.share.waiting.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The same for streams of HTTP/2 that are open.
+    pub fn set_streams(&mut self, streams: usize) {
+        // Their number is limited.
+        let _ = self.set(streams * STREAM);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.share.waiting.fetch_sub(self.held.bytes(), Ordering::Relaxed);
+    }
+}
+
+/// The body of a request, as far as it is held.
+#[derive(Debug)]
+pub(super) struct Body(Held);
+
+impl Body {
+    /// So much of it is held from now on. Where that is more than before, there may be too little memory for it.
+    pub fn set(&mut self, share: &Share, bytes: usize) -> Result<(), Short> {
+        if bytes > self.0.bytes().max(RESERVED) && share.is_full() {
+            return Err(Short);
+        }
+        self.0.set(bytes);
+        Ok(())
+    }
+}

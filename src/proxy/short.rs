@@ -1,0 +1,26 @@
+//! Requests that memory is too short for.
+
+use super::context::Context;
+use super::exchange::refuse;
+use super::head::head;
+use crate::gateway::Head;
+use crate::memory::Shed;
+use crate::model::Refusal;
+use pingora::prelude::Session;
+use pingora::{Error, ErrorType, Result};
+
+/// Answers that memory is too short for another request.
+pub(super) async fn reject(session: &mut Session, context: &mut Context) -> Result<bool> {
+    let (runtime, listener) = (context.runtime.clone(), context.listener());
+    let Head { host, path, .. } = head(session.req_header(), &listener);
+    context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
+    context.share().into_iter().for_each(|share| share.shed(Shed::Request));
+    session.set_keepalive(None);
+    refuse(session, context, &Refusal::Overloaded).await
+}
+
+/// Ends a request that memory is too short for.
+pub(super) fn end(context: &Context, what: Shed) -> Box<Error> {
+    context.share().into_iter().for_each(|share| share.shed(what));
+    Error::explain(ErrorType::InternalError, "memory is short")
+}

@@ -158,7 +158,7 @@ impl Stream {
 mod tests {
     use super::*;
 
-    fn head(kind: u8, flags: u8, stream: u32, length: usize) -> Seen {
+    fn head(kind: u8, flags: u8, stream: u32, length: usize) -> Seen<'static> {
         Seen::Frame(FrameHead { kind, flags, stream, length })
     }
 

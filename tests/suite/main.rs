@@ -36,6 +36,7 @@ mod metrics;
 mod model;
 mod names;
 mod passed;
+mod pressure;
 mod servers;
 mod shared;
 mod sharing;

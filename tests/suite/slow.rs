@@ -41,7 +41,7 @@ fn attack(how: &[&str], reason: &str) {
         call.answer(200, "", "here")
     });
     // The good client comes from the same address as the slow ones.
-    let limits = "limits: { in_flight: 1000, per_source: 1000 }";
+    let limits = "limits: { in_flight: 2000, per_source: 2000 }";
     let gateway = Gateway::start(&format!("{TERMS}{}", recorder.upstream(limits)));
     let over = AtomicBool::new(false);
     let (said, served) = thread::scope(|scope| {

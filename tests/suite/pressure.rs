@@ -1,0 +1,299 @@
+//! Clients that ask for much and read nothing: what they make the gateway hold is bounded, and others are served meanwhile.
+
+use crate::harness::{Gateway, PATIENCE, Request, frame, skipped, wait_for};
+use crate::recorder::Recorder;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// So much that clients who do not read would soon have the gateway hold more than it may.
+const LARGE: usize = 3_000_000;
+const MEMORY: u64 = 128 << 20;
+const LIMITS: &str =
+    "clients: { limits: { per_source: 10000, memory: 128MiB } }\nthreads: 2\nlog: { requests: false }\n";
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const REFUSED_STREAM: u32 = 7;
+
+/// A client of HTTP/2 that says how much it reads, and when.
+struct Client {
+    stream: TcpStream,
+    next: u32,
+}
+
+/// A frame that came.
+struct Came {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Client {
+    /// One whose streams begin with a window of this size.
+    fn open(address: SocketAddr, window: u32) -> Client {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat());
+        stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings.as_slice()].concat()).unwrap();
+        Client { stream, next: 1 }
+    }
+
+    /// Asks for a path this often, each time on a stream of its own.
+    fn get(&mut self, path: &str, times: usize) -> Vec<u32> {
+        let length = u8::try_from(path.len()).unwrap();
+        let head = [&[0x82, 0x86, 0x41, 1, b'a', 0x04, length], path.as_bytes()].concat();
+        let streams: Vec<u32> = (0..times).map(|at| self.next + 2 * u32::try_from(at).unwrap()).collect();
+        self.next += 2 * u32::try_from(times).unwrap();
+        let requests = streams.iter().flat_map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, *stream, &head));
+        // A gateway that has given the client up takes no more.
+        let _ = self.stream.write_all(&requests.collect::<Vec<u8>>());
+        streams
+    }
+
+    /// From now on all streams, also those that are open, have a window of this size.
+    fn widen(&mut self, window: u32) {
+        let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat());
+        let connection = frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
+        self.stream.write_all(&[settings, connection].concat()).unwrap();
+    }
+
+    /// From now on streams begin with no window.
+    fn narrow(&mut self) {
+        let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &0_u32.to_be_bytes()].concat());
+        self.stream.write_all(&settings).unwrap();
+    }
+
+    /// The next frame; none where the gateway has ended the connection.
+    fn read(&mut self) -> Option<Came> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).ok()?;
+        let [a, b, c, kind, flags, d, e, f, g] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]).try_into().unwrap()];
+        self.stream.read_exact(&mut payload).ok()?;
+        Some(Came { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload })
+    }
+
+    /// How many of these streams get a response and how many are refused, when all have got the one or the other.
+    fn begun(&mut self, streams: &[u32]) -> (usize, usize) {
+        let (mut begun, mut refused) = (0, 0);
+        while begun + refused < streams.len() {
+            let came = self.read().unwrap();
+            let ours = streams.contains(&came.stream);
+            begun += usize::from(ours && came.kind == HEADERS);
+            if ours && came.kind == RST_STREAM {
+                assert_eq!(came.payload, REFUSED_STREAM.to_be_bytes());
+                refused += 1;
+            }
+        }
+        (begun, refused)
+    }
+
+    /// Reads until so many streams have ended by themselves, and gives their bodies.
+    fn ended(&mut self, count: usize) -> Vec<u8> {
+        let (mut ended, mut body) = (0, Vec::new());
+        while ended < count {
+            let came = self.read().unwrap();
+            if came.kind == DATA {
+                body.extend_from_slice(&came.payload);
+            }
+            ended += usize::from([DATA, HEADERS].contains(&came.kind) && came.flags & END_STREAM != 0);
+        }
+        body
+    }
+}
+
+fn small_or_large() -> Recorder {
+    let large = "x".repeat(LARGE);
+    Recorder::start(move |call| {
+        let body = if call.seen.target == "/large" { large.as_str() } else { "here" };
+        call.answer(200, "", body)
+    })
+}
+
+fn metric(gateway: &Gateway, series: &str) -> u64 {
+    let metrics = gateway.metrics();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)).map(|value| value.trim().to_owned());
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+/// The most memory that the process has had.
+fn peak(gateway: &Gateway) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+fn assert_served(gateway: &Gateway) {
+    let answer = Request::new("GET", "/small").send(&gateway.url());
+    assert_eq!((answer.status, answer.text().as_str()), (200, "here"));
+}
+
+fn wait_until_nothing_is_held(gateway: &Gateway) {
+    for kind in ["connections", "requests", "request_bodies", "responses", "provider_responses"] {
+        let series = format!("sessiongate_memory_held_bytes{{kind=\"{kind}\"}}");
+        wait_for(&series, || (metric(gateway, &series) == 0).then_some(()));
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_client_to_read_a_rejection() {
+    let recorder = small_or_large();
+    let gateway = Gateway::start(&recorder.upstream(""));
+    let mut client = Client::open(gateway.address(), 0);
+    let streams = client.get("/api/v2/sessions/s1", 8);
+    assert_eq!(client.begun(&streams), (8, 0));
+    wait_for("no request in flight", || (metric(&gateway, "sessiongate_requests_in_flight ") == 0).then_some(()));
+    client.widen(1 << 20);
+    let bodies = String::from_utf8(client.ended(8)).unwrap();
+    assert_eq!(bodies.matches("Missing authentication").count(), 8, "{bodies}");
+}
+
+#[test]
+fn a_client_that_reads_nothing_has_few_responses_that_wait() {
+    let recorder = small_or_large();
+    let gateway = Gateway::start(&recorder.upstream(""));
+    for path in ["/api/v2/sessions/s1", "/small", "/large"] {
+        let mut client = Client::open(gateway.address(), 0);
+        let streams = client.get(path, 8);
+        assert_eq!(client.begun(&streams), (8, 0), "{path}");
+        let more = client.get(path, 30);
+        assert_eq!(client.begun(&more), (0, 30), "{path}: none of those that wait was read");
+        client.widen(1 << 30);
+        client.ended(8);
+        client.narrow();
+        // It has read eight: so many more may wait.
+        let again = client.get(path, 16);
+        assert_eq!(client.begun(&again), (16, 0), "{path}");
+        let more = client.get(path, 30);
+        assert_eq!(client.begun(&more), (0, 30), "{path}");
+    }
+    assert_eq!(metric(&gateway, "sessiongate_memory_shed_total{shed=\"stream\"}"), 180);
+}
+
+#[test]
+fn a_client_that_reads_has_all_its_streams_at_once() {
+    let recorder = small_or_large();
+    let gateway = Gateway::start(&recorder.upstream(""));
+    let mut client = Client::open(gateway.address(), 1 << 20);
+    client.widen(1 << 20);
+    for path in ["/api/v2/sessions/s1", "/small"] {
+        client.get(path, 100);
+        client.ended(100);
+    }
+    assert_eq!(metric(&gateway, "sessiongate_memory_shed_total{shed=\"stream\"}"), 0);
+}
+
+/// Streams that wait for their provider, such as those of watches, are not held back by each other.
+#[test]
+fn streams_that_wait_for_the_provider_are_all_sent_to_it() {
+    let (send, all_are_here) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Arc::new(std::sync::Barrier::new(60));
+    let recorder = Recorder::start(move |call| {
+        // None is answered before all are here.
+        gate.wait();
+        let _ = send.send(());
+        call.answer(200, "", "here")
+    });
+    let gateway = Gateway::start(&recorder.upstream(""));
+    let mut client = Client::open(gateway.address(), 1 << 20);
+    client.get("/watch", 60);
+    all_are_here.recv_timeout(PATIENCE).unwrap();
+    client.ended(60);
+}
+
+#[test]
+fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
+    if !cfg!(target_os = "linux") {
+        return skipped("the memory of processes (it is read where Linux tells it)");
+    }
+    let recorder = small_or_large();
+    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream("")));
+    let mut clients = Vec::new();
+    wait_for("a client to be given up", || {
+        let mut client = Client::open(gateway.address(), 65_535);
+        client.stream.write_all(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).unwrap();
+        client.get("/large", 8);
+        clients.push(client);
+        assert_served(&gateway);
+        (metric(&gateway, "sessiongate_memory_shed_total{shed=\"connection\"}") > 0).then_some(())
+    });
+    assert!(metric(&gateway, "sessiongate_connections_cut_total{reason=\"memory\"}") > 0);
+    let given_up = clients.iter_mut().any(|client| {
+        let frames = std::iter::from_fn(|| client.read());
+        frames.take_while(|came| came.kind != GOAWAY).count();
+        client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.read().is_none()
+    });
+    assert!(given_up);
+    assert_served(&gateway);
+    assert!(peak(&gateway) < MEMORY, "{} MB", peak(&gateway) >> 20);
+    drop(clients);
+    wait_until_nothing_is_held(&gateway);
+}
+
+#[test]
+fn clients_of_http1_that_do_not_read_are_given_up_before_memory_is_short() {
+    if !cfg!(target_os = "linux") {
+        return skipped("the memory of processes (it is read where Linux tells it)");
+    }
+    let recorder = small_or_large();
+    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream("")));
+    let mut clients = Vec::new();
+    wait_for("a client to be given up", || {
+        let mut stream = TcpStream::connect(gateway.address()).unwrap();
+        stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        clients.push(stream);
+        assert_served(&gateway);
+        (metric(&gateway, "sessiongate_memory_shed_total{shed=\"connection\"}") > 0).then_some(())
+    });
+    assert_served(&gateway);
+    assert!(peak(&gateway) < MEMORY, "{} MB", peak(&gateway) >> 20);
+    drop(clients);
+    wait_until_nothing_is_held(&gateway);
+}
+
+/// A body of less than each request may hold in any case is always taken.
+#[test]
+fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
+    let recorder = Recorder::auth0();
+    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream("")));
+    gateway.ready();
+    let head = |length: usize| {
+        format!(
+            "PATCH /api/v2/sessions/s1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n",
+            recorder.token()
+        )
+    };
+    let mut clients = Vec::new();
+    wait_for("a body to be rejected", || {
+        let mut stream = TcpStream::connect(gateway.address()).unwrap();
+        stream.write_all(head(250_000).as_bytes()).unwrap();
+        stream.write_all(" ".repeat(240_000).as_bytes()).unwrap();
+        clients.push(stream);
+        (metric(&gateway, "sessiongate_memory_shed_total{shed=\"request\"}") > 0).then_some(())
+    });
+    let overloaded = r#"{"error":"Service Unavailable","message":"The gateway is short of memory.","statusCode":503}"#;
+    let answer = wait_for("the rejection", || {
+        clients.iter_mut().find_map(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            let mut answer = [0; 2048];
+            let length = stream.read(&mut answer).ok().filter(|length| *length > 0)?;
+            Some(String::from_utf8_lossy(&answer[..length]).into_owned())
+        })
+    });
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.to_lowercase().contains("retry-after: 1"), "{answer}");
+    assert!(answer.contains(overloaded), "{answer}");
+    let small = Request::new("PATCH", "/api/v2/sessions/s1").bearer(&recorder.token());
+    assert_eq!(small.json(r#"{"session_metadata":{"a":"b"}}"#).send(&gateway.url()).status, 200);
+    drop(clients);
+    wait_until_nothing_is_held(&gateway);
+}

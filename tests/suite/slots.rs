@@ -1,9 +1,14 @@
 //! What may be in flight at a provider: how much, for whom, and for how long.
 
-use crate::harness::{Answer, Connection, Gateway, Request, wait_for};
-use crate::recorder::{Call, Recorder, SESSION};
+use crate::harness::{Answer, Connection, Gateway, PATIENCE, Request, wait_for};
+use crate::recorder::{Call, Recorder, SESSION, Then};
 use crate::shared::Gate;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 /// A provider that answers what is asked for once its gate is open, and a gateway before it.
 struct Place {
@@ -243,4 +248,117 @@ fn a_declared_body_is_waited_for_before_the_provider_is_connected_to() {
         );
     }
     assert_eq!(place.recorder.count(), 5);
+}
+
+/// Runs what clients of HTTP/2 do.
+fn over_http2<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+async fn http2(gateway: &Gateway) -> SendRequest<Bytes> {
+    let stream = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    requests
+}
+
+/// A request from another address of this machine.
+fn from_elsewhere(gateway: &Gateway, request: &Request) -> String {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    socket.connect(&gateway.address().into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&request.clone().header("Connection", "close").bytes(gateway.address())).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// What clients that left have begun counts until the provider is done with it: for their source, and for nobody else.
+#[test]
+fn clients_that_leave_cost_no_more_connections_than_their_share() {
+    let gate = Gate::closed();
+    let own = gate.clone();
+    let recorder = Recorder::start(move |call: &mut Call| {
+        if call.seen.target != "/good" {
+            own.pass();
+        }
+        call.as_auth0()
+    });
+    let limits = "cache: {}\nlimits: { in_flight: 60, per_source: 40, wait: 0s }";
+    let gateway = Gateway::start(&recorder.upstream_as("forward", limits));
+    let read = |number: usize| {
+        let request = http::Request::get(format!("http://a/api/v2/sessions/s{number}"));
+        let request = request.header("authorization", format!("Bearer junk{number}")).header("connect-timeout-ms", "0");
+        request.body(()).unwrap()
+    };
+    over_http2(async {
+        let leaving = http2(&gateway).await.ready().await.unwrap();
+        let begun: Vec<_> = (0..40).map(|number| leaving.clone().send_request(read(number), true).unwrap()).collect();
+        wait_for_async(|| recorder.count() == 40).await;
+        drop((begun, leaving));
+        let mut connection = http2(&gateway).await;
+        for number in 40..700 {
+            connection = connection.ready().await.unwrap();
+            let (answer, _) = connection.send_request(read(number), true).unwrap();
+            assert_eq!(answer.await.unwrap().status(), 429, "{number}");
+        }
+    });
+    let good = from_elsewhere(&gateway, &Request::new("GET", "/good"));
+    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+    assert_eq!(recorder.connections(), 41, "for 701 requests");
+    gate.set(true);
+}
+
+async fn wait_for_async(mut is_so: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn streams_that_declare_a_body_and_end_without_one_reach_no_provider() {
+    let recorder = Recorder::auth0();
+    let gateway = Gateway::start(&recorder.upstream_as("forward", ""));
+    let post = || http::Request::post("http://a/x").header("content-length", "4").body(()).unwrap();
+    over_http2(async {
+        let mut connection = http2(&gateway).await.ready().await.unwrap();
+        for part in [None, Some(&b"too long"[..]), Some(&b""[..])] {
+            let (answer, mut body) = connection.send_request(post(), false).unwrap();
+            if let Some(part) = part {
+                let _ = body.send_data(Bytes::from_static(part), true);
+                assert!(answer.await.map_or(true, |answer| answer.status().is_client_error()), "{part:?}");
+            } else {
+                body.send_reset(h2::Reason::CANCEL);
+            }
+            connection = connection.ready().await.unwrap();
+        }
+        assert_eq!(recorder.connections(), 0);
+        let (answer, mut body) = connection.send_request(post(), false).unwrap();
+        body.send_data(Bytes::from_static(b"bo"), false).unwrap();
+        body.send_data(Bytes::from_static(b"dy"), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 202);
+    });
+    assert_eq!(recorder.seen()[0].text(), "body");
+}
+
+/// A tunnel is in flight for as long as it is open.
+#[test]
+fn a_websocket_holds_its_slot_while_it_is_open() {
+    let recorder = Recorder::start(|call: &mut Call| {
+        call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+        call.take(3)?;
+        Ok(Then::Close)
+    });
+    let gateway = Gateway::start(&recorder.upstream_as("forward", "limits: { in_flight: 1, per_source: 1, wait: 0s }"));
+    let mut client = Connection::open(gateway.address()).unwrap();
+    client.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").unwrap();
+    assert_eq!(client.head().unwrap().0, 101);
+    assert_eq!(Request::new("GET", "/x").send(&gateway.url()).status, 429);
+    client.write(b"end").unwrap();
+    let line = "sessiongate_upstream_requests_in_flight{upstream=\"auth0\"} 0";
+    wait_for(line, || gateway.metrics().contains(line).then_some(()));
 }

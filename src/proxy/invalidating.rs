@@ -189,6 +189,7 @@ async fn relay(session: &mut Session, context: &Context, relayed: Relayed, idle:
             }
             // To HTTP/1 they are not written, as other pass-through responses' are not.
             Some(Part::Trailers(trailers)) if session.is_http2() => {
+                passed::judge_trailers(&trailers)?;
                 session.write_response_trailers(trailers).await?;
                 true
             }

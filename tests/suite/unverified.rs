@@ -12,8 +12,10 @@ use http::HeaderMap;
 use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 const USER: &str = "/api/v2/users/auth0%7Cx";
 const CACHED: &str = "cache: { ttl: 5m }\nbody: { max: 64KiB }\nlimits: { in_flight: 1000, per_source: 1000 }\n";
@@ -394,6 +396,15 @@ fn map(all: &[(&str, &str)]) -> HeaderMap {
 
 impl Calls {
     fn new(content_type: &'static str, said: impl Fn() -> Said + Send + Sync + 'static) -> Calls {
+        Calls::waiting(content_type, None, said)
+    }
+
+    /// The same, where what follows the head of the response to a change waits for the test.
+    fn waiting(
+        content_type: &'static str,
+        until: Option<Arc<Notify>>,
+        said: impl Fn() -> Said + Send + Sync + 'static,
+    ) -> Calls {
         let provider = H2Provider::start(None, move |arrived| {
             let read = arrived.head.uri.path() == GET;
             let good: Said =
@@ -403,7 +414,9 @@ impl Calls {
             for (name, value) in headers {
                 head = head.header(*name, *value);
             }
-            let parts = if body.is_empty() { Vec::new() } else { vec![Part::Bytes(body.into())] };
+            let waits = until.clone().filter(|_| !read).map(Part::Wait);
+            let bytes = Some(body).filter(|body| !body.is_empty()).map(|body| Part::Bytes(body.into()));
+            let parts = waits.into_iter().chain(bytes).collect();
             Reply { head: head.body(()).unwrap(), parts, trailers: trailers.map(map) }
         });
         let address = provider.address();
@@ -512,6 +525,35 @@ fn calls_that_the_provider_rejects_leave_every_hit_and_pass_as_they_are() {
             assert_eq!(ended.headers[*name], *value);
         }
         assert!(calls.is_hit(), "{content_type}: {}", calls.cache());
+    }
+}
+
+#[test]
+fn a_call_whose_client_has_left_is_settled_by_its_own_status() {
+    for (code, changed) in [("0", true), ("16", false)] {
+        let go = Arc::new(Notify::new());
+        let trailers: &'static [(&str, &str)] =
+            if changed { &[("grpc-status", "0")] } else { &[("grpc-status", "16")] };
+        let calls = Calls::waiting(GRPC, Some(go.clone()), move || {
+            (&[], if changed { frame(b"\x0a\x00") } else { Vec::new() }, Some(trailers))
+        });
+        calls.cache();
+        let address = calls.gateway.address();
+        let call = calls.runtime.block_on(async {
+            let mut client = connect(address).await;
+            let (response, mut sending) = client.send_request(request(address, LOCK, GRPC), false).unwrap();
+            sending.send_data(frame(&field(1, b"u1")).into(), true).unwrap();
+            (client, response, sending)
+        });
+        wait_for("the call at the provider", || (calls.locks() == 1).then_some(()));
+        let (_client, _response, mut sending) = call;
+        sending.send_reset(h2::Reason::CANCEL);
+        assert_eq!(calls.cache(), "sessiongate; fwd=bypass", "{code}");
+        go.notify_one();
+        let after = wait_for("its end", || Some(calls.cache()).filter(|cache| cache != "sessiongate; fwd=bypass"));
+        assert_eq!(after == "sessiongate; fwd=miss; stored", changed, "{code}: {after}");
+        assert!(calls.is_hit(), "{code}");
+        assert_eq!(calls.locks(), 1);
     }
 }
 

@@ -30,6 +30,8 @@ const COLLECTED: usize = 4096;
 const FIRST: usize = 2048;
 /// How long a client that was cut off may go on sending, so that it reads why.
 const LINGER: Duration = Duration::from_secs(2);
+/// How much it may send meanwhile, in bytes: whoever goes on with a flood is not listened to.
+const LINGER_BYTES: usize = 1 << 20;
 
 /// A connection from a client.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub(super) struct Guarded {
     blocked: Option<Instant>,
     /// Until when a client that was cut off may go on sending.
     lingers: Option<Instant>,
+    /// How much it has sent meanwhile.
+    lingered: usize,
 }
 
 impl Guarded {
@@ -77,6 +81,7 @@ impl Guarded {
             timer: None,
             blocked: None,
             lingers: None,
+            lingered: 0,
         }
     }
 
@@ -220,12 +225,18 @@ impl Guarded {
         loop {
             let mut buf = ReadBuf::new(&mut bytes);
             match self.transport.poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() && Instant::now() < until => {}
+                Poll::Ready(Ok(())) if self.may_go_on(buf.filled().len(), until) => {}
                 Poll::Ready(_) => return cut(),
                 Poll::Pending if self.is_over(cx, until) => return cut(),
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Whether a client that was cut off, and sends so many bytes more, is listened to any longer.
+    fn may_go_on(&mut self, came: usize, until: Instant) -> bool {
+        self.lingered += came;
+        came > 0 && self.lingered <= LINGER_BYTES && Instant::now() < until
     }
 
     /// Writes what was collected.

@@ -392,6 +392,20 @@ fn crumbs_of_a_cookie_are_counted() {
     assert_eq!(raw.end(&[small, goodbye()].concat()), Some(0));
 }
 
+/// Whoever goes on with a flood after being told is not listened to for long.
+#[test]
+fn a_flood_that_goes_on_is_not_listened_to() {
+    let place = place("{}");
+    let Raw(mut stream) = Raw::open(&place);
+    let flood = PING.repeat(10_000);
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let begun = std::time::Instant::now();
+    let sent = (0..10_000).take_while(|_| stream.write_all(&flood).is_ok()).count();
+    // More than what is listened to, and what lies in the system's buffers.
+    assert!(sent < 1000, "{} bytes were taken within {:?}", sent * flood.len(), begun.elapsed());
+    place.wait_for_cut("pings", 1);
+}
+
 /// Thousands of crumbs cost more to take apart than to send: they are counted before.
 #[test]
 fn a_head_of_thousands_of_crumbs_ends_its_connection() {

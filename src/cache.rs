@@ -4,6 +4,7 @@
 
 mod claim;
 mod flight;
+mod keep;
 mod memory;
 mod open;
 mod read;
@@ -18,7 +19,7 @@ pub use redis::{RedisStore, SetupError};
 pub use write::{Caution, Mark};
 
 use crate::coherence::reading::Link;
-use crate::coherence::{Acquired, Ended, Entry, Millis, Reach, Settled, Token};
+use crate::coherence::{Acquired, Asker, Ended, Entry, Micros, Millis, Reach, Retired, Settled, Token};
 use crate::gateway::{Answer, CacheKey, Event, Failure};
 use async_trait::async_trait;
 use flight::Flights;
@@ -95,6 +96,10 @@ pub struct Ask {
     pub steal: Option<Token>,
     /// Whether only a fetch of its own will do.
     pub fresh: bool,
+    /// Whether what it fetches may not be stored.
+    pub unstored: bool,
+    /// Whose credential it has.
+    pub asker: Asker,
 }
 
 /// What a store answers to a reader.
@@ -105,7 +110,7 @@ pub struct Acquisition {
     /// The connection over which it was found.
     pub link: Link,
     /// The store's time.
-    pub now: Millis,
+    pub now: Micros,
 }
 
 /// A store: it executes the steps of [`crate::coherence`], each in one piece. A step that fails may be carried out all the same.
@@ -115,9 +120,11 @@ pub trait Store: Send + Sync {
     fn token(&self) -> Token;
     /// A read begins.
     async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError>;
-    /// This reader's answer may be stored.
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>) -> Result<(), StoreError>;
-    /// An answer may not be stored: the reader's lease ends.
+    /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way.
+    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError>;
+    /// This reader's answer is not stored, but speaks against what is.
+    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError>;
+    /// This reader's answer says nothing of what is stored: its lease ends.
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError>;
     /// A write begins. It stays marked for `guard` from now, or longer where its mark stands longer already. `reach` bounds the marks.
     async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError>;
@@ -125,8 +132,6 @@ pub trait Store: Send + Sync {
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError>;
     /// Which of these sessions of an upstream count as deleted, in their order.
     async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
-    /// Whether it is in the process, so that nobody waits for its steps.
-    fn is_local(&self) -> bool;
     /// The connection that steps on this scope would be carried out over now.
     fn link(&self, scope: Scope) -> Option<Link>;
     /// How long there has been no connection for steps on this scope; none where there is one.

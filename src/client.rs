@@ -44,9 +44,9 @@ pub enum ExchangeError {
     /// No complete answer in time.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// The answer is larger than this number of bytes.
+    /// The answer, which has this status, is larger than this number of bytes.
     #[error("the answer has more than {0} bytes")]
-    TooLarge(usize),
+    TooLarge(usize, StatusCode),
 }
 
 /// An answer as a whole.

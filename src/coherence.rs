@@ -13,9 +13,12 @@
 //! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`]; which writes share a mark, in
 //! [`sharing`].
 
+mod place;
 pub mod reading;
 pub mod sharing;
 pub mod writing;
+
+pub use place::{Asker, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Place, Retired, Watermark, fill, release, retire};
 
 /// A value that is never used twice: the store mints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +30,8 @@ pub struct Token(pub u128);
 
 /// Milliseconds on the clock of the store.
 pub type Millis = u64;
+/// Microseconds on the clock of the store: fine enough to say which of two fetches began first.
+pub type Micros = u64;
 
 /// The most writes in flight on one session.
 pub const MAX_SESSION_WRITES: usize = 64;
@@ -79,49 +84,6 @@ pub struct Stamp {
     pub epoch: Generation,
 }
 
-/// A stored answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Entry<T> {
-    /// The generations under which its fetch began.
-    pub stamp: Stamp,
-    /// When its fetch began.
-    pub fetched_at: Millis,
-    /// When it stops being fresh, counted from the start of its fetch.
-    pub fresh_until: Millis,
-    /// When it stops being any answer: until then it may do where it is refreshed, or where the provider fails.
-    pub stale_until: Millis,
-    /// The answer.
-    pub answer: T,
-}
-
-/// Somebody fetches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Lease {
-    /// The generations of the fetch.
-    pub stamp: Stamp,
-    /// Who fetches.
-    pub reader: Token,
-    /// When nobody waits for it any more.
-    pub until: Millis,
-}
-
-/// The place of one cached answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
-pub enum Place<T> {
-    /// Nothing.
-    #[default]
-    Empty,
-    /// Somebody is fetching it.
-    Leased(Lease),
-    /// An answer.
-    Data {
-        /// The answer.
-        entry: Entry<T>,
-        /// Whoever fetches it anew, once it is no longer fresh.
-        refresh: Option<Lease>,
-    },
-}
-
 /// What a reader finds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Acquired<T> {
@@ -136,6 +98,8 @@ pub enum Acquired<T> {
         floor: Option<u64>,
         /// An answer that is no longer fresh.
         stale: Option<Entry<T>>,
+        /// No fetch will do that began before this: something newer was known.
+        since: Micros,
     },
     /// Somebody fetches under this stamp: join them, or look again a little later.
     Wait {
@@ -145,6 +109,16 @@ pub enum Acquired<T> {
         reader: Token,
         /// An answer that is no longer fresh.
         stale: Option<Entry<T>>,
+        /// No fetch will do that began before this.
+        since: Micros,
+    },
+    /// The provider has denied this credential the session a moment ago: the reader fetches for itself, without a lease, and is
+    /// shown nothing that was fetched for others.
+    Denied {
+        /// The generations to fill under.
+        stamp: Stamp,
+        /// The version below which an answer is too old to store.
+        floor: Option<u64>,
     },
     /// A write is in flight: fetch, and store nothing.
     Bypass,
@@ -161,6 +135,10 @@ pub struct Reading {
     pub steal: Option<Token>,
     /// Whether only a fetch of its own will do: then there is no hit, and no lease.
     pub fresh: bool,
+    /// Whether what it fetches may not be stored: then it takes no lease, which others would wait for in vain.
+    pub unstored: bool,
+    /// Whose credential it has.
+    pub asker: Asker,
     /// How long the lease lasts, should the reader lead, in milliseconds.
     pub lease: Millis,
     /// Now.
@@ -218,6 +196,11 @@ impl State {
         self.matters(now) || (self.floor.is_some() && now.saturating_sub(self.floor_set) < FLOOR_KEPT)
     }
 
+    /// The generation; none where there is a mark, or nobody has read since.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
     /// The generation, minted now where there is none.
     fn open(&mut self, mint: &mut impl FnMut() -> Generation) -> Generation {
         *self.generation.get_or_insert_with(mint)
@@ -242,53 +225,27 @@ pub fn acquire<T: Clone>(
     }
     let stamp = Stamp { session: session.open(&mut mint), epoch: epoch.open(&mut mint) };
     let floor = session.floor;
+    place.prune(reading.now);
+    if place.denies(&reading.asker) {
+        return Acquired::Denied { stamp, floor };
+    }
+    let since = place.since();
     if reading.fresh {
-        return Acquired::Lead { stamp, floor, stale: None };
+        return Acquired::Lead { stamp, floor, stale: None, since };
     }
-    let lease = Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) };
-    let others = |lease: &Lease| {
-        let reader = Some(lease.reader);
-        let other = reader != Some(reading.reader) && reader != reading.steal;
-        reader.filter(|_| lease.stamp == stamp && reading.now < lease.until && other)
+    let stale = match place.shown_to(&reading.asker, stamp) {
+        Some(entry) if reading.now < entry.fresh_until => return Acquired::Hit(entry.clone(), floor),
+        found => found.cloned(),
     };
-    match place {
-        Place::Data { entry, .. } if entry.stamp == stamp && reading.now < entry.fresh_until => {
-            return Acquired::Hit(entry.clone(), floor);
-        }
-        Place::Data { entry, refresh } if entry.stamp == stamp && reading.now < entry.stale_until => {
-            let stale = Some(entry.clone());
-            if let Some(reader) = refresh.as_ref().and_then(others) {
-                return Acquired::Wait { stamp, reader, stale };
-            }
-            *refresh = Some(lease);
-            return Acquired::Lead { stamp, floor, stale };
-        }
-        Place::Leased(lease) => {
-            if let Some(reader) = others(lease) {
-                return Acquired::Wait { stamp, reader, stale: None };
-            }
-        }
-        Place::Empty | Place::Data { .. } => {}
+    let other =
+        |lease: &&Lease| lease.stamp == stamp && lease.reader != reading.reader && Some(lease.reader) != reading.steal;
+    if let Some(lease) = place.lease.as_ref().filter(other) {
+        return Acquired::Wait { stamp, reader: lease.reader, stale, since };
     }
-    *place = Place::Leased(lease);
-    Acquired::Lead { stamp, floor, stale: None }
-}
-
-/// A fetch is over and its answer may be stored. A fill under a stamp that is no longer the current one changes nothing that a
-/// reader could see, so a store that cannot compare may fill in any case.
-pub fn fill<T>(session: &State, epoch: &State, place: &mut Place<T>, entry: Entry<T>) {
-    if session.generation == Some(entry.stamp.session) && epoch.generation == Some(entry.stamp.epoch) {
-        *place = Place::Data { entry, refresh: None };
+    if !reading.unstored {
+        place.lease = Some(Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) });
     }
-}
-
-/// A fetch is over and its answer may not be stored: the reader's lease ends.
-pub fn release<T>(place: &mut Place<T>, own: Token) {
-    match place {
-        Place::Leased(lease) if lease.reader == own => *place = Place::Empty,
-        Place::Data { refresh, .. } if refresh.is_some_and(|lease| lease.reader == own) => *refresh = None,
-        Place::Empty | Place::Leased(_) | Place::Data { .. } => {}
-    }
+    Acquired::Lead { stamp, floor, stale, since }
 }
 
 /// What a write may change.

@@ -55,6 +55,8 @@ pub struct Dialect {
     pub entrusted: &'static [&'static str],
     /// Whether verified callers may share what is cached: the provider's answer does not depend on who asks.
     pub shares: bool,
+    /// Which of its answers that there is no session speak of the session.
+    pub missing: Missing,
     /// Whether metadata without entries removes all of it, or else changes nothing.
     pub empties_wipe: bool,
     /// Whether writes have lifetimes, checks and challenges.
@@ -65,6 +67,28 @@ pub struct Dialect {
     pub locked: &'static [&'static str],
     /// The provider's form of a refusal, in the carrier of the call.
     pub reply: fn(&Refusal, Carrier) -> Reply,
+}
+
+/// Which 404 (or 410) of a provider speaks of the session, and not of who asks for it.
+#[derive(Debug, Clone, Copy)]
+pub enum Missing {
+    /// Each.
+    Any,
+    /// One whose message ends in this id.
+    WithId(&'static str),
+}
+
+impl Missing {
+    /// Whether an answer with this text speaks of the session.
+    pub fn says(self, text: &str) -> bool {
+        match self {
+            Missing::Any => true,
+            Missing::WithId(id) => text
+                .trim_end()
+                .strip_suffix(')')
+                .is_some_and(|text| text.strip_suffix(id).is_some_and(|text| text.ends_with('('))),
+        }
+    }
 }
 
 /// A governed operation.

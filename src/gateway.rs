@@ -17,7 +17,7 @@ pub use asked::{Asked, Changes, Decided, Read, Write};
 pub use head::{BodySize, Head, bearer};
 pub use listing::Listing;
 pub use outcome::{CacheStatus, Decision, Outcome};
-pub use settle::{Answer, Settlement, Storable, settle_related};
+pub use settle::{Answer, Settlement, Storable, says_nothing, settle_related};
 pub use told::{Cut, Event, Failure, Listener, Step};
 pub use upstream::{
     Authorities, BodyLimits, CallerCheck, Freshness, Identity, KeySource, Matcher, OnUnreachable, Protocol, SlotLimits,
@@ -31,8 +31,8 @@ use crate::token::Verified;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use head::Judged;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
-use http::{HeaderMap, Method};
+use http::Method;
+use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use ring::hmac;
 use std::sync::Arc;
 
@@ -218,12 +218,6 @@ impl Gateway {
         let session = session.map(|session| upstream.dialect.session_id(session)).transpose();
         let session = session.map_err(|_| Unnamed::Session)?;
         Ok((upstream, session.map(|session| self.session_hash(upstream, &session))))
-    }
-
-    /// Tells callers apart by their credential.
-    pub fn asker(&self, headers: &HeaderMap) -> [u8; 16] {
-        let credential = headers.get(AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
-        self.hashed(&[b"asker", credential])
     }
 
     fn hashed(&self, parts: &[&[u8]]) -> [u8; 16] {

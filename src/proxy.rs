@@ -19,6 +19,7 @@ mod line;
 mod listener;
 mod passed;
 mod pulse;
+mod reading;
 mod share;
 mod short;
 mod slot;

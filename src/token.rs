@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 /// The longest token that is looked at, in bytes.
@@ -35,12 +36,18 @@ pub struct Expectations {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     caller: Caller,
+    fingerprint: [u8; 32],
 }
 
 impl Verified {
     /// Who the token speaks of.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Tells the token from others: a hash of what it says.
+    pub fn fingerprint(&self) -> &[u8] {
+        &self.fingerprint
     }
 
     /// Whether the token may still be believed at `now` (seconds since the epoch) without another look at it: never past its `exp`,
@@ -111,7 +118,17 @@ pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> 
         return Err(Refusal::TokenInvalid("it does not say which of several keys signed it").into());
     }
     let claims = signed_claims(token, key, algorithm)?;
-    judge(&claims, expected, now)
+    let caller = judge(&claims, expected, now)?;
+    Ok(Verified { caller, fingerprint: fingerprint(token) })
+}
+
+/// The hash of what is signed: the same claims may have more than one good signature.
+fn fingerprint(token: &str) -> [u8; 32] {
+    let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+    let mut hash = [0; 32];
+    let digest = digest(&SHA256, signed.as_bytes());
+    hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    hash
 }
 
 /// Whether a token has the form of a JWT: three parts. One that has not cannot be judged here.
@@ -172,7 +189,7 @@ fn signed_claims(token: &str, key: &Key, algorithm: Algorithm) -> Result<Claims,
     })
 }
 
-fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Verified, Distrust> {
+fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Caller, Distrust> {
     if !expected.issuers.contains(&claims.iss) {
         return Err(Refusal::TokenInvalid("its issuer is not accepted").into());
     }
@@ -192,7 +209,7 @@ fn judge(claims: &Claims, expected: &Expectations, now: u64) -> Result<Verified,
         return Err(Refusal::TokenInvalid("it is not valid yet").into());
     }
     let scopes = claims.scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
-    Ok(Verified { caller: Caller { subject: claims.sub.clone(), scopes, expires_at } })
+    Ok(Caller { subject: claims.sub.clone(), scopes, expires_at })
 }
 
 /// Whole seconds; a float-to-integer cast saturates, so nothing overflows.

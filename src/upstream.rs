@@ -17,7 +17,7 @@ use http::header::{
     CONNECTION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use ring::digest;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -118,6 +118,8 @@ pub struct Failure {
     pub refusal: Refusal,
     /// Whether the provider may have carried the request out.
     pub sent: bool,
+    /// The status of an answer that was too large to be read.
+    pub status: Option<StatusCode>,
 }
 
 /// A way to a provider.
@@ -343,6 +345,7 @@ impl Provider {
     fn failure(&self, error: ExchangeError) -> Failure {
         self.note(Some(&error.to_string()));
         let sent = !matches!(error, ExchangeError::Connect(_) | ExchangeError::Refused(_));
+        let status = if let ExchangeError::TooLarge(_, status) = error { Some(status) } else { None };
         let refusal = match error {
             ExchangeError::Connect(_) if descriptors::are_scarce() => Refusal::UpstreamBusy,
             ExchangeError::Connect(_) if !self.addresses.are_known() => Refusal::Unavailable,
@@ -351,9 +354,9 @@ impl Provider {
             | ExchangeError::Broken(_)
             | ExchangeError::Closed => Refusal::UpstreamFailed,
             ExchangeError::Timeout(limit) => Refusal::UpstreamTimeout(limit),
-            ExchangeError::TooLarge(limit) => Refusal::AnswerTooLarge(limit),
+            ExchangeError::TooLarge(limit, _) => Refusal::AnswerTooLarge(limit),
         };
-        Failure { refusal, sent }
+        Failure { refusal, sent, status }
     }
 }
 

@@ -27,7 +27,7 @@ impl Claim<'_> {
     /// Asks the store.
     pub async fn acquire(&mut self) -> Result<Acquisition, StoreError> {
         // Only a read that would be given a lease has one to give back.
-        self.leased = !self.ask.fresh;
+        self.leased = !self.ask.fresh && !self.ask.unstored;
         let found = self.store.acquire(&self.key, self.ask).await;
         self.leased &= match &found {
             Ok(acquisition) => matches!(acquisition.acquired, Acquired::Lead { .. }),

@@ -3,6 +3,7 @@
 //! has another stamp and can never join a fetch that started before. See [`Joint`].
 
 use super::Fetched;
+use crate::coherence::Micros;
 use crate::coherence::reading::Joint;
 use crate::gateway::{CacheKey, Storable};
 use crate::model::Refusal;
@@ -25,6 +26,7 @@ pub(super) struct Flights {
 /// One fetch in flight.
 #[derive(Clone)]
 pub(super) struct Flight {
+    began: Micros,
     landed: watch::Receiver<Landed>,
 }
 
@@ -35,7 +37,7 @@ impl Flight {
         // Without an answer the task is gone: it panicked, or the runtime stops.
         landed.unwrap_or(Fetched {
             answer: Err(Refusal::UpstreamFailed),
-            storable: Storable::No,
+            storable: Storable::Nothing,
             failed: true,
             asker: [0; 16],
         })
@@ -59,42 +61,34 @@ impl Drop for Landing {
 }
 
 impl Flights {
-    /// Starts a fetch. What it brings is kept for others: before it is handed over, or, where that would take a while, after it.
-    /// Until then it can be joined.
+    /// Starts a fetch. What it brings is kept for others before it is handed over: nobody who has seen it may find something older
+    /// in the store. Until then it can be joined.
     pub fn start<W, K>(
         &self,
-        key: CacheKey,
-        joint: Joint,
+        (key, joint, began): (CacheKey, Joint, Micros),
         fetch: W,
         keep: impl FnOnce(Fetched) -> K + Send + 'static,
-        keep_first: bool,
     ) -> Flight
     where
         W: Future<Output = Fetched> + Send + 'static,
         K: Future<Output = ()> + Send,
     {
         let (sender, landed) = watch::channel(None);
-        let flight = Flight { landed };
+        let flight = Flight { began, landed };
         let name = (key, joint);
         self.airborne.lock().insert(name, flight.clone());
         let landing = Landing { airborne: self.airborne.clone(), name, own: flight.landed.clone() };
         tokio::spawn(async move {
             let answer = fetch.await;
-            if keep_first {
-                keep(answer.clone()).await;
-                drop(landing);
-                sender.send_replace(Some(answer));
-            } else {
-                sender.send_replace(Some(answer.clone()));
-                keep(answer).await;
-                drop(landing);
-            }
+            keep(answer.clone()).await;
+            drop(landing);
+            sender.send_replace(Some(answer));
         });
         flight
     }
 
-    /// A fetch of this answer that may be joined.
-    pub fn join(&self, key: &CacheKey, joint: Joint) -> Option<Flight> {
-        self.airborne.lock().get(&(*key, joint)).cloned()
+    /// A fetch of this answer that may be joined: one that did not begin before `since`.
+    pub fn join(&self, key: &CacheKey, joint: Joint, since: Micros) -> Option<Flight> {
+        self.airborne.lock().get(&(*key, joint)).filter(|flight| flight.began >= since).cloned()
     }
 }

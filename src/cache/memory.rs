@@ -3,7 +3,8 @@
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored};
 use crate::coherence::reading::Link;
 use crate::coherence::{
-    self, Acquired, Ended, Entry, Generation, Millis, Place, Reach, Reading, Settled, State, Token,
+    self, Acquired, Denied, Ended, Entry, Generation, Micros, Millis, Place, Reach, Reading, Retired, Settled, State,
+    Token,
 };
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 const SHARDS: usize = 16;
 /// What a session costs beside its answers: the map's entry, the state, the queue's entry.
 const OVERHEAD: usize = 320;
+/// What a place costs beside its answer.
+const PLACE: usize = 128;
 
 /// How many sessions one step looks at to make room, twice.
 const LOOKS: usize = 16;
@@ -55,24 +58,35 @@ impl Slot {
         self.places.iter_mut().find(|(own, _)| *own == variant).map(|(_, place)| place)
     }
 
+    /// Sees to it that there is a place.
+    fn make_place(&mut self, variant: [u8; 16], now: Millis) {
+        if self.place(variant).is_some() {
+            return;
+        }
+        if self.places.len() >= VARIANTS {
+            self.forget_old(now);
+            self.places.truncate(VARIANTS - 1);
+        }
+        self.places.push((variant, Place::default()));
+    }
+
     fn weigh(&self) -> usize {
-        let answers = self.places.iter().map(|(_, place)| match place {
-            Place::Data { entry, .. } => {
+        let answers = self.places.iter().map(|(_, place)| {
+            let answer = place.entry.as_ref().map_or(0, |entry| {
                 let answer = &entry.answer;
                 let headers: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                 answer.body.len() + headers + 256
-            }
-            Place::Empty | Place::Leased(_) => 64,
+            });
+            PLACE + place.denied.capacity() * size_of::<Denied>() + answer
         });
         OVERHEAD + answers.sum::<usize>()
     }
 
     /// Drops the places in which nothing is, or nothing that still holds.
     fn forget_old(&mut self, now: Millis) {
-        self.places.retain(|(_, place)| match place {
-            Place::Data { entry, .. } => now < entry.stale_until,
-            Place::Leased(lease) => now < lease.until,
-            Place::Empty => false,
+        self.places.retain_mut(|(_, place)| {
+            place.prune(now);
+            !place.is_empty()
         });
     }
 
@@ -165,7 +179,11 @@ impl MemoryStore {
     }
 
     fn now(&self) -> Millis {
-        millis(self.started.elapsed())
+        self.moment() / 1_000
+    }
+
+    fn moment(&self) -> Micros {
+        Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
     fn next(&self) -> u128 {
@@ -178,9 +196,13 @@ impl MemoryStore {
     }
 
     fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
+        self.at(name, |slot, moment| step(slot, moment / 1_000))
+    }
+
+    fn at<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Micros) -> R) -> Result<R, StoreError> {
         let mut shard = self.shard(&name.1)?.lock();
-        let now = self.now();
-        Ok(shard.step(name, now, |slot| step(slot, now)))
+        let moment = self.moment();
+        Ok(shard.step(name, moment / 1_000, |slot| step(slot, moment)))
     }
 }
 
@@ -195,37 +217,43 @@ impl Store for MemoryStore {
     }
 
     async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
-        self.on((key.upstream, key.session), |slot, now| {
-            if slot.place(key.variant).is_none() {
-                if slot.places.len() >= VARIANTS {
-                    slot.forget_old(now);
-                    slot.places.truncate(VARIANTS - 1);
-                }
-                slot.places.push((key.variant, Place::Empty));
-            }
+        self.at((key.upstream, key.session), |slot, moment| {
+            let now = moment / 1_000;
+            slot.make_place(key.variant, now);
             let Slot { state, places, read, .. } = slot;
-            let mut none = Place::Empty;
+            let mut none = Place::default();
             let place = places.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, place)| place);
-            let Ask { reader, steal, fresh } = ask;
-            let reading = Reading { reader, steal, fresh, lease: self.lease.load(Ordering::Relaxed), now };
+            let Ask { reader, steal, fresh, unstored, asker } = ask;
+            let lease = self.lease.load(Ordering::Relaxed);
+            let reading = Reading { reader, steal, fresh, unstored, asker, lease, now };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
             let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
             // Only a hit shows that keeping it was worth the room.
             *read |= matches!(acquired, Acquired::Hit(..));
-            Acquisition { acquired, link: Link::default(), now }
+            Acquisition { acquired, link: Link::default(), now: moment }
         })
     }
 
-    async fn fill(&self, key: &CacheKey, _: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
-        self.on((key.upstream, key.session), |slot, _| {
+    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+        self.at((key.upstream, key.session), |slot, now| {
             let Slot { state, places, .. } = slot;
             let Some((_, place)) = places.iter_mut().find(|(own, _)| *own == key.variant) else {
                 return;
             };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
-            coherence::fill(state, epoch, place, entry);
+            coherence::fill(state, epoch, place, reader, entry, kept, now);
+        })
+    }
+
+    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
+        self.at((key.upstream, key.session), |slot, moment| {
+            // Also where nothing is: what is under way for it may be older.
+            slot.make_place(key.variant, moment / 1_000);
+            if let Some(place) = slot.place(key.variant) {
+                coherence::retire(place, reader, retired, moment);
+            }
         })
     }
 
@@ -234,7 +262,7 @@ impl Store for MemoryStore {
             if let Some(place) = slot.place(key.variant) {
                 coherence::release(place, reader);
             }
-            slot.places.retain(|(own, place)| *own != key.variant || !matches!(place, Place::Empty));
+            slot.places.retain(|(own, place)| *own != key.variant || !place.is_empty());
         })
     }
 
@@ -272,10 +300,6 @@ impl Store for MemoryStore {
             Ok(shard.sessions.get(&(upstream, *session)).is_some_and(|slot| slot.state.is_deleted(now)))
         };
         sessions.iter().map(deleted).collect()
-    }
-
-    fn is_local(&self) -> bool {
-        true
     }
 
     fn link(&self, _: Scope) -> Option<Link> {

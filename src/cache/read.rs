@@ -1,8 +1,10 @@
 //! Readers: what they find, whom they wait for, what they fetch.
 
-use super::{Acquisition, Ask, Sessions, Store, Tally};
-use crate::coherence::reading::{Fetch, Joint, Link, Next, Windows, next};
-use crate::coherence::{Entry, Millis, Stamp, Token};
+use super::flight::Flight;
+use super::keep::Begun;
+use super::{Acquisition, Ask, Sessions};
+use crate::coherence::reading::{ALONE, Fetch, Joint, Next, Why, Windows, next};
+use crate::coherence::{Asker, Entry, Millis, Token};
 use crate::gateway::{Answer, CacheKey, Event, Storable};
 use crate::model::Refusal;
 use parking_lot::Mutex;
@@ -22,7 +24,7 @@ pub struct Fetched {
     /// Whether the provider failed, so that an older answer may do.
     pub failed: bool,
     /// Tells apart who asked.
-    pub asker: [u8; 16],
+    pub asker: Asker,
 }
 
 /// What a read wants of the cache.
@@ -30,6 +32,12 @@ pub struct Fetched {
 pub struct Wanted {
     /// Whether only a fetch of its own will do.
     pub fresh: bool,
+    /// Whether what it fetches may not be stored.
+    pub unstored: bool,
+    /// Tells apart who asks.
+    pub asker: Asker,
+    /// For how long an answer may be good that is still on its way, in milliseconds.
+    pub kept: Millis,
     /// For how long answers that are no longer fresh may do.
     pub windows: Windows,
 }
@@ -49,10 +57,10 @@ pub enum Got {
     /// The session was deleted through the gateway.
     Deleted,
     /// The answer of a fetch that this read began.
-    Miss(Fetched),
+    Miss(Fetched, Why),
     /// The answer of a fetch that another read began.
     Coalesced(Fetched),
-    /// The cache is to be left out.
+    /// The cache is to be left out. What the provider says has to be told to [`Sessions::bypassed`].
     Bypass,
 }
 
@@ -61,19 +69,19 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How many reads may wait for fetches of other processes at once.
 const MOST_WAITING: usize = 10_000;
 
-type Flight = (CacheKey, Joint);
+type Looked = (CacheKey, Joint);
 
 /// Reads that wait for fetches of other processes. One of them looks again and again; the others wait for it.
 #[derive(Default)]
 pub(super) struct Waiting {
-    looked_for: Mutex<HashMap<Flight, watch::Receiver<()>>>,
+    looked_for: Mutex<HashMap<Looked, watch::Receiver<()>>>,
     readers: Arc<()>,
 }
 
 /// The read that looks again and again. Those that wait for it go on when it is dropped.
 struct Looking<'a> {
     waiting: &'a Waiting,
-    flight: Flight,
+    flight: Looked,
     _wake: watch::Sender<()>,
 }
 
@@ -85,7 +93,7 @@ impl Drop for Looking<'_> {
 
 impl Waiting {
     /// Becomes the one who looks for this fetch, or waits for the one who does.
-    fn look_or_wait(&self, flight: Flight) -> Result<Looking<'_>, watch::Receiver<()>> {
+    fn look_or_wait(&self, flight: Looked) -> Result<Looking<'_>, watch::Receiver<()>> {
         let mut looked_for = self.looked_for.lock();
         if let Some(woken) = looked_for.get(&flight) {
             return Err(woken.clone());
@@ -127,32 +135,35 @@ impl Sessions {
         W: Future<Output = Fetched> + Send + 'static,
     {
         let own = self.store.token();
-        let mut claim = self.claim(key, Ask { reader: own, steal: None, fresh: wanted.fresh });
+        let Wanted { fresh, unstored, asker, .. } = wanted;
+        let mut claim = self.claim(key, Ask { reader: own, steal: None, fresh, unstored, asker });
         let mut patience = Patience { began: Instant::now(), most: self.lease_wait, pause: FIRST_PAUSE };
         let mut yielded = false;
         let mut looking = None;
         let mut counted = None;
         loop {
-            let Acquisition { acquired, link, now } = match claim.acquire().await {
+            let Acquisition { acquired, link, now: moment } = match claim.acquire().await {
                 Ok(acquisition) => acquisition,
                 Err(_) => return self.bypass(Event::BypassFailed),
             };
+            let now = moment / 1_000;
+            let begun = |stamp| Begun { key, stamp, link, at: moment, reader: own, wanted };
             match next(acquired, link, now, wanted.windows) {
                 Next::Answer(entry) => return self.hit(&entry, now),
-                Next::Refresh(entry, fetch_anew) => {
-                    let Fetch { stamp, floor, .. } = fetch_anew;
+                Next::Refresh(entry, Fetch { stamp, floor, .. }) => {
                     claim.fetches();
-                    self.lead(key, stamp, link, now, own, fetch(floor));
+                    self.lead(begun(stamp), fetch(floor));
                     return self.hit(&entry, now);
                 }
                 Next::Deleted => return Got::Deleted,
                 Next::Bypass => return self.bypass(Event::BypassMarked),
-                Next::Fetch(Fetch { stamp, floor, fallback }) => {
-                    let joined = self.flights.join(&key, Joint::new(stamp, link)).filter(|_| !wanted.fresh);
+                Next::Fetch(Fetch { stamp, floor, fallback, since, why }) => {
+                    let since = if fresh { ALONE } else { since };
+                    let joined = self.flights.join(&key, Joint::new(stamp, link), since);
                     let coalesced = joined.is_some();
                     let lead = || {
                         claim.fetches();
-                        self.lead(key, stamp, link, now, own, fetch(floor))
+                        self.lead(begun(stamp), fetch(floor))
                     };
                     let fetched = joined.unwrap_or_else(lead).landed().await;
                     return match fallback {
@@ -161,12 +172,12 @@ impl Sessions {
                             hit(&entry, now.saturating_add(super::millis(patience.began.elapsed())))
                         }
                         _ if coalesced => Got::Coalesced(fetched),
-                        _ => Got::Miss(fetched),
+                        _ => Got::Miss(fetched, if fresh { Why::Requested } else { why }),
                     };
                 }
-                Next::Wait { stamp, reader } => {
+                Next::Wait { stamp, reader, since } => {
                     let joint = Joint::new(stamp, link);
-                    if let Some(flight) = self.flights.join(&key, joint) {
+                    if let Some(flight) = self.flights.join(&key, joint, since) {
                         return Got::Coalesced(flight.landed().await);
                     }
                     // Between its lease and its flight a leader in this process needs a moment.
@@ -195,7 +206,7 @@ impl Sessions {
     /// Waits a little for the fetch of another process.
     async fn wait<'a>(
         &'a self,
-        flight: Flight,
+        flight: Looked,
         looking: &mut Option<Looking<'a>>,
         patience: &mut Patience,
         reader: Token,
@@ -239,53 +250,15 @@ impl Sessions {
         hit(entry, now)
     }
 
-    /// Begins a fetch, and stores what it brings.
-    fn lead<W>(
-        &self,
-        key: CacheKey,
-        stamp: Stamp,
-        link: Link,
-        fetched_at: Millis,
-        reader: Token,
-        fetch: W,
-    ) -> super::flight::Flight
+    /// Begins a fetch, and keeps what it brings.
+    fn lead<W>(&self, begun: Begun, fetch: W) -> Flight
     where
         W: Future<Output = Fetched> + Send + 'static,
     {
         let (store, tally) = (self.store.clone(), self.tally.clone());
-        let local = store.is_local();
-        let keep = move |fetched: Fetched| async move {
-            keep(&*store, &tally, &key, stamp, fetched_at, reader, &fetched).await;
-        };
-        self.flights.start(key, Joint::new(stamp, link), fetch, keep, local)
-    }
-}
-
-async fn keep(
-    store: &dyn Store,
-    tally: &Tally,
-    key: &CacheKey,
-    stamp: Stamp,
-    fetched_at: Millis,
-    reader: Token,
-    fetched: &Fetched,
-) {
-    let kept = match (&fetched.answer, fetched.storable) {
-        (Ok(answer), Storable::For { fresh, stale }) => {
-            let fresh_until = fetched_at.saturating_add(fresh);
-            let stale_until = fresh_until.saturating_add(stale);
-            let answer = Arc::new(answer.stored());
-            store.fill(key, reader, Entry { stamp, fetched_at, fresh_until, stale_until, answer }).await
-        }
-        (answer, storable) => {
-            if answer.is_ok() && storable == Storable::TooOld {
-                tally.count(Event::TooOld);
-            }
-            store.release(key, reader).await
-        }
-    };
-    if let Err(error) = kept {
-        tracing::debug!(%error, "an answer was not stored");
+        let Begun { key, stamp, link, at, .. } = begun;
+        let keep = move |fetched: Fetched| async move { begun.keep(&*store, &tally, &fetched).await };
+        self.flights.start((key, Joint::new(stamp, link), at), fetch, keep)
     }
 }
 
@@ -293,7 +266,7 @@ fn hit(entry: &Entry<Arc<Answer>>, now: Millis) -> Got {
     let signed = |millis: Millis| i64::try_from(millis).unwrap_or(i64::MAX);
     Got::Hit {
         answer: entry.answer.clone(),
-        age: now.saturating_sub(entry.fetched_at),
+        age: now.saturating_sub(entry.fetched_at()),
         left: signed(entry.fresh_until).saturating_sub(signed(now)),
     }
 }

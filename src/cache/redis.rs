@@ -18,7 +18,8 @@ pub use connect::SetupError;
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
-    Acquired, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Reach, Settled, Token,
+    Acquired, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Reach, Retired,
+    Settled, Token,
 };
 use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::{CacheKey, Event, Failure, Listener, Step};
@@ -28,7 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use redis::Value;
 use ring::rand::{SecureRandom, SystemRandom};
 use route::Route;
-use scripts::{ACQUIRE, BEGIN, END, OPEN, RELEASE, Script};
+use scripts::{ACQUIRE, BEGIN, END, FILL, OPEN, RELEASE, RETIRE, Script};
 use seal::Seal;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -125,24 +126,6 @@ impl RedisStore {
         self.route.carry_out(first, &script.run(keys, arguments), until(deadline)).await
     }
 
-    /// Runs a script whose last key is one that mostly is not there. While keys of a cluster move to another server, neither of the
-    /// two runs anything on keys of which one is missing: then it is done without that one.
-    async fn run_with_refresh(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: &[&str],
-        deadline: Instant,
-    ) -> Result<(Value, Link), Failure> {
-        match self.run(script, keys, arguments, deadline).await {
-            Err(Failure::Moving) => {
-                let without = keys.split_last().map_or(keys, |(_, others)| others);
-                self.run(script, without, arguments, deadline).await
-            }
-            done => done,
-        }
-    }
-
     fn epoch_of(&self, scope: u64) -> Arc<Known> {
         if let Some(known) = self.epochs.read().get(&scope) {
             return known.clone();
@@ -190,7 +173,12 @@ impl RedisStore {
         let token = entry::token(ask.reader);
         let steal = ask.steal.map(entry::token).unwrap_or_default();
         let (kept, lease) = (STATE_KEPT.to_string(), self.lease.load(Ordering::Relaxed).to_string());
-        let (mode, deadline) = (if ask.fresh { "fresh" } else { "" }, self.read_by());
+        let mode = match ask {
+            Ask { fresh: true, .. } => "fresh",
+            Ask { unstored: true, .. } => "unstored",
+            Ask { .. } => "",
+        };
+        let (asker, deadline) = (entry::asker(&ask.asker), self.read_by());
         for _ in 0..TRIES {
             let last = *known.lock();
             let Some(guess) = last else {
@@ -202,9 +190,9 @@ impl RedisStore {
                 return Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: 0 });
             };
             let generation = entry::generation(guess);
-            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode];
-            let names = [keys.state.as_str(), &keys.place, &keys.refresh];
-            let session = self.run_with_refresh(&ACQUIRE, &names, &arguments, deadline);
+            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &asker];
+            let names = [keys.state.as_str(), &keys.place];
+            let session = self.run(&ACQUIRE, &names, &arguments, deadline);
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
             let link = both(session_link, epoch_link);
@@ -230,7 +218,7 @@ impl RedisStore {
                 Epoch::Marked => Acquired::Bypass,
             };
             if let Acquired::Hit(entry, _) = &acquired
-                && entry.fetched_at < link.fence
+                && entry.fetched_at() < link.fence
             {
                 self.tally.count(Event::Fenced);
             }
@@ -240,26 +228,30 @@ impl RedisStore {
         Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: 0 })
     }
 
-    async fn try_fill(&self, key: &CacheKey, entry: &Entry<Stored>) -> Result<(), Failure> {
+    async fn try_fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        entry: &Entry<Stored>,
+        kept: Millis,
+    ) -> Result<(), Failure> {
         let keys = Keys::new(&self.namespace, key);
         let mut text = entry::head(entry);
         self.seal.seal(&keys.place, &mut text, &entry.answer);
         self.listener.written(text.len());
-        // Only for the store's own housekeeping: readers go by the times in the entry.
-        let kept = entry.stale_until.saturating_sub(entry.fetched_at).max(1);
-        let mut set = redis::cmd("SET");
-        set.arg(&keys.place).arg(text).arg("PX").arg(kept);
-        let deadline = self.write_by();
-        if entry.stale_until > entry.fresh_until {
-            let mut both = redis::pipe();
-            both.add_command(set.clone()).cmd("DEL").arg(&keys.refresh);
-            // Where they are moving, whoever refreshes the answer goes on having its lease until that runs out.
-            match self.route.carry_out_all(&keys.place, &both, until(deadline)).await {
-                Err(Failure::Moving) => {}
-                done => return done.map(drop),
-            }
-        }
-        self.route.carry_out(&keys.place, &set, until(deadline)).await.map(drop)
+        let names = [keys.state.as_str(), &keys.place];
+        let (reader, kept) = (entry::token(reader), kept.to_string());
+        let missing = if entry.missing { "missing" } else { "" };
+        let command = FILL.run(&names, &[reader.as_bytes(), &text, kept.as_bytes(), missing.as_bytes()]);
+        self.route.carry_out(&keys.state, &command, until(self.write_by())).await.map(drop)
+    }
+
+    async fn try_retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), Failure> {
+        let keys = Keys::new(&self.namespace, key);
+        let denied = retired.denied.as_ref().map(entry::asker).unwrap_or_default();
+        let (reader, kept, most) = (entry::token(reader), retired.kept.to_string(), MAX_DENIED.to_string());
+        let arguments = [reader.as_str(), &kept, &denied, &most];
+        self.run(&RETIRE, &[&keys.place], &arguments, self.write_by()).await.map(drop)
     }
 
     async fn try_begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
@@ -342,15 +334,18 @@ impl Store for RedisStore {
         self.told(Step::Acquire, self.try_acquire(key, ask)).await
     }
 
-    async fn fill(&self, key: &CacheKey, _: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
-        self.told(Step::Fill, self.try_fill(key, &entry)).await
+    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+        self.told(Step::Fill, self.try_fill(key, reader, &entry, kept)).await
+    }
+
+    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
+        self.told(Step::Retire, self.try_retire(key, reader, retired)).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
         let keys = Keys::new(&self.namespace, key);
         let own = entry::token(reader);
-        let names = [keys.place.as_str(), &keys.refresh];
-        let released = async { self.run_with_refresh(&RELEASE, &names, &[&own], self.write_by()).await.map(drop) };
+        let released = async { self.run(&RELEASE, &[&keys.place], &[&own], self.write_by()).await.map(drop) };
         self.told(Step::Release, released).await
     }
 
@@ -371,10 +366,6 @@ impl Store for RedisStore {
 
     async fn deleted(&self, _: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.told(Step::Deleted, self.try_deleted(sessions)).await
-    }
-
-    fn is_local(&self) -> bool {
-        false
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {

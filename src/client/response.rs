@@ -46,7 +46,7 @@ impl Response {
             match part {
                 Part::Data(part) if body.len() + part.len() > most => {
                     self.body.release();
-                    return Err(ExchangeError::TooLarge(most));
+                    return Err(ExchangeError::TooLarge(most, self.status));
                 }
                 Part::Data(part) => body.extend_from_slice(&part),
                 Part::Trailers(behind) => trailers = Some(behind),

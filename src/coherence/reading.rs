@@ -1,6 +1,6 @@
 //! What a reader makes of what it finds in the store.
 
-use super::{Acquired, Entry, Millis, Stamp, Token};
+use super::{Acquired, Entry, Micros, Millis, Stamp, Token};
 
 /// The connection over which a step was carried out. Stores that lose acknowledged steps do so with their connections: when
 /// another server takes over, or when one begins anew.
@@ -19,6 +19,8 @@ pub struct Windows {
     pub revalidate: Millis,
     /// If the provider fails.
     pub error: Millis,
+    /// What the client says of the answer's age.
+    pub limits: Limits,
 }
 
 /// What a reader does.
@@ -36,6 +38,8 @@ pub enum Next<T> {
         stamp: Stamp,
         /// Who fetches.
         reader: Token,
+        /// No fetch will do that began before this.
+        since: Micros,
     },
     /// It asks the provider, and stores nothing.
     Bypass,
@@ -52,27 +56,77 @@ pub struct Fetch<T> {
     pub floor: Option<u64>,
     /// What to answer with if the provider fails.
     pub fallback: Option<Entry<T>>,
+    /// No fetch will do that began before this: what it would join.
+    pub since: Micros,
+    /// Why.
+    pub why: Why,
+}
+
+/// No fetch of others will do.
+pub const ALONE: Micros = Micros::MAX;
+
+/// Why a read goes to the provider: the values that `fwd` has for it in `Cache-Status` (RFC 9211, section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There is no answer.
+    Missing,
+    /// There is one, but it is no longer fresh.
+    Stale,
+    /// The client does not want the one that there is.
+    Requested,
+}
+
+/// What an answer must be for a reader to be answered with it: a client may ask for a younger one (RFC 9111, section 5.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The greatest age, in milliseconds.
+    pub max_age: Millis,
+    /// The shortest time for which it is still fresh, in milliseconds.
+    pub min_fresh: Millis,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { max_age: Millis::MAX, min_fresh: 0 }
+    }
+}
+
+impl Limits {
+    /// Whether an answer is young enough.
+    pub fn allow<T>(&self, entry: &Entry<T>, now: Millis) -> bool {
+        let age = now.saturating_sub(entry.fetched_at());
+        age <= self.max_age && entry.fresh_until.saturating_sub(now) >= self.min_fresh
+    }
 }
 
 /// Decides what to do. `now` is the store's time when it answered.
 pub fn next<T: Clone>(acquired: Acquired<T>, link: Link, now: Millis, windows: Windows) -> Next<T> {
-    let trusted = |entry: &Entry<T>| entry.fetched_at >= link.fence;
+    let trusted = |entry: &Entry<T>| entry.fetched_at() >= link.fence;
     let within =
         |entry: &Entry<T>, window: Millis| now < entry.fresh_until.saturating_add(window).min(entry.stale_until);
+    let usable = |entry: &Entry<T>| trusted(entry) && windows.limits.allow(entry, now);
     match acquired {
         Acquired::Bypass => Next::Bypass,
         Acquired::Deleted => Next::Deleted,
-        Acquired::Hit(entry, _) if trusted(&entry) => Next::Answer(entry),
-        // Without a lease: the place is taken by what cannot be trusted, and the fill replaces it.
-        Acquired::Hit(entry, floor) => Next::Fetch(Fetch { stamp: entry.stamp, floor, fallback: None }),
-        Acquired::Wait { stale: Some(entry), .. } if trusted(&entry) && within(&entry, windows.revalidate) => {
+        Acquired::Hit(entry, _) if usable(&entry) => Next::Answer(entry),
+        // Without a lease: the place is taken by what cannot be trusted, or is not wanted, and the fill replaces it.
+        Acquired::Hit(entry, floor) => {
+            let why = if trusted(&entry) { Why::Requested } else { Why::Missing };
+            Next::Fetch(Fetch { stamp: entry.stamp, floor, fallback: None, since: entry.began, why })
+        }
+        Acquired::Denied { stamp, floor } => {
+            Next::Fetch(Fetch { stamp, floor, fallback: None, since: ALONE, why: Why::Missing })
+        }
+        Acquired::Wait { stale: Some(entry), .. } if usable(&entry) && within(&entry, windows.revalidate) => {
             Next::Answer(entry)
         }
-        Acquired::Wait { stamp, reader, .. } => Next::Wait { stamp, reader },
-        Acquired::Lead { stamp, floor, stale } => {
+        Acquired::Wait { stamp, reader, since, .. } => Next::Wait { stamp, reader, since },
+        Acquired::Lead { stamp, floor, stale, since } => {
             let stale = stale.filter(trusted);
+            let why = if stale.is_some() { Why::Stale } else { Why::Missing };
+            let stale = stale.filter(usable);
             let fallback = stale.clone().filter(|entry| within(entry, windows.error));
-            let fetch = Fetch { stamp, floor, fallback };
+            let fetch = Fetch { stamp, floor, fallback, since, why };
             match stale.filter(|entry| within(entry, windows.revalidate)) {
                 Some(entry) => Next::Refresh(entry, fetch),
                 None => Next::Fetch(fetch),

@@ -10,7 +10,12 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World { session: State::default(), epoch: State::default(), place: Place::Empty, minted: 0, now: 0 }
+        World { session: State::default(), epoch: State::default(), place: Place::default(), minted: 0, now: 0 }
+    }
+
+    fn reading(&self, reader: u128) -> Reading {
+        let asker = [1; 16];
+        Reading { reader: Token(reader), steal: None, fresh: false, unstored: false, asker, lease: 100, now: self.now }
     }
 
     fn acquire(&mut self, reader: u128) -> Acquired<&'static str> {
@@ -18,8 +23,7 @@ impl World {
     }
 
     fn steal(&mut self, reader: u128, steal: Option<u128>) -> Acquired<&'static str> {
-        let reading =
-            Reading { reader: Token(reader), steal: steal.map(Token), fresh: false, lease: 100, now: self.now };
+        let reading = Reading { steal: steal.map(Token), ..self.reading(reader) };
         let minted = &mut self.minted;
         acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
             *minted += 1;
@@ -35,9 +39,22 @@ impl World {
     }
 
     fn fill(&mut self, stamp: Stamp, answer: &'static str) {
-        let (fetched_at, fresh_until) = (self.now, self.now + 1000);
-        let entry = Entry { stamp, fetched_at, fresh_until, stale_until: fresh_until + 500, answer };
-        fill(&self.session, &self.epoch, &mut self.place, entry);
+        let entry = self.entry(stamp, self.now * 1_000, None, answer);
+        self.put(entry);
+    }
+
+    fn entry(&self, stamp: Stamp, began: Micros, version: Option<u64>, answer: &'static str) -> Entry<&'static str> {
+        let fresh_until = self.now + 1000;
+        Entry { stamp, began, fresh_until, stale_until: fresh_until + 500, version, only: None, missing: false, answer }
+    }
+
+    fn put(&mut self, entry: Entry<&'static str>) {
+        fill(&self.session, &self.epoch, &mut self.place, Token(0), entry, 1500, self.now * 1_000 + 100);
+    }
+
+    fn retire(&mut self, denied: Option<Asker>) {
+        let retired = Retired { kept: 1500, denied };
+        retire(&mut self.place, Token(0), retired, self.now * 1_000 + 100);
     }
 
     fn begin(&mut self, writer: u128) {
@@ -57,7 +74,8 @@ impl World {
     fn hit(&mut self, reader: u128) -> Option<&'static str> {
         match self.acquire(reader) {
             Acquired::Hit(entry, _) => Some(entry.answer),
-            Acquired::Lead { .. } | Acquired::Wait { .. } | Acquired::Bypass | Acquired::Deleted => None,
+            Acquired::Lead { .. } | Acquired::Wait { .. } => None,
+            Acquired::Denied { .. } | Acquired::Bypass | Acquired::Deleted => None,
         }
     }
 }
@@ -342,52 +360,166 @@ fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
-    let reading = Reading { reader: Token(2), steal: None, fresh: true, lease: 100, now: world.now };
+    let reading = Reading { fresh: true, ..world.reading(2) };
     let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
-    assert_eq!(acquired, Acquired::Lead { stamp, floor: None, stale: None });
+    assert_eq!(acquired, Acquired::Lead { stamp, floor: None, stale: None, since: 0 });
     assert_eq!(world.hit(3), Some("a"));
 }
 
+#[test]
+fn the_higher_version_counts_and_then_the_later_start() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    let entry = |world: &World, began, version, answer| world.entry(stamp, began, version, answer);
+    for (first, second, expected) in [
+        // The slow one began earlier, and shows what was before.
+        ((20, Some(9)), (10, Some(5)), "first"),
+        ((20, Some(5)), (10, Some(9)), "second"),
+        ((20, Some(5)), (10, Some(5)), "first"),
+        ((10, Some(5)), (20, Some(5)), "second"),
+        // A provider that lags: what began later shows less.
+        ((10, Some(9)), (20, Some(5)), "first"),
+        ((20, None), (10, None), "first"),
+        ((20, Some(5)), (10, None), "first"),
+        ((20, None), (10, Some(5)), "first"),
+        ((10, Some(5)), (20, None), "second"),
+    ] {
+        world.place = Place::default();
+        world.put(entry(&world, first.0, first.1, "first"));
+        world.put(entry(&world, second.0, second.1, "second"));
+        assert_eq!(world.hit(2), Some(expected), "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn what_was_ended_does_not_come_back() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.put(world.entry(stamp, 10, Some(5), "a"));
+    world.retire(None);
+    assert_eq!(world.hit(2), None);
+    world.put(world.entry(stamp, 15, Some(9), "slow"));
+    assert_eq!(world.hit(3), None, "its fetch began earlier");
+    world.put(world.entry(stamp, 30, Some(9), "slow"));
+    assert_eq!(world.hit(3), None, "nobody knows which of the two saw the session last");
+    world.put(world.entry(stamp, 130, Some(5), "b"));
+    assert_eq!(world.hit(4), Some("b"));
+    world.retire(None);
+    assert_eq!(world.hit(5), None, "whoever was told that there is none is not shown one");
+    // Somebody leads, and what ends it began later: nobody waits for that fetch, or joins it.
+    world.place = Place::default();
+    world.lead(6);
+    world.retire(None);
+    assert!(matches!(world.acquire(7), Acquired::Lead { since: 100, .. }));
+    world.now += 1500;
+    world.retire(Some([9; 16]));
+    assert_eq!(world.place.watermark, None, "nothing older can come any more");
+}
+
+#[test]
+fn a_stored_404_is_for_the_one_who_was_told_and_nothing_older_comes_behind_it() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    let entry = world.entry(stamp, 20, None, "404");
+    let own = Entry { only: Some([1; 16]), missing: true, fresh_until: 100, stale_until: 100, ..entry };
+    world.put(own);
+    assert_eq!(world.hit(2), Some("404"));
+    let other = Reading { asker: [2; 16], ..world.reading(3) };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, other, || Generation(9));
+    assert!(matches!(acquired, Acquired::Lead { stale: None, .. }));
+    world.now += 100;
+    for began in [10, 30] {
+        world.put(world.entry(stamp, began, Some(9), "old"));
+        assert_eq!(world.hit(4), None, "it began before that was known");
+    }
+}
+
+#[test]
+fn a_denial_is_for_one_credential_and_where_there_are_too_many_for_all() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.put(world.entry(stamp, 10, None, "a"));
+    let other = |number: u8| [number + 2; 16];
+    for number in 0..MAX_DENIED as u8 {
+        world.retire(Some(other(number)));
+        assert_eq!(world.hit(2), Some("a"));
+    }
+    let denied = Reading { asker: other(3), ..world.reading(3) };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, denied, || Generation(9));
+    assert_eq!(acquired, Acquired::Denied { stamp, floor: None });
+    world.retire(Some(other(3)));
+    assert_eq!(world.hit(4), Some("a"), "it was denied to that one before");
+    world.retire(Some([99; 16]));
+    assert!(matches!(world.acquire(5), Acquired::Denied { .. }));
+    world.put(world.entry(stamp, 30, None, "b"));
+    assert!(matches!(world.acquire(6), Acquired::Denied { .. }), "whoever was denied it is not known any more");
+    world.now += 1500;
+    assert!(matches!(world.acquire(7), Acquired::Lead { .. }));
+}
+
+#[test]
+fn a_reader_whose_answer_is_not_stored_keeps_nobody_waiting() {
+    let mut world = World::new();
+    let reading = Reading { unstored: true, ..world.reading(1) };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
+    assert!(matches!(acquired, Acquired::Lead { .. }));
+    let stamp = world.lead(2);
+    world.fill(stamp, "a");
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
+    assert!(matches!(acquired, Acquired::Hit(..)));
+}
+
 mod reading {
-    use crate::coherence::reading::{Fetch, Joint, Link, Next, Windows, next};
+    use crate::coherence::reading::{Fetch, Joint, Limits, Link, Next, Why, Windows, next};
     use crate::coherence::{Acquired, Entry, Generation, Stamp, Token};
 
     const STAMP: Stamp = Stamp { session: Generation(1), epoch: Generation(2) };
-    const ENTRY: Entry<&str> = Entry { stamp: STAMP, fetched_at: 100, fresh_until: 200, stale_until: 290, answer: "a" };
-    const WINDOWS: Windows = Windows { revalidate: 20, error: 500 };
+    const ENTRY: Entry<&str> = Entry {
+        stamp: STAMP,
+        began: 100_000,
+        fresh_until: 200,
+        stale_until: 290,
+        version: None,
+        only: None,
+        missing: false,
+        answer: "a",
+    };
+    const LIMITS: Limits = Limits { max_age: u64::MAX, min_fresh: 0 };
+    const WINDOWS: Windows = Windows { revalidate: 20, error: 500, limits: LIMITS };
 
     fn link(number: u64, fence: u64) -> Link {
         Link { number, fence }
     }
 
-    fn fetch(fallback: Option<Entry<&'static str>>) -> Fetch<&'static str> {
-        Fetch { stamp: STAMP, floor: Some(7), fallback }
+    fn fetch(fallback: Option<Entry<&'static str>>, why: Why) -> Fetch<&'static str> {
+        Fetch { stamp: STAMP, floor: Some(7), fallback, since: 100_000, why }
     }
 
     #[test]
     fn what_was_fetched_before_the_connection_is_fetched_again() {
         let hit = Acquired::Hit(ENTRY, Some(7));
         assert_eq!(next(hit.clone(), link(1, 100), 150, WINDOWS), Next::Answer(ENTRY));
-        assert_eq!(next(hit, link(2, 101), 150, WINDOWS), Next::Fetch(fetch(None)));
-        let lead = Acquired::Lead { stamp: STAMP, floor: Some(7), stale: Some(ENTRY) };
-        assert_eq!(next(lead, link(2, 101), 210, WINDOWS), Next::Fetch(fetch(None)));
+        assert_eq!(next(hit, link(2, 101), 150, WINDOWS), Next::Fetch(fetch(None, Why::Missing)));
+        let lead = Acquired::Lead { stamp: STAMP, floor: Some(7), stale: Some(ENTRY), since: 100_000 };
+        assert_eq!(next(lead, link(2, 101), 210, WINDOWS), Next::Fetch(fetch(None, Why::Missing)));
     }
 
     #[test]
     fn what_is_no_longer_fresh_does_within_its_windows() {
         let at = |now, windows| {
-            next(Acquired::Lead { stamp: STAMP, floor: Some(7), stale: Some(ENTRY) }, link(1, 0), now, windows)
+            let stale = Some(ENTRY);
+            next(Acquired::Lead { stamp: STAMP, floor: Some(7), stale, since: 100_000 }, link(1, 0), now, windows)
         };
-        assert_eq!(at(219, WINDOWS), Next::Refresh(ENTRY, fetch(Some(ENTRY))));
-        assert_eq!(at(220, WINDOWS), Next::Fetch(fetch(Some(ENTRY))));
-        assert_eq!(at(290, WINDOWS), Next::Fetch(fetch(None)), "never beyond its own end");
-        assert_eq!(at(219, Windows::default()), Next::Fetch(fetch(None)), "only where it is asked for");
+        assert_eq!(at(219, WINDOWS), Next::Refresh(ENTRY, fetch(Some(ENTRY), Why::Stale)));
+        assert_eq!(at(220, WINDOWS), Next::Fetch(fetch(Some(ENTRY), Why::Stale)));
+        assert_eq!(at(290, WINDOWS), Next::Fetch(fetch(None, Why::Stale)), "never beyond its own end");
+        assert_eq!(at(219, Windows::default()), Next::Fetch(fetch(None, Why::Stale)), "only where it is asked for");
         let wait = |now| {
             let stale = Some(ENTRY);
-            next(Acquired::Wait { stamp: STAMP, reader: Token(1), stale }, link(1, 0), now, WINDOWS)
+            next(Acquired::Wait { stamp: STAMP, reader: Token(1), stale, since: 0 }, link(1, 0), now, WINDOWS)
         };
         assert_eq!(wait(219), Next::Answer(ENTRY));
-        assert_eq!(wait(220), Next::Wait { stamp: STAMP, reader: Token(1) });
+        assert_eq!(wait(220), Next::Wait { stamp: STAMP, reader: Token(1), since: 0 });
     }
 
     #[test]

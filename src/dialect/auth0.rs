@@ -6,7 +6,7 @@
 mod related;
 
 use super::Part::{RefreshToken, Session, User, Word};
-use super::{Dialect, Holds, Message, Part, Route, Takes, Term, Terms};
+use super::{Dialect, Holds, Message, Missing, Part, Route, Takes, Term, Terms};
 use crate::model::{Operation, Refusal, shortened};
 use crate::policy::Limits;
 use crate::wire::Reply;
@@ -125,6 +125,7 @@ pub static AUTH0: Dialect = Dialect {
     hidden: &[],
     entrusted: &[],
     shares: true,
+    missing: Missing::Any,
     empties_wipe: true,
     extras: false,
     counts_failures: false,

@@ -8,7 +8,7 @@ mod related;
 mod reply;
 
 use super::Part::{Session, Word};
-use super::{Call, Dialect, Message, Part, Route, Takes};
+use super::{Call, Dialect, Message, Missing, Part, Route, Takes};
 use crate::model::Operation;
 use crate::policy::Limits;
 
@@ -92,6 +92,8 @@ pub static ZITADEL: Dialect = Dialect {
         "x-forwarded-for",
     ],
     shares: false,
+    // Another 404 says that the caller is no member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
+    missing: Missing::WithId("QUERY-SFeaa"),
     empties_wipe: false,
     extras: true,
     counts_failures: true,

@@ -1,6 +1,7 @@
 //! What an admitted caller asks for, and what it may have: a read, or a write that was judged.
 
 use super::{Admitted, Answer, CacheKey, Credential, Gateway, Governed, Upstream};
+use crate::coherence::Asker;
 use crate::dialect::{Body, Route};
 use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violations};
 use crate::policy::{Judgement, Mode, Need, Policy};
@@ -33,7 +34,8 @@ pub struct Read {
     path: String,
     body: Option<Bytes>,
     key: Option<CacheKey>,
-    verified: bool,
+    asker: Asker,
+    shared: bool,
 }
 
 /// A write that may be forwarded: these bytes and no others.
@@ -135,14 +137,18 @@ impl Asked {
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
         };
-        let verified = shared && self.admitted.credential.is_verified();
+        let asker = match &self.admitted.credential {
+            Credential::Verified(verified) if shared => gateway.hashed(&[b"asker", verified.fingerprint()]),
+            Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous => variant.unwrap_or_default(),
+        };
+        let shared = shared && matches!(self.admitted.credential, Credential::Verified(_));
         let (upstream, route, carrier) = (upstream.clone(), *route, *carrier);
         let body = if route.call.is_some_and(|call| call.remote) { Some(self.body) } else { None };
         let (session, id) = self.session.unzip();
         let cached = variant.filter(|_| upstream.cache.is_some() && route.operation == Operation::ReadSession);
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
-        Ok(Read { upstream, route, carrier, id, path, body, key, verified })
+        Ok(Read { upstream, route, carrier, id, path, body, key, asker, shared })
     }
 
     /// The read of what is changed as it is now, for the judgement of a write.
@@ -250,9 +256,14 @@ impl Read {
         self.carrier
     }
 
-    /// Whether the gateway has verified the caller, so that it may answer in the provider's place.
-    pub fn is_verified(&self) -> bool {
-        self.verified
+    /// Whether callers share what is stored: the gateway has verified this one, so that it may answer in the provider's place.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Tells callers apart that share what is stored, by their credential.
+    pub fn asker(&self) -> Asker {
+        self.asker
     }
 
     /// The name of the cached answer; none where the read is not cached.

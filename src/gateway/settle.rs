@@ -1,8 +1,9 @@
 //! What an answer means for the cache.
 
 use super::{Changes, Freshness, Read, Write};
-use crate::coherence::reading::Windows;
+use crate::coherence::reading::{Limits, Windows};
 use crate::coherence::{Millis, Settled};
+use crate::dialect::Missing;
 use crate::model::Operation;
 use crate::wire::carrier::{Carrier, Opened};
 use bytes::Bytes;
@@ -56,24 +57,49 @@ fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> H
     all.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
 }
 
-/// Whether an answer may be stored.
+/// What an answer to a read means for what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storable {
-    /// Yes.
+    /// It may be stored.
     For {
         /// How long it is fresh, counted from the start of the fetch.
         fresh: Millis,
         /// How much longer it may do where it is fetched anew, or the provider fails.
         stale: Millis,
+        /// Its version.
+        version: Option<u64>,
+        /// Whether it says that there is no session.
+        missing: bool,
+        /// Whether it is for this credential only, also where others share what is stored.
+        only: bool,
     },
-    /// No: it is older than a write that was acknowledged.
+    /// It is older than a write that was acknowledged: what is stored may be newer.
     TooOld,
-    /// No.
-    No,
+    /// It may not be stored, but what is stored holds no longer (RFC 9111, section 4.3.3).
+    Ends,
+    /// It speaks of this credential alone: others may go on sharing what is stored.
+    Denies,
+    /// It says nothing of the session: the provider failed, or would not say.
+    Nothing,
 }
 
 fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// Whether an answer with this status says nothing of the session: the provider failed, was too slow, or would not say.
+pub fn says_nothing(status: StatusCode) -> bool {
+    // What stands for gRPC's CANCELLED has no name here.
+    const CANCELLED: u16 = 499;
+    status.is_server_error()
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+        || status.as_u16() == CANCELLED
+}
+
+/// Whether an answer may be stored as far as its head and its size speak of it.
+fn may_be_stored(answer: &Answer, cache: &Freshness) -> bool {
+    let has = |name| answer.headers.contains_key(name);
+    answer.body.len() <= cache.max_body && !has(http::header::SET_COOKIE) && !has(http::header::CONTENT_ENCODING)
 }
 
 /// What an answered write leaves to be done before it is acknowledged.
@@ -86,37 +112,79 @@ pub enum Settlement {
 }
 
 impl Read {
-    /// Whether this answer may be stored. `floor` is the version below which it is too old, `wall` the time of the fetch's start
-    /// in milliseconds since the epoch.
+    /// What this answer means for what is stored. `floor` is the version below which it is too old, `wall` the time of the fetch's
+    /// start in milliseconds since the epoch.
     pub fn judge(&self, answer: &Answer, floor: Option<u64>, wall: u64) -> Storable {
-        const MARGIN: Millis = 1_000;
         let Some(cache) = self.upstream.cache.filter(|_| self.key().is_some()) else {
-            return Storable::No;
+            return Storable::Nothing;
         };
         let opened = answer.opened(self.carrier);
-        if opened.status == StatusCode::NOT_FOUND
-            && !cache.negative_ttl.is_zero()
-            && answer.body.len() <= cache.max_body
-        {
-            return Storable::For { fresh: millis(cache.negative_ttl), stale: 0 };
+        let denies = if self.is_shared() { Storable::Denies } else { Storable::Ends };
+        match opened.status {
+            status if says_nothing(status) => Storable::Nothing,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => denies,
+            StatusCode::NOT_FOUND | StatusCode::GONE if !self.speaks_of_session(answer) => denies,
+            StatusCode::NOT_FOUND if !cache.negative_ttl.is_zero() && may_be_stored(answer, &cache) => {
+                // That there is none is for the one who was told.
+                Storable::For {
+                    fresh: millis(cache.negative_ttl),
+                    stale: 0,
+                    version: None,
+                    missing: true,
+                    only: self.is_shared(),
+                }
+            }
+            StatusCode::OK if answer.status == StatusCode::OK && may_be_stored(answer, &cache) => {
+                self.judge_session(opened.message, &cache, floor, wall)
+            }
+            _ => Storable::Ends,
         }
-        let fits = answer.status == StatusCode::OK
-            && answer.body.len() <= cache.max_body
-            && !answer.headers.contains_key(http::header::SET_COOKIE)
-            && !answer.headers.contains_key(http::header::CONTENT_ENCODING);
-        let message = opened.message.filter(|_| fits && opened.status == StatusCode::OK);
+    }
+
+    /// The same for an answer that shows a session.
+    fn judge_session(&self, message: Option<Bytes>, cache: &Freshness, floor: Option<u64>, wall: u64) -> Storable {
+        const MARGIN: Millis = 1_000;
         let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, &message, self.id.as_ref());
         let Some(facts) = message.and_then(facts) else {
-            return Storable::No;
+            return Storable::Ends;
         };
-        if floor.is_some_and(|floor| facts.version.is_none_or(|version| version < floor)) {
-            return Storable::TooOld;
+        match (floor, facts.version) {
+            (Some(floor), Some(version)) if version < floor => return Storable::TooOld,
+            // Nobody knows how old it is.
+            (Some(_), None) => return Storable::Ends,
+            (Some(_) | None, _) => {}
         }
         // Nothing outlives the session.
         let left = facts.expires_at.map_or(Millis::MAX, |at| at.saturating_sub(wall).saturating_sub(MARGIN));
         let fresh = millis(cache.ttl).min(left);
         let stale = millis(cache.stale_while_revalidate.max(cache.stale_if_error)).min(left - fresh);
-        if fresh == 0 { Storable::No } else { Storable::For { fresh, stale } }
+        if fresh == 0 {
+            return Storable::Ends;
+        }
+        Storable::For { fresh, stale, version: facts.version, missing: false, only: false }
+    }
+
+    /// What an answer means that was too large to be read; `None` for one that never came.
+    pub fn judge_unread(&self, status: Option<StatusCode>) -> Storable {
+        match status.filter(|status| self.key().is_some() && !says_nothing(*status)) {
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.is_shared() => Storable::Denies,
+            Some(_) => Storable::Ends,
+            None => Storable::Nothing,
+        }
+    }
+
+    /// Whether an answer that there is none speaks of the session, and not of who asked.
+    fn speaks_of_session(&self, answer: &Answer) -> bool {
+        if matches!(self.upstream.dialect.missing, Missing::Any) {
+            return true;
+        }
+        let text = self.carrier.error_text(&answer.headers, &answer.body, answer.trailers.as_ref());
+        text.is_some_and(|text| self.upstream.dialect.missing.says(&text))
+    }
+
+    /// For how long an answer may be good at the most, in milliseconds.
+    pub fn kept(&self) -> Millis {
+        self.upstream.cache.map_or(0, |cache| millis(cache.longest()))
     }
 
     /// For how long answers that are no longer fresh may do.
@@ -124,6 +192,7 @@ impl Read {
         let windows = |cache: Freshness| Windows {
             revalidate: millis(cache.stale_while_revalidate),
             error: millis(cache.stale_if_error),
+            limits: Limits::default(),
         };
         self.upstream.cache.map(windows).unwrap_or_default()
     }

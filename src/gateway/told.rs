@@ -130,6 +130,8 @@ pub enum Step {
     Acquire,
     /// An answer is stored.
     Fill,
+    /// What is stored ends, or is denied to somebody.
+    Retire,
     /// A lease ends.
     Release,
     /// A write is marked.
@@ -142,13 +144,15 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Step; 6] = [Step::Acquire, Step::Fill, Step::Release, Step::Begin, Step::End, Step::Deleted];
+    pub const ALL: [Step; 7] =
+        [Step::Acquire, Step::Fill, Step::Retire, Step::Release, Step::Begin, Step::End, Step::Deleted];
 
     /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Step::Acquire => "acquire",
             Step::Fill => "fill",
+            Step::Retire => "retire",
             Step::Release => "release",
             Step::Begin => "begin",
             Step::End => "end",

@@ -32,9 +32,9 @@ impl StoreMetrics {
                 .buckets(BUCKETS.to_vec())
         };
         let duration = |step: Step| Histogram::with_opts(options().const_label("step", step.name()));
-        let [acquire, fill, release, begin, end, deleted] = Step::ALL.map(duration);
+        let [acquire, fill, retire, release, begin, end, deleted] = Step::ALL.map(duration);
         Ok(StoreMetrics {
-            durations: [acquire?, fill?, release?, begin?, end?, deleted?],
+            durations: [acquire?, fill?, retire?, release?, begin?, end?, deleted?],
             errors: IntCounterVec::new(
                 Opts::new("sessiongate_store_errors_total", "Steps that the store did not carry out, by reason."),
                 &["step", "reason"],

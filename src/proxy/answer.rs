@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::exchange::REQUEST_ID;
 use crate::coherence::Millis;
+use crate::coherence::reading::Why;
 use crate::dialect::{AUTH0, Dialect};
 use crate::gateway::{Answer, Upstream};
 use crate::model::Refusal;
@@ -33,8 +34,10 @@ pub(super) enum Source {
         /// How much longer it is fresh, in milliseconds; below zero where it no longer is.
         left: i64,
     },
-    /// The provider, since the cache had none.
+    /// The provider, since the cache had none, or none that would do.
     Miss {
+        /// Why.
+        why: Why,
         /// Whether it was stored.
         stored: bool,
     },
@@ -72,14 +75,24 @@ pub(super) fn answer_response(
             header.insert_header(AGE, age / 1000)?;
             header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left.div_euclid(1000)))?;
         }
-        Source::Miss { stored: true } => append(&mut header, "sessiongate; fwd=miss; stored")?,
-        Source::Miss { stored: false } => append(&mut header, "sessiongate; fwd=miss")?,
+        Source::Miss { why, stored } => append(&mut header, missed(why, stored))?,
         Source::Coalesced => append(&mut header, "sessiongate; fwd=miss; collapsed")?,
         Source::Bypass => append(&mut header, "sessiongate; fwd=bypass")?,
         Source::Uncached => {}
         Source::Write => append(&mut header, "sessiongate; fwd=method")?,
     }
     Ok(header)
+}
+
+fn missed(why: Why, stored: bool) -> &'static str {
+    match (why, stored) {
+        (Why::Missing, true) => "sessiongate; fwd=miss; stored",
+        (Why::Missing, false) => "sessiongate; fwd=miss",
+        (Why::Stale, true) => "sessiongate; fwd=stale; stored",
+        (Why::Stale, false) => "sessiongate; fwd=stale",
+        (Why::Requested, true) => "sessiongate; fwd=request; stored",
+        (Why::Requested, false) => "sessiongate; fwd=request",
+    }
 }
 
 fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {

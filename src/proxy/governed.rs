@@ -4,16 +4,16 @@ use super::answer::{Source, answer_response, write};
 use super::context::{Context, InFlight};
 use super::exchange::caution;
 use super::head::credential;
+use super::reading;
 use super::slot::{self, attended};
-use crate::cache::{Fetched, Got, Scope, Wanted};
+use crate::cache::Scope;
 use crate::gateway::{
-    Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Read, Settlement, Storable,
-    Write,
+    Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Settlement, Write,
 };
 use crate::memory::Shed;
 use crate::model::{Field, Refusal};
 use crate::policy::Need;
-use crate::runtime::{Runtime, wall_millis};
+use crate::runtime::Runtime;
 use crate::upstream::{Failure, Fetch, Provider, Slot};
 use crate::wire::carrier::Carrier;
 use bytes::{Bytes, BytesMut};
@@ -62,7 +62,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     }
     let answered = async {
         if asked.operation().reads() {
-            return read(session, context, asked.read(&runtime.gateway)?).await;
+            return reading::read(session, context, asked.read(&runtime.gateway)?).await;
         }
         Ok((changed(session, context, asked).await?, Source::Write))
     };
@@ -142,140 +142,6 @@ pub(super) async fn whole_body(
 
 pub(super) fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Refusal> {
     runtime.provider(upstream).cloned().ok_or(Refusal::Unavailable)
-}
-
-/// A fetch of a read, with what it needs beyond the life of the client that asked.
-struct Reading {
-    runtime: Arc<Runtime>,
-    provider: Arc<Provider>,
-    read: Arc<Read>,
-    headers: HeaderMap,
-    source: Option<IpAddr>,
-}
-
-impl Reading {
-    fn new(session: &Session, context: &Context, provider: &Arc<Provider>, read: &Arc<Read>) -> Reading {
-        Reading {
-            headers: provider.read_headers(&session.req_header().headers, &context.origin(session), read.carrier()),
-            source: slot::source(context, session),
-            runtime: context.runtime.clone(),
-            provider: provider.clone(),
-            read: read.clone(),
-        }
-    }
-
-    async fn fetch(self, floor: Option<u64>) -> Fetched {
-        let Reading { runtime, provider, read, headers, source } = self;
-        let asker = runtime.gateway.asker(&headers);
-        let none = |refusal, failed| Fetched { answer: Err(refusal), storable: Storable::No, failed, asker };
-        let _slot = match runtime.slot(read.upstream(), source).await {
-            Ok(slot) => slot,
-            Err(refusal) => return none(refusal.clone(), refusal.is_failure()),
-        };
-        let wall = wall_millis();
-        let (method, path, body) = read.request();
-        let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
-        let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;
-        runtime.metrics.fetch(read.upstream().index, answer.as_ref().ok().map(|answer| read.status(answer).as_u16()));
-        match answer {
-            Ok(answer) => {
-                let storable = read.judge(&answer, floor, wall);
-                let failed = read.status(&answer).is_server_error();
-                Fetched { answer: Ok(Arc::new(answer)), storable, failed, asker }
-            }
-            Err(failure) => none(failure.refusal, true),
-        }
-    }
-}
-
-/// Answers a read: from the cache, or from the provider.
-async fn read(session: &mut Session, context: &Context, read: Read) -> Result<(Arc<Answer>, Source), Stop> {
-    let runtime = context.runtime.clone();
-    let provider = provider(&runtime, read.upstream())?;
-    let read = Arc::new(read);
-    let Some(key) = read.key().copied() else {
-        let answer = alone(session, context, &provider, &read).await?;
-        return Ok((listed(&runtime, &read, answer).await?, Source::Uncached));
-    };
-    let own = |session: &Session| runtime.gateway.asker(&session.req_header().headers);
-    // Only for those that fetch: most reads are answered from the cache.
-    let fetch = |floor: Option<u64>| Reading::new(session, context, &provider, &read).fetch(floor);
-    let wanted = Wanted { fresh: wants_fresh(&session.req_header().headers), windows: read.windows() };
-    match runtime.sessions().read(key, wanted, fetch).await {
-        Got::Hit { answer, age, left } => Ok((answer, Source::Hit { age, left })),
-        // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
-        Got::Deleted if !read.is_verified() => {
-            let answer = alone(session, context, &provider, &read).await?;
-            if read.status(&answer) == StatusCode::OK {
-                Err(Refusal::Deleted.into())
-            } else {
-                Ok((answer, Source::Bypass))
-            }
-        }
-        Got::Deleted => Err(Refusal::Deleted.into()),
-        Got::Miss(fetched) => {
-            let stored = matches!(fetched.storable, Storable::For { .. });
-            Ok((fetched.answer?, Source::Miss { stored }))
-        }
-        // What the provider answers to one caller's credential or request says nothing of another's.
-        Got::Coalesced(Fetched { answer: Ok(answer), asker, .. })
-            if asker != own(session) && !is_for_all(read.status(&answer)) =>
-        {
-            Ok((alone(session, context, &provider, &read).await?, Source::Bypass))
-        }
-        // It is another's source that has too much in flight.
-        Got::Bypass | Got::Coalesced(Fetched { answer: Err(Refusal::SourceBusy), .. }) => {
-            Ok((alone(session, context, &provider, &read).await?, Source::Bypass))
-        }
-        Got::Coalesced(fetched) => {
-            let answer = fetched.answer?;
-            let answer =
-                if fetched.asker == own(session) { without_cookies(answer) } else { Arc::new(answer.stored()) };
-            Ok((answer, Source::Coalesced))
-        }
-    }
-}
-
-/// A fetch that fills nothing: it ends where its client leaves.
-async fn alone(
-    session: &mut Session,
-    context: &Context,
-    provider: &Arc<Provider>,
-    read: &Arc<Read>,
-) -> Result<Arc<Answer>, Stop> {
-    let reading = Reading::new(session, context, provider, read);
-    Ok(attended(session, reading.fetch(None)).await?.answer?)
-}
-
-/// An answer as the caller may see it: where it lists sessions, without those that were deleted through the gateway.
-async fn listed(runtime: &Runtime, read: &Read, answer: Arc<Answer>) -> Result<Arc<Answer>, Refusal> {
-    let Some(listing) = read.listing(&runtime.gateway, &answer)? else {
-        return Ok(answer);
-    };
-    // Asked for after the fetch: what was deleted before this read began is known by now.
-    let deleted = runtime.sessions().deleted(read.upstream().scope, &listing.sessions()).await;
-    Ok(Arc::new(listing.without(&deleted, Answer::clone(&answer))))
-}
-
-/// Whether a client asks for an answer that is not from the cache (RFC 9111, section 5.2.1).
-fn wants_fresh(headers: &HeaderMap) -> bool {
-    let directives = headers.get_all(http::header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    directives.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
-}
-
-/// A cookie is for the one who asked.
-fn without_cookies(answer: Arc<Answer>) -> Arc<Answer> {
-    if !answer.headers.contains_key(http::header::SET_COOKIE) {
-        return answer;
-    }
-    let mut own = Answer::clone(&answer);
-    own.headers.remove(http::header::SET_COOKIE);
-    Arc::new(own)
-}
-
-/// Whether an answer speaks of the session, or of the provider, and not of who asked or how.
-fn is_for_all(status: StatusCode) -> bool {
-    status == StatusCode::OK || status == StatusCode::NOT_FOUND || status.is_server_error()
 }
 
 /// Judges a write and carries it out.

@@ -161,10 +161,12 @@ async fn ended(
     };
     match tokio::time::timeout(within, whole).await {
         Ok(Ok(status)) => Ok((status, response, read)),
-        Ok(Err::<_, crate::client::ExchangeError>(_)) => Err(Failure { refusal: Refusal::UpstreamFailed, sent: true }),
+        Ok(Err::<_, crate::client::ExchangeError>(_)) => {
+            Err(Failure { refusal: Refusal::UpstreamFailed, sent: true, status: None })
+        }
         Err(_) => {
             response.body.hangs();
-            Err(Failure { refusal: Refusal::UpstreamTimeout(within), sent: true })
+            Err(Failure { refusal: Refusal::UpstreamTimeout(within), sent: true, status: None })
         }
     }
 }

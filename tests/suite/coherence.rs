@@ -12,7 +12,7 @@ use sessiongate::cache::{
     Wanted,
 };
 use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Reach, Settled, Stamp, Token};
+use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Reach, Retired, Settled, Stamp, Token};
 use sessiongate::gateway::{Answer, CacheKey, Event, OnUnreachable, Settlement, Storable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,7 +104,7 @@ impl World {
             Got::Hit { answer, .. } => (&self.hits, version_of(&answer)),
             Got::Coalesced(fetched) if !self.setting.lagging => (&self.coalesced, version_of(&fetched.answer.unwrap())),
             Got::Coalesced(_) => (&self.coalesced, u64::MAX),
-            Got::Miss(_) => (&self.misses, u64::MAX),
+            Got::Miss(..) => (&self.misses, u64::MAX),
             Got::Bypass => (&self.bypassed, u64::MAX),
             Got::Deleted => panic!("nothing is deleted here"),
         };
@@ -171,7 +171,11 @@ fn fetched(version: u64, too_old: bool) -> Fetched {
     };
     Fetched {
         answer: Ok(Arc::new(answer)),
-        storable: if too_old { Storable::TooOld } else { Storable::For { fresh: TTL, stale: 0 } },
+        storable: if too_old {
+            Storable::TooOld
+        } else {
+            Storable::For { fresh: TTL, stale: 0, version: Some(version), missing: false, only: false }
+        },
         failed: false,
         asker: [0; 16],
     }
@@ -299,7 +303,11 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
         store.end(scope, writer, settled).await.unwrap();
         store.sweep();
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
-        store.acquire(&key, Ask { reader: store.token(), steal: None, fresh: false }).await.unwrap().acquired
+        store
+            .acquire(&key, Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16] })
+            .await
+            .unwrap()
+            .acquired
     });
     match acquired {
         Acquired::Lead { floor, .. } => assert_eq!(floor, Some(5)),
@@ -317,7 +325,10 @@ fn readers_that_wait_are_bounded() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
-        store.acquire(&key, Ask { reader: store.token(), steal: None, fresh: false }).await.unwrap();
+        store
+            .acquire(&key, Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16] })
+            .await
+            .unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..MOST + 100 {
             let cache = cache.clone();
@@ -345,8 +356,12 @@ impl Store for Unmarked {
         self.0.acquire(key, ask).await
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
-        self.0.fill(key, reader, entry).await
+    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+        self.0.fill(key, reader, entry, kept).await
+    }
+
+    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
+        self.0.retire(key, reader, retired).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
@@ -363,10 +378,6 @@ impl Store for Unmarked {
 
     async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, sessions).await
-    }
-
-    fn is_local(&self) -> bool {
-        true
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {
@@ -405,17 +416,21 @@ impl Store for Unstamped {
         let unmarked = CacheKey { upstream: 1, ..*key };
         let found = self.0.acquire(&unmarked, ask).await?;
         let acquired = match found.acquired {
-            Acquired::Lead { floor, stale, .. } => Acquired::Lead { stamp: NO_STAMP, floor, stale },
-            Acquired::Wait { reader, stale, .. } => Acquired::Wait { stamp: NO_STAMP, reader, stale },
+            Acquired::Lead { floor, stale, .. } => Acquired::Lead { stamp: NO_STAMP, floor, stale, since: 0 },
+            Acquired::Wait { reader, stale, .. } => Acquired::Wait { stamp: NO_STAMP, reader, stale, since: 0 },
             other => other,
         };
         Ok(Acquisition { acquired, ..found })
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>) -> Result<(), StoreError> {
+    async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>, _: Millis) -> Result<(), StoreError> {
         // As after an answer that may not be stored: the next reader leads.
         let unmarked = CacheKey { upstream: 1, ..*key };
         self.0.release(&unmarked, reader).await
+    }
+
+    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
+        self.0.retire(key, reader, retired).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
@@ -432,10 +447,6 @@ impl Store for Unstamped {
 
     async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, sessions).await
-    }
-
-    fn is_local(&self) -> bool {
-        true
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {

@@ -16,7 +16,7 @@ use sessiongate::cache::{
     Wanted,
 };
 use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Ended, Entry, Millis, Reach, Settled, Token};
+use sessiongate::coherence::{Ended, Entry, Millis, Reach, Retired, Settled, Token};
 use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
 use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
 use sessiongate::metrics::StoreMetrics;
@@ -239,8 +239,12 @@ impl Store for Unfenced {
         Ok(Acquisition { link: Link::default(), ..found })
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>) -> Result<(), StoreError> {
-        self.0.fill(key, reader, entry).await
+    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+        self.0.fill(key, reader, entry, kept).await
+    }
+
+    async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
+        self.0.retire(key, reader, retired).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
@@ -257,10 +261,6 @@ impl Store for Unfenced {
 
     async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, sessions).await
-    }
-
-    fn is_local(&self) -> bool {
-        self.0.is_local()
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {
@@ -389,7 +389,7 @@ async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: 
     let (shown, hit) = match cache.read(key, Wanted::default(), fetch).await {
         Got::Hit { answer, .. } => (version_of(&answer), true),
         Got::Coalesced(fetched) => (version_of(&fetched.answer.unwrap()), true),
-        Got::Miss(fetched) => (version_of(&fetched.answer.unwrap()), false),
+        Got::Miss(fetched, _) => (version_of(&fetched.answer.unwrap()), false),
         Got::Bypass => {
             // What a read does instead.
             tokio::time::sleep(Duration::from_micros(before)).await;
@@ -417,7 +417,11 @@ async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Rand
 fn fetched(version: u64, too_old: bool) -> Fetched {
     let (headers, body) = (HeaderMap::new(), Bytes::from(version.to_string()));
     let answer = Answer { status: StatusCode::OK, headers, body, trailers: None };
-    let storable = if too_old { Storable::TooOld } else { Storable::For { fresh: 300_000, stale: 0 } };
+    let storable = if too_old {
+        Storable::TooOld
+    } else {
+        Storable::For { fresh: 300_000, stale: 0, version: Some(version), missing: false, only: false }
+    };
     Fetched { answer: Ok(Arc::new(answer)), storable, failed: false, asker: [0; 16] }
 }
 

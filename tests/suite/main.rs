@@ -46,6 +46,7 @@ mod provider_h2;
 mod provider_tls;
 mod purge;
 mod recorder;
+mod revalidation;
 mod reload;
 mod restarts;
 mod scripts;

@@ -50,6 +50,15 @@ const PLAIN: Setting = Setting {
     deleting: false,
     filled_by_lease: false,
     unjoined: false,
+    outside: 0,
+    ending: false,
+    fresh: 0,
+    lags: 0,
+    versioned: false,
+    unordered: false,
+    unended: false,
+    joined_late: false,
+    hasty: false,
 };
 
 /// What is expected of a setting.
@@ -170,6 +179,36 @@ fn a_mark_that_is_shared_otherwise_does_not_hold() {
         ("left although the outcome is unknown", Setting { left_unknown: true, ..alone }, Expected::Torn),
     ] {
         check(name, setting, expected);
+    }
+}
+
+/// Reads that want a fetch of their own, and a session that changes without the gateway: whoever has seen the change is not shown what
+/// was before it.
+const REVALIDATED: Setting = Setting { reads: 3, writes: 0, fresh: 1, outside: 1, versioned: true, ..PLAIN };
+/// The same where the change takes the session away: there is nothing to store.
+const ENDED: Setting = Setting { ending: true, ..REVALIDATED };
+
+#[test]
+fn nothing_older_comes_back() {
+    for (name, setting) in [
+        ("3 reads, 1 of them fresh, changed outside", REVALIDATED),
+        ("3 reads, 2 of them fresh, changed outside", Setting { fresh: 2, ..REVALIDATED }),
+        ("3 reads, 2 of them fresh, the provider lags once", Setting { fresh: 2, lags: 1, ..REVALIDATED }),
+        ("3 reads, 1 of them fresh, ended outside", ENDED),
+        ("3 reads, 2 of them fresh, ended outside", Setting { fresh: 2, ..ENDED }),
+        ("3 reads, 2 of them fresh, ended and back", Setting { fresh: 2, outside: 2, ..ENDED }),
+        ("3 reads in one process, 1 of them fresh, ended", Setting { together: true, ..ENDED }),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+    for (name, setting) in [
+        ("what is older replaces what is newer", Setting { unordered: true, ..REVALIDATED }),
+        ("a later start alone, the provider lags", Setting { versioned: false, fresh: 2, lags: 1, ..REVALIDATED }),
+        ("what ends nothing", Setting { unended: true, ..ENDED }),
+        ("an earlier fetch is joined", Setting { joined_late: true, together: true, ..ENDED }),
+        ("shown before it is kept", Setting { hasty: true, ..ENDED }),
+    ] {
+        check(name, setting, Expected::Torn);
     }
 }
 

@@ -4,23 +4,36 @@
 use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
 use sessiongate::coherence::{
-    Acquired, CROWD, Ended, Entry, Generation, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Place, Reach, Reading, Settled,
-    Stamp, State, Token, acquire, begin, end, release,
+    Acquired, Asker, CROWD, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Place,
+    Reach, Reading, Retired, Settled, Stamp, State, Token, acquire, begin, end, fill, release, retire,
 };
 use std::collections::HashMap;
 
-const SEQUENCES: u64 = 150;
+const SEQUENCES: u64 = 300;
 const STEPS: u64 = 80;
 /// Everything takes a multiple of this and a half, or passes by multiples of it, so that the time that a test takes is nothing.
 const TICK: u64 = 60_000;
 const KEPT: &str = "100000000000";
 
+const PLACE: &str = include_str!("../../src/cache/redis/place.lua");
 const ACQUIRE: &str = include_str!("../../src/cache/redis/acquire.lua");
+const FILL: &str = include_str!("../../src/cache/redis/fill.lua");
+const RETIRE: &str = include_str!("../../src/cache/redis/retire.lua");
 const OPEN: &str = include_str!("../../src/cache/redis/open.lua");
 const BEGIN: &str = include_str!("../../src/cache/redis/begin.lua");
 const END: &str = include_str!("../../src/cache/redis/end.lua");
 const DELETED: &str = include_str!("../../src/cache/redis/deleted.lua");
 const RELEASE: &str = include_str!("../../src/cache/redis/release.lua");
+
+/// A fetch that has begun: for whom, when by the rules, and when by the server, where so much time had been made to pass.
+#[derive(Clone, Copy)]
+struct Led {
+    reader: u64,
+    stamp: Stamp,
+    began: u64,
+    servers: u64,
+    passed: u64,
+}
 
 /// The same session at the server and by the rules.
 struct Both {
@@ -29,6 +42,8 @@ struct Both {
     epoch: State,
     place: Place<u64>,
     now: u64,
+    /// How many steps there were: what orders them by the rules, where time stands still.
+    step: u64,
     minted: u128,
     /// The rules' generations by the server's.
     known: HashMap<String, Generation>,
@@ -43,8 +58,8 @@ impl Both {
     fn new(server: &RedisServer) -> Both {
         let mut connection = server.connection();
         redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
-        let (session, epoch, place, known) = (State::default(), State::default(), Place::Empty, HashMap::new());
-        Both { connection, session, epoch, place, now: 0, minted: 0, known, told: Vec::new() }
+        let (session, epoch, place, known) = (State::default(), State::default(), Place::default(), HashMap::new());
+        Both { connection, session, epoch, place, now: 0, step: 0, minted: 0, known, told: Vec::new() }
     }
 
     fn run(&mut self, script: &str, keys: &[&str], arguments: &[&str]) -> Value {
@@ -75,61 +90,77 @@ impl Both {
         self.known.insert(servers.to_owned(), rules);
     }
 
-    /// With `moving` the key of the refresh cannot be had: then what is no longer fresh is nothing.
-    fn acquire(&mut self, reader: u64, steal: Option<u64>, fresh: bool, moving: bool) -> Acquired<u64> {
-        let lease = TICK + TICK / 2;
-        let reading = Reading {
-            reader: Token(reader.into()),
-            steal: steal.map(|steal| Token(steal.into())),
-            fresh,
-            lease,
-            now: self.now,
-        };
+    /// Now, in microseconds, by the rules.
+    fn moment(&mut self) -> u64 {
+        self.step += 1;
+        assert!(self.step < 1_000);
+        self.now * 1_000 + self.step
+    }
+
+    fn acquire(&mut self, reading: Reading) -> (Acquired<u64>, Option<Led>) {
+        let began = self.moment();
+        let Reading { reader, steal, fresh, unstored, asker, lease, .. } = reading;
+        let reading = Reading { now: self.now, ..reading };
         let epoch_marked = self.epoch.is_marked(self.now);
-        let looked_at = !fresh && !epoch_marked && !self.session.matters(self.now);
-        if moving && looked_at && matches!(&self.place, Place::Data { entry, .. } if entry.fresh_until <= self.now) {
-            self.place = Place::Empty;
-        }
         let minted = &mut self.minted;
         let rules = acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
             *minted += 1;
             Generation(*minted)
         });
-        let own = token(reader);
+        let own = token(reader.0 as u64);
         let opened = text(&self.run(OPEN, &["{a}e"], &[&own, KEPT]));
         self.same(opened == "W", epoch_marked);
         if epoch_marked {
             let expected = matches!(rules, Acquired::Bypass | Acquired::Deleted);
             self.same(true, expected);
-            return rules;
+            return (rules, None);
         }
-        let other = steal.map(token).unwrap_or_default();
-        let arguments = [own.as_str(), &other, &opened, KEPT, &lease.to_string(), if fresh { "fresh" } else { "" }];
-        let keys = ["{a}s", "{a}v", "{a}r"];
-        let answer = text(&self.run(ACQUIRE, if moving { &keys[..2] } else { &keys }, &arguments));
+        let other = steal.map(|steal| token(steal.0 as u64)).unwrap_or_default();
+        let mode = match (fresh, unstored) {
+            (true, _) => "fresh",
+            (false, true) => "unstored",
+            (false, false) => "",
+        };
+        let arguments = [own.as_str(), &other, &opened, KEPT, &lease.to_string(), mode, &hex(&asker)];
+        let answer = text(&self.run(&[PLACE, ACQUIRE].concat(), &["{a}s", "{a}v"], &arguments));
         self.told.push(format!("  = {answer}"));
         self.compare(&answer, &rules, &opened);
-        rules
+        let servers = answer[1..17].parse().unwrap();
+        let led = match &rules {
+            Acquired::Lead { stamp, .. } | Acquired::Denied { stamp, .. } => {
+                Some(Led { reader: reader.0 as u64, stamp: *stamp, began, servers, passed: self.now })
+            }
+            _ => None,
+        };
+        (rules, led)
     }
 
     fn compare(&mut self, answer: &str, rules: &Acquired<u64>, epoch: &str) {
-        let (floor, rest) = (answer[14..34].parse::<u64>().unwrap(), answer[34..].to_owned());
+        let (floor, rest) = (answer[17..37].parse::<u64>().unwrap(), answer[37..].to_owned());
         let letter = &answer[..1];
+        let rest = if matches!(letter, "X" | "W") { "" } else { &rest[16..] };
         match rules {
             Acquired::Deleted => self.same(letter, "X"),
             Acquired::Bypass => self.same(letter, "W"),
+            Acquired::Denied { stamp, floor: known } => {
+                self.same(letter, "N");
+                self.same(floor, known.unwrap_or(0));
+                self.same_generation(&rest[..32], stamp.session);
+                self.same_generation(epoch, stamp.epoch);
+            }
             Acquired::Hit(entry, known) => {
                 self.same(letter, "D");
                 self.same(floor, known.unwrap_or(0));
-                self.same_entry(&rest, entry);
+                self.same_entry(rest, entry);
             }
-            Acquired::Lead { stamp, floor: known, stale } => {
+            Acquired::Lead { stamp, floor: known, stale, since } => {
                 self.same(floor, known.unwrap_or(0));
                 self.same_generation(epoch, stamp.epoch);
+                self.same(answer[37..53].parse::<u64>().unwrap() > 0, *since > 0);
                 match stale {
                     Some(entry) => {
                         self.same(letter, "S");
-                        self.same_entry(&rest, entry);
+                        self.same_entry(rest, entry);
                     }
                     None => {
                         self.same(letter, "G");
@@ -137,7 +168,7 @@ impl Both {
                     }
                 }
             }
-            Acquired::Wait { stamp, reader, stale: None } => {
+            Acquired::Wait { stamp, reader, stale: None, .. } => {
                 self.same(letter, "L");
                 self.same_generation(&rest[..32], stamp.session);
                 self.same(&rest[32..], &token(reader.0 as u64));
@@ -153,7 +184,9 @@ impl Both {
     fn same_entry(&mut self, servers: &str, rules: &Entry<u64>) {
         self.same_generation(&servers[1..33], rules.stamp.session);
         self.same_generation(&servers[33..65], rules.stamp.epoch);
-        self.same(servers[104..].parse().unwrap(), rules.answer);
+        self.same(servers[65..85].parse().unwrap(), rules.version.unwrap_or(0));
+        self.same(&servers[127..159], &hex(&rules.only.unwrap_or_default()));
+        self.same(servers[159..].parse().unwrap(), rules.answer);
     }
 
     /// The server's own names of a stamp.
@@ -168,25 +201,49 @@ impl Both {
         seconds * 1000 + micros / 1000
     }
 
-    fn fill(&mut self, stamp: Stamp, answer: u64, fresh: u64, stale: u64) {
-        let (fetched_at, fresh_until) = (self.now, self.now + fresh);
-        let entry = Entry { stamp, fetched_at, fresh_until, stale_until: fresh_until + stale, answer };
-        // A late one replaces what is there: servers do not compare.
-        self.place = Place::Data { entry, refresh: None };
-        let now = self.servers_now();
-        let (fresh_until, stale_until) = (now + fresh, now + fresh + stale);
-        let text = format!("D{}{now:013}{fresh_until:013}{stale_until:013}{answer}", self.names(stamp));
-        self.told.push(format!("fill {text}"));
-        redis::cmd("SET").arg("{a}v").arg(text).arg("PX").arg(fresh + stale).exec(&mut self.connection).unwrap();
-        redis::cmd("DEL").arg("{a}r").exec(&mut self.connection).unwrap();
+    /// When a fetch began by the server's clock, had it been set back by all that has passed since.
+    fn servers_began(&self, led: &Led) -> u64 {
+        led.servers - (self.now - led.passed) * 1_000
     }
 
-    fn release(&mut self, reader: u64, moving: bool) {
-        if !(moving && matches!(self.place, Place::Data { .. })) {
-            release(&mut self.place, Token(reader.into()));
+    fn fill(&mut self, led: Led, entry: Entry<u64>, kept: u64) {
+        let now = self.moment();
+        let fresh = entry.fresh_until - self.now;
+        let stale = entry.stale_until - self.now;
+        let servers_now = self.servers_now();
+        let text = format!(
+            "D{}{:020}{:016}{:013}{:013}{}{}",
+            self.names(led.stamp),
+            entry.version.unwrap_or(0),
+            self.servers_began(&led),
+            servers_now + fresh,
+            servers_now + stale,
+            hex(&entry.only.unwrap_or_default()),
+            entry.answer
+        );
+        let missing = if entry.missing { "missing" } else { "" };
+        // Of the epoch the server knows nothing; readers look by themselves.
+        if self.epoch.generation() == Some(led.stamp.epoch) {
+            fill(&self.session, &self.epoch, &mut self.place, Token(led.reader.into()), entry, kept, now);
+            let arguments = [token(led.reader), text, kept.to_string(), missing.to_owned()];
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            self.run(&[PLACE, FILL].concat(), &["{a}s", "{a}v"], &arguments);
         }
-        let keys = ["{a}v", "{a}r"];
-        self.run(RELEASE, if moving { &keys[..1] } else { &keys }, &[&token(reader)]);
+    }
+
+    fn retire(&mut self, led: Led, denied: Option<Asker>, kept: u64) {
+        let now = self.moment();
+        let retired = Retired { kept, denied };
+        retire(&mut self.place, Token(led.reader.into()), retired, now);
+        let denied = denied.as_ref().map(hex).unwrap_or_default();
+        let arguments = [token(led.reader), kept.to_string(), denied, MAX_DENIED.to_string()];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.run(&[PLACE, RETIRE].concat(), &["{a}v"], &arguments);
+    }
+
+    fn release(&mut self, reader: u64) {
+        release(&mut self.place, Token(reader.into()));
+        self.run(&[PLACE, RELEASE].concat(), &["{a}v"], &[&token(reader)]);
     }
 
     fn begin(&mut self, reach: Reach, writer: u64, guard: u64) {
@@ -232,7 +289,7 @@ impl Both {
         self.told.push(format!("{long} ms pass"));
         self.now += long;
         let earlier = |digits: &str| format!("{:013}", digits.parse::<u64>().unwrap().saturating_sub(long));
-        for key in ["{a}s", "{a}e", "{a}v", "{a}r"] {
+        for key in ["{a}s", "{a}e", "{a}v"] {
             let Some(text): Option<String> = redis::cmd("GET").arg(key).query(&mut self.connection).unwrap() else {
                 continue;
             };
@@ -242,24 +299,51 @@ impl Both {
                 redis::cmd("DEL").arg(key).exec(&mut self.connection).unwrap();
                 continue;
             }
-            let moved = match key {
-                "{a}v" if text.starts_with('D') => {
-                    let times = [65, 78, 91].map(|at| earlier(&text[at..at + 13])).concat();
-                    format!("{}{times}{}", &text[..65], &text[104..])
-                }
-                "{a}v" | "{a}r" => text,
-                _ => {
-                    let marks: Vec<String> = text.as_bytes()[65..]
-                        .chunks(29)
-                        .map(|mark| std::str::from_utf8(mark).unwrap())
-                        .map(|mark| format!("{}{}", &mark[..16], earlier(&mark[16..])))
-                        .collect();
-                    format!("{}{}{}", &text[..52], earlier(&text[52..65]), marks.concat())
-                }
+            let moved = if key == "{a}v" {
+                moved_place(&text, long)
+            } else {
+                let marks: Vec<String> = text.as_bytes()[65..]
+                    .chunks(29)
+                    .map(|mark| std::str::from_utf8(mark).unwrap())
+                    .map(|mark| format!("{}{}", &mark[..16], earlier(&mark[16..])))
+                    .collect();
+                format!("{}{}{}", &text[..52], earlier(&text[52..65]), marks.concat())
             };
             redis::cmd("SET").arg(key).arg(moved).arg("PX").arg(left).exec(&mut self.connection).unwrap();
         }
     }
+}
+
+/// A place as it would be had everything been so much earlier.
+fn moved_place(text: &str, long: u64) -> String {
+    let number = |digits: &str| digits.parse::<u64>().unwrap();
+    let millis = |digits: &str| format!("{:013}", number(digits).saturating_sub(long));
+    let micros = |digits: &str| format!("{:016}", number(digits).saturating_sub(long * 1_000));
+    let count = number(&text[122..124]) as usize;
+    let (head, rest) = text.split_at(124 + 45 * count);
+    let denied: Vec<String> = (0..count)
+        .map(|at| &head[124 + 45 * at..][..45])
+        .map(|one| format!("{}{}", &one[..32], millis(&one[32..])))
+        .collect();
+    let entry = if rest.is_empty() {
+        String::new()
+    } else {
+        let times = [micros(&rest[85..101]), millis(&rest[101..114]), millis(&rest[114..127])].concat();
+        format!("{}{times}{}", &rest[..85], &rest[127..])
+    };
+    let (lease, watermark) = (millis(&head[80..93]), [micros(&head[93..109]), millis(&head[109..122])].concat());
+    format!("{}{lease}{watermark}{}{}{entry}", &head[..80], &head[122..124], denied.concat())
+}
+
+fn hex(asker: &Asker) -> String {
+    asker.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One of several credentials.
+fn asker(number: u64) -> Asker {
+    let mut asker = [0; 16];
+    asker[15] = 1 + number as u8;
+    asker
 }
 
 fn text(value: &Value) -> String {
@@ -269,47 +353,81 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// How often the session was found deleted.
-fn sequence(both: &mut Both, random: &mut Random) -> u64 {
-    let mut led: Vec<(u64, Stamp)> = Vec::new();
-    let mut deleted = 0;
+/// What came of a sequence, so that nobody has to believe that it came to something.
+#[derive(Default)]
+struct Came {
+    deleted: u64,
+    hits: u64,
+    stale: u64,
+    denied: u64,
+}
+
+fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
+    let mut led: Vec<Led> = Vec::new();
     for step in 1..=STEPS {
         // Few writers, so that they place marks again that stand already; the first is the one whose mark nobody takes away.
         let (wide, writer) = (random.below(4) == 0, random.below(5));
-        match random.below(12) {
-            0..=4 => {
-                let steal = (random.below(4) == 0).then(|| 1 + random.below(step));
-                let (fresh, moving) = (random.below(8) == 0, random.below(6) == 0);
-                if let Acquired::Lead { stamp, .. } = both.acquire(1000 + step, steal, fresh, moving) {
-                    led.push((1000 + step, stamp));
-                }
+        let taken = random.below(led.len().max(1) as u64) as usize;
+        match random.below(16) {
+            0..=5 => {
+                let reading = Reading {
+                    reader: Token((1000 + step).into()),
+                    steal: (random.below(4) == 0).then(|| Token((1000 + random.below(step)).into())),
+                    fresh: random.below(8) == 0,
+                    unstored: random.below(8) == 0,
+                    asker: asker(random.below(3)),
+                    lease: TICK + TICK / 2,
+                    now: 0,
+                };
+                let (acquired, begun) = both.acquire(reading);
+                led.extend(begun);
+                came.hits += u64::from(matches!(acquired, Acquired::Hit(..)));
+                came.stale += u64::from(matches!(acquired, Acquired::Lead { stale: Some(_), .. }));
+                came.denied += u64::from(matches!(acquired, Acquired::Denied { .. }));
             }
-            5 | 6 => {
-                if let Some((_, stamp)) = led.pop() {
-                    both.fill(stamp, step, TICK / 2 + TICK * random.below(3), TICK * random.below(3));
-                }
+            6..=8 if !led.is_empty() => {
+                // In any order: slow ones come behind those that began later.
+                let led = led.remove(taken);
+                let missing = random.below(6) == 0;
+                let fresh_until = both.now + TICK / 2 + TICK * random.below(3);
+                let entry = Entry {
+                    stamp: led.stamp,
+                    began: led.began,
+                    fresh_until,
+                    stale_until: fresh_until + TICK * random.below(3),
+                    version: (!missing && random.below(4) > 0).then(|| 1 + random.below(4)),
+                    only: missing.then(|| asker(random.below(3))),
+                    missing,
+                    answer: step,
+                };
+                both.fill(led, entry, TICK / 2 + TICK * random.below(4));
             }
-            7 => {
-                let reader = led.first().map_or(step, |(reader, _)| *reader);
-                both.release(reader, random.below(6) == 0);
+            9 if !led.is_empty() => {
+                let led = led.remove(taken);
+                let denied = (random.below(2) == 0).then(|| asker(random.below(3)));
+                both.retire(led, denied, TICK / 2 + TICK * random.below(3));
             }
-            8 | 9 => {
+            10 => {
+                let reader = led.first().map_or(step, |led| led.reader);
+                both.release(reader);
+            }
+            11 | 12 => {
                 let session = if random.below(2) == 0 { Reach::Session } else { Reach::Unverified };
                 both.begin(if wide { Reach::Upstream } else { session }, writer, TICK / 2 + TICK * random.below(3));
             }
-            10 => {
+            13 => {
                 let settled = Settled {
                     version: (random.below(2) == 0).then(|| random.below(100)),
                     unchanged: random.below(3) == 0,
-                    deleted_for: (!wide && random.below(6) == 0).then(|| TICK / 2 + TICK * random.below(2)),
+                    deleted_for: (!wide && random.below(12) == 0).then(|| TICK / 2 + TICK * random.below(2)),
                 };
                 both.end(wide, writer, settled);
             }
-            _ => both.pass(TICK * (1 + random.below(2))),
+            14 => both.pass(TICK * (1 + random.below(2))),
+            _ => {}
         }
-        deleted += u64::from(both.is_deleted());
+        came.deleted += u64::from(both.is_deleted());
     }
-    deleted
 }
 
 #[test]
@@ -319,8 +437,32 @@ fn the_scripts_do_what_the_rules_do() {
     }
     let server = RedisServer::start();
     let mut random = Random::of(0x5EED_5EED_5EED_5EED, 0);
-    let deleted: u64 = (0..SEQUENCES).map(|_| sequence(&mut Both::new(&server), &mut random)).sum();
-    assert!(deleted > SEQUENCES && deleted < SEQUENCES * STEPS, "found deleted {deleted} times");
+    let mut came = Came::default();
+    (0..SEQUENCES).for_each(|_| sequence(&mut Both::new(&server), &mut random, &mut came));
+    let Came { deleted, hits, stale, denied } = came;
+    println!("deleted {deleted}, hits {hits}, stale {stale}, denied {denied}");
+    assert!(deleted > 0 && deleted < SEQUENCES * STEPS, "found deleted {deleted} times");
+    assert!([hits, stale, denied].iter().all(|count| *count > 0), "little came of it");
+}
+
+#[test]
+fn the_scripts_deny_to_all_where_there_are_too_many() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut both = Both::new(&server);
+    let read = |both: &mut Both, reader: u64, number: u64| {
+        let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
+        both.acquire(Reading { reader: Token(reader.into()), steal, fresh, unstored, asker: asker(number), lease, now })
+    };
+    for number in 0..=MAX_DENIED as u64 {
+        let led = read(&mut both, 1 + number, 100).1.unwrap();
+        both.retire(led, Some(asker(number)), TICK);
+    }
+    assert!(matches!(read(&mut both, 90, 100).0, Acquired::Denied { .. }));
+    both.pass(TICK * 2);
+    assert!(matches!(read(&mut both, 91, 100).0, Acquired::Lead { .. }));
 }
 
 #[test]
@@ -339,7 +481,11 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
     assert_eq!(CROWD, Token(0));
     (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.end(true, writer, Settled::default()));
     (1..=MAX_SESSION_WRITES as u64).for_each(|writer| both.end(false, writer, Settled::default()));
-    assert_eq!(both.acquire(1, None, false, false), Acquired::Bypass, "what is beyond the most runs out by itself");
+    let read = |both: &mut Both| {
+        let (reader, steal, fresh, unstored, lease, now) = (Token(1), None, false, false, TICK, 0);
+        both.acquire(Reading { reader, steal, fresh, unstored, asker: asker(0), lease, now }).0
+    };
+    assert_eq!(read(&mut both), Acquired::Bypass, "what is beyond the most runs out by itself");
     both.pass(TICK * 2);
-    assert!(matches!(both.acquire(2, None, false, false), Acquired::Lead { .. }));
+    assert!(matches!(read(&mut both), Acquired::Lead { .. }));
 }

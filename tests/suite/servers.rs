@@ -161,7 +161,7 @@ fn a_session_whose_slot_moves_is_answered_all_the_way() {
         let mut keys = cluster.primaries.iter().flat_map(RedisServer::keys);
         keys.find(|key| key.contains(ending)).unwrap_or_else(|| panic!("no key with {ending}"))
     };
-    let (state, place) = (find("}:s"), find("}:v:"));
+    let (state, place) = (find("}:s"), find("}:v2:"));
     let hit = |expected: u64, what: &str| {
         let answer = replica.get();
         assert!(version(&answer) == expected && status(&answer).contains("; hit"), "{what}: {}", status(&answer));

@@ -296,7 +296,7 @@ fn a_reader_that_joins_leaves_nothing_to_wait_for() {
         let fresh = scope.spawn(|| one.get_with(&[("Cache-Control", "no-cache")]).status);
         provider.recorder.wait(1);
         let joins = scope.spawn(|| one.get().status);
-        wait_for("a lease", || server.keys().iter().any(|key| key.contains(":v:")).then_some(()));
+        wait_for("a lease", || server.keys().iter().any(|key| key.contains(":v2:")).then_some(()));
         provider.gate.set(true);
         assert_eq!((fresh.join().unwrap(), joins.join().unwrap()), (503, 503));
     });
@@ -324,14 +324,10 @@ fn steps_take_as_many_round_trips_as_they_should() {
     takes("a hit in one round trip", [1, 0, 3], &|| replica.get());
     // Each of the two scripts of a write reads the state, and writes it.
     takes("a write in two round trips", [2, 2, 2], &|| replica.patch());
-    // Beside the write before it: the script, which takes the lease, and the fill, which nobody waits for.
-    takes("a miss in two round trips", [3, 4, 5], &|| {
-        let fills = || replica.metric(r#"sessiongate_store_duration_seconds_count{step="fill"}"#);
+    // Beside the write before it: the script that takes the lease, and the one that fills, each with the state and the place.
+    takes("a miss in two round trips", [4, 4, 7], &|| {
         replica.patch();
-        let before = fills();
-        let answer = replica.get();
-        wait_for("the fill", || (fills() > before).then_some(()));
-        answer
+        replica.get()
     });
 }
 
@@ -362,7 +358,7 @@ fn answers_are_bound_to_their_place() {
     let Some((server, provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
-    let key = server.keys().into_iter().find(|key| key.contains(":v:")).unwrap();
+    let key = server.keys().into_iter().find(|key| key.contains(":v2:")).unwrap();
     for spoil in [1, 100, 110, 130] {
         // What is being stored would come in the place of what is spoilt.
         replica.wait_hit();
@@ -694,7 +690,9 @@ fn answers_that_are_no_longer_fresh_do_where_that_is_asked_for() {
 
 #[test]
 fn a_short_while_nothing_is_remembered_where_that_is_asked_for() {
-    let Some((_server, provider, [one, other])) = fleet("{ negative_ttl: 2s }") else { return };
+    let Some((_server, provider, [one, mut other])) = fleet("{ negative_ttl: 2s }") else { return };
+    // It is remembered for the credential that was told.
+    other.token.clone_from(&one.token);
     provider.fault.store(404, Ordering::SeqCst);
     assert_eq!(one.get().status, 404);
     let hit = wait_for("a hit", || Some(other.get()).filter(|answer| status(answer).contains("; hit")));

@@ -11,19 +11,20 @@ fn key(number: u64) -> CacheKey {
 }
 
 async fn acquire(store: &MemoryStore, key: &CacheKey, reader: Token) -> Acquisition {
-    store.acquire(key, Ask { reader, steal: None, fresh: false }).await.unwrap()
+    store.acquire(key, Ask { reader, steal: None, fresh: false, unstored: false, asker: [1; 16] }).await.unwrap()
 }
 
 async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
     let reader = store.token();
-    let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: fetched_at, .. } = acquire(store, key, reader).await
+    let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: began, .. } = acquire(store, key, reader).await
     else {
         panic!("somebody else reads");
     };
     let body = Bytes::from(vec![b'x'; bytes]);
     let answer = Arc::new(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None });
-    let (fresh_until, stale_until) = (fetched_at + ttl, fetched_at + ttl);
-    store.fill(key, reader, Entry { stamp, fetched_at, fresh_until, stale_until, answer }).await.unwrap();
+    let (fresh_until, stale_until) = (began / 1_000 + ttl, began / 1_000 + ttl);
+    let entry = Entry { stamp, began, fresh_until, stale_until, version: Some(1), only: None, missing: false, answer };
+    store.fill(key, reader, entry, ttl).await.unwrap();
 }
 
 async fn hits(store: &MemoryStore, key: &CacheKey) -> bool {
@@ -117,6 +118,7 @@ impl Acquired<Stored> {
             Acquired::Hit(..) => "hit",
             Acquired::Lead { .. } => "lead",
             Acquired::Wait { .. } => "wait",
+            Acquired::Denied { .. } => "denied",
             Acquired::Bypass => "bypass",
             Acquired::Deleted => "deleted",
         }

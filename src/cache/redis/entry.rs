@@ -1,13 +1,17 @@
 //! What stands in the store, as text: the names of keys, the heads of entries, the answers of scripts.
 
-use crate::coherence::{Acquired, Entry, Generation, Millis, Stamp, Token};
+use crate::coherence::{Acquired, Asker, EVERYBODY, Entry, Generation, Micros, Stamp, Token};
 use crate::gateway::{Answer, CacheKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
 
-/// The length of an entry's head: the letter, two generations, three times.
-pub(super) const HEAD: usize = 1 + 2 * GENERATION + 3 * TIME;
+/// The length of an entry's head: the letter, two generations, the version, three times, a credential.
+pub(super) const HEAD: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + ASKER;
+const VERSION: usize = 20;
+/// A time in microseconds.
+const MOMENT: usize = 16;
+const ASKER: usize = 32;
 const GENERATION: usize = 32;
 const TOKEN: usize = 16;
 const TIME: usize = 13;
@@ -17,16 +21,15 @@ const FLOOR: usize = 20;
 pub(super) struct Keys {
     pub state: String,
     pub place: String,
-    pub refresh: String,
 }
 
 impl Keys {
     pub fn new(namespace: &str, key: &CacheKey) -> Keys {
         let state = state(namespace, &key.session);
         let variant = URL_SAFE_NO_PAD.encode(key.variant);
-        let place = format!("{}v:{variant}", state.trim_end_matches('s'));
-        let refresh = format!("{}r:{variant}", state.trim_end_matches('s'));
-        Keys { state, place, refresh }
+        // Those of the version before end in `v:` and know nothing of what is in these.
+        let place = format!("{}v2:{variant}", state.trim_end_matches('s'));
+        Keys { state, place }
     }
 }
 
@@ -77,17 +80,23 @@ pub(super) fn read_epoch(text: &[u8]) -> Option<Epoch> {
     Some(Epoch::Marked)
 }
 
+/// A credential as text.
+pub(super) fn asker(asker: &Asker) -> String {
+    format!("{:032x}", u128::from_be_bytes(*asker))
+}
+
 /// The head of an entry.
 pub(super) fn head(entry: &Entry<Arc<Answer>>) -> Vec<u8> {
-    let Entry { stamp, fetched_at, fresh_until, stale_until, .. } = entry;
+    let Entry { stamp, began, fresh_until, stale_until, version, only, missing: _, answer: _ } = entry;
     let (session, epoch) = (generation(stamp.session), generation(stamp.epoch));
-    format!("D{session}{epoch}{fetched_at:013}{fresh_until:013}{stale_until:013}").into_bytes()
+    let (version, only) = (version.unwrap_or_default(), asker(&only.unwrap_or(EVERYBODY)));
+    format!("D{session}{epoch}{version:020}{began:016}{fresh_until:013}{stale_until:013}{only}").into_bytes()
 }
 
 /// What the script `acquire` answered.
 pub(super) struct Reply {
     /// The store's time.
-    pub now: Millis,
+    pub now: Micros,
     /// What the reader finds.
     pub acquired: Acquired<Arc<Answer>>,
     /// Whether an entry was there that could not be opened.
@@ -98,18 +107,26 @@ pub(super) struct Reply {
 /// reader leads without a lease, and its fill replaces the entry.
 pub(super) fn read_reply(text: &[u8], epoch: Generation, open: impl Fn(&[u8]) -> Option<Answer>) -> Option<Reply> {
     let (letter, rest) = text.split_first()?;
-    let (now, rest) = rest.split_at_checked(TIME)?;
+    let (now, rest) = rest.split_at_checked(MOMENT)?;
     let (floor, rest) = rest.split_at_checked(FLOOR)?;
     let now = read_number(now)?;
     let floor = Some(read_number(floor)?).filter(|floor| *floor > 0);
-    let lead = |stamp: Stamp, stale| Acquired::Lead { stamp, floor, stale };
+    let (since, rest) = match letter {
+        b'X' | b'W' => (0, rest),
+        _ => rest.split_at_checked(MOMENT).and_then(|(since, rest)| Some((read_number(since)?, rest)))?,
+    };
+    let lead = |stamp: Stamp, stale| Acquired::Lead { stamp, floor, stale, since };
     let stamp = |text: &[u8]| Some(Stamp { session: read_generation(text.get(..GENERATION)?)?, epoch });
     let mut unreadable = false;
     let acquired = match letter {
         b'X' => Acquired::Deleted,
         b'W' => Acquired::Bypass,
+        b'N' => Acquired::Denied { stamp: stamp(rest)?, floor },
         b'G' => lead(stamp(rest)?, None),
-        b'L' => Acquired::Wait { stamp: stamp(rest)?, reader: read_token(rest.get(GENERATION..)?)?, stale: None },
+        b'L' => {
+            let reader = read_token(rest.get(GENERATION..)?)?;
+            Acquired::Wait { stamp: stamp(rest)?, reader, stale: None, since }
+        }
         b'D' | b'S' => {
             let stamp = stamp(rest.get(1..)?)?;
             match (read_entry(rest, stamp, open), letter) {
@@ -126,7 +143,7 @@ pub(super) fn read_reply(text: &[u8], epoch: Generation, open: impl Fn(&[u8]) ->
             let stamp = stamp(rest.get(1..)?)?;
             let stale = read_entry(rest, stamp, open);
             unreadable = stale.is_none();
-            Acquired::Wait { stamp, reader: read_token(reader)?, stale }
+            Acquired::Wait { stamp, reader: read_token(reader)?, stale, since }
         }
         _ => return None,
     };
@@ -134,8 +151,20 @@ pub(super) fn read_reply(text: &[u8], epoch: Generation, open: impl Fn(&[u8]) ->
 }
 
 fn read_entry(text: &[u8], stamp: Stamp, open: impl Fn(&[u8]) -> Option<Answer>) -> Option<Entry<Arc<Answer>>> {
-    let times = text.get(1 + 2 * GENERATION..HEAD)?;
-    let mut times = times.chunks_exact(TIME).map(read_number);
-    let (fetched_at, fresh_until, stale_until) = (times.next()??, times.next()??, times.next()??);
-    Some(Entry { stamp, fetched_at, fresh_until, stale_until, answer: Arc::new(open(text)?) })
+    let head = text.get(1 + 2 * GENERATION..HEAD)?;
+    let (version, head) = head.split_at_checked(VERSION)?;
+    let (began, head) = head.split_at_checked(MOMENT)?;
+    let (fresh, head) = head.split_at_checked(TIME)?;
+    let (stale, only) = head.split_at_checked(TIME)?;
+    let only = u128::from_str_radix(std::str::from_utf8(only).ok()?, 16).ok()?.to_be_bytes();
+    Some(Entry {
+        stamp,
+        began: read_number(began)?,
+        fresh_until: read_number(fresh)?,
+        stale_until: read_number(stale)?,
+        version: Some(read_number(version)?).filter(|version| *version > 0),
+        only: Some(only).filter(|only| *only != EVERYBODY),
+        missing: false,
+        answer: Arc::new(open(text)?),
+    })
 }

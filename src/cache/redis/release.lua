@@ -1,6 +1,7 @@
--- A fetch is over and its answer may not be stored: coherence::release. KEYS: place, refresh (or none). ARGV: own token.
-local place = redis.call('GET', KEYS[1])
-if place and string.byte(place) == 76 and string.sub(place, 66, 81) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-local refresh = KEYS[2] and redis.call('GET', KEYS[2])
-if refresh and string.sub(refresh, 65, 80) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+-- A fetch is over and its answer says nothing of what is stored: coherence::release. KEYS: place. ARGV: own token.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local place = read_place(KEYS[1], now)
+release_place(place, ARGV[1])
+write_place(KEYS[1], place, now)
 return 1

@@ -6,7 +6,7 @@ use crate::coherence::reading::Link;
 use crate::gateway::Failure;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,26 +88,7 @@ impl Route {
 
     /// Carries a command on this key out; the link that it went over comes with the answer.
     pub async fn carry_out(&self, key: &str, command: &Cmd, limit: Duration) -> Result<(Value, Link), Failure> {
-        self.within(key, &Request::One(command), Some(command), limit).await
-    }
-
-    /// Carries several commands on this key out.
-    pub async fn carry_out_all(
-        &self,
-        key: &str,
-        commands: &Pipeline,
-        limit: Duration,
-    ) -> Result<(Value, Link), Failure> {
-        self.within(key, &Request::All(commands), None, limit).await
-    }
-
-    async fn within(
-        &self,
-        key: &str,
-        request: &Request<'_>,
-        single: Option<&Cmd>,
-        limit: Duration,
-    ) -> Result<(Value, Link), Failure> {
+        let request = &Request::One(command);
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
         let carried_out = async {
@@ -121,7 +102,7 @@ impl Route {
                     }
                     Err(objection) => Err(failure(objection)),
                 },
-                Route::Cluster(cluster) => cluster.carry_out(slot(key), request, single, &left).await,
+                Route::Cluster(cluster) => cluster.carry_out(slot(key), command, &left).await,
             }
         };
         // The way of a command has several steps, which have one deadline together.
@@ -183,10 +164,10 @@ impl Cluster {
     async fn carry_out(
         &self,
         slot: usize,
-        request: &Request<'_>,
-        single: Option<&Cmd>,
+        command: &Cmd,
         left: &impl Fn() -> Duration,
     ) -> Result<(Value, Link), Failure> {
+        let request = &Request::One(command);
         let mut learned = false;
         let mut moved = false;
         loop {
@@ -206,8 +187,6 @@ impl Cluster {
                     // The key is no longer here: it is there already, or nowhere.
                     let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
                     let host = if host.is_empty() { own } else { host.as_str() };
-                    // Of several some may be here still.
-                    let command = single.ok_or(Failure::Moving)?;
                     let server = self.server(host, port).ok_or(Failure::Refused)?;
                     let answer = match server.carry_out(&Request::Asking(command), left()).await {
                         Err(Objection::NoScript) => {

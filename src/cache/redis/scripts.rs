@@ -2,9 +2,10 @@
 //! may be carried out late, twice or not at all without doing harm.
 //!
 //! A state is 32 digits of its generation (or of the one before its only mark, or `-`), 20 of its floor, 13 of the time until which
-//! it counts as deleted, and 29 for each mark: 16 of the writer's token and 13 of its deadline. A place is `L`, two generations and
-//! a token, or `D`, two generations, three times of 13 digits (fetched, fresh until, stale until) and the sealed answer. Times are
-//! those of the server, in milliseconds.
+//! it counts as deleted, and 29 for each mark: 16 of the writer's token and 13 of its deadline. How a place is written stands in
+//! `place.lua`; its entry is `D`, two generations, 20 digits of the version, 16 of when its fetch began (in microseconds), 13 each of
+//! until when it is fresh and of until when it does, 32 of the only credential that may see it (or zeros), and the sealed answer.
+//! Times are those of the server, in milliseconds where nothing else is said.
 
 use redis::Cmd;
 use std::sync::LazyLock;
@@ -22,9 +23,12 @@ impl Script {
     }
 
     /// The command that runs it.
-    pub fn run(&self, keys: &[&str], arguments: &[&str]) -> Cmd {
+    pub fn run(&self, keys: &[&str], arguments: &[impl AsRef<[u8]>]) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(self.sha.as_str()).arg(keys.len()).arg(keys).arg(arguments);
+        command.arg(self.sha.as_str()).arg(keys.len()).arg(keys);
+        for argument in arguments {
+            command.arg(argument.as_ref());
+        }
         command
     }
 }
@@ -34,8 +38,8 @@ fn sha(text: &str) -> String {
 }
 
 macro_rules! scripts {
-    ($($name:ident $file:literal,)*) => {
-        $(pub(super) static $name: Script = Script::new(include_str!($file), || sha(include_str!($file)));)*
+    ($($name:ident $($part:expr),+;)*) => {
+        $(pub(super) static $name: Script = Script::new(concat!($($part),+), || sha(concat!($($part),+)));)*
 
         /// Every script.
         pub(super) static ALL: &[&Script] = &[$(&$name),*];
@@ -43,11 +47,13 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE "acquire.lua",
-    OPEN "open.lua",
-    BEGIN "begin.lua",
-    END "end.lua",
-    RELEASE "release.lua",
-    DELETED "deleted.lua",
-    BEAT "beat.lua",
+    ACQUIRE "#!lua\n", include_str!("place.lua"), include_str!("acquire.lua");
+    FILL include_str!("place.lua"), include_str!("fill.lua");
+    RETIRE include_str!("place.lua"), include_str!("retire.lua");
+    RELEASE include_str!("place.lua"), include_str!("release.lua");
+    OPEN include_str!("open.lua");
+    BEGIN include_str!("begin.lua");
+    END include_str!("end.lua");
+    DELETED include_str!("deleted.lua");
+    BEAT include_str!("beat.lua");
 }

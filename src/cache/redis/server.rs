@@ -236,7 +236,7 @@ impl Server {
     async fn beat(&self) {
         let limit = self.options.timeouts.connect;
         for keys in [["beat"].as_slice(), &[]] {
-            match self.carry_out(&Request::One(&scripts::BEAT.run(keys, &[])), limit).await {
+            match self.carry_out(&Request::One(&scripts::BEAT.run(keys, &[""; 0])), limit).await {
                 // Another server of the cluster has that key, and this one has not said yet whether it works.
                 Err(Objection::Moved(_) | Objection::Ask(_)) => {}
                 Err(Objection::NoScript) => return drop(self.load_scripts(limit).await),

@@ -70,11 +70,30 @@ pub struct Setting {
     pub filled_by_lease: bool,
     /// Whether nobody joins a fetch of another.
     pub unjoined: bool,
+    /// How often the session changes at the provider without a write of the gateway's.
+    pub outside: u8,
+    /// Whether every other such change takes the session away, so that its answer cannot be stored.
+    pub ending: bool,
+    /// How many of the readers, the last of them, want a fetch of their own.
+    pub fresh: usize,
+    /// How often a read of the provider shows the version before the last, and whether answers tell their version.
+    pub lags: u8,
+    pub versioned: bool,
+    /// Whether an answer replaces another that is newer.
+    pub unordered: bool,
+    /// Whether what cannot be stored leaves what is.
+    pub unended: bool,
+    /// Whether a fetch is joined that began before what is known.
+    pub joined_late: bool,
+    /// Whether what a fetch brought is shown before it is kept.
+    pub hasty: bool,
 }
 
 const PROCESSES: usize = 2;
 /// Longer than anything lasts here, where only marks run out.
 const EVER: u64 = 1 << 40;
+/// What is between two eras on the clock that orders fetches, in microseconds.
+const BEGUN: u64 = 1_000;
 /// A mark outlasts no step of time.
 const GUARD: u64 = 1;
 /// The names of readers and writers are above all generations.
@@ -105,7 +124,7 @@ struct Process {
 struct Running {
     joint: Joint,
     stamp: Stamp,
-    fetched_at: u8,
+    began: u64,
     leader: usize,
     brought: Option<u8>,
 }
@@ -119,9 +138,10 @@ enum Reads {
     KnowsEpoch(Option<Token>, u8, State),
     /// The session's part was carried out under this epoch; the epoch is still to be read.
     KnowsSession(Acquired<u8>, u8, State),
-    /// The answer is under way, or there: over this link, from this era of the store.
-    Told(Acquired<u8>, Link, u8),
-    Waits(Joint),
+    /// The answer is under way, or there: over this link, from this time on the store's clock.
+    Told(Acquired<u8>, Link, u64),
+    /// For the fetch of this reader.
+    Waits(usize),
     Bypasses,
     Over,
 }
@@ -224,6 +244,8 @@ struct Now {
     strays: Vec<Stray>,
     /// By reader: what its fetch brought, while that is still on its way to the store.
     entries: Vec<Option<Entry<u8>>>,
+    /// How many fetches have begun, where their order matters.
+    begun: u64,
 }
 
 /// How often things may still happen.
@@ -237,6 +259,8 @@ struct Left {
     setbacks: u8,
     refusals: u8,
     failures: u8,
+    outside: u8,
+    lags: u8,
 }
 
 impl Hash for World {
@@ -251,13 +275,15 @@ type Following = Vec<(Label, World)>;
 
 impl World {
     pub fn new(setting: Setting) -> World {
-        let Setting { losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures, .. } = setting;
-        let store = Store { session: State::default(), epoch: State::default(), place: Place::Empty };
+        let Setting {
+            losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures, outside, lags, ..
+        } = setting;
+        let store = Store { session: State::default(), epoch: State::default(), place: Place::default() };
         let process =
             Process { alive: true, era: Some(0), epoch: None, fetches: Vec::new(), shared: Default::default() };
         let reader = Reader { does: Reads::Idle, acknowledged: 0, seen: 0 };
         let now = Now {
-            left: Left { losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures },
+            left: Left { losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures, outside, lags },
             store,
             copy: None,
             aside: None,
@@ -272,6 +298,7 @@ impl World {
             shares: vec![None; setting.writes],
             strays: Vec::new(),
             entries: vec![None; setting.reads],
+            begun: 0,
         };
         World { setting, stale: false, backwards: false, minted: 0, now }
     }
@@ -357,6 +384,20 @@ impl World {
             (_, true) => Joint::new(stamp, Link::default()),
             (false, false) => Joint::new(stamp, link),
         }
+    }
+
+    /// Whether it matters in which order fetches begin.
+    fn is_ordered(&self) -> bool {
+        self.setting.outside > 0
+    }
+
+    fn wants_fresh(&self, reader: usize) -> bool {
+        reader + self.setting.fresh >= self.setting.reads
+    }
+
+    /// Whether an answer with this version cannot be stored, since the session is gone.
+    fn is_gone(&self, version: u8) -> bool {
+        self.setting.ending && version % 2 == 1
     }
 
     fn stray(&mut self, stray: Stray) {

@@ -39,18 +39,16 @@ impl World {
                     None => world.tell(reader, Acquired::Bypass, *era),
                 }
             }),
-            Reads::Told(found, link, era) => self.is_told(reader, found, *link, *era, all),
+            Reads::Told(found, link, began) => self.is_told(reader, found, *link, *began, all),
             Reads::Bypasses => self.then(all, "the provider answers past the cache: read", reader, |world| {
                 let version = world.now.version;
+                if world.is_gone(version) {
+                    world.end_place(reader);
+                }
                 world.answer(reader, version, false);
             }),
-            Reads::Waits(joint) => {
-                let fetch = process.fetches.iter().find(|fetch| fetch.joint == *joint);
-                if let Some((leader, version)) = fetch.and_then(|fetch| Some((fetch.leader, fetch.brought?))) {
-                    let joined = leader != reader;
-                    self.then(all, "the fetch answers: read", reader, |world| world.answer(reader, version, joined));
-                }
-            }
+            // Until it is handed over.
+            Reads::Waits(_) => {}
         }
     }
 
@@ -115,36 +113,47 @@ impl World {
     fn tell(&mut self, reader: usize, found: Acquired<u8>, era: u8) {
         let link = self.link(era);
         match next(found.clone(), link, self.now.time, Windows::default()) {
-            _ if self.setting.slowly => self.reads(reader, Reads::Told(found, link, era)),
+            _ if self.setting.slowly => {
+                let began = self.begins();
+                self.reads(reader, Reads::Told(found, link, began));
+            }
             Next::Answer(entry) | Next::Refresh(entry, _) => self.answer(reader, entry.answer, true),
             Next::Bypass | Next::Deleted => self.reads(reader, Reads::Bypasses),
-            Next::Fetch(_) | Next::Wait { .. } => self.reads(reader, Reads::Told(found, link, era)),
+            Next::Fetch(_) => {
+                let began = self.begins();
+                self.reads(reader, Reads::Told(found, link, began));
+            }
+            Next::Wait { .. } => self.reads(reader, Reads::Told(found, link, 0)),
         }
     }
 
-    fn is_told(&self, reader: usize, found: &Acquired<u8>, link: Link, era: u8, all: &mut Following) {
+    fn is_told(&self, reader: usize, found: &Acquired<u8>, link: Link, began: u64, all: &mut Following) {
         let place = self.process_of_reader(reader);
-        let fetches = &self.now.processes[place].fetches;
         match next(found.clone(), link, self.now.time, Windows::default()) {
             Next::Answer(entry) | Next::Refresh(entry, _) => {
                 self.then(all, "a hit: read", reader, |world| world.answer(reader, entry.answer, true));
             }
-            Next::Fetch(Fetch { stamp, .. }) => {
+            Next::Fetch(Fetch { stamp, since, .. }) => {
                 let joint = self.joint(reader, stamp, link);
-                if fetches.iter().any(|fetch| fetch.joint == joint) {
-                    self.then(all, "it joins a fetch: read", reader, |world| world.waits(reader, joint));
-                } else {
-                    self.then(all, "it fetches: read", reader, |world| {
-                        let fetch = Running { joint, stamp, fetched_at: era, leader: reader, brought: None };
+                match self.joined(place, joint, since).filter(|_| !self.wants_fresh(reader)) {
+                    Some(leader) => {
+                        self.then(all, "it joins a fetch: read", reader, |world| {
+                            world.reads(reader, Reads::Waits(leader))
+                        });
+                    }
+                    None => self.then(all, "it fetches: read", reader, |world| {
+                        let fetch = Running { joint, stamp, began, leader: reader, brought: None };
                         world.now.processes[place].fetches.push(fetch);
-                        world.waits(reader, joint);
-                    });
+                        world.reads(reader, Reads::Waits(reader));
+                    }),
                 }
             }
-            Next::Wait { stamp, reader: other } => {
+            Next::Wait { stamp, reader: other, since } => {
                 let joint = self.joint(reader, stamp, link);
-                if fetches.iter().any(|fetch| fetch.joint == joint) {
-                    self.then(all, "it joins the fetch: read", reader, |world| world.waits(reader, joint));
+                if let Some(leader) = self.joined(place, joint, since) {
+                    self.then(all, "it joins the fetch: read", reader, |world| {
+                        world.reads(reader, Reads::Waits(leader))
+                    });
                 } else {
                     let again = |steal| match self.now.processes[place].era {
                         Some(era) => Reads::Asks(steal, era),
@@ -164,18 +173,17 @@ impl World {
         self.now.readers[reader].does = does;
     }
 
-    /// What a fetch has brought already is answered with at once.
-    fn waits(&mut self, reader: usize, joint: Joint) {
-        self.reads(reader, Reads::Waits(joint));
-        if !self.setting.slowly {
-            self.hand_over(self.process_of_reader(reader), joint);
-        }
+    /// Whose fetch a reader may join: the last that is known by this, unless it began too early.
+    fn joined(&self, process: usize, joint: Joint, since: u64) -> Option<usize> {
+        let last = self.now.processes[process].fetches.iter().rev().find(|fetch| fetch.joint == joint);
+        last.filter(|fetch| fetch.began >= since || self.setting.joined_late).map(|fetch| fetch.leader)
     }
 
     fn answer(&mut self, reader: usize, version: u8, cached: bool) {
         let own = &mut self.now.readers[reader];
         self.stale |= cached && version < own.acknowledged;
-        self.backwards |= version < own.seen;
+        // Where the provider lags, what it says by itself goes back; what is stored must not.
+        self.backwards |= version < own.seen && (cached || self.setting.lags == 0);
         own.does = Reads::Over;
         (own.acknowledged, own.seen) = (0, 0);
         self.now.seen = self.now.seen.max(version);
@@ -210,16 +218,23 @@ impl World {
 
     fn fetch_goes_on(&self, process: usize, at: usize, fetch: &Running, all: &mut Following) {
         self.then(all, "the provider reads for read", fetch.leader, |world| {
-            world.now.processes[process].fetches[at].brought = Some(world.now.version);
-            if !world.setting.slowly {
-                world.hand_over(process, fetch.joint);
+            let version = world.now.version;
+            world.now.processes[process].fetches[at].brought = Some(version);
+            if world.setting.hasty {
+                world.hand_over(process, fetch.leader, version);
             }
         });
+        if self.now.left.lags > 0 && self.now.version > 0 {
+            self.then(all, "the provider lags behind for read", fetch.leader, |world| {
+                world.now.left.lags -= 1;
+                world.now.processes[process].fetches[at].brought = Some(world.now.version - 1);
+            });
+        }
         if self.now.left.failures > 0 {
             self.then(all, "the provider fails read", fetch.leader, |world| {
                 world.now.left.failures -= 1;
                 world.now.processes[process].fetches.remove(at);
-                for reader in world.waiting(process, fetch.joint) {
+                for reader in world.waiting(process, fetch.leader) {
                     world.now.readers[reader] = Reader { does: Reads::Over, acknowledged: 0, seen: 0 };
                 }
                 if let Some(era) = world.now.processes[process].era {
@@ -229,16 +244,16 @@ impl World {
         }
     }
 
-    /// Until the store has the answer, or will never have it, the fetch can be joined.
+    /// Until the store has the answer, or will never have it, nobody has, and the fetch can be joined.
     fn fetch_is_kept(&self, process: usize, at: usize, fetch: &Running, all: &mut Following) {
         let lands = |world: &mut World| {
-            world.hand_over(process, fetch.joint);
+            world.hand_over(process, fetch.leader, fetch.brought.unwrap_or_default());
             world.now.processes[process].fetches.remove(at);
         };
         self.then(all, "the answer is stored of read", fetch.leader, |world| {
             lands(world);
             if world.now.processes[process].era == Some(world.now.era) {
-                world.fill(fetch);
+                world.keep(fetch);
             }
         });
         let Some(era) = self.now.processes[process].era.filter(|era| *era == self.now.era) else { return };
@@ -253,23 +268,21 @@ impl World {
             self.then(all, "the answer is stored, and again later, of read", fetch.leader, |world| {
                 lands(world);
                 world.now.left.repeats -= 1;
-                world.fill(fetch);
+                world.keep(fetch);
                 world.fill_later(fetch, era);
             });
         }
     }
 
-    fn waiting(&self, process: usize, joint: Joint) -> Vec<usize> {
-        let waits = |reader: &usize| self.now.readers[*reader].does == Reads::Waits(joint);
+    fn waiting(&self, process: usize, leader: usize) -> Vec<usize> {
+        let waits = |reader: &usize| self.now.readers[*reader].does == Reads::Waits(leader);
         let own = |reader: &usize| self.process_of_reader(*reader) == process;
         (0..self.now.readers.len()).filter(own).filter(waits).collect()
     }
 
     /// Those who joined a fetch have its answer, whether they have looked at it or not.
-    fn hand_over(&mut self, process: usize, joint: Joint) {
-        let fetch = self.now.processes[process].fetches.iter().find(|fetch| fetch.joint == joint);
-        let Some((leader, version)) = fetch.and_then(|fetch| Some((fetch.leader, fetch.brought?))) else { return };
-        for reader in self.waiting(process, joint) {
+    fn hand_over(&mut self, process: usize, leader: usize, version: u8) {
+        for reader in self.waiting(process, leader) {
             self.answer(reader, version, leader != reader);
         }
     }

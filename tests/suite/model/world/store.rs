@@ -1,7 +1,7 @@
 //! The store: the shipped rules, carried out on its state, and what befalls it.
 
 use super::*;
-use sessiongate::coherence::{Ended, Reach, Reading, Settled, acquire, begin, end, fill, release};
+use sessiongate::coherence::{Ended, Reach, Reading, Retired, Settled, acquire, begin, end, fill, release, retire};
 
 impl World {
     /// The store mints; or, where that part of the protocol is left out, the client does, and says so in its step.
@@ -16,10 +16,16 @@ impl World {
         }
     }
 
+    fn reading(&self, reader: Token) -> Reading {
+        let (asker, lease, now) = ([1; 16], EVER, self.now.time);
+        Reading { reader, steal: None, fresh: false, unstored: false, asker, lease, now }
+    }
+
     pub(super) fn acquire(&mut self, reader: usize, steal: Option<Token>, epoch: &mut State) -> Acquired<u8> {
         let by_client = self.setting.minted_by_clients.then_some(reader as u128);
         let token = Token(READERS + reader as u128);
-        let reading = Reading { reader: token, steal, fresh: false, lease: EVER, now: self.now.time };
+        let fresh = self.wants_fresh(reader);
+        let reading = Reading { steal, fresh, ..self.reading(token) };
         let Store { session, place, .. } = &mut self.now.store;
         acquire(session, epoch, place, reading, World::mint(&mut self.minted, by_client))
     }
@@ -34,17 +40,17 @@ impl World {
 
     /// The epoch as it is, with a generation; none where it is marked.
     pub(super) fn open_epoch(&mut self) -> Option<State> {
-        let reading = Reading { reader: Token(READERS), steal: None, fresh: true, lease: EVER, now: self.now.time };
+        let reading = Reading { fresh: true, ..self.reading(Token(READERS)) };
         let epoch = &mut self.now.store.epoch;
         let mint = World::mint(&mut self.minted, None);
         // The other state is of no session, and forgotten at once.
-        let found = acquire::<u8>(&mut State::default(), epoch, &mut Place::Empty, reading, mint);
+        let found = acquire::<u8>(&mut State::default(), epoch, &mut Place::default(), reading, mint);
         matches!(found, Acquired::Lead { .. }).then(|| epoch.clone())
     }
 
     pub(super) fn begin(&mut self, writer: usize, token: Token) {
         if self.setting.deleting {
-            self.now.store.place = Place::Empty;
+            self.now.store.place = Place::default();
             return;
         }
         let wide = self.is_wide(writer);
@@ -60,7 +66,7 @@ impl World {
 
     pub(super) fn end(&mut self, writer: usize, token: Token, unchanged: bool) {
         if self.setting.deleting {
-            self.now.store.place = Place::Empty;
+            self.now.store.place = Place::default();
             return;
         }
         let wide = self.is_wide(writer);
@@ -76,36 +82,70 @@ impl World {
         }
     }
 
-    fn entry(fetch: &Running) -> Entry<u8> {
+    fn entry(&self, fetch: &Running) -> Entry<u8> {
+        let answer = fetch.brought.unwrap_or_default();
         Entry {
             stamp: fetch.stamp,
-            fetched_at: u64::from(fetch.fetched_at),
+            began: fetch.began,
             fresh_until: EVER,
             stale_until: EVER,
-            answer: fetch.brought.unwrap_or_default(),
+            version: self.setting.versioned.then_some(u64::from(answer)),
+            only: None,
+            missing: false,
+            answer,
         }
     }
 
-    pub(super) fn fill(&mut self, fetch: &Running) {
-        self.store_entry(fetch.leader, World::entry(fetch));
+    /// The time in microseconds. Only the order of fetches is told by it, and where nobody asks for that it stands still in an era.
+    pub(super) fn clock(&self) -> u64 {
+        u64::from(self.now.era) * BEGUN + self.now.begun
     }
 
-    /// A server that cannot compare fills in any case: what is there is replaced.
+    /// When a fetch begins that is acquired now.
+    pub(super) fn begins(&mut self) -> u64 {
+        let now = self.clock();
+        self.now.begun += u64::from(self.is_ordered());
+        now
+    }
+
+    /// What the store makes of an answer.
+    pub(super) fn keep(&mut self, fetch: &Running) {
+        match fetch.brought {
+            Some(version) if self.is_gone(version) => self.end_place(fetch.leader),
+            _ => self.store_entry(fetch.leader, self.entry(fetch)),
+        }
+    }
+
+    /// An answer that cannot be stored ends what is.
+    pub(super) fn end_place(&mut self, reader: usize) {
+        let now = self.clock();
+        let (place, token) = (&mut self.now.store.place, Token(READERS + reader as u128));
+        if self.setting.unended {
+            return release(place, token);
+        }
+        retire(place, token, Retired { kept: EVER, denied: None }, now);
+    }
+
+    /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is newer.
     fn store_entry(&mut self, reader: usize, entry: Entry<u8>) {
+        let time = self.clock();
         let Store { session, epoch, place } = &mut self.now.store;
-        let own = matches!(place, Place::Leased(lease) if lease.reader == Token(READERS + reader as u128));
+        let token = Token(READERS + reader as u128);
+        let own = matches!(place.lease, Some(lease) if lease.reader == token);
         if self.setting.filled_by_lease && !own {
             return;
         }
-        if self.setting.comparing {
-            fill(session, epoch, place, entry);
+        if self.setting.unordered {
+            *place = Place { entry: Some(entry), ..Place::default() };
+        } else if self.setting.comparing {
+            fill(session, epoch, place, token, entry, EVER, time);
         } else {
-            *place = Place::Data { entry, refresh: None };
+            place.put(token, entry, EVER, time);
         }
     }
 
     pub(super) fn fill_later(&mut self, fetch: &Running, era: u8) {
-        self.now.entries[fetch.leader] = Some(World::entry(fetch));
+        self.now.entries[fetch.leader] = Some(self.entry(fetch));
         self.stray(Stray::Fill(fetch.leader, era));
     }
 
@@ -156,6 +196,12 @@ impl World {
             self.then(all, "marks run out", 0, |world| {
                 world.now.left.expiries -= 1;
                 world.now.time += GUARD;
+            });
+        }
+        if self.now.left.outside > 0 {
+            self.then(all, "the session changes without the gateway", 0, |world| {
+                world.now.left.outside -= 1;
+                world.now.version += 1;
             });
         }
         if self.now.left.setbacks > 0 && self.now.copy.is_none() {

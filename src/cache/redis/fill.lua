@@ -1,0 +1,36 @@
+-- A fetch is over and its answer may be stored: coherence::fill, but for the epoch, under which readers look by themselves.
+-- KEYS: state, place. ARGV: own token, the entry, for how long an older one may be on its way in ms, 'missing' where it says that
+-- there is no session, or ''. The answer is 1 where it is stored.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local moment = t[1] .. string.format('%06d', t[2])
+local state, entry = redis.call('GET', KEYS[1]), ARGV[2]
+local place = read_place(KEYS[2], now)
+local old = place.entry
+local version, began = string.sub(entry, 66, 85), string.sub(entry, 86, 101)
+local none = string.rep('0', 20)
+-- With a mark there is no generation, also where the mark has run out.
+local current = state and #state == 65 and string.sub(state, 1, 32) == string.sub(entry, 2, 33)
+local stored = current
+if stored and old ~= '' then
+  local others = string.sub(old, 66, 85)
+  if version ~= none and others ~= none and version ~= others and string.sub(old, 2, 65) == string.sub(entry, 2, 65) then
+    stored = version > others
+  else
+    stored = began >= string.sub(old, 86, 101)
+  end
+end
+stored = stored and began >= string.sub(place.watermark, 1, 16)
+if stored then
+  if ARGV[4] == 'missing' then
+    bar_place(place, moment, tonumber(ARGV[3]), now)
+  elseif version == none then
+    bar_place(place, began, tonumber(ARGV[3]), now)
+  end
+  place.lease, place.entry = NO_LEASE, entry
+else
+  release_place(place, ARGV[1])
+  if current and ARGV[4] == 'missing' then end_place(place, moment, tonumber(ARGV[3]), now) end
+end
+write_place(KEYS[2], place, now)
+return stored and 1 or 0

@@ -1,0 +1,227 @@
+//! The place of one cached answer: what is stored, who fetches it anew, and what must not be stored or shown any more.
+//!
+//! Answers come in any order, and the newest of them counts: the one with the higher version, and where that says nothing, the one
+//! whose fetch began later. An answer that cannot be stored, but says that what is stored holds no longer (a 404, say), ends it.
+//! That is remembered for as long as an older answer could be on its way; older is whatever began before it was known, since of two
+//! fetches at the same time nobody knows which one saw the session last.
+
+use super::{Micros, Millis, Stamp, State, Token};
+
+/// Stands for a credential.
+pub type Asker = [u8; 16];
+
+/// Stands for every credential.
+pub const EVERYBODY: Asker = [0; 16];
+
+/// The most credentials that a place is denied to one by one. With one more it is denied to all.
+pub const MAX_DENIED: usize = 32;
+
+/// A stored answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Entry<T> {
+    /// The generations under which its fetch began.
+    pub stamp: Stamp,
+    /// When its fetch began.
+    pub began: Micros,
+    /// When it stops being fresh, counted from the start of its fetch.
+    pub fresh_until: Millis,
+    /// When it stops being any answer: until then it may do where it is refreshed, or where the provider fails.
+    pub stale_until: Millis,
+    /// Its version; none where it has none.
+    pub version: Option<u64>,
+    /// The only credential that it may be shown to; none where all that share the place may see it.
+    pub only: Option<Asker>,
+    /// Whether it says that there is no session. A store need not remember that.
+    pub missing: bool,
+    /// The answer.
+    pub answer: T,
+}
+
+impl<T> Entry<T> {
+    /// When its fetch began, in milliseconds.
+    pub fn fetched_at(&self) -> Millis {
+        self.began / 1_000
+    }
+
+    /// Whether it is newer than another, or as new.
+    fn is_newer<U>(&self, other: &Entry<U>) -> bool {
+        match (self.version, other.version) {
+            // Versions are compared within a generation: what a session that was made anew begins with is nobody's business.
+            (Some(own), Some(others)) if own != others && self.stamp == other.stamp => own > others,
+            _ => self.began >= other.began,
+        }
+    }
+}
+
+/// Somebody fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The generations of the fetch.
+    pub stamp: Stamp,
+    /// Who fetches.
+    pub reader: Token,
+    /// When nobody waits for it any more.
+    pub until: Millis,
+}
+
+/// Nothing is stored whose fetch began before this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Watermark {
+    /// When what was stored was ended.
+    pub began: Micros,
+    /// When nothing can come any more whose fetch began earlier.
+    pub until: Millis,
+}
+
+/// The provider has denied the session to somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Denied {
+    /// To whom.
+    pub asker: Asker,
+    /// When that is forgotten.
+    pub until: Millis,
+}
+
+/// What an answer that is not stored does to what is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retired {
+    /// For how long it is remembered, in milliseconds.
+    pub kept: Millis,
+    /// The only credential that it speaks of; none where it speaks of the session.
+    pub denied: Option<Asker>,
+}
+
+/// The place of one cached answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place<T> {
+    /// Who fetches it.
+    pub lease: Option<Lease>,
+    /// The answer.
+    pub entry: Option<Entry<T>>,
+    /// What is too old to be stored.
+    pub watermark: Option<Watermark>,
+    /// Whom it is denied to.
+    pub denied: Vec<Denied>,
+}
+
+impl<T> Default for Place<T> {
+    fn default() -> Place<T> {
+        Place { lease: None, entry: None, watermark: None, denied: Vec::new() }
+    }
+}
+
+impl<T> Place<T> {
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.lease.is_none() && self.entry.is_none() && self.watermark.is_none() && self.denied.is_empty()
+    }
+
+    /// Drops what is over.
+    pub fn prune(&mut self, now: Millis) {
+        self.lease = self.lease.filter(|lease| lease.until > now);
+        self.entry = self.entry.take().filter(|entry| entry.stale_until > now);
+        self.watermark = self.watermark.filter(|watermark| watermark.until > now);
+        self.denied.retain(|denied| denied.until > now);
+    }
+
+    /// Whether this credential is shown nothing that is stored.
+    pub(super) fn denies(&self, asker: &Asker) -> bool {
+        self.denied.iter().any(|denied| denied.asker == *asker || denied.asker == EVERYBODY)
+    }
+
+    /// What may be shown to this credential under this stamp.
+    pub(super) fn shown_to(&self, asker: &Asker, stamp: Stamp) -> Option<&Entry<T>> {
+        let shown = |entry: &&Entry<T>| entry.stamp == stamp && entry.only.is_none_or(|only| only == *asker);
+        self.entry.as_ref().filter(shown)
+    }
+
+    /// When the fetch of the newest answer began that is known.
+    pub(super) fn since(&self) -> Micros {
+        let entry = self.entry.as_ref().map_or(0, |entry| entry.began);
+        entry.max(self.watermark.map_or(0, |watermark| watermark.began))
+    }
+
+    /// Stores an answer, unless what is known is newer. `kept` is for how long an older one could be on its way.
+    pub fn put(&mut self, reader: Token, entry: Entry<T>, kept: Millis, now: Micros) {
+        self.prune(now / 1_000);
+        let newest = self.entry.as_ref().is_none_or(|old| entry.is_newer(old));
+        if !newest || self.watermark.is_some_and(|watermark| entry.began < watermark.began) {
+            self.release(reader);
+            if entry.missing {
+                self.end(kept, now);
+            }
+            return;
+        }
+        // What is older must not come once this one is over.
+        if entry.missing {
+            self.bar(now, kept, now);
+        } else if entry.version.is_none() {
+            self.bar(entry.began, kept, now);
+        }
+        self.lease = None;
+        self.entry = Some(entry);
+    }
+
+    fn release(&mut self, reader: Token) {
+        self.lease = self.lease.filter(|lease| lease.reader != reader);
+    }
+
+    /// Drops what is stored, and keeps away what was not by now. Nobody is to wait for that any longer.
+    fn end(&mut self, kept: Millis, now: Micros) {
+        self.lease = None;
+        self.entry = None;
+        self.bar(now, kept, now);
+    }
+
+    fn bar(&mut self, began: Micros, kept: Millis, now: Micros) {
+        let before = self.watermark.unwrap_or(Watermark { began: 0, until: 0 });
+        let until = (now / 1_000).saturating_add(kept);
+        self.watermark = Some(Watermark { began: before.began.max(began), until: before.until.max(until) });
+    }
+
+    fn deny(&mut self, asker: Asker, kept: Millis, now: Micros) {
+        let until = (now / 1_000).saturating_add(kept);
+        if let Some(known) = self.denied.iter_mut().find(|denied| denied.asker == asker) {
+            known.until = known.until.max(until);
+            return;
+        }
+        if self.denied.len() < MAX_DENIED {
+            return self.denied.push(Denied { asker, until });
+        }
+        self.end(kept, now);
+        self.denied = vec![Denied { asker: EVERYBODY, until }];
+    }
+}
+
+/// A fetch is over and its answer may be stored. `now` is in microseconds. Under a stamp that is no longer the current one nobody would be shown it.
+pub fn fill<T>(
+    session: &State,
+    epoch: &State,
+    place: &mut Place<T>,
+    reader: Token,
+    entry: Entry<T>,
+    kept: Millis,
+    now: Micros,
+) {
+    if session.generation == Some(entry.stamp.session) && epoch.generation == Some(entry.stamp.epoch) {
+        place.put(reader, entry, kept, now);
+    } else {
+        place.release(reader);
+    }
+}
+
+/// A fetch is over and its answer says nothing of what is stored: the reader's lease ends.
+pub fn release<T>(place: &mut Place<T>, own: Token) {
+    place.release(own);
+}
+
+/// A fetch is over, and its answer is not stored, but speaks against what is. `now` is in microseconds.
+pub fn retire<T>(place: &mut Place<T>, own: Token, retired: Retired, now: Micros) {
+    let Retired { kept, denied } = retired;
+    place.prune(now / 1_000);
+    place.release(own);
+    match denied {
+        Some(asker) => place.deny(asker, kept, now),
+        None => place.end(kept, now),
+    }
+}

@@ -1,0 +1,310 @@
+//! What an answer that cannot be stored does to what is, and in which order answers count: in the store in memory and in Redis.
+
+use crate::harness::{Answer, Connection, Gateway, RedisServer, Request, redis_installed, wait_for};
+use crate::recorder::{Call, Recorder, SESSION, Then, session};
+use crate::shared::{SEAL_KEY, status};
+use serde_json::json;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+fn path() -> String {
+    format!("/api/v2/sessions/{SESSION}")
+}
+
+/// A gateway with a cache before a provider, with its store.
+struct Cached {
+    recorder: Recorder,
+    gateway: Gateway,
+    /// One credential, and not a new one for each request.
+    token: String,
+    _redis: Option<RedisServer>,
+}
+
+type Act = dyn Fn(&mut Call) -> io::Result<Then> + Send + Sync;
+
+/// One for each store that there is.
+fn each(cache: &str, act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static, test: impl Fn(&Cached)) {
+    let act: Arc<Act> = Arc::new(act);
+    for redis in [false, true] {
+        if redis && !redis_installed() {
+            continue;
+        }
+        let own = act.clone();
+        let recorder = Recorder::start(move |call: &mut Call| own(call));
+        let redis = redis.then(RedisServer::start);
+        let store = redis.as_ref().map_or(String::new(), |server| {
+            let timeouts = crate::shared::PATIENT;
+            let url = server.url();
+            format!("store: {{ redis: {{ settle: 0s, timeouts: {timeouts}, url: \"{url}\", seal_keys: [{{ env: SEAL }}] }} }}\n")
+        });
+        let config = format!("hash_key: {{ env: HASH }}\n{store}{}", recorder.upstream(&format!("cache: {cache}")));
+        let gateway = Gateway::start_with(&config, &[("HASH", "a hash key of all the replicas"), ("SEAL", SEAL_KEY)]);
+        gateway.ready();
+        if redis.is_some() {
+            wait_for("a connection to the store", || {
+                gateway.metrics().lines().any(|line| line == "sessiongate_store_connections 1").then_some(())
+            });
+        }
+        test(&Cached { token: recorder.token(), recorder, gateway, _redis: redis });
+    }
+}
+
+impl Cached {
+    fn get_as(&self, token: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = Request::new("GET", &path()).bearer(token);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        request.send(&self.gateway.url())
+    }
+
+    fn get(&self) -> Answer {
+        self.get_as(&self.token, &[])
+    }
+
+    fn fresh(&self) -> Answer {
+        self.get_as(&self.token, &[("Cache-Control", "no-cache")])
+    }
+}
+
+fn is_hit(answer: &Answer) -> bool {
+    status(answer).starts_with("sessiongate; hit")
+}
+
+/// What the provider answers with: the place in a list.
+#[derive(Clone, Default)]
+struct Turn(Arc<AtomicU64>);
+
+impl Turn {
+    fn set(&self, turn: u64) {
+        self.0.store(turn, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Answers, by number: 0 is a good one.
+fn answers() -> Vec<(u16, String, String)> {
+    let good = session(&json!({})).to_string();
+    let with = |status: u16, head: &str, body: &str| (status, head.to_owned(), body.to_owned());
+    let mut all = vec![with(200, "", &good)];
+    for status in [400, 401, 403, 404, 405, 410, 418, 301, 202] {
+        all.push(with(status, "", &json!({ "statusCode": status }).to_string()));
+    }
+    all.push(with(200, "Set-Cookie: a=b\r\n", &good));
+    all.push(with(200, "", "<html>"));
+    all.push(with(200, "", &json!({ "id": "another" }).to_string()));
+    all.push(with(200, "", &json!({ "id": SESSION, "session_metadata": { "a": "x".repeat(70_000) } }).to_string()));
+    // More than is read at all.
+    all.push(with(200, "", &"x".repeat(5 << 20)));
+    all
+}
+
+fn answering(turn: &Turn) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + use<> {
+    let (turn, answers) = (turn.clone(), answers());
+    move |call: &mut Call| {
+        call.body()?;
+        match turn.get() {
+            failed @ 429..=600 => call.json(failed as u16, &json!({ "statusCode": failed })),
+            turn => {
+                let (status, head, body) = &answers[turn as usize];
+                call.answer(*status, head, body)
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_stored_ends_what_is() {
+    let turn = Turn::default();
+    each("{ ttl: 5m }", answering(&turn), |cached| {
+        for at in 1..answers().len() as u64 {
+            let what = &answers()[at as usize];
+            let what = format!("{} {}{}", what.0, what.1, &what.2[..what.2.len().min(30)]);
+            turn.set(0);
+            let other = cached.recorder.token_of("other@clients");
+            cached.get_as(&other, &[("Cache-Control", "no-cache")]);
+            assert!(is_hit(&cached.get_as(&other, &[])), "{what}");
+            turn.set(at);
+            assert!(!is_hit(&cached.fresh()));
+            // Of 401 and 403 others see nothing; the rest holds for all.
+            let spares = matches!(answers()[at as usize].0, 401 | 403);
+            assert_eq!(is_hit(&cached.get_as(&other, &[])), spares, "{what}");
+            assert!(!is_hit(&cached.get()), "{what}");
+        }
+    });
+}
+
+#[test]
+fn a_provider_that_fails_or_would_not_say_ends_nothing() {
+    let turn = Turn::default();
+    each("{ ttl: 5m }", answering(&turn), |cached| {
+        for failed in [429, 500, 502, 503, 504] {
+            turn.set(0);
+            cached.fresh();
+            turn.set(failed);
+            assert_eq!(u64::from(cached.fresh().status), failed);
+            assert!(is_hit(&cached.get()), "{failed}");
+        }
+    });
+}
+
+#[test]
+fn what_is_no_longer_fresh_is_not_shown_once_the_provider_has_spoken_against_it() {
+    for speaks in [2, 3, 4, 10] {
+        let turn = Turn::default();
+        each("{ ttl: 1s, stale_while_revalidate: 5m, stale_if_error: 5m }", answering(&turn), |cached| {
+            turn.set(0);
+            assert_eq!(cached.get().status, 200);
+            turn.set(speaks);
+            // The first that find it stale are still shown it, and one of them asks again.
+            wait_for("the answer to be fetched again", || (!is_hit(&cached.get())).then_some(()));
+            let before = cached.recorder.count();
+            for _ in 0..3 {
+                assert!(!is_hit(&cached.get()));
+            }
+            assert_eq!(cached.recorder.count(), before + 3);
+            turn.set(503);
+            assert_eq!(cached.get().status, 503, "what was there before does not come back");
+        });
+    }
+}
+
+#[test]
+fn a_404_that_was_shown_is_not_followed_by_what_was_there_before() {
+    for speaks in [4, 6] {
+        let turn = Turn::default();
+        each("{ ttl: 5m, stale_if_error: 5m }", answering(&turn), |cached| {
+            turn.set(0);
+            cached.get();
+            assert!(is_hit(&cached.get()));
+            turn.set(speaks);
+            assert!(cached.fresh().status >= 404);
+            turn.set(503);
+            let other = cached.recorder.token_of("other@clients");
+            assert_eq!((cached.get().status, cached.get_as(&other, &[]).status), (503, 503));
+        });
+    }
+}
+
+#[test]
+fn whom_the_provider_denies_a_session_is_shown_nothing_that_is_stored() {
+    let denied = Arc::new(Mutex::new(String::new()));
+    let own = denied.clone();
+    let act = move |call: &mut Call| match call.seen.header("Authorization") {
+        Some(token) if token == *own.lock().unwrap() => call.json(403, &json!({ "statusCode": 403 })),
+        _ => call.as_auth0(),
+    };
+    each("{ ttl: 5m, stale_if_error: 5m }", act, |cached| {
+        let [one, other] = ["one@clients", "other@clients"].map(|who| cached.recorder.token_of(who));
+        denied.lock().unwrap().clear();
+        assert_eq!(cached.get_as(&one, &[]).status, 200);
+        assert!(is_hit(&cached.get_as(&one, &[])) && is_hit(&cached.get_as(&other, &[])));
+        *denied.lock().unwrap() = format!("Bearer {one}");
+        assert_eq!(cached.get_as(&one, &[("Cache-Control", "no-cache")]).status, 403);
+        for _ in 0..2 {
+            assert_eq!(cached.get_as(&one, &[]).status, 403);
+            assert!(is_hit(&cached.get_as(&other, &[])), "others may go on");
+        }
+        // Also where the provider would let it again: it is asked.
+        denied.lock().unwrap().clear();
+        let answer = cached.get_as(&one, &[]);
+        assert_eq!((answer.status, is_hit(&answer)), (200, false));
+    });
+}
+
+/// First it is denied, and then somebody else stores it.
+#[test]
+fn a_denial_is_remembered_before_anything_is_stored() {
+    let act = |call: &mut Call| match call.turn {
+        0 => call.json(401, &json!({ "statusCode": 401 })),
+        _ => call.as_auth0(),
+    };
+    each("{ ttl: 5m }", act, |cached| {
+        let other = cached.recorder.token_of("other@clients");
+        assert_eq!(cached.get().status, 401);
+        assert_eq!(cached.get_as(&other, &[]).status, 200);
+        assert!(is_hit(&cached.get_as(&other, &[])));
+        assert!(!is_hit(&cached.get()));
+    });
+}
+
+#[test]
+fn a_stored_404_is_for_the_credential_that_was_told() {
+    let turn = Turn::default();
+    each("{ ttl: 5m, negative_ttl: 2s }", answering(&turn), |cached| {
+        let other = cached.recorder.token_of("other@clients");
+        turn.set(4);
+        wait_for("a hit before it is forgotten", || {
+            assert_eq!(cached.fresh().status, 404);
+            let again = cached.get();
+            (again.status == 404 && is_hit(&again)).then_some(())
+        });
+        turn.set(0);
+        let answer = cached.get_as(&other, &[]);
+        assert_eq!((answer.status, is_hit(&answer)), (200, false), "another is not told so");
+    });
+}
+
+/// Where answers wait, by their number.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn set(&self, open: bool) {
+        *self.0.0.lock().unwrap() = open;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.0.0.lock().unwrap();
+        let (_open, waited) = self.0.1.wait_timeout_while(open, crate::harness::PATIENCE, |open| !*open).unwrap();
+        assert!(!waited.timed_out(), "nobody opens the gate");
+    }
+}
+
+/// A slow read begins, another wants its own and is faster: what the slow one brings is not shown to anybody after it.
+#[test]
+fn a_slow_fetch_does_not_replace_what_a_faster_one_brought() {
+    const SLOW: &str = "2026-01-01T00:00:05.000Z";
+    const FAST: &str = "2026-01-01T00:00:09.000Z";
+    for (slow, fast, status_, expected) in [
+        (SLOW, FAST, 200, Some("fast")),
+        // Without versions that differ the later start counts.
+        (SLOW, SLOW, 200, Some("fast")),
+        // What ends it is newer than what was on its way.
+        (SLOW, FAST, 404, None),
+        (FAST, SLOW, 200, Some("slow")),
+    ] {
+        let gate = Gate::default();
+        let own = gate.clone();
+        let act = move |call: &mut Call| {
+            let (which, version, status) = match call.turn {
+                0 => ("slow", slow, 200),
+                1 => ("fast", fast, status_),
+                _ => ("later", "2026-01-01T00:00:30.000Z", 200),
+            };
+            if call.turn == 0 {
+                own.pass();
+            }
+            let mut body = session(&json!({ "which": which }));
+            body["updated_at"] = json!(version);
+            call.json(status, &body)
+        };
+        each("{ ttl: 5m }", act, |cached| {
+            gate.set(false);
+            let address = cached.gateway.address();
+            let mut first = Connection::open(address).unwrap();
+            first.write(&Request::new("GET", &path()).bearer(&cached.token).bytes(address)).unwrap();
+            cached.recorder.wait(1);
+            assert_eq!(cached.fresh().status, status_);
+            gate.set(true);
+            assert_eq!(first.answer(false).unwrap().status, 200);
+            let answer = cached.get();
+            let which = answer.json()["session_metadata"]["which"].as_str().unwrap().to_owned();
+            let expected = (expected.unwrap_or("later"), expected.is_some());
+            assert_eq!((which.as_str(), is_hit(&answer)), expected, "{slow} {fast} {status_}");
+        });
+    }
+}

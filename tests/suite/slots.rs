@@ -7,6 +7,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -361,4 +362,29 @@ fn a_websocket_holds_its_slot_while_it_is_open() {
     client.write(b"end").unwrap();
     let line = "sessiongate_upstream_requests_in_flight{upstream=\"auth0\"} 0";
     wait_for(line, || gateway.metrics().contains(line).then_some(()));
+}
+
+/// Whoever comes over a socket in the file system has no address, and only the upstream's limit.
+#[test]
+fn a_socket_in_the_file_system_is_no_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.sock");
+    let listeners =
+        format!("listeners:\n  main: {{ address: 127.0.0.1:0 }}\n  pod: {{ address: \"unix:{}\" }}\n", path.display());
+    let place = place(&listeners, "forward", "limits: { in_flight: 3, per_source: 1, wait: 0s }\n");
+    let ask = || {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[..12].to_owned()
+    };
+    thread::scope(|scope| {
+        let begun: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        place.recorder.wait(3);
+        assert_eq!(ask(), "HTTP/1.1 503");
+        place.gate.set(true);
+        begun.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "HTTP/1.1 200"));
+    });
 }

@@ -14,6 +14,7 @@ pub use response::{Body, Part, Response};
 
 use crate::descriptors;
 use crate::gateway::{Authorities, Identity, Protocol};
+use crate::memory::Memory;
 use bytes::Bytes;
 use connector::{Connector, connector, tls};
 use http::{HeaderMap, Request, StatusCode};
@@ -47,6 +48,9 @@ pub enum ExchangeError {
     /// The answer, which has this status, is larger than this number of bytes.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize, StatusCode),
+    /// There is too little memory for the answer.
+    #[error("the answer was given up because memory is short")]
+    Short,
 }
 
 /// An answer as a whole.
@@ -79,6 +83,8 @@ pub struct Reach {
     pub keepalive: Duration,
     /// Whether it may take the last descriptors of the process.
     pub vital: bool,
+    /// Where answers are counted that are read whole; none where they are few and small.
+    pub memory: Option<Arc<Memory>>,
 }
 
 /// A client with kept connections. Certificates are always verified, redirects never followed.
@@ -87,13 +93,15 @@ pub struct Client {
     addresses: Arc<Addresses>,
     http1: Option<Pool<Connector, Full<Bytes>>>,
     http2: Option<Arc<Http2>>,
+    memory: Option<Arc<Memory>>,
 }
 
 impl Client {
     /// A client for one host.
     pub fn new(reach: &Reach) -> Result<Client, rustls::Error> {
         let tls = tls(reach)?;
-        let mut client = Client { addresses: reach.addresses.clone(), http1: None, http2: None };
+        let memory = reach.memory.clone();
+        let mut client = Client { addresses: reach.addresses.clone(), http1: None, http2: None, memory };
         if reach.protocol != Protocol::Http2 {
             let mut builder = Builder::new(TokioExecutor::new());
             builder.pool_idle_timeout(reach.keepalive).pool_timer(TokioTimer::new());
@@ -119,7 +127,7 @@ impl Client {
         most: usize,
         within: Duration,
     ) -> Result<Exchange, ExchangeError> {
-        let whole = async { self.response(request).await?.whole(most).await };
+        let whole = async { self.response(request).await?.whole(most, self.memory.as_ref()).await };
         tokio::time::timeout(within, whole).await.unwrap_or(Err(ExchangeError::Timeout(within)))
     }
 

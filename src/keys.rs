@@ -347,6 +347,7 @@ impl Issuer {
             connect: FETCH_TIMEOUT,
             keepalive: FETCH_TIMEOUT,
             vital: true,
+            memory: None,
         })
     }
 }

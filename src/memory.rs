@@ -59,13 +59,15 @@ pub enum Shed {
     Stream,
     /// A response that had begun.
     Response,
+    /// A response of a provider, of which nothing was passed on.
+    ProviderResponse,
     /// A connection whose client did not read.
     Connection,
 }
 
 impl Shed {
     /// Everything that can be given up.
-    pub const ALL: [Shed; 4] = [Shed::Request, Shed::Stream, Shed::Response, Shed::Connection];
+    pub const ALL: [Shed; 5] = [Shed::Request, Shed::Stream, Shed::Response, Shed::ProviderResponse, Shed::Connection];
 
     /// The name in metrics.
     pub fn name(self) -> &'static str {
@@ -73,6 +75,7 @@ impl Shed {
             Shed::Request => "request",
             Shed::Stream => "stream",
             Shed::Response => "response",
+            Shed::ProviderResponse => "provider_response",
             Shed::Connection => "connection",
         }
     }
@@ -330,4 +333,58 @@ fn kilobytes(file: &str, name: &str) -> Option<usize> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches(" kB").parse::<usize>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What may be held for clients with the least budget there is.
+    const ALL: usize = LEAST;
+
+    #[test]
+    fn what_is_held_makes_the_level_and_is_given_back() {
+        let memory = Memory::new(Some(BASE), 0);
+        assert_eq!(memory.level(), Level::Calm);
+        let mut held = Held::new(&memory, Kind::Requests, ALL / 2);
+        assert_eq!((memory.level(), memory.excess()), (Level::Calm, 0));
+        held.set(ALL / 10 * 7);
+        assert_eq!(memory.level(), Level::Pressed);
+        assert_eq!(memory.excess(), ALL / 10 * 7 - ALL / 2);
+        let more = Held::new(&memory, Kind::Responses, ALL / 2);
+        assert_eq!(memory.level(), Level::Over);
+        held.set(ALL / 2);
+        assert_eq!(memory.level(), Level::Full);
+        let shown = memory.read().held;
+        assert!(shown.contains(&("requests", ALL / 2)) && shown.contains(&("responses", ALL / 2)), "{shown:?}");
+        drop((held, more));
+        assert_eq!(memory.level(), Level::Calm);
+        assert!(memory.read().held.iter().all(|(_, bytes)| *bytes == 0));
+    }
+
+    #[test]
+    fn the_budget_is_what_the_limit_leaves() {
+        assert_eq!(budget(48 << 20, 0), LEAST, "never less");
+        let budget = budget(256 << 20, 64 << 20);
+        assert!((95 << 20..105 << 20).contains(&budget), "{budget}");
+        let memory = Memory::new(Some(256 << 20), 64 << 20);
+        assert_eq!(memory.read().budget, budget);
+        memory.set_limit(Some(1 << 30));
+        assert!(memory.read().budget > budget && memory.limit() == 1 << 30);
+    }
+
+    #[test]
+    fn the_system_has_a_limit() {
+        assert!((1 << 20..usize::MAX).contains(&Memory::new(None, 0).limit()));
+    }
+
+    #[tokio::test]
+    async fn who_watches_is_woken_when_the_process_is_pressed() {
+        let memory = Memory::new(Some(BASE), 0);
+        let pressed = memory.pressed();
+        tokio::pin!(pressed);
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut pressed).await.is_err());
+        let _held = Held::new(&memory, Kind::Responses, ALL);
+        pressed.await;
+    }
 }

@@ -127,7 +127,7 @@ impl Runtime {
         let way = |upstream: &Arc<Upstream>| {
             let Tallies { keys, slots } = lasting.tallies(&upstream.name);
             let means = Means { resolver: resolver.clone(), tally: keys };
-            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), means, slots)
+            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), means, slots, &lasting.memory)
         };
         let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());

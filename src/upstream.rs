@@ -9,6 +9,7 @@ pub use slots::{Slot, Slots, Tally};
 use crate::client::{Addresses, Client, Exchange, ExchangeError, Reach, Resolver};
 use crate::descriptors;
 use crate::gateway::{Answer, Protocol, Target, Upstream};
+use crate::memory::Memory;
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
 use crate::wire::trace::Trace;
@@ -156,7 +157,11 @@ pub struct Fetch {
 
 impl Provider {
     /// The way to an upstream.
-    pub fn new(upstream: &Arc<Upstream>, resolver: &Arc<Resolver>) -> Result<Provider, rustls::Error> {
+    pub fn new(
+        upstream: &Arc<Upstream>,
+        resolver: &Arc<Resolver>,
+        memory: &Arc<Memory>,
+    ) -> Result<Provider, rustls::Error> {
         let target = &upstream.target;
         let reach = Reach {
             addresses: Addresses::new(resolver, &target.host, target.port),
@@ -166,6 +171,7 @@ impl Provider {
             connect: target.timeouts.connect,
             keepalive: target.timeouts.keepalive,
             vital: false,
+            memory: Some(memory.clone()),
         };
         let client = Client::new(&reach)?;
         let calls = match (upstream.dialect.has_calls, target.protocol) {
@@ -355,6 +361,7 @@ impl Provider {
             | ExchangeError::Closed => Refusal::UpstreamFailed,
             ExchangeError::Timeout(limit) => Refusal::UpstreamTimeout(limit),
             ExchangeError::TooLarge(limit, _) => Refusal::AnswerTooLarge(limit),
+            ExchangeError::Short => Refusal::Overloaded,
         };
         Failure { refusal, sent, status }
     }

@@ -1,11 +1,16 @@
 //! Answers whose bodies come part by part.
 
 use super::{Exchange, ExchangeError, http2};
+use crate::memory::{Held, Kind, Level, Memory, Shed};
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use std::sync::Arc;
+
+/// How much of an answer is read even where memory is full.
+const RESERVED: usize = 64 << 10;
 
 /// An answer whose head is here.
 pub struct Response {
@@ -39,16 +44,29 @@ impl Response {
         Response { status: head.status, headers: head.headers, body }
     }
 
-    /// The answer as a whole, of at most `most` bytes.
-    pub(super) async fn whole(mut self, most: usize) -> Result<Exchange, ExchangeError> {
+    /// The answer as a whole, of at most `most` bytes. What is more than every answer may have is counted in `memory`.
+    pub(super) async fn whole(mut self, most: usize, memory: Option<&Arc<Memory>>) -> Result<Exchange, ExchangeError> {
         let (mut body, mut trailers) = (BytesMut::new(), None);
+        let mut held: Option<Held> = None;
         while let Some(part) = self.body.next().await? {
             match part {
                 Part::Data(part) if body.len() + part.len() > most => {
                     self.body.release();
                     return Err(ExchangeError::TooLarge(most, self.status));
                 }
-                Part::Data(part) => body.extend_from_slice(&part),
+                Part::Data(part) => {
+                    body.extend_from_slice(&part);
+                    let Some(memory) = memory.filter(|_| body.len() > RESERVED) else {
+                        continue;
+                    };
+                    if memory.level() >= Level::Full {
+                        memory.shed(Shed::ProviderResponse);
+                        self.body.release();
+                        return Err(ExchangeError::Short);
+                    }
+                    let held = held.get_or_insert_with(|| Held::new(memory, Kind::ProviderResponses, 0));
+                    held.set(body.capacity());
+                }
                 Part::Trailers(behind) => trailers = Some(behind),
             }
         }

@@ -4,6 +4,7 @@
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, Upstream};
 use crate::keys::{Issuer, Means};
+use crate::memory::Memory;
 use crate::upstream::{Provider, Slots, Tally};
 use std::sync::Arc;
 use tokio::task::AbortHandle;
@@ -40,13 +41,14 @@ impl Way {
         before: Option<&Way>,
         means: Means,
         tally: Arc<Tally>,
+        memory: &Arc<Memory>,
     ) -> Result<Way, RuntimeError> {
         let serves = |provider: &&Arc<Tended<Provider>>| provider.it.serves(upstream, &means.resolver);
         let provider = match before.map(|way| &way.provider).filter(serves) {
             Some(provider) => provider.clone(),
             None => {
                 let wrong = |error| RuntimeError::Client { upstream: upstream.name.clone(), error };
-                let provider = Arc::new(Provider::new(upstream, &means.resolver).map_err(wrong)?);
+                let provider = Arc::new(Provider::new(upstream, &means.resolver, memory).map_err(wrong)?);
                 let current = provider.addresses().clone().keep_current();
                 Tended::new(provider, current)
             }

@@ -1,7 +1,8 @@
 //! Clients that ask for much and read nothing: what they make the gateway hold is bounded, and others are served meanwhile.
 
 use crate::harness::{Gateway, PATIENCE, Request, frame, skipped, wait_for};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, session};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -263,7 +264,14 @@ fn clients_of_http1_that_do_not_read_are_given_up_before_memory_is_short() {
 /// A body of less than each request may hold in any case is always taken.
 #[test]
 fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
-    let recorder = Recorder::auth0();
+    let recorder = Recorder::start(|call| {
+        if call.seen.target.ends_with("/large") {
+            let mut large = session(&json!({}));
+            large["padding"] = json!("x".repeat(200_000));
+            return call.json(200, &large);
+        }
+        call.as_auth0()
+    });
     let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream("")));
     gateway.ready();
     let head = |length: usize| {
@@ -294,6 +302,12 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
     assert!(answer.contains(overloaded), "{answer}");
     let small = Request::new("PATCH", "/api/v2/sessions/s1").bearer(&recorder.token());
     assert_eq!(small.json(r#"{"session_metadata":{"a":"b"}}"#).send(&gateway.url()).status, 200);
+    let read = |id: &str| Request::new("GET", &format!("/api/v2/sessions/{id}")).bearer(&recorder.token());
+    assert_eq!(read("s1").send(&gateway.url()).status, 200);
+    let answer = read("large").send(&gateway.url());
+    assert_eq!((answer.status, answer.text().contains(overloaded)), (503, true), "{}", answer.text());
+    assert!(metric(&gateway, "sessiongate_memory_shed_total{shed=\"provider_response\"}") > 0);
     drop(clients);
     wait_until_nothing_is_held(&gateway);
+    assert_eq!(read("large").send(&gateway.url()).status, 200);
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod answer;
+mod body;
 mod connection;
 mod context;
 mod declared;

@@ -1,6 +1,7 @@
 //! Governed requests: admitted, judged, answered.
 
 use super::answer::{Source, answer_response, write};
+use super::body;
 use super::context::{Context, InFlight};
 use super::exchange::caution;
 use super::head::credential;
@@ -10,13 +11,12 @@ use crate::cache::Scope;
 use crate::gateway::{
     Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Settlement, Write,
 };
-use crate::memory::Shed;
 use crate::model::{Field, Refusal};
 use crate::policy::Need;
 use crate::runtime::Runtime;
 use crate::upstream::{Failure, Fetch, Provider, Slot};
 use crate::wire::carrier::Carrier;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pingora::Error;
 use pingora::prelude::Session;
@@ -51,7 +51,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     context.verified = matches!(credential, Credential::Verified(_));
     let admitted = governed.admit(credential)?;
     let dialect = admitted.upstream().dialect;
-    let body = body(session, context, &admitted).await?;
+    let body = judged_body(session, context, &admitted).await?;
     let asked = admitted.read_body(&runtime.gateway, body)?;
     context.outcome.session = asked.session_hash();
     context.outcome.decision = Decision::Answered;
@@ -101,43 +101,10 @@ fn deadline(carrier: Carrier, headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The body of a judged request, within its bounds of size and time.
-async fn body(session: &mut Session, context: &mut Context, admitted: &Admitted) -> Result<Bytes, Stop> {
+async fn judged_body(session: &mut Session, context: &mut Context, admitted: &Admitted) -> Result<Bytes, Stop> {
     admitted.judge_size()?;
     let (most, too_large) = admitted.body_limit();
-    whole_body(session, context, most, too_large, admitted.upstream().body.timeout).await
-}
-
-/// A whole body of at most `most` bytes. A client that waits to be told to send it is told.
-pub(super) async fn whole_body(
-    session: &mut Session,
-    context: &mut Context,
-    most: usize,
-    too_large: Refusal,
-    within: Duration,
-) -> Result<Bytes, Stop> {
-    if session.is_body_empty() {
-        return Ok(Bytes::new());
-    }
-    if session.req_header().headers.contains_key(http::header::EXPECT) {
-        session.write_continue_response().await?;
-    }
-    let whole = async {
-        let mut whole = BytesMut::new();
-        while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
-            if whole.len() + part.len() > most {
-                return Err(Stop::Refused(too_large));
-            }
-            context.body_came(session.is_http2(), part.len(), false);
-            whole.extend_from_slice(&part);
-            if context.holds_body(whole.capacity()).is_err() {
-                context.share().into_iter().for_each(|share| share.shed(Shed::Request));
-                return Err(Stop::Refused(Refusal::Overloaded));
-            }
-        }
-        context.body_came(session.is_http2(), 0, true);
-        Ok(whole.freeze())
-    };
-    tokio::time::timeout(within, whole).await.map_err(|_| Refusal::BodyTimeout(within))?
+    body::whole(session, context, most, too_large, admitted.upstream().body.timeout).await
 }
 
 pub(super) fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Refusal> {

@@ -4,11 +4,13 @@
 
 use super::context::{Context, InFlight};
 use super::exchange::REQUEST_ID;
-use super::governed::{Stop, provider, whole_body};
-use super::{passed, slot};
+use super::governed::{Stop, provider};
+use super::share::Short;
+use super::{body, passed, short, slot};
 use crate::cache::{Caution, Scope};
 use crate::client::{Part, Response};
 use crate::gateway::{Decision, Settlement, Upstream, settle_related};
+use crate::memory::Shed;
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
 use crate::upstream::{Failure, Fetch, Provider, Slot};
@@ -55,7 +57,7 @@ pub(super) async fn forward(
     context.outcome.operation = Operation::ChangeRelated;
     context.outcome.decision = Decision::Passed;
     let runtime = context.runtime.clone();
-    let body = body(session, context, &upstream).await?;
+    let body = read_body(session, context, &upstream).await?;
     let provider = provider(&runtime, &upstream)?;
     let header = session.req_header();
     let grpc = passed::is_grpc(context, &header.headers);
@@ -85,14 +87,14 @@ pub(super) async fn forward(
 }
 
 /// The whole body: of any type, and of undeclared length too.
-async fn body(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<Bytes, Stop> {
+async fn read_body(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<Bytes, Stop> {
     let limits = upstream.body;
     let declared =
         session.req_header().headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|declared: usize| declared > limits.max) {
         return Err(Refusal::TooLarge(limits.max).into());
     }
-    whole_body(session, context, limits.max, Refusal::TooLarge(limits.max), limits.timeout).await
+    body::whole(session, context, limits.max, Refusal::TooLarge(limits.max), limits.timeout).await
 }
 
 /// The carrier of a call whose status does not stand in the head of its response, but behind it.
@@ -172,7 +174,7 @@ async fn ended(
 }
 
 /// Passes a response on, as fast as the client takes it.
-async fn relay(session: &mut Session, context: &Context, relayed: Relayed, idle: Duration) -> Result<()> {
+async fn relay(session: &mut Session, context: &mut Context, relayed: Relayed, idle: Duration) -> Result<()> {
     let Relayed { mut response, read, _slot } = relayed;
     let header = head(session, context, &response)?;
     let mut over = read.is_empty() && response.body.is_over();
@@ -186,6 +188,8 @@ async fn relay(session: &mut Session, context: &Context, relayed: Relayed, idle:
         over = match part {
             Some(Part::Data(data)) => {
                 let last = read.len() == 0 && response.body.is_over();
+                let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
+                held.map_err(|Short| short::end(context, Shed::Response))?;
                 session.write_response_body(Some(data), last).await?;
                 last
             }

@@ -1,0 +1,42 @@
+//! Bodies of requests that are read as wholes.
+
+use super::context::Context;
+use super::governed::Stop;
+use crate::memory::Shed;
+use crate::model::Refusal;
+use bytes::{Bytes, BytesMut};
+use pingora::prelude::Session;
+use std::time::Duration;
+
+/// A whole body of at most `most` bytes. A client that waits to be told to send it is told.
+pub(super) async fn whole(
+    session: &mut Session,
+    context: &mut Context,
+    most: usize,
+    too_large: Refusal,
+    within: Duration,
+) -> Result<Bytes, Stop> {
+    if session.is_body_empty() {
+        return Ok(Bytes::new());
+    }
+    if session.req_header().headers.contains_key(http::header::EXPECT) {
+        session.write_continue_response().await?;
+    }
+    let whole = async {
+        let mut whole = BytesMut::new();
+        while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
+            if whole.len() + part.len() > most {
+                return Err(Stop::Refused(too_large));
+            }
+            context.body_came(session.is_http2(), part.len(), false);
+            whole.extend_from_slice(&part);
+            if context.holds_body(whole.capacity()).is_err() {
+                context.share().into_iter().for_each(|share| share.shed(Shed::Request));
+                return Err(Stop::Refused(Refusal::Overloaded));
+            }
+        }
+        context.body_came(session.is_http2(), 0, true);
+        Ok(whole.freeze())
+    };
+    tokio::time::timeout(within, whole).await.map_err(|_| Refusal::BodyTimeout(within))?
+}

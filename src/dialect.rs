@@ -53,6 +53,8 @@ pub struct Dialect {
     pub hidden: &'static [&'static str],
     /// Headers that say for whom, and as what, the provider answers: taken from trusted peers only.
     pub entrusted: &'static [&'static str],
+    /// Headers of a caller's own that decide on the provider's answer: it is keyed by them.
+    pub keyed: &'static [&'static str],
     /// Whether verified callers may share what is cached: the provider's answer does not depend on who asks.
     pub shares: bool,
     /// Which of its answers that there is no session speak of the session.

@@ -2,6 +2,7 @@
 
 mod forward;
 pub mod heads;
+mod shared;
 mod slots;
 
 pub use slots::{Slot, Slots, Tally};
@@ -14,10 +15,7 @@ use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use ring::digest;
 use std::net::IpAddr;
@@ -49,12 +47,6 @@ const OWN: [&str; 7] = [
     "connect-accept-encoding",
     "x-request-id",
 ];
-
-/// Headers that would make the answer to a read one client's own.
-const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
-
-/// How long one caller waits says nothing of the others.
-const DEADLINES: [&str; 2] = ["grpc-timeout", "connect-timeout-ms"];
 
 /// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a provider,
 /// nor does any that begins with `x-forwarded`.
@@ -264,14 +256,6 @@ impl Provider {
         for (name, value) in self.forwarded(from, origin) {
             headers.insert(name, value);
         }
-        headers
-    }
-
-    /// The same for a read, whose answer others may share.
-    pub fn read_headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
-        let mut headers = self.headers(from, origin, carrier);
-        CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
-        DEADLINES.iter().for_each(|name| drop(headers.remove(*name)));
         headers
     }
 

@@ -124,6 +124,7 @@ pub static AUTH0: Dialect = Dialect {
     has_calls: false,
     hidden: &[],
     entrusted: &[],
+    keyed: &[],
     shares: true,
     missing: Missing::Any,
     empties_wipe: true,

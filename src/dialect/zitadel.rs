@@ -91,6 +91,7 @@ pub static ZITADEL: Dialect = Dialect {
         "x-forwarded-proto",
         "x-forwarded-for",
     ],
+    keyed: &["x-zitadel-orgid"],
     shares: false,
     // Another 404 says that the caller is no member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
     missing: Missing::WithId("QUERY-SFeaa"),

@@ -96,11 +96,9 @@ pub fn says_nothing(status: StatusCode) -> bool {
         || status.as_u16() == CANCELLED
 }
 
-/// Whether an answer may be stored as far as its head and its size speak of it.
-fn may_be_stored(answer: &Answer, cache: &Freshness) -> bool {
-    let has = |name| answer.headers.contains_key(name);
-    answer.body.len() <= cache.max_body && !has(http::header::SET_COOKIE) && !has(http::header::CONTENT_ENCODING)
-}
+/// Request headers that go out on shared reads, but are no part of the key. Others are part of it, or are not sent.
+const UNKEYED: [&str; 6] =
+    ["user-agent", "auth0-client", "traceparent", "tracestate", "x-forwarded-for", "x-request-id"];
 
 /// What an answered write leaves to be done before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +122,7 @@ impl Read {
             status if says_nothing(status) => Storable::Nothing,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => denies,
             StatusCode::NOT_FOUND | StatusCode::GONE if !self.speaks_of_session(answer) => denies,
-            StatusCode::NOT_FOUND if !cache.negative_ttl.is_zero() && may_be_stored(answer, &cache) => {
+            StatusCode::NOT_FOUND if !cache.negative_ttl.is_zero() && self.may_be_stored(answer, &cache) => {
                 // That there is none is for the one who was told.
                 Storable::For {
                     fresh: millis(cache.negative_ttl),
@@ -134,7 +132,7 @@ impl Read {
                     only: self.is_shared(),
                 }
             }
-            StatusCode::OK if answer.status == StatusCode::OK && may_be_stored(answer, &cache) => {
+            StatusCode::OK if answer.status == StatusCode::OK && self.may_be_stored(answer, &cache) => {
                 self.judge_session(opened.message, &cache, floor, wall)
             }
             _ => Storable::Ends,
@@ -171,6 +169,25 @@ impl Read {
             Some(_) => Storable::Ends,
             None => Storable::Nothing,
         }
+    }
+
+    /// Whether an answer may be stored as far as its head and its size speak of it.
+    fn may_be_stored(&self, answer: &Answer, cache: &Freshness) -> bool {
+        let has = |name| answer.headers.contains_key(name);
+        let plain = answer.body.len() <= cache.max_body
+            && !has(http::header::SET_COOKIE)
+            && !has(http::header::CONTENT_ENCODING);
+        plain && !self.varies(answer)
+    }
+
+    /// Whether an answer would be another for other requests with the same key (RFC 9111, section 4.1).
+    fn varies(&self, answer: &Answer) -> bool {
+        let values = answer.headers.get_all(http::header::VARY).iter();
+        let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        names.any(|name| {
+            let unkeyed = UNKEYED.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
+            name == b"*" || unkeyed || (self.is_shared() && name.eq_ignore_ascii_case(b"authorization"))
+        })
     }
 
     /// Whether an answer that there is none speaks of the session, and not of who asked.

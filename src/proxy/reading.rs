@@ -5,11 +5,12 @@ use super::context::Context;
 use super::governed::{Stop, provider};
 use super::slot::{self, attended};
 use crate::cache::{Fetched, Got, Wanted};
-use crate::coherence::reading::Why;
+use crate::coherence::reading::{Limits, Why};
 use crate::gateway::{Answer, Read, Storable};
 use crate::model::Refusal;
 use crate::runtime::{Runtime, wall_millis};
 use crate::upstream::{Failure, Fetch, Provider};
+use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, StatusCode};
 use pingora::prelude::Session;
 use std::net::IpAddr;
@@ -27,7 +28,10 @@ struct Reading {
 impl Reading {
     fn new(session: &Session, context: &Context, provider: &Arc<Provider>, read: &Arc<Read>) -> Reading {
         Reading {
-            headers: provider.read_headers(&session.req_header().headers, &context.origin(session), read.carrier()),
+            headers: {
+                let (from, shared) = (&session.req_header().headers, read.key().is_some());
+                provider.read_headers(from, &context.origin(session), read.carrier(), shared)
+            },
             source: slot::source(context, session),
             runtime: context.runtime.clone(),
             provider: provider.clone(),
@@ -117,15 +121,15 @@ pub(super) async fn read(session: &mut Session, context: &Context, read: Read) -
     }
 }
 
-/// What a read wants of the cache.
+/// What a read wants of the cache, by what its client says (RFC 9111, section 5.2.1). `max-stale` and `only-if-cached` change nothing:
+/// a cache need not follow them.
 fn wanted(read: &Read, headers: &HeaderMap) -> Wanted {
-    Wanted {
-        fresh: wants_fresh(headers),
-        unstored: false,
-        asker: read.asker(),
-        kept: read.kept(),
-        windows: read.windows(),
-    }
+    let mut windows = read.windows();
+    let said = Directives::of(headers);
+    windows.limits = said.limits;
+    // What is fetched behind a stale answer would only be stored.
+    windows.revalidate = if said.no_store { 0 } else { windows.revalidate };
+    Wanted { fresh: said.no_cache, unstored: said.no_store, asker: read.asker(), kept: read.kept(), windows }
 }
 
 /// A fetch that fills nothing: it ends where its client leaves.
@@ -149,10 +153,35 @@ async fn listed(runtime: &Runtime, read: &Read, answer: Arc<Answer>) -> Result<A
     Ok(Arc::new(listing.without(&deleted, Answer::clone(&answer))))
 }
 
-/// Whether a client asks for an answer that is not from the cache (RFC 9111, section 5.2.1).
-fn wants_fresh(headers: &HeaderMap) -> bool {
-    let directives = headers.get_all(http::header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    directives.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
+/// What a client says to caches.
+#[derive(Default)]
+struct Directives {
+    no_cache: bool,
+    no_store: bool,
+    limits: Limits,
+}
+
+impl Directives {
+    fn of(headers: &HeaderMap) -> Directives {
+        let mut said = Directives::default();
+        let values = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        for directive in values(CACHE_CONTROL).flat_map(|value| value.split(',')) {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            let millis = || value.trim().trim_matches('"').parse::<u64>().map(|seconds| seconds.saturating_mul(1_000));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "no-cache" => said.no_cache = true,
+                "no-store" => said.no_store = true,
+                // What cannot be read asks for the youngest that there is.
+                "max-age" => said.limits.max_age = said.limits.max_age.min(millis().unwrap_or(0)),
+                "min-fresh" => said.limits.min_fresh = millis().unwrap_or(u64::MAX),
+                _ => {}
+            }
+        }
+        // Only where nothing newer is said (RFC 9111, section 5.4).
+        let pragma = || values(PRAGMA).flat_map(|value| value.split(',')).any(|one| one.trim() == "no-cache");
+        said.no_cache |= said.limits.max_age == 0 || (!headers.contains_key(CACHE_CONTROL) && pragma());
+        said
+    }
 }
 
 /// A cookie is for the one who asked.

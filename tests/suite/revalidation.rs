@@ -308,3 +308,100 @@ fn a_slow_fetch_does_not_replace_what_a_faster_one_brought() {
         });
     }
 }
+
+#[test]
+fn a_client_that_asks_for_a_new_response_gets_one_and_is_told_so() {
+    each(
+        "{ ttl: 5m }",
+        |call: &mut Call| call.as_auth0(),
+        |cached| {
+            cached.get();
+            for (header, value, expected) in [
+                ("Cache-Control", "no-cache", "sessiongate; fwd=request; stored"),
+                ("Cache-Control", "max-age=0", "sessiongate; fwd=request; stored"),
+                ("Cache-Control", "min-fresh=100000", "sessiongate; fwd=request; stored"),
+                ("Cache-Control", "no-cache, no-store", "sessiongate; fwd=request"),
+                ("Pragma", "no-cache", "sessiongate; fwd=request; stored"),
+            ] {
+                let answer = cached.get_as(&cached.token, &[(header, value)]);
+                assert_eq!(status(&answer), expected, "{header}: {value}");
+            }
+            for value in ["max-age=100000", "no-store", "max-stale", "only-if-cached", "No-Transform"] {
+                assert!(is_hit(&cached.get_as(&cached.token, &[("Cache-Control", value)])), "{value}");
+            }
+            assert!(is_hit(
+                &cached.get_as(&cached.token, &[("Cache-Control", "max-age=1000"), ("Pragma", "no-cache")])
+            ));
+        },
+    );
+}
+
+#[test]
+fn a_response_to_no_store_is_not_stored_and_ends_nothing() {
+    each(
+        "{ ttl: 5m }",
+        |call: &mut Call| call.as_auth0(),
+        |cached| {
+            let unstored = |value| status(&cached.get_as(&cached.token, &[("Cache-Control", value)])).to_owned();
+            for _ in 0..2 {
+                assert_eq!(unstored("no-store"), "sessiongate; fwd=miss");
+            }
+            assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored");
+            assert_eq!(unstored("no-cache, no-store"), "sessiongate; fwd=request");
+            assert!(is_hit(&cached.get()));
+        },
+    );
+}
+
+#[test]
+fn what_one_client_likes_does_not_go_out_on_a_read_that_others_share() {
+    each(
+        "{ ttl: 5m }",
+        |call: &mut Call| call.as_auth0(),
+        |cached| {
+            let liked = [
+                ("Cookie", "a=b"),
+                ("Accept-Language", "de"),
+                ("Accept", "text/html"),
+                ("Accept-Charset", "utf-16"),
+                ("Origin", "https://a.example"),
+                ("Referer", "https://a.example/"),
+                ("Proxy-Authorization", "Basic x"),
+                ("Prefer", "return=minimal"),
+                ("X-Anything", "1"),
+                ("User-Agent", "test"),
+                ("Auth0-Client", "x"),
+            ];
+            assert_eq!(status(&cached.get_as(&cached.token, &liked)), "sessiongate; fwd=miss; stored");
+            let seen = cached.recorder.seen().pop().unwrap();
+            let mut names: Vec<String> = seen.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+            names.sort();
+            assert_eq!(names, ["accept", "auth0-client", "authorization", "host", "traceparent", "user-agent"]);
+            assert_eq!(seen.header("Accept"), Some("application/json"));
+        },
+    );
+}
+
+#[test]
+fn a_response_that_varies_by_what_is_not_keyed_is_not_stored() {
+    let vary = Arc::new(Mutex::new(""));
+    let own = vary.clone();
+    let act = move |call: &mut Call| {
+        let head = format!("Vary: {}\r\n", own.lock().unwrap());
+        call.answer(200, &head, &session(&json!({})).to_string())
+    };
+    each("{ ttl: 5m }", act, |cached| {
+        for (value, stored) in [
+            ("*", false),
+            ("Origin, *", false),
+            ("User-Agent", false),
+            ("Authorization", false),
+            ("origin,accept-encoding", true),
+            ("Cookie, Accept-Language", true),
+        ] {
+            *vary.lock().unwrap() = value;
+            cached.fresh();
+            assert_eq!(is_hit(&cached.get()), stored, "{value}");
+        }
+    });
+}

@@ -20,9 +20,9 @@ use tokio::time::Instant;
 const MALFORMED: usize = 32;
 /// Streams that the client may have reset before the gateway looked at them.
 const RESET_EARLY: usize = 50;
-/// Streams that the gateway may have reset for what the client did, as the library counts them: it gives none back. Those that
-/// count are in [`super::flood`].
-const RESET_BY_US: usize = 1100;
+/// Streams that the gateway may have reset for what the client did, as the library counts them: it gives none back, and counts those
+/// that come in one go before their resets are written, which [`super::flood`] cannot.
+const RESET_BY_US: usize = 300;
 /// How much of bodies a client may send ahead, on a stream and on the whole connection.
 const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
 /// How much of a response is held for a client that does not take it.

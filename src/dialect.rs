@@ -33,6 +33,9 @@ pub struct Dialect {
     pub routes: &'static [Route],
     /// What else may change sessions, and what does not although it looks like it: the first row that fits a path decides.
     pub related: &'static [Related],
+    /// The paths at which users log out without a credential, by a token of theirs that names the session
+    /// (OpenID Connect RP-Initiated Logout 1.0).
+    pub logouts: &'static [&'static str],
     /// Whether the scopes of a token say what its caller may change.
     pub scoped: bool,
     /// Where things are in requests and answers.

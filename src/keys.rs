@@ -8,7 +8,7 @@ mod fetches;
 use crate::client::{Addresses, Client, Reach, Resolver};
 use crate::gateway::{KeySource, Protocol};
 use crate::model::Refusal;
-use crate::token::{Distrust, Expectations, KeySet, Verified, verify};
+use crate::token::{Distrust, Expectations, KeySet, Verified, hinted_session, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, Newer};
@@ -195,6 +195,13 @@ impl Issuer {
         self.means.tally.verified.fetch_add(1, Ordering::Relaxed);
         self.tokens.insert(hash, (serial, verified.clone()));
         verified
+    }
+
+    /// The session that an ID token of this issuer names. Only with keys that are known: whoever sends it has shown nothing else.
+    pub fn hinted_session(&self, token: &str) -> Option<String> {
+        let keys = self.keys.load();
+        let fetched = keys.as_ref().filter(|fetched| self.holds(fetched))?;
+        hinted_session(token, &fetched.keys, &self.expected)
     }
 
     /// Whether keys are not too old to be believed.

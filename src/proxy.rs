@@ -18,6 +18,7 @@ mod http2;
 mod invalidating;
 mod line;
 mod listener;
+mod logout;
 mod passed;
 mod pulse;
 mod reading;

@@ -15,6 +15,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 8 * 1024;
@@ -80,7 +81,7 @@ struct Header {
 }
 
 /// The claims that matter, in the only forms that RFC 7519 allows.
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 struct Claims {
     iss: String,
     aud: Audience,
@@ -92,7 +93,14 @@ struct Claims {
     scope: String,
 }
 
-#[derive(Deserialize)]
+/// The claims of an ID token that matter to a logout.
+#[derive(Deserialize, Clone)]
+struct Hint {
+    iss: String,
+    sid: String,
+}
+
+#[derive(Deserialize, Clone)]
 #[serde(untagged)]
 enum Audience {
     One(String),
@@ -110,6 +118,19 @@ impl Audience {
 
 /// Verifies a token at `now` (seconds since the epoch).
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, Distrust> {
+    let caller = judge(&signed(token, keys, expected)?, expected, now)?;
+    Ok(Verified { caller, fingerprint: fingerprint(token) })
+}
+
+/// The session that an ID token names, if the issuer signed it. Whom the token is for, and whether its time is over, does not matter
+/// where a session is to end that it was given out for.
+pub fn hinted_session(token: &str, keys: &KeySet, expected: &Expectations) -> Option<String> {
+    let Hint { iss, sid } = signed(token, keys, expected).ok()?;
+    expected.issuers.contains(&iss).then_some(sid)
+}
+
+/// The claims, if one of the keys signed them.
+fn signed<C: DeserializeOwned + Clone>(token: &str, keys: &KeySet, expected: &Expectations) -> Result<C, Distrust> {
     let header = header(token)?;
     let algorithm = algorithm(&header, expected)?;
     let mut candidates = keys.candidates(header.kid.as_deref(), algorithm);
@@ -117,9 +138,7 @@ pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> 
     if header.kid.is_none() && candidates.next().is_some() {
         return Err(Refusal::TokenInvalid("it does not say which of several keys signed it").into());
     }
-    let claims = signed_claims(token, key, algorithm)?;
-    let caller = judge(&claims, expected, now)?;
-    Ok(Verified { caller, fingerprint: fingerprint(token) })
+    Ok(signed_claims(token, key, algorithm)?)
 }
 
 /// The hash of what is signed: the same claims may have more than one good signature.
@@ -176,13 +195,13 @@ fn algorithm(header: &Header, expected: &Expectations) -> Result<Algorithm, Dist
 }
 
 /// The claims, if this key signed them. The library's own checks of claims are off: the clock is ours, and the rules are below.
-fn signed_claims(token: &str, key: &Key, algorithm: Algorithm) -> Result<Claims, Refusal> {
+fn signed_claims<C: DeserializeOwned + Clone>(token: &str, key: &Key, algorithm: Algorithm) -> Result<C, Refusal> {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_nbf = false;
     validation.validate_aud = false;
-    let decoded = jsonwebtoken::decode::<Claims>(token, key.decoding(), &validation);
+    let decoded = jsonwebtoken::decode::<C>(token, key.decoding(), &validation);
     decoded.map(|data| data.claims).map_err(|error| match error.kind() {
         ErrorKind::Json(_) => Refusal::TokenInvalid("a required claim is missing or malformed"),
         _ => Refusal::TokenSignature,

@@ -108,6 +108,7 @@ pub static AUTH0: Dialect = Dialect {
     ],
     routes: ROUTES,
     related: related::RELATED,
+    logouts: &["/oidc/logout"],
     scoped: true,
     message: Message {
         id: "id",

@@ -71,6 +71,7 @@ pub static ZITADEL: Dialect = Dialect {
         "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_ANSWER, false;
     },
     related: related::RELATED,
+    logouts: &["/oidc/v1/end_session"],
     // Its tokens have no scopes that would say so: roles do, which are not in them.
     scoped: false,
     // For evidence, which is fetched as REST: the session stands one level deeper than `message` reaches.

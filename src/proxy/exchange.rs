@@ -9,7 +9,7 @@ use super::head::{self, credential, head};
 use super::line;
 use super::passed::KnownCredentials;
 use super::share::Short;
-use super::{MAX_TRIES, declared, framing, invalidating, passed, short, slot};
+use super::{MAX_TRIES, declared, framing, invalidating, logout, passed, short, slot};
 use crate::cache::Caution;
 use crate::descriptors;
 use crate::gateway::{CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Upstream};
@@ -70,7 +70,10 @@ impl Edge {
             }
             Ok(Routed::Passed(upstream, operation)) => {
                 context.verified = head::is_recognized(&runtime, &upstream, &session.req_header().headers);
-                let passed = pass(session, context, upstream, operation).await;
+                let passed = match logout::is_logout(session, context, &upstream) {
+                    true => logout::forward(session, context, upstream).await,
+                    false => pass(session, context, upstream, operation).await,
+                };
                 Self::over(session, context, passed).await
             }
             Ok(Routed::Related(related)) => {
@@ -114,7 +117,7 @@ impl Edge {
 }
 
 /// Lets a request pass, once it is its turn.
-async fn pass(
+pub(super) async fn pass(
     session: &mut Session,
     context: &mut Context,
     upstream: Arc<Upstream>,

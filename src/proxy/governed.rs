@@ -212,13 +212,10 @@ async fn carry_out(
 /// A user of this upstream is locked: no session is answered any more from before that. Where the store cannot be told, their time
 /// bounds it.
 async fn locked_out(runtime: &Runtime, upstream: &crate::gateway::Upstream) {
-    if caution(upstream).is_none() {
-        return;
+    let purge = async { drop(runtime.sessions().purge(Scope::Upstream(upstream.scope)).await) };
+    if caution(upstream).is_some() {
+        runtime.lockouts().join(upstream.scope, purge).await;
     }
-    let purge = async {
-        let _ = runtime.sessions().purge(Scope::Upstream(upstream.scope)).await;
-    };
-    runtime.lockouts().join(upstream.scope, purge).await;
 }
 
 impl Source {

@@ -32,7 +32,8 @@ struct Sending {
     provider: Arc<Provider>,
     upstream: Arc<Upstream>,
     fetch: Fetch,
-    caution: Caution,
+    /// What it may change, if anything.
+    mark: Option<(Scope, Caution)>,
     verified: bool,
     /// How calls carry their status; none where the status is HTTP's own.
     carrier: Option<Carrier>,
@@ -56,8 +57,24 @@ pub(super) async fn forward(
     context.outcome.upstream = Some(upstream.index);
     context.outcome.operation = Operation::ChangeRelated;
     context.outcome.decision = Decision::Passed;
-    let runtime = context.runtime.clone();
     let body = read_body(session, context, &upstream).await?;
+    let mark = Some((Scope::Upstream(upstream.scope), caution));
+    send(session, context, upstream, Operation::ChangeRelated, body, mark).await
+}
+
+/// The same of a request that has been read, with what it marks.
+pub(super) async fn send(
+    session: &mut Session,
+    context: &mut Context,
+    upstream: Arc<Upstream>,
+    operation: Operation,
+    body: Bytes,
+    mark: Option<(Scope, Caution)>,
+) -> Result<(), Stop> {
+    context.outcome.upstream = Some(upstream.index);
+    context.outcome.operation = operation;
+    context.outcome.decision = Decision::Passed;
+    let runtime = context.runtime.clone();
     let provider = provider(&runtime, &upstream)?;
     let header = session.req_header();
     let grpc = passed::is_grpc(context, &header.headers);
@@ -76,7 +93,7 @@ pub(super) async fn forward(
     let idle = upstream.target.timeouts.idle;
     let verified = context.verified;
     let in_flight = InFlight::new(&runtime);
-    let sending = Sending { runtime, provider, upstream, fetch, caution, verified, carrier, slot };
+    let sending = Sending { runtime, provider, upstream, fetch, mark, verified, carrier, slot };
     let task = tokio::spawn(async move {
         let relayed = sending.carry_out().await;
         drop(in_flight);
@@ -87,7 +104,11 @@ pub(super) async fn forward(
 }
 
 /// The whole body: of any type, and of undeclared length too.
-async fn read_body(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<Bytes, Stop> {
+pub(super) async fn read_body(
+    session: &mut Session,
+    context: &mut Context,
+    upstream: &Upstream,
+) -> Result<Bytes, Stop> {
     let limits = upstream.body;
     let declared =
         session.req_header().headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -104,14 +125,14 @@ fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
 }
 
 impl Sending {
-    /// Marks all sessions, sends the request, and settles it as soon as the response says how it ended.
+    /// Marks what it may change, sends the request, and settles it as soon as the response says how it ended.
     async fn carry_out(self) -> Result<Relayed, Refusal> {
-        let Sending { runtime, provider, upstream, fetch, caution, verified, carrier, slot } = self;
-        let (sessions, scope, timeouts) =
-            (runtime.sessions(), Scope::Upstream(upstream.scope), upstream.target.timeouts);
-        let mark = match verified {
-            true => sessions.begin(scope, timeouts.guard(), caution).await?,
-            false => sessions.begin_shared(scope, timeouts.guard(), caution).await?,
+        let Sending { runtime, provider, upstream, fetch, mark, verified, carrier, slot } = self;
+        let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
+        let mark = match mark {
+            Some((scope, caution)) if verified => Some(sessions.begin(scope, timeouts.guard(), caution).await?),
+            Some((scope, caution)) => Some(sessions.begin_shared(scope, timeouts.guard(), caution).await?),
+            None => None,
         };
         let began = Instant::now();
         let sent = match provider.forward(&fetch).await {
@@ -126,7 +147,9 @@ impl Sending {
             Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
             Err(Failure { sent: true, .. }) => Settlement::KeepMark,
         };
-        sessions.end(mark, settlement).await;
+        if let Some(mark) = mark {
+            sessions.end(mark, settlement).await;
+        }
         let (_, response, read) = sent.map_err(|failure| failure.refusal)?;
         Ok(Relayed { response, read, _slot: slot })
     }

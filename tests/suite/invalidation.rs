@@ -237,3 +237,47 @@ fn a_locked_user_is_heard_of_on_every_carrier() {
         assert_eq!(guarded.read(&tokens.jwt, &session).0, "fwd=miss", "{carrier}");
     }
 }
+
+/// A logout needs no credential: it goes to the provider, and ends the hits of the one session that an ID token of the provider
+/// names. Nobody ends any other hits with it.
+#[test]
+fn a_logout_ends_the_hits_of_the_session_that_it_names() {
+    let guarded = Guarded::start(Options::default());
+    let (instance, tokens) = (guarded.zitadel.instance(), guarded.zitadel.tokens());
+    let token = tokens.jwt.as_str();
+    let other = guarded.cached(token);
+    let form = |hint: &str| {
+        let request = Request::new("POST", "/oidc/v1/end_session");
+        request
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(format!("state=a&id_token_hint={hint}"))
+    };
+    let query = |hint: &str| Request::new("GET", &format!("/oidc/v1/end_session?id_token_hint={hint}&state=a"));
+    for (name, logout) in [("a query", &query as &dyn Fn(&str) -> Request), ("a form", &form)] {
+        let session = guarded.cached(token);
+        let hint = instance.id_token(&session);
+        let (signed, signature) = hint.rsplit_once('.').unwrap();
+        let first = if signature.starts_with('A') { 'B' } else { 'A' };
+        let forged = format!("{signed}.{first}{}", &signature[1..]);
+        let foreign = instance.sign(json!({ "iss": "https://other.example", "sid": session }));
+        for (what, hint) in
+            [("nothing", ""), ("forged", &forged), ("no session", token), ("no id", &instance.id_token("a/b"))]
+        {
+            let done = logout(hint).send(&guarded.gateway.url());
+            assert_eq!((done.status, done.header("location")), (302, Some("/ui/login/logout/done")), "{name}, {what}");
+            assert_eq!(guarded.read(token, &session), ("hit".to_owned(), 200), "{name}, {what}");
+        }
+        assert_eq!(logout(&foreign).send(&guarded.gateway.url()).status, 302);
+        assert_eq!(
+            guarded.read(token, &session).0,
+            "hit",
+            "{name}: another issuer's, whatever the provider makes of it"
+        );
+        let named = guarded.cached(token);
+        assert_eq!(logout(&instance.id_token(&named)).send(&guarded.gateway.url()).status, 302);
+        assert_eq!(guarded.read(token, &named), ("fwd=miss".to_owned(), 404), "{name}");
+        assert_eq!(guarded.read(token, &other), ("hit".to_owned(), 200), "{name}: nothing else");
+    }
+    let head = Request::new("HEAD", "/oidc/v1/end_session").send(&guarded.gateway.url());
+    assert_eq!(head.status, 302);
+}

@@ -1,0 +1,71 @@
+//! Logouts: pass-through requests without a credential that end one session, by an ID token that names it. Only a token that the
+//! provider has signed makes that session stale, and nothing makes others stale: anybody can send such requests.
+
+use super::context::Context;
+use super::exchange::{caution, pass};
+use super::governed::Stop;
+use super::invalidating;
+use crate::cache::Scope;
+use crate::gateway::Upstream;
+use crate::model::Operation;
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use pingora::prelude::Session;
+use std::sync::Arc;
+
+/// The parameter with the token.
+const HINT: &str = "id_token_hint=";
+
+/// Whether a request is a logout that could make something stale here.
+pub(super) fn is_logout(session: &Session, context: &Context, upstream: &Upstream) -> bool {
+    let header = session.req_header();
+    let path = upstream.matcher.inner(header.uri.path());
+    let logs_out = upstream.dialect.logouts.contains(&path) && [Method::GET, Method::POST].contains(&header.method);
+    logs_out && caution(upstream).is_some() && context.runtime.issuer(upstream).is_some()
+}
+
+/// Forwards a logout. A form is read whole before anything is marked or sent.
+pub(super) async fn forward(
+    session: &mut Session,
+    context: &mut Context,
+    upstream: Arc<Upstream>,
+) -> Result<bool, Stop> {
+    let header = session.req_header();
+    let content_type = header.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let form = header.method == Method::POST && essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    let mut hinted = hint(header.uri.query().unwrap_or_default()).map(str::to_owned);
+    let mut body = None;
+    if form {
+        let whole = invalidating::read_body(session, context, &upstream).await?;
+        hinted = hinted.or_else(|| hint(std::str::from_utf8(&whole).ok()?).map(str::to_owned));
+        body = Some(whole);
+    }
+    let scope = hinted.and_then(|token| scope(context, &upstream, &token));
+    let mark = scope.zip(caution(&upstream));
+    match (mark, body) {
+        (None, None) => pass(session, context, upstream, Operation::Other).await,
+        (mark, body) => {
+            let body = match body {
+                Some(body) => body,
+                None if session.is_body_empty() => Bytes::new(),
+                None => invalidating::read_body(session, context, &upstream).await?,
+            };
+            invalidating::send(session, context, upstream, Operation::Other, body, mark).await.map(|()| true)
+        }
+    }
+}
+
+/// The token among parameters, if there is just one. Its characters are those that nothing has to encode.
+fn hint(parameters: &str) -> Option<&str> {
+    let mut all = parameters.split('&').filter_map(|pair| pair.strip_prefix(HINT));
+    all.next().filter(|_| all.next().is_none())
+}
+
+/// The one session that a token names.
+fn scope(context: &Context, upstream: &Upstream, token: &str) -> Option<Scope> {
+    let sid = context.runtime.issuer(upstream)?.hinted_session(token)?;
+    let (_, session) = context.runtime.gateway.named(&upstream.name, Some(&sid)).ok()?;
+    Some(Scope::Session(upstream.scope, session?))
+}

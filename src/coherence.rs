@@ -73,6 +73,8 @@ pub struct Settled {
     pub unchanged: bool,
     /// For how long the session counts as deleted, whatever a provider that deletes late still answers.
     pub deleted_for: Option<Millis>,
+    /// Whether it no longer counts as deleted.
+    pub lifted: bool,
 }
 
 /// The generations under which an answer is fetched: of the session and of the upstream's epoch.
@@ -294,7 +296,8 @@ pub fn end(
     state.prune(now);
     state.floor = state.floor.max(settled.version);
     state.floor_set = now;
-    state.deleted_until = state.deleted_until.max(settled.deleted_for.map(|long| now.saturating_add(long)));
+    state.deleted_until =
+        state.deleted_until.filter(|_| !settled.lifted).max(settled.deleted_for.map(|long| now.saturating_add(long)));
     if !settled.unchanged {
         // Also where other marks stand: what they found was changed beside them.
         state.before = None;

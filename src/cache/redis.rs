@@ -276,8 +276,7 @@ impl RedisStore {
         let key = self.state_key(scope);
         let floor = format!("{:020}", settled.version.unwrap_or_default());
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
-        let (writer, deleted, kept) =
-            (entry::token(writer), settled.deleted_for.unwrap_or_default().to_string(), kept.to_string());
+        let (writer, deleted, kept) = (entry::token(writer), deleted(settled), kept.to_string());
         let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept];
         match self.run(&END, &[&key], &arguments, self.write_by()).await?.0 {
             Value::Int(0) => Ok(Ended::OthersInFlight),
@@ -302,6 +301,11 @@ fn kept(scope: Scope) -> Millis {
         Scope::Session(..) => STATE_KEPT,
         Scope::Upstream(_) => EPOCH_KEPT,
     }
+}
+
+/// For how long a session counts as deleted, as the script is told.
+fn deleted(settled: Settled) -> String {
+    if settled.lifted { "lifted".to_owned() } else { settled.deleted_for.unwrap_or_default().to_string() }
 }
 
 /// The time that is left.

@@ -210,9 +210,10 @@ impl Sessions {
     /// Makes every answer in this scope stale: by a write that changes nothing at the provider.
     pub async fn purge(&self, scope: Scope) -> Result<(), StoreError> {
         let (writer, began) = (self.store.token(), Instant::now());
+        let lifted = Settled { lifted: true, ..Settled::default() };
         loop {
             let purged = match self.store.begin(scope, writer, millis(PURGE), scope.reach()).await {
-                Ok(_) | Err(StoreError::TooManyWrites) => self.store.end(scope, writer, Settled::default()).await,
+                Ok(_) | Err(StoreError::TooManyWrites) => self.store.end(scope, writer, lifted).await,
                 Err(error) => Err(error),
             };
             match purged {
@@ -220,6 +221,14 @@ impl Sessions {
                 Err(error) if began.elapsed() >= INSISTENCE => return Err(error),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
+        }
+    }
+
+    /// Remembers a session as deleted under a name that it has for one tenant. Nothing is marked by it.
+    pub async fn bury(&self, scope: Scope, settled: Settled) {
+        let writer = self.store.token();
+        if self.store.end(scope, writer, settled).await.is_err() {
+            self.end_later(scope, writer, settled, Duration::from_millis(settled.deleted_for.unwrap_or_default()));
         }
     }
 

@@ -142,7 +142,7 @@ fn a_write_that_changed_nothing_leaves_what_was_stored() {
     assert_eq!(world.hit(5), None, "its mark had run out");
 }
 
-const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_for: None };
+const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_for: None, lifted: false };
 
 #[test]
 fn a_mark_that_is_placed_again_stands_longer_and_never_less_long() {

@@ -1,6 +1,7 @@
 //! The head of a request: what must hold of it before anything else is looked at.
 
 use super::Upstream;
+use super::upstream::without_port;
 use crate::dialect::path::is_plain_value;
 use crate::dialect::{Route, Takes};
 use crate::model::{Operation, Refusal};
@@ -191,6 +192,14 @@ pub(super) fn asker(upstream: &Upstream, head: &Head) -> Vec<u8> {
         }
     }
     asker
+}
+
+/// Whom a provider takes a request to be for, where it is told the host that the client asked for: tenants of one provider may have
+/// sessions of the same id. None for the provider's own name. A name has one spelling here, and no port.
+pub(super) fn tenant(upstream: &Upstream, host: &str) -> Option<String> {
+    let plain = |host: &str| without_port(host).trim_end_matches('.').to_ascii_lowercase();
+    let host = plain(host);
+    (upstream.preserve_host && host != plain(&upstream.target.host)).then_some(host)
 }
 
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-zitadel-orgid");

@@ -254,7 +254,7 @@ impl Write {
         let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
         let message = answer.opened(self.carrier).message;
         let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, &message, None));
-        Settled { version: facts.and_then(|facts| facts.version), unchanged: false, deleted_for }
+        Settled { version: facts.and_then(|facts| facts.version), deleted_for, ..Settled::default() }
     }
 }
 
@@ -284,7 +284,8 @@ fn outcome(status: StatusCode) -> Known {
 
 impl Settlement {
     /// What remains of a write that certainly changed nothing, or never reached the provider.
-    pub const UNCHANGED: Settlement = Settlement::End(Settled { version: None, unchanged: true, deleted_for: None });
+    pub const UNCHANGED: Settlement =
+        Settlement::End(Settled { version: None, unchanged: true, deleted_for: None, lifted: false });
 }
 
 /// What an answered write that may change any session leaves to be done. What a provider does not know by this name, nobody's change

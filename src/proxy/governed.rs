@@ -8,6 +8,7 @@ use super::head::credential;
 use super::reading;
 use super::slot::{self, attended};
 use crate::cache::Scope;
+use crate::coherence::Settled;
 use crate::gateway::{
     Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Settlement, Write,
 };
@@ -195,11 +196,18 @@ async fn carry_out(
     let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
     drop(slot);
     runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| write.status(answer).as_u16()));
-    let settlement = match &answer {
+    let mut settlement = match &answer {
         Ok(answer) => write.settle(answer),
         Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
         Err(Failure { sent: true, .. }) => Settlement::KeepMark,
     };
+    // What is shown of a deletion belongs to the tenant, the mark to all that might have the session.
+    if let (Settlement::End(settled), Some(own)) = (&mut settlement, write.deletion())
+        && let Some(long) = settled.deleted_for.take()
+    {
+        let deleted = Settled { deleted_for: Some(long), ..Settled::default() };
+        runtime.sessions().bury(Scope::Session(write.upstream().scope, own), deleted).await;
+    }
     if let Some(mark) = mark {
         runtime.sessions().end(mark, settlement).await;
     }

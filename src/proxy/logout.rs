@@ -67,5 +67,5 @@ fn hint(parameters: &str) -> Option<&str> {
 fn scope(context: &Context, upstream: &Upstream, token: &str) -> Option<Scope> {
     let sid = context.runtime.issuer(upstream)?.hinted_session(token)?;
     let (_, session) = context.runtime.gateway.named(&upstream.name, Some(&sid)).ok()?;
-    Some(Scope::Session(upstream.scope, session?))
+    Some(Scope::Session(upstream.scope, session.first().copied()?))
 }

@@ -81,7 +81,12 @@ pub(super) async fn read(session: &mut Session, context: &Context, read: Read) -
     loop {
         // Only for those that fetch: most reads are answered from the cache.
         let fetch = |floor: Option<u64>| Reading::new(session, context, &provider, &read).fetch(floor);
-        return match runtime.sessions().read(key, wanted, fetch).await {
+        let deleted = match read.deletion() {
+            Some(own) => runtime.sessions().deleted(key.upstream, &[own]).await.contains(&true),
+            None => false,
+        };
+        let got = if deleted { Got::Deleted } else { runtime.sessions().read(key, wanted, fetch).await };
+        return match got {
             Got::Hit { answer, age, left } => Ok((answer, Source::Hit { age, left })),
             // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
             Got::Deleted if !read.is_shared() => {

@@ -268,6 +268,7 @@ impl Both {
         let floor = format!("{:020}", settled.version.unwrap_or_default());
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
         let deleted = settled.deleted_for.unwrap_or_default().to_string();
+        let deleted = if settled.lifted { "lifted".to_owned() } else { deleted };
         let answer = self.run(END, &[key], &[&token(writer), &floor, unchanged, &deleted, KEPT]);
         let expected = match ended {
             Ended::OthersInFlight => 0,
@@ -420,8 +421,10 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                     version: (random.below(2) == 0).then(|| random.below(100)),
                     unchanged: random.below(3) == 0,
                     deleted_for: (!wide && random.below(12) == 0).then(|| TICK / 2 + TICK * random.below(2)),
+                    lifted: false,
                 };
-                both.end(wide, writer, settled);
+                let lifted = settled.deleted_for.is_none() && random.below(3) == 0;
+                both.end(wide, writer, Settled { lifted, ..settled });
             }
             14 => both.pass(TICK * (1 + random.below(2))),
             _ => {}

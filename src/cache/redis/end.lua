@@ -1,5 +1,6 @@
 -- A write's outcome is known: coherence::end.
--- KEYS: state. ARGV: own token, the version in 20 digits, 'unchanged' or '', for how long the session counts as deleted in ms, how
+-- KEYS: state. ARGV: own token, the version in 20 digits, 'unchanged' or '', for how long the session counts as deleted in ms (or
+-- 'lifted', where it no longer does), how
 -- long the state is kept in ms. The answer is 0 where others are in flight, 1 where answers may be stored again, 2 where in addition
 -- the write's own mark was gone.
 local t = redis.call('TIME')
@@ -25,7 +26,7 @@ if state then
 end
 if ran_out or ARGV[3] ~= 'unchanged' then before = none end
 if ARGV[2] > floor then floor = ARGV[2] end
-if tonumber(ARGV[4]) > 0 then deleted = math.max(deleted, now + ARGV[4]) end
+if ARGV[4] == 'lifted' then deleted = 0 elseif tonumber(ARGV[4]) > 0 then deleted = math.max(deleted, now + ARGV[4]) end
 local tail = floor .. string.format('%013d', deleted)
 local kept = math.max(tonumber(ARGV[5]), deleted - now)
 if keep ~= '' then

@@ -9,6 +9,9 @@ use tokio::time::MissedTickBehavior;
 
 /// How often a store in memory drops what is over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a replica says which version of the protocol it speaks, and how soon again where the store has not heard it.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a read waits for the fetch of another process, which a store in memory does not have.
 const LEASE_WAIT: Duration = Duration::from_secs(2);
 
@@ -46,7 +49,10 @@ impl Opened {
     pub fn start(&self) {
         match &self.behind {
             Behind::Memory(store) => drop(tokio::spawn(keep_swept(Arc::downgrade(store)))),
-            Behind::Redis(store) => store.start(),
+            Behind::Redis(store) => {
+                store.start();
+                drop(tokio::spawn(keep_announced(Arc::downgrade(store))));
+            }
         }
     }
 
@@ -56,6 +62,17 @@ impl Opened {
             Behind::Memory(store) => store.lease_for(lease),
             Behind::Redis(store) => store.lease_for(lease),
         }
+    }
+}
+
+/// Says again and again that this replica is there, for as long as anybody holds the store.
+async fn keep_announced(store: std::sync::Weak<RedisStore>) {
+    loop {
+        let announced = match store.upgrade() {
+            Some(store) => store.announce().await,
+            None => return,
+        };
+        tokio::time::sleep(if announced { ANNOUNCE_INTERVAL } else { ANNOUNCE_AGAIN }).await;
     }
 }
 

@@ -5,6 +5,7 @@
 //! at the same time. So a reader says under which epoch it looks for an answer, the last that it knows, and asks again in the rare
 //! case that there is another by now.
 
+mod announce;
 mod connect;
 mod deleted;
 mod entry;

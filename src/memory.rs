@@ -16,7 +16,8 @@ const LEAST: usize = 8 << 20;
 const PRESSED: usize = 60;
 /// How much of what may be held, and of what is resident, makes which level, in percent.
 const COUNTED: [usize; 3] = [PRESSED, 100, 115];
-const RESIDENT: [usize; 3] = [75, 83, 88];
+const CALM: usize = 70;
+const RESIDENT: [usize; 3] = [80, 90, 95];
 
 /// What is held in memory. A closed set: it is also the `kind` label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,8 +105,9 @@ pub struct Memory {
     held: AtomicUsize,
     kinds: [AtomicUsize; Kind::ALL.len()],
     shed: [AtomicU64; Shed::ALL.len()],
-    /// The level by what is resident.
-    resident: AtomicU8,
+    /// What is resident, in bytes, and the level by it.
+    resident: AtomicUsize,
+    resident_level: AtomicU8,
     pressed: Notify,
 }
 
@@ -132,7 +134,8 @@ impl Memory {
             held: AtomicUsize::new(0),
             kinds: Default::default(),
             shed: Default::default(),
-            resident: AtomicU8::new(0),
+            resident: AtomicUsize::new(0),
+            resident_level: AtomicU8::new(0),
             pressed: Notify::new(),
         };
         memory.set_limit(limit);
@@ -155,7 +158,7 @@ impl Memory {
     pub fn level(&self) -> Level {
         let (held, budget) = (self.held.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed));
         let counted = level(held, budget, COUNTED);
-        let resident = match self.resident.load(Ordering::Relaxed) {
+        let resident = match self.resident_level.load(Ordering::Relaxed) {
             0 => Level::Calm,
             1 => Level::Pressed,
             2 => Level::Full,
@@ -166,8 +169,9 @@ impl Memory {
 
     /// How much has to be given up for the process to be calm, in bytes.
     pub fn excess(&self) -> usize {
-        let calm = self.budget.load(Ordering::Relaxed) / 2;
-        self.held.load(Ordering::Relaxed).saturating_sub(calm)
+        let counted = self.held.load(Ordering::Relaxed).saturating_sub(self.budget.load(Ordering::Relaxed) / 2);
+        let resident = self.resident.load(Ordering::Relaxed).saturating_sub(self.limit() / 100 * CALM);
+        counted.max(resident)
     }
 
     /// Ends when the process is pressed.
@@ -185,7 +189,8 @@ impl Memory {
     pub fn measure(&self) {
         let resident = resident().unwrap_or(0);
         let level = level(resident, self.limit(), RESIDENT);
-        self.resident.store(level as u8, Ordering::Relaxed);
+        self.resident.store(resident, Ordering::Relaxed);
+        self.resident_level.store(level as u8, Ordering::Relaxed);
         if level > Level::Calm {
             self.pressed.notify_one();
         }

@@ -148,6 +148,7 @@ impl Connections {
         let terms = self.terms.load_full();
         let admitted = self.admission.admit(terms.limits, &terms.trusted, peer.map(|peer| peer.ip()));
         let admitted = match admitted {
+            Ok(_) if self.shares.is_over() => return self.metrics.cut(Cut::Memory),
             Ok(admitted) => admitted,
             Err(cut) => return self.metrics.cut(cut),
         };

@@ -3,24 +3,21 @@
 //! Deadlines stand where the waiting is, so that no connection needs a timer of its own for each request, and nothing has to watch
 //! over it. Between two requests a connection holds no buffers.
 
+mod stream;
+
 use super::frames::Frames;
 use super::pulse::Pulse;
 use super::share::{Share, Waiting};
 use super::socket::{Socket, Transport};
 use crate::gateway::Cut;
-use async_trait::async_trait;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
-};
+use pingora::protocols::SocketDigest;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
@@ -103,6 +100,7 @@ impl Guarded {
         let starved = windows.is_some_and(|windows| windows.is_blocked());
         if let (Some(streams), Some(windows)) = (&mut self.streams, windows) {
             streams.set_streams(windows.open());
+            self.pulse.arrival.share.streams(windows.open());
             self.pulse.arrival.share.responses(windows.finished(), windows.starved());
         }
         self.share().is_blocked(starved || self.blocked.is_some());
@@ -363,46 +361,5 @@ impl AsyncWrite for Guarded {
             Poll::Ready(done) => Poll::Ready(done),
             Poll::Pending => self.poll_blocked(cx),
         }
-    }
-}
-
-#[async_trait]
-impl Shutdown for Guarded {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Guarded {
-    fn id(&self) -> UniqueIDType {
-        self.transport.fd()
-    }
-}
-
-impl Ssl for Guarded {}
-
-impl Peek for Guarded {}
-
-impl GetTimingDigest for Guarded {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Guarded {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-
-    fn set_proxy_digest(&mut self, _: ProxyDigest) {}
-}
-
-impl GetSocketDigest for Guarded {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
-    }
-
-    fn set_socket_digest(&mut self, digest: SocketDigest) {
-        self.digest = Arc::new(digest);
     }
 }

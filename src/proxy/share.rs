@@ -20,8 +20,9 @@ const QUEUED: usize = 4 << 10;
 const PLAIN: usize = 8 << 10;
 const HTTP2: usize = 16 << 10;
 const TLS: usize = 8 << 10;
-/// What a stream of HTTP/2 costs in the library beside its request.
-const STREAM: usize = 2 << 10;
+/// What a stream of HTTP/2 costs in the library beside its request, and what its place costs to the end of the connection.
+const STREAM: usize = 1 << 10;
+const PLACE: usize = 1 << 10;
 /// How much of a body or a response goes on even where memory is full, so that each request that was taken on gets to its end.
 const RESERVED: usize = 64 << 10;
 /// How much responses that wait may hold on a connection whose client does not read, before it gets no further streams.
@@ -50,6 +51,8 @@ pub(super) struct Share {
     shares: Arc<Shares>,
     id: u64,
     connection: Mutex<Held>,
+    /// The most streams that were open at once.
+    places: AtomicUsize,
     /// How many requests are served.
     serving: AtomicUsize,
     /// How much waits for the client to read it.
@@ -96,6 +99,7 @@ impl Shares {
             shares: self.clone(),
             id,
             connection: Mutex::new(Held::new(&self.memory, Kind::Connections, bytes)),
+            places: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
@@ -109,6 +113,11 @@ impl Shares {
         });
         self.open.lock().insert(id, Arc::downgrade(&share));
         share
+    }
+
+    /// Whether memory is so short that no connection is taken on.
+    pub fn is_over(&self) -> bool {
+        self.memory.level() == Level::Over
     }
 
     /// Watches over the memory of the process to its end.
@@ -151,6 +160,17 @@ impl Share {
         connection.set(bytes);
     }
 
+    /// So many streams are open.
+    pub fn streams(&self, open: usize) {
+        let before = self.places.load(Ordering::Relaxed);
+        if open > before {
+            self.places.store(open, Ordering::Relaxed);
+            let mut connection = self.connection.lock();
+            let bytes = connection.bytes() + (open - before) * PLACE;
+            connection.set(bytes);
+        }
+    }
+
     /// Takes a request on, where there is memory for it. Each connection gets one in any case, and who does not read gets no more.
     /// So that a client shows first whether it reads, a connection begins with few; those that wait get their turn when others
     /// end, or little by little: `turns` says how often it was looked for them.
@@ -168,6 +188,7 @@ impl Share {
             Level::Calm if blocked && self.waiting.load(Ordering::Relaxed) >= WAITING => Admission::Never,
             Level::Calm => Admission::Now(self.admitted()),
             Level::Pressed if blocked => Admission::Never,
+            Level::Pressed if serving < FIRST => Admission::Now(self.admitted()),
             Level::Pressed => Admission::Later,
             Level::Full => Admission::Never,
         }
@@ -245,13 +266,13 @@ impl Share {
         }
     }
 
-    /// How much waits for the client, where it has been slow for long enough.
+    /// How much would be held no more without the connection, where its client has been slow for long enough.
     fn look(&self) -> Option<usize> {
         let (waiting, taken) = (self.waiting.load(Ordering::Relaxed), self.taken.swap(0, Ordering::Relaxed));
         let slow = waiting > 0 && self.blocked.load(Ordering::Relaxed) && taken.saturating_mul(SLOW) < waiting;
         let looks = if slow { self.slow.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
         self.slow.store(looks, Ordering::Relaxed);
-        (looks >= LOOKS).then_some(waiting)
+        (looks >= LOOKS).then(|| waiting + self.connection.lock().bytes())
     }
 
     fn is_full(&self) -> bool {

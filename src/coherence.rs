@@ -38,8 +38,8 @@ pub const MAX_SESSION_WRITES: usize = 64;
 /// The most writes in flight that may change any session of an upstream and are told apart. More of them share one mark, which
 /// nobody takes away: it runs out.
 pub const MAX_UPSTREAM_WRITES: usize = 256;
-/// The writer of a mark that nobody takes away, and that runs out: of the writes beyond the most that are told apart, and of those of
-/// unverified callers whose outcome is not known.
+/// The writer of a mark that nobody takes away, and that runs out: of the writes beyond the most that are told apart, and of those
+/// that share a mark and whose outcome is not known.
 pub const CROWD: Token = Token(0);
 
 /// How long the version of an acknowledged write is remembered, in milliseconds.
@@ -255,7 +255,7 @@ pub fn acquire<T: Clone>(
 pub enum Reach {
     /// One session: only so many writes may be in flight.
     Session,
-    /// One session, by callers whom nobody has verified: they share a mark, which has to find room in any case.
+    /// One session, by callers of whom only the provider knows whether they may: they share a mark, which has to find room in any case.
     Unverified,
     /// Any session of an upstream: there is no reason to refuse one because of the others.
     Upstream,

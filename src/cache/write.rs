@@ -53,12 +53,13 @@ pub struct Mark {
 }
 
 impl Sessions {
-    /// Marks what a write may change, for a caller whom the gateway has verified; it may be forwarded once this is done.
+    /// Marks what a write may change, for a caller of whom the gateway has checked that it may write; it may be forwarded once
+    /// this is done.
     pub async fn begin(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Refusal> {
         self.mark(scope, None, guard, caution).await
     }
 
-    /// The same for a caller whom it has not verified: the write shares its mark with others of the kind.
+    /// The same for a caller of whom only the provider knows whether it may: the write shares its mark with others of the kind.
     pub async fn begin_shared(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Refusal> {
         let share = self.shared.join(scope, || self.store.token());
         self.mark(scope, Some(share), guard, caution).await

@@ -52,7 +52,7 @@ pub struct Write {
     changes: Changes,
     body: Option<Bytes>,
     findings: Violations,
-    verified: bool,
+    entitled: bool,
     deletion: Option<[u8; 16]>,
 }
 
@@ -243,7 +243,7 @@ impl Asked {
             changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, Body::Message(_))),
             findings,
-            verified: self.admitted.credential.is_verified(),
+            entitled: self.admitted.credential.is_verified() && upstream.dialect.scoped,
             deletion: self.deletion,
         }
     }
@@ -322,9 +322,10 @@ impl Write {
         self.changes
     }
 
-    /// Whether the gateway has verified the caller, so that its writes are marked apart from those of others.
-    pub fn is_verified(&self) -> bool {
-        self.verified
+    /// Whether the gateway itself has checked that the caller may write, so that its writes are marked apart from those of others. Where
+    /// tokens have no scopes, a caller that is verified may still be anybody.
+    pub fn is_entitled(&self) -> bool {
+        self.entitled
     }
 
     /// What is wrong with it, where the policy only records.

@@ -186,7 +186,7 @@ async fn carry_out(
         Changes::AnySession => Some(Scope::Upstream(write.upstream().scope)),
     };
     let mark = match scope.zip(caution(write.upstream())) {
-        Some((scope, caution)) if write.is_verified() => Some(runtime.sessions().begin(scope, guard, caution).await?),
+        Some((scope, caution)) if write.is_entitled() => Some(runtime.sessions().begin(scope, guard, caution).await?),
         Some((scope, caution)) => Some(runtime.sessions().begin_shared(scope, guard, caution).await?),
         None => None,
     };

@@ -33,11 +33,21 @@ struct Sending {
     upstream: Arc<Upstream>,
     fetch: Fetch,
     /// What it may change, if anything.
-    mark: Option<(Scope, Caution)>,
-    verified: bool,
+    mark: Option<Marking>,
     /// How calls carry their status; none where the status is HTTP's own.
     carrier: Option<Carrier>,
     slot: Slot,
+}
+
+/// What a request marks, and how.
+pub(super) struct Marking {
+    /// What it may change.
+    pub scope: Scope,
+    /// What becomes of it without the store.
+    pub caution: Caution,
+    /// Whether it has a mark of its own. Only where the gateway itself has checked that the caller may change anything: those who may
+    /// not would otherwise use up the marks that are told apart.
+    pub apart: bool,
 }
 
 /// A response that goes on to the client: what was read of its body already, and the rest. It holds the slot until it is over.
@@ -58,7 +68,8 @@ pub(super) async fn forward(
     context.outcome.operation = Operation::ChangeRelated;
     context.outcome.decision = Decision::Passed;
     let body = read_body(session, context, &upstream).await?;
-    let mark = Some((Scope::Upstream(upstream.scope), caution));
+    let apart = context.verified && upstream.dialect.scoped;
+    let mark = Some(Marking { scope: Scope::Upstream(upstream.scope), caution, apart });
     send(session, context, upstream, Operation::ChangeRelated, body, mark).await
 }
 
@@ -69,7 +80,7 @@ pub(super) async fn send(
     upstream: Arc<Upstream>,
     operation: Operation,
     body: Bytes,
-    mark: Option<(Scope, Caution)>,
+    mark: Option<Marking>,
 ) -> Result<(), Stop> {
     context.outcome.upstream = Some(upstream.index);
     context.outcome.operation = operation;
@@ -91,9 +102,8 @@ pub(super) async fn send(
     // Before the mark, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
     let slot = slot::take(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;
-    let verified = context.verified;
     let in_flight = InFlight::new(&runtime);
-    let sending = Sending { runtime, provider, upstream, fetch, mark, verified, carrier, slot };
+    let sending = Sending { runtime, provider, upstream, fetch, mark, carrier, slot };
     let task = tokio::spawn(async move {
         let relayed = sending.carry_out().await;
         drop(in_flight);
@@ -127,11 +137,15 @@ fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
 impl Sending {
     /// Marks what it may change, sends the request, and settles it as soon as the response says how it ended.
     async fn carry_out(self) -> Result<Relayed, Refusal> {
-        let Sending { runtime, provider, upstream, fetch, mark, verified, carrier, slot } = self;
+        let Sending { runtime, provider, upstream, fetch, mark, carrier, slot } = self;
         let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
         let mark = match mark {
-            Some((scope, caution)) if verified => Some(sessions.begin(scope, timeouts.guard(), caution).await?),
-            Some((scope, caution)) => Some(sessions.begin_shared(scope, timeouts.guard(), caution).await?),
+            Some(Marking { scope, caution, apart: true }) => {
+                Some(sessions.begin(scope, timeouts.guard(), caution).await?)
+            }
+            Some(Marking { scope, caution, apart: false }) => {
+                Some(sessions.begin_shared(scope, timeouts.guard(), caution).await?)
+            }
             None => None,
         };
         let began = Instant::now();

@@ -43,7 +43,9 @@ pub(super) async fn forward(
         body = Some(whole);
     }
     let scope = hinted.and_then(|token| scope(context, &upstream, &token));
-    let mark = scope.zip(caution(&upstream));
+    // Nobody has checked that its sender may do anything.
+    let marking = |(scope, caution)| invalidating::Marking { scope, caution, apart: false };
+    let mark = scope.zip(caution(&upstream)).map(marking);
     match (mark, body) {
         (None, None) => pass(session, context, upstream, Operation::Other).await,
         (mark, body) => {

@@ -223,6 +223,60 @@ fn junk_changes_beyond_those_that_are_told_apart_leave_every_hit() {
     assert!(place.is_hit(), "{}", place.cache());
 }
 
+/// At ZITADEL a verified token may be any user's: what such users may do only the provider knows.
+#[test]
+fn verified_users_without_rights_keep_nobody_from_the_cache_and_reject_no_write() {
+    let gate = Gate::closed();
+    let own = gate.clone();
+    let recorder = Recorder::start(move |call: &mut Call| {
+        call.body()?;
+        let user = call.seen.header("X-User").unwrap_or_default().to_owned();
+        match (call.seen.method.as_str(), user.as_str()) {
+            (_, "junk") => {
+                own.pass();
+                call.json(403, &json!({ "code": 7, "message": "No matching permissions found" }))
+            }
+            ("GET", _) => call.json(200, &json!({ "session": { "id": "s1", "sequence": "5" } })),
+            _ => call.json(200, &json!({ "details": { "sequence": "5" } })),
+        }
+    });
+    let url = recorder.url();
+    let auth = format!("{{ issuer: {url}/, audience: {url}/api/v2/ }}");
+    let upstream = recorder.upstream_as(&auth, CACHED).replace("dialect: auth0", "dialect: zitadel");
+    let gateway = Gateway::start(&format!("{CLIENTS}{upstream}"));
+    gateway.ready();
+    let (owner, user) = (recorder.token_of("owner"), recorder.token_of("user"));
+    let read = || {
+        let answer = Request::new("GET", "/v2/sessions/s1").bearer(&owner).send(&gateway.url());
+        answer.header("Cache-Status").unwrap_or("none").to_owned()
+    };
+    let patch = || Request::new("PATCH", "/v2/sessions/s1").json(r#"{"metadata":{"a":"YQ=="}}"#);
+    let begin = |request: Request| {
+        let mut connection = Connection::open(gateway.address()).unwrap();
+        connection.write(&request.header("X-User", "junk").bearer(&user).bytes(gateway.address())).unwrap();
+        connection
+    };
+    let end = |junk: Vec<Connection>| {
+        gate.set(true);
+        for mut connection in junk {
+            assert_eq!(connection.answer(false).unwrap().status, 403);
+        }
+        gate.set(false);
+    };
+    read();
+    assert!(read().starts_with("sessiongate; hit; ttl="));
+    // More of each than are told apart of callers with rights.
+    let locks: Vec<Connection> = (0..270).map(|_| begin(Request::new("POST", "/v2/users/x/lock").json("{}"))).collect();
+    recorder.wait(271);
+    end(locks);
+    assert!(read().starts_with("sessiongate; hit; ttl="), "{}", read());
+    let patches: Vec<Connection> = (0..70).map(|_| begin(patch())).collect();
+    recorder.wait(341);
+    assert_eq!(patch().bearer(&owner).send(&gateway.url()).status, 200);
+    end(patches);
+    assert_eq!(read(), "sessiongate; fwd=miss; stored", "after the owner's write");
+}
+
 #[test]
 fn an_unknown_outcome_keeps_the_cache_out_and_rejects_nobody() {
     for store in stores() {

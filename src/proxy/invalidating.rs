@@ -7,7 +7,7 @@ use super::exchange::REQUEST_ID;
 use super::governed::{Stop, provider};
 use super::share::Short;
 use super::{body, passed, short, slot};
-use crate::cache::{Caution, Scope};
+use crate::cache::{Caution, Mark, Scope, Sessions};
 use crate::client::{Part, Response};
 use crate::gateway::{Decision, Settlement, Upstream, settle_related};
 use crate::memory::Shed;
@@ -33,7 +33,7 @@ struct Sending {
     upstream: Arc<Upstream>,
     fetch: Fetch,
     /// What it may change, if anything.
-    mark: Option<Marking>,
+    marks: Vec<Marking>,
     /// How calls carry their status; none where the status is HTTP's own.
     carrier: Option<Carrier>,
     slot: Slot,
@@ -69,8 +69,8 @@ pub(super) async fn forward(
     context.outcome.decision = Decision::Passed;
     let body = read_body(session, context, &upstream).await?;
     let apart = context.verified && upstream.dialect.scoped;
-    let mark = Some(Marking { scope: Scope::Upstream(upstream.scope), caution, apart });
-    send(session, context, upstream, Operation::ChangeRelated, body, mark).await
+    let marks = vec![Marking { scope: Scope::Upstream(upstream.scope), caution, apart }];
+    send(session, context, upstream, Operation::ChangeRelated, body, marks).await
 }
 
 /// The same of a request that has been read, with what it marks.
@@ -80,7 +80,7 @@ pub(super) async fn send(
     upstream: Arc<Upstream>,
     operation: Operation,
     body: Bytes,
-    mark: Option<Marking>,
+    marks: Vec<Marking>,
 ) -> Result<(), Stop> {
     context.outcome.upstream = Some(upstream.index);
     context.outcome.operation = operation;
@@ -103,7 +103,7 @@ pub(super) async fn send(
     let slot = slot::take(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;
     let in_flight = InFlight::new(&runtime);
-    let sending = Sending { runtime, provider, upstream, fetch, mark, carrier, slot };
+    let sending = Sending { runtime, provider, upstream, fetch, marks, carrier, slot };
     let task = tokio::spawn(async move {
         let relayed = sending.carry_out().await;
         drop(in_flight);
@@ -137,17 +137,9 @@ fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
 impl Sending {
     /// Marks what it may change, sends the request, and settles it as soon as the response says how it ended.
     async fn carry_out(self) -> Result<Relayed, Refusal> {
-        let Sending { runtime, provider, upstream, fetch, mark, carrier, slot } = self;
+        let Sending { runtime, provider, upstream, fetch, marks, carrier, slot } = self;
         let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
-        let mark = match mark {
-            Some(Marking { scope, caution, apart: true }) => {
-                Some(sessions.begin(scope, timeouts.guard(), caution).await?)
-            }
-            Some(Marking { scope, caution, apart: false }) => {
-                Some(sessions.begin_shared(scope, timeouts.guard(), caution).await?)
-            }
-            None => None,
-        };
+        let marks = begin(sessions, marks, timeouts.guard()).await?;
         let began = Instant::now();
         let sent = match provider.forward(&fetch).await {
             // The mark stands for longer than this.
@@ -161,12 +153,33 @@ impl Sending {
             Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
             Err(Failure { sent: true, .. }) => Settlement::KeepMark,
         };
-        if let Some(mark) = mark {
+        for mark in marks {
             sessions.end(mark, settlement).await;
         }
         let (_, response, read) = sent.map_err(|failure| failure.refusal)?;
         Ok(Relayed { response, read, _slot: slot })
     }
+}
+
+/// Marks all that a request may change, or nothing.
+async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Result<Vec<Mark>, Refusal> {
+    let mut begun = Vec::with_capacity(marks.len());
+    for Marking { scope, caution, apart } in marks {
+        let mark = match apart {
+            true => sessions.begin(scope, guard, caution).await,
+            false => sessions.begin_shared(scope, guard, caution).await,
+        };
+        match mark {
+            Ok(mark) => begun.push(mark),
+            Err(refusal) => {
+                for mark in begun {
+                    sessions.end(mark, Settlement::UNCHANGED).await;
+                }
+                return Err(refusal);
+            }
+        }
+    }
+    Ok(begun)
 }
 
 /// How a request ended: by the head of its response, or, for calls, by what follows it. Whatever of the body had to be read for that

@@ -4,7 +4,7 @@
 use super::context::Context;
 use super::exchange::{caution, pass};
 use super::governed::Stop;
-use super::invalidating;
+use super::invalidating::{self, Marking};
 use crate::cache::Scope;
 use crate::gateway::Upstream;
 use crate::model::Operation;
@@ -35,34 +35,48 @@ pub(super) async fn forward(
     let content_type = header.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let form = header.method == Method::POST && essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    let mut hinted = hint(header.uri.query().unwrap_or_default()).map(str::to_owned);
+    let mut hinted: Vec<String> = hints(header.uri.query().unwrap_or_default()).map(str::to_owned).collect();
     let mut body = None;
     if form {
         let whole = invalidating::read_body(session, context, &upstream).await?;
-        hinted = hinted.or_else(|| hint(std::str::from_utf8(&whole).ok()?).map(str::to_owned));
+        hinted.extend(std::str::from_utf8(&whole).into_iter().flat_map(hints).map(str::to_owned));
         body = Some(whole);
     }
-    let scope = hinted.and_then(|token| scope(context, &upstream, &token));
-    // Nobody has checked that its sender may do anything.
-    let marking = |(scope, caution)| invalidating::Marking { scope, caution, apart: false };
-    let mark = scope.zip(caution(&upstream)).map(marking);
-    match (mark, body) {
-        (None, None) => pass(session, context, upstream, Operation::Other).await,
-        (mark, body) => {
+    let marks = marks(context, &upstream, &hinted);
+    match body {
+        None if marks.is_empty() => pass(session, context, upstream, Operation::Other).await,
+        body => {
             let body = match body {
                 Some(body) => body,
                 None if session.is_body_empty() => Bytes::new(),
                 None => invalidating::read_body(session, context, &upstream).await?,
             };
-            invalidating::send(session, context, upstream, Operation::Other, body, mark).await.map(|()| true)
+            invalidating::send(session, context, upstream, Operation::Other, body, marks).await.map(|()| true)
         }
     }
 }
 
-/// The token among parameters, if there is just one. Its characters are those that nothing has to encode.
-fn hint(parameters: &str) -> Option<&str> {
+/// The first and the last token among parameters: providers take the one or the other. Its characters are those that nothing has to
+/// encode.
+fn hints(parameters: &str) -> impl Iterator<Item = &str> {
     let mut all = parameters.split('&').filter_map(|pair| pair.strip_prefix(HINT));
-    all.next().filter(|_| all.next().is_none())
+    let (first, last) = (all.next(), all.next_back());
+    first.into_iter().chain(last)
+}
+
+/// Marks for the sessions that any of these tokens names: which one counts where there are several, only the provider knows.
+fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marking> {
+    let Some(caution) = caution(upstream) else {
+        return Vec::new();
+    };
+    let mut marks: Vec<Marking> = Vec::new();
+    for scope in hinted.iter().filter_map(|token| scope(context, upstream, token)) {
+        if marks.iter().all(|mark| mark.scope != scope) {
+            // Nobody has checked that its sender may do anything.
+            marks.push(Marking { scope, caution, apart: false });
+        }
+    }
+    marks
 }
 
 /// The one session that a token names.

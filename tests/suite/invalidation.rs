@@ -278,6 +278,18 @@ fn a_logout_ends_the_hits_of_the_session_that_it_names() {
         assert_eq!(guarded.read(token, &named), ("fwd=miss".to_owned(), 404), "{name}");
         assert_eq!(guarded.read(token, &other), ("hit".to_owned(), 200), "{name}: nothing else");
     }
+    // Which of several the provider takes nobody knows from without.
+    let named: Vec<(String, String)> =
+        (0..4).map(|_| guarded.cached(token)).map(|id| (instance.id_token(&id), id)).collect();
+    let [(a, _), (b, _), (c, _), (d, _)] = named.as_slice() else { unreachable!() };
+    let both = Request::new("POST", &format!("/oidc/v1/end_session?id_token_hint={a}&id_token_hint={b}"))
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(format!("id_token_hint={c}&id_token_hint={d}"));
+    assert_eq!(both.send(&guarded.gateway.url()).status, 302);
+    for (_, session) in &named {
+        assert_eq!(guarded.read(token, session).0, "fwd=miss");
+    }
+    assert_eq!(guarded.read(token, &other), ("hit".to_owned(), 200), "nothing else");
     let head = Request::new("HEAD", "/oidc/v1/end_session").send(&guarded.gateway.url());
     assert_eq!(head.status, 302);
 }

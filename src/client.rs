@@ -120,14 +120,16 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer, all within `within` and at most `most` bytes. The URI says where to connect to,
-    /// `Host` who is asked, where that is somebody else.
+    /// `Host` who is asked, where that is somebody else. Only what can be asked for again is given up for want of memory.
     pub async fn exchange(
         &self,
         request: Request<Bytes>,
         most: usize,
         within: Duration,
+        repeatable: bool,
     ) -> Result<Exchange, ExchangeError> {
-        let whole = async { self.response(request).await?.whole(most, self.memory.as_ref()).await };
+        let memory = self.memory.as_ref().filter(|_| repeatable);
+        let whole = async { self.response(request).await?.whole(most, memory).await };
         tokio::time::timeout(within, whole).await.unwrap_or(Err(ExchangeError::Timeout(within)))
     }
 

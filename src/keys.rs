@@ -340,7 +340,7 @@ impl Issuer {
         looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
         let request = Request::get(uri).body(Bytes::new()).map_err(|error| fault(error.to_string()))?;
-        let answer = client.exchange(request, MAX_DOCUMENT, FETCH_TIMEOUT).await;
+        let answer = client.exchange(request, MAX_DOCUMENT, FETCH_TIMEOUT, true).await;
         let answer = answer.map_err(|error| fault(error.to_string()))?;
         if answer.status.is_success() { Ok(answer.body) } else { Err(fault(format!("answered {}", answer.status))) }
     }

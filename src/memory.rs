@@ -164,7 +164,8 @@ impl Memory {
             2 => Level::Full,
             _ => Level::Over,
         };
-        counted.max(resident)
+        // What is resident may be what the allocator keeps: it ends no service by itself.
+        counted.max(resident.min(Level::Full))
     }
 
     /// How much has to be given up for the process to be calm, in bytes.

@@ -298,7 +298,7 @@ impl Provider {
     async fn once(&self, fetch: &Fetch) -> Result<Exchange, ExchangeError> {
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
         let within = self.upstream.target.timeouts.first_byte;
-        let exchange = client.exchange(self.request(fetch)?, MAX_ANSWER, within).await?;
+        let exchange = client.exchange(self.request(fetch)?, MAX_ANSWER, within, fetch.reads).await?;
         let trailers = exchange.trailers.as_ref().filter(|trailers| !heads::are_bounded(trailers));
         match heads::fault(&exchange.headers).or(trailers.map(|_| "the answer has too many trailers")) {
             Some(fault) => Err(ExchangeError::Broken(fault.into())),

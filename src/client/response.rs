@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
 
 /// How much of an answer is read even where memory is full.
-const RESERVED: usize = 64 << 10;
+const RESERVED: usize = 256 << 10;
 
 /// An answer whose head is here.
 pub struct Response {

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::governed::Stop;
-use crate::memory::Shed;
+use crate::memory::{Level, Shed};
 use crate::model::Refusal;
 use bytes::{Bytes, BytesMut};
 use pingora::prelude::Session;
@@ -30,7 +30,7 @@ pub(super) async fn whole(
             }
             context.body_came(session.is_http2(), part.len(), false);
             whole.extend_from_slice(&part);
-            if context.holds_body(whole.capacity()).is_err() {
+            if context.holds_body(whole.capacity(), Level::Full).is_err() {
                 context.share().into_iter().for_each(|share| share.shed(Shed::Request));
                 return Err(Stop::Refused(Refusal::Overloaded));
             }

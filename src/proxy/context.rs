@@ -7,6 +7,7 @@ use super::http2;
 use super::pulse::Pulse;
 use super::share::{Admission, Admitted, Body, Share, Short, Waiting};
 use crate::gateway::{Outcome, Upstream};
+use crate::memory::Level;
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider, Slot};
 use crate::wire::trace::Trace;
@@ -145,15 +146,15 @@ impl Context {
         Ok(())
     }
 
-    /// So much of the request's body is held, beyond what every request may hold.
-    pub fn holds_body(&mut self, bytes: usize) -> Result<(), Short> {
+    /// So much of the request's body is held, beyond what every request may hold; no more from this level on.
+    pub fn holds_body(&mut self, bytes: usize, level: Level) -> Result<(), Short> {
         let Some(share) = self.pulse.as_ref().map(|pulse| &pulse.arrival.share) else {
             return Ok(());
         };
         if self.body.is_none() && bytes <= FREE {
             return Ok(());
         }
-        let held = self.body.get_or_insert_with(|| share.body()).set(share, bytes);
+        let held = self.body.get_or_insert_with(|| share.body()).set(share, bytes, level);
         self.is_short |= held.is_err();
         held
     }
@@ -161,7 +162,7 @@ impl Context {
     /// A part of the body of a request that is passed through: what may have to be sent again is kept.
     pub fn body_passes(&mut self, bytes: usize) -> Result<(), Short> {
         self.body_bytes += bytes;
-        self.holds_body(self.body_bytes.min(KEPT_BODY) + bytes)
+        self.holds_body(self.body_bytes.min(KEPT_BODY) + bytes, Level::Over)
     }
 
     /// So much of a response waits to be read, beyond what every request may hold.
@@ -178,10 +179,12 @@ impl Context {
     }
 
     /// A part of a response that is passed through, when so much of it has been written. As much as the gateway holds of it, Pingora
-    /// holds behind it; and what was written to a stream, the library for HTTP/2 may.
+    /// holds behind it; and what was written to a stream, the library for HTTP/2 may, where its client
+    /// does not read.
     pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), Short> {
         self.response_bytes += bytes;
-        let queued = if http2 { written.min(http2::HELD) } else { 0 };
+        let blocked = self.share().is_some_and(|share| share.blocks());
+        let queued = if http2 && blocked { written.min(http2::HELD) } else { 0 };
         self.holds_response(self.response_bytes.saturating_sub(written) * 2 + queued)
     }
 

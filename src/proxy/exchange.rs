@@ -352,7 +352,8 @@ impl ProxyHttp for Edge {
         let fault = framing::fault();
         let refusal = match fault {
             Some(fault) => head::refusal(fault),
-            None if context.is_short => Refusal::Overloaded,
+            // What has reached the provider is not to be tried again.
+            None if context.is_short && !context.begun => Refusal::Overloaded,
             None if slow => Refusal::BodyTimeout(context.started.elapsed()),
             None => passed::failure(error, context),
         };
@@ -365,7 +366,8 @@ impl ProxyHttp for Edge {
             && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);
         context.outcome.refusal = Some(refusal.name());
         context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
-        if gone || session.response_written().is_some() {
+        let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
+        if gone || begun {
             if !gone && !session.is_http2() {
                 // Pingora has written what came of the answer, but not flushed it.
                 session.downstream_session.shutdown().await;

@@ -206,6 +206,7 @@ impl Frames {
             };
             *verdict = verdict.or(cut);
         });
+        self.windows.settle();
         self.verdict
     }
 

@@ -101,7 +101,7 @@ impl Guarded {
         if let (Some(streams), Some(windows)) = (&mut self.streams, windows) {
             streams.set_streams(windows.open());
             self.pulse.arrival.share.streams(windows.open());
-            self.pulse.arrival.share.responses(windows.finished(), windows.starved());
+            self.pulse.arrival.share.finished(windows.finished());
         }
         self.share().is_blocked(starved || self.blocked.is_some());
     }

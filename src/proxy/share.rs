@@ -6,10 +6,10 @@
 use crate::memory::{Held, Kind, Level, Memory, Shed};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// What a request costs that is served, in bytes, whatever it is: measured at 17 to 28 KiB.
@@ -23,19 +23,22 @@ const TLS: usize = 8 << 10;
 /// What a stream of HTTP/2 costs in the library beside its request, and what its place costs to the end of the connection.
 const STREAM: usize = 1 << 10;
 const PLACE: usize = 1 << 10;
-/// How much of a body or a response goes on even where memory is full, so that each request that was taken on gets to its end.
+/// How much of a body or a response goes on even where memory is short, so that each request that was taken on gets to its end.
 const RESERVED: usize = 64 << 10;
 /// How much responses that wait may hold on a connection whose client does not read, before it gets no further streams.
-const WAITING: usize = 4 << 20;
-/// How many streams of HTTP/2 a connection is served at once, and how many may wait for their windows, before its client has taken
-/// any response to its end. Each that it takes is one more.
+const WAITING: usize = 16 << 20;
+/// How many streams of HTTP/2 a connection is served at once before its client has taken any response to its end. Each that it takes
+/// is one more.
 const FIRST: usize = 8;
 /// How often connections are looked at while memory is short, and how often the process is measured.
 const LOOK: Duration = Duration::from_millis(100);
 /// A client is slow that would need so many looks, or more, for what waits for it.
 const SLOW: usize = 50;
-/// After so many looks at which it was slow a client is given up.
-const LOOKS: u8 = 3;
+/// After so many looks in a row over which it was slow a client is given up, and where memory is full. What it takes comes in bursts.
+const LOOKS: usize = 20;
+const FULL_LOOKS: usize = 3;
+/// How long a client that takes nothing is not stuck yet.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// All connections.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(super) struct Shares {
     memory: Arc<Memory>,
     open: Mutex<HashMap<u64, Weak<Share>>>,
     next: AtomicU64,
+    begun: Instant,
 }
 
 /// What one connection holds.
@@ -59,16 +63,24 @@ pub(super) struct Share {
     waiting: AtomicUsize,
     /// How much the client has taken since the last look.
     taken: AtomicUsize,
+    /// When it last took something, or began to take nothing, in milliseconds since the first connection.
+    moved: AtomicU64,
     /// Whether the client takes nothing of what is there.
     blocked: AtomicBool,
-    /// How many responses the client has taken to their end, and how many wait for their windows: of HTTP/2.
+    /// How many responses the client has taken to their end: of HTTP/2.
     finished: AtomicUsize,
-    starved: AtomicUsize,
-    slow: AtomicU8,
+    slow: Mutex<Slow>,
     given_up: AtomicBool,
     end: Notify,
     /// Who waits for a client of HTTP/1.
     writer: Mutex<Option<Waker>>,
+}
+
+/// For how many looks in a row a client was slow, and what it took over them.
+#[derive(Debug, Default)]
+struct Slow {
+    looks: usize,
+    taken: usize,
 }
 
 /// There is too little memory.
@@ -88,7 +100,11 @@ pub(super) enum Admission {
 
 impl Shares {
     pub fn new(memory: Arc<Memory>) -> Arc<Shares> {
-        Arc::new(Shares { memory, open: Mutex::default(), next: AtomicU64::new(0) })
+        Arc::new(Shares { memory, open: Mutex::default(), next: AtomicU64::new(0), begun: Instant::now() })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// A connection that was opened just now.
@@ -103,10 +119,10 @@ impl Shares {
             serving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
+            moved: AtomicU64::new(self.now()),
             blocked: AtomicBool::new(false),
             finished: AtomicUsize::new(0),
-            starved: AtomicUsize::new(0),
-            slow: AtomicU8::new(0),
+            slow: Mutex::default(),
             given_up: AtomicBool::new(false),
             end: Notify::new(),
             writer: Mutex::default(),
@@ -182,16 +198,19 @@ impl Share {
         match self.shares.memory.level() {
             _ if self.is_given_up() => Admission::Never,
             Level::Over => Admission::Never,
-            _ if self.starved.load(Ordering::Relaxed) >= most => Admission::Never,
             Level::Calm | Level::Pressed | Level::Full if first => Admission::Now(self.admitted()),
-            Level::Calm if serving >= most << turns.min(16) => Admission::Later,
-            Level::Calm if blocked && self.waiting.load(Ordering::Relaxed) >= WAITING => Admission::Never,
-            Level::Calm => Admission::Now(self.admitted()),
-            Level::Pressed if blocked => Admission::Never,
-            Level::Pressed if serving < FIRST => Admission::Now(self.admitted()),
-            Level::Pressed => Admission::Later,
             Level::Full => Admission::Never,
+            _ if blocked && self.waiting.load(Ordering::Relaxed) >= WAITING => Admission::Never,
+            Level::Pressed if blocked && self.is_stuck() => Admission::Never,
+            Level::Calm | Level::Pressed if serving >= most << turns.min(16) => Admission::Later,
+            Level::Calm | Level::Pressed => Admission::Now(self.admitted()),
         }
+    }
+
+    /// Whether the client has taken nothing for a while of what is there.
+    fn is_stuck(&self) -> bool {
+        let since = self.shares.now().saturating_sub(self.moved.load(Ordering::Relaxed));
+        u128::from(since) >= STUCK.as_millis()
     }
 
     fn admitted(self: &Arc<Share>) -> Admitted {
@@ -221,21 +240,29 @@ impl Share {
 
     /// The client took so many bytes of what waited for it.
     pub fn took(&self, bytes: usize) {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        if bytes > 0 {
+            self.taken.fetch_add(bytes, Ordering::Relaxed);
+            self.moved.store(self.shares.now(), Ordering::Relaxed);
+        }
     }
 
     /// Says whether the client takes nothing of what is there.
     pub fn is_blocked(&self, blocked: bool) {
         // Most often nothing has changed.
         if self.blocked.load(Ordering::Relaxed) != blocked {
+            self.moved.store(self.shares.now(), Ordering::Relaxed);
             self.blocked.store(blocked, Ordering::Relaxed);
         }
     }
 
-    /// Says how many responses the client has taken to their end, and how many wait for their windows.
-    pub fn responses(&self, finished: usize, starved: usize) {
+    /// Whether the client takes nothing of what is there.
+    pub fn blocks(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Says how many responses the client has taken to their end.
+    pub fn finished(&self, finished: usize) {
         self.finished.store(finished, Ordering::Relaxed);
-        self.starved.store(starved, Ordering::Relaxed);
     }
 
     /// Wakes this task when the client is given up.
@@ -269,14 +296,17 @@ impl Share {
     /// How much would be held no more without the connection, where its client has been slow for long enough.
     fn look(&self) -> Option<usize> {
         let (waiting, taken) = (self.waiting.load(Ordering::Relaxed), self.taken.swap(0, Ordering::Relaxed));
-        let slow = waiting > 0 && self.blocked.load(Ordering::Relaxed) && taken.saturating_mul(SLOW) < waiting;
-        let looks = if slow { self.slow.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
-        self.slow.store(looks, Ordering::Relaxed);
-        (looks >= LOOKS).then(|| waiting + self.connection.lock().bytes())
+        let mut slow = self.slow.lock();
+        let (looks, taken) = (slow.looks + 1, slow.taken + taken);
+        let is_slow =
+            self.blocked.load(Ordering::Relaxed) && taken.saturating_mul(SLOW) < waiting.saturating_mul(looks);
+        *slow = if is_slow { Slow { looks, taken } } else { Slow::default() };
+        let most = if self.shares.memory.level() >= Level::Full { FULL_LOOKS } else { LOOKS };
+        (slow.looks >= most).then(|| waiting + self.connection.lock().bytes())
     }
 
-    fn is_full(&self) -> bool {
-        self.shares.memory.level() >= Level::Full
+    fn level(&self) -> Level {
+        self.shares.memory.level()
     }
 }
 
@@ -309,7 +339,9 @@ pub(super) struct Waiting {
 impl Waiting {
     /// So many bytes wait from now on. Where that is more than before, there may be too little memory for it.
     pub fn set(&mut self, bytes: usize) -> Result<(), Short> {
-        if bytes > self.held.bytes().max(RESERVED) && self.share.is_full() {
+        let level = self.share.level();
+        let short = level == Level::Over || level == Level::Full && self.share.blocks();
+        if short && bytes > self.held.bytes().max(RESERVED) {
             return Err(Short);
         }
         let before = self.held.bytes();
@@ -340,9 +372,9 @@ impl Drop for Waiting {
 pub(super) struct Body(Held);
 
 impl Body {
-    /// So much of it is held from now on. Where that is more than before, there may be too little memory for it.
-    pub fn set(&mut self, share: &Share, bytes: usize) -> Result<(), Short> {
-        if bytes > self.0.bytes().max(RESERVED) && share.is_full() {
+    /// So much of it is held from now on. Where that is more than before, there may be too little memory for it at this level.
+    pub fn set(&mut self, share: &Share, bytes: usize, level: Level) -> Result<(), Short> {
+        if bytes > self.0.bytes().max(RESERVED) && share.level() >= level {
             return Err(Short);
         }
         self.0.set(bytes);

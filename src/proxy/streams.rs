@@ -10,8 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a request waits for memory at the most, and how often it is looked whether there is any.
-const QUEUE: Duration = Duration::from_secs(5);
+/// How often it is looked whether a request that waits can be served.
 const QUEUE_CHECK: Duration = Duration::from_millis(50);
 
 /// The streams of a connection that are open.
@@ -55,14 +54,13 @@ impl Queue {
     pub fn next(&mut self) -> Option<(HttpSession, Admitted)> {
         let (_, _, since) = self.waiting.front()?;
         let waited = since.elapsed();
-        let late = waited > QUEUE;
         let turns = u32::try_from(waited.as_millis() / QUEUE_CHECK.as_millis()).unwrap_or(u32::MAX);
         match self.share.admit(turns) {
             Admission::Now(admitted) => self.waiting.pop_front().map(|(session, ..)| (session, admitted)),
-            Admission::Later if !late => None,
-            Admission::Later | Admission::Never => {
-                self.waiting.drain(..).for_each(|(session, ..)| shed(&self.share, session));
-                None
+            Admission::Later => None,
+            Admission::Never => {
+                self.waiting.pop_front().into_iter().for_each(|(session, ..)| shed(&self.share, session));
+                self.next()
             }
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
 /// Of DATA and HEADERS.
 const END_STREAM: u8 = 1;
 /// The number of the setting that new streams begin with.
@@ -34,6 +35,10 @@ pub(super) struct Windows {
     /// The last stream that the client has opened.
     last: u32,
     initial: i64,
+    /// What the client wants `initial` to be.
+    wanted: i64,
+    /// Whether the gateway has said that it ends the connection.
+    leaving: bool,
     connection: i64,
     /// How many streams respond, and how many of them have no window.
     responding: usize,
@@ -48,6 +53,8 @@ impl Default for Windows {
             streams: BTreeMap::new(),
             last: 0,
             initial: INITIAL,
+            wanted: INITIAL,
+            leaving: false,
             connection: INITIAL,
             responding: 0,
             starved: 0,
@@ -67,11 +74,6 @@ impl Windows {
         self.starved > 0 || self.responding > 0 && self.connection <= 0
     }
 
-    /// How many responses wait for the windows of their streams.
-    pub fn starved(&self) -> usize {
-        self.starved
-    }
-
     /// How many responses the client has taken to their end.
     pub fn finished(&self) -> usize {
         self.finished
@@ -82,18 +84,14 @@ impl Windows {
         match seen {
             Seen::Frame(FrameHead { kind: HEADERS, stream, .. }) if stream > self.last => {
                 self.last = stream;
-                if self.streams.len() < MOST {
+                self.settle();
+                if self.streams.len() < MOST && !self.leaving {
                     self.streams.insert(stream, Stream { window: self.initial, responds: false });
                 }
             }
             Seen::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => self.end(stream),
             Seen::Frame(_) | Seen::Reset(_) | Seen::Padding(..) | Seen::Block(_) => {}
-            Seen::Setting(INITIAL_WINDOW_SIZE, size) => {
-                let change = i64::from(size) - self.initial;
-                self.initial += change;
-                let Windows { streams, starved, .. } = self;
-                streams.values_mut().for_each(|stream| stream.widen(change, starved));
-            }
+            Seen::Setting(INITIAL_WINDOW_SIZE, size) => self.wanted = i64::from(size),
             Seen::Setting(..) => {}
             Seen::Increment(0, increment) => self.connection += i64::from(increment),
             Seen::Increment(stream, increment) => {
@@ -101,6 +99,16 @@ impl Windows {
                     stream.widen(i64::from(increment), &mut self.starved);
                 }
             }
+        }
+    }
+
+    /// Takes up the size of windows that the client has set last: each change goes over all streams, and one frame may have many.
+    pub fn settle(&mut self) {
+        let change = self.wanted - self.initial;
+        if change != 0 {
+            self.initial = self.wanted;
+            let Windows { streams, starved, .. } = self;
+            streams.values_mut().for_each(|stream| stream.widen(change, starved));
         }
     }
 
@@ -126,6 +134,8 @@ impl Windows {
                 }
             }
             RST_STREAM => self.end(id),
+            // The library looks at no stream that is opened behind it, and tells nobody.
+            GOAWAY => self.leaving = true,
             _ => {}
         }
         if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
@@ -191,8 +201,10 @@ mod tests {
         windows.sent(head(HEADERS, 0, 1, 20));
         assert!(windows.is_blocked());
         windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 10));
+        windows.settle();
         assert!(!windows.is_blocked(), "settings change the windows of open streams");
         windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 0));
+        windows.settle();
         assert!(windows.is_blocked());
         windows.received(head(RST_STREAM, 0, 1, 4));
         assert!(!windows.is_blocked());
@@ -228,5 +240,26 @@ mod tests {
         windows.received(head(RST_STREAM, 0, 1, 4));
         windows.received(head(RST_STREAM, 0, 1, 4));
         assert_eq!((windows.open(), windows.responding, windows.starved), (0, 0, 0));
+    }
+
+    #[test]
+    fn streams_behind_the_end_of_the_connection_are_nobodys() {
+        let mut windows = Windows::default();
+        asked(&mut windows, 1);
+        windows.sent(head(GOAWAY, 0, 0, 8));
+        (3..10_003).step_by(2).for_each(|stream| asked(&mut windows, stream));
+        assert_eq!(windows.open(), 1);
+    }
+
+    #[test]
+    fn the_last_of_many_settings_counts() {
+        let mut windows = Windows::default();
+        asked(&mut windows, 1);
+        windows.sent(head(HEADERS, 0, 1, 20));
+        (0..2_730).for_each(|size| windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, size)));
+        windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 0));
+        assert!(!windows.is_blocked(), "one frame changes windows once");
+        windows.settle();
+        assert!(windows.is_blocked());
     }
 }

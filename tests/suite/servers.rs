@@ -336,7 +336,8 @@ fn the_sandbox_can_be_tried_on_a_real_server() {
     let sandbox = Sandbox::start(&["--redis", &server.url()]);
     let read = || Request::new("GET", &sandbox.session_path()).bearer(&sandbox.token).send(&sandbox.gateway);
     wait_for("a hit", || status(&read()).contains("; hit").then_some(()));
-    assert_eq!(server.keys().len(), 3);
+    // Beside the version that the gateway announces.
+    assert_eq!(server.keys().iter().filter(|key| !key.ends_with(":protocol:2")).count(), 3);
 }
 
 /// Hands bytes on to a server and back; on demand it breaks off in the middle of an answer.

@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_what_the_limit_leaves() {
-        assert_eq!(budget(48 << 20, 0), LEAST, "never less");
+        assert_eq!(budget(40 << 20, 0), LEAST, "never less");
         let budget = budget(256 << 20, 64 << 20);
         assert!((95 << 20..105 << 20).contains(&budget), "{budget}");
         let memory = Memory::new(Some(256 << 20), 64 << 20);

@@ -8,9 +8,11 @@ use std::net::{SocketAddr, TcpStream};
 
 /// So much that clients who do not read would soon have the gateway hold more than it may.
 const LARGE: usize = 3_000_000;
-const MEMORY: u64 = 128 << 20;
+const MEMORY: u64 = 256 << 20;
 const LIMITS: &str =
-    "clients: { limits: { per_source: 10000, memory: 128MiB } }\nthreads: 2\nlog: { requests: false }\n";
+    "clients: { limits: { per_source: 10000, memory: 256MiB } }\nthreads: 2\nlog: { requests: false }\n";
+/// So many requests that they are not what bounds the clients.
+const MANY: &str = "limits: { in_flight: 10000, per_source: 10000 }";
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -155,7 +157,7 @@ fn nobody_waits_for_a_client_to_read_a_rejection() {
 #[test]
 fn responses_may_wait_for_their_client_as_long_as_there_is_memory() {
     let recorder = small_or_large();
-    let gateway = Gateway::start(&recorder.upstream("limits: { in_flight: 1000, per_source: 1000 }"));
+    let gateway = Gateway::start(&recorder.upstream(MANY));
     let mut client = Client::open(gateway.address(), 65_535);
     // A connection without a window of its own for all of them, as common clients have it.
     let waiting = client.get("/large", 20);
@@ -170,8 +172,7 @@ fn responses_may_wait_for_their_client_as_long_as_there_is_memory() {
 #[test]
 fn a_client_that_reads_nothing_gets_no_streams_when_memory_is_short() {
     let recorder = small_or_large();
-    let more = "limits: { in_flight: 1000, per_source: 1000 }";
-    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(more)));
+    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
     let mut clients = Vec::new();
     wait_for("a stream to be refused", || {
         let mut client = Client::open(gateway.address(), 65_535);
@@ -253,7 +254,7 @@ fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
         return skipped("the memory of processes (it is read where Linux tells it)");
     }
     let recorder = small_or_large();
-    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream("")));
+    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
     let mut clients = Vec::new();
     wait_for("a client to be given up", || {
         let mut client = Client::open(gateway.address(), 65_535);
@@ -283,7 +284,7 @@ fn clients_of_http1_that_do_not_read_are_given_up_before_memory_is_short() {
         return skipped("the memory of processes (it is read where Linux tells it)");
     }
     let recorder = small_or_large();
-    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream("")));
+    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
     let mut clients = Vec::new();
     wait_for("a client to be given up", || {
         let mut stream = TcpStream::connect(gateway.address()).unwrap();
@@ -309,7 +310,7 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
         }
         call.as_auth0()
     });
-    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream("")));
+    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
     gateway.ready();
     let head = |length: usize| {
         format!(

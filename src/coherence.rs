@@ -18,7 +18,9 @@ pub mod reading;
 pub mod sharing;
 pub mod writing;
 
-pub use place::{Asker, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Place, Retired, Watermark, fill, release, retire};
+pub use place::{
+    Asker, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Place, Retired, Traces, Watermark, fill, release, retire,
+};
 
 /// A value that is never used twice: the store mints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -201,6 +203,12 @@ impl State {
     /// The generation; none where there is a mark, or nobody has read since.
     pub fn generation(&self) -> Option<Generation> {
         self.generation
+    }
+
+    /// Ends all that was fetched until now: none of it is a hit any more, or stored.
+    pub fn renew(&mut self) {
+        self.generation = None;
+        self.before = None;
     }
 
     /// The generation, minted now where there is none.

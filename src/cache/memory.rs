@@ -4,7 +4,7 @@ use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored};
 use crate::coherence::reading::Link;
 use crate::coherence::{
     self, Acquired, Denied, Ended, Entry, Generation, Micros, Millis, Place, Reach, Reading, Retired, Settled, State,
-    Token,
+    Token, Traces,
 };
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const SHARDS: usize = 16;
 /// What a session costs beside its answers: the map's entry, the state, the queue's entry.
-const OVERHEAD: usize = 320;
+const OVERHEAD: usize = 400;
 /// What a place costs beside its answer.
 const PLACE: usize = 128;
 
@@ -49,6 +49,8 @@ struct Shard {
 struct Slot {
     state: State,
     places: Vec<([u8; 16], Place<Stored>)>,
+    /// Of places that had to go.
+    traces: Traces,
     bytes: usize,
     read: bool,
 }
@@ -65,9 +67,28 @@ impl Slot {
         }
         if self.places.len() >= VARIANTS {
             self.forget_old(now);
-            self.places.truncate(VARIANTS - 1);
+            self.make_room();
         }
-        self.places.push((variant, Place::default()));
+        self.places.push((variant, self.traces.place()));
+    }
+
+    /// Drops a place: the oldest of those that are worth least, so that reads which were rejected cost nobody a hit. What it knew of
+    /// answers that are too old, and of credentials that were denied, stays. Where that does not do, the session begins anew.
+    fn make_room(&mut self) {
+        if self.places.len() < VARIANTS {
+            return;
+        }
+        let worth = |place: &Place<Stored>| (!place.denied.is_empty(), place.entry.is_some(), place.lease.is_some());
+        let able = self.places.iter().enumerate().filter(|(_, (_, place))| place.can_go());
+        let victim = able.min_by_key(|(_, (_, place))| worth(place)).map(|(at, _)| at);
+        let gone = match victim {
+            Some(at) => at..at + 1,
+            None => {
+                self.state.renew();
+                0..self.places.len()
+            }
+        };
+        self.places.drain(gone).for_each(|(_, place)| self.traces.add(place));
     }
 
     fn weigh(&self) -> usize {
@@ -79,7 +100,7 @@ impl Slot {
             });
             PLACE + place.denied.capacity() * size_of::<Denied>() + answer
         });
-        OVERHEAD + answers.sum::<usize>()
+        OVERHEAD + self.traces.capacity() * size_of::<Denied>() + answers.sum::<usize>()
     }
 
     /// Drops the places in which nothing is, or nothing that still holds.
@@ -88,10 +109,11 @@ impl Slot {
             place.prune(now);
             !place.is_empty()
         });
+        self.traces.prune(now);
     }
 
     fn is_idle(&self, now: Millis) -> bool {
-        !self.state.is_worth_keeping(now) && self.places.is_empty()
+        !self.state.is_worth_keeping(now) && self.places.is_empty() && self.traces.is_empty()
     }
 }
 
@@ -237,13 +259,15 @@ impl Store for MemoryStore {
 
     async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
         self.at((key.upstream, key.session), |slot, now| {
+            // Its place may have gone meanwhile, to make room for others.
+            slot.make_place(key.variant, now / 1_000);
             let Slot { state, places, .. } = slot;
-            let Some((_, place)) = places.iter_mut().find(|(own, _)| *own == key.variant) else {
-                return;
-            };
-            let mut epochs = self.epochs.lock();
-            let epoch = epochs.entry(key.upstream).or_default();
-            coherence::fill(state, epoch, place, reader, entry, kept, now);
+            if let Some((_, place)) = places.iter_mut().find(|(own, _)| *own == key.variant) {
+                let mut epochs = self.epochs.lock();
+                let epoch = epochs.entry(key.upstream).or_default();
+                coherence::fill(state, epoch, place, reader, entry, kept, now);
+            }
+            slot.places.retain(|(own, place)| *own != key.variant || !place.is_empty());
         })
     }
 

@@ -116,6 +116,12 @@ impl<T> Place<T> {
         self.lease.is_none() && self.entry.is_none() && self.watermark.is_none() && self.denied.is_empty()
     }
 
+    /// Whether the place can go, where its [traces](Traces) stay: nothing older can then be stored in its place, and nobody is shown
+    /// what they were denied. Where versions say which answer is older, only the entry itself knows that.
+    pub fn can_go(&self) -> bool {
+        self.entry.as_ref().is_none_or(|entry| entry.missing || entry.version.is_none())
+    }
+
     /// Drops what is over.
     pub fn prune(&mut self, now: Millis) {
         self.lease = self.lease.filter(|lease| lease.until > now);
@@ -190,6 +196,52 @@ impl<T> Place<T> {
         }
         self.end(kept, now);
         self.denied = vec![Denied { asker: EVERYBODY, until }];
+    }
+}
+
+/// What is remembered of places that a store had no room for, so that a place that is made later knows it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traces {
+    watermark: Option<Watermark>,
+    denied: Vec<Denied>,
+}
+
+impl Traces {
+    /// Remembers a place that goes. Beyond so many credentials all count as denied.
+    pub fn add<T>(&mut self, place: Place<T>) {
+        let marks = [self.watermark, place.watermark].into_iter().flatten();
+        self.watermark = marks.reduce(|a, b| Watermark { began: a.began.max(b.began), until: a.until.max(b.until) });
+        for denied in place.denied {
+            match self.denied.iter_mut().find(|known| known.asker == denied.asker) {
+                Some(known) => known.until = known.until.max(denied.until),
+                None => self.denied.push(denied),
+            }
+        }
+        if self.denied.len() > MAX_DENIED {
+            let until = self.denied.iter().map(|denied| denied.until).max().unwrap_or_default();
+            self.denied = vec![Denied { asker: EVERYBODY, until }];
+        }
+    }
+
+    /// Drops what is over.
+    pub fn prune(&mut self, now: Millis) {
+        self.watermark = self.watermark.filter(|watermark| watermark.until > now);
+        self.denied.retain(|denied| denied.until > now);
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.watermark.is_none() && self.denied.is_empty()
+    }
+
+    /// For how many denials there is room.
+    pub fn capacity(&self) -> usize {
+        self.denied.capacity()
+    }
+
+    /// A place that knows all that.
+    pub fn place<T>(&self) -> Place<T> {
+        Place { watermark: self.watermark, denied: self.denied.clone(), ..Place::default() }
     }
 }
 

@@ -105,6 +105,122 @@ async fn refused_credentials_leave_nothing_behind() {
     assert!(store.measure().bytes < 80_000, "{}", store.measure().bytes);
 }
 
+fn variant(number: u64) -> CacheKey {
+    let mut key = key(1);
+    key.variant[..8].copy_from_slice(&number.to_le_bytes());
+    key
+}
+
+const ENDED: Retired = Retired { kept: 60_000, denied: None };
+
+/// A read with a credential that the provider rejects.
+async fn rejected(store: &MemoryStore, key: &CacheKey) {
+    let reader = store.token();
+    acquire(store, key, reader).await;
+    store.retire(key, reader, ENDED).await.unwrap();
+}
+
+/// A fetch that began, and what it is to store.
+async fn slow(store: &MemoryStore, key: &CacheKey, version: u64) -> (Token, Entry<Stored>) {
+    let reader = store.token();
+    let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: began, .. } = acquire(store, key, reader).await
+    else {
+        panic!("somebody else reads");
+    };
+    let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"old"));
+    let answer = Arc::new(Answer { status: StatusCode::OK, headers, body, trailers: None });
+    let until = began / 1_000 + 60_000;
+    let (fresh_until, stale_until, version) = (until, until, Some(version));
+    (reader, Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, answer })
+}
+
+#[tokio::test]
+async fn rejected_reads_cost_nobody_a_hit() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    for junk in 1..=70 {
+        rejected(&store, &variant(junk)).await;
+    }
+    let owner = variant(0);
+    put(&store, &owner, 500, 60_000).await;
+    for junk in 71..300 {
+        rejected(&store, &variant(junk)).await;
+        assert!(hits(&store, &owner).await, "after {junk}");
+    }
+}
+
+#[tokio::test]
+async fn reads_in_flight_cost_nobody_a_hit() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let owner = variant(0);
+    let (reader, entry) = slow(&store, &owner, 1).await;
+    for junk in 1..200 {
+        acquire(&store, &variant(junk), store.token()).await;
+    }
+    store.fill(&owner, reader, entry, 60_000).await.unwrap();
+    assert!(hits(&store, &owner).await);
+}
+
+#[tokio::test]
+async fn a_place_that_goes_still_keeps_older_answers_away() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let owner = variant(0);
+    let (reader, entry) = slow(&store, &owner, 1).await;
+    let newer = store.token();
+    // Of two moments the later one: they are told apart by microseconds.
+    std::iter::repeat_with(|| store.moment()).find(|moment| *moment > entry.began);
+    store.retire(&owner, newer, ENDED).await.unwrap();
+    for junk in 1..200 {
+        rejected(&store, &variant(junk)).await;
+    }
+    store.fill(&owner, reader, entry, 60_000).await.unwrap();
+    assert!(!hits(&store, &owner).await, "an answer from before the 404");
+    store.sweep();
+    assert_eq!(store.measure().sessions, 1);
+}
+
+#[tokio::test]
+async fn an_entry_that_goes_still_keeps_older_versions_away() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let owner = variant(0);
+    let (_, newer) = slow(&store, &owner, 2).await;
+    let older = Entry { version: Some(1), ..newer.clone() };
+    store.fill(&owner, store.token(), newer, 60_000).await.unwrap();
+    assert!(hits(&store, &owner).await);
+    for other in 1..64 {
+        put(&store, &variant(other), 500, 60_000).await;
+    }
+    assert!(hits(&store, &owner).await, "there is room for so many");
+    put(&store, &variant(64), 500, 60_000).await;
+    assert!(hits(&store, &variant(64)).await);
+    store.fill(&owner, store.token(), older, 60_000).await.unwrap();
+    assert!(!hits(&store, &owner).await, "an older version");
+}
+
+#[tokio::test]
+async fn who_was_denied_stays_denied_when_the_place_goes() {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let owner = variant(0);
+    let denied = Retired { kept: 60_000, denied: Some([1; 16]) };
+    store.retire(&owner, store.token(), denied).await.unwrap();
+    // All of them are asked for by another.
+    for other in 1..200 {
+        let (reader, key) = (store.token(), variant(other));
+        let ask = Ask { reader, steal: None, fresh: false, unstored: false, asker: [2; 16] };
+        let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: began, .. } =
+            store.acquire(&key, ask).await.unwrap()
+        else {
+            panic!("others are not denied");
+        };
+        let until = began / 1_000 + 60_000;
+        let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), trailers: None };
+        let (fresh_until, stale_until, answer) = (until, until, Arc::new(answer));
+        let entry =
+            Entry { stamp, began, fresh_until, stale_until, version: Some(1), only: None, missing: false, answer };
+        store.fill(&key, reader, entry, 60_000).await.unwrap();
+    }
+    assert_eq!(acquire(&store, &owner, store.token()).await.acquired.name(), "denied");
+}
+
 #[test]
 fn what_is_stored_shares_no_memory_with_the_connection_it_came_from() {
     let body = Bytes::from(vec![b'x'; 8192]).slice(10..20);

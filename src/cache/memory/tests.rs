@@ -120,6 +120,15 @@ async fn rejected(store: &MemoryStore, key: &CacheKey) {
     store.retire(key, reader, ENDED).await.unwrap();
 }
 
+/// A store in which one place is left for the session.
+async fn crowded() -> MemoryStore {
+    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    for junk in 1_001..1_064 {
+        rejected(&store, &variant(junk)).await;
+    }
+    store
+}
+
 /// A fetch that began, and what it is to store.
 async fn slow(store: &MemoryStore, key: &CacheKey, version: u64) -> (Token, Entry<Stored>) {
     let reader = store.token();
@@ -150,7 +159,7 @@ async fn rejected_reads_cost_nobody_a_hit() {
 
 #[tokio::test]
 async fn reads_in_flight_cost_nobody_a_hit() {
-    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let store = crowded().await;
     let owner = variant(0);
     let (reader, entry) = slow(&store, &owner, 1).await;
     for junk in 1..200 {
@@ -162,7 +171,7 @@ async fn reads_in_flight_cost_nobody_a_hit() {
 
 #[tokio::test]
 async fn a_place_that_goes_still_keeps_older_answers_away() {
-    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let store = crowded().await;
     let owner = variant(0);
     let (reader, entry) = slow(&store, &owner, 1).await;
     let newer = store.token();
@@ -172,6 +181,7 @@ async fn a_place_that_goes_still_keeps_older_answers_away() {
     for junk in 1..200 {
         rejected(&store, &variant(junk)).await;
     }
+    acquire(&store, &owner, store.token()).await;
     store.fill(&owner, reader, entry, 60_000).await.unwrap();
     assert!(!hits(&store, &owner).await, "an answer from before the 404");
     store.sweep();
@@ -198,7 +208,7 @@ async fn an_entry_that_goes_still_keeps_older_versions_away() {
 
 #[tokio::test]
 async fn who_was_denied_stays_denied_when_the_place_goes() {
-    let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
+    let store = crowded().await;
     let owner = variant(0);
     let denied = Retired { kept: 60_000, denied: Some([1; 16]) };
     store.retire(&owner, store.token(), denied).await.unwrap();

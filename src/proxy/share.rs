@@ -293,16 +293,20 @@ impl Share {
         }
     }
 
-    /// How much would be held no more without the connection, where its client has been slow for long enough.
+    /// How much would be held no more without the connection, where its client has been slow for long enough, or nobody needs it
+    /// while memory is full.
     fn look(&self) -> Option<usize> {
         let (waiting, taken) = (self.waiting.load(Ordering::Relaxed), self.taken.swap(0, Ordering::Relaxed));
+        let full = self.shares.memory.level() >= Level::Full;
+        let held = self.connection.lock().bytes();
         let mut slow = self.slow.lock();
         let (looks, taken) = (slow.looks + 1, slow.taken + taken);
         let is_slow =
             self.blocked.load(Ordering::Relaxed) && taken.saturating_mul(SLOW) < waiting.saturating_mul(looks);
-        *slow = if is_slow { Slow { looks, taken } } else { Slow::default() };
-        let most = if self.shares.memory.level() >= Level::Full { FULL_LOOKS } else { LOOKS };
-        (slow.looks >= most).then(|| waiting + self.connection.lock().bytes())
+        // Of HTTP/2: a connection of HTTP/1 holds next to nothing while it is idle.
+        let is_idle = full && waiting == 0 && self.serving.load(Ordering::Relaxed) == 0 && held > PLAIN + TLS;
+        *slow = if is_slow || is_idle { Slow { looks, taken } } else { Slow::default() };
+        (slow.looks >= if full { FULL_LOOKS } else { LOOKS }).then_some(waiting + held)
     }
 
     fn level(&self) -> Level {

@@ -349,3 +349,34 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
     wait_until_nothing_is_held(&gateway);
     assert_eq!(read("large").send(&gateway.url()).status, 200);
 }
+
+/// A connection of HTTP/2 keeps what its streams have needed, also when all of them are over.
+#[test]
+fn idle_connections_of_http2_make_room_when_memory_is_full() {
+    let recorder = small_or_large();
+    let limits = "clients: { limits: { per_source: 10000, memory: 128MiB } }\nthreads: 2\nlog: { requests: false }\n";
+    let gateway = Gateway::start(&format!("{limits}{}", recorder.upstream(MANY)));
+    let mut clients = Vec::new();
+    wait_for("a connection to be closed", || {
+        let mut client = Client::open(gateway.address(), 0);
+        let streams = client.get("/api/v2/sessions/s1", 90);
+        // However they end.
+        if client.read().is_some() {
+            client.widen(1 << 20);
+            let resets: Vec<u8> = streams.iter().flat_map(|stream| frame(RST_STREAM, 0, *stream, &[0; 4])).collect();
+            let _ = client.stream.write_all(&resets);
+            clients.push(client);
+        }
+        (metric(&gateway, "sessiongate_memory_shed_total{shed=\"connection\"}") > 0).then_some(())
+    });
+    wait_for("others to be served", || {
+        let mut stream = TcpStream::connect(gateway.address()).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).ok()?;
+        (answer == *b"HTTP/1.1 200").then_some(())
+    });
+    drop(clients);
+    wait_until_nothing_is_held(&gateway);
+}

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// What a process takes that serves nobody, in bytes: measured at 16 to 28 MiB.
@@ -16,6 +16,7 @@ const LEAST: usize = 8 << 20;
 const PRESSED: usize = 60;
 /// How much of what may be held, and of what is resident, makes which level, in percent.
 const COUNTED: [usize; 3] = [PRESSED, 100, 115];
+/// Down to how much of the limit is given up what is resident beyond it, in percent.
 const CALM: usize = 70;
 const RESIDENT: [usize; 3] = [80, 90, 95];
 
@@ -62,7 +63,7 @@ pub enum Shed {
     Response,
     /// A response of a provider, of which nothing was passed on.
     ProviderResponse,
-    /// A connection whose client did not read.
+    /// A connection whose client did not read, or that was idle.
     Connection,
 }
 
@@ -105,9 +106,8 @@ pub struct Memory {
     held: AtomicUsize,
     kinds: [AtomicUsize; Kind::ALL.len()],
     shed: [AtomicU64; Shed::ALL.len()],
-    /// What is resident, in bytes, and the level by it.
+    /// What is resident, in bytes.
     resident: AtomicUsize,
-    resident_level: AtomicU8,
     pressed: Notify,
 }
 
@@ -135,7 +135,6 @@ impl Memory {
             kinds: Default::default(),
             shed: Default::default(),
             resident: AtomicUsize::new(0),
-            resident_level: AtomicU8::new(0),
             pressed: Notify::new(),
         };
         memory.set_limit(limit);
@@ -158,14 +157,7 @@ impl Memory {
     pub fn level(&self) -> Level {
         let (held, budget) = (self.held.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed));
         let counted = level(held, budget, COUNTED);
-        let resident = match self.resident_level.load(Ordering::Relaxed) {
-            0 => Level::Calm,
-            1 => Level::Pressed,
-            2 => Level::Full,
-            _ => Level::Over,
-        };
-        // What is resident may be what the allocator keeps: it ends no service by itself.
-        counted.max(resident.min(Level::Full))
+        counted.max(self.resident_level())
     }
 
     /// How much has to be given up for the process to be calm, in bytes.
@@ -188,13 +180,15 @@ impl Memory {
 
     /// Looks how much is resident.
     pub fn measure(&self) {
-        let resident = resident().unwrap_or(0);
-        let level = level(resident, self.limit(), RESIDENT);
-        self.resident.store(resident, Ordering::Relaxed);
-        self.resident_level.store(level as u8, Ordering::Relaxed);
-        if level > Level::Calm {
+        self.resident.store(resident().unwrap_or(0), Ordering::Relaxed);
+        if self.resident_level() > Level::Calm {
             self.pressed.notify_one();
         }
+    }
+
+    /// What is resident may be what the allocator keeps: it ends no service by itself.
+    fn resident_level(&self) -> Level {
+        level(self.resident.load(Ordering::Relaxed), self.limit(), RESIDENT).min(Level::Full)
     }
 
     /// Something was given up.

@@ -133,7 +133,7 @@ impl Context {
 
     /// What the connection of the request holds.
     pub fn share(&self) -> Option<&Arc<Share>> {
-        self.pulse.as_ref().map(|pulse| &pulse.arrival.share)
+        share_of(&self.pulse)
     }
 
     /// Takes the request of a connection of HTTP/1 on, unless memory is too short for it.
@@ -148,7 +148,7 @@ impl Context {
 
     /// So much of the request's body is held, beyond what every request may hold; no more from this level on.
     pub fn holds_body(&mut self, bytes: usize, level: Level) -> Result<(), Short> {
-        let Some(share) = self.pulse.as_ref().map(|pulse| &pulse.arrival.share) else {
+        let Some(share) = share_of(&self.pulse) else {
             return Ok(());
         };
         if self.body.is_none() && bytes <= FREE {
@@ -167,7 +167,7 @@ impl Context {
 
     /// So much of a response waits to be read, beyond what every request may hold.
     pub fn holds_response(&mut self, bytes: usize) -> Result<(), Short> {
-        let Some(share) = self.pulse.as_ref().map(|pulse| &pulse.arrival.share) else {
+        let Some(share) = share_of(&self.pulse) else {
             return Ok(());
         };
         if self.response.is_none() && bytes <= FREE {
@@ -179,8 +179,7 @@ impl Context {
     }
 
     /// A part of a response that is passed through, when so much of it has been written. As much as the gateway holds of it, Pingora
-    /// holds behind it; and what was written to a stream, the library for HTTP/2 may, where its client
-    /// does not read.
+    /// holds behind it; and what was written to a stream, the library for HTTP/2 may, where its client does not read.
     pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), Short> {
         self.response_bytes += bytes;
         let blocked = self.share().is_some_and(|share| share.blocks());
@@ -203,4 +202,9 @@ impl Context {
         let host = header.headers.get(HOST).cloned().or(authority);
         Origin { peer, host, tls, trusted, trace: self.trace.clone() }
     }
+}
+
+/// What the connection holds of a request that does this.
+fn share_of(pulse: &Option<Arc<Pulse>>) -> Option<&Arc<Share>> {
+    pulse.as_ref().map(|pulse| &pulse.arrival.share)
 }

@@ -92,7 +92,7 @@ pub(super) struct Short;
 pub(super) enum Admission {
     /// It is served.
     Now(Admitted),
-    /// It is served when there is memory for it.
+    /// It is served when it is its turn.
     Later,
     /// It is not served.
     Never,

@@ -1,4 +1,4 @@
-//! The streams of a connection of HTTP/2: those that are open, and those that wait until there is memory for them.
+//! The streams of a connection of HTTP/2: those that are open, and those that wait for their turn.
 
 use super::share::{Admission, Admitted, Share};
 use crate::memory::{Held, Shed};
@@ -22,7 +22,7 @@ pub(super) struct Streams {
     ended: Notify,
 }
 
-/// Requests that wait until there is memory for them: clients may open many streams at once.
+/// Requests that wait for their turn: clients may open many streams at once.
 pub(super) struct Queue {
     share: Arc<Share>,
     waiting: VecDeque<(HttpSession, Held, Instant)>,

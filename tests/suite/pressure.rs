@@ -251,8 +251,8 @@ fn streams_that_wait_for_the_provider_are_all_sent_to_it() {
     client.ended(60);
 }
 
-#[test]
-fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
+/// Opens clients that do not read until one of them is given up, while others are served.
+fn press<C>(open: impl Fn(SocketAddr) -> C, check: impl FnOnce(&Gateway, &mut [C])) {
     if !cfg!(target_os = "linux") {
         return skipped("the memory of processes (it is read where Linux tells it)");
     }
@@ -260,21 +260,11 @@ fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
     let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
     let mut clients = Vec::new();
     wait_for("a client to be given up", || {
-        let mut client = Client::open(gateway.address(), 65_535);
-        client.stream.write_all(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).unwrap();
-        client.get("/large", 8);
-        clients.push(client);
+        clients.push(open(gateway.address()));
         assert_served(&gateway);
         (metric(&gateway, "sessiongate_memory_shed_total{shed=\"connection\"}") > 0).then_some(())
     });
-    assert!(metric(&gateway, "sessiongate_connections_cut_total{reason=\"memory\"}") > 0);
-    let given_up = clients.iter_mut().any(|client| {
-        let frames = std::iter::from_fn(|| client.read());
-        frames.take_while(|came| came.kind != GOAWAY).count();
-        client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        client.read().is_none()
-    });
-    assert!(given_up);
+    check(&gateway, &mut clients);
     assert_served(&gateway);
     assert!(peak(&gateway) < MEMORY, "{} MB", peak(&gateway) >> 20);
     drop(clients);
@@ -282,24 +272,33 @@ fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
 }
 
 #[test]
-fn clients_of_http1_that_do_not_read_are_given_up_before_memory_is_short() {
-    if !cfg!(target_os = "linux") {
-        return skipped("the memory of processes (it is read where Linux tells it)");
-    }
-    let recorder = small_or_large();
-    let gateway = Gateway::start(&format!("{LIMITS}{}", recorder.upstream(MANY)));
-    let mut clients = Vec::new();
-    wait_for("a client to be given up", || {
-        let mut stream = TcpStream::connect(gateway.address()).unwrap();
-        stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        clients.push(stream);
-        assert_served(&gateway);
-        (metric(&gateway, "sessiongate_memory_shed_total{shed=\"connection\"}") > 0).then_some(())
+fn clients_of_http2_that_do_not_read_are_given_up_before_memory_is_short() {
+    let open = |address| {
+        let mut client = Client::open(address, 65_535);
+        client.stream.write_all(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).unwrap();
+        client.get("/large", 8);
+        client
+    };
+    press(open, |gateway, clients| {
+        assert!(metric(gateway, "sessiongate_connections_cut_total{reason=\"memory\"}") > 0);
+        let given_up = clients.iter_mut().any(|client| {
+            let frames = std::iter::from_fn(|| client.read());
+            frames.take_while(|came| came.kind != GOAWAY).count();
+            client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.read().is_none()
+        });
+        assert!(given_up);
     });
-    assert_served(&gateway);
-    assert!(peak(&gateway) < MEMORY, "{} MB", peak(&gateway) >> 20);
-    drop(clients);
-    wait_until_nothing_is_held(&gateway);
+}
+
+#[test]
+fn clients_of_http1_that_do_not_read_are_given_up_before_memory_is_short() {
+    let open = |address| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream
+    };
+    press(open, |_, _| {});
 }
 
 /// A body of less than each request may hold in any case is always taken.

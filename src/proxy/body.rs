@@ -31,7 +31,7 @@ pub(super) async fn whole(
             context.body_came(session.is_http2(), part.len(), false);
             whole.extend_from_slice(&part);
             if context.holds_body(whole.capacity(), Level::Full).is_err() {
-                context.share().into_iter().for_each(|share| share.shed(Shed::Request));
+                context.shed(Shed::Request);
                 return Err(Stop::Refused(Refusal::Overloaded));
             }
         }

@@ -6,8 +6,9 @@ use super::head::requested_id;
 use super::http2;
 use super::pulse::Pulse;
 use super::share::{Admission, Admitted, Body, Share, Short, Waiting};
-use crate::gateway::{Outcome, Upstream};
-use crate::memory::Level;
+use crate::gateway::{Decision, Outcome, Upstream};
+use crate::memory::{Level, Shed};
+use crate::model::Operation;
 use crate::runtime::Runtime;
 use crate::upstream::{Origin, Provider, Slot};
 use crate::wire::trace::Trace;
@@ -103,6 +104,13 @@ impl Context {
         }
     }
 
+    /// The request is passed through to an upstream, as this operation.
+    pub fn passes(&mut self, upstream: &Upstream, operation: Operation) {
+        self.outcome.upstream = Some(upstream.index);
+        self.outcome.operation = operation;
+        self.outcome.decision = Decision::Passed;
+    }
+
     /// The way to the request's upstream.
     pub fn provider(&self) -> Option<&Arc<Provider>> {
         self.upstream.as_ref().and_then(|upstream| self.runtime.provider(upstream))
@@ -134,6 +142,11 @@ impl Context {
     /// What the connection of the request holds.
     pub fn share(&self) -> Option<&Arc<Share>> {
         share_of(&self.pulse)
+    }
+
+    /// Something of the request was given up to save memory.
+    pub fn shed(&self, what: Shed) {
+        self.share().into_iter().for_each(|share| share.shed(what));
     }
 
     /// Takes the request of a connection of HTTP/1 on, unless memory is too short for it.

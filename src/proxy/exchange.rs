@@ -131,9 +131,7 @@ pub(super) async fn pass(
     if descriptors::are_scarce() {
         return Err(Refusal::UpstreamBusy.into());
     }
-    context.outcome.upstream = Some(upstream.index);
-    context.outcome.operation = operation;
-    context.outcome.decision = Decision::Passed;
+    context.passes(&upstream, operation);
     Ok(false)
 }
 

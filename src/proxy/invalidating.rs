@@ -9,7 +9,7 @@ use super::share::Short;
 use super::{body, passed, short, slot};
 use crate::cache::{Caution, Mark, Scope, Sessions};
 use crate::client::{Part, Response};
-use crate::gateway::{Decision, Settlement, Upstream, settle_related};
+use crate::gateway::{Settlement, Upstream, settle_related};
 use crate::memory::Shed;
 use crate::model::{Operation, Refusal};
 use crate::runtime::Runtime;
@@ -64,9 +64,7 @@ pub(super) async fn forward(
     upstream: Arc<Upstream>,
     caution: Caution,
 ) -> Result<(), Stop> {
-    context.outcome.upstream = Some(upstream.index);
-    context.outcome.operation = Operation::ChangeRelated;
-    context.outcome.decision = Decision::Passed;
+    context.passes(&upstream, Operation::ChangeRelated);
     let body = read_body(session, context, &upstream).await?;
     let apart = context.verified && upstream.dialect.scoped;
     let marks = vec![Marking { scope: Scope::Upstream(upstream.scope), caution, apart }];
@@ -82,9 +80,7 @@ pub(super) async fn send(
     body: Bytes,
     marks: Vec<Marking>,
 ) -> Result<(), Stop> {
-    context.outcome.upstream = Some(upstream.index);
-    context.outcome.operation = operation;
-    context.outcome.decision = Decision::Passed;
+    context.passes(&upstream, operation);
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, &upstream)?;
     let header = session.req_header();

@@ -14,13 +14,13 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context) -> Resu
     let (runtime, listener) = (context.runtime.clone(), context.listener());
     let Head { host, path, .. } = head(session.req_header(), &listener);
     context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
-    context.share().into_iter().for_each(|share| share.shed(Shed::Request));
+    context.shed(Shed::Request);
     session.set_keepalive(None);
     refuse(session, context, &Refusal::Overloaded).await
 }
 
 /// Ends a request that memory is too short for.
 pub(super) fn end(context: &Context, what: Shed) -> Box<Error> {
-    context.share().into_iter().for_each(|share| share.shed(what));
+    context.shed(what);
     Error::explain(ErrorType::InternalError, "memory is short")
 }

@@ -8,7 +8,7 @@ mod fetches;
 use crate::client::{Addresses, Client, Reach, Resolver};
 use crate::gateway::{KeySource, Protocol};
 use crate::model::Refusal;
-use crate::token::{Distrust, Expectations, KeySet, Verified, hinted_session, verify};
+use crate::token::{Distrust, Expectations, KeySet, LeftOut, Verified, hinted_session, listed, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, Newer};
@@ -42,6 +42,14 @@ struct Fetched {
     /// How many documents there were before: a remembered token counts only with the keys that verified it.
     serial: u64,
     at: Instant,
+}
+
+impl Fetched {
+    /// The same document, with the keys of it that are of use to these tokens.
+    fn fit_for(&self, expected: &Expectations) -> Option<Arc<Fetched>> {
+        let keys = KeySet::parse(&self.document, &expected.algorithms).ok()?;
+        Some(Arc::new(Fetched { keys, document: self.document.clone(), serial: self.serial, at: self.at }))
+    }
 }
 
 /// How it went so far.
@@ -107,7 +115,8 @@ impl Issuer {
         means: Means,
         before: Option<&Issuer>,
     ) -> Arc<Issuer> {
-        let keys = before.filter(|before| before.shares_source(&source)).and_then(|before| before.keys.load_full());
+        let before = before.filter(|before| before.shares_source(&source));
+        let keys = before.and_then(|before| before.keys.load_full()).and_then(|fetched| fetched.fit_for(&expected));
         Arc::new(Issuer {
             name: name.to_owned(),
             source,
@@ -277,9 +286,27 @@ impl Issuer {
         let same = last.as_ref().is_some_and(|last| last.document == document);
         let serial = last.as_ref().map_or(0, |last| if same { last.serial } else { last.serial + 1 });
         if !same {
-            tracing::info!(upstream = self.name, keys = keys.len(), "the issuer has new keys");
+            self.tell(&keys);
         }
         self.keys.store(Some(Arc::new(Fetched { keys, document, serial, at: Instant::now() })));
+    }
+
+    /// Logs which keys there are, and which of them are of no use: every token that one of those signed is rejected.
+    fn tell(&self, keys: &KeySet) {
+        tracing::info!(upstream = self.name, keys = keys.len(), "the issuer has new keys");
+        let named = |meant: bool| keys.left_out().iter().filter(move |one: &&LeftOut| one.meant == meant);
+        if named(true).next().is_some() {
+            let left_out = listed(named(true));
+            tracing::warn!(
+                upstream = self.name,
+                left_out,
+                "keys of the issuer are not usable: their tokens are rejected"
+            );
+        }
+        if named(false).next().is_some() {
+            let left_out = listed(named(false));
+            tracing::info!(upstream = self.name, left_out, "keys of the issuer are for other uses");
+        }
     }
 
     /// Notes how a fetch went, and logs where that is a change.
@@ -308,7 +335,7 @@ impl Issuer {
             None => self.discover().await?,
         };
         let document = self.document(&jwks).await?;
-        let keys = KeySet::parse(&document).map_err(|reason| format!("{jwks}: {reason}"))?;
+        let keys = KeySet::parse(&document, &self.expected.algorithms).map_err(|reason| format!("{jwks}: {reason}"))?;
         Ok((keys, document))
     }
 

@@ -14,7 +14,7 @@ const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to a
     `none` to let the provider alone check callers";
 const DAY: u64 = 24 * 60;
 
-const ALGORITHMS: [(&str, Algorithm); 9] = [
+const ALGORITHMS: [(&str, Algorithm); 10] = [
     ("RS256", Algorithm::RS256),
     ("RS384", Algorithm::RS384),
     ("RS512", Algorithm::RS512),
@@ -24,6 +24,7 @@ const ALGORITHMS: [(&str, Algorithm); 9] = [
     ("ES256", Algorithm::ES256),
     ("ES384", Algorithm::ES384),
     ("EdDSA", Algorithm::EdDSA),
+    ("Ed25519", Algorithm::EdDSA),
 ];
 
 /// Reads `auth`. It has no default: nothing may pass because something was not configured.

@@ -1,6 +1,6 @@
 //! The keys of an issuer, as its JWKS document declares them.
 
-use super::public::Public;
+use super::public::{Public, Unusable};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,12 +21,39 @@ impl Key {
         &self.decoding
     }
 
-    /// The key of one entry; none where it is not a public key for verifying signatures of a kind that is supported.
-    fn parse(entry: &str) -> Option<Key> {
-        let public: Public = serde_json::from_str(entry).ok()?;
+    /// The key of one entry. An error where it is not a public key for verifying signatures of a kind that is supported.
+    fn parse(entry: &str, allowed: &[Algorithm]) -> Result<Key, Unusable> {
+        let public: Public =
+            serde_json::from_str(entry).map_err(|error| Unusable::wrong(format!("it cannot be read: {error}")))?;
         let decoding = public.decoding()?;
-        let algorithms = public.algorithms();
-        (!algorithms.is_empty()).then(|| Key { id: public.id(), algorithms, decoding })
+        Ok(Key { id: public.id(), algorithms: public.algorithms(allowed)?, decoding })
+    }
+}
+
+/// An entry of a document that is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its `kid`, or which one it is, and the reason. Bounded.
+    pub what: String,
+    /// Whether tokens may come that it signed. Keys for other uses are normal.
+    pub meant: bool,
+}
+
+/// The most characters of a `kid`, and of a reason, in a message.
+const SHOWN: (usize, usize) = (64, 200);
+
+impl LeftOut {
+    fn new(at: usize, entry: &str, Unusable { why, meant }: Unusable) -> LeftOut {
+        #[derive(Deserialize)]
+        struct Named {
+            kid: String,
+        }
+        let cut = |text: &str, most| text.chars().take(most).collect::<String>();
+        let name = match serde_json::from_str(entry) {
+            Ok(Named { kid }) => format!("key `{}`", cut(&kid, SHOWN.0)),
+            Err(_) => format!("key number {}", at + 1),
+        };
+        LeftOut { what: format!("{name}: {}", cut(&why, SHOWN.1)), meant }
     }
 }
 
@@ -34,6 +61,17 @@ impl Key {
 #[derive(Clone, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
+    left_out: Vec<LeftOut>,
+}
+
+/// Entries that are not used, in words: as many as a line of the log should hold.
+pub fn listed<'l>(left_out: impl Iterator<Item = &'l LeftOut> + Clone) -> String {
+    const MOST: usize = 5;
+    let shown: Vec<&str> = left_out.clone().take(MOST).map(|one| one.what.as_str()).collect();
+    match left_out.count().saturating_sub(MOST) {
+        0 => shown.join("; "),
+        more => format!("{}; and {more} more", shown.join("; ")),
+    }
 }
 
 /// Entries are read one by one, so that one of a new kind does not cost the others.
@@ -43,15 +81,31 @@ struct Entries {
 }
 
 impl KeySet {
-    /// Reads a JWKS document. Entries that are not for verifying tokens are left out; a document without any usable key is an error.
-    pub fn parse(document: &[u8]) -> Result<KeySet, String> {
+    /// Reads a JWKS document, for tokens with these algorithms. Entries that cannot verify any are left out; a document without any
+    /// usable key is an error.
+    pub fn parse(document: &[u8], allowed: &[Algorithm]) -> Result<KeySet, String> {
         let entries: Entries =
             serde_json::from_slice(document).map_err(|error| format!("not a JWKS document: {error}"))?;
         if entries.keys.len() > MAX_KEYS {
             return Err(format!("has {} keys, at most {MAX_KEYS} are read", entries.keys.len()));
         }
-        let keys: Vec<Key> = entries.keys.iter().filter_map(|entry| Key::parse(entry.get())).collect();
-        if keys.is_empty() { Err("has no usable key".into()) } else { Ok(KeySet { keys }) }
+        let mut set = KeySet::default();
+        for (at, entry) in entries.keys.iter().enumerate() {
+            match Key::parse(entry.get(), allowed) {
+                Ok(key) => set.keys.push(key),
+                Err(unusable) => set.left_out.push(LeftOut::new(at, entry.get(), unusable)),
+            }
+        }
+        match (set.keys.as_slice(), set.left_out.as_slice()) {
+            ([], []) => Err("has no keys".into()),
+            ([], left_out) => Err(format!("has no usable key: {}", listed(left_out.iter()))),
+            _ => Ok(set),
+        }
+    }
+
+    /// The entries of the document that are not used.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     /// How many keys there are.

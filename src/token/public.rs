@@ -2,8 +2,11 @@
 //!
 //! Sources: RFC 7517 (members of a key), RFC 7518 section 6 and RFC 8037 (parameters).
 
+use super::algorithm;
+use super::curve::{Curve, P256, P384, is_edwards_point};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -65,8 +68,8 @@ impl Public {
         self.kid.clone()
     }
 
-    /// The algorithms that it may be used with.
-    pub fn algorithms(&self) -> Vec<Algorithm> {
+    /// The algorithms that it may be used with: of those that are `allowed`.
+    pub fn algorithms(&self, allowed: &[Algorithm]) -> Result<Vec<Algorithm>, Unusable> {
         const RSA: &[Algorithm] = &[
             Algorithm::RS256,
             Algorithm::RS384,
@@ -80,34 +83,58 @@ impl Public {
             ("EC", Some("P-256")) => &[Algorithm::ES256],
             ("EC", Some("P-384")) => &[Algorithm::ES384],
             ("OKP", Some("Ed25519")) => &[Algorithm::EdDSA],
-            _ => &[],
+            (kty, None) => return Err(Unusable::wrong(format!("its type `{kty}` is not supported"))),
+            (kty, Some(crv)) => {
+                return Err(Unusable::wrong(format!("its type `{kty}` with curve `{crv}` is not supported")));
+            }
         };
-        let named = |one: &Algorithm| self.alg.as_ref().is_none_or(|named| *named == format!("{one:?}"));
-        own.iter().copied().filter(named).collect()
+        let own: Vec<Algorithm> = match &self.alg {
+            None => own.to_vec(),
+            Some(alg) => {
+                let named = algorithm(alg).filter(|named| own.contains(named));
+                vec![named.ok_or_else(|| Unusable::wrong(format!("its `alg` is `{alg}`, which does not fit")))?]
+            }
+        };
+        let usable: Vec<Algorithm> = own.iter().copied().filter(|one| allowed.contains(one)).collect();
+        if usable.is_empty() {
+            let own: Vec<String> = own.iter().map(|one| format!("{one:?}")).collect();
+            return Err(Unusable::wrong(format!("it is for {}, which `algorithms` does not allow", own.join(", "))));
+        }
+        Ok(usable)
     }
 
-    /// What it verifies with; none where it is not meant for that, is private, or is weak. Certificates (`x5c`) are not looked at.
-    pub fn decoding(&self) -> Option<DecodingKey> {
-        if !self.verifies() || self.is_private() {
-            return None;
+    /// What it verifies with. A key for another use, a private key, a weak one, and one with which no signature could ever be good
+    /// has none. Certificates (`x5c`) are not looked at.
+    pub fn decoding(&self) -> Result<DecodingKey, Unusable> {
+        self.verifies()?;
+        if self.is_private() {
+            return Err(Unusable::wrong("it is private or shared: anybody could sign with it"));
         }
+        let member = |member: &Option<String>, name: &str| {
+            let text = member.as_deref().ok_or_else(|| Unusable::wrong(format!("it has no `{name}`")))?;
+            decoded(text).ok_or_else(|| Unusable::wrong(format!("its `{name}` is not base64url")))
+        };
         match (self.kty.as_str(), self.crv.as_deref()) {
-            ("RSA", _) => rsa(self.n.as_deref()?, self.e.as_deref()?),
-            ("EC", Some("P-256")) => point(self.x.as_deref()?, self.y.as_deref()?, 32),
-            ("EC", Some("P-384")) => point(self.x.as_deref()?, self.y.as_deref()?, 48),
-            ("OKP", Some("Ed25519")) => edwards(self.x.as_deref()?),
-            _ => None,
+            ("RSA", _) => rsa(&member(&self.n, "n")?, &member(&self.e, "e")?),
+            ("EC", Some("P-256")) => point(&P256, &member(&self.x, "x")?, &member(&self.y, "y")?),
+            ("EC", Some("P-384")) => point(&P384, &member(&self.x, "x")?, &member(&self.y, "y")?),
+            _ => edwards(&member(&self.x, "x")?),
         }
     }
 
     /// Whether its owner means it for verifying: where `use` and `key_ops` say anything, both have to say so.
-    fn verifies(&self) -> bool {
-        let signatures = self.usage.as_ref().is_none_or(|usage| usage == "sig");
-        let verify = self.key_ops.as_ref().is_none_or(|all| {
-            let repeated = all.iter().enumerate().any(|(at, one)| all.iter().skip(at + 1).any(|other| other == one));
-            !repeated && all.iter().any(|one| one == "verify")
-        });
-        signatures && verify
+    fn verifies(&self) -> Result<(), Unusable> {
+        if let Some(usage) = self.usage.as_ref().filter(|usage| *usage != "sig") {
+            return Err(Unusable { why: format!("its `use` is `{usage}`"), meant: usage != "enc" });
+        }
+        let Some(all) = &self.key_ops else {
+            return Ok(());
+        };
+        if all.iter().enumerate().any(|(at, one)| all.iter().skip(at + 1).any(|other| other == one)) {
+            return Err(Unusable::wrong("its `key_ops` has a value twice"));
+        }
+        let verify = all.iter().any(|one| one == "verify");
+        if verify { Ok(()) } else { Err(Unusable { why: "its `key_ops` has no `verify`".into(), meant: false }) }
     }
 
     fn is_private(&self) -> bool {
@@ -116,38 +143,89 @@ impl Public {
     }
 }
 
-/// A number of RFC 7518, section 2. Some libraries put a zero byte before it, which changes nothing of its value.
-fn number(text: &str) -> Option<Vec<u8>> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+/// Why an entry of a document is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unusable {
+    /// The reason, for the log.
+    pub why: String,
+    /// Whether the issuer may sign tokens with it all the same: a key that encrypts is left out in silence.
+    pub meant: bool,
+}
+
+impl Unusable {
+    pub fn wrong(why: impl Into<String>) -> Unusable {
+        Unusable { why: why.into(), meant: true }
+    }
+}
+
+/// Binary data of RFC 7515, section 2. Some issuers write the other alphabet, or padding, or leave bits at the end that count for
+/// nothing: the bytes are the same.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &URL_SAFE,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    LENIENT.decode(text.replace('+', "-").replace('/', "_")).ok()
+}
+
+/// A number of RFC 7518, section 2. Some libraries put zero bytes before it, which change nothing of its value.
+fn number(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    bytes.get(zeros..).map(<[u8]>::to_vec)
+    bytes.get(zeros..).unwrap_or_default()
 }
 
 fn bits(number: &[u8]) -> usize {
     number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 
-fn rsa(n: &str, e: &str) -> Option<DecodingKey> {
-    let (n, e) = (number(n)?, number(e)?);
+fn rsa(n: &[u8], e: &[u8]) -> Result<DecodingKey, Unusable> {
+    let (n, e) = (number(n), number(e));
     let odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
-    let good = MODULUS.contains(&bits(&n)) && odd(&n) && (2..=EXPONENT).contains(&bits(&e)) && odd(&e);
-    good.then(|| DecodingKey::from_rsa_raw_components(&n, &e))
+    if !MODULUS.contains(&bits(n)) {
+        let (least, most) = (MODULUS.start(), MODULUS.end());
+        return Err(Unusable::wrong(format!("its modulus has {} bits, not {least} to {most}", bits(n))));
+    }
+    if !odd(n) {
+        return Err(Unusable::wrong("its modulus is even"));
+    }
+    if !(2..=EXPONENT).contains(&bits(e)) || !odd(e) {
+        return Err(Unusable::wrong(format!("its exponent is not an odd number from 3 with at most {EXPONENT} bits")));
+    }
+    Ok(DecodingKey::from_rsa_raw_components(n, e))
 }
 
-/// A point of a curve. Whether it lies on it is found out when something is verified with it.
-fn point(x: &str, y: &str, length: usize) -> Option<DecodingKey> {
-    let coordinate = |text: &str| URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == length);
-    let point = [vec![4], coordinate(x)?, coordinate(y)?].concat();
-    Some(DecodingKey::from_ec_der(&point))
+/// A point of a curve. Its coordinates have the curve's length; some libraries leave leading zeros out, or add one.
+fn point(curve: &Curve, x: &[u8], y: &[u8]) -> Result<DecodingKey, Unusable> {
+    let coordinate = |bytes| {
+        let digits = number(bytes);
+        let missing = curve.length.checked_sub(digits.len());
+        missing.map(|zeros| [&vec![0; zeros], digits].concat())
+    };
+    let (Some(x), Some(y)) = (coordinate(x), coordinate(y)) else {
+        return Err(Unusable::wrong(format!("a coordinate of it has more than {} bytes", curve.length)));
+    };
+    if !curve.has(&x, &y) {
+        return Err(Unusable::wrong("its point does not lie on its curve"));
+    }
+    Ok(DecodingKey::from_ec_der(&[&[4][..], &x, &y].concat()))
 }
 
-fn edwards(x: &str) -> Option<DecodingKey> {
-    let bytes: [u8; 32] = URL_SAFE_NO_PAD.decode(x).ok()?.try_into().ok()?;
+fn edwards(x: &[u8]) -> Result<DecodingKey, Unusable> {
+    let bytes: [u8; 32] =
+        x.try_into().map_err(|_| Unusable::wrong(format!("its `x` has {} bytes, not 32", x.len())))?;
     let mut unsigned = bytes;
     if let Some(last) = unsigned.last_mut() {
         *last &= 0x7f;
     }
-    (!SMALL.contains(&unsigned)).then(|| DecodingKey::from_ed_der(&bytes))
+    if SMALL.contains(&unsigned) {
+        return Err(Unusable::wrong("its point has a small order: anybody could sign for it"));
+    }
+    if !is_edwards_point(&bytes) {
+        return Err(Unusable::wrong("its point does not lie on its curve"));
+    }
+    Ok(DecodingKey::from_ed_der(&bytes))
 }
 
 /// The points of small order, less their sign, also where they are not in their shortest form: signatures that anybody can make are

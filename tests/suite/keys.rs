@@ -237,3 +237,22 @@ fn keys_come_over_tls_from_the_right_issuer_only() {
     }
     assert_eq!(plain.received().len(), 0, "keys in the clear are not even asked for");
 }
+
+#[test]
+fn keys_that_are_of_no_use_are_named_in_the_log_and_not_counted() {
+    let (good, same_name) = (Signer::new("one"), Signer::new("one"));
+    let world = World::new(&[&good]);
+    let wrong = json!({"kty": "OKP", "crv": "Ed25519", "kid": "wrong", "x": "Ag".repeat(16)});
+    let unread = json!({"kty": "RSA", "kid": "unread", "n": 5, "e": "AQAB"});
+    let encrypts = json!({"kty": "RSA", "kid": "encrypts", "use": "enc", "n": "AQAB", "e": "AQAB"});
+    let keys = json!([wrong, unread, encrypts, same_name.jwk(), good.jwk()]);
+    world.publish(json_answer(200, &json!({ "keys": keys }).to_string()));
+    let gateway = world.gateway("");
+    let line = gateway.wait_for_log(|line| line.contains("keys of the issuer are not usable"));
+    assert!(line.contains("key `wrong`: its `x`") && line.contains("key `unread`: it cannot be read"), "{line}");
+    assert!(!line.contains("encrypts"), "{line}");
+    gateway.wait_for_log(|line| line.contains("other uses") && line.contains("key `encrypts`: its `use` is `enc`"));
+    assert!(gateway.metrics().contains("sessiongate_jwks_keys{upstream=\"auth0\"} 2"), "those that are usable");
+    assert_eq!(read(&gateway, &good.good()).status, 200, "the second of its name");
+    assert_eq!(read(&gateway, &same_name.good()).status, 200, "and the first");
+}

@@ -20,6 +20,8 @@ fn tokens_that_are_good_are_believed() {
         ("a time with a fraction", json!({}), json!({"exp": now() as f64 + 60.5})),
         ("an access token by its type", json!({"typ": "at+jwt"}), json!({})),
         ("no type", json!({"typ": null}), json!({})),
+        ("the algorithm's other name", json!({"alg": "Ed25519"}), json!({})),
+        ("a list of scopes", json!({}), json!({"scope": ["read:sessions"]})),
         ("unknown members", json!({"x": 1}), json!({"permissions": [{}], "org_id": "a"})),
     ] {
         let answer = read(&gateway, &key.token(header, claims));
@@ -58,7 +60,7 @@ fn tokens_that_are_not_good_are_refused() {
         ("another issuer", 401, token(plain.clone(), json!({"iss": "https://evil.example/"}))),
         ("an issuer that is nearly ours", 401, token(plain.clone(), json!({"iss": "http://127.0.0.1"}))),
         ("no issuer", 401, token(plain.clone(), json!({"iss": null}))),
-        ("a scope that is a list", 401, token(plain.clone(), json!({"scope": ["read:sessions"]}))),
+        ("a scope that is an object", 401, token(plain.clone(), json!({"scope": {"read:sessions": true}}))),
         ("no algorithm", 400, token(json!({"alg": null}), plain.clone())),
         ("another algorithm", 401, token(json!({"alg": "ES256"}), plain.clone())),
         ("an algorithm that is not the key's", 401, token(json!({"alg": "RS256"}), plain.clone())),

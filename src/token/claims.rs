@@ -1,0 +1,136 @@
+//! The claims that matter, in the only forms that RFC 7519 allows. What is wrong with one names it, and shows nothing of it.
+
+use crate::model::Refusal;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// What a payload is told that has no claims.
+pub(super) const NOT_CLAIMS: &str = "its claims are not a JSON object";
+
+/// The claims of an access token.
+pub(super) struct Claims {
+    pub issuer: String,
+    pub audiences: Vec<String>,
+    /// `exp` and `nbf`, in seconds since the epoch. Finite.
+    pub expires: f64,
+    pub begins: f64,
+    pub subject: String,
+    pub scopes: Vec<String>,
+}
+
+impl Claims {
+    /// Reads the payload of a token.
+    pub fn parse(payload: &[u8]) -> Result<Claims, Refusal> {
+        let members = Members::parse(payload)?;
+        let scopes = members.optional::<Texts>(&SCOPE)?.map_or_else(Vec::new, Texts::all);
+        let scopes = scopes.iter().flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty());
+        Ok(Claims {
+            issuer: members.required(&ISS)?,
+            audiences: members.required::<Texts>(&AUD)?.all(),
+            expires: members.required(&EXP)?,
+            begins: members.optional(&NBF)?.unwrap_or(0.0),
+            subject: members.optional(&SUB)?.unwrap_or_default(),
+            scopes: scopes.map(str::to_owned).collect(),
+        })
+    }
+}
+
+/// The issuer and the session that an ID token names.
+pub(super) fn hint(payload: &[u8]) -> Result<(String, String), Refusal> {
+    let members = Members::parse(payload)?;
+    Ok((members.required(&ISS)?, members.required(&SID)?))
+}
+
+/// A claim, and what is said of one that is not as it should be.
+struct Claim {
+    name: &'static str,
+    missing: &'static str,
+    malformed: &'static str,
+    repeated: &'static str,
+}
+
+macro_rules! claim {
+    ($name:literal) => {
+        Claim {
+            name: $name,
+            missing: concat!("its claim `", $name, "` is missing"),
+            malformed: concat!("its claim `", $name, "` is malformed"),
+            repeated: concat!("its claim `", $name, "` is there twice"),
+        }
+    };
+}
+
+const ISS: Claim = claim!("iss");
+const AUD: Claim = claim!("aud");
+const EXP: Claim = claim!("exp");
+const NBF: Claim = claim!("nbf");
+const SUB: Claim = claim!("sub");
+const SID: Claim = claim!("sid");
+const SCOPE: Claim = claim!("scope");
+
+/// One text or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Texts {
+    fn all(self) -> Vec<String> {
+        match self {
+            Texts::One(one) => vec![one],
+            Texts::Several(several) => several,
+        }
+    }
+}
+
+/// The members of a payload, as they are written.
+struct Members<'p>(Vec<(String, &'p RawValue)>);
+
+impl<'p> Members<'p> {
+    fn parse(payload: &'p [u8]) -> Result<Members<'p>, Refusal> {
+        serde_json::from_slice(payload).map_err(|_| Refusal::TokenInvalid(NOT_CLAIMS))
+    }
+
+    /// A claim that may be missing, or `null`.
+    fn optional<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<Option<T>, Refusal> {
+        let mut found = self.0.iter().filter(|(name, _)| name == claim.name);
+        let (first, second) = (found.next(), found.next());
+        if second.is_some() {
+            return Err(Refusal::TokenInvalid(claim.repeated));
+        }
+        let Some((_, value)) = first else {
+            return Ok(None);
+        };
+        serde_json::from_str(value.get()).map_err(|_| Refusal::TokenInvalid(claim.malformed))
+    }
+
+    fn required<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<T, Refusal> {
+        self.optional(claim)?.ok_or(Refusal::TokenInvalid(claim.missing))
+    }
+}
+
+impl<'de: 'p, 'p> Deserialize<'de> for Members<'p> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Members<'p>, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+        from.deserialize_map(Object).map(Members)
+    }
+}

@@ -22,6 +22,8 @@ use pingora::{Error, ErrorType, OrErr, Result};
 /// the body, since nobody waits for it.
 const AT_ONCE: usize = 2 << 10;
 
+/// How a call of gRPC ended.
+const GRPC_STATUS: &str = "grpc-status";
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Where an answer comes from: what `Cache-Status` (RFC 9211) says.
@@ -99,18 +101,22 @@ fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
     header.append_header(CACHE_STATUS, HeaderValue::from_static(status)).map(drop)
 }
 
-/// A refusal in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON.
+/// A refusal in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON. Of a call of gRPC
+/// it is Trailers-Only: its status stands in the head, which is all that there is of it.
 pub(super) fn refusal_response(
     upstream: Option<&Upstream>,
     request: &RequestHeader,
     refusal: &Refusal,
     id: &HeaderValue,
-) -> Result<(ResponseHeader, Bytes, Option<HeaderMap>)> {
+) -> Result<(ResponseHeader, Bytes)> {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
     let reply = (dialect.reply)(refusal, spoken(dialect, request));
     let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in reply.headers {
         header.append_header(name, value)?;
+    }
+    for (name, value) in reply.trailers.iter().flatten() {
+        header.append_header(name.clone(), value.clone())?;
     }
     header.insert_header(CONTENT_LENGTH, reply.body.len())?;
     header.insert_header(REQUEST_ID, id.clone())?;
@@ -118,7 +124,7 @@ pub(super) fn refusal_response(
     if *refusal == Refusal::Deleted {
         append(&mut header, "sessiongate; hit; detail=deleted")?;
     }
-    Ok((header, reply.body, reply.trailers))
+    Ok((header, reply.body))
 }
 
 /// Lets pages of any origin read the answer, as a provider whose API is for browsers does: what the gateway answers by itself, or
@@ -170,18 +176,31 @@ pub(super) async fn write(
         }
         trailers => trailers,
     };
+    if session.is_http2() && (trailers.is_some() || header.headers.contains_key(GRPC_STATUS)) {
+        // Proxies that carry gRPC take what comes behind a declared length for a fault.
+        header.remove_header(&CONTENT_LENGTH);
+    }
     if session.is_http2() && (1..=AT_ONCE).contains(&body.len()) {
         context.written = body.len();
         return write_at_once(session, header, body, trailers).await;
     }
     let empty = body.is_empty();
-    session.write_response_header(Box::new(header), empty && trailers.is_none()).await?;
+    write_head(session, header, empty && trailers.is_none()).await?;
     if !empty {
         session.write_response_body(Some(body), trailers.is_none()).await?;
     }
     match trailers {
         Some(trailers) => session.write_response_trailers(trailers).await,
         None => Ok(()),
+    }
+}
+
+/// Writes the head of an answer, which over HTTP/2 ends its stream where the answer is over: the head of a call without a message is
+/// its trailers.
+pub(super) async fn write_head(session: &mut Session, header: ResponseHeader, over: bool) -> Result<()> {
+    match &mut *session.downstream_session {
+        ServerSession::H2(stream) if over => stream.write_response_header(Box::new(header), true),
+        _ => session.write_response_header(Box::new(header), over).await,
     }
 }
 

@@ -162,9 +162,8 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal
     if let Refusal::Violations(violations) = refusal {
         context.outcome.note(violations);
     }
-    let (header, body, trailers) =
-        refusal_response(context.upstream.as_deref(), session.req_header(), refusal, &context.id)?;
-    write(session, context, header, body, trailers).await?;
+    let (header, body) = refusal_response(context.upstream.as_deref(), session.req_header(), refusal, &context.id)?;
+    write(session, context, header, body, None).await?;
     Ok(true)
 }
 

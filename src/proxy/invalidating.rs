@@ -2,6 +2,7 @@
 //! ends costs nobody a hit; it is sent and settled in a task of its own, so that a client that leaves does not stop that; and its
 //! response passes part by part, so that a change that was made does not fail because the response is large.
 
+use super::answer::write_head;
 use super::context::{Context, InFlight};
 use super::exchange::REQUEST_ID;
 use super::governed::{Stop, provider};
@@ -21,7 +22,6 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::prelude::Session;
-use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -252,14 +252,6 @@ async fn relay(session: &mut Session, context: &mut Context, relayed: Relayed, i
         };
     }
     Ok(())
-}
-
-/// Writes the head of a response. A call without a body has to end with it: its head is its trailers.
-async fn write_head(session: &mut Session, header: ResponseHeader, over: bool) -> Result<()> {
-    match &mut *session.downstream_session {
-        ServerSession::H2(stream) if over => stream.write_response_header(Box::new(header), true),
-        _ => session.write_response_header(Box::new(header), over).await,
-    }
 }
 
 /// The next part of a body, which may take no longer than this.

@@ -3,7 +3,7 @@
 //!
 //! Programs in `tests/sdk` and `tests/clients` make the calls and print what came of them; this is what has to come of them.
 
-use crate::harness::{Sandbox, finish, project};
+use crate::harness::{Front, Kind, Sandbox, address, finish, project};
 use crate::sdk::installed;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -172,10 +172,15 @@ fn calls(program: &str, script: Option<&str>, class: &str, carriers: &[&str]) {
     if !installed() {
         return;
     }
-    let at = |path: &str| project().join("tests").join(path);
     let sandbox = Sandbox::start(&[]);
+    calls_to(&sandbox, &sandbox.gateway, program, script, class, carriers);
+}
+
+/// The same for a sandbox that is reached at this address.
+fn calls_to(sandbox: &Sandbox, base: &str, program: &str, script: Option<&str>, class: &str, carriers: &[&str]) {
+    let at = |path: &str| project().join("tests").join(path);
     let mut command = Command::new(if program.contains('/') { at(program) } else { program.into() });
-    command.args(script.map(at)).arg(given(&sandbox).to_string());
+    command.args(script.map(at)).arg(given(sandbox, base).to_string());
     let finished = finish(command);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let results: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| {
@@ -190,9 +195,9 @@ fn calls(program: &str, script: Option<&str>, class: &str, carriers: &[&str]) {
     }
 }
 
-fn given(sandbox: &Sandbox) -> Value {
+fn given(sandbox: &Sandbox, base: &str) -> Value {
     json!({
-        "base": sandbox.gateway,
+        "base": base,
         "token": sandbox.zitadel["token"],
         "user_id": sandbox.zitadel["user_id"],
         "password": PASSWORD,
@@ -213,6 +218,28 @@ fn zitadels_python_client_does_well() {
 #[test]
 fn zitadels_rust_client_does_well() {
     calls(".tools/clients/debug/zitadel", None, "Status", &["grpc"]);
+}
+
+/// Every call of the official client, and every error with its details, through a proxy that carries gRPC.
+fn zitadels_rust_client_does_well_behind(kind: Kind, host: [u8; 4]) {
+    if !installed() {
+        return;
+    }
+    let sandbox = Sandbox::start(&[]);
+    if let Some(front) = Front::start(kind, host, address(&sandbox.gateway)) {
+        let base = format!("http://{}", front.address());
+        calls_to(&sandbox, &base, ".tools/clients/debug/zitadel", None, "Status", &["grpc"]);
+    }
+}
+
+#[test]
+fn zitadels_rust_client_does_well_behind_nginx() {
+    zitadels_rust_client_does_well_behind(Kind::Nginx, [127, 0, 9, 20]);
+}
+
+#[test]
+fn zitadels_rust_client_does_well_behind_haproxy() {
+    zitadels_rust_client_does_well_behind(Kind::HAProxy, [127, 0, 9, 21]);
 }
 
 /// curl against the REST API.
@@ -276,7 +303,7 @@ fn curls_the_rest_api(version: &'static str) {
         return;
     }
     let sandbox = Sandbox::start(&[]);
-    let given = given(&sandbox);
+    let given = given(&sandbox, &sandbox.gateway);
     let bearer = format!("Authorization: Bearer {}", given["token"].as_str().unwrap());
     let base = given["base"].as_str().unwrap().to_owned();
     let none = String::new;

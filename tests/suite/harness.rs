@@ -3,6 +3,7 @@
 //! Nothing waits without a deadline, so that what hangs fails a test instead of blocking it.
 
 mod dns;
+mod fronts;
 mod h2;
 mod http;
 mod process;
@@ -12,6 +13,7 @@ mod redis;
 
 pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, frame};
 pub use dns::{DnsServer, Said, addresses};
+pub use fronts::{Front, Kind};
 pub use http::{Answer, Connection, Request, address, nobody, raw};
 pub use process::{Finished, Gateway, Process, Sandbox, finish, project, sessiongate, write_config};
 pub use provider::{Scripted, Tenant, json_answer};

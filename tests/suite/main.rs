@@ -21,6 +21,7 @@ mod fleet;
 mod framing;
 mod framing_h2;
 mod freshness;
+mod fronts;
 mod harness;
 mod hostile;
 mod invalidation;

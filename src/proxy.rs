@@ -19,6 +19,7 @@ mod invalidating;
 mod line;
 mod listener;
 mod logout;
+mod offers;
 mod passed;
 mod pulse;
 mod reading;

@@ -9,7 +9,7 @@ use super::head::{self, credential, head};
 use super::line;
 use super::passed::KnownCredentials;
 use super::share::Short;
-use super::{MAX_TRIES, declared, framing, invalidating, logout, passed, short, slot};
+use super::{MAX_TRIES, declared, framing, invalidating, logout, offers, passed, short, slot};
 use crate::cache::Caution;
 use crate::descriptors;
 use crate::gateway::{CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Upstream};
@@ -61,6 +61,7 @@ impl Edge {
             session.set_keepalive(None);
             return refuse(session, context, &refusal).await;
         }
+        offers::ignore(session.req_header_mut())?;
         let routed = runtime.gateway.route(head(session.req_header(), &listener));
         match routed {
             Err(Refused { upstream, operation, refusal }) => {
@@ -124,7 +125,7 @@ pub(super) async fn pass(
     operation: Operation,
 ) -> Result<bool, Stop> {
     context.upstream = Some(upstream.clone());
-    passed::drop_empty_offer(session.req_header_mut());
+    offers::ignore_empty(session.req_header_mut());
     passed::await_body(session, context).await?;
     context.slot = Some(slot::take(session, context, &upstream).await?);
     // Of governed requests only those that need another connection ask for that.

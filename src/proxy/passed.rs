@@ -7,8 +7,8 @@ use crate::model::Refusal;
 use crate::upstream::{Provider, heads, joined_cookies};
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, Version};
 use parking_lot::RwLock;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Session};
@@ -231,21 +231,6 @@ pub(super) fn judge_trailers(trailers: &HeaderMap) -> Result<()> {
         return Ok(());
     }
     Err(Error::explain(ErrorType::InvalidHTTPHeader, "the answer has too many trailers").into_up())
-}
-
-/// Takes an `Upgrade` header out that asks for nothing: a server ignores one that `Connection` does not name (RFC 9110, section 7.8),
-/// and Pingora would take it for a request for a WebSocket.
-pub(super) fn drop_empty_offer(request: &mut RequestHeader) {
-    let mut offers = request.headers.get_all(UPGRADE).iter();
-    let (Some(offer), other) = (offers.next(), offers.next()) else {
-        return;
-    };
-    let named = request.headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named = named.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    let socket = other.is_none() && offer.as_bytes().eq_ignore_ascii_case(b"websocket");
-    if !named || !socket || request.method != Method::GET || request.version != Version::HTTP_11 {
-        request.remove_header(&UPGRADE);
-    }
 }
 
 /// Whether a request goes to its provider in a version that it may have: Pingora falls back to HTTP/1.1 where TLS agrees on nothing.

@@ -435,8 +435,39 @@ fn no_other_spelling_of_the_method_changes_a_session() {
             .with("Sec-WebSocket-Version", "13")
             .with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ));
-    rows.push(("upgrade to h2c", guarded.good().with("Connection", "Upgrade, HTTP2-Settings").with("Upgrade", "h2c")));
+    rows.push((
+        "upgrade to one of several",
+        guarded.good().with("Connection", "Upgrade").with("Upgrade", "h2c, WebSocket"),
+    ));
+    rows.push((
+        "upgrade to h2c",
+        guarded
+            .evil()
+            .with("Connection", "Upgrade, HTTP2-Settings")
+            .with("Upgrade", "h2c")
+            .with("HTTP2-Settings", "AA"),
+    ));
     guarded.all_refused(rows);
+    // Nobody has to take an offer up.
+    let offer = |connection: &str, upgrade: &str| {
+        guarded
+            .good()
+            .with("Connection", connection)
+            .with("Upgrade", upgrade)
+            .with("HTTP2-Settings", "AAMAAABkAAQAAP__")
+    };
+    guarded.all_forwarded(vec![
+        ("h2c", offer("Upgrade, HTTP2-Settings", "h2c"), GOOD),
+        ("several offers", offer("Upgrade, HTTP2-Settings", "TLS/1.2, h2c"), GOOD),
+        ("several headers", offer("Upgrade, HTTP2-Settings", "TLS/1.2").with("Upgrade", "h2c"), GOOD),
+        ("an offer that is not named", offer("keep-alive", "h2c"), GOOD),
+        ("an offer with chunks", offer("Upgrade, HTTP2-Settings", "h2c").chunked(""), GOOD),
+    ]);
+    for seen in guarded.recorder.seen() {
+        for name in ["upgrade", "http2-settings"] {
+            assert_eq!(seen.header(name), None);
+        }
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod metrics;
 mod mixed;
 mod model;
 mod names;
+mod offers;
 mod passed;
 mod pressure;
 mod servers;

@@ -462,7 +462,7 @@ fn headers(row: Add) {
         c.call().with("Connection", "x-forwarded-for")
     });
     row("an upgrade", On::Every, refused, |c| c.call().with("Connection", "upgrade").with("Upgrade", "websocket"));
-    row("an upgrade to h2c", On::Http1, refused, |c| {
+    row("an upgrade to h2c", On::Http1, forwarded, |c| {
         c.call()
             .with("Connection", "Upgrade, HTTP2-Settings")
             .with("Upgrade", "h2c")

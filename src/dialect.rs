@@ -19,6 +19,7 @@ use crate::policy::Limits;
 use crate::wire::carrier::Carrier;
 use crate::wire::{Reply, schema};
 use http::Method;
+use std::borrow::Cow;
 
 /// A provider's API.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct Dialect {
     pub name: &'static str,
     /// The paths under which all of the API lies, in lower case.
     pub roots: &'static [&'static str],
-    /// The places (see [`path`]) at and below which every request has to be one of `routes`, in its canonical spelling.
+    /// The places (see [`path`]) at and below which the canonical form of every request has to be one of `routes`.
     pub guarded: &'static [&'static str],
     /// The governed operations.
     pub routes: &'static [Route],
@@ -208,8 +209,15 @@ pub struct Message {
 /// What a path and a method name in a dialect.
 #[derive(Debug, Clone)]
 pub enum Found {
-    /// A governed operation, and the session where the path names it.
-    Governed(&'static Route, Option<SessionId>),
+    /// A governed operation.
+    Governed {
+        /// Its row.
+        route: &'static Route,
+        /// The session, where the path names it.
+        session: Option<SessionId>,
+        /// The path in its canonical form: what was checked, and so what is forwarded.
+        path: String,
+    },
     /// Something that may change any session.
     Related,
     /// Nothing that the dialect knows.
@@ -240,7 +248,9 @@ impl Dialect {
         path: &str,
         overridden: Option<&'static str>,
     ) -> Result<Found, Refusal> {
-        if self.guarded.iter().any(|place| path::is_canonical_below(path, place)) && method != Method::OPTIONS {
+        if method != Method::OPTIONS
+            && let Some(path) = path::canonical_below(path, self.guarded)
+        {
             return self.governed(method, path);
         }
         if self.roots.iter().all(|root| path::is_plainly_outside(path, root)) {
@@ -273,13 +283,13 @@ impl Dialect {
         !self.scoped || caller.scopes.iter().any(|scope| !scope.starts_with("read:"))
     }
 
-    /// Whether a path, in its canonical spelling, and a method name a governed operation.
+    /// Whether a path and a method name a governed operation.
     pub fn governs(&'static self, method: &Method, path: &str) -> bool {
-        let canonical = self.guarded.iter().any(|place| path::is_canonical_below(path, place));
-        canonical && matches!(self.governed(method, path), Ok(Found::Governed(..)))
+        let found = path::canonical_below(path, self.guarded).map(|path| self.governed(method, path));
+        matches!(found, Some(Ok(Found::Governed { .. })))
     }
 
-    fn governed(&'static self, method: &Method, path: &str) -> Result<Found, Refusal> {
+    fn governed(&'static self, method: &Method, path: Cow<str>) -> Result<Found, Refusal> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();
         let Some(any) = here.peek().copied() else {
@@ -295,7 +305,7 @@ impl Dialect {
                 Part::Word(_) | Part::Any | Part::OneOf(_) | Part::Begins(_) | Part::Rest | Part::Ending(_) => {}
             }
         }
-        Ok(Found::Governed(route, session))
+        Ok(Found::Governed { route, session, path: path.into_owned() })
     }
 
     fn judge_refresh_token_id(&self, text: &str) -> Result<(), Refusal> {

@@ -73,7 +73,7 @@ pub struct Governed {
     carrier: Carrier,
     /// The session, where the path names it.
     session: Option<SessionId>,
-    /// The path at the provider: as it came, since it has only one spelling.
+    /// The path at the provider, in its canonical form.
     path: String,
     /// What stands in the query.
     query: Option<String>,
@@ -91,6 +91,8 @@ pub struct Governed {
 pub struct Related {
     upstream: Arc<Upstream>,
     operation: Operation,
+    /// The path that is forwarded in place of the one that came.
+    path: Option<String>,
 }
 
 /// Why a name names nothing in the cache.
@@ -180,18 +182,21 @@ impl Gateway {
         };
         let found = find(upstream, &head);
         match found.map_err(|refusal| refused(Some(upstream), Operation::Other, refusal))? {
-            Found::Governed(route, session) => {
+            Found::Governed { route, session, path } => {
                 let operation = route.operation;
                 let judged = head::judge(route, &head);
                 let Judged { carrier, size, query, token } =
                     judged.map_err(|refusal| refused(Some(upstream), operation, refusal))?;
                 let upstream = upstream.clone();
-                // Calls that list are passed on as they come.
+                // Calls that list are passed on, in the spelling that was checked.
                 if operation == Operation::ListSessions && route.call.is_some() {
-                    return Ok(Routed::Related(Related { upstream, operation }));
+                    let inner = upstream.matcher.inner(head.path);
+                    let before = head.path.strip_suffix(inner).unwrap_or_default();
+                    let path = (path != inner).then(|| [before, &path].concat());
+                    return Ok(Routed::Related(Related { upstream, operation, path }));
                 }
                 let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(&upstream, &head) };
-                let path = [upstream.target.base_path.as_str(), upstream.matcher.inner(head.path)].concat();
+                let path = [&upstream.target.base_path, &path].map(String::as_str).concat();
                 let tenant = head::tenant(&upstream, head.host);
                 Ok(Routed::Governed(Governed {
                     upstream,
@@ -211,7 +216,7 @@ impl Gateway {
             }
             Found::Related => {
                 let operation = Operation::ChangeRelated;
-                Ok(Routed::Related(Related { upstream: upstream.clone(), operation }))
+                Ok(Routed::Related(Related { upstream: upstream.clone(), operation, path: None }))
             }
             Found::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
         }
@@ -265,7 +270,7 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
     let path = upstream.matcher.inner(head.path);
     let base = upstream.target.base_path.as_str();
     let found = upstream.dialect.find(head.method, path, head.method_override())?;
-    if base.is_empty() || matches!(found, Found::Governed(..)) {
+    if base.is_empty() || matches!(found, Found::Governed { .. }) {
         return Ok(found);
     }
     if Spelling::of(path).has_dots() {
@@ -275,7 +280,7 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
     match upstream.dialect.find(head.method, &whole, head.method_override()) {
         Ok(Found::Unmatched) => Ok(found),
         Ok(whole @ Found::Related) => Ok(whole),
-        Ok(Found::Governed(..)) | Err(_) => Err(Refusal::Path),
+        Ok(Found::Governed { .. }) | Err(_) => Err(Refusal::Path),
     }
 }
 
@@ -311,6 +316,11 @@ impl Related {
     /// The upstream.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
+    }
+
+    /// The path that takes the place of the one that came, where that was spelled in another way than the canonical one.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
     }
 
     /// Admits a caller. The scope is left to the provider: these operations are many, and the caller's own credential goes with

@@ -1,10 +1,11 @@
 //! What a path may be read as.
 //!
 //! Servers decode, fold and resolve paths in different ways. A path that *any* of these readings takes to a guarded place is
-//! guarded, and then it has to be spelled in the one way that all of them read alike. A place is a path in which [`ANY`] may stand for
-//! a part; everything below it belongs to it.
+//! guarded, and then its canonical form ([`canonical`]) has to be one that all of them read alike: it is what is forwarded. A place
+//! is a path in which [`ANY`] may stand for a part; everything below it belongs to it.
 
 use crate::wire::folded;
+use std::borrow::Cow;
 
 /// What stands in a place for any one part.
 pub const ANY: &str = "{}";
@@ -75,9 +76,59 @@ impl Spelling {
     }
 }
 
-/// Whether the path is spelled in the one way in which a governed operation may be: the place to the letter, in it a canonical part
-/// for any, then plain parts of unreserved characters.
-pub fn is_canonical_below(path: &str, place: &str) -> bool {
+/// The canonical form of a path, in which no character has two spellings: unreserved characters and slashes are raw, every other
+/// character is percent-encoded, with digits in upper case (RFC 3986, 6.2.2). Clients differ in what they encode of a part, such as
+/// `|`, `@` or `'`. None where servers differ in what a spelling means: parameters behind `;`, backslashes, and encoded dots, which
+/// are dot segments before or after decoding.
+pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
+    let dot = |raw: &[u8]| raw.eq_ignore_ascii_case(b"%2e");
+    respelled(path, b"/", b"\\;?#").filter(|_| !path.as_bytes().windows(3).any(dot))
+}
+
+/// The canonical form of a value in a query. None where servers differ in what it means, such as `+`, which is a space to some, or
+/// where it holds control characters.
+pub fn canonical_value(value: &str) -> Option<Cow<'_, str>> {
+    respelled(value, b"", b"\\;#&=+").filter(|value| decoded_text(value).is_some())
+}
+
+/// A text in which unreserved characters and those of `raw` are raw, and all others encoded. None where it has anything of `odd` raw,
+/// a `%` without two digits, or what no client may send raw.
+fn respelled<'a>(text: &'a str, raw: &[u8], odd: &[u8]) -> Option<Cow<'a, str>> {
+    let is_raw = |byte: u8| is_unreserved(byte) || raw.contains(&byte);
+    if text.bytes().all(is_raw) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let (byte, raw, tail) = match *first {
+            b'%' => {
+                let (byte, tail) = octet(tail)?;
+                (byte, is_unreserved(byte), tail)
+            }
+            byte if !byte.is_ascii_graphic() || odd.contains(&byte) => return None,
+            byte => (byte, is_raw(byte), tail),
+        };
+        if raw {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(upper_digit));
+        }
+        rest = tail;
+    }
+    Some(Cow::Owned(out))
+}
+
+/// The canonical form of a path, where all servers read it as one at or below any of these places.
+pub fn canonical_below<'a>(path: &'a str, places: &[&str]) -> Option<Cow<'a, str>> {
+    let path = canonical(path)?;
+    places.iter().any(|place| is_canonical_below(&path, place)).then_some(path)
+}
+
+/// Whether a path in its canonical form is that of a governed operation: the place to the letter, in it a plain part for any, then
+/// parts of unreserved characters.
+fn is_canonical_below(path: &str, place: &str) -> bool {
     let part = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(is_unreserved);
     let rest = match place.split_once(ANY) {
         None => path.strip_prefix(place),
@@ -89,46 +140,30 @@ pub fn is_canonical_below(path: &str, place: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part)))
 }
 
-/// What a part says whose identifier may have any characters, such as that of a user; none where it is not canonical: unreserved
-/// characters stand for themselves, and all others as `%` and two digits, the letters among them in upper case. Either way may stand
-/// what RFC 3986 lets stand in a part, and what encoders therefore differ about. What some server would give a meaning to once it is
-/// decoded may not stand in it at all.
+/// What a part of a canonical path says whose identifier may have any characters, such as that of a user. None where some server
+/// would give a meaning to it once it is decoded.
 pub fn decoded_part(part: &str) -> Option<String> {
-    let text = decoded_text(part, b"!$&'()*+:=@")?;
+    let text = decoded_text(part)?;
     let odd = |c: char| matches!(c, '/' | '\\' | '%' | ';' | '?' | '#');
     let dots = matches!(text.as_str(), "" | "." | "..");
     Some(text).filter(|text| !dots && text.trim() == text && !text.contains(odd))
 }
 
-/// Whether a value in a query stands in a spelling that all servers read alike: as [`decoded_part`] wants it, but with anything
-/// encoded, and without `+`, which is a space to some.
-pub fn is_plain_value(value: &str) -> bool {
-    decoded_text(value, b"!'()*,:@").is_some()
+/// What a canonical text says; none where it holds control characters, or is not in UTF-8.
+fn decoded_text(text: &str) -> Option<String> {
+    let text = String::from_utf8(decoded(text.as_bytes())).ok()?;
+    Some(text).filter(|text| !text.contains(char::is_control))
 }
 
-/// A text of unreserved characters, of these, and of percent-encoded ones; none where it is spelled in another way, or holds
-/// control characters.
-fn decoded_text(text: &str, these: &[u8]) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let (byte, tail) = match first {
-            b'%' => canonical_octet(tail)?,
-            own if is_unreserved(*own) || these.contains(own) => (*own, tail),
-            _ => return None,
-        };
-        bytes.push(byte);
-        rest = tail;
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
-}
-
-/// An octet that has to be percent-encoded, behind its `%`.
-fn canonical_octet(text: &[u8]) -> Option<(u8, &[u8])> {
+/// An encoded octet, behind its `%`.
+fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
     let (pair, rest) = text.split_at_checked(2)?;
-    let digits = pair.iter().all(|digit| digit.is_ascii_digit() || matches!(digit, b'A'..=b'F'));
-    let value = hex(pair.first()?)? << 4 | hex(pair.get(1)?)?;
-    Some((value, rest)).filter(|_| digits && !is_unreserved(value))
+    Some((hex(pair.first()?)? << 4 | hex(pair.get(1)?)?, rest))
+}
+
+/// The digit of half an octet.
+fn upper_digit(half: u8) -> char {
+    char::from_digit(half.into(), 16).unwrap_or_default().to_ascii_uppercase()
 }
 
 /// What RFC 3986 calls so: it never has to be encoded.
@@ -164,18 +199,9 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, tail)) = rest.split_first() {
-        let digits = (*first == b'%').then(|| tail.split_at_checked(2)).flatten();
-        let value = digits.and_then(|(pair, tail)| Some((hex(pair.first()?)? << 4 | hex(pair.get(1)?)?, tail)));
-        match value {
-            Some((value, tail)) => {
-                out.push(value);
-                rest = tail;
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
+        let (byte, tail) = Some(tail).filter(|_| *first == b'%').and_then(octet).unwrap_or((*first, tail));
+        out.push(byte);
+        rest = tail;
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use super::Upstream;
 use super::upstream::without_port;
-use crate::dialect::path::is_plain_value;
+use crate::dialect::path::canonical_value;
 use crate::dialect::{Route, Takes};
 use crate::model::{Operation, Refusal};
 use crate::wire::carrier::Carrier;
@@ -139,20 +139,22 @@ fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Refusal> {
     }
 }
 
-/// Known parameters, each once, as `name=value` in the one spelling that all servers read alike.
+/// Known parameters, each once, with values in their canonical form.
 fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Refusal> {
     if query.is_empty() {
         return Ok(None);
     }
     let mut names = Vec::new();
+    let mut all = String::with_capacity(query.len());
     for pair in query.split('&') {
-        let found = pair.split_once('=').filter(|(name, value)| known.contains(name) && is_plain_value(value));
-        match found.filter(|(name, _)| !names.contains(name)) {
-            Some((name, _)) => names.push(name),
-            None => return Err(Refusal::Query(known)),
-        }
+        let found = pair.split_once('=').filter(|(name, _)| known.contains(name) && !names.contains(name));
+        let (name, value) =
+            found.and_then(|(name, value)| Some((name, canonical_value(value)?))).ok_or(Refusal::Query(known))?;
+        let separator = if names.is_empty() { "" } else { "&" };
+        all.extend([separator, name, "=", &value]);
+        names.push(name);
     }
-    Ok(Some(query.to_owned()))
+    Ok(Some(all))
 }
 
 /// The session's token is all that the query of a call may show, in one of its two spellings, and only where a session is read.

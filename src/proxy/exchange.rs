@@ -106,6 +106,9 @@ impl Edge {
         let operation = related.operation();
         context.outcome.operation = operation;
         context.upstream = Some(related.upstream().clone());
+        if let Some(path) = related.path() {
+            head::set_path(session.req_header_mut(), path)?;
+        }
         let credential = credential(context, related.upstream(), session).await?;
         let upstream = related.admit(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::exchange::REQUEST_ID;
+use super::governed::Stop;
 use super::slot;
 use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
 use crate::model::Refusal;
@@ -10,7 +11,7 @@ use crate::token::is_jwt;
 use crate::wire::http1::{self, Fault, HeadLimits, Parts};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 
@@ -46,6 +47,15 @@ pub(super) fn judge(header: &RequestHeader, fault: Option<Fault>, limits: HeadLi
     }
     // It would show what proxies have added to the request, and no provider takes it.
     if header.method == Method::TRACE { Err(Refusal::Method(METHODS.into())) } else { Ok(()) }
+}
+
+/// Puts another path in the place of a request's own.
+pub(super) fn set_path(header: &mut RequestHeader, path: &str) -> Result<(), Stop> {
+    let mut parts = header.uri.clone().into_parts();
+    let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    parts.path_and_query = Some(format!("{path}{query}").parse().map_err(|_| Refusal::Path)?);
+    header.set_uri(Uri::from_parts(parts).map_err(|_| Refusal::Path)?);
+    Ok(())
 }
 
 /// The name that a request came with, if it can stand in a log.

@@ -476,13 +476,19 @@ fn other_spellings_of_a_session_path_are_refused() {
     let mut rows = Vec::new();
     let id = SESSION;
     let paths = [
-        "/api/v2/sess%69ons/ID",
-        "/api/v2/%73essions/ID",
-        "/%61pi/v2/sessions/ID",
-        "/api/%76%32/sessions/ID",
         "/api/v2/sess%2569ons/ID",
+        "/api/v2/sess%69ons%2fID",
+        "/api/v2/sess%69ons//ID",
+        "/api/v2/sess%69ons/ID/",
+        "/api/v2/S%65ssions/ID",
+        "/api/v2/sess%69ons;x/ID",
+        "/api/v2/users/%2e%2e/sess%69ons/ID",
+        "/api%2fv2/sess%69ons/ID",
+        "/api/v2/sessions/ID%2ejson",
+        "/api/v2/sessions/ID%2",
+        "/api/v2/sessions/ID%zz",
+        "/api/v2/sessions/ID%6",
         "/api/v2/sess%252569ons/ID",
-        "/api/v2/sessions/%33ID",
         "/api/v2/sessions%2fID",
         "/api/v2/sessions%2FID",
         "/api/v2%2fsessions%2fID",
@@ -571,6 +577,65 @@ fn other_spellings_of_a_session_path_are_refused() {
     guarded.all_refused(rows);
 }
 
+/// Spellings of one path that no server reads otherwise: they are the same request to the policy, and the provider gets one of them.
+#[test]
+fn spellings_of_one_path_reach_the_provider_as_its_canonical_form() {
+    let guarded = Guarded::start();
+    let id = SESSION;
+    let first = format!("%{:02x}", id.as_bytes()[0]);
+    let rest = &id[1..];
+    let paths = [
+        format!("/api/v2/sess%69ons/{id}"),
+        format!("/%61pi/v2/sessions/{id}"),
+        format!("/api/%76%32/%73essions/{id}"),
+        format!("/api/v2/sessions/{first}{rest}"),
+        format!("http://{}/api/v2/sess%69ons/{id}", guarded.gateway.address()),
+    ];
+    let evil = paths.iter().map(|path| (path.as_str(), guarded.evil().line(&format!("PATCH {path} HTTP/1.1"))));
+    guarded.all_refused(evil.collect());
+    let good = paths.iter().map(|path| (path.as_str(), guarded.good().line(&format!("PATCH {path} HTTP/1.1")), GOOD));
+    guarded.all_forwarded(good.collect());
+    let mut faults = String::new();
+    for (sent, expected) in [
+        ("/api/v2/users/auth0|x/sessions", "/api/v2/users/auth0%7Cx/sessions"),
+        ("/api/v2/users/auth0%7cx/sessions", "/api/v2/users/auth0%7Cx/sessions"),
+        ("/api/v2/users/%61uth0%7Cx/sess%69ons", "/api/v2/users/auth0%7Cx/sessions"),
+        ("/api/v2/users/auth0|x/refresh%2dtokens", "/api/v2/users/auth0%7Cx/refresh-tokens"),
+        ("/api/v2/users/samlp|c|a!$&'()*+,=:@b/sessions", SUB_DELIMS),
+        ("/api/v2/users/samlp%7cc%7ca%21%24%26%27%28%29%2a%2b%2c%3d%3a%40b/sessions", SUB_DELIMS),
+        ("/api/v2/users/samlp|c|[a]^{b}/sessions", "/api/v2/users/samlp%7Cc%7C%5Ba%5D%5E%7Bb%7D/sessions"),
+        ("/api/v2/users/samlp|c|Zo%c3%ab/sessions", "/api/v2/users/samlp%7Cc%7CZo%C3%AB/sessions"),
+        ("/api/v2/refresh-tokens/%741", "/api/v2/refresh-tokens/t1"),
+        ("/api/v2/%72efresh-tokens/t%31", "/api/v2/refresh-tokens/t1"),
+    ] {
+        let before = guarded.recorder.count();
+        let status = guarded.ask(&guarded.raw("DELETE", sent).bytes());
+        let reached: Vec<String> =
+            guarded.recorder.seen()[before..].iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
+        if status >= 400 || reached != [format!("DELETE {expected}")] {
+            let _ = writeln!(faults, "{sent}: answered {status}, the provider got {reached:?}");
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+}
+
+const SUB_DELIMS: &str = "/api/v2/users/samlp%7Cc%7Ca%21%24%26%27%28%29%2A%2B%2C%3D%3A%40b/sessions";
+
+/// A cached answer is found, and dropped, by every spelling of its session.
+#[test]
+fn spellings_of_one_session_share_an_entry() {
+    let guarded = Guarded::before(Recorder::auth0(), "cache: { ttl: 60s }\n");
+    let (first, rest) = SESSION.split_at(1);
+    let spelled = format!("/api/v2/sess%69ons/%{:02X}{rest}", first.as_bytes()[0]);
+    let ask = |method: &str, path: &str| guarded.ask(&guarded.raw(method, path).bytes());
+    assert_eq!([ask("GET", &spelled), ask("GET", &guarded.path()), ask("GET", &spelled)], [200; 3]);
+    assert_eq!(guarded.recorder.count(), 1, "one fetch for all");
+    assert_eq!(guarded.recorder.seen()[0].target, guarded.path());
+    assert_eq!(guarded.ask(&guarded.good().line(&format!("PATCH {spelled} HTTP/1.1")).bytes()), 200);
+    assert_eq!(ask("GET", &guarded.path()), 200);
+    assert_eq!(guarded.recorder.count(), 3, "the write ended the hits of the other spelling");
+}
+
 /// What belongs to the surface beside sessions, in spellings that some server reads as it.
 #[test]
 fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
@@ -579,12 +644,9 @@ fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
     let token = "/api/v2/refresh-tokens/t1";
     let body = r#"{"refresh_token_metadata":{"team":"blue"}}"#;
     for path in [
-        "/api/v2/refresh%2Dtokens/t1",
-        "/api/v2/%72efresh-tokens/t1",
         "/api/v2/refresh%252Dtokens/t1",
         "/api/v2/Refresh-Tokens/t1",
         "/API/v2/refresh-tokens/t1",
-        "/api/v2/refresh-tokens/%741",
         "/api/v2/refresh-tokens%2Ft1",
         "/api/v2/refresh-tokens/t1/",
         "/api/v2/refresh-tokens//t1",
@@ -606,10 +668,22 @@ fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
         rows.push((path, guarded.raw("PATCH", path).with("Content-Type", "application/json").body(body)));
     }
     for path in [
-        "/api/v2/users/auth0|x/sessions",
-        "/api/v2/users/auth0%7cx/sessions",
         "/api/v2/users/auth0%257Cx/sessions",
-        "/api/v2/users/%61uth0%7Cx/sessions",
+        "/api/v2/users/auth0|%257Cx/sessions",
+        "/api/v2/users/auth0|x%2fy/sessions",
+        "/api/v2/users/auth0|x%2F..%2Fy/sessions",
+        "/api/v2/users/auth0|x%5cy/sessions",
+        "/api/v2/users/auth0|x\\y/sessions",
+        "/api/v2/users/auth0|x;y/sessions",
+        "/api/v2/users/auth0|x%3by/sessions",
+        "/api/v2/users/auth0|x%2Ey/sessions",
+        "/api/v2/users/%2e/sessions",
+        "/api/v2/users/.%2e/sessions",
+        "/api/v2/users/auth0|%/sessions",
+        "/api/v2/users/auth0|%7/sessions",
+        "/api/v2/users/auth0|%E9/sessions",
+        "/api/v2/users/auth0|x%7f/sessions",
+        "/api/v2/users/auth0|x/sess%69ons%2fy",
         "/api/v2/users/auth0%7Cx%2Fy/sessions",
         "/api/v2/users/auth0%7Cx%5Cy/sessions",
         "/api/v2/users/auth0%7Cx%3By/sessions",
@@ -619,7 +693,6 @@ fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
         "/api/v2/users/auth0%7C%ff/sessions",
         "/api/v2/users/auth0%7C\u{e9}/sessions",
         "/api/v2/users/%20/sess%69ons",
-        "/api/v2/users/auth0%7Cx/sess%69ons",
         "/api/v2/users/auth0%7Cx/SESSIONS",
         "/api/v2/users/auth0%7Cx%2Fsessions",
         "/api/v2/users/auth0%7Cx%252Fsessions",
@@ -632,7 +705,6 @@ fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
         "/api/v2/users/auth0%7Cx\\sessions",
         "/api/v2/users/auth0%7Cx/sessions/y",
         "/api/v2/users//auth0%7Cx/refresh-tokens",
-        "/api/v2/users/auth0%7Cx/refresh%2dtokens",
         "/api/v2/clients/../users/auth0%7Cx/refresh-tokens",
         "/x/../api/v2/users/auth0%7Cx/sessions",
     ] {

@@ -204,12 +204,13 @@ impl Case {
         let several = gateway.upstreams().len() > 1;
         match gateway.route(head) {
             Err(refused) => refusal(refused.upstream.as_deref(), &refused.refusal, carrier),
-            Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, several),
+            Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, None, several),
             Ok(Routed::Related(related)) => {
+                let path = related.path().map(str::to_owned);
                 let (upstream, operation) = (related.upstream().clone(), related.operation());
                 let admitted = credential(&upstream, &request.headers, keys).and_then(|who| related.admit(&who));
                 match admitted {
-                    Ok(upstream) => passed(&upstream, operation, &request, several),
+                    Ok(upstream) => passed(&upstream, operation, &request, path.as_deref(), several),
                     Err(why) => refusal(Some(&upstream), &why, carrier),
                 }
             }
@@ -409,8 +410,9 @@ fn named(upstream: &Upstream, several: bool) -> String {
     if several { format!(" {}:", upstream.name) } else { String::new() }
 }
 
-fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, several: bool) -> String {
-    let path = format!("{}{}", upstream.target.base_path, upstream.matcher.inner(request.uri.path()));
+fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, path: Option<&str>, several: bool) -> String {
+    let path = upstream.matcher.inner(path.unwrap_or(request.uri.path()));
+    let path = format!("{}{path}", upstream.target.base_path);
     let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let name = named(upstream, several);
     let what = match operation {

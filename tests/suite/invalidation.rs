@@ -17,7 +17,7 @@ fn decided(dialect: &'static Dialect, method: &str, path: &str) -> &'static str 
     match dialect.find(&method, path, None) {
         Ok(Found::Related) => "changes",
         Ok(Found::Unmatched) => "keeps",
-        Ok(Found::Governed(..)) | Err(_) => "governed",
+        Ok(Found::Governed { .. }) | Err(_) => "governed",
     }
 }
 

@@ -315,7 +315,7 @@ fn what_the_gateway_does_not_read_of_a_call_is_refused() {
         ("a session twice", SET, frame(&[field(1, b"s1"), set("team")].concat()), grpc.to_vec(), "3"),
         ("an override", SET, good.clone(), with(("x-http-method-override", "GET")), "3"),
         ("a query", "/zitadel.session.v2.SessionService/SetSession?a=b", good.clone(), grpc.to_vec(), "3"),
-        ("letters in the path", "/zitadel.session.v2.SessionService/S%65tSession", good.clone(), grpc.to_vec(), "3"),
+        ("a dot in the path", "/zitadel.session%2Ev2.SessionService/SetSession", good.clone(), grpc.to_vec(), "3"),
         ("another case", "/zitadel.session.v2.sessionservice/SetSession", good.clone(), grpc.to_vec(), "3"),
         ("an older version", "/zitadel.session.v2alpha.SessionService/SetSession", good.clone(), grpc.to_vec(), "5"),
         ("an unknown procedure", "/zitadel.session.v2.SessionService/DropSession", good.clone(), grpc.to_vec(), "5"),
@@ -369,6 +369,35 @@ fn carriers(key: &str) -> Vec<(&'static str, Request)> {
         ("grpc-web", call("application/grpc-web+proto", frame(&set(key)))),
         ("grpc-web json", call("application/grpc-web+json", frame(set_json(key).as_bytes()))),
     ]
+}
+
+/// Spellings of one path are one request: writes, reads and the searches that are passed on.
+#[test]
+fn spellings_of_a_path_reach_zitadel_as_its_canonical_form() {
+    let body = r#"{"session":{"id":"s1","sequence":"5"},"sessions":[]}"#;
+    let act = move |call: &mut Call| {
+        call.body()?;
+        call.answer(200, "", body)
+    };
+    let (recorder, gateway) = recorded(act, "match: { path_prefix: /idp, strip_prefix: true }\n");
+    const LISTS: &str = "/zitadel.session.v2.SessionService/ListSessions";
+    let rows = [
+        ("PATCH", "/v2/sess%69ons/%731", "/v2/sessions/s1"),
+        ("GET", "/v2beta/sessions/s%31?sessionToken=t", "/v2beta/sessions/s1?sessionToken=t"),
+        ("POST", "/v2/sess%69ons/se%61rch", "/v2/sessions/search"),
+        ("POST", "/zitadel.session.v2.SessionService/%53etSession", SET),
+        ("POST", "/zitadel.session.v2.SessionService/ListSession%73", LISTS),
+    ];
+    for (method, sent, expected) in rows {
+        let text = if expected == SET || method == "PATCH" { set_json("team") } else { "{}".into() };
+        let text = if method == "PATCH" { text.replace(r#""sessionId":"s1","#, "") } else { text };
+        let request = Request::new(method, &format!("/idp{sent}")).bearer("pat");
+        let request = if method == "GET" { request } else { request.json(&text) };
+        let before = recorder.count();
+        assert_eq!(request.send(&gateway.url()).status, 200, "{sent}");
+        let reached: Vec<String> = recorder.seen()[before..].iter().map(|seen| seen.target.clone()).collect();
+        assert_eq!(reached, [expected], "{sent}");
+    }
 }
 
 /// What a client of HTTP/2 ends with an empty part becomes one request to a provider of HTTP/1, with one end.

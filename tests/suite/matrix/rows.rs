@@ -493,7 +493,17 @@ fn callers(row: Add) {
 }
 
 fn targets(row: Add) {
-    row("an encoded letter", On::Every, refused, |c| c.call().target(|target| target.replacen('e', "%65", 1)));
+    row("an encoded letter", On::Every, forwarded, |c| c.call().target(|target| target.replacen('e', "%65", 1)));
+    row("an encoded letter and two slashes", On::Every, refused, |c| {
+        c.call().target(|target| format!("/{}", target.replacen('e', "%65", 1)))
+    });
+    row("an encoded letter in another case", On::Every, refused, |c| {
+        c.call().target(|target| target.replacen('e', "%45", 1))
+    });
+    row("a letter encoded twice", On::Every, refused, |c| c.call().target(|target| target.replacen('e', "%2565", 1)));
+    row("half a code", On::Every, refused, |c| c.call().target(|target| format!("{target}%6")));
+    row("an encoded dot", On::Every, refused, |c| c.call().target(|target| format!("{target}%2e")));
+    row("a raw `|`", On::Every, refused, |c| c.call().target(|target| format!("{target}|")));
     row("an encoded slash", On::Every, refused, |c| {
         c.call().target(|target| {
             let at = target.rfind('/').unwrap();

@@ -6,6 +6,7 @@ use super::exchange::{caution, pass};
 use super::governed::Stop;
 use super::invalidating::{self, Marking};
 use crate::cache::Scope;
+use crate::dialect::path::canonical;
 use crate::gateway::Upstream;
 use crate::model::Operation;
 use bytes::Bytes;
@@ -21,7 +22,9 @@ const HINT: &str = "id_token_hint=";
 pub(super) fn is_logout(session: &Session, context: &Context, upstream: &Upstream) -> bool {
     let header = session.req_header();
     let path = upstream.matcher.inner(header.uri.path());
-    let logs_out = upstream.dialect.logouts.contains(&path) && [Method::GET, Method::POST].contains(&header.method);
+    // It is forwarded as it came: what other servers read as a logout counts as one.
+    let path = canonical(path).unwrap_or(path.into());
+    let logs_out = upstream.dialect.logouts.contains(&&*path) && [Method::GET, Method::POST].contains(&header.method);
     logs_out && caution(upstream).is_some() && context.runtime.issuer(upstream).is_some()
 }
 

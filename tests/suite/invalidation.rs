@@ -253,7 +253,9 @@ fn a_logout_ends_the_hits_of_the_session_that_it_names() {
             .body(format!("state=a&id_token_hint={hint}"))
     };
     let query = |hint: &str| Request::new("GET", &format!("/oidc/v1/end_session?id_token_hint={hint}&state=a"));
-    for (name, logout) in [("a query", &query as &dyn Fn(&str) -> Request), ("a form", &form)] {
+    let spelled = |hint: &str| Request::new("GET", &format!("/oidc/v1/%65nd%5fsession?id_token_hint={hint}"));
+    let all = [("a query", &query as &dyn Fn(&str) -> Request), ("a form", &form), ("another spelling", &spelled)];
+    for (name, logout) in all {
         let session = guarded.cached(token);
         let hint = instance.id_token(&session);
         let (signed, signature) = hint.rsplit_once('.').unwrap();

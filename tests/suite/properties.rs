@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use serde_json::Value;
 use sessiongate::config::{self, Lookup};
+use sessiongate::dialect::{AUTH0, Found, ZITADEL};
 use sessiongate::gateway::{Credential, Decided, Gateway, Head, Routed, Upstream};
 use sessiongate::model::Refusal;
 use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
@@ -463,6 +465,13 @@ fn any_path() -> impl Strategy<Value = String> {
         "%20",
         "%00",
         "%73essions",
+        "%61",
+        "%7c",
+        "|",
+        "a@b!$&'()*+,=:",
+        "%2E",
+        "%257C",
+        "%C3%A9",
         "SESSIONS",
         "%",
         "é",
@@ -490,6 +499,78 @@ proptest! {
             let found = servers().find(|server| server.finds_something(&path));
             prop_assert!(found.is_none(), "{} is passed, and is {:?} to {:?}", path, found.unwrap().parts(&path), found.unwrap());
         }
+    }
+}
+
+/// The parts of a path by RFC 3986: separated first, then decoded, each once; none where something is no code, or no UTF-8.
+fn parts_by_the_book(path: &str) -> Option<Vec<String>> {
+    let is_code = |tail: &str| tail.get(..2).is_some_and(|pair| u8::from_str_radix(pair, 16).is_ok());
+    let whole = path.split('%').skip(1).all(is_code);
+    let parts = path
+        .strip_prefix('/')?
+        .split('/')
+        .map(|part| percent_encoding::percent_decode_str(part).decode_utf8().ok().map(|part| part.into_owned()));
+    parts.collect::<Option<Vec<String>>>().filter(|_| whole)
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    /// What is forwarded of a governed path says what was sent, is read alike by all servers, and has no other spelling.
+    #[test]
+    fn a_governed_path_is_forwarded_in_one_spelling(dialect in 0..2usize, path in any_path()) {
+        let dialect = [&AUTH0, &ZITADEL][dialect];
+        let path = if dialect.name == "zitadel" { path.replacen("/api/v2", "/v2", 1) } else { path };
+        for method in [Method::GET, Method::PATCH, Method::DELETE, Method::POST] {
+            let Ok(Found::Governed { path: forwarded, .. }) = dialect.find(&method, &path, None) else { continue };
+            prop_assert_eq!(parts_by_the_book(&path), parts_by_the_book(&forwarded), "{} became {}", path, forwarded);
+            let again = dialect.find(&method, &forwarded, None);
+            let same = matches!(&again, Ok(Found::Governed { path, .. }) if *path == forwarded);
+            prop_assert!(same, "{} is canonical, and becomes {:?}", forwarded, again);
+            let expected = parts_by_the_book(&forwarded);
+            for server in servers() {
+                let parts = server.parts(&forwarded).iter().map(|part| decoded(part)).collect();
+                prop_assert_eq!(Some(parts), expected.clone(), "{} to {:?}", forwarded, server);
+            }
+        }
+    }
+}
+
+/// A path of a user as a client may spell it, and as all of them mean it: each character raw or encoded, in either case. A dot is
+/// always raw.
+fn any_spelling() -> impl Strategy<Value = (String, String)> {
+    let raw = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,=:@|^[]{}".contains(c);
+    let id = "[a-z0-9|@.!$&'()*+,=:^{}\u{e9}\u{4e00} _~-]{0,12}".prop_map(|id| format!("auth0|x{id}x"));
+    let word = prop::sample::select(vec!["sessions", "refresh-tokens", "revoke-access"]);
+    (id, word, prop::collection::vec(0..3u8, 64)).prop_map(move |(id, word, ways)| {
+        let mut ways = ways.into_iter().cycle();
+        let mut spell = |text: &str| {
+            let mut out = String::new();
+            for c in text.chars() {
+                match ways.next() {
+                    Some(0) if raw(c) => out.push(c),
+                    _ if c == '.' => out.push(c),
+                    Some(1) => c.to_string().bytes().for_each(|byte| out.push_str(&format!("%{byte:02x}"))),
+                    _ => c.to_string().bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}"))),
+                }
+            }
+            out
+        };
+        let sent = ["api", "v2", "users", &id, word].map(|part| format!("/{}", spell(part))).concat();
+        const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+        (sent, format!("/api/v2/users/{}/{word}", utf8_percent_encode(&id, RESERVED)))
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn every_spelling_of_a_user_is_forwarded_as_one((sent, expected) in any_spelling()) {
+        let method = if expected.ends_with("access") { Method::POST } else { Method::DELETE };
+        let found = AUTH0.find(&method, &sent, None);
+        let forwarded = matches!(&found, Ok(Found::Governed { path, .. }) if *path == expected);
+        prop_assert!(forwarded, "{} is {:?}, expected {}", sent, found, expected);
     }
 }
 

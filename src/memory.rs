@@ -3,6 +3,10 @@
 //! What is held is counted, not measured: so each byte counts before it is taken, whoever takes it, and what is too much is shed
 //! before the system ends the process. Beside it the resident memory is measured now and then, for what the count does not know.
 
+mod sweep;
+
+pub use sweep::{Sweep, sweep};
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -176,6 +180,16 @@ impl Memory {
             }
             pressed.await;
         }
+    }
+
+    /// How much is held for clients, in bytes.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// What was resident when it was measured last, in bytes.
+    pub fn resident(&self) -> usize {
+        self.resident.load(Ordering::Relaxed)
     }
 
     /// Looks how much is resident.

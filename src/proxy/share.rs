@@ -3,7 +3,7 @@
 //! A client that does not read makes the gateway hold what it has asked for. When memory runs short, those who hold most and take
 //! least are cut off first; a client that reads is not, however much it asks for.
 
-use crate::memory::{Held, Kind, Level, Memory, Shed};
+use crate::memory::{self, Held, Kind, Level, Memory, Shed, Sweep};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +32,8 @@ const WAITING: usize = 16 << 20;
 const FIRST: usize = 8;
 /// How often connections are looked at while memory is short, and how often the process is measured.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often it is asked whether memory should go back to the system.
+const SWEEP: Duration = Duration::from_secs(1);
 /// A client is slow that would need so many looks, or more, for what waits for it.
 const SLOW: usize = 50;
 /// After so many looks in a row over which it was slow a client is given up, and where memory is full. What it takes comes in bursts.
@@ -138,12 +140,21 @@ impl Shares {
 
     /// Watches over the memory of the process to its end.
     pub async fn watch(self: Arc<Shares>) {
+        let mut sweep = Sweep::default();
+        let mut swept = Instant::now();
         loop {
             tokio::select! {
                 () = self.memory.pressed() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
             self.memory.measure();
+            sweep.held(self.memory.held());
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                if sweep.is_due(self.memory.held(), self.memory.resident()) {
+                    sweep_all();
+                }
+            }
             if self.memory.level() > Level::Calm {
                 self.look();
                 tokio::time::sleep(LOOK).await;
@@ -165,6 +176,13 @@ impl Shares {
             excess = excess.saturating_sub(waiting);
             share.give_up();
         }
+    }
+}
+
+/// Sweeps what the allocator keeps for each thread. Nothing says which thread a task runs on: so there are some more tasks.
+fn sweep_all() {
+    for _ in 0..4 * tokio::runtime::Handle::current().metrics().num_workers() {
+        tokio::spawn(async { memory::sweep() });
     }
 }
 

@@ -7,8 +7,8 @@ mod http2;
 mod resolver;
 mod response;
 
-pub use addresses::Addresses;
-pub use failure::was_refused;
+pub use addresses::{Addresses, Attempts};
+pub use failure::{is_of_address, was_refused};
 pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Part, Response};
 
@@ -77,7 +77,7 @@ pub struct Reach {
     pub identity: Option<Identity>,
     /// The version of HTTP.
     pub protocol: Protocol,
-    /// How long it may take to connect, with TLS.
+    /// How long it may take to connect to one address, with TLS.
     pub connect: Duration,
     /// How long an unused connection is kept.
     pub keepalive: Duration,

@@ -34,6 +34,7 @@ mod windows;
 pub use listener::Bound;
 pub use tls::TlsError;
 
+use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
 use crate::runtime::Running;
@@ -50,7 +51,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often a request may be tried at a provider, the first time included.
+/// How often a request may be sent to a provider, the first time included.
 const MAX_TRIES: usize = 2;
 /// How often a stopping gateway looks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
@@ -79,7 +80,8 @@ impl Serving {
         let conf = Arc::new(ServerConf {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             upstream_keepalive_pool_size: descriptors::kept(),
-            max_retries: MAX_TRIES,
+            // Each may be made after going from one address to the next.
+            max_retries: MAX_TRIES * Attempts::MOST,
             ..ServerConf::default()
         });
         let proxy = http_proxy(&conf, Edge::new(running.clone()));

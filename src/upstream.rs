@@ -21,6 +21,7 @@ use ring::digest;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The largest answer to a governed request, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -197,6 +198,11 @@ impl Provider {
     /// Its addresses.
     pub fn addresses(&self) -> &Arc<Addresses> {
         &self.addresses
+    }
+
+    /// How long it may take to connect to one of them.
+    pub fn connect_timeout(&self) -> Duration {
+        self.upstream.target.timeouts.connect
     }
 
     /// Stands for whom the gateway trusts on this way, and who it is on it: connections that were made on other terms are none of

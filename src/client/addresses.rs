@@ -1,15 +1,23 @@
 //! The addresses of a host: looked up in the background, for as long as they hold; the last good ones stay.
+//!
+//! An address that cannot be connected to is remembered, so that a dead one does not cost each request the time to find that out.
+//! Whoever connects takes one address after another out of [`Addresses::next`], as long as nothing was sent.
 
 use super::resolver::{Found, LookupError, Resolver};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How soon a name that could not be looked up is looked up again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
+/// For how long an address is avoided that could not be connected to; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The addresses of a host.
 #[derive(Debug)]
@@ -19,6 +27,39 @@ pub struct Addresses {
     port: u16,
     known: ArcSwap<Vec<SocketAddr>>,
     turn: AtomicUsize,
+    /// How many there are in `failing`, so that most requests need not look.
+    avoided: AtomicUsize,
+    failing: Mutex<Vec<Failing>>,
+}
+
+/// An address that could not be connected to.
+#[derive(Debug)]
+struct Failing {
+    address: SocketAddr,
+    /// Until when others are preferred.
+    until: Instant,
+    pause: Duration,
+}
+
+/// What a request has tried so far, to get a connection.
+#[derive(Debug)]
+pub struct Attempts {
+    tried: Vec<SocketAddr>,
+    /// Where in turn it began.
+    first: Option<usize>,
+    /// Until when addresses are tried that failed before.
+    patient_until: Instant,
+}
+
+impl Attempts {
+    /// The most addresses that a request tries.
+    pub const MOST: usize = 8;
+
+    /// None yet. If connecting to one address may take `connect`, addresses that have failed before are tried in that time alone:
+    /// where all are dead, a request is not held up by each.
+    pub fn within(connect: Duration) -> Attempts {
+        Attempts { tried: Vec::new(), first: None, patient_until: Instant::now() + connect }
+    }
 }
 
 impl Addresses {
@@ -31,6 +72,8 @@ impl Addresses {
             port,
             known: ArcSwap::from_pointee(known),
             turn: AtomicUsize::new(0),
+            avoided: AtomicUsize::new(0),
+            failing: Mutex::default(),
         })
     }
 
@@ -49,16 +92,76 @@ impl Addresses {
         self.known.load().contains(&address)
     }
 
-    /// All that are known.
-    pub fn known(&self) -> Vec<SocketAddr> {
-        self.known.load().to_vec()
+    /// The next address to connect to: the next in turn first, those that failed lately last, none twice. None where all were tried,
+    /// or where the name could not be looked up yet.
+    pub fn next(&self, attempts: &mut Attempts) -> Option<SocketAddr> {
+        let known = self.known.load();
+        let first = *attempts.first.get_or_insert_with(|| self.turn.fetch_add(1, Ordering::Relaxed));
+        let at = first.checked_rem(known.len())?;
+        let in_turn = known.iter().cycle().skip(at).take(known.len()).copied();
+        let mut untried = in_turn.filter(|address| !attempts.tried.contains(address));
+        if attempts.tried.len() >= Attempts::MOST {
+            return None;
+        }
+        let next = match self.avoided.load(Ordering::Relaxed) {
+            0 => untried.next(),
+            _ => self.preferred(untried, attempts),
+        }?;
+        attempts.tried.push(next);
+        Some(next)
     }
 
-    /// The next address in turn, none where the name could not be looked up yet.
-    pub fn pick(&self) -> Option<SocketAddr> {
-        let known = self.known.load();
-        let place = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(known.len())?;
-        known.get(place).copied()
+    /// Of these addresses the first that has not failed lately. One whose pause is over is tried by one request, and avoided by all
+    /// others meanwhile.
+    fn preferred(&self, untried: impl Iterator<Item = SocketAddr>, attempts: &Attempts) -> Option<SocketAddr> {
+        let (mut failing, now) = (self.failing.lock(), Instant::now());
+        let mut last: Option<(Instant, SocketAddr)> = None;
+        for address in untried {
+            match failing.iter_mut().find(|one| one.address == address) {
+                None => return Some(address),
+                Some(one) if one.until <= now => {
+                    one.until = now + one.pause;
+                    return Some(address);
+                }
+                Some(one) if last.is_none_or(|(until, _)| one.until < until) => last = Some((one.until, address)),
+                Some(_) => {}
+            }
+        }
+        let patient = attempts.tried.is_empty() || now < attempts.patient_until;
+        last.map(|(_, address)| address).filter(|_| patient)
+    }
+
+    /// It could not be connected to this address: others are preferred for a while.
+    pub fn failed(&self, address: SocketAddr) {
+        let (mut failing, now) = (self.failing.lock(), Instant::now());
+        match failing.iter_mut().find(|one| one.address == address) {
+            // Several may have tried at once.
+            Some(one) if one.until <= now + one.pause / 2 => {
+                one.pause = (one.pause * 2).min(LONGEST_PAUSE);
+                one.until = now + one.pause;
+            }
+            Some(_) => {}
+            None if self.include(address) => {
+                failing.push(Failing { address, until: now + FIRST_PAUSE, pause: FIRST_PAUSE });
+                tracing::warn!(host = self.host, %address, "the address cannot be connected to; others are preferred");
+            }
+            None => {}
+        }
+        self.avoided.store(failing.len(), Ordering::Relaxed);
+    }
+
+    /// It was connected to this address.
+    pub fn worked(&self, address: SocketAddr) {
+        if self.avoided.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut failing = self.failing.lock();
+        let before = failing.len();
+        failing.retain(|one| one.address != address);
+        self.avoided.store(failing.len(), Ordering::Relaxed);
+        if failing.len() < before {
+            tracing::info!(host = self.host, %address, "the address can be connected to again");
+        }
     }
 
     /// Looks the name up once. Says for how long what was found holds.
@@ -112,6 +215,9 @@ impl Addresses {
                 tracing::info!(host = self.host, addresses = ?found, "the name has new addresses");
             }
             self.known.store(Arc::new(found));
+            let mut failing = self.failing.lock();
+            failing.retain(|one| self.include(one.address));
+            self.avoided.store(failing.len(), Ordering::Relaxed);
         }
     }
 }
@@ -120,4 +226,79 @@ impl Addresses {
 fn has_route(address: &SocketAddr) -> bool {
     let own: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     UdpSocket::bind((own, 0)).and_then(|socket| socket.connect(address)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Files;
+
+    const CONNECT: Duration = Duration::from_secs(1);
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, last], 1))
+    }
+
+    fn known(last: &[u8]) -> Arc<Addresses> {
+        let addresses = Addresses::new(&Resolver::new(Vec::new(), Files::default()), "provider.test", 1);
+        addresses.renew(last.iter().map(|last| address(*last).ip()).collect());
+        addresses
+    }
+
+    /// What requests try that find these addresses dead, one after another.
+    fn tried(addresses: &Addresses, dead: &[u8]) -> Vec<u8> {
+        let mut attempts = Attempts::within(CONNECT);
+        let mut all = Vec::new();
+        while let Some(next) = addresses.next(&mut attempts) {
+            let IpAddr::V4(ip) = next.ip() else { panic!("{next}") };
+            let last = ip.octets()[3];
+            all.push(last);
+            if !dead.contains(&last) {
+                addresses.worked(next);
+                break;
+            }
+            addresses.failed(next);
+        }
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dead_addresses_cost_one_request_and_not_each() {
+        let addresses = known(&[7, 8, 9]);
+        assert_eq!(tried(&addresses, &[7, 8]), [7, 8, 9], "goes on");
+        for _ in 0..10 {
+            assert_eq!(tried(&addresses, &[7, 8]), [9], "remembered");
+        }
+        tokio::time::advance(FIRST_PAUSE).await;
+        let again: Vec<Vec<u8>> = (0..6).map(|_| tried(&addresses, &[7, 8])).collect();
+        assert_eq!(again.iter().flatten().filter(|last| **last != 9).count(), 2, "each is tried once: {again:?}");
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert_eq!(tried(&addresses, &[7, 8]), [9], "and longer avoided then");
+        tokio::time::advance(FIRST_PAUSE).await;
+        let back: Vec<Vec<u8>> = (0..6).map(|_| tried(&addresses, &[])).collect();
+        assert!(back.iter().all(|one| one.len() == 1), "{back:?}");
+        assert!([7, 8, 9].iter().all(|last| back.contains(&vec![*last])), "all have their turn again: {back:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_are_dead_each_is_tried_while_it_costs_little() {
+        let addresses = known(&[7, 8, 9]);
+        assert_eq!(tried(&addresses, &[7, 8, 9]).len(), 3);
+        assert_eq!(tried(&addresses, &[7, 8, 9]).len(), 3, "they are refused at once");
+        let mut attempts = Attempts::within(CONNECT);
+        addresses.next(&mut attempts).unwrap();
+        tokio::time::advance(CONNECT).await;
+        assert_eq!(addresses.next(&mut attempts), None, "they hang");
+        assert_eq!(known(&[]).next(&mut Attempts::within(CONNECT)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_that_are_gone_are_forgotten() {
+        let addresses = known(&[7, 8]);
+        assert_eq!(tried(&addresses, &[7]), [7, 8]);
+        addresses.renew(vec![address(8).ip(), address(9).ip()]);
+        assert_eq!(addresses.avoided.load(Ordering::Relaxed), 0);
+        addresses.failed(address(7));
+        assert_eq!(addresses.avoided.load(Ordering::Relaxed), 0, "it is none of its addresses any more");
+    }
 }

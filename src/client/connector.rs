@@ -1,39 +1,98 @@
-//! Connections: to addresses that are known already, and with TLS where it is asked for.
+//! Connections: to addresses that are known already, and with TLS where the URI says so.
 
-use super::{Addresses, Reach};
+use super::Reach;
+use super::addresses::{Addresses, Attempts};
+use super::failure::is_of_address;
 use crate::descriptors;
 use crate::gateway::{Identity, Protocol};
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
-use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// Connects to one host.
-pub(super) type Connector = HttpsConnector<Sparing>;
+/// A connection.
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Failed = Box<dyn Error + Send + Sync>;
+
+/// Connects to one host: to one address after another, until one can be connected to.
+#[derive(Clone)]
+pub(super) struct Connector {
+    addresses: Arc<Addresses>,
+    tls: Arc<ClientConfig>,
+    /// How long one address may take, with TLS.
+    connect: Duration,
+    /// Whether it may take the last descriptors.
+    vital: bool,
+}
 
 /// What connects as `reach` says, with this TLS. `protocol` is what TLS is to agree on.
-pub(super) fn connector(reach: &Reach, tls: ClientConfig, protocol: Protocol) -> Connector {
-    let mut tcp = HttpConnector::new_with_resolver(Known(reach.addresses.clone()));
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(reach.connect));
-    let tcp = Sparing { tcp, vital: reach.vital };
-    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-    match protocol {
-        Protocol::Http1 => builder.enable_http1().wrap_connector(tcp),
-        Protocol::Http2 => builder.enable_http2().wrap_connector(tcp),
-        Protocol::Auto => builder.enable_all_versions().wrap_connector(tcp),
+pub(super) fn connector(reach: &Reach, mut tls: ClientConfig, protocol: Protocol) -> Connector {
+    tls.alpn_protocols = match protocol {
+        Protocol::Http1 => Vec::new(),
+        Protocol::Http2 => vec![b"h2".to_vec()],
+        Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
+    let (addresses, tls) = (reach.addresses.clone(), Arc::new(tls));
+    Connector { addresses, tls, connect: reach.connect, vital: reach.vital }
+}
+
+impl Connector {
+    /// What is tried for one request.
+    pub fn attempts(&self) -> Attempts {
+        Attempts::within(self.connect)
+    }
+
+    /// Connects to the first address that can be connected to and was not tried yet.
+    pub async fn connect(&self, to: &Uri, attempts: &mut Attempts) -> Result<(Stream, SocketAddr), Failed> {
+        if !self.vital && descriptors::are_scarce() {
+            return Err("too many open files".into());
+        }
+        let mut failed: Option<Failed> = None;
+        while let Some(address) = self.addresses.next(attempts) {
+            let mut connector = HttpsConnector::from((To(address), self.tls.clone()));
+            let connecting = tokio::time::timeout(self.connect, connector.call(to.clone()));
+            let limit = || format!("no connection within {} ms", self.connect.as_millis());
+            match connecting.await.unwrap_or_else(|_| Err(limit().into())) {
+                Ok(stream) => {
+                    self.addresses.worked(address);
+                    return Ok((stream, address));
+                }
+                Err(error) => {
+                    if is_of_address(&*error) {
+                        self.addresses.failed(address);
+                    }
+                    failed = Some(error);
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| "the name is not known yet".into()))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = Failed;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            let mut attempts = connector.attempts();
+            Ok(connector.connect(&to, &mut attempts).await?.0)
+        })
     }
 }
 
@@ -62,48 +121,25 @@ pub(super) fn tls(reach: &Reach) -> Result<ClientConfig, rustls::Error> {
     }
 }
 
-/// Connects where there are descriptors for more connections than there are.
-#[derive(Clone)]
-pub(super) struct Sparing {
-    tcp: HttpConnector<Known>,
-    /// Whether it may take the last of them.
-    vital: bool,
-}
+/// Connects to this address, whatever the URI says.
+#[derive(Clone, Copy)]
+struct To(SocketAddr);
 
-impl Service<Uri> for Sparing {
+impl Service<Uri> for To {
     type Response = TokioIo<TcpStream>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        if !self.vital && descriptors::are_scarce() {
-            return Box::pin(ready(Err("too many open files".into())));
-        }
-        let connecting = self.tcp.call(to);
-        Box::pin(async move { connecting.await.map_err(Into::into) })
-    }
-}
-
-/// Hands out the addresses that are known.
-#[derive(Clone)]
-pub(super) struct Known(Arc<Addresses>);
-
-impl Service<Name> for Known {
-    type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
-    type Future = Ready<io::Result<Self::Response>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Name) -> Self::Future {
-        let known = self.0.known();
-        let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name is not known yet");
-        ready(if known.is_empty() { Err(unknown()) } else { Ok(known.into_iter()) })
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let address = self.0;
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(stream))
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ExchangeError;
 use h2::Reason;
+use rustix::io::Errno;
 use rustls::AlertDescription;
 use std::error::Error;
 use std::io;
@@ -17,6 +18,35 @@ pub fn was_refused(cause: Cause) -> bool {
     };
     cause.downcast_ref::<h2::Error>().is_some_and(refused)
 }
+
+/// Whether a failure to connect speaks of the address: not where the other side only does not speak the version of HTTP that was
+/// asked for, nor where the gateway has no sockets left.
+pub fn is_of_address(error: Cause) -> bool {
+    let other = |cause: Cause| {
+        let version = match cause.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::AlertReceived(alert)) => *alert == AlertDescription::NoApplicationProtocol,
+            Some(error) => *error == rustls::Error::NoApplicationProtocol,
+            None => false,
+        };
+        let local = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        version || local.is_some_and(|code| LOCAL.iter().any(|errno| errno.raw_os_error() == code))
+    };
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if other(cause) {
+            return false;
+        }
+        // An error of a socket says what it is made of, but not as its source.
+        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    true
+}
+
+/// Errors of sockets that have nothing to do with where they lead.
+const LOCAL: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
 
 /// An error, and what it came from.
 fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {

@@ -3,7 +3,7 @@
 //! Common clients cannot tell whether a request that failed was looked at: they give the error of a connection also to requests that
 //! came before its end. Here it is told by each stream's own.
 
-use super::connector::Connector;
+use super::connector::{self, Connector};
 use super::failure::was_refused;
 use super::{Addresses, ExchangeError, Part, Reach};
 use crate::gateway::Protocol;
@@ -12,9 +12,9 @@ use h2::client::SendRequest;
 use h2::{Ping, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::response::Parts;
-use http::{Extensions, Method, Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 use hyper_rustls::MaybeHttpsStream;
-use hyper_util::client::legacy::connect::{Connection as _, HttpInfo};
+use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,10 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tower_service::Service;
 
 /// How much of an answer may be on its way, for one request and for all of a connection.
 const STREAM_WINDOW: u32 = 2 << 20;
@@ -35,7 +33,7 @@ const MAX_HEAD: u32 = 64 << 10;
 /// For how long it is remembered that TLS agreed on HTTP/1.1.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+type Stream = TokioIo<connector::Stream>;
 
 /// The way to one host.
 pub(super) struct Http2 {
@@ -112,8 +110,7 @@ impl Http2 {
         if let Some((_, reason)) = state.failure.as_ref().filter(|(at, _)| *at > asked) {
             return Err(ExchangeError::Connect(reason.clone()));
         }
-        let made = tokio::time::timeout(self.connect, self.make(to)).await;
-        match made.unwrap_or_else(|_| Err(format!("no connection within {} ms", self.connect.as_millis()))) {
+        match self.make(to).await {
             Ok(Some(connection)) => {
                 state.connection = Some(connection.clone());
                 Ok(Some(connection))
@@ -140,17 +137,27 @@ impl Http2 {
     }
 
     async fn make(&self, to: &Uri) -> Result<Option<Connection>, String> {
-        let mut connector = self.connector.clone();
-        let stream = connector.call(to.clone()).await.map_err(|error| chain(&*error))?;
-        let connected = stream.connected();
-        if matches!(stream, MaybeHttpsStream::Https(_)) && !connected.is_negotiated_h2() {
-            return if self.chosen { Ok(None) } else { Err("the other side does not speak HTTP/2".into()) };
+        let mut attempts = self.connector.attempts();
+        let mut failed = None;
+        loop {
+            let (stream, address) = match self.connector.connect(to, &mut attempts).await {
+                Ok(connected) => connected,
+                Err(error) => return Err(failed.unwrap_or_else(|| chain(&*error))),
+            };
+            let negotiated = stream.connected().is_negotiated_h2();
+            if matches!(stream, MaybeHttpsStream::Https(_)) && !negotiated {
+                return if self.chosen { Ok(None) } else { Err("the other side does not speak HTTP/2".into()) };
+            }
+            // Nothing was sent: where this fails, another address may be better.
+            match tokio::time::timeout(self.connect, self.greet(TokioIo::new(stream))).await {
+                Ok(Ok((sender, usage))) => return Ok(Some(Connection { sender, address: Some(address), usage })),
+                Ok(Err(error)) => failed = Some(error),
+                Err(_) => {
+                    self.addresses.failed(address);
+                    failed = Some(format!("no HTTP/2 within {} ms", self.connect.as_millis()));
+                }
+            }
         }
-        let mut extensions = Extensions::new();
-        connected.get_extras(&mut extensions);
-        let address = extensions.get::<HttpInfo>().map(HttpInfo::remote_addr);
-        let sender = self.greet(TokioIo::new(stream)).await?;
-        Ok(Some(Connection { sender: sender.0, address, usage: sender.1 }))
     }
 
     /// Takes up HTTP/2, and waits for a sign that the other side has too: whoever speaks something else, or does not accept the

@@ -6,6 +6,7 @@ use super::head::requested_id;
 use super::http2;
 use super::pulse::Pulse;
 use super::share::{Admission, Admitted, Body, Share, Short, Waiting};
+use crate::client::Attempts;
 use crate::gateway::{Decision, Outcome, Upstream};
 use crate::memory::{Level, Shed};
 use crate::model::Operation;
@@ -15,6 +16,7 @@ use crate::wire::trace::Trace;
 use http::HeaderValue;
 use http::header::HOST;
 use pingora::prelude::Session;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,7 +55,10 @@ pub(super) struct Context {
     pub verified: bool,
     /// What a passed request holds while it is in flight at the provider.
     pub slot: Option<Slot>,
+    /// How often it was sent to the provider.
     pub tries: usize,
+    /// What was tried to get a connection to the provider, and the address that comes next.
+    pub attempts: Option<Box<(Attempts, Option<SocketAddr>)>>,
     /// Its body, where the head says how long it is.
     pub declared: Option<Declared>,
     /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
@@ -89,6 +94,7 @@ impl Context {
             verified: false,
             slot: None,
             tries: 0,
+            attempts: None,
             declared: None,
             begun: false,
             pulse,
@@ -114,6 +120,34 @@ impl Context {
     /// The way to the request's upstream.
     pub fn provider(&self) -> Option<&Arc<Provider>> {
         self.upstream.as_ref().and_then(|upstream| self.runtime.provider(upstream))
+    }
+
+    /// The next address of the provider to connect to; none where all were tried.
+    pub fn next_address(&mut self) -> Option<SocketAddr> {
+        let provider = self.provider()?.clone();
+        let begin = || Box::new((Attempts::within(provider.connect_timeout()), None));
+        let attempts = self.attempts.get_or_insert_with(begin);
+        attempts.1.take().or_else(|| provider.addresses().next(&mut attempts.0))
+    }
+
+    /// It could not be connected to this address. Whether there is another one, which comes next.
+    pub fn goes_on_from(&mut self, address: SocketAddr, is_dead: bool) -> bool {
+        if let Some(provider) = self.provider().filter(|_| is_dead) {
+            provider.addresses().failed(address);
+        }
+        let next = self.next_address();
+        self.attempts.as_mut().is_some_and(|attempts| {
+            attempts.1 = next;
+            next.is_some()
+        })
+    }
+
+    /// The request has a connection to this address.
+    pub fn is_connected(&mut self, address: SocketAddr) {
+        self.attempts = None;
+        if let Some(provider) = self.provider() {
+            provider.addresses().worked(address);
+        }
     }
 
     /// What the request is called: by a trusted peer, or else by the gateway.

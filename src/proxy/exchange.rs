@@ -208,20 +208,17 @@ impl ProxyHttp for Edge {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
-        context.tries += 1;
         passed::peer(context, &self.credentials, session)
     }
 
     fn fail_to_connect(
         &self,
         _: &mut Session,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         context: &mut Box<Context>,
-        mut error: Box<Error>,
+        error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing was sent, so any request may be tried again.
-        error.set_retry(context.tries < MAX_TRIES);
-        error
+        passed::go_on(context, peer, error)
     }
 
     fn error_while_proxy(
@@ -249,14 +246,12 @@ impl ProxyHttp for Edge {
         &self,
         _: &mut Session,
         reused: bool,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         _: std::os::fd::RawFd,
         _: Option<&Digest>,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        if let Some(upstream) = &context.upstream {
-            context.runtime.metrics.upstream_connection(upstream.index, reused);
-        }
+        passed::connected(context, peer, reused);
         Ok(())
     }
 

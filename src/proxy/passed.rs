@@ -14,6 +14,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Session};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::Peer;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use rustls_pki_types::CertificateDer;
@@ -85,11 +86,11 @@ pub(super) async fn await_body(session: &mut Session, context: &Context) -> Resu
 }
 
 /// The provider as a peer of Pingora's.
-pub(super) fn peer(context: &Context, known: &KnownCredentials, session: &Session) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Session) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
+    let address = context.next_address().ok_or_else(unknown)?;
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
-    let address = provider.addresses().pick().ok_or_else(unknown)?;
     let target = &upstream.target;
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
@@ -150,9 +151,30 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|text| Carrier::of_caller(text).is_grpc())
 }
 
+/// It could not be connected to a peer. Nothing was sent, so any request may go on to another address.
+pub(super) fn go_on(context: &mut Context, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
+    // Pingora says so of sockets that it cannot make.
+    let local = matches!(error.etype(), ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError);
+    let dead = !local && client::is_of_address(error.root_cause());
+    let goes_on = peer.address().as_inet().is_some_and(|address| context.goes_on_from(*address, dead));
+    error.set_retry(goes_on);
+    error
+}
+
+/// The request has a connection to a peer.
+pub(super) fn connected(context: &mut Context, peer: &HttpPeer, reused: bool) {
+    if let Some(address) = peer.address().as_inet() {
+        context.is_connected(*address);
+    }
+    if let Some(upstream) = &context.upstream {
+        context.runtime.metrics.upstream_connection(upstream.index, reused);
+    }
+}
+
 /// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only proxies
 /// may say.
-pub(super) async fn request(context: &Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
+pub(super) async fn request(context: &mut Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
+    context.tries += 1;
     let Some(upstream) = &context.upstream else {
         return Ok(());
     };
@@ -257,9 +279,10 @@ pub(super) fn told(error: &Error) -> String {
 /// What an error of Pingora's means to the client.
 pub(super) fn failure(error: &Error, context: &Context) -> Refusal {
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
+    let known = context.provider().is_some_and(|provider| provider.addresses().are_known());
     let limit = |of: fn(&crate::gateway::Timeouts) -> Duration| timeouts.as_ref().map_or(Duration::ZERO, of);
     match (error.etype(), error.esource()) {
-        (ErrorType::ConnectNoRoute, _) => Refusal::Unavailable,
+        (ErrorType::ConnectNoRoute, _) if !known => Refusal::Unavailable,
         (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout, _) => {
             Refusal::UpstreamTimeout(limit(|t| t.connect))
         }

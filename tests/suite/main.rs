@@ -17,6 +17,7 @@ mod clients;
 mod coherence;
 mod connections;
 mod corpora;
+mod dead_addresses;
 mod fleet;
 mod framing;
 mod framing_h2;

@@ -29,6 +29,7 @@ mod slot;
 mod socket;
 mod streams;
 mod tls;
+mod uploads;
 mod windows;
 
 pub use listener::Bound;

@@ -28,14 +28,14 @@ pub(super) async fn whole(
             if whole.len() + part.len() > most {
                 return Err(Stop::Refused(too_large));
             }
-            context.body_came(session.is_http2(), part.len(), false);
+            context.body_came(session, false);
             whole.extend_from_slice(&part);
             if context.holds_body(whole.capacity(), Level::Full).is_err() {
                 context.shed(Shed::Request);
                 return Err(Stop::Refused(Refusal::Overloaded));
             }
         }
-        context.body_came(session.is_http2(), 0, true);
+        context.body_came(session, true);
         Ok(whole.freeze())
     };
     tokio::time::timeout(within, whole).await.map_err(|_| Refusal::BodyTimeout(within))?

@@ -163,7 +163,8 @@ impl Connections {
     async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &Door, terms: &Terms) {
         let config = door.tls.load_full();
         let (name, tls, share) = (door.name.clone(), config.is_some(), self.shares.open(config.is_some()));
-        let arrival = Arrival { listener: name, tls, rejected: Arc::default(), share };
+        let (rejected, uploads) = (Arc::default(), Arc::default());
+        let arrival = Arrival { listener: name, tls, rejected, share, uploads };
         let pulse = Arc::new(Pulse::new(arrival, terms.patience));
         // Boxed, since a task is as large as the largest part of it to its end.
         let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &pulse)).await else {

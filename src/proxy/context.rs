@@ -160,13 +160,13 @@ impl Context {
     }
 
     /// A part of the request's body is here.
-    pub fn body_came(&self, http2: bool, bytes: usize, last: bool) {
+    pub fn body_came(&self, session: &Session, last: bool) {
         let Some(pulse) = &self.pulse else {
             return;
         };
-        // The connection counts what comes over HTTP/1.
-        if http2 {
-            pulse.received(bytes);
+        // The connection counts what comes over HTTP/1. A part may be shown a second time, when it is sent again.
+        if session.is_http2() {
+            pulse.has_read(session.body_bytes_read() as u64);
         }
         if last {
             pulse.body_is_here();

@@ -273,7 +273,7 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
-        context.body_came(session.is_http2(), bytes, end_of_stream);
+        context.body_came(session, end_of_stream);
         context.body_passes(bytes).map_err(|Short| short::end(context, Shed::Request))?;
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;

@@ -5,6 +5,7 @@
 
 use super::flood::Flood;
 use super::heads::Heads;
+use super::uploads::{Bodies, Uploads};
 use super::windows::Windows;
 use crate::gateway::Cut;
 use std::sync::Arc;
@@ -160,11 +161,12 @@ pub(super) struct Frames {
     /// Since when a head is being sent that is not whole.
     head_since: Option<Instant>,
     windows: Windows,
+    uploads: Arc<Uploads>,
 }
 
 impl Frames {
     /// Those of a connection that begins with the client's preface, and whose heads may have so many fields.
-    pub fn new(now: Instant, fields: usize, rejected: Arc<AtomicU32>) -> Frames {
+    pub fn new(now: Instant, fields: usize, rejected: Arc<AtomicU32>, uploads: Arc<Uploads>) -> Frames {
         Frames {
             inbound: Cursor::default(),
             outbound: Cursor::default(),
@@ -175,6 +177,7 @@ impl Frames {
             verdict: None,
             head_since: None,
             windows: Windows::default(),
+            uploads,
         }
     }
 
@@ -187,15 +190,16 @@ impl Frames {
     pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Cut> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        let Frames { flood, heads, head_since, verdict, windows, .. } = self;
+        let Frames { inbound, flood, heads, head_since, verdict, windows, uploads, .. } = self;
         flood.tick(now);
         *verdict = verdict.or_else(|| flood.rejected(self.rejected.load(Ordering::Relaxed)));
-        self.inbound.pass(bytes.get(preface..).unwrap_or_default(), |seen| {
+        let mut see = |seen, bodies: &mut Bodies| {
             windows.received(seen);
+            let mut opens = false;
             let cut = match seen {
                 Seen::Frame(FrameHead { kind: kind @ (HEADERS | CONTINUATION), flags, stream, length }) => {
                     *head_since = if flags & END_HEADERS == 0 { head_since.or(Some(now)) } else { None };
-                    let opens = heads.frame(kind, flags, stream, length);
+                    opens = heads.frame(kind, flags, stream, length);
                     flood.received(seen, opens)
                 }
                 Seen::Block(part) => {
@@ -204,23 +208,27 @@ impl Frames {
                 }
                 _ => flood.received(seen, false),
             };
+            bodies.received(seen, opens, now);
             *verdict = verdict.or(cut);
-        });
+        };
+        uploads.pass(|bodies| inbound.pass(bytes.get(preface..).unwrap_or_default(), |seen| see(seen, bodies)));
         self.windows.settle();
         self.verdict
     }
 
     /// Bytes go to the client. Says how much of what waited for it they are.
-    pub fn sent(&mut self, bytes: &[u8]) -> usize {
-        let Frames { flood, verdict, windows, .. } = self;
+    pub fn sent(&mut self, bytes: &[u8], now: Instant) -> usize {
+        let Frames { outbound, flood, verdict, windows, uploads, .. } = self;
         let mut taken = 0;
-        self.outbound.pass(bytes, |seen| {
+        let mut see = |seen, bodies: &mut Bodies| {
             windows.sent(seen);
+            bodies.sent(seen, now);
             if let Seen::Frame(FrameHead { kind: DATA, length, .. }) = seen {
                 taken += length;
             }
             *verdict = verdict.or(flood.sent(seen));
-        });
+        };
+        uploads.pass(|bodies| outbound.pass(bytes, |seen| see(seen, bodies)));
         taken
     }
 
@@ -261,7 +269,7 @@ mod tests {
     }
 
     fn connection(now: Instant) -> Frames {
-        let mut frames = Frames::new(now, 100, Arc::default());
+        let mut frames = Frames::new(now, 100, Arc::default(), Arc::default());
         assert_eq!(frames.received(PREFACE, now), None);
         frames
     }
@@ -273,7 +281,7 @@ mod tests {
             (0..101).flat_map(|at| [frame(PING, 0, 8), frame(PING, ACK, 8), frame(9, 4, at % 20)].concat()).collect();
         let whole: Vec<u8> = [whole, frame(PING, 0, 8)].concat();
         for size in 1..30 {
-            let mut frames = Frames::new(now, 10_000, Arc::default());
+            let mut frames = Frames::new(now, 10_000, Arc::default(), Arc::default());
             frames.received(PREFACE, now);
             let verdicts: Vec<Option<Cut>> = whole.chunks(size).map(|part| frames.received(part, now)).collect();
             let first = verdicts.iter().position(Option::is_some).unwrap();
@@ -364,7 +372,7 @@ mod tests {
         let now = Instant::now();
         let bytes = spoken(REQUESTS).await;
         for size in [1, 3, 64, bytes.len()] {
-            let mut frames = Frames::new(now, 100, Arc::default());
+            let mut frames = Frames::new(now, 100, Arc::default(), Arc::default());
             let mut counts = Vec::new();
             frames.received(PREFACE, now);
             for frame in split(&bytes[PREFACE.len()..]) {
@@ -405,7 +413,7 @@ mod tests {
     fn heads_that_were_rejected_are_counted_and_a_reason_stays() {
         let now = Instant::now();
         let rejected = Arc::new(AtomicU32::new(0));
-        let mut frames = Frames::new(now, 100, rejected.clone());
+        let mut frames = Frames::new(now, 100, rejected.clone(), Arc::default());
         frames.received(PREFACE, now);
         rejected.store(33, Ordering::Relaxed);
         assert_eq!(frames.received(&frame(PING, 0, 8), now), None);
@@ -424,9 +432,9 @@ mod tests {
         assert_eq!(frames.head_since(), None);
         assert_eq!(frames.goaway(Cut::Pings).unwrap()[16], 11);
         assert_eq!(frames.goaway(Cut::Malformed).unwrap()[16], 1);
-        frames.sent(&frame(DATA, 0, 5)[..HEAD + 2]);
+        frames.sent(&frame(DATA, 0, 5)[..HEAD + 2], now);
         assert!(frames.goaway(Cut::Pings).is_none());
-        frames.sent(&[0; 3]);
+        frames.sent(&[0; 3], now);
         assert!(frames.goaway(Cut::Pings).is_some());
     }
 }

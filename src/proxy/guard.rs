@@ -84,8 +84,9 @@ impl Guarded {
 
     /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields.
     pub fn speaks_http2(&mut self, fields: usize) {
-        let rejected = self.pulse.arrival.rejected.clone();
-        self.frames = Some(Box::new(Frames::new(Instant::now(), fields, rejected)));
+        let (rejected, uploads) = (self.pulse.arrival.rejected.clone(), self.pulse.arrival.uploads.clone());
+        uploads.set_rate(self.pulse.patience.body_rate);
+        self.frames = Some(Box::new(Frames::new(Instant::now(), fields, rejected, uploads)));
         self.streams = Some(self.pulse.arrival.share.response());
         self.share().speaks_http2();
     }
@@ -333,7 +334,7 @@ impl AsyncWrite for Guarded {
             }
         };
         if let Some(frames) = &mut this.frames {
-            let bytes = frames.sent(data.get(..taken).unwrap_or_default());
+            let bytes = frames.sent(data.get(..taken).unwrap_or_default(), Instant::now());
             if frames.verdict().is_some() {
                 // The connection is cut off where it is read, which may be long after.
                 cx.waker().wake_by_ref();

@@ -5,6 +5,7 @@ use super::guard::Guarded;
 use super::pulse::Pulse;
 use super::share::Admitted;
 use super::streams::{Open, Queue, Streams};
+use super::uploads::CHECK;
 use crate::gateway::Cut;
 use bytes::Bytes;
 use pingora::apps::HttpServerApp;
@@ -29,8 +30,6 @@ const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
 pub(super) const HELD: usize = 64 << 10;
 /// What is read of the head of a request in any case: Pingora's own limit.
 const LEAST_HEAD: u32 = 64 << 10;
-/// How often the rate of a body is looked at.
-const BODY_CHECK: Duration = Duration::from_secs(10);
 /// How long a client may take to end a connection that it was told to end for what it did.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The same where memory is short.
@@ -168,10 +167,10 @@ fn answer(connections: &Connections, session: HttpSession, pulse: &Arc<Pulse>, o
 
 /// Ends when the body of a stream comes too slowly.
 async fn stalls(pulse: &Pulse) {
-    let mut tick = tokio::time::interval_at(Instant::now() + BODY_CHECK, BODY_CHECK);
+    let mut tick = tokio::time::interval_at(Instant::now() + CHECK, CHECK);
     loop {
         tick.tick().await;
-        if pulse.is_slow(BODY_CHECK) {
+        if pulse.is_slow() {
             return;
         }
     }

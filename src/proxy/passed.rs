@@ -6,7 +6,6 @@ use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
 use crate::upstream::{Provider, heads, joined_cookies};
 use crate::wire::carrier::Carrier;
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, Version};
 use parking_lot::RwLock;
@@ -77,8 +76,9 @@ pub(super) async fn await_body(session: &mut Session, context: &Context) -> Resu
     }
     // Pingora sends what it has kept for another try before what it reads.
     session.as_mut().enable_retry_buffering();
-    let part = session.read_request_body().await.map_err(|error| error.into_down())?;
-    context.body_came(session.is_http2(), part.as_ref().map_or(0, Bytes::len), session.as_mut().is_body_done());
+    session.read_request_body().await.map_err(|error| error.into_down())?;
+    let whole = session.as_mut().is_body_done();
+    context.body_came(session, whole);
     if session.as_ref().retry_buffer_truncated() {
         return Err(Error::explain(ErrorType::InternalError, "the first part of the body is too large to be kept"));
     }

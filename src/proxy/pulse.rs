@@ -1,6 +1,7 @@
 //! What a connection of HTTP/1, or a stream of HTTP/2, is doing: what says how long its client may be waited for.
 
 use super::share::Share;
+use super::uploads::Uploads;
 use crate::config::Clients;
 use crate::gateway::Cut;
 use parking_lot::Mutex;
@@ -59,6 +60,8 @@ pub(super) struct Arrival {
     pub rejected: Arc<AtomicU32>,
     /// What its connection holds.
     pub share: Arc<Share>,
+    /// The bodies that are coming on it: of HTTP/2.
+    pub uploads: Arc<Uploads>,
 }
 
 /// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on it.
@@ -188,10 +191,17 @@ impl Pulse {
         state.since = Instant::now();
     }
 
-    /// Whether less of a body came than has to come in a time, since the last time that this was asked.
-    pub fn is_slow(&self, time: Duration) -> bool {
-        let mut state = self.state.lock();
-        let came = std::mem::take(&mut state.body);
-        state.phase == Phase::Body && came < self.patience.body_rate as u64 * time.as_secs()
+    /// So much of the body of a stream of HTTP/2 has been read, all in all.
+    pub fn has_read(&self, bytes: u64) {
+        self.state.lock().body = bytes;
+    }
+
+    /// Whether the body of a stream of HTTP/2 comes too slowly.
+    pub fn is_slow(&self) -> bool {
+        let (phase, read) = {
+            let state = self.state.lock();
+            (state.phase, state.body)
+        };
+        phase == Phase::Body && self.arrival.uploads.are_slow(read, Instant::now())
     }
 }

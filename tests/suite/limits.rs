@@ -297,6 +297,48 @@ fn head(stream: u32, flags: u8, method: u8, fields: &[(u8, &str)]) -> Vec<u8> {
     let mut block = vec![method, 0x86, 0x01, 1, b'a', 0x04, 2, b'/', b'x'];
     for (index, value) in fields {
         block.extend([0x0f, index - 15, u8::try_from(value.len()).unwrap()]);
+/// The client of an upload that stands still can do nothing about it: only the time counts during which it may send.
+#[test]
+fn a_body_whose_provider_takes_nothing_is_not_given_up() {
+    const SIZE: usize = 16 << 20;
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let recorder = Recorder::start(move |call| {
+        if call.seen.target == "/stalled" {
+            wait.lock().unwrap().recv().unwrap();
+        }
+        let body = call.body()?;
+        call.answer(200, "", &body.len().to_string())
+    });
+    let clients = "clients: { idle_timeout: 1h, min_body_rate: 1MiB }";
+    let gateway =
+        Gateway::start(&format!("{clients}\n{}", recorder.upstream("timeouts: { first_byte: 10m, idle: 10m }")));
+    let place = Place { gateway, recorder };
+    let over_http1 = || Request::new("POST", "/stalled").body(vec![b'x'; SIZE]).send(&place.gateway.url());
+    let http1 = std::thread::scope(|scope| {
+        let http1 = scope.spawn(over_http1);
+        with_http2(&place, async |mut requests| {
+            let post = |path: &str| http::Request::post(format!("http://a{path}")).body(()).unwrap();
+            requests = requests.ready().await.unwrap();
+            let (stalled, mut body) = requests.send_request(post("/stalled"), false).unwrap();
+            body.send_data(vec![b'x'; SIZE].into(), true).unwrap();
+            requests = requests.ready().await.unwrap();
+            // One that is slow by itself, for as long as its client is waited for.
+            let (slow, mut little) = requests.send_request(post("/slow"), false).unwrap();
+            little.send_data("little".into(), false).unwrap();
+            assert!(slow.await.map_or(true, |answer| !answer.status().is_success()));
+            place.wait_for_cut("min_body_rate", 1);
+            (0..2).for_each(|_| go.send(()).unwrap());
+            let mut body = stalled.await.unwrap().into_body();
+            let length = body.data().await.unwrap().unwrap();
+            assert_eq!(length, SIZE.to_string());
+        });
+        http1.join().unwrap()
+    });
+    assert_eq!((http1.status, http1.text()), (200, SIZE.to_string()));
+    place.wait_for_cut("min_body_rate", 1);
+}
+
         block.extend(value.as_bytes());
     }
     frame(1, flags | 4, stream, &block)

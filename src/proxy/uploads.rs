@@ -1,0 +1,291 @@
+//! Bodies that a client of HTTP/2 sends: whether it sends them too slowly, read off the frames that pass.
+//!
+//! Only the time counts during which the gateway lets the client send: a body whose provider takes nothing stands still, and its
+//! client can do nothing about it.
+
+use super::frames::{FrameHead, Seen};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// For how long the client may be waited for before it is looked how much has come meanwhile.
+pub(super) const CHECK: Duration = Duration::from_secs(10);
+/// Below this a window counts as used up: some clients send no smaller parts. The library gives windows back by halves, so that what
+/// was read leaves more than this.
+const LEAST: i64 = 1 << 10;
+/// How many bodies are looked at: those that may come at once are fewer.
+const MOST: usize = 10_240;
+/// What windows are before the gateway says otherwise (RFC 9113, section 6.9.2).
+const INITIAL: i64 = 65_535;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+/// Of DATA and HEADERS.
+const END_STREAM: u8 = 1;
+/// The number of the setting that new streams begin with.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// The bodies that are coming on a connection. Shared by the connection and the requests that are on it.
+#[derive(Debug, Default)]
+pub(super) struct Uploads(Mutex<Bodies>);
+
+/// The same, for what goes over the connection.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    coming: BTreeMap<u32, Body>,
+    initial: i64,
+    connection: i64,
+    /// How many bytes have to come in a second.
+    rate: u64,
+}
+
+/// A body that is coming.
+#[derive(Debug)]
+struct Body {
+    window: i64,
+    /// How much has come, and how much of it since the last look.
+    came: u64,
+    recent: u64,
+    /// How long the client was waited for since the last look, up to `since`.
+    waited: Duration,
+    since: Instant,
+    is_slow: bool,
+}
+
+impl Default for Bodies {
+    fn default() -> Bodies {
+        Bodies { coming: BTreeMap::new(), initial: INITIAL, connection: INITIAL, rate: 0 }
+    }
+}
+
+impl Uploads {
+    /// Sets how many bytes of each body have to come in a second.
+    pub fn set_rate(&self, rate: usize) {
+        self.0.lock().rate = rate as u64;
+    }
+
+    /// Goes over frames.
+    pub fn pass<T>(&self, frames: impl FnOnce(&mut Bodies) -> T) -> T {
+        frames(&mut self.0.lock())
+    }
+
+    /// Whether a body comes too slowly of which the gateway has read so much, and so all that has come: requests are not told by the
+    /// numbers of their streams.
+    pub fn are_slow(&self, read: u64, now: Instant) -> bool {
+        let mut bodies = self.0.lock();
+        let (open, rate) = (bodies.connection >= LEAST, bodies.rate);
+        bodies.coming.values_mut().any(|body| {
+            body.wait(open, rate, now);
+            body.is_slow && body.came == read
+        })
+    }
+}
+
+impl Bodies {
+    /// Something came from the client; `opens` where a stream begins with it.
+    pub fn received(&mut self, seen: Seen, opens: bool, now: Instant) {
+        match seen {
+            Seen::Frame(FrameHead { kind: HEADERS, flags, stream, .. }) => {
+                if flags & END_STREAM != 0 {
+                    self.coming.remove(&stream);
+                } else if opens && self.coming.len() < MOST {
+                    self.coming.insert(stream, Body::new(self.initial, now));
+                }
+            }
+            Seen::Frame(FrameHead { kind: DATA, flags, stream, length }) => {
+                let length = i64::try_from(length).unwrap_or_default();
+                self.move_connection(-length, now);
+                let (open, rate) = (self.connection >= LEAST, self.rate);
+                if let Some(body) = self.coming.get_mut(&stream) {
+                    body.wait(open, rate, now);
+                    body.window -= length;
+                    body.came += length.unsigned_abs();
+                    body.recent += length.unsigned_abs();
+                }
+                if flags & END_STREAM != 0 {
+                    self.coming.remove(&stream);
+                }
+            }
+            Seen::Padding(FrameHead { stream, .. }, padding) => {
+                if let Some(body) = self.coming.get_mut(&stream) {
+                    body.came = body.came.saturating_sub(padding as u64 + 1);
+                    body.recent = body.recent.saturating_sub(padding as u64 + 1);
+                }
+            }
+            Seen::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
+            Seen::Frame(_) | Seen::Setting(..) | Seen::Increment(..) | Seen::Reset(_) | Seen::Block(_) => {}
+        }
+    }
+
+    /// Something goes to the client.
+    pub fn sent(&mut self, seen: Seen, now: Instant) {
+        match seen {
+            Seen::Increment(0, increment) => self.move_connection(i64::from(increment), now),
+            Seen::Increment(stream, increment) => {
+                let (open, rate) = (self.connection >= LEAST, self.rate);
+                if let Some(body) = self.coming.get_mut(&stream) {
+                    body.wait(open, rate, now);
+                    body.window += i64::from(increment);
+                }
+            }
+            Seen::Setting(INITIAL_WINDOW_SIZE, size) => {
+                let change = i64::from(size) - self.initial;
+                self.initial += change;
+                self.coming.values_mut().for_each(|body| body.window += change);
+            }
+            Seen::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
+            Seen::Frame(_) | Seen::Setting(..) | Seen::Reset(_) | Seen::Padding(..) | Seen::Block(_) => {}
+        }
+    }
+
+    /// The connection's window changes: where it is used up, or is so no more, that counts for all bodies from now on.
+    fn move_connection(&mut self, change: i64, now: Instant) {
+        let (before, rate) = (self.connection >= LEAST, self.rate);
+        self.connection += change;
+        if before != (self.connection >= LEAST) {
+            self.coming.values_mut().for_each(|body| body.wait(before, rate, now));
+        }
+    }
+}
+
+impl Body {
+    fn new(window: i64, now: Instant) -> Body {
+        Body { window, came: 0, recent: 0, waited: Duration::ZERO, since: now, is_slow: false }
+    }
+
+    /// The client was waited for until now, where its windows were open, and looks whether enough came.
+    fn wait(&mut self, open: bool, rate: u64, now: Instant) {
+        if open && self.window >= LEAST {
+            self.waited += now.saturating_duration_since(self.since);
+        }
+        self.since = now;
+        if self.waited >= CHECK {
+            self.is_slow = self.recent < rate.saturating_mul(self.waited.as_secs());
+            self.waited = Duration::ZERO;
+            self.recent = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u64 = 100;
+    const WINDOW: u32 = 64 << 10;
+
+    /// A connection on which time goes by.
+    struct Connection {
+        uploads: Uploads,
+        now: Instant,
+    }
+
+    impl Connection {
+        fn new() -> Connection {
+            let connection = Connection { uploads: Uploads::default(), now: Instant::now() };
+            connection.uploads.set_rate(RATE as usize);
+            connection.sent(Seen::Setting(INITIAL_WINDOW_SIZE, WINDOW));
+            connection.sent(Seen::Increment(0, 1 << 20));
+            connection
+        }
+
+        fn sent(&self, seen: Seen) {
+            self.uploads.pass(|bodies| bodies.sent(seen, self.now));
+        }
+
+        fn frame(&self, kind: u8, flags: u8, stream: u32, length: usize) {
+            let head = FrameHead { kind, flags, stream, length };
+            self.uploads.pass(|bodies| bodies.received(Seen::Frame(head), kind == HEADERS, self.now));
+        }
+
+        fn open(&self, stream: u32) {
+            self.frame(HEADERS, 0, stream, 10);
+        }
+
+        fn wait(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+        }
+
+        fn is_slow(&self, read: u64) -> bool {
+            self.uploads.are_slow(read, self.now)
+        }
+    }
+
+    #[test]
+    fn a_body_that_does_not_come_is_slow() {
+        let mut connection = Connection::new();
+        connection.open(1);
+        connection.wait(9);
+        assert!(!connection.is_slow(0));
+        connection.wait(1);
+        assert!(connection.is_slow(0));
+        assert!(!connection.is_slow(1), "another has read more");
+        connection.frame(DATA, 0, 1, 1000);
+        connection.wait(10);
+        assert!(!connection.is_slow(1000), "enough came meanwhile");
+        connection.wait(10);
+        assert!(connection.is_slow(1000));
+        connection.frame(DATA, END_STREAM, 1, 0);
+        assert!(!connection.is_slow(1000), "it is whole");
+    }
+
+    #[test]
+    fn a_body_whose_window_is_used_up_is_not_slow_however_long() {
+        let mut connection = Connection::new();
+        connection.open(1);
+        connection.frame(DATA, 0, 1, WINDOW as usize);
+        connection.wait(3600);
+        assert!(!connection.is_slow(u64::from(WINDOW)) && !connection.is_slow(0));
+        connection.sent(Seen::Increment(1, WINDOW));
+        assert!(!connection.is_slow(u64::from(WINDOW)));
+        connection.wait(9);
+        assert!(!connection.is_slow(u64::from(WINDOW)), "it has all the time that any body has");
+        connection.wait(1);
+        connection.is_slow(0);
+        connection.wait(10);
+        assert!(connection.is_slow(u64::from(WINDOW)));
+    }
+
+    #[test]
+    fn the_window_of_the_connection_holds_back_all_bodies() {
+        let mut connection = Connection::new();
+        connection.open(1);
+        connection.open(3);
+        connection.frame(DATA, 0, 3, (1 << 20) + 65_535);
+        connection.wait(3600);
+        assert!(!connection.is_slow(0));
+        connection.sent(Seen::Increment(0, 1 << 20));
+        connection.wait(10);
+        assert!(connection.is_slow(0));
+    }
+
+    #[test]
+    fn padding_is_no_part_of_a_body() {
+        let mut connection = Connection::new();
+        connection.open(1);
+        for _ in 0..20 {
+            connection.frame(DATA, 8, 1, 256);
+            let head = FrameHead { kind: DATA, flags: 8, stream: 1, length: 256 };
+            connection.uploads.pass(|bodies| bodies.received(Seen::Padding(head, 254), false, connection.now));
+            connection.wait(1);
+        }
+        assert!(connection.is_slow(20));
+    }
+
+    #[test]
+    fn streams_that_are_over_are_forgotten() {
+        let mut connection = Connection::new();
+        let reset = |stream| FrameHead { kind: RST_STREAM, flags: 0, stream, length: 4 };
+        connection.open(1);
+        connection.frame(RST_STREAM, 0, 1, 4);
+        connection.open(3);
+        connection.sent(Seen::Frame(reset(3)));
+        connection.open(5);
+        connection.frame(HEADERS, END_STREAM, 5, 10);
+        connection.frame(HEADERS, END_STREAM, 7, 10);
+        connection.wait(60);
+        assert!(!connection.is_slow(0));
+        assert!(connection.uploads.0.lock().coming.is_empty());
+    }
+}

@@ -18,6 +18,11 @@ const OF_STREAM: u32 = 4;
 /// What DATA allows of WINDOW_UPDATE: one for the stream and one for the connection, and more where it is large and comes in parts.
 const OF_DATA: u32 = 2;
 const PART: usize = 256;
+/// How many bytes a frame of DATA should have: of smaller ones it counts what they lack, larger ones make up for it, and so does DATA
+/// in the other direction, as messages of a conversation have it. This much is free, and this much of it comes back in each second.
+const SMALL: usize = 32;
+const LACKS: u32 = 300 * SMALL as u32;
+const LACKS_AGAIN: u32 = 50 * SMALL as u32;
 /// So many fields too many count as one head that was rejected.
 const FIELDS: usize = 25;
 /// What a head costs that was rejected: its answer gives one back.
@@ -45,12 +50,18 @@ const CANCEL: u32 = 8;
 #[derive(Debug)]
 struct Allowance {
     left: u32,
+    /// How much of it comes back by itself.
+    free: u32,
     cut: Cut,
 }
 
 impl Allowance {
     fn new(cut: Cut) -> Allowance {
-        Allowance { left: FREE, cut }
+        Allowance::of(FREE, cut)
+    }
+
+    fn of(free: u32, cut: Cut) -> Allowance {
+        Allowance { left: free, free, cut }
     }
 
     fn earn(&mut self, more: u32) {
@@ -70,7 +81,7 @@ impl Allowance {
 
     /// Time went by.
     fn recover(&mut self, more: u32) {
-        self.left = self.left.max(self.left.saturating_add(more).min(FREE));
+        self.left = self.left.max(self.left.saturating_add(more).min(self.free));
     }
 }
 
@@ -85,6 +96,8 @@ pub(super) struct Flood {
     windows: Allowance,
     resets: Allowance,
     empty: Allowance,
+    /// What frames of DATA may lack, in bytes.
+    small: Allowance,
     /// Requests that end without an answer.
     unanswered: Allowance,
     heads: Allowance,
@@ -108,6 +121,7 @@ impl Flood {
             windows: Allowance::new(Cut::WindowUpdates),
             resets: Allowance::new(Cut::Resets),
             empty: Allowance::new(Cut::EmptyFrames),
+            small: Allowance::of(LACKS, Cut::EmptyFrames),
             unanswered: Allowance::new(Cut::Resets),
             heads: Allowance::new(Cut::Heads),
             fields,
@@ -124,6 +138,7 @@ impl Flood {
         }
         self.since += Duration::from_secs(gone);
         let gone = u32::try_from(gone).unwrap_or(u32::MAX);
+        self.small.recover(gone.saturating_mul(LACKS_AGAIN));
         for allowance in [
             &mut self.pings,
             &mut self.settings,
@@ -177,7 +192,17 @@ impl Flood {
     /// DATA with so many bytes of a body.
     fn data(&mut self, length: usize, flags: u8) -> Option<Cut> {
         self.pings.earn(1);
-        if length == 0 && flags & END_STREAM == 0 { self.empty.spend(1) } else { None }
+        let lacks = u32::try_from(SMALL.saturating_sub(length)).unwrap_or_default();
+        match length {
+            // Each stream ends once.
+            _ if flags & END_STREAM != 0 => None,
+            0 => self.empty.spend(1),
+            _ if lacks > 0 => self.small.spend(lacks),
+            _ => {
+                self.small.recover(u32::try_from(length - SMALL).unwrap_or(u32::MAX));
+                None
+            }
+        }
     }
 
     /// The head that is coming has so many fields so far.
@@ -200,6 +225,7 @@ impl Flood {
         match seen {
             Seen::Frame(FrameHead { kind: DATA, length, .. }) => {
                 self.pings.earn(1);
+                self.small.earn(SMALL as u32);
                 let parts = u32::try_from(length / PART).unwrap_or(u32::MAX);
                 self.windows.earn(parts.saturating_add(OF_DATA));
                 None
@@ -281,6 +307,52 @@ mod tests {
         for second in 0..86_400 {
             flood.tick(now + Duration::from_secs(second));
             assert_eq!(flood.received(frame(PING, 0, 8), false), None);
+        }
+    }
+
+    #[test]
+    fn a_flood_of_small_parts_of_a_body_is_too_much() {
+        for (length, most) in [(1, 309), (15, 564), (31, 9600)] {
+            let small = frame(DATA, 0, length);
+            assert_eq!(lasts(&mut flood(), small, Cut::EmptyFrames), most, "{length}");
+            // Nothing is saved up, neither by large frames nor over time.
+            let now = Instant::now();
+            let mut saving = Flood::new(100, now);
+            (0..1000).for_each(|_| assert_eq!(saving.received(frame(DATA, 0, 16_384), false), None));
+            saving.tick(now + Duration::from_secs(3600));
+            assert_eq!(lasts(&mut saving, small, Cut::EmptyFrames), most, "{length}");
+        }
+        let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 200 };
+        assert_eq!(lasts(&mut flood(), Seen::Padding(padded, 198), Cut::EmptyFrames), 309, "padding is nothing");
+    }
+
+    #[test]
+    fn small_parts_are_earned_by_large_ones_and_by_what_is_answered() {
+        let small = frame(DATA, 0, 5);
+        // Bodies of any size, which some clients cut into a small part and a large one.
+        let mut upload = flood();
+        for _ in 0..100_000 {
+            assert_eq!(upload.received(small, false), None);
+            assert_eq!(upload.received(frame(DATA, 0, 64), false), None);
+        }
+        // A conversation of small messages, one for one.
+        let mut conversation = flood();
+        for _ in 0..100_000 {
+            assert_eq!(conversation.received(small, false), None);
+            assert_eq!(conversation.sent(frame(DATA, 0, 5)), None);
+        }
+        // One whose other side says nothing, and that is slow.
+        let now = Instant::now();
+        let mut slow = Flood::new(100, now);
+        for turn in 0..100_000 {
+            slow.tick(now + Duration::from_millis(turn * 20));
+            assert_eq!(slow.received(small, false), None, "{turn}");
+        }
+        // Bodies that are one byte each.
+        let mut many = flood();
+        for _ in 0..10_000 {
+            many.received(frame(HEADERS, END_HEADERS, 20), true);
+            assert_eq!(many.received(frame(DATA, END_STREAM, 1), false), None);
         }
     }
 

@@ -209,6 +209,12 @@ fn floods_of_control_frames_end_with_goaway() {
         assert_eq!(Raw::open(&place).end(&flood), Some(ENHANCE_YOUR_CALM));
         place.wait_for_cut("empty_frames", count);
     }
+    // Parts of one byte.
+    for (count, small) in [(3, frame(0, 0, 1, b"x")), (4, frame(0, 8, 1, &[3, b'x', 0, 0, 0]))] {
+        let flood = [head(1, 0, POST, &[]), small.repeat(500)].concat();
+        assert_eq!(Raw::open(&place).end(&flood), Some(ENHANCE_YOUR_CALM));
+        place.wait_for_cut("empty_frames", count);
+    }
     // As many as are free, and one that the client asks to be the last.
     let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(Raw::open(&place).end(&[&PING.repeat(100)[..], &goaway].concat()), Some(0));

@@ -9,6 +9,7 @@ mod response;
 
 pub use addresses::{Addresses, Attempts};
 pub use failure::{is_of_address, was_refused};
+pub use http2::{CONNECTION_WINDOW, RELAY_WINDOW};
 pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Part, Response};
 

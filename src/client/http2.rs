@@ -25,9 +25,13 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How much of an answer may be on its way, for one request and for all of a connection.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// How much of an answer may be on its way to one who reads it whole at once.
+const WHOLE_WINDOW: u32 = 2 << 20;
+/// The same where it goes on to a client, which may be slow: so much of it may be held until the client takes it.
+pub const RELAY_WINDOW: u32 = 256 << 10;
+/// The same of all answers on a connection: more than those of all its streams together, so that nobody waits for a client of
+/// another's.
+pub const CONNECTION_WINDOW: u32 = 1 << 30;
 /// The largest head of an answer.
 const MAX_HEAD: u32 = 64 << 10;
 /// For how long it is remembered that TLS agreed on HTTP/1.1.
@@ -43,6 +47,8 @@ pub(super) struct Http2 {
     chosen: bool,
     connect: Duration,
     keepalive: Duration,
+    /// How much of an answer may be on its way.
+    window: u32,
     state: Mutex<State>,
 }
 
@@ -78,11 +84,12 @@ impl Http2 {
             chosen: reach.protocol == Protocol::Auto,
             connect: reach.connect,
             keepalive: reach.keepalive,
+            window: WHOLE_WINDOW,
             state: Mutex::default(),
         }
     }
 
-    /// The same way, with a connection of its own.
+    /// The same way, with a connection of its own, for answers that go on to clients.
     pub fn apart(&self) -> Http2 {
         Http2 {
             connector: self.connector.clone(),
@@ -90,6 +97,7 @@ impl Http2 {
             chosen: self.chosen,
             connect: self.connect,
             keepalive: self.keepalive,
+            window: RELAY_WINDOW,
             state: Mutex::default(),
         }
     }
@@ -164,7 +172,7 @@ impl Http2 {
     /// gateway's certificate, gets no request.
     async fn greet(&self, stream: Stream) -> Result<(SendRequest<Bytes>, Arc<Usage>), String> {
         let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+        builder.initial_window_size(self.window).initial_connection_window_size(CONNECTION_WINDOW);
         builder.max_header_list_size(MAX_HEAD).enable_push(false);
         let greeted: Result<(SendRequest<Bytes>, _), _> = builder.handshake(stream).await;
         let (sender, mut connection) = greeted.map_err(|error| error.to_string())?;

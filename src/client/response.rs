@@ -1,6 +1,6 @@
 //! Answers whose bodies come part by part.
 
-use super::{Exchange, ExchangeError, http2};
+use super::{Exchange, ExchangeError, RELAY_WINDOW, http2};
 use crate::memory::{Held, Kind, Level, Memory, Shed};
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
@@ -105,6 +105,14 @@ impl Body {
         match &self.0 {
             Version::Http1(body) => body.is_end_stream(),
             Version::Http2(body) => body.is_over(),
+        }
+    }
+
+    /// How much of it may be held unread, in bytes, beside the buffers of a connection.
+    pub fn ahead(&self) -> usize {
+        match &self.0 {
+            Version::Http1(_) => 0,
+            Version::Http2(_) => RELAY_WINDOW as usize,
         }
     }
 

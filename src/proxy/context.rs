@@ -61,6 +61,8 @@ pub(super) struct Context {
     pub attempts: Option<Box<(Attempts, Option<SocketAddr>)>>,
     /// Its body, where the head says how long it is.
     pub declared: Option<Declared>,
+    /// How much of the provider's response may be held unread behind what was passed on: the window of its stream.
+    pub ahead: usize,
     /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
     pub begun: bool,
     /// What the connection is doing, or the stream.
@@ -96,6 +98,7 @@ impl Context {
             tries: 0,
             attempts: None,
             declared: None,
+            ahead: 0,
             begun: false,
             pulse,
             written: 0,
@@ -231,7 +234,10 @@ impl Context {
         self.response_bytes += bytes;
         let blocked = self.share().is_some_and(|share| share.blocks());
         let queued = if http2 && blocked { written.min(http2::HELD) } else { 0 };
-        self.holds_response(self.response_bytes.saturating_sub(written) * 2 + queued)
+        let unwritten = self.response_bytes.saturating_sub(written);
+        // Where the client is slower than the provider, the provider's window fills up.
+        let ahead = if blocked && unwritten > bytes { self.ahead } else { 0 };
+        self.holds_response(unwritten * 2 + queued + ahead)
     }
 
     /// The name of the listener that the request came in at.

@@ -11,6 +11,7 @@ use super::passed::KnownCredentials;
 use super::share::Short;
 use super::{MAX_TRIES, declared, framing, invalidating, logout, offers, passed, short, slot};
 use crate::cache::Caution;
+use crate::client;
 use crate::descriptors;
 use crate::gateway::{CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Upstream};
 use crate::memory::Shed;
@@ -18,7 +19,7 @@ use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
@@ -293,6 +294,7 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.begun = true;
+        context.ahead = if response.version == Version::HTTP_2 { client::RELAY_WINDOW as usize } else { 0 };
         passed::judge(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
             provider.note(None);

@@ -224,6 +224,7 @@ async fn relay(session: &mut Session, context: &mut Context, relayed: Relayed, i
     let Relayed { mut response, read, _slot } = relayed;
     let header = head(session, context, &response)?;
     let mut over = read.is_empty() && response.body.is_over();
+    context.ahead = response.body.ahead();
     write_head(session, header, over).await?;
     let mut read = read.into_iter();
     while !over {

@@ -107,6 +107,8 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
     let options = &mut peer.options;
     options.alpn = alpn;
     options.max_h2_streams = MAX_STREAMS;
+    options.h2_stream_window_size = Some(client::RELAY_WINDOW);
+    options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
     // Pingora has one deadline for every read, the first included.

@@ -312,6 +312,39 @@ fn a_provider_that_takes_few_requests_at_once_gets_them_all() {
     assert_eq!(provider.arrived().len(), 40);
 }
 
+/// Requests share a connection to the provider, and clients may be slow: a response that waits for its client is in nobody's way.
+#[test]
+fn clients_that_do_not_read_hold_nobody_else_up() {
+    const LARGE: usize = 24 << 20;
+    let large = Bytes::from(vec![b'x'; LARGE]);
+    let provider = H2Provider::start(None, move |arrived| match arrived.head.uri.path() {
+        "/good" | "/v2/users/good/lock" => Reply::json("y".repeat(100_000)),
+        _ => Reply::json(large.clone()),
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n  a:\n    dialect: zitadel\n    url: http://{}\n    protocol: http2\n    auth: forward\n    cache: {{}}\n",
+        provider.address()
+    ));
+    // Passed through as it comes, and sent by the gateway as a whole.
+    for (method, large, good) in [("GET", "/large", "/good"), ("POST", "/v2/users/large/lock", "/v2/users/good/lock")] {
+        let clients: Vec<Client> = (0..8)
+            .map(|_| {
+                let mut client = Client::open(&gateway);
+                client.write(&format!(
+                    "{method} {large} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer pat\r\nContent-Length: 0\r\n\r\n"
+                ));
+                client.until("\r\n\r\n");
+                client
+            })
+            .collect();
+        for turn in 0..30 {
+            let answer = Request::new(method, good).bearer("pat").send(&gateway.url());
+            assert_eq!((answer.status, answer.body.len()), (200, 100_000), "{good}: {turn}");
+        }
+        drop(clients);
+    }
+}
+
 /// A connection on which nothing comes any more takes no further requests along.
 #[test]
 fn a_connection_that_hangs_is_left() {

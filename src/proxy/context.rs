@@ -23,7 +23,7 @@ use std::time::Instant;
 /// What a request holds without being counted for it: it is a part of what each request counts for.
 const FREE: usize = 8 << 10;
 /// How much of a body Pingora keeps until the request is over.
-const KEPT_BODY: usize = 64 << 10;
+pub(super) const KEPT_BODY: usize = 64 << 10;
 
 /// Counts a request for as long as it lives, however it ends.
 pub(super) struct InFlight(Arc<Runtime>);

@@ -1,12 +1,12 @@
 //! Slots of requests: which source they are counted for, and waiting that ends where the client leaves.
 
 use super::admission;
-use super::context::Context;
+use super::context::{Context, KEPT_BODY};
 use super::governed::Stop;
 use crate::gateway::Upstream;
 use crate::runtime::Runtime;
 use crate::upstream::Slot;
-use http::header::FORWARDED;
+use http::header::{CONTENT_LENGTH, FORWARDED};
 use http::{HeaderMap, HeaderName};
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
@@ -64,19 +64,40 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
-/// Goes on with something for as long as the client is there; nothing is begun for one that has left already. While its body comes,
-/// that tells whether it is there.
+/// Goes on with something for as long as the client is there; nothing is begun for one that has left already.
 pub(super) async fn attended<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T> {
-    if !session.as_mut().is_body_done() {
-        return Ok(work.await);
-    }
     tokio::select! {
         biased;
-        _ = session.downstream_session.read_body_or_idle(true) => {
-            Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down())
-        }
+        () = left(session) => Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down()),
         done = work => Ok(done),
     }
+}
+
+/// Ends when the client has left. Over HTTP/1.1 that is behind what it has sent: as much of its body is read meanwhile as Pingora
+/// keeps for the provider, and a larger one hides whether its client is there.
+async fn left(session: &mut Session) {
+    if session.is_http2() && !session.as_mut().is_body_done() {
+        if let Some(reset) = session.downstream_session.watch_h2_stream_close() {
+            let _ = reset.await;
+        }
+        return;
+    }
+    while !session.as_mut().is_body_done() {
+        if !is_kept(session) {
+            return std::future::pending().await;
+        }
+        if session.read_request_body().await.is_err() {
+            return;
+        }
+    }
+    let _ = session.downstream_session.read_body_or_idle(true).await;
+}
+
+/// Whether all of a body is kept that is read before it goes on to the provider.
+fn is_kept(session: &mut Session) -> bool {
+    let length = session.req_header().headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    session.as_mut().get_retry_buffer().is_some() && length.is_some_and(|length| length <= KEPT_BODY)
 }
 
 #[cfg(test)]

@@ -209,6 +209,50 @@ fn a_read_that_fills_nothing_ends_with_its_client_and_no_other_request_does() {
     }
 }
 
+/// Bodies whose clients leave before they are whole, and before there is room for them.
+#[test]
+fn a_client_that_leaves_amid_its_body_waits_no_longer() {
+    let place = place("", "forward", "limits: { in_flight: 1, per_source: 1, wait: 1m }\n");
+    let address = place.gateway.address();
+    let in_flight = |count: usize| {
+        let line = format!("sessiongate_requests_in_flight {count}");
+        wait_for(&line, || place.gateway.metrics().lines().any(|one| one == line).then_some(()));
+    };
+    let waits = |count: usize| {
+        let count = count.to_string();
+        wait_for("a wait", || (place.metric("sessiongate_upstream_waits_total") == count).then_some(()));
+    };
+    let mut first = Connection::open(address).unwrap();
+    first.write(&Request::new("GET", "/first").bearer("junk").bytes(address)).unwrap();
+    place.recorder.wait(1);
+    let mut client = Connection::open(address).unwrap();
+    client.write(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
+    waits(1);
+    client.write(b"more").unwrap();
+    in_flight(2);
+    drop(client);
+    in_flight(1);
+    over_http2(async {
+        for (turn, length) in [(2, Some("10")), (3, None)] {
+            let mut post = http::Request::post("http://a/upload");
+            if let Some(length) = length {
+                post = post.header("content-length", length);
+            }
+            let mut connection = http2(&place.gateway).await.ready().await.unwrap();
+            let (_answer, mut body) = connection.send_request(post.body(()).unwrap(), false).unwrap();
+            body.send_data(Bytes::from_static(b"half"), false).unwrap();
+            let count = turn.to_string();
+            wait_for_async(|| place.metric("sessiongate_upstream_waits_total") == count).await;
+            body.send_reset(h2::Reason::CANCEL);
+            wait_for_async(|| place.gateway.metrics().lines().any(|one| one == "sessiongate_requests_in_flight 1"))
+                .await;
+        }
+    });
+    place.gate.set(true);
+    assert_eq!(first.answer(false).unwrap().status, 200);
+    assert_eq!(place.recorder.count(), 1, "nothing was sent for those who left");
+}
+
 #[test]
 fn a_preliminary_read_gives_its_slot_back_before_its_write_takes_one() {
     let policies = "policies: { strict: { keys: { protected: [tenant] } } }\n";

@@ -179,7 +179,7 @@ async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Res
 }
 
 /// How a request ended: by the head of its response, or, for calls, by what follows it. Whatever of the body had to be read for that
-/// comes along.
+/// comes along: one part at the most and a status, since a call that begins to send a message has done something.
 async fn ended(
     mut response: Response,
     carrier: Option<Carrier>,
@@ -198,6 +198,8 @@ async fn ended(
             match response.body.next().await? {
                 Some(part) => {
                     match &part {
+                        // They say nothing, and would add up.
+                        Part::Data(data) if data.is_empty() => continue,
                         Part::Data(data) => end.data(data),
                         Part::Trailers(trailers) => end.trailers(trailers),
                     }
@@ -222,9 +224,9 @@ async fn ended(
 /// Passes a response on, as fast as the client takes it.
 async fn relay(session: &mut Session, context: &mut Context, relayed: Relayed, idle: Duration) -> Result<()> {
     let Relayed { mut response, read, _slot } = relayed;
+    context.ahead = response.body.ahead();
     let header = head(session, context, &response)?;
     let mut over = read.is_empty() && response.body.is_over();
-    context.ahead = response.body.ahead();
     write_head(session, header, over).await?;
     let mut read = read.into_iter();
     while !over {

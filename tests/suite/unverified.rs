@@ -611,6 +611,40 @@ fn a_call_whose_client_has_left_is_settled_by_its_own_status() {
     }
 }
 
+/// A message is passed on as it comes, whatever its size: only the end of a call waits for what is still to be said of it.
+#[test]
+fn a_message_passes_before_its_call_is_over() {
+    const SIZE: usize = 6 << 20;
+    let go = Arc::new(Notify::new());
+    let own = go.clone();
+    let provider = H2Provider::start(None, move |_| {
+        let head = http::Response::builder().header("content-type", GRPC).body(()).unwrap();
+        let message = Bytes::from(frame(&vec![b'x'; SIZE]));
+        let parts = vec![Part::Bytes(Bytes::new()), Part::Bytes(message), Part::Wait(own.clone())];
+        Reply { head, parts, trailers: Some(map(&[("grpc-status", "0")])) }
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n  idp:\n    dialect: zitadel\n    url: http://{}\n    protocol: http2\n    auth: forward\n    cache: {{}}\n",
+        provider.address()
+    ));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = connect(gateway.address()).await;
+        let (response, mut sending) = client.send_request(request(gateway.address(), LOCK, GRPC), false).unwrap();
+        sending.send_data(frame(&field(1, b"u1")).into(), true).unwrap();
+        let mut body = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap().into_body();
+        let mut came = 0;
+        while came < SIZE + 5 {
+            let part = tokio::time::timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap();
+            body.flow_control().release_capacity(part.len()).unwrap();
+            came += part.len();
+        }
+        go.notify_one();
+        assert!(body.data().await.is_none());
+        assert_eq!(body.trailers().await.unwrap().unwrap(), map(&[("grpc-status", "0")]));
+    });
+}
+
 #[test]
 fn calls_that_the_provider_carries_out_end_every_hit() {
     let done: fn() -> Said = || (&[], frame(b"\x0a\x00"), Some(&[("grpc-status", "0")]));

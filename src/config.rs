@@ -278,6 +278,27 @@ pub trait Lookup {
     fn variable(&self, name: &str) -> Option<String>;
     /// The contents of a file, or why there are none. The reason must not repeat the path, which may come from a variable.
     fn file(&self, path: &Path) -> Result<Vec<u8>, String>;
+    /// The memory that the system lets the process have, in bytes; none where that is not known.
+    fn memory(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// What a process takes that serves nobody, in bytes: measured at 16 to 28 MiB.
+pub const BASE_MEMORY: usize = 32 << 20;
+/// The least that is held for clients, in bytes, however little the limit leaves.
+pub const LEAST_MEMORY: usize = 8 << 20;
+
+/// How much may be held for clients under a limit, where so much is cached: nine tenths of the limit, without what the process takes
+/// in any case, and less a quarter for what the allocator adds.
+pub fn memory_for_clients(limit: usize, cached: usize) -> usize {
+    let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + cached);
+    (left / 4 * 3).max(LEAST_MEMORY)
+}
+
+/// How much may be cached under a limit, so that enough is left for clients.
+pub fn room_for_cached(limit: usize) -> usize {
+    (limit / 10 * 9).saturating_sub(BASE_MEMORY + LEAST_MEMORY / 3 * 4)
 }
 
 /// A configuration that can be used, and what is doubtful in it.

@@ -7,15 +7,12 @@ mod sweep;
 
 pub use sweep::{Sweep, sweep};
 
+use crate::config::memory_for_clients;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// What a process takes that serves nobody, in bytes: measured at 16 to 28 MiB.
-const BASE: usize = 32 << 20;
-/// The least that is held for clients, in bytes, however little the limit leaves.
-const LEAST: usize = 8 << 20;
 /// How much of what may be held has to be held for the process to be pressed, in percent.
 const PRESSED: usize = 60;
 /// How much of what may be held, and of what is resident, makes which level, in percent.
@@ -149,7 +146,7 @@ impl Memory {
     pub fn set_limit(&self, limit: Option<usize>) {
         let limit = limit.unwrap_or_else(system_limit);
         self.limit.store(limit, Ordering::Relaxed);
-        self.budget.store(budget(limit, self.others), Ordering::Relaxed);
+        self.budget.store(memory_for_clients(limit, self.others), Ordering::Relaxed);
     }
 
     /// The limit of the process, in bytes.
@@ -293,15 +290,8 @@ fn level(held: usize, most: usize, [pressed, full, over]: [usize; 3]) -> Level {
     }
 }
 
-/// How much may be held for clients: nine tenths of the limit, without what the process takes in any case, and less a quarter for
-/// what the allocator adds.
-fn budget(limit: usize, others: usize) -> usize {
-    let left = (limit / 10 * 9).saturating_sub(BASE + others);
-    (left / 4 * 3).max(LEAST)
-}
-
 /// What the system lets the process have: the limit of its control group, or three quarters of the machine's memory.
-fn system_limit() -> usize {
+pub fn system_limit() -> usize {
     let machine = meminfo().unwrap_or(usize::MAX);
     match control_group_limit() {
         Some(limit) if limit < machine => limit,
@@ -352,6 +342,7 @@ fn kilobytes(file: &str, name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{BASE_MEMORY as BASE, LEAST_MEMORY as LEAST, memory_for_clients as budget, room_for_cached};
 
     /// What may be held for clients with the least budget there is.
     const ALL: usize = LEAST;
@@ -379,6 +370,12 @@ mod tests {
     #[test]
     fn the_budget_is_what_the_limit_leaves() {
         assert_eq!(budget(40 << 20, 0), LEAST, "never less");
+        for limit in [64 << 20, 256 << 20, 4 << 30] {
+            let room = room_for_cached(limit);
+            assert_eq!(budget(limit, room + (4 << 20)), LEAST);
+            assert!(budget(limit, room) >= LEAST && budget(limit, room - (4 << 20)) > LEAST, "{limit}: {room}");
+        }
+        assert_eq!(room_for_cached(40 << 20), 0);
         let budget = budget(256 << 20, 64 << 20);
         assert!((95 << 20..105 << 20).contains(&budget), "{budget}");
         let memory = Memory::new(Some(256 << 20), 64 << 20);

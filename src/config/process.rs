@@ -1,8 +1,8 @@
 //! The options of the process, and all of a configuration put together.
 
-use super::fault::Problem;
-use super::section::Section;
-use super::value::{self, choice, count, duration, minutes, seconds, size};
+use super::fault::{Problem, Spot};
+use super::section::{Context, Section};
+use super::value::{self, choice, count, duration, minutes, seconds, shown_size, size};
 use super::variables::Text;
 use super::{
     ClientLimits, Clients, Config, Dns, ListenAddress, Listener, Log, LogFormat, LogLevel, Reload, Shutdown, Store,
@@ -41,7 +41,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     });
     let key = secret::secret(section, "hash_key", LEAST_KEY);
     let keyed = section.has("hash_key");
-    let store = section.within("store", |section| store::read(section, keyed));
+    let (store, room) = section.within("store", |section| store::read(section, keyed));
     let dns = section.within("dns", dns);
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies, &listeners);
@@ -51,6 +51,11 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         let spot = section.spot_of("replicas");
         let problem = Problem::new("with a store in memory, replicas do not see each other's writes");
         section.context.warn(&spot, problem.but("`store.redis` is what they can share"));
+    }
+    if let Store::Memory(memory) = &store
+        && cached
+    {
+        judge_room(memory.max_bytes, clients.limits.memory, &room, section.context);
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     let gateway = Arc::new(Gateway::new(upstreams, key));
@@ -92,6 +97,28 @@ fn clients(section: &mut Section) -> Clients {
             head: head_limits(section),
         }),
         trusted_peers: trusted_peers(section),
+    }
+}
+
+/// What the store in memory may hold counts before anything is held for clients. A store that leaves them less than the least fills
+/// the memory of the process beyond its limit.
+fn judge_room(cached: usize, declared: Option<usize>, spot: &Spot, context: &mut Context) {
+    let Some(limit) = declared.or_else(|| context.lookup.memory()) else {
+        return;
+    };
+    let room = super::room_for_cached(limit);
+    if cached > room {
+        let limit = if declared.is_some() {
+            format!("`clients.limits.memory`, which is {}", shown_size(limit))
+        } else {
+            format!("the memory limit of the process, which is {} MiB", limit >> 20)
+        };
+        let found = format!("{} does not fit into {limit}", shown_size(cached));
+        let allowed = match room >> 20 {
+            0 => "there is no room for a store in memory".to_owned(),
+            room => format!("up to {room}MiB leaves enough for clients"),
+        };
+        context.warn(spot, Problem::new(found).but(allowed));
     }
 }
 

@@ -41,10 +41,12 @@ impl PartialEq for Login {
     }
 }
 
-/// Reads the option `store`. `keyed` says whether there is a `hash_key`.
-pub(super) fn read(section: &mut Section, keyed: bool) -> Store {
-    let memory = section
-        .within("memory", |section| Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) });
+/// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a `hash_key`.
+pub(super) fn read(section: &mut Section, keyed: bool) -> (Store, Spot) {
+    let (memory, spot) = section.within("memory", |section| {
+        let memory = Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) };
+        (memory, section.spot_of("max_bytes"))
+    });
     let shared = section.inside("redis", shared).flatten();
     if section.has("redis") {
         let spot = section.spot_of("redis");
@@ -57,7 +59,7 @@ pub(super) fn read(section: &mut Section, keyed: bool) -> Store {
             section.context.refuse(&spot, problem.but("expected it beside `store`, and the same for all of them"));
         }
     }
-    shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared)))
+    (shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared))), spot)
 }
 
 /// Reads a shared store. There is nothing where a fault was collected.

@@ -21,6 +21,42 @@ struct Sample;
 const HIDDEN: &str = "zq9";
 const SEAL: &str = "0123456789abcdef0123456789abcdef";
 
+/// A machine that has so much memory for the process.
+struct Sized(usize);
+
+impl Lookup for Sized {
+    fn variable(&self, name: &str) -> Option<String> {
+        Sample.variable(name)
+    }
+
+    fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        Sample.file(path)
+    }
+
+    fn memory(&self) -> Option<usize> {
+        Some(self.0)
+    }
+}
+
+/// The limit of the system counts where none is declared.
+#[test]
+fn a_store_in_memory_has_to_fit_into_the_memory_of_the_process() {
+    let warned = |memory: usize, more: &str| {
+        let text =
+            format!("{more}upstreams: {{a: {{dialect: auth0, url: https://a.example, auth: none, cache: {{}}}}}}");
+        let warnings = compile("c", &text, &Sized(memory), [7; 32]).unwrap().warnings;
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(warned(256 << 20, ""), "");
+    assert_eq!(
+        warned(256 << 20, "store: {memory: {max_bytes: 1GiB}}\n"),
+        "c:1:29: store.memory.max_bytes: 1GiB does not fit into the memory limit of the process, which is 256 MiB; \
+         up to 187MiB leaves enough for clients"
+    );
+    assert_eq!(warned(2 << 30, "store: {memory: {max_bytes: 1GiB}}\n"), "");
+    assert_eq!(warned(256 << 20, "clients: {limits: {memory: 2GiB}}\nstore: {memory: {max_bytes: 1GiB}}\n"), "");
+}
+
 /// A certificate of the gateway's.
 static GATE: LazyLock<rcgen::CertifiedKey<rcgen::KeyPair>> =
     LazyLock::new(|| rcgen::generate_simple_self_signed(vec!["gate.example".into()]).unwrap());

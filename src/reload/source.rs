@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config, Fault, Lookup};
 use crate::descriptors;
+use crate::memory;
 use crate::runtime::hex;
 use ring::digest;
 use std::cell::{Cell, RefCell};
@@ -117,6 +118,10 @@ impl Lookup for Machine {
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
         contents(path).map_err(told)
     }
+
+    fn memory(&self) -> Option<usize> {
+        Some(memory::system_limit())
+    }
 }
 
 /// The same, with a note of every file that is looked at.
@@ -148,6 +153,10 @@ impl Lookup for Seen {
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
         self.noted(path, contents(path)).map_err(told)
+    }
+
+    fn memory(&self) -> Option<usize> {
+        Machine.memory()
     }
 }
 

@@ -8,6 +8,7 @@
 //! * `=== what happens` begins a case; lines with `#` before the request are remarks.
 //! * `> scopes …` says what the token may do (all of sessions and refresh tokens where there is no such line); `> token expired`, `> token other-audience`, … take another token; `> token none` sends none.
 //! * `> current {…}` is the session's metadata that the provider would show.
+//! * `> rejected …` rejects the request for a reason that lies outside of it, once it is known where it belongs.
 //! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL); `Host: gateway.test`, a fitting
 //!   `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type: application/json` are added; `Name: -` leaves one
 //!   of them out. With a `Content-Type` of gRPC the body is put into a frame.
@@ -202,7 +203,17 @@ impl Case {
             http2: carrier.is_grpc(),
         };
         let several = gateway.upstreams().len() > 1;
-        match gateway.route(head) {
+        let routed = gateway.route(head);
+        if let Some(why) = self.rejected() {
+            let upstream = match &routed {
+                Ok(Routed::Passed(upstream, _)) => upstream,
+                Ok(Routed::Related(related)) => related.upstream(),
+                Ok(Routed::Governed(governed)) => governed.upstream(),
+                Err(_) => panic!("{}: belongs nowhere", self.name),
+            };
+            return refusal(Some(upstream), &why, carrier);
+        }
+        match routed {
             Err(refused) => refusal(refused.upstream.as_deref(), &refused.refusal, carrier),
             Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, None, several),
             Ok(Routed::Related(related)) => {
@@ -222,6 +233,13 @@ impl Case {
                 decided.unwrap_or_else(|why| refusal(Some(&upstream), &why, carrier))
             }
         }
+    }
+
+    /// What rejects it although nothing is wrong with it.
+    fn rejected(&self) -> Option<Refusal> {
+        let name = self.request.lines().find_map(|line| line.strip_prefix("> rejected "))?;
+        let all = [Refusal::Overloaded, Refusal::UpstreamBusy, Refusal::SourceBusy];
+        Some(all.into_iter().find(|one| one.name() == name).unwrap_or_else(|| panic!("{}: no {name}", self.name)))
     }
 
     fn parse(&self, tenant: Option<&Tenant>) -> Parsed {

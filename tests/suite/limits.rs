@@ -297,12 +297,6 @@ fn a_body_of_http2_that_does_not_come_is_given_up() {
     assert!(place.is_served().is_some());
 }
 
-/// The frames of a request on a stream, in whose head these fields stand; each index is one of HPACK's static table.
-fn head(stream: u32, flags: u8, method: u8, fields: &[(u8, &str)]) -> Vec<u8> {
-    // The method, http, the authority `a`, the path `/x`.
-    let mut block = vec![method, 0x86, 0x01, 1, b'a', 0x04, 2, b'/', b'x'];
-    for (index, value) in fields {
-        block.extend([0x0f, index - 15, u8::try_from(value.len()).unwrap()]);
 /// The client of an upload that stands still can do nothing about it: only the time counts during which it may send.
 #[test]
 fn a_body_whose_provider_takes_nothing_is_not_given_up() {
@@ -345,6 +339,12 @@ fn a_body_whose_provider_takes_nothing_is_not_given_up() {
     place.wait_for_cut("min_body_rate", 1);
 }
 
+/// The frames of a request on a stream, in whose head these fields stand; each index is one of HPACK's static table.
+fn head(stream: u32, flags: u8, method: u8, fields: &[(u8, &str)]) -> Vec<u8> {
+    // The method, http, the authority `a`, the path `/x`.
+    let mut block = vec![method, 0x86, 0x01, 1, b'a', 0x04, 2, b'/', b'x'];
+    for (index, value) in fields {
+        block.extend([0x0f, index - 15, u8::try_from(value.len()).unwrap()]);
         block.extend(value.as_bytes());
     }
     frame(1, flags | 4, stream, &block)

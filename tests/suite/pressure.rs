@@ -9,13 +9,20 @@ use std::net::{SocketAddr, TcpStream};
 /// So much that clients who do not read would soon have the gateway hold more than it may.
 const LARGE: usize = 3_000_000;
 const MEMORY: u64 = 256 << 20;
-const LIMITS: &str =
-    "clients: { limits: { per_source: 10000, memory: 256MiB } }\nthreads: 2\nlog: { requests: false }\n";
+/// Clients are given up for want of memory, not for the time that a test takes.
+const LIMITS: &str = "clients: { write_timeout: 1h, idle_timeout: 1h, min_body_rate: 0B, \
+    limits: { per_source: 10000, memory: 256MiB } }
+threads: 2
+log: { requests: false }
+";
 /// How much of it remains once all clients have left: about what a process has that has served a few.
 const BACK: u64 = 56 << 20;
 /// Less, for those who hold little each.
-const SMALL: &str =
-    "clients: { limits: { per_source: 10000, memory: 128MiB } }\nthreads: 2\nlog: { requests: false }\n";
+const SMALL: &str = "clients: { write_timeout: 1h, idle_timeout: 1h, min_body_rate: 0B, \
+    limits: { per_source: 10000, memory: 128MiB } }
+threads: 2
+log: { requests: false }
+";
 /// So many requests that they are not what bounds the clients.
 const MANY: &str = "limits: { in_flight: 10000, per_source: 10000 }";
 
@@ -70,7 +77,8 @@ impl Client {
     fn widen(&mut self, window: u32) {
         let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat());
         let connection = frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
-        self.stream.write_all(&[settings, connection].concat()).unwrap();
+        // The same.
+        let _ = self.stream.write_all(&[settings, connection].concat());
     }
 
     /// The next frame; none where the gateway has ended the connection.
@@ -325,7 +333,8 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
         }
         call.as_auth0()
     });
-    let gateway = Gateway::start(&format!("{SMALL}{}", recorder.upstream(MANY)));
+    let more = format!("{MANY}\nbody: {{ timeout: 10m }}");
+    let gateway = Gateway::start(&format!("{SMALL}{}", recorder.upstream(&more)));
     gateway.ready();
     let head = |length: usize| {
         format!(
@@ -380,14 +389,23 @@ fn idle_connections_of_http2_make_room_when_memory_is_full() {
     let gateway = Gateway::start(&format!("{SMALL}{}", recorder.upstream(MANY)));
     let mut clients = Vec::new();
     wait_for("a connection to be closed", || {
-        let mut client = Client::open(gateway.address(), 0);
-        let streams = client.get("/api/v2/sessions/s1", 90);
-        // However they end.
-        if client.read().is_some() {
-            client.widen(1 << 20);
-            let resets: Vec<u8> = streams.iter().flat_map(|stream| frame(RST_STREAM, 0, *stream, &[0; 4])).collect();
-            let _ = client.stream.write_all(&resets);
-            clients.push(client);
+        // Several at a time, which are served at the same time.
+        let opened: Vec<(Client, Vec<u32>)> = (0..8)
+            .map(|_| {
+                let mut client = Client::open(gateway.address(), 0);
+                let streams = client.get("/api/v2/sessions/s1", 90);
+                (client, streams)
+            })
+            .collect();
+        for (mut client, streams) in opened {
+            // However they end.
+            if client.read().is_some() {
+                let resets: Vec<u8> =
+                    streams.iter().flat_map(|stream| frame(RST_STREAM, 0, *stream, &[0; 4])).collect();
+                client.widen(1 << 20);
+                let _ = client.stream.write_all(&resets);
+                clients.push(client);
+            }
         }
         (metric(&gateway, "sessiongate_memory_shed_total{shed=\"connection\"}") > 0).then_some(())
     });

@@ -19,7 +19,8 @@ pub mod sharing;
 pub mod writing;
 
 pub use place::{
-    Asker, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Place, Retired, Traces, Watermark, fill, release, retire,
+    Asker, Cause, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Observed, Place, Retired, Traces, Watermark, fill,
+    release, retire,
 };
 
 /// A value that is never used twice: the store mints it.

@@ -1,9 +1,9 @@
 //! What becomes of what a fetch has brought: it is stored, or ends what is, or says nothing.
 
 use super::read::{Fetched, Wanted};
-use super::{Sessions, Store, StoreError, Tally};
+use super::{Sessions, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
-use crate::coherence::{Entry, Micros, Retired, Stamp, Token};
+use crate::coherence::{Cause, Entry, Micros, Observed, Retired, Stamp, Token};
 use crate::gateway::{CacheKey, Event, Failure, Storable};
 use std::sync::Arc;
 
@@ -22,25 +22,60 @@ pub(super) struct Begun {
 impl Begun {
     /// Does with the store what follows from the answer.
     pub async fn keep(self, store: &dyn Store, tally: &Tally, fetched: &Fetched) {
-        let Begun { key, stamp, link: _, at, reader, wanted } = self;
-        let kept = match (&fetched.answer, fetched.storable) {
-            (Ok(answer), Storable::For { fresh, stale, version, missing, only }) if !wanted.unstored => {
-                let fresh_until = (at / 1_000).saturating_add(fresh);
-                let stale_until = fresh_until.saturating_add(stale);
-                let only = only.then_some(fetched.asker);
-                let answer = Arc::new(answer.stored());
-                let entry = Entry { stamp, began: at, fresh_until, stale_until, version, only, missing, answer };
-                store.fill(&key, reader, entry, wanted.kept).await
-            }
-            (_, storable) => {
-                if storable == Storable::TooOld {
-                    tally.count(Event::TooOld);
-                }
-                match retired(fetched, wanted) {
-                    Some(retired) => retire(store, &key, reader, retired).await,
-                    None => store.release(&key, reader).await,
+        let Begun { key, at, reader, wanted, .. } = self;
+        if let Storable::TooOld { .. } = fetched.storable {
+            tally.count(Event::TooOld);
+        }
+        let retired = || retired(fetched, wanted, at);
+        let kept = match self.entry(fetched) {
+            Some(entry) => {
+                let filled = store.fill(&key, reader, entry, wanted.kept).await;
+                match filled.as_ref().is_err_and(may_pass).then(retired).flatten() {
+                    // It is shown all the same.
+                    Some(retired) => store.retire(&key, reader, retired).await,
+                    None => filled,
                 }
             }
+            None => match retired() {
+                Some(retired) => retire(store, &key, reader, retired).await,
+                None => store.release(&key, reader).await,
+            },
+        };
+        if let Err(error) = kept {
+            tracing::debug!(%error, "what an answer means was not stored");
+        }
+    }
+
+    /// What is to be stored.
+    fn entry(&self, fetched: &Fetched) -> Option<Entry<Stored>> {
+        let Begun { stamp, at: began, wanted, .. } = *self;
+        let (Ok(answer), Storable::For { fresh, stale, version, missing, only }) = (&fetched.answer, fetched.storable)
+        else {
+            return None;
+        };
+        if wanted.unstored {
+            return None;
+        }
+        let fresh_until = (began / 1_000).saturating_add(fresh);
+        let stale_until = fresh_until.saturating_add(stale);
+        let only = only.then_some(fetched.asker);
+        let (digest, answer) = (answer.digest(), Arc::new(answer.stored()));
+        Some(Entry { stamp, began, fresh_until, stale_until, version, only, missing, digest, answer })
+    }
+}
+
+impl Sessions {
+    /// A read that left the cache out has this answer, whose fetch did not begin before `began`: what it ends must not come back once
+    /// the cache is in again.
+    pub async fn bypassed(&self, key: &CacheKey, wanted: Wanted, began: Option<Micros>, fetched: &Fetched) {
+        let Some(retired) = retired(fetched, wanted, began.unwrap_or(Micros::MAX)) else {
+            return;
+        };
+        let (store, reader) = (&*self.store, self.store.token());
+        let kept = match began {
+            Some(_) => retire(store, key, reader, retired).await,
+            // A store that has just failed is not pressed: each try is waited for.
+            None => store.retire(key, reader, retired).await,
         };
         if let Err(error) = kept {
             tracing::debug!(%error, "what an answer means was not stored");
@@ -48,32 +83,30 @@ impl Begun {
     }
 }
 
-impl Sessions {
-    /// A read that left the cache out has this answer: what it ends must not come back once the cache is in again.
-    pub async fn bypassed(&self, key: &CacheKey, wanted: Wanted, fetched: &Fetched) {
-        if let Some(retired) = retired(fetched, wanted)
-            && let Err(error) = retire(&*self.store, key, self.store.token(), retired).await
-        {
-            tracing::debug!(%error, "what an answer means was not stored");
-        }
-    }
-}
-
-/// What an answer that is not stored does to what is.
-fn retired(fetched: &Fetched, wanted: Wanted) -> Option<Retired> {
-    let denied = match fetched.storable {
-        Storable::Ends => None,
-        Storable::Denies => Some(fetched.asker),
-        Storable::For { .. } | Storable::TooOld | Storable::Nothing => return None,
+/// What an answer does to what is stored where it is not stored itself: whoever has seen it must not be shown anything older.
+fn retired(fetched: &Fetched, wanted: Wanted, began: Micros) -> Option<Retired> {
+    let digest = || fetched.answer.as_ref().map_or(0, |answer| answer.digest());
+    let superseded = |version| Cause::Superseded(Observed { began, version, digest: digest() });
+    let cause = match fetched.storable {
+        Storable::Ends | Storable::For { missing: true, .. } => Cause::Ended,
+        Storable::Denies => Cause::Denied(fetched.asker),
+        Storable::For { version, .. } => superseded(version),
+        Storable::TooOld { version } => superseded(Some(version)),
+        Storable::Nothing => return None,
     };
-    Some(Retired { kept: wanted.kept, denied })
+    Some(Retired { kept: wanted.kept, cause })
 }
 
 /// With a second try: doing it twice does no harm.
 async fn retire(store: &dyn Store, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
     let tried = store.retire(key, reader, retired).await;
-    if matches!(tried, Err(StoreError::Failed(Failure::Timeout | Failure::Broken))) {
+    if tried.as_ref().is_err_and(may_pass) {
         return store.retire(key, reader, retired).await;
     }
     tried
+}
+
+/// Whether a store that failed so may do the next step. Where there is no connection it would meet the same.
+fn may_pass(error: &StoreError) -> bool {
+    matches!(error, StoreError::Failed(Failure::Timeout | Failure::Broken))
 }

@@ -4,7 +4,7 @@ use super::flight::Flight;
 use super::keep::Begun;
 use super::{Acquisition, Ask, Sessions};
 use crate::coherence::reading::{ALONE, Fetch, Joint, Next, Why, Windows, next};
-use crate::coherence::{Asker, Entry, Millis, Token};
+use crate::coherence::{Asker, Entry, Micros, Millis, Token};
 use crate::gateway::{Answer, CacheKey, Event, Storable};
 use crate::model::Refusal;
 use parking_lot::Mutex;
@@ -60,8 +60,9 @@ pub enum Got {
     Miss(Fetched, Why),
     /// The answer of a fetch that another read began.
     Coalesced(Fetched),
-    /// The cache is to be left out. What the provider says has to be told to [`Sessions::bypassed`].
-    Bypass,
+    /// The cache is to be left out. What the provider says has to be told to [`Sessions::bypassed`], with this time; none where the
+    /// store did not answer.
+    Bypass(Option<Micros>),
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -144,7 +145,7 @@ impl Sessions {
         loop {
             let Acquisition { acquired, link, now: moment } = match claim.acquire().await {
                 Ok(acquisition) => acquisition,
-                Err(_) => return self.bypass(Event::BypassFailed),
+                Err(_) => return self.bypass(Event::BypassFailed, None),
             };
             let now = moment / 1_000;
             let begun = |stamp| Begun { key, stamp, link, at: moment, reader: own, wanted };
@@ -156,7 +157,7 @@ impl Sessions {
                     return self.hit(&entry, now);
                 }
                 Next::Deleted => return Got::Deleted,
-                Next::Bypass => return self.bypass(Event::BypassMarked),
+                Next::Bypass => return self.bypass(Event::BypassMarked, Some(moment)),
                 Next::Fetch(Fetch { stamp, floor, fallback, since, why }) => {
                     let since = if fresh { ALONE } else { since };
                     let joined = self.flights.join(&key, Joint::new(stamp, link), since);
@@ -195,7 +196,7 @@ impl Sessions {
                     let readers = counted.get_or_insert_with(|| self.waiting.readers.clone());
                     // One of them is nobody's.
                     if Arc::strong_count(readers) > MOST_WAITING + 1 {
-                        return self.bypass(Event::BypassWaiting);
+                        return self.bypass(Event::BypassWaiting, Some(moment));
                     }
                     self.wait((key, joint), &mut looking, &mut patience, own).await;
                 }
@@ -238,9 +239,9 @@ impl Sessions {
         }
     }
 
-    fn bypass(&self, event: Event) -> Got {
+    fn bypass(&self, event: Event, began: Option<Micros>) -> Got {
         self.tally.count(event);
-        Got::Bypass
+        Got::Bypass(began)
     }
 
     fn hit(&self, entry: &Entry<Arc<Answer>>, now: Millis) -> Got {

@@ -5,6 +5,7 @@
 //! at the same time. So a reader says under which epoch it looks for an answer, the last that it knows, and asks again in the rare
 //! case that there is another by now.
 
+mod acquire;
 mod announce;
 mod connect;
 mod deleted;
@@ -19,18 +20,18 @@ pub use connect::SetupError;
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
-    Acquired, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Reach, Retired,
+    Cause, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Reach, Retired,
     Settled, Token,
 };
 use crate::config::{Redis, RedisTimeouts};
-use crate::gateway::{CacheKey, Event, Failure, Listener, Step};
+use crate::gateway::{CacheKey, Failure, Listener, Step};
 use async_trait::async_trait;
-use entry::{Epoch, Keys, read_epoch, read_reply};
+use entry::{Epoch, Keys, read_epoch};
 use parking_lot::{Mutex, RwLock};
 use redis::Value;
 use ring::rand::{SecureRandom, SystemRandom};
 use route::Route;
-use scripts::{ACQUIRE, BEGIN, END, FILL, OPEN, RELEASE, RETIRE, Script};
+use scripts::{BEGIN, END, FILL, OPEN, RELEASE, RETIRE, Script};
 use seal::Seal;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,8 +43,6 @@ use tokio::sync::Semaphore;
 const STATE_KEPT: Millis = 7_200_000;
 /// How long an epoch is kept that nobody writes.
 const EPOCH_KEPT: Millis = 7 * 24 * 3_600_000;
-/// How often a reader asks again because the epoch has changed.
-const TRIES: usize = 3;
 
 /// The store in Redis.
 pub struct RedisStore {
@@ -166,69 +165,6 @@ impl RedisStore {
         }
     }
 
-    async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, Failure> {
-        let _permits = self.permits.try_acquire_many(2).map_err(|_| Failure::Busy)?;
-        let keys = Keys::new(&self.namespace, key);
-        let epoch = self.epoch_of(key.upstream);
-        let (epoch_key, known) = (epoch.key.as_str(), &epoch.last);
-        let token = entry::token(ask.reader);
-        let steal = ask.steal.map(entry::token).unwrap_or_default();
-        let (kept, lease) = (STATE_KEPT.to_string(), self.lease.load(Ordering::Relaxed).to_string());
-        let mode = match ask {
-            Ask { fresh: true, .. } => "fresh",
-            Ask { unstored: true, .. } => "unstored",
-            Ask { .. } => "",
-        };
-        let (asker, deadline) = (entry::asker(&ask.asker), self.read_by());
-        for _ in 0..TRIES {
-            let last = *known.lock();
-            let Some(guess) = last else {
-                // The first read of all, or one right after a write of the upstream.
-                if let (Epoch::Open(now), _) = self.read_epoch(epoch_key, &token, deadline).await? {
-                    *known.lock() = Some(now);
-                    continue;
-                }
-                return Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: 0 });
-            };
-            let generation = entry::generation(guess);
-            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &asker];
-            let names = [keys.state.as_str(), &keys.place];
-            let session = self.run(&ACQUIRE, &names, &arguments, deadline);
-            let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
-            let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
-            let link = both(session_link, epoch_link);
-            let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
-            let open = |entry: &[u8]| {
-                self.listener.read(entry.len());
-                self.seal.open(&keys.place, entry, entry::HEAD)
-            };
-            let reply = read_reply(&text, guess, open).ok_or(Failure::Nonsense)?;
-            let acquired = match epoch {
-                // The deletion of a session does not hang on the epoch.
-                _ if matches!(reply.acquired, Acquired::Deleted | Acquired::Bypass) => reply.acquired,
-                Epoch::Open(now) if now == guess => {
-                    if reply.unreadable {
-                        self.tally.count(Event::Unreadable);
-                    }
-                    reply.acquired
-                }
-                Epoch::Open(now) => {
-                    *known.lock() = Some(now);
-                    continue;
-                }
-                Epoch::Marked => Acquired::Bypass,
-            };
-            if let Acquired::Hit(entry, _) = &acquired
-                && entry.fetched_at() < link.fence
-            {
-                self.tally.count(Event::Fenced);
-            }
-            return Ok(Acquisition { acquired, link, now: reply.now });
-        }
-        // Writes of the upstream follow one another faster than a read can ask.
-        Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: 0 })
-    }
-
     async fn try_fill(
         &self,
         key: &CacheKey,
@@ -237,7 +173,7 @@ impl RedisStore {
         kept: Millis,
     ) -> Result<(), Failure> {
         let keys = Keys::new(&self.namespace, key);
-        let mut text = entry::head(entry);
+        let mut text = entry::head(entry, self.seal.digest(entry.digest));
         self.seal.seal(&keys.place, &mut text, &entry.answer);
         self.listener.written(text.len());
         let names = [keys.state.as_str(), &keys.place];
@@ -249,9 +185,14 @@ impl RedisStore {
 
     async fn try_retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), Failure> {
         let keys = Keys::new(&self.namespace, key);
-        let denied = retired.denied.as_ref().map(entry::asker).unwrap_or_default();
         let (reader, kept, most) = (entry::token(reader), retired.kept.to_string(), MAX_DENIED.to_string());
-        let arguments = [reader.as_str(), &kept, &denied, &most];
+        let (denied, observed) = match retired.cause {
+            Cause::Ended => (String::new(), None),
+            Cause::Denied(asker) => (entry::asker(&asker), None),
+            Cause::Superseded(seen) => (String::new(), Some(entry::observed(&seen, self.seal.digest(seen.digest)))),
+        };
+        let mut arguments = vec![reader.as_str(), &kept, &denied, &most];
+        arguments.extend(observed.iter().flatten().map(String::as_str));
         self.run(&RETIRE, &[&keys.place], &arguments, self.write_by()).await.map(drop)
     }
 
@@ -312,12 +253,6 @@ fn deleted(settled: Settled) -> String {
 /// The time that is left.
 fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
-}
-
-/// What was found over two links holds as long as both do.
-fn both(one: Link, other: Link) -> Link {
-    let number = one.number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ other.number;
-    Link { number, fence: one.fence.max(other.fence) }
 }
 
 #[async_trait]

@@ -4,6 +4,8 @@
 //! whose fetch began later. An answer that cannot be stored, but says that what is stored holds no longer (a 404, say), ends it.
 //! That is remembered for as long as an older answer could be on its way; older is whatever began before it was known, since of two
 //! fetches at the same time nobody knows which one saw the session last.
+//!
+//! A response that is shown to a client and not stored ends what is older too: otherwise the client would be shown that next.
 
 use super::{Micros, Millis, Stamp, State, Token};
 
@@ -33,8 +35,21 @@ pub struct Entry<T> {
     pub only: Option<Asker>,
     /// Whether it says that there is no session. A store need not remember that.
     pub missing: bool,
+    /// The same for the same response: versions do not change with everything that a session shows.
+    pub digest: u64,
     /// The answer.
     pub answer: T,
+}
+
+/// What is known of a response that was shown to a client and is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Observed {
+    /// When its fetch began; [`Micros::MAX`] where that is not known.
+    pub began: Micros,
+    /// Its version; none where it has none.
+    pub version: Option<u64>,
+    /// The same for the same response.
+    pub digest: u64,
 }
 
 impl<T> Entry<T> {
@@ -50,6 +65,18 @@ impl<T> Entry<T> {
             (Some(own), Some(others)) if own != others && self.stamp == other.stamp => own > others,
             _ => self.began >= other.began,
         }
+    }
+
+    /// Whether a response that was shown is newer. The same response once more is not.
+    fn is_older_than(&self, observed: &Observed) -> bool {
+        match (self.version, observed.version) {
+            (Some(own), Some(others)) if own != others => own < others,
+            _ => self.began < observed.began && self.digest != observed.digest,
+        }
+    }
+
+    fn observed(&self) -> Observed {
+        Observed { began: self.began, version: self.version, digest: self.digest }
     }
 }
 
@@ -87,8 +114,19 @@ pub struct Denied {
 pub struct Retired {
     /// For how long it is remembered, in milliseconds.
     pub kept: Millis,
-    /// The only credential that it speaks of; none where it speaks of the session.
-    pub denied: Option<Asker>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why what is stored holds no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The response says so.
+    Ended,
+    /// The response says so of this credential alone.
+    Denied(Asker),
+    /// The response was shown: what is older than it must not be shown after it.
+    Superseded(Observed),
 }
 
 /// The place of one cached answer.
@@ -152,20 +190,41 @@ impl<T> Place<T> {
         self.prune(now / 1_000);
         let newest = self.entry.as_ref().is_none_or(|old| entry.is_newer(old));
         if !newest || self.watermark.is_some_and(|watermark| entry.began < watermark.began) {
-            self.release(reader);
-            if entry.missing {
-                self.end(kept, now);
-            }
-            return;
+            return self.reject(reader, &entry, kept, now);
         }
         // What is older must not come once this one is over.
+        let latest = self.entry.as_ref().map_or(entry.began, |old| old.began.max(entry.began));
         if entry.missing {
             self.bar(now, kept, now);
-        } else if entry.version.is_none() {
-            self.bar(entry.began, kept, now);
+        } else if entry.version.is_none() || entry.stale_until < (latest / 1_000).saturating_add(kept) {
+            self.bar(latest, kept, now);
         }
         self.lease = None;
         self.entry = Some(entry);
+    }
+
+    /// An answer is not stored, but shown all the same to those who wait for it.
+    fn reject(&mut self, reader: Token, entry: &Entry<T>, kept: Millis, now: Micros) {
+        self.release(reader);
+        if entry.missing {
+            self.end(kept, now);
+        } else {
+            self.supersede(&entry.observed(), kept, now);
+        }
+    }
+
+    /// Drops what is older than what was shown, and keeps away what began before that did. Whether there was anything to do.
+    fn supersede(&mut self, observed: &Observed, kept: Millis, now: Micros) -> bool {
+        let began = observed.began.min(now);
+        let known = match (&self.entry, self.watermark) {
+            (Some(entry), _) => !entry.is_older_than(observed),
+            (None, watermark) => watermark.is_some_and(|watermark| watermark.began >= began),
+        };
+        if !known {
+            self.entry = None;
+            self.bar(began, kept, now);
+        }
+        !known
     }
 
     fn release(&mut self, reader: Token) {
@@ -258,7 +317,8 @@ pub fn fill<T>(
     if session.generation == Some(entry.stamp.session) && epoch.generation == Some(entry.stamp.epoch) {
         place.put(reader, entry, kept, now);
     } else {
-        place.release(reader);
+        place.prune(now / 1_000);
+        place.reject(reader, &entry, kept, now);
     }
 }
 
@@ -269,11 +329,14 @@ pub fn release<T>(place: &mut Place<T>, own: Token) {
 
 /// A fetch is over, and its answer is not stored, but speaks against what is. `now` is in microseconds.
 pub fn retire<T>(place: &mut Place<T>, own: Token, retired: Retired, now: Micros) {
-    let Retired { kept, denied } = retired;
+    let Retired { kept, cause } = retired;
     place.prune(now / 1_000);
     place.release(own);
-    match denied {
-        Some(asker) => place.deny(asker, kept, now),
-        None => place.end(kept, now),
+    match cause {
+        Cause::Ended => place.end(kept, now),
+        Cause::Denied(asker) => place.deny(asker, kept, now),
+        // Who has the lease may have begun too early for their answer to be stored.
+        Cause::Superseded(observed) if place.supersede(&observed, kept, now) => place.lease = None,
+        Cause::Superseded(_) => {}
     }
 }

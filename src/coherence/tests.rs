@@ -45,7 +45,8 @@ impl World {
 
     fn entry(&self, stamp: Stamp, began: Micros, version: Option<u64>, answer: &'static str) -> Entry<&'static str> {
         let fresh_until = self.now + 1000;
-        Entry { stamp, began, fresh_until, stale_until: fresh_until + 500, version, only: None, missing: false, answer }
+        let (stale_until, digest) = (fresh_until + 500, answer.bytes().map(u64::from).sum());
+        Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest, answer }
     }
 
     fn put(&mut self, entry: Entry<&'static str>) {
@@ -53,7 +54,17 @@ impl World {
     }
 
     fn retire(&mut self, denied: Option<Asker>) {
-        let retired = Retired { kept: 1500, denied };
+        self.retire_for(denied.map_or(Cause::Ended, Cause::Denied));
+    }
+
+    /// A response was shown that is not stored.
+    fn supersede(&mut self, began: Micros, version: Option<u64>, answer: &'static str) {
+        let digest = answer.bytes().map(u64::from).sum();
+        self.retire_for(Cause::Superseded(Observed { began, version, digest }));
+    }
+
+    fn retire_for(&mut self, cause: Cause) {
+        let retired = Retired { kept: 1500, cause };
         retire(&mut self.place, Token(0), retired, self.now * 1_000 + 100);
     }
 
@@ -417,6 +428,93 @@ fn what_was_ended_does_not_come_back() {
 }
 
 #[test]
+fn what_was_shown_ends_what_is_older_and_nothing_else() {
+    for (began, version, answer, ends) in [
+        (200, Some(6), "b", true),
+        (100, Some(6), "b", true),
+        (200, Some(5), "b", true),
+        (200, None, "b", true),
+        (Micros::MAX, None, "b", true),
+        (200, Some(5), "a", false),
+        (100, Some(5), "b", false),
+        (200, Some(4), "b", false),
+        (Micros::MAX, Some(4), "b", false),
+    ] {
+        let mut world = World::new();
+        let stamp = world.lead(1);
+        world.put(world.entry(stamp, 150, Some(5), "a"));
+        world.now = 1;
+        world.supersede(began, version, answer);
+        let what = format!("{began} {version:?} {answer}");
+        assert_eq!(world.hit(2), (!ends).then_some("a"), "{what}");
+        // What began before it does not come behind it.
+        world.put(world.entry(stamp, 50, Some(4), "older"));
+        world.put(world.entry(stamp, 90, None, "older"));
+        assert_eq!(world.hit(3), (!ends).then_some("a"), "{what}");
+    }
+}
+
+#[test]
+fn what_is_shown_and_cannot_be_stored_ends_what_is_older() {
+    // It began before a response that says that there is no session, and is newer than what came after that.
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.retire(None);
+    world.put(world.entry(stamp, 150, Some(5), "a"));
+    world.put(world.entry(stamp, 50, Some(4), "older"));
+    assert_eq!(world.hit(2), Some("a"));
+    world.put(world.entry(stamp, 60, Some(6), "b"));
+    assert_eq!(world.hit(3), None);
+
+    // It comes beside a write that then changes nothing.
+    for (began, version, left) in
+        [(2_000, Some(6), None), (2_000, None, None), (2_000, Some(4), Some("a")), (50, None, Some("a"))]
+    {
+        let mut world = World::new();
+        let stamp = world.lead(1);
+        world.put(world.entry(stamp, 100, Some(5), "a"));
+        world.now = 3;
+        world.begin(10);
+        world.put(world.entry(stamp, began, version, "b"));
+        world.end(10, UNCHANGED);
+        assert_eq!(world.hit(2), left, "{began} {version:?}");
+    }
+}
+
+#[test]
+fn a_version_that_is_over_early_still_keeps_older_fetches_away() {
+    for (early, later) in [(true, None), (false, Some("slow"))] {
+        let mut world = World::new();
+        let stamp = world.lead(1);
+        let short = Entry { fresh_until: 100, stale_until: 100, ..world.entry(stamp, 90, Some(5), "a") };
+        let entry = if early { short } else { world.entry(stamp, 90, Some(5), "a") };
+        world.put(entry);
+        world.put(world.entry(stamp, 50, Some(4), "slow"));
+        world.now = 100;
+        let expected = if early { None } else { Some("a") };
+        world.put(world.entry(stamp, 60, Some(4), "slow"));
+        assert_eq!(world.hit(2), expected);
+        // Where versions say it the one that began earlier may be newer, as long as what it replaces is there.
+        world.put(world.entry(stamp, 70, Some(6), "slow"));
+        assert_eq!(world.hit(3), later);
+    }
+}
+
+#[test]
+fn a_version_that_replaces_a_later_start_keeps_away_what_began_between() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.now = 90;
+    world.put(world.entry(stamp, 90_000, Some(5), "later"));
+    world.put(Entry { fresh_until: 1_010, stale_until: 1_510, ..world.entry(stamp, 10_000, Some(6), "a") });
+    assert_eq!(world.hit(2), Some("a"));
+    world.now = 1_510;
+    let slow = Entry { fresh_until: 1_560, stale_until: 1_560, ..world.entry(stamp, 60_000, Some(5), "between") };
+    world.put(slow);
+    assert_eq!(world.hit(3), None);
+}
+
+#[test]
 fn a_stored_404_is_for_the_one_who_was_told_and_nothing_older_comes_behind_it() {
     let mut world = World::new();
     let stamp = world.lead(1);
@@ -482,6 +580,7 @@ mod reading {
         version: None,
         only: None,
         missing: false,
+        digest: 0,
         answer: "a",
     };
     const LIMITS: Limits = Limits { max_age: u64::MAX, min_fresh: 0 };

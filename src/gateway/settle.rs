@@ -8,6 +8,7 @@ use crate::model::Operation;
 use crate::wire::carrier::{Carrier, Opened};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ring::digest::{Context, SHA256};
 use std::time::Duration;
 
 /// A provider's answer.
@@ -38,6 +39,19 @@ impl Answer {
     /// What it says, whatever carried it.
     pub fn opened(&self, carrier: Carrier) -> Opened {
         carrier.open(self.status, &self.headers, &self.body, self.trailers.as_ref())
+    }
+
+    /// The same for the same response; what speaks of the exchange alone does not count.
+    pub fn digest(&self) -> u64 {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.status.as_u16().to_be_bytes());
+        context.update(&(self.body.len() as u64).to_be_bytes());
+        context.update(&self.body);
+        for (name, value) in self.trailers.iter().flatten() {
+            context.update(name.as_str().as_bytes());
+            context.update(value.as_bytes());
+        }
+        context.finish().as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
     /// What is stored of it, and what others than the one who asked may see. It shares no memory with the answer, whose parts
@@ -74,7 +88,10 @@ pub enum Storable {
         only: bool,
     },
     /// It is older than a write that was acknowledged: what is stored may be newer.
-    TooOld,
+    TooOld {
+        /// Its version.
+        version: u64,
+    },
     /// It may not be stored, but what is stored holds no longer (RFC 9111, section 4.3.3).
     Ends,
     /// It speaks of this credential alone: others may go on sharing what is stored.
@@ -147,7 +164,7 @@ impl Read {
             return Storable::Ends;
         };
         match (floor, facts.version) {
-            (Some(floor), Some(version)) if version < floor => return Storable::TooOld,
+            (Some(floor), Some(version)) if version < floor => return Storable::TooOld { version },
             // Nobody knows how old it is.
             (Some(_), None) => return Storable::Ends,
             (Some(_) | None, _) => {}
@@ -201,7 +218,7 @@ impl Read {
 
     /// For how long an answer may be good at the most, in milliseconds.
     pub fn kept(&self) -> Millis {
-        self.upstream.cache.map_or(0, |cache| millis(cache.longest()))
+        self.upstream.cache.map_or(0, |cache| millis(cache.kept()))
     }
 
     /// For how long answers that are no longer fresh may do.

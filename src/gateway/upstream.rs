@@ -165,6 +165,11 @@ impl Freshness {
         self.negative_ttl.max(self.ttl + self.stale_while_revalidate + self.stale_if_error)
     }
 
+    /// For how long an answer that is stored is there at the most.
+    pub fn kept(&self) -> Duration {
+        self.negative_ttl.max(self.ttl + self.stale_while_revalidate.max(self.stale_if_error))
+    }
+
     /// The longer times and the greater caution of two.
     pub(super) fn strictest(self, other: Freshness) -> Freshness {
         Freshness {

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::governed::{Stop, provider};
 use super::slot::{self, attended};
 use crate::cache::{Fetched, Got, Wanted};
+use crate::coherence::Micros;
 use crate::coherence::reading::{Limits, Why};
 use crate::gateway::{Answer, Read, Storable};
 use crate::model::Refusal;
@@ -111,11 +112,10 @@ pub(super) async fn read(session: &mut Session, context: &Context, read: Read) -
                 wanted.fresh = true;
                 continue;
             }
-            // It is another's source that has too much in flight.
-            Got::Bypass | Got::Coalesced(Fetched { answer: Err(Refusal::SourceBusy), .. }) => {
-                let fetched = alone(session, context, &provider, &read).await?;
-                runtime.sessions().bypassed(&key, wanted, &fetched).await;
-                Ok((fetched.answer?, Source::Bypass))
+            Got::Bypass(began) => past(session, context, &provider, &read, (wanted, began)).await,
+            // It is another's source that has too much in flight. When that one began says nothing of the fetch that follows.
+            Got::Coalesced(Fetched { answer: Err(Refusal::SourceBusy), .. }) => {
+                past(session, context, &provider, &read, (wanted, None)).await
             }
             Got::Coalesced(fetched) => {
                 let answer = fetched.answer?;
@@ -146,6 +146,21 @@ async fn alone(
 ) -> Result<Fetched, Stop> {
     let reading = Reading::new(session, context, provider, read);
     Ok(attended(session, reading.fetch(None)).await?)
+}
+
+/// A read that leaves the cache out, with a time before which its fetch did not begin.
+async fn past(
+    session: &mut Session,
+    context: &Context,
+    provider: &Arc<Provider>,
+    read: &Arc<Read>,
+    (wanted, began): (Wanted, Option<Micros>),
+) -> Result<(Arc<Answer>, Source), Stop> {
+    let fetched = alone(session, context, provider, read).await?;
+    if let Some(key) = read.key() {
+        context.runtime.sessions().bypassed(key, wanted, began, &fetched).await;
+    }
+    Ok((fetched.answer?, Source::Bypass))
 }
 
 /// An answer as the caller may see it: where it lists sessions, without those that were deleted through the gateway.

@@ -105,7 +105,7 @@ impl World {
             Got::Coalesced(fetched) if !self.setting.lagging => (&self.coalesced, version_of(&fetched.answer.unwrap())),
             Got::Coalesced(_) => (&self.coalesced, u64::MAX),
             Got::Miss(..) => (&self.misses, u64::MAX),
-            Got::Bypass => (&self.bypassed, u64::MAX),
+            Got::Bypass(_) => (&self.bypassed, u64::MAX),
             Got::Deleted => panic!("nothing is deleted here"),
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +172,7 @@ fn fetched(version: u64, too_old: bool) -> Fetched {
     Fetched {
         answer: Ok(Arc::new(answer)),
         storable: if too_old {
-            Storable::TooOld
+            Storable::TooOld { version }
         } else {
             Storable::For { fresh: TTL, stale: 0, version: Some(version), missing: false, only: false }
         },
@@ -335,7 +335,7 @@ fn readers_that_wait_are_bounded() {
             tasks.spawn(async move { cache.read(key, Wanted::default(), |_| async { fetched(0, false) }).await });
         }
         for _ in 0..100 {
-            assert!(matches!(tasks.join_next().await.unwrap().unwrap(), Got::Bypass));
+            assert!(matches!(tasks.join_next().await.unwrap().unwrap(), Got::Bypass(_)));
         }
         pause(100).await;
         assert_eq!(bypassed(), 100);

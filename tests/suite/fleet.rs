@@ -390,7 +390,7 @@ async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: 
         Got::Hit { answer, .. } => (version_of(&answer), true),
         Got::Coalesced(fetched) => (version_of(&fetched.answer.unwrap()), true),
         Got::Miss(fetched, _) => (version_of(&fetched.answer.unwrap()), false),
-        Got::Bypass => {
+        Got::Bypass(_) => {
             // What a read does instead.
             tokio::time::sleep(Duration::from_micros(before)).await;
             (known[number].version.load(Ordering::SeqCst), false)
@@ -418,7 +418,7 @@ fn fetched(version: u64, too_old: bool) -> Fetched {
     let (headers, body) = (HeaderMap::new(), Bytes::from(version.to_string()));
     let answer = Answer { status: StatusCode::OK, headers, body, trailers: None };
     let storable = if too_old {
-        Storable::TooOld
+        Storable::TooOld { version }
     } else {
         Storable::For { fresh: 300_000, stale: 0, version: Some(version), missing: false, only: false }
     };

@@ -3,7 +3,7 @@
 use crate::harness::{Answer, Connection, Gateway, RedisServer, Request, redis_installed, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Then, session};
 use crate::shared::{SEAL_KEY, status};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -402,6 +402,190 @@ fn a_response_that_varies_by_what_is_not_keyed_is_not_stored() {
             *vary.lock().unwrap() = value;
             cached.fresh();
             assert_eq!(is_hit(&cached.get()), stored, "{value}");
+        }
+    });
+}
+
+/// A session as of this version, where there is one.
+fn shown(version: Option<&str>, which: &str) -> Value {
+    let mut body = session(&json!({ "which": which }));
+    match version {
+        Some(version) => body["updated_at"] = json!(version),
+        None => drop(body.as_object_mut().unwrap().remove("updated_at")),
+    }
+    body
+}
+
+fn which(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["session_metadata"]["which"].as_str().unwrap().to_owned()
+}
+
+const OLD: &str = "2026-01-01T00:00:03.000Z";
+const STORED: &str = "2026-01-01T00:00:05.000Z";
+const NEW: &str = "2026-01-01T00:00:09.000Z";
+
+/// A provider that shows one session after another, and rejects writes once their gate is open.
+struct Shows {
+    session: Mutex<Value>,
+    reads: Gate,
+    writes: Gate,
+}
+
+impl Shows {
+    fn new() -> Arc<Shows> {
+        Arc::new(Shows { session: Mutex::new(json!({})), reads: Gate::default(), writes: Gate::default() })
+    }
+
+    fn act(self: &Arc<Shows>) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + use<> {
+        let own = self.clone();
+        move |call: &mut Call| {
+            call.body()?;
+            if call.seen.method == "GET" {
+                let session = own.session.lock().unwrap().clone();
+                own.reads.pass();
+                return call.json(200, &session);
+            }
+            own.writes.pass();
+            call.json(400, &json!({ "statusCode": 400 }))
+        }
+    }
+
+    fn begin(&self, session: Value) {
+        self.set(session);
+        self.reads.set(true);
+        self.writes.set(false);
+    }
+
+    fn set(&self, session: Value) {
+        *self.session.lock().unwrap() = session;
+    }
+}
+
+impl Cached {
+    /// A request whose response is read later.
+    fn sent(&self, request: Request) -> Connection {
+        let address = self.gateway.address();
+        let mut connection = Connection::open(address).unwrap();
+        connection.write(&request.bearer(&self.token).bytes(address)).unwrap();
+        connection
+    }
+
+    /// A write that the provider has, and holds: the session is marked.
+    fn writing(&self) -> Connection {
+        let request = Request::new("PATCH", &path()).json(r#"{"session_metadata":{"a":"b"}}"#);
+        let (before, connection) = (self.recorder.count_of("PATCH"), self.sent(request));
+        wait_for("the write at the provider", || (self.recorder.count_of("PATCH") > before).then_some(()));
+        connection
+    }
+
+    fn reading(&self, headers: &[(&str, &str)]) -> Connection {
+        let request = Request::new("GET", &path());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let (before, connection) = (self.recorder.count_of("GET"), self.sent(request));
+        wait_for("the read at the provider", || (self.recorder.count_of("GET") > before).then_some(()));
+        connection
+    }
+}
+
+const UNSTORED: &[(&str, &str)] = &[("Cache-Control", "no-cache, no-store")];
+
+#[test]
+fn a_newer_response_that_is_not_stored_ends_what_is() {
+    let shows = Shows::new();
+    each("{ ttl: 5m, stale_if_error: 5m }", shows.act(), |cached| {
+        let cases = [
+            (Some(NEW), "second", true),
+            // Where versions say nothing the later start counts, unless it is the same once more.
+            (Some(STORED), "second", true),
+            (Some(STORED), "first", false),
+            (None, "second", true),
+            (Some(OLD), "second", false),
+        ];
+        for (day, (version, second, ends)) in cases.into_iter().enumerate() {
+            for bypassed in [false, true] {
+                // What an earlier case has left is older than all of this.
+                let day = format!("2026-02-{:02}", 10 + 2 * day + usize::from(bypassed));
+                let on_day = |version: &'static str| version.replace("2026-01-01", &day);
+                shows.begin(shown(Some(&on_day(STORED)), "first"));
+                assert_eq!(which(&cached.fresh()), "first");
+                assert!(is_hit(&cached.get()));
+                shows.set(shown(version.map(on_day).as_deref(), second));
+                let seen = if bypassed {
+                    let mut write = cached.writing();
+                    let seen = cached.get();
+                    assert_eq!(status(&seen), "sessiongate; fwd=bypass");
+                    shows.writes.set(true);
+                    assert_eq!(write.answer(false).unwrap().status, 400, "it changed nothing");
+                    seen
+                } else {
+                    cached.get_as(&cached.token, UNSTORED)
+                };
+                assert_eq!(which(&seen), second);
+                let what = format!("{version:?} {second} bypassed {bypassed}");
+                assert_eq!(is_hit(&cached.get()), !ends, "{what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_404_that_is_not_stored_ends_what_is_although_it_could_be() {
+    let turn = Turn::default();
+    each("{ ttl: 5m, stale_if_error: 5m, negative_ttl: 2s }", answering(&turn), |cached| {
+        turn.set(0);
+        cached.fresh();
+        assert!(is_hit(&cached.get()));
+        turn.set(4);
+        assert_eq!(cached.get_as(&cached.token, UNSTORED).status, 404);
+        turn.set(503);
+        assert_eq!(cached.get().status, 503);
+    });
+}
+
+/// A slow read begins, another is faster and its response may not be stored: what the slow one brings must not come behind it.
+#[test]
+fn a_slow_fetch_is_not_stored_behind_a_response_that_was_not() {
+    for version in [Some(NEW), Some(STORED), None] {
+        let gate = Gate::default();
+        let own = gate.clone();
+        let act = move |call: &mut Call| match call.turn {
+            0 => {
+                own.pass();
+                call.json(200, &shown(Some(STORED), "first"))
+            }
+            _ => call.json(200, &shown(version, "second")),
+        };
+        each("{ ttl: 5m }", act, |cached| {
+            gate.set(false);
+            let mut slow = cached.reading(&[]);
+            assert_eq!(which(&cached.get_as(&cached.token, UNSTORED)), "second");
+            gate.set(true);
+            assert_eq!(which(&slow.answer(false).unwrap()), "first");
+            let answer = cached.get();
+            assert_eq!((which(&answer).as_str(), is_hit(&answer)), ("second", false), "{version:?}");
+        });
+    }
+}
+
+/// A read begins, and then a write that will be rejected: the response to the read comes while the write is in flight.
+#[test]
+fn a_newer_response_that_comes_beside_a_write_ends_what_is_stored() {
+    let shows = Shows::new();
+    each("{ ttl: 5m }", shows.act(), |cached| {
+        for version in [Some(STORED), None, Some(NEW)] {
+            shows.begin(shown(Some(STORED), "first"));
+            cached.fresh();
+            assert!(is_hit(&cached.get()));
+            shows.set(shown(version, "second"));
+            shows.reads.set(false);
+            let mut read = cached.reading(&[("Cache-Control", "no-cache")]);
+            let mut write = cached.writing();
+            shows.reads.set(true);
+            assert_eq!(which(&read.answer(false).unwrap()), "second");
+            shows.writes.set(true);
+            assert_eq!(write.answer(false).unwrap().status, 400);
+            assert_eq!(which(&cached.get()), "second", "{version:?}");
         }
     });
 }

@@ -4,8 +4,8 @@
 use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
 use sessiongate::coherence::{
-    Acquired, Asker, CROWD, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Place,
-    Reach, Reading, Retired, Settled, Stamp, State, Token, acquire, begin, end, fill, release, retire,
+    Acquired, Asker, CROWD, Cause, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES,
+    Observed, Place, Reach, Reading, Retired, Settled, Stamp, State, Token, acquire, begin, end, fill, release, retire,
 };
 use std::collections::HashMap;
 
@@ -186,7 +186,8 @@ impl Both {
         self.same_generation(&servers[33..65], rules.stamp.epoch);
         self.same(servers[65..85].parse().unwrap(), rules.version.unwrap_or(0));
         self.same(&servers[127..159], &hex(&rules.only.unwrap_or_default()));
-        self.same(servers[159..].parse().unwrap(), rules.answer);
+        self.same(u64::from_str_radix(&servers[159..175], 16).unwrap(), rules.digest);
+        self.same(servers[175..].parse().unwrap(), rules.answer);
     }
 
     /// The server's own names of a stamp.
@@ -212,13 +213,14 @@ impl Both {
         let stale = entry.stale_until - self.now;
         let servers_now = self.servers_now();
         let text = format!(
-            "D{}{:020}{:016}{:013}{:013}{}{}",
+            "D{}{:020}{:016}{:013}{:013}{}{:016x}{}",
             self.names(led.stamp),
             entry.version.unwrap_or(0),
             self.servers_began(&led),
             servers_now + fresh,
             servers_now + stale,
             hex(&entry.only.unwrap_or_default()),
+            entry.digest,
             entry.answer
         );
         let missing = if entry.missing { "missing" } else { "" };
@@ -231,12 +233,16 @@ impl Both {
         }
     }
 
-    fn retire(&mut self, led: Led, denied: Option<Asker>, kept: u64) {
+    fn retire(&mut self, led: Led, cause: Cause, kept: u64) {
         let now = self.moment();
-        let retired = Retired { kept, denied };
-        retire(&mut self.place, Token(led.reader.into()), retired, now);
-        let denied = denied.as_ref().map(hex).unwrap_or_default();
-        let arguments = [token(led.reader), kept.to_string(), denied, MAX_DENIED.to_string()];
+        retire(&mut self.place, Token(led.reader.into()), Retired { kept, cause }, now);
+        let denied = if let Cause::Denied(asker) = cause { hex(&asker) } else { String::new() };
+        let mut arguments = vec![token(led.reader), kept.to_string(), denied, MAX_DENIED.to_string()];
+        if let Cause::Superseded(Observed { began, version, digest }) = cause {
+            let began = if began == u64::MAX { 10_u64.pow(16) - 1 } else { self.servers_began(&led) };
+            let version = version.unwrap_or_default();
+            arguments.extend([format!("{began:016}"), format!("{version:020}"), format!("{digest:016x}")]);
+        }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.run(&[PLACE, RETIRE].concat(), &["{a}v"], &arguments);
     }
@@ -399,14 +405,23 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                     version: (!missing && random.below(4) > 0).then(|| 1 + random.below(4)),
                     only: missing.then(|| asker(random.below(3))),
                     missing,
+                    digest: random.below(2),
                     answer: step,
                 };
                 both.fill(led, entry, TICK / 2 + TICK * random.below(4));
             }
             9 if !led.is_empty() => {
                 let led = led.remove(taken);
-                let denied = (random.below(2) == 0).then(|| asker(random.below(3)));
-                both.retire(led, denied, TICK / 2 + TICK * random.below(3));
+                let cause = match random.below(4) {
+                    0 => Cause::Ended,
+                    1 => Cause::Denied(asker(random.below(3))),
+                    _ => Cause::Superseded(Observed {
+                        began: if random.below(4) == 0 { u64::MAX } else { led.began },
+                        version: (random.below(4) > 0).then(|| 1 + random.below(4)),
+                        digest: random.below(2),
+                    }),
+                };
+                both.retire(led, cause, TICK / 2 + TICK * random.below(3));
             }
             10 => {
                 let reader = led.first().map_or(step, |led| led.reader);
@@ -461,7 +476,7 @@ fn the_scripts_deny_to_all_where_there_are_too_many() {
     };
     for number in 0..=MAX_DENIED as u64 {
         let led = read(&mut both, 1 + number, 100).1.unwrap();
-        both.retire(led, Some(asker(number)), TICK);
+        both.retire(led, Cause::Denied(asker(number)), TICK);
     }
     assert!(matches!(read(&mut both, 90, 100).0, Acquired::Denied { .. }));
     both.pass(TICK * 2);

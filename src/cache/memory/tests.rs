@@ -1,4 +1,5 @@
 use super::*;
+use crate::coherence::Cause;
 use crate::gateway::Answer;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -23,7 +24,17 @@ async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
     let body = Bytes::from(vec![b'x'; bytes]);
     let answer = Arc::new(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None });
     let (fresh_until, stale_until) = (began / 1_000 + ttl, began / 1_000 + ttl);
-    let entry = Entry { stamp, began, fresh_until, stale_until, version: Some(1), only: None, missing: false, answer };
+    let entry = Entry {
+        stamp,
+        began,
+        fresh_until,
+        stale_until,
+        version: Some(1),
+        only: None,
+        missing: false,
+        digest: 0,
+        answer,
+    };
     store.fill(key, reader, entry, ttl).await.unwrap();
 }
 
@@ -111,7 +122,7 @@ fn variant(number: u64) -> CacheKey {
     key
 }
 
-const ENDED: Retired = Retired { kept: 60_000, denied: None };
+const ENDED: Retired = Retired { kept: 60_000, cause: Cause::Ended };
 
 /// A read with a credential that the provider rejects.
 async fn rejected(store: &MemoryStore, key: &CacheKey) {
@@ -140,7 +151,7 @@ async fn slow(store: &MemoryStore, key: &CacheKey, version: u64) -> (Token, Entr
     let answer = Arc::new(Answer { status: StatusCode::OK, headers, body, trailers: None });
     let until = began / 1_000 + 60_000;
     let (fresh_until, stale_until, version) = (until, until, Some(version));
-    (reader, Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, answer })
+    (reader, Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest: 0, answer })
 }
 
 #[tokio::test]
@@ -210,7 +221,7 @@ async fn an_entry_that_goes_still_keeps_older_versions_away() {
 async fn who_was_denied_stays_denied_when_the_place_goes() {
     let store = crowded().await;
     let owner = variant(0);
-    let denied = Retired { kept: 60_000, denied: Some([1; 16]) };
+    let denied = Retired { kept: 60_000, cause: Cause::Denied([1; 16]) };
     store.retire(&owner, store.token(), denied).await.unwrap();
     // All of them are asked for by another.
     for other in 1..200 {
@@ -224,8 +235,17 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
         let until = began / 1_000 + 60_000;
         let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), trailers: None };
         let (fresh_until, stale_until, answer) = (until, until, Arc::new(answer));
-        let entry =
-            Entry { stamp, began, fresh_until, stale_until, version: Some(1), only: None, missing: false, answer };
+        let entry = Entry {
+            stamp,
+            began,
+            fresh_until,
+            stale_until,
+            version: Some(1),
+            only: None,
+            missing: false,
+            digest: 0,
+            answer,
+        };
         store.fill(&key, reader, entry, 60_000).await.unwrap();
     }
     assert_eq!(acquire(&store, &owner, store.token()).await.acquired.name(), "denied");

@@ -1,14 +1,17 @@
 //! What stands in the store, as text: the names of keys, the heads of entries, the answers of scripts.
 
-use crate::coherence::{Acquired, Asker, EVERYBODY, Entry, Generation, Micros, Stamp, Token};
+use crate::coherence::{Acquired, Asker, EVERYBODY, Entry, Generation, Micros, Observed, Stamp, Token};
 use crate::gateway::{Answer, CacheKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
 
-/// The length of an entry's head: the letter, two generations, the version, three times, a credential.
-pub(super) const HEAD: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + ASKER;
+/// The length of an entry's head: the letter, two generations, the version, three times, a credential, the digest.
+pub(super) const HEAD: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + ASKER + DIGEST;
 const VERSION: usize = 20;
+const DIGEST: usize = 16;
+/// The greatest time in microseconds that has no more digits than others.
+const LAST_MOMENT: Micros = 9_999_999_999_999_999;
 /// A time in microseconds.
 const MOMENT: usize = 16;
 const ASKER: usize = 32;
@@ -85,12 +88,20 @@ pub(super) fn asker(asker: &Asker) -> String {
     format!("{:032x}", u128::from_be_bytes(*asker))
 }
 
-/// The head of an entry.
-pub(super) fn head(entry: &Entry<Arc<Answer>>) -> Vec<u8> {
-    let Entry { stamp, began, fresh_until, stale_until, version, only, missing: _, answer: _ } = entry;
+/// A response that was shown, in the form in which entries have it: when its fetch began, its version, its digest as stores know it.
+pub(super) fn observed(observed: &Observed, digest: u64) -> [String; 3] {
+    let Observed { began, version, digest: _ } = observed;
+    let began = format!("{:016}", began.min(&LAST_MOMENT));
+    [began, format!("{:020}", version.unwrap_or_default()), format!("{digest:016x}")]
+}
+
+/// The head of an entry, with its digest as stores know it.
+pub(super) fn head(entry: &Entry<Arc<Answer>>, digest: u64) -> Vec<u8> {
+    let Entry { stamp, began, fresh_until, stale_until, version, only, missing: _, digest: _, answer: _ } = entry;
     let (session, epoch) = (generation(stamp.session), generation(stamp.epoch));
     let (version, only) = (version.unwrap_or_default(), asker(&only.unwrap_or(EVERYBODY)));
-    format!("D{session}{epoch}{version:020}{began:016}{fresh_until:013}{stale_until:013}{only}").into_bytes()
+    format!("D{session}{epoch}{version:020}{began:016}{fresh_until:013}{stale_until:013}{only}{digest:016x}")
+        .into_bytes()
 }
 
 /// What the script `acquire` answered.
@@ -155,7 +166,8 @@ fn read_entry(text: &[u8], stamp: Stamp, open: impl Fn(&[u8]) -> Option<Answer>)
     let (version, head) = head.split_at_checked(VERSION)?;
     let (began, head) = head.split_at_checked(MOMENT)?;
     let (fresh, head) = head.split_at_checked(TIME)?;
-    let (stale, only) = head.split_at_checked(TIME)?;
+    let (stale, head) = head.split_at_checked(TIME)?;
+    let (only, _) = head.split_at_checked(ASKER)?;
     let only = u128::from_str_radix(std::str::from_utf8(only).ok()?, 16).ok()?.to_be_bytes();
     Some(Entry {
         stamp,
@@ -165,6 +177,8 @@ fn read_entry(text: &[u8], stamp: Stamp, open: impl Fn(&[u8]) -> Option<Answer>)
         version: Some(read_number(version)?).filter(|version| *version > 0),
         only: Some(only).filter(|only| *only != EVERYBODY),
         missing: false,
+        // Only servers compare them.
+        digest: 0,
         answer: Arc::new(open(text)?),
     })
 }

@@ -21,16 +21,25 @@ if stored and old ~= '' then
   end
 end
 stored = stored and began >= string.sub(place.watermark, 1, 16)
+local kept, missing = tonumber(ARGV[3]), ARGV[4] == 'missing'
 if stored then
-  if ARGV[4] == 'missing' then
-    bar_place(place, moment, tonumber(ARGV[3]), now)
-  elseif version == none then
-    bar_place(place, began, tonumber(ARGV[3]), now)
+  -- What is older must not come once this one is over.
+  local latest = began
+  if old ~= '' and string.sub(old, 86, 101) > latest then latest = string.sub(old, 86, 101) end
+  if missing then
+    bar_place(place, moment, kept, now)
+  elseif version == none or tonumber(string.sub(entry, 115, 127)) < tonumber(string.sub(latest, 1, 13)) + kept then
+    bar_place(place, latest, kept, now)
   end
   place.lease, place.entry = NO_LEASE, entry
 else
+  -- It is shown all the same to those who wait for it.
   release_place(place, ARGV[1])
-  if current and ARGV[4] == 'missing' then end_place(place, moment, tonumber(ARGV[3]), now) end
+  if missing then
+    end_place(place, moment, kept, now)
+  else
+    supersede_place(place, began, version, string.sub(entry, 160, 175), moment, kept, now)
+  end
 end
 write_place(KEYS[2], place, now)
 return stored and 1 or 0

@@ -42,3 +42,20 @@ local function end_place(place, moment, kept, now)
   place.lease, place.entry = NO_LEASE, ''
   bar_place(place, moment, kept, now)
 end
+-- Drops what is older than a response that was shown, and keeps away what began before that did. Whether there was anything to do.
+local function supersede_place(place, began, version, digest, moment, kept, now)
+  local entry, none = place.entry, string.rep('0', 20)
+  if entry ~= '' then
+    local others = string.sub(entry, 66, 85)
+    if version ~= none and others ~= none and version ~= others then
+      if others > version then return false end
+    elseif string.sub(entry, 86, 101) >= began or string.sub(entry, 160, 175) == digest then
+      return false
+    end
+  end
+  if began > moment then began = moment end
+  if entry == '' and string.sub(place.watermark, 1, 16) >= began then return false end
+  place.entry = ''
+  bar_place(place, began, kept, now)
+  return true
+end

@@ -1,12 +1,16 @@
 -- A fetch is over, and its answer is not stored, but speaks against what is: coherence::retire.
--- KEYS: place. ARGV: own token, for how long that is remembered in ms, whom the answer speaks of or '', how many of those there may be.
+-- KEYS: place. ARGV: own token, for how long that is remembered in ms, whom the answer speaks of or '', how many of those there may be;
+-- where it was shown, and ends only what is older: when its fetch began in us, its version, its digest.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local moment = t[1] .. string.format('%06d', t[2])
 local kept = tonumber(ARGV[2])
 local place = read_place(KEYS[1], now)
 release_place(place, ARGV[1])
-if ARGV[3] == '' then
+if ARGV[5] then
+  -- Who has the lease may have begun too early for their answer to be stored.
+  if supersede_place(place, ARGV[5], ARGV[6], ARGV[7], moment, kept, now) then place.lease = NO_LEASE end
+elseif ARGV[3] == '' then
   end_place(place, moment, kept, now)
 else
   local own

@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{SHA256, digest};
 use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::{ExposeSecret, SecretSlice};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ struct Root {
 pub(super) struct Seal {
     roots: Vec<Root>,
     own: LessSafeKey,
+    digests: hmac::Key,
     process: Process,
     sealed: AtomicU64,
     derived: Cache<(Id, Process), Arc<LessSafeKey>>,
@@ -61,6 +63,11 @@ impl Root {
         let key = base.expand(&info, &AES_256_GCM).ok().map(UnboundKey::from)?;
         Some(LessSafeKey::new(key))
     }
+
+    fn digests(&self) -> Option<hmac::Key> {
+        let base = self.salt.extract(b"sessiongate digest 1");
+        base.expand(&[], hmac::HMAC_SHA256).ok().map(hmac::Key::from)
+    }
 }
 
 impl Seal {
@@ -70,7 +77,14 @@ impl Seal {
         let mut process = [0; PROCESS_LEN];
         SystemRandom::new().fill(&mut process).map_err(|_| NoKey)?;
         let own = roots.first().and_then(|root| root.derive(&process)).ok_or(NoKey)?;
-        Ok(Seal { roots, own, process, sealed: AtomicU64::new(0), derived: Cache::new(REMEMBERED) })
+        let digests = roots.first().and_then(Root::digests).ok_or(NoKey)?;
+        Ok(Seal { roots, own, digests, process, sealed: AtomicU64::new(0), derived: Cache::new(REMEMBERED) })
+    }
+
+    /// The digest of a response as it may stand in the store: nobody without the key can tell what it is of.
+    pub fn digest(&self, digest: u64) -> u64 {
+        let tag = hmac::sign(&self.digests, &digest.to_be_bytes());
+        tag.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
     /// Puts a sealed answer behind the head of an entry. `key` is its place in the store.

@@ -1,7 +1,9 @@
 //! The store: the shipped rules, carried out on its state, and what befalls it.
 
 use super::*;
-use sessiongate::coherence::{Ended, Reach, Reading, Retired, Settled, acquire, begin, end, fill, release, retire};
+use sessiongate::coherence::{
+    Cause, Ended, Reach, Reading, Retired, Settled, acquire, begin, end, fill, release, retire,
+};
 
 impl World {
     /// The store mints; or, where that part of the protocol is left out, the client does, and says so in its step.
@@ -92,6 +94,7 @@ impl World {
             version: self.setting.versioned.then_some(u64::from(answer)),
             only: None,
             missing: false,
+            digest: u64::from(answer),
             answer,
         }
     }
@@ -123,7 +126,7 @@ impl World {
         if self.setting.unended {
             return release(place, token);
         }
-        retire(place, token, Retired { kept: EVER, denied: None }, now);
+        retire(place, token, Retired { kept: EVER, cause: Cause::Ended }, now);
     }
 
     /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is newer.

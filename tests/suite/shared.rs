@@ -205,6 +205,34 @@ fn replicas_share_answers_and_see_each_others_writes() {
     assert_eq!(provider.reads(), 5);
 }
 
+/// A replica that has just begun knows nothing of the epoch; while a write marks it, deletions count all the same.
+#[test]
+fn a_replica_that_begins_beside_a_write_of_the_upstream_knows_what_was_deleted() {
+    let Some((server, provider, [one])) = fleet("{}") else { return };
+    one.get();
+    let delete = |path: &str| Request::new("DELETE", path).bearer(&one.token).send(&one.gateway.url()).status;
+    assert_eq!(delete(&path()), 200);
+    assert_eq!(one.get().status, 404);
+    provider.gate.set(false);
+    thread::scope(|scope| {
+        let before = provider.recorder.count();
+        let write = scope.spawn(|| delete("/api/v2/users/auth0%7Cx"));
+        provider.recorder.wait(before + 1);
+        let other = provider.replica(&server, "{}");
+        let answer = other.get();
+        assert_eq!((answer.status, status(&answer)), (404, "sessiongate; hit; detail=deleted"));
+        let another = format!("{}x", path());
+        let own = Request::new("GET", &another).bearer(&other.token);
+        scope.spawn(move || {
+            let answer = own.send(&other.gateway.url());
+            assert_eq!((answer.status, status(&answer)), (200, "sessiongate; fwd=bypass"), "others are not");
+        });
+        provider.recorder.wait(before + 2);
+        provider.gate.set(true);
+        assert_eq!(write.join().unwrap(), 200);
+    });
+}
+
 #[test]
 fn cold_sessions_are_fetched_once_for_all_replicas() {
     let Some((_server, provider, replicas)) = fleet::<2>("{}") else { return };

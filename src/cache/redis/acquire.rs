@@ -32,7 +32,7 @@ impl RedisStore {
         let mut moment = Micros::MAX;
         for _ in 0..TRIES {
             let Some(guess) = self.last_epoch(&epoch, &token, deadline).await? else {
-                return Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: moment });
+                return self.acquire_marked(&keys, &token, deadline).await;
             };
             let generation = entry::generation(guess);
             let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &asker];
@@ -83,6 +83,19 @@ impl RedisStore {
         let Epoch::Open(now) = self.read_epoch(&known.key, token, deadline).await?.0 else { return Ok(None) };
         *known.last.lock() = Some(now);
         Ok(Some(now))
+    }
+
+    /// The same while all that is known of the epoch is that it is marked: nothing is a hit, but what is deleted is.
+    async fn acquire_marked(&self, keys: &Keys, token: &str, deadline: Instant) -> Result<Acquisition, Failure> {
+        let (none, kept) = (Generation(0), STATE_KEPT.to_string());
+        let generation = entry::generation(none);
+        let arguments = [token, "", &generation, &kept, "0", "fresh", ""];
+        let (value, link) = self.run(&ACQUIRE, &[&keys.state, &keys.place], &arguments, deadline).await?;
+        let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
+        let reply = read_reply(&text, none, |_| None).ok_or(Failure::Nonsense)?;
+        let deleted = matches!(reply.acquired, Acquired::Deleted);
+        let acquired = if deleted { Acquired::Deleted } else { Acquired::Bypass };
+        Ok(Acquisition { acquired, link, now: reply.now })
     }
 }
 

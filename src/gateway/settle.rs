@@ -306,9 +306,14 @@ impl Settlement {
 }
 
 /// What an answered write that may change any session leaves to be done. What a provider does not know by this name, nobody's change
-/// of it makes stale: otherwise anybody could empty the cache by asking for what is not there.
-pub fn settle_related(status: StatusCode) -> Settlement {
+/// of it makes stale: otherwise anybody could empty the cache by asking for what is not there. `repeatable` says that whatever stands
+/// between gateway and provider may have sent the request twice (RFC 9110, section 9.2.2), and that its caller is verified: what a
+/// removal does not find may then be what its first copy has removed.
+pub fn settle_related(status: StatusCode, repeatable: bool) -> Settlement {
     match outcome(status) {
+        Known::NotApplied if repeatable && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
+            Settlement::End(Settled::default())
+        }
         Known::NotApplied if status.is_client_error() => Settlement::UNCHANGED,
         Known::Applied | Known::NotApplied => Settlement::End(Settled::default()),
         Known::Refused => Settlement::UNCHANGED,
@@ -329,12 +334,15 @@ mod tests {
             (&[408, 499, 500, 502, 503, 504, 599], 'k'),
         ] {
             for status in statuses {
-                let said = match settle_related(StatusCode::from_u16(*status).unwrap()) {
-                    Settlement::End(Settled { unchanged: true, .. }) => 'u',
-                    Settlement::End(_) => 'c',
-                    Settlement::KeepMark => 'k',
-                };
-                assert_eq!(said, expected, "{status}");
+                for repeatable in [false, true] {
+                    let said = match settle_related(StatusCode::from_u16(*status).unwrap(), repeatable) {
+                        Settlement::End(Settled { unchanged: true, .. }) => 'u',
+                        Settlement::End(_) => 'c',
+                        Settlement::KeepMark => 'k',
+                    };
+                    let expected = if repeatable && matches!(status, 404 | 410) { 'c' } else { expected };
+                    assert_eq!(said, expected, "{status} {repeatable}");
+                }
             }
         }
     }

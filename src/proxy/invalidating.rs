@@ -19,7 +19,7 @@ use crate::wire::call_end::CallEnd;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
@@ -34,6 +34,8 @@ struct Sending {
     fetch: Fetch,
     /// What it may change, if anything.
     marks: Vec<Marking>,
+    /// Whether it removes something for a verified caller: see [`settle_related`].
+    repeatable: bool,
     /// How calls carry their status; none where the status is HTTP's own.
     carrier: Option<Carrier>,
     slot: Slot,
@@ -95,11 +97,12 @@ pub(super) async fn send(
         reads: false,
     };
     let carrier = carrier(&upstream, &header.headers);
+    let repeatable = context.verified && fetch.method == Method::DELETE;
     // Before the mark, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
     let slot = slot::take(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;
     let in_flight = InFlight::new(&runtime);
-    let sending = Sending { runtime, provider, upstream, fetch, marks, carrier, slot };
+    let sending = Sending { runtime, provider, upstream, fetch, marks, repeatable, carrier, slot };
     let task = tokio::spawn(async move {
         let relayed = sending.carry_out().await;
         drop(in_flight);
@@ -133,7 +136,7 @@ fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
 impl Sending {
     /// Marks what it may change, sends the request, and settles it as soon as the response says how it ended.
     async fn carry_out(self) -> Result<Relayed, Refusal> {
-        let Sending { runtime, provider, upstream, fetch, marks, carrier, slot } = self;
+        let Sending { runtime, provider, upstream, fetch, marks, repeatable, carrier, slot } = self;
         let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
         let marks = begin(sessions, marks, timeouts.guard()).await?;
         let began = Instant::now();
@@ -145,7 +148,7 @@ impl Sending {
         let status = sent.as_ref().ok().map(|(status, ..)| *status);
         runtime.metrics.fetch(upstream.index, status.map(|status| status.as_u16()));
         let settlement = match &sent {
-            Ok((status, ..)) => settle_related(*status),
+            Ok((status, ..)) => settle_related(*status, repeatable),
             Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
             Err(Failure { sent: true, .. }) => Settlement::KeepMark,
         };

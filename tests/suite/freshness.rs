@@ -421,6 +421,39 @@ const USER_WIDE: [(&str, &str, &str); 18] = [
     ("DELETE", "/API/v2/users/auth0%7Cx", ""),
 ];
 
+/// Proxies may repeat a DELETE: what the second copy does not find, the first has removed.
+#[test]
+fn a_removal_that_finds_nothing_makes_sessions_stale_where_its_caller_is_verified() {
+    for (verified, method, answered, stale) in [
+        (true, "DELETE", 404, true),
+        (true, "DELETE", 410, true),
+        (true, "DELETE", 403, false),
+        (true, "DELETE", 409, false),
+        (true, "PATCH", 404, false),
+        (false, "DELETE", 404, false),
+        (false, "DELETE", 410, false),
+    ] {
+        let recorder = Recorder::start(move |call: &mut Call| match call.seen.method.as_str() {
+            "GET" => call.as_auth0(),
+            _ => {
+                call.body()?;
+                call.json(answered, &json!({ "statusCode": answered }))
+            }
+        });
+        let upstream =
+            if verified { recorder.upstream("cache: {}") } else { recorder.upstream_as("forward", "cache: {}") };
+        let (gateway, token) = (Gateway::start(&upstream), recorder.token());
+        gateway.ready();
+        let cached = Cached { recorder, gateway, token };
+        cached.get();
+        assert!(is_hit(&cached.get()));
+        let request = Request::new(method, "/api/v2/users/auth0%7Cx").bearer(&cached.token);
+        let request = if method == "PATCH" { request.json("{}") } else { request };
+        assert_eq!(request.send(&cached.gateway.url()).status, answered);
+        assert_eq!(is_hit(&cached.get()), !stale, "{method} {answered} verified: {verified}");
+    }
+}
+
 /// The session itself, by its own operations and by the one that revokes a user's access to it.
 #[test]
 fn a_write_of_a_session_makes_it_stale_and_no_other() {

@@ -2,9 +2,10 @@
 
 use crate::harness::{Answer, Connection, Gateway, Request, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, session};
+use crate::shared::Gate;
 use serde_json::json;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
 
 fn path() -> String {
     format!("/api/v2/sessions/{SESSION}")
@@ -56,12 +57,13 @@ fn only_the_provider_tells_the_unverified_that_a_session_was_deleted() {
     assert_eq!(get(&gateway, &path(), "Bearer bad").status, 401);
 }
 
+/// Who joins a fetch cannot be seen from outside. So it is tried again until all have joined: those that are late ask for themselves.
 #[test]
 fn callers_of_one_credential_share_what_it_was_refused() {
-    let go = Arc::new(Barrier::new(2));
-    let own = go.clone();
+    let gate = Gate::closed();
+    let own = gate.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
-        own.wait();
+        own.pass();
         call.answer(429, "X-RateLimit-Remaining: 0\r\n", "{}")
     });
     let gateway = Gateway::start(&recorder.upstream_as("none", "cache: {}"));
@@ -71,18 +73,90 @@ fn callers_of_one_credential_share_what_it_was_refused() {
         connection.write(&request.bytes(gateway.address())).unwrap();
         connection
     };
-    let mut all = vec![ask()];
-    recorder.wait(1);
-    all.extend((0..9).map(|_| ask()));
-    wait_for("ten requests in flight", || {
-        gateway.metrics().lines().any(|line| line == "sessiongate_requests_in_flight 10").then_some(())
+    wait_for("one fetch for all", || {
+        gate.set(false);
+        let before = recorder.count();
+        let mut all = vec![ask()];
+        recorder.wait(before + 1);
+        all.extend((0..9).map(|_| ask()));
+        wait_in_flight(&gateway, 10);
+        gate.set(true);
+        for one in &mut all {
+            let answer = one.answer(false).unwrap();
+            assert_eq!((answer.status, answer.header("X-RateLimit-Remaining")), (429, Some("0")));
+        }
+        (recorder.count() == before + 1).then_some(())
     });
-    go.wait();
-    for one in &mut all {
-        let answer = one.answer(false).unwrap();
-        assert_eq!((answer.status, answer.header("X-RateLimit-Remaining")), (429, Some("0")));
+}
+
+fn wait_in_flight(gateway: &Gateway, count: usize) {
+    let line = format!("sessiongate_requests_in_flight {count}");
+    wait_for(&line, || gateway.metrics().lines().any(|own| own == line).then_some(()));
+}
+
+#[test]
+fn a_caller_who_has_joined_asks_for_itself_where_the_first_one_is_rejected() {
+    for rejected in [401, 403, 404, 429] {
+        let gate = Gate::closed();
+        let own = gate.clone();
+        let recorder = Recorder::start(move |call: &mut Call| {
+            if call.turn > 0 {
+                return call.as_auth0();
+            }
+            own.pass();
+            call.json(rejected, &json!({ "statusCode": rejected }))
+        });
+        let gateway = Gateway::start(&recorder.upstream("cache: {}"));
+        gateway.ready();
+        let ask = |subject: &str| {
+            let mut connection = Connection::open(gateway.address()).unwrap();
+            let request = Request::new("GET", &path()).bearer(&recorder.token_of(subject));
+            connection.write(&request.bytes(gateway.address())).unwrap();
+            connection
+        };
+        let mut first = ask("one@clients");
+        recorder.wait(1);
+        let mut second = ask("other@clients");
+        wait_in_flight(&gateway, 2);
+        gate.set(true);
+        assert_eq!(first.answer(false).unwrap().status, rejected);
+        let answer = second.answer(false).unwrap();
+        assert_eq!((answer.status, answer.header("Cache-Status")), (200, Some("sessiongate; fwd=miss; stored")));
+        assert_eq!(recorder.count(), 2);
     }
-    assert_eq!(recorder.count(), 1);
+}
+
+/// One credential, from two sources: the first one's share is used up.
+#[test]
+fn a_caller_who_has_joined_asks_for_itself_where_the_first_ones_source_has_its_share() {
+    let gate = Gate::closed();
+    let own = gate.clone();
+    let recorder = Recorder::start(move |call: &mut Call| {
+        if call.seen.target.ends_with("/clients") {
+            own.pass();
+        }
+        call.as_auth0()
+    });
+    let limits = "cache: {}\nlimits: { in_flight: 9, per_source: 1, wait: 1s }\n";
+    let trusting = "clients: { trusted_peers: [127.0.0.0/8] }\n";
+    let gateway = Gateway::start(&format!("{trusting}{}", recorder.upstream_as("forward", limits)));
+    let ask = |path: &str, from: &str| {
+        let mut connection = Connection::open(gateway.address()).unwrap();
+        let request = Request::new("GET", path).bearer("a").header("X-Forwarded-For", from);
+        connection.write(&request.bytes(gateway.address())).unwrap();
+        connection
+    };
+    let mut busy = ask("/api/v2/clients", "192.0.2.1");
+    recorder.wait(1);
+    let mut first = ask(&path(), "192.0.2.1");
+    wait_in_flight(&gateway, 2);
+    let mut second = ask(&path(), "192.0.2.2");
+    let (first, second) = (first.answer(false).unwrap(), second.answer(false).unwrap());
+    assert_eq!((first.status, first.header("Retry-After")), (429, Some("1")));
+    assert_eq!(second.status, 200, "{second:?}");
+    assert_eq!(recorder.count(), 2);
+    gate.set(true);
+    assert_eq!(busy.answer(false).unwrap().status, 200);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::gateway::{Answer, Protocol, Target, Upstream};
 use crate::memory::Memory;
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
+use crate::wire::http1::nominated;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
@@ -371,16 +372,6 @@ fn trust(target: &Target) -> u64 {
         context.update(&[0xff; 8]);
     }
     context.finish().as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
-}
-
-/// The names of headers that `Connection` declares to be hop-by-hop.
-fn nominated(headers: &HeaderMap) -> Vec<&str> {
-    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    // A client must not be able to take its credential out of a request that was judged with it.
-    let kept = |name: &&str| {
-        !name.is_empty() && !["authorization", "content-type"].iter().any(|own| own.eq_ignore_ascii_case(name))
-    };
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(kept).collect()
 }
 
 fn answer(exchange: Exchange) -> Answer {

@@ -12,7 +12,7 @@ mod chunks;
 mod fields;
 mod head;
 
-pub use fields::{Parts, judge};
+pub use fields::{Parts, judge, nominated};
 pub use head::{Head, HeadEnd};
 
 use chunks::Chunks;

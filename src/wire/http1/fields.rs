@@ -4,6 +4,7 @@
 use super::head::{LONGEST_METHOD, is_target, is_token};
 use super::{Fault, HeadLimits};
 use http::HeaderMap;
+use http::header::CONNECTION;
 use std::net::Ipv6Addr;
 
 /// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for `-`, so that
@@ -20,6 +21,16 @@ pub(super) struct Fields {
     pub host: bool,
     pub length: Option<u64>,
     pub chunked: bool,
+}
+
+/// The names of headers that `Connection` declares to be hop-by-hop, so that they are not forwarded. A client must not
+/// be able to take its credential out of a request that was judged with it.
+pub fn nominated(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let kept = |name: &&str| {
+        !name.is_empty() && !["authorization", "content-type"].iter().any(|own| own.eq_ignore_ascii_case(name))
+    };
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(kept).collect()
 }
 
 impl Fields {

@@ -19,7 +19,7 @@ pub use redis::{RedisStore, SetupError};
 pub use write::{Caution, Mark};
 
 use crate::coherence::reading::Link;
-use crate::coherence::{Acquired, Asker, Ended, Entry, Micros, Millis, Reach, Retired, Settled, Token};
+use crate::coherence::{Acquired, Asker, Ended, Entry, Micros, Millis, Reach, Retired, Settled, Tenant, Token};
 use crate::gateway::{Answer, CacheKey, Event, Failure};
 use async_trait::async_trait;
 use flight::Flights;
@@ -100,6 +100,8 @@ pub struct Ask {
     pub unstored: bool,
     /// Whose credential it has.
     pub asker: Asker,
+    /// Which tenant it asks.
+    pub tenant: Tenant,
 }
 
 /// What a store answers to a reader.
@@ -130,8 +132,8 @@ pub trait Store: Send + Sync {
     async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError>;
     /// A write's outcome is known.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError>;
-    /// Which of these sessions of an upstream count as deleted, in their order.
-    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
+    /// Which of these sessions of an upstream count as deleted for a tenant, in their order.
+    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// The connection that steps on this scope would be carried out over now.
     fn link(&self, scope: Scope) -> Option<Link>;
     /// How long there has been no connection for steps on this scope; none where there is one.

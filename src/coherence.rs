@@ -11,17 +11,21 @@
 //! generation too.
 //!
 //! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`]; which writes share a mark, in
-//! [`sharing`].
+//! [`sharing`]; what is shown to one [`Tenant`] and not to others, in `tenants`.
 
 mod place;
 pub mod reading;
 pub mod sharing;
+mod tenants;
 pub mod writing;
 
 pub use place::{
     Asker, Cause, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Observed, Place, Retired, Traces, Watermark, fill,
     release, retire,
 };
+pub use tenants::{Gone, MAX_TENANTS, OWN, Tenant, UNLIFTED};
+
+use tenants::Tenants;
 
 /// A value that is never used twice: the store mints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +50,7 @@ pub const MAX_UPSTREAM_WRITES: usize = 256;
 pub const CROWD: Token = Token(0);
 
 /// How long the version of an acknowledged write is remembered, in milliseconds.
-const FLOOR_KEPT: Millis = 600_000;
+pub const FLOOR_KEPT: Millis = 600_000;
 
 /// A write in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,9 +66,12 @@ pub struct State {
     generation: Option<Generation>,
     /// The generation before the only write in flight: what it returns to if that write changes nothing.
     before: Option<Generation>,
+    /// The own tenant's. Of an epoch: when the upstream was purged last.
     floor: Option<u64>,
     floor_set: Millis,
+    /// The own tenant's, or, where nothing else says so, any tenant's: the version before knows only this.
     deleted_until: Option<Millis>,
+    tenants: Tenants,
 }
 
 /// What a write that is over leaves behind.
@@ -76,8 +83,12 @@ pub struct Settled {
     pub unchanged: bool,
     /// For how long the session counts as deleted, whatever a provider that deletes late still answers.
     pub deleted_for: Option<Millis>,
-    /// Whether it no longer counts as deleted.
+    /// Whether it no longer counts as deleted, for no tenant; of an upstream, whether that holds for all its sessions.
     pub lifted: bool,
+    /// Whose version and deletion it is.
+    pub tenant: Tenant,
+    /// When the upstream was purged last, before the deletion. The store says so.
+    pub purged: Millis,
 }
 
 /// The generations under which an answer is fetched: of the session and of the upstream's epoch.
@@ -125,7 +136,7 @@ pub enum Acquired<T> {
         /// The version below which an answer is too old to store.
         floor: Option<u64>,
     },
-    /// A write is in flight: fetch, and store nothing.
+    /// A write is in flight, or nobody knows for which tenant the session was deleted: fetch, and store nothing.
     Bypass,
     /// The session was deleted.
     Deleted,
@@ -144,6 +155,8 @@ pub struct Reading {
     pub unstored: bool,
     /// Whose credential it has.
     pub asker: Asker,
+    /// Which tenant it is for.
+    pub tenant: Tenant,
     /// How long the lease lasts, should the reader lead, in milliseconds.
     pub lease: Millis,
     /// Now.
@@ -178,16 +191,38 @@ impl State {
         if self.deleted_until.is_some_and(|until| until <= now) {
             self.deleted_until = None;
         }
+        self.tenants.prune(now);
     }
 
     /// Whether anything would be lost if the store forgot this state: a mark or a deletion.
     pub fn matters(&self, now: Millis) -> bool {
-        self.is_marked(now) || self.is_deleted(now)
+        self.is_marked(now) || self.deleted_until.is_some_and(|until| until > now) || self.tenants.matter(now)
     }
 
-    /// Whether the session counts as deleted.
-    pub fn is_deleted(&self, now: Millis) -> bool {
-        self.deleted_until.is_some_and(|until| until > now)
+    /// Whether the session is gone for a tenant. `purged` says when its upstream was purged last: see
+    /// [`State::purged`].
+    pub fn gone(&self, tenant: &Tenant, purged: Millis, now: Millis) -> Gone {
+        self.tenants.gone(tenant, self.deleted_until, purged, now)
+    }
+
+    /// The version below which responses are too old for a tenant.
+    fn floor(&self, tenant: &Tenant, now: Millis) -> Option<u64> {
+        if *tenant == OWN { self.floor } else { self.tenants.floor(tenant, now) }
+    }
+
+    /// Of an epoch: when the upstream was purged last.
+    pub fn purged(&self) -> Millis {
+        self.floor.unwrap_or_default()
+    }
+
+    /// Of an epoch: deletions from before this are lifted.
+    pub fn purge(&mut self, now: Millis) {
+        self.floor = Some(now.max(self.purged().saturating_add(1)));
+    }
+
+    /// How many bytes it takes beside its own size.
+    pub fn bytes(&self) -> usize {
+        self.tenants.bytes()
     }
 
     /// Whether a write is in flight.
@@ -198,7 +233,8 @@ impl State {
     /// Whether a store that has room should remember this state: it matters, or it knows which answers are too old. Providers may
     /// lag behind their own acknowledgements for a while.
     pub fn is_worth_keeping(&self, now: Millis) -> bool {
-        self.matters(now) || (self.floor.is_some() && now.saturating_sub(self.floor_set) < FLOOR_KEPT)
+        let floor = self.floor.is_some() && now.saturating_sub(self.floor_set) < FLOOR_KEPT;
+        self.matters(now) || floor || self.tenants.are_worth_keeping(now)
     }
 
     /// The generation; none where there is a mark, or nobody has read since.
@@ -228,14 +264,16 @@ pub fn acquire<T: Clone>(
 ) -> Acquired<T> {
     session.prune(reading.now);
     epoch.prune(reading.now);
-    if session.deleted_until.is_some() {
-        return Acquired::Deleted;
+    match session.gone(&reading.tenant, epoch.purged(), reading.now) {
+        Gone::No => {}
+        Gone::Deleted => return Acquired::Deleted,
+        Gone::Unknown => return Acquired::Bypass,
     }
     if !session.marks.is_empty() || !epoch.marks.is_empty() {
         return Acquired::Bypass;
     }
     let stamp = Stamp { session: session.open(&mut mint), epoch: epoch.open(&mut mint) };
-    let floor = session.floor;
+    let floor = session.floor(&reading.tenant, reading.now);
     place.prune(reading.now);
     if place.denies(&reading.asker) {
         return Acquired::Denied { stamp, floor };
@@ -303,10 +341,13 @@ pub fn end(
     mint: impl FnOnce() -> Generation,
 ) -> Ended {
     state.prune(now);
-    state.floor = state.floor.max(settled.version);
-    state.floor_set = now;
-    state.deleted_until =
-        state.deleted_until.filter(|_| !settled.lifted).max(settled.deleted_for.map(|long| now.saturating_add(long)));
+    state.deleted_until = state.deleted_until.filter(|_| !settled.lifted);
+    if settled.tenant == OWN {
+        state.floor = state.floor.max(settled.version);
+        state.floor_set = now;
+        state.deleted_until = state.deleted_until.max(settled.deleted_for.map(|long| now.saturating_add(long)));
+    }
+    state.tenants.settle(settled, now);
     if !settled.unchanged {
         // Also where other marks stand: what they found was changed beside them.
         state.before = None;

@@ -24,6 +24,7 @@ pub use upstream::{
     Target, Timeouts, Unmatched, Upstream,
 };
 
+use crate::coherence::{OWN, Tenant};
 use crate::dialect::path::Spelling;
 use crate::dialect::{Found, Route};
 use crate::model::{Operation, Refusal, SessionId};
@@ -82,7 +83,7 @@ pub struct Governed {
     /// What decides the provider's answer beside the session, where it depends on who asks.
     asker: Vec<u8>,
     /// Whom the provider takes it to be for.
-    tenant: Option<String>,
+    tenant: Tenant,
     size: BodySize,
 }
 
@@ -197,7 +198,7 @@ impl Gateway {
                 }
                 let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(&upstream, &head) };
                 let path = [&upstream.target.base_path, &path].map(String::as_str).concat();
-                let tenant = head::tenant(&upstream, head.host);
+                let tenant = self.tenant(&upstream, &head);
                 Ok(Routed::Governed(Governed {
                     upstream,
                     route,
@@ -227,36 +228,27 @@ impl Gateway {
         self.hashed(&[b"session", &upstream.scope.to_be_bytes(), session.as_str().as_bytes()])
     }
 
-    /// What the deletion of a session is remembered under: of the provider's own tenant under the session, of another apart from it.
-    pub(super) fn deletion(&self, upstream: &Upstream, tenant: Option<&str>, session: &SessionId) -> [u8; 16] {
-        match tenant {
-            None => self.session_hash(upstream, session),
-            Some(tenant) => {
-                let (scope, id) = (upstream.scope.to_be_bytes(), session.as_str().as_bytes());
-                self.hashed(&[b"deletion", &scope, tenant.as_bytes(), id])
-            }
+    /// Which of the provider's tenants a request is for.
+    fn tenant(&self, upstream: &Upstream, head: &Head) -> Tenant {
+        if !upstream.preserve_host && !head.trusted {
+            return OWN;
+        }
+        match head::tenant(upstream, head) {
+            names if names.is_empty() => OWN,
+            names => self.hashed(&[&[&b"tenant"[..]], &*names.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat()),
         }
     }
 
-    /// What stands for a session of an upstream in the cache, by their names, and the upstream's scope. The first stands for the session
-    /// itself, the others for what is remembered of its deletion. They name what may be dropped from the cache, and are no way to what
-    /// is in it.
-    pub fn named(&self, upstream: &str, session: Option<&str>) -> Result<(&Arc<Upstream>, Vec<[u8; 16]>), Unnamed> {
+    /// What stands for a session of an upstream in the cache, by their names, and the upstream's scope. It names what
+    /// may be dropped from the cache, and is no way to what is in it.
+    pub fn named(&self, upstream: &str, session: Option<&str>) -> Result<(&Arc<Upstream>, Option<[u8; 16]>), Unnamed> {
         let upstream = self.upstreams.iter().find(|one| one.name == upstream).ok_or(Unnamed::Upstream)?;
         if upstream.scope_cache.is_none() {
             return Err(Unnamed::Uncached);
         }
         let session = session.map(|session| upstream.dialect.session_id(session)).transpose();
         let session = session.map_err(|_| Unnamed::Session)?;
-        let Some(session) = session else {
-            return Ok((upstream, Vec::new()));
-        };
-        // Whatever its deletion is remembered under by an upstream of this provider: hosts that are not declared nobody knows.
-        let same = self.upstreams.iter().filter(|one| one.scope == upstream.scope);
-        let hosts = same.filter_map(|one| head::tenant(one, one.matcher.host.as_deref()?));
-        let mut names = vec![self.session_hash(upstream, &session)];
-        names.extend(hosts.map(|host| self.deletion(upstream, Some(&host), &session)));
-        Ok((upstream, names))
+        Ok((upstream, session.map(|session| self.session_hash(upstream, &session))))
     }
 
     fn hashed(&self, parts: &[&[u8]]) -> [u8; 16] {

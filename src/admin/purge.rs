@@ -40,21 +40,13 @@ pub(super) async fn purge(
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let runtime = running.now();
-    let (upstream, names) = match runtime.gateway.named(&purge.upstream, purge.session.as_deref()) {
+    let (upstream, session) = match runtime.gateway.named(&purge.upstream, purge.session.as_deref()) {
         Ok(named) => named,
         Err(unnamed) => return refuse(StatusCode::BAD_REQUEST, &unnamed.to_string()),
     };
-    let session = names.first().copied();
-    let mut scopes: Vec<Scope> = names.iter().map(|name| Scope::Session(upstream.scope, *name)).collect();
-    if scopes.is_empty() {
-        scopes.push(Scope::Upstream(upstream.scope));
-    }
+    let scope = session.map_or(Scope::Upstream(upstream.scope), |session| Scope::Session(upstream.scope, session));
     let shown = session.map_or("all".to_owned(), |session| hex(&session));
-    let mut purged = Ok(());
-    for scope in scopes {
-        purged = purged.and(runtime.sessions().purge(scope).await);
-    }
-    match purged {
+    match runtime.sessions().purge(scope).await {
         Ok(()) => {
             runtime.metrics.purge(upstream.index, session.is_some());
             tracing::info!(upstream = upstream.name, session = shown, "purged");

@@ -3,8 +3,8 @@
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored};
 use crate::coherence::reading::Link;
 use crate::coherence::{
-    self, Acquired, Denied, Ended, Entry, Generation, Micros, Millis, Place, Reach, Reading, Retired, Settled, State,
-    Token, Traces,
+    self, Acquired, Denied, Ended, Entry, Generation, Gone, Micros, Millis, Place, Reach, Reading, Retired, Settled,
+    State, Tenant, Token, Traces,
 };
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
@@ -100,7 +100,7 @@ impl Slot {
             });
             PLACE + place.denied.capacity() * size_of::<Denied>() + answer
         });
-        OVERHEAD + self.traces.capacity() * size_of::<Denied>() + answers.sum::<usize>()
+        OVERHEAD + self.state.bytes() + self.traces.capacity() * size_of::<Denied>() + answers.sum::<usize>()
     }
 
     /// Drops the places in which nothing is, or nothing that still holds.
@@ -208,6 +208,11 @@ impl MemoryStore {
         Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
+    /// When an upstream was purged last.
+    fn purged(&self, upstream: u64) -> Millis {
+        self.epochs.lock().get(&upstream).map_or(0, State::purged)
+    }
+
     fn next(&self) -> u128 {
         u128::from(self.counter.fetch_add(1, Ordering::Relaxed))
     }
@@ -245,9 +250,9 @@ impl Store for MemoryStore {
             let Slot { state, places, read, .. } = slot;
             let mut none = Place::default();
             let place = places.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, place)| place);
-            let Ask { reader, steal, fresh, unstored, asker } = ask;
+            let Ask { reader, steal, fresh, unstored, asker, tenant } = ask;
             let lease = self.lease.load(Ordering::Relaxed);
-            let reading = Reading { reader, steal, fresh, unstored, asker, lease, now };
+            let reading = Reading { reader, steal, fresh, unstored, asker, tenant, lease, now };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
             let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
@@ -307,21 +312,28 @@ impl Store for MemoryStore {
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
         let mint = || Generation(self.next());
         match scope {
-            Scope::Session(upstream, session) => {
-                self.on((upstream, session), |slot, now| coherence::end(&mut slot.state, writer, settled, now, mint))
-            }
+            Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
+                let purged = self.purged(upstream);
+                coherence::end(&mut slot.state, writer, Settled { purged, ..settled }, now, mint)
+            }),
             Scope::Upstream(upstream) => {
                 let now = self.now();
-                Ok(coherence::end(self.epochs.lock().entry(upstream).or_default(), writer, settled, now, mint))
+                let mut epochs = self.epochs.lock();
+                let epoch = epochs.entry(upstream).or_default();
+                if settled.lifted {
+                    epoch.purge(now);
+                }
+                Ok(coherence::end(epoch, writer, settled, now, mint))
             }
         }
     }
 
-    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         let deleted = |session: &[u8; 16]| {
             let shard = self.shard(session)?.lock();
-            let now = self.now();
-            Ok(shard.sessions.get(&(upstream, *session)).is_some_and(|slot| slot.state.is_deleted(now)))
+            let (now, purged) = (self.now(), self.purged(upstream));
+            let gone = shard.sessions.get(&(upstream, *session)).map(|slot| slot.state.gone(tenant, purged, now));
+            Ok(gone == Some(Gone::Deleted))
         };
         sessions.iter().map(deleted).collect()
     }

@@ -4,7 +4,7 @@ use super::flight::Flight;
 use super::keep::Begun;
 use super::{Acquisition, Ask, Sessions};
 use crate::coherence::reading::{ALONE, Fetch, Joint, Next, Why, Windows, next};
-use crate::coherence::{Asker, Entry, Micros, Millis, Token};
+use crate::coherence::{Asker, Entry, Micros, Millis, Tenant, Token};
 use crate::gateway::{Answer, CacheKey, Event, Storable};
 use crate::model::Refusal;
 use parking_lot::Mutex;
@@ -36,6 +36,8 @@ pub struct Wanted {
     pub unstored: bool,
     /// Tells apart who asks.
     pub asker: Asker,
+    /// Which tenant is asked.
+    pub tenant: Tenant,
     /// For how long an answer may be good that is still on its way, in milliseconds.
     pub kept: Millis,
     /// For how long answers that are no longer fresh may do.
@@ -136,8 +138,8 @@ impl Sessions {
         W: Future<Output = Fetched> + Send + 'static,
     {
         let own = self.store.token();
-        let Wanted { fresh, unstored, asker, .. } = wanted;
-        let mut claim = self.claim(key, Ask { reader: own, steal: None, fresh, unstored, asker });
+        let Wanted { fresh, unstored, asker, tenant, .. } = wanted;
+        let mut claim = self.claim(key, Ask { reader: own, steal: None, fresh, unstored, asker, tenant });
         let mut patience = Patience { began: Instant::now(), most: self.lease_wait, pause: FIRST_PAUSE };
         let mut yielded = false;
         let mut looking = None;
@@ -227,10 +229,10 @@ impl Sessions {
         tokio::time::sleep(patience.pause(reader)).await;
     }
 
-    /// Which of these sessions of an upstream were deleted through the gateway, in their order. Where the store fails it knows of
-    /// none, as for single reads.
-    pub async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Vec<bool> {
-        match self.store.deleted(upstream, sessions).await {
+    /// Which of these sessions of a tenant were deleted through the gateway, in their order. Where the store fails it
+    /// knows of none, as for single reads.
+    pub async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Vec<bool> {
+        match self.store.deleted(upstream, tenant, sessions).await {
             Ok(deleted) => deleted,
             Err(_) => {
                 self.tally.count(Event::BypassFailed);

@@ -10,6 +10,7 @@ mod announce;
 mod connect;
 mod deleted;
 mod entry;
+mod epoch;
 mod route;
 mod scripts;
 mod seal;
@@ -20,18 +21,19 @@ pub use connect::SetupError;
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
-    Cause, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES, Millis, Reach, Retired,
-    Settled, Token,
+    Cause, Ended, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, Reach,
+    Retired, Settled, Tenant, Token,
 };
 use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::{CacheKey, Failure, Listener, Step};
 use async_trait::async_trait;
-use entry::{Epoch, Keys, read_epoch};
-use parking_lot::{Mutex, RwLock};
+use entry::Keys;
+use epoch::Known;
+use parking_lot::RwLock;
 use redis::Value;
 use ring::rand::{SecureRandom, SystemRandom};
 use route::Route;
-use scripts::{BEGIN, END, FILL, OPEN, RELEASE, RETIRE, Script};
+use scripts::{BEGIN, END, FILL, RELEASE, RETIRE, Script};
 use seal::Seal;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,13 +63,6 @@ pub struct RedisStore {
     drawn: AtomicU64,
     tally: Arc<Tally>,
     listener: Arc<dyn Listener>,
-}
-
-/// What is known of the epoch of a scope.
-struct Known {
-    key: String,
-    /// The generation that was seen last.
-    last: Mutex<Option<Generation>>,
 }
 
 impl RedisStore {
@@ -126,42 +121,10 @@ impl RedisStore {
         self.route.carry_out(first, &script.run(keys, arguments), until(deadline)).await
     }
 
-    fn epoch_of(&self, scope: u64) -> Arc<Known> {
-        if let Some(known) = self.epochs.read().get(&scope) {
-            return known.clone();
-        }
-        let new = || Arc::new(Known { key: entry::epoch(&self.namespace, scope), last: Mutex::new(None) });
-        self.epochs.write().entry(scope).or_insert_with(new).clone()
-    }
-
     fn state_key(&self, scope: Scope) -> String {
         match scope {
             Scope::Session(_, session) => entry::state(&self.namespace, &session),
             Scope::Upstream(scope) => self.epoch_of(scope).key.clone(),
-        }
-    }
-
-    /// The epoch as it is now; a new generation where there is none.
-    async fn open_epoch(&self, key: &str, token: &str, deadline: Instant) -> Result<(Epoch, Link), Failure> {
-        let kept = EPOCH_KEPT.to_string();
-        let (value, link) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
-        let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
-        let epoch = if text == b"W" { Some(Epoch::Marked) } else { read_epoch(&text) };
-        Ok((epoch.ok_or(Failure::Nonsense)?, link))
-    }
-
-    async fn read_epoch(&self, key: &str, token: &str, deadline: Instant) -> Result<(Epoch, Link), Failure> {
-        let command = redis::cmd("GET").arg(key).to_owned();
-        let (value, link) = self.route.carry_out(key, &command, until(deadline)).await?;
-        let epoch = match &value {
-            Value::Nil => return self.open_epoch(key, token, deadline).await,
-            Value::BulkString(text) => read_epoch(text),
-            _ => None,
-        };
-        match epoch.ok_or(Failure::Nonsense)? {
-            // Whether its marks still stand is for the server to say.
-            Epoch::Marked => self.open_epoch(key, token, deadline).await,
-            epoch => Ok((epoch, link)),
         }
     }
 
@@ -214,13 +177,23 @@ impl RedisStore {
     }
 
     async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, Failure> {
-        let kept = kept(scope);
-        let key = self.state_key(scope);
-        let floor = format!("{:020}", settled.version.unwrap_or_default());
+        let (key, deadline) = (self.state_key(scope), self.write_by());
+        let purged = match (scope, settled.deleted_for) {
+            (Scope::Session(upstream, _), Some(_)) => self.purged_before(upstream, deadline).await,
+            (Scope::Session(..) | Scope::Upstream(_), _) => 0,
+        };
+        let keys = match scope {
+            Scope::Session(..) => vec![key.clone(), entry::tenants(&key)],
+            Scope::Upstream(_) => vec![key],
+        };
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
-        let (writer, deleted, kept) = (entry::token(writer), deleted(settled), kept.to_string());
-        let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept];
-        match self.run(&END, &[&key], &arguments, self.write_by()).await?.0 {
+        let floor = format!("{:020}", settled.version.unwrap_or_default());
+        let (writer, deleted, kept) = (entry::token(writer), deleted(scope, settled), kept(scope).to_string());
+        let (tenant, purged) = (entry::asker(&settled.tenant), entry::purged(purged));
+        let (floor_kept, most) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string());
+        let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept, &tenant, &purged, &floor_kept, &most];
+        match self.run(&END, &keys, &arguments, deadline).await?.0 {
             Value::Int(0) => Ok(Ended::OthersInFlight),
             Value::Int(1) => Ok(Ended::Reopened),
             Value::Int(2) => Ok(Ended::MarkLost),
@@ -246,8 +219,12 @@ fn kept(scope: Scope) -> Millis {
 }
 
 /// For how long a session counts as deleted, as the script is told.
-fn deleted(settled: Settled) -> String {
-    if settled.lifted { "lifted".to_owned() } else { settled.deleted_for.unwrap_or_default().to_string() }
+fn deleted(scope: Scope, settled: Settled) -> String {
+    match scope {
+        Scope::Session(..) if settled.lifted => "lifted".to_owned(),
+        Scope::Upstream(_) if settled.lifted => "purged".to_owned(),
+        Scope::Session(..) | Scope::Upstream(_) => settled.deleted_for.unwrap_or_default().to_string(),
+    }
 }
 
 /// The time that is left.
@@ -304,8 +281,8 @@ impl Store for RedisStore {
         self.told(Step::End, self.try_end(scope, writer, settled)).await
     }
 
-    async fn deleted(&self, _: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
-        self.told(Step::Deleted, self.try_deleted(sessions)).await
+    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.told(Step::Deleted, self.try_deleted(upstream, tenant, sessions)).await
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {

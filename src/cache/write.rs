@@ -208,28 +208,29 @@ impl Sessions {
         false
     }
 
-    /// Makes every answer in this scope stale: by a write that changes nothing at the provider.
+    /// Makes every answer in this scope stale, and lifts the deletions in it.
     pub async fn purge(&self, scope: Scope) -> Result<(), StoreError> {
+        self.change_nothing(scope, Settled { lifted: true, ..Settled::default() }).await
+    }
+
+    /// Makes every answer in this scope stale.
+    pub async fn renew(&self, scope: Scope) -> Result<(), StoreError> {
+        self.change_nothing(scope, Settled::default()).await
+    }
+
+    /// A write that changes nothing at the provider.
+    async fn change_nothing(&self, scope: Scope, settled: Settled) -> Result<(), StoreError> {
         let (writer, began) = (self.store.token(), Instant::now());
-        let lifted = Settled { lifted: true, ..Settled::default() };
         loop {
-            let purged = match self.store.begin(scope, writer, millis(PURGE), scope.reach()).await {
-                Ok(_) | Err(StoreError::TooManyWrites) => self.store.end(scope, writer, lifted).await,
+            let done = match self.store.begin(scope, writer, millis(PURGE), scope.reach()).await {
+                Ok(_) | Err(StoreError::TooManyWrites) => self.store.end(scope, writer, settled).await,
                 Err(error) => Err(error),
             };
-            match purged {
+            match done {
                 Ok(_) => return Ok(()),
                 Err(error) if began.elapsed() >= INSISTENCE => return Err(error),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
-        }
-    }
-
-    /// Remembers a session as deleted under a name that it has for one tenant. Nothing is marked by it.
-    pub async fn bury(&self, scope: Scope, settled: Settled) {
-        let writer = self.store.token();
-        if self.store.end(scope, writer, settled).await.is_err() {
-            self.end_later(scope, writer, settled, Duration::from_millis(settled.deleted_for.unwrap_or_default()));
         }
     }
 

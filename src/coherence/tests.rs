@@ -15,7 +15,8 @@ impl World {
 
     fn reading(&self, reader: u128) -> Reading {
         let asker = [1; 16];
-        Reading { reader: Token(reader), steal: None, fresh: false, unstored: false, asker, lease: 100, now: self.now }
+        let (reader, now) = (Token(reader), self.now);
+        Reading { reader, steal: None, fresh: false, unstored: false, asker, tenant: OWN, lease: 100, now }
     }
 
     fn acquire(&mut self, reader: u128) -> Acquired<&'static str> {
@@ -153,7 +154,8 @@ fn a_write_that_changed_nothing_leaves_what_was_stored() {
     assert_eq!(world.hit(5), None, "its mark had run out");
 }
 
-const UNCHANGED: Settled = Settled { version: None, unchanged: true, deleted_for: None, lifted: false };
+const UNCHANGED: Settled =
+    Settled { version: None, unchanged: true, deleted_for: None, lifted: false, tenant: OWN, purged: 0 };
 
 #[test]
 fn a_mark_that_is_placed_again_stands_longer_and_never_less_long() {
@@ -642,4 +644,80 @@ fn an_unconfirmed_end_is_enough_only_while_the_mark_certainly_stands() {
     assert_eq!(unconfirmed(placed, Some(link(2)), 0, 5_000), Unconfirmed::TryAgain, "another server may lack it");
     assert_eq!(unconfirmed(placed, None, 0, 5_000), Unconfirmed::TryAgain);
     assert_eq!(unconfirmed(Placed::Unknown, Some(link(1)), 0, 5_000), Unconfirmed::TryAgain);
+}
+
+mod of_tenants {
+    use super::super::*;
+
+    const OTHER: Tenant = [1; 16];
+    const THIRD: Tenant = [2; 16];
+
+    fn settle(state: &mut State, settled: Settled, now: Millis) {
+        end(state, Token(1), settled, now, || Generation(1));
+    }
+
+    fn deleted(tenant: Tenant, purged: Millis) -> Settled {
+        Settled { deleted_for: Some(100), tenant, purged, ..Settled::default() }
+    }
+
+    fn gone(state: &State, purged: Millis, now: Millis) -> [Gone; 3] {
+        [OWN, OTHER, THIRD].map(|tenant| state.gone(&tenant, purged, now))
+    }
+
+    #[test]
+    fn a_deletion_is_its_tenants() {
+        use Gone::{Deleted, No};
+        for (tenant, expected) in [(OWN, [Deleted, No, No]), (OTHER, [No, Deleted, No])] {
+            let mut state = State::default();
+            settle(&mut state, deleted(tenant, 0), 0);
+            assert_eq!(gone(&state, 0, 99), expected);
+            assert!(state.matters(99));
+            assert_eq!(gone(&state, 0, 100), [No; 3], "it is over");
+            settle(&mut state, deleted(THIRD, 0), 50);
+            settle(&mut state, Settled { lifted: true, ..Settled::default() }, 60);
+            assert_eq!(gone(&state, 0, 61), [No; 3], "a purge lifts all");
+        }
+    }
+
+    #[test]
+    fn a_purge_of_the_upstream_lifts_what_was_deleted_before() {
+        use Gone::{Deleted, No};
+        let (mut state, mut epoch) = (State::default(), State::default());
+        settle(&mut state, deleted(OWN, epoch.purged()), 0);
+        settle(&mut state, deleted(OTHER, epoch.purged()), 0);
+        epoch.purge(0);
+        settle(&mut state, deleted(THIRD, epoch.purged()), 0);
+        assert_eq!(gone(&state, epoch.purged(), 1), [No, No, Deleted]);
+        settle(&mut state, deleted(OWN, epoch.purged()), 1);
+        assert_eq!(gone(&state, epoch.purged(), 2), [Deleted, No, Deleted]);
+        let before = epoch.purged();
+        epoch.purge(0);
+        assert!(epoch.purged() > before, "also within a moment");
+    }
+
+    #[test]
+    fn a_deletion_that_is_in_the_state_alone_may_be_any_tenants() {
+        let mut state = State { deleted_until: Some(100), ..State::default() };
+        assert_eq!(gone(&state, 7, 99), [Gone::Deleted, Gone::Unknown, Gone::Unknown]);
+        let (mut epoch, mut place, now) = (State::default(), Place::<()>::default(), 0);
+        let (reader, steal, fresh, unstored, asker, lease) = (Token(1), None, false, false, [1; 16], 10);
+        let reading = Reading { reader, steal, fresh, unstored, asker, tenant: OTHER, lease, now };
+        let found = acquire(&mut state, &mut epoch, &mut place, reading, || Generation(1));
+        assert_eq!(found, Acquired::Bypass);
+        // A later one that is known to be the own tenant's does not explain it.
+        settle(&mut state, Settled { deleted_for: Some(50), ..Settled::default() }, 0);
+        assert_eq!(state.gone(&OTHER, 0, 60), Gone::Unknown);
+    }
+
+    #[test]
+    fn a_floor_is_its_tenants() {
+        let mut state = State::default();
+        for (tenant, version) in [(OWN, 5), (OTHER, 7), (OTHER, 6)] {
+            settle(&mut state, Settled { version: Some(version), tenant, ..Settled::default() }, 0);
+        }
+        let floors = [OWN, OTHER, THIRD].map(|tenant| state.floor(&tenant, 1));
+        assert_eq!(floors, [Some(5), Some(7), None]);
+        assert_eq!(state.floor(&OTHER, FLOOR_KEPT), None);
+        assert!(state.is_worth_keeping(FLOOR_KEPT - 1) && !state.is_worth_keeping(FLOOR_KEPT));
+    }
 }

@@ -730,6 +730,7 @@ fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
         host: "x",
         headers: &headers,
         http2: false,
+        trusted: false,
     };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else { panic!("not governed") };
     let admitted = governed.admit(Credential::Anonymous).unwrap();

@@ -93,9 +93,7 @@ impl Admitted {
             return Err(Refusal::SessionId);
         }
         let token = token.clone().or_else(|| read.token().map(str::to_owned));
-        let tenant = self.governed.tenant.as_deref();
-        let deletion = tenant.zip(session.as_ref()).map(|(tenant, id)| gateway.deletion(upstream, Some(tenant), id));
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
-        Ok(Asked { admitted: self, body, read, session, deletion, token })
+        Ok(Asked { admitted: self, body, read, session, token })
     }
 }

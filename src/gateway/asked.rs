@@ -1,7 +1,7 @@
 //! What an admitted caller asks for, and what it may have: a read, or a write that was judged.
 
 use super::{Admitted, Answer, CacheKey, Credential, Gateway, Governed, Upstream};
-use crate::coherence::Asker;
+use crate::coherence::{Asker, OWN, Tenant};
 use crate::dialect::{Body, Route};
 use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violations};
 use crate::policy::{Judgement, Mode, Need, Policy};
@@ -19,8 +19,6 @@ pub struct Asked {
     pub(super) read: Body,
     /// The session, with what stands for it.
     pub(super) session: Option<([u8; 16], SessionId)>,
-    /// What its deletion is remembered under, where that is not the session itself.
-    pub(super) deletion: Option<[u8; 16]>,
     /// The session's token, where the caller shows it.
     pub(super) token: Option<String>,
 }
@@ -38,8 +36,7 @@ pub struct Read {
     key: Option<CacheKey>,
     asker: Asker,
     shared: bool,
-    pub(super) tenant: Option<String>,
-    deletion: Option<[u8; 16]>,
+    pub(super) tenant: Tenant,
 }
 
 /// A write that may be forwarded: these bytes and no others.
@@ -53,7 +50,7 @@ pub struct Write {
     body: Option<Bytes>,
     findings: Violations,
     entitled: bool,
-    deletion: Option<[u8; 16]>,
+    pub(super) tenant: Tenant,
 }
 
 /// What a write changes of what may be cached.
@@ -121,7 +118,6 @@ impl Asked {
             return Err(Refusal::Violations(breaches.into_iter().collect()));
         }
         let Governed { upstream, route, carrier, path, query, token, asker, tenant, .. } = self.governed();
-        let named_host = tenant.as_deref().unwrap_or_default().as_bytes();
         let mut path = path.clone();
         match (query, token) {
             (Some(query), _) => path += &format!("?{query}"),
@@ -134,12 +130,12 @@ impl Asked {
             let place = upstream.dialect.path(route, None);
             let shown = u8::from(self.token.is_some());
             let (named, place, carrier) = (&upstream.shared, place.as_bytes(), carrier.name().as_bytes());
-            gateway.hashed(&[b"credential", named, named_host, credential, asker, token, &[shown], place, carrier])
+            gateway.hashed(&[b"credential", named, tenant, credential, asker, token, &[shown], place, carrier])
         };
         let variant = match &self.admitted.credential {
             // No hash of its own: it is the same for all of them, and on the way of every hit.
-            Credential::Verified(_) if shared && tenant.is_none() => Some(upstream.shared),
-            Credential::Verified(_) if shared => Some(gateway.hashed(&[b"shared", &upstream.shared, named_host])),
+            Credential::Verified(_) if shared && *tenant == OWN => Some(upstream.shared),
+            Credential::Verified(_) if shared => Some(gateway.hashed(&[b"shared", &upstream.shared, tenant])),
             Credential::Verified(_) => Some(own(b"")),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
@@ -149,14 +145,13 @@ impl Asked {
             Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous => variant.unwrap_or_default(),
         };
         let shared = shared && matches!(self.admitted.credential, Credential::Verified(_));
-        let (upstream, route, carrier, tenant) = (upstream.clone(), *route, *carrier, tenant.clone());
-        let deletion = self.deletion;
+        let (upstream, route, carrier, tenant) = (upstream.clone(), *route, *carrier, *tenant);
         let body = if route.call.is_some_and(|call| call.remote) { Some(self.body) } else { None };
         let (session, id) = self.session.unzip();
         let cached = variant.filter(|_| upstream.cache.is_some() && route.operation == Operation::ReadSession);
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
-        Ok(Read { upstream, route, carrier, id, path, body, key, asker, shared, tenant, deletion })
+        Ok(Read { upstream, route, carrier, id, path, body, key, asker, shared, tenant })
     }
 
     /// The read of what is changed as it is now, for the judgement of a write.
@@ -234,7 +229,7 @@ impl Asked {
     }
 
     fn write(&self, body: Bytes, findings: Violations) -> Write {
-        let Governed { upstream, route, carrier, path, .. } = self.governed();
+        let Governed { upstream, route, carrier, path, tenant, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
             route,
@@ -244,7 +239,7 @@ impl Asked {
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, Body::Message(_))),
             findings,
             entitled: self.admitted.credential.is_verified() && upstream.dialect.scoped,
-            deletion: self.deletion,
+            tenant: *tenant,
         }
     }
 }
@@ -270,9 +265,9 @@ impl Read {
         self.shared
     }
 
-    /// What its session's deletion is remembered under, where that is not the session itself.
-    pub fn deletion(&self) -> Option<[u8; 16]> {
-        self.deletion.filter(|_| self.key.is_some())
+    /// Which of the provider's tenants it is for.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
     }
 
     /// Tells callers apart that share what is stored, by their credential.
@@ -310,11 +305,6 @@ impl Write {
     /// How the call stands on the wire.
     pub fn carrier(&self) -> Carrier {
         self.carrier
-    }
-
-    /// What its session's deletion is remembered under, where that is not the session itself.
-    pub fn deletion(&self) -> Option<[u8; 16]> {
-        self.deletion
     }
 
     /// What it changes of what may be cached.

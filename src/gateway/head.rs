@@ -6,8 +6,9 @@ use crate::dialect::path::canonical_value;
 use crate::dialect::{Route, Takes};
 use crate::model::{Operation, Refusal};
 use crate::wire::carrier::Carrier;
+use crate::wire::http1::nominated;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, Method};
 
 /// Headers by which some servers let a request stand for another method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
@@ -29,6 +30,8 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// Whether it came over HTTP/2.
     pub http2: bool,
+    /// Whether it came from a peer that may speak for others.
+    pub trusted: bool,
 }
 
 /// What a head says of its body.
@@ -170,41 +173,73 @@ fn query(route: &Route, query: &str) -> Result<Option<String>, Refusal> {
 }
 
 /// What decides a provider's answer where it depends on who asks: the credential, the organization that it is used in, and what
-/// names the instance. A client whose word on the instance is dropped gets an entry of its own for it, which does no harm.
+/// names the instance.
 pub(super) fn asker(upstream: &Upstream, head: &Head) -> Vec<u8> {
     let mut asker = Vec::new();
     let mut part = |value: &[u8]| {
         asker.extend_from_slice(&(value.len() as u64).to_be_bytes());
         asker.extend_from_slice(value);
     };
-    let mut count = [0; 2];
-    for (name, count) in [AUTHORIZATION, ORGANIZATION].iter().zip(&mut count) {
-        for value in head.headers.get_all(name) {
-            part(value.as_bytes());
-            *count += 1;
-        }
-    }
-    // How many belong to which header: no value can be taken for one of the other's.
-    part(&count);
     part(if upstream.preserve_host { head.host.as_bytes() } else { b"" });
-    for name in upstream.dialect.entrusted.iter().filter(|name| **name != CLIENT) {
-        for value in head.headers.get_all(*name) {
-            part(name.as_bytes());
-            part(value.as_bytes());
-        }
+    // Each with its name: no value can be taken for one of another's.
+    let credential = head.headers.get_all(AUTHORIZATION).iter().map(|value| (AUTHORIZATION.as_str(), value.as_bytes()));
+    let others = entrusted(upstream, head).filter(|(name, _)| *name != CLIENT);
+    for (name, value) in credential.chain(forwarded(head, upstream.dialect.keyed)).chain(others) {
+        part(name.as_bytes());
+        part(value);
     }
     asker
 }
 
-/// Whom a provider takes a request to be for, where it is told the host that the client asked for: tenants of one provider may have
-/// sessions of the same id. None for the provider's own name. A name has one spelling here, and no port.
-pub(super) fn tenant(upstream: &Upstream, host: &str) -> Option<String> {
-    let plain = |host: &str| without_port(host).trim_end_matches('.').to_ascii_lowercase();
-    let host = plain(host);
-    (upstream.preserve_host && host != plain(&upstream.target.host)).then_some(host)
+/// What tells the tenants behind one address of a provider apart, which may have sessions of the same id: the host that
+/// the provider is told, and the hosts by which those that may speak for others name the instance. Nothing for the
+/// tenant that the provider's own name is for. A name has one spelling here, and no port.
+pub(super) fn tenant(upstream: &Upstream, head: &Head) -> Vec<Vec<u8>> {
+    let own = plain(upstream.target.host.as_bytes());
+    let told = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
+    let host = told.map_or_else(|| own.clone(), plain);
+    let mut names = Vec::new();
+    for (name, value) in entrusted(upstream, head) {
+        // Who repeats the host says nothing new.
+        let others = hosts(name, value).into_iter().map(plain).filter(|named| *named != host);
+        names.extend(others.flat_map(|named| [name.as_bytes().to_vec(), named]));
+    }
+    if names.is_empty() && host == own { names } else { [vec![host], names].concat() }
 }
 
-const ORGANIZATION: HeaderName = HeaderName::from_static("x-zitadel-orgid");
+/// The hosts in a header that says for whom a request is. What stands beside them (the client, the scheme) tells no
+/// tenants apart.
+fn hosts<'a>(name: &str, value: &'a [u8]) -> Vec<&'a [u8]> {
+    if name.ends_with("host") {
+        return vec![value.trim_ascii()];
+    }
+    let pairs = value.split(|byte| b",;".contains(byte)).map(<[u8]>::trim_ascii);
+    let hosts = pairs.filter(|pair| pair.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"host=")));
+    hosts.filter_map(|pair| pair.get(5..)).collect()
+}
+
+/// A host without its port, its brackets or quotes, and its last dot, in lower case.
+fn plain(host: &[u8]) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(host) else {
+        return host.to_vec();
+    };
+    let name = without_port(text.trim_matches('"')).trim_matches(['[', ']']).trim_end_matches('.');
+    name.to_ascii_lowercase().into_bytes()
+}
+
+/// What peers say for others, as far as the provider is told.
+fn entrusted<'a>(upstream: &Upstream, head: &Head<'a>) -> impl Iterator<Item = (&'static str, &'a [u8])> {
+    forwarded(head, if head.trusted { upstream.dialect.entrusted } else { &[] })
+}
+
+/// These headers with their values, as far as they are forwarded.
+fn forwarded<'a>(head: &Head<'a>, names: &'static [&'static str]) -> impl Iterator<Item = (&'static str, &'a [u8])> {
+    let headers = head.headers;
+    let dropped = if names.is_empty() { Vec::new() } else { nominated(headers) };
+    let stay = names.iter().copied().filter(move |name| !dropped.iter().any(|own| own.eq_ignore_ascii_case(name)));
+    stay.flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value.as_bytes())))
+}
+
 /// Says where a request comes from, not whom it is for.
 const CLIENT: &str = "x-forwarded-for";
 

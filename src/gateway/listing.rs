@@ -24,8 +24,7 @@ impl Read {
         // What is no id of a session here was never deleted here.
         let known =
             listed.ids().enumerate().filter_map(|(at, id)| Some((at, self.upstream.dialect.session_id(id).ok()?)));
-        let sessions =
-            known.map(|(at, id)| (at, gateway.deletion(&self.upstream, self.tenant.as_deref(), &id))).collect();
+        let sessions = known.map(|(at, id)| (at, gateway.session_hash(&self.upstream, &id))).collect();
         Ok(Some(Listing { listed, sessions }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Changes, Freshness, Read, Write};
 use crate::coherence::reading::{Limits, Windows};
-use crate::coherence::{Millis, Settled};
+use crate::coherence::{Millis, OWN, Settled};
 use crate::dialect::Missing;
 use crate::model::Operation;
 use crate::wire::carrier::{Carrier, Opened};
@@ -271,7 +271,8 @@ impl Write {
         let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
         let message = answer.opened(self.carrier).message;
         let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, &message, None));
-        Settled { version: facts.and_then(|facts| facts.version), deleted_for, ..Settled::default() }
+        let (version, tenant) = (facts.and_then(|facts| facts.version), self.tenant);
+        Settled { version, deleted_for, tenant, ..Settled::default() }
     }
 }
 
@@ -301,8 +302,14 @@ fn outcome(status: StatusCode) -> Known {
 
 impl Settlement {
     /// What remains of a write that certainly changed nothing, or never reached the provider.
-    pub const UNCHANGED: Settlement =
-        Settlement::End(Settled { version: None, unchanged: true, deleted_for: None, lifted: false });
+    pub const UNCHANGED: Settlement = Settlement::End(Settled {
+        version: None,
+        unchanged: true,
+        deleted_for: None,
+        lifted: false,
+        tenant: OWN,
+        purged: 0,
+    });
 }
 
 /// What an answered write that may change any session leaves to be done. What a provider does not know by this name, nobody's change

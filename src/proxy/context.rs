@@ -16,7 +16,7 @@ use crate::wire::trace::Trace;
 use http::HeaderValue;
 use http::header::HOST;
 use pingora::prelude::Session;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -155,9 +155,7 @@ impl Context {
 
     /// What the request is called: by a trusted peer, or else by the gateway.
     pub fn name(&mut self, session: &Session) {
-        let peer = session.client_addr().and_then(|address| address.as_inet());
-        let trusted = peer.is_some_and(|peer| self.runtime.trusts(peer.ip()));
-        let named = if trusted { requested_id(&session.req_header().headers) } else { None };
+        let named = if self.is_trusted(session) { requested_id(&session.req_header().headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
         self.trace = Trace::of(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }
@@ -245,16 +243,24 @@ impl Context {
         self.pulse.as_ref().map_or_else(|| "".into(), |pulse| pulse.arrival.listener.clone())
     }
 
+    /// Whether the request comes from a peer that may speak for others.
+    pub fn is_trusted(&self, session: &Session) -> bool {
+        peer(session).is_some_and(|peer| self.runtime.trusts(peer))
+    }
+
     /// Where the request comes from, as the provider is told.
     pub fn origin(&self, session: &Session) -> Origin {
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let (peer, trusted) = (peer(session), self.is_trusted(session));
         let header = session.req_header();
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        let trusted = peer.is_some_and(|peer| self.runtime.trusts(peer));
         let tls = self.pulse.as_ref().is_some_and(|pulse| pulse.arrival.tls);
         let host = header.headers.get(HOST).cloned().or(authority);
         Origin { peer, host, tls, trusted, trace: self.trace.clone() }
     }
+}
+
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
 }
 
 /// What the connection holds of a request that does this.

@@ -55,7 +55,7 @@ impl Edge {
             refused @ Err(_) => refused,
         };
         if let Err(refusal) = judged {
-            let Head { host, path, .. } = head(session.req_header(), &listener);
+            let Head { host, path, .. } = head(session.req_header(), &listener, false);
             context.pulse.as_ref().inspect(|pulse| pulse.head_is_rejected());
             // Only for the form of the answer.
             context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
@@ -63,7 +63,7 @@ impl Edge {
             return refuse(session, context, &refusal).await;
         }
         offers::ignore(session.req_header_mut())?;
-        let routed = runtime.gateway.route(head(session.req_header(), &listener));
+        let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted(session)));
         match routed {
             Err(Refused { upstream, operation, refusal }) => {
                 context.outcome.operation = operation;

@@ -8,7 +8,6 @@ use super::head::credential;
 use super::reading;
 use super::slot::{self, attended};
 use crate::cache::Scope;
-use crate::coherence::Settled;
 use crate::gateway::{
     Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Settlement, Write,
 };
@@ -196,18 +195,11 @@ async fn carry_out(
     let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
     drop(slot);
     runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| write.status(answer).as_u16()));
-    let mut settlement = match &answer {
+    let settlement = match &answer {
         Ok(answer) => write.settle(answer),
         Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
         Err(Failure { sent: true, .. }) => Settlement::KeepMark,
     };
-    // What is shown of a deletion belongs to the tenant, the mark to all that might have the session.
-    if let (Settlement::End(settled), Some(own)) = (&mut settlement, write.deletion())
-        && let Some(long) = settled.deleted_for.take()
-    {
-        let deleted = Settled { deleted_for: Some(long), ..Settled::default() };
-        runtime.sessions().bury(Scope::Session(write.upstream().scope, own), deleted).await;
-    }
     if let Some(mark) = mark {
         runtime.sessions().end(mark, settlement).await;
     }
@@ -220,9 +212,9 @@ async fn carry_out(
 /// A user of this upstream is locked: no session is answered any more from before that. Where the store cannot be told, their time
 /// bounds it.
 async fn locked_out(runtime: &Runtime, upstream: &crate::gateway::Upstream) {
-    let purge = async { drop(runtime.sessions().purge(Scope::Upstream(upstream.scope)).await) };
+    let renewed = async { drop(runtime.sessions().renew(Scope::Upstream(upstream.scope)).await) };
     if caution(upstream).is_some() {
-        runtime.lockouts().join(upstream.scope, purge).await;
+        runtime.lockouts().join(upstream.scope, renewed).await;
     }
 }
 

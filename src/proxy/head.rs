@@ -16,7 +16,7 @@ use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 
 /// The head of a request, as the core sees it.
-pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str) -> Head<'a> {
+pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bool) -> Head<'a> {
     let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = header.uri.authority().map(|authority| authority.as_str());
     Head {
@@ -27,6 +27,7 @@ pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str) -> Head<'a>
         host: authority.or(host).unwrap_or_default(),
         headers: &header.headers,
         http2: header.version == Version::HTTP_2,
+        trusted,
     }
 }
 

@@ -86,5 +86,5 @@ fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marki
 fn scope(context: &Context, upstream: &Upstream, token: &str) -> Option<Scope> {
     let sid = context.runtime.issuer(upstream)?.hinted_session(token)?;
     let (_, session) = context.runtime.gateway.named(&upstream.name, Some(&sid)).ok()?;
-    Some(Scope::Session(upstream.scope, session.first().copied()?))
+    Some(Scope::Session(upstream.scope, session?))
 }

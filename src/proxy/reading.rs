@@ -82,12 +82,7 @@ pub(super) async fn read(session: &mut Session, context: &Context, read: Read) -
     loop {
         // Only for those that fetch: most reads are answered from the cache.
         let fetch = |floor: Option<u64>| Reading::new(session, context, &provider, &read).fetch(floor);
-        let deleted = match read.deletion() {
-            Some(own) => runtime.sessions().deleted(key.upstream, &[own]).await.contains(&true),
-            None => false,
-        };
-        let got = if deleted { Got::Deleted } else { runtime.sessions().read(key, wanted, fetch).await };
-        return match got {
+        return match runtime.sessions().read(key, wanted, fetch).await {
             Got::Hit { answer, age, left } => Ok((answer, Source::Hit { age, left })),
             // Whom the gateway has not verified is answered by the provider, which may not tell them that there was a session.
             Got::Deleted if !read.is_shared() => {
@@ -134,7 +129,8 @@ fn wanted(read: &Read, headers: &HeaderMap) -> Wanted {
     windows.limits = said.limits;
     // What is fetched behind a stale answer would only be stored.
     windows.revalidate = if said.no_store { 0 } else { windows.revalidate };
-    Wanted { fresh: said.no_cache, unstored: said.no_store, asker: read.asker(), kept: read.kept(), windows }
+    let (asker, tenant) = (read.asker(), *read.tenant());
+    Wanted { fresh: said.no_cache, unstored: said.no_store, asker, tenant, kept: read.kept(), windows }
 }
 
 /// A fetch that fills nothing: it ends where its client leaves.
@@ -169,7 +165,7 @@ async fn listed(runtime: &Runtime, read: &Read, answer: Arc<Answer>) -> Result<A
         return Ok(answer);
     };
     // Asked for after the fetch: what was deleted before this read began is known by now.
-    let deleted = runtime.sessions().deleted(read.upstream().scope, &listing.sessions()).await;
+    let deleted = runtime.sessions().deleted(read.upstream().scope, read.tenant(), &listing.sessions()).await;
     Ok(Arc::new(listing.without(&deleted, Answer::clone(&answer))))
 }
 

@@ -12,7 +12,7 @@ use pingora::{Error, ErrorType, Result};
 /// Answers that memory is too short for another request.
 pub(super) async fn reject(session: &mut Session, context: &mut Context) -> Result<bool> {
     let (runtime, listener) = (context.runtime.clone(), context.listener());
-    let Head { host, path, .. } = head(session.req_header(), &listener);
+    let Head { host, path, .. } = head(session.req_header(), &listener, false);
     context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
     context.shed(Shed::Request);
     session.set_keepalive(None);

@@ -201,6 +201,7 @@ impl Case {
             host: text("host"),
             headers: &request.headers,
             http2: carrier.is_grpc(),
+            trusted: false,
         };
         let several = gateway.upstreams().len() > 1;
         let routed = gateway.route(head);

@@ -12,7 +12,9 @@ use sessiongate::cache::{
     Wanted,
 };
 use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Acquired, Ended, Entry, Generation, Millis, Reach, Retired, Settled, Stamp, Token};
+use sessiongate::coherence::{
+    Acquired, Ended, Entry, Generation, Millis, OWN, Reach, Retired, Settled, Stamp, Tenant, Token,
+};
 use sessiongate::gateway::{Answer, CacheKey, Event, OnUnreachable, Settlement, Storable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -304,7 +306,10 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
         store.sweep();
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
         store
-            .acquire(&key, Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16] })
+            .acquire(
+                &key,
+                Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16], tenant: OWN },
+            )
             .await
             .unwrap()
             .acquired
@@ -326,7 +331,10 @@ fn readers_that_wait_are_bounded() {
     runtime.block_on(async {
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
         store
-            .acquire(&key, Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16] })
+            .acquire(
+                &key,
+                Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16], tenant: OWN },
+            )
             .await
             .unwrap();
         let mut tasks = tokio::task::JoinSet::new();
@@ -376,8 +384,8 @@ impl Store for Unmarked {
         Ok(Ended::Reopened)
     }
 
-    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
-        self.0.deleted(upstream, sessions).await
+    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.0.deleted(upstream, tenant, sessions).await
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {
@@ -445,8 +453,8 @@ impl Store for Unstamped {
         self.0.end(scope, writer, settled).await
     }
 
-    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
-        self.0.deleted(upstream, sessions).await
+    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.0.deleted(upstream, tenant, sessions).await
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {

@@ -16,7 +16,7 @@ use sessiongate::cache::{
     Wanted,
 };
 use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Ended, Entry, Millis, Reach, Retired, Settled, Token};
+use sessiongate::coherence::{Ended, Entry, Millis, Reach, Retired, Settled, Tenant, Token};
 use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
 use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
 use sessiongate::metrics::StoreMetrics;
@@ -259,8 +259,8 @@ impl Store for Unfenced {
         self.0.end(scope, writer, settled).await
     }
 
-    async fn deleted(&self, upstream: u64, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
-        self.0.deleted(upstream, sessions).await
+    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+        self.0.deleted(upstream, tenant, sessions).await
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {

@@ -1,22 +1,29 @@
-//! Fleets of two versions: replicas with the scripts of the version before (protocol 1, in `previous`) and with those of this one see
-//! each other's marks and generations. Entries have keys of their own.
+//! Fleets of two versions: replicas with the scripts of the version before (protocol 1, in `previous`) and with those
+//! of this one see each other's marks, generations and, but for tenants beside the provider's own, deletions. Entries
+//! have keys of their own.
 
 use crate::harness::{RedisServer, redis_installed};
 use redis::{Connection, Value};
+use sessiongate::coherence::{FLOOR_KEPT, MAX_TENANTS};
 
 const KEPT: &str = "600000";
 const PLACE: &str = include_str!("../../src/cache/redis/place.lua");
+const TENANTS: &str = include_str!("../../src/cache/redis/tenants.lua");
 const EPOCH: &str = "00000000000000000000000000000009";
 const NOBODY: &str = "00000000000000000000000000000001";
+/// The provider's own tenant, and another.
+const OWN: &str = "00000000000000000000000000000000";
+const OTHER: &str = "000000000000000000000000000000aa";
+const NEVER: &str = "0000000000000";
 
 /// The scripts of one version.
 struct Version {
     name: &'static str,
     acquire: String,
     begin: &'static str,
-    end: &'static str,
+    end: String,
     open: &'static str,
-    deleted: &'static str,
+    deleted: String,
     /// Where it keeps answers.
     place: &'static str,
 }
@@ -27,18 +34,18 @@ fn versions() -> [Version; 2] {
             name: "previous",
             acquire: include_str!("previous/acquire.lua").to_owned(),
             begin: include_str!("previous/begin.lua"),
-            end: include_str!("previous/end.lua"),
+            end: include_str!("previous/end.lua").to_owned(),
             open: include_str!("previous/open.lua"),
-            deleted: include_str!("previous/deleted.lua"),
+            deleted: include_str!("previous/deleted.lua").to_owned(),
             place: "{a}:v:x",
         },
         Version {
             name: "this",
-            acquire: [PLACE, include_str!("../../src/cache/redis/acquire.lua")].concat(),
+            acquire: [PLACE, TENANTS, include_str!("../../src/cache/redis/acquire.lua")].concat(),
             begin: include_str!("../../src/cache/redis/begin.lua"),
-            end: include_str!("../../src/cache/redis/end.lua"),
+            end: [TENANTS, include_str!("../../src/cache/redis/end.lua")].concat(),
             open: include_str!("../../src/cache/redis/open.lua"),
-            deleted: include_str!("../../src/cache/redis/deleted.lua"),
+            deleted: [TENANTS, include_str!("../../src/cache/redis/deleted.lua")].concat(),
             place: "{a}:v2:x",
         },
     ]
@@ -53,9 +60,14 @@ fn run(connection: &mut Connection, script: &str, keys: &[&str], arguments: &[&s
 impl Version {
     /// The letter and the rest of what a reader is told.
     fn acquire(&self, connection: &mut Connection, reader: &str) -> (String, String) {
-        let keys = ["{a}:s", self.place, "{a}:r:x"];
-        let keys = if self.name == "this" { &keys[..2] } else { &keys[..] };
-        let answer = run(connection, &self.acquire, keys, &[reader, "", EPOCH, KEPT, "5000", "fresh", NOBODY]);
+        self.acquire_for(connection, reader, OWN, NEVER)
+    }
+
+    fn acquire_for(&self, connection: &mut Connection, reader: &str, tenant: &str, purged: &str) -> (String, String) {
+        let keys = ["{a}:s", self.place, if self.is_this() { "{a}:t" } else { "{a}:r:x" }];
+        let arguments = [reader, "", EPOCH, KEPT, "5000", "fresh", NOBODY, tenant, purged];
+        let arguments = if self.is_this() { &arguments[..] } else { &arguments[..7] };
+        let answer = run(connection, &self.acquire, &keys, arguments);
         let Value::BulkString(text) = answer else { panic!("{answer:?}") };
         let text = String::from_utf8(text).unwrap();
         (text[..1].to_owned(), text[1..].to_owned())
@@ -73,8 +85,34 @@ impl Version {
     }
 
     fn end(&self, connection: &mut Connection, key: &str, writer: &str, unchanged: &str, deleted: &str) {
-        let floor = format!("{:020}", 7);
-        run(connection, self.end, &[key], &[writer, &floor, unchanged, deleted, KEPT]);
+        self.end_for(connection, key, writer, unchanged, deleted, OWN);
+    }
+
+    fn end_for(
+        &self,
+        connection: &mut Connection,
+        key: &str,
+        writer: &str,
+        unchanged: &str,
+        deleted: &str,
+        tenant: &str,
+    ) {
+        let (floor, kept, most) = (format!("{:020}", 7), FLOOR_KEPT.to_string(), MAX_TENANTS.to_string());
+        let arguments = [writer, &floor, unchanged, deleted, KEPT, tenant, NEVER, &kept, &most];
+        let arguments = if self.is_this() { &arguments[..] } else { &arguments[..5] };
+        let keys = [key, "{a}:t"];
+        let keys = if self.is_this() && key.ends_with('s') { &keys[..] } else { &keys[..1] };
+        run(connection, &self.end, keys, arguments);
+    }
+
+    fn is_deleted(&self, connection: &mut Connection, tenant: &str) -> bool {
+        let (keys, arguments) = (["{a}:s", "{a}:t"], [tenant, NEVER]);
+        let (keys, arguments) = if self.is_this() { (&keys[..], &arguments[..]) } else { (&keys[..1], &[][..]) };
+        run(connection, &self.deleted, keys, arguments) == Value::Int(1)
+    }
+
+    fn is_this(&self) -> bool {
+        self.name == "this"
     }
 }
 
@@ -119,7 +157,7 @@ fn both_versions_see_each_others_deletions_and_epochs() {
         writer.begin(connection, "{a}:s", WRITER);
         writer.end(connection, "{a}:s", WRITER, "", "60000");
         assert_eq!(reader.acquire(connection, "00000000000000ab").0, "X");
-        assert_eq!(run(connection, reader.deleted, &["{a}:s"], &[]), Value::Int(1));
+        assert!(reader.is_deleted(connection, OWN));
         let open = |version: &Version, connection: &mut Connection| {
             run(connection, version.open, &["{e}:e"], &["00000000000000ac", KEPT])
         };
@@ -129,6 +167,57 @@ fn both_versions_see_each_others_deletions_and_epochs() {
         assert_eq!(open(reader, connection), Value::BulkString(b"W".to_vec()));
         writer.end(connection, "{e}:e", WRITER, "", "0");
         assert_ne!(open(reader, connection), before);
+    });
+}
+
+/// The version before keeps every tenant's deletions in the state: who knows of tenants shows one as the own tenant's
+/// alone.
+#[test]
+fn a_deletion_by_the_version_before_may_be_any_tenants() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut connection = server.connection();
+    let [before, this] = versions();
+    let reads = |connection: &mut Connection, tenant: &str, purged: &str| {
+        this.acquire_for(connection, "00000000000000ab", tenant, purged).0
+    };
+    before.end(&mut connection, "{a}:s", WRITER, "", "60000");
+    assert_eq!([OWN, OTHER].map(|tenant| reads(&mut connection, tenant, NEVER)), ["X", "W"]);
+    assert_eq!([OWN, OTHER].map(|tenant| this.is_deleted(&mut connection, tenant)), [true, false]);
+    assert_eq!(reads(&mut connection, OWN, "1764300000000"), "X", "nobody knows whether it was before the purge");
+    // What this version deletes says for whom.
+    this.end(&mut connection, "{a}:s", WRITER, "", "lifted");
+    this.end(&mut connection, "{a}:s", WRITER, "", "60000");
+    assert_eq!([OWN, OTHER].map(|tenant| reads(&mut connection, tenant, NEVER)), ["X", "G"]);
+    assert_eq!(reads(&mut connection, OWN, "1764300000000"), "G", "it was before the purge");
+    this.end_for(&mut connection, "{a}:s", WRITER, "", "60000", OTHER);
+    this.end(&mut connection, "{a}:s", WRITER, "", "lifted");
+    assert_eq!([OWN, OTHER].map(|tenant| reads(&mut connection, tenant, NEVER)), ["G", "G"], "for all tenants");
+}
+
+/// The version of a purge stands where the version before keeps the floor of a state, and leaves it there.
+#[test]
+fn a_purge_of_an_upstream_outlasts_writes_of_both_versions() {
+    each(|connection, one, other| {
+        let purged = |connection: &mut Connection| {
+            let epoch: String = redis::cmd("GET").arg("{e}:e").query(connection).unwrap();
+            epoch[32..52].parse::<u64>().unwrap()
+        };
+        let [_, this] = versions();
+        let arguments = [WRITER, &format!("{:020}", 0), "", "purged", KEPT];
+        run(connection, &this.end, &["{e}:e"], &arguments);
+        let first = purged(connection);
+        assert!(first > 1_700_000_000_000, "{first}");
+        for version in [one, other] {
+            version.begin(connection, "{e}:e", WRITER);
+            let arguments = [WRITER, &format!("{:020}", 0), "", "0", KEPT];
+            run(connection, &version.end, &["{e}:e"], &arguments);
+            assert_eq!(purged(connection), first, "{}", version.name);
+        }
+        run(connection, &this.end, &["{e}:e"], &arguments);
+        assert!(purged(connection) > first);
     });
 }
 

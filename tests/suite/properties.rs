@@ -52,6 +52,7 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Refusal> {
         host: "",
         headers: &headers,
         http2: false,
+        trusted: false,
     };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else {
         panic!("a session is governed");
@@ -481,8 +482,16 @@ fn any_path() -> impl Strategy<Value = String> {
 
 fn is_passed(gateway: &Gateway, path: &str) -> bool {
     let headers = HeaderMap::new();
-    let head =
-        Head { listener: "", method: &Method::PATCH, path, query: None, host: "", headers: &headers, http2: false };
+    let head = Head {
+        listener: "",
+        method: &Method::PATCH,
+        path,
+        query: None,
+        host: "",
+        headers: &headers,
+        http2: false,
+        trusted: false,
+    };
     match gateway.route(head) {
         Ok(Routed::Passed(..) | Routed::Related(_)) => true,
         Ok(Routed::Governed(_)) | Err(_) => false,

@@ -4,8 +4,9 @@
 use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
 use sessiongate::coherence::{
-    Acquired, Asker, CROWD, Cause, Ended, Entry, Generation, MAX_DENIED, MAX_SESSION_WRITES, MAX_UPSTREAM_WRITES,
-    Observed, Place, Reach, Reading, Retired, Settled, Stamp, State, Token, acquire, begin, end, fill, release, retire,
+    Acquired, Asker, CROWD, Cause, Ended, Entry, FLOOR_KEPT, Generation, Gone, MAX_DENIED, MAX_SESSION_WRITES,
+    MAX_TENANTS, MAX_UPSTREAM_WRITES, OWN, Observed, Place, Reach, Reading, Retired, Settled, Stamp, State, Tenant,
+    Token, acquire, begin, end, fill, release, retire,
 };
 use std::collections::HashMap;
 
@@ -23,6 +24,7 @@ const OPEN: &str = include_str!("../../src/cache/redis/open.lua");
 const BEGIN: &str = include_str!("../../src/cache/redis/begin.lua");
 const END: &str = include_str!("../../src/cache/redis/end.lua");
 const DELETED: &str = include_str!("../../src/cache/redis/deleted.lua");
+const TENANTS: &str = include_str!("../../src/cache/redis/tenants.lua");
 const RELEASE: &str = include_str!("../../src/cache/redis/release.lua");
 
 /// A fetch that has begun: for whom, when by the rules, and when by the server, where so much time had been made to pass.
@@ -99,7 +101,7 @@ impl Both {
 
     fn acquire(&mut self, reading: Reading) -> (Acquired<u64>, Option<Led>) {
         let began = self.moment();
-        let Reading { reader, steal, fresh, unstored, asker, lease, .. } = reading;
+        let Reading { reader, steal, fresh, unstored, asker, tenant, lease, .. } = reading;
         let reading = Reading { now: self.now, ..reading };
         let epoch_marked = self.epoch.is_marked(self.now);
         let minted = &mut self.minted;
@@ -121,8 +123,9 @@ impl Both {
             (false, true) => "unstored",
             (false, false) => "",
         };
-        let arguments = [own.as_str(), &other, &opened, KEPT, &lease.to_string(), mode, &hex(&asker)];
-        let answer = text(&self.run(&[PLACE, ACQUIRE].concat(), &["{a}s", "{a}v"], &arguments));
+        let (lease, purged) = (lease.to_string(), self.servers_purged());
+        let arguments = [own.as_str(), &other, &opened, KEPT, &lease, mode, &hex(&asker), &hex(&tenant), &purged];
+        let answer = text(&self.run(&[PLACE, TENANTS, ACQUIRE].concat(), &["{a}s", "{a}v", "{a}t"], &arguments));
         self.told.push(format!("  = {answer}"));
         self.compare(&answer, &rules, &opened);
         let servers = answer[1..17].parse().unwrap();
@@ -265,7 +268,13 @@ impl Both {
     }
 
     fn end(&mut self, wide: bool, writer: u64, settled: Settled) {
-        let (state, key) = if wide { (&mut self.epoch, "{a}e") } else { (&mut self.session, "{a}s") };
+        let purged = if settled.deleted_for.is_some() { self.servers_purged() } else { format!("{:013}", 0) };
+        let settled = Settled { purged: self.epoch.purged(), ..settled };
+        if wide && settled.lifted {
+            self.epoch.purge(self.now);
+        }
+        let (state, keys) =
+            if wide { (&mut self.epoch, &["{a}e"][..]) } else { (&mut self.session, &["{a}s", "{a}t"][..]) };
         let minted = &mut self.minted;
         let ended = end(state, Token(writer.into()), settled, self.now, || {
             *minted += 1;
@@ -274,8 +283,11 @@ impl Both {
         let floor = format!("{:020}", settled.version.unwrap_or_default());
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
         let deleted = settled.deleted_for.unwrap_or_default().to_string();
-        let deleted = if settled.lifted { "lifted".to_owned() } else { deleted };
-        let answer = self.run(END, &[key], &[&token(writer), &floor, unchanged, &deleted, KEPT]);
+        let lifted = if wide { "purged" } else { "lifted" };
+        let deleted = if settled.lifted { lifted.to_owned() } else { deleted };
+        let (kept, most, tenant) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string(), hex(&settled.tenant));
+        let arguments = [&token(writer), &floor, unchanged, &deleted, KEPT, &tenant, &purged, &kept, &most];
+        let answer = self.run(&[TENANTS, END].concat(), keys, &arguments);
         let expected = match ended {
             Ended::OthersInFlight => 0,
             Ended::Reopened => 1,
@@ -284,11 +296,19 @@ impl Both {
         self.same(answer, Value::Int(expected));
     }
 
-    fn is_deleted(&mut self) -> bool {
-        let rules = self.session.is_deleted(self.now);
-        let answer = self.run(DELETED, &["{a}s"], &[]);
-        self.same(answer, Value::Int(i64::from(rules)));
+    fn gone(&mut self, tenant: Tenant) -> Gone {
+        let rules = self.session.gone(&tenant, self.epoch.purged(), self.now);
+        let arguments = [hex(&tenant), self.servers_purged()];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let answer = self.run(&[TENANTS, DELETED].concat(), &["{a}s", "{a}t"], &arguments);
+        self.same(answer, Value::Int(i64::from(rules == Gone::Deleted)));
         rules
+    }
+
+    /// When the upstream was purged last, by the server's clock.
+    fn servers_purged(&mut self) -> String {
+        let epoch: Option<String> = redis::cmd("GET").arg("{a}e").query(&mut self.connection).unwrap();
+        format!("{:013}", epoch.map_or(0, |epoch| epoch[32..52].parse::<u64>().unwrap()))
     }
 
     /// Moves all that the server has stored into the past.
@@ -296,7 +316,7 @@ impl Both {
         self.told.push(format!("{long} ms pass"));
         self.now += long;
         let earlier = |digits: &str| format!("{:013}", digits.parse::<u64>().unwrap().saturating_sub(long));
-        for key in ["{a}s", "{a}e", "{a}v"] {
+        for key in ["{a}s", "{a}e", "{a}v", "{a}t"] {
             let Some(text): Option<String> = redis::cmd("GET").arg(key).query(&mut self.connection).unwrap() else {
                 continue;
             };
@@ -308,6 +328,11 @@ impl Both {
             }
             let moved = if key == "{a}v" {
                 moved_place(&text, long)
+            } else if key == "{a}t" {
+                let parts = text.as_bytes().chunks(91).map(|one| std::str::from_utf8(one).unwrap());
+                let moved =
+                    parts.map(|one| [&one[..52], &earlier(&one[52..65]), &earlier(&one[65..78]), &one[78..]].concat());
+                moved.collect()
             } else {
                 let marks: Vec<String> = text.as_bytes()[65..]
                     .chunks(29)
@@ -360,6 +385,13 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// One of several tenants, the own one among them.
+fn tenant(number: u64) -> Tenant {
+    let mut tenant = OWN;
+    tenant[15] = number as u8;
+    tenant
+}
+
 /// What came of a sequence, so that nobody has to believe that it came to something.
 #[derive(Default)]
 struct Came {
@@ -367,6 +399,9 @@ struct Came {
     hits: u64,
     stale: u64,
     denied: u64,
+    floors: u64,
+    /// Deletions by tenants, and those of them that were none for another tenant at the same time.
+    others: u64,
 }
 
 fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
@@ -383,6 +418,7 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                     fresh: random.below(8) == 0,
                     unstored: random.below(8) == 0,
                     asker: asker(random.below(3)),
+                    tenant: tenant(random.below(3)),
                     lease: TICK + TICK / 2,
                     now: 0,
                 };
@@ -391,6 +427,8 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                 came.hits += u64::from(matches!(acquired, Acquired::Hit(..)));
                 came.stale += u64::from(matches!(acquired, Acquired::Lead { stale: Some(_), .. }));
                 came.denied += u64::from(matches!(acquired, Acquired::Denied { .. }));
+                let floor = matches!(acquired, Acquired::Lead { floor: Some(_), .. });
+                came.floors += u64::from(floor && reading.tenant != OWN);
             }
             6..=8 if !led.is_empty() => {
                 // In any order: slow ones come behind those that began later.
@@ -433,18 +471,21 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
             }
             13 => {
                 let settled = Settled {
-                    version: (random.below(2) == 0).then(|| random.below(100)),
+                    version: (!wide && random.below(2) == 0).then(|| random.below(100)),
                     unchanged: random.below(3) == 0,
-                    deleted_for: (!wide && random.below(12) == 0).then(|| TICK / 2 + TICK * random.below(2)),
-                    lifted: false,
+                    deleted_for: (!wide && random.below(8) == 0).then(|| TICK / 2 + TICK * random.below(4)),
+                    tenant: tenant(if wide { 0 } else { random.below(3) }),
+                    ..Settled::default()
                 };
-                let lifted = settled.deleted_for.is_none() && random.below(3) == 0;
+                let lifted = settled.deleted_for.is_none() && random.below(5) == 0;
                 both.end(wide, writer, Settled { lifted, ..settled });
             }
             14 => both.pass(TICK * (1 + random.below(2))),
             _ => {}
         }
-        came.deleted += u64::from(both.is_deleted());
+        let gone = [0, 1, 2].map(|number| both.gone(tenant(number)) == Gone::Deleted);
+        came.deleted += u64::from(gone.contains(&true));
+        came.others += u64::from(gone[0] != gone[1] || gone[1] != gone[2]);
     }
 }
 
@@ -457,10 +498,10 @@ fn the_scripts_do_what_the_rules_do() {
     let mut random = Random::of(0x5EED_5EED_5EED_5EED, 0);
     let mut came = Came::default();
     (0..SEQUENCES).for_each(|_| sequence(&mut Both::new(&server), &mut random, &mut came));
-    let Came { deleted, hits, stale, denied } = came;
-    println!("deleted {deleted}, hits {hits}, stale {stale}, denied {denied}");
+    let Came { deleted, hits, stale, denied, floors, others } = came;
+    println!("deleted {deleted}, for some {others}, hits {hits}, stale {stale}, denied {denied}, floors {floors}");
     assert!(deleted > 0 && deleted < SEQUENCES * STEPS, "found deleted {deleted} times");
-    assert!([hits, stale, denied].iter().all(|count| *count > 0), "little came of it");
+    assert!([hits, stale, denied, floors, others].iter().all(|count| *count > 0), "little came of it");
 }
 
 #[test]
@@ -472,7 +513,8 @@ fn the_scripts_deny_to_all_where_there_are_too_many() {
     let mut both = Both::new(&server);
     let read = |both: &mut Both, reader: u64, number: u64| {
         let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
-        both.acquire(Reading { reader: Token(reader.into()), steal, fresh, unstored, asker: asker(number), lease, now })
+        let (reader, asker, tenant) = (Token(reader.into()), asker(number), OWN);
+        both.acquire(Reading { reader, steal, fresh, unstored, asker, tenant, lease, now })
     };
     for number in 0..=MAX_DENIED as u64 {
         let led = read(&mut both, 1 + number, 100).1.unwrap();
@@ -501,9 +543,33 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
     (1..=MAX_SESSION_WRITES as u64).for_each(|writer| both.end(false, writer, Settled::default()));
     let read = |both: &mut Both| {
         let (reader, steal, fresh, unstored, lease, now) = (Token(1), None, false, false, TICK, 0);
-        both.acquire(Reading { reader, steal, fresh, unstored, asker: asker(0), lease, now }).0
+        both.acquire(Reading { reader, steal, fresh, unstored, asker: asker(0), tenant: OWN, lease, now }).0
     };
     assert_eq!(read(&mut both), Acquired::Bypass, "what is beyond the most runs out by itself");
     both.pass(TICK * 2);
     assert!(matches!(read(&mut both), Acquired::Lead { .. }));
+}
+
+#[test]
+fn the_scripts_remember_so_many_tenants_and_forget_the_first_to_end() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut both = Both::new(&server);
+    let settled = |number: u64, long: u64| Settled {
+        deleted_for: Some(TICK / 2 + TICK * long),
+        tenant: tenant(number),
+        ..Settled::default()
+    };
+    let most = MAX_TENANTS as u64;
+    for number in 1..=most {
+        both.end(false, number, settled(number, if number == 7 { 1 } else { 3 }));
+    }
+    assert!((1..=most).all(|number| both.gone(tenant(number)) == Gone::Deleted));
+    both.end(false, 100, settled(100, 2));
+    assert_eq!((both.gone(tenant(7)), both.gone(tenant(100))), (Gone::No, Gone::Deleted));
+    assert!((1..=most).filter(|number| *number != 7).all(|number| both.gone(tenant(number)) == Gone::Deleted));
+    both.end(false, 101, Settled { lifted: true, ..Settled::default() });
+    assert!((1..=most).all(|number| both.gone(tenant(number)) == Gone::No), "for every tenant");
 }

@@ -198,7 +198,16 @@ impl Asked {
         headers.insert("content-type", content_type(carrier).parse().unwrap());
         headers.insert("content-length", body.len().to_string().parse().unwrap());
         let http2 = carrier.is_grpc();
-        let head = Head { listener: "", method: &method, path: &path, query: None, host: "", headers: &headers, http2 };
+        let head = Head {
+            listener: "",
+            method: &method,
+            path: &path,
+            query: None,
+            host: "",
+            headers: &headers,
+            http2,
+            trusted: false,
+        };
         let judged = || -> Result<Bytes, Refusal> {
             let governed = match gateway.route(head) {
                 Ok(Routed::Governed(governed)) => governed,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::coherence::Cause;
+use crate::coherence::{Cause, OWN};
 use crate::gateway::Answer;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,10 @@ fn key(number: u64) -> CacheKey {
 }
 
 async fn acquire(store: &MemoryStore, key: &CacheKey, reader: Token) -> Acquisition {
-    store.acquire(key, Ask { reader, steal: None, fresh: false, unstored: false, asker: [1; 16] }).await.unwrap()
+    store
+        .acquire(key, Ask { reader, steal: None, fresh: false, unstored: false, asker: [1; 16], tenant: OWN })
+        .await
+        .unwrap()
 }
 
 async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
@@ -226,7 +229,7 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
     // All of them are asked for by another.
     for other in 1..200 {
         let (reader, key) = (store.token(), variant(other));
-        let ask = Ask { reader, steal: None, fresh: false, unstored: false, asker: [2; 16] };
+        let ask = Ask { reader, steal: None, fresh: false, unstored: false, asker: [2; 16], tenant: OWN };
         let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: began, .. } =
             store.acquire(&key, ask).await.unwrap()
         else {

@@ -1,9 +1,10 @@
--- A read begins: coherence::acquire, but for the epoch, whose generation the caller says.
--- KEYS: state, place. ARGV: own token, token to take over from or '', the epoch's generation, how long a new generation and a lease are
--- kept in ms, 'fresh' (no hit and no lease) or 'unstored' (no lease) or '', whose credential it is.
--- The answer is a letter, the time in us, the floor, and but for the first two when the fetch of the newest answer began that is known,
--- in us, and
---   X nothing (deleted)   W nothing (marked)   N the generation (denied to this credential)   G the generation (the reader leads)
+-- A read begins: coherence::acquire, but for the epoch, whose generation the caller says. KEYS: state, place, tenants.
+-- ARGV: own token, token to take over from or '', the epoch's generation, how long a new generation and a lease are
+-- kept in ms, 'fresh' (no hit and no lease) or 'unstored' (no lease) or '', whose credential it is, which tenant it
+-- asks, when the upstream was purged last. The answer is a letter, the time in us, the floor, and but for the first two
+-- when the fetch of the newest answer began that is known, in us, and
+--   X nothing (deleted)   W nothing (marked, or deleted for a tenant that is not known)
+--   N the generation (denied to this credential)   G the generation (the reader leads)
 --   L the generation and the other's token   D the entry   S the entry (no longer fresh, the reader leads)
 --   R the other's token and the entry (no longer fresh)
 -- With `#!lua` before it a server that takes no writes refuses all of this, hits included: marks could not be placed either. Nor
@@ -17,9 +18,15 @@ local tail = string.rep('0', 33)
 if state then
   tail = string.sub(state, 33, 65)
 end
-local head = t[1] .. string.format('%06d', t[2]) .. string.sub(tail, 1, 20)
+local floor, shared = string.sub(tail, 1, 20), string.sub(tail, 21, 33)
+local gone = tonumber(shared) > now and 'X' or ''
+-- The own tenant's deletions are all in the state; the key says which of them a purge has lifted.
+if KEYS[3] and (gone ~= '' or ARGV[8] ~= OWN) then
+  gone, floor = shown_to(KEYS[3], ARGV[8], ARGV[9], shared, floor, now)
+end
+local head = t[1] .. string.format('%06d', t[2]) .. floor
+if gone ~= '' then return gone .. head end
 if state then
-  if tonumber(string.sub(tail, 21, 33)) > now then return 'X' .. head end
   for i = 66, #state, 29 do
     if tonumber(string.sub(state, i + 16, i + 28)) > now then return 'W' .. head end
   end

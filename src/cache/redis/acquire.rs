@@ -1,11 +1,12 @@
 //! A read begins: what is asked, and what is made of the answers.
 
-use super::entry::{Epoch, Keys, read_reply};
+use super::entry::{Keys, read_reply};
+use super::epoch::{Known, Seen};
 use super::scripts::ACQUIRE;
-use super::{Known, RedisStore, STATE_KEPT, entry};
+use super::{RedisStore, STATE_KEPT, entry};
 use crate::cache::{Acquisition, Ask};
 use crate::coherence::reading::Link;
-use crate::coherence::{Acquired, Generation, Micros};
+use crate::coherence::{Acquired, Generation, Micros, Millis};
 use crate::gateway::{CacheKey, Event, Failure};
 use redis::Value;
 use std::sync::atomic::Ordering;
@@ -28,15 +29,16 @@ impl RedisStore {
             Ask { unstored: true, .. } => "unstored",
             Ask { .. } => "",
         };
-        let (asker, deadline) = (entry::asker(&ask.asker), self.read_by());
+        let (asker, tenant, deadline) = (entry::asker(&ask.asker), entry::asker(&ask.tenant), self.read_by());
         let mut moment = Micros::MAX;
         for _ in 0..TRIES {
-            let Some(guess) = self.last_epoch(&epoch, &token, deadline).await? else {
-                return self.acquire_marked(&keys, &token, deadline).await;
+            let guess = match self.last_epoch(&epoch, &token, deadline).await? {
+                Ok(seen) => seen,
+                Err(purged) => return self.acquire_marked(&keys, &token, &tenant, purged, deadline).await,
             };
-            let generation = entry::generation(guess);
-            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &asker];
-            let names = [keys.state.as_str(), &keys.place];
+            let (generation, purged) = (entry::generation(guess.generation), entry::purged(guess.purged));
+            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &asker, &tenant, &purged];
+            let names = [keys.state.as_str(), &keys.place, &keys.tenants];
             let session = self.run(&ACQUIRE, &names, &arguments, deadline);
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
@@ -46,22 +48,26 @@ impl RedisStore {
                 self.listener.read(entry.len());
                 self.seal.open(&keys.place, entry, entry::HEAD)
             };
-            let reply = read_reply(&text, guess, open).ok_or(Failure::Nonsense)?;
+            let reply = read_reply(&text, guess.generation, open).ok_or(Failure::Nonsense)?;
             moment = reply.now;
-            let acquired = match epoch {
-                // The deletion of a session does not hang on the epoch.
+            let acquired = match epoch.generation {
+                // A deletion hangs on the last purge of the upstream, and not on its generation.
+                _ if matches!(reply.acquired, Acquired::Deleted) && epoch.purged > guess.purged => {
+                    *known.lock() = Some(Seen { purged: epoch.purged, ..guess });
+                    continue;
+                }
                 _ if matches!(reply.acquired, Acquired::Deleted | Acquired::Bypass) => reply.acquired,
-                Epoch::Open(now) if now == guess => {
+                Some(now) if now == guess.generation => {
                     if reply.unreadable {
                         self.tally.count(Event::Unreadable);
                     }
                     reply.acquired
                 }
-                Epoch::Open(now) => {
-                    *known.lock() = Some(now);
+                Some(generation) => {
+                    *known.lock() = Some(Seen { generation, purged: epoch.purged });
                     continue;
                 }
-                Epoch::Marked => Acquired::Bypass,
+                None => Acquired::Bypass,
             };
             if let Acquired::Hit(entry, _) = &acquired
                 && entry.fetched_at() < link.fence
@@ -74,23 +80,34 @@ impl RedisStore {
         Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: moment })
     }
 
-    /// The epoch that was seen last, or what it is now where this is the first read of all; none where it is marked.
-    async fn last_epoch(&self, known: &Known, token: &str, deadline: Instant) -> Result<Option<Generation>, Failure> {
+    /// The epoch that was seen last, or what it is now where this is the first read of all; where it is marked, when the upstream was
+    /// purged last.
+    async fn last_epoch(&self, known: &Known, token: &str, deadline: Instant) -> Result<Result<Seen, Millis>, Failure> {
         let last = *known.last.lock();
-        if last.is_some() {
-            return Ok(last);
+        if let Some(seen) = last {
+            return Ok(Ok(seen));
         }
-        let Epoch::Open(now) = self.read_epoch(&known.key, token, deadline).await?.0 else { return Ok(None) };
-        *known.last.lock() = Some(now);
-        Ok(Some(now))
+        let (epoch, _) = self.read_epoch(&known.key, token, deadline).await?;
+        let Some(generation) = epoch.generation else { return Ok(Err(epoch.purged)) };
+        let seen = Seen { generation, purged: epoch.purged };
+        *known.last.lock() = Some(seen);
+        Ok(Ok(seen))
     }
 
     /// The same while all that is known of the epoch is that it is marked: nothing is a hit, but what is deleted is.
-    async fn acquire_marked(&self, keys: &Keys, token: &str, deadline: Instant) -> Result<Acquisition, Failure> {
+    async fn acquire_marked(
+        &self,
+        keys: &Keys,
+        token: &str,
+        tenant: &str,
+        purged: Millis,
+        deadline: Instant,
+    ) -> Result<Acquisition, Failure> {
         let (none, kept) = (Generation(0), STATE_KEPT.to_string());
-        let generation = entry::generation(none);
-        let arguments = [token, "", &generation, &kept, "0", "fresh", ""];
-        let (value, link) = self.run(&ACQUIRE, &[&keys.state, &keys.place], &arguments, deadline).await?;
+        let (generation, purged) = (entry::generation(none), entry::purged(purged));
+        let arguments = [token, "", &generation, &kept, "0", "fresh", "", tenant, &purged];
+        let names = [keys.state.as_str(), &keys.place, &keys.tenants];
+        let (value, link) = self.run(&ACQUIRE, &names, &arguments, deadline).await?;
         let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
         let reply = read_reply(&text, none, |_| None).ok_or(Failure::Nonsense)?;
         let deleted = matches!(reply.acquired, Acquired::Deleted);

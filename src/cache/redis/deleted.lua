@@ -1,7 +1,10 @@
-#!lua
--- Whether a session counts as deleted: coherence::State::is_deleted. KEYS: state. The answer is 1 or 0.
--- With the line at the top a server that takes no writes refuses it, as it does `acquire`: it may not know of the last deletions.
+-- Whether a session counts as deleted for a tenant: coherence::State::gone. KEYS: state, tenants. ARGV: the tenant,
+-- when the upstream was purged last. The answer is 1 or 0. With `#!lua` before it a server that takes no writes refuses
+-- it, as it does `acquire`: it may not know of the last deletions.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local state = redis.call('GET', KEYS[1])
-return state and tonumber(string.sub(state, 53, 65)) > now and 1 or 0
+local shared = state and string.sub(state, 53, 65) or string.rep('0', 13)
+if not KEYS[2] then return tonumber(shared) > now and 1 or 0 end
+local gone = shown_to(KEYS[2], ARGV[1], ARGV[2], shared, '', now)
+return gone == 'X' and 1 or 0

@@ -3,6 +3,7 @@
 
 use super::scripts::DELETED;
 use super::{RedisStore, entry};
+use crate::coherence::Tenant;
 use crate::gateway::Failure;
 use redis::Value;
 use std::future::{Future, poll_fn};
@@ -13,12 +14,19 @@ use std::task::Poll;
 const AT_ONCE: usize = 32;
 
 impl RedisStore {
-    pub(super) async fn try_deleted(&self, sessions: &[[u8; 16]]) -> Result<Vec<bool>, Failure> {
+    pub(super) async fn try_deleted(
+        &self,
+        upstream: u64,
+        tenant: &Tenant,
+        sessions: &[[u8; 16]],
+    ) -> Result<Vec<bool>, Failure> {
+        let purged = entry::purged(self.purged(upstream, self.read_by()).await?);
+        let tenant = entry::asker(tenant);
         let mut deleted = Vec::with_capacity(sessions.len());
         for some in sessions.chunks(AT_ONCE.min(self.max_in_flight)) {
             let permits = u32::try_from(some.len()).map_err(|_| Failure::Busy)?;
             let _permits = self.permits.try_acquire_many(permits).map_err(|_| Failure::Busy)?;
-            let asked = some.iter().map(|session| self.is_deleted(session)).collect();
+            let asked = some.iter().map(|session| self.is_deleted(session, &tenant, &purged)).collect();
             for one in all(asked).await {
                 deleted.push(one?);
             }
@@ -26,9 +34,10 @@ impl RedisStore {
         Ok(deleted)
     }
 
-    async fn is_deleted(&self, session: &[u8; 16]) -> Result<bool, Failure> {
-        let key = entry::state(&self.namespace, session);
-        match self.run(&DELETED, &[&key], &[], self.read_by()).await?.0 {
+    async fn is_deleted(&self, session: &[u8; 16], tenant: &str, purged: &str) -> Result<bool, Failure> {
+        let state = entry::state(&self.namespace, session);
+        let tenants = entry::tenants(&state);
+        match self.run(&DELETED, &[&state, &tenants], &[tenant, purged], self.read_by()).await?.0 {
             Value::Int(0) => Ok(false),
             Value::Int(1) => Ok(true),
             _ => Err(Failure::Nonsense),

@@ -1,12 +1,14 @@
--- A write's outcome is known: coherence::end.
--- KEYS: state. ARGV: own token, the version in 20 digits, 'unchanged' or '', for how long the session counts as deleted in ms (or
--- 'lifted', where it no longer does), how
--- long the state is kept in ms. The answer is 0 where others are in flight, 1 where answers may be stored again, 2 where in addition
--- the write's own mark was gone.
+-- A write's outcome is known: coherence::end. KEYS: state, and of a session tenants. ARGV: own token, the version in 20
+-- digits, 'unchanged' or '', for how long the session counts as deleted in ms (or 'lifted' where it no longer does,
+-- 'purged' where that holds for all sessions of the upstream), how long the state is kept in ms; of a session which
+-- tenant's write it was, when the upstream was purged last, how long a tenant's version is kept in ms, for how many
+-- tenants there is room. The answer is 0 where others are in flight, 1 where answers may be stored again, 2 where in
+-- addition the write's own mark was gone.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local none = string.rep('-', 32)
 local state = redis.call('GET', KEYS[1])
+local own = not ARGV[6] or ARGV[6] == OWN
 local before, floor, deleted = none, string.rep('0', 20), 0
 local keep, last, found, ran_out = '', 0, false, false
 if state then
@@ -25,8 +27,25 @@ if state then
   end
 end
 if ran_out or ARGV[3] ~= 'unchanged' then before = none end
-if ARGV[2] > floor then floor = ARGV[2] end
-if ARGV[4] == 'lifted' then deleted = 0 elseif tonumber(ARGV[4]) > 0 then deleted = math.max(deleted, now + ARGV[4]) end
+local ends = 0
+if ARGV[4] == 'lifted' then
+  deleted = 0
+elseif ARGV[4] == 'purged' then
+  floor = string.format('%020d', math.max(now, tonumber(floor) + 1))
+elseif tonumber(ARGV[4]) > 0 then
+  ends = now + ARGV[4]
+end
+if own then
+  if ARGV[2] > floor then floor = ARGV[2] end
+  deleted = math.max(deleted, ends)
+end
+-- Most writes have nothing to say here.
+if KEYS[2] and (ARGV[4] == 'lifted' or ends > 0 or not own) then
+  local all = read_tenants(KEYS[2], now)
+  if ARGV[4] == 'lifted' then lift_tenants(all) end
+  settle_tenant(all, ARGV[6], ARGV[2], ends, ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), now)
+  write_tenants(KEYS[2], all, now)
+end
 local tail = floor .. string.format('%013d', deleted)
 local kept = math.max(tonumber(ARGV[5]), deleted - now)
 if keep ~= '' then

@@ -1,6 +1,6 @@
 //! What stands in the store, as text: the names of keys, the heads of entries, the answers of scripts.
 
-use crate::coherence::{Acquired, Asker, EVERYBODY, Entry, Generation, Micros, Observed, Stamp, Token};
+use crate::coherence::{Acquired, Asker, EVERYBODY, Entry, Generation, Micros, Millis, Observed, Stamp, Token};
 use crate::gateway::{Answer, CacheKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,6 +24,7 @@ const FLOOR: usize = 20;
 pub(super) struct Keys {
     pub state: String,
     pub place: String,
+    pub tenants: String,
 }
 
 impl Keys {
@@ -32,13 +33,18 @@ impl Keys {
         let variant = URL_SAFE_NO_PAD.encode(key.variant);
         // Those of the version before end in `v:` and know nothing of what is in these.
         let place = format!("{}v2:{variant}", state.trim_end_matches('s'));
-        Keys { state, place }
+        Keys { tenants: tenants(&state), state, place }
     }
 }
 
 /// The key of a session's state. The number is that of the format.
 pub(super) fn state(namespace: &str, session: &[u8; 16]) -> String {
     format!("{namespace}1:{{{}}}:s", URL_SAFE_NO_PAD.encode(session))
+}
+
+/// The key of what is remembered for the tenants of a session, beside that of its state.
+pub(super) fn tenants(state: &str) -> String {
+    format!("{}t", state.trim_end_matches('s'))
 }
 
 /// The key of the epoch of a scope.
@@ -67,23 +73,34 @@ fn read_number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The generation of an epoch, as `GET` or the script shows it.
-pub(super) enum Epoch {
-    /// A write is in flight that may change any session.
-    Marked,
-    /// This one.
-    Open(Generation),
+/// An epoch, as `GET` shows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch {
+    /// Its generation; none where a write is in flight that may change any session.
+    pub generation: Option<Generation>,
+    /// When the upstream was purged last.
+    pub purged: Millis,
 }
 
 /// Reads an epoch's state. Marks that ran out count as marks: only the server knows what time it is.
 pub(super) fn read_epoch(text: &[u8]) -> Option<Epoch> {
-    if text.len() == GENERATION || text.len() == GENERATION + FLOOR + TIME {
-        return read_generation(text.get(..GENERATION)?).map(Epoch::Open);
-    }
-    Some(Epoch::Marked)
+    let (generation, rest) = text.split_at_checked(GENERATION)?;
+    let (purged, rest) = rest.split_at_checked(FLOOR)?;
+    let generation = if rest.len() == TIME { Some(read_generation(generation)?) } else { None };
+    Some(Epoch { generation, purged: read_number(purged)? })
 }
 
-/// A credential as text.
+/// Reads a generation alone.
+pub(super) fn read_opened(text: &[u8]) -> Option<Generation> {
+    read_generation(text).filter(|_| text.len() == GENERATION)
+}
+
+/// When an upstream was purged last, as scripts are told.
+pub(super) fn purged(purged: Millis) -> String {
+    format!("{purged:013}")
+}
+
+/// A credential as text, or a tenant.
 pub(super) fn asker(asker: &Asker) -> String {
     format!("{:032x}", u128::from_be_bytes(*asker))
 }

@@ -47,13 +47,13 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE "#!lua\n", include_str!("place.lua"), include_str!("acquire.lua");
+    ACQUIRE "#!lua\n", include_str!("place.lua"), include_str!("tenants.lua"), include_str!("acquire.lua");
     FILL include_str!("place.lua"), include_str!("fill.lua");
     RETIRE include_str!("place.lua"), include_str!("retire.lua");
     RELEASE include_str!("place.lua"), include_str!("release.lua");
     OPEN include_str!("open.lua");
     BEGIN include_str!("begin.lua");
-    END include_str!("end.lua");
-    DELETED include_str!("deleted.lua");
+    END include_str!("tenants.lua"), include_str!("end.lua");
+    DELETED "#!lua\n", include_str!("tenants.lua"), include_str!("deleted.lua");
     BEAT include_str!("beat.lua");
 }

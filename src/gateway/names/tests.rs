@@ -28,7 +28,7 @@ fn names(upstreams: &[(&str, &str)], more: &str) -> ([u8; 16], [u8; 16]) {
     let listed: String = upstreams.iter().map(|(name, one)| format!("  {name}: {{ {one} }}\n")).collect();
     let gateway = gateway(&format!("upstreams:\n{listed}policies: {{ p: {{ {more} }} }}\n"));
     let (upstream, session) = gateway.named("a", Some("session")).unwrap();
-    (session[0], upstream.shared)
+    (session.unwrap(), upstream.shared)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use sessiongate::coherence::{
-    Cause, Ended, Reach, Reading, Retired, Settled, acquire, begin, end, fill, release, retire,
+    Cause, Ended, OWN, Reach, Reading, Retired, Settled, acquire, begin, end, fill, release, retire,
 };
 
 impl World {
@@ -20,7 +20,7 @@ impl World {
 
     fn reading(&self, reader: Token) -> Reading {
         let (asker, lease, now) = ([1; 16], EVER, self.now.time);
-        Reading { reader, steal: None, fresh: false, unstored: false, asker, lease, now }
+        Reading { reader, steal: None, fresh: false, unstored: false, asker, tenant: OWN, lease, now }
     }
 
     pub(super) fn acquire(&mut self, reader: usize, steal: Option<Token>, epoch: &mut State) -> Acquired<u8> {

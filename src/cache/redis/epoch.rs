@@ -1,0 +1,84 @@
+//! The epoch of an upstream: its generation, and when the upstream was purged last.
+
+use super::entry::{Epoch, read_epoch, read_opened};
+use super::scripts::OPEN;
+use super::{EPOCH_KEPT, RedisStore, entry, until};
+use crate::coherence::reading::Link;
+use crate::coherence::{Generation, Millis, UNLIFTED};
+use crate::gateway::Failure;
+use parking_lot::Mutex;
+use redis::Value;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is known of the epoch of a scope.
+pub(super) struct Known {
+    pub key: String,
+    /// What was seen last.
+    pub last: Mutex<Option<Seen>>,
+}
+
+/// An epoch that was open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub generation: Generation,
+    pub purged: Millis,
+}
+
+impl RedisStore {
+    pub(super) fn epoch_of(&self, scope: u64) -> Arc<Known> {
+        if let Some(known) = self.epochs.read().get(&scope) {
+            return known.clone();
+        }
+        let new = || Arc::new(Known { key: entry::epoch(&self.namespace, scope), last: Mutex::new(None) });
+        self.epochs.write().entry(scope).or_insert_with(new).clone()
+    }
+
+    /// The epoch as it is now; a new generation where there is none.
+    async fn open_epoch(
+        &self,
+        key: &str,
+        purged: Millis,
+        token: &str,
+        deadline: Instant,
+    ) -> Result<(Epoch, Link), Failure> {
+        let kept = EPOCH_KEPT.to_string();
+        let (value, link) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
+        let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
+        let generation = if text == b"W" { None } else { Some(read_opened(&text).ok_or(Failure::Nonsense)?) };
+        Ok((Epoch { generation, purged }, link))
+    }
+
+    pub(super) async fn read_epoch(&self, key: &str, token: &str, deadline: Instant) -> Result<(Epoch, Link), Failure> {
+        let (epoch, link) = self.look_at_epoch(key, deadline).await?;
+        match epoch {
+            None => self.open_epoch(key, 0, token, deadline).await,
+            // Whether its marks still stand is for the server to say.
+            Some(Epoch { generation: None, purged }) => self.open_epoch(key, purged, token, deadline).await,
+            Some(epoch) => Ok((epoch, link)),
+        }
+    }
+
+    /// The epoch as it stands in the store.
+    async fn look_at_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, Link), Failure> {
+        let command = redis::cmd("GET").arg(key).to_owned();
+        let (value, link) = self.route.carry_out(key, &command, until(deadline)).await?;
+        match &value {
+            Value::Nil => Ok((None, link)),
+            Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(Failure::Nonsense)?), link)),
+            _ => Err(Failure::Nonsense),
+        }
+    }
+
+    /// When an upstream was purged last.
+    pub(super) async fn purged(&self, scope: u64, deadline: Instant) -> Result<Millis, Failure> {
+        let (epoch, _) = self.look_at_epoch(&self.epoch_of(scope).key, deadline).await?;
+        Ok(epoch.map_or(0, |epoch| epoch.purged))
+    }
+
+    /// The same for a deletion that is to be remembered in any case: where the server of the epoch cannot be asked, no
+    /// purge of the upstream lifts it.
+    pub(super) async fn purged_before(&self, scope: u64, deadline: Instant) -> Millis {
+        self.purged(scope, deadline).await.unwrap_or(UNLIFTED)
+    }
+}

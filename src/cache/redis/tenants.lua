@@ -1,0 +1,79 @@
+-- What is remembered of a session for tenants: 91 characters for each (32 of the tenant, 20 of the version below which
+-- responses are too old, 13 of when that ends, 13 of when the deletion ends, 13 of the upstream's last purge before
+-- it). What is over is not there. Like coherence::tenants.
+local OWN, NEVER = string.rep('0', 32), string.rep('0', 13)
+local function read_tenants(key, now)
+  local text, all = redis.call('GET', key) or '', {}
+  for i = 1, #text, 91 do
+    local one = string.sub(text, i, i + 90)
+    if tonumber(string.sub(one, 53, 65)) <= now then
+      one = string.sub(one, 1, 32) .. string.rep('0', 33) .. string.sub(one, 66)
+    end
+    if tonumber(string.sub(one, 53, 65)) > now or tonumber(string.sub(one, 66, 78)) > now then all[#all + 1] = one end
+  end
+  return all
+end
+-- Whether the session is gone for a tenant ('X', or 'W' where nobody knows for which, or ''), and its floor. `shared`
+-- is when the deletion in the state ends, `floor` the one in the state: both are the own tenant's.
+local function shown_to(key, tenant, purged, shared, floor, now)
+  local gone, known = '', tonumber(shared) <= now
+  if tenant ~= OWN then floor = string.rep('0', 20) end
+  for _, one in ipairs(read_tenants(key, now)) do
+    local whose, ends = string.sub(one, 1, 32), string.sub(one, 66, 78)
+    if whose == OWN and ends == shared then known = true end
+    if whose == tenant then
+      if tenant ~= OWN then floor = string.sub(one, 33, 52) end
+      if tonumber(ends) > now and string.sub(one, 79, 91) >= purged then gone = 'X' end
+    end
+  end
+  if gone == '' and not known then gone = tenant == OWN and 'X' or 'W' end
+  return gone, floor
+end
+-- Drops the one that ends first.
+local function drop_tenant(all)
+  local first = 1
+  for i = 2, #all do
+    local ends, others = string.sub(all[i], 66, 78), string.sub(all[first], 66, 78)
+    if ends < others or (ends == others and string.sub(all[i], 53, 65) < string.sub(all[first], 53, 65)) then first = i end
+  end
+  table.remove(all, first)
+end
+-- Remembers what a write says of its tenant: the version, and until when the session counts as deleted, or 0. The floor
+-- of the own tenant stands in the state.
+local function settle_tenant(all, tenant, version, deleted, purged, kept, most, now)
+  if tenant == OWN then version = string.rep('0', 20) end
+  if tonumber(version) == 0 and deleted == 0 then return end
+  local at
+  for i, one in ipairs(all) do
+    if string.sub(one, 1, 32) == tenant then at = i end
+  end
+  if not at then
+    if #all >= most then drop_tenant(all) end
+    at = #all + 1
+    all[at] = tenant .. string.rep('0', 33) .. NEVER .. NEVER
+  end
+  local one = all[at]
+  local floor, floor_until = string.sub(one, 33, 52), string.sub(one, 53, 65)
+  local ends, under = string.sub(one, 66, 78), string.sub(one, 79, 91)
+  if tonumber(version) > 0 then
+    if version > floor then floor = version end
+    floor_until = string.format('%013d', now + kept)
+  end
+  if deleted > 0 then ends, under = string.format('%013d', math.max(tonumber(ends), deleted)), purged end
+  all[at] = tenant .. floor .. floor_until .. ends .. under
+end
+local function write_tenants(key, all, now)
+  local last = now
+  for _, one in ipairs(all) do
+    last = math.max(last, tonumber(string.sub(one, 53, 65)), tonumber(string.sub(one, 66, 78)))
+  end
+  if last <= now then
+    redis.call('DEL', key)
+  else
+    redis.call('SET', key, table.concat(all), 'PX', last - now)
+  end
+end
+-- No tenant's deletion counts any more.
+local function lift_tenants(all)
+  for i, one in ipairs(all) do all[i] = string.sub(one, 1, 65) .. NEVER .. NEVER end
+end

@@ -95,10 +95,11 @@ impl Job<'_> {
     fn list_user_sessions(&self) -> Result<Answer, Answer> {
         payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
         self.check_flag("include_totals")?;
-        let (after, take) = self.position()?;
+        let position = self.position()?;
         let store = self.user_store()?;
-        let page = store.sessions.page(after, take, self.now, |session| session.user_id == self.id);
-        Ok(list("sessions", page, Record::session))
+        let page = store.sessions.page(position, self.now, |session| session.user_id == self.id);
+        let total = self.total(&page);
+        Ok(list("sessions", page, total, Record::session))
     }
 
     fn delete_user_sessions(&self) -> Result<Answer, Answer> {

@@ -26,7 +26,7 @@ pub(super) struct Store {
 
 /// A session or a refresh token.
 pub(super) struct Record {
-    serial: u64,
+    pub(super) serial: u64,
     pub(super) user_id: String,
     /// The session of a refresh token.
     pub(super) session_id: Option<String>,
@@ -40,10 +40,22 @@ pub(super) struct Record {
 #[derive(Default)]
 pub(super) struct Records(HashMap<String, Record>);
 
-/// Part of a list, and the serial number after which the next part begins.
+/// Which records a list shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    /// Those behind this one,
+    pub(super) after: u64,
+    /// without so many of them,
+    pub(super) skip: usize,
+    /// and no more than this.
+    pub(super) take: usize,
+}
+
+/// Part of a list, the serial number after which the next part begins, and how many records there are in all parts.
 pub(super) struct Page<'a> {
     pub(super) records: Vec<(&'a str, &'a Record)>,
     pub(super) next: Option<u64>,
+    pub(super) total: usize,
 }
 
 impl Store {
@@ -112,19 +124,22 @@ impl Records {
         });
     }
 
-    /// Up to `take` records, oldest first.
-    pub(super) fn page(&self, after: u64, take: usize, now: Instant, which: impl Fn(&Record) -> bool) -> Page<'_> {
+    /// The records at a position, oldest first.
+    pub(super) fn page(&self, at: Position, now: Instant, which: impl Fn(&Record) -> bool) -> Page<'_> {
         let mut records: Vec<(&str, &Record)> = self
             .0
             .iter()
             .map(|(id, record)| (id.as_str(), record))
-            .filter(|(_, record)| record.serial > after && record.lives(now) && which(record))
+            .filter(|(_, record)| record.lives(now) && which(record))
             .collect();
+        let total = records.len();
+        records.retain(|(_, record)| record.serial > at.after);
         records.sort_unstable_by_key(|(_, record)| record.serial);
-        let more = records.len() > take;
-        records.truncate(take);
+        records.drain(..at.skip.min(records.len()));
+        let more = records.len() > at.take;
+        records.truncate(at.take);
         let next = records.last().filter(|_| more).map(|(_, record)| record.serial);
-        Page { records, next }
+        Page { records, next, total }
     }
 }
 

@@ -6,11 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::Answer;
 use super::super::payload::{self, Place};
-use super::super::store::{Page, Record};
+use super::super::store::{Page, Position, Record};
 use super::Job;
 
-/// Parameters of the lists of a user.
-pub(super) const LIST: &[&str] = &["include_totals", "from", "take"];
+/// Parameters of the lists of a user. `page` and `per_page` are in no description of the API, but older SDKs send them, and the
+/// recordings of go-auth0 1.45 (`TestUserManager_ListRefreshTokens`) show that they are taken.
+pub(super) const LIST: &[&str] = &["include_totals", "from", "take", "page", "per_page"];
 
 impl Job<'_> {
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
@@ -27,31 +28,47 @@ impl Job<'_> {
         }
     }
 
-    /// Where a list begins and how long it is: `from` is a cursor, `take` 1 to 100, by default 50 (Auth0's OpenAPI document).
-    pub(super) fn position(&self) -> Result<(u64, usize), Answer> {
+    /// Where a list begins and how long it is: `from` is a cursor, `take` 1 to 100, by default 50 (Auth0's OpenAPI document). An
+    /// empty cursor, which its Ruby SDK sends with the first page, is none.
+    pub(super) fn position(&self) -> Result<Position, Answer> {
         let after = match self.parameter("from") {
-            None => 0,
+            None | Some("") => 0,
             Some(cursor) => {
                 read_cursor(cursor).ok_or_else(|| payload::fault(Place::Query, "Invalid cursor", Some(("from", ""))))?
             }
         };
-        let on = Some(("take", "Number of results per page. Defaults to 50."));
-        let what = match self.parameter("take").map(str::parse::<u32>) {
-            None => return Ok((after, 50)),
-            Some(Ok(0)) => "Value 0 is less than minimum 1".to_owned(),
-            Some(Ok(take)) if take > 100 => format!("Value {take} is greater than maximum 100"),
-            Some(Ok(take)) => return Ok((after, usize::try_from(take).unwrap_or(100))),
+        let take = self.number("take", "Number of results per page. Defaults to 50.", 1, 100)?;
+        let per_page = self.number("per_page", "", 0, 100)?;
+        let page = self.number("page", "", 0, 1_000)?.unwrap_or(0);
+        let size = take.or(per_page).unwrap_or(50);
+        Ok(Position { after, skip: page * size, take: size })
+    }
+
+    fn number(&self, name: &str, about: &str, least: usize, most: usize) -> Result<Option<usize>, Answer> {
+        let what = match self.parameter(name).map(str::parse::<usize>) {
+            None => return Ok(None),
+            Some(Ok(value)) if value < least => format!("Value {value} is less than minimum {least}"),
+            Some(Ok(value)) if value > most => format!("Value {value} is greater than maximum {most}"),
+            Some(Ok(value)) => return Ok(Some(value)),
             Some(Err(_)) => "Expected type integer but found type string".to_owned(),
         };
-        Err(payload::fault(Place::Query, &what, on))
+        Err(payload::fault(Place::Query, &what, Some((name, about))))
+    }
+
+    /// How many there are of what is listed, where the caller wants to know.
+    pub(super) fn total(&self, page: &Page<'_>) -> Option<usize> {
+        (self.parameter("include_totals") == Some("true")).then_some(page.total)
     }
 }
 
-pub(super) fn list(name: &str, page: Page<'_>, render: fn(&Record, &str) -> Value) -> Answer {
+pub(super) fn list(name: &str, page: Page<'_>, total: Option<usize>, render: fn(&Record, &str) -> Value) -> Answer {
     let items: Vec<Value> = page.records.into_iter().map(|(id, record)| render(record, id)).collect();
     let mut body = Map::from_iter([(name.to_owned(), Value::Array(items))]);
     if let Some(serial) = page.next {
         body.insert("next".to_owned(), json!(URL_SAFE_NO_PAD.encode(serial.to_string())));
+    }
+    if let Some(total) = total {
+        body.insert("total".to_owned(), json!(total));
     }
     Answer::ok(Value::Object(body))
 }

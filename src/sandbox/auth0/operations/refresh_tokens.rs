@@ -14,15 +14,15 @@ const REFRESH_TOKEN_LIST: &[&str] = &["user_id", "client_id", "from", "take", "f
 impl Job<'_> {
     pub(super) fn list_refresh_tokens(&self) -> Result<Answer, Answer> {
         payload::only(Place::Query, self.query.iter().map(|(name, _)| name), REFRESH_TOKEN_LIST)?;
-        let (after, take) = self.position()?;
+        let position = self.position()?;
         let Some(user) = self.parameter("user_id") else {
             return Err(payload::fault(Place::Query, "Missing required property: user_id", None));
         };
         let client_fits = self.parameter("client_id").is_none_or(|client| client == CLIENT);
         let store = self.tenant.0.store.lock();
         let tokens = &store.refresh_tokens;
-        let page = tokens.page(after, take, self.now, |token| client_fits && token.user_id == user);
-        Ok(list("refresh_tokens", page, Record::refresh_token))
+        let page = tokens.page(position, self.now, |token| client_fits && token.user_id == user);
+        Ok(list("refresh_tokens", page, None, Record::refresh_token))
     }
 
     pub(super) fn get_refresh_token(&self) -> Result<Answer, Answer> {
@@ -71,10 +71,13 @@ impl Job<'_> {
     pub(super) fn list_user_refresh_tokens(&self) -> Result<Answer, Answer> {
         payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
         self.check_flag("include_totals")?;
-        let (after, take) = self.position()?;
+        let position = self.position()?;
         let store = self.user_store()?;
-        let page = store.refresh_tokens.page(after, take, self.now, |token| token.user_id == self.id);
-        Ok(list("tokens", page, Record::refresh_token))
+        let mut page = store.refresh_tokens.page(position, self.now, |token| token.user_id == self.id);
+        // As recorded: the last of a page is named also where nothing follows.
+        page.next = page.next.or_else(|| page.records.last().map(|(_, token)| token.serial));
+        let total = self.total(&page);
+        Ok(list("tokens", page, total, Record::refresh_token))
     }
 
     pub(super) fn delete_user_refresh_tokens(&self) -> Result<Answer, Answer> {

@@ -142,7 +142,7 @@ fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Refusal> {
     }
 }
 
-/// Known parameters, each once, with values in their canonical form.
+/// Known parameters, each once, with values in their canonical form. One without `=` has an empty value, as Auth0's Ruby SDK sends it.
 fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Refusal> {
     if query.is_empty() {
         return Ok(None);
@@ -150,9 +150,9 @@ fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<Stri
     let mut names = Vec::new();
     let mut all = String::with_capacity(query.len());
     for pair in query.split('&') {
-        let found = pair.split_once('=').filter(|(name, _)| known.contains(name) && !names.contains(name));
-        let (name, value) =
-            found.and_then(|(name, value)| Some((name, canonical_value(value)?))).ok_or(Refusal::Query(known))?;
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let expected = known.contains(&name) && !names.contains(&name);
+        let value = canonical_value(value).filter(|_| expected).ok_or(Refusal::Query(known))?;
         let separator = if names.is_empty() { "" } else { "&" };
         all.extend([separator, name, "=", &value]);
         names.push(name);

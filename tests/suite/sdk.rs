@@ -1,6 +1,7 @@
 //! Auth0's official SDKs: what they make of the gateway's answers is what they make of the tenant's.
 
 use crate::harness::{Gateway, Request, Tenant, finish, project, skipped};
+use crate::recorder::Recorder;
 use regex::Regex;
 use serde_json::{Value, json};
 use sessiongate::sandbox::auth0::Options;
@@ -17,18 +18,38 @@ const MOVING: [&str; 2] = ["updated_at", "last_interacted_at"];
 enum Sdk {
     Node,
     Python,
+    /// go-auth0 1 and 2.
+    Go(u8),
+    /// auth0-java 2.
+    Java,
 }
 
 impl Sdk {
     fn command(self) -> Command {
         let at = |path: &str| project().join("tests").join(path);
-        let (program, script) = match self {
-            Sdk::Node => ("node".into(), "sdk/auth0.mjs"),
-            Sdk::Python => (at(".tools/python/bin/python"), "sdk/auth0.py"),
+        let (program, args) = match self {
+            Sdk::Node => ("node".into(), vec![at("sdk/auth0.mjs").into_os_string()]),
+            Sdk::Python => (at(".tools/python/bin/python"), vec![at("sdk/auth0.py").into_os_string()]),
+            Sdk::Go(version) => (at(".tools/go/auth0"), vec![version.to_string().into()]),
+            Sdk::Java => ("java".into(), vec!["-cp".into(), at(".tools/java/*").into_os_string(), "Auth0".into()]),
         };
         let mut command = Command::new(program);
-        command.arg(at(script));
+        command.args(args);
         command
+    }
+
+    /// Whether it is there: of Go and Java, which `tests/setup` leaves out where they are missing.
+    fn is_built(self) -> bool {
+        let (file, what) = match self {
+            Sdk::Node | Sdk::Python => return installed(),
+            Sdk::Go(_) => ("go/auth0", "go-auth0, versions 1 and 2 (there is no Go 1.24, or tests/setup has not run)"),
+            Sdk::Java => ("java/auth0.jar", "auth0-java (there is no JDK 11 with Maven, or tests/setup has not run)"),
+        };
+        let built = project().join("tests/.tools").join(file).exists();
+        if !built {
+            skipped(what);
+        }
+        built && installed()
     }
 
     /// Runs all cases: their names, and what came of them.
@@ -44,6 +65,22 @@ impl Sdk {
             "refresh_tokens": listed(tenant, "refresh-tokens", "tokens")[..3],
             "user_id": tenant.user_id(),
         });
+        self.run_on(&input)
+    }
+
+    /// The same at a provider that has nothing.
+    fn run_with(self, base: &str, token: &str, user: &str) -> Vec<(String, Value)> {
+        let input = json!({
+            "base": base,
+            "token": token,
+            "read_only_token": token,
+            "expired_token": token,
+            "user_id": user,
+        });
+        self.run_on(&input)
+    }
+
+    fn run_on(self, input: &Value) -> Vec<(String, Value)> {
         let mut command = self.command();
         command.arg(input.to_string());
         let finished = finish(command);
@@ -128,7 +165,7 @@ fn reset(tenant: &Tenant) {
 }
 
 fn sees_no_difference(sdk: Sdk) {
-    if !installed() {
+    if !sdk.is_built() {
         return;
     }
     let tenant = tenant();
@@ -142,8 +179,13 @@ fn sees_no_difference(sdk: Sdk) {
     let outcome = |case: &str| straight.iter().find(|(name, _)| name == case).map(|(_, result)| &result["ok"]);
     assert_eq!(outcome("user_sessions"), Some(&json!(sessions(&tenant))), "on two pages");
     assert_eq!(outcome("token_list"), Some(&json!(listed(&tenant, "refresh-tokens", "tokens"))));
+    no_differences(&straight, &through);
+}
+
+/// What an SDK makes of the gateway's answers is what it makes of the tenant's, case by case.
+fn no_differences(straight: &[(String, Value)], through: &[(String, Value)]) {
     let mut differences = Vec::new();
-    for ((case, tenants), (same_case, ours)) in straight.iter().zip(&through) {
+    for ((case, tenants), (same_case, ours)) in straight.iter().zip(through) {
         assert_eq!(case, same_case);
         if seen(tenants) != seen(ours) {
             differences.push(format!("{case}:\n  tenant  {}\n  gateway {}", seen(tenants), seen(ours)));
@@ -155,6 +197,64 @@ fn sees_no_difference(sdk: Sdk) {
     }
     assert_eq!(straight.len(), through.len());
     assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+}
+
+/// Of SDKs that list and end what a user has, with parameters of their own.
+fn lists_as_at_the_tenant(sdk: Sdk, own: &[&str]) {
+    if !sdk.is_built() {
+        return;
+    }
+    let tenant = tenant();
+    let gateway = Gateway::start(&tenant.upstream("cache: {}"));
+    gateway.ready();
+    let straight = sdk.run(&tenant, &tenant.url());
+    let through = sdk.run(&tenant, &gateway.url());
+    no_differences(&straight, &through);
+    let failed = |(_, result): &&(String, Value)| result.get("error").is_some();
+    let failed: Vec<&str> = through.iter().filter(failed).map(|(case, _)| case.as_str()).collect();
+    assert_eq!(failed, ["a token that is expired", "a token without the right", "an unknown user"], "{through:?}");
+    let all = through.iter().map(|(_, result)| result.to_string()).collect::<String>();
+    assert!(sessions(&tenant).iter().all(|id| all.contains(id.as_str())), "{all}");
+    // The provider of another test keeps what reaches it.
+    let recorder = Recorder::auth0();
+    let gateway = Gateway::start(&recorder.upstream(""));
+    gateway.ready();
+    drop(sdk.run_with(&gateway.url(), &recorder.token(), "auth0|x"));
+    let seen: Vec<String> = recorder.seen().iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
+    for line in own {
+        assert!(seen.iter().any(|seen| seen == line), "{line} in {seen:#?}");
+    }
+}
+
+#[test]
+fn the_go_sdks_list_as_at_the_tenant() {
+    let own = [
+        "GET /api/v2/users/auth0%7Cx/sessions?take=50",
+        "GET /api/v2/users/auth0%7Cx/refresh-tokens?include_totals=true&per_page=50",
+        "GET /api/v2/users/auth0%7Cx/refresh-tokens?include_totals=true&page=1&per_page=1",
+        "DELETE /api/v2/users/auth0%7Cx/refresh-tokens",
+    ];
+    lists_as_at_the_tenant(Sdk::Go(1), &own);
+    lists_as_at_the_tenant(
+        Sdk::Go(2),
+        &[
+            "GET /api/v2/users/auth0%7Cx/sessions?take=50",
+            "GET /api/v2/users/auth0%7Cx/refresh-tokens?take=50",
+            "DELETE /api/v2/users/auth0%7Cx/sessions",
+        ],
+    );
+}
+
+#[test]
+fn the_java_sdk_lists_as_at_the_tenant() {
+    let own = [
+        "GET /api/v2/users/auth0%7Cx/sessions",
+        "GET /api/v2/users/auth0%7Cx/sessions?per_page=2&page=1&include_totals=true",
+        "GET /api/v2/users/auth0%7Cx/refresh-tokens?per_page=2&page=1&include_totals=true",
+        "GET /api/v2/users/auth0%7Cx/sessions?take=2",
+        "DELETE /api/v2/users/auth0%7Cx/sessions",
+    ];
+    lists_as_at_the_tenant(Sdk::Java, &own);
 }
 
 #[test]

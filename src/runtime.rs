@@ -48,9 +48,6 @@ pub enum RuntimeError {
     /// A metric cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The system has no random numbers.
-    #[error("the system gives no random numbers")]
-    Random,
 }
 
 /// A listener that is bound, so that a port that is taken is found out before anything else starts.

@@ -14,9 +14,8 @@ use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::HeaderValue;
 use parking_lot::Mutex;
-use ring::hmac;
-use ring::rand::SystemRandom;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,39 +42,30 @@ pub(super) struct Tallies {
 }
 
 /// Names requests and traces: unique among processes, cheap, and to strangers without any order, so that nobody reads off them how
-/// many requests there were between two.
+/// many requests there were between two. SipHash with a secret key makes them, from a counter.
+#[derive(Default)]
 pub(super) struct RequestIds {
-    key: hmac::Key,
+    key: RandomState,
     next: AtomicU64,
 }
 
 impl RequestIds {
-    fn new() -> Result<RequestIds, RuntimeError> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| RuntimeError::Random)?;
-        Ok(RequestIds { key, next: AtomicU64::new(0) })
-    }
-
     /// Numbers that only this process could have made, and that it makes once.
-    fn fresh(&self) -> [u64; 4] {
+    fn fresh<const N: usize>(&self) -> [u64; N] {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let tag = hmac::sign(&self.key, &number.to_be_bytes());
-        let mut fresh = [0; 4];
-        for (part, bytes) in fresh.iter_mut().zip(tag.as_ref().chunks(8)) {
-            *part = bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        }
-        fresh
+        std::array::from_fn(|part| self.key.hash_one((number, part)))
     }
 
     /// A new name of a request.
     pub fn request(&self) -> HeaderValue {
-        let [high, low, ..] = self.fresh();
+        let [high, low] = self.fresh();
         let id = hex(&[high.to_be_bytes(), low.to_be_bytes()].concat());
         HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 
     /// A new trace. Samplers take the second half of its id for a random number.
     pub fn trace(&self) -> Trace {
-        let [high, low, span, _] = self.fresh();
+        let [high, low, span] = self.fresh();
         Trace::begun([high, low], span)
     }
 }
@@ -104,7 +94,7 @@ impl Lasting {
             metrics,
             journal,
             format,
-            ids: RequestIds::new()?,
+            ids: RequestIds::default(),
             lockouts: Lockouts::default(),
             stopping: AtomicBool::new(false),
             tallies: Mutex::default(),
@@ -132,7 +122,7 @@ mod tests {
 
     #[test]
     fn names_of_requests_have_no_order_and_nothing_in_common() {
-        let ids = RequestIds::new().unwrap();
+        let ids = RequestIds::default();
         let names: Vec<String> = (0..1_000).map(|_| ids.request().to_str().unwrap().to_owned()).collect();
         let distinct =
             |part: std::ops::Range<usize>| names.iter().map(|name| &name[part.clone()]).collect::<HashSet<_>>();
@@ -146,7 +136,7 @@ mod tests {
         let steps: HashSet<u64> =
             names.windows(2).map(|pair| number(&pair[1]).wrapping_sub(number(&pair[0]))).collect();
         assert_eq!(steps.len(), 999);
-        let other = RequestIds::new().unwrap().request();
+        let other = RequestIds::default().request();
         assert!(!names.iter().any(|name| *name == other), "other processes have other names");
     }
 }

@@ -24,6 +24,7 @@ use http2::Http2;
 use hyper_util::client::legacy::connect::{HttpInfo, capture_connection};
 use hyper_util::client::legacy::{Builder, Client as Pool};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -142,7 +143,12 @@ impl Client {
         Ok(response)
     }
 
-    async fn response(&self, request: Request<Bytes>) -> Result<Response, ExchangeError> {
+    /// Boxed, since it is large: whatever holds it would be moved as a whole with each request, also where nothing is sent.
+    fn response(&self, request: Request<Bytes>) -> Pin<Box<impl Future<Output = Result<Response, ExchangeError>>>> {
+        Box::pin(self.respond(request))
+    }
+
+    async fn respond(&self, request: Request<Bytes>) -> Result<Response, ExchangeError> {
         if let Some(http2) = &self.http2
             && let Some(connection) = http2.connection(request.uri()).await?
         {

@@ -118,7 +118,7 @@ impl Http2 {
         if let Some((_, reason)) = state.failure.as_ref().filter(|(at, _)| *at > asked) {
             return Err(ExchangeError::Connect(reason.clone()));
         }
-        match self.make(to).await {
+        match Box::pin(self.make(to)).await {
             Ok(Some(connection)) => {
                 state.connection = Some(connection.clone());
                 Ok(Some(connection))

@@ -64,7 +64,8 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
         if asked.operation().reads() {
             return reading::read(session, context, asked.read(&runtime.gateway)?).await;
         }
-        Ok((changed(session, context, asked).await?, Source::Write))
+        // Boxed, as hits are to be small.
+        Ok((Box::pin(changed(session, context, asked)).await?, Source::Write))
     };
     let (answer, source) = match limit.zip(left) {
         Some((limit, left)) => {

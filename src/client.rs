@@ -18,7 +18,7 @@ use crate::gateway::{Authorities, Identity, Protocol};
 use crate::memory::Memory;
 use bytes::Bytes;
 use connector::{Connector, connector, tls};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::Full;
 use http2::Http2;
 use hyper_util::client::legacy::connect::{HttpInfo, capture_connection};
@@ -28,6 +28,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// Why an exchange brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -135,10 +136,28 @@ impl Client {
         tokio::time::timeout(within, whole).await.unwrap_or(Err(ExchangeError::Timeout(within)))
     }
 
-    /// Sends a request and waits for the head of the answer, all within `within`. The body is left to the caller, who may give it up.
+    /// Whether requests to here go over HTTP/2, as far as that can be found out.
+    pub async fn speaks_http2(&self, to: &Uri) -> bool {
+        match &self.http2 {
+            Some(http2) => matches!(http2.connection(to).await, Ok(Some(_))),
+            None => false,
+        }
+    }
+
+    /// Sends a request and waits for the head of the answer, all within `within`. The body is left to the caller, who may give it up,
+    /// and so may they this.
     pub async fn open(&self, request: Request<Bytes>, within: Duration) -> Result<Response, ExchangeError> {
-        let opened = tokio::time::timeout(within, self.response(request)).await;
-        let mut response = opened.unwrap_or(Err(ExchangeError::Timeout(within)))?;
+        let until = Instant::now() + within;
+        let late = |_| ExchangeError::Timeout(within);
+        if let Some(http2) = &self.http2
+            && let Some(connection) = timeout_at(until, http2.connection(request.uri())).await.map_err(late)??
+        {
+            let reused = connection.is_reused();
+            let (head, body) = connection.open_until(request, until).await.map_err(late)??;
+            return Ok(Response::new(head, Body::http2(body), reused));
+        }
+        let opened = timeout_at(until, self.without_http2(request)).await.map_err(late)?;
+        let mut response = opened?;
         response.body.release();
         Ok(response)
     }
@@ -152,9 +171,14 @@ impl Client {
         if let Some(http2) = &self.http2
             && let Some(connection) = http2.connection(request.uri()).await?
         {
+            let reused = connection.is_reused();
             let (head, body) = connection.open(request).await?;
-            return Ok(Response::new(head, Body::http2(body)));
+            return Ok(Response::new(head, Body::http2(body), reused));
         }
+        self.without_http2(request).await
+    }
+
+    async fn without_http2(&self, request: Request<Bytes>) -> Result<Response, ExchangeError> {
         let Some(http1) = &self.http1 else {
             return Err(ExchangeError::Connect("the other side does not speak HTTP/2".into()));
         };
@@ -194,6 +218,6 @@ impl Client {
         if head.status.is_informational() {
             return Err(ExchangeError::Broken(format!("the answer is {}", head.status)));
         }
-        Ok(Response::new(head, Body::http1(body)))
+        Ok(Response::new(head, Body::http1(body), false))
     }
 }

@@ -24,6 +24,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 /// How much of an answer may be on its way to one who reads it whole at once.
 const WHOLE_WINDOW: u32 = 2 << 20;
@@ -32,6 +33,10 @@ pub const RELAY_WINDOW: u32 = 256 << 10;
 /// The same of all answers on a connection: more than those of all its streams together, so that nobody waits for a client of
 /// another's.
 pub const CONNECTION_WINDOW: u32 = 1 << 30;
+/// Requests that share a connection at the same time, where the other side takes as many.
+const MOST_STREAMS: usize = 100;
+/// How often it is held how a connection is used, beside the requests on it: where it is driven, and where the next request looks.
+const HELD: usize = 2;
 /// The largest head of an answer.
 const MAX_HEAD: u32 = 64 << 10;
 /// For how long it is remembered that TLS agreed on HTTP/1.1.
@@ -54,7 +59,7 @@ pub(super) struct Http2 {
 
 #[derive(Default)]
 struct State {
-    connection: Option<Connection>,
+    connections: Vec<Connection>,
     /// The last failure to connect, so that not all who waited for it try for themselves.
     failure: Option<(Instant, String)>,
     /// When TLS last agreed on HTTP/1.1.
@@ -67,6 +72,8 @@ pub(super) struct Connection {
     sender: SendRequest<Bytes>,
     address: Option<SocketAddr>,
     usage: Arc<Usage>,
+    /// Whether it was there before.
+    reused: bool,
 }
 
 /// How a connection is used.
@@ -102,17 +109,14 @@ impl Http2 {
         }
     }
 
-    /// The connection that requests share; none where the other side chose HTTP/1.1. Nothing was sent where this fails.
+    /// A connection that requests share; none where the other side chose HTTP/1.1. Nothing was sent where this fails.
     pub async fn connection(&self, to: &Uri) -> Result<Option<Connection>, ExchangeError> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
         if state.http1.is_some_and(|at| at.elapsed() < REMEMBERED) {
             return Ok(None);
         }
-        if let Some(kept) = state.connection.take().filter(|kept| self.is_current(kept))
-            && kept.sender.clone().ready().await.is_ok()
-        {
-            state.connection = Some(kept.clone());
+        if let Some(kept) = self.kept(&mut state).await {
             return Ok(Some(kept));
         }
         if let Some((_, reason)) = state.failure.as_ref().filter(|(at, _)| *at > asked) {
@@ -120,7 +124,7 @@ impl Http2 {
         }
         match Box::pin(self.make(to)).await {
             Ok(Some(connection)) => {
-                state.connection = Some(connection.clone());
+                state.connections.push(Connection { reused: true, ..connection.clone() });
                 Ok(Some(connection))
             }
             Ok(None) => {
@@ -131,6 +135,19 @@ impl Http2 {
                 state.failure = Some((Instant::now(), reason.clone()));
                 Err(ExchangeError::Connect(reason))
             }
+        }
+    }
+
+    /// One of the connections that there are, which takes another request.
+    async fn kept(&self, state: &mut State) -> Option<Connection> {
+        state.connections.retain(|kept| self.is_current(kept));
+        loop {
+            let at = state.connections.iter().position(Connection::has_room)?;
+            let kept = state.connections.get(at)?.clone();
+            if kept.sender.clone().ready().await.is_ok() {
+                return Some(kept);
+            }
+            state.connections.remove(at);
         }
     }
 
@@ -158,7 +175,9 @@ impl Http2 {
             }
             // Nothing was sent: where this fails, another address may be better.
             match tokio::time::timeout(self.connect, self.greet(TokioIo::new(stream))).await {
-                Ok(Ok((sender, usage))) => return Ok(Some(Connection { sender, address: Some(address), usage })),
+                Ok(Ok((sender, usage))) => {
+                    return Ok(Some(Connection { sender, address: Some(address), usage, reused: false }));
+                }
                 Ok(Err(error)) => failed = Some(error),
                 Err(_) => {
                     self.addresses.failed(address);
@@ -197,8 +216,7 @@ async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, usage: Arc
             _ = &mut connection => return,
             () = tokio::time::sleep_until(until) => {}
         }
-        // One is held here, and one where the next request looks.
-        let idle = Arc::strong_count(&usage) <= 2;
+        let idle = Arc::strong_count(&usage) <= HELD;
         if idle && usage.last.lock().elapsed() >= keepalive {
             return;
         }
@@ -215,11 +233,37 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Connection {
+    /// Whether it was there before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Whether the other side takes another request at once.
+    fn has_room(&self) -> bool {
+        let open = Arc::strong_count(&self.usage).saturating_sub(HELD);
+        open < self.sender.current_max_send_streams().min(MOST_STREAMS)
+    }
+
+    /// Sends a request, and waits for the head of its answer until a time. Who gives this up before that, or its answer, does so for
+    /// reasons of its own; where the time is up, the connection is left.
+    pub async fn open_until(
+        self,
+        request: Request<Bytes>,
+        until: Instant,
+    ) -> Result<Result<(Parts, Body), ExchangeError>, Elapsed> {
+        let Connection { mut sender, usage, .. } = self;
+        let mut turn = Turn { usage, over: true };
+        let opened = tokio::time::timeout_at(until, open(&mut sender, request)).await;
+        turn.over = opened.is_ok();
+        Ok(opened?.map(|(head, stream)| (head, Body { stream, over: false, turn })))
+    }
+
     /// Sends a request, and waits for the head of its answer. Where this is given up before the answer's end, the connection is left:
     /// all who share it would wait for one that hangs.
-    pub async fn open(mut self, request: Request<Bytes>) -> Result<(Parts, Body), ExchangeError> {
-        let mut turn = Turn { usage: self.usage.clone(), over: false };
-        match open(&mut self.sender, request).await {
+    pub async fn open(self, request: Request<Bytes>) -> Result<(Parts, Body), ExchangeError> {
+        let Connection { mut sender, usage, .. } = self;
+        let mut turn = Turn { usage, over: false };
+        match open(&mut sender, request).await {
             Ok((head, stream)) => Ok((head, Body { stream, over: false, turn })),
             Err(error) => {
                 turn.over = true;

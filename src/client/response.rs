@@ -18,6 +18,8 @@ pub struct Response {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
+    /// Whether it came over a connection that had been there before: of HTTP/2.
+    pub reused: bool,
     /// The body, part by part.
     pub body: Body,
 }
@@ -40,8 +42,8 @@ pub enum Part {
 }
 
 impl Response {
-    pub(super) fn new(head: Parts, body: Body) -> Response {
-        Response { status: head.status, headers: head.headers, body }
+    pub(super) fn new(head: Parts, body: Body, reused: bool) -> Response {
+        Response { status: head.status, headers: head.headers, reused, body }
     }
 
     /// The answer as a whole, of at most `most` bytes. What is more than every answer may have is counted in `memory`.

@@ -3,7 +3,7 @@
 
 use super::{Failure, Fetch, HOP_BY_HOP, Origin, Provider, heads};
 use crate::client::{ExchangeError, Response};
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 
 /// Request headers that speak of one connection beside those of all messages, or that the gateway writes by itself.
 const NOT_PASSED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
@@ -14,11 +14,22 @@ impl Provider {
         self.headers_without(from, origin, grpc, &NOT_PASSED)
     }
 
+    /// Whether pass-through requests go to it over HTTP/2, where it may choose.
+    pub async fn speaks_http2(&self) -> bool {
+        let scheme = if self.upstream.target.tls { "https" } else { "http" };
+        let authority = self.authority.to_str().unwrap_or_default();
+        match Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build() {
+            Ok(uri) => self.forward.speaks_http2(&uri).await,
+            Err(_) => false,
+        }
+    }
+
     /// Sends a pass-through request and waits for the head of its response. It is sent once more where the provider says that it has
-    /// not looked at it.
+    /// not looked at it, and, where it only reads, where a kept connection turned out closed.
     pub async fn forward(&self, fetch: &Fetch) -> Result<Response, Failure> {
         let response = match self.open(fetch).await {
             Err(ExchangeError::Refused(_)) => self.open(fetch).await,
+            Err(ExchangeError::Closed) if fetch.reads => self.open(fetch).await,
             result => result,
         };
         let mut response = response.map_err(|error| self.failure(error))?;

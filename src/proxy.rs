@@ -30,6 +30,7 @@ mod socket;
 mod streams;
 mod tls;
 mod uploads;
+mod whole;
 mod windows;
 
 pub use listener::Bound;

@@ -61,6 +61,8 @@ pub(super) struct Context {
     pub attempts: Option<Box<(Attempts, Option<SocketAddr>)>>,
     /// Its body, where the head says how long it is.
     pub declared: Option<Declared>,
+    /// Whether it goes to its provider over HTTP/2.
+    pub over_http2: bool,
     /// How much of the provider's response may be held unread behind what was passed on: the window of its stream.
     pub ahead: usize,
     /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
@@ -98,6 +100,7 @@ impl Context {
             tries: 0,
             attempts: None,
             declared: None,
+            over_http2: false,
             ahead: 0,
             begun: false,
             pulse,

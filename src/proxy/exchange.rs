@@ -9,7 +9,7 @@ use super::head::{self, credential, head};
 use super::line;
 use super::passed::KnownCredentials;
 use super::share::Short;
-use super::{MAX_TRIES, declared, framing, invalidating, logout, offers, passed, short, slot};
+use super::{MAX_TRIES, declared, framing, invalidating, logout, offers, passed, short, slot, whole};
 use crate::cache::Caution;
 use crate::client;
 use crate::descriptors;
@@ -137,7 +137,7 @@ pub(super) async fn pass(
         return Err(Refusal::UpstreamBusy.into());
     }
     context.passes(&upstream, operation);
-    Ok(false)
+    whole::forward(session, context, &upstream).await
 }
 
 /// What a write to this upstream does without the store; none where nothing is cached that it could make stale.
@@ -231,7 +231,8 @@ impl ProxyHttp for Edge {
         client_reused: bool,
     ) -> Box<Error> {
         // Whatever the provider says after its response has begun, it has seen the request, and the client a part of the response.
-        let again = context.tries < MAX_TRIES && !context.begun;
+        // Over HTTP/2 it is not seen whether it has begun.
+        let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
         let whole = again && !session.as_ref().retry_buffer_truncated();
         if whole && passed::was_refused(&error) {
             error.set_retry(true);

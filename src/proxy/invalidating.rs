@@ -7,6 +7,7 @@ use super::context::{Context, InFlight};
 use super::exchange::REQUEST_ID;
 use super::governed::{Stop, provider};
 use super::share::Short;
+use super::slot::attended;
 use super::{body, passed, short, slot};
 use crate::cache::{Caution, Mark, Scope, Sessions};
 use crate::client::{Part, Response};
@@ -53,10 +54,10 @@ pub(super) struct Marking {
 }
 
 /// A response that goes on to the client: what was read of its body already, and the rest. It holds the slot until it is over.
-struct Relayed {
-    response: Response,
-    read: Vec<Part>,
-    _slot: Slot,
+pub(super) struct Relayed {
+    pub response: Response,
+    pub read: Vec<Part>,
+    pub _slot: Option<Slot>,
 }
 
 /// Forwards a request of an admitted caller, and its response.
@@ -85,18 +86,8 @@ pub(super) async fn send(
     context.passes(&upstream, operation);
     let runtime = context.runtime.clone();
     let provider = provider(&runtime, &upstream)?;
-    let header = session.req_header();
-    let grpc = passed::is_grpc(context, &header.headers);
-    let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let fetch = Fetch {
-        method: header.method.clone(),
-        path: [&upstream.target.base_path, upstream.matcher.inner(header.uri.path()), &query].concat(),
-        headers: provider.passed_headers(&header.headers, &context.origin(session), grpc),
-        body: Some(body),
-        http2: grpc,
-        reads: false,
-    };
-    let carrier = carrier(&upstream, &header.headers);
+    let fetch = fetch(session, context, &upstream, &provider, body);
+    let carrier = carrier(&upstream, &session.req_header().headers);
     let repeatable = context.verified && fetch.method == Method::DELETE;
     // Before the mark, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
     let slot = slot::take(session, context, &upstream).await?;
@@ -110,6 +101,27 @@ pub(super) async fn send(
     });
     let relayed = task.await.unwrap_or(Err(Refusal::UpstreamFailed))?;
     Ok(relay(session, context, relayed, idle).await?)
+}
+
+/// A pass-through request as it goes to the provider.
+pub(super) fn fetch(
+    session: &Session,
+    context: &Context,
+    upstream: &Upstream,
+    provider: &Provider,
+    body: Bytes,
+) -> Fetch {
+    let header = session.req_header();
+    let grpc = passed::is_grpc(context, &header.headers);
+    let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Fetch {
+        method: header.method.clone(),
+        path: [&upstream.target.base_path, upstream.matcher.inner(header.uri.path()), &query].concat(),
+        headers: provider.passed_headers(&header.headers, &context.origin(session), grpc),
+        body: Some(body),
+        http2: grpc,
+        reads: false,
+    }
 }
 
 /// The whole body: of any type, and of undeclared length too.
@@ -156,7 +168,7 @@ impl Sending {
             sessions.end(mark, settlement).await;
         }
         let (_, response, read) = sent.map_err(|failure| failure.refusal)?;
-        Ok(Relayed { response, read, _slot: slot })
+        Ok(Relayed { response, read, _slot: Some(slot) })
     }
 }
 
@@ -224,8 +236,13 @@ async fn ended(
     }
 }
 
-/// Passes a response on, as fast as the client takes it.
-async fn relay(session: &mut Session, context: &mut Context, relayed: Relayed, idle: Duration) -> Result<()> {
+/// Passes a response on, as fast as the client takes it, and for as long as it is there.
+pub(super) async fn relay(
+    session: &mut Session,
+    context: &mut Context,
+    relayed: Relayed,
+    idle: Duration,
+) -> Result<()> {
     let Relayed { mut response, read, _slot } = relayed;
     context.ahead = response.body.ahead();
     let header = head(session, context, &response)?;
@@ -235,7 +252,7 @@ async fn relay(session: &mut Session, context: &mut Context, relayed: Relayed, i
     while !over {
         let part = match read.next() {
             Some(part) => Some(part),
-            None => next(&mut response, idle).await?,
+            None => attended(session, next(&mut response, idle)).await??,
         };
         over = match part {
             Some(Part::Data(data)) => {

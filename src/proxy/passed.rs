@@ -65,6 +65,11 @@ impl KnownCredentials {
     }
 }
 
+/// How long a body is, where the head says so.
+pub(super) fn content_length(header: &RequestHeader) -> Option<usize> {
+    header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Waits until the body of a request begins to come, where it is declared: a client that sends none of it costs no connection to the
 /// provider. Whoever waits to be told to send it is told here.
 pub(super) async fn await_body(session: &mut Session, context: &Context) -> Result<()> {
@@ -121,13 +126,14 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
 
 /// The versions of HTTP that a request can go to its provider in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Versions {
+pub(super) enum Versions {
     Http1,
     Http2,
     Both,
 }
 
-fn versions(context: &Context, session: &Session) -> Versions {
+/// Those that this request can go in.
+pub(super) fn versions(context: &Context, session: &Session) -> Versions {
     let target = context.upstream.as_ref().map(|upstream| &upstream.target);
     let (protocol, tls) = target.map_or((Protocol::Http1, false), |target| (target.protocol, target.tls));
     match protocol {

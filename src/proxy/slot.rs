@@ -3,10 +3,11 @@
 use super::admission;
 use super::context::{Context, KEPT_BODY};
 use super::governed::Stop;
+use super::passed::content_length;
 use crate::gateway::Upstream;
 use crate::runtime::Runtime;
 use crate::upstream::Slot;
-use http::header::{CONTENT_LENGTH, FORWARDED};
+use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
@@ -86,8 +87,10 @@ async fn left(session: &mut Session) {
         if !is_kept(session) {
             return std::future::pending().await;
         }
-        if session.read_request_body().await.is_err() {
-            return;
+        match session.read_request_body().await {
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(_) => return,
         }
     }
     let _ = session.downstream_session.read_body_or_idle(true).await;
@@ -95,8 +98,7 @@ async fn left(session: &mut Session) {
 
 /// Whether all of a body is kept that is read before it goes on to the provider.
 fn is_kept(session: &mut Session) -> bool {
-    let length = session.req_header().headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let length = content_length(session.req_header());
     session.as_mut().get_retry_buffer().is_some() && length.is_some_and(|length| length <= KEPT_BODY)
 }
 

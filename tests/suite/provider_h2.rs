@@ -118,8 +118,8 @@ fn requests_of_both_ways_arrive_over_http2() {
                 assert_eq!(arrived.all(name), [""; 0], "{name} of {line}");
             }
         }
-        // One for those that are judged, one for those that are passed.
-        assert_eq!(provider.connections(), 2);
+        // One for those that are judged, one for those that are passed, and one for a body that may be a side of a conversation.
+        assert_eq!(provider.connections(), 3);
     }
 }
 
@@ -373,7 +373,7 @@ fn status(answer: &std::io::Result<Answer>) -> u16 {
 }
 
 /// A way to misbehave, and what a client meets then: of a judged and of a passed request.
-const MODES: [(Frames, &[u16], &[u16]); 17] = [
+const MODES: [(Frames, &[u16], &[u16]); 20] = [
     (Frames::Reset(0), &[502], &[502]),
     (Frames::Reset(2), &[502], &[502]),
     (Frames::Reset(8), &[502], &[502]),
@@ -384,6 +384,9 @@ const MODES: [(Frames, &[u16], &[u16]); 17] = [
     (Frames::Close, &[502], &[502]),
     (Frames::OtherVersion, &[502], &[502]),
     (Frames::BadHeaders, &[502], &[502]),
+    (Frames::HintThenRefuse, &[502], &[502]),
+    (Frames::HintThenGoAway, &[502], &[502]),
+    (Frames::HintThenClose, &[502], &[502]),
     (Frames::BeginThenRefuse(false), &[502], &[502, 0]),
     (Frames::BeginThenRefuse(true), &[502], &[502, 0]),
     (Frames::BeginThenGoAway(false), &[502], &[502, 0]),
@@ -429,7 +432,8 @@ fn what_changes_something_is_carried_out_at_most_once_over_http2() {
                 if !expected.contains(&status(&answer)) {
                     let _ = writeln!(faults, "{what}: {answer:?}");
                 }
-                let begun = matches!(mode, Frames::BeginThenRefuse(_) | Frames::BeginThenGoAway(_));
+                let hinted = matches!(mode, Frames::HintThenRefuse | Frames::HintThenGoAway | Frames::HintThenClose);
+                let begun = hinted || matches!(mode, Frames::BeginThenRefuse(_) | Frames::BeginThenGoAway(_));
                 if taken == 0 || taken > if method == "GET" && !begun { 2 } else { 1 } {
                     let _ = writeln!(faults, "{what}: was carried out {taken} times");
                 }
@@ -451,9 +455,9 @@ fn what_changes_something_is_carried_out_at_most_once_over_http2() {
 fn nothing_is_sent_again_when_the_answer_has_begun() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
-    for mode in
-        [true, false].into_iter().flat_map(|body| [Frames::BeginThenRefuse(body), Frames::BeginThenGoAway(body)])
-    {
+    let begun =
+        [true, false].into_iter().flat_map(|body| [Frames::BeginThenRefuse(body), Frames::BeginThenGoAway(body)]);
+    for mode in begun.chain([Frames::HintThenRefuse, Frames::HintThenGoAway, Frames::HintThenClose]) {
         for (method, path) in [("PATCH", "/x"), ("GET", "/x"), ("POST", "/oauth/token")] {
             provider.act(&[mode], Frames::Answer);
             let (before, _) = provider.counts();
@@ -465,6 +469,74 @@ fn nothing_is_sent_again_when_the_answer_has_begun() {
             assert!(answer.as_ref().map_or(true, |(head, ..)| head.status == 502), "{what}: {answer:?}");
         }
     }
+}
+
+/// Of a body that may be a side of a conversation it is not seen whether an informational answer came: it is sent once.
+#[test]
+fn a_body_that_may_go_on_is_sent_once() {
+    let provider = FrameProvider::start();
+    let gateway = gateway(provider.address());
+    let modes = [Frames::HintThenRefuse, Frames::HintThenGoAway, Frames::HintThenClose, Frames::Reset(7)];
+    for mode in modes.into_iter().chain([Frames::GoAwayBefore(0)]) {
+        for method in ["POST", "GET"] {
+            prepare(&provider, &gateway, false, true);
+            provider.act(&[mode], Frames::Answer);
+            let (before, _) = provider.counts();
+            let request = Request::new(method, "/upload").header("Transfer-Encoding", "chunked");
+            let answer = request.body("2\r\n{}\r\n0\r\n\r\n").try_send(&gateway.url());
+            assert_eq!((provider.counts().0 - before, status(&answer)), (1, 502), "{mode:?}, {method}: {answer:?}");
+        }
+    }
+}
+
+/// A client of HTTP/2 may declare how long its body is, or not: one that is whole is sent again.
+#[test]
+fn what_was_not_looked_at_is_sent_again_for_clients_of_http2() {
+    let provider = FrameProvider::start();
+    let gateway = gateway(provider.address());
+    for refusal in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
+        for (method, length) in [("GET", None), ("PATCH", Some("2")), ("POST", Some("2"))] {
+            provider.act(&[refusal], Frames::Answer);
+            let (before, _) = provider.counts();
+            let mut request = http::Request::builder().method(method).uri("http://a/x");
+            if let Some(length) = length {
+                request = request.header("content-length", length);
+            }
+            let body = if method == "GET" { Bytes::new() } else { "{}".into() };
+            let (head, ..) = over_http2(gateway.address(), request.body(body).unwrap());
+            assert_eq!((provider.counts().0 - before, head.status.as_u16()), (2, 200), "{refusal:?}, {method}");
+        }
+    }
+}
+
+/// A client that leaves takes its request along, and no connection that others use.
+#[test]
+fn a_client_that_leaves_costs_no_connection() {
+    let gone = Arc::new(Notify::new());
+    let own = gone.clone();
+    let provider = H2Provider::start(None, move |arrived| {
+        let mut reply = good(arrived);
+        if arrived.head.uri.path() == "/slow" {
+            reply.parts.extend([Part::Wait(own.clone()), Part::Bytes("more".into())]);
+        }
+        reply
+    });
+    let gateway = gateway(provider.address());
+    let in_flight = |count: usize| {
+        let line = format!("sessiongate_requests_in_flight {count}");
+        wait_for(&line, || gateway.metrics().lines().any(|one| one == line).then_some(()));
+    };
+    for turn in 1..=5 {
+        let mut client = Client::open(&gateway);
+        client.write("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.until("\r\n\r\n");
+        in_flight(1);
+        drop(client);
+        in_flight(0);
+        assert_eq!(Request::new("GET", "/x").send(&gateway.url()).status, 200, "{turn}");
+    }
+    gone.notify_waiters();
+    assert_eq!(provider.connections(), 1);
 }
 
 /// A provider that has sent an informational answer has looked at the request, whatever it says then.

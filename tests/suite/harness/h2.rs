@@ -231,6 +231,10 @@ pub enum Frames {
     BadHeaders,
     /// `103 Early Hints`, and RST_STREAM with REFUSED_STREAM.
     HintThenRefuse,
+    /// The same with GOAWAY, whose last stream is one before it.
+    HintThenGoAway,
+    /// The same, and the end of the connection.
+    HintThenClose,
     /// The head of an answer, a part of its body where this is set, and RST_STREAM with REFUSED_STREAM.
     BeginThenRefuse(bool),
     /// The same with GOAWAY, whose last stream is one before it.
@@ -393,6 +397,8 @@ impl FrameState {
         let refuse = frame(RST_STREAM, 0, id, &7_u32.to_be_bytes());
         let (bytes, goes_on) = match act {
             Frames::HintThenRefuse => ([hint, refuse].concat(), true),
+            Frames::HintThenGoAway => ([hint, go_away(id.saturating_sub(2), 0)].concat(), false),
+            Frames::HintThenClose => (hint, false),
             Frames::BeginThenRefuse(body) => ([begun(body), refuse].concat(), true),
             Frames::BeginThenGoAway(body) => ([begun(body), go_away(id.saturating_sub(2), 0)].concat(), false),
             Frames::Answer => (answer, true),

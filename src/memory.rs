@@ -5,7 +5,7 @@
 
 mod sweep;
 
-pub use sweep::{Sweep, sweep};
+pub use sweep::{Sweep, sweep_all};
 
 use crate::config::memory_for_clients;
 use std::fs;

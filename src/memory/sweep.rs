@@ -46,8 +46,16 @@ impl Sweep {
     }
 }
 
+/// Sweeps what the allocator keeps for each thread of the tokio runtime that this is called in. Nothing says which thread a task runs
+/// on: so there are some more tasks.
+pub fn sweep_all() {
+    for _ in 0..4 * tokio::runtime::Handle::current().metrics().num_workers() {
+        tokio::spawn(async { sweep() });
+    }
+}
+
 /// Has the allocator look through the pages of this thread. Takes less than a millisecond.
-pub fn sweep() {
+fn sweep() {
     for _ in 0..TIMES {
         drop(black_box(Vec::<u8>::with_capacity(2 * SMALL)));
     }

@@ -152,7 +152,7 @@ impl Shares {
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 if sweep.is_due(self.memory.held(), self.memory.resident()) {
-                    sweep_all();
+                    memory::sweep_all();
                 }
             }
             if self.memory.level() > Level::Calm {
@@ -176,13 +176,6 @@ impl Shares {
             excess = excess.saturating_sub(waiting);
             share.give_up();
         }
-    }
-}
-
-/// Sweeps what the allocator keeps for each thread. Nothing says which thread a task runs on: so there are some more tasks.
-fn sweep_all() {
-    for _ in 0..4 * tokio::runtime::Handle::current().metrics().num_workers() {
-        tokio::spawn(async { memory::sweep() });
     }
 }
 

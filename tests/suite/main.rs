@@ -44,6 +44,7 @@ mod pressure;
 mod servers;
 mod shared;
 mod sharing;
+mod supply;
 mod surface;
 mod properties;
 mod provider_h2;

@@ -133,22 +133,33 @@ pub const HASH_KEY: &str = "SESSIONGATE_SANDBOX_HASH_KEY";
 /// See [`HASH_KEY`].
 pub const SEAL_KEY: &str = "SESSIONGATE_SANDBOX_SEAL_KEY";
 
-/// A configuration of the gateway before both providers, which it tells apart by path.
-pub fn configuration(
-    listen: SocketAddr,
-    admin: SocketAddr,
-    auth0: &Auth0,
-    zitadel: &Zitadel,
-    store: Option<&str>,
-) -> String {
-    let (auth0, zitadel) = (auth0.url(), zitadel.url());
-    let store = store.map(|url| {
-        let (hash, seal) = (HASH_KEY, SEAL_KEY);
-        format!("hash_key: {{ env: {hash} }}\nstore: {{ redis: {{ url: {url:?}, seal_keys: [{{ env: {seal} }}] }} }}\n")
-    });
-    let store = store.unwrap_or_default();
-    format!(
-        "listen: {listen}
+/// The path below which the gateway has the instance whose tokens it verifies.
+pub const VERIFIED: &str = "/verified";
+
+/// What stands behind the gateway.
+pub struct Providers {
+    /// The tenant.
+    pub auth0: Auth0,
+    /// An instance that checks its callers itself.
+    pub zitadel: Zitadel,
+    /// An instance whose JWTs the gateway verifies.
+    pub verified: Zitadel,
+}
+
+impl Providers {
+    /// A configuration of the gateway before them, which it tells apart by path.
+    pub fn configuration(&self, listen: SocketAddr, admin: SocketAddr, store: Option<&str>) -> String {
+        let (auth0, zitadel, verified) = (self.auth0.url(), self.zitadel.url(), self.verified.url());
+        let audience = self.verified.instance().audience();
+        let store = store.map(|url| {
+            let (hash, seal) = (HASH_KEY, SEAL_KEY);
+            format!(
+                "hash_key: {{ env: {hash} }}\nstore: {{ redis: {{ url: {url:?}, seal_keys: [{{ env: {seal} }}] }} }}\n"
+            )
+        });
+        let store = store.unwrap_or_default();
+        format!(
+            "listen: {listen}
 admin: {admin}
 log: {{ format: text }}
 upstreams:
@@ -165,6 +176,13 @@ upstreams:
     auth: forward
     cache: {{ ttl: 30s }}
     policy: sandbox_login
+  verified:
+    dialect: zitadel
+    url: {verified}
+    match: {{ path_prefix: {VERIFIED}, strip_prefix: true }}
+    auth: {{ issuer: {verified}, audience: {audience:?}, algorithms: [ES256], opaque: forward }}
+    cache: {{ ttl: 30s }}
+    policy: sandbox_login
 policies:
   sandbox:
     fields: &fields
@@ -175,52 +193,75 @@ policies:
     lifetime: {{ max: 12h, outside: clamp }}
     challenges: {{ return_code: refuse, url_template: {{ hosts: [login.example.com] }} }}
 {store}"
-    )
-}
+        )
+    }
 
-/// The line that `--json` prints.
-pub fn json_line(gateway: SocketAddr, admin: SocketAddr, auth0: &Auth0, zitadel: &Zitadel) -> String {
-    let tokens = auth0.tokens();
-    let (instance, owners) = (zitadel.instance(), zitadel.tokens());
-    serde_json::json!({
-        "gateway": format!("http://{gateway}"),
-        "admin": format!("http://{admin}"),
-        "auth0": {
-            "upstream": auth0.url(),
-            "token": tokens.full,
-            "read_only_token": tokens.read_only,
-            "expired_token": tokens.expired,
-            "session_id": auth0.tenant().session_id(),
-            "user_id": auth0.tenant().user_id(),
-        },
-        "zitadel": {
-            "upstream": zitadel.url(),
-            "token": owners.owner,
-            "jwt": owners.jwt,
-            "session_id": instance.session_id(),
-            "session_token": instance.session_token(instance.session_id()),
-            "user_id": instance.user_id(),
-        },
-    })
-    .to_string()
-}
+    /// The line that `--json` prints.
+    pub fn json_line(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
+        let (auth0, tokens) = (&self.auth0, self.auth0.tokens());
+        serde_json::json!({
+            "gateway": format!("http://{gateway}"),
+            "admin": format!("http://{admin}"),
+            "auth0": {
+                "upstream": auth0.url(),
+                "token": tokens.full,
+                "read_only_token": tokens.read_only,
+                "expired_token": tokens.expired,
+                "session_id": auth0.tenant().session_id(),
+                "user_id": auth0.tenant().user_id(),
+            },
+            "zitadel": described(&self.zitadel),
+            "zitadel_verified": {
+                "prefix": VERIFIED,
+                "instance": described(&self.verified),
+                "id_token": self.verified.instance().id_token(self.verified.instance().session_id()),
+            },
+        })
+        .to_string()
+    }
 
-/// What a newcomer wants to see, as commands to copy.
-pub fn tour(gateway: SocketAddr, admin: SocketAddr, auth0: &Auth0, zitadel: &Zitadel) -> String {
-    let token = auth0.tokens().full;
-    let id = auth0.tenant().session_id().to_owned();
-    let upstream = auth0.url();
-    let (instance, owner, session) = (zitadel.url(), zitadel.tokens().owner, zitadel.instance().session_id());
-    format!(
-        r#"sessiongate sandbox
-  gateway  http://{gateway}        a simulated Auth0 tenant and a simulated ZITADEL stand behind it
-  tenant   {upstream}        the same API without the gateway
-  zitadel  {instance}        ZITADEL's session service without the gateway
+    /// What a newcomer wants to see, as commands to copy.
+    pub fn tour(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
+        let (auth0, zitadel, verified) = (self.auth0.url(), self.zitadel.url(), self.verified.url());
+        let tours = [
+            auth0_tour(gateway, &self.auth0),
+            zitadel_tour(gateway, &self.zitadel),
+            verified_tour(gateway, &self.verified),
+        ];
+        format!(
+            "sessiongate sandbox
+  gateway  http://{gateway}        a simulated Auth0 tenant and two simulated ZITADELs are behind it
+  tenant   {auth0}        the same API without the gateway
+  zitadel  {zitadel}        ZITADEL's session service without the gateway
+  verified {verified}        a second ZITADEL: the gateway verifies its JWTs, below {VERIFIED}
   admin    http://{admin}        /livez /readyz /metrics
 
 Copy this into another terminal:
 
-export TOKEN={token}
+{}
+Stop it with Ctrl-C.
+",
+            tours.concat()
+        )
+    }
+}
+
+fn described(zitadel: &Zitadel) -> serde_json::Value {
+    let (instance, owners) = (zitadel.instance(), zitadel.tokens());
+    serde_json::json!({
+        "upstream": zitadel.url(),
+        "token": owners.owner,
+        "jwt": owners.jwt,
+        "session_id": instance.session_id(),
+        "session_token": instance.session_token(instance.session_id()),
+        "user_id": instance.user_id(),
+    })
+}
+
+fn auth0_tour(gateway: SocketAddr, auth0: &Auth0) -> String {
+    let (token, id, upstream) = (auth0.tokens().full, auth0.tenant().session_id(), auth0.url());
+    format!(
+        r#"export TOKEN={token}
 export SESSION=http://{gateway}/api/v2/sessions/{id}
 alias call='curl -sS -H "Authorization: Bearer $TOKEN"'
 
@@ -241,12 +282,37 @@ call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_me
 calls() {{ curl -sS {upstream}/sandbox/stats | grep -o '"calls":[0-9]*' | cut -d: -f2; }}; before=$(calls)
 (for i in $(seq 50); do call -o /dev/null $SESSION & done; wait); echo "calls to the tenant: $(( $(calls) - before ))"
 
-# 6. ZITADEL: the same rule refuses the same change as a resource of REST and as a call of Connect (Z29sZA== is `gold`)
+"#
+    )
+}
+
+fn zitadel_tour(gateway: SocketAddr, zitadel: &Zitadel) -> String {
+    let (owner, session) = (zitadel.tokens().owner, zitadel.instance().session_id().to_owned());
+    format!(
+        r#"# 6. ZITADEL: the same rule refuses the same change as a resource of REST and as a call of Connect (Z29sZA== is `gold`)
 alias zcall='curl -sS -H "Authorization: Bearer {owner}" -H "Content-Type: application/json"'
 zcall -X PATCH -d '{{"metadata":{{"tier":"Z29sZA=="}}}}' http://{gateway}/v2/sessions/{session}; echo
 zcall -d '{{"sessionId":"{session}","metadata":{{"tier":"Z29sZA=="}}}}' http://{gateway}/zitadel.session.v2.SessionService/SetSession; echo
 
-Stop it with Ctrl-C.
+"#
+    )
+}
+
+/// Two sessions of one user: a logout ends the first, and a lock of the user the other.
+fn verified_tour(gateway: SocketAddr, verified: &Zitadel) -> String {
+    let (instance, jwt) = (verified.instance(), verified.tokens().jwt);
+    let (first, second) = (instance.session_id(), instance.create_session().id);
+    let (user, hint) = (instance.user_id(), instance.id_token(first));
+    format!(
+        r#"# 7. ZITADEL, with a JWT that the gateway verifies: a logout by an ID token ends the hits of the session that the token names
+export VERIFIED=http://{gateway}{VERIFIED}
+alias vcall='curl -sS -o /dev/null -H "Authorization: Bearer {jwt}"'
+read_twice() {{ vcall $1; vcall -D - $1 | grep -i cache-status; }}; read_twice $VERIFIED/v2/sessions/{first}
+vcall "$VERIFIED/oidc/v1/end_session?id_token_hint={hint}"; vcall -D - $VERIFIED/v2/sessions/{first} | grep -i cache-status
+
+# 8. the user is locked, which ends the other session: the read after it is no hit
+read_twice $VERIFIED/v2/sessions/{second}
+vcall -X POST $VERIFIED/v2/users/{user}/lock; vcall -D - $VERIFIED/v2/sessions/{second} | grep -i cache-status
 "#
     )
 }

@@ -6,7 +6,7 @@ use crate::config::Lookup;
 use crate::journal::Journal;
 use crate::reload::{Draft, Machine};
 use crate::runtime::hex;
-use crate::sandbox::{self, Auth0, TENANT_RATE, Zitadel};
+use crate::sandbox::{self, Auth0, Providers, TENANT_RATE, Zitadel};
 use clap::Args;
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +26,9 @@ pub(super) struct SandboxArgs {
     /// Where the simulated ZITADEL listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
     zitadel: SocketAddr,
+    /// Where a second simulated ZITADEL listens, whose JWTs the gateway verifies
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083")]
+    zitadel_verified: SocketAddr,
     /// How many requests a second the tenant allows before it answers 429; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
     rate: u32,
@@ -66,19 +69,18 @@ pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
     let journal = Journal::new(io::stderr()).map_err(other)?;
     let done = on_runtime(None, async {
         let rate = (args.rate > 0).then_some(args.rate);
-        let auth0 = Auth0::start(args.auth0, rate).await.map_err(other)?;
-        let zitadel = Zitadel::start(args.zitadel).await.map_err(other)?;
-        let text = sandbox::configuration(args.listen, args.admin, &auth0, &zitadel, args.store.as_deref());
+        let providers = Providers {
+            auth0: Auth0::start(args.auth0, rate).await.map_err(other)?,
+            zitadel: Zitadel::start(args.zitadel).await.map_err(other)?,
+            verified: Zitadel::start(args.zitadel_verified).await.map_err(other)?,
+        };
+        let text = providers.configuration(args.listen, args.admin, args.store.as_deref());
         let draft = Draft::of("sandbox", &text, &Passing::new()?, random()?)?;
         let gateway = Started::new(&draft, journal.clone(), None).await?;
         gateway.ready().await;
         let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
         let listen = gateway.listen.parse().unwrap_or(args.listen);
-        let text = if args.json {
-            sandbox::json_line(listen, admin, &auth0, &zitadel)
-        } else {
-            sandbox::tour(listen, admin, &auth0, &zitadel)
-        };
+        let text = if args.json { providers.json_line(listen, admin) } else { providers.tour(listen, admin) };
         say_on(io::stdout(), &text);
         gateway.until_stopped().await
     });

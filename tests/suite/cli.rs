@@ -1,7 +1,8 @@
 //! The command line: what it prints, and with which status it ends.
 
 use crate::harness::{
-    Finished, Process, Request, Sandbox, finish, project, sessiongate, skipped, wait_for, write_config,
+    Finished, Process, Request, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, skipped, wait_for,
+    write_config,
 };
 use regex::Regex;
 use serde_json::Value;
@@ -131,7 +132,16 @@ fn help_says_what_each_command_does() {
         (&["check", "--help"], &["every error", "line and column", "status 0", "--config <FILE>"]),
         (
             &["sandbox", "--help"],
-            &["simulated Auth0 tenant", "--listen", "--admin", "--auth0", "--zitadel", "--rate", "--json"],
+            &[
+                "simulated Auth0 tenant",
+                "--listen",
+                "--admin",
+                "--auth0",
+                "--zitadel",
+                "--zitadel-verified",
+                "--rate",
+                "--json",
+            ],
         ),
     ] {
         let finished = run(args);
@@ -208,9 +218,9 @@ fn a_taken_port_ends_run_at_once_with_a_message() {
         assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
     let text = address.to_string();
-    for option in ["--listen", "--admin", "--auth0", "--zitadel"] {
+    for option in SANDBOX_ADDRESSES {
         let mut args = vec!["sandbox"];
-        for other in ["--listen", "--admin", "--auth0", "--zitadel"] {
+        for other in SANDBOX_ADDRESSES {
             args.extend([other, if other == option { &text } else { "127.0.0.1:0" }]);
         }
         let finished = run(&args);
@@ -231,8 +241,11 @@ fn the_sandbox_prints_one_line_of_json_and_nothing_else() {
     assert_eq!(stdout.len(), 1, "{stdout:?}");
     let said: Value = serde_json::from_str(&stdout[0]).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&said), ["admin", "auth0", "gateway", "zitadel"]);
-    assert_eq!(keys(&said["zitadel"]), ["jwt", "session_id", "session_token", "token", "upstream", "user_id"]);
+    assert_eq!(keys(&said), ["admin", "auth0", "gateway", "zitadel", "zitadel_verified"]);
+    assert_eq!(keys(&said["zitadel_verified"]), ["id_token", "instance", "prefix"]);
+    for instance in [&said["zitadel"], &said["zitadel_verified"]["instance"]] {
+        assert_eq!(keys(instance), ["jwt", "session_id", "session_token", "token", "upstream", "user_id"]);
+    }
     assert_eq!(
         keys(&said["auth0"]),
         ["expired_token", "read_only_token", "session_id", "token", "upstream", "user_id"]
@@ -253,6 +266,18 @@ fn what_the_sandbox_prints_can_be_used() {
     let user = format!("/api/v2/users/{}/sessions", sandbox.user_id.replace('|', "%7C"));
     assert_eq!(status("GET", &user, &sandbox.token), 200);
     assert_eq!(Request::new("GET", "/readyz").send(&sandbox.admin).status, 200);
+    let said = |name: &str| sandbox.verified["instance"][name].as_str().unwrap().to_owned();
+    let prefix = sandbox.verified["prefix"].as_str().unwrap();
+    let jwt = said("jwt");
+    let session = format!("{prefix}/v2/sessions/{}", said("session_id"));
+    assert_eq!(status("GET", &session, &jwt), 200);
+    let forged = format!("{}AAAA", &jwt[..jwt.len() - 4]);
+    assert_eq!(status("GET", &session, &forged), 401, "the gateway verifies it");
+    assert_eq!(status("GET", &session, &said("token")), 200, "an opaque token is left to ZITADEL");
+    let logout =
+        format!("{prefix}/oidc/v1/end_session?id_token_hint={}", sandbox.verified["id_token"].as_str().unwrap());
+    assert_eq!(Request::new("GET", &logout).send(&sandbox.gateway).status, 302);
+    assert_eq!(status("GET", &session, &jwt), 404);
 }
 
 #[test]
@@ -272,8 +297,11 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     if Command::new("curl").arg("--version").output().is_err() {
         return skipped("the tour of the sandbox (there is no curl)");
     }
-    let args = ["sandbox", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--zitadel", FREE, "--rate", "0"];
-    let sandbox = Process::start(sessiongate(&args));
+    let mut command = sessiongate(&["sandbox", "--rate", "0"]);
+    for address in SANDBOX_ADDRESSES {
+        command.args([address, FREE]);
+    }
+    let sandbox = Process::start(command);
     sandbox.wait_for_line(|line| line.starts_with("Stop it with"));
     let said = sandbox.stdout();
     let commands = said.iter().skip_while(|line| !line.starts_with("export TOKEN="));
@@ -286,7 +314,8 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     let finished = finish(bash);
     assert_eq!(finished.stderr, "");
     let said: Vec<&str> = finished.stdout.lines().collect();
-    let [changed, refused, head @ .., tier, calls, rest, connect] = said.as_slice() else {
+    let [changed, refused, head @ .., tier, calls, rest, connect, before, logged_out, again, locked] = said.as_slice()
+    else {
         panic!("{}", finished.stdout)
     };
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
@@ -303,6 +332,9 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     assert_eq!(*calls, "calls to the tenant: 1");
     assert_eq!((json(rest)["code"].clone(), json(connect)["code"].clone()), (3.into(), "invalid_argument".into()));
     assert!(rest.contains("metadata.tier") && connect.contains("metadata.tier"));
+    for (line, expected) in [(before, "hit"), (logged_out, "fwd=miss"), (again, "hit"), (locked, "fwd=miss")] {
+        assert!(line.to_lowercase().starts_with(&format!("cache-status: sessiongate; {expected}")), "{line}");
+    }
 }
 
 /// The commands of the program, less its own help.

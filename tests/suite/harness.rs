@@ -15,7 +15,7 @@ pub use self::h2::{Arrived, FrameProvider, Frames, H2Provider, Part, Reply, fram
 pub use dns::{DnsServer, Said, addresses};
 pub use fronts::{Front, Kind};
 pub use http::{Answer, Connection, Request, address, nobody, raw};
-pub use process::{Finished, Gateway, Process, Sandbox, finish, project, sessiongate, write_config};
+pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, write_config};
 pub use provider::{Scripted, Tenant, json_answer};
 pub use random::{Random, seed};
 pub use redis::{RedisCluster, RedisServer, Sentinels, redis_installed};

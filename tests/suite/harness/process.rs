@@ -294,6 +294,9 @@ pub fn write_config(folder: &Path, yaml: &str) -> PathBuf {
     path
 }
 
+/// The options of the sandbox that are addresses.
+pub const SANDBOX_ADDRESSES: [&str; 5] = ["--listen", "--admin", "--auth0", "--zitadel", "--zitadel-verified"];
+
 /// A sandbox: a gateway with the policy of the tour before a simulated tenant, in one process.
 pub struct Sandbox {
     process: Process,
@@ -310,14 +313,18 @@ pub struct Sandbox {
     pub user_id: String,
     /// What was said of ZITADEL.
     pub zitadel: Value,
+    /// What was said of the ZITADEL whose JWTs the gateway verifies.
+    pub verified: Value,
 }
 
 impl Sandbox {
     /// Starts one on free ports and waits until it is ready.
     pub fn start(args: &[&str]) -> Sandbox {
         const FREE: &str = "127.0.0.1:0";
-        let mut command =
-            sessiongate(&["sandbox", "--json", "--listen", FREE, "--admin", FREE, "--auth0", FREE, "--zitadel", FREE]);
+        let mut command = sessiongate(&["sandbox", "--json"]);
+        for address in SANDBOX_ADDRESSES {
+            command.args([address, FREE]);
+        }
         command.args(args);
         let process = Process::start(command);
         let line = process.wait_for_line(|line| line.starts_with('{'));
@@ -335,6 +342,7 @@ impl Sandbox {
             session_id: text(&auth0["session_id"]),
             user_id: text(&auth0["user_id"]),
             zitadel: said["zitadel"].clone(),
+            verified: said["zitadel_verified"].clone(),
         }
     }
 

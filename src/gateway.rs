@@ -197,7 +197,8 @@ impl Gateway {
                     return Ok(Routed::Related(Related { upstream, operation, path }));
                 }
                 let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(&upstream, &head) };
-                let path = [&upstream.target.base_path, &path].map(String::as_str).concat();
+                let base = upstream.target.base_path.as_str();
+                let path = if base.is_empty() { path } else { [base, &path].concat() };
                 let tenant = self.tenant(&upstream, &head);
                 Ok(Routed::Governed(Governed {
                     upstream,

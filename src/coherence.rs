@@ -20,8 +20,8 @@ mod tenants;
 pub mod writing;
 
 pub use place::{
-    Asker, Cause, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Observed, Place, Retired, Traces, Watermark, fill,
-    release, retire,
+    Asker, Cause, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Newest, Observed, Place, Retired, Traces, Watermark,
+    fill, release, retire,
 };
 pub use tenants::{Gone, MAX_TENANTS, OWN, Tenant, UNLIFTED};
 

@@ -85,6 +85,8 @@ impl Slot {
             Some(at) => at..at + 1,
             None => {
                 self.state.renew();
+                // What was fetched until now cannot be stored any more, whatever its version.
+                self.places.iter_mut().for_each(|(_, place)| place.newest = None);
                 0..self.places.len()
             }
         };

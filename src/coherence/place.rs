@@ -100,6 +100,15 @@ pub struct Watermark {
     pub until: Millis,
 }
 
+/// Nothing is stored whose version is lower than this. It counts for every generation: versions of one session only rise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Newest {
+    /// The highest version that was shown.
+    pub version: u64,
+    /// When nothing can come any more whose fetch began before it was.
+    pub until: Millis,
+}
+
 /// The provider has denied the session to somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Denied {
@@ -138,20 +147,23 @@ pub struct Place<T> {
     pub entry: Option<Entry<T>>,
     /// What is too old to be stored.
     pub watermark: Option<Watermark>,
+    /// The same by its version.
+    pub newest: Option<Newest>,
     /// Whom it is denied to.
     pub denied: Vec<Denied>,
 }
 
 impl<T> Default for Place<T> {
     fn default() -> Place<T> {
-        Place { lease: None, entry: None, watermark: None, denied: Vec::new() }
+        Place { lease: None, entry: None, watermark: None, newest: None, denied: Vec::new() }
     }
 }
 
 impl<T> Place<T> {
     /// Whether nothing is there.
     pub fn is_empty(&self) -> bool {
-        self.lease.is_none() && self.entry.is_none() && self.watermark.is_none() && self.denied.is_empty()
+        let none = self.lease.is_none() && self.entry.is_none() && self.watermark.is_none();
+        none && self.newest.is_none() && self.denied.is_empty()
     }
 
     /// Whether the place can go, where its [traces](Traces) stay: nothing older can then be stored in its place, and nobody is shown
@@ -165,6 +177,7 @@ impl<T> Place<T> {
         self.lease = self.lease.filter(|lease| lease.until > now);
         self.entry = self.entry.take().filter(|entry| entry.stale_until > now);
         self.watermark = self.watermark.filter(|watermark| watermark.until > now);
+        self.newest = self.newest.filter(|newest| newest.until > now);
         self.denied.retain(|denied| denied.until > now);
     }
 
@@ -188,8 +201,9 @@ impl<T> Place<T> {
     /// Stores an answer, unless what is known is newer. `kept` is for how long an older one could be on its way.
     pub fn put(&mut self, reader: Token, entry: Entry<T>, kept: Millis, now: Micros) {
         self.prune(now / 1_000);
-        let newest = self.entry.as_ref().is_none_or(|old| entry.is_newer(old));
-        if !newest || self.watermark.is_some_and(|watermark| entry.began < watermark.began) {
+        let newer = self.entry.as_ref().is_none_or(|old| entry.is_newer(old));
+        let late = self.watermark.is_some_and(|watermark| entry.began < watermark.began);
+        if !newer || late || self.knows_higher(entry.version) {
             return self.reject(reader, &entry, kept, now);
         }
         // What is older must not come once this one is over.
@@ -199,6 +213,7 @@ impl<T> Place<T> {
         } else if entry.version.is_none() || entry.stale_until < (latest / 1_000).saturating_add(kept) {
             self.bar(latest, kept, now);
         }
+        self.raise(entry.version, kept, now);
         self.lease = None;
         self.entry = Some(entry);
     }
@@ -216,15 +231,33 @@ impl<T> Place<T> {
     /// Drops what is older than what was shown, and keeps away what began before that did. Whether there was anything to do.
     fn supersede(&mut self, observed: &Observed, kept: Millis, now: Micros) -> bool {
         let began = observed.began.min(now);
-        let known = match (&self.entry, self.watermark) {
-            (Some(entry), _) => !entry.is_older_than(observed),
-            (None, watermark) => watermark.is_some_and(|watermark| watermark.began >= began),
+        let version = observed.version;
+        let raised = version.is_none_or(|version| self.newest.is_some_and(|newest| version <= newest.version));
+        let barred = self.watermark.is_some_and(|watermark| began <= watermark.began);
+        let known = match &self.entry {
+            Some(entry) => !entry.is_older_than(observed),
+            None => self.knows_higher(version) || (raised && barred),
         };
         if !known {
             self.entry = None;
             self.bar(began, kept, now);
+            self.raise(version, kept, now);
         }
         !known
+    }
+
+    /// Whether a higher version was shown.
+    fn knows_higher(&self, version: Option<u64>) -> bool {
+        version.zip(self.newest).is_some_and(|(version, newest)| version < newest.version)
+    }
+
+    /// Keeps away lower versions, unless a higher one was shown.
+    fn raise(&mut self, version: Option<u64>, kept: Millis, now: Micros) {
+        let Some(version) = version.filter(|_| !self.knows_higher(version)) else {
+            return;
+        };
+        let before = self.newest.filter(|newest| newest.version == version).map_or(0, |newest| newest.until);
+        self.newest = Some(Newest { version, until: before.max((now / 1_000).saturating_add(kept)) });
     }
 
     fn release(&mut self, reader: Token) {
@@ -262,6 +295,7 @@ impl<T> Place<T> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traces {
     watermark: Option<Watermark>,
+    newest: Option<Newest>,
     denied: Vec<Denied>,
 }
 
@@ -270,6 +304,7 @@ impl Traces {
     pub fn add<T>(&mut self, place: Place<T>) {
         let marks = [self.watermark, place.watermark].into_iter().flatten();
         self.watermark = marks.reduce(|a, b| Watermark { began: a.began.max(b.began), until: a.until.max(b.until) });
+        self.newest = self.newest.into_iter().chain(place.newest).max_by_key(|newest| (newest.version, newest.until));
         for denied in place.denied {
             match self.denied.iter_mut().find(|known| known.asker == denied.asker) {
                 Some(known) => known.until = known.until.max(denied.until),
@@ -285,12 +320,13 @@ impl Traces {
     /// Drops what is over.
     pub fn prune(&mut self, now: Millis) {
         self.watermark = self.watermark.filter(|watermark| watermark.until > now);
+        self.newest = self.newest.filter(|newest| newest.until > now);
         self.denied.retain(|denied| denied.until > now);
     }
 
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.watermark.is_none() && self.denied.is_empty()
+        self.watermark.is_none() && self.newest.is_none() && self.denied.is_empty()
     }
 
     /// For how many denials there is room.
@@ -300,7 +336,8 @@ impl Traces {
 
     /// A place that knows all that.
     pub fn place<T>(&self) -> Place<T> {
-        Place { watermark: self.watermark, denied: self.denied.clone(), ..Place::default() }
+        let Traces { watermark, newest, denied } = self;
+        Place { watermark: *watermark, newest: *newest, denied: denied.clone(), ..Place::default() }
     }
 }
 

@@ -415,7 +415,7 @@ fn what_was_ended_does_not_come_back() {
     assert_eq!(world.hit(3), None, "its fetch began earlier");
     world.put(world.entry(stamp, 30, Some(9), "slow"));
     assert_eq!(world.hit(3), None, "nobody knows which of the two saw the session last");
-    world.put(world.entry(stamp, 130, Some(5), "b"));
+    world.put(world.entry(stamp, 130, Some(9), "b"));
     assert_eq!(world.hit(4), Some("b"));
     world.retire(None);
     assert_eq!(world.hit(5), None, "whoever was told that there is none is not shown one");
@@ -500,6 +500,29 @@ fn a_version_that_is_over_early_still_keeps_older_fetches_away() {
         world.put(world.entry(stamp, 70, Some(6), "slow"));
         assert_eq!(world.hit(3), later);
     }
+}
+
+#[test]
+fn a_version_that_was_shown_keeps_lower_ones_away_whenever_their_fetch_began() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    // It began earlier, and saw the session later.
+    world.supersede(50, Some(6), "b");
+    world.put(world.entry(stamp, 90, Some(5), "a"));
+    assert_eq!(world.hit(2), None);
+    // What is kept away does not make that last longer.
+    world.now = 1_000;
+    world.put(world.entry(stamp, 1_000_000, Some(5), "a"));
+    world.supersede(1_000_000, Some(5), "a");
+    assert_eq!(world.hit(3), None);
+    world.now = 1_500;
+    world.put(world.entry(stamp, 1_500_000, Some(5), "a"));
+    assert_eq!(world.hit(4), Some("a"));
+    // The same of one that was stored.
+    world.put(Entry { fresh_until: 1_510, stale_until: 1_510, ..world.entry(stamp, 1_500_000, Some(6), "b") });
+    world.now = 1_520;
+    world.put(world.entry(stamp, 1_505_000, Some(5), "a"));
+    assert_eq!(world.hit(5), None);
 }
 
 #[test]

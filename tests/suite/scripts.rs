@@ -351,10 +351,10 @@ fn moved_place(text: &str, long: u64) -> String {
     let number = |digits: &str| digits.parse::<u64>().unwrap();
     let millis = |digits: &str| format!("{:013}", number(digits).saturating_sub(long));
     let micros = |digits: &str| format!("{:016}", number(digits).saturating_sub(long * 1_000));
-    let count = number(&text[122..124]) as usize;
-    let (head, rest) = text.split_at(124 + 45 * count);
+    let count = number(&text[155..157]) as usize;
+    let (head, rest) = text.split_at(157 + 45 * count);
     let denied: Vec<String> = (0..count)
-        .map(|at| &head[124 + 45 * at..][..45])
+        .map(|at| &head[157 + 45 * at..][..45])
         .map(|one| format!("{}{}", &one[..32], millis(&one[32..])))
         .collect();
     let entry = if rest.is_empty() {
@@ -364,7 +364,8 @@ fn moved_place(text: &str, long: u64) -> String {
         format!("{}{times}{}", &rest[..85], &rest[127..])
     };
     let (lease, watermark) = (millis(&head[80..93]), [micros(&head[93..109]), millis(&head[109..122])].concat());
-    format!("{}{lease}{watermark}{}{}{entry}", &head[..80], &head[122..124], denied.concat())
+    let newest = [&head[122..142], &millis(&head[142..155])].concat();
+    format!("{}{lease}{watermark}{newest}{}{}{entry}", &head[..80], &head[155..157], denied.concat())
 }
 
 fn hex(asker: &Asker) -> String {

@@ -8,19 +8,18 @@ local state, entry = redis.call('GET', KEYS[1]), ARGV[2]
 local place = read_place(KEYS[2], now)
 local old = place.entry
 local version, began = string.sub(entry, 66, 85), string.sub(entry, 86, 101)
-local none = string.rep('0', 20)
 -- With a mark there is no generation, also where the mark has run out.
 local current = state and #state == 65 and string.sub(state, 1, 32) == string.sub(entry, 2, 33)
 local stored = current
 if stored and old ~= '' then
   local others = string.sub(old, 66, 85)
-  if version ~= none and others ~= none and version ~= others and string.sub(old, 2, 65) == string.sub(entry, 2, 65) then
+  if version ~= NO_VERSION and others ~= NO_VERSION and version ~= others and string.sub(old, 2, 65) == string.sub(entry, 2, 65) then
     stored = version > others
   else
     stored = began >= string.sub(old, 86, 101)
   end
 end
-stored = stored and began >= string.sub(place.watermark, 1, 16)
+stored = stored and began >= string.sub(place.watermark, 1, 16) and not knows_higher(place, version)
 local kept, missing = tonumber(ARGV[3]), ARGV[4] == 'missing'
 if stored then
   -- What is older must not come once this one is over.
@@ -28,9 +27,10 @@ if stored then
   if old ~= '' and string.sub(old, 86, 101) > latest then latest = string.sub(old, 86, 101) end
   if missing then
     bar_place(place, moment, kept, now)
-  elseif version == none or tonumber(string.sub(entry, 115, 127)) < tonumber(string.sub(latest, 1, 13)) + kept then
+  elseif version == NO_VERSION or tonumber(string.sub(entry, 115, 127)) < tonumber(string.sub(latest, 1, 13)) + kept then
     bar_place(place, latest, kept, now)
   end
+  raise_place(place, version, kept, now)
   place.lease, place.entry = NO_LEASE, entry
 else
   -- It is shown all the same to those who wait for it.

@@ -59,6 +59,10 @@ const PLAIN: Setting = Setting {
     unended: false,
     joined_late: false,
     hasty: false,
+    named: false,
+    tenants: false,
+    marked_apart: false,
+    deleted_for_all: false,
 };
 
 /// What is expected of a setting.
@@ -148,6 +152,34 @@ fn the_epoch_holds() {
         ("2 reads, 2 writes, one of the upstream", Setting { writes: 2, ..wide }),
     ] {
         check(name, setting, Expected::Holds);
+    }
+}
+
+/// Readers who ask for the session by two names, for each of which there are entries.
+const NAMED: Setting = Setting { named: true, ..PLAIN };
+/// The names of two tenants, which have sessions of one id. Writes delete that of the first.
+const TENANTS: Setting = Setting { tenants: true, ..NAMED };
+
+#[test]
+fn what_tenants_share_holds() {
+    let wide = Setting { wide: true, writes: 2, ..TENANTS };
+    for (name, setting) in [
+        ("2 reads by 2 names, 1 write", NAMED),
+        ("3 reads by 2 names, 1 write", Setting { reads: 3, ..NAMED }),
+        ("2 reads by 2 names, 2 writes", Setting { writes: 2, ..NAMED }),
+        ("2 reads by 2 names, 1 write, 1 loss", Setting { losses: 1, expiries: 1, ..NAMED }),
+        ("2 reads of 2 tenants, 1 deletion", TENANTS),
+        ("3 reads of 2 tenants, 1 deletion", Setting { reads: 3, ..TENANTS }),
+        ("2 reads of 2 tenants, 2 deletions, refused", Setting { writes: 2, refusals: 1, ..TENANTS }),
+        ("2 reads of 2 tenants, 1 deletion, 1 write of the upstream", wide),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+    for (name, setting) in [
+        ("a write that marks its own name", Setting { reads: 3, marked_apart: true, ..NAMED }),
+        ("a deletion that is every tenant's", Setting { deleted_for_all: true, ..TENANTS }),
+    ] {
+        check(name, setting, Expected::Stale);
     }
 }
 

@@ -87,6 +87,14 @@ pub struct Setting {
     pub joined_late: bool,
     /// Whether what a fetch brought is shown before it is kept.
     pub hasty: bool,
+    /// Whether readers ask by two names, each of which has entries of its own; writers use the first of them.
+    pub named: bool,
+    /// Whether the two names are those of two tenants, and writes delete the session of the first.
+    pub tenants: bool,
+    /// Whether a write marks what is known by its own name only.
+    pub marked_apart: bool,
+    /// Whether a deletion is every tenant's.
+    pub deleted_for_all: bool,
 }
 
 const PROCESSES: usize = 2;
@@ -105,8 +113,11 @@ const SHARED: u128 = 3 * GENERATIONS;
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Store {
     session: State,
+    /// What is marked under the second name, where names are marked apart.
+    apart: State,
     epoch: State,
-    place: Place<u8>,
+    /// By name.
+    places: [Place<u8>; 2],
 }
 
 /// A process: its connection, which is known by the era of the store in which it began, what it knows of the epoch, its fetches.
@@ -278,7 +289,12 @@ impl World {
         let Setting {
             losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures, outside, lags, ..
         } = setting;
-        let store = Store { session: State::default(), epoch: State::default(), place: Place::default() };
+        let store = Store {
+            session: State::default(),
+            apart: State::default(),
+            epoch: State::default(),
+            places: Default::default(),
+        };
         let process =
             Process { alive: true, era: Some(0), epoch: None, fetches: Vec::new(), shared: Default::default() };
         let reader = Reader { does: Reads::Idle, acknowledged: 0, seen: 0 };
@@ -362,6 +378,21 @@ impl World {
 
     fn process_of_reader(&self, reader: usize) -> usize {
         if self.setting.together { 0 } else { reader % PROCESSES }
+    }
+
+    /// By which name a reader asks: both names are used in each process.
+    fn name_of(&self, reader: usize) -> usize {
+        if self.setting.named { (reader + reader / 2) % 2 } else { 0 }
+    }
+
+    /// Whether a reader asks for the session of the second tenant, which nobody writes.
+    fn is_of_others(&self, reader: usize) -> bool {
+        self.setting.tenants && self.name_of(reader) == 1
+    }
+
+    /// What the provider has for a reader.
+    fn version_for(&self, reader: usize) -> u8 {
+        if self.is_of_others(reader) { 0 } else { self.now.version }
     }
 
     /// Those that share a mark are in one process.

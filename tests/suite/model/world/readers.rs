@@ -33,7 +33,9 @@ impl World {
                 let epoch = world.open_epoch();
                 world.now.processes[place].epoch = epoch.clone();
                 match epoch {
-                    _ if *found == Acquired::Bypass => world.tell(reader, Acquired::Bypass, *era),
+                    _ if matches!(found, Acquired::Bypass | Acquired::Deleted) => {
+                        world.tell(reader, found.clone(), *era)
+                    }
                     Some(epoch) if epoch == *guess => world.tell(reader, found.clone(), *era),
                     Some(_) => world.reads(reader, Reads::Asks(None, *era)),
                     None => world.tell(reader, Acquired::Bypass, *era),
@@ -41,7 +43,7 @@ impl World {
             }),
             Reads::Told(found, link, began) => self.is_told(reader, found, *link, *began, all),
             Reads::Bypasses => self.then(all, "the provider answers past the cache: read", reader, |world| {
-                let version = world.now.version;
+                let version = world.version_for(reader);
                 if world.is_gone(version) {
                     world.end_place(reader);
                 }
@@ -54,7 +56,8 @@ impl World {
 
     fn read_begins(&mut self, reader: usize) {
         let era = self.now.processes[self.process_of_reader(reader)].era;
-        let (acknowledged, seen) = (self.now.acknowledged, self.now.seen);
+        let of_others = self.is_of_others(reader);
+        let (acknowledged, seen) = if of_others { (0, 0) } else { (self.now.acknowledged, self.now.seen) };
         let does = era.map_or(Reads::Bypasses, |era| Reads::Asks(None, era));
         self.now.readers[reader] = Reader { does, acknowledged, seen };
     }
@@ -112,6 +115,13 @@ impl World {
     /// answers, the more have to keep to it.
     fn tell(&mut self, reader: usize, found: Acquired<u8>, era: u8) {
         let link = self.link(era);
+        if self.setting.tenants {
+            let deleted = found == Acquired::Deleted;
+            // A session that is gone is gone for its own tenant, and for no other. A write of the upstream deletes nothing.
+            let after = self.now.readers[reader].acknowledged > 0 && !self.setting.wide;
+            let shown = after && !deleted && found != Acquired::Bypass;
+            self.stale |= if self.is_of_others(reader) { deleted } else { shown };
+        }
         match next(found.clone(), link, self.now.time, Windows::default()) {
             _ if self.setting.slowly => {
                 let began = self.begins();
@@ -135,7 +145,7 @@ impl World {
             }
             Next::Fetch(Fetch { stamp, since, .. }) => {
                 let joint = self.joint(reader, stamp, link);
-                match self.joined(place, joint, since).filter(|_| !self.wants_fresh(reader)) {
+                match self.joined(place, reader, joint, since).filter(|_| !self.wants_fresh(reader)) {
                     Some(leader) => {
                         self.then(all, "it joins a fetch: read", reader, |world| {
                             world.reads(reader, Reads::Waits(leader))
@@ -150,7 +160,7 @@ impl World {
             }
             Next::Wait { stamp, reader: other, since } => {
                 let joint = self.joint(reader, stamp, link);
-                if let Some(leader) = self.joined(place, joint, since) {
+                if let Some(leader) = self.joined(place, reader, joint, since) {
                     self.then(all, "it joins the fetch: read", reader, |world| {
                         world.reads(reader, Reads::Waits(leader))
                     });
@@ -174,8 +184,10 @@ impl World {
     }
 
     /// Whose fetch a reader may join: the last that is known by this, unless it began too early.
-    fn joined(&self, process: usize, joint: Joint, since: u64) -> Option<usize> {
-        let last = self.now.processes[process].fetches.iter().rev().find(|fetch| fetch.joint == joint);
+    fn joined(&self, process: usize, reader: usize, joint: Joint, since: u64) -> Option<usize> {
+        let fetches = &self.now.processes[process].fetches;
+        let same = |fetch: &&Running| fetch.joint == joint && self.name_of(fetch.leader) == self.name_of(reader);
+        let last = fetches.iter().rev().find(same);
         last.filter(|fetch| fetch.began >= since || self.setting.joined_late).map(|fetch| fetch.leader)
     }
 
@@ -218,7 +230,7 @@ impl World {
 
     fn fetch_goes_on(&self, process: usize, at: usize, fetch: &Running, all: &mut Following) {
         self.then(all, "the provider reads for read", fetch.leader, |world| {
-            let version = world.now.version;
+            let version = world.version_for(fetch.leader);
             world.now.processes[process].fetches[at].brought = Some(version);
             if world.setting.hasty {
                 world.hand_over(process, fetch.leader, version);

@@ -2,7 +2,7 @@
 
 use super::*;
 use sessiongate::coherence::{
-    Cause, Ended, OWN, Reach, Reading, Retired, Settled, acquire, begin, end, fill, release, retire,
+    Cause, Ended, OWN, Reach, Reading, Retired, Settled, Tenant, acquire, begin, end, fill, release, retire,
 };
 
 impl World {
@@ -23,13 +23,21 @@ impl World {
         Reading { reader, steal: None, fresh: false, unstored: false, asker, tenant: OWN, lease, now }
     }
 
+    /// The tenant that a reader asks.
+    fn tenant_of(&self, reader: usize) -> Tenant {
+        if self.is_of_others(reader) && !self.setting.deleted_for_all { [7; 16] } else { OWN }
+    }
+
     pub(super) fn acquire(&mut self, reader: usize, steal: Option<Token>, epoch: &mut State) -> Acquired<u8> {
         let by_client = self.setting.minted_by_clients.then_some(reader as u128);
         let token = Token(READERS + reader as u128);
         let fresh = self.wants_fresh(reader);
-        let reading = Reading { steal, fresh, ..self.reading(token) };
-        let Store { session, place, .. } = &mut self.now.store;
-        acquire(session, epoch, place, reading, World::mint(&mut self.minted, by_client))
+        let reading = Reading { steal, fresh, tenant: self.tenant_of(reader), ..self.reading(token) };
+        let name = self.name_of(reader);
+        let is_apart = self.setting.marked_apart && name == 1;
+        let Store { session, apart, places, .. } = &mut self.now.store;
+        let session = if is_apart { apart } else { session };
+        acquire(session, epoch, &mut places[name], reading, World::mint(&mut self.minted, by_client))
     }
 
     /// The whole question at once, where no write of the upstream can come between its parts.
@@ -52,7 +60,7 @@ impl World {
 
     pub(super) fn begin(&mut self, writer: usize, token: Token) {
         if self.setting.deleting {
-            self.now.store.place = Place::default();
+            self.now.store.places = Default::default();
             return;
         }
         let wide = self.is_wide(writer);
@@ -68,7 +76,7 @@ impl World {
 
     pub(super) fn end(&mut self, writer: usize, token: Token, unchanged: bool) {
         if self.setting.deleting {
-            self.now.store.place = Place::default();
+            self.now.store.places = Default::default();
             return;
         }
         let wide = self.is_wide(writer);
@@ -76,7 +84,8 @@ impl World {
         let time = self.now.time;
         let Store { session, epoch, .. } = &mut self.now.store;
         let state = if wide { epoch } else { session };
-        let settled = Settled { unchanged, ..Settled::default() };
+        let deleted_for = (self.setting.tenants && !unchanged && !wide).then_some(EVER);
+        let settled = Settled { unchanged, deleted_for, ..Settled::default() };
         let before = state.clone();
         let ended = end(state, token, settled, time, World::mint(&mut self.minted, by_client));
         if self.setting.own_ends && ended == Ended::MarkLost {
@@ -122,7 +131,8 @@ impl World {
     /// An answer that cannot be stored ends what is.
     pub(super) fn end_place(&mut self, reader: usize) {
         let now = self.clock();
-        let (place, token) = (&mut self.now.store.place, Token(READERS + reader as u128));
+        let name = self.name_of(reader);
+        let (place, token) = (&mut self.now.store.places[name], Token(READERS + reader as u128));
         if self.setting.unended {
             return release(place, token);
         }
@@ -132,7 +142,10 @@ impl World {
     /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is newer.
     fn store_entry(&mut self, reader: usize, entry: Entry<u8>) {
         let time = self.clock();
-        let Store { session, epoch, place } = &mut self.now.store;
+        let name = self.name_of(reader);
+        let is_apart = self.setting.marked_apart && name == 1;
+        let Store { session, apart, epoch, places } = &mut self.now.store;
+        let (session, place) = (if is_apart { apart } else { session }, &mut places[name]);
         let token = Token(READERS + reader as u128);
         let own = matches!(place.lease, Some(lease) if lease.reader == token);
         if self.setting.filled_by_lease && !own {
@@ -172,7 +185,10 @@ impl World {
                     world.store_entry(reader, entry);
                 }
             }
-            Stray::Release(reader, _) => release(&mut world.now.store.place, Token(READERS + reader as u128)),
+            Stray::Release(reader, _) => {
+                let name = world.name_of(reader);
+                release(&mut world.now.store.places[name], Token(READERS + reader as u128));
+            }
         });
     }
 

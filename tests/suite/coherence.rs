@@ -80,7 +80,7 @@ impl World {
     }
 
     fn key(&self, session: usize) -> CacheKey {
-        CacheKey { upstream: 0, session: name(session), variant: [0; 16] }
+        CacheKey { upstream: 0, session: name(session), variant: tenant(session) }
     }
 
     /// One more operation, unless there were enough.
@@ -102,7 +102,8 @@ impl World {
             let too_old = floor.is_some_and(|floor| version < floor);
             fetched(version, too_old)
         };
-        let (counter, shown) = match self.cache.read(self.key(session), Wanted::default(), fetch).await {
+        let wanted = Wanted { tenant: tenant(session), ..Wanted::default() };
+        let (counter, shown) = match self.cache.read(self.key(session), wanted, fetch).await {
             Got::Hit { answer, .. } => (&self.hits, version_of(&answer)),
             Got::Coalesced(fetched) if !self.setting.lagging => (&self.coalesced, version_of(&fetched.answer.unwrap())),
             Got::Coalesced(_) => (&self.coalesced, u64::MAX),
@@ -139,7 +140,7 @@ impl World {
         };
         pause(random.below(20)).await;
         let version = changed.first().map(|(_, version)| *version).filter(|_| !wide);
-        let settled = Settled { version, unchanged: refused, ..Settled::default() };
+        let settled = Settled { version, unchanged: refused, tenant: tenant(session), ..Settled::default() };
         self.cache.end(mark, Settlement::End(settled)).await;
         for (one, version) in changed {
             self.sessions[one].acknowledged.fetch_max(version, Ordering::SeqCst);
@@ -158,10 +159,18 @@ async fn pause(times: u64) {
     }
 }
 
+/// Two sessions have one name: they are those of two tenants.
 fn name(session: usize) -> [u8; 16] {
     let mut name = [0; 16];
-    name[..8].copy_from_slice(&(session as u64).to_le_bytes());
+    name[..8].copy_from_slice(&(session as u64 / 2).to_le_bytes());
     name
+}
+
+/// The provider's own tenant, or another.
+fn tenant(session: usize) -> Tenant {
+    let mut tenant = OWN;
+    tenant[0] = session as u8 % 2;
+    tenant
 }
 
 fn fetched(version: u64, too_old: bool) -> Fetched {

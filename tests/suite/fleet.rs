@@ -4,7 +4,7 @@
 //! has to find stale answers, or the checker would prove nothing.
 
 use crate::harness::{Connection, Random, RedisServer, Request, long, redis_installed, seed, wait_for};
-use crate::recorder::{Call, Recorder, Then, session};
+use crate::recorder::{Call, Recorder, Then};
 use crate::shared::{Replica, SEAL_KEY, status, version};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -44,6 +44,9 @@ pub struct Found {
     pub refused: AtomicU64,
     pub stale: AtomicU64,
     pub backwards: AtomicU64,
+    /// Reads that were shown a session that their tenant had deleted, and those that were not shown one that another tenant had.
+    undeleted: AtomicU64,
+    pub others_deleted: AtomicU64,
 }
 
 impl Known {
@@ -68,21 +71,31 @@ impl Found {
     }
 
     pub fn tell(&self, what: &str) {
-        let Found { hits, others, writes, refused, stale, backwards } = self;
+        let Found { hits, others, writes, refused, stale, backwards, undeleted, others_deleted } = self;
         println!(
             "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, refused {refused:?}, stale {stale:?}, \
-             backwards {backwards:?}"
+             backwards {backwards:?}, undeleted {undeleted:?}, deleted for others {others_deleted:?}"
         );
     }
 }
 
+/// How many ids of sessions there are. Each is that of two sessions, one of each tenant.
 pub const SESSIONS: usize = 12;
+/// The hosts that the tenants are known by.
+const TENANTS: [&str; 2] = ["one.example", "two.example"];
+/// Of this session the first tenant's is deleted again and again, and the provider goes on showing it.
+const GONE: usize = SESSIONS;
 /// What the provider takes from callers whom the gateway has not verified, and what it does not.
 const OPAQUE: &str = "Bearer opaque";
 const JUNK: &str = "Bearer junk";
 
 fn session_path(session: usize) -> String {
     format!("/api/v2/sessions/fleet_{session}")
+}
+
+/// What is known of a tenant's session.
+fn known_as(tenant: usize, session: usize) -> usize {
+    tenant * (SESSIONS + 1) + session
 }
 
 /// A provider of several sessions that takes anything between nothing and two milliseconds, before and after.
@@ -94,16 +107,19 @@ fn slow_provider(known: &Arc<Vec<Known>>) -> Recorder {
         let tick = ticks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slow = |bits: u64| thread::sleep(Duration::from_micros((tick >> bits) % 2000));
         let number: usize = call.seen.target.rsplit('_').next().and_then(|number| number.parse().ok()).unwrap();
+        let tenant = TENANTS.iter().position(|host| call.seen.header("Host") == Some(host)).unwrap();
+        let session = &known[known_as(tenant, number)];
         slow(20);
         if junk {
             return call.json(401, &json!({ "statusCode": 401 }));
         }
         let version = match call.seen.method.as_str() {
-            "PATCH" => known[number].version.fetch_add(1, Ordering::SeqCst) + 1,
-            _ => known[number].version.load(Ordering::SeqCst),
+            "DELETE" => return call.json(202, &json!({})),
+            "PATCH" => session.version.fetch_add(1, Ordering::SeqCst) + 1,
+            _ => session.version.load(Ordering::SeqCst),
         };
         slow(40);
-        let mut body = session(&json!({ "v": version.to_string() }));
+        let mut body = crate::recorder::session(&json!({ "v": version.to_string() }));
         body["id"] = json!(format!("fleet_{number}"));
         call.json(200, &body)
     })
@@ -124,14 +140,15 @@ impl Fleet {
 
     /// The same with another cache.
     pub fn with(cache: &str, store: &str, count: usize) -> Fleet {
-        let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
+        let count_of = known_as(TENANTS.len(), 0);
+        let known: Arc<Vec<Known>> = Arc::new((0..count_of).map(|_| Known::default()).collect());
         let recorder = slow_provider(&known);
         let url = recorder.url();
         let auth = format!("{{ issuer: {url}/, audience: {url}/api/v2/, opaque: forward }}");
         let config = format!(
             "hash_key: {{ env: HASH }}\nlog: {{ requests: false }}\n\
              store: {{ redis: {{ seal_keys: [{{ env: SEAL }}], {store} }} }}\n{}",
-            recorder.upstream_as(&auth, &format!("cache: {{ {cache} }}"))
+            recorder.upstream_as(&auth, &format!("preserve_host: true\ncache: {{ {cache} }}"))
         );
         let replicas = (0..count).map(|_| Replica::start(&config, &recorder.token())).collect();
         Fleet { known, recorder, replicas }
@@ -171,12 +188,16 @@ impl Fleet {
     }
 
     fn once(&self, connection: &mut Connection, token: &str, random: &mut Random, found: &Found) {
-        let number = random.below(SESSIONS as u64) as usize;
-        let session = &self.known[number];
+        let (number, tenant) = (random.below(SESSIONS as u64 + 1) as usize, random.below(2) as usize);
+        let session = &self.known[known_as(tenant, number)];
+        let request = |method: &str| Request::new(method, &session_path(number)).header("Host", TENANTS[tenant]);
+        if number == GONE {
+            return gone(connection, &request, tenant, token, session, random, found);
+        }
         if random.below(100) < 3 {
             let own = format!("Bearer {token}");
             let credential = [&own, OPAQUE, JUNK][random.below(3) as usize];
-            let patch = Request::new("PATCH", &session_path(number)).header("Authorization", credential);
+            let patch = request("PATCH").header("Authorization", credential);
             let answer = connection.exchange(&patch.json(r#"{"session_metadata":{"team":"blue"}}"#)).unwrap();
             if answer.status == 503 {
                 found.refused.fetch_add(1, Ordering::Relaxed);
@@ -191,10 +212,37 @@ impl Fleet {
             return;
         }
         let bounds = session.bounds();
-        let answer = connection.exchange(&Request::new("GET", &session_path(number)).bearer(token)).unwrap();
+        let answer = connection.exchange(&request("GET").bearer(token)).unwrap();
         assert_eq!(answer.json()["id"], format!("fleet_{number}"), "the answer to another question");
         session.check(bounds, version(&answer), status(&answer).contains("; hit"), found);
     }
+}
+
+/// A step on the session that the first tenant deletes. What is acknowledged is 1 once it did.
+fn gone(
+    connection: &mut Connection,
+    request: &dyn Fn(&str) -> Request,
+    tenant: usize,
+    token: &str,
+    session: &Known,
+    random: &mut Random,
+    found: &Found,
+) {
+    let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
+    if tenant == 0 && random.below(20) == 0 {
+        let answer = connection.exchange(&request("DELETE").bearer(token)).unwrap();
+        count(&found.refused, answer.status == 503);
+        count(&found.writes, answer.status == 202);
+        session.acknowledged.fetch_max(u64::from(answer.status == 202), Ordering::SeqCst);
+        return;
+    }
+    let deleted = session.acknowledged.load(Ordering::SeqCst) == 1;
+    let answer = connection.exchange(&request("GET").bearer(token)).unwrap();
+    let shown = answer.status == 200;
+    assert!(shown || answer.status == 404, "{}", answer.status);
+    count(&found.undeleted, deleted && shown);
+    count(&found.others_deleted, tenant != 0 && !shown);
+    count(&found.others, true);
 }
 
 #[test]
@@ -222,6 +270,9 @@ fn three_gateways_never_show_what_was_there_before_an_acknowledged_write() {
     }
     assert_eq!(found.stale.into_inner(), 0);
     assert_eq!((found.backwards.into_inner(), unmarked), (0, 0));
+    assert_eq!(found.others_deleted.into_inner(), 0);
+    // A read that the store does not answer is answered by the provider.
+    assert!(found.undeleted.into_inner() <= fleet.event("bypass_failed"), "a session came back");
     assert!(found.hits.into_inner() > operations / 3, "the cache did little");
 }
 

@@ -20,7 +20,7 @@ fn wait_hits(found: &Found, count: u64) {
 
 fn assert_good(what: &str, found: Found) {
     found.tell(what);
-    assert_eq!(found.stale.into_inner(), 0);
+    assert_eq!((found.stale.into_inner(), found.others_deleted.into_inner()), (0, 0));
 }
 
 #[test]

@@ -213,6 +213,49 @@ fn a_version_is_a_bound_for_its_own_tenant_alone() {
     });
 }
 
+/// A read for a tenant waits for the store no more often than any other.
+#[test]
+fn a_deletion_is_known_in_the_step_of_the_read() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let world = World::start(Some(&server));
+    assert!(TENANTS.iter().all(|(one, _)| world.is_cached(one)));
+    let steps = |step: &str| {
+        let count = format!("sessiongate_store_duration_seconds_count{{step=\"{step}\"}} ");
+        let metrics = world.gateway.metrics();
+        metrics.lines().find_map(|line| line.strip_prefix(&count)).map_or(0, |count| count.parse::<u64>().unwrap())
+    };
+    let before = steps("acquire");
+    assert!(TENANTS.iter().all(|(one, _)| is_hit(&world.send("GET", one))));
+    assert_eq!((steps("acquire"), steps("deleted")), (before + TENANTS.len() as u64, 0));
+}
+
+/// A replica of the version before, which does not tell tenants apart, deletes the session of one of them.
+#[test]
+fn a_deletion_for_nobody_knows_whom_is_left_to_the_provider() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let world = World::start(Some(&server));
+    assert!(TENANTS.iter().all(|(one, _)| world.is_cached(one)));
+    let states: Vec<String> = server.keys().into_iter().filter(|key| key.ends_with("}:s")).collect();
+    let [state] = &states[..] else { panic!("{states:?}") };
+    let (script, floor) = (include_str!("previous/end.lua"), "0".repeat(20));
+    let _: i64 = server.ask(&["EVAL", script, "1", state, "00000000000000ee", &floor, "", "300000", "7200000"]);
+    assert_eq!((world.get(PLAIN), world.get(OWN)), (404, 404));
+    for name in [ONE, TWO] {
+        for _ in 0..2 {
+            let answer = world.send("GET", name);
+            assert_eq!((answer.status, status(&answer)), (200, "sessiongate; fwd=bypass"), "{name}");
+        }
+    }
+    world.purge(&format!(r#"{{"upstream":"one","session":"{SESSION}"}}"#));
+    assert!(TENANTS.iter().all(|(one, _)| world.is_cached(one)));
+}
+
 #[test]
 fn a_locked_out_user_lifts_no_deletion() {
     on_each_store(|redis| {

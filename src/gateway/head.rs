@@ -195,7 +195,8 @@ pub(super) fn asker(upstream: &Upstream, head: &Head) -> Vec<u8> {
 /// the provider is told, and the hosts by which those that may speak for others name the instance. Nothing for the
 /// tenant that the provider's own name is for. A name has one spelling here, and no port.
 pub(super) fn tenant(upstream: &Upstream, head: &Head) -> Vec<Vec<u8>> {
-    let own = plain(upstream.target.host.as_bytes());
+    // It has neither a port nor brackets.
+    let own = upstream.target.host.trim_end_matches('.').to_ascii_lowercase().into_bytes();
     let told = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
     let host = told.map_or_else(|| own.clone(), plain);
     let mut names = Vec::new();

@@ -21,8 +21,8 @@ pub use connect::SetupError;
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
-    Cause, Ended, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, Reach,
-    Retired, Settled, Tenant, Token,
+    Cause, Ended, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, OWN,
+    Reach, Retired, Settled, Tenant, Token,
 };
 use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::{CacheKey, Failure, Listener, Step};
@@ -182,11 +182,10 @@ impl RedisStore {
             (Scope::Session(upstream, _), Some(_)) => self.purged_before(upstream, deadline).await,
             (Scope::Session(..) | Scope::Upstream(_), _) => 0,
         };
-        let keys = match scope {
-            Scope::Session(..) => vec![key.clone(), entry::tenants(&key)],
-            Scope::Upstream(_) => vec![key],
-        };
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        // Most writes say nothing that is remembered there.
+        let says = settled.lifted || settled.deleted_for.is_some() || settled.tenant != OWN;
+        let tenants = matches!(scope, Scope::Session(..)).then(|| entry::tenants(&key)).filter(|_| says);
+        let keys: Vec<&str> = [Some(&key), tenants.as_ref()].into_iter().flatten().map(String::as_str).collect();
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
         let floor = format!("{:020}", settled.version.unwrap_or_default());
         let (writer, deleted, kept) = (entry::token(writer), deleted(scope, settled), kept(scope).to_string());

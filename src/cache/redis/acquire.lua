@@ -1,8 +1,8 @@
--- A read begins: coherence::acquire, but for the epoch, whose generation the caller says. KEYS: state, place, tenants.
--- ARGV: own token, token to take over from or '', the epoch's generation, how long a new generation and a lease are
--- kept in ms, 'fresh' (no hit and no lease) or 'unstored' (no lease) or '', whose credential it is, which tenant it
--- asks, when the upstream was purged last. The answer is a letter, the time in us, the floor, and but for the first two
--- when the fetch of the newest answer began that is known, in us, and
+-- A read begins: coherence::acquire, but for the epoch, whose generation the caller says. KEYS: state, place, and
+-- tenants where they count. ARGV: own token, token to take over from or '', the epoch's generation, how long a new
+-- generation and a lease are kept in ms, 'fresh' (no hit and no lease) or 'unstored' (no lease) or '', whose credential
+-- it is, which tenant it asks, when the upstream was purged last. The answer is a letter, the time in us, the floor,
+-- and but for the first two when the fetch of the newest answer began that is known, in us, and
 --   X nothing (deleted)   W nothing (marked, or deleted for a tenant that is not known)
 --   N the generation (denied to this credential)   G the generation (the reader leads)
 --   L the generation and the other's token   D the entry   S the entry (no longer fresh, the reader leads)

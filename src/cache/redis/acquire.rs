@@ -6,14 +6,14 @@ use super::scripts::ACQUIRE;
 use super::{RedisStore, STATE_KEPT, entry};
 use crate::cache::{Acquisition, Ask};
 use crate::coherence::reading::Link;
-use crate::coherence::{Acquired, Generation, Micros, Millis};
+use crate::coherence::{Acquired, Generation, Micros, Millis, OWN};
 use crate::gateway::{CacheKey, Event, Failure};
 use redis::Value;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// How often a reader asks again because the epoch has changed.
-const TRIES: usize = 3;
+/// How often a reader asks again because the epoch has changed, or to know whether a purge has lifted a deletion.
+const TRIES: usize = 4;
 
 impl RedisStore {
     pub(super) async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, Failure> {
@@ -30,6 +30,9 @@ impl RedisStore {
             Ask { .. } => "",
         };
         let (asker, tenant, deadline) = (entry::asker(&ask.asker), entry::asker(&ask.tenant), self.read_by());
+        // Of the own tenant everything stands in the state, but for what a purge may have lifted. Where the keys of a
+        // session are on their way to another server, a step on one that does not exist would have to wait.
+        let mut whole = ask.tenant != OWN;
         let mut moment = Micros::MAX;
         for _ in 0..TRIES {
             let guess = match self.last_epoch(&epoch, &token, deadline).await? {
@@ -38,7 +41,7 @@ impl RedisStore {
             };
             let (generation, purged) = (entry::generation(guess.generation), entry::purged(guess.purged));
             let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &asker, &tenant, &purged];
-            let names = [keys.state.as_str(), &keys.place, &keys.tenants];
+            let names = keys.names(whole);
             let session = self.run(&ACQUIRE, &names, &arguments, deadline);
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
@@ -52,8 +55,11 @@ impl RedisStore {
             moment = reply.now;
             let acquired = match epoch.generation {
                 // A deletion hangs on the last purge of the upstream, and not on its generation.
-                _ if matches!(reply.acquired, Acquired::Deleted) && epoch.purged > guess.purged => {
+                _ if matches!(reply.acquired, Acquired::Deleted)
+                    && (epoch.purged > guess.purged || (epoch.purged > 0 && !whole)) =>
+                {
                     *known.lock() = Some(Seen { purged: epoch.purged, ..guess });
+                    whole = true;
                     continue;
                 }
                 _ if matches!(reply.acquired, Acquired::Deleted | Acquired::Bypass) => reply.acquired,
@@ -104,9 +110,10 @@ impl RedisStore {
         deadline: Instant,
     ) -> Result<Acquisition, Failure> {
         let (none, kept) = (Generation(0), STATE_KEPT.to_string());
+        let whole = tenant != entry::asker(&OWN) || purged > 0;
         let (generation, purged) = (entry::generation(none), entry::purged(purged));
         let arguments = [token, "", &generation, &kept, "0", "fresh", "", tenant, &purged];
-        let names = [keys.state.as_str(), &keys.place, &keys.tenants];
+        let names = keys.names(whole);
         let (value, link) = self.run(&ACQUIRE, &names, &arguments, deadline).await?;
         let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
         let reply = read_reply(&text, none, |_| None).ok_or(Failure::Nonsense)?;

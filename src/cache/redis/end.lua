@@ -1,9 +1,9 @@
--- A write's outcome is known: coherence::end. KEYS: state, and of a session tenants. ARGV: own token, the version in 20
--- digits, 'unchanged' or '', for how long the session counts as deleted in ms (or 'lifted' where it no longer does,
--- 'purged' where that holds for all sessions of the upstream), how long the state is kept in ms; of a session which
--- tenant's write it was, when the upstream was purged last, how long a tenant's version is kept in ms, for how many
--- tenants there is room. The answer is 0 where others are in flight, 1 where answers may be stored again, 2 where in
--- addition the write's own mark was gone.
+-- A write's outcome is known: coherence::end. KEYS: state, and tenants where the write says something of them. ARGV:
+-- own token, the version in 20 digits, 'unchanged' or '', for how long the session counts as deleted in ms (or 'lifted'
+-- where it no longer does, 'purged' where that holds for all sessions of the upstream), how long the state is kept in
+-- ms; of a session which tenant's write it was, when the upstream was purged last, how long a tenant's version is kept
+-- in ms, for how many tenants there is room. The answer is 0 where others are in flight, 1 where answers may be stored
+-- again, 2 where in addition the write's own mark was gone.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local none = string.rep('-', 32)
@@ -39,8 +39,7 @@ if own then
   if ARGV[2] > floor then floor = ARGV[2] end
   deleted = math.max(deleted, ends)
 end
--- Most writes have nothing to say here.
-if KEYS[2] and (ARGV[4] == 'lifted' or ends > 0 or not own) then
+if KEYS[2] then
   local all = read_tenants(KEYS[2], now)
   if ARGV[4] == 'lifted' then lift_tenants(all) end
   settle_tenant(all, ARGV[6], ARGV[2], ends, ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), now)

@@ -35,6 +35,13 @@ impl Keys {
         let place = format!("{}v2:{variant}", state.trim_end_matches('s'));
         Keys { tenants: tenants(&state), state, place }
     }
+
+    /// The names as scripts take them, with what is remembered for tenants or without it.
+    pub fn names(&self, with_tenants: bool) -> Vec<&str> {
+        let mut names = vec![self.state.as_str(), &self.place];
+        names.extend(with_tenants.then_some(self.tenants.as_str()));
+        names
+    }
 }
 
 /// The key of a session's state. The number is that of the format.

@@ -3,31 +3,24 @@
 //! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that a hot
 //! caller costs no signature check.
 
+mod documents;
 mod fetches;
 
-use crate::client::{Addresses, Client, Reach, Resolver};
-use crate::gateway::{KeySource, Protocol};
+use crate::client::Resolver;
+use crate::gateway::KeySource;
 use crate::model::Refusal;
 use crate::token::{Distrust, Expectations, KeySet, LeftOut, Verified, hinted_session, listed, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, Newer};
-use http::{Request, Uri};
 use quick_cache::sync::Cache;
 use ring::digest;
-use serde::Deserialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The largest key document, in bytes.
-const MAX_DOCUMENT: usize = 256 * 1024;
-/// How long a fetch of keys may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the look-up of the name before it may take: long enough for a second server where the first one hangs.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon a failed fetch is tried again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -97,12 +90,6 @@ pub struct Issuer {
     fetches: Fetches,
     failing: AtomicBool,
     means: Means,
-}
-
-/// The member of a discovery document that matters.
-#[derive(Deserialize)]
-struct Discovery {
-    jwks_uri: String,
 }
 
 impl Issuer {
@@ -327,62 +314,6 @@ impl Issuer {
             Some(reason) => tracing::warn!(upstream = self.name, reason, "the issuer's keys could not be fetched"),
             None => tracing::info!(upstream = self.name, "the issuer's keys can be fetched again"),
         }
-    }
-
-    async fn fetch(&self) -> Result<(KeySet, Bytes), String> {
-        let jwks = match &self.source.jwks {
-            Some(address) => address.clone(),
-            None => self.discover().await?,
-        };
-        let document = self.document(&jwks).await?;
-        let keys = KeySet::parse(&document, &self.expected.algorithms).map_err(|reason| format!("{jwks}: {reason}"))?;
-        Ok((keys, document))
-    }
-
-    /// Where the issuer says that its keys are.
-    async fn discover(&self) -> Result<String, String> {
-        let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
-        let document = self.document(&address).await?;
-        let discovery: Discovery = serde_json::from_slice(&document)
-            .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
-        self.same_scheme(&discovery.jwks_uri)?;
-        Ok(discovery.jwks_uri)
-    }
-
-    /// Keys of an issuer that is spoken to over TLS do not come in the clear.
-    fn same_scheme(&self, jwks: &str) -> Result<(), String> {
-        if self.source.issuer.starts_with("https://") && !jwks.starts_with("https://") {
-            return Err(format!("the discovery document names {jwks}, which is not https"));
-        }
-        Ok(())
-    }
-
-    async fn document(&self, address: &str) -> Result<Bytes, String> {
-        let fault = |reason: String| format!("{address}: {reason}");
-        let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = Addresses::new(&self.means.resolver, &host, port);
-        let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
-        looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
-        let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
-        let request = Request::get(uri).body(Bytes::new()).map_err(|error| fault(error.to_string()))?;
-        let answer = client.exchange(request, MAX_DOCUMENT, FETCH_TIMEOUT, true).await;
-        let answer = answer.map_err(|error| fault(error.to_string()))?;
-        if answer.status.is_success() { Ok(answer.body) } else { Err(fault(format!("answered {}", answer.status))) }
-    }
-
-    fn client(&self, addresses: Arc<Addresses>) -> Result<Client, rustls::Error> {
-        Client::new(&Reach {
-            addresses,
-            authorities: self.source.authorities.clone(),
-            identity: None,
-            protocol: Protocol::Http1,
-            connect: FETCH_TIMEOUT,
-            keepalive: FETCH_TIMEOUT,
-            vital: true,
-            memory: None,
-        })
     }
 }
 

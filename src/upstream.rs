@@ -13,10 +13,11 @@ use crate::gateway::{Answer, Protocol, Target, Upstream};
 use crate::memory::Memory;
 use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
+use crate::wire::coding;
 use crate::wire::http1::nominated;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
-use http::header::{CONNECTION, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use ring::digest;
 use std::net::IpAddr;
@@ -39,7 +40,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Request headers that the gateway decides on. Answers are read, so they must not be compressed.
+/// Request headers that the gateway decides on. Answers are read, so they should not be compressed.
 const OWN: [&str; 7] = [
     "host",
     "content-length",
@@ -232,7 +233,9 @@ impl Provider {
     /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its connection and
     /// those that the gateway decides on.
     pub fn headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
-        self.headers_without(from, origin, carrier.is_grpc(), &OWN)
+        let mut headers = self.headers_without(from, origin, carrier.is_grpc(), &OWN);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers
     }
 
     fn headers_without(&self, from: &HeaderMap, origin: &Origin, grpc: bool, own: &[&str]) -> HeaderMap {
@@ -378,5 +381,6 @@ fn answer(exchange: Exchange) -> Answer {
     let mut headers = exchange.headers;
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
     headers.remove(http::header::CONTENT_LENGTH);
-    Answer { status: exchange.status, headers, body: exchange.body, trailers: exchange.trailers }
+    let body = coding::decode(&mut headers, exchange.body, MAX_ANSWER);
+    Answer { status: exchange.status, headers, body, trailers: exchange.trailers }
 }

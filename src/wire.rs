@@ -5,6 +5,7 @@ pub mod proto;
 pub mod schema;
 pub mod message;
 pub mod frame;
+pub mod coding;
 pub mod carrier;
 pub mod call_end;
 pub mod http1;

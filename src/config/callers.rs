@@ -70,6 +70,7 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>) -> KeySourc
         refresh: section.read("refresh", minutes(10), duration(seconds(10)..=minutes(DAY))),
         min_interval: section.read("min_interval", seconds(10), duration(seconds(1)..=minutes(60))),
         max_stale: section.read("max_stale", minutes(DAY), duration(seconds(10)..=minutes(7 * DAY))),
+        timeout: section.read("fetch_timeout", seconds(10), duration(seconds(1)..=minutes(1))),
         authorities: certificates::authorities(section),
     };
     if source.max_stale < source.refresh {

@@ -370,6 +370,7 @@ fn what_is_written_is_what_counts() {
     assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::RS256].as_slice(), 30));
     let seconds = Duration::from_secs;
     assert_eq!((keys.refresh, keys.min_interval, keys.max_stale), (seconds(600), seconds(10), seconds(86_400)));
+    assert_eq!(keys.timeout, seconds(10));
     assert_eq!(keys.authorities.as_ref(), Some(&certificates));
     assert_eq!(upstream.refresh_token_policy.required.len(), upstream.policy.required.len());
     let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize, .. } = &upstream.policy;

@@ -6,6 +6,8 @@ use crate::dialect::{Body, Route};
 use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violations};
 use crate::policy::{Judgement, Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
+use crate::wire::coding;
+use crate::wire::message::Codec;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use std::sync::Arc;
@@ -181,7 +183,8 @@ impl Asked {
 
     /// The metadata as this answer to [`Asked::evidence_path`] shows it.
     pub fn current_metadata(&self, answer: &Answer) -> Option<Vec<Field>> {
-        self.upstream().dialect.shown_metadata(self.governed().route, &answer.body)
+        let plain = coding::of(&answer.headers).is_none();
+        plain.then(|| self.upstream().dialect.shown_metadata(self.governed().route, &answer.body)).flatten()
     }
 
     fn patch(&self) -> Result<Option<SessionPatch>, Refusal> {
@@ -330,18 +333,33 @@ impl Write {
 
     /// The answer as the caller may see it: without one-time codes, where the policy says so.
     pub fn shown(&self, mut answer: Answer) -> Result<Answer, Refusal> {
-        let policy = &self.upstream.policy;
+        let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
         let opened = answer.opened(self.carrier);
-        if !policy.strips_codes() || self.route.call.is_none() || !opened.status.is_success() {
+        let coded = coding::of(&answer.headers).is_some();
+        if !strips || !(opened.status.is_success() || coded && answer.status.is_success()) {
             return Ok(answer);
         }
-        let message = opened.message.ok_or(Refusal::UpstreamFailed)?;
+        let Some(message) = opened.message.filter(|_| !coded) else {
+            return Ok(self.emptied(answer));
+        };
         let without = self.upstream.dialect.without_codes(self.route, self.carrier, &message);
         let without = without.ok_or(Refusal::UpstreamFailed)?;
         if without != message {
             answer.body = self.carrier.rewrap(&answer.body, without);
         }
         Ok(answer)
+    }
+
+    /// An answer that cannot be read, without its message: the write was carried out, which its caller has to learn, and the message
+    /// may hold a code, which its caller must not have.
+    fn emptied(&self, mut answer: Answer) -> Answer {
+        let message = match self.carrier.codec() {
+            Codec::Json => Bytes::from_static(b"{}"),
+            Codec::Proto => Bytes::new(),
+        };
+        answer.body = self.carrier.rewrap(&answer.body, message);
+        coding::clear(&mut answer.headers);
+        answer
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Answer, Gateway, Read};
 use crate::dialect::Listed;
 use crate::model::{Operation, Refusal};
+use crate::wire::coding;
 
 /// The sessions of an answer that lists some.
 #[derive(Debug)]
@@ -20,7 +21,8 @@ impl Read {
         if !lists || !answer.status.is_success() {
             return Ok(None);
         }
-        let listed = self.upstream.dialect.listed(&answer.body).ok_or(Refusal::UpstreamFailed)?;
+        let read = coding::of(&answer.headers).is_none().then(|| self.upstream.dialect.listed(&answer.body)).flatten();
+        let listed = read.ok_or(Refusal::UpstreamFailed)?;
         // What is no id of a session here was never deleted here.
         let known =
             listed.ids().enumerate().filter_map(|(at, id)| Some((at, self.upstream.dialect.session_id(id).ok()?)));

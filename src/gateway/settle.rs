@@ -6,6 +6,7 @@ use crate::coherence::{Millis, OWN, Settled};
 use crate::dialect::Missing;
 use crate::model::Operation;
 use crate::wire::carrier::{Carrier, Opened};
+use crate::wire::coding;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
@@ -256,8 +257,10 @@ impl Write {
         if !self.may_count(answer) {
             return false;
         }
+        // What cannot be read may say so.
+        let unread = coding::of(&answer.headers).is_some();
         let text = self.carrier.error_text(&answer.headers, &answer.body, answer.trailers.as_ref());
-        text.is_some_and(|text| self.upstream.dialect.says_locked(&text))
+        unread || text.is_some_and(|text| self.upstream.dialect.says_locked(&text))
     }
 
     fn applied(&self, answer: &Answer) -> Settled {

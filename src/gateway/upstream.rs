@@ -138,6 +138,8 @@ pub struct KeySource {
     pub min_interval: Duration,
     /// How long the last good document holds when no newer one can be had.
     pub max_stale: Duration,
+    /// How long a fetch may take.
+    pub timeout: Duration,
     /// Authorities to trust instead of the system's.
     pub authorities: Option<Authorities>,
 }

@@ -10,9 +10,19 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Headers that would make the answer to a read one client's own.
 const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// Headers of reads whose response others may be shown: who asks, of whom, where in a trace, and what is only for logs.
-const SHARED: [&str; 8] =
-    ["authorization", "host", "te", "traceparent", "tracestate", "user-agent", "auth0-client", "x-request-id"];
+/// Headers of reads whose response others may be shown: who asks, of whom, where in a trace, what is only for logs, and
+/// what the gateway writes itself.
+const SHARED: [&str; 9] = [
+    "authorization",
+    "host",
+    "te",
+    "accept-encoding",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "auth0-client",
+    "x-request-id",
+];
 
 /// Those that calls need beside them.
 const CALLS: [&str; 2] = ["connect-protocol-version", "x-grpc-web"];

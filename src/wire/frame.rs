@@ -39,22 +39,38 @@ pub fn framed(message: &[u8]) -> Bytes {
     frame(0, message)
 }
 
-/// The message of an answer, and its trailers, which gRPC-web has in the body.
+/// The message of an answer, and its trailers, which gRPC-web has in the body. A compressed message is there, but cannot be read.
 pub fn answer(body: &Bytes) -> Result<(Option<Bytes>, Option<HeaderMap>), FrameError> {
     let mut rest = body.clone();
-    let (mut message, mut trailers) = (None, None);
+    let (mut came, mut message, mut trailers) = (false, None, None);
     while !rest.is_empty() {
         let (flags, content, behind) = split(&rest)?;
         match flags {
-            0 if message.is_none() && trailers.is_none() => message = Some(content),
+            0 | COMPRESSED if came || trailers.is_some() => return Err(FrameError::Length),
+            0 => (came, message) = (true, Some(content)),
+            COMPRESSED => came = true,
             TRAILERS if trailers.is_none() => trailers = Some(parsed(&content)),
-            0 | TRAILERS => return Err(FrameError::Length),
-            COMPRESSED => return Err(FrameError::Compressed),
+            TRAILERS => return Err(FrameError::Length),
             _ => return Err(FrameError::Flags),
         }
         rest = behind;
     }
     Ok((message, trailers))
+}
+
+/// The frames of an answer with their messages decoded by `undo`; none where one cannot be.
+pub fn plain(body: &Bytes, undo: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
+    let (mut rest, mut plain) = (body.clone(), BytesMut::with_capacity(body.len()));
+    while !rest.is_empty() {
+        let (flags, content, behind) = split(&rest).ok()?;
+        plain.extend_from_slice(&match flags {
+            COMPRESSED => frame(0, &undo(&content)?),
+            0 | TRAILERS => frame(flags, &content),
+            _ => return None,
+        });
+        rest = behind;
+    }
+    Some(plain.freeze())
 }
 
 /// Trailers in their frame, as gRPC-web has them.
@@ -136,6 +152,10 @@ mod tests {
         assert_eq!(answer(&body), Ok((Some(Bytes::from_static(b"abc")), Some(trailers.clone()))));
         assert_eq!(answer(&framed_trailers(&trailers)), Ok((None, Some(trailers.clone()))));
         assert_eq!(answer(&Bytes::new()), Ok((None, None)));
+        let compressed = Bytes::from([&b"\x01\0\0\0\x01x"[..], &framed_trailers(&trailers)].concat());
+        assert_eq!(answer(&compressed), Ok((None, Some(trailers.clone()))), "how the call ended can be read");
+        let twice = Bytes::from([&b"\x01\0\0\0\x01x"[..], &framed(b"abc")].concat());
+        assert_eq!(answer(&twice), Err(FrameError::Length));
         let wrong = Bytes::from([framed_trailers(&trailers), framed(b"abc")].concat());
         assert_eq!(answer(&wrong), Err(FrameError::Length));
     }

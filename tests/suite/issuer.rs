@@ -103,6 +103,10 @@ impl World {
         gateway
     }
 
+    pub fn config(&self) -> String {
+        config(&self.provider.url(), &self.issuer.url(), "")
+    }
+
     pub fn publish(&self, answer: Answer) {
         *self.document.lock().unwrap() = answer;
     }

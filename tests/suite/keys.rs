@@ -148,7 +148,7 @@ fn an_issuer_that_hangs_does_not_hang_the_gateway() {
     // Accepts connections, since the system does so, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let issuer = format!("http://{}", silent.local_addr().unwrap());
-    let mut gateway = Gateway::start(&config(&provider.url(), &issuer, ""));
+    let mut gateway = Gateway::start(&config(&provider.url(), &issuer, "fetch_timeout: 3s"));
     let began = Instant::now();
     thread::scope(|scope| {
         for _ in 0..8 {

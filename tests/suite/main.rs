@@ -14,6 +14,7 @@ mod bypass;
 mod cases;
 mod cli;
 mod clients;
+mod codings;
 mod coherence;
 mod connections;
 mod corpora;

@@ -376,8 +376,11 @@ fn what_one_client_likes_does_not_go_out_on_a_read_that_others_share() {
             let seen = cached.recorder.seen().pop().unwrap();
             let mut names: Vec<String> = seen.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
             names.sort();
-            assert_eq!(names, ["accept", "auth0-client", "authorization", "host", "traceparent", "user-agent"]);
+            let sent =
+                ["accept", "accept-encoding", "auth0-client", "authorization", "host", "traceparent", "user-agent"];
+            assert_eq!(names, sent);
             assert_eq!(seen.header("Accept"), Some("application/json"));
+            assert_eq!(seen.header("Accept-Encoding"), Some("identity"));
         },
     );
 }

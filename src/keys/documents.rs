@@ -1,0 +1,140 @@
+//! The documents of an issuer: its keys, and the one that names where they are.
+
+use super::Issuer;
+use crate::client::{Addresses, Client, Exchange, Reach};
+use crate::gateway::Protocol;
+use crate::token::KeySet;
+use crate::wire::coding;
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, LOCATION, USER_AGENT};
+use http::{Request, Uri};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The largest document, in bytes.
+const MAX_DOCUMENT: usize = 256 * 1024;
+/// How long the look-up of a name may take: long enough for a second server where the first one hangs.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+/// What the gateway calls itself. Firewalls of the web reject requests without a name.
+const OWN_NAME: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
+
+/// The member of a discovery document that matters.
+#[derive(Deserialize)]
+struct Discovery {
+    jwks_uri: String,
+}
+
+impl Issuer {
+    /// Fetches the keys, and the document that they stand in.
+    pub(super) async fn fetch(&self) -> Result<(KeySet, Bytes), String> {
+        let jwks = match &self.source.jwks {
+            Some(address) => address.clone(),
+            None => self.discover().await?,
+        };
+        let document = self.document(&jwks).await?;
+        let keys = KeySet::parse(&document, &self.expected.algorithms).map_err(|reason| format!("{jwks}: {reason}"))?;
+        Ok((keys, document))
+    }
+
+    /// Where the issuer says that its keys are.
+    async fn discover(&self) -> Result<String, String> {
+        let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
+        let document = self.document(&address).await?;
+        let discovery: Discovery = serde_json::from_slice(&document)
+            .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
+        self.same_scheme(&discovery.jwks_uri)?;
+        Ok(discovery.jwks_uri)
+    }
+
+    /// Keys of an issuer that is spoken to over TLS do not come in the clear.
+    fn same_scheme(&self, jwks: &str) -> Result<(), String> {
+        if self.source.issuer.starts_with("https://") && !jwks.starts_with("https://") {
+            return Err(format!("the discovery document names {jwks}, which is not https"));
+        }
+        Ok(())
+    }
+
+    async fn document(&self, address: &str) -> Result<Bytes, String> {
+        let fault = |reason: String| format!("{address}: {reason}");
+        let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let addresses = Addresses::new(&self.means.resolver, &host, port);
+        let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
+        looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
+        let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
+        let request = Request::get(uri)
+            .header(USER_AGENT, OWN_NAME)
+            .header(ACCEPT, "application/json")
+            .header(ACCEPT_ENCODING, "identity")
+            .body(Bytes::new());
+        let request = request.map_err(|error| fault(error.to_string()))?;
+        let answer = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await;
+        let answer = answer.map_err(|error| fault(error.to_string()))?;
+        plain(&answer).map_err(fault)?;
+        Ok(answer.body)
+    }
+
+    fn client(&self, addresses: Arc<Addresses>) -> Result<Client, rustls::Error> {
+        Client::new(&Reach {
+            addresses,
+            authorities: self.source.authorities.clone(),
+            identity: None,
+            protocol: Protocol::Http1,
+            connect: self.source.timeout,
+            keepalive: self.source.timeout,
+            vital: true,
+            memory: None,
+        })
+    }
+}
+
+/// Whether an answer is a document as it was asked for, or what it is instead.
+fn plain(answer: &Exchange) -> Result<(), String> {
+    if answer.status.is_redirection() {
+        let to = answer.headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+        let to = to.map_or_else(String::new, |to| format!(" to {}", shown(&to)));
+        return Err(format!("answered {}, a redirect{to}, which is not followed", answer.status));
+    }
+    if !answer.status.is_success() {
+        return Err(format!("answered {}", answer.status));
+    }
+    match coding::of(&answer.headers) {
+        Some(coding) => Err(format!("the document is compressed (`{coding}`), although `identity` was asked for")),
+        None => Ok(()),
+    }
+}
+
+/// An address for the log: without what may be secret in it, and bounded.
+fn shown(address: &str) -> String {
+    const MOST: usize = 200;
+    let plain = address.split(['?', '#']).next().unwrap_or_default();
+    let without_user = match plain.split_once("//") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            format!("{scheme}//{}{path}", host.rsplit('@').next().unwrap_or_default())
+        }
+        None => plain.to_owned(),
+    };
+    without_user.chars().take(MOST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn addresses_in_the_log_hold_no_secrets() {
+        for (address, expected) in [
+            ("https://id.example/keys?code=secret#x", "https://id.example/keys"),
+            ("https://user:secret@id.example/keys", "https://id.example/keys"),
+            ("https://user:secret@id.example", "https://id.example"),
+            ("/elsewhere/@me?x", "/elsewhere/@me"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(address), expected);
+        }
+        assert_eq!(shown(&"x".repeat(1000)).len(), 200);
+    }
+}

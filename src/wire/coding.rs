@@ -1,0 +1,253 @@
+//! Codings of responses. The gateway asks providers for none, and what comes compressed all the same is decoded where that can be
+//! done: a response that cannot be read is worth little, and one that says that a write was done has to reach its caller.
+
+use super::frame;
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::io::Read;
+
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+/// Digests of what a body was before it was decoded.
+const DIGESTS: [&str; 3] = ["content-md5", "content-digest", "digest"];
+/// The most codings of one body.
+const MOST: usize = 2;
+
+/// The codings that can be undone.
+#[derive(Clone, Copy)]
+enum Coding {
+    Gzip,
+    Deflate,
+}
+
+impl Coding {
+    fn named(name: &str) -> Option<Coding> {
+        let is = |own: &str| name.eq_ignore_ascii_case(own);
+        if is("gzip") || is("x-gzip") { Some(Coding::Gzip) } else { is("deflate").then_some(Coding::Deflate) }
+    }
+
+    /// The bytes without it; none where they do not have it, or are more than `most`.
+    fn undo(self, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
+        match self {
+            Coding::Gzip => {
+                let mut plain = Vec::new();
+                let mut decoder = GzDecoder::new(bytes).take(u64::try_from(most).ok()?.saturating_add(1));
+                decoder.read_to_end(&mut plain).ok()?;
+                (plain.len() <= most).then_some(plain)
+            }
+            // Some leave the header of zlib out (RFC 9110, section 8.4.1.2).
+            Coding::Deflate => inflated(bytes, true, most).or_else(|| inflated(bytes, false, most)),
+        }
+    }
+}
+
+fn inflated(bytes: &[u8], zlib: bool, most: usize) -> Option<Vec<u8>> {
+    const STEP: usize = 16 << 10;
+    let mut state = Decompress::new(zlib);
+    let mut plain = Vec::new();
+    loop {
+        plain.reserve(STEP);
+        let (read, written) = (state.total_in(), plain.len());
+        let rest = bytes.get(usize::try_from(read).ok()?..)?;
+        let status = state.decompress_vec(rest, &mut plain, FlushDecompress::None).ok()?;
+        let stands = state.total_in() == read && plain.len() == written;
+        match status {
+            Status::StreamEnd => return (plain.len() <= most).then_some(plain),
+            _ if plain.len() > most || stands => return None,
+            Status::Ok | Status::BufError => {}
+        }
+    }
+}
+
+/// The codings that a header names, in the order in which they were applied. `identity` is none.
+fn named(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let names: Vec<String> =
+        values.flat_map(|value| value.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()).collect();
+    names.into_iter().filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity")).collect()
+}
+
+/// The coding of a body that cannot be read, as its header names it; none where it has none.
+pub fn of(headers: &HeaderMap) -> Option<String> {
+    let names = named(headers, &CONTENT_ENCODING);
+    (!names.is_empty()).then(|| names.join(", ").chars().take(64).collect())
+}
+
+/// Takes the codings out of a head, whose body has none any more.
+pub fn clear(headers: &mut HeaderMap) {
+    for name in [CONTENT_ENCODING, GRPC_ENCODING, ETAG] {
+        headers.remove(name);
+    }
+    DIGESTS.iter().for_each(|name| drop(headers.remove(*name)));
+}
+
+/// A response without its codings, of at most `most` bytes. It stays as it came where they cannot be undone.
+pub fn decode(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
+    let body = decode_content(headers, body, most);
+    decode_frames(headers, body, most)
+}
+
+fn decode_content(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
+    if !headers.contains_key(CONTENT_ENCODING) {
+        return body;
+    }
+    let names = named(headers, &CONTENT_ENCODING);
+    let codings: Option<Vec<Coding>> = names.iter().rev().map(|name| Coding::named(name)).collect();
+    let Some(codings) = codings.filter(|codings| codings.len() <= MOST) else {
+        return body;
+    };
+    // What is empty has nothing to decode, whatever its head says.
+    let codings = if body.is_empty() { Vec::new() } else { codings };
+    let mut plain = body.clone();
+    for coding in codings {
+        match coding.undo(&plain, most) {
+            Some(less) => plain = less.into(),
+            None => return body,
+        }
+    }
+    headers.remove(CONTENT_ENCODING);
+    if plain != body {
+        DIGESTS.iter().for_each(|name| drop(headers.remove(*name)));
+        weaken(headers);
+    }
+    plain
+}
+
+/// A strong validator is one of the bytes that came.
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) else {
+        return;
+    };
+    match HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
+        Ok(weak) => drop(headers.insert(ETAG, weak)),
+        Err(_) => drop(headers.remove(ETAG)),
+    }
+}
+
+/// The same of the messages of gRPC, which are compressed one by one.
+fn decode_frames(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
+    let framed = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let names = named(headers, &GRPC_ENCODING);
+    let [name] = names.as_slice() else {
+        return body;
+    };
+    let Some(coding) = Coding::named(name).filter(|_| framed) else {
+        return body;
+    };
+    match frame::plain(&body, |message| coding.undo(message, most)) {
+        Some(plain) => {
+            headers.remove(GRPC_ENCODING);
+            plain
+        }
+        None => body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use std::io::Write;
+
+    const MOST: usize = 100_000;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn raw(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
+        let one = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        all.iter().map(one).collect()
+    }
+
+    #[test]
+    fn codings_are_undone_in_any_spelling() {
+        let text = br#"{"id":"tokens"}"#.repeat(1000);
+        for (coding, body) in [
+            ("gzip", gzip(&text)),
+            ("X-GZip", gzip(&text)),
+            ("deflate", zlib(&text)),
+            ("deflate", raw(&text)),
+            ("identity", text.clone()),
+            ("", text.clone()),
+            ("identity, gzip", gzip(&text)),
+            ("deflate,gzip", gzip(&zlib(&text))),
+        ] {
+            let mut headers = headers(&[("content-encoding", coding), ("content-type", "application/json")]);
+            assert_eq!(decode(&mut headers, body.into(), MOST), text, "{coding}");
+            assert_eq!(of(&headers), None, "{coding}");
+            assert!(!headers.contains_key(CONTENT_ENCODING), "{coding}");
+        }
+        let mut tagged = headers(&[("content-encoding", "gzip"), ("etag", "\"a\""), ("content-md5", "x")]);
+        decode(&mut tagged, gzip(&text).into(), MOST);
+        assert_eq!(tagged, headers(&[("etag", "W/\"a\"")]));
+    }
+
+    #[test]
+    fn what_cannot_be_undone_stays_as_it_came() {
+        let text = b"text".repeat(1000);
+        let (zipped, flat) = (gzip(&text), raw(&text));
+        for (coding, body) in [
+            ("br", zipped.clone()),
+            ("gzip", text.clone()),
+            ("deflate", text.clone()),
+            ("gzip", zipped[..zipped.len() - 1].to_vec()),
+            ("deflate", flat[..flat.len() - 1].to_vec()),
+            ("gzip", gzip(&vec![0; MOST + 1])),
+            ("deflate", zlib(&vec![0; MOST + 1])),
+            ("gzip, br", zipped.clone()),
+            ("gzip, gzip, gzip", gzip(&gzip(&zipped))),
+        ] {
+            let mut headers = headers(&[("content-encoding", coding)]);
+            let before = headers.clone();
+            assert_eq!(decode(&mut headers, body.clone().into(), MOST), body, "{coding}");
+            assert_eq!(headers, before, "{coding}");
+            assert_eq!(of(&headers).as_deref(), Some(coding));
+        }
+        let mut empty = headers(&[("content-encoding", "gzip")]);
+        assert_eq!(decode(&mut empty, Bytes::new(), MOST), Bytes::new());
+        assert_eq!(of(&empty), None, "an empty body has no coding");
+    }
+
+    #[test]
+    fn messages_in_frames_are_decoded_one_by_one() {
+        let compressed = |message: &[u8]| {
+            let mut frame = frame::framed(message).to_vec();
+            frame[0] = 1;
+            frame
+        };
+        let trailers = frame::framed_trailers(&headers(&[("grpc-status", "0")]));
+        let body = |message: &[u8]| Bytes::from([message, &trailers].concat());
+        let grpc = |coding| headers(&[("content-type", "application/grpc-web+proto"), ("grpc-encoding", coding)]);
+        for (coding, message) in [("gzip", gzip(b"m")), ("deflate", zlib(b"m"))] {
+            let mut headers = grpc(coding);
+            assert_eq!(decode(&mut headers, body(&compressed(&message)), MOST), body(&frame::framed(b"m")), "{coding}");
+            assert!(!headers.contains_key(GRPC_ENCODING));
+        }
+        assert_eq!(decode(&mut grpc("gzip"), body(&frame::framed(b"m")), MOST), body(&frame::framed(b"m")), "plain");
+        for (coding, message) in [("snappy", b"m".to_vec()), ("gzip", b"m".to_vec())] {
+            let (mut headers, came) = (grpc(coding), body(&compressed(&message)));
+            assert_eq!(decode(&mut headers, came.clone(), MOST), came);
+            assert_eq!(headers, grpc(coding));
+        }
+    }
+}

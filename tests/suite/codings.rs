@@ -1,0 +1,179 @@
+//! Responses that come compressed although the gateway asks for none, and what it says of itself where it fetches keys.
+
+use crate::harness::{Answer, Gateway, Request, Scripted, json_answer};
+use crate::issuer::{Signer, World, config, document, read};
+use crate::recorder::SESSION;
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use serde_json::json;
+use std::io::Write;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// An answer with this coding.
+fn coded(mut answer: Answer, coding: &str) -> Answer {
+    answer.body = match coding {
+        "gzip" => gzip(&answer.body),
+        "deflate" => zlib(&answer.body),
+        _ => answer.body,
+    };
+    answer.headers.push(("Content-Encoding".into(), coding.into()));
+    answer
+}
+
+const LIST: &str = r#"{"sessions":[{"id":"s"}]}"#;
+const LISTED: &str = "/api/v2/users/auth0%7C507f1f77bcf86cd799439020/sessions";
+
+fn body() -> String {
+    json!({ "id": SESSION, "user_id": "auth0|507f1f77bcf86cd799439020", "session_metadata": {} }).to_string()
+}
+
+/// A gateway in front of a provider that answers everything with this coding.
+fn world(coding: &'static str) -> (Scripted, Gateway) {
+    let provider = Scripted::start(move |request| {
+        let body = if request.path.starts_with("/api/v2/users/") { LIST.to_owned() } else { body() };
+        coded(json_answer(200, &body), coding)
+    });
+    let text = format!("upstreams:\n  a: {{ dialect: auth0, url: {}, auth: forward, cache: {{}} }}\n", provider.url());
+    let gateway = Gateway::start(&text);
+    gateway.ready();
+    (provider, gateway)
+}
+
+fn send(gateway: &Gateway, method: &str, path: &str) -> Answer {
+    let request = Request::new(method, path).bearer("opaque").header("Accept-Encoding", "gzip, br");
+    let request = if method == "PATCH" { request.json(r#"{"session_metadata":{"team":"blue"}}"#) } else { request };
+    request.send(&gateway.url())
+}
+
+#[test]
+fn governed_answers_are_decoded_and_cached_plain() {
+    let (session, body) = (format!("/api/v2/sessions/{SESSION}"), body());
+    for coding in ["gzip", "deflate"] {
+        let (provider, gateway) = world(coding);
+        for (method, path, body) in [
+            ("GET", session.as_str(), &*body),
+            ("GET", &session, &body),
+            ("PATCH", &session, &body),
+            ("GET", LISTED, LIST),
+            ("DELETE", &session, &body),
+        ] {
+            let answer = send(&gateway, method, path);
+            assert_eq!((answer.status, answer.text().as_str()), (200, body), "{coding} {method} {path}");
+            assert_eq!(answer.header("Content-Encoding"), None, "{coding} {method} {path}");
+        }
+        let received = provider.received();
+        assert_eq!(received.len(), 4, "{coding}: the second read is a hit");
+        for request in &received {
+            assert_eq!(request.header("Accept-Encoding"), Some("identity"), "{coding} {}", request.path);
+        }
+    }
+}
+
+/// A coding that cannot be undone is no reason to hide that a write was carried out.
+#[test]
+fn what_cannot_be_decoded_passes_as_it_came_and_is_not_cached() {
+    let session = format!("/api/v2/sessions/{SESSION}");
+    let body = body();
+    let (provider, gateway) = world("br");
+    for method in ["GET", "GET", "PATCH", "DELETE"] {
+        let answer = send(&gateway, method, &session);
+        assert_eq!((answer.status, answer.text().as_str()), (200, &*body), "{method}");
+        assert_eq!(answer.header("Content-Encoding"), Some("br"), "{method}");
+    }
+    assert_eq!(provider.received().len(), 4, "nothing came from the cache");
+    let list = send(&gateway, "GET", LISTED);
+    assert_eq!(list.status, 502, "sessions that were ended may be in it");
+    let liar = Scripted::start(|_| {
+        let mut answer = json_answer(200, &self::body());
+        answer.headers.push(("Content-Encoding".into(), "gzip".into()));
+        answer
+    });
+    let text = format!("upstreams:\n  a: {{ dialect: auth0, url: {}, auth: forward, cache: {{}} }}\n", liar.url());
+    let gateway = Gateway::start(&text);
+    let answer = send(&gateway, "PATCH", &session);
+    assert_eq!((answer.status, answer.text().as_str()), (200, &*body), "it is not what its head says");
+}
+
+/// A code must not leave in a coding that the gateway cannot read; that the write was carried out is said all the same.
+#[test]
+fn codes_do_not_leave_in_a_coding() {
+    let body = r#"{"details":{"sequence":"5"},"challenges":{"otpEmail":"123456"}}"#;
+    let policy = "policies:\n  strip: { challenges: { return_code: strip } }\n";
+    for (coding, expected) in [("gzip", r#"{"details":{"sequence":"5"},"challenges":{}}"#), ("br", "{}")] {
+        let provider = Scripted::start(move |_| coded(json_answer(200, body), coding));
+        let url = provider.url();
+        let upstream = format!("upstreams:\n  z: {{ dialect: zitadel, url: {url}, auth: forward, policy: strip }}\n");
+        let gateway = Gateway::start(&(upstream + policy));
+        let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
+        let answer = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
+        assert_eq!((answer.status, answer.text().as_str()), (200, expected), "{coding}");
+        assert_eq!(answer.header("Content-Encoding"), None, "{coding}");
+    }
+}
+
+/// Firewalls in front of issuers reject requests that do not say who sends them.
+#[test]
+fn keys_are_fetched_with_the_headers_that_firewalls_want() {
+    let key = Signer::new("one");
+    let keys = document(&[&key]);
+    let issuer = Scripted::start(move |request| match request.header("User-Agent") {
+        Some(agent) if agent.starts_with("sessiongate/") => keys.clone(),
+        _ => json_answer(403, "{}"),
+    });
+    let provider = Scripted::start(|_| json_answer(200, &body()));
+    let gateway = Gateway::start(&config(&provider.url(), &issuer.url(), ""));
+    gateway.ready();
+    assert_eq!(read(&gateway, &key.good()).status, 200);
+    let fetch = &issuer.received()[0];
+    assert_eq!(fetch.header("Accept"), Some("application/json"));
+    assert_eq!(fetch.header("Accept-Encoding"), Some("identity"));
+}
+
+/// What is wrong with a document is named, so that it can be mended where it comes from.
+#[test]
+fn the_log_names_codings_and_redirects_of_key_documents() {
+    let key = Signer::new("one");
+    let redirect = |location: &str| {
+        let mut answer = json_answer(301, "");
+        answer.headers.push(("Location".into(), location.into()));
+        answer
+    };
+    for (answer, said) in [
+        (coded(document(&[&key]), "gzip"), "the document is compressed (`gzip`)"),
+        (coded(document(&[&key]), "br"), "the document is compressed (`br`)"),
+        (redirect("https://id.example/keys?token=secret"), "a redirect to https://id.example/keys, which"),
+        (json_answer(302, ""), "answered 302 Found, a redirect, which"),
+        (json_answer(403, ""), "answered 403"),
+    ] {
+        let world = World::new(&[]);
+        world.publish(answer);
+        let gateway = Gateway::start(&world.config());
+        let line = gateway.wait_for_log(|line| line.contains("keys could not be fetched"));
+        assert!(line.contains(said) && !line.contains("secret"), "{said}: {line}");
+    }
+    let identity = World::new(&[]);
+    identity.publish(coded(document(&[&key]), "identity"));
+    assert_eq!(read(&identity.gateway(""), &key.good()).status, 200, "no coding at all");
+}
+
+/// An issuer may take longer than others, if the configuration lets it.
+#[test]
+fn fetches_of_keys_end_with_their_own_timeout() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let provider = Scripted::start(|_| json_answer(200, &json!({}).to_string()));
+    let issuer = format!("http://{}", silent.local_addr().unwrap());
+    let gateway = Gateway::start(&config(&provider.url(), &issuer, "fetch_timeout: 1s"));
+    let line = gateway.wait_for_log(|line| line.contains("keys could not be fetched"));
+    assert!(line.contains("within 1000 ms"), "{line}");
+}

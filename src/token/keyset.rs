@@ -25,8 +25,9 @@ impl Key {
     fn parse(entry: &str, allowed: &[Algorithm]) -> Result<Key, Unusable> {
         let public: Public =
             serde_json::from_str(entry).map_err(|error| Unusable::wrong(format!("it cannot be read: {error}")))?;
-        let decoding = public.decoding()?;
-        Ok(Key { id: public.id(), algorithms: public.algorithms(allowed)?, decoding })
+        public.verifies()?;
+        let algorithms = public.algorithms(allowed)?;
+        Ok(Key { id: public.id(), algorithms, decoding: public.decoding()? })
     }
 }
 

@@ -103,10 +103,9 @@ impl Public {
         Ok(usable)
     }
 
-    /// What it verifies with. A key for another use, a private key, a weak one, and one with which no signature could ever be good
-    /// has none. Certificates (`x5c`) are not looked at.
+    /// What it verifies with. A private key, a weak one, and one with which no signature could ever be good has none. Certificates
+    /// (`x5c`) are not looked at.
     pub fn decoding(&self) -> Result<DecodingKey, Unusable> {
-        self.verifies()?;
         if self.is_private() {
             return Err(Unusable::wrong("it is private or shared: anybody could sign with it"));
         }
@@ -123,7 +122,7 @@ impl Public {
     }
 
     /// Whether its owner means it for verifying: where `use` and `key_ops` say anything, both have to say so.
-    fn verifies(&self) -> Result<(), Unusable> {
+    pub fn verifies(&self) -> Result<(), Unusable> {
         if let Some(usage) = self.usage.as_ref().filter(|usage| *usage != "sig") {
             return Err(Unusable { why: format!("its `use` is `{usage}`"), meant: usage != "enc" });
         }

@@ -23,6 +23,7 @@ mod url;
 mod value;
 mod variables;
 
+pub use certificates::text as pem_text;
 pub use fault::Fault;
 pub use fixed::Fixed;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};

@@ -74,7 +74,7 @@ pub(super) fn parse(
     spot: &Spot,
     bytes: &SecretSlice<u8>,
 ) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes.expose_secret()).collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(bytes.expose_secret())).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
             context.refuse(spot, Problem::new("the file has no certificate").but(CERTIFICATES));
@@ -97,9 +97,14 @@ pub(super) fn private_key(
     spot: &Spot,
     bytes: &SecretSlice<u8>,
 ) -> Option<PrivateKeyDer<'static>> {
-    let key = PrivateKeyDer::from_pem_slice(bytes.expose_secret());
+    let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
     let problem = |_| Problem::new("the file has no private key that can be read").but(KEY);
     key.map_err(|error| context.refuse(spot, problem(error))).ok()
+}
+
+/// A text without the byte order mark that some editors put before it.
+pub fn text(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 fn refuse_damaged(context: &mut Context, spot: &Spot) {

@@ -6,7 +6,7 @@ use super::section::{Context, Entry, Section};
 use super::value;
 use super::variables::is_name;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How a secret is referred to.
 pub(super) const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
@@ -52,8 +52,8 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
     let env = section.entry("env");
     match (file, env) {
         (Some(file), None) => {
-            let path = file.read(section.context, value::path)?;
-            contents(section.context, &file.spot, &path).map(|bytes| SecretSlice::from(without_line_end(bytes)))
+            let (_, bytes) = contents(section.context, &file)?;
+            Some(SecretSlice::from(without_line_end(bytes)))
         }
         (None, Some(env)) => {
             let lookup = section.context.lookup;
@@ -90,14 +90,16 @@ pub(super) fn private_key(section: &mut Section, key: &'static str) -> Option<Pa
 /// A file, if it is named: where it is named, its path, and what it holds, which may be a secret.
 pub(super) fn file(section: &mut Section, key: &'static str) -> Option<(Spot, PathBuf, SecretSlice<u8>)> {
     let entry = section.entry(key)?;
-    let path = entry.read(section.context, value::path)?;
-    let bytes = contents(section.context, &entry.spot, &path)?;
+    let (path, bytes) = contents(section.context, &entry)?;
     Some((entry.spot, path, SecretSlice::from(bytes)))
 }
 
-fn contents(context: &mut Context, spot: &Spot, path: &Path) -> Option<Vec<u8>> {
-    let found = context.lookup.file(path);
-    found.map_err(|error| context.refuse(spot, Problem::new(format!("the file cannot be read: {error}")))).ok()
+/// The file that an entry names: its path, and what it holds.
+fn contents(context: &mut Context, entry: &Entry) -> Option<(PathBuf, Vec<u8>)> {
+    let (path, shown) = entry.read(context, |text| Ok((value::path(text)?, text.shown().to_owned())))?;
+    let problem = |error| Problem::new(format!("the file cannot be read: {shown}: {error}"));
+    let found = context.lookup.file(&path);
+    found.map(|bytes| (path, bytes)).map_err(|error| context.refuse(&entry.spot, problem(error))).ok()
 }
 
 /// Editors and `echo` end a file with a line end, which is no part of a secret.

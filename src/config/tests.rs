@@ -81,6 +81,9 @@ impl Lookup for Sample {
             "short" => Ok(b"0123456789abcde\r\n".to_vec()),
             "seal" => Ok(format!("{SEAL}\n").into_bytes()),
             "bytes" => Ok(b"\xff\xfe\n".to_vec()),
+            name if name.starts_with("marked-") => {
+                Ok([b"\xef\xbb\xbf", &*self.file(Path::new(name.trim_start_matches("marked-")))?].concat())
+            }
             "gate.pem" | "/run/secrets/gate.pem" => Ok(GATE.cert.pem().into_bytes()),
             "gate.key" | "/run/secrets/gate.key" => Ok(GATE.signing_key.serialize_pem().into_bytes()),
             "other.key" => Ok(rcgen::KeyPair::generate().unwrap().serialize_pem().into()),
@@ -214,7 +217,7 @@ fn policy() {
 const EXAMPLE: &str = include_str!("../../config/example.yaml");
 const AUTH0: &str = include_str!("../../config/auth0.yaml");
 const REFERENCE: &str = include_str!("../../docs/configuration.md");
-const LEAST: &str = "upstreams: {a: {dialect: auth0, url: http://a.example, auth: none}}";
+const LEAST: &str = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none}}";
 
 /// The example with the store that stands in comments: with all that says where its servers are, or with one `way` only.
 fn shared(way: Option<&str>) -> String {
@@ -331,7 +334,7 @@ fn what_is_left_out_has_its_default() {
     let timeouts = Timeouts { connect: seconds(1), first_byte: timeout, idle: seconds(60), keepalive: seconds(30) };
     let (host, base_path) = ("a.example".into(), String::new());
     let (authorities, identity, protocol) = (None, None, Protocol::Http1);
-    let target = Target { tls: false, host, port: 80, base_path, authorities, identity, protocol, timeouts };
+    let target = Target { tls: true, host, port: 443, base_path, authorities, identity, protocol, timeouts };
     assert_eq!(upstream.target, target);
     assert_eq!(config.dns, Dns::default());
 }
@@ -406,6 +409,9 @@ fn files_towards_a_provider_are_held_and_not_their_paths() {
     // What the files hold makes the difference, and not how they are called.
     let renamed = compiled(&text.replace("client.", "other-name.")).gateway.upstreams()[0].target.clone();
     assert_eq!(renamed, target);
+    // Some editors put a byte order mark before a text.
+    let marked = text.replace("ca.pem", "marked-ca.pem").replace("client.", "marked-client.");
+    assert_eq!(compiled(&marked).gateway.upstreams()[0].target, target);
     let shown = format!("{target:?}");
     assert!(shown.contains("elided") && !shown.contains(&format!("{:?}", &key().serialized_der()[..9])), "{shown}");
 }

@@ -6,7 +6,7 @@ use super::certificates;
 use super::fault::{Problem, Spot, listed};
 use super::policies::{self, Policies};
 use super::section::{Placed, Section};
-use super::url::{Url, is_host, is_plain_path};
+use super::url::{Url, is_host, is_loopback, is_plain_path};
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
 use crate::dialect::path::ANY;
@@ -293,8 +293,13 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
     Err(problem.but(format!("allowed are {}", listed(names()))).like(text.as_str(), names()))
 }
 
-/// Warns of a choice that nobody makes.
+/// Warns of what somebody else on the network could read, and of a choice that nobody makes.
 fn warn_of_protocol(section: &mut Section, target: &Target) {
+    if !target.tls && !is_loopback(&target.host) {
+        let spot = section.spot_of("url");
+        let problem = Problem::new("tokens and sessions go over the network in clear");
+        section.context.warn(&spot, problem.but("`https://` protects them"));
+    }
     if target.protocol == Protocol::Auto && !target.tls {
         let spot = section.spot_of("protocol");
         let problem = Problem::new("is `http1` without TLS");

@@ -162,7 +162,10 @@ impl Lookup for Seen {
 
 /// Why there are no contents.
 fn told(error: io::Error) -> String {
-    error.kind().to_string()
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".into(),
+        kind => kind.to_string(),
+    }
 }
 
 fn contents(path: &Path) -> io::Result<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use super::route::{Cluster, Connect, Route};
 use super::server::{Address, Options, Server};
-use crate::config::{Login, Redis, RedisAddress, RedisTls, Servers};
+use crate::config::{Login, Redis, RedisAddress, RedisTls, Servers, pem_text};
 use crate::gateway::Listener;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
@@ -64,7 +64,8 @@ pub(super) fn route(config: &Redis, listener: Arc<dyn Listener>) -> Result<Route
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
-    std::fs::read(path).map_err(|error| SetupError::File { path: path.to_owned(), error })
+    let bytes = std::fs::read(path).map_err(|error| SetupError::File { path: path.to_owned(), error })?;
+    Ok(pem_text(&bytes).to_vec())
 }
 
 fn certificates(tls: &RedisTls) -> Result<TlsCertificates, SetupError> {

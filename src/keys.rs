@@ -127,7 +127,7 @@ impl Issuer {
     }
 
     fn shares_source(&self, source: &KeySource) -> bool {
-        (&self.source.jwks, &self.source.issuer) == (&source.jwks, &source.issuer)
+        (&self.source.jwks, &self.source.host, &self.source.issuer) == (&source.jwks, &source.host, &source.issuer)
     }
 
     /// How it went so far.

@@ -3,11 +3,13 @@
 use super::certificates;
 use super::fault::{Problem, listed};
 use super::section::{Entry, Placed, Section};
-use super::url::Url;
+use super::url::{Url, authority};
 use super::value::{self, choice, duration, minutes, seconds, whole_seconds};
 use super::variables::Text;
-use crate::gateway::{CallerCheck, KeySource};
+use crate::gateway::{CallerCheck, KeySource, Target};
 use crate::token::Expectations;
+use http::Uri;
+use http::uri::Authority;
 use jsonwebtoken::Algorithm;
 
 const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to ask for a credential that the provider alone checks, or \
@@ -47,6 +49,11 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let jwks = section.entry("jwks");
         let jwks =
             jwks.and_then(|entry| Some(Placed { value: entry.read(section.context, Url::parse)?, spot: entry.spot }));
+        let host = section.optional("host", authority);
+        if section.has("host") && !section.has("jwks") {
+            let spot = section.spot_of("host");
+            section.context.refuse(&spot, Problem::new("has no meaning without `jwks`").but("expected both, or none"));
+        }
         let allow_http = section.read("allow_http", false, value::truth);
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
             require_tls(section, url);
@@ -56,16 +63,17 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let leeway = section.read("leeway", 30, whole_seconds(seconds(0)..=minutes(5)));
         let issuers: Vec<String> = values(issuers).into_iter().map(|url| url.text).collect();
         let issuer = issuers.first().cloned().unwrap_or_default();
-        let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text)));
+        let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
         let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway };
         let opaque = section.read("opaque", false, choice(&[("refuse", false), ("forward", true)]));
         CallerCheck::Token { expected, keys, opaque }
     })
 }
 
-fn keys(section: &mut Section, issuer: String, jwks: Option<String>) -> KeySource {
+fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Option<Authority>) -> KeySource {
     let source = KeySource {
         jwks,
+        host,
         issuer,
         refresh: section.read("refresh", minutes(10), duration(seconds(10)..=minutes(DAY))),
         min_interval: section.read("min_interval", seconds(10), duration(seconds(1)..=minutes(60))),
@@ -80,6 +88,23 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>) -> KeySourc
         section.context.refuse(&spot, Problem::new(found).but(allowed));
     }
     source
+}
+
+/// Keys that come from the upstream's own address come from the server that is called as it is.
+pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
+    let CallerCheck::Token { keys, .. } = check else {
+        return;
+    };
+    let uri = keys.jwks.as_ref().and_then(|jwks| jwks.parse::<Uri>().ok());
+    let same = uri.is_some_and(|uri| {
+        let tls = uri.scheme_str() == Some("https");
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        host.eq_ignore_ascii_case(&target.host) && (tls, port) == (target.tls, target.port)
+    });
+    if same && keys.host.is_none() {
+        keys.host = target.virtual_host.clone();
+    }
 }
 
 /// Whoever can change keys on their way can sign tokens.

@@ -6,7 +6,7 @@ use super::certificates;
 use super::fault::{Problem, Spot, listed};
 use super::policies::{self, Policies};
 use super::section::{Placed, Section};
-use super::url::{Url, is_host, is_loopback, is_plain_path};
+use super::url::{Url, authority, is_host, is_loopback, is_plain_path};
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
 use crate::dialect::path::ANY;
@@ -107,7 +107,13 @@ fn upstream(
     let slots = section.within("limits", slots);
     let preserve_host = section.read("preserve_host", false, value::truth);
     let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
-    let (dialect, target, check) = (dialect?, target?, check?);
+    if preserve_host && section.has("host") {
+        let spot = section.spot_of("host");
+        let problem = Problem::new("stands beside `preserve_host`, which sends the client's host");
+        section.context.refuse(&spot, problem.but("expected one of the two"));
+    }
+    let (dialect, target, mut check) = (dialect?, target?, check?);
+    callers::inherit_host(&mut check, &target);
     judge_paths(section, dialect, &matcher, &target);
     warn_of_protocol(section, &target);
     let mut upstream = Upstream {
@@ -186,6 +192,7 @@ fn target(section: &mut Section) -> Option<Target> {
     let url = url.and_then(|entry| entry.read(section.context, Url::without_query));
     let files = |section: &mut Section| (certificates::authorities(section), certificates::identity(section));
     let (authorities, identity) = section.inside("tls", files).unwrap_or_default();
+    let virtual_host = section.optional("host", authority);
     let protocol = section.read("protocol", Protocol::default(), choice(PROTOCOLS));
     let timeouts = section.within("timeouts", timeouts);
     let url = url?;
@@ -196,7 +203,7 @@ fn target(section: &mut Section) -> Option<Target> {
             .refuse(&spot, Problem::new("the `url` does not use TLS").but("expected `https://` there, or no `tls`"));
     }
     let Url { tls, host, port, path: base_path, .. } = url;
-    Some(Target { tls, host, port, base_path, authorities, identity, protocol, timeouts })
+    Some(Target { tls, host, port, virtual_host, base_path, authorities, identity, protocol, timeouts })
 }
 
 const PROTOCOLS: &[(&str, Protocol)] =

@@ -3,6 +3,7 @@
 use super::fault::Problem;
 use super::variables::Text;
 use http::Uri;
+use http::uri::Authority;
 use std::net::IpAddr;
 
 /// An address over HTTP, taken apart.
@@ -69,6 +70,20 @@ impl Url {
 /// Whether a host, without brackets, can only be this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Takes a `Host` apart: a host, and a port where it has one.
+pub(super) fn authority(text: &Text) -> Result<Authority, Problem> {
+    let host = text.as_str().to_ascii_lowercase();
+    let found: Option<Authority> = host.parse().ok().filter(|found: &Authority| {
+        let rest = found.as_str().strip_prefix(found.host()).and_then(|rest| match rest.strip_prefix(':') {
+            None => rest.is_empty().then_some(()),
+            Some(port) => port.parse::<u16>().ok().filter(|port| *port != 0).map(|_| ()),
+        });
+        is_host(found.host()) && rest.is_some()
+    });
+    let problem = || Problem::new(format!("{} is not a host", text.shown()));
+    found.ok_or_else(|| problem().but("expected a host name or an address, and if need be a port"))
 }
 
 /// Whether it is a host name, an IPv4 address, or an IPv6 address in brackets; in lower case and without a port.

@@ -21,10 +21,9 @@ pub(super) fn hashed(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
 
 /// What stands for a provider: upstreams have the same where [`Target::is_same_provider`] says so.
 pub(super) fn provider(secret: &hmac::Key, target: &Target) -> u64 {
-    let Target { tls, host, port, base_path, .. } = target;
-    let host = host.to_ascii_lowercase();
+    let (tls, host, port, base_path) = target.name();
     let hash =
-        hashed(secret, &[b"provider", &[u8::from(*tls)], host.as_bytes(), &port.to_be_bytes(), base_path.as_bytes()]);
+        hashed(secret, &[b"provider", &[u8::from(tls)], host.as_bytes(), &port.to_be_bytes(), base_path.as_bytes()]);
     hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
@@ -69,9 +68,11 @@ fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
         return vec![if matches!(check, CallerCheck::Forward) { b"forward".to_vec() } else { b"none".to_vec() }];
     };
     let Expectations { issuers, audiences, algorithms, leeway: _ } = expected;
-    let KeySource { jwks, issuer, refresh: _, min_interval: _, max_stale: _, timeout: _, authorities: _ } = &**keys;
+    let KeySource { jwks, host, issuer, refresh: _, min_interval: _, max_stale: _, timeout: _, authorities: _ } =
+        &**keys;
     let mut parts = vec![b"token".to_vec(), vec![u8::from(*opaque)], issuer.clone().into_bytes()];
     parts.push(jwks.clone().unwrap_or_default().into_bytes());
+    parts.extend(host.iter().map(|host| host.as_str().as_bytes().to_vec()));
     for list in [issuers, audiences] {
         parts.push((list.len() as u64).to_be_bytes().to_vec());
         parts.extend(list.iter().map(|one| one.clone().into_bytes()));

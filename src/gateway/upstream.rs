@@ -3,6 +3,7 @@
 use crate::dialect::Dialect;
 use crate::policy::Policy;
 use crate::token::Expectations;
+use http::uri::Authority;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +131,8 @@ pub enum CallerCheck {
 pub struct KeySource {
     /// The JWKS document's address; discovered from the issuer where there is none.
     pub jwks: Option<String>,
+    /// The `Host` that the document is fetched with, and the name that TLS asks for; that of the address where there is none.
+    pub host: Option<Authority>,
     /// The issuer, whose `.well-known/openid-configuration` names the document.
     pub issuer: String,
     /// How often the document is fetched anew.
@@ -267,6 +270,8 @@ pub struct Target {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// What it is called in `Host` and in TLS, with a port where that belongs to it: where it is reached by another name.
+    pub virtual_host: Option<Authority>,
     /// What stands before every path. Without a slash at the end.
     pub base_path: String,
     /// Authorities to trust instead of the system's.
@@ -282,12 +287,31 @@ pub struct Target {
 impl Target {
     /// Whether both name the same provider.
     pub fn is_same_provider(&self, other: &Target) -> bool {
-        let host = self.host.eq_ignore_ascii_case(&other.host);
-        host && (self.tls, self.port, &self.base_path) == (other.tls, other.port, &other.base_path)
+        self.name() == other.name()
+    }
+
+    /// What tells its provider from others: whether it uses TLS, host, port, and path. A provider that is reached by another name
+    /// than its own is the one that `https://` and its own name lead to.
+    pub(super) fn name(&self) -> (bool, String, u16, &str) {
+        const HTTPS: u16 = 443;
+        let (tls, host, port) = match &self.virtual_host {
+            Some(own) => (true, own.host(), own.port_u16().unwrap_or(HTTPS)),
+            None => (self.tls, self.host.as_str(), self.port),
+        };
+        (tls, host.to_ascii_lowercase(), port, &self.base_path)
+    }
+
+    /// The name that its certificate has to be for.
+    pub fn server_name(&self) -> &str {
+        let own = self.virtual_host.as_ref().map(|own| own.host().trim_matches(['[', ']']));
+        own.unwrap_or(&self.host)
     }
 
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
+        if let Some(own) = &self.virtual_host {
+            return own.to_string();
+        }
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let default = if self.tls { 443 } else { 80 };
         if self.port == default { host } else { format!("{host}:{}", self.port) }

@@ -7,6 +7,7 @@ use crate::token::KeySet;
 use crate::wire::coding;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, LOCATION, USER_AGENT};
+use http::uri::Authority;
 use http::{Request, Uri};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ impl Issuer {
             Some(address) => address.clone(),
             None => self.discover().await?,
         };
-        let document = self.document(&jwks).await?;
+        let host = self.source.host.as_ref().filter(|_| self.source.jwks.is_some());
+        let document = self.document(&jwks, host).await?;
         let keys = KeySet::parse(&document, &self.expected.algorithms).map_err(|reason| format!("{jwks}: {reason}"))?;
         Ok((keys, document))
     }
@@ -40,7 +42,7 @@ impl Issuer {
     /// Where the issuer says that its keys are.
     async fn discover(&self) -> Result<String, String> {
         let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
-        let document = self.document(&address).await?;
+        let document = self.document(&address, None).await?;
         let discovery: Discovery = serde_json::from_slice(&document)
             .map_err(|error| format!("{address}: not a discovery document: {error}"))?;
         self.same_scheme(&discovery.jwks_uri)?;
@@ -55,7 +57,8 @@ impl Issuer {
         Ok(())
     }
 
-    async fn document(&self, address: &str) -> Result<Bytes, String> {
+    /// Fetches a document. `virtual_host` is what its server is called, where it is reached by another name.
+    async fn document(&self, address: &str, virtual_host: Option<&Authority>) -> Result<Bytes, String> {
         let fault = |reason: String| format!("{address}: {reason}");
         let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -63,6 +66,7 @@ impl Issuer {
         let addresses = Addresses::new(&self.means.resolver, &host, port);
         let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
         looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
+        let uri = called(uri, virtual_host).map_err(|error| fault(error.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
         let request = Request::get(uri)
             .header(USER_AGENT, OWN_NAME)
@@ -88,6 +92,16 @@ impl Issuer {
             memory: None,
         })
     }
+}
+
+/// An address whose server is called otherwise. Where it is has been looked up before.
+fn called(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::InvalidUriParts> {
+    let Some(own) = virtual_host else {
+        return Ok(uri);
+    };
+    let mut parts = uri.into_parts();
+    parts.authority = Some(own.clone());
+    Uri::from_parts(parts)
 }
 
 /// Whether an answer is a document as it was asked for, or what it is instead.

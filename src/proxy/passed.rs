@@ -99,7 +99,8 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
     let target = &upstream.target;
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
-    let mut peer = HttpPeer::new(address, target.tls, if target.tls { target.host.clone() } else { String::new() });
+    let mut peer =
+        HttpPeer::new(address, target.tls, if target.tls { target.server_name().to_owned() } else { String::new() });
     let (alpn, kind) = match versions(context, session) {
         Versions::Http1 => (ALPN::H1, 0),
         Versions::Http2 => (ALPN::H2, 1),

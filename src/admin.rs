@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -63,10 +63,16 @@ pub fn router(running: Arc<Running>) -> Router {
 }
 
 async fn ready(State(running): State<Arc<Running>>) -> Response {
-    let (reasons, details) = (running.now().unready(), running.details());
-    let ready = reasons.is_empty();
-    let mut said = Map::from_iter([("ready".to_owned(), json!(ready))]);
-    let lines = [("reasons", reasons), ("details", details)].into_iter().filter(|(_, lines)| !lines.is_empty());
+    let (readiness, details) = (running.now().readiness(), running.details());
+    let ready = readiness.is_ready();
+    let checks = readiness.checks.into_iter().map(|(name, result)| {
+        let said = result.map_or_else(|wrong| json!(wrong), |()| json!("ok"));
+        (name, said)
+    });
+    let checks: Map<String, Value> = checks.collect();
+    let mut said = Map::from_iter([("ready".to_owned(), json!(ready)), ("checks".to_owned(), json!(checks))]);
+    let lines = [("reasons", readiness.reasons), ("details", details)];
+    let lines = lines.into_iter().filter(|(_, lines)| !lines.is_empty());
     said.extend(lines.map(|(name, lines)| (name.to_owned(), json!(lines))));
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(said)).into_response()
 }

@@ -3,6 +3,7 @@
 mod lifecycle;
 mod log;
 mod purge;
+mod ready;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod texts;
@@ -58,6 +59,10 @@ enum Command {
     /// Those of one session, or of all sessions of an upstream, in every replica that shares the store. Ends with status 0
     /// once the store has confirmed it, 1 where it has not.
     Purge(purge::PurgeArgs),
+    /// Say whether a running gateway is ready
+    ///
+    /// For probes on its own machine or in its pod. Ends with status 0 if it is, else with 1 and the reasons.
+    Ready(ready::ReadyArgs),
     /// Print the JSON Schema of the configuration, for editors
     ///
     /// It knows every option with its meaning, its default and what it may be. The first line of a configuration can name it:
@@ -122,6 +127,11 @@ pub fn main() -> ExitCode {
         Command::Purge(args) => on_runtime(Some(1), async {
             purge::purge(&args).await?;
             say_on(io::stdout(), "purged");
+            Ok(())
+        }),
+        Command::Ready(args) => on_runtime(Some(1), async {
+            ready::ready(&args).await?;
+            say_on(io::stdout(), "ready");
             Ok(())
         }),
         Command::Schema => {

@@ -51,6 +51,8 @@ pub struct Config {
     pub threads: Option<usize>,
     /// How many processes serve the same upstreams.
     pub replicas: usize,
+    /// How long a process that starts waits for the names and keys of its upstreams, before it is ready with those that it has.
+    pub readiness_timeout: Duration,
     /// What is logged.
     pub log: Log,
     /// Where cached answers are.

@@ -130,6 +130,11 @@ impl Issuer {
         (&self.source.jwks, &self.source.host, &self.source.issuer) == (&source.jwks, &source.host, &source.issuer)
     }
 
+    /// Whether the last fetch of its keys failed.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     /// How it went so far.
     pub fn health(&self) -> Health {
         let keys = self.keys.load();

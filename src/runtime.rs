@@ -3,10 +3,12 @@
 
 mod lasting;
 mod lockouts;
+mod readiness;
 mod running;
 mod ways;
 
 pub use lockouts::Lockouts;
+pub use readiness::Readiness;
 pub use running::Running;
 
 use crate::cache::{self, Sessions};
@@ -185,20 +187,6 @@ impl Runtime {
     /// Whether the gateway is stopping.
     pub fn is_stopping(&self) -> bool {
         self.lasting.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Why the gateway should get no requests; empty where it should.
-    pub fn unready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.is_stopping() {
-            reasons.push("stopping".to_owned());
-        }
-        for (upstream, way) in self.each() {
-            if way.issuer().is_some_and(|issuer| issuer.health().keys == 0) {
-                reasons.push(format!("upstreams.{}: the issuer's keys are not known yet", upstream.name));
-            }
-        }
-        reasons
     }
 
     /// What is read off when metrics are asked for.

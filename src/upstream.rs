@@ -329,6 +329,11 @@ impl Provider {
         Ok(request)
     }
 
+    /// Whether the last request brought no answer.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.
     pub fn note(&self, error: Option<&str>) {
         let failing = error.is_some();

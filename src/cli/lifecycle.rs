@@ -94,6 +94,7 @@ impl Started {
         let listeners = listeners.collect::<Result<Vec<_>, CommandError>>()?;
         let admin = config.admin.map(|address| bound_admin(address, &mut inherited)).transpose()?;
         let level = log::start(config, &journal);
+        warn_of_proxies();
         let alone = matches!(config.store, Store::Memory(_));
         let running = Arc::new(Running::new(config, &draft.hash, journal).map_err(other)?);
         let mut held = Vec::new();
@@ -242,9 +243,20 @@ fn affordable(config: &Config) -> Clients {
     clients
 }
 
+/// Many programs go through the proxy that these variables name. The gateway does not, and would look as if it did.
+fn warn_of_proxies() {
+    const NAMES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let set = NAMES.into_iter().filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let set: Vec<&str> = set.collect();
+    if !set.is_empty() {
+        let variables = set.join(", ");
+        tracing::warn!(variables, "proxy variables are ignored: providers and issuers are connected to directly");
+    }
+}
+
 async fn ready(running: &Running) {
     for _ in 0..500 {
-        if running.now().unready().is_empty() {
+        if running.now().readiness().is_ready() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -39,7 +39,9 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
         session => session.map(str::to_owned),
     };
     let wanted = json!({ "upstream": args.upstream, "session": session });
-    let answer = tokio::time::timeout(PATIENCE, send(args.admin, wanted.to_string()));
+    let request = Request::post("/cache/purge").header(CONTENT_TYPE, "application/json");
+    let request = request.body(Bytes::from(wanted.to_string())).map_err(other)?;
+    let answer = tokio::time::timeout(PATIENCE, send(args.admin, request));
     let (status, body) = answer.await.map_err(|_| other(format!("{} does not answer", args.admin)))??;
     if status == StatusCode::OK {
         return Ok(());
@@ -49,15 +51,14 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
     Err(other(said.unwrap_or_else(|| format!("{} answers {status}", args.admin))))
 }
 
-async fn send(admin: SocketAddr, body: String) -> Result<(StatusCode, Bytes), CommandError> {
+/// Sends a request to the admin listener of a gateway.
+pub(super) async fn send(admin: SocketAddr, mut request: Request<Bytes>) -> Result<(StatusCode, Bytes), CommandError> {
     let stream = tokio::net::TcpStream::connect(admin).await;
     let stream = stream.map_err(|error| other(format!("cannot reach the gateway at {admin}: {error}")))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
     tokio::spawn(connection);
-    let request =
-        Request::post("/cache/purge").header(HOST, admin.to_string()).header(CONTENT_TYPE, "application/json");
-    let request = request.body(Full::new(Bytes::from(body))).map_err(other)?;
-    let answer = sender.send_request(request).await.map_err(other)?;
+    request.headers_mut().insert(HOST, admin.to_string().parse().map_err(other)?);
+    let answer = sender.send_request(request.map(Full::new)).await.map_err(other)?;
     let status = answer.status();
     Ok((status, answer.into_body().collect().await.map_err(other)?.to_bytes()))
 }

@@ -48,6 +48,7 @@ impl Config {
             admin,
             threads,
             replicas: _,
+            readiness_timeout: _,
             log,
             store,
             dns: _,

@@ -28,6 +28,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let admin = admin(section, &listeners);
     let threads = section.read("threads", None, threads);
     let replicas = section.read("replicas", 1, count(1..=1000));
+    let readiness_timeout = section.read("readiness_timeout", seconds(60), duration(seconds(0)..=minutes(60)));
     let log = section.within("log", log);
     let clients = section.within("clients", clients);
     let shutdown = section.within("shutdown", |section| Shutdown {
@@ -59,7 +60,20 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     let gateway = Arc::new(Gateway::new(upstreams, key));
-    Config { gateway, listeners, admin, threads, replicas, log, store, dns, clients, shutdown, reload }
+    Config {
+        gateway,
+        listeners,
+        admin,
+        threads,
+        replicas,
+        readiness_timeout,
+        log,
+        store,
+        dns,
+        clients,
+        shutdown,
+        reload,
+    }
 }
 
 /// How large the head of a request may be. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a target of 64 KiB.

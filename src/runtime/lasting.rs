@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What lasts as long as the process.
 pub(super) struct Lasting {
@@ -30,6 +30,10 @@ pub(super) struct Lasting {
     pub ids: RequestIds,
     pub lockouts: Lockouts,
     pub stopping: AtomicBool,
+    pub started: Instant,
+    pub readiness_timeout: Duration,
+    /// Whether it was ready once.
+    pub ready: AtomicBool,
     /// By the name of an upstream.
     tallies: Mutex<HashMap<String, Tallies>>,
 }
@@ -97,6 +101,9 @@ impl Lasting {
             ids: RequestIds::default(),
             lockouts: Lockouts::default(),
             stopping: AtomicBool::new(false),
+            started: Instant::now(),
+            readiness_timeout: config.readiness_timeout,
+            ready: AtomicBool::new(false),
             tallies: Mutex::default(),
         })
     }

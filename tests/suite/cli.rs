@@ -338,7 +338,7 @@ fn the_tour_of_the_sandbox_can_be_copied() {
 }
 
 /// The commands of the program, less its own help.
-const COMMANDS: [&str; 7] = ["run", "check", "sandbox", "purge", "schema", "completions", "man"];
+const COMMANDS: [&str; 8] = ["run", "check", "sandbox", "purge", "ready", "schema", "completions", "man"];
 
 #[test]
 fn the_schema_is_the_one_of_the_project() {

@@ -1,0 +1,36 @@
+//! The command `ready`: says whether a running gateway should get requests. It is for probes on the gateway's own machine or in its
+//! pod, where the admin listener stays on the loopback.
+
+use super::purge::send;
+use super::{CommandError, other};
+use bytes::Bytes;
+use clap::Args;
+use http::{Request, StatusCode};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long the gateway may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub(super) struct ReadyArgs {
+    /// Where the gateway's admin listener is
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+}
+
+/// Asks the gateway; an error if it is not ready.
+pub(super) async fn ready(args: &ReadyArgs) -> Result<(), CommandError> {
+    let request = Request::get("/readyz").body(Bytes::new()).map_err(other)?;
+    let answer = tokio::time::timeout(TIMEOUT, send(args.admin, request)).await;
+    let (status, body) = answer.map_err(|_| other(format!("{} does not answer", args.admin)))??;
+    if status == StatusCode::OK {
+        return Ok(());
+    }
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let reasons = body.get("reasons").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let reasons: Vec<&str> = reasons.collect();
+    let why = if reasons.is_empty() { format!("{} answers {status}", args.admin) } else { reasons.join("; ") };
+    Err(other(format!("not ready: {why}")))
+}

@@ -1,0 +1,92 @@
+//! Whether the gateway should get requests, and how what it depends on does.
+//!
+//! A replica that cannot serve one upstream still serves the others, and where a provider is away, it is away for all replicas: to
+//! take them out helps no one. So readiness is about the start, and about the end.
+
+use super::Runtime;
+use super::ways::Way;
+use crate::cache::Scope;
+use std::sync::atomic::Ordering;
+
+/// What the gateway says of itself.
+#[derive(Debug)]
+pub struct Readiness {
+    /// Why it should get no requests; empty if it should.
+    pub reasons: Vec<String>,
+    /// What it depends on, by name, and what is wrong with it. None of it makes a gateway unready that was ready once.
+    pub checks: Vec<(String, Result<(), String>)>,
+}
+
+impl Readiness {
+    /// Whether the gateway should get requests.
+    pub fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+impl Way {
+    /// What an upstream lacked since the start: its name or its keys.
+    fn never_had(&self) -> Option<&'static str> {
+        if !self.provider().addresses().are_known() {
+            return Some("the name cannot be looked up");
+        }
+        let fetched = self.issuer().is_none_or(|issuer| issuer.health().age.is_some());
+        (!fetched).then_some("the issuer's keys are not known yet")
+    }
+}
+
+impl Runtime {
+    /// Whether the gateway should get requests. Once it is ready, only its end makes it unready.
+    pub fn readiness(&self) -> Readiness {
+        let reasons = if self.is_stopping() { vec!["stopping".to_owned()] } else { self.missing() };
+        Readiness { reasons, checks: self.checks() }
+    }
+
+    /// What has to be waited for at the start.
+    fn missing(&self) -> Vec<String> {
+        if self.lasting.ready.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let lacks = self.each().filter_map(|(upstream, way)| Some((upstream, way.never_had()?)));
+        let missing: Vec<String> = lacks.map(|(upstream, why)| format!("upstreams.{}: {why}", upstream.name)).collect();
+        let late = self.lasting.started.elapsed() >= self.lasting.readiness_timeout;
+        let serves = missing.len() < self.gateway.upstreams().len();
+        if !missing.is_empty() && !(late && serves) {
+            return missing;
+        }
+        if !self.lasting.ready.swap(true, Ordering::Relaxed) {
+            match missing.as_slice() {
+                [] => tracing::info!("ready"),
+                _ => tracing::warn!(?missing, "ready, although not all upstreams can be served"),
+            }
+        }
+        Vec::new()
+    }
+
+    fn checks(&self) -> Vec<(String, Result<(), String>)> {
+        let check = |wrong: Option<&str>| wrong.map_or(Ok(()), |wrong| Err(wrong.to_owned()));
+        let mut checks = Vec::new();
+        for (upstream, way) in self.each() {
+            let name = |part: &str| format!("upstreams.{}.{part}", upstream.name);
+            let known = way.provider().addresses().are_known();
+            checks.push((name("name"), check((!known).then_some("the name cannot be looked up"))));
+            let failing = way.provider().is_failing();
+            checks.push((name("provider"), check(failing.then_some("the provider does not answer"))));
+            if let Some(issuer) = way.issuer() {
+                let health = issuer.health();
+                let wrong = match (health.keys, health.age) {
+                    (0, None) => Some("the issuer's keys are not known yet"),
+                    (0, Some(_)) => Some("the issuer's keys are too old"),
+                    _ => issuer.is_failing().then_some("the issuer's keys cannot be fetched; the last ones are used"),
+                };
+                checks.push((name("keys"), check(wrong)));
+            }
+        }
+        let caching = self.gateway.upstreams().iter().filter(|upstream| upstream.scope_cache.is_some());
+        let store = self.sessions().store();
+        let apart = caching.filter_map(|upstream| store.disconnected_for(Scope::Upstream(upstream.scope))).max();
+        let apart = apart.map(|time| format!("there is no connection since {} s", time.as_secs()));
+        checks.push(("store".to_owned(), check(apart.as_deref())));
+        checks
+    }
+}

@@ -471,6 +471,31 @@ fn nothing_is_sent_again_when_the_answer_has_begun() {
     }
 }
 
+/// What HTTP/1.1 says of the end of a response, HTTP/2 need not say.
+#[test]
+fn responses_without_a_body_end_for_clients_of_both_versions() {
+    let provider = H2Provider::start(None, |arrived| {
+        let status: u16 = arrived.head.uri.path().trim_start_matches('/').parse().unwrap();
+        let mut head = http::Response::builder().status(status).header("x-own", "1");
+        if arrived.head.method == http::Method::HEAD && status == 200 {
+            head = head.header("content-length", "5");
+        }
+        Reply { head: head.body(()).unwrap(), parts: Vec::new(), trailers: None }
+    });
+    let gateway = gateway(provider.address());
+    let mut connection = Connection::open(gateway.address()).unwrap();
+    for (method, status) in [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 304), ("GET", 200), ("DELETE", 205)] {
+        let request = Request::new(method, &format!("/{status}"));
+        connection.write(&request.bytes(gateway.address())).unwrap();
+        let answer = connection.answer(method == "HEAD").unwrap();
+        assert_eq!((answer.status, answer.body.len(), answer.header("X-Own")), (status, 0, Some("1")), "{method}");
+        let request = http::Request::builder().method(method).uri(format!("http://a/{status}"));
+        let (head, body, _) = over_http2(gateway.address(), request.body(Bytes::new()).unwrap());
+        assert_eq!((head.status.as_u16(), body.len()), (status, 0), "{method} over HTTP/2");
+    }
+    assert_eq!(provider.connections(), 1);
+}
+
 /// Of a body that may be a side of a conversation it is not seen whether an informational answer came: it is sent once.
 #[test]
 fn a_body_that_may_go_on_is_sent_once() {

@@ -51,7 +51,8 @@ impl Runtime {
         let missing: Vec<String> = lacks.map(|(upstream, why)| format!("upstreams.{}: {why}", upstream.name)).collect();
         let late = self.lasting.started.elapsed() >= self.lasting.readiness_timeout;
         let serves = missing.len() < self.gateway.upstreams().len();
-        if !missing.is_empty() && !(late && serves) {
+        let enough = missing.is_empty() || (late && serves);
+        if !enough {
             return missing;
         }
         if !self.lasting.ready.swap(true, Ordering::Relaxed) {

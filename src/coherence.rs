@@ -103,8 +103,9 @@ pub struct Stamp {
 /// What a reader finds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Acquired<T> {
-    /// A fresh answer, and the version below which a newer fetch would be too old to store.
-    Hit(Entry<T>, Option<u64>),
+    /// A fresh answer, the version below which a newer fetch would be too old to store, and the time before which none will do that
+    /// began.
+    Hit(Entry<T>, Option<u64>, Micros),
     /// Nothing fresh, and nobody fetches: the reader has to, and may fill under this stamp unless the answer is older than the
     /// floor.
     Lead {
@@ -283,7 +284,7 @@ pub fn acquire<T: Clone>(
         return Acquired::Lead { stamp, floor, stale: None, since };
     }
     let stale = match place.shown_to(&reading.asker, stamp) {
-        Some(entry) if reading.now < entry.fresh_until => return Acquired::Hit(entry.clone(), floor),
+        Some(entry) if reading.now < entry.fresh_until => return Acquired::Hit(entry.clone(), floor, since),
         found => found.cloned(),
     };
     let other =

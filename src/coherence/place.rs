@@ -100,12 +100,17 @@ pub struct Watermark {
     pub until: Millis,
 }
 
-/// Nothing is stored whose version is lower than this. It counts for every generation: versions of one session only rise.
+/// The newest response that was shown: nothing is stored whose version is lower. That counts for every generation, since versions of
+/// one session only rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Newest {
-    /// The highest version that was shown.
-    pub version: u64,
-    /// When nothing can come any more whose fetch began before it was.
+    /// Its version; none where none was ever shown.
+    pub version: Option<u64>,
+    /// The same for the same response.
+    pub digest: u64,
+    /// When it was known: a fetch that began before may have seen the session earlier, and is not joined.
+    pub at: Micros,
+    /// When nothing can come any more whose fetch began before that.
     pub until: Millis,
 }
 
@@ -192,10 +197,11 @@ impl<T> Place<T> {
         self.entry.as_ref().filter(shown)
     }
 
-    /// When the fetch of the newest answer began that is known.
+    /// When the newest answer was known. What began before may be older.
     pub(super) fn since(&self) -> Micros {
         let entry = self.entry.as_ref().map_or(0, |entry| entry.began);
-        entry.max(self.watermark.map_or(0, |watermark| watermark.began))
+        let newest = self.newest.map_or(0, |newest| newest.at);
+        entry.max(newest).max(self.watermark.map_or(0, |watermark| watermark.began))
     }
 
     /// Stores an answer, unless what is known is newer. `kept` is for how long an older one could be on its way.
@@ -213,7 +219,7 @@ impl<T> Place<T> {
         } else if entry.version.is_none() || entry.stale_until < (latest / 1_000).saturating_add(kept) {
             self.bar(latest, kept, now);
         }
-        self.raise(entry.version, kept, now);
+        self.see(&entry.observed(), kept, now);
         self.lease = None;
         self.entry = Some(entry);
     }
@@ -230,34 +236,33 @@ impl<T> Place<T> {
 
     /// Drops what is older than what was shown, and keeps away what began before that did. Whether there was anything to do.
     fn supersede(&mut self, observed: &Observed, kept: Millis, now: Micros) -> bool {
-        let began = observed.began.min(now);
-        let version = observed.version;
-        let raised = version.is_none_or(|version| self.newest.is_some_and(|newest| version <= newest.version));
-        let barred = self.watermark.is_some_and(|watermark| began <= watermark.began);
+        let same = |newest: Newest| newest.version == observed.version && newest.digest == observed.digest;
         let known = match &self.entry {
             Some(entry) => !entry.is_older_than(observed),
-            None => self.knows_higher(version) || (raised && barred),
+            None => self.knows_higher(observed.version) || self.newest.is_some_and(same),
         };
         if !known {
             self.entry = None;
-            self.bar(began, kept, now);
-            self.raise(version, kept, now);
+            self.bar(observed.began.min(now), kept, now);
+            self.see(observed, kept, now);
         }
         !known
     }
 
     /// Whether a higher version was shown.
     fn knows_higher(&self, version: Option<u64>) -> bool {
-        version.zip(self.newest).is_some_and(|(version, newest)| version < newest.version)
+        version.zip(self.newest.and_then(|newest| newest.version)).is_some_and(|(version, newest)| version < newest)
     }
 
-    /// Keeps away lower versions, unless a higher one was shown.
-    fn raise(&mut self, version: Option<u64>, kept: Millis, now: Micros) {
-        let Some(version) = version.filter(|_| !self.knows_higher(version)) else {
+    /// Remembers what is shown, unless a higher version was.
+    fn see(&mut self, observed: &Observed, kept: Millis, now: Micros) {
+        if self.knows_higher(observed.version) {
             return;
-        };
-        let before = self.newest.filter(|newest| newest.version == version).map_or(0, |newest| newest.until);
-        self.newest = Some(Newest { version, until: before.max((now / 1_000).saturating_add(kept)) });
+        }
+        let (version, until) = self.newest.map_or((None, 0), |newest| (newest.version, newest.until));
+        let until = until.max((now / 1_000).saturating_add(kept));
+        let version = observed.version.max(version);
+        self.newest = Some(Newest { version, digest: observed.digest, at: now, until });
     }
 
     fn release(&mut self, reader: Token) {

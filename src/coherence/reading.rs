@@ -108,11 +108,11 @@ pub fn next<T: Clone>(acquired: Acquired<T>, link: Link, now: Millis, windows: W
     match acquired {
         Acquired::Bypass => Next::Bypass,
         Acquired::Deleted => Next::Deleted,
-        Acquired::Hit(entry, _) if usable(&entry) => Next::Answer(entry),
+        Acquired::Hit(entry, ..) if usable(&entry) => Next::Answer(entry),
         // Without a lease: the place is taken by what cannot be trusted, or is not wanted, and the fill replaces it.
-        Acquired::Hit(entry, floor) => {
+        Acquired::Hit(entry, floor, since) => {
             let why = if trusted(&entry) { Why::Requested } else { Why::Missing };
-            Next::Fetch(Fetch { stamp: entry.stamp, floor, fallback: None, since: entry.began, why })
+            Next::Fetch(Fetch { stamp: entry.stamp, floor, fallback: None, since, why })
         }
         Acquired::Denied { stamp, floor } => {
             Next::Fetch(Fetch { stamp, floor, fallback: None, since: ALONE, why: Why::Missing })

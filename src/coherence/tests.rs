@@ -85,7 +85,7 @@ impl World {
 
     fn hit(&mut self, reader: u128) -> Option<&'static str> {
         match self.acquire(reader) {
-            Acquired::Hit(entry, _) => Some(entry.answer),
+            Acquired::Hit(entry, ..) => Some(entry.answer),
             Acquired::Lead { .. } | Acquired::Wait { .. } => None,
             Acquired::Denied { .. } | Acquired::Bypass | Acquired::Deleted => None,
         }
@@ -375,7 +375,7 @@ fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
     world.fill(stamp, "a");
     let reading = Reading { fresh: true, ..world.reading(2) };
     let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
-    assert_eq!(acquired, Acquired::Lead { stamp, floor: None, stale: None, since: 0 });
+    assert_eq!(acquired, Acquired::Lead { stamp, floor: None, stale: None, since: 100 });
     assert_eq!(world.hit(3), Some("a"));
 }
 
@@ -526,6 +526,25 @@ fn a_version_that_was_shown_keeps_lower_ones_away_whenever_their_fetch_began() {
 }
 
 #[test]
+fn a_fetch_that_began_before_something_newer_was_shown_is_not_joined() {
+    let since = |world: &mut World| match world.acquire(9) {
+        Acquired::Lead { since, .. } | Acquired::Wait { since, .. } | Acquired::Hit(_, _, since) => since,
+        other => panic!("{other:?}"),
+    };
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.now = 5;
+    // It began long before that.
+    world.supersede(50, Some(6), "b");
+    assert_eq!(since(&mut world), 5_100);
+    world.now = 6;
+    world.supersede(5_500, Some(6), "b");
+    assert_eq!(since(&mut world), 5_100, "the same once more says nothing new");
+    world.put(world.entry(stamp, 5_200, Some(7), "c"));
+    assert_eq!(since(&mut world), 6_100);
+}
+
+#[test]
 fn a_version_that_replaces_a_later_start_keeps_away_what_began_between() {
     let mut world = World::new();
     let stamp = world.lead(1);
@@ -621,7 +640,7 @@ mod reading {
 
     #[test]
     fn what_was_fetched_before_the_connection_is_fetched_again() {
-        let hit = Acquired::Hit(ENTRY, Some(7));
+        let hit = Acquired::Hit(ENTRY, Some(7), 100_000);
         assert_eq!(next(hit.clone(), link(1, 100), 150, WINDOWS), Next::Answer(ENTRY));
         assert_eq!(next(hit, link(2, 101), 150, WINDOWS), Next::Fetch(fetch(None, Why::Missing)));
         let lead = Acquired::Lead { stamp: STAMP, floor: Some(7), stale: Some(ENTRY), since: 100_000 };

@@ -151,7 +151,8 @@ impl Both {
                 self.same_generation(&rest[..32], stamp.session);
                 self.same_generation(epoch, stamp.epoch);
             }
-            Acquired::Hit(entry, known) => {
+            Acquired::Hit(entry, known, since) => {
+                self.same(answer[37..53].parse::<u64>().unwrap() > 0, *since > 0);
                 self.same(letter, "D");
                 self.same(floor, known.unwrap_or(0));
                 self.same_entry(rest, entry);
@@ -351,10 +352,10 @@ fn moved_place(text: &str, long: u64) -> String {
     let number = |digits: &str| digits.parse::<u64>().unwrap();
     let millis = |digits: &str| format!("{:013}", number(digits).saturating_sub(long));
     let micros = |digits: &str| format!("{:016}", number(digits).saturating_sub(long * 1_000));
-    let count = number(&text[155..157]) as usize;
-    let (head, rest) = text.split_at(157 + 45 * count);
+    let count = number(&text[187..189]) as usize;
+    let (head, rest) = text.split_at(189 + 45 * count);
     let denied: Vec<String> = (0..count)
-        .map(|at| &head[157 + 45 * at..][..45])
+        .map(|at| &head[189 + 45 * at..][..45])
         .map(|one| format!("{}{}", &one[..32], millis(&one[32..])))
         .collect();
     let entry = if rest.is_empty() {
@@ -364,8 +365,8 @@ fn moved_place(text: &str, long: u64) -> String {
         format!("{}{times}{}", &rest[..85], &rest[127..])
     };
     let (lease, watermark) = (millis(&head[80..93]), [micros(&head[93..109]), millis(&head[109..122])].concat());
-    let newest = [&head[122..142], &millis(&head[142..155])].concat();
-    format!("{}{lease}{watermark}{newest}{}{}{entry}", &head[..80], &head[155..157], denied.concat())
+    let newest = [&head[122..158], &micros(&head[158..174]), &millis(&head[174..187])].concat();
+    format!("{}{lease}{watermark}{newest}{}{}{entry}", &head[..80], &head[187..189], denied.concat())
 }
 
 fn hex(asker: &Asker) -> String {

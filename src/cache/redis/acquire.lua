@@ -41,6 +41,7 @@ end
 local stamp = generation .. ARGV[3]
 local place = read_place(KEYS[2], now)
 local since = string.sub(place.watermark, 1, 16)
+if string.sub(place.newest, 37, 52) > since then since = string.sub(place.newest, 37, 52) end
 if place.entry ~= '' and string.sub(place.entry, 86, 101) > since then since = string.sub(place.entry, 86, 101) end
 head = head .. since
 for _, denied in ipairs(place.denied) do

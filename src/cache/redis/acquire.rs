@@ -75,7 +75,7 @@ impl RedisStore {
                 }
                 None => Acquired::Bypass,
             };
-            if let Acquired::Hit(entry, _) = &acquired
+            if let Acquired::Hit(entry, ..) = &acquired
                 && entry.fetched_at() < link.fence
             {
                 self.tally.count(Event::Fenced);

@@ -165,7 +165,7 @@ pub(super) fn read_reply(text: &[u8], epoch: Generation, open: impl Fn(&[u8]) ->
         b'D' | b'S' => {
             let stamp = stamp(rest.get(1..)?)?;
             match (read_entry(rest, stamp, open), letter) {
-                (Some(entry), b'D') => Acquired::Hit(entry, floor),
+                (Some(entry), b'D') => Acquired::Hit(entry, floor, since),
                 (Some(entry), _) => lead(stamp, Some(entry)),
                 (None, _) => {
                     unreadable = true;

@@ -30,7 +30,7 @@ if stored then
   elseif version == NO_VERSION or tonumber(string.sub(entry, 115, 127)) < tonumber(string.sub(latest, 1, 13)) + kept then
     bar_place(place, latest, kept, now)
   end
-  raise_place(place, version, kept, now)
+  see_place(place, version, string.sub(entry, 160, 175), moment, kept, now)
   place.lease, place.entry = NO_LEASE, entry
 else
   -- It is shown all the same to those who wait for it.

@@ -1,7 +1,7 @@
 -- How a place is written: 93 characters of its lease (two generations, 16 of the reader's token, 13 of its end), 29 of its watermark
--- (16 digits of us, 13 of its end), 33 of the newest version (20 digits, 13 of its end), 2 of how many it is denied to, 45 for each of
--- those (32 for whom, 13 of its end), and the entry. What is over is not there. Like coherence::Place.
-local NO_LEASE, NO_WATERMARK, NO_NEWEST = string.rep('0', 93), string.rep('0', 29), string.rep('0', 33)
+-- (16 digits of us, 13 of its end), 65 of the newest response that was shown (20 of its version, 16 of its digest, 16 digits of us when
+-- it was known, 13 of its end), 2 of how many it is denied to, 45 for each of those (32 for whom, 13 of its end), and the entry. What is over is not there. Like coherence::Place.
+local NO_LEASE, NO_WATERMARK, NO_NEWEST = string.rep('0', 93), string.rep('0', 29), string.rep('0', 65)
 local NO_VERSION = string.rep('0', 20)
 local function read_place(key, now)
   local text = redis.call('GET', key)
@@ -9,9 +9,9 @@ local function read_place(key, now)
   if not text then return place end
   if tonumber(string.sub(text, 81, 93)) > now then place.lease = string.sub(text, 1, 93) end
   if tonumber(string.sub(text, 110, 122)) > now then place.watermark = string.sub(text, 94, 122) end
-  if tonumber(string.sub(text, 143, 155)) > now then place.newest = string.sub(text, 123, 155) end
-  local entry = 158 + 45 * tonumber(string.sub(text, 156, 157))
-  for i = 158, entry - 1, 45 do
+  if tonumber(string.sub(text, 175, 187)) > now then place.newest = string.sub(text, 123, 187) end
+  local entry = 190 + 45 * tonumber(string.sub(text, 188, 189))
+  for i = 190, entry - 1, 45 do
     if tonumber(string.sub(text, i + 32, i + 44)) > now then place.denied[#place.denied + 1] = string.sub(text, i, i + 44) end
   end
   if #text > entry and tonumber(string.sub(text, entry + 114, entry + 126)) > now then place.entry = string.sub(text, entry) end
@@ -19,7 +19,7 @@ local function read_place(key, now)
 end
 local function write_place(key, place, now)
   local last = math.max(tonumber(string.sub(place.lease, 81)), tonumber(string.sub(place.watermark, 17)))
-  last = math.max(last, tonumber(string.sub(place.newest, 21)))
+  last = math.max(last, tonumber(string.sub(place.newest, 53)))
   for _, denied in ipairs(place.denied) do last = math.max(last, tonumber(string.sub(denied, 33))) end
   if place.entry ~= '' then last = math.max(last, tonumber(string.sub(place.entry, 115, 127))) end
   if last <= now then
@@ -49,12 +49,13 @@ end
 local function knows_higher(place, version)
   return version ~= NO_VERSION and version < string.sub(place.newest, 1, 20)
 end
--- Keeps away lower versions, unless a higher one was shown.
-local function raise_place(place, version, kept, now)
-  if version == NO_VERSION or knows_higher(place, version) then return end
-  local latest = now + kept
-  if string.sub(place.newest, 1, 20) == version then latest = math.max(latest, tonumber(string.sub(place.newest, 21))) end
-  place.newest = version .. string.format('%013d', latest)
+-- Remembers what is shown, unless a higher version was.
+local function see_place(place, version, digest, moment, kept, now)
+  if knows_higher(place, version) then return end
+  local latest = math.max(tonumber(string.sub(place.newest, 53)), now + kept)
+  local before = string.sub(place.newest, 1, 20)
+  if version < before then version = before end
+  place.newest = version .. digest .. moment .. string.format('%013d', latest)
 end
 -- Drops what is older than a response that was shown, and keeps away what began before that did. Whether there was anything to do.
 local function supersede_place(place, began, version, digest, moment, kept, now)
@@ -67,12 +68,12 @@ local function supersede_place(place, began, version, digest, moment, kept, now)
       return false
     end
   end
+  if entry == '' and place.newest ~= NO_NEWEST then
+    if knows_higher(place, version) or string.sub(place.newest, 1, 36) == version .. digest then return false end
+  end
   if began > moment then began = moment end
-  local raised = version <= string.sub(place.newest, 1, 20)
-  local barred = began <= string.sub(place.watermark, 1, 16)
-  if entry == '' and (knows_higher(place, version) or (raised and barred)) then return false end
   place.entry = ''
   bar_place(place, began, kept, now)
-  raise_place(place, version, kept, now)
+  see_place(place, version, digest, moment, kept, now)
   return true
 end

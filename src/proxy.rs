@@ -7,6 +7,8 @@ mod connection;
 mod context;
 mod declared;
 mod exchange;
+mod failed;
+mod first_byte;
 mod flood;
 mod frames;
 mod framing;

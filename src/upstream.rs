@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use ring::digest;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The largest answer to a governed request, in bytes.
@@ -131,6 +131,8 @@ pub struct Provider {
     authority: HeaderValue,
     trust: u64,
     failing: AtomicBool,
+    /// How often its connections were left.
+    left: AtomicU64,
 }
 
 /// A request to a provider.
@@ -186,6 +188,7 @@ impl Provider {
             authority: HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static("")),
             trust: trust(target),
             failing: AtomicBool::new(false),
+            left: AtomicU64::new(0),
         })
     }
 

@@ -323,9 +323,9 @@ impl Target {
 pub struct Timeouts {
     /// To connect, with TLS.
     pub connect: Duration,
-    /// Until the first byte of an answer. A governed request has to be answered as a whole within it.
+    /// From the end of a request to the first byte of its response. A governed request has to be answered as a whole within it.
     pub first_byte: Duration,
-    /// Between two parts of a passed body, in either direction.
+    /// Between two parts of a passed body, in either direction. It also bounds the wait for the first byte of a passed response.
     pub idle: Duration,
     /// How long an unused connection is kept.
     pub keepalive: Duration,

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::exchange::REQUEST_ID;
+use super::head::is_http2;
 use crate::coherence::Millis;
 use crate::coherence::reading::Why;
 use crate::dialect::{AUTH0, Dialect};
@@ -156,6 +157,17 @@ fn spoken(dialect: &Dialect, request: &RequestHeader) -> Carrier {
 pub(super) async fn write(
     session: &mut Session,
     context: &mut Context,
+    header: ResponseHeader,
+    body: Bytes,
+    trailers: Option<HeaderMap>,
+) -> Result<()> {
+    // Nobody but the client can make this fail.
+    write_whole(session, context, header, body, trailers).await.map_err(|error| error.into_down())
+}
+
+async fn write_whole(
+    session: &mut Session,
+    context: &mut Context,
     mut header: ResponseHeader,
     body: Bytes,
     trailers: Option<HeaderMap>,
@@ -168,7 +180,7 @@ pub(super) async fn write(
     let trailers = trailers.filter(|trailers| !trailers.is_empty());
     // HTTP/1 carries none to its clients, and those of gRPC read them here as well.
     let trailers = match trailers {
-        Some(trailers) if !session.is_http2() => {
+        Some(trailers) if !is_http2(session) => {
             for (name, value) in &trailers {
                 header.append_header(name.clone(), value.clone())?;
             }
@@ -176,7 +188,7 @@ pub(super) async fn write(
         }
         trailers => trailers,
     };
-    if session.is_http2() && (trailers.is_some() || header.headers.contains_key(GRPC_STATUS)) {
+    if is_http2(session) && (trailers.is_some() || header.headers.contains_key(GRPC_STATUS)) {
         // Proxies that carry gRPC take what comes behind a declared length for a fault.
         header.remove_header(&CONTENT_LENGTH);
     }
@@ -198,10 +210,12 @@ pub(super) async fn write(
 /// Writes the head of an answer, which over HTTP/2 ends its stream where the answer is over: the head of a call without a message is
 /// its trailers.
 pub(super) async fn write_head(session: &mut Session, header: ResponseHeader, over: bool) -> Result<()> {
-    match &mut *session.downstream_session {
+    let written = match &mut *session.downstream_session {
         ServerSession::H2(stream) if over => stream.write_response_header(Box::new(header), true),
+        ServerSession::Custom(stream) if over => stream.write_response_header(Box::new(header), true).await,
         _ => session.write_response_header(Box::new(header), over).await,
-    }
+    };
+    written.map_err(|error| error.into_down())
 }
 
 /// Writes an answer to a stream of HTTP/2 without waiting for the client to let it.
@@ -218,14 +232,9 @@ async fn write_at_once(
     };
     let mut writer = writer.ok_or_else(|| Error::explain(ErrorType::H2Error, "the stream is not written to"))?;
     let failed = "while writing a response";
-    writer
-        .send_data(body, trailers.is_none())
-        .or_err(ErrorType::WriteError, failed)
-        .map_err(|error| error.into_down())?;
+    writer.send_data(body, trailers.is_none()).or_err(ErrorType::WriteError, failed)?;
     match trailers {
-        Some(trailers) => {
-            writer.send_trailers(trailers).or_err(ErrorType::WriteError, failed).map_err(|error| error.into_down())
-        }
+        Some(trailers) => writer.send_trailers(trailers).or_err(ErrorType::WriteError, failed),
         None => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::connection;
 use super::declared::Declared;
-use super::head::requested_id;
+use super::head::{is_http2, requested_id};
 use super::http2;
 use super::pulse::Pulse;
 use super::share::{Admission, Admitted, Body, Share, Short, Waiting};
@@ -169,7 +169,7 @@ impl Context {
             return;
         };
         // The connection counts what comes over HTTP/1. A part may be shown a second time, when it is sent again.
-        if session.is_http2() {
+        if is_http2(session) {
             pulse.has_read(session.body_bytes_read() as u64);
         }
         if last {
@@ -239,6 +239,11 @@ impl Context {
         // Where the client is slower than the provider, the provider's window fills up.
         let ahead = if blocked && unwritten > bytes { self.ahead } else { 0 };
         self.holds_response(unwritten * 2 + queued + ahead)
+    }
+
+    /// Whether the response of a passed request did not begin in time.
+    pub fn is_late(&self) -> bool {
+        self.pulse.as_ref().is_some_and(|pulse| pulse.was_late())
     }
 
     /// The name of the listener that the request came in at.

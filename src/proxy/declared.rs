@@ -4,6 +4,7 @@
 //! a body ends, and a request that says two different things is malformed (RFC 9113, section 8.1.1): it is not to be carried out.
 
 use super::context::Context;
+use super::head::is_http2;
 use crate::model::Refusal;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
@@ -24,7 +25,7 @@ pub(super) struct Declared {
 impl Declared {
     /// That of a request of HTTP/2 whose head says how long its body is.
     pub fn of(session: &Session) -> Option<Declared> {
-        let left = length(session.req_header()).filter(|_| session.is_http2())?;
+        let left = length(session.req_header()).filter(|_| is_http2(session))?;
         Some(Declared { left, last: Bytes::new() })
     }
 

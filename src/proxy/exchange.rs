@@ -5,15 +5,17 @@ use super::connection::KEPT;
 use super::context::Context;
 use super::declared::Declared;
 use super::governed::{self, Stop};
-use super::head::{self, credential, head};
+use super::head::{self, credential, head, is_http2};
 use super::line;
 use super::passed::KnownCredentials;
 use super::share::Short;
-use super::{MAX_TRIES, declared, framing, invalidating, logout, offers, passed, short, slot, whole};
+use super::{
+    MAX_TRIES, declared, failed, first_byte, framing, invalidating, logout, offers, passed, short, slot, whole,
+};
 use crate::cache::Caution;
 use crate::client;
 use crate::descriptors;
-use crate::gateway::{CacheStatus, Credential, Cut, Decision, Head, Refused, Related, Routed, Upstream};
+use crate::gateway::{CacheStatus, Credential, Decision, Head, Refused, Related, Routed, Upstream};
 use crate::memory::Shed;
 use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
@@ -25,7 +27,7 @@ use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
 use pingora::protocols::Digest;
 use pingora::proxy::FailToProxy;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -234,7 +236,9 @@ impl ProxyHttp for Edge {
         // Over HTTP/2 it is not seen whether it has begun.
         let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
         let whole = again && !session.as_ref().retry_buffer_truncated();
-        if whole && passed::was_refused(&error) {
+        if context.is_late() {
+            error.set_retry(false);
+        } else if whole && passed::was_refused(&error) {
             error.set_retry(true);
         } else if whole && session.req_header().method.is_safe() {
             error.retry.decide_reuse(client_reused);
@@ -264,7 +268,11 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.declared = Declared::of(session);
-        passed::request(context, session, request).await
+        passed::request(context, session, request).await?;
+        if session.as_mut().is_body_done() {
+            first_byte::expect(session, context);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -285,6 +293,9 @@ impl ProxyHttp for Edge {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
+        if end_of_stream {
+            first_byte::expect(session, context);
+        }
         Ok(())
     }
 
@@ -296,6 +307,7 @@ impl ProxyHttp for Edge {
     ) -> Result<()> {
         context.begun = true;
         context.ahead = if response.version == Version::HTTP_2 { client::RELAY_WINDOW as usize } else { 0 };
+        context.pulse.as_ref().inspect(|pulse| pulse.response_began());
         passed::judge(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
             provider.note(None);
@@ -321,7 +333,7 @@ impl ProxyHttp for Edge {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
             framing::open_tunnel();
         }
-        if session.is_http2() {
+        if is_http2(session) {
             *response = passed::released(response)?;
         }
         if !response.status.is_informational() {
@@ -341,51 +353,19 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
-        let passed = context.response_passes(bytes, session.body_bytes_sent(), session.is_http2());
+        let passed = context.response_passes(bytes, session.body_bytes_sent(), is_http2(session));
         passed.map_err(|Short| short::end(context, Shed::Response))?;
         Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
-        let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(Cut::Body));
-        let fault = framing::fault();
-        let refusal = match fault {
-            Some(fault) => head::refusal(fault),
-            // What has reached the provider is not to be tried again.
-            None if context.is_short && !context.begun => Refusal::Overloaded,
-            None if slow => Refusal::BodyTimeout(context.started.elapsed()),
-            None => passed::failure(error, context),
-        };
-        if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
-            provider.note(Some(&passed::told(error)));
-        }
-        let gone = !slow
-            && fault.is_none()
-            && *error.esource() == ErrorSource::Downstream
-            && matches!(error.etype(), ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed);
-        context.outcome.refusal = Some(refusal.name());
-        context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
-        let begun = session.response_written().is_some_and(|response| !response.status.is_informational());
-        if gone || begun {
-            if !gone && !session.is_http2() {
-                // Pingora has written what came of the answer, but not flushed it.
-                session.downstream_session.shutdown().await;
-            }
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
-        }
-        session.set_keepalive(None);
-        let answered = refuse(session, context, &refusal).await.is_ok();
-        if answered && !session.is_http2() {
-            // Otherwise what the client still sends would reset the connection before it has read the answer.
-            session.downstream_session.shutdown().await;
-        }
-        FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
+        failed::answer(session, error, context).await
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
         context.slot = None;
         line::account(session, context);
-        if let Some(pulse) = context.pulse.as_ref().filter(|_| !session.is_http2()) {
+        if let Some(pulse) = context.pulse.as_ref().filter(|_| !is_http2(session)) {
             pulse.request_is_over();
         }
     }

@@ -240,6 +240,9 @@ impl Framed {
 impl AsyncRead for Framed {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Framed { stream, requests } = self.get_mut();
+        if stream.response_is_late(cx) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider does not answer")));
+        }
         let mut state = requests.state.lock();
         let before = buffer.filled().len();
         loop {

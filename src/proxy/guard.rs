@@ -169,6 +169,15 @@ impl Guarded {
         }
     }
 
+    /// Whether the response that the client waits for did not come in time; if not, the task is woken then.
+    pub fn response_is_late(&mut self, cx: &mut Context) -> bool {
+        let late = self.pulse.response_due().is_some_and(|due| self.is_over(cx, due));
+        if late {
+            self.pulse.response_is_late();
+        }
+        late
+    }
+
     /// Whether a time has come; if not, the task is woken then, or at an earlier time that is waited for.
     fn is_over(&mut self, cx: &mut Context, deadline: Instant) -> bool {
         loop {

@@ -31,6 +31,11 @@ pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bo
     }
 }
 
+/// Whether a request came over HTTP/2: also where Pingora takes its stream for something else ([`super::first_byte`]).
+pub(super) fn is_http2(session: &Session) -> bool {
+    session.req_header().version == Version::HTTP_2
+}
+
 /// Judges a head before anything in it counts: what was found in its bytes, and, of HTTP/2, where Pingora has taken the bytes apart,
 /// the same in its parts.
 pub(super) fn judge(header: &RequestHeader, fault: Option<Fault>, limits: HeadLimits) -> Result<(), Refusal> {

@@ -1,12 +1,13 @@
 //! Passed requests: where they go and what the provider sees of them.
 
 use super::context::Context;
+use super::head::is_http2;
 use crate::client;
 use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
 use crate::upstream::{Provider, heads, joined_cookies};
 use crate::wire::carrier::Carrier;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT, TE};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, Version};
 use parking_lot::RwLock;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -107,7 +108,8 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
         Versions::Both => (ALPN::H2H1, 2),
     };
     // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial numbers.
-    peer.group_key = provider.trust() << 2 | kind;
+    let left = if kind == 0 { 0 } else { provider.left() };
+    peer.group_key = provider.trust().wrapping_add(left) << 2 | kind;
     let credentials = known.towards(provider, target);
     peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
     let options = &mut peer.options;
@@ -117,8 +119,8 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
     options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
-    // Pingora has one deadline for every read, the first included.
-    options.read_timeout = Some(timeouts.first_byte.min(timeouts.idle));
+    // Pingora has one deadline for every read: the first may end before, see `first_byte`.
+    options.read_timeout = Some(timeouts.idle);
     options.write_timeout = Some(timeouts.idle);
     options.idle_timeout = Some(timeouts.keepalive);
     options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
@@ -220,6 +222,11 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
             None => drop(request.remove_header(&name)),
         }
     }
+    // Pingora takes it out where a request is sent once more.
+    let te = session.req_header().headers.get(TE).filter(|_| request.version == Version::HTTP_2 && is_http2(session));
+    if let Some(te) = te.cloned() {
+        request.insert_header(TE, te)?;
+    }
     let path = upstream.matcher.inner(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
     // An absolute target names the gateway's host, not the provider's.
@@ -285,6 +292,13 @@ pub(super) fn told(error: &Error) -> String {
     [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
+/// What it means to the client that a response did not begin in time. A connection of HTTP/2 that may hang is left: others would wait
+/// for it too.
+pub(super) fn late(context: &Context) -> Refusal {
+    context.provider().into_iter().for_each(|provider| provider.leave());
+    Refusal::UpstreamTimeout(context.upstream.as_ref().map_or(Duration::ZERO, |one| one.target.timeouts.first_byte))
+}
+
 /// What an error of Pingora's means to the client.
 pub(super) fn failure(error: &Error, context: &Context) -> Refusal {
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
@@ -295,10 +309,9 @@ pub(super) fn failure(error: &Error, context: &Context) -> Refusal {
         (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout, _) => {
             Refusal::UpstreamTimeout(limit(|t| t.connect))
         }
-        (ErrorType::ReadTimedout, ErrorSource::Upstream) => {
-            Refusal::UpstreamTimeout(limit(|t| t.first_byte.min(t.idle)))
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => {
+            Refusal::UpstreamTimeout(limit(|t| t.idle))
         }
-        (ErrorType::WriteTimedout, ErrorSource::Upstream) => Refusal::UpstreamTimeout(limit(|t| t.idle)),
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => Refusal::BodyTimeout(limit(|t| t.idle)),
         (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Refusal::Header("Connection"),
         (_, ErrorSource::Downstream) => Refusal::Malformed("the request broke off or its framing is wrong".into()),

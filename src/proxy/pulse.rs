@@ -85,6 +85,10 @@ struct State {
     /// Since when the client is waited for, where it is.
     waiting: Option<Instant>,
     cut: Option<Cut>,
+    /// When the response of a passed request is due, where it has not begun.
+    due: Option<Instant>,
+    /// Whether it did not come in time.
+    late: bool,
 }
 
 impl Pulse {
@@ -98,6 +102,8 @@ impl Pulse {
             waited: Duration::ZERO,
             waiting: None,
             cut: None,
+            due: None,
+            late: false,
         };
         Pulse { arrival, patience, state: Mutex::new(state) }
     }
@@ -148,6 +154,32 @@ impl Pulse {
         self.state.lock().phase == Phase::Head
     }
 
+    /// The response is due within this time.
+    pub fn response_is_due(&self, within: Duration) {
+        self.state.lock().due = Some(Instant::now() + within);
+    }
+
+    /// The response has begun.
+    pub fn response_began(&self) {
+        self.state.lock().due = None;
+    }
+
+    /// When the response is due, where it is waited for.
+    pub fn response_due(&self) -> Option<Instant> {
+        self.state.lock().due
+    }
+
+    /// The response did not come in time: nobody waits for it any more.
+    pub fn response_is_late(&self) {
+        let mut state = self.state.lock();
+        (state.due, state.late) = (None, true);
+    }
+
+    /// Whether the response did not come in time.
+    pub fn was_late(&self) -> bool {
+        self.state.lock().late
+    }
+
     /// Why the client was cut off, where it was.
     pub fn cut(&self) -> Option<Cut> {
         self.state.lock().cut
@@ -163,6 +195,7 @@ impl Pulse {
         let mut state = self.state.lock();
         state.phase = Phase::Busy;
         state.kept = true;
+        (state.due, state.late) = (None, false);
     }
 
     /// The head of a request was rejected, before anything of it counted.
@@ -189,6 +222,7 @@ impl Pulse {
         let mut state = self.state.lock();
         state.phase = Phase::Waiting;
         state.since = Instant::now();
+        state.due = None;
     }
 
     /// So much of the body of a stream of HTTP/2 has been read, all in all.

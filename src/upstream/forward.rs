@@ -4,6 +4,7 @@
 use super::{Failure, Fetch, HOP_BY_HOP, Origin, Provider, heads};
 use crate::client::{ExchangeError, Response};
 use http::{HeaderMap, Uri};
+use std::sync::atomic::Ordering;
 
 /// Request headers that speak of one connection beside those of all messages, or that the gateway writes by itself.
 const NOT_PASSED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
@@ -36,6 +37,16 @@ impl Provider {
         self.note(None);
         HOP_BY_HOP.iter().for_each(|name| drop(response.headers.remove(name)));
         Ok(response)
+    }
+
+    /// How often connections that requests share were left, since one of them may hang: those made before take no further requests.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// Leaves all connections that pass-through requests share.
+    pub fn leave(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn open(&self, fetch: &Fetch) -> Result<Response, ExchangeError> {

@@ -59,6 +59,7 @@ mod reload;
 mod restarts;
 mod scripts;
 mod sdk;
+mod silence;
 mod slots;
 mod slow;
 mod tenants;

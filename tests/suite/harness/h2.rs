@@ -45,6 +45,8 @@ pub enum Part {
     Wait(Arc<Notify>),
     /// For ever.
     Hang,
+    /// As the first: not even the head.
+    Silence,
 }
 
 impl Reply {
@@ -164,6 +166,9 @@ impl Shared {
         }
         let arrived = self.lock()[turn].clone();
         let Reply { head, parts, trailers } = (self.act)(&arrived);
+        if matches!(parts.first(), Some(Part::Silence)) {
+            std::future::pending::<()>().await;
+        }
         let ends = parts.is_empty() && trailers.is_none();
         let Ok(mut sending) = respond.send_response(head, ends) else {
             return;
@@ -175,7 +180,7 @@ impl Shared {
                     let _ = sending.send_data(bytes, place + 1 == last && trailers.is_none());
                 }
                 Part::Wait(until) => until.notified().await,
-                Part::Hang => std::future::pending().await,
+                Part::Hang | Part::Silence => std::future::pending().await,
             }
         }
         if let Some(trailers) = trailers {

@@ -1,0 +1,68 @@
+//! Requests that Pingora cannot serve to their end: what is answered, and whether it was the client that left.
+
+use super::context::Context;
+use super::exchange::refuse;
+use super::head::{self, is_http2};
+use super::{framing, passed};
+use crate::gateway::{Cut, Decision};
+use crate::model::Refusal;
+use pingora::prelude::Session;
+use pingora::proxy::FailToProxy;
+use pingora::{Error, ErrorSource, ErrorType};
+
+/// Nothing is written any more, and the connection, or the stream, ends.
+const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: false };
+
+/// Answers a request in the place of its provider, as far as that can still be done.
+pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(Cut::Body));
+    let refusal = match framing::fault() {
+        Some(fault) => head::refusal(fault),
+        // What has reached the provider is not to be tried again.
+        None if context.is_short && !context.begun => Refusal::Overloaded,
+        None if slow => Refusal::BodyTimeout(context.started.elapsed()),
+        None if context.is_late() => passed::late(context),
+        None if has_left(error) => {
+            context.outcome.decision = Decision::Refused;
+            return OVER;
+        }
+        None => passed::failure(error, context),
+    };
+    if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
+        provider.note(Some(&passed::told(error)));
+    }
+    context.outcome.refusal = Some(refusal.name());
+    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
+    if session.response_written().is_some_and(|response| !response.status.is_informational()) {
+        if !is_http2(session) {
+            // Pingora has written what came of the answer, but not flushed it.
+            session.downstream_session.shutdown().await;
+        }
+        return OVER;
+    }
+    session.set_keepalive(None);
+    let answered = refuse(session, context, &refusal).await.is_ok();
+    if answered && !is_http2(session) {
+        // Otherwise what the client still sends would reset the connection before it has read the answer.
+        session.downstream_session.shutdown().await;
+    }
+    FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
+}
+
+/// Whether an error says that the client has left: it has closed its connection or reset its stream, or takes nothing any more.
+/// Streams that the library for HTTP/2 has reset were malformed.
+fn has_left(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<h2::Error>();
+    *error.esource() == ErrorSource::Downstream
+        && !cause.is_some_and(|cause| cause.is_library())
+        && match error.etype() {
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout => {
+                true
+            }
+            // Its connection ended in the body of its request.
+            ErrorType::Custom("PrematureBodyEnd") => true,
+            // What the library says of a stream that is watched while nothing of it is read.
+            ErrorType::H2Error => true,
+            _ => false,
+        }
+}

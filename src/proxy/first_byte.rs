@@ -1,0 +1,208 @@
+//! How long a passed request waits for the first byte of its response. Pingora has one deadline for every read from a provider,
+//! which is the one that counts once the response has begun. The wait before that ends where the client is watched meanwhile: over
+//! HTTP/1 at its connection ([`super::framing`]), over HTTP/2 here, in a stream that Pingora takes for one of another protocol.
+
+use super::context::Context;
+use super::pulse::Pulse;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+use http::HeaderMap;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::Session;
+use pingora::protocols::Digest;
+use pingora::protocols::http::custom::CustomMessageWrite;
+use pingora::protocols::http::custom::server::Session as Custom;
+use pingora::protocols::http::v2::server::HttpSession;
+use pingora::protocols::http::{HttpTask, ServerSession};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::{Error, ErrorType, Result};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
+
+/// The whole of a request is on its way to the provider: from now on its response is due.
+pub(super) fn expect(session: &mut Session, context: &Context) {
+    let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
+    // What is no shorter than the deadline of every read needs no other.
+    let within = timeouts.filter(|timeouts| timeouts.first_byte < timeouts.idle).map(|timeouts| timeouts.first_byte);
+    let (Some(within), Some(pulse)) = (within, &context.pulse) else {
+        return;
+    };
+    if context.begun {
+        return;
+    }
+    pulse.response_is_due(within);
+    let place = &mut *session.downstream_session;
+    *place = match std::mem::replace(place, ServerSession::new_custom(Box::new(()))) {
+        ServerSession::H2(stream) => ServerSession::new_custom(Box::new(Watched { stream, pulse: pulse.clone() })),
+        other => other,
+    };
+}
+
+/// A stream of HTTP/2 whose request waits for its response.
+struct Watched {
+    stream: HttpSession,
+    pulse: Arc<Pulse>,
+}
+
+#[async_trait]
+impl Custom for Watched {
+    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        let read = self.stream.read_body_or_idle(no_body_expected);
+        let Some(due) = self.pulse.response_due() else {
+            return read.await;
+        };
+        match timeout_at(Instant::from_std(due), read).await {
+            Ok(read) => read,
+            Err(_) => {
+                self.pulse.response_is_late();
+                Err(Error::explain(ErrorType::ReadTimedout, "the provider does not answer"))
+            }
+        }
+    }
+
+    fn req_header(&self) -> &RequestHeader {
+        self.stream.req_header()
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.stream.req_header_mut()
+    }
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        self.stream.read_body_bytes().await
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        self.stream.drain_request_body().await
+    }
+
+    async fn write_response_header(&mut self, header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.stream.write_response_header(header, end)
+    }
+
+    async fn write_response_header_ref(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
+        self.stream.write_response_header_ref(header, end)
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.stream.write_body(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.stream.write_trailers(trailers)
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.stream.response_duplex_vec(tasks).await
+    }
+
+    fn set_read_timeout(&mut self, _: Option<Duration>) {}
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.stream.set_write_timeout(timeout);
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.stream.get_write_timeout()
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.stream.set_total_drain_timeout(timeout);
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.stream.get_total_drain_timeout()
+    }
+
+    fn request_summary(&self) -> String {
+        self.stream.request_summary()
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.stream.response_written()
+    }
+
+    async fn shutdown(&mut self, _: u32, _: &str) {
+        self.stream.shutdown();
+    }
+
+    fn is_body_done(&mut self) -> bool {
+        self.stream.is_body_done()
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.stream.finish()
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        self.stream.is_body_empty()
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.stream.body_bytes_sent()
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.stream.body_bytes_read()
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.stream.digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.stream.digest_mut()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.stream.client_addr()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.stream.server_addr()
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        self.stream.pseudo_raw_h1_request_header()
+    }
+
+    fn enable_retry_buffering(&mut self) {
+        self.stream.enable_retry_buffering();
+    }
+
+    fn retry_buffer_truncated(&self) -> bool {
+        self.stream.retry_buffer_truncated()
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        self.stream.get_retry_buffer()
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(&mut self) -> Option<Messages> {
+        None
+    }
+
+    fn restore_custom_message_reader(&mut self, _: Messages) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(&mut self, _: Box<dyn CustomMessageWrite>) -> Result<()> {
+        Ok(())
+    }
+}

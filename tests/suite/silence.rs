@@ -1,0 +1,260 @@
+//! How long providers may be silent in responses that are passed: `first_byte` until a response begins, `idle` from then on. What one
+//! test waits for is another request that `first_byte` ends: as much time has passed then.
+
+use crate::harness::{Gateway, H2Provider, PATIENCE, Part, Reply};
+use crate::recorder::{Recorder, Then};
+use bytes::Bytes;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+const TIMEOUTS: &str = "timeouts: { first_byte: 2s, idle: 1m }";
+
+/// A door that a test opens, for tasks and for threads.
+#[derive(Default)]
+struct Door {
+    open: Mutex<bool>,
+    opened: Condvar,
+    notify: Arc<Notify>,
+}
+
+impl Door {
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+        self.notify.notify_one();
+    }
+
+    fn wait(&self) {
+        let open = self.open.lock().unwrap();
+        drop(self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap());
+    }
+}
+
+/// A provider of either version, whose responses wait at the door, and the gateway before it.
+struct Place {
+    gateway: Gateway,
+    door: Arc<Door>,
+    runtime: Runtime,
+    _providers: (Option<Recorder>, Option<H2Provider>),
+}
+
+impl Place {
+    fn start(http2: bool) -> Place {
+        let door = Arc::new(Door::default());
+        let own = door.clone();
+        let (upstream, providers) = if http2 {
+            let provider = H2Provider::start(None, move |arrived| {
+                let head = http::Response::builder().header("content-type", "application/grpc");
+                let head = head.body(()).unwrap();
+                match arrived.head.uri.path() {
+                    "/silent" => Reply { head, parts: vec![Part::Silence], trailers: None },
+                    "/upload" => Reply::json(arrived.body.clone()),
+                    _ => {
+                        let parts = vec![
+                            Part::Bytes("first".into()),
+                            Part::Wait(own.notify.clone()),
+                            Part::Bytes("last".into()),
+                        ];
+                        let trailers = [("grpc-status".parse().unwrap(), "0".parse().unwrap())];
+                        Reply { head, parts, trailers: Some(trailers.into_iter().collect()) }
+                    }
+                }
+            });
+            let url = format!("http://{}", provider.address());
+            let upstream = format!(
+                "upstreams:\n  idp:\n    dialect: zitadel\n    url: {url}\n    protocol: http2\n    auth: forward\n    {TIMEOUTS}\n"
+            );
+            (upstream, (None, Some(provider)))
+        } else {
+            let recorder = Recorder::start(move |call| {
+                match call.seen.target.as_str() {
+                    "/silent" => own.wait(),
+                    "/upload" => {
+                        let body = call.body()?;
+                        return call.answer(200, "", &String::from_utf8_lossy(&body));
+                    }
+                    _ => {
+                        call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
+                        own.wait();
+                        call.send("4\r\nlast\r\n0\r\n\r\n")?;
+                        return Ok(Then::Keep);
+                    }
+                }
+                Ok(Then::Close)
+            });
+            (recorder.upstream_as("none", TIMEOUTS), (Some(recorder), None))
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Place { gateway: Gateway::start(&upstream), door, runtime, _providers: providers }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.gateway.address()
+    }
+
+    /// Waits for as long as the first byte of a response may take, and sees that it may take no longer.
+    fn wait_for_first_byte(&self, http2: bool) {
+        let status = match http2 {
+            true => self.runtime.block_on(async {
+                let (status, ..) = Stream::open(self.address(), "/silent", true, None).await;
+                status
+            }),
+            false => {
+                let mut client = Http1::open(self.address());
+                client.write("GET /silent HTTP/1.1\r\nHost: x\r\n\r\n");
+                client.until("\r\n\r\n")[9..12].parse().unwrap()
+            }
+        };
+        assert_eq!(status, 504);
+    }
+}
+
+struct Http1 {
+    stream: TcpStream,
+    read: String,
+}
+
+impl Http1 {
+    fn open(address: SocketAddr) -> Http1 {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Http1 { stream, read: String::new() }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn until(&mut self, end: &str) -> &str {
+        let mut part = [0; 4096];
+        while !self.read.contains(end) {
+            let length = self.stream.read(&mut part).unwrap();
+            assert!(length > 0, "the connection ended after {:?}", self.read);
+            self.read.push_str(&String::from_utf8_lossy(&part[..length]));
+        }
+        &self.read
+    }
+}
+
+/// A request over HTTP/2: its status, the rest of its response, and what is left of its own body.
+struct Stream;
+
+impl Stream {
+    async fn open(
+        address: SocketAddr,
+        path: &str,
+        whole: bool,
+        part: Option<&'static str>,
+    ) -> (u16, h2::RecvStream, h2::SendStream<Bytes>) {
+        let (response, sending) = Stream::send(address, path, whole, part).await;
+        let (head, body) = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap().into_parts();
+        (head.status.as_u16(), body, sending)
+    }
+
+    async fn send(
+        address: SocketAddr,
+        path: &str,
+        whole: bool,
+        part: Option<&'static str>,
+    ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let method = if part.is_some() { "POST" } else { "GET" };
+        let request = http::Request::builder().method(method).uri(format!("http://{address}{path}"));
+        let (response, mut sending) = client.send_request(request.body(()).unwrap(), whole && part.is_none()).unwrap();
+        if let Some(part) = part {
+            sending.send_data(Bytes::from_static(part.as_bytes()), whole).unwrap();
+        }
+        (response, sending)
+    }
+}
+
+const WAYS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+
+#[test]
+fn a_response_that_has_begun_may_be_silent_for_longer_than_one_that_has_not() {
+    for (client, provider) in WAYS {
+        let place = Place::start(provider);
+        if client {
+            let mut body = place.runtime.block_on(async {
+                let (status, mut body, _) = Stream::open(place.address(), "/events", true, None).await;
+                assert_eq!(status, 200);
+                assert_eq!(body.data().await.unwrap().unwrap(), "first");
+                body
+            });
+            place.wait_for_first_byte(client);
+            place.door.open();
+            let last = place.runtime.block_on(async { body.data().await.unwrap().unwrap() });
+            assert_eq!(last, "last", "to a provider of HTTP/2: {provider}");
+        } else {
+            let mut http1 = Http1::open(place.address());
+            http1.write("GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
+            http1.until("first");
+            place.wait_for_first_byte(client);
+            place.door.open();
+            let whole = http1.until("0\r\n\r\n");
+            assert!(whole.contains("4\r\nlast\r\n"), "to a provider of HTTP/2: {provider}: {whole}");
+        }
+    }
+}
+
+/// The response is due from the end of the request on.
+#[test]
+fn a_request_may_be_silent_in_its_body_too() {
+    for (client, provider) in WAYS {
+        let place = Place::start(provider);
+        if client {
+            let (response, mut sending) =
+                place.runtime.block_on(Stream::send(place.address(), "/upload", false, Some("first")));
+            place.wait_for_first_byte(client);
+            sending.send_data("last".into(), true).unwrap();
+            let body = place.runtime.block_on(async {
+                let mut body = response.await.unwrap().into_body();
+                body.data().await.unwrap().unwrap()
+            });
+            assert_eq!(body, "firstlast", "to a provider of HTTP/2: {provider}");
+        } else {
+            let mut http1 = Http1::open(place.address());
+            http1.write("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nfirst");
+            place.wait_for_first_byte(client);
+            http1.write("last");
+            http1.until("firstlast");
+        }
+    }
+}
+
+/// What a client sends behind a request that waits is no sign of life of the provider's.
+#[test]
+fn requests_behind_one_that_is_late_change_nothing() {
+    let place = Place::start(false);
+    let mut http1 = Http1::open(place.address());
+    http1.write("GET /silent HTTP/1.1\r\nHost: x\r\n\r\nGET /other HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(http1.until("\r\n\r\n").starts_with("HTTP/1.1 504 "));
+    let line = place.gateway.wait_for_log(|line| line.contains("upstream_timeout"));
+    assert!(line.contains("\"status\":504") && line.contains("\"decision\":\"failed\""), "{line}");
+}
+
+/// A body that stands still ends, and is not taken for a whole one.
+#[test]
+fn a_response_that_stands_still_ends() {
+    let door = Arc::new(Door::default());
+    let own = door.clone();
+    let recorder = Recorder::start(move |call| {
+        call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
+        own.wait();
+        Ok(Then::Close)
+    });
+    let gateway = Gateway::start(&recorder.upstream_as("none", "timeouts: { first_byte: 200ms, idle: 300ms }"));
+    let mut client = Http1::open(gateway.address());
+    client.write("GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.until("first");
+    let mut rest = Vec::new();
+    let _ = client.stream.read_to_end(&mut rest);
+    assert!(!String::from_utf8_lossy(&rest).contains("0\r\n\r\n"));
+    gateway.wait_for_log(|line| line.contains("\"reason\":\"upstream_timeout\""));
+    door.open();
+}

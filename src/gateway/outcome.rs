@@ -13,11 +13,14 @@ pub enum Decision {
     Refused,
     /// Answered in the place of a provider that failed.
     Failed,
+    /// Nothing, or not all: the client left before its response was written.
+    ClientGone,
 }
 
 impl Decision {
     /// Every decision.
-    pub const ALL: [Decision; 4] = [Decision::Answered, Decision::Passed, Decision::Refused, Decision::Failed];
+    pub const ALL: [Decision; 5] =
+        [Decision::Answered, Decision::Passed, Decision::Refused, Decision::Failed, Decision::ClientGone];
 
     /// The name in metrics and logs.
     pub fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Decision {
             Decision::Passed => "passed",
             Decision::Refused => "refused",
             Decision::Failed => "failed",
+            Decision::ClientGone => "client_gone",
         }
     }
 }

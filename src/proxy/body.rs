@@ -20,7 +20,7 @@ pub(super) async fn whole(
         return Ok(Bytes::new());
     }
     if session.req_header().headers.contains_key(http::header::EXPECT) {
-        session.write_continue_response().await?;
+        session.write_continue_response().await.map_err(|error| error.into_down())?;
     }
     let whole = async {
         let mut whole = BytesMut::new();

@@ -31,7 +31,7 @@ impl Declared {
 
     /// Takes the next part of the body, and leaves of it what may go on.
     pub fn take(&mut self, part: &mut Option<Bytes>, ends: bool) -> Result<()> {
-        let differs = || Error::explain(ErrorType::H2Error, DIFFERS).into_down();
+        let differs = || Error::explain(ErrorType::Custom("BodyLength"), DIFFERS).into_down();
         let ends = ends || part.is_none();
         let came = part.take().unwrap_or_default();
         self.left = self.left.checked_sub(came.len() as u64).ok_or_else(differs)?;

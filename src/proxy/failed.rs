@@ -6,6 +6,7 @@ use super::head::{self, is_http2};
 use super::{framing, passed};
 use crate::gateway::{Cut, Decision};
 use crate::model::Refusal;
+use http::header::CONTENT_LENGTH;
 use pingora::prelude::Session;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -22,8 +23,10 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
         None if context.is_short && !context.begun => Refusal::Overloaded,
         None if slow => Refusal::BodyTimeout(context.started.elapsed()),
         None if context.is_late() => passed::late(context),
+        // It had all of its response, and did not wait for more.
+        None if has_left(error) && is_whole(session) => return OVER,
         None if has_left(error) => {
-            context.outcome.decision = Decision::Refused;
+            (context.outcome.decision, context.outcome.refusal) = (Decision::ClientGone, None);
             return OVER;
         }
         None => passed::failure(error, context),
@@ -47,6 +50,14 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
         session.downstream_session.shutdown().await;
     }
     FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
+}
+
+/// Whether all of a response whose head says how long it is has been written.
+fn is_whole(session: &Session) -> bool {
+    session.response_written().is_some_and(|response| {
+        let length = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        length == Some(session.body_bytes_sent())
+    })
 }
 
 /// Whether an error says that the client has left: it has closed its connection or reset its stream, or takes nothing any more.

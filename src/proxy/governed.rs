@@ -74,6 +74,10 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
         None => answered.await?,
     };
     context.outcome.cache = source.status();
+    if !matches!(source, Source::Hit { .. }) {
+        // It had time to leave.
+        attended(session, std::future::ready(())).await?;
+    }
     let header = answer_response(&answer, source, &context.id, dialect, session.req_header())?;
     write(session, context, header, answer.body.clone(), answer.trailers.clone()).await?;
     Ok(())

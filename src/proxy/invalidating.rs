@@ -100,6 +100,8 @@ pub(super) async fn send(
         relayed
     });
     let relayed = task.await.unwrap_or(Err(Refusal::UpstreamFailed))?;
+    // It had time to leave.
+    slot::attended(session, std::future::ready(())).await?;
     Ok(relay(session, context, relayed, idle).await?)
 }
 
@@ -259,17 +261,17 @@ pub(super) async fn relay(
                 let last = read.len() == 0 && response.body.is_over();
                 let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
                 held.map_err(|Short| short::end(context, Shed::Response))?;
-                session.write_response_body(Some(data), last).await?;
+                session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
                 last
             }
             // To HTTP/1 they are not written, as other pass-through responses' are not.
             Some(Part::Trailers(trailers)) if session.is_http2() => {
                 passed::judge_trailers(&trailers)?;
-                session.write_response_trailers(trailers).await?;
+                session.write_response_trailers(trailers).await.map_err(|error| error.into_down())?;
                 true
             }
             Some(Part::Trailers(_)) | None => {
-                session.write_response_body(None, true).await?;
+                session.write_response_body(None, true).await.map_err(|error| error.into_down())?;
                 true
             }
         };

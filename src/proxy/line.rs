@@ -1,7 +1,7 @@
 //! The end of a request: its metrics, and its line in the log.
 
 use super::context::Context;
-use crate::gateway::Outcome;
+use crate::gateway::{Decision, Outcome};
 use crate::runtime::{LineFormat, hex};
 use pingora::prelude::Session;
 use std::fmt::Write;
@@ -41,7 +41,8 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     let mut line = Line { text: String::with_capacity(512), format };
     let Outcome { upstream, operation, decision, cache, refusal, rules, session: hash } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
-    line.begin();
+    // A client that leaves is nothing that anybody has to look after.
+    line.begin(*decision == Decision::ClientGone);
     line.word(key!("request"), context.id.to_str().unwrap_or_default());
     line.word(key!("trace"), context.trace.id());
     if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
@@ -74,11 +75,13 @@ struct Line {
 }
 
 impl Line {
-    fn begin(&mut self) {
+    fn begin(&mut self, minor: bool) {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let (before, after) = match self.format {
-            LineFormat::Json => ("{\"timestamp\":\"", "\",\"level\":\"INFO\",\"message\":\"request\""),
-            LineFormat::Text => ("", "  INFO request"),
+        let (before, after) = match (self.format, minor) {
+            (LineFormat::Json, false) => ("{\"timestamp\":\"", "\",\"level\":\"INFO\",\"message\":\"request\""),
+            (LineFormat::Json, true) => ("{\"timestamp\":\"", "\",\"level\":\"DEBUG\",\"message\":\"request\""),
+            (LineFormat::Text, false) => ("", "  INFO request"),
+            (LineFormat::Text, true) => ("", " DEBUG request"),
         };
         self.text.push_str(before);
         // Writing to a String cannot fail.

@@ -30,6 +30,7 @@ mod hostile;
 mod invalidation;
 mod issuer;
 mod keys;
+mod leaving;
 mod lifecycle;
 mod limits;
 mod listeners;

@@ -11,7 +11,7 @@ use crate::model::{Operation, Refusal, shortened};
 use crate::policy::Limits;
 use crate::wire::Reply;
 use crate::wire::carrier::Carrier;
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use std::borrow::Cow;
@@ -158,6 +158,7 @@ fn reply(refusal: &Refusal, _: Carrier) -> Reply {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
+        Refusal::ContentCoding => reply.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")),
         _ if status == StatusCode::UNAUTHORIZED => reply.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
         _ => match refusal.retry_after() {
             Some(seconds) => reply.with(RETRY_AFTER, seconds.into()),

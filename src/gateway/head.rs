@@ -5,7 +5,7 @@ use super::upstream::without_port;
 use crate::dialect::path::canonical_value;
 use crate::dialect::{Route, Takes};
 use crate::model::{Operation, Refusal};
-use crate::wire::carrier::Carrier;
+use crate::wire::carrier::{Carrier, is_json};
 use crate::wire::http1::nominated;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
@@ -261,15 +261,6 @@ fn body_size(headers: &HeaderMap) -> Result<BodySize, Refusal> {
         Some(Some(size)) => Ok(BodySize::Known(size)),
         Some(None) => Err(Refusal::Header("Content-Length")),
     }
-}
-
-/// `application/json`, with no parameter but `charset=utf-8`.
-fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-    let charset = parts.next();
-    let utf8 = |text: &str| ["charset=utf-8", "charset=\"utf-8\""].iter().any(|own| text.eq_ignore_ascii_case(own));
-    json && charset.is_none_or(utf8) && parts.next().is_none()
 }
 
 /// The bearer token of a request.

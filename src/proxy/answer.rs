@@ -11,9 +11,10 @@ use crate::model::Refusal;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AGE, CONTENT_LENGTH,
+    CONTENT_TYPE, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::Session;
 use pingora::protocols::http::ServerSession;
@@ -68,10 +69,17 @@ pub(super) fn answer_response(
             header.append_header(name.clone(), value.clone())?;
         }
     }
-    if answer.status != http::StatusCode::NO_CONTENT {
+    // What has no body has no length of one, or that of another.
+    if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&answer.status) {
         header.insert_header(CONTENT_LENGTH, answer.body.len())?;
     }
     header.insert_header(REQUEST_ID, id.clone())?;
+    if !matches!(source, Source::Uncached | Source::Write) {
+        // The provider has not seen whose page it is for.
+        [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS]
+            .iter()
+            .for_each(|name| drop(header.remove_header(name)));
+    }
     share(&mut header, dialect, request)?;
     match source {
         Source::Hit { age, left } => {
@@ -129,13 +137,22 @@ pub(super) fn refusal_response(
 }
 
 /// Lets pages of any origin read the answer, as a provider whose API is for browsers does: what the gateway answers by itself, or
-/// from the cache, comes without the provider's own headers. No page gets more than its own credential gives it.
+/// from the cache, comes without the provider's own headers. ZITADEL names the origin, and allows credentials
+/// (`internal/api/http/middleware/cors_interceptor.go`). No page gets more than its own credential gives it.
 fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
-    const ALL: HeaderValue = HeaderValue::from_static("*");
-    const EXPOSED: &str = "grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
-    let asked = dialect.has_calls && request.headers.contains_key(ORIGIN);
-    if asked && !header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-        header.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, ALL)?;
+    const EXPOSED: &str =
+        "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
+    if !dialect.has_calls || header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return Ok(());
+    }
+    let values = header.headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if !{ values }.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin") || name.trim_ascii() == b"*") {
+        header.append_header(VARY, HeaderValue::from_static("Origin"))?;
+    }
+    let mut origins = request.headers.get_all(ORIGIN).iter();
+    if let (Some(origin), None) = (origins.next(), origins.next()) {
+        header.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
+        header.insert_header(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"))?;
         header.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED))?;
     }
     Ok(())

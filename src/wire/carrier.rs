@@ -58,21 +58,13 @@ impl Carrier {
 
     /// The carrier of a remote procedure call with this content type; none where it is not known, or has parameters that are not.
     pub fn of_call(content_type: &str) -> Option<Carrier> {
-        let (essence, parameter) = match content_type.split_once(';') {
-            Some((essence, parameter)) => (essence.trim(), Some(parameter.trim())),
-            None => (content_type.trim(), None),
-        };
-        let essence = essence.to_ascii_lowercase();
-        let utf8 = parameter.is_some_and(|text| {
-            ["charset=utf-8", "charset=\"utf-8\""].iter().any(|own| text.eq_ignore_ascii_case(own))
-        });
-        match (essence.as_str(), parameter) {
-            ("application/grpc" | "application/grpc+proto", None) => Some(Carrier::Grpc(Codec::Proto)),
-            ("application/grpc+json", None) => Some(Carrier::Grpc(Codec::Json)),
-            ("application/grpc-web" | "application/grpc-web+proto", None) => Some(Carrier::GrpcWeb(Codec::Proto)),
-            ("application/grpc-web+json", None) => Some(Carrier::GrpcWeb(Codec::Json)),
-            ("application/proto", None) => Some(Carrier::Connect(Codec::Proto)),
-            ("application/json", parameter) if parameter.is_none() || utf8 => Some(Carrier::Connect(Codec::Json)),
+        match content_type.trim().to_ascii_lowercase().as_str() {
+            "application/grpc" | "application/grpc+proto" => Some(Carrier::Grpc(Codec::Proto)),
+            "application/grpc+json" => Some(Carrier::Grpc(Codec::Json)),
+            "application/grpc-web" | "application/grpc-web+proto" => Some(Carrier::GrpcWeb(Codec::Proto)),
+            "application/grpc-web+json" => Some(Carrier::GrpcWeb(Codec::Json)),
+            "application/proto" => Some(Carrier::Connect(Codec::Proto)),
+            other if is_json(other) => Some(Carrier::Connect(Codec::Json)),
             _ => None,
         }
     }
@@ -165,6 +157,18 @@ impl Carrier {
     }
 }
 
+/// Whether a content type is `application/json` in UTF-8, which may be said once, in any common spelling. Clients write parameters
+/// that are empty, too (RFC 9110, section 5.6.6).
+pub fn is_json(content_type: &str) -> bool {
+    const UTF8: [&str; 4] = ["charset=utf-8", "charset=utf8", "charset=\"utf-8\"", "charset=\"utf8\""];
+    let mut parts = content_type.split(';').map(|part| part.trim_matches([' ', '\t']));
+    let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let mut parameters = parts.filter(|parameter| !parameter.is_empty());
+    let charset = parameters.next();
+    let utf8 = |text: &str| UTF8.iter().any(|own| text.eq_ignore_ascii_case(own));
+    json && charset.is_none_or(utf8) && parameters.next().is_none()
+}
+
 /// What HTTP has for a code of gRPC, as gRPC's gateways and Connect translate it.
 pub fn http_status(code: u32) -> StatusCode {
     let status = match code {
@@ -209,7 +213,15 @@ mod tests {
             ("application/json", Some(Carrier::Connect(Codec::Json))),
             ("application/json; charset=UTF-8", Some(Carrier::Connect(Codec::Json))),
             ("application/json; charset=utf-16", None),
-            ("application/json;", None),
+            ("application/json;", Some(Carrier::Connect(Codec::Json))),
+            ("application/json ; ;charset=utf8", Some(Carrier::Connect(Codec::Json))),
+            ("APPLICATION/JSON;Charset=\"UTF8\";", Some(Carrier::Connect(Codec::Json))),
+            ("application/json; charset=utf-8; charset=utf-8", None),
+            ("application/json; charset = utf-8", None),
+            ("application/json; charset='utf-8'", None),
+            ("application/json; charset=utf-8; version=1", None),
+            ("application/json; x", None),
+            ("application/jsonx", None),
             ("application/grpc-web-text", None),
             ("application/grpc; charset=utf-8", None),
             ("application/grpc+cbor", None),

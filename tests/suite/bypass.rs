@@ -231,8 +231,9 @@ fn only_json_in_utf_8_is_a_content_type() {
         "application/json; charset=iso-8859-1",
         "application/json; charset=utf-8; charset=utf-16",
         "application/json; charset=utf-8; q=1",
-        "application/json;",
-        "application/json; ",
+        "application/json; charset=utf-8; charset=utf-8",
+        "application/json; charset = utf-8",
+        "application/json; charset='utf-8'",
         "application/json; junk",
         "application/json; charset",
         "application/json; charset=",
@@ -258,6 +259,10 @@ fn only_json_in_utf_8_is_a_content_type() {
         ("upper case", good("APPLICATION/JSON"), GOOD),
         ("charset", good("application/json; charset=utf-8"), GOOD),
         ("charset in quotes", good("application/json;charset=\"UTF-8\""), GOOD),
+        ("charset in other words", good("application/json; charset=utf8"), GOOD),
+        ("charset in other words and quotes", good("Application/JSON ; Charset=\"UTF8\""), GOOD),
+        ("an empty parameter", good("application/json;"), GOOD),
+        ("empty parameters", good("application/json; ; charset=utf-8 ;"), GOOD),
     ]);
 }
 

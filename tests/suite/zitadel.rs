@@ -706,16 +706,58 @@ fn what_ends_the_sessions_of_a_user_makes_cached_answers_stale() {
 fn pages_may_read_hits_and_refusals() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
     let (_recorder, gateway) = recorded(move |call| call.answer(200, "", body), "cache: {}");
-    let read = || Request::new("GET", "/v2/sessions/s1").bearer("pat").header("Origin", "https://a.example");
-    read().send(&gateway.url());
-    let hit = read().send(&gateway.url());
-    assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));
-    assert_eq!(hit.header("Access-Control-Allow-Origin"), Some("*"));
-    let refused = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Origin", "https://a.example");
-    let refused = refused.json(r#"{"metadata":{"role":"YQ=="}}"#).send(&gateway.url());
-    assert_eq!((refused.status, refused.header("Access-Control-Allow-Origin")), (400, Some("*")));
+    let shared = |answer: &crate::harness::Answer| {
+        let all = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"];
+        all.map(|name| answer.header(name).unwrap_or("").to_owned())
+    };
+    let read = |origin: &str| Request::new("GET", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
+    // As ZITADEL does: it names the origin, and allows credentials. Each page is told its own.
+    for (turn, origin) in
+        ["https://a.example", "https://b.example", "null", "https://a.example"].into_iter().enumerate()
+    {
+        let answer = read(origin).send(&gateway.url());
+        assert_eq!(answer.header("Cache-Status").unwrap().starts_with("sessiongate; hit"), turn > 0);
+        assert_eq!(shared(&answer), [origin, "true", "Origin"]);
+        assert!(answer.header("Access-Control-Expose-Headers").unwrap().contains("grpc-status"));
+        let refused = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
+        let refused = refused.json(r#"{"metadata":{"role":"YQ=="}}"#).send(&gateway.url());
+        assert_eq!((refused.status, shared(&refused)), (400, [origin, "true", "Origin"].map(str::to_owned)));
+    }
     let plain = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
-    assert_eq!(plain.header("Access-Control-Allow-Origin"), None, "only who asks is told");
+    assert_eq!(shared(&plain), ["", "", "Origin"], "only who asks is told");
+}
+
+/// Whoever compresses is told what would be read, so that it can send the call anew.
+#[test]
+fn compressed_calls_learn_what_is_read() {
+    let provider = Grpc::start();
+    let gateway = provider.gateway("");
+    let good = frame(&set("team"));
+    let coded = [&[1], &good[1..]].concat();
+    let json = set_json("team");
+    let rows: Vec<(&str, &[u8], &str, &str, &str)> = vec![
+        ("application/grpc", &good, "grpc-encoding", "gzip", "grpc-accept-encoding"),
+        ("application/grpc", &coded, "grpc-encoding", "identity", "grpc-accept-encoding"),
+        ("application/grpc-web", &good, "grpc-encoding", "gzip", "grpc-accept-encoding"),
+        ("application/grpc-web", &coded, "x-own", "1", "grpc-accept-encoding"),
+        ("application/proto", b"x", "content-encoding", "gzip", "accept-encoding"),
+        ("application/json", json.as_bytes(), "content-encoding", "br", "accept-encoding"),
+    ];
+    for (content_type, body, name, value, told) in rows {
+        let headers = [("content-type", content_type), (name, value)];
+        let answer = provider.call_with(&gateway, SET, body, &headers);
+        assert_eq!(
+            answer.headers.get(told).map(|value| value.to_str().unwrap()),
+            Some("identity"),
+            "{content_type} {name}"
+        );
+        if content_type == "application/grpc" {
+            assert_eq!(answer.trailer("grpc-status"), "12", "{name}");
+        }
+    }
+    let rest = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Content-Encoding", "gzip").json("{}");
+    let answer = rest.send(&gateway.url());
+    assert_eq!((answer.status, answer.header("Accept-Encoding")), (415, Some("identity")));
 }
 
 #[test]

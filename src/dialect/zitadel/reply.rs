@@ -10,7 +10,7 @@ use crate::wire::message::Codec;
 use crate::wire::{Reply, proto};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
@@ -27,6 +27,8 @@ const BODY: Room = Room { text: 8 << 10, fields: 16 << 10 };
 const HEADERS: Room = Room { text: 1000, fields: 1500 };
 /// How many bytes of what a body holds are shown.
 const SHOWN: usize = 500;
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const DETAIL: &str = "zitadel.v1.ErrorDetail";
 const BAD_REQUEST: &str = "google.rpc.BadRequest";
 
@@ -57,6 +59,11 @@ pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
         Refusal::Method(allowed) => match HeaderValue::from_str(allowed) {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
+        },
+        Refusal::ContentCoding => match carrier {
+            // What would be read, so that clients can send it anew (gRPC's document "Compression"; RFC 9110, section 12.5.3).
+            Carrier::Grpc(_) | Carrier::GrpcWeb(_) => reply.with(GRPC_ACCEPT_ENCODING, IDENTITY),
+            Carrier::Rest | Carrier::Connect(_) => reply.with(ACCEPT_ENCODING, IDENTITY),
         },
         _ if reply.status == StatusCode::UNAUTHORIZED => {
             let challenge = HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static("Bearer"));
@@ -243,7 +250,7 @@ fn error(refusal: &Refusal, room: Room) -> Error {
 
 const SESSION_ID: &str = "the session id is not valid; expected 1 to 200 letters, numbers, underscores and hyphens";
 const CONTENT: &str = "the content type is not one that is read here; expected `application/json`, or one of gRPC, gRPC-web or \
-    Connect, without parameters but `charset=utf-8`";
+    Connect, without parameters but the charset UTF-8";
 
 fn violations(all: &Violations, room: Room) -> Error {
     let text = match all.first() {

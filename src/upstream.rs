@@ -387,7 +387,8 @@ fn trust(target: &Target) -> u64 {
 
 fn answer(exchange: Exchange) -> Answer {
     let mut headers = exchange.headers;
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+    heads::of_connection(&headers).iter().for_each(|name| drop(headers.remove(name)));
+    headers.remove(TRANSFER_ENCODING);
     headers.remove(http::header::CONTENT_LENGTH);
     let body = coding::decode(&mut headers, exchange.body, MAX_ANSWER);
     Answer { status: exchange.status, headers, body, trailers: exchange.trailers }

@@ -13,6 +13,7 @@ use super::listener::Bound;
 use super::pulse::{Arrival, Patience, Pulse};
 use super::share::Shares;
 use super::socket::Socket;
+use super::tls;
 use crate::config::{ClientLimits, Clients};
 use crate::descriptors;
 use crate::gateway::Cut;
@@ -201,8 +202,8 @@ impl Connections {
             let http2 = knows_http2(&mut stream).await.ok()??;
             return Some((stream, http2));
         };
-        let handshake = tokio_rustls::TlsAcceptor::from(config).accept(socket);
-        let agreed = tokio::time::timeout(pulse.patience.head, handshake).await.map_err(|_| Cut::Head);
+        let agreed =
+            tokio::time::timeout(pulse.patience.head, tls::accept(socket, config)).await.map_err(|_| Cut::Head);
         let stream = match agreed.and_then(|agreed| agreed.map_err(|_| Cut::Tls)) {
             Ok(stream) => stream,
             Err(cut) => {

@@ -333,6 +333,7 @@ impl ProxyHttp for Edge {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
             framing::open_tunnel();
         }
+        passed::frame(session, response);
         if is_http2(session) {
             *response = passed::released(response)?;
         }

@@ -7,7 +7,7 @@ use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
 use crate::upstream::{Provider, heads, joined_cookies};
 use crate::wire::carrier::Carrier;
-use http::header::{CONTENT_LENGTH, EXPECT, TE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, Version};
 use parking_lot::RwLock;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -248,6 +248,28 @@ pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
         own.append_header(name.clone(), value.as_bytes())?;
     }
     Ok(own)
+}
+
+/// Frames an answer for its client, and leaves out what speaks of the provider's connection. A client of HTTP/1.0 reads no chunks: for
+/// it the answer ends with the connection (RFC 9112, section 6.1).
+pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    for name in heads::of_connection(&response.headers) {
+        // Which trailers come behind a body is said to its reader.
+        if name != TRAILER && (!switches || ![CONNECTION, UPGRADE].contains(&name)) {
+            response.remove_header(&name);
+        }
+    }
+    let old = session.req_header().version < Version::HTTP_11;
+    if old && !response.headers.contains_key(CONTENT_LENGTH) {
+        session.set_keepalive(None);
+    }
+    if old || heads::has_no_length(response.status) {
+        response.remove_header(&TRANSFER_ENCODING);
+    }
+    if heads::has_no_length(response.status) {
+        response.remove_header(&CONTENT_LENGTH);
+    }
 }
 
 /// Whether the client of an answer will see it end where the gateway does: Pingora passes codings on that it does not know, and a

@@ -1,13 +1,18 @@
 //! TLS with clients: which certificate the gateway shows, and whose it asks for.
 
+use super::socket::Socket;
 use crate::config::{ClientCertificates, ListenerTls};
 use rustls::client::verify_server_name;
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{Acceptor, ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
+use std::io;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Why TLS cannot be spoken at a listener.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,22 @@ impl ResolvesServerCert for Certificates {
         let named = name.and_then(|name| self.0.iter().find(|one| is_for(one, &name)));
         named.or_else(|| self.0.first()).cloned()
     }
+}
+
+/// A record with the alert `no_application_protocol` (RFC 7301, section 3.2).
+const NO_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
+/// Agrees with a client on TLS. Who speaks no protocol that is spoken here is told so: with TLS 1.3 the library finds that out behind
+/// its first records, and its alert would not be sent.
+pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<TlsStream<Socket>> {
+    let mut begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    let spoken = |offer: &[u8]| config.alpn_protocols.iter().any(|own| own == offer);
+    if begun.client_hello().alpn().is_some_and(|mut offers| !offers.any(spoken)) {
+        begun.io.write_all(&NO_PROTOCOL).await?;
+        begun.io.shutdown().await?;
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no protocol in common"));
+    }
+    begun.into_stream(config).await
 }
 
 /// What a listener speaks TLS with.

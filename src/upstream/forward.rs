@@ -1,8 +1,9 @@
 //! Pass-through requests that the gateway sends by itself: as they came, once they are whole. Their responses are handed out part by
 //! part, and are not changed either.
 
-use super::{Failure, Fetch, HOP_BY_HOP, Origin, Provider, heads};
+use super::{Failure, Fetch, Origin, Provider, heads};
 use crate::client::{ExchangeError, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Uri};
 use std::sync::atomic::Ordering;
 
@@ -35,7 +36,11 @@ impl Provider {
         };
         let mut response = response.map_err(|error| self.failure(error))?;
         self.note(None);
-        HOP_BY_HOP.iter().for_each(|name| drop(response.headers.remove(name)));
+        heads::of_connection(&response.headers).iter().for_each(|name| drop(response.headers.remove(name)));
+        response.headers.remove(TRANSFER_ENCODING);
+        if heads::has_no_length(response.status) {
+            response.headers.remove(CONTENT_LENGTH);
+        }
         Ok(response)
     }
 

@@ -1,7 +1,8 @@
 //! What must hold of the head of any answer before any of it reaches a client.
 
-use http::HeaderMap;
-use http::header::TRANSFER_ENCODING;
+use super::HOP_BY_HOP;
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 /// The largest head: all headers together, in bytes as HTTP/1.1 writes them, and how many.
 const MAX_HEAD: usize = 64 << 10;
@@ -13,6 +14,21 @@ pub fn fault(headers: &HeaderMap) -> Option<&'static str> {
         return Some("the answer has more headers than clients can be expected to read");
     }
     (!has_plain_coding(headers)).then_some("the answer has a transfer coding other than chunked")
+}
+
+/// The headers of an answer that speak of its connection, with those that `Connection` names: they are no one else's (RFC 9110,
+/// section 7.6.1). What frames the body, or says what it is, is never taken for one of them.
+pub fn of_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    const KEPT: [HeaderName; 4] = [TRANSFER_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING];
+    let values = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let named = values.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    let all = HOP_BY_HOP.into_iter().chain(named);
+    all.filter(|name| headers.contains_key(name) && !KEPT.contains(name)).collect()
+}
+
+/// Whether an answer with this status has no body that could have a length (RFC 9110, section 8.6).
+pub fn has_no_length(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT
 }
 
 /// Whether the headers of an answer, or its trailers, are no more than clients can be expected to read.

@@ -123,7 +123,13 @@ fn http2_and_http1_are_agreed_on() {
     assert_eq!(recorder.seen().len(), 2);
     // What agrees on nothing speaks HTTP/1.1, and a protocol that nobody speaks is refused.
     assert!(Client::new(&authority).ask(&gateway, "one.example").is_some());
-    assert_eq!(Client { alpn: &["spdy/3"], ..Client::new(&authority) }.ask(&gateway, "one.example"), None);
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+        let other = Client { alpn: &["spdy/3", "h3"], versions, ..Client::new(&authority) };
+        let error = on_runtime(other.connect(&gateway, "one.example")).unwrap_err();
+        let told = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        let alert = rustls::AlertDescription::NoApplicationProtocol;
+        assert_eq!(told, Some(&rustls::Error::AlertReceived(alert)), "{versions:?}");
+    }
 }
 
 #[test]

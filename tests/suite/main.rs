@@ -25,6 +25,7 @@ mod framing_h2;
 mod freshness;
 mod fronts;
 mod harness;
+mod hops;
 mod hosts;
 mod hostile;
 mod invalidation;

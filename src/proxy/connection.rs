@@ -199,8 +199,15 @@ impl Connections {
         let digest = digest(&socket, peer);
         let Some(config) = config else {
             let mut stream = Guarded::plain(socket, digest, pulse.clone());
-            let http2 = knows_http2(&mut stream).await.ok()??;
-            return Some((stream, http2));
+            return match knows_http2(&mut stream).await.ok()?? {
+                Spoken::Http1 => Some((stream, false)),
+                Spoken::Http2 => Some((stream, true)),
+                Spoken::Neither => {
+                    pulse.note_cut(Cut::Malformed);
+                    stream.reject_preface().await;
+                    None
+                }
+            };
         };
         let agreed =
             tokio::time::timeout(pulse.patience.head, tls::accept(socket, config)).await.map_err(|_| Cut::Head);
@@ -264,9 +271,20 @@ fn digest(socket: &Socket, peer: Option<SocketAddr>) -> Arc<SocketDigest> {
     Arc::new(digest)
 }
 
+/// What a client speaks that has not agreed on anything.
+enum Spoken {
+    Http1,
+    Http2,
+    /// What begins like HTTP/2 and goes on as something else.
+    Neither,
+}
+
+/// What no request of HTTP/1 begins with that has a version of HTTP/1.
+const HTTP2_BEGINS: &[u8] = b"PRI * HTTP/2";
+
 /// Whether a client speaks HTTP/2 without having agreed on it: the first byte that differs decides. None where the connection ends
 /// before that.
-async fn knows_http2(stream: &mut Guarded) -> io::Result<Option<bool>> {
+async fn knows_http2(stream: &mut Guarded) -> io::Result<Option<Spoken>> {
     loop {
         if !stream.read_ahead().await? {
             return Ok(None);
@@ -274,10 +292,11 @@ async fn knows_http2(stream: &mut Guarded) -> io::Result<Option<bool>> {
         let seen = stream.ahead();
         let compared = seen.len().min(PREFACE.len());
         if seen.get(..compared) != PREFACE.get(..compared) {
-            return Ok(Some(false));
+            let begins = seen.starts_with(HTTP2_BEGINS);
+            return Ok(Some(if begins { Spoken::Neither } else { Spoken::Http1 }));
         }
         if compared == PREFACE.len() {
-            return Ok(Some(true));
+            return Ok(Some(Spoken::Http2));
         }
     }
 }

@@ -41,6 +41,28 @@ fn a_request_shorter_than_the_preface_of_http2_is_answered() {
     assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
 }
 
+/// It is told in the protocol that it began with.
+#[test]
+fn what_begins_like_http2_and_is_not_gets_goaway() {
+    const GOAWAY: [u8; 26] = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let place = place("{}");
+    for bytes in [
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\rx",
+        "PRI * HTTP/2.0\r\nHost: a\r\n\r\n",
+        "PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n",
+        "PRI * HTTP/2\n\nSM\n\n",
+    ] {
+        let mut read = Vec::new();
+        let mut stream = place.open(bytes);
+        stream.read_to_end(&mut read).unwrap();
+        assert_eq!(read, GOAWAY, "{bytes:?}");
+    }
+    for bytes in ["PRI * HTTP/1.1\r\nHost: a\r\n\r\n", "PRI /x HTTP/2.0\r\nHost: a\r\n\r\n"] {
+        let answer = place.rest(bytes);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
+    }
+}
+
 #[test]
 fn connections_that_send_no_whole_head_in_time_are_closed() {
     let place = place("{ head_timeout: 300ms, idle_timeout: 1h }");

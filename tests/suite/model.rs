@@ -63,6 +63,11 @@ const PLAIN: Setting = Setting {
     tenants: false,
     marked_apart: false,
     deleted_for_all: false,
+    unstored: 0,
+    short: false,
+    windows: false,
+    unsuperseded: false,
+    forgotten: false,
 };
 
 /// What is expected of a setting.
@@ -244,6 +249,64 @@ fn nothing_older_comes_back() {
     }
 }
 
+/// A write that is rejected beside a change that did not pass the gateway: reads beside it see the change, and then the session is
+/// what it was before the mark.
+const BESIDE: Setting = Setting { writes: 1, refusals: 1, fresh: 0, ..REVALIDATED };
+
+#[test]
+fn nothing_older_comes_behind_what_was_shown_and_not_stored() {
+    let unstored = Setting { unstored: 1, ..REVALIDATED };
+    let short = Setting { short: true, expiries: 1, fresh: 2, ..REVALIDATED };
+    for (name, setting) in [
+        ("3 reads, 1 not stored, changed outside", unstored),
+        ("3 reads, 1 of them fresh, 2 not stored", Setting { unstored: 2, ..unstored }),
+        ("3 reads, 2 of them fresh, 1 not stored", Setting { fresh: 2, ..unstored }),
+        ("3 reads, 1 not stored and not fresh", Setting { fresh: 0, ..unstored }),
+        ("3 reads, 1 not stored, the provider lags", Setting { fresh: 2, lags: 1, ..unstored }),
+        ("3 reads, 1 not stored, ended outside", Setting { ending: true, ..unstored }),
+        ("3 reads in one process, 1 not stored", Setting { together: true, ..unstored }),
+        ("3 reads beside a rejected write, compared fills", Setting { comparing: true, ..BESIDE }),
+        ("2 reads beside a rejected write", Setting { reads: 2, ..BESIDE }),
+        ("2 reads beside a rejected write of the unverified", Setting { reads: 2, sharing: 1, ..BESIDE }),
+        ("2 reads beside a rejected write of the upstream", Setting { reads: 2, wide: true, ..BESIDE }),
+        ("3 reads, 2 of them fresh, over early", short),
+        ("3 reads, 1 of them fresh, over early", Setting { fresh: 1, ..short }),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+    for (name, setting) in [
+        ("what is not stored ends nothing", Setting { unsuperseded: true, ..unstored }),
+        ("what is shown beside a write ends nothing", Setting { unsuperseded: true, ..BESIDE }),
+        ("nothing is remembered of what is over early", Setting { forgotten: true, ..short }),
+    ] {
+        check(name, setting, Expected::Torn);
+    }
+}
+
+#[test]
+fn what_is_no_longer_fresh_goes_once_something_newer_was_shown() {
+    let windows = Setting { windows: true, ..REVALIDATED };
+    let ended = Setting { ending: true, ..windows };
+    for (name, setting) in [
+        ("3 reads within windows, 1 of them fresh", windows),
+        ("3 reads within windows, 1 fails", Setting { failures: 1, ..windows }),
+        ("3 reads within windows, 1 not stored", Setting { unstored: 1, ..windows }),
+        ("3 reads within windows, 1 not stored, 1 fails", Setting { unstored: 1, failures: 1, ..windows }),
+        ("3 reads within windows, ended outside", ended),
+        ("3 reads within windows, ended outside, 1 fails", Setting { failures: 1, ..ended }),
+        ("3 reads within windows, ended and back", Setting { outside: 2, ..ended }),
+        ("3 reads within windows, 1 write", Setting { windows: true, ..THREE }),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+    for (name, setting) in [
+        ("a rejection ends nothing within windows", Setting { unended: true, ..ended }),
+        ("what is not stored ends nothing within windows", Setting { unsuperseded: true, unstored: 1, ..windows }),
+    ] {
+        check(name, setting, Expected::Torn);
+    }
+}
+
 #[test]
 fn a_store_that_loses_steps_makes_nothing_stale() {
     for (name, setting) in [
@@ -281,12 +344,31 @@ fn it_holds_on_a_larger_scale() {
         ("2 reads, 3 writes, 2 that share, refused ones", Setting { writes: 3, refusals: 1, ..SHARING }),
         ("2 reads, 2 writes that share, set back", Setting { setbacks: 1, ..SHARING }),
         ("3 reads, 2 writes that share, refused", Setting { reads: 3, refusals: 1, ..SHARING }),
+        ("3 reads beside a rejected write", BESIDE),
+        ("3 reads beside a rejected write, 1 of them fresh", Setting { fresh: 1, comparing: true, ..BESIDE }),
+        ("3 reads beside a rejected write, 1 not stored", Setting { unstored: 1, comparing: true, ..BESIDE }),
+        ("3 reads beside a rejected write of the unverified", Setting { sharing: 1, comparing: true, ..BESIDE }),
+        ("3 reads beside a rejected write, ended outside", Setting { ending: true, comparing: true, ..BESIDE }),
+        ("3 reads within windows, 1 rejected write", Setting { windows: true, comparing: true, ..BESIDE }),
+        ("3 reads within windows, 1 of the unverified", Setting { windows: true, sharing: 1, ..BESIDE }),
+        ("4 reads, 2 of them fresh, 1 not stored", Setting { reads: 4, fresh: 2, unstored: 1, ..REVALIDATED }),
+        ("3 reads beside 2 writes, changed outside", Setting { writes: 2, comparing: true, ..BESIDE }),
+        ("3 reads beside 2 writes that share", Setting { writes: 2, sharing: 2, comparing: true, ..BESIDE }),
+        ("3 reads beside a rejected write, slowly", Setting { slowly: true, comparing: true, ..BESIDE }),
+        ("3 reads within windows, slowly", Setting { windows: true, slowly: true, ..REVALIDATED }),
+        ("4 reads within windows, ended outside", Setting { reads: 4, windows: true, fresh: 2, ..ENDED }),
+        (
+            "4 reads, 2 of them fresh, over early",
+            Setting { reads: 4, fresh: 2, short: true, expiries: 1, ..REVALIDATED },
+        ),
     ] {
         check(name, setting, Expected::Holds);
     }
     check("3 reads, 1 write, set back", Setting { setbacks: 1, ..THREE }, Expected::Backwards);
     let again = Setting { joined_again: true, repeats: 1, losses: 1, ..SHARING };
     check("a shared mark joined again after its end", again, Expected::Stale);
+    let unverified = Setting { unsuperseded: true, sharing: 1, ..BESIDE };
+    check("what is shown beside the unverified ends nothing", unverified, Expected::Torn);
     let early = Setting { early_expiry: true, expiries: 1, ..THREE };
     check("3 reads, mark shorter than its write", early, Expected::Backwards);
     let minted = Setting { minted_by_clients: true, repeats: 1, ..TWO_WRITES };

@@ -95,11 +95,23 @@ pub struct Setting {
     pub marked_apart: bool,
     /// Whether a deletion is every tenant's.
     pub deleted_for_all: bool,
+    /// How many of the readers, the last of them, may not have stored what they fetch.
+    pub unstored: usize,
+    /// Whether answers are over at the next step of time, and are not remembered for longer than an older one may be on its way.
+    pub short: bool,
+    /// Whether answers are never fresh, and do while they are refreshed or where the provider fails.
+    pub windows: bool,
+    /// Whether a response that is shown and not stored leaves what is older.
+    pub unsuperseded: bool,
+    /// Whether nothing is remembered of an answer that is over early.
+    pub forgotten: bool,
 }
 
 const PROCESSES: usize = 2;
 /// Longer than anything lasts here, where only marks run out.
 const EVER: u64 = 1 << 40;
+/// For how long older answers may be on their way: less than what is not over early lasts.
+const KEPT: u64 = EVER / 2;
 /// What is between two eras on the clock that orders fetches, in microseconds.
 const BEGUN: u64 = 1_000;
 /// A mark outlasts no step of time.
@@ -151,9 +163,12 @@ enum Reads {
     KnowsSession(Acquired<u8>, u8, State),
     /// The answer is under way, or there: over this link, from this time on the store's clock.
     Told(Acquired<u8>, Link, u64),
-    /// For the fetch of this reader.
-    Waits(usize),
-    Bypasses,
+    /// For the fetch of this reader, with what it is answered if the provider fails.
+    Waits(usize, Option<u8>),
+    /// Since this time, as far as the store has said it.
+    Bypasses(u64),
+    /// The provider has answered, and the store is to be told.
+    Bypassed(u64, u8),
     Over,
 }
 
@@ -424,6 +439,10 @@ impl World {
 
     fn wants_fresh(&self, reader: usize) -> bool {
         reader + self.setting.fresh >= self.setting.reads
+    }
+
+    fn is_unstored(&self, reader: usize) -> bool {
+        reader + self.setting.unstored >= self.setting.reads
     }
 
     /// Whether an answer with this version cannot be stored, since the session is gone.

@@ -2,6 +2,10 @@
 
 use super::*;
 use sessiongate::coherence::reading::{Fetch, Next, Windows, next};
+use sessiongate::coherence::{Cause, Observed};
+
+/// When a bypass began of which the store has said nothing.
+const UNKNOWN: u64 = u64::MAX;
 
 impl World {
     pub(super) fn reader_goes_on(&self, reader: usize, all: &mut Following) {
@@ -22,7 +26,9 @@ impl World {
             Reads::Asks(_, era) | Reads::KnowsEpoch(_, era, _) | Reads::KnowsSession(_, era, _)
                 if *era != self.now.era =>
             {
-                self.then(all, "its connection is gone: read", reader, |world| world.reads(reader, Reads::Bypasses));
+                self.then(all, "its connection is gone: read", reader, |world| {
+                    world.reads(reader, Reads::Bypasses(UNKNOWN))
+                });
             }
             Reads::Asks(steal, era) => self.asks(reader, *steal, *era, all),
             Reads::KnowsEpoch(steal, era, epoch) => self.then(all, "the session is read:", reader, |world| {
@@ -42,15 +48,20 @@ impl World {
                 }
             }),
             Reads::Told(found, link, began) => self.is_told(reader, found, *link, *began, all),
-            Reads::Bypasses => self.then(all, "the provider answers past the cache: read", reader, |world| {
-                let version = world.version_for(reader);
-                if world.is_gone(version) {
-                    world.end_place(reader);
-                }
-                world.answer(reader, version, false);
+            Reads::Bypasses(_) if !self.is_ordered() => {
+                self.then(all, "the provider answers past the cache: read", reader, |world| {
+                    world.answer(reader, world.version_for(reader), false);
+                });
+            }
+            Reads::Bypasses(began) => self.then(all, "the provider reads past the cache for read", reader, |world| {
+                world.reads(reader, Reads::Bypassed(*began, world.version_for(reader)));
+            }),
+            Reads::Bypassed(began, version) => self.then(all, "it is answered past the cache: read", reader, |world| {
+                world.observe(reader, *began, *version);
+                world.answer(reader, *version, false);
             }),
             // Until it is handed over.
-            Reads::Waits(_) => {}
+            Reads::Waits(..) => {}
         }
     }
 
@@ -58,7 +69,7 @@ impl World {
         let era = self.now.processes[self.process_of_reader(reader)].era;
         let of_others = self.is_of_others(reader);
         let (acknowledged, seen) = if of_others { (0, 0) } else { (self.now.acknowledged, self.now.seen) };
-        let does = era.map_or(Reads::Bypasses, |era| Reads::Asks(None, era));
+        let does = era.map_or(Reads::Bypasses(UNKNOWN), |era| Reads::Asks(None, era));
         self.now.readers[reader] = Reader { does, acknowledged, seen };
     }
 
@@ -99,13 +110,13 @@ impl World {
                 if !world.setting.wide {
                     world.stray(Stray::Acquire(reader, era));
                 }
-                world.reads(reader, Reads::Bypasses);
+                world.reads(reader, Reads::Bypasses(UNKNOWN));
             });
             if !self.setting.wide {
                 self.then(all, "the store's answer is lost: read", reader, |world| {
                     world.now.left.losses -= 1;
                     world.acquire_whole(reader, steal);
-                    world.reads(reader, Reads::Bypasses);
+                    world.reads(reader, Reads::Bypasses(UNKNOWN));
                 });
             }
         }
@@ -122,13 +133,20 @@ impl World {
             let shown = after && !deleted && found != Acquired::Bypass;
             self.stale |= if self.is_of_others(reader) { deleted } else { shown };
         }
-        match next(found.clone(), link, self.now.time, Windows::default()) {
+        match next(found.clone(), link, self.now.time, self.windows(reader)) {
             _ if self.setting.slowly => {
                 let began = self.begins();
                 self.reads(reader, Reads::Told(found, link, began));
             }
-            Next::Answer(entry) | Next::Refresh(entry, _) => self.answer(reader, entry.answer, true),
-            Next::Bypass | Next::Deleted => self.reads(reader, Reads::Bypasses),
+            Next::Answer(entry) => self.answer(reader, entry.answer, true),
+            Next::Refresh(entry, fetch) => {
+                let began = self.begins();
+                self.refresh(reader, entry.answer, fetch.stamp, (link, began));
+            }
+            Next::Bypass | Next::Deleted => {
+                let began = if self.is_ordered() { self.begins() } else { UNKNOWN };
+                self.reads(reader, Reads::Bypasses(began));
+            }
             Next::Fetch(_) => {
                 let began = self.begins();
                 self.reads(reader, Reads::Told(found, link, began));
@@ -139,22 +157,28 @@ impl World {
 
     fn is_told(&self, reader: usize, found: &Acquired<u8>, link: Link, began: u64, all: &mut Following) {
         let place = self.process_of_reader(reader);
-        match next(found.clone(), link, self.now.time, Windows::default()) {
-            Next::Answer(entry) | Next::Refresh(entry, _) => {
+        match next(found.clone(), link, self.now.time, self.windows(reader)) {
+            Next::Answer(entry) => {
                 self.then(all, "a hit: read", reader, |world| world.answer(reader, entry.answer, true));
             }
-            Next::Fetch(Fetch { stamp, since, .. }) => {
+            Next::Refresh(entry, fetch) => {
+                self.then(all, "a hit, and it fetches: read", reader, |world| {
+                    world.refresh(reader, entry.answer, fetch.stamp, (link, began));
+                });
+            }
+            Next::Fetch(Fetch { stamp, since, fallback, .. }) => {
+                let fallback = fallback.map(|entry| entry.answer);
                 let joint = self.joint(reader, stamp, link);
                 match self.joined(place, reader, joint, since).filter(|_| !self.wants_fresh(reader)) {
                     Some(leader) => {
                         self.then(all, "it joins a fetch: read", reader, |world| {
-                            world.reads(reader, Reads::Waits(leader))
+                            world.reads(reader, Reads::Waits(leader, fallback))
                         });
                     }
                     None => self.then(all, "it fetches: read", reader, |world| {
                         let fetch = Running { joint, stamp, began, leader: reader, brought: None };
                         world.now.processes[place].fetches.push(fetch);
-                        world.reads(reader, Reads::Waits(reader));
+                        world.reads(reader, Reads::Waits(reader, fallback));
                     }),
                 }
             }
@@ -162,21 +186,45 @@ impl World {
                 let joint = self.joint(reader, stamp, link);
                 if let Some(leader) = self.joined(place, reader, joint, since) {
                     self.then(all, "it joins the fetch: read", reader, |world| {
-                        world.reads(reader, Reads::Waits(leader))
+                        world.reads(reader, Reads::Waits(leader, None))
                     });
                 } else {
                     let again = |steal| match self.now.processes[place].era {
                         Some(era) => Reads::Asks(steal, era),
-                        None => Reads::Bypasses,
+                        None => Reads::Bypasses(UNKNOWN),
                     };
                     self.then(all, "it looks again: read", reader, |world| world.reads(reader, again(None)));
                     self.then(all, "it takes over: read", reader, |world| world.reads(reader, again(Some(other))));
                 }
             }
             Next::Bypass | Next::Deleted => {
-                self.then(all, "it leaves the cache out: read", reader, |world| world.reads(reader, Reads::Bypasses));
+                self.then(all, "it leaves the cache out: read", reader, |world| {
+                    world.reads(reader, Reads::Bypasses(began))
+                });
             }
         }
+    }
+
+    fn windows(&self, reader: usize) -> Windows {
+        let window = if self.setting.windows { EVER } else { 0 };
+        let revalidate = if self.is_unstored(reader) { 0 } else { window };
+        Windows { revalidate, error: window, ..Windows::default() }
+    }
+
+    /// It is answered with what is no longer fresh, and begins a fetch that nobody waits for.
+    fn refresh(&mut self, reader: usize, version: u8, stamp: Stamp, (link, began): (Link, u64)) {
+        let (joint, place) = (self.joint(reader, stamp, link), self.process_of_reader(reader));
+        let fetch = Running { joint, stamp, began, leader: reader, brought: None };
+        self.now.processes[place].fetches.push(fetch);
+        self.answer(reader, version, true);
+    }
+
+    /// A response is shown and not stored.
+    pub(super) fn observe(&mut self, reader: usize, began: u64, version: u8) {
+        let told = self.setting.versioned.then_some(u64::from(version));
+        let observed = Observed { began, version: told, digest: u64::from(version) };
+        let ends = if self.is_gone(version) { Cause::Ended } else { Cause::Superseded(observed) };
+        self.retire(reader, ends);
     }
 
     fn reads(&mut self, reader: usize, does: Reads) {
@@ -247,7 +295,10 @@ impl World {
                 world.now.left.failures -= 1;
                 world.now.processes[process].fetches.remove(at);
                 for reader in world.waiting(process, fetch.leader) {
-                    world.now.readers[reader] = Reader { does: Reads::Over, acknowledged: 0, seen: 0 };
+                    match world.now.readers[reader].does {
+                        Reads::Waits(_, Some(fallback)) => world.answer(reader, fallback, true),
+                        _ => world.now.readers[reader] = Reader { does: Reads::Over, acknowledged: 0, seen: 0 },
+                    }
                 }
                 if let Some(era) = world.now.processes[process].era {
                     world.stray(Stray::Release(fetch.leader, era));
@@ -287,7 +338,7 @@ impl World {
     }
 
     fn waiting(&self, process: usize, leader: usize) -> Vec<usize> {
-        let waits = |reader: &usize| self.now.readers[*reader].does == Reads::Waits(leader);
+        let waits = |reader: &usize| matches!(self.now.readers[*reader].does, Reads::Waits(one, _) if one == leader);
         let own = |reader: &usize| self.process_of_reader(*reader) == process;
         (0..self.now.readers.len()).filter(own).filter(waits).collect()
     }

@@ -32,7 +32,8 @@ impl World {
         let by_client = self.setting.minted_by_clients.then_some(reader as u128);
         let token = Token(READERS + reader as u128);
         let fresh = self.wants_fresh(reader);
-        let reading = Reading { steal, fresh, tenant: self.tenant_of(reader), ..self.reading(token) };
+        let (tenant, unstored) = (self.tenant_of(reader), self.is_unstored(reader));
+        let reading = Reading { steal, fresh, unstored, tenant, ..self.reading(token) };
         let name = self.name_of(reader);
         let is_apart = self.setting.marked_apart && name == 1;
         let Store { session, apart, places, .. } = &mut self.now.store;
@@ -95,11 +96,12 @@ impl World {
 
     fn entry(&self, fetch: &Running) -> Entry<u8> {
         let answer = fetch.brought.unwrap_or_default();
+        let over = if self.setting.short { self.now.time + GUARD } else { EVER };
         Entry {
             stamp: fetch.stamp,
             began: fetch.began,
-            fresh_until: EVER,
-            stale_until: EVER,
+            fresh_until: if self.setting.windows { self.now.time } else { over },
+            stale_until: over,
             version: self.setting.versioned.then_some(u64::from(answer)),
             only: None,
             missing: false,
@@ -110,7 +112,8 @@ impl World {
 
     /// The time in microseconds. Only the order of fetches is told by it, and where nobody asks for that it stands still in an era.
     pub(super) fn clock(&self) -> u64 {
-        u64::from(self.now.era) * BEGUN + self.now.begun
+        let passed = if self.setting.short { self.now.time } else { 0 };
+        (u64::from(self.now.era) + passed) * BEGUN + self.now.begun
     }
 
     /// When a fetch begins that is acquired now.
@@ -123,25 +126,32 @@ impl World {
     /// What the store makes of an answer.
     pub(super) fn keep(&mut self, fetch: &Running) {
         match fetch.brought {
-            Some(version) if self.is_gone(version) => self.end_place(fetch.leader),
+            Some(version) if self.is_gone(version) || self.is_unstored(fetch.leader) => {
+                self.observe(fetch.leader, fetch.began, version);
+            }
             _ => self.store_entry(fetch.leader, self.entry(fetch)),
         }
     }
 
-    /// An answer that cannot be stored ends what is.
-    pub(super) fn end_place(&mut self, reader: usize) {
+    /// An answer that is not stored speaks against what is.
+    pub(super) fn retire(&mut self, reader: usize, cause: Cause) {
         let now = self.clock();
         let name = self.name_of(reader);
         let (place, token) = (&mut self.now.store.places[name], Token(READERS + reader as u128));
-        if self.setting.unended {
+        let left_out = match cause {
+            Cause::Ended | Cause::Denied(_) => self.setting.unended,
+            Cause::Superseded(_) => self.setting.unsuperseded,
+        };
+        if left_out {
             return release(place, token);
         }
-        retire(place, token, Retired { kept: EVER, cause: Cause::Ended }, now);
+        retire(place, token, Retired { kept: KEPT, cause }, now);
     }
 
     /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is newer.
     fn store_entry(&mut self, reader: usize, entry: Entry<u8>) {
         let time = self.clock();
+        let kept = if self.setting.forgotten { 0 } else { KEPT };
         let name = self.name_of(reader);
         let is_apart = self.setting.marked_apart && name == 1;
         let Store { session, apart, epoch, places } = &mut self.now.store;
@@ -154,13 +164,16 @@ impl World {
         if self.setting.unordered {
             *place = Place { entry: Some(entry), ..Place::default() };
         } else if self.setting.comparing {
-            fill(session, epoch, place, token, entry, EVER, time);
+            fill(session, epoch, place, token, entry, kept, time);
         } else {
-            place.put(token, entry, EVER, time);
+            place.put(token, entry, kept, time);
         }
     }
 
     pub(super) fn fill_later(&mut self, fetch: &Running, era: u8) {
+        if self.is_unstored(fetch.leader) {
+            return self.stray(Stray::Release(fetch.leader, era));
+        }
         self.now.entries[fetch.leader] = Some(self.entry(fetch));
         self.stray(Stray::Fill(fetch.leader, era));
     }

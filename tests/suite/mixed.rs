@@ -3,6 +3,8 @@
 //! have keys of their own.
 
 use crate::harness::{RedisServer, redis_installed};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use redis::{Connection, Value};
 use sessiongate::coherence::{FLOOR_KEPT, MAX_TENANTS};
 
@@ -247,4 +249,73 @@ fn recorded_states_are_read_as_they_were_meant() {
         assert_eq!(letter, expected, "{state}");
         assert_eq!(&rest[16..36], floor, "{state}");
     }
+}
+
+/// An end that is not over yet, in the place of the one that was recorded.
+const EVER: &str = "9999999999999";
+
+/// What the program of the version before has left in a server, byte for byte but for the ends of marks and deletions. It was
+/// recorded while it read, changed and deleted sessions of Auth0.
+#[test]
+fn what_the_previous_program_has_left_is_read_as_it_was_meant() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut connection = server.connection();
+    let [previous, this] = versions();
+    let (none, floor) = ("00000000000000000000", "00000001767225602000");
+    for (what, state, ends, letter, expected) in [
+        ("read", "05f1f5a4b47fded41795854161514215000000000000000000000000000000000", &[][..], "G", none),
+        ("changed", "ca6e9e730deda4791795854161792375000000017672256020000000000000000", &[], "G", floor),
+        ("deleted", "63e762a2fdf2cc001795854162261954000000000000000000001795854462261", &["1795854462261"], "X", none),
+        (
+            "a change in flight",
+            "b074748b6db9716a179585416259025700000000000000000000000000000000051f3cad14584ebff1795854195612",
+            &["1795854195612"],
+            "W",
+            none,
+        ),
+        (
+            "two in flight",
+            "--------------------------------00000000000000000000000000000000\
+             04c354d38ebc2281017958541960579b6ec37bd1cd69481795854196097",
+            &["1795854196057", "1795854196097"],
+            "W",
+            none,
+        ),
+    ] {
+        let state = ends.iter().fold(state.to_owned(), |state, end| state.replace(end, EVER));
+        redis::cmd("SET").arg("{a}:s").arg(&state).exec(&mut connection).unwrap();
+        for version in [&previous, &this] {
+            let (found, rest) = version.acquire(&mut connection, "00000000000000aa");
+            assert_eq!(found, letter, "{what}, read by {}", version.name);
+            assert!(!version.is_this() || &rest[16..36] == expected, "{what}: {rest}");
+        }
+    }
+    let epoch = "32227963738b8fa9179585416339559100000000000000000000000000000000068ed0ad292bff6e81795854196443";
+    redis::cmd("SET").arg("{e}:e").arg(epoch.replace("1795854196443", EVER)).exec(&mut connection).unwrap();
+    let opened = run(&mut connection, this.open, &["{e}:e"], &["00000000000000ac", KEPT]);
+    assert_eq!(opened, Value::BulkString(b"W".to_vec()));
+}
+
+/// A sealed entry of the version before, under the very state that it belongs to.
+#[test]
+fn a_sealed_entry_of_the_previous_program_is_no_hit() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut connection = server.connection();
+    let [_, this] = versions();
+    let entry = STANDARD.decode(include_str!("previous/entry.base64").trim_end()).unwrap();
+    let state = "05f1f5a4b47fded41795854161514215000000000000000000000000000000000";
+    redis::cmd("SET").arg("{a}:s").arg(state).exec(&mut connection).unwrap();
+    redis::cmd("SET").arg("{a}:v:x").arg(&entry).exec(&mut connection).unwrap();
+    let keys = ["{a}:s", this.place, "{a}:t"];
+    let arguments = ["00000000000000aa", "", &state[..32], KEPT, "5000", "", NOBODY, OWN, NEVER];
+    let Value::BulkString(answer) = run(&mut connection, &this.acquire, &keys, &arguments) else { panic!() };
+    assert_eq!(answer[0], b'G', "it leads, and fetches");
+    let kept: Vec<u8> = redis::cmd("GET").arg("{a}:v:x").query(&mut connection).unwrap();
+    assert_eq!(kept, entry, "replicas of the version before still have it");
 }

@@ -161,7 +161,7 @@ impl Provider {
     ) -> Result<Provider, rustls::Error> {
         let target = &upstream.target;
         let reach = Reach {
-            addresses: Addresses::new(resolver, &target.host, target.port),
+            addresses: Addresses::new(resolver, &target.lookup_name(), target.port),
             authorities: target.authorities.clone(),
             identity: target.identity.clone(),
             protocol: target.protocol,

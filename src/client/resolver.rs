@@ -92,7 +92,7 @@ impl Resolver {
     /// The addresses of a host.
     pub async fn look_up(&self, host: &str) -> Result<Found, LookupError> {
         let hosts = tokio::fs::read(&self.files.hosts).await.unwrap_or_default();
-        let addresses = listed(&String::from_utf8_lossy(&hosts), host);
+        let addresses = listed(&String::from_utf8_lossy(&hosts), host.strip_suffix('.').unwrap_or(host));
         if !addresses.is_empty() {
             return Ok(Found { addresses, holds: UNTIMED });
         }
@@ -193,6 +193,9 @@ impl Dns {
 
     fn names(&self, host: &str) -> Result<Vec<Name>, LookupError> {
         let name = Name::from_ascii(host).map_err(|error| LookupError::Failed(error.to_string()))?;
+        if name.is_fqdn() {
+            return Ok(vec![name]);
+        }
         let whole = |mut name: Name| {
             name.set_fqdn(true);
             name

@@ -334,9 +334,19 @@ fn what_is_left_out_has_its_default() {
     let timeouts = Timeouts { connect: seconds(1), first_byte: timeout, idle: seconds(60), keepalive: seconds(30) };
     let (host, base_path) = ("a.example".into(), String::new());
     let (authorities, identity, protocol) = (None, None, Protocol::Http1);
-    let virtual_host = None;
-    let target =
-        Target { tls: true, host, port: 443, virtual_host, base_path, authorities, identity, protocol, timeouts };
+    let (virtual_host, rooted) = (None, false);
+    let target = Target {
+        tls: true,
+        host,
+        rooted,
+        port: 443,
+        virtual_host,
+        base_path,
+        authorities,
+        identity,
+        protocol,
+        timeouts,
+    };
     assert_eq!(upstream.target, target);
     assert_eq!(config.dns, Dns::default());
 }

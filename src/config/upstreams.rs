@@ -202,8 +202,8 @@ fn target(section: &mut Section) -> Option<Target> {
             .context
             .refuse(&spot, Problem::new("the `url` does not use TLS").but("expected `https://` there, or no `tls`"));
     }
-    let Url { tls, host, port, path: base_path, .. } = url;
-    Some(Target { tls, host, port, virtual_host, base_path, authorities, identity, protocol, timeouts })
+    let Url { tls, host, rooted, port, path: base_path, .. } = url;
+    Some(Target { tls, host, rooted, port, virtual_host, base_path, authorities, identity, protocol, timeouts })
 }
 
 const PROTOCOLS: &[(&str, Protocol)] =
@@ -275,6 +275,7 @@ fn matcher(section: &mut Section, listeners: &[Listener]) -> Matcher {
     let listener = section.optional("listener", |text| listener_named(text, listeners));
     let host = section.optional("host", |text| {
         let host = text.as_str().to_ascii_lowercase();
+        let host = host.strip_suffix('.').map_or(host.clone(), str::to_owned);
         let allowed = "expected a host name or an address, without a port and without `*`";
         if is_host(&host) {
             Ok(host)

@@ -11,8 +11,10 @@ use std::net::IpAddr;
 pub(super) struct Url {
     /// Whether it is `https`.
     pub tls: bool,
-    /// The host, in lower case and without brackets.
+    /// The host, in lower case, without brackets, and without the dot of the root.
     pub host: String,
+    /// Whether it has that dot.
+    pub rooted: bool,
     /// The port.
     pub port: u16,
     /// The path, without a slash at the end.
@@ -43,8 +45,11 @@ impl Url {
                 return Err(wrong(&format!("{} does not begin with `http://` or `https://`", text.shown())));
             }
         };
-        let host = uri.host().map(str::to_ascii_lowercase).filter(|host| is_host(host));
-        let host = host.ok_or_else(|| wrong(&format!("{} has no valid host", text.shown())))?;
+        let host = uri.host().map(str::to_ascii_lowercase).unwrap_or_default();
+        let (host, rooted) = host.strip_suffix('.').map_or((host.as_str(), false), |host| (host, true));
+        if !is_host(host) {
+            return Err(wrong(&format!("{} has no valid host", text.shown())));
+        }
         let port = port(&uri, if tls { 443 } else { 80 })
             .ok_or_else(|| wrong(&format!("{} has no valid port", text.shown())))?;
         let path = uri.path().trim_end_matches('/').to_owned();
@@ -52,7 +57,7 @@ impl Url {
             return Err(wrong(&format!("{} has a path that is not plain", text.shown())));
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Url { tls, host, port, path, query: uri.query().is_some(), text: source.to_owned() })
+        Ok(Url { tls, host, rooted, port, path, query: uri.query().is_some(), text: source.to_owned() })
     }
 
     /// The same, but without a query.

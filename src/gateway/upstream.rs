@@ -74,7 +74,7 @@ pub struct Matcher {
 impl Matcher {
     pub(super) fn takes(&self, listener: &str, host: &str, path: &str) -> bool {
         let here = self.listener.as_ref().is_none_or(|own| own == listener);
-        let named = here && self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)));
+        let named = here && self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(plain_host(host)));
         let rest = path.strip_prefix(self.path_prefix.as_str());
         named && rest.is_some_and(|rest| self.path_prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
@@ -89,6 +89,12 @@ impl Matcher {
         let rest = if self.strip_prefix { path.strip_prefix(self.path_prefix.as_str()).unwrap_or(path) } else { path };
         if rest.is_empty() { "/" } else { rest }
     }
+}
+
+/// A host without its port, and without the dot of the root.
+fn plain_host(host: &str) -> &str {
+    let host = without_port(host);
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 pub(super) fn without_port(host: &str) -> &str {
@@ -266,8 +272,10 @@ pub enum Protocol {
 pub struct Target {
     /// Whether it is spoken to over TLS.
     pub tls: bool,
-    /// The host name or address, without brackets.
+    /// The host name or address, without brackets and without the dot of the root.
     pub host: String,
+    /// Whether its name is looked up with that dot: as it is, in no search domain.
+    pub rooted: bool,
     /// The port.
     pub port: u16,
     /// What it is called in `Host` and in TLS, with a port where that belongs to it: where it is reached by another name.
@@ -305,6 +313,11 @@ impl Target {
     pub fn server_name(&self) -> &str {
         let own = self.virtual_host.as_ref().map(|own| own.host().trim_matches(['[', ']']));
         own.unwrap_or(&self.host)
+    }
+
+    /// The name that is looked up.
+    pub fn lookup_name(&self) -> String {
+        if self.rooted { format!("{}.", self.host) } else { self.host.clone() }
     }
 
     /// The value of the `Host` header.

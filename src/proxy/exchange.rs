@@ -15,7 +15,7 @@ use super::{
 use crate::cache::Caution;
 use crate::client;
 use crate::descriptors;
-use crate::gateway::{CacheStatus, Credential, Decision, Head, Refused, Related, Routed, Upstream};
+use crate::gateway::{CacheStatus, Credential, Decision, Head, Protocol, Refused, Related, Routed, Upstream};
 use crate::memory::Shed;
 use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
@@ -65,6 +65,7 @@ impl Edge {
             return refuse(session, context, &refusal).await;
         }
         offers::ignore(session.req_header_mut())?;
+        head::drop_root(session.req_header_mut())?;
         let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted(session)));
         match routed {
             Err(Refused { upstream, operation, refusal }) => {
@@ -132,6 +133,11 @@ pub(super) async fn pass(
 ) -> Result<bool, Stop> {
     context.upstream = Some(upstream.clone());
     offers::ignore_empty(session.req_header_mut());
+    if session.req_header().version < Version::HTTP_11 && upstream.target.protocol != Protocol::Http1 {
+        // Pingora writes responses of HTTP/2 in chunks, which this client does not read.
+        let body = invalidating::read_body(session, context, &upstream).await?;
+        return invalidating::send(session, context, upstream, operation, body, Vec::new()).await.map(|()| true);
+    }
     passed::await_body(session, context).await?;
     context.slot = Some(slot::take(session, context, &upstream).await?);
     // Of governed requests only those that need another connection ask for that.

@@ -12,6 +12,7 @@ use crate::wire::http1::{self, Fault, HeadLimits, Parts};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use pingora::Result as Served;
 use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 
@@ -34,6 +35,18 @@ pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bo
 /// Whether a request came over HTTP/2: also where Pingora takes its stream for something else ([`super::first_byte`]).
 pub(super) fn is_http2(session: &Session) -> bool {
     session.req_header().version == Version::HTTP_2
+}
+
+/// Takes the dot of the root out of the host that a request is for: `name.` is `name`, to whatever looks at it from here on.
+pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
+    let host = request.headers.get(HOST).and_then(|host| http1::without_root(host.to_str().ok()?));
+    if let Some(host) = host {
+        request.insert_header(HOST, host)?;
+    }
+    if let Some(uri) = http1::unrooted(&request.uri) {
+        request.set_uri(uri);
+    }
+    Ok(())
 }
 
 /// Judges a head before anything in it counts: what was found in its bytes, and, of HTTP/2, where Pingora has taken the bytes apart,

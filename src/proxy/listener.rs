@@ -99,7 +99,8 @@ impl Bound {
         match &self.socket {
             Listening::Tcp(listener, _) => listener.poll_accept(cx).map_ok(|(socket, peer)| {
                 let _ = socket.set_nodelay(true);
-                (Socket::Tcp(socket), Some(peer))
+                // A socket of both versions of IP shows clients of IPv4 as addresses of IPv6.
+                (Socket::Tcp(socket), Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())))
             }),
             Listening::Unix(listener) => listener.poll_accept(cx).map_ok(|(socket, _)| (Socket::Unix(socket), None)),
         }

@@ -59,6 +59,7 @@ mod recorder;
 mod revalidation;
 mod reload;
 mod restarts;
+mod roots;
 mod scripts;
 mod sdk;
 mod silence;

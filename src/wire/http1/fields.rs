@@ -3,8 +3,8 @@
 
 use super::head::{LONGEST_METHOD, is_target, is_token};
 use super::{Fault, HeadLimits};
-use http::HeaderMap;
 use http::header::CONNECTION;
+use http::{HeaderMap, Uri};
 use std::net::Ipv6Addr;
 
 /// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for `-`, so that
@@ -146,7 +146,25 @@ pub fn is_authority(value: &[u8]) -> bool {
     is_host && is_port
 }
 
+/// A host as it is without the dot of the root at its end, with its port; none where it has no such dot. `name.` is the same host as
+/// `name`: the dot only says that no search domain is to be tried.
+pub fn without_root(authority: &str) -> Option<String> {
+    let end = authority.find(':').filter(|_| !authority.starts_with('[')).unwrap_or(authority.len());
+    let (name, port) = authority.split_at_checked(end)?;
+    let name = name.strip_suffix('.').filter(|name| !name.is_empty() && !name.ends_with('.'))?;
+    Some(format!("{name}{port}"))
+}
+
+/// The same of a URI.
+pub fn unrooted(uri: &Uri) -> Option<Uri> {
+    let authority = without_root(uri.authority()?.as_str())?;
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(authority.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
 fn is_host_name(name: &[u8]) -> bool {
+    let name = name.strip_suffix(b".").unwrap_or(name);
     let mut label = 0;
     for byte in name {
         label = match byte {

@@ -132,6 +132,14 @@ fn a_host_is_a_name_or_an_address() {
         assert!(is_authority(host.as_bytes()), "{host}");
     }
     assert!(!is_authority("a".repeat(64).as_bytes()));
+    // The dot of the root.
+    for (host, plain) in [("a.", "a"), ("a.b.:80", "a.b:80"), ("A.EXAMPLE.", "A.EXAMPLE")] {
+        assert!(is_authority(host.as_bytes()), "{host}");
+        assert_eq!(without_root(host).as_deref(), Some(plain));
+    }
+    for host in ["a", "a:80", "a.b", "[::1]", "[::1]:80", "", ".", "a..", ":80"] {
+        assert_eq!(without_root(host), None, "{host}");
+    }
     for host in [
         "",
         ":",
@@ -144,7 +152,10 @@ fn a_host_is_a_name_or_an_address() {
         "a:1:2",
         "a..b",
         ".a",
-        "a.",
+        "a..",
+        ".",
+        ".:80",
+        "a.:b",
         "a b",
         "a/b",
         "a?b",

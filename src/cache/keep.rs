@@ -71,13 +71,12 @@ impl Sessions {
         let Some(retired) = retired(fetched, wanted, began.unwrap_or(Micros::MAX)) else {
             return;
         };
-        let (store, reader) = (&*self.store, self.store.token());
-        let kept = match began {
-            Some(_) => retire(store, key, reader, retired).await,
-            // A store that has just failed is not pressed: each try is waited for.
-            None => store.retire(key, reader, retired).await,
-        };
-        if let Err(error) = kept {
+        // A store that has just failed is not pressed with every response that is shown: each try is waited for, and commands that
+        // fail bring the connection to its end before the marks of writes are sent over it.
+        if began.is_none() && matches!(retired.cause, Cause::Superseded(_)) {
+            return;
+        }
+        if let Err(error) = retire(&*self.store, key, self.store.token(), retired).await {
             tracing::debug!(%error, "what an answer means was not stored");
         }
     }

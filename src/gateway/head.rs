@@ -196,7 +196,7 @@ pub(super) fn asker(upstream: &Upstream, head: &Head) -> Vec<u8> {
 /// tenant that the provider's own name is for. A name has one spelling here, and no port.
 pub(super) fn tenant(upstream: &Upstream, head: &Head) -> Vec<Vec<u8>> {
     // It has neither a port nor brackets.
-    let own = upstream.target.host.trim_end_matches('.').to_ascii_lowercase().into_bytes();
+    let own = upstream.target.server_name().trim_end_matches('.').to_ascii_lowercase().into_bytes();
     let told = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
     let host = told.map_or_else(|| own.clone(), plain);
     let mut names = Vec::new();

@@ -275,6 +275,11 @@ struct Instances {
 
 impl Instances {
     fn start(redis: Option<&RedisServer>, trusted: &str) -> Instances {
+        Instances::called(redis, trusted, "")
+    }
+
+    /// With more options of the upstream.
+    fn called(redis: Option<&RedisServer>, trusted: &str, more: &str) -> Instances {
         let recorder = Recorder::start(|call: &mut Call| {
             call.body()?;
             let id = call.seen.target.rsplit('/').next().unwrap_or_default().to_owned();
@@ -296,7 +301,7 @@ impl Instances {
             redis,
             &format!(
                 "clients: {{ trusted_peers: {trusted} }}\n\
-                 upstreams: {{ z: {{ dialect: zitadel, url: \"{url}\", auth: forward, cache: {{ ttl: 5m }} }} }}\n"
+                 upstreams: {{ z: {{ dialect: zitadel, url: \"{url}\", auth: forward, cache: {{ ttl: 5m }}{more} }} }}\n"
             ),
         );
         Instances { _recorder: recorder, gateway }
@@ -343,6 +348,29 @@ fn what_trusted_peers_say_of_the_instance_tells_tenants_apart() {
             for name in NAMES.into_iter().filter(|name| name.0 != deleted).flat_map(|(one, other)| [one, other]) {
                 assert_eq!(world.send("GET", &session, name).status, 200, "{name:?}, deleted as {deleted:?}");
             }
+        }
+    });
+}
+
+/// Whatever `url` it is reached by.
+#[test]
+fn the_own_tenant_is_named_by_the_host_that_the_provider_sees() {
+    on_each_store(|redis| {
+        let world = Instances::called(redis, "[127.0.0.0/8]", ", host: \"ID.example:8443\"");
+        let names: [Headers; 4] = [
+            &[],
+            &[("x-forwarded-host", "id.example")],
+            &[("x-zitadel-instance-host", "Id.Example:8443")],
+            &[("forwarded", "for=192.0.2.7;host=id.example")],
+        ];
+        for (at, deleted) in names.into_iter().enumerate() {
+            let session = format!("s{at}");
+            assert_eq!(world.send("DELETE", &session, deleted).status, 200);
+            for name in names {
+                assert_eq!(world.send("GET", &session, name).status, 404, "{name:?}, deleted as {deleted:?}");
+            }
+            let url: Headers = &[("x-forwarded-host", "127.0.0.1")];
+            assert_eq!(world.send("GET", &session, url).status, 200, "what `url` leads to is not its name");
         }
     });
 }

@@ -76,8 +76,10 @@ impl Tenants {
                 facts.floor_until = now.saturating_add(FLOOR_KEPT);
             }
             if let Some(long) = settled.deleted_for {
+                // Of two at the same time, the one that is recorded last may have looked for the last purge first.
+                let before = if facts.deleted_until > now { facts.purged } else { 0 };
+                facts.purged = settled.purged.max(before);
                 facts.deleted_until = facts.deleted_until.max(now.saturating_add(long));
-                facts.purged = settled.purged;
             }
         });
     }

@@ -738,6 +738,16 @@ mod of_tenants {
     }
 
     #[test]
+    fn an_earlier_purge_is_no_reason_to_lift_a_later_deletion() {
+        let mut state = State::default();
+        // The second has looked for the last purge before the first has, but is recorded after it.
+        for purged in [7, 5] {
+            settle(&mut state, deleted(OTHER, purged), 0);
+        }
+        assert_eq!((state.gone(&OTHER, 7, 1), state.gone(&OTHER, 8, 1)), (Gone::Deleted, Gone::No));
+    }
+
+    #[test]
     fn a_deletion_that_is_in_the_state_alone_may_be_any_tenants() {
         let mut state = State { deleted_until: Some(100), ..State::default() };
         assert_eq!(gone(&state, 7, 99), [Gone::Deleted, Gone::Unknown, Gone::Unknown]);

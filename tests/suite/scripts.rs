@@ -552,6 +552,25 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
     assert!(matches!(read(&mut both), Acquired::Lead { .. }));
 }
 
+/// Two deletions at the same time may have looked for the last purge in another order than they are recorded in.
+#[test]
+fn the_scripts_keep_the_later_purge_of_two_deletions() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let mut both = Both::new(&server);
+    let (kept, most) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string());
+    let (floor, tenant, deleted) = ("0".repeat(20), hex(&tenant(1)), TICK.to_string());
+    for purged in ["0000000000007", "0000000000005"] {
+        let writer = token(1);
+        let arguments = [&writer, &floor, "", &deleted, KEPT, &tenant, purged, &kept, &most];
+        both.run(&[TENANTS, END].concat(), &["{a}s", "{a}t"], &arguments);
+    }
+    let mut gone = |purged: &str| both.run(&[TENANTS, DELETED].concat(), &["{a}s", "{a}t"], &[&tenant, purged]);
+    assert_eq!((gone("0000000000007"), gone("0000000000008")), (Value::Int(1), Value::Int(0)));
+}
+
 #[test]
 fn the_scripts_remember_so_many_tenants_and_forget_the_first_to_end() {
     if !redis_installed() {

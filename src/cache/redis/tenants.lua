@@ -59,7 +59,11 @@ local function settle_tenant(all, tenant, version, deleted, purged, kept, most, 
     if version > floor then floor = version end
     floor_until = string.format('%013d', now + kept)
   end
-  if deleted > 0 then ends, under = string.format('%013d', math.max(tonumber(ends), deleted)), purged end
+  if deleted > 0 then
+    -- Of two at the same time, the one that is recorded last may have looked for the last purge first.
+    if tonumber(ends) <= now or under < purged then under = purged end
+    ends = string.format('%013d', math.max(tonumber(ends), deleted))
+  end
   all[at] = tenant .. floor .. floor_until .. ends .. under
 end
 local function write_tenants(key, all, now)

@@ -28,18 +28,21 @@ impl Coding {
         if is("gzip") || is("x-gzip") { Some(Coding::Gzip) } else { is("deflate").then_some(Coding::Deflate) }
     }
 
-    /// The bytes without it; none where they do not have it, or are more than `most`.
-    fn undo(self, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
-        match self {
+    /// The bytes without it, which are taken from what is left of the response's budget; none where they do not have it, or are more.
+    fn undo(self, bytes: &[u8], left: &mut usize) -> Option<Vec<u8>> {
+        let most = *left;
+        let plain = match self {
             Coding::Gzip => {
                 let mut plain = Vec::new();
                 let mut decoder = GzDecoder::new(bytes).take(u64::try_from(most).ok()?.saturating_add(1));
                 decoder.read_to_end(&mut plain).ok()?;
-                (plain.len() <= most).then_some(plain)
+                plain
             }
             // Some leave the header of zlib out (RFC 9110, section 8.4.1.2).
-            Coding::Deflate => inflated(bytes, true, most).or_else(|| inflated(bytes, false, most)),
-        }
+            Coding::Deflate => inflated(bytes, true, most).or_else(|| inflated(bytes, false, most))?,
+        };
+        *left = most.checked_sub(plain.len())?;
+        Some(plain)
     }
 }
 
@@ -83,13 +86,15 @@ pub fn clear(headers: &mut HeaderMap) {
     DIGESTS.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-/// A response without its codings, of at most `most` bytes. It stays as it came where they cannot be undone.
+/// A unary response without its codings. It stays as it came where they cannot be undone, or make more than `most` bytes of it: all of
+/// them together, since each alone would let a small body become as large as there are codings and frames.
 pub fn decode(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
-    let body = decode_content(headers, body, most);
-    decode_frames(headers, body, most)
+    let mut left = most;
+    let body = decode_content(headers, body, &mut left);
+    decode_frames(headers, body, &mut left)
 }
 
-fn decode_content(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
+fn decode_content(headers: &mut HeaderMap, body: Bytes, left: &mut usize) -> Bytes {
     if !headers.contains_key(CONTENT_ENCODING) {
         return body;
     }
@@ -102,7 +107,7 @@ fn decode_content(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
     let codings = if body.is_empty() { Vec::new() } else { codings };
     let mut plain = body.clone();
     for coding in codings {
-        match coding.undo(&plain, most) {
+        match coding.undo(&plain, left) {
             Some(less) => plain = less.into(),
             None => return body,
         }
@@ -126,8 +131,8 @@ fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// The same of the messages of gRPC, which are compressed one by one.
-fn decode_frames(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
+/// The same of the message of gRPC, which is compressed in its frame.
+fn decode_frames(headers: &mut HeaderMap, body: Bytes, left: &mut usize) -> Bytes {
     let framed = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let names = named(headers, &GRPC_ENCODING);
     let [name] = names.as_slice() else {
@@ -136,7 +141,7 @@ fn decode_frames(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
     let Some(coding) = Coding::named(name).filter(|_| framed) else {
         return body;
     };
-    match frame::plain(&body, |message| coding.undo(message, most)) {
+    match frame::plain(&body, |message| coding.undo(message, left)) {
         Some(plain) => {
             headers.remove(GRPC_ENCODING);
             plain
@@ -216,6 +221,7 @@ mod tests {
             ("deflate", zlib(&vec![0; MOST + 1])),
             ("gzip, br", zipped.clone()),
             ("gzip, gzip, gzip", gzip(&gzip(&zipped))),
+            ("gzip, gzip", gzip(&gzip(&noise(MOST / 2 + 1)))),
         ] {
             let mut headers = headers(&[("content-encoding", coding)]);
             let before = headers.clone();
@@ -228,13 +234,40 @@ mod tests {
         assert_eq!(of(&empty), None, "an empty body has no coding");
     }
 
+    /// Bytes that no coding makes less of.
+    fn noise(length: usize) -> Vec<u8> {
+        let next = |state: &u32| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        std::iter::successors(Some(1), next).map(|state| state.to_be_bytes()[0]).take(length).collect()
+    }
+
+    /// A compressed message in its frame.
+    fn compressed(message: &[u8]) -> Vec<u8> {
+        let mut frame = frame::framed(message).to_vec();
+        frame[0] = 1;
+        frame
+    }
+
     #[test]
-    fn messages_in_frames_are_decoded_one_by_one() {
-        let compressed = |message: &[u8]| {
-            let mut frame = frame::framed(message).to_vec();
-            frame[0] = 1;
-            frame
-        };
+    fn frames_and_codings_share_one_budget() {
+        let grpc = [("content-type", "application/grpc"), ("grpc-encoding", "gzip")];
+        let bomb = compressed(&gzip(&vec![0; MOST / 2]));
+        for body in [bomb.repeat(2), bomb.repeat(100), [bomb.clone(), frame::framed(b"m").to_vec()].concat()] {
+            let mut headers = headers(&grpc);
+            assert_eq!(decode(&mut headers, body.clone().into(), MOST), body, "more than one message");
+            assert!(headers.contains_key(GRPC_ENCODING));
+        }
+        for (length, both) in [(MOST / 2 - 100, true), (MOST / 2 + 1, false)] {
+            let framed = compressed(&gzip(&noise(length)));
+            let mut headers = headers(&grpc);
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            let body = decode(&mut headers, gzip(&framed).into(), MOST);
+            assert_eq!(body, if both { frame::framed(&noise(length)) } else { framed.into() }, "{length}");
+            assert_eq!(headers.contains_key(GRPC_ENCODING), !both, "{length}");
+        }
+    }
+
+    #[test]
+    fn messages_in_frames_are_decoded() {
         let trailers = frame::framed_trailers(&headers(&[("grpc-status", "0")]));
         let body = |message: &[u8]| Bytes::from([message, &trailers].concat());
         let grpc = |coding| headers(&[("content-type", "application/grpc-web+proto"), ("grpc-encoding", coding)]);

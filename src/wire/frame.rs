@@ -58,16 +58,19 @@ pub fn answer(body: &Bytes) -> Result<(Option<Bytes>, Option<HeaderMap>), FrameE
     Ok((message, trailers))
 }
 
-/// The frames of an answer with their messages decoded by `undo`; none where one cannot be.
-pub fn plain(body: &Bytes, undo: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
-    let (mut rest, mut plain) = (body.clone(), BytesMut::with_capacity(body.len()));
+/// The frames of a unary answer with its message decoded by `undo`; none where that cannot be, or where there are more messages.
+pub fn plain(body: &Bytes, mut undo: impl FnMut(&[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
+    let (mut rest, mut plain, mut came) = (body.clone(), BytesMut::with_capacity(body.len()), false);
     while !rest.is_empty() {
         let (flags, content, behind) = split(&rest).ok()?;
         plain.extend_from_slice(&match flags {
+            // Nobody reads a second one, and many small ones may hold more than there is memory.
+            0 | COMPRESSED if came => return None,
             COMPRESSED => frame(0, &undo(&content)?),
             0 | TRAILERS => frame(flags, &content),
             _ => return None,
         });
+        came |= flags != TRAILERS;
         rest = behind;
     }
     Some(plain.freeze())

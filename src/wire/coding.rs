@@ -3,7 +3,7 @@
 
 use super::frame;
 use bytes::Bytes;
-use flate2::bufread::GzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -34,7 +34,8 @@ impl Coding {
         let plain = match self {
             Coding::Gzip => {
                 let mut plain = Vec::new();
-                let mut decoder = GzDecoder::new(bytes).take(u64::try_from(most).ok()?.saturating_add(1));
+                // A file of gzip may have several members (RFC 1952, section 2.2), and behind the last one is nothing.
+                let mut decoder = MultiGzDecoder::new(bytes).take(u64::try_from(most).ok()?.saturating_add(1));
                 decoder.read_to_end(&mut plain).ok()?;
                 plain
             }
@@ -57,7 +58,11 @@ fn inflated(bytes: &[u8], zlib: bool, most: usize) -> Option<Vec<u8>> {
         let status = state.decompress_vec(rest, &mut plain, FlushDecompress::None).ok()?;
         let stands = state.total_in() == read && plain.len() == written;
         match status {
-            Status::StreamEnd => return (plain.len() <= most).then_some(plain),
+            Status::StreamEnd => {
+                // What is behind the end would get lost.
+                let whole = usize::try_from(state.total_in()).is_ok_and(|read| read == bytes.len());
+                return (whole && plain.len() <= most).then_some(plain);
+            }
             _ if plain.len() > most || stands => return None,
             Status::Ok | Status::BufError => {}
         }
@@ -196,6 +201,7 @@ mod tests {
             ("", text.clone()),
             ("identity, gzip", gzip(&text)),
             ("deflate,gzip", gzip(&zlib(&text))),
+            ("gzip", [gzip(&text[..7]), gzip(b""), gzip(&text[7..])].concat()),
         ] {
             let mut headers = headers(&[("content-encoding", coding), ("content-type", "application/json")]);
             assert_eq!(decode(&mut headers, body.into(), MOST), text, "{coding}");
@@ -221,6 +227,11 @@ mod tests {
             ("deflate", zlib(&vec![0; MOST + 1])),
             ("gzip, br", zipped.clone()),
             ("gzip, gzip, gzip", gzip(&gzip(&zipped))),
+            ("gzip", [&zipped[..], b"more"].concat()),
+            ("gzip", [&zipped[..], &zipped[..20]].concat()),
+            ("deflate", [&flat[..], b"more"].concat()),
+            ("deflate", [zlib(&text), b"more".to_vec()].concat()),
+            ("gzip", gzip(&vec![0; MOST / 2 + 1]).repeat(2)),
             ("gzip, gzip", gzip(&gzip(&noise(MOST / 2 + 1)))),
         ] {
             let mut headers = headers(&[("content-encoding", coding)]);

@@ -98,13 +98,18 @@ pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
     let uri = keys.jwks.as_ref().and_then(|jwks| jwks.parse::<Uri>().ok());
     let same = uri.is_some_and(|uri| {
         let tls = uri.scheme_str() == Some("https");
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let host = without_root(uri.host().unwrap_or_default()).trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        host.eq_ignore_ascii_case(&target.host) && (tls, port) == (target.tls, target.port)
+        host.eq_ignore_ascii_case(without_root(&target.host)) && (tls, port) == (target.tls, target.port)
     });
     if same && keys.host.is_none() {
         keys.host = target.virtual_host.clone();
     }
+}
+
+/// A host without the dot of the root, which changes only how it is looked up.
+fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// Whoever can change keys on their way can sign tokens.

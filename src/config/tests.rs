@@ -641,6 +641,27 @@ upstreams:
     assert_eq!((expected.algorithms.as_slice(), expected.leeway), ([Algorithm::EdDSA, Algorithm::ES384].as_slice(), 0));
 }
 
+/// The dot of the root in either URL makes no other server of it.
+#[test]
+fn keys_at_the_providers_own_address_have_its_name() {
+    let host = |url: &str, jwks: &str| {
+        let auth = format!("{{ issuer: https://i.example/, audience: a, jwks: '{jwks}' }}");
+        let text = format!("upstreams:\n  a: {{ dialect: auth0, url: '{url}', host: own.example, auth: {auth} }}\n");
+        let config = compiled(&text);
+        let CallerCheck::Token { keys, .. } = &config.gateway.upstreams()[0].check else { panic!("no check") };
+        keys.host.as_ref().map(ToString::to_string)
+    };
+    for url in ["https://a.example", "https://A.example.", "https://a.example:443/base"] {
+        for jwks in ["https://a.example/keys", "https://a.Example./keys", "https://a.example.:443/keys"] {
+            assert_eq!(host(url, jwks).as_deref(), Some("own.example"), "{url} {jwks}");
+        }
+        for jwks in ["https://a.example:444/keys", "https://b.example./keys", "https://x.a.example/keys"] {
+            assert_eq!(host(url, jwks), None, "{url} {jwks}");
+        }
+    }
+    assert_eq!(host("https://[::1]", "https://[::1]/keys").as_deref(), Some("own.example"));
+}
+
 #[test]
 fn http_keys_are_accepted_where_they_are_allowed() {
     let auth = "{issuer: http://i.example/, audience: a, allow_http: true}";

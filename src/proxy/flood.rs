@@ -18,8 +18,9 @@ const OF_STREAM: u32 = 4;
 /// What DATA allows of WINDOW_UPDATE: one for the stream and one for the connection, and more where it is large and comes in parts.
 const OF_DATA: u32 = 2;
 const PART: usize = 256;
-/// How many bytes a frame of DATA should have: of smaller ones it counts what they lack, larger ones make up for it, and so does DATA
-/// in the other direction, as messages of a conversation have it. This much is free, and this much of it comes back in each second.
+/// How many bytes a frame of DATA should have: of smaller ones it counts what they lack, larger ones make up for it, and so do DATA
+/// and heads in the other direction, as conversations and calls have them. This much is free, and this much of it comes back in
+/// each second.
 const SMALL: usize = 32;
 const LACKS: u32 = 300 * SMALL as u32;
 const LACKS_AGAIN: u32 = 50 * SMALL as u32;
@@ -232,6 +233,8 @@ impl Flood {
             }
             Seen::Frame(FrameHead { kind: HEADERS, .. }) => {
                 self.pings.earn(1);
+                // Answers without a body are answers, too.
+                self.small.earn(SMALL as u32);
                 self.windows.earn(OF_DATA);
                 self.unanswered.left = self.unanswered.left.saturating_add(1).min(SAVED);
                 self.heads.recover(1);
@@ -340,6 +343,14 @@ mod tests {
         for _ in 0..100_000 {
             assert_eq!(conversation.received(small, false), None);
             assert_eq!(conversation.sent(frame(DATA, 0, 5)), None);
+        }
+        // Calls whose small message is not the end of the stream, answered with a head alone.
+        let mut calls = flood();
+        for turn in 0..100_000 {
+            calls.received(frame(HEADERS, END_HEADERS, 20), true);
+            assert_eq!(calls.received(small, false), None, "{turn}");
+            assert_eq!(calls.received(frame(DATA, END_STREAM, 0), false), None);
+            assert_eq!(calls.sent(frame(HEADERS, END_HEADERS | END_STREAM, 20)), None);
         }
         // One whose other side says nothing, and that is slow.
         let now = Instant::now();

@@ -177,13 +177,17 @@ impl RedisStore {
     }
 
     async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, Failure> {
-        let (key, deadline) = (self.state_key(scope), self.write_by());
+        let key = self.state_key(scope);
         let purged = match (scope, settled.deleted_for) {
-            (Scope::Session(upstream, _), Some(_)) => self.purged_before(upstream, deadline).await,
+            // Another server may have the epoch: where it hangs, this one has its own time all the same.
+            (Scope::Session(upstream, _), Some(_)) => {
+                self.purged_before(upstream, Instant::now() + self.timeouts.write / 2).await
+            }
             (Scope::Session(..) | Scope::Upstream(_), _) => 0,
         };
         // Most writes say nothing that is remembered there.
-        let says = settled.lifted || settled.deleted_for.is_some() || settled.tenant != OWN;
+        let own = settled.tenant == OWN;
+        let says = settled.lifted || settled.deleted_for.is_some() || (settled.version.is_some() && !own);
         let tenants = matches!(scope, Scope::Session(..)).then(|| entry::tenants(&key)).filter(|_| says);
         let keys: Vec<&str> = [Some(&key), tenants.as_ref()].into_iter().flatten().map(String::as_str).collect();
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
@@ -192,7 +196,15 @@ impl RedisStore {
         let (tenant, purged) = (entry::asker(&settled.tenant), entry::purged(purged));
         let (floor_kept, most) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string());
         let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept, &tenant, &purged, &floor_kept, &most];
-        match self.run(&END, &keys, &arguments, deadline).await?.0 {
+        let ended = match self.run(&END, &keys, &arguments, self.write_by()).await {
+            // While the slot moves, a step cannot name a key that does not exist yet. The own tenant's deletion stands in
+            // the state too; for other tenants the mark stands until theirs can be recorded.
+            Err(Failure::Moving) if own && !settled.lifted => {
+                self.run(&END, &[&key], &arguments, self.write_by()).await?
+            }
+            ended => ended?,
+        };
+        match ended.0 {
             Value::Int(0) => Ok(Ended::OthersInFlight),
             Value::Int(1) => Ok(Ended::Reopened),
             Value::Int(2) => Ok(Ended::MarkLost),

@@ -4,7 +4,7 @@
 use crate::fleet::{Fleet, Found, SESSIONS};
 use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
-use crate::shared::{PATIENT, Provider, Replica, status, version};
+use crate::shared::{PATIENT, Provider, Replica, path, status, version};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
@@ -145,6 +145,17 @@ fn a_server_of_a_cluster_is_lost_and_its_replica_takes_over() {
     assert_good("a server of a cluster is lost", found);
 }
 
+/// The name of a key of a cluster.
+fn find(cluster: &RedisCluster, part: &str) -> String {
+    let mut keys = cluster.primaries.iter().flat_map(RedisServer::keys);
+    keys.find(|key| key.contains(part)).unwrap_or_else(|| panic!("no key with {part}"))
+}
+
+fn delete(replica: &Replica) -> u16 {
+    let request = Request::new("DELETE", &path()).bearer(&replica.token);
+    request.send(&replica.gateway.url()).status
+}
+
 /// What is where while a slot moves is said of each step of the way: it is one for all sessions of a fleet, but not one moment.
 #[test]
 fn a_session_whose_slot_moves_is_answered_all_the_way() {
@@ -157,11 +168,7 @@ fn a_session_whose_slot_moves_is_answered_all_the_way() {
     wait_for("all servers to be connected", || (replica.metric("sessiongate_store_connections") == 3).then_some(()));
     replica.get();
     replica.wait_hit();
-    let find = |ending: &str| {
-        let mut keys = cluster.primaries.iter().flat_map(RedisServer::keys);
-        keys.find(|key| key.contains(ending)).unwrap_or_else(|| panic!("no key with {ending}"))
-    };
-    let (state, place) = (find("}:s"), find("}:v2:"));
+    let (state, place) = (find(&cluster, "}:s"), find(&cluster, "}:v2:"));
     let hit = |expected: u64, what: &str| {
         let answer = replica.get();
         assert!(version(&answer) == expected && status(&answer).contains("; hit"), "{what}: {}", status(&answer));
@@ -184,6 +191,78 @@ fn a_session_whose_slot_moves_is_answered_all_the_way() {
     assert_eq!(version(&replica.get()), 2);
     assert_eq!(version(&replica.wait_hit()), 2);
     assert_eq!(replica.event("unmarked"), 0);
+}
+
+/// What is remembered for tenants has a key of its own, which mostly does not exist yet: no step may create it meanwhile.
+#[test]
+fn a_session_that_is_deleted_while_its_slot_moves_is_gone_at_once() {
+    if !redis_installed() {
+        return;
+    }
+    let (cluster, provider) = (RedisCluster::start(false), Provider::start());
+    let store = format!("cluster: [\"{}\"], seal_keys: [{{ env: SEAL }}]", cluster.primaries[0].url());
+    let replica = provider.replica_of(&provider.config("{ ttl: 5m }", &store));
+    wait_for("all servers to be connected", || (replica.metric("sessiongate_store_connections") == 3).then_some(()));
+    replica.get();
+    replica.wait_hit();
+    let (state, place) = (find(&cluster, "}:s"), find(&cluster, "}:v2:"));
+    let gone = |what: &str| {
+        let answer = replica.get();
+        assert_eq!((answer.status, status(&answer)), (404, "sessiongate; hit; detail=deleted"), "{what}");
+    };
+    let moving = cluster.begin_move(&state);
+    assert_eq!(delete(&replica), 200);
+    gone("nothing has moved yet");
+    [&state, &place].into_iter().for_each(|key| moving.take_along(key));
+    gone("everything has moved, but the slot");
+    assert_eq!(delete(&replica), 200);
+    gone("it was deleted at the other server");
+    cluster.end_move(moving);
+    gone("the slot has moved");
+}
+
+/// When the upstream was purged last is asked for before a deletion is recorded, and may be at another server.
+#[test]
+fn a_deletion_is_recorded_although_the_server_of_the_epoch_hangs() {
+    if !redis_installed() {
+        return;
+    }
+    let cluster = RedisCluster::with(false, &["--cluster-require-full-coverage", "no"]);
+    let provider = Provider::start();
+    let store = format!("cluster: [\"{}\"], seal_keys: [{{ env: SEAL }}]", cluster.primaries[0].url());
+    let config = provider.config("{ ttl: 5m }", &store);
+    let replica = provider.replica_of(&config.replace(PATIENT, "{ connect: 2s, read: 400ms, write: 600ms }"));
+    wait_for("all servers to be connected", || (replica.metric("sessiongate_store_connections") == 3).then_some(()));
+    replica.get();
+    replica.wait_hit();
+    let (state, epoch) = (find(&cluster, "}:s"), find(&cluster, "}:e"));
+    let owner = |key: &String| cluster.primaries.iter().position(|server| server.keys().contains(key)).unwrap();
+    // On which servers they are is left to chance.
+    if owner(&state) == owner(&epoch) {
+        cluster.move_slot(&epoch);
+        replica.wait_hit();
+    }
+    let (own, hanging) = (&cluster.primaries[owner(&state)], &cluster.primaries[owner(&epoch)]);
+    let before = provider.recorder.count();
+    provider.gate.set(false);
+    thread::scope(|scope| {
+        let deleted = scope.spawn(|| delete(&replica));
+        provider.recorder.wait(before + 1);
+        hanging.hold();
+        // The session's own server answers, but not at once.
+        let _: () = own.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        provider.gate.set(true);
+        wait_for("the end of the write to arrive", || {
+            let info: String = own.ask(&["INFO", "clients"]);
+            (!info.contains("blocked_clients:0")).then_some(())
+        });
+        let _: () = own.ask(&["CLIENT", "UNPAUSE"]);
+        assert_eq!(deleted.join().unwrap(), 200);
+    });
+    hanging.go_on();
+    let timeouts = replica.metric(r#"sessiongate_store_errors_total{reason="timeout",step="end"}"#);
+    assert_eq!(timeouts, 0, "the server of the session is a good one");
+    wait_for("the deletion to be seen", || (replica.get().status == 404).then_some(()));
 }
 
 /// Of a cluster, which has other servers for most keys, too: readers would not notice before they ask.

@@ -22,7 +22,7 @@ pub struct Provider {
     version: Arc<AtomicU64>,
     /// What every request for the session is answered with instead; 0 for nothing.
     fault: Arc<AtomicU64>,
-    gate: Gate,
+    pub gate: Gate,
 }
 
 /// Where answers to reads wait while it is closed.

@@ -3,8 +3,8 @@
 //! has another stamp and can never join a fetch that started before. See [`Joint`].
 
 use super::Fetched;
-use crate::coherence::Micros;
 use crate::coherence::reading::Joint;
+use crate::coherence::{Micros, Token};
 use crate::gateway::{CacheKey, Storable};
 use crate::model::Refusal;
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ pub(super) struct Flights {
 /// One fetch in flight.
 #[derive(Clone)]
 pub(super) struct Flight {
+    reader: Token,
     began: Micros,
     landed: watch::Receiver<Landed>,
 }
@@ -65,7 +66,8 @@ impl Flights {
     /// in the store. Until then it can be joined.
     pub fn start<W, K>(
         &self,
-        (key, joint, began): (CacheKey, Joint, Micros),
+        name: Name,
+        (reader, began): (Token, Micros),
         fetch: W,
         keep: impl FnOnce(Fetched) -> K + Send + 'static,
     ) -> Flight
@@ -74,8 +76,7 @@ impl Flights {
         K: Future<Output = ()> + Send,
     {
         let (sender, landed) = watch::channel(None);
-        let flight = Flight { began, landed };
-        let name = (key, joint);
+        let flight = Flight { reader, began, landed };
         self.airborne.lock().insert(name, flight.clone());
         let landing = Landing { airborne: self.airborne.clone(), name, own: flight.landed.clone() };
         tokio::spawn(async move {
@@ -90,5 +91,10 @@ impl Flights {
     /// A fetch of this answer that may be joined: one that did not begin before `since`.
     pub fn join(&self, key: &CacheKey, joint: Joint, since: Micros) -> Option<Flight> {
         self.airborne.lock().get(&(*key, joint)).filter(|flight| flight.began >= since).cloned()
+    }
+
+    /// Whether this reader has begun the fetch of this answer that is in flight.
+    pub fn is_flown_by(&self, key: &CacheKey, joint: Joint, reader: Token) -> bool {
+        self.airborne.lock().get(&(*key, joint)).is_some_and(|flight| flight.reader == reader)
     }
 }

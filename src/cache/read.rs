@@ -40,7 +40,7 @@ pub struct Wanted {
     pub tenant: Tenant,
     /// For how long an answer may be good that is still on its way, in milliseconds.
     pub kept: Millis,
-    /// For how long answers that are no longer fresh may do.
+    /// For how long answers may do, those on their way included.
     pub windows: Windows,
 }
 
@@ -145,7 +145,7 @@ impl Sessions {
         let mut looking = None;
         let mut counted = None;
         loop {
-            let Acquisition { acquired, link, now: moment } = match claim.acquire().await {
+            let Acquisition { acquired, link, now: moment, .. } = match claim.acquire().await {
                 Ok(acquisition) => acquisition,
                 Err(_) => return self.bypass(Event::BypassFailed, None),
             };
@@ -187,6 +187,11 @@ impl Sessions {
                     if !yielded {
                         yielded = true;
                         tokio::task::yield_now().await;
+                        continue;
+                    }
+                    // One of this process that began too early brings nothing that would do: a new one takes its place at once.
+                    if self.flights.is_flown_by(&key, joint, reader) {
+                        claim.ask.steal = Some(reader);
                         continue;
                     }
                     if patience.is_over() {
@@ -259,9 +264,9 @@ impl Sessions {
         W: Future<Output = Fetched> + Send + 'static,
     {
         let (store, tally) = (self.store.clone(), self.tally.clone());
-        let Begun { key, stamp, link, at, .. } = begun;
+        let Begun { key, stamp, link, at, reader, .. } = begun;
         let keep = move |fetched: Fetched| async move { begun.keep(&*store, &tally, &fetched).await };
-        self.flights.start((key, Joint::new(stamp, link), at), fetch, keep)
+        self.flights.start((key, Joint::new(stamp, link)), (reader, at), fetch, keep)
     }
 }
 

@@ -12,15 +12,32 @@ pub struct Link {
     pub fence: Millis,
 }
 
-/// For how long an answer that is no longer fresh may still do, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// For how long an answer may do, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
+    /// While it is fresh, counted from the start of its fetch. A fetch that runs longer is not joined: what is stored is bounded so,
+    /// and what is on its way has to be too.
+    pub fresh: Millis,
     /// While it is refreshed.
     pub revalidate: Millis,
     /// If the provider fails.
     pub error: Millis,
     /// What the client says of the answer's age.
     pub limits: Limits,
+}
+
+impl Default for Windows {
+    fn default() -> Windows {
+        Windows { fresh: Millis::MAX, revalidate: 0, error: 0, limits: Limits::default() }
+    }
+}
+
+impl Windows {
+    /// No fetch is joined that began before this: what it brings would not be a hit by now, if it were stored.
+    fn joinable(&self, now: Millis) -> Micros {
+        let age = self.fresh.saturating_sub(self.limits.min_fresh.max(1)).min(self.limits.max_age);
+        now.saturating_sub(age).saturating_mul(1_000)
+    }
 }
 
 /// What a reader does.
@@ -105,12 +122,14 @@ pub fn next<T: Clone>(acquired: Acquired<T>, link: Link, now: Millis, windows: W
     let within =
         |entry: &Entry<T>, window: Millis| now < entry.fresh_until.saturating_add(window).min(entry.stale_until);
     let usable = |entry: &Entry<T>| trusted(entry) && windows.limits.allow(entry, now);
+    let joinable = windows.joinable(now);
     match acquired {
         Acquired::Bypass => Next::Bypass,
         Acquired::Deleted => Next::Deleted,
         Acquired::Hit(entry, ..) if usable(&entry) => Next::Answer(entry),
         // Without a lease: the place is taken by what cannot be trusted, or is not wanted, and the fill replaces it.
         Acquired::Hit(entry, floor, since) => {
+            let since = since.max(joinable);
             let why = if trusted(&entry) { Why::Requested } else { Why::Missing };
             Next::Fetch(Fetch { stamp: entry.stamp, floor, fallback: None, since, why })
         }
@@ -120,13 +139,13 @@ pub fn next<T: Clone>(acquired: Acquired<T>, link: Link, now: Millis, windows: W
         Acquired::Wait { stale: Some(entry), .. } if usable(&entry) && within(&entry, windows.revalidate) => {
             Next::Answer(entry)
         }
-        Acquired::Wait { stamp, reader, since, .. } => Next::Wait { stamp, reader, since },
+        Acquired::Wait { stamp, reader, since, .. } => Next::Wait { stamp, reader, since: since.max(joinable) },
         Acquired::Lead { stamp, floor, stale, since } => {
             let stale = stale.filter(trusted);
             let why = if stale.is_some() { Why::Stale } else { Why::Missing };
             let stale = stale.filter(usable);
             let fallback = stale.clone().filter(|entry| within(entry, windows.error));
-            let fetch = Fetch { stamp, floor, fallback, since, why };
+            let fetch = Fetch { stamp, floor, fallback, since: since.max(joinable), why };
             match stale.filter(|entry| within(entry, windows.revalidate)) {
                 Some(entry) => Next::Refresh(entry, fetch),
                 None => Next::Fetch(fetch),

@@ -628,7 +628,7 @@ mod reading {
         answer: "a",
     };
     const LIMITS: Limits = Limits { max_age: u64::MAX, min_fresh: 0 };
-    const WINDOWS: Windows = Windows { revalidate: 20, error: 500, limits: LIMITS };
+    const WINDOWS: Windows = Windows { fresh: u64::MAX, revalidate: 20, error: 500, limits: LIMITS };
 
     fn link(number: u64, fence: u64) -> Link {
         Link { number, fence }
@@ -663,6 +663,40 @@ mod reading {
         };
         assert_eq!(wait(219), Next::Answer(ENTRY));
         assert_eq!(wait(220), Next::Wait { stamp: STAMP, reader: Token(1), since: 0 });
+    }
+
+    #[test]
+    fn no_fetch_is_joined_whose_answer_would_be_no_hit() {
+        let limits = |max_age, min_fresh| Limits { max_age, min_fresh };
+        for (now, fresh, limits, known, since) in [
+            (99, 100, LIMITS, 0, 0),
+            (150, 100, LIMITS, 0, 51_000),
+            (150, 100, LIMITS, 60_123, 60_123),
+            (150, 100, limits(10, 0), 0, 140_000),
+            (150, 100, limits(u64::MAX, 30), 0, 80_000),
+            (150, 100, limits(u64::MAX, 500), 0, 150_000),
+            (150, u64::MAX, LIMITS, 7, 7),
+        ] {
+            let windows = Windows { fresh, limits, ..Windows::default() };
+            let case = (now, windows, known);
+            let wait = Acquired::Wait::<&str> { stamp: STAMP, reader: Token(1), stale: None, since: known };
+            let found = next(wait, link(1, 0), now, windows);
+            assert_eq!(found, Next::Wait { stamp: STAMP, reader: Token(1), since }, "{case:?}");
+            let lead = Acquired::Lead::<&str> { stamp: STAMP, floor: None, stale: None, since: known };
+            let Next::Fetch(fetch) = next(lead, link(1, 0), now, windows) else { panic!("{case:?}") };
+            assert_eq!(fetch.since, since, "{case:?}");
+            let hit = Acquired::Hit(ENTRY, None, known);
+            let Next::Fetch(fetch) = next(hit, link(1, 101), now, windows) else { panic!("{case:?}") };
+            assert_eq!(fetch.since, since, "{case:?}");
+        }
+        // What may be joined is what would be a hit: counted alike, by whole milliseconds.
+        let (began, windows) = (100_999, Windows { fresh: 100, ..Windows::default() });
+        for now in [199, 200] {
+            let entry = Entry { began, fresh_until: began / 1_000 + 100, ..ENTRY };
+            let lead = Acquired::Lead::<&str> { stamp: STAMP, floor: None, stale: None, since: 0 };
+            let Next::Fetch(fetch) = next(lead, link(1, 0), now, windows) else { panic!("{now}") };
+            assert_eq!(began >= fetch.since, now < entry.fresh_until, "{now}");
+        }
     }
 
     #[test]

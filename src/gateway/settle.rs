@@ -222,9 +222,10 @@ impl Read {
         self.upstream.cache.map_or(0, |cache| millis(cache.kept()))
     }
 
-    /// For how long answers that are no longer fresh may do.
+    /// For how long answers may do.
     pub fn windows(&self) -> Windows {
         let windows = |cache: Freshness| Windows {
+            fresh: millis(cache.ttl),
             revalidate: millis(cache.stale_while_revalidate),
             error: millis(cache.stale_if_error),
             limits: Limits::default(),
@@ -317,7 +318,7 @@ impl Settlement {
 
 /// What an answered write that may change any session leaves to be done. What a provider does not know by this name, nobody's change
 /// of it makes stale: otherwise anybody could empty the cache by asking for what is not there. `repeatable` says that whatever stands
-/// between gateway and provider may have sent the request twice (RFC 9110, section 9.2.2), and that its caller is verified: what a
+/// between gateway and provider may have sent the request twice (RFC 9110, section 9.2.2), and that its caller's rights are checked: what a
 /// removal does not find may then be what its first copy has removed.
 pub fn settle_related(status: StatusCode, repeatable: bool) -> Settlement {
     match outcome(status) {

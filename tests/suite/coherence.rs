@@ -11,7 +11,7 @@ use sessiongate::cache::{
     Acquisition, Ask, Caution, Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored, Tally,
     Wanted,
 };
-use sessiongate::coherence::reading::Link;
+use sessiongate::coherence::reading::{Link, Windows};
 use sessiongate::coherence::{
     Acquired, Ended, Entry, Generation, Millis, OWN, Reach, Retired, Settled, Stamp, Tenant, Token,
 };
@@ -357,6 +357,46 @@ fn readers_that_wait_are_bounded() {
         pause(100).await;
         assert_eq!(bypassed(), 100);
         assert!(tasks.try_join_next().is_none(), "the others wait");
+    });
+}
+
+/// The write of another process that could not place its mark waits until nothing from before it can be a hit, and no longer. A fetch
+/// may run longer than that: what it brings then is shown to those who have waited for it by then, and to nobody else.
+#[test]
+fn a_fetch_that_runs_longer_than_its_answer_is_fresh_is_not_joined() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (store, tally) = (memory(PLAIN), Arc::new(Tally::default()));
+        let cache = Arc::new(Sessions::new(store.clone(), Duration::from_secs(3600), tally.clone()));
+        let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
+        let wanted = |fresh| Wanted { windows: Windows { fresh, ..Windows::default() }, ..Wanted::default() };
+        let (stalls, goes_on) = tokio::sync::oneshot::channel::<()>();
+        let (cache_of_first, mut first) = (cache.clone(), tokio::task::JoinSet::new());
+        first.spawn(async move {
+            let fetch = |_| async { goes_on.await.map_or_else(|_| fetched(9, false), |()| fetched(0, false)) };
+            cache_of_first.read(key, wanted(TTL), fetch).await
+        });
+        pause(10).await;
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(5) {
+            pause(1).await;
+        }
+        // Still on its way, it is joined by a read to which its answer would be fresh, ...
+        let cache_of_second = cache.clone();
+        first.spawn(async move { cache_of_second.read(key, wanted(TTL), |_| async { fetched(9, false) }).await });
+        pause(10).await;
+        // ... and not by one to which it would not: that one waits for nothing that it cannot use.
+        let third = cache.read(key, wanted(2), |_| async { fetched(1, false) });
+        let third = tokio::time::timeout(Duration::from_secs(20), third).await.expect("it waits for the first");
+        assert!(matches!(&third, Got::Miss(fetched, _) if version_of(fetched.answer.as_ref().unwrap()) == 1));
+        stalls.send(()).unwrap();
+        for coalesced in first.join_all().await {
+            let (Got::Miss(fetched, _) | Got::Coalesced(fetched)) = coalesced else { panic!("{coalesced:?}") };
+            assert_eq!(version_of(&fetched.answer.unwrap()), 0);
+        }
+        // The late answer replaces nothing.
+        let last = cache.read(key, wanted(TTL), |_| async { fetched(9, false) }).await;
+        assert!(matches!(&last, Got::Hit { answer, .. } if version_of(answer) == 1), "{last:?}");
     });
 }
 

@@ -113,6 +113,8 @@ pub struct Acquisition {
     pub link: Link,
     /// The store's time.
     pub now: Micros,
+    /// Whether it has a lease now, which is to be given back where it does not fetch under it.
+    pub leased: bool,
 }
 
 /// A store: it executes the steps of [`crate::coherence`], each in one piece. A step that fails may be carried out all the same.

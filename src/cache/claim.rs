@@ -1,7 +1,6 @@
 //! Leases that nobody fetches under: given back, so that nobody waits for them.
 
 use super::{Acquisition, Ask, Sessions, Store, StoreError};
-use crate::coherence::Acquired;
 use crate::gateway::{CacheKey, Failure};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -30,7 +29,7 @@ impl Claim<'_> {
         self.leased = !self.ask.fresh && !self.ask.unstored;
         let found = self.store.acquire(&self.key, self.ask).await;
         self.leased &= match &found {
-            Ok(acquisition) => matches!(acquisition.acquired, Acquired::Lead { .. }),
+            Ok(acquisition) => acquisition.leased,
             Err(StoreError::Failed(failure)) => *failure == Failure::Timeout,
             Err(StoreError::TooManyWrites) => false,
         };

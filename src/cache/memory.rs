@@ -260,7 +260,8 @@ impl Store for MemoryStore {
             let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
             // Only a hit shows that keeping it was worth the room.
             *read |= matches!(acquired, Acquired::Hit(..));
-            Acquisition { acquired, link: Link::default(), now: moment }
+            let leased = !fresh && !unstored && matches!(acquired, Acquired::Lead { .. });
+            Acquisition { acquired, link: Link::default(), now: moment, leased }
         })
     }
 

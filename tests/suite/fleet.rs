@@ -16,7 +16,7 @@ use sessiongate::cache::{
     Wanted,
 };
 use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Ended, Entry, Millis, Reach, Retired, Settled, Tenant, Token};
+use sessiongate::coherence::{Acquired, Ended, Entry, Millis, OWN, Reach, Retired, Settled, Tenant, Token};
 use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
 use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
 use sessiongate::metrics::StoreMetrics;
@@ -497,4 +497,49 @@ fn without_the_fence_the_checker_finds_stale_answers() {
     }
     let found = set_back(false);
     assert!(found.stale.into_inner() > 0, "the checker finds nothing");
+}
+
+/// Where a write of the whole upstream changes nothing, what was there before it counts again: also the leases.
+#[test]
+fn a_read_beside_a_write_of_the_upstream_leaves_no_lease_behind() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let [here, there] = [(), ()].map(|()| {
+        let (tally, listener) = (Arc::new(Tally::default()), Arc::new(StoreMetrics::new().unwrap()));
+        let lease = Duration::from_secs(600);
+        let store = RedisStore::new(&settings(&server), lease, tally.clone(), listener).unwrap();
+        store.start();
+        Sessions::new(Arc::new(store), Duration::from_secs(600), tally)
+    });
+    let scope = Scope::Upstream(0);
+    wait_for("both to be connected", || {
+        [&here, &there].iter().all(|cache| cache.store().link(scope).is_some()).then_some(())
+    });
+    let key = |number| CacheKey { upstream: 0, session: name(number), variant: [0; 16] };
+    let ask = |cache: &Sessions| Ask {
+        reader: cache.store().token(),
+        steal: None,
+        fresh: false,
+        unstored: false,
+        asker: [0; 16],
+        tenant: OWN,
+    };
+    runtime.block_on(async {
+        // From here on it knows the epoch, and asks under it.
+        here.store().acquire(&key(0), ask(&here)).await.unwrap();
+        let writer = there.store().token();
+        there.store().begin(scope, writer, 600_000, Reach::Upstream).await.unwrap();
+        let found = here.read(key(1), Wanted::default(), |_| async { fetched(0, false) }).await;
+        assert!(matches!(found, Got::Bypass(_)), "{found:?}");
+        let unchanged = Settled { unchanged: true, ..Settled::default() };
+        there.store().end(scope, writer, unchanged).await.unwrap();
+    });
+    wait_for("its lease to be given back", || {
+        let found = runtime.block_on(there.store().acquire(&key(1), ask(&there))).unwrap();
+        matches!(found.acquired, Acquired::Lead { .. }).then_some(())
+    });
 }

@@ -33,7 +33,7 @@ impl RedisStore {
         // Of the own tenant everything stands in the state, but for what a purge may have lifted. Where the keys of a
         // session are on their way to another server, a step on one that does not exist would have to wait.
         let mut whole = ask.tenant != OWN;
-        let mut moment = Micros::MAX;
+        let (mut moment, mut leased) = (Micros::MAX, false);
         for _ in 0..TRIES {
             let guess = match self.last_epoch(&epoch, &token, deadline).await? {
                 Ok(seen) => seen,
@@ -53,6 +53,8 @@ impl RedisStore {
             };
             let reply = read_reply(&text, guess.generation, open).ok_or(Failure::Nonsense)?;
             moment = reply.now;
+            // Also where the epoch turns out to be marked: a write that changes nothing gives its generation back.
+            leased |= mode.is_empty() && matches!(reply.acquired, Acquired::Lead { .. });
             let acquired = match epoch.generation {
                 // A deletion hangs on the last purge of the upstream, and not on its generation.
                 _ if matches!(reply.acquired, Acquired::Deleted)
@@ -80,10 +82,10 @@ impl RedisStore {
             {
                 self.tally.count(Event::Fenced);
             }
-            return Ok(Acquisition { acquired, link, now: reply.now });
+            return Ok(Acquisition { acquired, link, now: reply.now, leased });
         }
         // Writes of the upstream follow one another faster than a read can ask.
-        Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: moment })
+        Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: moment, leased })
     }
 
     /// The epoch that was seen last, or what it is now where this is the first read of all; where it is marked, when the upstream was
@@ -119,7 +121,7 @@ impl RedisStore {
         let reply = read_reply(&text, none, |_| None).ok_or(Failure::Nonsense)?;
         let deleted = matches!(reply.acquired, Acquired::Deleted);
         let acquired = if deleted { Acquired::Deleted } else { Acquired::Bypass };
-        Ok(Acquisition { acquired, link, now: reply.now })
+        Ok(Acquisition { acquired, link, now: reply.now, leased: false })
     }
 }
 

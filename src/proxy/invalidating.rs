@@ -88,7 +88,8 @@ pub(super) async fn send(
     let provider = provider(&runtime, &upstream)?;
     let fetch = fetch(session, context, &upstream, &provider, body);
     let carrier = carrier(&upstream, &session.req_header().headers);
-    let repeatable = context.verified && fetch.method == Method::DELETE;
+    // Of callers whose rights are checked: any other could empty the cache by deleting what is not there.
+    let repeatable = context.verified && upstream.dialect.scoped && fetch.method == Method::DELETE;
     // Before the mark, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
     let slot = slot::take(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;

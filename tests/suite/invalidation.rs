@@ -184,6 +184,10 @@ fn searches_and_those_who_may_not_leave_hits() {
         assert_eq!(request.send(&guarded.gateway.url()).status, status, "{name}");
         assert_eq!(guarded.read(&tokens.jwt, &session), ("hit".to_owned(), 200), "{name}");
     }
+    // Verified, but with no scopes that say what it may do.
+    let missing = Request::new("DELETE", "/v2/users/none").bearer(&tokens.jwt).send(&guarded.gateway.url());
+    assert_eq!(missing.status, 404);
+    assert_eq!(guarded.read(&tokens.jwt, &session), ("hit".to_owned(), 200), "who names what is not there");
 }
 
 /// A check that failed may have ended more than it names; what it names is read anew, and an answer that says that the user is locked

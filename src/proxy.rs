@@ -3,6 +3,7 @@
 mod admission;
 mod answer;
 mod body;
+mod chunks;
 mod connection;
 mod context;
 mod declared;

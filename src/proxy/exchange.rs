@@ -10,12 +10,12 @@ use super::line;
 use super::passed::KnownCredentials;
 use super::share::Short;
 use super::{
-    MAX_TRIES, declared, failed, first_byte, framing, invalidating, logout, offers, passed, short, slot, whole,
+    MAX_TRIES, chunks, declared, failed, first_byte, framing, invalidating, logout, offers, passed, short, slot, whole,
 };
 use crate::cache::Caution;
 use crate::client;
 use crate::descriptors;
-use crate::gateway::{CacheStatus, Credential, Decision, Head, Protocol, Refused, Related, Routed, Upstream};
+use crate::gateway::{CacheStatus, Credential, Decision, Head, Refused, Related, Routed, Upstream};
 use crate::memory::Shed;
 use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
@@ -133,11 +133,6 @@ pub(super) async fn pass(
 ) -> Result<bool, Stop> {
     context.upstream = Some(upstream.clone());
     offers::ignore_empty(session.req_header_mut());
-    if session.req_header().version < Version::HTTP_11 && upstream.target.protocol != Protocol::Http1 {
-        // Pingora writes responses of HTTP/2 in chunks, which this client does not read.
-        let body = invalidating::read_body(session, context, &upstream).await?;
-        return invalidating::send(session, context, upstream, operation, body, Vec::new()).await.map(|()| true);
-    }
     passed::await_body(session, context).await?;
     context.slot = Some(slot::take(session, context, &upstream).await?);
     // Of governed requests only those that need another connection ask for that.
@@ -189,8 +184,9 @@ impl ProxyHttp for Edge {
         Box::new(Context::new(self.running.now()))
     }
 
-    fn init_downstream_modules(&self, _: &mut HttpModules) {
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
         // Without the module that compresses: answers go to the client as they come.
+        modules.add_module(Box::new(chunks::Builder));
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {

@@ -51,6 +51,37 @@ fn clients_of_http_1_0_get_no_chunks() {
     );
 }
 
+/// What is too large to be read whole passes part by part, whatever the provider speaks.
+#[test]
+fn clients_of_http_1_0_may_upload_what_others_may() {
+    const LENGTH: usize = 300_000;
+    let provider = H2Provider::start(None, |_| {
+        let head = http::Response::builder().body(()).unwrap();
+        Reply { head, parts: vec![Part::Bytes("first".into()), Part::Bytes("last".into())], trailers: None }
+    });
+    let recorder = Recorder::start(|call| {
+        let length = call.body()?.len();
+        assert_eq!(length, LENGTH);
+        call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nfirstlast\r\n0\r\n\r\n")?;
+        Ok(Then::Close)
+    });
+    for (protocol, address) in [("http2", provider.address()), ("auto", recorder.address())] {
+        let gateway = Gateway::start(&format!(
+            "upstreams:\n  a: {{ dialect: auth0, url: \"http://{address}\", protocol: {protocol}, auth: none }}\n"
+        ));
+        let mut stream = TcpStream::connect(gateway.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "POST /x HTTP/1.0\r\nHost: x\r\nContent-Length: {LENGTH}\r\n\r\n").unwrap();
+        stream.write_all(&vec![b'x'; LENGTH]).unwrap();
+        let mut whole = String::new();
+        stream.read_to_string(&mut whole).unwrap();
+        assert!(whole.starts_with("HTTP/1.1 200 ") && whole.ends_with("\r\n\r\nfirstlast"), "{protocol}: {whole}");
+        let head = whole.to_ascii_lowercase();
+        assert!(head.contains("connection: close") && !head.contains("transfer-encoding"), "{protocol}: {whole}");
+    }
+    assert_eq!(provider.arrived().first().unwrap().body.len(), LENGTH);
+}
+
 /// A length lets a kept connection of HTTP/1.0 go on.
 #[test]
 fn a_client_of_http_1_0_that_is_told_a_length_may_go_on() {

@@ -76,7 +76,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     context.outcome.cache = source.status();
     if !matches!(source, Source::Hit { .. }) {
         // It had time to leave.
-        attended(session, std::future::ready(())).await?;
+        attended(session, context, std::future::ready(())).await?;
     }
     let header = answer_response(&answer, source, &context.id, dialect, session.req_header())?;
     write(session, context, header, answer.body.clone(), answer.trailers.clone()).await?;
@@ -125,7 +125,7 @@ async fn changed(session: &mut Session, context: &mut Context, asked: Asked) -> 
         Decided::Need(Need::CurrentMetadata) => {
             let headers = provider.headers(&session.req_header().headers, &origin, Carrier::Rest);
             let source = slot::source(context, session);
-            match attended(session, current(&runtime, &provider, &asked, headers, source)).await? {
+            match attended(session, context, current(&runtime, &provider, &asked, headers, source)).await? {
                 Ok(Ok(fields)) => asked.decide(Some(&fields))?,
                 Ok(Err(_)) | Err(_) if asked.only_records() => Decided::Forward(asked.unjudged()?),
                 // It speaks of a read that the caller did not ask for, in a carrier that may not be its own.

@@ -102,7 +102,7 @@ pub(super) async fn send(
     });
     let relayed = task.await.unwrap_or(Err(Refusal::UpstreamFailed))?;
     // It had time to leave.
-    slot::attended(session, std::future::ready(())).await?;
+    slot::attended(session, context, std::future::ready(())).await?;
     Ok(relay(session, context, relayed, idle).await?)
 }
 
@@ -255,7 +255,7 @@ pub(super) async fn relay(
     while !over {
         let part = match read.next() {
             Some(part) => Some(part),
-            None => attended(session, next(&mut response, idle)).await??,
+            None => attended(session, context, next(&mut response, idle)).await??,
         };
         over = match part {
             Some(Part::Data(data)) => {

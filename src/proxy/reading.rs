@@ -141,7 +141,7 @@ async fn alone(
     read: &Arc<Read>,
 ) -> Result<Fetched, Stop> {
     let reading = Reading::new(session, context, provider, read);
-    Ok(attended(session, reading.fetch(None)).await?)
+    Ok(attended(session, context, reading.fetch(None)).await?)
 }
 
 /// A read that leaves the cache out, with a time before which its fetch did not begin.

@@ -18,7 +18,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Takes a slot for a request whose body has been read, or has begun to come.
 pub(super) async fn take(session: &mut Session, context: &Context, upstream: &Upstream) -> Result<Slot, Stop> {
     let source = source(context, session);
-    Ok(attended(session, context.runtime.slot(upstream, source)).await??)
+    Ok(attended(session, context, context.runtime.slot(upstream, source)).await??)
 }
 
 /// Where a request comes from that counts for its source: not where its caller is verified, nor where it has none. Those of this
@@ -66,17 +66,17 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// Goes on with something for as long as the client is there; nothing is begun for one that has left already.
-pub(super) async fn attended<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T> {
+pub(super) async fn attended<T>(session: &mut Session, context: &Context, work: impl Future<Output = T>) -> Result<T> {
     tokio::select! {
         biased;
-        () = left(session) => Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down()),
+        () = left(session, context) => Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down()),
         done = work => Ok(done),
     }
 }
 
 /// Ends when the client has left. Over HTTP/1.1 that is behind what it has sent: as much of its body is read meanwhile as Pingora
 /// keeps for the provider, and a larger one hides whether its client is there.
-async fn left(session: &mut Session) {
+async fn left(session: &mut Session, context: &Context) {
     if session.is_http2() && !session.as_mut().is_body_done() {
         if let Some(reset) = session.downstream_session.watch_h2_stream_close() {
             let _ = reset.await;
@@ -88,11 +88,13 @@ async fn left(session: &mut Session) {
             return std::future::pending().await;
         }
         match session.read_request_body().await {
-            Ok(Some(_)) => {}
+            Ok(Some(_)) => context.body_came(session, false),
             Ok(None) => break,
             Err(_) => return,
         }
     }
+    // Nothing of it is waited for any more.
+    context.body_came(session, true);
     let _ = session.downstream_session.read_body_or_idle(true).await;
 }
 

@@ -41,7 +41,7 @@ async fn over_http2(
     versions: Versions,
 ) -> Result<bool, Stop> {
     let provider = provider(&context.runtime, upstream)?;
-    context.over_http2 = versions == Versions::Http2 || attended(session, provider.speaks_http2()).await?;
+    context.over_http2 = versions == Versions::Http2 || attended(session, context, provider.speaks_http2()).await?;
     if !context.over_http2 {
         return Ok(false);
     }
@@ -52,7 +52,7 @@ async fn over_http2(
     held.map_err(|Short| short::end(context, Shed::Request))?;
     let reads = session.req_header().method.is_safe();
     let fetch = Fetch { reads, ..fetch(session, context, upstream, &provider, body) };
-    let response = attended(session, provider.forward(&fetch)).await?.map_err(|failure| failure.refusal)?;
+    let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.refusal)?;
     context.runtime.metrics.upstream_connection(upstream.index, response.reused);
     let relayed = Relayed { response, read: Vec::new(), _slot: None };
     relay(session, context, relayed, upstream.target.timeouts.idle).await?;

@@ -253,6 +253,29 @@ fn a_client_that_leaves_amid_its_body_waits_no_longer() {
     assert_eq!(place.recorder.count(), 1, "nothing was sent for those who left");
 }
 
+/// It has sent all that it has to: what it waits for is its turn.
+#[test]
+fn a_client_whose_body_came_while_it_waits_is_not_cut() {
+    let more = "limits: { in_flight: 1, wait: 3s }\n";
+    let place = place("clients: { idle_timeout: 1s }\n", "forward", more);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| place.send(&ways()[2].1, "junk", ""));
+        place.recorder.wait(1);
+        let mut stream = TcpStream::connect(place.gateway.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+            .write_all(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nConnection: close\r\n\r\nhalf")
+            .unwrap();
+        wait_for("a wait", || (place.metric("sessiongate_upstream_waits_total") == "1").then_some(()));
+        stream.write_all(b"more").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        place.gate.set(true);
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        joined(vec![first], "the first");
+    });
+}
+
 #[test]
 fn a_preliminary_read_gives_its_slot_back_before_its_write_takes_one() {
     let policies = "policies: { strict: { keys: { protected: [tenant] } } }\n";

@@ -75,10 +75,14 @@ impl Uploads {
     pub fn are_slow(&self, read: u64, now: Instant) -> bool {
         let mut bodies = self.0.lock();
         let (open, rate) = (bodies.connection >= LEAST, bodies.rate);
-        bodies.coming.values_mut().any(|body| {
+        for body in bodies.coming.values_mut() {
             body.wait(open, rate, now);
-            body.is_slow && body.came == read
-        })
+            // One that goes on is slow until as much has come as has to in a whole wait: a byte would not be enough.
+            body.is_slow &= body.recent < rate.saturating_mul(CHECK.as_secs());
+        }
+        // Where one of these comes as it should, it may be the one that is asked about.
+        let mut same = bodies.coming.values().filter(|body| body.came == read).peekable();
+        same.peek().is_some() && same.all(|body| body.is_slow)
     }
 }
 
@@ -228,6 +232,33 @@ mod tests {
         assert!(connection.is_slow(1000));
         connection.frame(DATA, END_STREAM, 1, 0);
         assert!(!connection.is_slow(1000), "it is whole");
+    }
+
+    #[test]
+    fn a_body_that_behaves_is_not_taken_for_a_slow_one() {
+        let mut connection = Connection::new();
+        connection.open(1);
+        connection.frame(DATA, 0, 1, 2000);
+        connection.wait(10);
+        assert!(!connection.is_slow(2000));
+        connection.wait(10);
+        connection.open(3);
+        connection.frame(DATA, 0, 3, 2000);
+        assert!(!connection.is_slow(2000), "it may be the other one");
+        connection.frame(DATA, 0, 3, 1);
+        assert!(connection.is_slow(2000) && !connection.is_slow(2001));
+    }
+
+    #[test]
+    fn a_slow_body_that_goes_on_is_slow_no_more() {
+        let mut connection = Connection::new();
+        connection.open(1);
+        connection.wait(10);
+        assert!(connection.is_slow(0));
+        connection.frame(DATA, 0, 1, 1);
+        assert!(connection.is_slow(1), "a byte is not enough");
+        connection.frame(DATA, 0, 1, 999);
+        assert!(!connection.is_slow(1000));
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(super) struct Context {
     pub declared: Option<Declared>,
     /// Whether it goes to its provider over HTTP/2.
     pub over_http2: bool,
+    /// How often the provider's connections had been left when the request got its own.
+    pub left: u64,
     /// How much of the provider's response may be held unread behind what was passed on: the window of its stream.
     pub ahead: usize,
     /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
@@ -101,6 +103,7 @@ impl Context {
             attempts: None,
             declared: None,
             over_http2: false,
+            left: 0,
             ahead: 0,
             begun: false,
             pulse,

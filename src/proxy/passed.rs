@@ -108,8 +108,9 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
         Versions::Both => (ALPN::H2H1, 2),
     };
     // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial numbers.
-    let left = if kind == 0 { 0 } else { provider.left() };
-    peer.group_key = provider.trust().wrapping_add(left) << 2 | kind;
+    let left = provider.left();
+    let pool = if kind == 0 { 0 } else { left };
+    peer.group_key = provider.trust().wrapping_add(pool) << 2 | kind;
     let credentials = known.towards(provider, target);
     peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
     let options = &mut peer.options;
@@ -124,6 +125,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
     options.write_timeout = Some(timeouts.idle);
     options.idle_timeout = Some(timeouts.keepalive);
     options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
+    context.left = left;
     Ok(Box::new(peer))
 }
 
@@ -186,6 +188,8 @@ pub(super) fn connected(context: &mut Context, peer: &HttpPeer, reused: bool) {
 /// may say.
 pub(super) async fn request(context: &mut Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
     context.tries += 1;
+    // Pingora may have found another address than the gateway itself, where another version is spoken.
+    context.over_http2 |= request.version == Version::HTTP_2;
     let Some(upstream) = &context.upstream else {
         return Ok(());
     };
@@ -317,7 +321,7 @@ pub(super) fn told(error: &Error) -> String {
 /// What it means to the client that a response did not begin in time. A connection of HTTP/2 that may hang is left: others would wait
 /// for it too.
 pub(super) fn late(context: &Context) -> Refusal {
-    context.provider().into_iter().for_each(|provider| provider.leave());
+    context.provider().into_iter().for_each(|provider| provider.leave(context.left));
     Refusal::UpstreamTimeout(context.upstream.as_ref().map_or(Duration::ZERO, |one| one.target.timeouts.first_byte))
 }
 

@@ -49,9 +49,10 @@ impl Provider {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// Leaves all connections that pass-through requests share.
-    pub fn leave(&self) {
-        self.left.fetch_add(1, Ordering::Relaxed);
+    /// Leaves all connections that pass-through requests share, for a request that began when they had been left so often. Where
+    /// they were left since, its own is among those: the new ones stay.
+    pub fn leave(&self, left: u64) {
+        let _ = self.left.compare_exchange(left, left + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     async fn open(&self, fetch: &Fetch) -> Result<Response, ExchangeError> {

@@ -162,10 +162,9 @@ fn framings(row: Add) {
 fn hosts(row: Add) {
     row("no host", 400, "{line} HTTP/1.1\r\n{auth}\r\n\r\n");
     row("the host twice", 400, "{line} HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n{auth}\r\n\r\n");
-    for host in [
-        "", ":80", "a:", "a:b", "a..b", "a.", "a b", "a/../b?x", "a@b", "a,b", "a\\b", "a#b", "[::1", "\u{e9}",
-        "a:65536",
-    ] {
+    for host in
+        ["", ":80", "a:", "a:b", "a..b", "a b", "a/../b?x", "a@b", "a,b", "a\\b", "a#b", "[::1", "\u{e9}", "a:65536"]
+    {
         row("an odd host", 400, &format!("{{line}} HTTP/1.1\r\nHost: {host}\r\n{{auth}}\r\n\r\n"));
     }
     row("an odd host of HTTP/1.0", 400, "{line} HTTP/1.0\r\nHost: a/b\r\n{auth}\r\n\r\n");
@@ -589,7 +588,7 @@ fn heads_of_http2_are_judged_as_those_of_http1() {
             assert_eq!(client.send(request, None), status, "{name} at {uri}");
         }
     }
-    for authority in ["a..b", "a.", "a!b", "a:99999", "a:", "%61", "[::1%25x]"] {
+    for authority in ["a..b", "a!b", "a:99999", "a:", "%61", "[::1%25x]"] {
         let Ok(uri) = format!("http://{authority}/x").parse::<http::Uri>() else { continue };
         let mut request = http::Request::get("http://a/x").body(()).unwrap();
         *request.uri_mut() = uri;

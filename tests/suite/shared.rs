@@ -690,31 +690,44 @@ fn a_client_can_ask_for_a_fresh_answer() {
 }
 
 #[test]
-fn answers_that_are_no_longer_fresh_do_where_that_is_asked_for() {
-    let windows = "{ ttl: 1s, stale_while_revalidate: 2s, stale_if_error: 1m }";
+fn stale_responses_are_served_while_one_replica_fetches() {
+    let windows = "{ ttl: 1s, stale_while_revalidate: 5m }";
     let Some((_server, provider, [one, other])) = fleet(windows) else { return };
     one.get();
     one.wait_hit();
     provider.version.fetch_add(1, Ordering::SeqCst);
+    // The fetch is held, so that the entry stays stale for as long as this takes.
+    provider.gate.set(false);
     let stale = |replica: &Replica| {
-        wait_for("an answer that is no longer fresh", || {
-            Some(replica.get()).filter(|one| status(one).contains("ttl=-"))
-        })
+        wait_for("a stale response", || Some(replica.get()).filter(|one| status(one).contains("ttl=-")))
     };
-    assert_eq!(version(&stale(&one)), 0, "it is given at once");
-    wait_for("the answer to be fetched again", || (version(&other.get()) == 1).then_some(()));
+    assert_eq!(version(&stale(&one)), 0);
+    wait_for("the fetch to reach the provider", || (provider.reads() == 2).then_some(()));
+    for replica in [&other, &one, &other] {
+        assert_eq!(version(&stale(replica)), 0);
+    }
     assert_eq!(provider.reads(), 2, "one fetch for all replicas");
+    provider.gate.set(true);
+    wait_for("the fetched response", || (version(&other.get()) == 1).then_some(()));
+}
+
+#[test]
+fn stale_responses_are_served_while_the_provider_fails() {
+    let windows = "{ ttl: 1s, stale_if_error: 5m }";
+    let Some((_server, provider, [one, other])) = fleet(windows) else { return };
+    one.get();
+    one.wait_hit();
     provider.fault.store(503, Ordering::SeqCst);
     wait_for("the provider to be asked in vain", || {
         one.get();
         (one.event("stale_if_error") > 0).then_some(())
     });
     let answer = other.get();
-    assert_eq!((version(&answer), answer.status), (1, 200));
+    assert_eq!((version(&answer), answer.status), (0, 200));
     assert!(status(&answer).starts_with("sessiongate; hit; ttl=-"), "{}", status(&answer));
-    // A write touches it: from now on only the provider's own answer will do.
+    // After a write only the provider's own response will do.
     provider.fault.store(0, Ordering::SeqCst);
-    assert_eq!(version(&one.patch()), 2);
+    assert_eq!(version(&one.patch()), 1);
     provider.fault.store(503, Ordering::SeqCst);
     assert_eq!(other.get().status, 503);
 }

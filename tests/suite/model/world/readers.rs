@@ -134,6 +134,10 @@ impl World {
             self.stale |= if self.is_of_others(reader) { deleted } else { shown };
         }
         match next(found.clone(), link, self.now.time, self.windows(reader)) {
+            // Who looks again begins no fetch: counted, there would be no end of states.
+            Next::Answer(_) | Next::Wait { .. } if self.setting.slowly => {
+                self.reads(reader, Reads::Told(found, link, 0));
+            }
             _ if self.setting.slowly => {
                 let began = self.begins();
                 self.reads(reader, Reads::Told(found, link, began));

@@ -20,8 +20,10 @@ pub use write::{Caution, Mark};
 
 use crate::coherence::reading::Link;
 use crate::coherence::{Acquired, Asker, Ended, Entry, Micros, Millis, Reach, Retired, Settled, Tenant, Token};
-use crate::gateway::{Answer, CacheKey, Event, Failure};
+use crate::gateway::{Answer, CacheKey};
+use crate::telemetry::{CacheEvent, StoreFailure};
 use async_trait::async_trait;
+use enum_map::EnumMap;
 use flight::Flights;
 use read::Waiting;
 use share::SharedMarks;
@@ -67,11 +69,11 @@ pub enum StoreError {
     TooManyWrites,
     /// The store cannot be reached, did not answer in time, or refused. The step may be carried out all the same, also later.
     #[error("{0}")]
-    Failed(Failure),
+    Failed(StoreFailure),
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> StoreError {
+impl From<StoreFailure> for StoreError {
+    fn from(failure: StoreFailure) -> StoreError {
         StoreError::Failed(failure)
     }
 }
@@ -157,20 +159,18 @@ pub struct Sessions {
 /// What the cache did, since the start.
 #[derive(Debug, Default)]
 pub struct Tally {
-    counts: [AtomicU64; Event::ALL.len()],
+    counts: EnumMap<CacheEvent, AtomicU64>,
 }
 
 impl Tally {
     /// Counts one.
-    pub fn count(&self, event: Event) {
-        if let Some(count) = self.counts.get(event as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    pub fn count(&self, event: CacheEvent) {
+        self.counts[event].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Every event with how often it happened.
-    pub fn read(&self) -> impl Iterator<Item = (Event, u64)> + '_ {
-        Event::ALL.into_iter().zip(&self.counts).map(|(event, count)| (event, count.load(Ordering::Relaxed)))
+    pub fn read(&self) -> impl Iterator<Item = (CacheEvent, u64)> + '_ {
+        self.counts.iter().map(|(event, count)| (event, count.load(Ordering::Relaxed)))
     }
 }
 

@@ -9,16 +9,14 @@ mod listing;
 mod names;
 mod outcome;
 mod settle;
-mod told;
 mod upstream;
 
 pub use admitted::{Admitted, CacheKey};
 pub use asked::{Asked, Changes, Decided, Read, Write};
 pub use head::{BodySize, Head, bearer};
 pub use listing::Listing;
-pub use outcome::{CacheStatus, Decision, Outcome};
+pub use outcome::Outcome;
 pub use settle::{Answer, Settlement, Storable, says_nothing, settle_related};
-pub use told::{Cut, Event, Failure, Listener, Step};
 pub use upstream::{
     Authorities, BodyLimits, CallerCheck, Freshness, Identity, KeySource, Matcher, OnUnreachable, Protocol, SlotLimits,
     Target, Timeouts, Unmatched, Upstream,

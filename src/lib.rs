@@ -8,6 +8,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`telemetry`] | closed sets whose values are labels of metrics and words in the log |
 //! | [`model`] | the nouns: operation, session id, caller, patch, edit, violation, refusal |
 //! | [`wire`] | carriers and frames; JSON and protocol buffers that are edited in place; answers of our own |
 //! | [`policy`] | what a write may do: a judgement over the view of a write |
@@ -57,6 +58,7 @@
 // Supplies the zlib symbols that pingora's compression asks for: see .cargo/config.toml.
 extern crate libz_rs_sys as _;
 
+pub mod telemetry;
 pub mod model;
 pub mod wire;
 pub mod policy;

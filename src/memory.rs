@@ -8,6 +8,8 @@ mod sweep;
 pub use sweep::{Sweep, sweep_all};
 
 use crate::config::memory_for_clients;
+use crate::telemetry::{Label, MemoryKind, Shed};
+use enum_map::EnumMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,69 +22,6 @@ const COUNTED: [usize; 3] = [PRESSED, 100, 115];
 /// Down to how much of the limit is given up what is resident beyond it, in percent.
 const CALM: usize = 70;
 const RESIDENT: [usize; 3] = [80, 90, 95];
-
-/// What is held in memory. A closed set: it is also the `kind` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Connections from clients.
-    Connections,
-    /// Requests that are served: what each costs in any case.
-    Requests,
-    /// Bodies of requests.
-    RequestBodies,
-    /// Responses that clients have not taken.
-    Responses,
-    /// Responses of providers that are read whole.
-    ProviderResponses,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 5] =
-        [Kind::Connections, Kind::Requests, Kind::RequestBodies, Kind::Responses, Kind::ProviderResponses];
-
-    /// The name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Connections => "connections",
-            Kind::Requests => "requests",
-            Kind::RequestBodies => "request_bodies",
-            Kind::Responses => "responses",
-            Kind::ProviderResponses => "provider_responses",
-        }
-    }
-}
-
-/// What was given up to save memory. A closed set: it is also the `shed` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shed {
-    /// A request, with 503.
-    Request,
-    /// A stream of HTTP/2, which the client may open again.
-    Stream,
-    /// A response that had begun.
-    Response,
-    /// A response of a provider, of which nothing was passed on.
-    ProviderResponse,
-    /// A connection whose client did not read, or that was idle.
-    Connection,
-}
-
-impl Shed {
-    /// Everything that can be given up.
-    pub const ALL: [Shed; 5] = [Shed::Request, Shed::Stream, Shed::Response, Shed::ProviderResponse, Shed::Connection];
-
-    /// The name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Shed::Request => "request",
-            Shed::Stream => "stream",
-            Shed::Response => "response",
-            Shed::ProviderResponse => "provider_response",
-            Shed::Connection => "connection",
-        }
-    }
-}
 
 /// How near to its limit the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,8 +44,8 @@ pub struct Memory {
     /// What the process holds that is none of its clients'.
     others: usize,
     held: AtomicUsize,
-    kinds: [AtomicUsize; Kind::ALL.len()],
-    shed: [AtomicU64; Shed::ALL.len()],
+    kinds: EnumMap<MemoryKind, AtomicUsize>,
+    shed: EnumMap<Shed, AtomicU64>,
     /// What is resident, in bytes.
     resident: AtomicUsize,
     pressed: Notify,
@@ -204,27 +143,21 @@ impl Memory {
 
     /// Something was given up.
     pub fn shed(&self, what: Shed) {
-        if let Some(count) = self.shed.get(what as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.shed[what].fetch_add(1, Ordering::Relaxed);
     }
 
     /// What is read off when metrics are asked for.
     pub fn read(&self) -> MemoryReading {
-        let held = Kind::ALL.iter().zip(&self.kinds);
-        let shed = Shed::ALL.iter().zip(&self.shed);
         MemoryReading {
             limit: self.limit(),
             budget: self.budget.load(Ordering::Relaxed),
-            held: held.map(|(kind, bytes)| (kind.name(), bytes.load(Ordering::Relaxed))).collect(),
-            shed: shed.map(|(what, count)| (what.name(), count.load(Ordering::Relaxed))).collect(),
+            held: self.kinds.iter().map(|(kind, bytes)| (kind.name(), bytes.load(Ordering::Relaxed))).collect(),
+            shed: self.shed.iter().map(|(what, count)| (what.name(), count.load(Ordering::Relaxed))).collect(),
         }
     }
 
-    fn take(&self, kind: Kind, bytes: usize) {
-        if let Some(of_kind) = self.kinds.get(kind as usize) {
-            of_kind.fetch_add(bytes, Ordering::Relaxed);
-        }
+    fn take(&self, kind: MemoryKind, bytes: usize) {
+        self.kinds[kind].fetch_add(bytes, Ordering::Relaxed);
         let before = self.held.fetch_add(bytes, Ordering::Relaxed);
         let pressed = self.budget.load(Ordering::Relaxed) / 100 * PRESSED;
         if before < pressed && before + bytes >= pressed {
@@ -232,10 +165,8 @@ impl Memory {
         }
     }
 
-    fn give(&self, kind: Kind, bytes: usize) {
-        if let Some(of_kind) = self.kinds.get(kind as usize) {
-            of_kind.fetch_sub(bytes, Ordering::Relaxed);
-        }
+    fn give(&self, kind: MemoryKind, bytes: usize) {
+        self.kinds[kind].fetch_sub(bytes, Ordering::Relaxed);
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -244,13 +175,13 @@ impl Memory {
 #[derive(Debug)]
 pub struct Held {
     memory: Arc<Memory>,
-    kind: Kind,
+    kind: MemoryKind,
     bytes: usize,
 }
 
 impl Held {
     /// Holds so many bytes.
-    pub fn new(memory: &Arc<Memory>, kind: Kind, bytes: usize) -> Held {
+    pub fn new(memory: &Arc<Memory>, kind: MemoryKind, bytes: usize) -> Held {
         memory.take(kind, bytes);
         Held { memory: memory.clone(), kind, bytes }
     }
@@ -351,12 +282,12 @@ mod tests {
     fn what_is_held_makes_the_level_and_is_given_back() {
         let memory = Memory::new(Some(BASE), 0);
         assert_eq!(memory.level(), Level::Calm);
-        let mut held = Held::new(&memory, Kind::Requests, ALL / 2);
+        let mut held = Held::new(&memory, MemoryKind::Requests, ALL / 2);
         assert_eq!((memory.level(), memory.excess()), (Level::Calm, 0));
         held.set(ALL / 10 * 7);
         assert_eq!(memory.level(), Level::Pressed);
         assert_eq!(memory.excess(), ALL / 10 * 7 - ALL / 2);
-        let more = Held::new(&memory, Kind::Responses, ALL / 2);
+        let more = Held::new(&memory, MemoryKind::Responses, ALL / 2);
         assert_eq!(memory.level(), Level::Over);
         held.set(ALL / 2);
         assert_eq!(memory.level(), Level::Full);
@@ -395,7 +326,7 @@ mod tests {
         let pressed = memory.pressed();
         tokio::pin!(pressed);
         assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut pressed).await.is_err());
-        let _held = Held::new(&memory, Kind::Responses, ALL);
+        let _held = Held::new(&memory, MemoryKind::Responses, ALL);
         pressed.await;
     }
 }

@@ -4,14 +4,15 @@ mod load;
 mod meters;
 mod store;
 
-pub use load::Reload;
 pub use meters::Meters;
 pub use store::StoreMetrics;
 
 use crate::config::Fixed;
-use crate::gateway::{CacheStatus, Cut, Decision, Event, Step};
-use crate::memory::{Kind, MemoryReading, Shed};
+use crate::memory::MemoryReading;
 use crate::model::{Operation, Rule};
+use crate::telemetry::{
+    CacheEvent, CacheStatus, Decision, DisconnectReason, Label, MemoryKind, ReloadResult, Shed, StoreOperation,
+};
 use load::LoadMetrics;
 use meters::Meter;
 use parking_lot::Mutex;
@@ -225,12 +226,12 @@ impl Metrics {
     }
 
     /// A connection from a client, or a request on it, was cut off.
-    pub fn cut(&self, cut: Cut) {
+    pub fn cut(&self, cut: DisconnectReason) {
         self.connections_cut.with_label_values(&[cut.name()]).inc();
     }
 
     /// The configuration was read again.
-    pub fn reload(&self, result: Reload) {
+    pub fn reload(&self, result: ReloadResult) {
         self.load.reload(result);
     }
 
@@ -288,16 +289,16 @@ impl Metrics {
     /// Every value of the closed labels, for the documentation and its test.
     pub fn closed_labels() -> [(&'static str, Vec<&'static str>); 10] {
         [
-            ("cut", Cut::ALL.iter().map(|one| one.name()).collect()),
-            ("operation", Operation::ALL.iter().map(|one| one.name()).collect()),
-            ("decision", Decision::ALL.iter().map(|one| one.name()).collect()),
-            ("cache", CacheStatus::ALL.iter().map(|one| one.name()).collect()),
-            ("rule", Rule::ALL.iter().map(|one| one.name()).collect()),
-            ("event", Event::ALL.iter().map(|one| one.name()).collect()),
-            ("step", Step::ALL.iter().map(|one| one.name()).collect()),
-            ("kind", Kind::ALL.iter().map(|one| one.name()).collect()),
-            ("shed", Shed::ALL.iter().map(|one| one.name()).collect()),
-            ("option", Fixed::ALL.iter().map(|one| one.name()).collect()),
+            ("cut", DisconnectReason::names()),
+            ("operation", Operation::names()),
+            ("decision", Decision::names()),
+            ("cache", CacheStatus::names()),
+            ("rule", Rule::names()),
+            ("event", CacheEvent::names()),
+            ("step", StoreOperation::names()),
+            ("kind", MemoryKind::names()),
+            ("shed", Shed::names()),
+            ("option", Fixed::names()),
         ]
     }
 }
@@ -309,17 +310,6 @@ fn raise(counter: &IntCounter, to: u64) {
 
 fn whole(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn status_class(status: u16) -> &'static str {
-    match status {
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
-        _ => "none",
-    }
 }
 
 /// Makes metrics and puts them on the registry.

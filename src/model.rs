@@ -13,10 +13,14 @@ pub use patch::{
 pub use refusal::Refusal;
 pub use violations::{Violations, shortened};
 
+use crate::telemetry::Label;
+use enum_map::Enum;
 use std::fmt;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What a request does to sessions and to what belongs to them. A closed set: it is also the `operation` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Operation {
     /// Reads one session.
     ReadSession,
@@ -53,48 +57,6 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Every operation, in the order of declaration.
-    pub const ALL: [Operation; 16] = [
-        Operation::ReadSession,
-        Operation::UpdateSession,
-        Operation::DeleteSession,
-        Operation::RevokeSession,
-        Operation::CreateSession,
-        Operation::ListSessions,
-        Operation::DeleteUserSessions,
-        Operation::RevokeAccess,
-        Operation::ReadRefreshToken,
-        Operation::UpdateRefreshToken,
-        Operation::DeleteRefreshToken,
-        Operation::ListRefreshTokens,
-        Operation::RevokeRefreshTokens,
-        Operation::DeleteUserRefreshTokens,
-        Operation::ChangeRelated,
-        Operation::Other,
-    ];
-
-    /// The name in metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Operation::ReadSession => "read_session",
-            Operation::UpdateSession => "update_session",
-            Operation::DeleteSession => "delete_session",
-            Operation::RevokeSession => "revoke_session",
-            Operation::CreateSession => "create_session",
-            Operation::ListSessions => "list_sessions",
-            Operation::DeleteUserSessions => "delete_user_sessions",
-            Operation::RevokeAccess => "revoke_access",
-            Operation::ReadRefreshToken => "read_refresh_token",
-            Operation::UpdateRefreshToken => "update_refresh_token",
-            Operation::DeleteRefreshToken => "delete_refresh_token",
-            Operation::ListRefreshTokens => "list_refresh_tokens",
-            Operation::RevokeRefreshTokens => "revoke_refresh_tokens",
-            Operation::DeleteUserRefreshTokens => "delete_user_refresh_tokens",
-            Operation::ChangeRelated => "change_related",
-            Operation::Other => "other",
-        }
-    }
-
     /// Whether it changes nothing.
     pub fn reads(self) -> bool {
         match self {
@@ -182,7 +144,8 @@ impl Caller {
 }
 
 /// The rule that a request broke. A closed set: it is also the `rule` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Rule {
     /// The body changes nothing.
     EmptyBody,
@@ -222,56 +185,6 @@ pub enum Rule {
     ReturnCode,
     /// A link may only lead to declared places.
     UrlTemplate,
-}
-
-impl Rule {
-    /// Every rule, in the order of declaration.
-    pub const ALL: [Rule; 19] = [
-        Rule::EmptyBody,
-        Rule::Type,
-        Rule::Count,
-        Rule::KeyLength,
-        Rule::KeyCharacters,
-        Rule::ValueLength,
-        Rule::Allowed,
-        Rule::Required,
-        Rule::Protected,
-        Rule::Pattern,
-        Rule::OneOf,
-        Rule::Wipe,
-        Rule::Collision,
-        Rule::Provider,
-        Rule::Lifetime,
-        Rule::SessionToken,
-        Rule::Check,
-        Rule::ReturnCode,
-        Rule::UrlTemplate,
-    ];
-
-    /// The name in metrics, logs and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Rule::EmptyBody => "empty_body",
-            Rule::Type => "type",
-            Rule::Count => "count",
-            Rule::KeyLength => "key_length",
-            Rule::KeyCharacters => "key_characters",
-            Rule::ValueLength => "value_length",
-            Rule::Allowed => "allowed",
-            Rule::Required => "required",
-            Rule::Protected => "protected",
-            Rule::Pattern => "pattern",
-            Rule::OneOf => "one_of",
-            Rule::Wipe => "wipe",
-            Rule::Collision => "collision",
-            Rule::Provider => "provider",
-            Rule::Lifetime => "lifetime",
-            Rule::SessionToken => "session_token",
-            Rule::Check => "check",
-            Rule::ReturnCode => "return_code",
-            Rule::UrlTemplate => "url_template",
-        }
-    }
 }
 
 /// One thing that is wrong with a write.

@@ -10,6 +10,7 @@ pub use source::{Draft, Look, Machine, Source, Unusable};
 
 use crate::config::{self, Config, Fault, Fixed};
 use crate::runtime::{Running, Runtime};
+use crate::telemetry::Label;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::Signal;

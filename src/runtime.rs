@@ -19,6 +19,7 @@ use crate::journal::Journal;
 use crate::keys::{Issuer, Means};
 use crate::metrics::{IssuerReading, Meters, Reading};
 use crate::model::Refusal;
+use crate::telemetry::Label;
 use crate::upstream::{Provider, Slot};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;

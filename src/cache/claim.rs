@@ -1,7 +1,8 @@
 //! Leases that nobody fetches under: given back, so that nobody waits for them.
 
 use super::{Acquisition, Ask, Sessions, Store, StoreError};
-use crate::gateway::{CacheKey, Failure};
+use crate::gateway::CacheKey;
+use crate::telemetry::StoreFailure;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -30,7 +31,7 @@ impl Claim<'_> {
         let found = self.store.acquire(&self.key, self.ask).await;
         self.leased &= match &found {
             Ok(acquisition) => acquisition.leased,
-            Err(StoreError::Failed(failure)) => *failure == Failure::Timeout,
+            Err(StoreError::Failed(failure)) => *failure == StoreFailure::Timeout,
             Err(StoreError::TooManyWrites) => false,
         };
         found

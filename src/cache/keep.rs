@@ -4,7 +4,8 @@ use super::read::{Fetched, Wanted};
 use super::{Sessions, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{Cause, Entry, Micros, Observed, Retired, Stamp, Token};
-use crate::gateway::{CacheKey, Event, Failure, Storable};
+use crate::gateway::{CacheKey, Storable};
+use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
 
 /// A fetch that has begun.
@@ -24,7 +25,7 @@ impl Begun {
     pub async fn keep(self, store: &dyn Store, tally: &Tally, fetched: &Fetched) {
         let Begun { key, at, reader, wanted, .. } = self;
         if let Storable::TooOld { .. } = fetched.storable {
-            tally.count(Event::TooOld);
+            tally.count(CacheEvent::TooOld);
         }
         let retired = || retired(fetched, wanted, at);
         let kept = match self.entry(fetched) {
@@ -107,5 +108,5 @@ async fn retire(store: &dyn Store, key: &CacheKey, reader: Token, retired: Retir
 
 /// Whether a store that failed so may do the next step. Where there is no connection it would meet the same.
 fn may_pass(error: &StoreError) -> bool {
-    matches!(error, StoreError::Failed(Failure::Timeout | Failure::Broken))
+    matches!(error, StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))
 }

@@ -2,7 +2,7 @@
 
 use super::{MemoryStore, RedisStore, Sessions, SetupError, Tally};
 use crate::config;
-use crate::gateway::Listener;
+use crate::telemetry::StoreObserver;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -28,7 +28,7 @@ enum Behind {
 }
 
 /// Sets a cache up. Leases in its store last for `lease`.
-pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn Listener>) -> Result<Opened, SetupError> {
+pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn StoreObserver>) -> Result<Opened, SetupError> {
     let tally = Arc::new(Tally::default());
     match store {
         config::Store::Memory(memory) => {

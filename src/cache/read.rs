@@ -5,8 +5,9 @@ use super::keep::Begun;
 use super::{Acquisition, Ask, Sessions};
 use crate::coherence::reading::{ALONE, Fetch, Joint, Next, Why, Windows, next};
 use crate::coherence::{Asker, Entry, Micros, Millis, Tenant, Token};
-use crate::gateway::{Answer, CacheKey, Event, Storable};
+use crate::gateway::{Answer, CacheKey, Storable};
 use crate::model::Refusal;
+use crate::telemetry::CacheEvent;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
@@ -147,7 +148,7 @@ impl Sessions {
         loop {
             let Acquisition { acquired, link, now: moment, .. } = match claim.acquire().await {
                 Ok(acquisition) => acquisition,
-                Err(_) => return self.bypass(Event::BypassFailed, None),
+                Err(_) => return self.bypass(CacheEvent::BypassFailed, None),
             };
             let now = moment / 1_000;
             let begun = |stamp| Begun { key, stamp, link, at: moment, reader: own, wanted };
@@ -159,7 +160,7 @@ impl Sessions {
                     return self.hit(&entry, now);
                 }
                 Next::Deleted => return Got::Deleted,
-                Next::Bypass => return self.bypass(Event::BypassMarked, Some(moment)),
+                Next::Bypass => return self.bypass(CacheEvent::BypassMarked, Some(moment)),
                 Next::Fetch(Fetch { stamp, floor, fallback, since, why }) => {
                     let since = if fresh { ALONE } else { since };
                     let joined = self.flights.join(&key, Joint::new(stamp, link), since);
@@ -171,7 +172,7 @@ impl Sessions {
                     let fetched = joined.unwrap_or_else(lead).landed().await;
                     return match fallback {
                         Some(entry) if fetched.failed => {
-                            self.tally.count(Event::StaleIfError);
+                            self.tally.count(CacheEvent::StaleIfError);
                             hit(&entry, now.saturating_add(super::millis(patience.began.elapsed())))
                         }
                         _ if coalesced => Got::Coalesced(fetched),
@@ -196,14 +197,14 @@ impl Sessions {
                     }
                     if patience.is_over() {
                         if claim.ask.steal.replace(reader) != Some(reader) {
-                            self.tally.count(Event::LeaseLost);
+                            self.tally.count(CacheEvent::LeaseLost);
                         }
                         continue;
                     }
                     let readers = counted.get_or_insert_with(|| self.waiting.readers.clone());
                     // One of them is nobody's.
                     if Arc::strong_count(readers) > MOST_WAITING + 1 {
-                        return self.bypass(Event::BypassWaiting, Some(moment));
+                        return self.bypass(CacheEvent::BypassWaiting, Some(moment));
                     }
                     self.wait((key, joint), &mut looking, &mut patience, own).await;
                 }
@@ -240,20 +241,20 @@ impl Sessions {
         match self.store.deleted(upstream, tenant, sessions).await {
             Ok(deleted) => deleted,
             Err(_) => {
-                self.tally.count(Event::BypassFailed);
+                self.tally.count(CacheEvent::BypassFailed);
                 vec![false; sessions.len()]
             }
         }
     }
 
-    fn bypass(&self, event: Event, began: Option<Micros>) -> Got {
+    fn bypass(&self, event: CacheEvent, began: Option<Micros>) -> Got {
         self.tally.count(event);
         Got::Bypass(began)
     }
 
     fn hit(&self, entry: &Entry<Arc<Answer>>, now: Millis) -> Got {
         if now >= entry.fresh_until {
-            self.tally.count(Event::StaleWhileRevalidate);
+            self.tally.count(CacheEvent::StaleWhileRevalidate);
         }
         hit(entry, now)
     }

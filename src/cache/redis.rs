@@ -25,7 +25,8 @@ use crate::coherence::{
     Reach, Retired, Settled, Tenant, Token,
 };
 use crate::config::{Redis, RedisTimeouts};
-use crate::gateway::{CacheKey, Failure, Listener, Step};
+use crate::gateway::CacheKey;
+use crate::telemetry::{StoreFailure, StoreObserver, StoreOperation};
 use async_trait::async_trait;
 use entry::Keys;
 use epoch::Known;
@@ -62,7 +63,7 @@ pub struct RedisStore {
     seed: u64,
     drawn: AtomicU64,
     tally: Arc<Tally>,
-    listener: Arc<dyn Listener>,
+    listener: Arc<dyn StoreObserver>,
 }
 
 impl RedisStore {
@@ -71,7 +72,7 @@ impl RedisStore {
         config: &Redis,
         lease: Duration,
         tally: Arc<Tally>,
-        listener: Arc<dyn Listener>,
+        listener: Arc<dyn StoreObserver>,
     ) -> Result<RedisStore, SetupError> {
         let mut seed = [0; 8];
         SystemRandom::new().fill(&mut seed).map_err(|_| SetupError::Random)?;
@@ -116,7 +117,7 @@ impl RedisStore {
         keys: &[&str],
         arguments: &[&str],
         deadline: Instant,
-    ) -> Result<(Value, Link), Failure> {
+    ) -> Result<(Value, Link), StoreFailure> {
         let first = keys.first().copied().unwrap_or_default();
         self.route.carry_out(first, &script.run(keys, arguments), until(deadline)).await
     }
@@ -134,7 +135,7 @@ impl RedisStore {
         reader: Token,
         entry: &Entry<Stored>,
         kept: Millis,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreFailure> {
         let keys = Keys::new(&self.namespace, key);
         let mut text = entry::head(entry, self.seal.digest(entry.digest));
         self.seal.seal(&keys.place, &mut text, &entry.answer);
@@ -146,7 +147,7 @@ impl RedisStore {
         self.route.carry_out(&keys.state, &command, until(self.write_by())).await.map(drop)
     }
 
-    async fn try_retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), Failure> {
+    async fn try_retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreFailure> {
         let keys = Keys::new(&self.namespace, key);
         let (reader, kept, most) = (entry::token(reader), retired.kept.to_string(), MAX_DENIED.to_string());
         let (denied, observed) = match retired.cause {
@@ -172,11 +173,11 @@ impl RedisStore {
         match self.run(&BEGIN, &[&key], &arguments, self.write_by()).await? {
             (Value::Int(1), link) => Ok(link),
             (Value::Int(0), _) => Err(StoreError::TooManyWrites),
-            _ => Err(Failure::Nonsense.into()),
+            _ => Err(StoreFailure::Nonsense.into()),
         }
     }
 
-    async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, Failure> {
+    async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreFailure> {
         let key = self.state_key(scope);
         let purged = match (scope, settled.deleted_for) {
             // Another server may have the epoch: where it hangs, this one has its own time all the same.
@@ -199,7 +200,7 @@ impl RedisStore {
         let ended = match self.run(&END, &keys, &arguments, self.write_by()).await {
             // While the slot moves, a step cannot name a key that does not exist yet. The own tenant's deletion stands in
             // the state too; for other tenants the mark stands until theirs can be recorded.
-            Err(Failure::Moving) if own && !settled.lifted => {
+            Err(StoreFailure::Moving) if own && !settled.lifted => {
                 self.run(&END, &[&key], &arguments, self.write_by()).await?
             }
             ended => ended?,
@@ -208,12 +209,16 @@ impl RedisStore {
             Value::Int(0) => Ok(Ended::OthersInFlight),
             Value::Int(1) => Ok(Ended::Reopened),
             Value::Int(2) => Ok(Ended::MarkLost),
-            _ => Err(Failure::Nonsense),
+            _ => Err(StoreFailure::Nonsense),
         }
     }
 
     /// Carries a step out and tells of it.
-    async fn told<T>(&self, step: Step, done: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+    async fn told<T>(
+        &self,
+        step: StoreOperation,
+        done: impl Future<Output = Result<T, StoreFailure>>,
+    ) -> Result<T, StoreError> {
         let began = Instant::now();
         let result = done.await;
         self.listener.step(step, began.elapsed(), result.as_ref().err().copied());
@@ -259,22 +264,22 @@ impl Store for RedisStore {
     }
 
     async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
-        self.told(Step::Acquire, self.try_acquire(key, ask)).await
+        self.told(StoreOperation::Acquire, self.try_acquire(key, ask)).await
     }
 
     async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
-        self.told(Step::Fill, self.try_fill(key, reader, &entry, kept)).await
+        self.told(StoreOperation::Fill, self.try_fill(key, reader, &entry, kept)).await
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
-        self.told(Step::Retire, self.try_retire(key, reader, retired)).await
+        self.told(StoreOperation::Retire, self.try_retire(key, reader, retired)).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
         let keys = Keys::new(&self.namespace, key);
         let own = entry::token(reader);
         let released = async { self.run(&RELEASE, &[&keys.place], &[&own], self.write_by()).await.map(drop) };
-        self.told(Step::Release, released).await
+        self.told(StoreOperation::Release, released).await
     }
 
     async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
@@ -284,16 +289,16 @@ impl Store for RedisStore {
             Err(StoreError::Failed(failure)) => Some(*failure),
             Err(StoreError::TooManyWrites) | Ok(_) => None,
         };
-        self.listener.step(Step::Begin, began.elapsed(), failure);
+        self.listener.step(StoreOperation::Begin, began.elapsed(), failure);
         result
     }
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
-        self.told(Step::End, self.try_end(scope, writer, settled)).await
+        self.told(StoreOperation::End, self.try_end(scope, writer, settled)).await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
-        self.told(Step::Deleted, self.try_deleted(upstream, tenant, sessions)).await
+        self.told(StoreOperation::Deleted, self.try_deleted(upstream, tenant, sessions)).await
     }
 
     fn link(&self, scope: Scope) -> Option<Link> {

@@ -5,8 +5,9 @@ use super::{Scope, Sessions, Store, StoreError, millis};
 use crate::coherence::sharing::Leave;
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
 use crate::coherence::{CROWD, Ended, Reach, Settled, Token};
-use crate::gateway::{Event, Failure, Freshness, OnUnreachable, Settlement};
+use crate::gateway::{Freshness, OnUnreachable, Settlement};
 use crate::model::Refusal;
+use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,12 +87,12 @@ impl Sessions {
                     return Err(Refusal::TooManyWrites);
                 }
                 Err(StoreError::Failed(_)) if caution.on_unreachable == OnUnreachable::Refuse => {
-                    self.tally.count(Event::WriteRefused);
+                    self.tally.count(CacheEvent::WriteRefused);
                     self.take_back(scope, Some(writer), share, guard);
                     return Err(Refusal::StoreUnavailable);
                 }
                 Err(StoreError::Failed(_)) => {
-                    self.tally.count(Event::Unmarked);
+                    self.tally.count(CacheEvent::Unmarked);
                     Placed::Unknown
                 }
             };
@@ -119,7 +120,7 @@ impl Sessions {
     async fn place(&self, scope: Scope, mark: Token, guard: Duration, reach: Reach) -> Result<Placed, StoreError> {
         let mut tried = self.store.begin(scope, mark, millis(guard), reach).await;
         // Where there is no connection a second try would meet the same.
-        if matches!(tried, Err(StoreError::Failed(Failure::Timeout | Failure::Broken))) {
+        if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
             tried = self.store.begin(scope, mark, millis(guard), reach).await;
         }
         tried.map(Placed::Confirmed)
@@ -177,7 +178,7 @@ impl Sessions {
         let first = self.store.end(mark.scope, token, settled).await;
         // Later ones may find that an earlier one was carried out, although nobody has heard of it.
         if first == Ok(Ended::MarkLost) && mark.placed != Placed::Unknown {
-            self.tally.count(Event::MarkLost);
+            self.tally.count(CacheEvent::MarkLost);
         }
         if first.is_ok() {
             return true;
@@ -201,7 +202,7 @@ impl Sessions {
             if mark.caution.on_unreachable == OnUnreachable::Hold {
                 tokio::time::sleep(mark.caution.bound).await;
             } else {
-                self.tally.count(Event::Unconfirmed);
+                self.tally.count(CacheEvent::Unconfirmed);
             }
         }
         self.end_later(mark.scope, token, settled, mark.caution.bound.max(mark.guard));

@@ -1,7 +1,8 @@
 //! Answers whose bodies come part by part.
 
 use super::{Exchange, ExchangeError, RELAY_WINDOW, http2};
-use crate::memory::{Held, Kind, Level, Memory, Shed};
+use crate::memory::{Held, Level, Memory};
+use crate::telemetry::{MemoryKind, Shed};
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
@@ -66,7 +67,7 @@ impl Response {
                         self.body.release();
                         return Err(ExchangeError::Short);
                     }
-                    let held = held.get_or_insert_with(|| Held::new(memory, Kind::ProviderResponses, 0));
+                    let held = held.get_or_insert_with(|| Held::new(memory, MemoryKind::ProviderResponses, 0));
                     held.set(body.capacity());
                 }
                 Part::Trailers(behind) => trailers = Some(behind),

@@ -3,7 +3,7 @@
 use super::fault::Problem;
 use super::policies::Declared;
 use super::section::{Placed, Section};
-use super::value::{self, choice, duration, minutes};
+use super::value::{self, choice, duration, label, minutes};
 use super::variables::Text;
 use crate::model::CheckKind;
 use crate::policy::{HostPattern, LifetimeRule, Outside, ReturnCode, Scheme, TemplateRule, TokenRule};
@@ -14,30 +14,13 @@ const OPTIONS: [&str; 4] = ["lifetime", "session_token", "checks", "challenges"]
 /// The longest bound: ten years.
 const LONGEST: Duration = minutes(3650 * 24 * 60);
 
-const CHECKS: &[(&str, CheckKind)] = {
-    const fn named(kind: CheckKind) -> (&'static str, CheckKind) {
-        (kind.name(), kind)
-    }
-    let [user, password, web_auth_n, idp_intent, totp, otp_sms, otp_email, recovery_code] = CheckKind::ALL;
-    &[
-        named(user),
-        named(password),
-        named(web_auth_n),
-        named(idp_intent),
-        named(totp),
-        named(otp_sms),
-        named(otp_email),
-        named(recovery_code),
-    ]
-};
-
 /// Reads the options, and notes which of them are there.
 pub(super) fn read(section: &mut Section, declared: &mut Declared) {
     const TOKENS: &[(&str, TokenRule)] = &[("required", TokenRule::Required), ("optional", TokenRule::Optional)];
     let policy = &mut declared.policy;
     policy.lifetime = section.within("lifetime", lifetime);
     policy.session_token = section.read("session_token", TokenRule::default(), choice(TOKENS));
-    policy.checks.allowed = section.within("checks", |section| values(section.list("allowed", choice(CHECKS))));
+    policy.checks.allowed = section.within("checks", |section| values(section.list("allowed", label::<CheckKind>())));
     section.within("challenges", |section| {
         policy.challenges.return_code = section.read("return_code", ReturnCode::default(), choice(RETURNS));
         policy.challenges.url_template = section.within("url_template", url_template);

@@ -2,9 +2,11 @@
 
 use super::{Config, Listener, Log, Store};
 use std::path::Path;
+use strum::{IntoStaticStr, VariantArray};
 
 /// An option that a process takes only when it starts. A closed set: it is also the `option` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Fixed {
     /// Where requests come in, but for certificates.
     Listeners,
@@ -13,29 +15,12 @@ pub enum Fixed {
     /// How many threads serve requests.
     Threads,
     /// The form of a line of the log.
+    #[strum(serialize = "log.format")]
     LogFormat,
     /// What keys the hashes that stand for sessions.
     HashKey,
     /// Where cached answers are.
     Store,
-}
-
-impl Fixed {
-    /// Every such option.
-    pub const ALL: [Fixed; 6] =
-        [Fixed::Listeners, Fixed::Admin, Fixed::Threads, Fixed::LogFormat, Fixed::HashKey, Fixed::Store];
-
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Fixed::Listeners => "listeners",
-            Fixed::Admin => "admin",
-            Fixed::Threads => "threads",
-            Fixed::LogFormat => "log.format",
-            Fixed::HashKey => "hash_key",
-            Fixed::Store => "store",
-        }
-    }
 }
 
 impl Config {
@@ -65,7 +50,7 @@ impl Config {
             Fixed::HashKey => !self.gateway.names_as(gateway),
             Fixed::Store => self.store != *store,
         };
-        Fixed::ALL.into_iter().filter(differs).collect()
+        Fixed::VARIANTS.iter().copied().filter(differs).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::fault::{Problem, listed};
 use super::variables::Text;
+use crate::telemetry::Label;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -44,15 +45,22 @@ pub(super) fn path(value: &Text) -> Result<PathBuf, Problem> {
 
 /// One of a few words.
 pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Text) -> Result<T, Problem> {
-    move |text| {
-        let found = choices.iter().find(|(word, _)| *word == text.as_str());
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let words = || choices.iter().map(|(word, _)| *word);
-            Problem::new(format!("{} is not known", text.shown()))
-                .but(format!("allowed are {}", listed(words())))
-                .like(text.as_str(), words())
-        })
-    }
+    move |text| chosen(text, choices.iter().copied())
+}
+
+/// A value of a closed set, by its name.
+pub(super) fn label<L: Label>() -> impl Fn(&Text) -> Result<L, Problem> {
+    |text| chosen(text, L::VARIANTS.iter().map(|one| (one.name(), *one)))
+}
+
+fn chosen<T>(text: &Text, choices: impl Iterator<Item = (&'static str, T)> + Clone) -> Result<T, Problem> {
+    let found = choices.clone().find(|(word, _)| *word == text.as_str());
+    found.map(|(_, value)| value).ok_or_else(|| {
+        let words = || choices.clone().map(|(word, _)| word);
+        Problem::new(format!("{} is not known", text.shown()))
+            .but(format!("allowed are {}", listed(words())))
+            .like(text.as_str(), words())
+    })
 }
 
 /// `true` or `false`.

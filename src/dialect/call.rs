@@ -6,10 +6,12 @@ use crate::model::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Refusal,
     Rule, SessionId, SessionPatch, TokenShown, Value, Violation, field_path,
 };
+use crate::telemetry::Label;
 use crate::wire::carrier::Carrier;
 use crate::wire::json::Document;
 use crate::wire::message::{Codec, Edit as Change, Entry, Item, Object, Parsed, Span, Value as Held};
 use bytes::Bytes;
+use strum::VariantArray;
 
 /// What a request says.
 #[derive(Debug, Clone)]
@@ -212,7 +214,7 @@ fn checks(root: &Object) -> (Vec<Check>, Vec<String>) {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for item in &object.items {
         let path = format!("{}.{}", asked.spelling, item.spelling);
-        match CheckKind::ALL.into_iter().find(|kind| kind.name() == item.field.name) {
+        match CheckKind::VARIANTS.iter().copied().find(|kind| kind.name() == item.field.name) {
             Some(kind) => known.push(Check { path, kind }),
             None => unknown.push(path),
         }

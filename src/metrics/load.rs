@@ -2,37 +2,11 @@
 
 use super::{Own, whole};
 use crate::config::Fixed;
+use crate::telemetry::{Label, ReloadResult};
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// What became of a configuration that was read again. A closed set: it is also the `result` label of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reload {
-    /// It holds.
-    Applied,
-    /// It is wrong, or cannot work: the last good one holds.
-    Refused,
-    /// It is the one that holds.
-    Unchanged,
-    /// It could not be read for want of descriptors, which says nothing of it.
-    Unread,
-}
-
-impl Reload {
-    /// Every result.
-    pub const ALL: [Reload; 4] = [Reload::Applied, Reload::Refused, Reload::Unchanged, Reload::Unread];
-
-    /// The name in metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reload::Applied => "applied",
-            Reload::Refused => "refused",
-            Reload::Unchanged => "unchanged",
-            Reload::Unread => "unread",
-        }
-    }
-}
+use strum::VariantArray;
 
 /// What is told of the configuration.
 pub(super) struct LoadMetrics {
@@ -73,14 +47,14 @@ impl LoadMetrics {
                 &["option"],
             )?,
         };
-        for result in Reload::ALL {
+        for result in ReloadResult::VARIANTS {
             metrics.reloads.with_label_values(&[result.name()]);
         }
         metrics.wait(&[]);
         Ok(metrics)
     }
 
-    pub fn reload(&self, result: Reload) {
+    pub fn reload(&self, result: ReloadResult) {
         self.reloads.with_label_values(&[result.name()]).inc();
     }
 
@@ -102,8 +76,8 @@ impl LoadMetrics {
 
     /// These options wait for a restart, and no others.
     pub fn wait(&self, waiting: &[Fixed]) {
-        for option in Fixed::ALL {
-            self.waiting.with_label_values(&[option.name()]).set(i64::from(waiting.contains(&option)));
+        for option in Fixed::VARIANTS {
+            self.waiting.with_label_values(&[option.name()]).set(i64::from(waiting.contains(option)));
         }
     }
 }

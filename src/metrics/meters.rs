@@ -1,9 +1,11 @@
 //! What is counted by upstream. An upstream is known by its name: its counters go on where a new configuration has it too, and stay
 //! where it has not, since counters never fall.
 
-use super::{Metrics, status_class};
-use crate::gateway::{CacheStatus, Decision, Outcome};
+use super::Metrics;
+use crate::gateway::Outcome;
 use crate::model::Operation;
+use crate::telemetry::{CacheStatus, Decision, Label, StatusClass};
+use enum_map::{Enum, EnumMap};
 use prometheus::{Histogram, IntCounter};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -11,16 +13,21 @@ use std::time::Duration;
 
 /// The label of requests that are for no upstream.
 const NO_UPSTREAM: &str = "";
-/// How many series of requests an upstream has: one for each combination of the closed labels.
-const SERIES: usize = Operation::ALL.len() * Decision::ALL.len() * CacheStatus::ALL.len() * STATUSES;
-/// The classes of statuses, and none.
-const STATUSES: usize = 6;
+
+/// The labels of a series of requests, beside its upstream.
+#[derive(Clone, Copy, Enum)]
+struct Series {
+    operation: Operation,
+    decision: Decision,
+    cache: CacheStatus,
+    status: StatusClass,
+}
 
 /// What is counted of one upstream.
 pub(super) struct Meter {
     name: String,
-    /// The series of requests that were needed so far, by their place.
-    series: Vec<OnceLock<(IntCounter, Histogram)>>,
+    /// The series of requests that were needed so far.
+    series: Box<EnumMap<Series, OnceLock<(IntCounter, Histogram)>>>,
     /// Connections of passed requests: new and reused.
     connections: Option<[IntCounter; 2]>,
 }
@@ -30,7 +37,7 @@ impl Meter {
         let connections = |reused| metrics.upstream_connections.with_label_values(&[name, reused]);
         Meter {
             name: name.to_owned(),
-            series: (0..SERIES).map(|_| OnceLock::new()).collect(),
+            series: Box::default(),
             connections: (name != NO_UPSTREAM).then(|| ["false", "true"].map(connections)),
         }
     }
@@ -74,15 +81,16 @@ impl Meters {
         let find = || {
             let labels = [&*meter.name, outcome.operation.name(), outcome.decision.name(), outcome.cache.name()];
             let [upstream, operation, decision, cache] = labels;
-            let status = status_class(status);
+            let status = StatusClass::of(status).name();
             let requests = self.requests.with_label_values(&[upstream, operation, decision, cache, status]);
             (requests, self.durations.with_label_values(&labels))
         };
         // Looking the same series up by their labels for every request costs more than counting.
-        match meter.series.get(place(outcome, status)) {
-            Some(known) => count(known.get_or_init(find), took),
-            None => count(&find(), took),
-        }
+        let Outcome { operation, decision, cache, .. } = *outcome;
+        let series = Series { operation, decision, cache, status: StatusClass::of(status) };
+        let (requests, durations) = meter.series[series].get_or_init(find);
+        requests.inc();
+        durations.observe(took.as_secs_f64());
         for rule in &outcome.rules {
             self.violations.with_label_values(&[meter.name.as_str(), rule.name()]).inc();
         }
@@ -93,7 +101,7 @@ impl Meters {
 
     /// A governed request was sent to the provider; `None` where it brought no answer.
     pub fn fetch(&self, upstream: usize, status: Option<u16>) {
-        let class = status.map_or("failed", status_class);
+        let class = status.map_or("failed", |status| StatusClass::of(status).name());
         self.fetches.with_label_values(&[self.meter(Some(upstream)).name.as_str(), class]).inc();
     }
 
@@ -109,16 +117,4 @@ impl Meters {
             if reused { old.inc() } else { new.inc() }
         }
     }
-}
-
-fn count((requests, durations): &(IntCounter, Histogram), took: Duration) {
-    requests.inc();
-    durations.observe(took.as_secs_f64());
-}
-
-/// The place of a request's series.
-fn place(outcome: &Outcome, status: u16) -> usize {
-    let class = Some(usize::from(status / 100)).filter(|class| *class < STATUSES).unwrap_or(0);
-    let decision = outcome.operation as usize * Decision::ALL.len() + outcome.decision as usize;
-    (decision * CacheStatus::ALL.len() + outcome.cache as usize) * STATUSES + class
 }

@@ -1,8 +1,9 @@
 //! What is told of the cache and of its store.
 
-use crate::gateway::{Failure, Listener, Step};
+use crate::telemetry::{Label, StoreFailure, StoreObserver, StoreOperation};
+use enum_map::EnumMap;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::time::Duration;
 
 /// The buckets of the store's answers, in seconds: a server nearby takes a tenth of a millisecond.
@@ -11,7 +12,9 @@ const BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.0
 /// What is told of a store that is shared.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
-    durations: [Histogram; Step::ALL.len()],
+    durations: HistogramVec,
+    /// By operation, so that none is looked up by its name.
+    of_operation: EnumMap<StoreOperation, Histogram>,
     errors: IntCounterVec,
     connections: IntGauge,
     disconnects: IntCounter,
@@ -27,14 +30,17 @@ impl StoreMetrics {
             Opts::new("sessiongate_store_bytes_total", "Bytes of entries that came from the store and went to it."),
             &["direction"],
         )?;
-        let options = || {
-            HistogramOpts::new("sessiongate_store_duration_seconds", "Time that a step of the store took, good or not.")
-                .buckets(BUCKETS.to_vec())
-        };
-        let duration = |step: Step| Histogram::with_opts(options().const_label("step", step.name()));
-        let [acquire, fill, retire, release, begin, end, deleted] = Step::ALL.map(duration);
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "sessiongate_store_duration_seconds",
+                "Time that a step of the store took, good or not.",
+            )
+            .buckets(BUCKETS.to_vec()),
+            &["step"],
+        )?;
         Ok(StoreMetrics {
-            durations: [acquire?, fill?, retire?, release?, begin?, end?, deleted?],
+            of_operation: EnumMap::from_fn(|step: StoreOperation| durations.with_label_values(&[step.name()])),
+            durations,
             errors: IntCounterVec::new(
                 Opts::new("sessiongate_store_errors_total", "Steps that the store did not carry out, by reason."),
                 &["step", "reason"],
@@ -52,9 +58,7 @@ impl StoreMetrics {
 
     pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let one = |metric: Box<dyn Collector>| registry.register(metric);
-        for duration in &self.durations {
-            one(Box::new(duration.clone()))?;
-        }
+        one(Box::new(self.durations.clone()))?;
         one(Box::new(self.errors.clone()))?;
         one(Box::new(self.connections.clone()))?;
         one(Box::new(self.disconnects.clone()))?;
@@ -62,11 +66,9 @@ impl StoreMetrics {
     }
 }
 
-impl Listener for StoreMetrics {
-    fn step(&self, step: Step, took: Duration, failure: Option<Failure>) {
-        if let Some(duration) = self.durations.get(step as usize) {
-            duration.observe(took.as_secs_f64());
-        }
+impl StoreObserver for StoreMetrics {
+    fn step(&self, step: StoreOperation, took: Duration, failure: Option<StoreFailure>) {
+        self.of_operation[step].observe(took.as_secs_f64());
         if let Some(failure) = failure {
             self.errors.with_label_values(&[step.name(), failure.name()]).inc();
         }

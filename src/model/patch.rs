@@ -4,6 +4,7 @@ use super::Violation;
 use std::cmp::Ordering;
 use std::fmt;
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The view of a write that policies judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +214,8 @@ pub struct Check {
 }
 
 /// By what a user proves something. A closed set: configurations name them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CheckKind {
     /// The user is named.
     User,
@@ -231,34 +233,6 @@ pub enum CheckKind {
     OtpEmail,
     /// A recovery code.
     RecoveryCode,
-}
-
-impl CheckKind {
-    /// Every kind, in the order of declaration.
-    pub const ALL: [CheckKind; 8] = [
-        CheckKind::User,
-        CheckKind::Password,
-        CheckKind::WebAuthN,
-        CheckKind::IdpIntent,
-        CheckKind::Totp,
-        CheckKind::OtpSms,
-        CheckKind::OtpEmail,
-        CheckKind::RecoveryCode,
-    ];
-
-    /// The name in configurations and messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CheckKind::User => "user",
-            CheckKind::Password => "password",
-            CheckKind::WebAuthN => "web_auth_n",
-            CheckKind::IdpIntent => "idp_intent",
-            CheckKind::Totp => "totp",
-            CheckKind::OtpSms => "otp_sms",
-            CheckKind::OtpEmail => "otp_email",
-            CheckKind::RecoveryCode => "recovery_code",
-        }
-    }
 }
 
 /// What the provider is asked to challenge the user with.

@@ -2,9 +2,11 @@
 
 use super::Violations;
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantNames};
 
 /// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// The bytes of the request are not framed in the one way that everybody reads alike: what is wrong.
     Framing(String),
@@ -15,6 +17,7 @@ pub enum Refusal {
     /// The path is written in a way that two parts of the way could read differently.
     Path,
     /// The path belongs to a governed surface, but names no operation of it.
+    #[strum(serialize = "unknown_operation")]
     Unknown,
     /// The operation does not exist with this method; these do.
     Method(String),
@@ -63,6 +66,7 @@ pub enum Refusal {
     /// The body is not what its content type says: what was found, and where.
     Malformed(String),
     /// The policy does not allow the change.
+    #[strum(serialize = "policy")]
     Violations(Violations),
     /// The session was deleted or revoked through the gateway.
     Deleted,
@@ -87,49 +91,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The name in logs.
+    /// The name in metrics and in the log.
     pub fn name(&self) -> &'static str {
-        match self {
-            Refusal::Framing(_) => "framing",
-            Refusal::HeadTooLarge(_) => "head_too_large",
-            Refusal::TargetTooLong(_) => "target_too_long",
-            Refusal::Path => "path",
-            Refusal::Unknown => "unknown_operation",
-            Refusal::Method(_) => "method",
-            Refusal::Query(_) => "query",
-            Refusal::Header(_) => "header",
-            Refusal::SessionId => "session_id",
-            Refusal::RefreshTokenId => "refresh_token_id",
-            Refusal::UserId => "user_id",
-            Refusal::NoUpstream => "no_upstream",
-            Refusal::CredentialMissing => "credential_missing",
-            Refusal::CredentialMalformed => "credential_malformed",
-            Refusal::TokenExpired => "token_expired",
-            Refusal::TokenSignature => "token_signature",
-            Refusal::TokenAudience(_) => "token_audience",
-            Refusal::TokenInvalid(_) => "token_invalid",
-            Refusal::Scope(_) => "scope",
-            Refusal::KeysUnavailable => "keys_unavailable",
-            Refusal::KeyPending(_) => "key_pending",
-            Refusal::UnexpectedBody => "unexpected_body",
-            Refusal::LengthRequired(_) => "length_required",
-            Refusal::TooLarge(_) => "too_large",
-            Refusal::ContentType => "content_type",
-            Refusal::ContentCoding => "content_coding",
-            Refusal::BodyTimeout(_) => "body_timeout",
-            Refusal::Malformed(_) => "malformed",
-            Refusal::Violations(_) => "policy",
-            Refusal::Deleted => "deleted",
-            Refusal::TooManyWrites => "too_many_writes",
-            Refusal::StoreUnavailable => "store_unavailable",
-            Refusal::UpstreamFailed => "upstream_failed",
-            Refusal::UpstreamTimeout(_) => "upstream_timeout",
-            Refusal::Unavailable => "unavailable",
-            Refusal::UpstreamBusy => "upstream_busy",
-            Refusal::SourceBusy => "source_busy",
-            Refusal::Overloaded => "overloaded",
-            Refusal::AnswerTooLarge(_) => "answer_too_large",
-        }
+        self.into()
+    }
+
+    /// Every name, in the order of declaration.
+    pub fn names() -> &'static [&'static str] {
+        Refusal::VARIANTS
     }
 
     /// After how many seconds it may be otherwise, where that is so soon that it is worth saying.

@@ -1,6 +1,7 @@
 //! What a write may ask the provider to check, and whether it has to show the session's token.
 
 use crate::model::{Check, CheckKind, Rule, TokenShown, Violation, Violations};
+use crate::telemetry::Label;
 
 /// Whether the session's token has to come with a write that could carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

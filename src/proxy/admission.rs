@@ -1,7 +1,7 @@
 //! How many connections there may be.
 
 use crate::config::ClientLimits;
-use crate::gateway::Cut;
+use crate::telemetry::DisconnectReason;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -31,19 +31,19 @@ impl Admission {
         limits: ClientLimits,
         trusted: &[IpNet],
         peer: Option<IpAddr>,
-    ) -> Result<Admitted, Cut> {
+    ) -> Result<Admitted, DisconnectReason> {
         let peer = peer.map(|peer| peer.to_canonical());
         let source = peer.filter(|peer| !trusted.iter().any(|network| network.contains(peer))).map(source);
         // Made first, so that what was counted goes again however this ends.
         let mut admitted = Admitted { admission: self.clone(), source: None };
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections {
-            return Err(Cut::Connections);
+            return Err(DisconnectReason::Connections);
         }
         if let Some(source) = source {
             let mut sources = self.sources.lock();
             let count = sources.entry(source).or_default();
             if *count >= limits.per_source {
-                return Err(Cut::Source);
+                return Err(DisconnectReason::PerSource);
             }
             *count += 1;
             admitted.source = Some(source);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     impl Door {
-        fn from(&self, peer: &str) -> Result<Admitted, Cut> {
+        fn from(&self, peer: &str) -> Result<Admitted, DisconnectReason> {
             self.0.admit(self.1, &["10.0.0.0/8".parse().unwrap()], Some(peer.parse().unwrap()))
         }
     }
@@ -98,10 +98,10 @@ mod tests {
         let door = door(4, 2);
         let first = door.from("1.1.1.1").unwrap();
         let second = door.from("1.1.1.1").unwrap();
-        assert_eq!(door.from("1.1.1.1").unwrap_err(), Cut::Source);
+        assert_eq!(door.from("1.1.1.1").unwrap_err(), DisconnectReason::PerSource);
         let _third = door.from("2.2.2.2").unwrap();
         let _fourth = door.0.admit(door.1, &[], None).unwrap();
-        assert_eq!(door.from("3.3.3.3").unwrap_err(), Cut::Connections);
+        assert_eq!(door.from("3.3.3.3").unwrap_err(), DisconnectReason::Connections);
         drop(first);
         let _again = door.from("1.1.1.1").unwrap();
         drop(second);
@@ -112,10 +112,10 @@ mod tests {
     fn a_network_of_ipv6_is_one_source_and_trusted_proxies_are_none() {
         let door = door(10, 1);
         let _one = door.from("2001:db8::1").unwrap();
-        assert_eq!(door.from("2001:db8::ffff:1").unwrap_err(), Cut::Source);
+        assert_eq!(door.from("2001:db8::ffff:1").unwrap_err(), DisconnectReason::PerSource);
         let _other = door.from("2001:db8:0:1::1").unwrap();
         let _mapped = door.from("::ffff:1.2.3.4").unwrap();
-        assert_eq!(door.from("1.2.3.4").unwrap_err(), Cut::Source);
+        assert_eq!(door.from("1.2.3.4").unwrap_err(), DisconnectReason::PerSource);
         let _proxies = [door.from("10.0.0.1").unwrap(), door.from("10.0.0.1").unwrap()];
     }
 

@@ -2,8 +2,9 @@
 
 use super::context::Context;
 use super::governed::Stop;
-use crate::memory::{Level, Shed};
+use crate::memory::Level;
 use crate::model::Refusal;
+use crate::telemetry::Shed;
 use bytes::{Bytes, BytesMut};
 use pingora::prelude::Session;
 use std::time::Duration;

@@ -16,9 +16,9 @@ use super::socket::Socket;
 use super::tls;
 use crate::config::{ClientLimits, Clients};
 use crate::descriptors;
-use crate::gateway::Cut;
 use crate::metrics::Metrics;
 use crate::runtime::Running;
+use crate::telemetry::DisconnectReason;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -149,7 +149,7 @@ impl Connections {
         let terms = self.terms.load_full();
         let admitted = self.admission.admit(terms.limits, &terms.trusted, peer.map(|peer| peer.ip()));
         let admitted = match admitted {
-            Ok(_) if self.shares.is_over() => return self.metrics.cut(Cut::Memory),
+            Ok(_) if self.shares.is_over() => return self.metrics.cut(DisconnectReason::Memory),
             Ok(admitted) => admitted,
             Err(cut) => return self.metrics.cut(cut),
         };
@@ -203,15 +203,16 @@ impl Connections {
                 Spoken::Http1 => Some((stream, false)),
                 Spoken::Http2 => Some((stream, true)),
                 Spoken::Neither => {
-                    pulse.note_cut(Cut::Malformed);
+                    pulse.note_cut(DisconnectReason::Malformed);
                     stream.reject_preface().await;
                     None
                 }
             };
         };
-        let agreed =
-            tokio::time::timeout(pulse.patience.head, tls::accept(socket, config)).await.map_err(|_| Cut::Head);
-        let stream = match agreed.and_then(|agreed| agreed.map_err(|_| Cut::Tls)) {
+        let agreed = tokio::time::timeout(pulse.patience.head, tls::accept(socket, config))
+            .await
+            .map_err(|_| DisconnectReason::HeadTimeout);
+        let stream = match agreed.and_then(|agreed| agreed.map_err(|_| DisconnectReason::TlsHandshake)) {
             Ok(stream) => stream,
             Err(cut) => {
                 pulse.note_cut(cut);

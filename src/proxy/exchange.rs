@@ -15,10 +15,10 @@ use super::{
 use crate::cache::Caution;
 use crate::client;
 use crate::descriptors;
-use crate::gateway::{CacheStatus, Credential, Decision, Head, Refused, Related, Routed, Upstream};
-use crate::memory::Shed;
+use crate::gateway::{Credential, Head, Refused, Related, Routed, Upstream};
 use crate::model::{Operation, Refusal};
 use crate::runtime::Running;
+use crate::telemetry::{CacheStatus, Decision, Shed};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, Version};

@@ -4,8 +4,8 @@ use super::context::Context;
 use super::exchange::refuse;
 use super::head::{self, is_http2};
 use super::{framing, passed};
-use crate::gateway::{Cut, Decision};
 use crate::model::Refusal;
+use crate::telemetry::{Decision, DisconnectReason};
 use http::header::CONTENT_LENGTH;
 use pingora::prelude::Session;
 use pingora::proxy::FailToProxy;
@@ -16,7 +16,7 @@ const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: fal
 
 /// Answers a request in the place of its provider, as far as that can still be done.
 pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
-    let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(Cut::Body));
+    let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(DisconnectReason::MinBodyRate));
     let refusal = match framing::fault() {
         Some(fault) => head::refusal(fault),
         // What has reached the provider is not to be tried again.

@@ -6,7 +6,7 @@
 //! free besides comes back slowly, so that a quiet connection may be kept alive for ever.
 
 use super::frames::{FrameHead, Seen};
-use crate::gateway::Cut;
+use crate::telemetry::DisconnectReason;
 use std::time::{Duration, Instant};
 
 /// How many of each kind are free; one of them comes back in each second.
@@ -53,15 +53,15 @@ struct Allowance {
     left: u32,
     /// How much of it comes back by itself.
     free: u32,
-    cut: Cut,
+    cut: DisconnectReason,
 }
 
 impl Allowance {
-    fn new(cut: Cut) -> Allowance {
+    fn new(cut: DisconnectReason) -> Allowance {
         Allowance::of(FREE, cut)
     }
 
-    fn of(free: u32, cut: Cut) -> Allowance {
+    fn of(free: u32, cut: DisconnectReason) -> Allowance {
         Allowance { left: free, free, cut }
     }
 
@@ -70,7 +70,7 @@ impl Allowance {
     }
 
     /// Takes some of it. Says why the connection is cut off where there is not enough.
-    fn spend(&mut self, cost: u32) -> Option<Cut> {
+    fn spend(&mut self, cost: u32) -> Option<DisconnectReason> {
         match self.left.checked_sub(cost) {
             Some(left) => {
                 self.left = left;
@@ -115,16 +115,16 @@ impl Flood {
     pub fn new(fields: usize, now: Instant) -> Flood {
         Flood {
             since: now,
-            pings: Allowance::new(Cut::Pings),
-            settings: Allowance::new(Cut::Settings),
-            priorities: Allowance::new(Cut::Priorities),
-            unknown: Allowance::new(Cut::UnknownFrames),
-            windows: Allowance::new(Cut::WindowUpdates),
-            resets: Allowance::new(Cut::Resets),
-            empty: Allowance::new(Cut::EmptyFrames),
-            small: Allowance::of(LACKS, Cut::EmptyFrames),
-            unanswered: Allowance::new(Cut::Resets),
-            heads: Allowance::new(Cut::Heads),
+            pings: Allowance::new(DisconnectReason::Pings),
+            settings: Allowance::new(DisconnectReason::Settings),
+            priorities: Allowance::new(DisconnectReason::Priorities),
+            unknown: Allowance::new(DisconnectReason::UnknownFrames),
+            windows: Allowance::new(DisconnectReason::WindowUpdates),
+            resets: Allowance::new(DisconnectReason::Resets),
+            empty: Allowance::new(DisconnectReason::EmptyFrames),
+            small: Allowance::of(LACKS, DisconnectReason::EmptyFrames),
+            unanswered: Allowance::new(DisconnectReason::Resets),
+            heads: Allowance::new(DisconnectReason::RejectedHeads),
             fields,
             charged: 0,
             rejected: 0,
@@ -156,7 +156,7 @@ impl Flood {
     }
 
     /// A frame comes from the client; `opens` where a stream begins with it. Says why it is one too many, where it is.
-    pub fn received(&mut self, seen: Seen, opens: bool) -> Option<Cut> {
+    pub fn received(&mut self, seen: Seen, opens: bool) -> Option<DisconnectReason> {
         let FrameHead { kind, flags, length, .. } = match seen {
             Seen::Frame(head) => head,
             Seen::Padding(head, padding) => return self.data(head.length.saturating_sub(padding + 1), head.flags),
@@ -191,7 +191,7 @@ impl Flood {
     }
 
     /// DATA with so many bytes of a body.
-    fn data(&mut self, length: usize, flags: u8) -> Option<Cut> {
+    fn data(&mut self, length: usize, flags: u8) -> Option<DisconnectReason> {
         self.pings.earn(1);
         let lacks = u32::try_from(SMALL.saturating_sub(length)).unwrap_or_default();
         match length {
@@ -207,7 +207,7 @@ impl Flood {
     }
 
     /// The head that is coming has so many fields so far.
-    pub fn head(&mut self, count: usize) -> Option<Cut> {
+    pub fn head(&mut self, count: usize) -> Option<DisconnectReason> {
         let cost = u32::try_from(count.saturating_sub(self.fields) / FIELDS).unwrap_or(u32::MAX);
         let more = cost.saturating_sub(self.charged);
         self.charged = self.charged.max(cost);
@@ -215,14 +215,14 @@ impl Flood {
     }
 
     /// So many heads were rejected since the connection began.
-    pub fn rejected(&mut self, count: u32) -> Option<Cut> {
+    pub fn rejected(&mut self, count: u32) -> Option<DisconnectReason> {
         let more = count.saturating_sub(self.rejected);
         self.rejected = count;
         self.heads.spend(more.saturating_mul(REJECTED))
     }
 
     /// A frame goes to the client. Says why it was one too many, where it was the client's fault.
-    pub fn sent(&mut self, seen: Seen) -> Option<Cut> {
+    pub fn sent(&mut self, seen: Seen) -> Option<DisconnectReason> {
         match seen {
             Seen::Frame(FrameHead { kind: DATA, length, .. }) => {
                 self.pings.earn(1);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     /// After how many frames of a kind a connection is cut off that does nothing else.
-    fn lasts(flood: &mut Flood, frame: Seen, cut: Cut) -> u32 {
+    fn lasts(flood: &mut Flood, frame: Seen, cut: DisconnectReason) -> u32 {
         for sent in 0..100_000 {
             if let Some(found) = flood.received(frame, false) {
                 assert_eq!(found, cut);
@@ -270,18 +270,18 @@ mod tests {
         panic!("{frame:?} is never too much");
     }
 
-    const KINDS: [(u8, u8, usize, Cut); 11] = [
-        (PING, 0, 8, Cut::Pings),
-        (PING, ACK, 8, Cut::UnknownFrames),
-        (SETTINGS, 0, 6, Cut::Settings),
-        (SETTINGS, ACK, 0, Cut::UnknownFrames),
-        (PRIORITY, 0, 5, Cut::Priorities),
-        (WINDOW_UPDATE, 0, 4, Cut::WindowUpdates),
-        (RST_STREAM, 0, 4, Cut::Resets),
-        (7, 0, 8, Cut::UnknownFrames),
-        (0x10, 0, 9, Cut::UnknownFrames),
-        (0xfa, 0, 0, Cut::UnknownFrames),
-        (CONTINUATION, 0, 0, Cut::EmptyFrames),
+    const KINDS: [(u8, u8, usize, DisconnectReason); 11] = [
+        (PING, 0, 8, DisconnectReason::Pings),
+        (PING, ACK, 8, DisconnectReason::UnknownFrames),
+        (SETTINGS, 0, 6, DisconnectReason::Settings),
+        (SETTINGS, ACK, 0, DisconnectReason::UnknownFrames),
+        (PRIORITY, 0, 5, DisconnectReason::Priorities),
+        (WINDOW_UPDATE, 0, 4, DisconnectReason::WindowUpdates),
+        (RST_STREAM, 0, 4, DisconnectReason::Resets),
+        (7, 0, 8, DisconnectReason::UnknownFrames),
+        (0x10, 0, 9, DisconnectReason::UnknownFrames),
+        (0xfa, 0, 0, DisconnectReason::UnknownFrames),
+        (CONTINUATION, 0, 0, DisconnectReason::EmptyFrames),
     ];
 
     #[test]
@@ -289,9 +289,9 @@ mod tests {
         for (kind, flags, length, cut) in KINDS {
             assert_eq!(lasts(&mut flood(), frame(kind, flags, length), cut), FREE, "{kind}");
         }
-        assert_eq!(lasts(&mut flood(), frame(DATA, 0, 0), Cut::EmptyFrames), FREE);
+        assert_eq!(lasts(&mut flood(), frame(DATA, 0, 0), DisconnectReason::EmptyFrames), FREE);
         let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 8 };
-        assert_eq!(lasts(&mut flood(), Seen::Padding(padded, 7), Cut::EmptyFrames), FREE);
+        assert_eq!(lasts(&mut flood(), Seen::Padding(padded, 7), DisconnectReason::EmptyFrames), FREE);
     }
 
     #[test]
@@ -317,16 +317,20 @@ mod tests {
     fn a_flood_of_small_parts_of_a_body_is_too_much() {
         for (length, most) in [(1, 309), (15, 564), (31, 9600)] {
             let small = frame(DATA, 0, length);
-            assert_eq!(lasts(&mut flood(), small, Cut::EmptyFrames), most, "{length}");
+            assert_eq!(lasts(&mut flood(), small, DisconnectReason::EmptyFrames), most, "{length}");
             // Nothing is saved up, neither by large frames nor over time.
             let now = Instant::now();
             let mut saving = Flood::new(100, now);
             (0..1000).for_each(|_| assert_eq!(saving.received(frame(DATA, 0, 16_384), false), None));
             saving.tick(now + Duration::from_secs(3600));
-            assert_eq!(lasts(&mut saving, small, Cut::EmptyFrames), most, "{length}");
+            assert_eq!(lasts(&mut saving, small, DisconnectReason::EmptyFrames), most, "{length}");
         }
         let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 200 };
-        assert_eq!(lasts(&mut flood(), Seen::Padding(padded, 198), Cut::EmptyFrames), 309, "padding is nothing");
+        assert_eq!(
+            lasts(&mut flood(), Seen::Padding(padded, 198), DisconnectReason::EmptyFrames),
+            309,
+            "padding is nothing"
+        );
     }
 
     #[test]
@@ -417,7 +421,7 @@ mod tests {
         for _ in 0..1000 {
             flood.received(frame(HEADERS, END_HEADERS, 20), false);
         }
-        assert_eq!(lasts(&mut flood, frame(PRIORITY, 0, 5), Cut::Priorities), FREE);
+        assert_eq!(lasts(&mut flood, frame(PRIORITY, 0, 5), DisconnectReason::Priorities), FREE);
     }
 
     #[test]
@@ -428,18 +432,24 @@ mod tests {
                 .or_else(|| flood.received(frame(RST_STREAM, 0, 4), false))
         };
         let mut fresh = flood();
-        assert_eq!((0..1000).find_map(|at| reset(&mut fresh).map(|cut| (at, cut))), Some((100, Cut::Resets)));
+        assert_eq!(
+            (0..1000).find_map(|at| reset(&mut fresh).map(|cut| (at, cut))),
+            Some((100, DisconnectReason::Resets))
+        );
         // The gateway may have to reset them itself.
         let mut faulty = flood();
         let sent = (0..1000).find_map(|at| faulty.sent(Seen::Reset(1)).map(|cut| (at, cut)));
-        assert_eq!(sent, Some((100, Cut::Resets)));
+        assert_eq!(sent, Some((100, DisconnectReason::Resets)));
         let mut broken = flood();
         for code in [NO_ERROR, INTERNAL_ERROR, CANCEL] {
             assert!((0..1000).all(|_| broken.sent(Seen::Reset(code)).is_none()), "not the client's fault: {code}");
         }
         let mut good = flood();
         (0..5000).for_each(|_| assert_eq!(good.sent(frame(HEADERS, END_HEADERS, 20)), None));
-        assert_eq!((0..5000).find_map(|at| reset(&mut good).map(|cut| (at, cut))), Some((1000, Cut::Resets)));
+        assert_eq!(
+            (0..5000).find_map(|at| reset(&mut good).map(|cut| (at, cut))),
+            Some((1000, DisconnectReason::Resets))
+        );
     }
 
     #[test]
@@ -452,13 +462,16 @@ mod tests {
         };
         assert!((0..1000).all(|_| head(100).is_none()), "as many as there may be");
         assert_eq!(head(2599), None);
-        assert_eq!(head(150), Some(Cut::Heads));
+        assert_eq!(head(150), Some(DisconnectReason::RejectedHeads));
         let mut flood = super::tests::flood();
         flood.received(frame(HEADERS, 0, 20), true);
-        assert_eq!(flood.head(3000), Some(Cut::Heads), "before it is whole");
+        assert_eq!(flood.head(3000), Some(DisconnectReason::RejectedHeads), "before it is whole");
         // Answers give some back.
         let mut flood = super::tests::flood();
-        assert_eq!((1..100).find_map(|count| flood.rejected(count).map(|cut| (count, cut))), Some((34, Cut::Heads)));
+        assert_eq!(
+            (1..100).find_map(|count| flood.rejected(count).map(|cut| (count, cut))),
+            Some((34, DisconnectReason::RejectedHeads))
+        );
         let mut flood = super::tests::flood();
         for count in 1..100 {
             assert_eq!(flood.rejected(count), None);

@@ -7,7 +7,7 @@ use super::flood::Flood;
 use super::heads::Heads;
 use super::uploads::{Bodies, Uploads};
 use super::windows::Windows;
-use crate::gateway::Cut;
+use crate::telemetry::DisconnectReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -157,7 +157,7 @@ pub(super) struct Frames {
     /// How many heads the gateway has rejected.
     rejected: Arc<AtomicU32>,
     /// Why the connection is to be cut off, where it is.
-    verdict: Option<Cut>,
+    verdict: Option<DisconnectReason>,
     /// Since when a head is being sent that is not whole.
     head_since: Option<Instant>,
     windows: Windows,
@@ -187,7 +187,7 @@ impl Frames {
     }
 
     /// Bytes came from the client. Says what is too much, where something is.
-    pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Cut> {
+    pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<DisconnectReason> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
         let Frames { inbound, flood, heads, head_since, verdict, windows, uploads, .. } = self;
@@ -204,7 +204,7 @@ impl Frames {
                 }
                 Seen::Block(part) => {
                     heads.payload(part);
-                    if heads.is_malformed() { Some(Cut::Malformed) } else { flood.head(heads.count()) }
+                    if heads.is_malformed() { Some(DisconnectReason::Malformed) } else { flood.head(heads.count()) }
                 }
                 _ => flood.received(seen, false),
             };
@@ -233,7 +233,7 @@ impl Frames {
     }
 
     /// Why the connection is to be cut off, where it is.
-    pub fn verdict(&self) -> Option<Cut> {
+    pub fn verdict(&self) -> Option<DisconnectReason> {
         self.verdict
     }
 
@@ -243,11 +243,11 @@ impl Frames {
     }
 
     /// The frame that tells the client why its connection ends; none where another frame is being sent.
-    pub fn goaway(&self, cut: Cut) -> Option<[u8; HEAD + 8]> {
+    pub fn goaway(&self, cut: DisconnectReason) -> Option<[u8; HEAD + 8]> {
         const GOAWAY: u8 = 7;
         const PROTOCOL_ERROR: u8 = 1;
         const ENHANCE_YOUR_CALM: u8 = 11;
-        let code = if cut == Cut::Malformed { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM };
+        let code = if cut == DisconnectReason::Malformed { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM };
         let frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, code];
         self.outbound.is_between_frames().then_some(frame)
     }
@@ -283,11 +283,18 @@ mod tests {
         for size in 1..30 {
             let mut frames = Frames::new(now, 10_000, Arc::default(), Arc::default());
             frames.received(PREFACE, now);
-            let verdicts: Vec<Option<Cut>> = whole.chunks(size).map(|part| frames.received(part, now)).collect();
+            let verdicts: Vec<Option<DisconnectReason>> =
+                whole.chunks(size).map(|part| frames.received(part, now)).collect();
             let first = verdicts.iter().position(Option::is_some).unwrap();
             // Behind one hundred of them: the padding of the last ones is what is left.
             assert!(first * size > whole.len() - 120 - 2 * size, "{size}: {first}");
-            assert!(verdicts.iter().flatten().all(|cut| matches!(cut, Cut::Pings | Cut::UnknownFrames)), "{size}");
+            assert!(
+                verdicts
+                    .iter()
+                    .flatten()
+                    .all(|cut| matches!(cut, DisconnectReason::Pings | DisconnectReason::UnknownFrames)),
+                "{size}"
+            );
         }
     }
 
@@ -402,7 +409,7 @@ mod tests {
             let whole = [kinds.iter().flat_map(frame).collect(), bytes].concat();
             let (mut one, mut other) = (connection(now), connection(now));
             let first = one.received(&whole, now);
-            let parts: Vec<Option<Cut>> = whole.chunks(size).map(|part| other.received(part, now)).collect();
+            let parts: Vec<Option<DisconnectReason>> = whole.chunks(size).map(|part| other.received(part, now)).collect();
             prop_assert_eq!(first.is_some(), parts.iter().any(Option::is_some));
             prop_assert_eq!(one.heads.count(), other.heads.count());
             prop_assert_eq!(one.heads.is_malformed(), other.heads.is_malformed());
@@ -418,8 +425,8 @@ mod tests {
         rejected.store(33, Ordering::Relaxed);
         assert_eq!(frames.received(&frame(PING, 0, 8), now), None);
         rejected.store(34, Ordering::Relaxed);
-        assert_eq!(frames.received(&frame(PING, 0, 8), now), Some(Cut::Heads));
-        assert_eq!(frames.received(&[], now), Some(Cut::Heads));
+        assert_eq!(frames.received(&frame(PING, 0, 8), now), Some(DisconnectReason::RejectedHeads));
+        assert_eq!(frames.received(&[], now), Some(DisconnectReason::RejectedHeads));
     }
 
     #[test]
@@ -430,11 +437,11 @@ mod tests {
         assert_eq!(frames.head_since(), Some(now));
         frames.received(&frame(CONTINUATION, END_HEADERS, 5), now);
         assert_eq!(frames.head_since(), None);
-        assert_eq!(frames.goaway(Cut::Pings).unwrap()[16], 11);
-        assert_eq!(frames.goaway(Cut::Malformed).unwrap()[16], 1);
+        assert_eq!(frames.goaway(DisconnectReason::Pings).unwrap()[16], 11);
+        assert_eq!(frames.goaway(DisconnectReason::Malformed).unwrap()[16], 1);
         frames.sent(&frame(DATA, 0, 5)[..HEAD + 2], now);
-        assert!(frames.goaway(Cut::Pings).is_none());
+        assert!(frames.goaway(DisconnectReason::Pings).is_none());
         frames.sent(&[0; 3], now);
-        assert!(frames.goaway(Cut::Pings).is_some());
+        assert!(frames.goaway(DisconnectReason::Pings).is_some());
     }
 }

@@ -8,12 +8,11 @@ use super::head::credential;
 use super::reading;
 use super::slot::{self, attended};
 use crate::cache::Scope;
-use crate::gateway::{
-    Admitted, Answer, Asked, CacheStatus, Changes, Credential, Decided, Decision, Governed, Settlement, Write,
-};
+use crate::gateway::{Admitted, Answer, Asked, Changes, Credential, Decided, Governed, Settlement, Write};
 use crate::model::{Field, Refusal};
 use crate::policy::Need;
 use crate::runtime::Runtime;
+use crate::telemetry::{CacheStatus, Decision};
 use crate::upstream::{Failure, Fetch, Provider, Slot};
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;

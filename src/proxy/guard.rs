@@ -9,7 +9,7 @@ use super::frames::Frames;
 use super::pulse::Pulse;
 use super::share::{Share, Waiting};
 use super::socket::{Socket, Transport};
-use crate::gateway::Cut;
+use crate::telemetry::DisconnectReason;
 use pingora::protocols::SocketDigest;
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -166,7 +166,9 @@ impl Guarded {
             return Poll::Ready(Ok(()));
         }
         let deadline = match &self.frames {
-            Some(frames) => frames.head_since().map(|since| (since + self.pulse.patience.head, Cut::Head)),
+            Some(frames) => {
+                frames.head_since().map(|since| (since + self.pulse.patience.head, DisconnectReason::HeadTimeout))
+            }
             None => self.pulse.deadline(),
         };
         match deadline {
@@ -206,7 +208,7 @@ impl Guarded {
     }
 
     /// Tells the client that it is cut off, as well as that can be said now.
-    fn cut(&mut self, cx: &mut Context, cut: Cut) {
+    fn cut(&mut self, cx: &mut Context, cut: DisconnectReason) {
         self.pulse.note_cut(cut);
         let answer: Option<&[u8]> = match (&self.frames, cut) {
             (Some(frames), _) => {
@@ -216,7 +218,9 @@ impl Guarded {
                 }
                 None
             }
-            (None, Cut::Head) if self.pulse.is_in_head() => Some(b"HTTP/1.1 408 Request Timeout\r\n"),
+            (None, DisconnectReason::HeadTimeout) if self.pulse.is_in_head() => {
+                Some(b"HTTP/1.1 408 Request Timeout\r\n")
+            }
             (None, _) => None,
         };
         if let Some(status) = answer {
@@ -279,7 +283,7 @@ impl Guarded {
         if let Poll::Ready(Err(error)) = &result
             && error.kind() == ErrorKind::TimedOut
         {
-            self.pulse.note_cut(Cut::Write);
+            self.pulse.note_cut(DisconnectReason::WriteTimeout);
         }
         result
     }
@@ -294,7 +298,7 @@ impl Guarded {
         let given_up = self.share().is_given_up();
         let since = self.blocked.unwrap_or_else(Instant::now);
         if given_up || self.is_over(cx, since + self.pulse.patience.write) {
-            self.pulse.note_cut(if given_up { Cut::Memory } else { Cut::Write });
+            self.pulse.note_cut(if given_up { DisconnectReason::Memory } else { DisconnectReason::WriteTimeout });
             self.transport.abandon();
             return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")));
         }

@@ -6,7 +6,7 @@ use super::pulse::Pulse;
 use super::share::Admitted;
 use super::streams::{Open, Queue, Streams};
 use super::uploads::CHECK;
-use crate::gateway::Cut;
+use crate::telemetry::DisconnectReason;
 use bytes::Bytes;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
@@ -57,8 +57,8 @@ async fn agree(mut stream: Guarded, pulse: &Pulse, terms: &Terms) -> Option<(Con
     stream.speaks_http2(terms.limits.head.count);
     let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
     let beginning = Box::pin(handshake(Box::new(stream), Some(options(terms))));
-    let agreed = tokio::time::timeout(terms.patience.head, beginning).await.map_err(|_| Cut::Head);
-    match agreed.and_then(|agreed| agreed.map_err(|_| Cut::Malformed)) {
+    let agreed = tokio::time::timeout(terms.patience.head, beginning).await.map_err(|_| DisconnectReason::HeadTimeout);
+    match agreed.and_then(|agreed| agreed.map_err(|_| DisconnectReason::Malformed)) {
         Ok(connection) => Some((connection, digest)),
         Err(cut) => {
             pulse.note_cut(cut);
@@ -96,7 +96,7 @@ pub(super) async fn serve(
                 continue;
             }
             () = &mut old, if !leaving => {
-                connections.metrics.cut(Cut::Age);
+                connections.metrics.cut(DisconnectReason::MaxAge);
                 connection.graceful_shutdown();
                 leaving = true;
                 continue;
@@ -106,8 +106,8 @@ pub(super) async fn serve(
                 std::iter::from_fn(|| queue.next()).for_each(serve);
                 continue;
             }
-            () = streams.idle(terms.patience.idle), if queue.is_empty() => break Cut::Idle,
-            () = share.given_up() => break Cut::Memory,
+            () = streams.idle(terms.patience.idle), if queue.is_empty() => break DisconnectReason::IdleTimeout,
+            () = share.given_up() => break DisconnectReason::Memory,
         };
         match next {
             Ok(Some(H2Accept::Session(session))) => {
@@ -117,7 +117,7 @@ pub(super) async fn serve(
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
                 if malformed == MALFORMED {
-                    break Cut::Streams;
+                    break DisconnectReason::MalformedStreams;
                 }
             }
             Ok(None) => return,
@@ -125,9 +125,9 @@ pub(super) async fn serve(
         }
     };
     pulse.note_cut(cut);
-    let idle = cut == Cut::Idle;
+    let idle = cut == DisconnectReason::IdleTimeout;
     connection.abrupt_shutdown(if idle { h2::Reason::NO_ERROR } else { h2::Reason::ENHANCE_YOUR_CALM });
-    let farewell = if cut == Cut::Memory { SHORT_FAREWELL } else { FAREWELL };
+    let farewell = if cut == DisconnectReason::Memory { SHORT_FAREWELL } else { FAREWELL };
     let _ = tokio::time::timeout(farewell, std::future::poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
@@ -135,7 +135,7 @@ pub(super) async fn serve(
 fn note_flood(pulse: &Pulse, error: &pingora::Error) {
     let cause = error.cause.as_deref().and_then(|cause| cause.downcast_ref::<h2::Error>());
     if cause.is_some_and(|cause| cause.is_library() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)) {
-        pulse.note_cut(Cut::Resets);
+        pulse.note_cut(DisconnectReason::Resets);
     }
 }
 
@@ -160,7 +160,7 @@ fn answer(connections: &Connections, session: HttpSession, pulse: &Arc<Pulse>, o
         tokio::select! {
             biased;
             _ = served => {}
-            () = stalls(&pulse) => metrics.cut(Cut::Body),
+            () = stalls(&pulse) => metrics.cut(DisconnectReason::MinBodyRate),
         }
     }));
 }

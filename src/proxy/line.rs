@@ -1,8 +1,9 @@
 //! The end of a request: its metrics, and its line in the log.
 
 use super::context::Context;
-use crate::gateway::{Decision, Outcome};
+use crate::gateway::Outcome;
 use crate::runtime::{LineFormat, hex};
+use crate::telemetry::{Decision, Label};
 use pingora::prelude::Session;
 use std::fmt::Write;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 use super::share::Share;
 use super::uploads::Uploads;
 use crate::config::Clients;
-use crate::gateway::Cut;
+use crate::telemetry::DisconnectReason;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,7 +84,7 @@ struct State {
     waited: Duration,
     /// Since when the client is waited for, where it is.
     waiting: Option<Instant>,
-    cut: Option<Cut>,
+    cut: Option<DisconnectReason>,
     /// When the response of a passed request is due, where it has not begun.
     due: Option<Instant>,
     /// Whether it did not come in time.
@@ -131,19 +131,19 @@ impl Pulse {
 
     /// Until when the client may be waited for, from now on, and what it is cut off for then; none where it may take as long as it
     /// likes.
-    pub fn deadline(&self) -> Option<(Instant, Cut)> {
+    pub fn deadline(&self) -> Option<(Instant, DisconnectReason)> {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Waiting if state.kept => Some((state.since + self.patience.idle, Cut::Idle)),
-            Phase::Waiting | Phase::Head => Some((state.since + self.patience.head, Cut::Head)),
+            Phase::Waiting if state.kept => Some((state.since + self.patience.idle, DisconnectReason::IdleTimeout)),
+            Phase::Waiting | Phase::Head => Some((state.since + self.patience.head, DisconnectReason::HeadTimeout)),
             Phase::Body => {
                 let since = *state.waiting.get_or_insert_with(Instant::now);
                 let stalled = since + self.patience.idle;
                 let Some(seconds) = state.body.checked_div(self.patience.body_rate as u64) else {
-                    return Some((stalled, Cut::Body));
+                    return Some((stalled, DisconnectReason::MinBodyRate));
                 };
                 let allowed = SLOW_START.max(Duration::from_secs(seconds));
-                Some((stalled.min(since + allowed.saturating_sub(state.waited)), Cut::Body))
+                Some((stalled.min(since + allowed.saturating_sub(state.waited)), DisconnectReason::MinBodyRate))
             }
             Phase::Busy => None,
         }
@@ -181,12 +181,12 @@ impl Pulse {
     }
 
     /// Why the client was cut off, where it was.
-    pub fn cut(&self) -> Option<Cut> {
+    pub fn cut(&self) -> Option<DisconnectReason> {
         self.state.lock().cut
     }
 
     /// The client is cut off.
-    pub fn note_cut(&self, cut: Cut) {
+    pub fn note_cut(&self, cut: DisconnectReason) {
         self.state.lock().cut.get_or_insert(cut);
     }
 

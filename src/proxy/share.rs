@@ -3,7 +3,8 @@
 //! A client that does not read makes the gateway hold what it has asked for. When memory runs short, those who hold most and take
 //! least are cut off first; a client that reads is not, however much it asks for.
 
-use crate::memory::{self, Held, Kind, Level, Memory, Shed, Sweep};
+use crate::memory::{self, Held, Level, Memory, Sweep};
+use crate::telemetry::{MemoryKind, Shed};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -116,7 +117,7 @@ impl Shares {
         let share = Arc::new(Share {
             shares: self.clone(),
             id,
-            connection: Mutex::new(Held::new(&self.memory, Kind::Connections, bytes)),
+            connection: Mutex::new(Held::new(&self.memory, MemoryKind::Connections, bytes)),
             places: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -226,22 +227,22 @@ impl Share {
 
     fn admitted(self: &Arc<Share>) -> Admitted {
         self.serving.fetch_add(1, Ordering::Relaxed);
-        Admitted { share: self.clone(), _held: Held::new(&self.shares.memory, Kind::Requests, REQUEST) }
+        Admitted { share: self.clone(), _held: Held::new(&self.shares.memory, MemoryKind::Requests, REQUEST) }
     }
 
     /// What a request holds that waits to be served, until this is dropped.
     pub fn queued(&self) -> Held {
-        Held::new(&self.shares.memory, Kind::Requests, QUEUED)
+        Held::new(&self.shares.memory, MemoryKind::Requests, QUEUED)
     }
 
     /// What a response holds from now on, until this is dropped.
     pub fn response(self: &Arc<Share>) -> Waiting {
-        Waiting { share: self.clone(), held: Held::new(&self.shares.memory, Kind::Responses, 0) }
+        Waiting { share: self.clone(), held: Held::new(&self.shares.memory, MemoryKind::Responses, 0) }
     }
 
     /// What the body of a request holds from now on, until this is dropped.
     pub fn body(&self) -> Body {
-        Body(Held::new(&self.shares.memory, Kind::RequestBodies, 0))
+        Body(Held::new(&self.shares.memory, MemoryKind::RequestBodies, 0))
     }
 
     /// Something was given up to save memory.

@@ -4,8 +4,8 @@ use super::context::Context;
 use super::exchange::refuse;
 use super::head::head;
 use crate::gateway::Head;
-use crate::memory::Shed;
 use crate::model::Refusal;
+use crate::telemetry::Shed;
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 

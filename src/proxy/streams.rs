@@ -1,7 +1,8 @@
 //! The streams of a connection of HTTP/2: those that are open, and those that wait for their turn.
 
 use super::share::{Admission, Admitted, Share};
-use crate::memory::{Held, Shed};
+use crate::memory::Held;
+use crate::telemetry::Shed;
 use pingora::protocols::http::v2::server::HttpSession;
 use std::collections::VecDeque;
 use std::sync::Arc;

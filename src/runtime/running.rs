@@ -8,7 +8,8 @@ use crate::config::{Config, Fixed};
 use crate::gateway::{OnUnreachable, Settlement, Upstream};
 use crate::journal::Journal;
 use crate::memory::Memory;
-use crate::metrics::{Metrics, Reload};
+use crate::metrics::Metrics;
+use crate::telemetry::{Label, ReloadResult};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -163,7 +164,7 @@ impl Running {
 
     /// A configuration was applied whose text has this hash. `waiting` is what of it waits for a restart.
     pub fn applied(&self, hash: &str, waiting: Vec<Fixed>) {
-        self.metrics.reload(Reload::Applied);
+        self.metrics.reload(ReloadResult::Applied);
         self.metrics.hold(hash, &waiting);
         *self.standing.lock() = Standing { refused: None, unread: None, waiting };
     }
@@ -171,7 +172,7 @@ impl Running {
     /// The configuration was read again, and is the one that holds.
     pub fn unchanged(&self, hash: &str) {
         let mut standing = self.standing.lock();
-        self.metrics.reload(Reload::Unchanged);
+        self.metrics.reload(ReloadResult::Unchanged);
         self.metrics.hold(hash, &standing.waiting);
         standing.refused = None;
         standing.unread = None;
@@ -179,7 +180,7 @@ impl Running {
 
     /// A configuration was refused.
     pub fn refused(&self, why: String) {
-        self.metrics.reload(Reload::Refused);
+        self.metrics.reload(ReloadResult::Refused);
         self.metrics.refuse();
         let mut standing = self.standing.lock();
         standing.refused = Some(why);
@@ -188,7 +189,7 @@ impl Running {
 
     /// A configuration could not be read for a reason that is none of its own.
     pub fn unread(&self, why: String) {
-        self.metrics.reload(Reload::Unread);
+        self.metrics.reload(ReloadResult::Unread);
         self.standing.lock().unread = Some(why);
     }
 

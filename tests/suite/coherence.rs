@@ -15,7 +15,8 @@ use sessiongate::coherence::reading::{Link, Windows};
 use sessiongate::coherence::{
     Acquired, Ended, Entry, Generation, Millis, OWN, Reach, Retired, Settled, Stamp, Tenant, Token,
 };
-use sessiongate::gateway::{Answer, CacheKey, Event, OnUnreachable, Settlement, Storable};
+use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
+use sessiongate::telemetry::CacheEvent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -335,7 +336,7 @@ fn readers_that_wait_are_bounded() {
     const MOST: u64 = 10_000;
     let (store, tally) = (memory(PLAIN), Arc::new(Tally::default()));
     let cache = Arc::new(Sessions::new(store.clone(), Duration::from_secs(3600), tally.clone()));
-    let bypassed = || tally.read().find(|(event, _)| *event == Event::BypassWaiting).unwrap().1;
+    let bypassed = || tally.read().find(|(event, _)| *event == CacheEvent::BypassWaiting).unwrap().1;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };

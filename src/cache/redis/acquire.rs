@@ -7,7 +7,8 @@ use super::{RedisStore, STATE_KEPT, entry};
 use crate::cache::{Acquisition, Ask};
 use crate::coherence::reading::Link;
 use crate::coherence::{Acquired, Generation, Micros, Millis, OWN};
-use crate::gateway::{CacheKey, Event, Failure};
+use crate::gateway::CacheKey;
+use crate::telemetry::{CacheEvent, StoreFailure};
 use redis::Value;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -16,8 +17,8 @@ use std::time::Instant;
 const TRIES: usize = 4;
 
 impl RedisStore {
-    pub(super) async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, Failure> {
-        let _permits = self.permits.try_acquire_many(2).map_err(|_| Failure::Busy)?;
+    pub(super) async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreFailure> {
+        let _permits = self.permits.try_acquire_many(2).map_err(|_| StoreFailure::Busy)?;
         let keys = Keys::new(&self.namespace, key);
         let epoch = self.epoch_of(key.upstream);
         let (epoch_key, known) = (epoch.key.as_str(), &epoch.last);
@@ -46,12 +47,12 @@ impl RedisStore {
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
             let link = both(session_link, epoch_link);
-            let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
+            let Value::BulkString(text) = value else { return Err(StoreFailure::Nonsense) };
             let open = |entry: &[u8]| {
                 self.listener.read(entry.len());
                 self.seal.open(&keys.place, entry, entry::HEAD)
             };
-            let reply = read_reply(&text, guess.generation, open).ok_or(Failure::Nonsense)?;
+            let reply = read_reply(&text, guess.generation, open).ok_or(StoreFailure::Nonsense)?;
             moment = reply.now;
             // Also where the epoch turns out to be marked: a write that changes nothing gives its generation back.
             leased |= mode.is_empty() && matches!(reply.acquired, Acquired::Lead { .. });
@@ -67,7 +68,7 @@ impl RedisStore {
                 _ if matches!(reply.acquired, Acquired::Deleted | Acquired::Bypass) => reply.acquired,
                 Some(now) if now == guess.generation => {
                     if reply.unreadable {
-                        self.tally.count(Event::Unreadable);
+                        self.tally.count(CacheEvent::Unreadable);
                     }
                     reply.acquired
                 }
@@ -80,7 +81,7 @@ impl RedisStore {
             if let Acquired::Hit(entry, ..) = &acquired
                 && entry.fetched_at() < link.fence
             {
-                self.tally.count(Event::Fenced);
+                self.tally.count(CacheEvent::Fenced);
             }
             return Ok(Acquisition { acquired, link, now: reply.now, leased });
         }
@@ -90,7 +91,12 @@ impl RedisStore {
 
     /// The epoch that was seen last, or what it is now where this is the first read of all; where it is marked, when the upstream was
     /// purged last.
-    async fn last_epoch(&self, known: &Known, token: &str, deadline: Instant) -> Result<Result<Seen, Millis>, Failure> {
+    async fn last_epoch(
+        &self,
+        known: &Known,
+        token: &str,
+        deadline: Instant,
+    ) -> Result<Result<Seen, Millis>, StoreFailure> {
         let last = *known.last.lock();
         if let Some(seen) = last {
             return Ok(Ok(seen));
@@ -110,15 +116,15 @@ impl RedisStore {
         tenant: &str,
         purged: Millis,
         deadline: Instant,
-    ) -> Result<Acquisition, Failure> {
+    ) -> Result<Acquisition, StoreFailure> {
         let (none, kept) = (Generation(0), STATE_KEPT.to_string());
         let whole = tenant != entry::asker(&OWN) || purged > 0;
         let (generation, purged) = (entry::generation(none), entry::purged(purged));
         let arguments = [token, "", &generation, &kept, "0", "fresh", "", tenant, &purged];
         let names = keys.names(whole);
         let (value, link) = self.run(&ACQUIRE, &names, &arguments, deadline).await?;
-        let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
-        let reply = read_reply(&text, none, |_| None).ok_or(Failure::Nonsense)?;
+        let Value::BulkString(text) = value else { return Err(StoreFailure::Nonsense) };
+        let reply = read_reply(&text, none, |_| None).ok_or(StoreFailure::Nonsense)?;
         let deleted = matches!(reply.acquired, Acquired::Deleted);
         let acquired = if deleted { Acquired::Deleted } else { Acquired::Bypass };
         Ok(Acquisition { acquired, link, now: reply.now, leased: false })

@@ -3,7 +3,7 @@
 use super::route::{Cluster, Connect, Route};
 use super::server::{Address, Options, Server};
 use crate::config::{Login, Redis, RedisAddress, RedisTls, Servers, pem_text};
-use crate::gateway::Listener;
+use crate::telemetry::StoreObserver;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
@@ -34,7 +34,7 @@ pub enum SetupError {
 }
 
 /// The way to the servers.
-pub(super) fn route(config: &Redis, listener: Arc<dyn Listener>) -> Result<Route, SetupError> {
+pub(super) fn route(config: &Redis, listener: Arc<dyn StoreObserver>) -> Result<Route, SetupError> {
     let options =
         Options { timeouts: config.timeouts, settle: config.settle, max_in_flight: config.max_in_flight, listener };
     let certificates = config.tls.as_ref().map(certificates).transpose()?;

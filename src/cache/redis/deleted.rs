@@ -4,7 +4,7 @@
 use super::scripts::DELETED;
 use super::{RedisStore, entry};
 use crate::coherence::{OWN, Tenant};
-use crate::gateway::Failure;
+use crate::telemetry::StoreFailure;
 use redis::Value;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -19,15 +19,15 @@ impl RedisStore {
         upstream: u64,
         tenant: &Tenant,
         sessions: &[[u8; 16]],
-    ) -> Result<Vec<bool>, Failure> {
+    ) -> Result<Vec<bool>, StoreFailure> {
         let purged = self.purged(upstream, self.read_by()).await?;
         // As where one session is read.
         let whole = *tenant != OWN || purged > 0;
         let (tenant, purged) = (entry::asker(tenant), entry::purged(purged));
         let mut deleted = Vec::with_capacity(sessions.len());
         for some in sessions.chunks(AT_ONCE.min(self.max_in_flight)) {
-            let permits = u32::try_from(some.len()).map_err(|_| Failure::Busy)?;
-            let _permits = self.permits.try_acquire_many(permits).map_err(|_| Failure::Busy)?;
+            let permits = u32::try_from(some.len()).map_err(|_| StoreFailure::Busy)?;
+            let _permits = self.permits.try_acquire_many(permits).map_err(|_| StoreFailure::Busy)?;
             let asked = some.iter().map(|session| self.is_deleted(session, whole, &tenant, &purged)).collect();
             for one in all(asked).await {
                 deleted.push(one?);
@@ -36,14 +36,20 @@ impl RedisStore {
         Ok(deleted)
     }
 
-    async fn is_deleted(&self, session: &[u8; 16], whole: bool, tenant: &str, purged: &str) -> Result<bool, Failure> {
+    async fn is_deleted(
+        &self,
+        session: &[u8; 16],
+        whole: bool,
+        tenant: &str,
+        purged: &str,
+    ) -> Result<bool, StoreFailure> {
         let state = entry::state(&self.namespace, session);
         let tenants = entry::tenants(&state);
         let keys: &[&str] = if whole { &[&state, &tenants] } else { &[&state] };
         match self.run(&DELETED, keys, &[tenant, purged], self.read_by()).await?.0 {
             Value::Int(0) => Ok(false),
             Value::Int(1) => Ok(true),
-            _ => Err(Failure::Nonsense),
+            _ => Err(StoreFailure::Nonsense),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::scripts::OPEN;
 use super::{EPOCH_KEPT, RedisStore, entry, until};
 use crate::coherence::reading::Link;
 use crate::coherence::{Generation, Millis, UNLIFTED};
-use crate::gateway::Failure;
+use crate::telemetry::StoreFailure;
 use parking_lot::Mutex;
 use redis::Value;
 use std::sync::Arc;
@@ -41,15 +41,20 @@ impl RedisStore {
         purged: Millis,
         token: &str,
         deadline: Instant,
-    ) -> Result<(Epoch, Link), Failure> {
+    ) -> Result<(Epoch, Link), StoreFailure> {
         let kept = EPOCH_KEPT.to_string();
         let (value, link) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
-        let Value::BulkString(text) = value else { return Err(Failure::Nonsense) };
-        let generation = if text == b"W" { None } else { Some(read_opened(&text).ok_or(Failure::Nonsense)?) };
+        let Value::BulkString(text) = value else { return Err(StoreFailure::Nonsense) };
+        let generation = if text == b"W" { None } else { Some(read_opened(&text).ok_or(StoreFailure::Nonsense)?) };
         Ok((Epoch { generation, purged }, link))
     }
 
-    pub(super) async fn read_epoch(&self, key: &str, token: &str, deadline: Instant) -> Result<(Epoch, Link), Failure> {
+    pub(super) async fn read_epoch(
+        &self,
+        key: &str,
+        token: &str,
+        deadline: Instant,
+    ) -> Result<(Epoch, Link), StoreFailure> {
         let (epoch, link) = self.look_at_epoch(key, deadline).await?;
         match epoch {
             None => self.open_epoch(key, 0, token, deadline).await,
@@ -60,18 +65,18 @@ impl RedisStore {
     }
 
     /// The epoch as it stands in the store.
-    async fn look_at_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, Link), Failure> {
+    async fn look_at_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, Link), StoreFailure> {
         let command = redis::cmd("GET").arg(key).to_owned();
         let (value, link) = self.route.carry_out(key, &command, until(deadline)).await?;
         match &value {
             Value::Nil => Ok((None, link)),
-            Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(Failure::Nonsense)?), link)),
-            _ => Err(Failure::Nonsense),
+            Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(StoreFailure::Nonsense)?), link)),
+            _ => Err(StoreFailure::Nonsense),
         }
     }
 
     /// When an upstream was purged last.
-    pub(super) async fn purged(&self, scope: u64, deadline: Instant) -> Result<Millis, Failure> {
+    pub(super) async fn purged(&self, scope: u64, deadline: Instant) -> Result<Millis, StoreFailure> {
         let (epoch, _) = self.look_at_epoch(&self.epoch_of(scope).key, deadline).await?;
         Ok(epoch.map_or(0, |epoch| epoch.purged))
     }

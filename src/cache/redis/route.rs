@@ -3,7 +3,7 @@
 use super::server::{Address, Live, Objection, Options, Request, Server};
 use crate::coherence::Millis;
 use crate::coherence::reading::Link;
-use crate::gateway::Failure;
+use crate::telemetry::StoreFailure;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
@@ -87,7 +87,7 @@ impl Route {
     }
 
     /// Carries a command on this key out; the link that it went over comes with the answer.
-    pub async fn carry_out(&self, key: &str, command: &Cmd, limit: Duration) -> Result<(Value, Link), Failure> {
+    pub async fn carry_out(&self, key: &str, command: &Cmd, limit: Duration) -> Result<(Value, Link), StoreFailure> {
         let request = &Request::One(command);
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -106,7 +106,7 @@ impl Route {
             }
         };
         // The way of a command has several steps, which have one deadline together.
-        tokio::time::timeout(limit, carried_out).await.unwrap_or(Err(Failure::Timeout))
+        tokio::time::timeout(limit, carried_out).await.unwrap_or(Err(StoreFailure::Timeout))
     }
 
     /// Starts what keeps the connections up.
@@ -118,10 +118,10 @@ impl Route {
     }
 }
 
-fn failure(objection: Objection) -> Failure {
+fn failure(objection: Objection) -> StoreFailure {
     match objection {
         Objection::Failed(failure) => failure,
-        Objection::Moved(_) | Objection::Ask(_) | Objection::NoScript => Failure::Refused,
+        Objection::Moved(_) | Objection::Ask(_) | Objection::NoScript => StoreFailure::Refused,
     }
 }
 
@@ -166,12 +166,12 @@ impl Cluster {
         slot: usize,
         command: &Cmd,
         left: &impl Fn() -> Duration,
-    ) -> Result<(Value, Link), Failure> {
+    ) -> Result<(Value, Link), StoreFailure> {
         let request = &Request::One(command);
         let mut learned = false;
         let mut moved = false;
         loop {
-            let owned = self.owner(slot).ok_or(Failure::Disconnected)?;
+            let owned = self.owner(slot).ok_or(StoreFailure::Disconnected)?;
             let over = |live: &Live| link(live, owned.version, owned.fence);
             match owned.server.carry_out(request, left()).await {
                 Ok((value, live)) => return Ok((value, over(&live))),
@@ -187,7 +187,7 @@ impl Cluster {
                     // The key is no longer here: it is there already, or nowhere.
                     let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
                     let host = if host.is_empty() { own } else { host.as_str() };
-                    let server = self.server(host, port).ok_or(Failure::Refused)?;
+                    let server = self.server(host, port).ok_or(StoreFailure::Refused)?;
                     let answer = match server.carry_out(&Request::Asking(command), left()).await {
                         Err(Objection::NoScript) => {
                             server.load_scripts(left()).await.map_err(failure)?;
@@ -202,7 +202,7 @@ impl Cluster {
                     // Whoever had it may be gone: the others know who has it now.
                     if matches!(
                         objection,
-                        Objection::Failed(Failure::Disconnected | Failure::Broken) | Objection::Moved(_)
+                        Objection::Failed(StoreFailure::Disconnected | StoreFailure::Broken) | Objection::Moved(_)
                     ) {
                         self.outdated.notify_one();
                     }
@@ -224,7 +224,7 @@ impl Cluster {
     }
 
     /// Asks a server who has which keys, unless somebody has since then.
-    async fn refresh_after(&self, then: Instant) -> Result<(), Failure> {
+    async fn refresh_after(&self, then: Instant) -> Result<(), StoreFailure> {
         let mut asked = self.asked.lock().await;
         if asked.is_some_and(|asked| asked >= then) {
             return Ok(());
@@ -236,7 +236,7 @@ impl Cluster {
     }
 
     /// Asks a server who has which keys.
-    async fn refresh(&self) -> Result<(), Failure> {
+    async fn refresh(&self) -> Result<(), StoreFailure> {
         let mut known: Vec<Arc<Server>> = self.servers.lock().values().cloned().collect();
         known.extend(self.seeds.iter().filter_map(|(host, port)| self.server(host, *port)));
         let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
@@ -249,7 +249,7 @@ impl Cluster {
                 return Ok(());
             }
         }
-        Err(Failure::Disconnected)
+        Err(StoreFailure::Disconnected)
     }
 
     fn learn(&self, ranges: &[Range], told: &Live) {

@@ -8,7 +8,7 @@ use super::scripts;
 use crate::cache::millis;
 use crate::coherence::Millis;
 use crate::config::RedisTimeouts;
-use crate::gateway::{Failure, Listener};
+use crate::telemetry::{StoreFailure, StoreObserver};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
@@ -44,7 +44,7 @@ pub(super) struct Options {
     pub timeouts: RedisTimeouts,
     pub settle: Duration,
     pub max_in_flight: usize,
-    pub listener: Arc<dyn Listener>,
+    pub listener: Arc<dyn StoreObserver>,
 }
 
 /// A connection that works.
@@ -83,7 +83,7 @@ pub(super) struct Server {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Objection {
     /// Nothing came of it.
-    Failed(Failure),
+    Failed(StoreFailure),
     /// The key is on another server.
     Moved(Option<(String, u16)>),
     /// The key is on its way to another server.
@@ -92,8 +92,8 @@ pub(super) enum Objection {
     NoScript,
 }
 
-impl From<Failure> for Objection {
-    fn from(failure: Failure) -> Objection {
+impl From<StoreFailure> for Objection {
+    fn from(failure: StoreFailure) -> Objection {
         Objection::Failed(failure)
     }
 }
@@ -124,7 +124,7 @@ impl Server {
 
     /// Carries a command out, within `limit`; the connection that it went over comes with the answer.
     pub async fn carry_out(&self, request: &Request<'_>, limit: Duration) -> Result<(Value, Arc<Live>), Objection> {
-        let live = self.live().ok_or(Failure::Disconnected)?;
+        let live = self.live().ok_or(StoreFailure::Disconnected)?;
         let mut connection = live.connection.clone();
         let answer = tokio::time::timeout(limit, async {
             match request {
@@ -137,7 +137,7 @@ impl Server {
                 Request::All(all) => first(connection.send_packed_commands(all, 0, all.len()).await),
             }
         });
-        let answer = answer.await.map_err(|_| self.failed(&live, Failure::Timeout))?;
+        let answer = answer.await.map_err(|_| self.failed(&live, StoreFailure::Timeout))?;
         match answer.and_then(Value::extract_error) {
             Ok(value) => {
                 self.failures.store(0, Ordering::Relaxed);
@@ -154,23 +154,23 @@ impl Server {
             ErrorKind::Server(ServerErrorKind::Moved) => Objection::Moved(redirect()),
             ErrorKind::Server(ServerErrorKind::Ask) => Objection::Ask(redirect()),
             ErrorKind::Server(ServerErrorKind::NoScript) => Objection::NoScript,
-            ErrorKind::Server(ServerErrorKind::TryAgain) => Failure::Moving.into(),
+            ErrorKind::Server(ServerErrorKind::TryAgain) => StoreFailure::Moving.into(),
             // It takes no writes, or has not its data. Others may write without their marks by now, so nothing that was fetched
             // before it works again may be served; and another server may have taken over.
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 self.refused.store(true, Ordering::Relaxed);
                 self.give_up(live, &described(error));
-                Failure::Refused.into()
+                StoreFailure::Refused.into()
             }
-            _ if error.is_timeout() => self.failed(live, Failure::Timeout),
+            _ if error.is_timeout() => self.failed(live, StoreFailure::Timeout),
             _ => {
                 self.give_up(live, &described(error));
-                Failure::Broken.into()
+                StoreFailure::Broken.into()
             }
         }
     }
 
-    fn failed(&self, live: &Arc<Live>, failure: Failure) -> Objection {
+    fn failed(&self, live: &Arc<Live>, failure: StoreFailure) -> Objection {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILURES {
             self.give_up(live, "too many commands got no answer in time");
         }

@@ -4,6 +4,7 @@
 //! Reference" (codes and error details), and `google/rpc/error_details.proto`.
 
 use crate::model::{Refusal, Rule, Violations, shortened};
+use crate::telemetry::Label;
 use crate::wire::carrier::{Carrier, http_status};
 use crate::wire::frame::framed_trailers;
 use crate::wire::message::Codec;

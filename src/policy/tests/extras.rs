@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::model::{Challenge, ChallengeKind, Check, CheckKind, Length, Lifetime, TokenShown};
+use crate::telemetry::Label;
 use std::time::Duration;
+use strum::VariantArray;
 
 fn write() -> SessionPatch {
     SessionPatch { name: "metadata", empties_wipe: false, ..SessionPatch::default() }
@@ -104,10 +106,10 @@ fn a_token_has_to_come_where_it_could() {
 
 #[test]
 fn only_allowed_checks_may_be_asked_for() {
-    let checks = CheckKind::ALL.map(|kind| Check { path: format!("checks.{}", kind.name()), kind });
-    let patch = SessionPatch { checks: checks.to_vec(), ..write() };
+    let checks = CheckKind::VARIANTS.iter().map(|kind| Check { path: format!("checks.{}", kind.name()), kind: *kind });
+    let patch = SessionPatch { checks: checks.collect(), ..write() };
     assert_eq!(edits(&Policy::default(), &patch), []);
-    let allowed = CheckKind::ALL[..6].to_vec();
+    let allowed = CheckKind::VARIANTS[..6].to_vec();
     let policy = Policy { checks: CheckRule { allowed: Some(allowed) }, ..Policy::default() };
     let list = "allowed are `user`, `password`, `web_auth_n`, `idp_intent`, `totp`, `otp_sms`";
     assert_eq!(

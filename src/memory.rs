@@ -123,11 +123,6 @@ impl Memory {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// What was resident when it was measured last, in bytes.
-    pub fn resident(&self) -> usize {
-        self.resident.load(Ordering::Relaxed)
-    }
-
     /// Looks how much is resident.
     pub fn measure(&self) {
         self.resident.store(resident().unwrap_or(0), Ordering::Relaxed);

@@ -3,26 +3,28 @@
 //! The allocator looks for pages that are free only while memory is taken from it, and each thread has pages of its own. So without
 //! requests it would keep for minutes what a burst of them has left.
 
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::hint::black_box;
+use std::sync::Arc;
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 /// How much has to be free that was held before, in bytes, for a sweep to be worth its time.
 const WORTH: usize = 4 << 20;
-/// How much a sweep has to bring, in bytes, for more of them.
-const GAIN: usize = 1 << 20;
-/// How many sweeps there are in any case: pages that one finds free go back to the system with the next.
+/// How many sweeps there are: some of what is held no more is free only a little later.
 const SWEEPS: usize = 3;
-/// How often an allocator's thread takes memory until it has looked through all its pages. mimalloc does so every 10,000 times, of
-/// which it counts those that are larger than `SMALL`.
-const TIMES: usize = 10_100;
-const SMALL: usize = 1 << 10;
+/// How long a sweep looks for threads that it has not reached.
+const SEARCH: Duration = Duration::from_millis(20);
+/// More than there is of addresses, and no more than the allocator asks the system for.
+const TOO_MUCH: usize = (usize::MAX >> 16).saturating_sub(1 << 20);
 
 /// When to sweep. Asked regularly, so that no sweep follows another at once.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// The most that was held since the last time, in bytes.
+    /// The most that was held since the last time that there was a reason to sweep, in bytes.
     high: usize,
-    /// What was resident the last time, in bytes.
-    resident: usize,
     left: usize,
 }
 
@@ -33,32 +35,55 @@ impl Sweep {
     }
 
     /// Whether to sweep now.
-    pub fn is_due(&mut self, held: usize, resident: usize) -> bool {
-        let freed = self.high.saturating_sub(held) >= WORTH;
-        let gained = self.left > 0 && resident + GAIN <= self.resident;
-        if freed || gained {
-            self.left = SWEEPS;
+    pub fn is_due(&mut self, held: usize) -> bool {
+        self.held(held);
+        if self.high - held >= WORTH {
+            (self.high, self.left) = (held, SWEEPS);
         }
-        (self.high, self.resident) = (held, resident);
         let due = self.left > 0;
         self.left = self.left.saturating_sub(1);
         due
     }
-}
 
-/// Sweeps what the allocator keeps for each thread of the tokio runtime that this is called in. Nothing says which thread a task runs
-/// on: so there are some more tasks.
-pub fn sweep_all() {
-    for _ in 0..4 * tokio::runtime::Handle::current().metrics().num_workers() {
-        tokio::spawn(async { sweep() });
+    /// The last sweep has not reached all.
+    pub fn again(&mut self) {
+        self.left = self.left.max(1);
     }
 }
 
-/// Has the allocator look through the pages of this thread. Takes less than a millisecond.
+/// Sweeps what the allocator keeps for each thread of the tokio runtime that this is called in, and says whether it has reached all
+/// of them. Nothing says which thread a task runs on: so there is one for each, and they move about until all threads were met.
+pub async fn sweep_all() -> bool {
+    let threads = Handle::current().metrics().num_workers();
+    let met = Arc::new(Mutex::new(HashSet::new()));
+    let until = Instant::now() + SEARCH;
+    let tasks: Vec<_> = (0..threads).map(|_| tokio::spawn(meet(met.clone(), threads, until))).collect();
+    for task in tasks {
+        // It ends early only with the runtime.
+        let _ = task.await;
+    }
+    met.lock().len() >= threads
+}
+
+/// Sweeps each thread that this comes to and that was not met before.
+async fn meet(met: Arc<Mutex<HashSet<ThreadId>>>, threads: usize, until: Instant) {
+    loop {
+        let is_new = met.lock().insert(thread::current().id());
+        if is_new {
+            sweep();
+        }
+        if met.lock().len() >= threads || Instant::now() >= until {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Has the allocator give back what is free of this thread's. Where mimalloc gets no memory it first does that, and all of it: what
+/// it does now and then by itself leaves the free parts of pieces that are in use.
 fn sweep() {
-    for _ in 0..TIMES {
-        drop(black_box(Vec::<u8>::with_capacity(2 * SMALL)));
-    }
+    let mut none = Vec::<u8>::new();
+    let _ = black_box(none.try_reserve_exact(TOO_MUCH));
 }
 
 #[cfg(test)]
@@ -68,15 +93,24 @@ mod tests {
     const MB: usize = 1 << 20;
 
     #[test]
-    fn a_sweep_is_due_when_much_was_given_up_and_as_long_as_it_brings_something() {
+    fn some_sweeps_are_due_when_much_was_given_up() {
         let mut sweep = Sweep::default();
-        assert!(!sweep.is_due(0, 20 * MB), "nothing was held");
+        assert!(!sweep.is_due(0), "nothing was held");
         sweep.held(50 * MB);
-        assert!(!sweep.is_due(50 * MB, 90 * MB), "it is held still");
-        sweep.held(49 * MB);
-        assert!(!sweep.is_due(48 * MB, 90 * MB), "little is free");
-        let resident = [90, 80, 70, 70, 70, 70].map(|resident| sweep.is_due(MB, resident * MB));
-        assert_eq!(resident, [true, true, true, true, true, false]);
+        assert!(!sweep.is_due(50 * MB), "it is held still");
+        assert!(!sweep.is_due(47 * MB), "little is free");
+        let due = [(); 4].map(|()| sweep.is_due(MB));
+        assert_eq!(due, [true, true, true, false]);
+        sweep.again();
+        assert_eq!([(); 2].map(|()| sweep.is_due(MB)), [true, false]);
+    }
+
+    #[test]
+    fn what_is_given_up_little_by_little_is_swept_too() {
+        let mut sweep = Sweep::default();
+        sweep.held(9 * MB);
+        let due = (0..9).rev().map(|held| sweep.is_due(held * MB));
+        assert_eq!(due.filter(|due| *due).count(), 5);
     }
 
     #[test]
@@ -84,6 +118,13 @@ mod tests {
         let mut sweep = Sweep::default();
         sweep.held(9 * MB);
         sweep.held(MB);
-        assert!(sweep.is_due(MB, 30 * MB));
+        assert!(sweep.is_due(MB));
+    }
+
+    #[test]
+    fn a_sweep_reaches_all_threads() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+        // On a busy machine not all have their turn soon.
+        runtime.block_on(async { while !sweep_all().await {} });
     }
 }

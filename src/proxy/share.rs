@@ -152,8 +152,8 @@ impl Shares {
             sweep.held(self.memory.held());
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
-                if sweep.is_due(self.memory.held(), self.memory.resident()) {
-                    memory::sweep_all();
+                if sweep.is_due(self.memory.held()) && !memory::sweep_all().await {
+                    sweep.again();
                 }
             }
             if self.memory.level() > Level::Calm {

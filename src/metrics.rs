@@ -129,11 +129,11 @@ impl Metrics {
                 &["upstream", "rule"],
             )?,
             refusals: own.counters(
-                "sessiongate_refusals_total",
-                "Answers of the gateway's own in place of the provider's, by upstream and reason.",
+                "sessiongate_rejections_total",
+                "Rejections: responses of the gateway in place of the provider's, by upstream and reason.",
                 &["upstream", "reason"],
             )?,
-            connections: own.gauge("sessiongate_connections", "Connections from clients that are open.")?,
+            connections: own.gauge("sessiongate_open_connections", "Open connections from clients.")?,
             connections_accepted: own.counter("sessiongate_connections_total", "Connections from clients.")?,
             connections_cut: own.counters(
                 "sessiongate_connections_cut_total",
@@ -187,7 +187,7 @@ impl Metrics {
             )?,
             token_checks: own.counters(
                 "sessiongate_token_checks_total",
-                "Good tokens: verified by their signature, or remembered.",
+                "Good tokens: verified by their signature, or known from a check before.",
                 &["upstream", "result"],
             )?,
             memory_limit: own.gauge("sessiongate_memory_limit_bytes", "How much memory the process may have.")?,
@@ -279,7 +279,7 @@ impl Metrics {
             raise(&self.jwks_fetches.with_label_values(&[name, "good"]), issuer.fetched);
             raise(&self.jwks_fetches.with_label_values(&[name, "failed"]), issuer.failed);
             raise(&self.token_checks.with_label_values(&[name, "verified"]), issuer.verified);
-            raise(&self.token_checks.with_label_values(&[name, "remembered"]), issuer.remembered);
+            raise(&self.token_checks.with_label_values(&[name, "cached"]), issuer.remembered);
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

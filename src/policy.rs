@@ -37,7 +37,7 @@ pub enum Wipe {
     #[default]
     Allow,
     /// It is a violation.
-    Refuse,
+    Reject,
 }
 
 /// A compiled policy.

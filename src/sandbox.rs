@@ -191,7 +191,7 @@ policies:
   sandbox_login:
     fields: *fields
     lifetime: {{ max: 12h, outside: clamp }}
-    challenges: {{ return_code: refuse, url_template: {{ hosts: [login.example.com] }} }}
+    challenges: {{ return_code: reject, url_template: {{ hosts: [login.example.com] }} }}
 {store}"
         )
     }

@@ -27,11 +27,11 @@ impl<T: VariantArray + Copy + Into<&'static str>> Label for T {}
 #[strum(serialize_all = "snake_case")]
 pub enum Decision {
     /// Answered a governed request, from the cache or from the provider.
-    Answered,
+    Responded,
     /// Passed an ungoverned request.
-    Passed,
+    PassedThrough,
     /// Refused the request.
-    Refused,
+    Rejected,
     /// Answered in the place of a provider that failed.
     Failed,
     /// Nothing, or not all: the client left before its response was written.
@@ -116,9 +116,9 @@ pub enum CacheEvent {
     /// An answer that was no longer fresh was given because the provider failed.
     StaleIfError,
     /// A write was forwarded although its mark could not be placed.
-    Unmarked,
+    InvalidationFailed,
     /// A write was refused because its mark could not be placed.
-    WriteRefused,
+    WriteRejected,
     /// A write was acknowledged although the store confirmed neither its mark nor its end.
     Unconfirmed,
     /// A write took longer than its mark stood, or the store lost the mark.
@@ -163,13 +163,13 @@ pub enum StoreFailure {
     Broken,
     /// The server answered with an error.
     #[error("the store refused")]
-    Refused,
+    ServerError,
     /// The keys are on their way to another server, and not all of them are at the same one.
     #[error("the keys are on their way to another server")]
     Moving,
     /// What it answered makes no sense.
     #[error("the store's answer makes no sense")]
-    Nonsense,
+    ProtocolError,
 }
 
 /// Why a connection from a client, or a request on it, was cut off. It is the `reason` label.
@@ -255,7 +255,7 @@ pub enum ReloadResult {
     /// It holds.
     Applied,
     /// It is wrong, or cannot work: the last good one holds.
-    Refused,
+    Rejected,
     /// It is the one that holds.
     Unchanged,
     /// It could not be read for want of descriptors, which says nothing of it.

@@ -221,7 +221,7 @@ impl MemoryStore {
 
     fn shard(&self, session: &[u8; 16]) -> Result<&Mutex<Shard>, StoreError> {
         let place = session.first().copied().map_or(0, usize::from) % SHARDS;
-        self.shards.get(place).ok_or_else(|| StoreError::from(crate::telemetry::StoreFailure::Nonsense))
+        self.shards.get(place).ok_or_else(|| StoreError::from(crate::telemetry::StoreFailure::ProtocolError))
     }
 
     fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {

@@ -173,7 +173,7 @@ impl RedisStore {
         match self.run(&BEGIN, &[&key], &arguments, self.write_by()).await? {
             (Value::Int(1), link) => Ok(link),
             (Value::Int(0), _) => Err(StoreError::TooManyWrites),
-            _ => Err(StoreFailure::Nonsense.into()),
+            _ => Err(StoreFailure::ProtocolError.into()),
         }
     }
 
@@ -209,7 +209,7 @@ impl RedisStore {
             Value::Int(0) => Ok(Ended::OthersInFlight),
             Value::Int(1) => Ok(Ended::Reopened),
             Value::Int(2) => Ok(Ended::MarkLost),
-            _ => Err(StoreFailure::Nonsense),
+            _ => Err(StoreFailure::ProtocolError),
         }
     }
 

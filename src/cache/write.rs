@@ -86,13 +86,13 @@ impl Sessions {
                     self.take_back(scope, None, share, guard);
                     return Err(Refusal::TooManyWrites);
                 }
-                Err(StoreError::Failed(_)) if caution.on_unreachable == OnUnreachable::Refuse => {
-                    self.tally.count(CacheEvent::WriteRefused);
+                Err(StoreError::Failed(_)) if caution.on_unreachable == OnUnreachable::Reject => {
+                    self.tally.count(CacheEvent::WriteRejected);
                     self.take_back(scope, Some(writer), share, guard);
                     return Err(Refusal::StoreUnavailable);
                 }
                 Err(StoreError::Failed(_)) => {
-                    self.tally.count(CacheEvent::Unmarked);
+                    self.tally.count(CacheEvent::InvalidationFailed);
                     Placed::Unknown
                 }
             };

@@ -65,7 +65,7 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuer = issuers.first().cloned().unwrap_or_default();
         let keys = Box::new(keys(section, issuer, jwks.map(|jwks| jwks.value.text), host));
         let expected = Expectations { issuers, audiences: values(audiences), algorithms, leeway };
-        let opaque = section.read("opaque", false, choice(&[("refuse", false), ("forward", true)]));
+        let opaque = section.read("opaque", false, choice(&[("reject", false), ("forward", true)]));
         CallerCheck::Token { expected, keys, opaque }
     })
 }

@@ -29,10 +29,10 @@ pub(super) fn read(section: &mut Section, declared: &mut Declared) {
 }
 
 const RETURNS: &[(&str, ReturnCode)] =
-    &[("allow", ReturnCode::Allow), ("refuse", ReturnCode::Refuse), ("strip", ReturnCode::Strip)];
+    &[("allow", ReturnCode::Allow), ("reject", ReturnCode::Reject), ("strip", ReturnCode::Strip)];
 
 fn lifetime(section: &mut Section) -> LifetimeRule {
-    const OUTSIDE: &[(&str, Outside)] = &[("refuse", Outside::Refuse), ("clamp", Outside::Clamp)];
+    const OUTSIDE: &[(&str, Outside)] = &[("reject", Outside::Reject), ("clamp", Outside::Clamp)];
     let bound = || duration(Duration::from_millis(1)..=LONGEST);
     let min = section.optional("min", bound());
     let max = section.optional("max", bound());

@@ -114,7 +114,7 @@ fn declared(context: &mut Context, entry: &Entry) -> Option<Declared> {
 
 fn policy(section: &mut Section) -> Declared {
     const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
-    const WIPES: &[(&str, Wipe)] = &[("allow", Wipe::Allow), ("refuse", Wipe::Refuse)];
+    const WIPES: &[(&str, Wipe)] = &[("allow", Wipe::Allow), ("reject", Wipe::Reject)];
     let mut declared = Declared {
         policy: Policy::default(),
         keys: Vec::new(),

@@ -390,7 +390,7 @@ fn what_is_written_is_what_counts() {
     assert_eq!(upstream.refresh_token_policy.required.len(), upstream.policy.required.len());
     let Policy { mode, wipe, limits, allowed, required, protected, fields, normalize, .. } = &upstream.policy;
     assert_eq!(upstream.policy.lifetime, LifetimeRule::default());
-    assert_eq!((*mode, *wipe), (Mode::Enforce, Wipe::Refuse));
+    assert_eq!((*mode, *wipe), (Mode::Enforce, Wipe::Reject));
     let tighter = Limits { properties: Some(20), key_length: Some(64), value_length: Some(200), plain_keys: true };
     assert_eq!(*limits, tighter);
     let keys = [allowed.clone().unwrap(), KeyPatterns(required.clone()), protected.clone()];
@@ -439,7 +439,7 @@ fn servers_of_dns_are_asked_in_their_order() {
 fn a_policy_speaks_of_refresh_tokens_too_unless_they_have_their_own() {
     let wipes = |policies: &str| {
         let text = LEAST.replace("none}", &format!("none{policies}}}"));
-        let text = format!("{text}\npolicies: {{ p: {{ wipe: refuse }}, q: {{}} }}\n");
+        let text = format!("{text}\npolicies: {{ p: {{ wipe: reject }}, q: {{}} }}\n");
         let Compiled { config, .. } = compile("c", &text, &Sample, [7; 32]).unwrap();
         let upstream = &config.gateway.upstreams()[0];
         [&upstream.policy, &upstream.refresh_token_policy].map(|policy| {
@@ -468,7 +468,7 @@ fn rules_beside_metadata_are_what_is_written() {
     assert_eq!(*session_token, TokenRule::Required);
     assert_eq!(checks.allowed, Some(vec![CheckKind::User, CheckKind::Password, CheckKind::Totp]));
     let ChallengeRule { return_code, url_template: TemplateRule { schemes, hosts } } = challenges;
-    assert_eq!(*return_code, ReturnCode::Refuse);
+    assert_eq!(*return_code, ReturnCode::Reject);
     let [scheme] = schemes.as_deref().unwrap() else { panic!("{schemes:?}") };
     let [exact, below] = hosts.as_deref().unwrap() else { panic!("{hosts:?}") };
     let all = (scheme.to_string(), exact.to_string(), below.to_string());
@@ -609,7 +609,7 @@ upstreams:
     dialect: auth0
     url: HTTPS://A.Example:8443/base/
     match: {path_prefix: /api}
-    unmatched: refuse
+    unmatched: reject
     auth:
       issuer: [http://127.0.0.1:1/, 'https://[::1]/x/']
       audience: [a, b]
@@ -629,7 +629,7 @@ upstreams:
     let upstream = &config.gateway.upstreams()[0];
     let Target { tls, host, port, base_path, .. } = &upstream.target;
     assert_eq!((*tls, host.as_str(), *port, base_path.as_str()), (true, "a.example", 8443, "/base"));
-    assert_eq!((upstream.unmatched, upstream.cache), (Unmatched::Refuse, None));
+    assert_eq!((upstream.unmatched, upstream.cache), (Unmatched::Reject, None));
     let timeout = Duration::from_millis(1);
     assert_eq!(upstream.body, BodyLimits { max: 2048, max_undeclared: 2048, timeout });
     let CallerCheck::Token { expected, keys, .. } = &upstream.check else { panic!("no check") };

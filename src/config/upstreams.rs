@@ -159,7 +159,7 @@ fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Polici
 }
 
 const REFRESH_TOKEN_POLICY: &str = "refresh_token_policy";
-const UNMATCHED: &[(&str, Unmatched)] = &[("forward", Unmatched::Forward), ("refuse", Unmatched::Refuse)];
+const UNMATCHED: &[(&str, Unmatched)] = &[("forward", Unmatched::Forward), ("reject", Unmatched::Reject)];
 
 fn dialects() -> impl Iterator<Item = &'static str> {
     DIALECTS.iter().map(|dialect| dialect.name)
@@ -244,7 +244,7 @@ fn cache(section: &mut Section) -> Option<Placed<Freshness>> {
 
 fn freshness(section: &mut Section) -> Freshness {
     const ON_UNREACHABLE: &[(&str, OnUnreachable)] =
-        &[("forward", OnUnreachable::Forward), ("refuse", OnUnreachable::Refuse), ("hold", OnUnreachable::Hold)];
+        &[("forward", OnUnreachable::Forward), ("reject", OnUnreachable::Reject), ("hold", OnUnreachable::Hold)];
     let default = Freshness::default();
     let stale = || duration(seconds(0)..=minutes(60));
     Freshness {

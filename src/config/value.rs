@@ -13,6 +13,8 @@ use std::time::Duration;
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 /// Units of size, in bytes.
 const SIZES: [(&str, usize); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// Words of earlier versions, and what they are called now.
+const RENAMED: [(&str, &str); 1] = [("refuse", "reject")];
 /// The longest name of an upstream or a policy.
 const MAX_NAME: usize = 64;
 
@@ -54,8 +56,11 @@ pub(super) fn label<L: Label>() -> impl Fn(&Text) -> Result<L, Problem> {
 }
 
 fn chosen<T>(text: &Text, choices: impl Iterator<Item = (&'static str, T)> + Clone) -> Result<T, Problem> {
-    let found = choices.clone().find(|(word, _)| *word == text.as_str());
-    found.map(|(_, value)| value).ok_or_else(|| {
+    let named = |name: &str| choices.clone().find(|(word, _)| *word == name);
+    if let Some((_, now)) = RENAMED.iter().find(|(then, now)| *then == text.as_str() && named(now).is_some()) {
+        return Err(Problem::new(format!("{} is now called `{now}`", text.shown())));
+    }
+    named(text.as_str()).map(|(_, value)| value).ok_or_else(|| {
         let words = || choices.clone().map(|(word, _)| word);
         Problem::new(format!("{} is not known", text.shown()))
             .but(format!("allowed are {}", listed(words())))

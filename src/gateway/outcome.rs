@@ -36,7 +36,7 @@ impl Default for Outcome {
         Outcome {
             upstream: None,
             operation: Operation::Other,
-            decision: Decision::Refused,
+            decision: Decision::Rejected,
             cache: CacheStatus::None,
             refusal: None,
             rules: Vec::new(),

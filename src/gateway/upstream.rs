@@ -53,7 +53,7 @@ impl Upstream {
     pub fn forwards_unmatched(&self) -> bool {
         match self.unmatched {
             Unmatched::Forward => true,
-            Unmatched::Refuse => false,
+            Unmatched::Reject => false,
         }
     }
 }
@@ -111,7 +111,7 @@ pub enum Unmatched {
     #[default]
     Forward,
     /// They are answered with 404, reads and writes alike; preflights of governed operations are passed.
-    Refuse,
+    Reject,
 }
 
 /// How callers are checked.
@@ -218,7 +218,7 @@ pub enum OnUnreachable {
     /// [`Freshness::longest`] of all upstreams in the scope.
     Hold,
     /// It is refused, and never reaches the provider.
-    Refuse,
+    Reject,
 }
 
 /// The bounds of judged bodies.

@@ -10,7 +10,7 @@ pub enum ReturnCode {
     #[default]
     Allow,
     /// It is a violation.
-    Refuse,
+    Reject,
     /// It may pass, but the gateway takes the codes out of the answer.
     Strip,
 }
@@ -28,7 +28,7 @@ impl ChallengeRule {
     pub(super) fn judge(&self, challenges: &[Challenge], unknown: &[String], violations: &mut Violations) {
         // Nobody knows where such a code would go, or such a link would lead.
         let closed = match (self.return_code, self.url_template.is_free()) {
-            (ReturnCode::Refuse | ReturnCode::Strip, _) => Some(Rule::ReturnCode),
+            (ReturnCode::Reject | ReturnCode::Strip, _) => Some(Rule::ReturnCode),
             (ReturnCode::Allow, false) => Some(Rule::UrlTemplate),
             (ReturnCode::Allow, true) => None,
         };
@@ -42,7 +42,7 @@ impl ChallengeRule {
                 ChallengeKind::OtpSms { returns_code } => (*returns_code, None),
                 ChallengeKind::OtpEmail { returns_code, url_template } => (*returns_code, url_template.as_ref()),
             };
-            if returns_code && self.return_code == ReturnCode::Refuse {
+            if returns_code && self.return_code == ReturnCode::Reject {
                 violations.push(Violation {
                     path: challenge.path.clone(),
                     rule: Rule::ReturnCode,

@@ -7,7 +7,7 @@ use crate::model::{Edit, Length, Lifetime, Rule, Violation, Violations};
 pub enum Outside {
     /// It is a violation.
     #[default]
-    Refuse,
+    Reject,
     /// It becomes the bound.
     Clamp,
 }
@@ -46,13 +46,13 @@ impl LifetimeRule {
         let bound = below.or(above)?;
         match (self.outside, length) {
             (Outside::Clamp, _) => return Some(Edit::Lifetime(bound)),
-            (Outside::Refuse, None) => {
+            (Outside::Reject, None) => {
                 report(format!("is missing, so the session would never end; at most {bound} are allowed"));
             }
-            (Outside::Refuse, Some(length)) if below.is_some() => {
+            (Outside::Reject, Some(length)) if below.is_some() => {
                 report(format!("is {length}, at least {bound} are required"));
             }
-            (Outside::Refuse, Some(length)) => report(format!("is {length}, at most {bound} are allowed")),
+            (Outside::Reject, Some(length)) => report(format!("is {length}, at most {bound} are allowed")),
         }
         None
     }

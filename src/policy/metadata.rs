@@ -65,7 +65,7 @@ impl Policy {
     }
 
     fn judge_wipe(&self, written: &Written, violations: &mut Violations) {
-        if self.wipe == Wipe::Refuse {
+        if self.wipe == Wipe::Reject {
             violations.push(Violation {
                 path: written.patch.name.into(),
                 rule: Rule::Wipe,

@@ -124,7 +124,7 @@ impl Context {
     pub fn passes(&mut self, upstream: &Upstream, operation: Operation) {
         self.outcome.upstream = Some(upstream.index);
         self.outcome.operation = operation;
-        self.outcome.decision = Decision::Passed;
+        self.outcome.decision = Decision::PassedThrough;
     }
 
     /// The way to the request's upstream.

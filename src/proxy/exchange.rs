@@ -160,11 +160,11 @@ fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
 
 /// Answers with a refusal in the dialect of the upstream.
 pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: &Refusal) -> Result<bool> {
-    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
+    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Rejected };
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
     context.outcome.refusal = Some(refusal.name());
     if *refusal == Refusal::Deleted {
-        context.outcome.decision = Decision::Answered;
+        context.outcome.decision = Decision::Responded;
         context.outcome.cache = CacheStatus::Deleted;
     }
     if let Refusal::Violations(violations) = refusal {

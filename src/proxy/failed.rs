@@ -35,7 +35,7 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
         provider.note(Some(&passed::told(error)));
     }
     context.outcome.refusal = Some(refusal.name());
-    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Refused };
+    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Rejected };
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         if !is_http2(session) {
             // Pingora has written what came of the answer, but not flushed it.

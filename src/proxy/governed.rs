@@ -53,7 +53,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     let body = judged_body(session, context, &admitted).await?;
     let asked = admitted.read_body(&runtime.gateway, body)?;
     context.outcome.session = asked.session_hash();
-    context.outcome.decision = Decision::Answered;
+    context.outcome.decision = Decision::Responded;
     let limit = deadline(asked.carrier(), &session.req_header().headers);
     let left = limit.map(|limit| limit.saturating_sub(context.started.elapsed()));
     if let Some((limit, Duration::ZERO)) = limit.zip(left) {

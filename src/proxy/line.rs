@@ -44,10 +44,10 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     let upstreams = context.runtime.gateway.upstreams();
     // A client that leaves is nothing that anybody has to look after.
     line.begin(*decision == Decision::ClientGone);
-    line.word(key!("request"), context.id.to_str().unwrap_or_default());
-    line.word(key!("trace"), context.trace.id());
+    line.word(key!("request_id"), context.id.to_str().unwrap_or_default());
+    line.word(key!("trace_id"), context.trace.id());
     if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
-        line.address(key!("client"), address.ip());
+        line.address(key!("client.address"), address.ip());
     }
     line.word(key!("method"), session.req_header().method.as_str());
     line.number(key!("status"), u64::from(status));
@@ -63,7 +63,7 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
         line.word(key!("rules"), &rules.join(","));
     }
     if let Some(hash) = hash {
-        line.word(key!("session"), &hex(hash));
+        line.word(key!("session_hash"), &hex(hash));
     }
     line.number(key!("bytes"), (session.body_bytes_sent() + context.written) as u64);
     line.number(key!("duration_us"), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));

@@ -180,7 +180,7 @@ impl Running {
 
     /// A configuration was refused.
     pub fn refused(&self, why: String) {
-        self.metrics.reload(ReloadResult::Refused);
+        self.metrics.reload(ReloadResult::Rejected);
         self.metrics.refuse();
         let mut standing = self.standing.lock();
         standing.refused = Some(why);

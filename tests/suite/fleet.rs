@@ -264,8 +264,8 @@ fn three_gateways_never_show_what_was_there_before_an_acknowledged_write() {
         }
     });
     found.tell("three gateways");
-    let unmarked = fleet.event("unmarked");
-    for event in ["bypass_failed", "lease_lost", "fenced", "mark_lost", "unconfirmed", "unmarked"] {
+    let unmarked = fleet.event("invalidation_failed");
+    for event in ["bypass_failed", "lease_lost", "fenced", "mark_lost", "unconfirmed", "invalidation_failed"] {
         println!("{event} {}", fleet.event(event));
     }
     assert_eq!(found.stale.into_inner(), 0);

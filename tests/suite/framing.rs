@@ -240,13 +240,13 @@ fn what_is_not_plain_is_refused_on_every_route_and_ends_its_connection() {
     });
     assert_eq!(lines.len(), count);
     for line in &lines {
-        assert!(line["decision"] == "refused" && line["upstream"] == "auth0" && line["reason"].is_string(), "{line}");
+        assert!(line["decision"] == "rejected" && line["upstream"] == "auth0" && line["reason"].is_string(), "{line}");
     }
     let counted: usize = place
         .gateway
         .metrics()
         .lines()
-        .filter(|line| line.starts_with("sessiongate_refusals_total"))
+        .filter(|line| line.starts_with("sessiongate_rejections_total"))
         .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
         .sum();
     assert_eq!(counted, count);

@@ -96,7 +96,7 @@ impl Place {
     /// How many connections are open.
     fn connections(&self) -> usize {
         let metrics = self.gateway.metrics();
-        let line = metrics.lines().find(|line| line.starts_with("sessiongate_connections "));
+        let line = metrics.lines().find(|line| line.starts_with("sessiongate_open_connections "));
         line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     }
 
@@ -156,7 +156,7 @@ impl Place {
             assert!(Instant::now() < deadline, "{what}: {:?}", self.gateway.log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        for other in ["failed", "refused"] {
+        for other in ["failed", "rejected"] {
             assert_eq!(self.count(other), 0, "{what}: {other}");
         }
         let log = self.gateway.log();
@@ -209,7 +209,7 @@ fn a_client_that_leaves_a_fetch_that_others_share_is_no_failure() {
         second.leave(how, &place);
         place.open_door_for_those_who_stay();
         place.check(&format!("{how:?}"), 2);
-        wait_for("the third to be answered", || (place.count("answered") == 1).then_some(()));
+        wait_for("the third to be answered", || (place.count("responded") == 1).then_some(()));
         assert_eq!(place.recorder.count(), 2, "the fetch, and what was asked to know the order");
     }
 }

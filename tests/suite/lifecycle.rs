@@ -269,7 +269,7 @@ fn a_client_that_leaves_leaves_nothing_behind() {
         drop(connection);
         slow.release.send(()).unwrap();
         wait_for("nothing to be in flight", || {
-            (gauge("sessiongate_requests_in_flight") == 0 && gauge("sessiongate_connections") == 0).then_some(())
+            (gauge("sessiongate_requests_in_flight") == 0 && gauge("sessiongate_open_connections") == 0).then_some(())
         });
     }
     let read = thread::spawn({

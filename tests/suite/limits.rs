@@ -661,7 +661,7 @@ fn a_configuration_that_cannot_be_opened_is_not_refused() {
     };
     // It is tried again by itself.
     wait_for("the new configuration", || (count("applied") == 1).then_some(()));
-    assert_eq!((count("refused"), count("unread") > 0), (0, true));
+    assert_eq!((count("rejected"), count("unread") > 0), (0, true));
     assert!(!place.gateway.log().iter().any(|line| line.contains("the configuration is refused")));
 }
 

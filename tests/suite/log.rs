@@ -11,7 +11,7 @@ const POLICY: &str = "
 policies:
   strict:
     fields: { tier: { one_of: [marigold, larkspur] } }
-    wipe: refuse
+    wipe: reject
 ";
 
 /// One request of a kind, and what its line says of it.
@@ -44,31 +44,35 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
     let with = |method: &str, path: &str| Request::new(method, path).bearer(&token);
     let patch = |body: &str| with("PATCH", &session).json(body);
     let garbage = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
-    let refused = |operation: &str, status: u16, reason: &str| line(status, operation, "refused", "none", Some(reason));
+    let refused =
+        |operation: &str, status: u16, reason: &str| line(status, operation, "rejected", "none", Some(reason));
     vec![
-        step(with("GET", &session), line(200, "read_session", "answered", "miss", None)),
-        step(with("GET", &session), line(200, "read_session", "answered", "hit", None)),
+        step(with("GET", &session), line(200, "read_session", "responded", "miss", None)),
+        step(with("GET", &session), line(200, "read_session", "responded", "hit", None)),
         step(
             patch(r#"{"session_metadata":{"tier":"marigold"}}"#),
-            line(200, "update_session", "answered", "none", None),
+            line(200, "update_session", "responded", "none", None),
         ),
         step(patch(r#"{"session_metadata":{"tier":"foxglove","other":1}}"#), refused("update_session", 400, "policy")),
         step(patch(r#"{"session_metadata":"hyacinth"}"#), refused("update_session", 400, "policy")),
         step(patch(r#"{"session_metadata":{"tier":"foxglove"#), refused("update_session", 400, "malformed")),
-        step(with("DELETE", &deleted), line(202, "delete_session", "answered", "none", None)),
-        step(with("GET", &deleted), line(404, "read_session", "answered", "deleted", Some("deleted"))),
-        step(with("POST", &revoke), line(202, "revoke_session", "answered", "none", None)),
-        step(with("GET", &format!("{user}/sessions")), line(200, "list_sessions", "answered", "none", None)),
+        step(with("DELETE", &deleted), line(202, "delete_session", "responded", "none", None)),
+        step(with("GET", &deleted), line(404, "read_session", "responded", "deleted", Some("deleted"))),
+        step(with("POST", &revoke), line(202, "revoke_session", "responded", "none", None)),
+        step(with("GET", &format!("{user}/sessions")), line(200, "list_sessions", "responded", "none", None)),
         step(
             with("DELETE", &format!("{user}/refresh-tokens")),
-            line(202, "delete_user_refresh_tokens", "answered", "none", None),
+            line(202, "delete_user_refresh_tokens", "responded", "none", None),
         ),
         step(
             with("POST", &format!("{user}/revoke-access")).json(r#"{"foxglove":1}"#),
             refused("revoke_access", 400, "policy"),
         ),
-        step(with("PATCH", &user).json(r#"{"blocked":true}"#), line(200, "change_related", "passed", "none", None)),
-        step(with("GET", "/api/v2/foxglove"), line(404, "other", "passed", "none", None)),
+        step(
+            with("PATCH", &user).json(r#"{"blocked":true}"#),
+            line(200, "change_related", "passed_through", "none", None),
+        ),
+        step(with("GET", "/api/v2/foxglove"), line(404, "other", "passed_through", "none", None)),
         step(Request::new("GET", &session), refused("read_session", 401, "credential_missing")),
         step(Request::new("GET", &session).bearer(garbage), refused("read_session", 401, "token_signature")),
         step(
@@ -116,12 +120,12 @@ fn each_request_has_one_line_that_says_what_became_of_it() {
     for (step, answer) in steps.iter().zip(&answers) {
         // Lines are written when requests are over, so they need not have the order of their answers.
         let id = answer.header("X-Request-Id").unwrap();
-        let line = lines.iter().find(|line| line["request"] == id).unwrap();
+        let line = lines.iter().find(|line| line["request_id"] == id).unwrap();
         assert!(ids.insert(id), "{id} names two requests");
         if answer.status != step.line["status"] || !agrees(line, &step.line) {
             faults.push(format!("{:?}\n  expected {}\n  found    {line}", step.request, step.line));
         }
-        assert_eq!(line["client"], "127.0.0.1");
+        assert_eq!(line["client.address"], "127.0.0.1");
         assert!(line["method"].is_string() && line["timestamp"].is_string(), "{line}");
         assert_eq!(line["bytes"], answer.body.len(), "{line}");
         assert!(line["duration_us"].as_u64().unwrap() > 0, "{line}");
@@ -154,7 +158,7 @@ fn lines_of_one_session_can_be_found_by_a_hash() {
             assert_eq!(read.send(&gateway.url()).status, 200);
         }
         let log = wait_for("two lines", || Some(gateway.log()).filter(|log| requests(log).len() == 2));
-        let hash = |line: &&String| serde_json::from_str::<Value>(line).unwrap()["session"].to_string();
+        let hash = |line: &&String| serde_json::from_str::<Value>(line).unwrap()["session_hash"].to_string();
         let hashes: BTreeSet<String> = requests(&log).iter().map(hash).collect();
         assert_eq!(hashes.len(), 1);
         hashes.into_iter().next().unwrap()
@@ -268,16 +272,16 @@ fn the_log_for_people_says_the_same() {
     let read = Request::new("GET", &tenant.session_path()).bearer(&tenant.token());
     let answer = read.send(&gateway.url());
     let id = answer.header("X-Request-Id").unwrap();
-    let line = gateway.wait_for_log(|line| line.contains(" request request="));
+    let line = gateway.wait_for_log(|line| line.contains(" request request_id="));
     let words: Vec<&str> = line.split_whitespace().collect();
     for word in [
-        &format!("request={id}"),
-        "client=127.0.0.1",
+        &format!("request_id={id}"),
+        "client.address=127.0.0.1",
         "method=GET",
         "status=200",
         "upstream=auth0",
         "operation=read_session",
-        "decision=answered",
+        "decision=responded",
         "cache=miss",
     ] {
         assert!(words.contains(&word), "no {word} in {line}");

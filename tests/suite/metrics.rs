@@ -23,7 +23,7 @@ const FAMILIES: [(&str, &str); 30] = [
     ("sessiongate_config_last_reload_successful", "gauge"),
     ("sessiongate_config_reloads_total", "counter"),
     ("sessiongate_config_restart_needed", "gauge"),
-    ("sessiongate_connections", "gauge"),
+    ("sessiongate_open_connections", "gauge"),
     ("sessiongate_connections_total", "counter"),
     ("sessiongate_jwks_age_seconds", "gauge"),
     ("sessiongate_jwks_fetches_total", "counter"),
@@ -33,7 +33,7 @@ const FAMILIES: [(&str, &str); 30] = [
     ("sessiongate_memory_held_bytes", "gauge"),
     ("sessiongate_memory_limit_bytes", "gauge"),
     ("sessiongate_memory_shed_total", "counter"),
-    ("sessiongate_refusals_total", "counter"),
+    ("sessiongate_rejections_total", "counter"),
     ("sessiongate_request_duration_seconds", "histogram"),
     ("sessiongate_requests_in_flight", "gauge"),
     ("sessiongate_requests_total", "counter"),
@@ -131,25 +131,25 @@ fn metrics_count_what_happened() {
     let requests = |labels: &[(&str, &str)]| sum(&text, "sessiongate_requests_total", labels);
     let read = ("operation", "read_session");
     assert_eq!(requests(&[]), 7.0);
-    assert_eq!(requests(&[read, ("cache", "miss"), ("status", "2xx"), ("decision", "answered")]), 1.0);
+    assert_eq!(requests(&[read, ("cache", "miss"), ("status", "2xx"), ("decision", "responded")]), 1.0);
     assert_eq!(requests(&[read, ("cache", "hit"), ("status", "2xx"), ("upstream", "auth0")]), 1.0);
-    assert_eq!(requests(&[read, ("decision", "refused"), ("status", "4xx")]), 1.0);
-    assert_eq!(requests(&[("operation", "update_session"), ("decision", "answered")]), 1.0);
-    assert_eq!(requests(&[("operation", "update_session"), ("decision", "refused")]), 1.0);
-    assert_eq!(requests(&[("operation", "other"), ("decision", "passed"), ("status", "2xx")]), 1.0);
-    assert_eq!(requests(&[("upstream", ""), ("decision", "refused")]), 1.0);
-    let refusals = |reason: &str| sum(&text, "sessiongate_refusals_total", &[("reason", reason)]);
+    assert_eq!(requests(&[read, ("decision", "rejected"), ("status", "4xx")]), 1.0);
+    assert_eq!(requests(&[("operation", "update_session"), ("decision", "responded")]), 1.0);
+    assert_eq!(requests(&[("operation", "update_session"), ("decision", "rejected")]), 1.0);
+    assert_eq!(requests(&[("operation", "other"), ("decision", "passed_through"), ("status", "2xx")]), 1.0);
+    assert_eq!(requests(&[("upstream", ""), ("decision", "rejected")]), 1.0);
+    let refusals = |reason: &str| sum(&text, "sessiongate_rejections_total", &[("reason", reason)]);
     for (reason, count) in [("policy", 1.0), ("credential_missing", 1.0), ("no_upstream", 1.0)] {
         assert_eq!(refusals(reason), count, "{reason}");
     }
-    assert_eq!(sum(&text, "sessiongate_refusals_total", &[]), 3.0);
+    assert_eq!(sum(&text, "sessiongate_rejections_total", &[]), 3.0);
     let violations = |rule: &str| sum(&text, "sessiongate_violations_total", &[("rule", rule)]);
     assert_eq!((violations("one_of"), violations("type")), (1.0, 1.0));
     assert_eq!(sum(&text, "sessiongate_upstream_fetches_total", &[("status", "2xx")]), 2.0);
     assert_eq!(sum(&text, "sessiongate_upstream_connections_total", &[]), 1.0);
     assert_eq!(sum(&text, "sessiongate_jwks_keys", &[]), 1.0);
     assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "verified")]), 1.0);
-    assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "remembered")]), 4.0);
+    assert_eq!(sum(&text, "sessiongate_token_checks_total", &[("result", "cached")]), 4.0);
     assert_eq!(sum(&text, "sessiongate_connections_total", &[]), 7.0);
     assert_eq!(sum(&text, "sessiongate_request_duration_seconds_count", &[]), 7.0);
     assert_eq!(sum(&text, "sessiongate_requests_in_flight", &[]), 0.0);
@@ -189,7 +189,7 @@ fn labels_come_from_closed_sets_only() {
                 "upstream" => ["auth0", ""].contains(&value),
                 "status" => ["1xx", "2xx", "3xx", "4xx", "5xx", "none", "failed"].contains(&value),
                 "reason" => reasons.is_match(value),
-                "result" => ["good", "failed", "verified", "remembered", "applied", "refused", "unchanged", "unread"]
+                "result" => ["good", "failed", "verified", "cached", "applied", "rejected", "unchanged", "unread"]
                     .contains(&value),
                 "hash" => value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()),
                 "reused" => ["true", "false"].contains(&value),

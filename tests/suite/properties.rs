@@ -189,7 +189,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             } else {
                 Vec::new()
             },
-            wipe: if wipe { Wipe::Refuse } else { Wipe::Allow },
+            wipe: if wipe { Wipe::Reject } else { Wipe::Allow },
             ..Policy::default()
         },
     )
@@ -207,7 +207,7 @@ fn fault(policy: &Policy, text: &[u8]) -> Option<String> {
         Some(other) => return Some(format!("its metadata is {other}")),
     };
     let Some(metadata) = metadata else {
-        let kept = policy.wipe == Wipe::Refuse || !policy.required.is_empty();
+        let kept = policy.wipe == Wipe::Reject || !policy.required.is_empty();
         return kept.then(|| "it removes everything".into());
     };
     if metadata.len() > 25 {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Only signals make it read its configuration again.
 const BY_SIGNAL: &str = "reload: { watch: false }\n";
-const RESULTS: [&str; 3] = ["applied", "refused", "unchanged"];
+const RESULTS: [&str; 3] = ["applied", "rejected", "unchanged"];
 
 fn path() -> String {
     format!("/api/v2/sessions/{SESSION}")
@@ -125,7 +125,7 @@ fn metrics_say_which_configuration_holds_and_since_when() {
     let (first, began) = (hash(), since());
     assert_eq!((shown(), successful()), (vec![first.clone()], 1.0));
     assert!(began > 1_700_000_000.0, "{began}");
-    assert_eq!(rewritten(&gateway, "nonsense"), "refused");
+    assert_eq!(rewritten(&gateway, "nonsense"), "rejected");
     assert_eq!((shown(), successful(), since()), (vec![first.clone()], 0.0, began));
     assert_eq!(rewritten(&gateway, &teams(&recorder, "green")), "applied");
     assert_ne!(hash(), first);
@@ -157,7 +157,7 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
         (&*"#".repeat(10 << 20), "", "larger than 8 MiB"),
         (&*"# much\n".repeat(200_000), "", "at most 1048576"),
     ] {
-        assert_eq!(rewritten(&gateway, wrong), "refused", "{found}");
+        assert_eq!(rewritten(&gateway, wrong), "rejected", "{found}");
         let details = details(&gateway);
         assert_eq!(details.len(), 1, "{details:?}");
         assert!(details[0].contains(&format!("the last good one holds: {shown}{place}")), "{place}: {details:?}");
@@ -174,13 +174,13 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
         ("directory", Box::new(|| std::fs::create_dir(&file).unwrap())),
     ] {
         make();
-        assert_eq!(hang_up(&gateway), "refused", "{what}");
+        assert_eq!(hang_up(&gateway), "rejected", "{what}");
         let said = details(&gateway).remove(0).to_lowercase();
         assert!(said.contains(&format!("{}: ", shown.to_lowercase())) && said.contains(what), "{what}: {said}");
     }
     std::fs::remove_dir(&file).unwrap();
     std::fs::write(&file, b"\xff\xfe").unwrap();
-    assert_eq!(hang_up(&gateway), "refused");
+    assert_eq!(hang_up(&gateway), "rejected");
     assert!(details(&gateway)[0].contains("is not text in UTF-8"));
     assert_eq!(rewritten(&gateway, &good), "unchanged", "what holds stands there again");
     assert_eq!(details(&gateway), [""; 0]);
@@ -194,7 +194,7 @@ fn all_faults_are_logged_and_the_first_is_shown() {
     let gateway = Gateway::start(&good);
     gateway.ready();
     let wrong = good.replace("policy: p", "polcy: p").replace("one_of", "one_off");
-    assert_eq!(rewritten(&gateway, &wrong), "refused");
+    assert_eq!(rewritten(&gateway, &wrong), "rejected");
     for word in ["polcy", "one_off"] {
         gateway.wait_for_log(|line| line.contains("the configuration is refused") && line.contains(word));
     }
@@ -209,7 +209,7 @@ fn what_a_process_takes_only_when_it_starts_is_reported_and_the_rest_is_applied(
     gateway.ready();
     let token = recorder.token();
     assert_eq!(read(&token).send(&gateway.url()).status, 200);
-    let session = |line: &str| line.split(r#""session":""#).nth(1).map(|rest| rest[..32].to_owned());
+    let session = |line: &str| line.split(r#""session_hash":""#).nth(1).map(|rest| rest[..32].to_owned());
     let named = session(&gateway.wait_for_log(|line| line.contains(r#""operation":"read_session""#))).unwrap();
     let more = "listen: 127.0.0.1:1
 admin: 127.0.0.1:2
@@ -291,7 +291,7 @@ fn upstreams_come_and_go() {
     assert_eq!(statuses(), [200, 200]);
     wait_for("counters to go on", || ((counted("one"), counted("two")) == (3.0, 3.0)).then_some(()));
     let checks = |name: &str| {
-        ["verified", "remembered"].map(|result| {
+        ["verified", "cached"].map(|result| {
             metric(&gateway, &format!("sessiongate_token_checks_total{{result=\"{result}\",upstream=\"{name}\"}}"))
         })
     };

@@ -344,6 +344,24 @@ fn a_process_that_nobody_takes_the_place_of_goes_on() {
 }
 
 #[test]
+fn an_upgrade_with_an_old_configuration_leaves_the_old_process_serving() {
+    let (folder, recorder, calls) = (tempfile::tempdir().unwrap(), Recorder::auth0(), Calls::start());
+    let socket = folder.path().join("upgrade.sock");
+    let config = write(&folder, "g.yaml", &recorder, &calls, &format!("{{ upgrade_socket: {} }}", socket.display()));
+    let mut gateway = Gateway::start(&config, &[]);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let old = folder.path().join("old.yaml");
+    std::fs::write(&old, text.replace("match: { host: calls", "unmatched: refuse, match: { host: calls")).unwrap();
+    let next = crate::harness::finish(sessiongate(&["run", "--upgrade", "-c", old.to_str().unwrap()]));
+    assert_eq!(next.code, Some(1));
+    assert!(next.stderr.contains("upstreams.calls.unmatched: `refuse` is now called `reject`"), "{}", next.stderr);
+    let path = format!("/api/v2/sessions/{SESSION}");
+    let read = Request::new("GET", &path).bearer(&recorder.token()).header("Host", "auth0.example");
+    assert_eq!(read.send(&format!("http://{}", gateway.address)).status, 200);
+    gateway.end("TERM");
+}
+
+#[test]
 fn neither_process_answers_from_its_memory_until_one_is_alone() {
     let (arrived, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let recorder = Recorder::start({

@@ -272,7 +272,7 @@ policies:
   strict:
     keys: { allowed: [a, channel] }
     fields: { a: { one_of: [c] } }
-    wipe: refuse
+    wipe: reject
 ";
 
 /// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own refusals of bodies.

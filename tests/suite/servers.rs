@@ -53,7 +53,7 @@ fn a_server_stands_still_now_and_then() {
         return;
     }
     let server = RedisServer::start();
-    let fleet = Fleet::with("ttl: 5m, on_unreachable: refuse", &format!("url: \"{}\"", server.url()), 3);
+    let fleet = Fleet::with("ttl: 5m, on_unreachable: reject", &format!("url: \"{}\"", server.url()), 3);
     let found = fleet.under_load(|found| {
         for _ in 0..ROUNDS {
             wait_hits(found, 50);
@@ -190,7 +190,7 @@ fn a_session_whose_slot_moves_is_answered_all_the_way() {
     cluster.end_move(moving);
     assert_eq!(version(&replica.get()), 2);
     assert_eq!(version(&replica.wait_hit()), 2);
-    assert_eq!(replica.event("unmarked"), 0);
+    assert_eq!(replica.event("invalidation_failed"), 0);
 }
 
 /// What is remembered for tenants has a key of its own, which mostly does not exist yet: no step may create it meanwhile.

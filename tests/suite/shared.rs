@@ -438,7 +438,7 @@ fn without_the_store_everything_goes_to_the_provider() {
     }
     assert_eq!(version(&one.patch()), 1);
     assert_eq!(version(&other.get()), 1);
-    assert_eq!(one.event("unmarked"), 1);
+    assert_eq!(one.event("invalidation_failed"), 1);
     server.restart();
     one.wait_connected();
     other.wait_connected();
@@ -494,7 +494,7 @@ fn a_store_that_hangs_costs_reads_a_deadline_and_never_an_error() {
 
 #[test]
 fn writes_are_refused_without_the_store_where_that_is_asked_for() {
-    let Some((mut server, provider, [replica])) = fleet("{ on_unreachable: refuse }") else { return };
+    let Some((mut server, provider, [replica])) = fleet("{ on_unreachable: reject }") else { return };
     assert_eq!(version(&replica.patch()), 1);
     server.kill();
     replica.wait_disconnected();
@@ -530,7 +530,7 @@ fn a_store_that_refuses_is_as_good_as_none() {
     works(0, "at first");
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
     works(1, "out of memory");
-    assert!(replica.metric(r#"sessiongate_store_errors_total{reason="refused",step="acquire"}"#) > 0);
+    assert!(replica.metric(r#"sessiongate_store_errors_total{reason="server_error",step="acquire"}"#) > 0);
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     replica.wait_connected();
     replica.get();
@@ -616,7 +616,7 @@ fn a_store_that_is_loading_is_as_good_as_none() {
     });
     one.gateway.wait_for_log(|line| line.contains("the store is disconnected") && line.contains("loading the dataset"));
     cached(2);
-    assert_eq!((provider.writes(), one.event("unmarked")), (2, 2));
+    assert_eq!((provider.writes(), one.event("invalidation_failed")), (2, 2));
 }
 
 /// A user that may still read, but no longer write: marks are refused, so nothing may be shown either.

@@ -133,7 +133,7 @@ fn a_trace_goes_through_as_it_is_and_begins_anew_where_it_cannot_be_read() {
             let status = (way.send)(headers);
             assert!((200..300).contains(&status), "{}: {status}", way.name);
             counts[at] += 1;
-            let trace = last_line(way.gateway, counts[at])["trace"].as_str().unwrap().to_owned();
+            let trace = last_line(way.gateway, counts[at])["trace_id"].as_str().unwrap().to_owned();
             ((way.got)(), trace)
         };
         let one = |value: &str| vec![value.to_owned()];
@@ -192,9 +192,9 @@ fn what_is_answered_from_the_cache_or_refused_has_its_trace() {
     let hit = get.clone().header("traceparent", PARENT).send(&gateway.url());
     assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));
     let line = last_line(&gateway, 2);
-    assert_eq!((line["trace"].as_str(), line["cache"].as_str()), (Some(ID), Some("hit")));
+    assert_eq!((line["trace_id"].as_str(), line["cache"].as_str()), (Some(ID), Some("hit")));
     let refused = get.header("traceparent", PARENT).header("X-HTTP-Method-Override", "PUT").send(&gateway.url());
-    assert_eq!((refused.status, last_line(&gateway, 3)["trace"].as_str()), (400, Some(ID)));
+    assert_eq!((refused.status, last_line(&gateway, 3)["trace_id"].as_str()), (400, Some(ID)));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn trusted_peers_name_their_requests() {
                 counts[at] += 1;
                 let named = answer.header("X-Request-Id").unwrap();
                 assert_eq!(named == id, at == 0, "{path}: {named}");
-                assert_eq!(last_line(gateway, counts[at])["request"], named);
+                assert_eq!(last_line(gateway, counts[at])["request_id"], named);
             }
         }
         let long = "x".repeat(129);
@@ -231,7 +231,7 @@ fn trusted_peers_name_their_requests() {
             counts[0] += 1;
             let named = answer.header("X-Request-Id").unwrap();
             assert!(named != id && named.len() == 32, "{id}: {named}");
-            assert_eq!(last_line(&trusting, counts[0])["request"], named);
+            assert_eq!(last_line(&trusting, counts[0])["request_id"], named);
         }
         let twice = Request::new("POST", path)
             .bearer(&recorder.token())

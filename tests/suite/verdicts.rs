@@ -35,11 +35,11 @@ impl Lookup for Nothing {
 static POLICIES: LazyLock<Vec<Arc<Gateway>>> = LazyLock::new(|| {
     let policies = [
         "{}",
-        "{ keys: { allowed: [a, b, 'k*'], required: [a] }, fields: { a: { default: red, max_length: 3 } }, wipe: refuse }",
+        "{ keys: { allowed: [a, b, 'k*'], required: [a] }, fields: { a: { default: red, max_length: 3 } }, wipe: reject }",
         "{ normalize: { trim: true, key_case: lower, empty_values: drop, unicode: nfc }, limits: { properties: 3, value_length: 4 } }",
         "{ lifetime: { min: 1s, max: 1h, outside: clamp }, session_token: required }",
         "{ lifetime: { min: 1s, max: 1h, required: true }, checks: { allowed: [user, totp] } }",
-        "{ challenges: { return_code: refuse, url_template: { hosts: [login.example.com] } } }",
+        "{ challenges: { return_code: reject, url_template: { hosts: [login.example.com] } } }",
         "{ mode: audit, keys: { allowed: [A] }, normalize: { key_case: upper }, lifetime: { max: 1s, outside: clamp } }",
     ];
     policies.into_iter().map(gateway).collect()
@@ -524,7 +524,7 @@ proptest! {
     fn a_list_is_closed_to_what_is_not_known((call, place) in any_stranger()) {
         let closed = [
             ("{ checks: { allowed: [user, password, otp_email] } }", "check", "checks"),
-            ("{ challenges: { return_code: refuse } }", "return_code", "challenges"),
+            ("{ challenges: { return_code: reject } }", "return_code", "challenges"),
             ("{ challenges: { return_code: strip } }", "return_code", "challenges"),
             ("{ challenges: { url_template: { hosts: [login.example.com] } } }", "url_template", "challenges"),
             ("{ challenges: { url_template: { schemes: [https] } } }", "url_template", "challenges"),

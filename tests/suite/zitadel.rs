@@ -18,7 +18,7 @@ const POLICY: &str = "policies:
   strict:
     keys: { allowed: [team, plan] }
     lifetime: { max: 1h, outside: clamp }
-    challenges: { return_code: refuse, url_template: { hosts: [login.example.com] } }
+    challenges: { return_code: reject, url_template: { hosts: [login.example.com] } }
 ";
 
 pub fn field(number: u8, content: &[u8]) -> Vec<u8> {

@@ -47,12 +47,12 @@ impl RedisStore {
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
             let link = both(session_link, epoch_link);
-            let Value::BulkString(text) = value else { return Err(StoreFailure::Nonsense) };
+            let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
             let open = |entry: &[u8]| {
                 self.listener.read(entry.len());
                 self.seal.open(&keys.place, entry, entry::HEAD)
             };
-            let reply = read_reply(&text, guess.generation, open).ok_or(StoreFailure::Nonsense)?;
+            let reply = read_reply(&text, guess.generation, open).ok_or(StoreFailure::ProtocolError)?;
             moment = reply.now;
             // Also where the epoch turns out to be marked: a write that changes nothing gives its generation back.
             leased |= mode.is_empty() && matches!(reply.acquired, Acquired::Lead { .. });
@@ -123,8 +123,8 @@ impl RedisStore {
         let arguments = [token, "", &generation, &kept, "0", "fresh", "", tenant, &purged];
         let names = keys.names(whole);
         let (value, link) = self.run(&ACQUIRE, &names, &arguments, deadline).await?;
-        let Value::BulkString(text) = value else { return Err(StoreFailure::Nonsense) };
-        let reply = read_reply(&text, none, |_| None).ok_or(StoreFailure::Nonsense)?;
+        let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
+        let reply = read_reply(&text, none, |_| None).ok_or(StoreFailure::ProtocolError)?;
         let deleted = matches!(reply.acquired, Acquired::Deleted);
         let acquired = if deleted { Acquired::Deleted } else { Acquired::Bypass };
         Ok(Acquisition { acquired, link, now: reply.now, leased: false })

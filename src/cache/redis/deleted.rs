@@ -49,7 +49,7 @@ impl RedisStore {
         match self.run(&DELETED, keys, &[tenant, purged], self.read_by()).await?.0 {
             Value::Int(0) => Ok(false),
             Value::Int(1) => Ok(true),
-            _ => Err(StoreFailure::Nonsense),
+            _ => Err(StoreFailure::ProtocolError),
         }
     }
 }

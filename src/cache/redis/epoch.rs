@@ -44,8 +44,8 @@ impl RedisStore {
     ) -> Result<(Epoch, Link), StoreFailure> {
         let kept = EPOCH_KEPT.to_string();
         let (value, link) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
-        let Value::BulkString(text) = value else { return Err(StoreFailure::Nonsense) };
-        let generation = if text == b"W" { None } else { Some(read_opened(&text).ok_or(StoreFailure::Nonsense)?) };
+        let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
+        let generation = if text == b"W" { None } else { Some(read_opened(&text).ok_or(StoreFailure::ProtocolError)?) };
         Ok((Epoch { generation, purged }, link))
     }
 
@@ -70,8 +70,8 @@ impl RedisStore {
         let (value, link) = self.route.carry_out(key, &command, until(deadline)).await?;
         match &value {
             Value::Nil => Ok((None, link)),
-            Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(StoreFailure::Nonsense)?), link)),
-            _ => Err(StoreFailure::Nonsense),
+            Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(StoreFailure::ProtocolError)?), link)),
+            _ => Err(StoreFailure::ProtocolError),
         }
     }
 

@@ -121,7 +121,7 @@ impl Route {
 fn failure(objection: Objection) -> StoreFailure {
     match objection {
         Objection::Failed(failure) => failure,
-        Objection::Moved(_) | Objection::Ask(_) | Objection::NoScript => StoreFailure::Refused,
+        Objection::Moved(_) | Objection::Ask(_) | Objection::NoScript => StoreFailure::ServerError,
     }
 }
 
@@ -187,7 +187,7 @@ impl Cluster {
                     // The key is no longer here: it is there already, or nowhere.
                     let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
                     let host = if host.is_empty() { own } else { host.as_str() };
-                    let server = self.server(host, port).ok_or(StoreFailure::Refused)?;
+                    let server = self.server(host, port).ok_or(StoreFailure::ServerError)?;
                     let answer = match server.carry_out(&Request::Asking(command), left()).await {
                         Err(Objection::NoScript) => {
                             server.load_scripts(left()).await.map_err(failure)?;

@@ -160,7 +160,7 @@ impl Server {
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 self.refused.store(true, Ordering::Relaxed);
                 self.give_up(live, &described(error));
-                StoreFailure::Refused.into()
+                StoreFailure::ServerError.into()
             }
             _ if error.is_timeout() => self.failed(live, StoreFailure::Timeout),
             _ => {

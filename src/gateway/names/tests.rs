@@ -40,9 +40,9 @@ fn names_do_not_hang_on_the_rest_of_the_configuration() {
         (vec![("b", B), ("a", A)], "mode: audit"),
         (vec![("twin", &*twin), ("b", B), ("a", A)], "mode: audit"),
         (vec![("a", A), ("twin", &*twin)], "mode: audit"),
-        (vec![("a", A)], "wipe: refuse"),
-        (vec![("a", &A.replace("host: a", "host: elsewhere"))], "wipe: refuse"),
-        (vec![("a", &(A.to_owned() + ", body: { max: 1KiB }, timeouts: { connect: 2s }, unmatched: refuse"))], ""),
+        (vec![("a", A)], "wipe: reject"),
+        (vec![("a", &A.replace("host: a", "host: elsewhere"))], "wipe: reject"),
+        (vec![("a", &(A.to_owned() + ", body: { max: 1KiB }, timeouts: { connect: 2s }, unmatched: reject"))], ""),
         (vec![("a", &A.replace("https://a.example", "https://A.example:443"))], ""),
         (vec![("a", &A.replace("audience: x", "audience: x, leeway: 1s, refresh: 1m"))], ""),
     ] {

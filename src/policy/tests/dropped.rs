@@ -21,7 +21,7 @@ fn edits(judgement: Judgement) -> Vec<Edit> {
 
 fn strict() -> Policy {
     Policy {
-        wipe: Wipe::Refuse,
+        wipe: Wipe::Reject,
         required: vec![KeyPattern::parse("team").unwrap()],
         normalize: ALL,
         ..Policy::default()

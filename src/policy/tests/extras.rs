@@ -44,7 +44,7 @@ fn lengths_are_exact_and_shown_as_protobuf_does() {
 
 #[test]
 fn lifetimes_are_bounded_to_the_nanosecond() {
-    let policy = bounded(Outside::Refuse, false);
+    let policy = bounded(Outside::Reject, false);
     assert_eq!(edits(&policy, &lasting(1, 500_000_000)), []);
     assert_eq!(edits(&policy, &lasting(3600, 0)), []);
     assert_eq!(
@@ -72,7 +72,7 @@ fn lifetimes_outside_become_the_bound() {
 fn a_session_that_is_made_without_a_lifetime_never_ends() {
     let update = SessionPatch { lifetime: Lifetime::Absent("lifetime".into()), ..write() };
     let create = SessionPatch { creates: true, ..update.clone() };
-    let policy = bounded(Outside::Refuse, false);
+    let policy = bounded(Outside::Reject, false);
     assert_eq!(edits(&policy, &update), [], "what the session has stays");
     assert_eq!(
         violations(&policy, &create),
@@ -84,13 +84,13 @@ fn a_session_that_is_made_without_a_lifetime_never_ends() {
     let least = LifetimeRule { max: None, ..policy.lifetime };
     assert_eq!(edits(&Policy { lifetime: least, ..Policy::default() }, &create), [], "longer than any minimum");
     for patch in [&update, &create] {
-        for outside in [Outside::Refuse, Outside::Clamp] {
+        for outside in [Outside::Reject, Outside::Clamp] {
             let found = violations(&bounded(outside, true), patch);
             assert_eq!(found, ["lifetime: is required and missing (lifetime)"]);
         }
     }
     let nowhere = SessionPatch { lifetime: Lifetime::NotOffered, creates: true, ..write() };
-    assert_eq!(edits(&bounded(Outside::Refuse, true), &nowhere), []);
+    assert_eq!(edits(&bounded(Outside::Reject, true), &nowhere), []);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn codes_may_be_kept_out_of_answers() {
         ("challenges.otpEmail.returnCode", ChallengeKind::OtpEmail { returns_code: true, url_template: None }),
     ]);
     assert_eq!(
-        violations(&coded(ReturnCode::Refuse), &patch),
+        violations(&coded(ReturnCode::Reject), &patch),
         [
             "challenges.otpSms.returnCode: would put the one-time code into the answer, which is not allowed (return_code)",
             "challenges.otpEmail.returnCode: would put the one-time code into the answer, which is not allowed (return_code)",
@@ -150,8 +150,8 @@ fn codes_may_be_kept_out_of_answers() {
         ("challenges.otpSms", ChallengeKind::OtpSms { returns_code: false }),
         ("challenges.otpEmail", ChallengeKind::OtpEmail { returns_code: false, url_template: None }),
     ]);
-    assert_eq!(edits(&coded(ReturnCode::Refuse), &sent), []);
-    for (rule, strips) in [(ReturnCode::Allow, false), (ReturnCode::Refuse, false), (ReturnCode::Strip, true)] {
+    assert_eq!(edits(&coded(ReturnCode::Reject), &sent), []);
+    for (rule, strips) in [(ReturnCode::Allow, false), (ReturnCode::Reject, false), (ReturnCode::Strip, true)] {
         assert_eq!(coded(rule).strips_codes(), strips);
     }
     assert_eq!(edits(&coded(ReturnCode::Strip), &patch), []);
@@ -299,9 +299,9 @@ fn everything_is_reported_at_once_and_breaches_come_first() {
     let policy = Policy {
         required: vec![KeyPattern::parse("team").unwrap()],
         checks: CheckRule { allowed: Some(vec![CheckKind::User]) },
-        challenges: coded(ReturnCode::Refuse).challenges,
+        challenges: coded(ReturnCode::Reject).challenges,
         session_token: TokenRule::Required,
-        ..bounded(Outside::Refuse, true)
+        ..bounded(Outside::Reject, true)
     };
     let patch = SessionPatch {
         creates: true,
@@ -328,7 +328,7 @@ proptest! {
         let Some(Edit::Lifetime(length)) = edits(&policy, &patch).first().cloned() else { return Ok(()) };
         let again = SessionPatch { creates, ..lasting(length.seconds, length.nanos) };
         prop_assert_eq!(edits(&policy, &again), []);
-        prop_assert_eq!(edits(&bounded(Outside::Refuse, true), &again), []);
+        prop_assert_eq!(edits(&bounded(Outside::Reject, true), &again), []);
     }
 
     /// No template that leads elsewhere by another parser's reading passes.

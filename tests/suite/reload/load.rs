@@ -189,7 +189,7 @@ fn no_request_fails_while_configurations_come_and_go() {
             .collect::<Vec<_>>();
         for round in 1..=rounds {
             gateway.rewrite(&config(&recorder, round));
-            let expected = if round % 2 == 1 { "refused" } else { "applied" };
+            let expected = if round % 2 == 1 { "rejected" } else { "applied" };
             let found = hang_up(&gateway);
             if found != expected {
                 unchanged += 1;

@@ -37,11 +37,11 @@ fn keys_that_cannot_be_fetched_do_not_take_the_place_of_those_that_hold() {
     let _first = Scripted::start_at(first, move |_| keys.clone());
     let gateway = Gateway::start(&checked(&provider.url(), first, ""));
     gateway.ready();
-    assert_eq!(rewritten(&gateway, &checked(&provider.url(), second, "")), "refused");
+    assert_eq!(rewritten(&gateway, &checked(&provider.url(), second, "")), "rejected");
     let said = details(&gateway);
     assert!(said[0].ends_with("upstreams.auth0.auth: the issuer's keys cannot be fetched"), "{said:?}");
     assert_eq!([status(&gateway, &old), status(&gateway, &new)], [200, 401]);
-    assert_eq!(hang_up(&gateway), "refused", "it is tried again although nothing has changed");
+    assert_eq!(hang_up(&gateway), "rejected", "it is tried again although nothing has changed");
     let keys = document(&[&new]);
     let _second = Scripted::start_at(second, move |_| keys.clone());
     assert_eq!(hang_up(&gateway), "applied");
@@ -98,7 +98,7 @@ fn a_provider_whose_name_is_unknown_does_not_take_the_place_of_one_that_answers(
     let url = format!("    url: {}\n", recorder.url());
     let wrong = good.replace(&url, "    url: http://provider.invalid\n");
     assert_ne!(wrong, good);
-    assert_eq!(rewritten(&gateway, &wrong), "refused");
+    assert_eq!(rewritten(&gateway, &wrong), "rejected");
     let said = details(&gateway);
     assert!(said[0].ends_with("upstreams.auth0.url: the name cannot be looked up"), "{said:?}");
     let token = recorder.token();

@@ -48,7 +48,7 @@ fn cached_answers_survive_what_does_not_concern_them() {
             "limits of its own",
             before(&[upstream("a", &recorder, ", body: { max: 1KiB }, timeouts: { connect: 2s }")], ""),
         ),
-        ("a policy", before(&[upstream("a", &recorder, ", policy: p")], "policies: { p: { wipe: refuse } }\n")),
+        ("a policy", before(&[upstream("a", &recorder, ", policy: p")], "policies: { p: { wipe: reject } }\n")),
         ("options of the process", before(&[a()], "log: { level: debug }\nshutdown: { grace: 1s }\n")),
         (
             "another key and another store",
@@ -80,7 +80,7 @@ fn cached_answers_do_not_survive_what_concerns_them() {
         ("another host", &one.token(), text(&one, &one, "cache: { ttl: 5m }\npreserve_host: true")),
         ("callers whom the provider checks", &one.token(), first.replace(&auth(&one), "    auth: none\n")),
     ] {
-        assert_ne!(rewritten(&gateway, &first), "refused");
+        assert_ne!(rewritten(&gateway, &first), "rejected");
         wait_for("an answer from the cache", || {
             (cache_status(&read(&one.token()).send(&gateway.url())) == "hit").then_some(())
         });
@@ -121,7 +121,7 @@ fn keys_and_remembered_tokens_survive() {
         let labels = format!("{{result=\"{result}\",upstream=\"auth0\"}}");
         metric(&gateway, &format!("sessiongate_token_checks_total{labels}")).unwrap()
     };
-    assert_eq!((checks("verified"), checks("remembered")), (1.0, 10.0));
+    assert_eq!((checks("verified"), checks("cached")), (1.0, 10.0));
     assert_eq!(world.fetches(), fetches);
 }
 
@@ -251,7 +251,7 @@ fn a_write_in_flight_is_seen_by_reads_under_the_new_configuration() {
     for yaml in
         [before(&[b(), a()], ""), before(&[b()], ""), before(&[upstream("0", &held.recorder, ""), b(), a()], "")]
     {
-        assert_ne!(rewritten(&gateway, &before(&[a(), b()], "")), "refused");
+        assert_ne!(rewritten(&gateway, &before(&[a(), b()], "")), "rejected");
         let _ = status(&gateway, "t", "b");
         assert_eq!(status(&gateway, "t", "b"), "hit");
         held.during(&gateway, "a", || {

@@ -10,7 +10,7 @@ mod texts;
 
 use crate::config::Fault;
 use crate::descriptors;
-use crate::journal::Journal;
+use crate::log_writer::LogWriter;
 use crate::reload::{Draft, Look, Source, Unusable};
 use clap::{Args, Parser, Subcommand};
 use lifecycle::Started;
@@ -202,16 +202,16 @@ fn run(args: &RunArgs) -> Result<(), CommandError> {
     descriptors::raise_limit();
     let source = Source::new(&args.file.config, random()?);
     let (look, draft) = read(&source)?;
-    let journal = Journal::new(io::stdout()).map_err(other)?;
+    let log_writer = LogWriter::new(io::stdout()).map_err(other)?;
     let started = on_runtime(draft.config.threads, async {
         let inherited = if args.upgrade { Some(lifecycle::inherited(&draft.config.shutdown).await?) } else { None };
-        let mut gateway = Started::new(&draft, journal.clone(), inherited).await?;
+        let mut gateway = Started::new(&draft, log_writer.clone(), inherited).await?;
         let admin = gateway.admin.as_ref().map_or("off".to_owned(), |(_, address)| address.to_string());
         tracing::info!(listen = %gateway.listen, admin, hash = draft.hash, "serving");
         gateway.reload(source, draft.config, look);
         gateway.until_stopped().await
     });
-    journal.flush();
+    log_writer.flush();
     started
 }
 

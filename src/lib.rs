@@ -22,7 +22,7 @@
 //! | [`memory`] | how much the process holds for its clients, and how much it may |
 //! | [`client`] | outbound HTTP: addresses, trusted roots, bounded exchanges |
 //! | [`handover`] | listening sockets that go from a process to the one that takes its place |
-//! | [`journal`] | the log, written by a thread of its own |
+//! | [`log_writer`] | the log, written by a thread of its own |
 //! | [`metrics`] | every metric and label |
 //! | [`cache`] | stores that execute [`coherence`], and the reading loop that coalesces misses |
 //! | [`keys`] | issuers' keys, and the tokens that were verified with them |
@@ -71,7 +71,7 @@ pub mod descriptors;
 pub mod memory;
 pub mod client;
 pub mod handover;
-pub mod journal;
+pub mod log_writer;
 pub mod metrics;
 pub mod cache;
 pub mod keys;

@@ -15,8 +15,8 @@ use crate::cache::{self, Sessions};
 use crate::client::{Files, Resolver};
 use crate::config::Config;
 use crate::gateway::{Gateway, Upstream};
-use crate::journal::Journal;
 use crate::keys::{Issuer, Means};
+use crate::log_writer::LogWriter;
 use crate::metrics::{IssuerReading, Meters, Reading};
 use crate::model::Refusal;
 use crate::telemetry::Label;
@@ -94,7 +94,7 @@ pub struct Runtime {
     /// The metrics.
     pub metrics: Meters,
     /// The log.
-    pub journal: Journal,
+    pub log_writer: LogWriter,
     /// Whether each request gets a line in the log.
     pub log_requests: Option<LineFormat>,
     /// How large the head of a request may be.
@@ -133,7 +133,7 @@ impl Runtime {
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());
         Ok(Runtime {
             metrics: Meters::new(lasting.metrics.clone(), names),
-            journal: lasting.journal.clone(),
+            log_writer: lasting.log_writer.clone(),
             log_requests: config.log.requests.then_some(lasting.format),
             head_limits: config.clients.limits.head,
             trusted_peers: config.clients.trusted_peers.clone(),
@@ -211,7 +211,7 @@ impl Runtime {
             issuers: issuers.collect(),
             slots: self.each().map(|(upstream, way)| (upstream.name.clone(), way.slots().tally().read())).collect(),
             memory: self.lasting.memory.read(),
-            log_lines_dropped: self.journal.dropped(),
+            log_lines_dropped: self.log_writer.dropped(),
         }
     }
 

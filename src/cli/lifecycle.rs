@@ -5,7 +5,7 @@ use crate::admin;
 use crate::config::{self, Clients, Config, Listener, Shutdown, Store};
 use crate::descriptors;
 use crate::handover::{self, Inherited, Successor};
-use crate::journal::Journal;
+use crate::log_writer::LogWriter;
 use crate::proxy::{self, Serving};
 use crate::reload::{Draft, Follower, Look, Reload, Source};
 use crate::runtime::{Bound, Running};
@@ -85,7 +85,7 @@ impl Started {
     /// Binds everything first, then starts.
     pub async fn new(
         draft: &Draft,
-        journal: Journal,
+        log_writer: LogWriter,
         mut inherited: Option<Inherited>,
     ) -> Result<Started, CommandError> {
         let config = &draft.config;
@@ -93,10 +93,10 @@ impl Started {
         let listeners = config.listeners.iter().map(|listener| bound(listener, &mut inherited));
         let listeners = listeners.collect::<Result<Vec<_>, CommandError>>()?;
         let admin = config.admin.map(|address| bound_admin(address, &mut inherited)).transpose()?;
-        let level = log::start(config, &journal);
+        let level = log::start(config, &log_writer);
         warn_of_proxies();
         let alone = matches!(config.store, Store::Memory(_));
-        let running = Arc::new(Running::new(config, &draft.hash, journal).map_err(other)?);
+        let running = Arc::new(Running::new(config, &draft.hash, log_writer).map_err(other)?);
         let mut held = Vec::new();
         if inherited.is_some() {
             ready(&running).await;

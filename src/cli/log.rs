@@ -1,7 +1,7 @@
 //! How the process writes its log.
 
 use crate::config::{Config, LogFormat, LogLevel};
-use crate::journal::Journal;
+use crate::log_writer::LogWriter;
 use crate::reload::Follower;
 use tracing_subscriber::EnvFilter;
 
@@ -15,11 +15,11 @@ fn filter(level: LogLevel) -> EnvFilter {
 }
 
 /// Starts the log, and gives what sets its level anew.
-pub(super) fn start(config: &Config, journal: &Journal) -> Follower {
-    let journal = journal.clone();
+pub(super) fn start(config: &Config, log_writer: &LogWriter) -> Follower {
+    let log_writer = log_writer.clone();
     let level = filter(config.log.level);
     let builder =
-        tracing_subscriber::fmt().with_env_filter(level).with_writer(move || journal.clone()).with_ansi(false);
+        tracing_subscriber::fmt().with_env_filter(level).with_writer(move || log_writer.clone()).with_ansi(false);
     // An error means that a log was started before, as in tests.
     match config.log.format {
         LogFormat::Json => {

@@ -3,7 +3,7 @@
 use super::lifecycle::Started;
 use super::{CommandError, on_runtime, other, random, say_on};
 use crate::config::Lookup;
-use crate::journal::Journal;
+use crate::log_writer::LogWriter;
 use crate::reload::{Draft, Machine};
 use crate::runtime::hex;
 use crate::sandbox::{self, Auth0, Providers, TENANT_RATE, Zitadel};
@@ -66,7 +66,7 @@ impl Lookup for Passing {
 
 /// Runs the command.
 pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
-    let journal = Journal::new(io::stderr()).map_err(other)?;
+    let log_writer = LogWriter::new(io::stderr()).map_err(other)?;
     let done = on_runtime(None, async {
         let rate = (args.rate > 0).then_some(args.rate);
         let providers = Providers {
@@ -76,7 +76,7 @@ pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
         };
         let text = providers.configuration(args.listen, args.admin, args.store.as_deref());
         let draft = Draft::of("sandbox", &text, &Passing::new()?, random()?)?;
-        let gateway = Started::new(&draft, journal.clone(), None).await?;
+        let gateway = Started::new(&draft, log_writer.clone(), None).await?;
         gateway.ready().await;
         let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
         let listen = gateway.listen.parse().unwrap_or(args.listen);
@@ -84,6 +84,6 @@ pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
         say_on(io::stdout(), &text);
         gateway.until_stopped().await
     });
-    journal.flush();
+    log_writer.flush();
     done
 }

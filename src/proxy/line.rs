@@ -15,7 +15,7 @@ pub(super) fn account(session: &Session, context: &Context) {
     let status = session.response_written().map_or(0, |response| response.status.as_u16());
     context.runtime.metrics.request(&context.outcome, status, took);
     if let Some(format) = context.runtime.log_requests {
-        context.runtime.journal.line(line(session, context, status, took, format).as_bytes());
+        context.runtime.log_writer.line(line(session, context, status, took, format).as_bytes());
     }
 }
 

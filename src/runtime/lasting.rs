@@ -5,8 +5,8 @@ use super::{LineFormat, RuntimeError, hex};
 use crate::cache::{self, Opened};
 use crate::config::{Config, LogFormat, Store};
 use crate::gateway::{Gateway, Upstream};
-use crate::journal::Journal;
 use crate::keys;
+use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, StoreMetrics};
 use crate::upstream;
@@ -25,7 +25,7 @@ pub(super) struct Lasting {
     pub cache: Opened,
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
-    pub journal: Journal,
+    pub log_writer: LogWriter,
     pub format: LineFormat,
     pub ids: RequestIds,
     pub lockouts: Lockouts,
@@ -76,7 +76,7 @@ impl RequestIds {
 
 impl Lasting {
     /// What a process has that starts with this configuration. Has to be called inside a tokio runtime.
-    pub fn new(config: &Config, journal: Journal) -> Result<Lasting, RuntimeError> {
+    pub fn new(config: &Config, log_writer: LogWriter) -> Result<Lasting, RuntimeError> {
         let metrics = Arc::new(Metrics::new()?);
         let listener = Arc::new(StoreMetrics::new()?);
         if matches!(config.store, Store::Redis(_)) {
@@ -96,7 +96,7 @@ impl Lasting {
             cache,
             memory: Memory::new(config.clients.limits.memory, cached),
             metrics,
-            journal,
+            log_writer,
             format,
             ids: RequestIds::default(),
             lockouts: Lockouts::default(),

@@ -6,7 +6,7 @@ use crate::cache::{Caution, Mark, Scope};
 use crate::coherence::Settled;
 use crate::config::{Config, Fixed};
 use crate::gateway::{OnUnreachable, Settlement, Upstream};
-use crate::journal::Journal;
+use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::telemetry::{Label, ReloadResult};
@@ -62,8 +62,8 @@ impl Running {
     }
 
     /// A gateway that starts with this configuration, whose text has this SHA-256 hash. Has to be called inside a tokio runtime.
-    pub fn new(config: &Config, hash: &str, journal: Journal) -> Result<Running, RuntimeError> {
-        let lasting = Arc::new(Lasting::new(config, journal)?);
+    pub fn new(config: &Config, hash: &str, log_writer: LogWriter) -> Result<Running, RuntimeError> {
+        let lasting = Arc::new(Lasting::new(config, log_writer)?);
         let now = ArcSwap::from_pointee(Runtime::new(config, lasting.clone(), None)?);
         let metrics = lasting.metrics.clone();
         metrics.hold(hash, &[]);

@@ -29,13 +29,13 @@ struct Shared {
 
 /// A log. Clones are the same log.
 #[derive(Clone)]
-pub struct Journal {
+pub struct LogWriter {
     shared: Arc<Shared>,
 }
 
-impl Journal {
+impl LogWriter {
     /// A log that is written to `out`.
-    pub fn new(out: impl Write + Send + 'static) -> io::Result<Journal> {
+    pub fn new(out: impl Write + Send + 'static) -> io::Result<LogWriter> {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             filled: Condvar::new(),
@@ -44,7 +44,7 @@ impl Journal {
         });
         let own = shared.clone();
         thread::Builder::new().name("log".into()).spawn(move || write_all(&own, out))?;
-        Ok(Journal { shared })
+        Ok(LogWriter { shared })
     }
 
     /// Hands over one line, with its line feed.
@@ -102,7 +102,7 @@ fn write_all(shared: &Shared, mut out: impl Write) {
     }
 }
 
-impl Write for Journal {
+impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.line(line);
         Ok(line.len())

@@ -25,8 +25,8 @@
 //! | [`log_writer`] | the log, written by a thread of its own |
 //! | [`metrics`] | every metric and label |
 //! | [`cache`] | stores that execute [`coherence`], and the reading loop that coalesces misses |
-//! | [`keys`] | issuers' keys, and the tokens that were verified with them |
-//! | [`upstream`] | buffered fetches from a provider, which outlive the client that asked |
+//! | [`jwks`] | issuers' keys, and the tokens that were verified with them |
+//! | [`provider`] | buffered fetches from a provider, which outlive the client that asked |
 //! | [`runtime`] | what a running gateway carries |
 //! | [`proxy`] | Pingora's hooks: translation only, and the only place that names Pingora |
 //! | [`admin`] | probes and metrics |
@@ -42,7 +42,7 @@
 //! 1. **Route** ([`gateway::Gateway::route`]). The path is read in every way that a server might read it. If any reading reaches a
 //!    governed surface, the request has to be one of its operations, spelled in the one canonical way, or it is refused. What
 //!    reaches no governed surface is passed.
-//! 2. **Admit** ([`gateway::Governed::admit`]). The caller's token is verified ([`keys::Issuer::verify`]) and has to carry the
+//! 2. **Admit** ([`gateway::Governed::admit`]). The caller's token is verified ([`jwks::Issuer::verify`]) and has to carry the
 //!    operation's scope. Only an admitted request can name a cached answer ([`gateway::CacheKey`]).
 //! 3. **Read the body**, within bounds of size and time, out of whatever its [`wire::carrier::Carrier`] puts around it
 //!    ([`gateway::Admitted::read_body`]). It becomes a [`wire::json::Document`] or a [`wire::message::Parsed`]; calls name their
@@ -74,8 +74,8 @@ pub mod handover;
 pub mod log_writer;
 pub mod metrics;
 pub mod cache;
-pub mod keys;
-pub mod upstream;
+pub mod jwks;
+pub mod provider;
 pub mod runtime;
 pub mod proxy;
 pub mod admin;

@@ -15,12 +15,12 @@ use crate::cache::{self, Sessions};
 use crate::client::{Files, Resolver};
 use crate::config::Config;
 use crate::gateway::{Gateway, Upstream};
-use crate::keys::{Issuer, Means};
+use crate::jwks::{Issuer, Means};
 use crate::log_writer::LogWriter;
 use crate::metrics::{IssuerReading, Meters, Reading};
 use crate::model::Refusal;
+use crate::provider::{Provider, Slot};
 use crate::telemetry::Label;
-use crate::upstream::{Provider, Slot};
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
 use http::HeaderValue;
@@ -159,7 +159,7 @@ impl Runtime {
         self.ways.get(upstream.index).map(Way::provider)
     }
 
-    /// Takes a slot of an upstream, and waits a while for one: see [`crate::upstream::Slots::take`].
+    /// Takes a slot of an upstream, and waits a while for one: see [`crate::provider::Slots::take`].
     pub async fn slot(&self, upstream: &Upstream, source: Option<IpAddr>) -> Result<Slot, Refusal> {
         self.ways.get(upstream.index).ok_or(Refusal::Unavailable)?.slots().take(source).await
     }

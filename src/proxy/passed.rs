@@ -5,7 +5,7 @@ use super::head::is_http2;
 use crate::client;
 use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
-use crate::upstream::{Provider, heads, joined_cookies};
+use crate::provider::{Provider, heads, joined_cookies};
 use crate::wire::carrier::Carrier;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, Version};

@@ -5,11 +5,11 @@ use super::{LineFormat, RuntimeError, hex};
 use crate::cache::{self, Opened};
 use crate::config::{Config, LogFormat, Store};
 use crate::gateway::{Gateway, Upstream};
-use crate::keys;
+use crate::jwks;
 use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, StoreMetrics};
-use crate::upstream;
+use crate::provider;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -41,8 +41,8 @@ pub(super) struct Lasting {
 /// What is counted of an upstream, and goes on where a later configuration has it again.
 #[derive(Clone, Default)]
 pub(super) struct Tallies {
-    pub keys: Arc<keys::Tally>,
-    pub slots: Arc<upstream::Tally>,
+    pub keys: Arc<jwks::Tally>,
+    pub slots: Arc<provider::Tally>,
 }
 
 /// Names requests and traces: unique among processes, cheap, and to strangers without any order, so that nobody reads off them how

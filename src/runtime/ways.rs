@@ -3,9 +3,9 @@
 
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, Upstream};
-use crate::keys::{Issuer, Means};
+use crate::jwks::{Issuer, Means};
 use crate::memory::Memory;
-use crate::upstream::{Provider, Slots, Tally};
+use crate::provider::{Provider, Slots, Tally};
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 

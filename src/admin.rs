@@ -3,7 +3,7 @@
 mod listener;
 mod purge;
 
-use crate::runtime::{Bound, Running};
+use crate::runtime::{Bound, CurrentRuntime};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -34,7 +34,7 @@ impl Served {
 }
 
 /// Serves the admin pages on a bound listener until the process ends, or that is ended.
-pub fn serve(running: Arc<Running>, bound: Bound) -> io::Result<Served> {
+pub fn serve(running: Arc<CurrentRuntime>, bound: Bound) -> io::Result<Served> {
     let listener = bound.into_listener();
     let served = Served { socket: listener.try_clone()?, over: Arc::default() };
     let over = served.over.clone();
@@ -53,7 +53,7 @@ pub fn serve(running: Arc<Running>, bound: Bound) -> io::Result<Served> {
 }
 
 /// The admin pages.
-pub fn router(running: Arc<Running>) -> Router {
+pub fn router(running: Arc<CurrentRuntime>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -62,7 +62,7 @@ pub fn router(running: Arc<Running>) -> Router {
         .with_state(running)
 }
 
-async fn ready(State(running): State<Arc<Running>>) -> Response {
+async fn ready(State(running): State<Arc<CurrentRuntime>>) -> Response {
     let (readiness, details) = (running.now().readiness(), running.details());
     let ready = readiness.is_ready();
     let checks = readiness.checks.into_iter().map(|(name, result)| {
@@ -77,7 +77,7 @@ async fn ready(State(running): State<Arc<Running>>) -> Response {
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(said)).into_response()
 }
 
-async fn metrics(State(running): State<Arc<Running>>) -> Response {
+async fn metrics(State(running): State<Arc<CurrentRuntime>>) -> Response {
     match running.metrics.text(&running.now().reading()) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

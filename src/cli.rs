@@ -11,7 +11,7 @@ mod texts;
 use crate::config::Fault;
 use crate::descriptors;
 use crate::log_writer::LogWriter;
-use crate::reload::{Draft, Look, Source, Unusable};
+use crate::reload::{LoadedConfig, Look, Source, Unusable};
 use clap::{Args, Parser, Subcommand};
 use lifecycle::Started;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -175,22 +175,22 @@ impl From<Unusable> for CommandError {
 }
 
 /// Reads a configuration, and prints what is doubtful in it.
-fn read(source: &Source) -> Result<(Look, Draft), CommandError> {
-    let (look, draft) = source.read();
-    let draft = draft?;
-    for warning in &draft.warnings {
+fn read(source: &Source) -> Result<(Look, LoadedConfig), CommandError> {
+    let (look, loaded) = source.read();
+    let loaded = loaded?;
+    for warning in &loaded.warnings {
         say_on(io::stderr(), &format!("warning: {warning}"));
     }
-    Ok((look, draft))
+    Ok((look, loaded))
 }
 
 fn check(args: &CheckArgs) -> Result<(), CommandError> {
     let path = &args.file.config;
-    let (_, draft) = read(&Source::new(path, random()?))?;
-    if args.deploy && !draft.warnings.is_empty() {
+    let (_, loaded) = read(&Source::new(path, random()?))?;
+    if args.deploy && !loaded.warnings.is_empty() {
         return Err(other(format!("{}: not to be deployed with warnings", path.display())));
     }
-    let upstreams = draft.config.gateway.upstreams().len();
+    let upstreams = loaded.config.gateway.upstreams().len();
     say_on(
         io::stdout(),
         &format!("{}: good ({upstreams} upstream{})", path.display(), if upstreams == 1 { "" } else { "s" }),
@@ -201,14 +201,14 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
 fn run(args: &RunArgs) -> Result<(), CommandError> {
     descriptors::raise_limit();
     let source = Source::new(&args.file.config, random()?);
-    let (look, draft) = read(&source)?;
+    let (look, loaded) = read(&source)?;
     let log_writer = LogWriter::new(io::stdout()).map_err(other)?;
-    let started = on_runtime(draft.config.threads, async {
-        let inherited = if args.upgrade { Some(lifecycle::inherited(&draft.config.shutdown).await?) } else { None };
-        let mut gateway = Started::new(&draft, log_writer.clone(), inherited).await?;
+    let started = on_runtime(loaded.config.threads, async {
+        let inherited = if args.upgrade { Some(lifecycle::inherited(&loaded.config.shutdown).await?) } else { None };
+        let mut gateway = Started::new(&loaded, log_writer.clone(), inherited).await?;
         let admin = gateway.admin.as_ref().map_or("off".to_owned(), |(_, address)| address.to_string());
-        tracing::info!(listen = %gateway.listen, admin, hash = draft.hash, "serving");
-        gateway.reload(source, draft.config, look);
+        tracing::info!(listen = %gateway.listen, admin, hash = loaded.hash, "serving");
+        gateway.reload(source, loaded.config, look);
         gateway.until_stopped().await
     });
     log_writer.flush();

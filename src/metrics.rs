@@ -236,8 +236,8 @@ impl Metrics {
     }
 
     /// The configuration with this SHA-256 hash holds, and is the one that was read last; these options wait for a restart.
-    pub fn hold(&self, hash: &str, waiting: &[Fixed]) {
-        self.load.hold(hash);
+    pub fn activate(&self, hash: &str, waiting: &[Fixed]) {
+        self.load.activate(hash);
         self.load.wait(waiting);
     }
 

@@ -42,7 +42,7 @@ pub use tls::TlsError;
 use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
-use crate::runtime::Running;
+use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
 use connection::{Connections, Door, Stage, Terms};
 use exchange::Edge;
@@ -65,7 +65,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A gateway that serves.
 pub struct Serving {
-    running: Arc<Running>,
+    running: Arc<CurrentRuntime>,
     connections: Arc<Connections>,
     doors: Vec<Arc<Door>>,
     listeners: Mutex<Vec<Arc<Bound>>>,
@@ -76,7 +76,7 @@ pub struct Serving {
 impl Serving {
     /// Serves on bound listeners, on the tokio runtime that this is called in.
     pub fn start(
-        running: Arc<Running>,
+        running: Arc<CurrentRuntime>,
         listeners: Vec<(Listener, Bound)>,
         clients: &Clients,
     ) -> Result<Serving, TlsError> {

@@ -6,10 +6,10 @@
 
 mod source;
 
-pub use source::{Draft, Look, Machine, Source, Unusable};
+pub use source::{LoadedConfig, Look, Machine, Source, Unusable};
 
 use crate::config::{self, Config, Fault, Fixed};
-use crate::runtime::{Running, Runtime};
+use crate::runtime::{CurrentRuntime, Runtime};
 use crate::telemetry::Label;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub type Follower = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 /// What reads the configuration again.
 pub struct Reload {
     source: Arc<Source>,
-    running: Arc<Running>,
+    running: Arc<CurrentRuntime>,
     /// The configuration that the process was started with, and what stood in its files.
     started: (Config, Look),
     followers: Vec<Follower>,
@@ -65,7 +65,13 @@ enum Cause {
 
 impl Reload {
     /// Reads `source` again, from which the configuration came that the process was started with. `look` is what stood in its files.
-    pub fn new(source: Source, config: Config, look: Look, running: Arc<Running>, followers: Vec<Follower>) -> Reload {
+    pub fn new(
+        source: Source,
+        config: Config,
+        look: Look,
+        running: Arc<CurrentRuntime>,
+        followers: Vec<Follower>,
+    ) -> Reload {
         Reload {
             source: Arc::new(source),
             running,
@@ -115,10 +121,10 @@ impl Reload {
 
     async fn read(&mut self, cause: Cause) {
         let source = self.source.clone();
-        let Some((look, draft)) = blocking(move || source.read()).await else {
+        let Some((look, loaded)) = blocking(move || source.read()).await else {
             return;
         };
-        let was_starved = std::mem::replace(&mut self.starved, matches!(draft, Err(Unusable::Starved)));
+        let was_starved = std::mem::replace(&mut self.starved, matches!(loaded, Err(Unusable::Starved)));
         if self.starved {
             // What was found of its files says nothing.
             self.running.unread("too many open files".into());
@@ -136,9 +142,9 @@ impl Reload {
         }
         self.read = look;
         self.unsettled = None;
-        match draft {
-            Ok(draft) if self.read == self.holds => self.stay(&draft),
-            Ok(draft) => self.apply(draft).await,
+        match loaded {
+            Ok(loaded) if self.read == self.holds => self.stay(&loaded),
+            Ok(loaded) => self.apply(loaded).await,
             Err(unread @ (Unusable::Unread(_) | Unusable::Starved)) => self.refuse(&[unread.to_string()], false),
             Err(Unusable::Faulty(faults)) => {
                 self.refuse(&faults.iter().map(Fault::to_string).collect::<Vec<_>>(), false);
@@ -147,13 +153,13 @@ impl Reload {
     }
 
     /// What was read is what holds.
-    fn stay(&mut self, draft: &Draft) {
+    fn stay(&mut self, loaded: &LoadedConfig) {
         self.refused = None;
-        self.running.unchanged(&draft.hash);
-        tracing::info!(hash = draft.hash, "the configuration is unchanged");
+        self.running.unchanged(&loaded.hash);
+        tracing::info!(hash = loaded.hash, "the configuration is unchanged");
     }
 
-    async fn apply(&mut self, Draft { config, warnings, hash }: Draft) {
+    async fn apply(&mut self, LoadedConfig { config, warnings, hash }: LoadedConfig) {
         for warning in &warnings {
             tracing::warn!(%warning, "the configuration may not be what was meant");
         }
@@ -166,7 +172,7 @@ impl Reload {
         if let Err(reason) = self.followers.iter().try_for_each(|follow| follow(&config)) {
             return self.refuse(&[reason], false);
         }
-        self.running.hold(candidate).await;
+        self.running.activate(candidate).await;
         let waiting = self.waiting(&config);
         let names: Vec<&str> = waiting.iter().map(|option| option.name()).collect();
         if !names.is_empty() {

@@ -1,15 +1,15 @@
 //! What a running gateway carries: the compiled configuration and the leaves that work for it. One configuration makes one
-//! [`Runtime`], which never changes; [`Running`] says which of them holds.
+//! [`Runtime`], which never changes; [`CurrentRuntime`] says which of them holds.
 
-mod lasting;
+mod process_state;
 mod lockouts;
 mod readiness;
-mod running;
-mod ways;
+mod current;
+mod backends;
 
+pub use current::CurrentRuntime;
 pub use lockouts::Lockouts;
 pub use readiness::Readiness;
-pub use running::Running;
 
 use crate::cache::{self, Sessions};
 use crate::client::{Files, Resolver};
@@ -23,21 +23,21 @@ use crate::provider::{Provider, Slot};
 use crate::telemetry::Label;
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
+use backends::Backend;
 use http::HeaderValue;
 use ipnet::IpNet;
-use lasting::{Lasting, Tallies};
+use process_state::{ProcessState, Tallies};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
-use ways::Way;
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// A way to a provider cannot be set up.
+    /// The client of a provider cannot be set up.
     #[error("upstreams.{upstream}: TLS: {error}")]
     Client {
         /// The upstream.
@@ -101,8 +101,8 @@ pub struct Runtime {
     pub head_limits: HeadLimits,
     trusted_peers: Vec<IpNet>,
     resolver: Arc<Resolver>,
-    ways: Vec<Way>,
-    lasting: Arc<Lasting>,
+    backends: Vec<Backend>,
+    process: Arc<ProcessState>,
 }
 
 /// How lines of requests are written.
@@ -116,7 +116,7 @@ pub enum LineFormat {
 
 impl Runtime {
     /// What this configuration makes of a process, with what still serves of the last. Has to be called inside a tokio runtime.
-    fn new(config: &Config, lasting: Arc<Lasting>, last: Option<&Runtime>) -> Result<Runtime, RuntimeError> {
+    fn new(config: &Config, process: Arc<ProcessState>, last: Option<&Runtime>) -> Result<Runtime, RuntimeError> {
         let before = last.map(|last| &last.gateway);
         let gateway = match before.filter(|before| !before.names_as(&config.gateway)) {
             Some(before) => Arc::new(config.gateway.keyed_as(before)),
@@ -124,44 +124,44 @@ impl Runtime {
         };
         let same = last.map(|last| &last.resolver).filter(|resolver| resolver.asks(&config.dns.servers));
         let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
-        let way = |upstream: &Arc<Upstream>| {
-            let Tallies { keys, slots } = lasting.tallies(&upstream.name);
+        let backend = |upstream: &Arc<Upstream>| {
+            let Tallies { keys, slots } = process.tallies(&upstream.name);
             let means = Means { resolver: resolver.clone(), tally: keys };
-            Way::new(upstream, last.and_then(|last| last.way_of(&upstream.name)), means, slots, &lasting.memory)
+            Backend::new(upstream, last.and_then(|last| last.backend_of(&upstream.name)), means, slots, &process.memory)
         };
-        let ways = gateway.upstreams().iter().map(way).collect::<Result<Vec<Way>, RuntimeError>>()?;
+        let backends = gateway.upstreams().iter().map(backend).collect::<Result<Vec<Backend>, RuntimeError>>()?;
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());
         Ok(Runtime {
-            metrics: Meters::new(lasting.metrics.clone(), names),
-            log_writer: lasting.log_writer.clone(),
-            log_requests: config.log.requests.then_some(lasting.format),
+            metrics: Meters::new(process.metrics.clone(), names),
+            log_writer: process.log_writer.clone(),
+            log_requests: config.log.requests.then_some(process.format),
             head_limits: config.clients.limits.head,
             trusted_peers: config.clients.trusted_peers.clone(),
             gateway,
             resolver,
-            ways,
-            lasting,
+            backends,
+            process,
         })
     }
 
     /// The cache of session reads.
     pub fn sessions(&self) -> &Sessions {
-        &self.lasting.cache.sessions
+        &self.process.cache.sessions
     }
 
     /// What joins the steps that locked users ask for.
     pub fn lockouts(&self) -> &Lockouts {
-        &self.lasting.lockouts
+        &self.process.lockouts
     }
 
-    /// The way to an upstream.
+    /// The provider of an upstream.
     pub fn provider(&self, upstream: &Upstream) -> Option<&Arc<Provider>> {
-        self.ways.get(upstream.index).map(Way::provider)
+        self.backends.get(upstream.index).map(Backend::provider)
     }
 
     /// Takes a slot of an upstream, and waits a while for one: see [`crate::provider::Slots::take`].
     pub async fn slot(&self, upstream: &Upstream, source: Option<IpAddr>) -> Result<Slot, Refusal> {
-        self.ways.get(upstream.index).ok_or(Refusal::Unavailable)?.slots().take(source).await
+        self.backends.get(upstream.index).ok_or(Refusal::Unavailable)?.slots().take(source).await
     }
 
     /// Whether a client at this address may speak for others.
@@ -172,29 +172,29 @@ impl Runtime {
 
     /// Who checks the callers of an upstream.
     pub fn issuer(&self, upstream: &Upstream) -> Option<&Arc<Issuer>> {
-        self.ways.get(upstream.index).and_then(Way::issuer)
+        self.backends.get(upstream.index).and_then(Backend::issuer)
     }
 
     /// A new name of a request.
     pub fn request_id(&self) -> HeaderValue {
-        self.lasting.ids.request()
+        self.process.ids.request()
     }
 
     /// A trace that begins here.
     pub fn new_trace(&self) -> Trace {
-        self.lasting.ids.trace()
+        self.process.ids.trace()
     }
 
     /// Whether the gateway is stopping.
     pub fn is_stopping(&self) -> bool {
-        self.lasting.stopping.load(Ordering::Relaxed)
+        self.process.stopping.load(Ordering::Relaxed)
     }
 
     /// What is read off when metrics are asked for.
     pub fn reading(&self) -> Reading {
         let fill = self.sessions().store().measure();
-        let issuers = self.each().filter_map(|(upstream, way)| {
-            let health = way.issuer()?.health();
+        let issuers = self.each().filter_map(|(upstream, backend)| {
+            let health = backend.issuer()?.health();
             let reading = IssuerReading {
                 keys: health.keys,
                 fetched: health.fetched,
@@ -209,24 +209,27 @@ impl Runtime {
             cache: (fill.bytes, fill.sessions, fill.evictions),
             cache_events: self.sessions().tally().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
-            slots: self.each().map(|(upstream, way)| (upstream.name.clone(), way.slots().tally().read())).collect(),
-            memory: self.lasting.memory.read(),
+            slots: self
+                .each()
+                .map(|(upstream, backend)| (upstream.name.clone(), backend.slots().tally().read()))
+                .collect(),
+            memory: self.process.memory.read(),
             log_lines_dropped: self.log_writer.dropped(),
         }
     }
 
-    fn each(&self) -> impl Iterator<Item = (&Arc<Upstream>, &Way)> {
-        self.gateway.upstreams().iter().zip(&self.ways)
+    fn each(&self) -> impl Iterator<Item = (&Arc<Upstream>, &Backend)> {
+        self.gateway.upstreams().iter().zip(&self.backends)
     }
 
-    fn way_of(&self, name: &str) -> Option<&Way> {
-        self.each().find(|(upstream, _)| upstream.name == name).map(|(_, way)| way)
+    fn backend_of(&self, name: &str) -> Option<&Backend> {
+        self.each().find(|(upstream, _)| upstream.name == name).map(|(_, backend)| backend)
     }
 
     /// Why requests could not be served under it that are served under the last.
     fn lost(&self, last: &Runtime) -> Vec<String> {
-        let lost = |(upstream, way): (&Arc<Upstream>, &Way)| {
-            let reason = way.unready(last.way_of(&upstream.name))?;
+        let lost = |(upstream, backend): (&Arc<Upstream>, &Backend)| {
+            let reason = backend.unready(last.backend_of(&upstream.name))?;
             Some(format!("upstreams.{}.{reason}", upstream.name))
         };
         self.each().filter_map(lost).collect()

@@ -2,7 +2,7 @@
 //! the store. Only for this machine, and not for pages in its browsers: the admin listener has no authentication.
 
 use crate::cache::{Scope, StoreError};
-use crate::runtime::{Running, hex};
+use crate::runtime::{CurrentRuntime, hex};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
@@ -27,7 +27,7 @@ struct Purge {
 }
 
 pub(super) async fn purge(
-    State(running): State<Arc<Running>>,
+    State(running): State<Arc<CurrentRuntime>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Bytes,

@@ -7,8 +7,8 @@ use crate::descriptors;
 use crate::handover::{self, Inherited, Successor};
 use crate::log_writer::LogWriter;
 use crate::proxy::{self, Serving};
-use crate::reload::{Draft, Follower, Look, Reload, Source};
-use crate::runtime::{Bound, Running};
+use crate::reload::{Follower, LoadedConfig, Look, Reload, Source};
+use crate::runtime::{Bound, CurrentRuntime};
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ const ADMIN: &str = "admin";
 
 /// A gateway that serves, with its admin listener.
 pub(super) struct Started {
-    running: Arc<Running>,
+    running: Arc<CurrentRuntime>,
     serving: Arc<Serving>,
     /// Where requests come in, as people write it.
     pub listen: String,
@@ -84,11 +84,11 @@ pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandE
 impl Started {
     /// Binds everything first, then starts.
     pub async fn new(
-        draft: &Draft,
+        loaded: &LoadedConfig,
         log_writer: LogWriter,
         mut inherited: Option<Inherited>,
     ) -> Result<Started, CommandError> {
-        let config = &draft.config;
+        let config = &loaded.config;
         let signals = Signals::new().map_err(other)?;
         let listeners = config.listeners.iter().map(|listener| bound(listener, &mut inherited));
         let listeners = listeners.collect::<Result<Vec<_>, CommandError>>()?;
@@ -96,7 +96,7 @@ impl Started {
         let level = log::start(config, &log_writer);
         warn_of_proxies();
         let alone = matches!(config.store, Store::Memory(_));
-        let running = Arc::new(Running::new(config, &draft.hash, log_writer).map_err(other)?);
+        let running = Arc::new(CurrentRuntime::new(config, &loaded.hash, log_writer).map_err(other)?);
         let mut held = Vec::new();
         if inherited.is_some() {
             ready(&running).await;
@@ -254,7 +254,7 @@ fn warn_of_proxies() {
     }
 }
 
-async fn ready(running: &Running) {
+async fn ready(running: &CurrentRuntime) {
     for _ in 0..500 {
         if running.now().readiness().is_ready() {
             return;

@@ -4,7 +4,7 @@ use super::lifecycle::Started;
 use super::{CommandError, on_runtime, other, random, say_on};
 use crate::config::Lookup;
 use crate::log_writer::LogWriter;
-use crate::reload::{Draft, Machine};
+use crate::reload::{LoadedConfig, Machine};
 use crate::runtime::hex;
 use crate::sandbox::{self, Auth0, Providers, TENANT_RATE, Zitadel};
 use clap::Args;
@@ -75,8 +75,8 @@ pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
             verified: Zitadel::start(args.zitadel_verified).await.map_err(other)?,
         };
         let text = providers.configuration(args.listen, args.admin, args.store.as_deref());
-        let draft = Draft::of("sandbox", &text, &Passing::new()?, random()?)?;
-        let gateway = Started::new(&draft, log_writer.clone(), None).await?;
+        let loaded = LoadedConfig::of("sandbox", &text, &Passing::new()?, random()?)?;
+        let gateway = Started::new(&loaded, log_writer.clone(), None).await?;
         gateway.ready().await;
         let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
         let listen = gateway.listen.parse().unwrap_or(args.listen);

@@ -59,7 +59,7 @@ impl LoadMetrics {
     }
 
     /// The configuration with this hash holds, and it is the one that was read last.
-    pub fn hold(&self, hash: &str) {
+    pub fn activate(&self, hash: &str) {
         self.info.with_label_values(&[hash]).set(1);
         if let Some(last) = self.shown.lock().replace(hash.to_owned()).filter(|last| last != hash) {
             // There is nothing to remove twice.

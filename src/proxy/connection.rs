@@ -17,7 +17,7 @@ use super::tls;
 use crate::config::{ClientLimits, Clients};
 use crate::descriptors;
 use crate::metrics::Metrics;
-use crate::runtime::Running;
+use crate::runtime::CurrentRuntime;
 use crate::telemetry::DisconnectReason;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
@@ -98,7 +98,7 @@ pub(super) struct Connections {
 impl Connections {
     pub fn new(
         proxy: HttpProxy<Edge>,
-        running: &Running,
+        running: &CurrentRuntime,
         terms: Terms,
         stage: watch::Receiver<Stage>,
         ending: watch::Receiver<bool>,

@@ -17,7 +17,7 @@ use crate::client;
 use crate::descriptors;
 use crate::gateway::{Credential, Head, Refused, Related, Routed, Upstream};
 use crate::model::{Operation, Refusal};
-use crate::runtime::Running;
+use crate::runtime::CurrentRuntime;
 use crate::telemetry::{CacheStatus, Decision, Shed};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,12 +35,12 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// The gateway as Pingora sees it.
 pub(super) struct Edge {
-    running: Arc<Running>,
+    running: Arc<CurrentRuntime>,
     credentials: KnownCredentials,
 }
 
 impl Edge {
-    pub fn new(running: Arc<Running>) -> Edge {
+    pub fn new(running: Arc<CurrentRuntime>) -> Edge {
         Edge { running, credentials: KnownCredentials::default() }
     }
 

@@ -22,7 +22,7 @@ pub struct Source {
 }
 
 /// A configuration that was read.
-pub struct Draft {
+pub struct LoadedConfig {
     /// What it says.
     pub config: Config,
     /// What may not be what was meant.
@@ -58,13 +58,13 @@ impl Source {
     }
 
     /// Reads it, and says what stood in the files that were needed for that.
-    pub fn read(&self) -> (Look, Result<Draft, Unusable>) {
+    pub fn read(&self) -> (Look, Result<LoadedConfig, Unusable>) {
         let seen = Seen::default();
-        let draft = self.draft(&seen);
-        (Look { files: seen.files.into_inner() }, draft)
+        let loaded = self.loaded(&seen);
+        (Look { files: seen.files.into_inner() }, loaded)
     }
 
-    fn draft(&self, seen: &Seen) -> Result<Draft, Unusable> {
+    fn loaded(&self, seen: &Seen) -> Result<LoadedConfig, Unusable> {
         let name = self.path.display().to_string();
         let unread = |error: &dyn Display| Unusable::Unread(format!("{name}: {error}"));
         let text = seen.noted(&self.path, contents(&self.path));
@@ -79,15 +79,15 @@ impl Source {
             return Err(Unusable::Starved);
         }
         let compiled = compiled.map_err(Unusable::Faulty)?;
-        Ok(Draft { config: compiled.config, warnings: compiled.warnings, hash })
+        Ok(LoadedConfig { config: compiled.config, warnings: compiled.warnings, hash })
     }
 }
 
-impl Draft {
+impl LoadedConfig {
     /// A configuration that stands in no file.
-    pub fn of(name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<Draft, Unusable> {
+    pub fn of(name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<LoadedConfig, Unusable> {
         let compiled = config::compile(name, text, lookup, random).map_err(Unusable::Faulty)?;
-        Ok(Draft { config: compiled.config, warnings: compiled.warnings, hash: hex(&hashed(text.as_bytes())) })
+        Ok(LoadedConfig { config: compiled.config, warnings: compiled.warnings, hash: hex(&hashed(text.as_bytes())) })
     }
 }
 

@@ -4,7 +4,7 @@
 //! take them out helps no one. So readiness is about the start, and about the end.
 
 use super::Runtime;
-use super::ways::Way;
+use super::backends::Backend;
 use crate::cache::Scope;
 use std::sync::atomic::Ordering;
 
@@ -24,7 +24,7 @@ impl Readiness {
     }
 }
 
-impl Way {
+impl Backend {
     /// What an upstream lacked since the start: its name or its keys.
     fn never_had(&self) -> Option<&'static str> {
         if !self.provider().addresses().are_known() {
@@ -44,18 +44,18 @@ impl Runtime {
 
     /// What has to be waited for at the start.
     fn missing(&self) -> Vec<String> {
-        if self.lasting.ready.load(Ordering::Relaxed) {
+        if self.process.ready.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        let lacks = self.each().filter_map(|(upstream, way)| Some((upstream, way.never_had()?)));
+        let lacks = self.each().filter_map(|(upstream, backend)| Some((upstream, backend.never_had()?)));
         let missing: Vec<String> = lacks.map(|(upstream, why)| format!("upstreams.{}: {why}", upstream.name)).collect();
-        let late = self.lasting.started.elapsed() >= self.lasting.readiness_timeout;
+        let late = self.process.started.elapsed() >= self.process.readiness_timeout;
         let serves = missing.len() < self.gateway.upstreams().len();
         let enough = missing.is_empty() || (late && serves);
         if !enough {
             return missing;
         }
-        if !self.lasting.ready.swap(true, Ordering::Relaxed) {
+        if !self.process.ready.swap(true, Ordering::Relaxed) {
             match missing.as_slice() {
                 [] => tracing::info!("ready"),
                 _ => tracing::warn!(?missing, "ready, although not all upstreams can be served"),
@@ -67,13 +67,13 @@ impl Runtime {
     fn checks(&self) -> Vec<(String, Result<(), String>)> {
         let check = |wrong: Option<&str>| wrong.map_or(Ok(()), |wrong| Err(wrong.to_owned()));
         let mut checks = Vec::new();
-        for (upstream, way) in self.each() {
+        for (upstream, backend) in self.each() {
             let name = |part: &str| format!("upstreams.{}.{part}", upstream.name);
-            let known = way.provider().addresses().are_known();
+            let known = backend.provider().addresses().are_known();
             checks.push((name("name"), check((!known).then_some("the name cannot be looked up"))));
-            let failing = way.provider().is_failing();
+            let failing = backend.provider().is_failing();
             checks.push((name("provider"), check(failing.then_some("the provider does not answer"))));
-            if let Some(issuer) = way.issuer() {
+            if let Some(issuer) = backend.issuer() {
                 let health = issuer.health();
                 let wrong = match (health.keys, health.age) {
                     (0, None) => Some("the issuer's keys are not known yet"),

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What lasts as long as the process.
-pub(super) struct Lasting {
+pub(super) struct ProcessState {
     pub cache: Opened,
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
@@ -74,9 +74,9 @@ impl RequestIds {
     }
 }
 
-impl Lasting {
+impl ProcessState {
     /// What a process has that starts with this configuration. Has to be called inside a tokio runtime.
-    pub fn new(config: &Config, log_writer: LogWriter) -> Result<Lasting, RuntimeError> {
+    pub fn new(config: &Config, log_writer: LogWriter) -> Result<ProcessState, RuntimeError> {
         let metrics = Arc::new(Metrics::new()?);
         let listener = Arc::new(StoreMetrics::new()?);
         if matches!(config.store, Store::Redis(_)) {
@@ -92,7 +92,7 @@ impl Lasting {
             Store::Memory(store) => store.max_bytes,
             Store::Redis(_) => 0,
         };
-        Ok(Lasting {
+        Ok(ProcessState {
             cache,
             memory: Memory::new(config.clients.limits.memory, cached),
             metrics,

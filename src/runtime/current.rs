@@ -1,6 +1,6 @@
 //! Which configuration holds, and how another takes its place.
 
-use super::lasting::{Lasting, longest_lease};
+use super::process_state::{ProcessState, longest_lease};
 use super::{Runtime, RuntimeError};
 use crate::cache::{Caution, Mark, Scope};
 use crate::coherence::Settled;
@@ -26,19 +26,19 @@ const LOOK: Duration = Duration::from_millis(20);
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// A running gateway.
-pub struct Running {
+pub struct CurrentRuntime {
     now: ArcSwap<Runtime>,
     /// Those that held before, as long as requests keep to them.
-    former: Mutex<Vec<Former>>,
-    standing: Mutex<Standing>,
+    previous: Mutex<Vec<Previous>>,
+    reload_state: Mutex<ReloadState>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    lasting: Arc<Lasting>,
+    process: Arc<ProcessState>,
 }
 
 /// What was read last, beside what holds.
 #[derive(Debug, Default)]
-struct Standing {
+struct ReloadState {
     /// Why it was refused, where it was.
     refused: Option<String>,
     /// Why it could not even be read, where it could not.
@@ -49,25 +49,25 @@ struct Standing {
 
 /// What held before.
 #[derive(Clone)]
-struct Former {
+struct Previous {
     runtime: Weak<Runtime>,
     /// How long a write can take that began under it.
     longest_write: Duration,
 }
 
-impl Running {
+impl CurrentRuntime {
     /// What the process holds in memory for its clients.
     pub fn memory(&self) -> Arc<Memory> {
-        self.lasting.memory.clone()
+        self.process.memory.clone()
     }
 
     /// A gateway that starts with this configuration, whose text has this SHA-256 hash. Has to be called inside a tokio runtime.
-    pub fn new(config: &Config, hash: &str, log_writer: LogWriter) -> Result<Running, RuntimeError> {
-        let lasting = Arc::new(Lasting::new(config, log_writer)?);
-        let now = ArcSwap::from_pointee(Runtime::new(config, lasting.clone(), None)?);
-        let metrics = lasting.metrics.clone();
-        metrics.hold(hash, &[]);
-        Ok(Running { now, former: Mutex::default(), standing: Mutex::default(), metrics, lasting })
+    pub fn new(config: &Config, hash: &str, log_writer: LogWriter) -> Result<CurrentRuntime, RuntimeError> {
+        let process = Arc::new(ProcessState::new(config, log_writer)?);
+        let now = ArcSwap::from_pointee(Runtime::new(config, process.clone(), None)?);
+        let metrics = process.metrics.clone();
+        metrics.activate(hash, &[]);
+        Ok(CurrentRuntime { now, previous: Mutex::default(), reload_state: Mutex::default(), metrics, process })
     }
 
     /// What holds now.
@@ -77,12 +77,12 @@ impl Running {
 
     /// From now on the gateway says that it is not ready.
     pub fn stop(&self) {
-        self.lasting.stopping.store(true, Ordering::Relaxed);
+        self.process.stopping.store(true, Ordering::Relaxed);
     }
 
     /// What this configuration would make of the process. It can take the place of what holds as long as nothing else does.
     pub fn candidate(&self, config: &Config) -> Result<Arc<Runtime>, RuntimeError> {
-        Runtime::new(config, self.lasting.clone(), Some(&self.now())).map(Arc::new)
+        Runtime::new(config, self.process.clone(), Some(&self.now())).map(Arc::new)
     }
 
     /// Waits, a while at the most, until a candidate can serve whatever is served now, or says what it cannot.
@@ -101,24 +101,24 @@ impl Running {
     }
 
     /// Puts a candidate into the place of what holds. Requests that are in flight keep to what they began with.
-    pub async fn hold(&self, candidate: Arc<Runtime>) {
+    pub async fn activate(&self, candidate: Arc<Runtime>) {
         let last = self.now();
-        let former = self.former_with(&last);
-        let longest_write = former.iter().map(|one| one.longest_write).max().unwrap_or_default();
+        let previous = self.previous_with(&last);
+        let longest_write = previous.iter().map(|one| one.longest_write).max().unwrap_or_default();
         let marks = self.mark_uncached(&last, &candidate, longest_write + MARGIN).await;
-        self.lasting.cache.lease_for(longest_lease(&candidate.gateway));
+        self.process.cache.lease_for(longest_lease(&candidate.gateway));
         self.now.store(candidate);
         if !marks.is_empty() {
-            tokio::spawn(end_after(former, longest_write, marks, self.lasting.clone()));
+            tokio::spawn(end_after(previous, longest_write, marks, self.process.clone()));
         }
     }
 
     /// What held before or holds up to now, as far as requests keep to it.
-    fn former_with(&self, last: &Arc<Runtime>) -> Vec<Former> {
-        let mut former = self.former.lock();
-        former.retain(|one| one.runtime.strong_count() > 0);
-        former.push(Former { runtime: Arc::downgrade(last), longest_write: longest_write(last) });
-        former.clone()
+    fn previous_with(&self, last: &Arc<Runtime>) -> Vec<Previous> {
+        let mut previous = self.previous.lock();
+        previous.retain(|one| one.runtime.strong_count() > 0);
+        previous.push(Previous { runtime: Arc::downgrade(last), longest_write: longest_write(last) });
+        previous.clone()
     }
 
     /// Writes to a provider of which nothing was cached have left no marks. Where something is cached from now on, all of them at
@@ -129,7 +129,7 @@ impl Running {
         for (scope, upstream) in cached(candidate).into_iter().filter(|(scope, _)| !before.contains_key(scope)) {
             let bound = upstream.scope_cache.map(|cache| cache.longest()).unwrap_or_default();
             let caution = Caution { on_unreachable: OnUnreachable::Forward, bound };
-            match self.lasting.cache.sessions.begin(Scope::Upstream(scope), guard, caution).await {
+            match self.process.cache.sessions.begin(Scope::Upstream(scope), guard, caution).await {
                 Ok(mark) => marks.push(mark),
                 Err(refusal) => {
                     tracing::warn!(
@@ -151,7 +151,7 @@ impl Running {
             let Some(cache) = upstream.scope_cache else {
                 continue;
             };
-            let marked = self.lasting.cache.sessions.begin(Scope::Upstream(scope), at_most, cache.into()).await;
+            let marked = self.process.cache.sessions.begin(Scope::Upstream(scope), at_most, cache.into()).await;
             marks.extend(marked.ok());
         }
         marks
@@ -159,48 +159,48 @@ impl Running {
 
     /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is older.
     pub async fn release_cache(&self, marks: Vec<Mark>) {
-        end(marks, &self.lasting).await;
+        end(marks, &self.process).await;
     }
 
     /// A configuration was applied whose text has this hash. `waiting` is what of it waits for a restart.
     pub fn applied(&self, hash: &str, waiting: Vec<Fixed>) {
         self.metrics.reload(ReloadResult::Applied);
-        self.metrics.hold(hash, &waiting);
-        *self.standing.lock() = Standing { refused: None, unread: None, waiting };
+        self.metrics.activate(hash, &waiting);
+        *self.reload_state.lock() = ReloadState { refused: None, unread: None, waiting };
     }
 
     /// The configuration was read again, and is the one that holds.
     pub fn unchanged(&self, hash: &str) {
-        let mut standing = self.standing.lock();
+        let mut reload_state = self.reload_state.lock();
         self.metrics.reload(ReloadResult::Unchanged);
-        self.metrics.hold(hash, &standing.waiting);
-        standing.refused = None;
-        standing.unread = None;
+        self.metrics.activate(hash, &reload_state.waiting);
+        reload_state.refused = None;
+        reload_state.unread = None;
     }
 
     /// A configuration was refused.
     pub fn refused(&self, why: String) {
         self.metrics.reload(ReloadResult::Rejected);
         self.metrics.refuse();
-        let mut standing = self.standing.lock();
-        standing.refused = Some(why);
-        standing.unread = None;
+        let mut reload_state = self.reload_state.lock();
+        reload_state.refused = Some(why);
+        reload_state.unread = None;
     }
 
     /// A configuration could not be read for a reason that is none of its own.
     pub fn unread(&self, why: String) {
         self.metrics.reload(ReloadResult::Unread);
-        self.standing.lock().unread = Some(why);
+        self.reload_state.lock().unread = Some(why);
     }
 
     /// What an operator should know of the configuration, although requests are served.
     pub fn details(&self) -> Vec<String> {
-        let standing = self.standing.lock();
-        let refused = standing.refused.iter();
+        let reload_state = self.reload_state.lock();
+        let refused = reload_state.refused.iter();
         let refused = refused.map(|why| format!("the configuration is refused, the last good one holds: {why}"));
-        let unread = standing.unread.iter();
+        let unread = reload_state.unread.iter();
         let unread = unread.map(|why| format!("the configuration could not be read, the last good one holds: {why}"));
-        let waiting = standing.waiting.iter();
+        let waiting = reload_state.waiting.iter();
         refused
             .chain(unread)
             .chain(waiting.map(|option| format!("{}: the change needs a restart", option.name())))
@@ -221,18 +221,18 @@ fn longest_write(runtime: &Runtime) -> Duration {
     runtime.gateway.upstreams().iter().map(write).max().unwrap_or_default()
 }
 
-/// Ends marks when no request keeps to what held before, or no write of it can be under way any more.
-async fn end_after(former: Vec<Former>, longest_write: Duration, marks: Vec<Mark>, lasting: Arc<Lasting>) {
+/// Ends marks when no request keeps to what held before, or no write of it can be under backend any more.
+async fn end_after(previous: Vec<Previous>, longest_write: Duration, marks: Vec<Mark>, process: Arc<ProcessState>) {
     let deadline = Instant::now() + longest_write;
-    while former.iter().any(|one| one.runtime.strong_count() > 0) && Instant::now() < deadline {
+    while previous.iter().any(|one| one.runtime.strong_count() > 0) && Instant::now() < deadline {
         tokio::time::sleep(LOOK).await;
     }
-    end(marks, &lasting).await;
+    end(marks, &process).await;
 }
 
 /// Ends marks, and makes stale what they stood for.
-async fn end(marks: Vec<Mark>, lasting: &Lasting) {
+async fn end(marks: Vec<Mark>, process: &ProcessState) {
     for mark in marks {
-        lasting.cache.sessions.end(mark, Settlement::End(Settled::default())).await;
+        process.cache.sessions.end(mark, Settlement::End(Settled::default())).await;
     }
 }

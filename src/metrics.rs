@@ -104,6 +104,12 @@ pub struct IssuerReading {
     pub remembered: u64,
 }
 
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
 impl Metrics {
     /// The metrics of a process.
     pub fn new() -> Result<Metrics, prometheus::Error> {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod answer;
+mod authorities;
 mod body;
 mod chunks;
 mod connection;
@@ -26,6 +27,7 @@ mod offers;
 mod passed;
 mod pulse;
 mod reading;
+mod resets;
 mod share;
 mod short;
 mod slot;

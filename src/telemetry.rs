@@ -202,6 +202,8 @@ pub enum DisconnectReason {
     Priorities,
     /// Too many requests of HTTP/2 that are malformed.
     MalformedStreams,
+    /// A stream of HTTP/2 was reset before it became a request.
+    RejectedStream,
     /// Too many requests of HTTP/2 that were reset.
     Resets,
     /// Too many WINDOW_UPDATE frames.

@@ -9,6 +9,7 @@ pub mod coding;
 pub mod carrier;
 pub mod call_end;
 pub mod http1;
+pub mod hpack;
 pub mod trace;
 
 use bytes::Bytes;

@@ -164,8 +164,16 @@ impl Connections {
     async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &Door, terms: &Terms) {
         let config = door.tls.load_full();
         let (name, tls, share) = (door.name.clone(), config.is_some(), self.shares.open(config.is_some()));
-        let (rejected, uploads) = (Arc::default(), Arc::default());
-        let arrival = Arrival { listener: name, tls, rejected, share, uploads };
+        let arrival = Arrival {
+            listener: name,
+            tls,
+            over_socket: socket.is_file(),
+            requests: Arc::default(),
+            rejected: Arc::default(),
+            metrics: self.metrics.clone(),
+            share,
+            uploads: Arc::default(),
+        };
         let pulse = Arc::new(Pulse::new(arrival, terms.patience));
         // Boxed, since a task is as large as the largest part of it to its end.
         let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &pulse)).await else {
@@ -174,7 +182,7 @@ impl Connections {
         if http2 {
             http2::serve(self, stream, peer, &pulse, terms).await;
         } else {
-            let requests = Requests::new(terms.limits.head);
+            let requests = Requests::new(terms.limits.head, pulse.arrival.over_socket);
             let served = Box::pin(self.http1(requests.framed(stream), &requests));
             PULSE.scope(pulse.clone(), requests.clone().serve(served)).await;
         }

@@ -255,6 +255,11 @@ impl Context {
         self.pulse.as_ref().map_or_else(|| "".into(), |pulse| pulse.arrival.listener.clone())
     }
 
+    /// Whether the request comes over a socket in the file system.
+    pub fn is_over_socket(&self) -> bool {
+        self.pulse.as_ref().is_some_and(|pulse| pulse.arrival.over_socket)
+    }
+
     /// Whether the request comes from a peer that may speak for others.
     pub fn is_trusted(&self, session: &Session) -> bool {
         peer(session).is_some_and(|peer| self.runtime.trusts(peer))

@@ -52,7 +52,11 @@ impl Edge {
         if !session.is_http2() && context.admit().is_err() {
             return short::reject(session, context).await;
         }
-        let judged = match head::judge(session.req_header(), framing::fault(), runtime.head_limits) {
+        let over_socket = context.is_over_socket();
+        if over_socket {
+            head::drop_path(session.req_header_mut());
+        }
+        let judged = match head::judge(session.req_header(), framing::fault(), runtime.head_limits, over_socket) {
             Ok(()) => declared::ends_where_it_says(session, context).await,
             refused @ Err(_) => refused,
         };

@@ -5,6 +5,7 @@
 
 use super::flood::Flood;
 use super::heads::Heads;
+use super::resets::Resets;
 use super::uploads::{Bodies, Uploads};
 use super::windows::Windows;
 use crate::telemetry::DisconnectReason;
@@ -16,7 +17,7 @@ use std::time::Instant;
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What comes before a frame's payload: its length in 24 bits, its type, its flags, its stream.
-const HEAD: usize = 9;
+pub(super) const HEAD: usize = 9;
 /// The size of one setting in a SETTINGS frame, of the increment in a WINDOW_UPDATE frame, of the code in an RST_STREAM frame.
 const SETTING: usize = 6;
 const INCREMENT: usize = 4;
@@ -25,15 +26,15 @@ const CODE: usize = 4;
 const RESERVED: u32 = u32::MAX >> 1;
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-/// Of DATA.
-const PADDED: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
+/// Of DATA and HEADERS.
+pub(super) const PADDED: u8 = 8;
 /// Of HEADERS and CONTINUATION.
-const END_HEADERS: u8 = 4;
+pub(super) const END_HEADERS: u8 = 4;
 
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +47,22 @@ pub(super) struct FrameHead {
     pub stream: u32,
     /// The length of its payload, in bytes.
     pub length: usize,
+}
+
+impl FrameHead {
+    /// The one that these bytes begin with; none where it is not whole.
+    pub fn of(bytes: &[u8]) -> Option<FrameHead> {
+        let [a, b, c, kind, flags, d, e, f, g] = *bytes.first_chunk::<HEAD>()?;
+        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        Some(FrameHead { kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & RESERVED, length })
+    }
+
+    /// How it is written.
+    pub fn bytes(&self) -> [u8; HEAD] {
+        let [.., a, b, c] = self.length.to_be_bytes();
+        let [d, e, f, g] = self.stream.to_be_bytes();
+        [a, b, c, self.kind, self.flags, d, e, f, g]
+    }
 }
 
 /// What passes on a connection.
@@ -92,11 +109,8 @@ impl Cursor {
             self.filled += wanted;
             bytes = rest;
             if self.filled == HEAD {
-                let [a, b, c, kind, flags, d, e, f, g] = self.head;
-                let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                let stream = u32::from_be_bytes([d, e, f, g]) & RESERVED;
-                self.frame = FrameHead { kind, flags, stream, length };
-                self.left = length;
+                self.frame = FrameHead::of(&self.head).unwrap_or_default();
+                self.left = self.frame.length;
                 self.filled = 0;
                 self.part_filled = 0;
                 seen(Seen::Frame(self.frame));
@@ -162,11 +176,18 @@ pub(super) struct Frames {
     head_since: Option<Instant>,
     windows: Windows,
     uploads: Arc<Uploads>,
+    resets: Resets,
 }
 
 impl Frames {
-    /// Those of a connection that begins with the client's preface, and whose heads may have so many fields.
-    pub fn new(now: Instant, fields: usize, rejected: Arc<AtomicU32>, uploads: Arc<Uploads>) -> Frames {
+    /// Those of a connection that begins with the client's preface, and whose heads may have so many fields; how many requests it
+    /// has had, and how many of them were rejected for their heads, is counted elsewhere.
+    pub fn new(
+        now: Instant,
+        fields: usize,
+        (requests, rejected): (Arc<AtomicU32>, Arc<AtomicU32>),
+        uploads: Arc<Uploads>,
+    ) -> Frames {
         Frames {
             inbound: Cursor::default(),
             outbound: Cursor::default(),
@@ -178,6 +199,7 @@ impl Frames {
             head_since: None,
             windows: Windows::default(),
             uploads,
+            resets: Resets::new(requests),
         }
     }
 
@@ -190,7 +212,7 @@ impl Frames {
     pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<DisconnectReason> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        let Frames { inbound, flood, heads, head_since, verdict, windows, uploads, .. } = self;
+        let Frames { inbound, flood, heads, head_since, verdict, windows, uploads, resets, .. } = self;
         flood.tick(now);
         *verdict = verdict.or_else(|| flood.rejected(self.rejected.load(Ordering::Relaxed)));
         let mut see = |seen, bodies: &mut Bodies| {
@@ -200,6 +222,9 @@ impl Frames {
                 Seen::Frame(FrameHead { kind: kind @ (HEADERS | CONTINUATION), flags, stream, length }) => {
                     *head_since = if flags & END_HEADERS == 0 { head_since.or(Some(now)) } else { None };
                     opens = heads.frame(kind, flags, stream, length);
+                    if opens {
+                        resets.opened(stream);
+                    }
                     flood.received(seen, opens)
                 }
                 Seen::Block(part) => {
@@ -218,10 +243,11 @@ impl Frames {
 
     /// Bytes go to the client. Says how much of what waited for it they are.
     pub fn sent(&mut self, bytes: &[u8], now: Instant) -> usize {
-        let Frames { outbound, flood, verdict, windows, uploads, .. } = self;
+        let Frames { outbound, flood, verdict, windows, uploads, resets, .. } = self;
         let mut taken = 0;
         let mut see = |seen, bodies: &mut Bodies| {
             windows.sent(seen);
+            resets.sent(seen);
             bodies.sent(seen, now);
             if let Seen::Frame(FrameHead { kind: DATA, length, .. }) = seen {
                 taken += length;
@@ -230,6 +256,11 @@ impl Frames {
         };
         uploads.pass(|bodies| outbound.pass(bytes, |seen| see(seen, bodies)));
         taken
+    }
+
+    /// Streams that were reset before they became requests, with the codes of their resets, since this was last called.
+    pub fn resets(&mut self) -> Vec<(u32, u32)> {
+        self.resets.take()
     }
 
     /// Why the connection is to be cut off, where it is.
@@ -269,7 +300,7 @@ mod tests {
     }
 
     fn connection(now: Instant) -> Frames {
-        let mut frames = Frames::new(now, 100, Arc::default(), Arc::default());
+        let mut frames = Frames::new(now, 100, Default::default(), Arc::default());
         assert_eq!(frames.received(PREFACE, now), None);
         frames
     }
@@ -281,7 +312,7 @@ mod tests {
             (0..101).flat_map(|at| [frame(PING, 0, 8), frame(PING, ACK, 8), frame(9, 4, at % 20)].concat()).collect();
         let whole: Vec<u8> = [whole, frame(PING, 0, 8)].concat();
         for size in 1..30 {
-            let mut frames = Frames::new(now, 10_000, Arc::default(), Arc::default());
+            let mut frames = Frames::new(now, 10_000, Default::default(), Arc::default());
             frames.received(PREFACE, now);
             let verdicts: Vec<Option<DisconnectReason>> =
                 whole.chunks(size).map(|part| frames.received(part, now)).collect();
@@ -379,7 +410,7 @@ mod tests {
         let now = Instant::now();
         let bytes = spoken(REQUESTS).await;
         for size in [1, 3, 64, bytes.len()] {
-            let mut frames = Frames::new(now, 100, Arc::default(), Arc::default());
+            let mut frames = Frames::new(now, 100, Default::default(), Arc::default());
             let mut counts = Vec::new();
             frames.received(PREFACE, now);
             for frame in split(&bytes[PREFACE.len()..]) {
@@ -420,7 +451,7 @@ mod tests {
     fn heads_that_were_rejected_are_counted_and_a_reason_stays() {
         let now = Instant::now();
         let rejected = Arc::new(AtomicU32::new(0));
-        let mut frames = Frames::new(now, 100, rejected.clone(), Arc::default());
+        let mut frames = Frames::new(now, 100, (Arc::default(), rejected.clone()), Arc::default());
         frames.received(PREFACE, now);
         rejected.store(33, Ordering::Relaxed);
         assert_eq!(frames.received(&frame(PING, 0, 8), now), None);

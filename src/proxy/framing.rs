@@ -37,6 +37,8 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(super) struct Requests {
     limits: HeadLimits,
+    /// Whether clients may send something else than a host in `Host`.
+    nameless: bool,
     state: Mutex<State>,
 }
 
@@ -69,16 +71,16 @@ enum Stage {
 }
 
 impl Requests {
-    pub fn new(limits: HeadLimits) -> Arc<Requests> {
+    pub fn new(limits: HeadLimits, nameless: bool) -> Arc<Requests> {
         let state = State {
             stage: Stage::Between,
-            head: Head::new(limits),
+            head: Head::new(limits).nameless(nameless),
             held: BytesMut::new(),
             ready: 0,
             fault: None,
             waiting: None,
         };
-        Arc::new(Requests { limits, state: Mutex::new(state) })
+        Arc::new(Requests { limits, nameless, state: Mutex::new(state) })
     }
 
     /// The connection's stream, as Pingora gets it.
@@ -101,7 +103,7 @@ impl Requests {
 pub(super) fn expect() {
     let _ = REQUESTS.try_with(|requests| {
         let mut state = requests.state.lock();
-        state.head = Head::new(requests.limits);
+        state.head = Head::new(requests.limits).nameless(requests.nameless);
         state.stage = match state.stage {
             Stage::Between => Stage::Head,
             // Pingora has seen the end of a request where it is not: nothing that follows can be trusted.

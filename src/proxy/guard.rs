@@ -5,6 +5,7 @@
 
 mod stream;
 
+use super::authorities::Authorities;
 use super::frames::Frames;
 use super::pulse::Pulse;
 use super::share::{Share, Waiting};
@@ -43,6 +44,8 @@ pub(super) struct Guarded {
     /// How much of it is written.
     written: usize,
     frames: Option<Box<Frames>>,
+    /// What its requests of HTTP/2 are for, where that need not be a host.
+    authorities: Option<Box<Authorities>>,
     /// What its streams of HTTP/2 hold.
     streams: Option<Waiting>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -74,6 +77,7 @@ impl Guarded {
             out: Vec::new(),
             written: 0,
             frames: None,
+            authorities: None,
             streams: None,
             timer: None,
             blocked: None,
@@ -84,10 +88,11 @@ impl Guarded {
 
     /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields.
     pub fn speaks_http2(&mut self, fields: usize) {
-        let (rejected, uploads) = (self.pulse.arrival.rejected.clone(), self.pulse.arrival.uploads.clone());
-        uploads.set_rate(self.pulse.patience.body_rate);
-        self.frames = Some(Box::new(Frames::new(Instant::now(), fields, rejected, uploads)));
-        self.streams = Some(self.pulse.arrival.share.response());
+        let arrival = &self.pulse.arrival;
+        arrival.uploads.set_rate(self.pulse.patience.body_rate);
+        self.frames = Some(Box::new(arrival.frames(fields)));
+        self.authorities = arrival.over_socket.then(|| Box::new(Authorities::new()));
+        self.streams = Some(arrival.share.response());
         self.share().speaks_http2();
     }
 
@@ -304,35 +309,45 @@ impl Guarded {
         }
         Poll::Pending
     }
+
+    /// Reads what the client sends, and looks at it.
+    fn poll_frames(&mut self, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let verdict = self.frames.as_ref().and_then(|frames| frames.verdict());
+        if let Some(cut) = verdict.filter(|_| self.lingers.is_none()) {
+            self.cut(cx, cut);
+            return self.poll_linger(cx);
+        }
+        if self.ahead.is_empty() {
+            ready!(self.poll_client(cx, buf))?;
+        } else {
+            let taken = self.ahead.len().min(buf.remaining());
+            buf.put_slice(self.ahead.get(..taken).unwrap_or_default());
+            self.ahead.drain(..taken);
+        }
+        let came = buf.filled().get(before..).unwrap_or_default();
+        let verdict = self.frames.as_mut().and_then(|frames| frames.received(came, Instant::now()));
+        if self.frames.is_some() {
+            self.share_state();
+        }
+        if let Some(cut) = verdict {
+            self.cut(cx, cut);
+            buf.set_filled(before);
+            return self.poll_linger(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let before = buf.filled().len();
-        let verdict = this.frames.as_ref().and_then(|frames| frames.verdict());
-        if let Some(cut) = verdict.filter(|_| this.lingers.is_none()) {
-            this.cut(cx, cut);
-            return this.poll_linger(cx);
-        }
-        if this.ahead.is_empty() {
-            ready!(this.poll_client(cx, buf))?;
-        } else {
-            let taken = this.ahead.len().min(buf.remaining());
-            buf.put_slice(this.ahead.get(..taken).unwrap_or_default());
-            this.ahead.drain(..taken);
-        }
-        let came = buf.filled().get(before..).unwrap_or_default();
-        let verdict = this.frames.as_mut().and_then(|frames| frames.received(came, Instant::now()));
-        if this.frames.is_some() {
-            this.share_state();
-        }
-        if let Some(cut) = verdict {
-            this.cut(cx, cut);
-            buf.set_filled(before);
-            return this.poll_linger(cx);
-        }
-        Poll::Ready(Ok(()))
+        let Some(mut authorities) = this.authorities.take() else {
+            return this.poll_frames(cx, buf);
+        };
+        let read = authorities.poll_read(buf, |part| this.poll_frames(cx, part));
+        this.authorities = Some(authorities);
+        read
     }
 }
 
@@ -357,6 +372,7 @@ impl AsyncWrite for Guarded {
         };
         if let Some(frames) = &mut this.frames {
             let bytes = frames.sent(data.get(..taken).unwrap_or_default(), Instant::now());
+            frames.resets().into_iter().for_each(|(stream, code)| this.pulse.stream_was_rejected(stream, code));
             if frames.verdict().is_some() {
                 // The connection is cut off where it is read, which may be long after.
                 cx.waker().wake_by_ref();

@@ -37,6 +37,16 @@ pub(super) fn is_http2(session: &Session) -> bool {
     session.req_header().version == Version::HTTP_2
 }
 
+/// Takes out of a request what names no host: over a socket in the file system clients send its path.
+pub(super) fn drop_path(request: &mut RequestHeader) {
+    if request.headers.get(HOST).is_some_and(|host| !http1::is_authority(host.as_bytes())) {
+        request.remove_header(&HOST);
+    }
+    if let Some(uri) = http1::unnamed(&request.uri) {
+        request.set_uri(uri);
+    }
+}
+
 /// Takes the dot of the root out of the host that a request is for: `name.` is `name`, to whatever looks at it from here on.
 pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
     let host = request.headers.get(HOST).and_then(|host| http1::without_root(host.to_str().ok()?));
@@ -50,8 +60,13 @@ pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
 }
 
 /// Judges a head before anything in it counts: what was found in its bytes, and, of HTTP/2, where Pingora has taken the bytes apart,
-/// the same in its parts.
-pub(super) fn judge(header: &RequestHeader, fault: Option<Fault>, limits: HeadLimits) -> Result<(), Refusal> {
+/// the same in its parts. Over a socket in the file system it may name no host.
+pub(super) fn judge(
+    header: &RequestHeader,
+    fault: Option<Fault>,
+    limits: HeadLimits,
+    over_socket: bool,
+) -> Result<(), Refusal> {
     if let Some(fault) = fault {
         return Err(refusal(fault));
     }
@@ -60,6 +75,7 @@ pub(super) fn judge(header: &RequestHeader, fault: Option<Fault>, limits: HeadLi
             method: header.method.as_str(),
             target: header.raw_path(),
             authority: header.uri.authority().map(|authority| authority.as_str().as_bytes()),
+            nameless: over_socket,
             headers: &header.headers,
         };
         http1::judge(parts, limits).map_err(refusal)?;

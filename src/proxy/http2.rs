@@ -14,6 +14,7 @@ use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, def
 use pingora::protocols::{Digest, GetSocketDigest, Stream};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -111,6 +112,7 @@ pub(super) async fn serve(
         };
         match next {
             Ok(Some(H2Accept::Session(session))) => {
+                pulse.arrival.requests.fetch_add(1, Ordering::Relaxed);
                 malformed = malformed.saturating_sub(1);
                 queue.take(session).into_iter().for_each(serve);
             }

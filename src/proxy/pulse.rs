@@ -1,8 +1,10 @@
 //! What a connection of HTTP/1, or a stream of HTTP/2, is doing: what says how long its client may be waited for.
 
+use super::frames::Frames;
 use super::share::Share;
 use super::uploads::Uploads;
 use crate::config::Clients;
+use crate::metrics::Metrics;
 use crate::telemetry::DisconnectReason;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -56,12 +58,25 @@ pub(super) struct Arrival {
     pub listener: Arc<str>,
     /// Whether its client speaks TLS.
     pub tls: bool,
-    /// How many heads of requests of HTTP/2 were rejected on the connection.
+    /// Whether its client has come over a socket in the file system, which it may take for the host.
+    pub over_socket: bool,
+    /// How many requests of HTTP/2 the connection has had, and how many of their heads were rejected.
+    pub requests: Arc<AtomicU32>,
     pub rejected: Arc<AtomicU32>,
+    /// Where streams are counted that are reset before they become requests.
+    pub metrics: Arc<Metrics>,
     /// What its connection holds.
     pub share: Arc<Share>,
     /// The bodies that are coming on it: of HTTP/2.
     pub uploads: Arc<Uploads>,
+}
+
+impl Arrival {
+    /// The frames of a connection of HTTP/2 whose heads may have so many fields.
+    pub fn frames(&self, fields: usize) -> Frames {
+        let counts = (self.requests.clone(), self.rejected.clone());
+        Frames::new(Instant::now(), fields, counts, self.uploads.clone())
+    }
 }
 
 /// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on it.
@@ -201,6 +216,13 @@ impl Pulse {
     /// The head of a request was rejected, before anything of it counted.
     pub fn head_is_rejected(&self) {
         self.arrival.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A stream of HTTP/2 was reset, with this code, before it became a request.
+    pub fn stream_was_rejected(&self, stream: u32, code: u32) {
+        let Arrival { listener, metrics, .. } = &self.arrival;
+        metrics.cut(DisconnectReason::RejectedStream);
+        tracing::debug!(listener = &**listener, stream, code, "a stream was reset before it became a request");
     }
 
     /// A body follows the head.

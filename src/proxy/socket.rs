@@ -22,6 +22,11 @@ const UNSENT: u32 = 128 << 10;
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Socket {
+    /// Whether it is one of the file system.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Socket::Unix(_))
+    }
+
     /// Has the system, too, give up a client that takes nothing of what was written to it for as long as this: also after the
     /// connection was closed, and what was written would be kept.
     pub fn give_up_after(&self, patience: Duration) {

@@ -12,7 +12,7 @@ mod chunks;
 mod fields;
 mod head;
 
-pub use fields::{Parts, judge, nominated, unrooted, without_root};
+pub use fields::{Parts, is_authority, judge, nominated, unnamed, unrooted, without_root};
 pub use head::{Head, HeadEnd};
 
 use chunks::Chunks;

@@ -4,7 +4,7 @@
 use super::head::{LONGEST_METHOD, is_target, is_token};
 use super::{Fault, HeadLimits};
 use http::header::CONNECTION;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Uri, uri};
 use std::net::Ipv6Addr;
 
 /// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for `-`, so that
@@ -19,6 +19,8 @@ const OF_CONNECTION: [&str; 5] = ["connection", "keep-alive", "proxy-connection"
 pub(super) struct Fields {
     /// Whether there was a `Host`.
     pub host: bool,
+    /// Whether it may be something else than a host.
+    pub nameless: bool,
     pub length: Option<u64>,
     pub chunked: bool,
 }
@@ -39,7 +41,8 @@ impl Fields {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 let twice = std::mem::replace(&mut self.host, true);
-                if twice || !is_authority(value) { Err(Fault::Host) } else { Ok(()) }
+                let fits = is_authority(value) || self.nameless && !value.contains(&b'@');
+                if twice || !fits { Err(Fault::Host) } else { Ok(()) }
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = length(value).ok_or(Fault::Length)?;
@@ -63,6 +66,8 @@ pub struct Parts<'a> {
     pub target: &'a [u8],
     /// `:authority`.
     pub authority: Option<&'a [u8]>,
+    /// Whether it may name no host at all.
+    pub nameless: bool,
     /// All that is no pseudo-header.
     pub headers: &'a HeaderMap,
 }
@@ -97,7 +102,7 @@ pub fn judge(parts: Parts, limits: HeadLimits) -> Result<Option<u64>, Fault> {
     if block > limits.block {
         return Err(Fault::Block(limits.block));
     }
-    if !parts.authority.map_or(fields.host, is_authority) {
+    if !parts.authority.map_or(fields.host || parts.nameless, is_authority) {
         return Err(Fault::Host);
     }
     if is_target(parts.target, parts.method.as_bytes()) { Ok(fields.length) } else { Err(Fault::Target) }
@@ -144,6 +149,14 @@ pub fn is_authority(value: &[u8]) -> bool {
         _ => false,
     };
     is_host && is_port
+}
+
+/// A URI that names something else than a host, without that; none where it names a host, or nothing.
+pub fn unnamed(uri: &Uri) -> Option<Uri> {
+    uri.authority().filter(|authority| !is_authority(authority.as_str().as_bytes()))?;
+    let mut parts = uri::Parts::default();
+    parts.path_and_query = uri.path_and_query().cloned();
+    Uri::from_parts(parts).ok()
 }
 
 /// A host as it is without the dot of the root at its end, with its port; none where it has no such dot. `name.` is the same host as

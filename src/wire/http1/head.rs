@@ -59,6 +59,12 @@ impl Head {
         }
     }
 
+    /// Whether `Host` may be something else than a host, which is then none: the path of a socket.
+    pub fn nameless(mut self, nameless: bool) -> Head {
+        self.taken.nameless = nameless;
+        self
+    }
+
     /// Looks at all that has come so far, from the first byte of the request; what was looked at before is not looked at again.
     /// None where the head has not ended.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<HeadEnd>, Fault> {
@@ -178,7 +184,7 @@ impl Head {
         }
         let target = bytes.get(self.target.clone()).unwrap_or_default();
         if let Some(own) = authority(target)
-            && host != Some(own)
+            && (host != Some(own) || !is_authority(own))
         {
             return Err(Fault::Host);
         }

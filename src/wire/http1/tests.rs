@@ -302,7 +302,7 @@ fn limits_hold_at_the_byte() {
 
 /// Judges the parts of a request of HTTP/2.
 fn judge2(headers: &HeaderMap, target: &str) -> Result<Option<u64>, Fault> {
-    judge(Parts { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), headers }, LIMITS)
+    judge(Parts { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), nameless: false, headers }, LIMITS)
 }
 
 /// What is a fault in one version is one in the other.
@@ -337,7 +337,8 @@ fn both_versions_have_the_same_rules() {
         let host = if fields.iter().any(|(name, _)| *name == "host") { "" } else { "Host: a\r\n" };
         let first = Head::new(LIMITS).read(format!("{method} /x HTTP/1.1\r\n{host}{lines}\r\n").as_bytes()).err();
         let authority = Some(&b"a"[..]).filter(|_| !host.is_empty());
-        let second = judge(Parts { method, target: b"/x", authority, headers: &headers }, LIMITS).err();
+        let second =
+            judge(Parts { method, target: b"/x", authority, nameless: false, headers: &headers }, LIMITS).err();
         assert_eq!((first, second), (fault, fault), "{method} {fields:?}");
     }
 }
@@ -359,7 +360,7 @@ fn http2_has_no_headers_that_speak_of_a_connection() {
         assert_eq!(judge2(&headers, "/x").err(), fault, "{name}: {value}");
     }
     let headers = HeaderMap::new();
-    let parts = Parts { method: "GET", target: b"/x", authority: None, headers: &headers };
+    let parts = Parts { method: "GET", target: b"/x", authority: None, nameless: false, headers: &headers };
     assert_eq!(judge(parts, LIMITS), Err(Fault::Host), "no authority and no host");
 }
 
@@ -391,4 +392,26 @@ fn an_outline_is_a_plain_head() {
     };
     assert!(outline("HEAD /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n").starts_with("HEAD /x HTTP/1.1\r\n"));
     assert!(outline("CONNECT a:1 HTTP/1.1\r\n").starts_with("- / HTTP/1.1\r\n"));
+}
+
+#[test]
+fn over_a_socket_a_host_may_be_none() {
+    let read = |host: &str, target: &str| {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        Head::new(LIMITS).nameless(true).read(text.as_bytes())
+    };
+    for host in ["", "a", "run%2Fx.sock", "/run/x.sock", "unix:/x", "a b"] {
+        assert!(read(host, "/x").unwrap().is_some(), "{host}");
+    }
+    assert_eq!(read("a@b", "/x"), Err(Fault::Host));
+    assert_eq!(read("a%2fb", "http://a%2fb/x"), Err(Fault::Host), "in a URL it has to be one");
+    assert_eq!(Head::new(LIMITS).nameless(true).read(b"GET / HTTP/1.1\r\n\r\n"), Err(Fault::Host));
+    assert_eq!(
+        Head::new(LIMITS).nameless(true).read(b"GET / HTTP/1.1\r\nHost: %\r\nHost: %\r\n\r\n"),
+        Err(Fault::Host)
+    );
+    for (uri, expected) in [("http://a!b/x?y=z", Some("/x?y=z")), ("http://a/x", None), ("/x", None)] {
+        let uri = uri.parse().unwrap();
+        assert_eq!(unnamed(&uri).map(|uri| uri.to_string()).as_deref(), expected);
+    }
 }

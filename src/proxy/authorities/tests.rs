@@ -1,0 +1,210 @@
+use super::*;
+use proptest::prelude::*;
+use std::task::Poll;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const DATA: u8 = 0;
+const END_STREAM: u8 = 1;
+const PATH: &[u8] = b"tmp%2Fgate.sock";
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    [&FrameHead { kind, flags, stream, length: payload.len() }.bytes()[..], payload].concat()
+}
+
+/// A request of which nothing but its authority is of interest.
+fn fields(authority: &[u8]) -> Vec<u8> {
+    [&[0x82, 0x86, 0x84, 0x41, u8::try_from(authority.len()).unwrap()][..], authority].concat()
+}
+
+/// What is handed out of bytes that come in pieces of this size.
+fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
+    let mut authorities = Authorities::new();
+    let (mut rest, mut all) = (bytes, Vec::new());
+    loop {
+        let mut room = [0; 7];
+        let mut buffer = ReadBuf::new(&mut room);
+        let read = authorities.poll_read(&mut buffer, |part| {
+            let (next, behind) = rest.split_at(size.min(part.remaining()).min(rest.len()));
+            part.put_slice(next);
+            rest = behind;
+            Poll::Ready(Ok(()))
+        });
+        assert!(matches!(read, Poll::Ready(Ok(()))));
+        if buffer.filled().is_empty() {
+            return all;
+        }
+        all.extend_from_slice(buffer.filled());
+    }
+}
+
+#[test]
+fn heads_are_mended_however_they_come() {
+    let own = fields(PATH);
+    let mended = fields(b"=");
+    let body = frame(DATA, END_STREAM, 1, &[7; 40]);
+    let priority = [0, 0, 0, 0, 9];
+    for (what, head, expected) in [
+        ("one frame", frame(HEADERS, END_HEADERS, 1, &own), frame(HEADERS, END_HEADERS, 1, &mended)),
+        (
+            "padded, with a priority, and the end of the stream",
+            frame(
+                HEADERS,
+                END_HEADERS | PADDED | PRIORITY | END_STREAM,
+                1,
+                &[&[3][..], &priority, &own, &[0; 3]].concat(),
+            ),
+            frame(HEADERS, END_HEADERS | PRIORITY | END_STREAM, 1, &[&priority[..], &mended].concat()),
+        ),
+        (
+            "continued within the authority",
+            [
+                frame(HEADERS, 0, 1, &own[..9]),
+                frame(CONTINUATION, 0, 1, &[]),
+                frame(CONTINUATION, END_HEADERS, 1, &own[9..]),
+            ]
+            .concat(),
+            frame(HEADERS, END_HEADERS, 1, &mended),
+        ),
+    ] {
+        for size in [1, 2, 3, 5, 64, 4096] {
+            let all = [PREFACE, &frame(4, 0, 0, &[]), &head, &body, &head].concat();
+            let after = [PREFACE, &frame(4, 0, 0, &[]), &expected, &body, &expected].concat();
+            assert_eq!(passed(&all, size), after, "{what}, {size}");
+        }
+    }
+}
+
+#[test]
+fn what_need_not_be_changed_is_not() {
+    let host = fields(b"a.example:80");
+    let padded = frame(HEADERS, END_HEADERS | PADDED, 1, &[&[2][..], &host, &[0; 2]].concat());
+    let cut = [frame(HEADERS, 0, 3, &host[..2]), frame(CONTINUATION, END_HEADERS, 3, &host[2..])].concat();
+    let all = [PREFACE, &padded, &frame(DATA, 0, 1, PATH), &cut, &frame(6, 0, 0, &[0; 8]), &[0, 0, 9, 0]].concat();
+    for size in [1, 3, 4096] {
+        assert_eq!(passed(&all, size), all, "{size}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_not_understood_passes() {
+    let own = frame(HEADERS, END_HEADERS, 9, &fields(PATH));
+    for (what, bytes) in [
+        ("no head is continued", frame(CONTINUATION, END_HEADERS, 1, &fields(PATH))),
+        ("another frame in a head", [frame(HEADERS, 0, 1, &[]), frame(DATA, 0, 1, &[])].concat()),
+        ("another stream", [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, END_HEADERS, 3, &[])].concat()),
+        ("more padding than there is", frame(HEADERS, END_HEADERS | PADDED, 1, &[9, 0x82])),
+        ("no room for a priority", frame(HEADERS, END_HEADERS | PRIORITY, 1, &[0; 4])),
+        ("no HPACK", frame(HEADERS, END_HEADERS, 1, &[0x41, 9])),
+        ("a frame that is too large", frame(HEADERS, END_HEADERS, 1, &[0x82; LARGEST + 1])),
+        ("a head that is too large", {
+            let more = frame(CONTINUATION, 0, 1, &[0x82; LARGEST]);
+            [frame(HEADERS, 0, 1, &[]), more.repeat(MOST / LARGEST + 1)].concat()
+        }),
+    ] {
+        let all = [PREFACE, &bytes, &own].concat();
+        for size in [3, 8192] {
+            assert!(passed(&all, size) == all, "{what}, {size}");
+        }
+    }
+}
+
+#[test]
+fn fields_that_need_more_room_are_continued() {
+    // An authority without a value, of one byte, becomes three.
+    let long = [&[0x81][..], &[0x82; LARGEST - 1]].concat();
+    let all = [PREFACE, &frame(HEADERS, END_HEADERS, 1, &long)].concat();
+    let fields = [&[0x01, 1, b'='][..], &long[1..]].concat();
+    let expected =
+        [PREFACE, &frame(HEADERS, 0, 1, &fields[..LARGEST]), &frame(CONTINUATION, END_HEADERS, 1, &fields[LARGEST..])]
+            .concat();
+    assert!(passed(&all, 1000) == expected);
+}
+
+/// What the library makes of a connection: of each request its authority and its other fields.
+async fn requests(bytes: &[u8], count: usize) -> Vec<(Option<String>, http::HeaderMap)> {
+    let (mut client, server) = tokio::io::duplex(1 << 20);
+    client.write_all(bytes).await.unwrap();
+    let mut connection = h2::server::handshake(server).await.unwrap();
+    let mut all = Vec::new();
+    while all.len() < count {
+        let (request, _) = connection.accept().await.unwrap().unwrap();
+        let authority = request.uri().authority().map(ToString::to_string);
+        all.push((authority, request.headers().clone()));
+    }
+    all
+}
+
+/// What the library's own client says, with its table and its code, in requests with these authorities and many fields.
+async fn spoken(authorities: &[String]) -> Vec<u8> {
+    let (client, mut server) = tokio::io::duplex(1 << 20);
+    let (sender, connection) = h2::client::handshake(client).await.unwrap();
+    let driven = tokio::spawn(connection);
+    let mut open = Vec::new();
+    for (at, authority) in authorities.iter().enumerate() {
+        let mut request = http::Request::post(format!("http://{authority}/path/{at}")).header("x-turn", at.to_string());
+        for more in 0..at % 30 {
+            request = request.header(format!("x-{}", more % 7), format!("%{}\u{e9}", "Va ".repeat(more)));
+        }
+        open.push(sender.clone().send_request(request.body(()).unwrap(), true).unwrap());
+    }
+    let mut bytes = Vec::new();
+    let ended = |bytes: &[u8]| {
+        let (mut rest, mut count) = (bytes.get(PREFACE.len()..).unwrap_or_default(), 0);
+        while let Some(frame) = FrameHead::of(rest) {
+            let Some(behind) = rest.get(HEAD + frame.length..) else { break };
+            count += usize::from(frame.kind == HEADERS);
+            rest = behind;
+        }
+        count
+    };
+    while ended(&bytes) < authorities.len() {
+        assert!(server.read_buf(&mut bytes).await.unwrap() > 0);
+    }
+    drop(open);
+    driven.abort();
+    bytes
+}
+
+/// The library takes `!` for a part of an authority, which is none of a host: paths and hosts in turn.
+#[tokio::test]
+async fn another_implementation_reads_the_same_but_for_the_paths() {
+    let authorities: Vec<String> = (0..80)
+        .map(|at| match at % 4 {
+            0 => "localhost".into(),
+            1 => "run!gate.sock".into(),
+            2 => format!("a{at}.example:80"),
+            _ => format!("tmp!x{at}!gate.sock"),
+        })
+        .collect();
+    let bytes = spoken(&authorities).await;
+    let own = requests(&bytes, authorities.len()).await;
+    for size in [1, 100, 1 << 20] {
+        let mended = requests(&passed(&bytes, size), authorities.len()).await;
+        for (own, mended) in own.iter().zip(&mended) {
+            let expected = own.0.as_deref().map(|own| if own.contains('!') { "=" } else { own });
+            assert_eq!(mended.0.as_deref(), expected);
+            assert_eq!(mended.1, own.1);
+        }
+    }
+}
+
+proptest! {
+    /// Whatever comes, in whatever pieces, is handed out alike and to its end; frames that are no heads are not changed.
+    #[test]
+    fn pieces_change_nothing(
+        bytes: Vec<u8>,
+        frames: Vec<(u8, u8, Vec<u8>)>,
+        size in 1..40_usize,
+    ) {
+        let frame = |(kind, flags, payload): &(u8, u8, Vec<u8>)| frame(kind % 12, *flags, u32::from(kind & 3), payload);
+        let frames: Vec<u8> = frames.iter().flat_map(frame).collect();
+        let whole = [PREFACE, &frames, &bytes].concat();
+        prop_assert_eq!(passed(&whole, size), passed(&whole, whole.len()));
+    }
+
+    #[test]
+    fn bodies_are_not_changed(payload: Vec<u8>, size in 1..40_usize) {
+        let all = [PREFACE, &frame(DATA, 0, 1, &payload)].concat();
+        prop_assert_eq!(passed(&all, size), all);
+    }
+}

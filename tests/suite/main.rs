@@ -65,6 +65,7 @@ mod sdk;
 mod silence;
 mod slots;
 mod slow;
+mod sockets;
 mod tenants;
 mod tokens;
 mod traces;

@@ -33,6 +33,7 @@ mod short;
 mod slot;
 mod socket;
 mod streams;
+mod switch;
 mod tls;
 mod uploads;
 mod whole;

@@ -36,7 +36,9 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
     }
     context.outcome.refusal = Some(refusal.name());
     context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Rejected };
-    if session.response_written().is_some_and(|response| !response.status.is_informational()) {
+    // Behind a switch of protocols nothing can be answered either.
+    if session.was_upgraded() || session.response_written().is_some_and(|response| !response.status.is_informational())
+    {
         if !is_http2(session) {
             // Pingora has written what came of the answer, but not flushed it.
             session.downstream_session.shutdown().await;

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::head::is_http2;
+use super::switch;
 use crate::client;
 use crate::gateway::{Identity, Protocol, Target};
 use crate::model::Refusal;
@@ -103,18 +104,22 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
     let mut peer =
         HttpPeer::new(address, target.tls, if target.tls { target.server_name().to_owned() } else { String::new() });
     let (alpn, kind) = match versions(context, session) {
+        Versions::Http1 if session.is_upgrade_req() => (ALPN::H1, 3),
         Versions::Http1 => (ALPN::H1, 0),
         Versions::Http2 => (ALPN::H2, 1),
         Versions::Both => (ALPN::H2H1, 2),
     };
     // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial numbers.
     let left = provider.left();
-    let pool = if kind == 0 { 0 } else { left };
+    let pool = if [1, 2].contains(&kind) { left } else { 0 };
     peer.group_key = provider.trust().wrapping_add(pool) << 2 | kind;
     let credentials = known.towards(provider, target);
     peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
     let options = &mut peer.options;
     options.alpn = alpn;
+    if kind == 3 {
+        options.custom_l4 = Some(Arc::new(switch::Connector));
+    }
     options.max_h2_streams = MAX_STREAMS;
     options.h2_stream_window_size = Some(client::RELAY_WINDOW);
     options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);

@@ -4,9 +4,10 @@
 use crate::harness::{Connection, Gateway, PATIENCE, Request, wait_for};
 use crate::recorder::{Call, Recorder, Then};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 struct Passing {
     recorder: Recorder,
@@ -21,11 +22,7 @@ fn passing(act: impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + 'static) 
 
 impl Passing {
     fn open(&self) -> Client {
-        let stream = TcpStream::connect(self.gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream, read: Vec::new() }
+        Client::open(&self.gateway)
     }
 
     /// The whole answer, until the connection ends.
@@ -42,6 +39,14 @@ struct Client {
 }
 
 impl Client {
+    fn open(gateway: &Gateway) -> Client {
+        let stream = TcpStream::connect(gateway.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, read: Vec::new() }
+    }
+
     fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
@@ -455,4 +460,66 @@ fn passed_requests_are_not_judged() {
     assert_eq!(sent.status, 200);
     assert_eq!(passing.recorder.seen()[0].text(), "not JSON at all");
     assert!(sent.header("X-Request-Id").is_some());
+}
+
+const SOCKET: &str = "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello";
+
+/// A machine that is busy sees the provider's 101 before it has looked at the end of the request: here it is there from the start.
+#[test]
+fn a_switch_that_is_seen_before_the_end_of_its_request_opens_a_tunnel() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let serve = |mut stream: TcpStream| -> io::Result<()> {
+            stream.write_all(SWITCHES.as_bytes())?;
+            let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+            while !seen.ends_with(b"ping") {
+                match stream.read(&mut part)? {
+                    0 => return Ok(()),
+                    length => seen.extend_from_slice(&part[..length]),
+                }
+            }
+            stream.write_all(b"bye")
+        };
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || serve(stream));
+        }
+    });
+    let upstream = format!("upstreams:\n  auth0:\n    dialect: auth0\n    url: http://{address}\n    auth: none\n");
+    let gateway = Gateway::start(&upstream);
+    // In which order the two are looked at is a matter of luck.
+    for _ in 0..20 {
+        let mut client = Client::open(&gateway);
+        client.write(SOCKET);
+        assert!(client.until("hello").starts_with("HTTP/1.1 101 "));
+        client.write("ping");
+        client.until("bye");
+    }
+}
+
+/// Behind a 101 nothing is HTTP any more: a tunnel that breaks off ends, and nothing of the gateway's own is written into it.
+#[test]
+fn a_tunnel_that_breaks_off_just_ends() {
+    for silent in [false, true] {
+        let (go, gone) = signal();
+        let recorder = Recorder::start(move |call: &mut Call| {
+            call.send(SWITCHES)?;
+            call.take(4)?;
+            if silent {
+                gone();
+            }
+            Ok(Then::Reset)
+        });
+        let gateway = Gateway::start(&recorder.upstream(if silent { "timeouts: { idle: 1s }" } else { "" }));
+        let mut client = Client::open(&gateway);
+        client.write(SOCKET);
+        client.until("hello");
+        client.write("ping");
+        let whole = client.rest();
+        assert!(whole.ends_with("\r\n\r\nhello"), "{whole}");
+        let reason = if silent { "upstream_timeout" } else { "upstream_failed" };
+        gateway.wait_for_log(|line| line.contains(reason) && line.contains("\"status\":101"));
+        go();
+    }
 }

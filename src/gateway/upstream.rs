@@ -338,7 +338,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the end of a request to the first byte of its response. A governed request has to be answered as a whole within it.
     pub first_byte: Duration,
-    /// Between two parts of a passed body, in either direction. It also bounds the wait for the first byte of a passed response.
+    /// How long neither side of a pass-through request may send anything. It also bounds the wait for the first byte of a response.
     pub idle: Duration,
     /// How long an unused connection is kept.
     pub keepalive: Duration,

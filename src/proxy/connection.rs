@@ -183,7 +183,7 @@ impl Connections {
             http2::serve(self, stream, peer, &pulse, terms).await;
         } else {
             let requests = Requests::new(terms.limits.head, pulse.arrival.over_socket);
-            let served = Box::pin(self.http1(requests.framed(stream), &requests));
+            let served = Box::pin(self.http1(requests.framed(stream), &requests, &pulse));
             PULSE.scope(pulse.clone(), requests.clone().serve(served)).await;
         }
         self.note(&pulse);
@@ -232,7 +232,7 @@ impl Connections {
     }
 
     /// Serves one request after the other.
-    async fn http1(&self, stream: Framed, requests: &Requests) {
+    async fn http1(&self, stream: Framed, requests: &Requests, pulse: &Pulse) {
         let mut stage = self.stage.clone();
         let mut next: Option<(Framed, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
@@ -245,7 +245,11 @@ impl Connections {
                 Some(settings) => settings.apply_to_session(&mut session),
                 None => session.set_keepalive(Some(KEPT)),
             }
-            let left = self.proxy.process_new_http(session, &self.ending).await;
+            let left = tokio::select! {
+                biased;
+                left = self.proxy.process_new_http(session, &self.ending) => left,
+                () = pulse.stands_still() => return,
+            };
             next = left.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
                 let stream = stream.into_any().downcast::<Framed>().ok()?;
                 Some((*stream, settings))

@@ -9,7 +9,7 @@ use super::share::{Admission, Admitted, Body, Share, Short, Waiting};
 use crate::client::Attempts;
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
-use crate::model::Operation;
+use crate::model::{Operation, Refusal};
 use crate::provider::{Origin, Provider, Slot};
 use crate::runtime::Runtime;
 use crate::telemetry::{Decision, Shed};
@@ -19,7 +19,7 @@ use http::header::HOST;
 use pingora::prelude::Session;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a request holds without being counted for it: it is a part of what each request counts for.
 const FREE: usize = 8 << 10;
@@ -70,6 +70,8 @@ pub(super) struct Context {
     pub ahead: usize,
     /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
     pub begun: bool,
+    /// Whether the provider's silence is timed by the gateway, and not by Pingora.
+    pub is_timed: bool,
     /// What the connection is doing, or the stream.
     pub pulse: Option<Arc<Pulse>>,
     /// How much of the response was written beside what Pingora counts.
@@ -107,6 +109,7 @@ impl Context {
             left: 0,
             ahead: 0,
             begun: false,
+            is_timed: false,
             pulse,
             written: 0,
             is_short: false,
@@ -245,9 +248,9 @@ impl Context {
         self.holds_response(unwritten * 2 + queued + ahead)
     }
 
-    /// Whether the response of a passed request did not begin in time.
-    pub fn is_late(&self) -> bool {
-        self.pulse.as_ref().is_some_and(|pulse| pulse.was_late())
+    /// How long the provider of a passed request was waited for in vain, where that is why it ends.
+    pub fn late(&self) -> Option<Duration> {
+        self.pulse.as_ref().and_then(|pulse| pulse.was_late())
     }
 
     /// The name of the listener that the request came in at.
@@ -273,6 +276,31 @@ impl Context {
         let tls = self.pulse.as_ref().is_some_and(|pulse| pulse.arrival.tls);
         let host = header.headers.get(HOST).cloned().or(authority);
         Origin { peer, host, tls, trusted, trace: self.trace.clone() }
+    }
+}
+
+impl Drop for Context {
+    /// A request that was given up has no other end.
+    fn drop(&mut self) {
+        if !self.is_timed || !self.pulse.as_ref().is_some_and(|pulse| pulse.is_stuck()) {
+            return;
+        }
+        if let Some(provider) = self.provider() {
+            provider.leave(self.left);
+            provider.note(Some("it takes no more of a request's body"));
+        }
+        let Some(upstream) = &self.upstream else {
+            return;
+        };
+        let request = self.id.to_str().unwrap_or_default();
+        tracing::warn!(
+            request,
+            upstream = upstream.name,
+            "a request is given up whose body the provider does not take"
+        );
+        self.outcome.decision = Decision::Failed;
+        self.outcome.refusal = Some(Refusal::UpstreamTimeout(upstream.target.timeouts.idle).name());
+        self.runtime.metrics.request(&self.outcome, 0, self.started.elapsed());
     }
 }
 

@@ -242,7 +242,7 @@ impl ProxyHttp for Edge {
         // Over HTTP/2 it is not seen whether it has begun.
         let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
         let whole = again && !session.as_ref().retry_buffer_truncated();
-        if context.is_late() {
+        if context.late().is_some() {
             error.set_retry(false);
         } else if whole && passed::was_refused(&error) {
             error.set_retry(true);
@@ -277,6 +277,8 @@ impl ProxyHttp for Edge {
         passed::request(context, session, request).await?;
         if session.as_mut().is_body_done() {
             first_byte::expect(session, context);
+        } else {
+            first_byte::watch(session, context);
         }
         Ok(())
     }
@@ -299,6 +301,7 @@ impl ProxyHttp for Edge {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
+        first_byte::moves(context);
         if end_of_stream {
             first_byte::expect(session, context);
         }
@@ -313,7 +316,7 @@ impl ProxyHttp for Edge {
     ) -> Result<()> {
         context.begun = true;
         context.ahead = if response.version == Version::HTTP_2 { client::RELAY_WINDOW as usize } else { 0 };
-        context.pulse.as_ref().inspect(|pulse| pulse.response_began());
+        first_byte::begins(context);
         passed::judge(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
             provider.note(None);
@@ -359,6 +362,7 @@ impl ProxyHttp for Edge {
         _: bool,
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
+        first_byte::moves(context);
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let passed = context.response_passes(bytes, session.body_bytes_sent(), is_http2(session));
         passed.map_err(|Short| short::end(context, Shed::Response))?;
@@ -370,7 +374,7 @@ impl ProxyHttp for Edge {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
-        context.slot = None;
+        (context.slot, context.is_timed) = (None, false);
         line::account(session, context);
         if let Some(pulse) = context.pulse.as_ref().filter(|_| !is_http2(session)) {
             pulse.request_is_over();

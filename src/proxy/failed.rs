@@ -16,13 +16,14 @@ const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: fal
 
 /// Answers a request in the place of its provider, as far as that can still be done.
 pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    let late = context.late();
     let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(DisconnectReason::MinBodyRate));
     let refusal = match framing::fault() {
         Some(fault) => head::refusal(fault),
         // What has reached the provider is not to be tried again.
         None if context.is_short && !context.begun => Refusal::Overloaded,
         None if slow => Refusal::BodyTimeout(context.started.elapsed()),
-        None if context.is_late() => passed::late(context),
+        None if let Some(within) = late => passed::late(context, within),
         // It had all of its response, and did not wait for more.
         None if has_left(error) && is_whole(session) => return OVER,
         None if has_left(error) => {

@@ -1,8 +1,14 @@
-//! How long a passed request waits for the first byte of its response. Pingora has one deadline for every read from a provider,
-//! which is the one that counts once the response has begun. The wait before that ends where the client is watched meanwhile: over
-//! HTTP/1 at its connection ([`super::framing`]), over HTTP/2 here, in a stream that Pingora takes for one of another protocol.
+//! How long a passed request waits for its provider, where Pingora does not time that as it should. It has one deadline for every read
+//! from a provider, which is the one between two parts of a response. Over HTTP/2 it begins with the request and is not renewed by a
+//! body that is on its way, so there it is switched off for requests whose body is not there as a whole.
+//!
+//! A wait ends where the client is watched meanwhile: over HTTP/1 at its connection ([`super::framing`]), over HTTP/2 here, in a
+//! stream that Pingora takes for one of another protocol. Where Pingora watches neither, since it writes to a provider that takes
+//! nothing, or has given that up, the request is given up as a whole ([`Pulse::stands_still`]).
 
 use super::context::Context;
+use super::head::is_http2;
+use super::passed::is_call;
 use super::pulse::Pulse;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,18 +29,68 @@ use tokio::time::{Instant, timeout_at};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
+/// How much longer a response that has begun may stand still where nobody watches: its client may be the one who is slow.
+const SLOW_CLIENT: Duration = Duration::from_secs(600);
+
+/// The head of a request is on its way to the provider, whose body is still coming.
+pub(super) fn watch(session: &mut Session, context: &Context) {
+    let (Some(idle), Some(pulse)) = (own_idle(context), &context.pulse) else {
+        return;
+    };
+    pulse.gives_up_after(idle + idle.max(pulse.patience.idle));
+    // Other clients are held to send their bodies.
+    if is_http2(session) && is_call(&session.req_header().headers) {
+        pulse.response_is_due(idle);
+        attend(session, pulse);
+    }
+}
+
 /// The whole of a request is on its way to the provider: from now on its response is due.
 pub(super) fn expect(session: &mut Session, context: &Context) {
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
-    // What is no shorter than the deadline of every read needs no other.
-    let within = timeouts.filter(|timeouts| timeouts.first_byte < timeouts.idle).map(|timeouts| timeouts.first_byte);
-    let (Some(within), Some(pulse)) = (within, &context.pulse) else {
+    let (Some(timeouts), Some(pulse)) = (timeouts, &context.pulse) else {
         return;
     };
-    if context.begun {
-        return;
+    // What is no shorter than the deadline of every read needs no other.
+    let within = match context.begun {
+        true => own_idle(context),
+        false if context.is_timed || timeouts.first_byte < timeouts.idle => {
+            Some(timeouts.first_byte.min(timeouts.idle))
+        }
+        false => None,
+    };
+    if let Some(within) = within {
+        pulse.response_is_due(within);
+        attend(session, pulse);
     }
-    pulse.response_is_due(within);
+}
+
+/// The response begins.
+pub(super) fn begins(context: &Context) {
+    let idle = own_idle(context);
+    context.pulse.as_ref().inspect(|pulse| {
+        pulse.response_came(idle);
+        if let Some(idle) = idle {
+            pulse.gives_up_after(idle + SLOW_CLIENT);
+        }
+    });
+}
+
+/// A part of the request goes to the provider, or a part of its response to the client.
+pub(super) fn moves(context: &Context) {
+    if context.is_timed {
+        context.pulse.as_ref().inspect(|pulse| pulse.moves());
+    }
+}
+
+/// How long the provider may be silent, where the gateway times that.
+fn own_idle(context: &Context) -> Option<Duration> {
+    let upstream = context.upstream.as_ref().filter(|_| context.is_timed)?;
+    Some(upstream.target.timeouts.idle)
+}
+
+/// Attends to the client of HTTP/2 of a request that waits.
+fn attend(session: &mut Session, pulse: &Arc<Pulse>) {
     let place = &mut *session.downstream_session;
     *place = match std::mem::replace(place, ServerSession::new_custom(Box::new(()))) {
         ServerSession::H2(stream) => ServerSession::new_custom(Box::new(Watched { stream, pulse: pulse.clone() })),

@@ -163,6 +163,7 @@ fn answer(connections: &Connections, session: HttpSession, pulse: &Arc<Pulse>, o
             biased;
             _ = served => {}
             () = stalls(&pulse) => metrics.cut(DisconnectReason::MinBodyRate),
+            () = pulse.stands_still() => {}
         }
     }));
 }

@@ -93,11 +93,12 @@ pub(super) async fn await_body(session: &mut Session, context: &Context) -> Resu
 }
 
 /// The provider as a peer of Pingora's.
-pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Session) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mut Session) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
     let address = context.next_address().ok_or_else(unknown)?;
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
+    let whole = session.as_mut().is_body_done();
     let target = &upstream.target;
     let timeouts = target.timeouts;
     // Without a name the certificate would not be verified.
@@ -125,12 +126,13 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &Se
     options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
-    // Pingora has one deadline for every read: the first may end before, see `first_byte`.
-    options.read_timeout = Some(timeouts.idle);
+    // Pingora has one deadline for every read, which over HTTP/2 it does not renew while a body goes the other way: see `first_byte`.
+    let is_timed = [1, 2].contains(&kind) && !whole;
+    options.read_timeout = Some(timeouts.idle).filter(|_| !is_timed);
     options.write_timeout = Some(timeouts.idle);
     options.idle_timeout = Some(timeouts.keepalive);
     options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
-    context.left = left;
+    (context.left, context.is_timed) = (left, is_timed);
     Ok(Box::new(peer))
 }
 
@@ -323,11 +325,11 @@ pub(super) fn told(error: &Error) -> String {
     [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// What it means to the client that a response did not begin in time. A connection of HTTP/2 that may hang is left: others would wait
-/// for it too.
-pub(super) fn late(context: &Context) -> Refusal {
+/// What it means to the client that a provider was waited for in vain for so long. A connection of HTTP/2 that may hang is left:
+/// others would wait for it too.
+pub(super) fn late(context: &Context, within: Duration) -> Refusal {
     context.provider().into_iter().for_each(|provider| provider.leave(context.left));
-    Refusal::UpstreamTimeout(context.upstream.as_ref().map_or(Duration::ZERO, |one| one.target.timeouts.first_byte))
+    Refusal::UpstreamTimeout(within)
 }
 
 /// What an error of Pingora's means to the client.

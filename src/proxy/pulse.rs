@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// For how long a body may come as slowly as it likes, waits added up.
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -85,6 +86,8 @@ pub(super) struct Pulse {
     pub arrival: Arrival,
     pub patience: Patience,
     state: Mutex<State>,
+    /// Wakes whoever waits for the end of a request that nothing moves any more.
+    stands: Notify,
 }
 
 #[derive(Debug)]
@@ -100,10 +103,20 @@ struct State {
     /// Since when the client is waited for, where it is.
     waiting: Option<Instant>,
     cut: Option<DisconnectReason>,
-    /// When the response of a passed request is due, where it has not begun.
-    due: Option<Instant>,
-    /// Whether it did not come in time.
-    late: bool,
+    /// What the provider of a passed request is waited for, where that ends here.
+    due: Option<Due>,
+    /// How long it was waited for in vain.
+    late: Option<Duration>,
+    /// When the request is given up, unless something of it moves: how long that may take, and until when.
+    stuck: Option<(Duration, Instant)>,
+}
+
+/// A wait for the provider.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    within: Duration,
+    /// Since when it is waited for: not while something is written that came before.
+    since: Option<Instant>,
 }
 
 impl Pulse {
@@ -118,9 +131,10 @@ impl Pulse {
             waiting: None,
             cut: None,
             due: None,
-            late: false,
+            late: None,
+            stuck: None,
         };
-        Pulse { arrival, patience, state: Mutex::new(state) }
+        Pulse { arrival, patience, state: Mutex::new(state), stands: Notify::new() }
     }
 
     /// Bytes came from the client.
@@ -169,30 +183,79 @@ impl Pulse {
         self.state.lock().phase == Phase::Head
     }
 
-    /// The response is due within this time.
+    /// Something of the provider's is due, so long after the gateway has begun to wait for it.
     pub fn response_is_due(&self, within: Duration) {
-        self.state.lock().due = Some(Instant::now() + within);
+        self.state.lock().due = Some(Due { within, since: None });
     }
 
-    /// The response has begun.
-    pub fn response_began(&self) {
-        self.state.lock().due = None;
+    /// Something of the response has come. Where it was waited for here, the next part is due within `next`, if that is set.
+    pub fn response_came(&self, next: Option<Duration>) {
+        let mut state = self.state.lock();
+        state.due = state.due.and(next).map(|within| Due { within, since: None });
     }
 
-    /// When the response is due, where it is waited for.
+    /// When what is waited for is due: it is waited for from now on at the latest.
     pub fn response_due(&self) -> Option<Instant> {
-        self.state.lock().due
+        let mut state = self.state.lock();
+        let due = state.due.as_mut()?;
+        Some(*due.since.get_or_insert_with(Instant::now) + due.within)
     }
 
-    /// The response did not come in time: nobody waits for it any more.
+    /// It did not come in time: nobody waits for it any more.
     pub fn response_is_late(&self) {
         let mut state = self.state.lock();
-        (state.due, state.late) = (None, true);
+        state.late = state.due.take().map(|due| due.within);
     }
 
-    /// Whether the response did not come in time.
-    pub fn was_late(&self) -> bool {
+    /// For how long it was waited for, where it did not come in time.
+    pub fn was_late(&self) -> Option<Duration> {
         self.state.lock().late
+    }
+
+    /// A part of the request or of its response is on its way: the next one is waited for from its end on.
+    pub fn moves(&self) {
+        let mut state = self.state.lock();
+        if let Some(due) = &mut state.due {
+            due.since = None;
+        }
+        if let Some((limit, until)) = &mut state.stuck {
+            *until = Instant::now() + *limit;
+        }
+    }
+
+    /// From now on the request is given up where nothing of it moves for so long; it is watched if it was not before.
+    pub fn gives_up_after(self: &Arc<Pulse>, limit: Duration) {
+        let watched = self.state.lock().stuck.replace((limit, Instant::now() + limit)).is_some();
+        if watched {
+            return;
+        }
+        let pulse = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let until = || pulse.upgrade()?.state.lock().stuck.map(|(_, until)| until);
+            while let Some(until) = until() {
+                if until <= Instant::now() {
+                    pulse.upgrade().into_iter().for_each(|pulse| pulse.stands.notify_one());
+                    return;
+                }
+                tokio::time::sleep_until(until.into()).await;
+            }
+        });
+    }
+
+    /// Ends where nothing of a request moves any more.
+    pub async fn stands_still(&self) {
+        loop {
+            self.stands.notified().await;
+            // It may have been another request, which has ended by itself.
+            if self.is_stuck() {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing of the request moves any more.
+    pub fn is_stuck(&self) -> bool {
+        self.state.lock().stuck.is_some_and(|(_, until)| until <= Instant::now())
     }
 
     /// Why the client was cut off, where it was.
@@ -210,7 +273,7 @@ impl Pulse {
         let mut state = self.state.lock();
         state.phase = Phase::Busy;
         state.kept = true;
-        (state.due, state.late) = (None, false);
+        (state.due, state.late, state.stuck) = (None, None, None);
     }
 
     /// The head of a request was rejected, before anything of it counted.
@@ -244,7 +307,7 @@ impl Pulse {
         let mut state = self.state.lock();
         state.phase = Phase::Waiting;
         state.since = Instant::now();
-        state.due = None;
+        (state.due, state.stuck) = (None, None);
     }
 
     /// So much of the body of a stream of HTTP/2 has been read, all in all.

@@ -1,11 +1,12 @@
 //! How long providers may be silent in responses that are passed: `first_byte` until a response begins, `idle` from then on. What one
 //! test waits for is another request that `first_byte` ends: as much time has passed then.
 
-use crate::harness::{Gateway, H2Provider, PATIENCE, Part, Reply};
+use crate::harness::{Gateway, H2Provider, PATIENCE, Part, Reply, wait_for};
 use crate::recorder::{Recorder, Then};
 use bytes::Bytes;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use tokio::runtime::Runtime;
@@ -13,6 +14,9 @@ use tokio::sync::Notify;
 
 /// Good responses have to begin within `first_byte` too, which has to be enough on a machine that is busy.
 const TIMEOUTS: &str = "timeouts: { first_byte: 6s, idle: 1m }";
+
+/// A path of calls of gRPC that are passed.
+const CALL: &str = "/zitadel.auth.v1.AuthService/ListMyUserChanges";
 
 /// A door that a test opens, for tasks and for threads.
 #[derive(Default)]
@@ -45,6 +49,10 @@ struct Place {
 
 impl Place {
     fn start(http2: bool) -> Place {
+        Place::start_with(http2, TIMEOUTS)
+    }
+
+    fn start_with(http2: bool, timeouts: &str) -> Place {
         let door = Arc::new(Door::default());
         let own = door.clone();
         let (upstream, providers) = if http2 {
@@ -67,7 +75,7 @@ impl Place {
             });
             let url = format!("http://{}", provider.address());
             let upstream = format!(
-                "upstreams:\n  idp:\n    dialect: zitadel\n    url: {url}\n    protocol: http2\n    auth: forward\n    {TIMEOUTS}\n"
+                "upstreams:\n  idp:\n    dialect: zitadel\n    url: {url}\n    protocol: http2\n    auth: forward\n    {timeouts}\n"
             );
             (upstream, (None, Some(provider)))
         } else {
@@ -87,7 +95,7 @@ impl Place {
                 }
                 Ok(Then::Close)
             });
-            (recorder.upstream_as("none", TIMEOUTS), (Some(recorder), None))
+            (recorder.upstream_as("none", timeouts), (Some(recorder), None))
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Place { gateway: Gateway::start(&upstream), door, runtime, _providers: providers }
@@ -100,10 +108,7 @@ impl Place {
     /// Waits for as long as the first byte of a response may take, and sees that it may take no longer.
     fn wait_for_first_byte(&self, http2: bool) {
         let status = match http2 {
-            true => self.runtime.block_on(async {
-                let (status, ..) = Stream::open(self.address(), "/silent", true, None).await;
-                status
-            }),
+            true => self.runtime.block_on(async { Stream::open(self.address(), "/silent", true, None).await.0 }),
             false => {
                 let mut client = Http1::open(self.address());
                 client.write("GET /silent HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -166,7 +171,10 @@ impl Stream {
         let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let method = if part.is_some() { "POST" } else { "GET" };
-        let request = http::Request::builder().method(method).uri(format!("http://{address}{path}"));
+        let mut request = http::Request::builder().method(method).uri(format!("http://{address}{path}"));
+        if path == CALL {
+            request = request.header("content-type", "application/grpc").header("te", "trailers");
+        }
         let (response, mut sending) = client.send_request(request.body(()).unwrap(), whole && part.is_none()).unwrap();
         if let Some(part) = part {
             sending.send_data(Bytes::from_static(part.as_bytes()), whole).unwrap();
@@ -267,4 +275,132 @@ fn a_response_that_stands_still_ends() {
     assert!(!String::from_utf8_lossy(&rest).contains("0\r\n\r\n"));
     gateway.wait_for_log(|line| line.contains("\"reason\":\"upstream_timeout\""));
     door.open();
+}
+
+/// As much of a body as is sent at a time: enough for a client not to be too slow.
+const PART: usize = 20_000;
+
+/// A body that flows may take longer than either side may be silent, to a provider that says nothing before it is whole.
+#[test]
+fn a_request_may_take_longer_than_silence() {
+    // What counts for time here is that each of the waits between two parts lasts for `first_byte`.
+    const WAITS: usize = 4;
+    let flows = |client, provider, path| {
+        let place = Place::start_with(provider, "timeouts: { first_byte: 2500ms, idle: 8s }");
+        let part = "x".repeat(PART);
+        let length = PART * (WAITS + 1);
+        if client {
+            let (response, mut sending) = place.runtime.block_on(Stream::send(place.address(), path, false, Some("")));
+            for _ in 0..WAITS {
+                sending.send_data(part.clone().into(), false).unwrap();
+                place.wait_for_first_byte(client);
+            }
+            sending.send_data(part.into(), true).unwrap();
+            let status = place.runtime.block_on(async { response.await.unwrap().status() });
+            assert_eq!(status, 200, "{path} to a provider of HTTP/2: {provider}");
+        } else {
+            let mut http1 = Http1::open(place.address());
+            http1.write(&format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"));
+            for _ in 0..WAITS {
+                http1.write(&part);
+                place.wait_for_first_byte(client);
+            }
+            http1.write(&part);
+            let head = http1.until("\r\n\r\n");
+            assert!(head.starts_with("HTTP/1.1 200 "), "to a provider of HTTP/2: {provider}: {head}");
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| flows(true, true, CALL));
+        scope.spawn(|| all_ways(|client, provider| flows(client, provider, "/upload")));
+    });
+}
+
+/// Neither side says anything more in a call that has not ended: it ends like any other call that the provider does not answer.
+#[test]
+fn a_call_that_stands_still_ends() {
+    let place = Place::start_with(true, "timeouts: { first_byte: 20s, idle: 1s }");
+    let (status, body, _sending) = place.runtime.block_on(Stream::open(place.address(), CALL, false, Some("part")));
+    assert_eq!((status, body.is_end_stream()), (200, true), "all of a failure of gRPC is in the head");
+    let line = place.gateway.wait_for_log(|line| line.contains("upstream_timeout"));
+    assert!(line.contains("\"decision\":\"failed\""), "{line}");
+}
+
+/// The same where the response has begun: of a request whose body was not there with its head.
+#[test]
+fn a_response_to_a_body_that_stands_still_ends() {
+    for client in [false, true] {
+        let place = Place::start_with(true, "timeouts: { first_byte: 20s, idle: 1s }");
+        if client {
+            place.runtime.block_on(async {
+                let (response, mut sending) = Stream::send(place.address(), "/events", false, Some("part")).await;
+                sending.send_data(Bytes::new(), true).unwrap();
+                let mut body = response.await.unwrap().into_body();
+                assert_eq!(body.data().await.unwrap().unwrap(), "first");
+                assert!(body.data().await.unwrap().is_err(), "it is not whole");
+            });
+        } else {
+            let mut http1 = Http1::open(place.address());
+            http1.write("POST /events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
+            http1.write("0\r\n\r\n");
+            http1.until("first");
+            let mut rest = Vec::new();
+            let _ = http1.stream.read_to_end(&mut rest);
+            assert!(!String::from_utf8_lossy(&rest).contains("0\r\n\r\n"));
+        }
+        place.gateway.wait_for_log(|line| line.contains("\"reason\":\"upstream_timeout\""));
+    }
+}
+
+/// A provider that takes no more of a body, and says nothing, does not keep the request for ever.
+#[test]
+fn a_request_ends_that_the_provider_takes_no_more_of() {
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (taken, came) = channel();
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let taken = taken.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut held = Vec::new();
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    held.push(respond);
+                    let (mut body, taken) = (request.into_body(), taken.clone());
+                    // The window stays as it is when it has shrunk.
+                    tokio::spawn(async move {
+                        let mut length = 0;
+                        while length < PART {
+                            length += body.data().await.unwrap().unwrap().len();
+                        }
+                        taken.send(()).unwrap();
+                        std::future::pending::<()>().await;
+                        drop(body);
+                    });
+                }
+            });
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "clients: {{ idle_timeout: 1s }}\nupstreams:\n  idp:\n    dialect: zitadel\n    url: {url}\n    protocol: http2\n    auth: forward\n    timeouts: {{ idle: 1s }}\n"
+    ));
+    let (part, rest) = ("x".repeat(PART), "x".repeat(1 << 20));
+    let mut http1 = Http1::open(gateway.address());
+    http1.write(&format!("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", PART + rest.len()));
+    http1.write(&part);
+    came.recv_timeout(PATIENCE).unwrap();
+    let (mut writing, own) = (http1.stream.try_clone().unwrap(), rest.clone());
+    let writer = thread::spawn(move || drop(writing.write_all(own.as_bytes())));
+    let _ = http1.stream.read_to_end(&mut Vec::new());
+    writer.join().unwrap();
+    runtime.block_on(async {
+        let (response, mut sending) = Stream::send(gateway.address(), "/upload", false, Some("")).await;
+        sending.send_data(part.into(), false).unwrap();
+        tokio::task::spawn_blocking(move || came.recv_timeout(PATIENCE).unwrap()).await.unwrap();
+        sending.send_data(rest.into(), true).unwrap();
+        assert!(tokio::time::timeout(PATIENCE, response).await.unwrap().is_err());
+    });
+    let lines = || gateway.log().iter().filter(|line| line.contains("is given up")).count();
+    wait_for("both in the log", || (lines() == 2).then_some(()));
 }

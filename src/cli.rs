@@ -11,7 +11,7 @@ mod texts;
 use crate::config::Fault;
 use crate::descriptors;
 use crate::log_writer::LogWriter;
-use crate::reload::{LoadedConfig, Look, Source, Unusable};
+use crate::reload::{Fingerprints, LoadedConfig, Source, Unusable};
 use clap::{Args, Parser, Subcommand};
 use lifecycle::Started;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -175,13 +175,13 @@ impl From<Unusable> for CommandError {
 }
 
 /// Reads a configuration, and prints what is doubtful in it.
-fn read(source: &Source) -> Result<(Look, LoadedConfig), CommandError> {
-    let (look, loaded) = source.read();
+fn read(source: &Source) -> Result<(Fingerprints, LoadedConfig), CommandError> {
+    let (fingerprints, loaded) = source.read();
     let loaded = loaded?;
     for warning in &loaded.warnings {
         say_on(io::stderr(), &format!("warning: {warning}"));
     }
-    Ok((look, loaded))
+    Ok((fingerprints, loaded))
 }
 
 fn check(args: &CheckArgs) -> Result<(), CommandError> {
@@ -201,14 +201,14 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
 fn run(args: &RunArgs) -> Result<(), CommandError> {
     descriptors::raise_limit();
     let source = Source::new(&args.file.config, random()?);
-    let (look, loaded) = read(&source)?;
+    let (fingerprints, loaded) = read(&source)?;
     let log_writer = LogWriter::new(io::stdout()).map_err(other)?;
     let started = on_runtime(loaded.config.threads, async {
         let inherited = if args.upgrade { Some(lifecycle::inherited(&loaded.config.shutdown).await?) } else { None };
         let mut gateway = Started::new(&loaded, log_writer.clone(), inherited).await?;
         let admin = gateway.admin.as_ref().map_or("off".to_owned(), |(_, address)| address.to_string());
         tracing::info!(listen = %gateway.listen, admin, hash = loaded.hash, "serving");
-        gateway.reload(source, loaded.config, look);
+        gateway.reload(source, loaded.config, fingerprints);
         gateway.until_stopped().await
     });
     log_writer.flush();

@@ -9,7 +9,7 @@ mod fetches;
 use crate::client::Resolver;
 use crate::gateway::KeySource;
 use crate::model::Refusal;
-use crate::token::{Distrust, Expectations, KeySet, LeftOut, Verified, hinted_session, listed, verify};
+use crate::token::{Expectations, KeySet, LeftOut, VerificationError, Verified, hinted_session, listed, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, Newer};
@@ -160,14 +160,14 @@ impl Issuer {
             return Ok(known);
         }
         let verified = match self.check(token, now) {
-            Err(Some(Distrust::UnknownKey)) | Err(None) => self.check_with_newer(token, now, source()).await?,
+            Err(Some(VerificationError::UnknownKey)) | Err(None) => self.check_with_newer(token, now, source()).await?,
             verified => verified,
         };
         match verified {
             Ok((serial, verified)) => Ok(self.remember(hash, serial, verified)),
             Err(None) => Err(Refusal::KeysUnavailable),
-            Err(Some(Distrust::UnknownKey)) => Err(Refusal::TokenSignature),
-            Err(Some(Distrust::Refused(refusal))) => Err(refusal),
+            Err(Some(VerificationError::UnknownKey)) => Err(Refusal::TokenSignature),
+            Err(Some(VerificationError::Rejected(refusal))) => Err(refusal),
         }
     }
 
@@ -211,7 +211,7 @@ impl Issuer {
     }
 
     /// Checks a token with the keys that are known; `None` where there are none, or where they are too old.
-    fn check(&self, token: &str, now: u64) -> Result<(u64, Verified), Option<Distrust>> {
+    fn check(&self, token: &str, now: u64) -> Result<(u64, Verified), Option<VerificationError>> {
         let keys = self.keys.load();
         let fetched = keys.as_ref().filter(|fetched| self.holds(fetched)).ok_or(None)?;
         let verified = verify(token, &fetched.keys, &self.expected, now).map_err(Some)?;
@@ -225,7 +225,7 @@ impl Issuer {
         token: &str,
         now: u64,
         source: Option<IpAddr>,
-    ) -> Result<Result<(u64, Verified), Option<Distrust>>, Refusal> {
+    ) -> Result<Result<(u64, Verified), Option<VerificationError>>, Refusal> {
         let interval = self.source.min_interval;
         let mut waiting = self.fetches.wait(source, interval).map_err(Refusal::KeyPending)?;
         loop {
@@ -233,8 +233,8 @@ impl Issuer {
             let checked = self.check(token, now);
             match &checked {
                 Err(None) if !waiting.is_near(interval) => return Ok(checked),
-                Err(Some(Distrust::UnknownKey)) | Err(None) => {}
-                Ok(_) | Err(Some(Distrust::Refused(_))) => return Ok(checked),
+                Err(Some(VerificationError::UnknownKey)) | Err(None) => {}
+                Ok(_) | Err(Some(VerificationError::Rejected(_))) => return Ok(checked),
             }
             match waiting.newer(new_enough, interval).await {
                 Newer::Look => {}

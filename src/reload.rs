@@ -6,7 +6,7 @@
 
 mod source;
 
-pub use source::{LoadedConfig, Look, Machine, Source, Unusable};
+pub use source::{Fingerprints, LoadedConfig, Machine, Source, Unusable};
 
 use crate::config::{self, Config, Fault, Fixed};
 use crate::runtime::{CurrentRuntime, Runtime};
@@ -29,15 +29,15 @@ pub struct Reload {
     source: Arc<Source>,
     running: Arc<CurrentRuntime>,
     /// The configuration that the process was started with, and what stood in its files.
-    started: (Config, Look),
+    started: (Config, Fingerprints),
     followers: Vec<Follower>,
     options: config::Reload,
     /// What stood in the files of the configuration that holds.
-    holds: Look,
+    current: Fingerprints,
     /// What stood in the files that were read last.
-    read: Look,
+    read: Fingerprints,
     /// What the last look found, where it is not what was read: it may be half written.
-    unsettled: Option<Look>,
+    changing: Option<Fingerprints>,
     refused: Option<Refused>,
     /// Whether there were no descriptors to read it with.
     starved: bool,
@@ -60,15 +60,15 @@ impl Refused {
 enum Cause {
     Signal,
     /// Two looks found this.
-    Change(Look),
+    Change(Fingerprints),
 }
 
 impl Reload {
-    /// Reads `source` again, from which the configuration came that the process was started with. `look` is what stood in its files.
+    /// Reads `source` again, from which the configuration came that the process was started with. `fingerprints` is what stood in its files.
     pub fn new(
         source: Source,
         config: Config,
-        look: Look,
+        fingerprints: Fingerprints,
         running: Arc<CurrentRuntime>,
         followers: Vec<Follower>,
     ) -> Reload {
@@ -76,11 +76,11 @@ impl Reload {
             source: Arc::new(source),
             running,
             options: config.reload,
-            started: (config, look.clone()),
+            started: (config, fingerprints.clone()),
             followers,
-            holds: look.clone(),
-            read: look,
-            unsettled: None,
+            current: fingerprints.clone(),
+            read: fingerprints,
+            changing: None,
             refused: None,
             starved: false,
         }
@@ -95,7 +95,7 @@ impl Reload {
                     Some(()) => Some(Cause::Signal),
                     None => return,
                 },
-                () = tokio::time::sleep(interval), if self.options.watch => self.look().await.map(Cause::Change),
+                () = tokio::time::sleep(interval), if self.options.watch => self.changed().await.map(Cause::Change),
             };
             if let Some(cause) = cause {
                 self.read(cause).await;
@@ -104,24 +104,24 @@ impl Reload {
     }
 
     /// Looks whether something has changed. It counts once two looks have found the same: until then it may be half written.
-    async fn look(&mut self) -> Option<Look> {
-        let last = self.unsettled.as_ref().unwrap_or(&self.read).clone();
-        let look = blocking(move || last.again()).await??;
-        if look == self.read {
-            self.unsettled = None;
+    async fn changed(&mut self) -> Option<Fingerprints> {
+        let last = self.changing.as_ref().unwrap_or(&self.read).clone();
+        let fingerprints = blocking(move || last.again()).await??;
+        if fingerprints == self.read {
+            self.changing = None;
             let again = self.starved || self.refused.as_ref().is_some_and(Refused::is_worth_a_try);
-            return again.then_some(look);
+            return again.then_some(fingerprints);
         }
-        if self.unsettled.as_ref() == Some(&look) {
-            return Some(look);
+        if self.changing.as_ref() == Some(&fingerprints) {
+            return Some(fingerprints);
         }
-        self.unsettled = Some(look);
+        self.changing = Some(fingerprints);
         None
     }
 
     async fn read(&mut self, cause: Cause) {
         let source = self.source.clone();
-        let Some((look, loaded)) = blocking(move || source.read()).await else {
+        let Some((fingerprints, loaded)) = blocking(move || source.read()).await else {
             return;
         };
         let was_starved = std::mem::replace(&mut self.starved, matches!(loaded, Err(Unusable::Starved)));
@@ -134,16 +134,16 @@ impl Reload {
             return;
         }
         if let Cause::Change(found) = cause
-            && found != look
+            && found != fingerprints
         {
             // It goes on changing, or names files that were not looked at yet.
-            self.unsettled = Some(look);
+            self.changing = Some(fingerprints);
             return;
         }
-        self.read = look;
-        self.unsettled = None;
+        self.read = fingerprints;
+        self.changing = None;
         match loaded {
-            Ok(loaded) if self.read == self.holds => self.stay(&loaded),
+            Ok(loaded) if self.read == self.current => self.stay(&loaded),
             Ok(loaded) => self.apply(loaded).await,
             Err(unread @ (Unusable::Unread(_) | Unusable::Starved)) => self.refuse(&[unread.to_string()], false),
             Err(Unusable::Faulty(faults)) => {
@@ -184,7 +184,7 @@ impl Reload {
         tracing::info!(hash, "the configuration is applied");
         self.running.applied(&hash, waiting);
         self.options = config.reload;
-        self.holds = self.read.clone();
+        self.current = self.read.clone();
         self.refused = None;
     }
 
@@ -200,9 +200,9 @@ impl Reload {
 
     /// What of a configuration waits for a restart. The store reads its files when it is set up.
     fn waiting(&self, config: &Config) -> Vec<Fixed> {
-        let (started, look) = &self.started;
+        let (started, fingerprints) = &self.started;
         let mut waiting = started.waiting(config);
-        let changed = started.store.files().into_iter().any(|path| look.at(path) != self.read.at(path));
+        let changed = started.store.files().into_iter().any(|path| fingerprints.at(path) != self.read.at(path));
         if changed && !waiting.contains(&Fixed::Store) {
             waiting.push(Fixed::Store);
         }

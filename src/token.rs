@@ -60,16 +60,16 @@ impl Verified {
 
 /// Why a token is not believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Distrust {
+pub enum VerificationError {
     /// It is wrong.
-    Refused(Refusal),
+    Rejected(Refusal),
     /// It names a key that is not in the set: newer keys may have it.
     UnknownKey,
 }
 
-impl From<Refusal> for Distrust {
-    fn from(refusal: Refusal) -> Distrust {
-        Distrust::Refused(refusal)
+impl From<Refusal> for VerificationError {
+    fn from(refusal: Refusal) -> VerificationError {
+        VerificationError::Rejected(refusal)
     }
 }
 
@@ -81,7 +81,7 @@ struct Header {
 }
 
 /// Verifies a token at `now` (seconds since the epoch).
-pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, Distrust> {
+pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
     let claims = signed(token, keys, expected)?;
     let caller = judge(Claims::parse(&claims)?, expected, now)?;
     Ok(Verified { caller, fingerprint: fingerprint(token) })
@@ -95,12 +95,12 @@ pub fn hinted_session(token: &str, keys: &KeySet, expected: &Expectations) -> Op
 }
 
 /// The text of the claims, if one of the keys signed them. Several keys may have one name: each that fits is tried.
-fn signed(token: &str, keys: &KeySet, expected: &Expectations) -> Result<Vec<u8>, Distrust> {
+fn signed(token: &str, keys: &KeySet, expected: &Expectations) -> Result<Vec<u8>, VerificationError> {
     let header = header(token)?;
     let algorithm = algorithm_of(&header, expected)?;
     let candidates: Vec<&Key> = keys.candidates(header.kid.as_deref(), algorithm).collect();
     if candidates.is_empty() {
-        return Err(Distrust::UnknownKey);
+        return Err(VerificationError::UnknownKey);
     }
     if header.kid.is_none() && candidates.len() > 1 {
         return Err(Refusal::TokenInvalid("it does not say which of several keys signed it").into());
@@ -129,7 +129,7 @@ pub fn is_jwt(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
-fn header(token: &str) -> Result<Header, Distrust> {
+fn header(token: &str) -> Result<Header, VerificationError> {
     let mut parts = token.split('.');
     let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(Refusal::CredentialMalformed.into());
@@ -164,7 +164,7 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
-fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, Distrust> {
+fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, VerificationError> {
     let jwt = |typ: &str| ["jwt", "at+jwt", "application/at+jwt"].iter().any(|own| typ.eq_ignore_ascii_case(own));
     if header.typ.as_deref().is_some_and(|typ| !jwt(typ)) {
         return Err(Refusal::TokenInvalid("its `typ` is not that of an access token").into());
@@ -173,7 +173,7 @@ fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, D
     algorithm.ok_or_else(|| Refusal::TokenInvalid("its algorithm is not allowed").into())
 }
 
-fn judge(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, Distrust> {
+fn judge(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, VerificationError> {
     if !expected.issuers.contains(&claims.issuer) {
         return Err(Refusal::TokenInvalid("its issuer is not accepted").into());
     }

@@ -7,7 +7,7 @@ use crate::descriptors;
 use crate::handover::{self, Inherited, Successor};
 use crate::log_writer::LogWriter;
 use crate::proxy::{self, Serving};
-use crate::reload::{Follower, LoadedConfig, Look, Reload, Source};
+use crate::reload::{Fingerprints, Follower, LoadedConfig, Reload, Source};
 use crate::runtime::{Bound, CurrentRuntime};
 use parking_lot::Mutex;
 use std::io;
@@ -124,12 +124,12 @@ impl Started {
 
     /// Reads the configuration again from now on, whenever there is a cause to; but not before this process alone serves its
     /// upstreams, since the one before it does not follow.
-    pub fn reload(&mut self, source: Source, config: Config, look: Look) {
+    pub fn reload(&mut self, source: Source, config: Config, fingerprints: Fingerprints) {
         let Some(hangup) = self.signals.hangup.take() else {
             return;
         };
         let followers = std::mem::take(&mut self.followers);
-        let reload = Reload::new(source, config, look, self.running.clone(), followers);
+        let reload = Reload::new(source, config, fingerprints, self.running.clone(), followers);
         let succession = self.succession.take();
         tokio::spawn(async move {
             if let Some(succession) = succession {

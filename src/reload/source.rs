@@ -47,7 +47,7 @@ pub enum Unusable {
 
 /// What stood in files: a hash of the contents of each, none where it could not be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct Fingerprints {
     files: BTreeMap<PathBuf, Option<[u8; 32]>>,
 }
 
@@ -58,10 +58,10 @@ impl Source {
     }
 
     /// Reads it, and says what stood in the files that were needed for that.
-    pub fn read(&self) -> (Look, Result<LoadedConfig, Unusable>) {
+    pub fn read(&self) -> (Fingerprints, Result<LoadedConfig, Unusable>) {
         let seen = Seen::default();
         let loaded = self.loaded(&seen);
-        (Look { files: seen.files.into_inner() }, loaded)
+        (Fingerprints { files: seen.files.into_inner() }, loaded)
     }
 
     fn loaded(&self, seen: &Seen) -> Result<LoadedConfig, Unusable> {
@@ -91,14 +91,14 @@ impl LoadedConfig {
     }
 }
 
-impl Look {
+impl Fingerprints {
     /// What stands in these files now; none where there are no descriptors to look with.
-    pub fn again(&self) -> Option<Look> {
+    pub fn again(&self) -> Option<Fingerprints> {
         let hash = |path: &PathBuf| match hash_at(path) {
             Err(error) if descriptors::is_shortage(&error) => None,
             found => Some((path.clone(), found.ok())),
         };
-        Some(Look { files: self.files.keys().map(hash).collect::<Option<_>>()? })
+        Some(Fingerprints { files: self.files.keys().map(hash).collect::<Option<_>>()? })
     }
 
     /// What stood in one of them.

@@ -65,7 +65,7 @@ fn claims(changes: Value) -> String {
     claims.to_string()
 }
 
-fn verified(token: &str) -> Result<Verified, Distrust> {
+fn verified(token: &str) -> Result<Verified, VerificationError> {
     let expected = Expectations {
         issuers: vec!["https://i/".into()],
         audiences: vec!["https://a/".into()],
@@ -77,8 +77,8 @@ fn verified(token: &str) -> Result<Verified, Distrust> {
 
 fn refusal(token: &str) -> Refusal {
     match verified(token).unwrap_err() {
-        Distrust::Refused(refusal) => refusal,
-        Distrust::UnknownKey => panic!("unknown key"),
+        VerificationError::Rejected(refusal) => refusal,
+        VerificationError::UnknownKey => panic!("unknown key"),
     }
 }
 
@@ -165,8 +165,12 @@ fn headers_cannot_choose_how_they_are_checked() {
             "{algorithm}"
         );
     }
-    assert_eq!(verified(&with(json!({ "alg": "RS256" }))), Err(Distrust::UnknownKey), "allowed, but not with this key");
-    assert_eq!(verified(&with(json!({ "kid": "k2" }))), Err(Distrust::UnknownKey));
+    assert_eq!(
+        verified(&with(json!({ "alg": "RS256" }))),
+        Err(VerificationError::UnknownKey),
+        "allowed, but not with this key"
+    );
+    assert_eq!(verified(&with(json!({ "kid": "k2" }))), Err(VerificationError::UnknownKey));
     assert!(verified(&with(json!({ "jwk": {}, "jku": "https://evil/" }))).is_ok(), "what it offers is not looked at");
 }
 
@@ -196,7 +200,7 @@ fn headers_are_read_strictly() {
         "null",
         "",
     ] {
-        assert_eq!(spelled(header), Err(Distrust::Refused(Refusal::CredentialMalformed)), "{header}");
+        assert_eq!(spelled(header), Err(VerificationError::Rejected(Refusal::CredentialMalformed)), "{header}");
     }
 }
 
@@ -558,7 +562,7 @@ fn wycheproof_tokens_are_judged_as_they_say() {
                 }
                 _ if signed => good += 1,
                 // Its key is named for another algorithm than its token has.
-                _ => assert_eq!(verdict, Err(Distrust::UnknownKey), "{} {}", case["tcId"], case["comment"]),
+                _ => assert_eq!(verdict, Err(VerificationError::UnknownKey), "{} {}", case["tcId"], case["comment"]),
             }
         }
     }

@@ -29,7 +29,7 @@ use sessiongate::gateway::{
 use sessiongate::model::{Field, Operation, Refusal};
 use sessiongate::policy::Need;
 use sessiongate::sandbox::auth0::{Options, Tenant};
-use sessiongate::token::{Distrust, KeySet, install_provider, verify};
+use sessiongate::token::{KeySet, VerificationError, install_provider, verify};
 use sessiongate::wire::carrier::Carrier;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -362,8 +362,8 @@ fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result
     match &upstream.check {
         CallerCheck::Token { expected, .. } => match verify(bearer(headers)?, keys, expected, now()) {
             Ok(verified) => Ok(Credential::Verified(Arc::new(verified))),
-            Err(Distrust::UnknownKey) => Err(Refusal::TokenSignature),
-            Err(Distrust::Refused(refusal)) => Err(refusal),
+            Err(VerificationError::UnknownKey) => Err(Refusal::TokenSignature),
+            Err(VerificationError::Rejected(refusal)) => Err(refusal),
         },
         CallerCheck::Forward | CallerCheck::None => Ok(match headers.get(AUTHORIZATION) {
             Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),

@@ -126,8 +126,15 @@ pub trait Store: Send + Sync {
     fn token(&self) -> Token;
     /// A read begins.
     async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError>;
-    /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way.
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError>;
+    /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way. Gives what is
+    /// shown instead to those who wait for it.
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        entry: Entry<Stored>,
+        kept: Millis,
+    ) -> Result<Option<Stored>, StoreError>;
     /// This reader's answer is not stored, but speaks against what is.
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError>;
     /// This reader's answer says nothing of what is stored: its lease ends.

@@ -17,13 +17,15 @@ mod place;
 pub mod reading;
 pub mod sharing;
 mod tenants;
+mod traces;
 pub mod writing;
 
 pub use place::{
-    Asker, Cause, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Newest, Observed, Place, Retired, Traces, Watermark,
-    fill, release, retire,
+    Asker, Cause, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Newest, Observed, Place, Retired, Watermark, fill,
+    release, retire,
 };
 pub use tenants::{Gone, MAX_TENANTS, OWN, Tenant, UNLIFTED};
+pub use traces::Traces;
 
 use tenants::Tenants;
 

@@ -63,7 +63,7 @@ impl Drop for Landing {
 
 impl Flights {
     /// Starts a fetch. What it brings is kept for others before it is handed over: nobody who has seen it may find something older
-    /// in the store. Until then it can be joined.
+    /// in the store. `keep` says what is handed over. Until then it can be joined.
     pub fn start<W, K>(
         &self,
         name: Name,
@@ -73,15 +73,14 @@ impl Flights {
     ) -> Flight
     where
         W: Future<Output = Fetched> + Send + 'static,
-        K: Future<Output = ()> + Send,
+        K: Future<Output = Fetched> + Send,
     {
         let (sender, landed) = watch::channel(None);
         let flight = Flight { reader, began, landed };
         self.airborne.lock().insert(name, flight.clone());
         let landing = Landing { airborne: self.airborne.clone(), name, own: flight.landed.clone() };
         tokio::spawn(async move {
-            let answer = fetch.await;
-            keep(answer.clone()).await;
+            let answer = keep(fetch.await).await;
             drop(landing);
             sender.send_replace(Some(answer));
         });

@@ -21,20 +21,23 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// Does with the store what follows from the answer.
-    pub async fn keep(self, store: &dyn Store, tally: &Tally, fetched: &Fetched) {
+    /// Does with the store what follows from the answer. Gives what those who wait for it are shown.
+    pub async fn keep(self, store: &dyn Store, tally: &Tally, fetched: Fetched) -> Fetched {
         let Begun { key, at, reader, wanted, .. } = self;
         if let Storable::TooOld { .. } = fetched.storable {
             tally.count(CacheEvent::TooOld);
         }
-        let retired = || retired(fetched, wanted, at);
-        let kept = match self.entry(fetched) {
+        let retired = || retired(&fetched, wanted, at);
+        let kept = match self.entry(&fetched) {
             Some(entry) => {
                 let filled = store.fill(&key, reader, entry, wanted.kept).await;
                 match filled.as_ref().is_err_and(may_pass).then(retired).flatten() {
                     // It is shown all the same.
                     Some(retired) => store.retire(&key, reader, retired).await,
-                    None => filled,
+                    None => match filled {
+                        Ok(Some(instead)) => return Fetched { answer: Ok(instead), ..fetched },
+                        filled => filled.map(drop),
+                    },
                 }
             }
             None => match retired() {
@@ -45,6 +48,7 @@ impl Begun {
         if let Err(error) = kept {
             tracing::debug!(%error, "what an answer means was not stored");
         }
+        fetched
     }
 
     /// What is to be stored.

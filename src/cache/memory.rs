@@ -265,17 +265,25 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        entry: Entry<Stored>,
+        kept: Millis,
+    ) -> Result<Option<Stored>, StoreError> {
         self.at((key.upstream, key.session), |slot, now| {
             // Its place may have gone meanwhile, to make room for others.
             slot.make_place(key.variant, now / 1_000);
             let Slot { state, places, .. } = slot;
-            if let Some((_, place)) = places.iter_mut().find(|(own, _)| *own == key.variant) {
+            let place = places.iter_mut().find(|(own, _)| *own == key.variant);
+            let instead = place.and_then(|(_, place)| {
                 let mut epochs = self.epochs.lock();
                 let epoch = epochs.entry(key.upstream).or_default();
-                coherence::fill(state, epoch, place, reader, entry, kept, now);
-            }
+                coherence::fill(state, epoch, place, reader, entry, kept, now)
+            });
             slot.places.retain(|(own, place)| *own != key.variant || !place.is_empty());
+            instead.map(|entry| entry.answer)
         })
     }
 

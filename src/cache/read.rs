@@ -266,7 +266,7 @@ impl Sessions {
     {
         let (store, tally) = (self.store.clone(), self.tally.clone());
         let Begun { key, stamp, link, at, reader, .. } = begun;
-        let keep = move |fetched: Fetched| async move { begun.keep(&*store, &tally, &fetched).await };
+        let keep = move |fetched: Fetched| async move { begun.keep(&*store, &tally, fetched).await };
         self.flights.start((key, Joint::new(stamp, link)), (reader, at), fetch, keep)
     }
 }

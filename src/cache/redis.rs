@@ -135,7 +135,7 @@ impl RedisStore {
         reader: Token,
         entry: &Entry<Stored>,
         kept: Millis,
-    ) -> Result<(), StoreFailure> {
+    ) -> Result<Option<Stored>, StoreFailure> {
         let keys = Keys::new(&self.namespace, key);
         let mut text = entry::head(entry, self.seal.digest(entry.digest));
         self.seal.seal(&keys.place, &mut text, &entry.answer);
@@ -144,7 +144,14 @@ impl RedisStore {
         let (reader, kept) = (entry::token(reader), kept.to_string());
         let missing = if entry.missing { "missing" } else { "" };
         let command = FILL.run(&names, &[reader.as_bytes(), &text, kept.as_bytes(), missing.as_bytes()]);
-        self.route.carry_out(&keys.state, &command, until(self.write_by())).await.map(drop)
+        match self.route.carry_out(&keys.state, &command, until(self.write_by())).await?.0 {
+            Value::Int(0 | 1) => Ok(None),
+            Value::BulkString(instead) => {
+                self.listener.read(instead.len());
+                Ok(self.seal.open(&keys.place, &instead, entry::HEAD).map(Arc::new))
+            }
+            _ => Err(StoreFailure::ProtocolError),
+        }
     }
 
     async fn try_retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreFailure> {
@@ -267,7 +274,13 @@ impl Store for RedisStore {
         self.told(StoreOperation::Acquire, self.try_acquire(key, ask)).await
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        entry: Entry<Stored>,
+        kept: Millis,
+    ) -> Result<Option<Stored>, StoreError> {
         self.told(StoreOperation::Fill, self.try_fill(key, reader, &entry, kept)).await
     }
 

@@ -1,9 +1,11 @@
 //! The place of one cached answer: what is stored, who fetches it anew, and what must not be stored or shown any more.
 //!
 //! Answers come in any order, and the newest of them counts: the one with the higher version, and where that says nothing, the one
-//! whose fetch began later. An answer that cannot be stored, but says that what is stored holds no longer (a 404, say), ends it.
-//! That is remembered for as long as an older answer could be on its way; older is whatever began before it was known, since of two
-//! fetches at the same time nobody knows which one saw the session last.
+//! whose fetch began after the other was known. Of two fetches at the same time nobody knows which one saw the session last. There
+//! what is stored stays if its fetch began later, and who waits for the other is shown it too; otherwise neither is kept.
+//!
+//! An answer that cannot be stored, but says that what is stored holds no longer (a 404, say), ends it. That is remembered for as
+//! long as an older answer could be on its way; older is whatever began before it was known.
 //!
 //! A response that is shown to a client and not stored ends what is older too: otherwise the client would be shown that next.
 
@@ -64,14 +66,6 @@ impl<T> Entry<T> {
             // Versions are compared within a generation: what a session that was made anew begins with is nobody's business.
             (Some(own), Some(others)) if own != others && self.stamp == other.stamp => own > others,
             _ => self.began >= other.began,
-        }
-    }
-
-    /// Whether a response that was shown is newer. The same response once more is not.
-    fn is_older_than(&self, observed: &Observed) -> bool {
-        match (self.version, observed.version) {
-            (Some(own), Some(others)) if own != others => own < others,
-            _ => self.began < observed.began && self.digest != observed.digest,
         }
     }
 
@@ -143,6 +137,19 @@ pub enum Cause {
     Superseded(Observed),
 }
 
+/// How a response compares to the newest that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Its version is lower.
+    Older,
+    /// It is the same once more.
+    Same,
+    /// Its version is higher, or its fetch began after the other was known.
+    Newer,
+    /// Both were fetched at the same time.
+    Unclear,
+}
+
 /// The place of one cached answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place<T> {
@@ -204,13 +211,23 @@ impl<T> Place<T> {
         entry.max(newest).max(self.watermark.map_or(0, |watermark| watermark.began))
     }
 
-    /// Stores an answer, unless what is known is newer. `kept` is for how long an older one could be on its way.
-    pub fn put(&mut self, reader: Token, entry: Entry<T>, kept: Millis, now: Micros) {
+    /// Stores an answer, unless what is known is newer, or may be. `kept` is for how long an older one could be on its way. Gives
+    /// what those who wait for it are shown instead.
+    pub fn put(&mut self, reader: Token, entry: Entry<T>, kept: Millis, now: Micros) -> Option<Entry<T>>
+    where
+        T: Clone,
+    {
         self.prune(now / 1_000);
         let newer = self.entry.as_ref().is_none_or(|old| entry.is_newer(old));
         let late = self.watermark.is_some_and(|watermark| entry.began < watermark.began);
-        if !newer || late || self.knows_higher(entry.version) {
-            return self.reject(reader, &entry, kept, now);
+        let unclear = self.order(&entry.observed()) == Order::Unclear;
+        if !newer || late || unclear || self.knows_higher(entry.version) {
+            let instead = self.entry.as_ref().filter(|old| self.stands_in(old, &entry, now / 1_000)).cloned();
+            match instead {
+                Some(_) => self.release(reader),
+                None => self.reject(reader, &entry, kept, now),
+            }
+            return instead;
         }
         // What is older must not come once this one is over.
         let latest = self.entry.as_ref().map_or(entry.began, |old| old.began.max(entry.began));
@@ -222,6 +239,15 @@ impl<T> Place<T> {
         self.see(&entry.observed(), kept, now);
         self.lease = None;
         self.entry = Some(entry);
+        None
+    }
+
+    /// Whether what is stored is shown to those who wait for another answer, which may be newer or older: whoever has seen that
+    /// one could be shown an older one next. It began later, so it does for all of them.
+    fn stands_in(&self, stored: &Entry<T>, other: &Entry<T>, now: Millis) -> bool {
+        let decided = differ(stored.version, other.version) || stored.digest == other.digest || other.missing;
+        let usable = stored.only.is_none() && self.denied.is_empty() && now < stored.fresh_until;
+        !decided && usable && stored.stamp == other.stamp && stored.began >= other.began
     }
 
     /// An answer is not stored, but shown all the same to those who wait for it.
@@ -234,19 +260,37 @@ impl<T> Place<T> {
         }
     }
 
-    /// Drops what is older than what was shown, and keeps away what began before that did. Whether there was anything to do.
-    fn supersede(&mut self, observed: &Observed, kept: Millis, now: Micros) -> bool {
-        let same = |newest: Newest| newest.version == observed.version && newest.digest == observed.digest;
-        let known = match &self.entry {
-            Some(entry) => !entry.is_older_than(observed),
-            None => self.knows_higher(observed.version) || self.newest.is_some_and(same),
-        };
-        if !known {
-            self.entry = None;
-            self.bar(observed.began.min(now), kept, now);
-            self.see(observed, kept, now);
+    /// How a response compares to the newest that is known.
+    fn order(&self, observed: &Observed) -> Order {
+        let stored = || self.entry.as_ref().map(|entry| (entry.version, entry.digest, entry.began));
+        let newest = self.newest.map(|newest| (newest.version, newest.digest, newest.at));
+        let Some((version, digest, at)) = newest.or_else(stored) else { return Order::Newer };
+        match differ(version, observed.version) {
+            true if observed.version < version => Order::Older,
+            true => Order::Newer,
+            false if observed.digest == digest => Order::Same,
+            false if observed.began < at => Order::Unclear,
+            false => Order::Newer,
         }
-        !known
+    }
+
+    /// Drops what is older than what was shown, or may be, and keeps away what began before that did, or before it was known.
+    /// Whether there was anything to do.
+    fn supersede(&mut self, observed: &Observed, kept: Millis, now: Micros) -> bool {
+        let began = match self.order(observed) {
+            Order::Older => return false,
+            Order::Same => {
+                // What began before may have seen the session between the two.
+                self.see(observed, kept, now);
+                return false;
+            }
+            Order::Newer => observed.began.min(now),
+            Order::Unclear => now,
+        };
+        self.entry = None;
+        self.bar(began, kept, now);
+        self.see(observed, kept, now);
+        true
     }
 
     /// Whether a higher version was shown.
@@ -296,58 +340,14 @@ impl<T> Place<T> {
     }
 }
 
-/// What is remembered of places that a store had no room for, so that a place that is made later knows it too.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Traces {
-    watermark: Option<Watermark>,
-    newest: Option<Newest>,
-    denied: Vec<Denied>,
+/// Whether two versions say which response is newer.
+fn differ(one: Option<u64>, other: Option<u64>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
-impl Traces {
-    /// Remembers a place that goes. Beyond so many credentials all count as denied.
-    pub fn add<T>(&mut self, place: Place<T>) {
-        let marks = [self.watermark, place.watermark].into_iter().flatten();
-        self.watermark = marks.reduce(|a, b| Watermark { began: a.began.max(b.began), until: a.until.max(b.until) });
-        self.newest = self.newest.into_iter().chain(place.newest).max_by_key(|newest| (newest.version, newest.until));
-        for denied in place.denied {
-            match self.denied.iter_mut().find(|known| known.asker == denied.asker) {
-                Some(known) => known.until = known.until.max(denied.until),
-                None => self.denied.push(denied),
-            }
-        }
-        if self.denied.len() > MAX_DENIED {
-            let until = self.denied.iter().map(|denied| denied.until).max().unwrap_or_default();
-            self.denied = vec![Denied { asker: EVERYBODY, until }];
-        }
-    }
-
-    /// Drops what is over.
-    pub fn prune(&mut self, now: Millis) {
-        self.watermark = self.watermark.filter(|watermark| watermark.until > now);
-        self.newest = self.newest.filter(|newest| newest.until > now);
-        self.denied.retain(|denied| denied.until > now);
-    }
-
-    /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.watermark.is_none() && self.newest.is_none() && self.denied.is_empty()
-    }
-
-    /// For how many denials there is room.
-    pub fn capacity(&self) -> usize {
-        self.denied.capacity()
-    }
-
-    /// A place that knows all that.
-    pub fn place<T>(&self) -> Place<T> {
-        let Traces { watermark, newest, denied } = self;
-        Place { watermark: *watermark, newest: *newest, denied: denied.clone(), ..Place::default() }
-    }
-}
-
-/// A fetch is over and its answer may be stored. `now` is in microseconds. Under a stamp that is no longer the current one nobody would be shown it.
-pub fn fill<T>(
+/// A fetch is over and its answer may be stored. `now` is in microseconds. Under a stamp that is no longer the current one nobody
+/// would be shown it. Gives what those who wait for it are shown instead.
+pub fn fill<T: Clone>(
     session: &State,
     epoch: &State,
     place: &mut Place<T>,
@@ -355,13 +355,13 @@ pub fn fill<T>(
     entry: Entry<T>,
     kept: Millis,
     now: Micros,
-) {
+) -> Option<Entry<T>> {
     if session.generation == Some(entry.stamp.session) && epoch.generation == Some(entry.stamp.epoch) {
-        place.put(reader, entry, kept, now);
-    } else {
-        place.prune(now / 1_000);
-        place.reject(reader, &entry, kept, now);
+        return place.put(reader, entry, kept, now);
     }
+    place.prune(now / 1_000);
+    place.reject(reader, &entry, kept, now);
+    None
 }
 
 /// A fetch is over and its answer says nothing of what is stored: the reader's lease ends.

@@ -50,8 +50,11 @@ impl World {
         Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest, answer }
     }
 
-    fn put(&mut self, entry: Entry<&'static str>) {
-        fill(&self.session, &self.epoch, &mut self.place, Token(0), entry, 1500, self.now * 1_000 + 100);
+    /// Gives what is shown instead.
+    fn put(&mut self, entry: Entry<&'static str>) -> Option<&'static str> {
+        let now = self.now * 1_000 + 100;
+        let instead = fill(&self.session, &self.epoch, &mut self.place, Token(0), entry, 1500, now);
+        instead.map(|entry| entry.answer)
     }
 
     fn retire(&mut self, denied: Option<Asker>) {
@@ -380,27 +383,90 @@ fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
 }
 
 #[test]
-fn the_higher_version_counts_and_then_the_later_start() {
+fn the_higher_version_counts_and_then_the_start_behind_what_was_known() {
     let mut world = World::new();
     let stamp = world.lead(1);
     let entry = |world: &World, began, version, answer| world.entry(stamp, began, version, answer);
     for (first, second, expected) in [
         // The slow one began earlier, and shows what was before.
-        ((20, Some(9)), (10, Some(5)), "first"),
-        ((20, Some(5)), (10, Some(9)), "second"),
-        ((20, Some(5)), (10, Some(5)), "first"),
-        ((10, Some(5)), (20, Some(5)), "second"),
+        ((20, Some(9)), (10, Some(5)), (Some("first"), "second")),
+        ((20, Some(5)), (10, Some(9)), (Some("second"), "second")),
         // A provider that lags: what began later shows less.
-        ((10, Some(9)), (20, Some(5)), "first"),
-        ((20, None), (10, None), "first"),
-        ((20, Some(5)), (10, None), "first"),
-        ((20, None), (10, Some(5)), "first"),
-        ((10, Some(5)), (20, None), "second"),
+        ((10, Some(9)), (120, Some(5)), (Some("first"), "second")),
+        ((10, Some(5)), (120, Some(5)), (Some("second"), "second")),
+        ((10, Some(5)), (100, None), (Some("second"), "second")),
+        // Two at the same time: the one that is stored does for who waits for the other if it began later, and for nobody else.
+        ((20, Some(5)), (10, Some(5)), (Some("first"), "first")),
+        ((20, None), (10, None), (Some("first"), "first")),
+        ((20, Some(5)), (10, None), (Some("first"), "first")),
+        ((20, None), (20, Some(5)), (Some("first"), "first")),
+        ((10, Some(5)), (20, Some(5)), (None, "second")),
+        ((10, Some(5)), (99, None), (None, "second")),
     ] {
         world.place = Place::default();
         world.put(entry(&world, first.0, first.1, "first"));
-        world.put(entry(&world, second.0, second.1, "second"));
-        assert_eq!(world.hit(2), Some(expected), "{first:?} {second:?}");
+        let shown = world.put(entry(&world, second.0, second.1, "second")).unwrap_or("second");
+        assert_eq!((world.hit(2), shown), expected, "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn of_two_fetches_at_the_same_time_neither_is_kept_where_nobody_knows_which_is_newer() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.put(world.entry(stamp, 10, Some(5), "a"));
+    world.now = 1;
+    assert_eq!(world.put(world.entry(stamp, 90, Some(5), "b")), None);
+    // Both were shown: what began before may be older than either.
+    for began in [80, 1_000] {
+        world.put(world.entry(stamp, began, Some(5), "a"));
+        world.put(world.entry(stamp, began, Some(5), "b"));
+        assert_eq!(world.hit(2), None, "{began}");
+    }
+    assert!(matches!(world.acquire(3), Acquired::Wait { since: 1_100, .. } | Acquired::Lead { since: 1_100, .. }));
+    world.put(world.entry(stamp, 1_100, Some(5), "c"));
+    assert_eq!(world.hit(4), Some("c"));
+}
+
+#[test]
+fn the_same_once_more_says_how_the_session_is_now() {
+    let mut world = World::new();
+    let stamp = world.lead(1);
+    world.put(world.entry(stamp, 10, None, "a"));
+    world.now = 5;
+    world.supersede(4_000, None, "a");
+    assert_eq!(world.hit(2), Some("a"));
+    // It saw the session between the two.
+    world.put(world.entry(stamp, 3_000, None, "b"));
+    assert_eq!(world.hit(3), None);
+}
+
+#[test]
+fn what_is_stored_is_shown_instead_only_to_those_who_may_see_it() {
+    for (only, fresh_until, denied, marked, expected) in [
+        (None, 1_000, false, false, Some("later")),
+        (None, 1_000, true, false, None),
+        (None, 1_000, false, true, None),
+        (Some([1; 16]), 1_000, false, false, None),
+        (None, 5, false, false, None),
+    ] {
+        let mut world = World::new();
+        let stamp = world.lead(1);
+        world.put(Entry { only, fresh_until, ..world.entry(stamp, 50, None, "later") });
+        world.now = 5;
+        if denied {
+            world.retire(Some([9; 16]));
+        }
+        if marked {
+            world.begin(10);
+        }
+        assert_eq!(
+            world.put(world.entry(stamp, 40, None, "earlier")),
+            expected,
+            "{only:?} {fresh_until} {denied} {marked}"
+        );
+        let stays = world.place.entry.is_some();
+        assert_eq!(stays, expected.is_some(), "{denied} {marked}");
     }
 }
 
@@ -438,7 +504,9 @@ fn what_was_shown_ends_what_is_older_and_nothing_else() {
         (200, None, "b", true),
         (Micros::MAX, None, "b", true),
         (200, Some(5), "a", false),
-        (100, Some(5), "b", false),
+        // It began earlier, and nobody knows which of them saw the session last.
+        (100, Some(5), "b", true),
+        (100, Some(5), "a", false),
         (200, Some(4), "b", false),
         (Micros::MAX, Some(4), "b", false),
     ] {
@@ -470,7 +538,7 @@ fn what_is_shown_and_cannot_be_stored_ends_what_is_older() {
 
     // It comes beside a write that then changes nothing.
     for (began, version, left) in
-        [(2_000, Some(6), None), (2_000, None, None), (2_000, Some(4), Some("a")), (50, None, Some("a"))]
+        [(2_000, Some(6), None), (2_000, None, None), (2_000, Some(4), Some("a")), (50, None, None)]
     {
         let mut world = World::new();
         let stamp = world.lead(1);
@@ -539,9 +607,10 @@ fn a_fetch_that_began_before_something_newer_was_shown_is_not_joined() {
     assert_eq!(since(&mut world), 5_100);
     world.now = 6;
     world.supersede(5_500, Some(6), "b");
-    assert_eq!(since(&mut world), 5_100, "the same once more says nothing new");
+    assert_eq!(since(&mut world), 6_100, "the same once more says how the session is now");
+    world.now = 7;
     world.put(world.entry(stamp, 5_200, Some(7), "c"));
-    assert_eq!(since(&mut world), 6_100);
+    assert_eq!(since(&mut world), 7_100);
 }
 
 #[test]

@@ -414,7 +414,13 @@ impl Store for Unmarked {
         self.0.acquire(key, ask).await
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        entry: Entry<Stored>,
+        kept: Millis,
+    ) -> Result<Option<Stored>, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 
@@ -481,10 +487,16 @@ impl Store for Unstamped {
         Ok(Acquisition { acquired, ..found })
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>, _: Millis) -> Result<(), StoreError> {
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        _: Entry<Stored>,
+        _: Millis,
+    ) -> Result<Option<Stored>, StoreError> {
         // As after an answer that may not be stored: the next reader leads.
         let unmarked = CacheKey { upstream: 1, ..*key };
-        self.0.release(&unmarked, reader).await
+        self.0.release(&unmarked, reader).await.map(|()| None)
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {

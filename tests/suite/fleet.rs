@@ -290,7 +290,13 @@ impl Store for Unfenced {
         Ok(Acquisition { link: Link::default(), ..found })
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, entry: Entry<Stored>, kept: Millis) -> Result<(), StoreError> {
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        entry: Entry<Stored>,
+        kept: Millis,
+    ) -> Result<Option<Stored>, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 

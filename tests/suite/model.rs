@@ -68,6 +68,10 @@ const PLAIN: Setting = Setting {
     windows: false,
     unsuperseded: false,
     forgotten: false,
+    returning: false,
+    unlanded: false,
+    shown_apart: false,
+    unrenewed: false,
 };
 
 /// What is expected of a setting.
@@ -249,6 +253,38 @@ fn nothing_older_comes_back() {
     }
 }
 
+/// The same where responses have no versions: of two fetches at the same time nobody knows which saw the session last.
+const UNVERSIONED: Setting = Setting { versioned: false, ..REVALIDATED };
+
+#[test]
+fn nothing_older_comes_back_without_versions() {
+    let returning = Setting { returning: true, outside: 2, ..UNVERSIONED };
+    let unstored = Setting { unstored: 1, ..UNVERSIONED };
+    for (name, setting) in [
+        ("3 reads, 1 of them fresh", UNVERSIONED),
+        ("3 reads, 2 of them fresh", Setting { fresh: 2, ..UNVERSIONED }),
+        ("3 reads, 2 of them fresh, changed twice", Setting { fresh: 2, outside: 2, ..UNVERSIONED }),
+        ("3 reads in one process, 2 of them fresh", Setting { fresh: 2, together: true, ..UNVERSIONED }),
+        ("3 reads, 2 of them fresh, changed and back", Setting { fresh: 2, ..returning }),
+        ("3 reads, 1 not stored", unstored),
+        ("3 reads, 1 not stored and not fresh", Setting { fresh: 0, ..unstored }),
+        ("3 reads, 2 of them fresh, 1 not stored", Setting { fresh: 2, ..unstored }),
+        ("3 reads, 1 not stored, changed and back", Setting { unstored: 1, ..returning }),
+        ("3 reads, 2 of them fresh, ended outside", Setting { fresh: 2, versioned: false, ..ENDED }),
+        ("3 reads within windows, 2 of them fresh", Setting { fresh: 2, windows: true, ..UNVERSIONED }),
+        ("2 reads beside a rejected write", Setting { reads: 2, versioned: false, ..BESIDE }),
+        ("2 reads, 1 of them fresh, 1 write", Setting { reads: 2, writes: 1, ..UNVERSIONED }),
+    ] {
+        check(name, setting, Expected::Holds);
+    }
+    for (name, setting) in [
+        ("the later start alone", Setting { fresh: 2, unlanded: true, ..UNVERSIONED }),
+        ("who waits for the earlier fetch is shown it", Setting { fresh: 2, shown_apart: true, ..UNVERSIONED }),
+    ] {
+        check(name, setting, Expected::Torn);
+    }
+}
+
 /// A write that is rejected beside a change that did not pass the gateway: reads beside it see the change, and then the session is
 /// what it was before the mark.
 const BESIDE: Setting = Setting { writes: 1, refusals: 1, fresh: 0, ..REVALIDATED };
@@ -326,6 +362,7 @@ fn it_holds_on_a_larger_scale() {
     if !long() {
         return;
     }
+    let returning = Setting { reads: 4, fresh: 2, unstored: 1, returning: true, outside: 2, ..UNVERSIONED };
     for (name, setting) in [
         ("2 reads, 2 writes, slowly", Setting { slowly: true, ..TWO_WRITES }),
         ("3 reads, 1 write, 1 crash", Setting { crashes: 1, expiries: 1, ..THREE }),
@@ -361,9 +398,11 @@ fn it_holds_on_a_larger_scale() {
             "4 reads, 2 of them fresh, over early",
             Setting { reads: 4, fresh: 2, short: true, expiries: 1, ..REVALIDATED },
         ),
+        ("4 reads without versions, changed and back", returning),
     ] {
         check(name, setting, Expected::Holds);
     }
+    check("the same once more says nothing", Setting { unrenewed: true, ..returning }, Expected::Torn);
     check("3 reads, 1 write, set back", Setting { setbacks: 1, ..THREE }, Expected::Backwards);
     let again = Setting { joined_again: true, repeats: 1, losses: 1, ..SHARING };
     check("a shared mark joined again after its end", again, Expected::Stale);

@@ -269,13 +269,13 @@ impl Gate {
 fn a_slow_fetch_does_not_replace_what_a_faster_one_brought() {
     const SLOW: &str = "2026-01-01T00:00:05.000Z";
     const FAST: &str = "2026-01-01T00:00:09.000Z";
-    for (slow, fast, status_, expected) in [
-        (SLOW, FAST, 200, Some("fast")),
-        // Without versions that differ the later start counts.
-        (SLOW, SLOW, 200, Some("fast")),
+    for (slow, fast, status_, shown, expected) in [
+        (SLOW, FAST, 200, "slow", Some("fast")),
+        // Without versions that differ the later start counts, also for who waits for the other.
+        (SLOW, SLOW, 200, "fast", Some("fast")),
         // What ends it is newer than what was on its way.
-        (SLOW, FAST, 404, None),
-        (FAST, SLOW, 200, Some("slow")),
+        (SLOW, FAST, 404, "slow", None),
+        (FAST, SLOW, 200, "slow", Some("slow")),
     ] {
         let gate = Gate::default();
         let own = gate.clone();
@@ -300,11 +300,40 @@ fn a_slow_fetch_does_not_replace_what_a_faster_one_brought() {
             cached.recorder.wait(1);
             assert_eq!(cached.fresh().status, status_);
             gate.set(true);
-            assert_eq!(first.answer(false).unwrap().status, 200);
+            assert_eq!(which(&first.answer(false).unwrap()), shown, "{slow} {fast} {status_}");
             let answer = cached.get();
-            let which = answer.json()["session_metadata"]["which"].as_str().unwrap().to_owned();
             let expected = (expected.unwrap_or("later"), expected.is_some());
-            assert_eq!((which.as_str(), is_hit(&answer)), expected, "{slow} {fast} {status_}");
+            assert_eq!((which(&answer).as_str(), is_hit(&answer)), expected, "{slow} {fast} {status_}");
+        });
+    }
+}
+
+/// A read begins, then one that wants its own; the provider may have seen the session for the second before it did for the first. Both
+/// are shown what they waited for, and nobody is shown either of the two after that.
+#[test]
+fn of_two_fetches_at_the_same_time_none_comes_back_behind_the_other() {
+    for version in [Some(STORED), None] {
+        let (first, second) = (Gate::default(), Gate::default());
+        let gates = [first.clone(), second.clone()];
+        let act = move |call: &mut Call| {
+            if let Some(gate) = gates.get(call.turn as usize) {
+                gate.pass();
+            }
+            call.json(200, &shown(version, ["new", "old"].get(call.turn as usize).unwrap_or(&"now")))
+        };
+        each("{ ttl: 5m, stale_if_error: 5m }", act, |cached| {
+            first.set(false);
+            second.set(false);
+            let mut one = cached.reading(&[]);
+            let mut other = cached.reading(&[("Cache-Control", "no-cache")]);
+            first.set(true);
+            assert_eq!(which(&one.answer(false).unwrap()), "new");
+            assert_eq!(which(&cached.get()), "new");
+            second.set(true);
+            assert_eq!(which(&other.answer(false).unwrap()), "old");
+            let answer = cached.get();
+            assert_eq!((which(&answer).as_str(), is_hit(&answer)), ("now", false), "{version:?}");
+            assert!(is_hit(&cached.get()));
         });
     }
 }

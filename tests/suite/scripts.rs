@@ -211,7 +211,8 @@ impl Both {
         led.servers - (self.now - led.passed) * 1_000
     }
 
-    fn fill(&mut self, led: Led, entry: Entry<u64>, kept: u64) {
+    /// Says whether something else is shown.
+    fn fill(&mut self, led: Led, entry: Entry<u64>, kept: u64) -> bool {
         let now = self.moment();
         let fresh = entry.fresh_until - self.now;
         let stale = entry.stale_until - self.now;
@@ -229,12 +230,21 @@ impl Both {
         );
         let missing = if entry.missing { "missing" } else { "" };
         // Of the epoch the server knows nothing; readers look by themselves.
+        let mut other = false;
         if self.epoch.generation() == Some(led.stamp.epoch) {
-            fill(&self.session, &self.epoch, &mut self.place, Token(led.reader.into()), entry, kept, now);
+            let instead = fill(&self.session, &self.epoch, &mut self.place, Token(led.reader.into()), entry, kept, now);
             let arguments = [token(led.reader), text, kept.to_string(), missing.to_owned()];
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            self.run(&[PLACE, FILL].concat(), &["{a}s", "{a}v"], &arguments);
+            let servers = self.run(&[PLACE, FILL].concat(), &["{a}s", "{a}v"], &arguments);
+            match (servers, instead) {
+                (Value::BulkString(servers), Some(rules)) => {
+                    other = true;
+                    self.same_entry(std::str::from_utf8(&servers).unwrap(), &rules);
+                }
+                (servers, rules) => self.same(matches!(servers, Value::Int(0 | 1)), rules.is_none()),
+            }
         }
+        other
     }
 
     fn retire(&mut self, led: Led, cause: Cause, kept: u64) {
@@ -402,6 +412,8 @@ struct Came {
     stale: u64,
     denied: u64,
     floors: u64,
+    /// Answers in whose place what is stored was shown.
+    instead: u64,
     /// Deletions by tenants, and those of them that were none for another tenant at the same time.
     others: u64,
 }
@@ -448,7 +460,7 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                     digest: random.below(2),
                     answer: step,
                 };
-                both.fill(led, entry, TICK / 2 + TICK * random.below(4));
+                came.instead += u64::from(both.fill(led, entry, TICK / 2 + TICK * random.below(4)));
             }
             9 if !led.is_empty() => {
                 let led = led.remove(taken);
@@ -500,10 +512,50 @@ fn the_scripts_do_what_the_rules_do() {
     let mut random = Random::of(0x5EED_5EED_5EED_5EED, 0);
     let mut came = Came::default();
     (0..SEQUENCES).for_each(|_| sequence(&mut Both::new(&server), &mut random, &mut came));
-    let Came { deleted, hits, stale, denied, floors, others } = came;
+    let Came { deleted, hits, stale, denied, floors, instead, others } = came;
     println!("deleted {deleted}, for some {others}, hits {hits}, stale {stale}, denied {denied}, floors {floors}");
+    println!("shown instead {instead}");
     assert!(deleted > 0 && deleted < SEQUENCES * STEPS, "found deleted {deleted} times");
-    assert!([hits, stale, denied, floors, others].iter().all(|count| *count > 0), "little came of it");
+    assert!([hits, stale, denied, floors, instead, others].iter().all(|count| *count > 0), "little came of it");
+}
+
+#[test]
+fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    for (digest, only, denied, expected) in
+        [(1, None, false, true), (2, None, false, false), (1, Some(asker(1)), false, false), (1, None, true, false)]
+    {
+        let mut both = Both::new(&server);
+        let read = |both: &mut Both, reader: u64| {
+            let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
+            let (reader, asker, tenant) = (Token(reader.into()), asker(100), OWN);
+            both.acquire(Reading { reader, steal, fresh, unstored, asker, tenant, lease, now })
+        };
+        let [first, second] = [1, 2].map(|reader| read(&mut both, reader).1.unwrap());
+        let entry = |led: &Led, digest, only| Entry {
+            stamp: led.stamp,
+            began: led.began,
+            fresh_until: TICK * 9,
+            stale_until: TICK * 9,
+            version: None,
+            only,
+            missing: false,
+            digest,
+            answer: digest,
+        };
+        let stored = entry(&second, 2, only);
+        assert!(!both.fill(second, stored, TICK * 9));
+        if denied {
+            let led = read(&mut both, 3).1.unwrap();
+            both.retire(led, Cause::Denied(asker(5)), TICK);
+        }
+        let slow = entry(&first, digest, None);
+        assert_eq!(both.fill(first, slow, TICK * 9), expected, "{digest} {only:?} {denied}");
+        read(&mut both, 4);
+    }
 }
 
 #[test]

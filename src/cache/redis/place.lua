@@ -57,21 +57,35 @@ local function see_place(place, version, digest, moment, kept, now)
   if version < before then version = before end
   place.newest = version .. digest .. moment .. string.format('%013d', latest)
 end
--- Drops what is older than a response that was shown, and keeps away what began before that did. Whether there was anything to do.
+-- Whether two versions say which response is newer.
+local function differ(one, other)
+  return one ~= NO_VERSION and other ~= NO_VERSION and one ~= other
+end
+-- How a response compares to the newest that is known: 'older', 'same', 'newer', 'unclear'.
+local function order_in(place, began, version, digest)
+  local known, same, at
+  if place.newest ~= NO_NEWEST then
+    known, same, at = string.sub(place.newest, 1, 20), string.sub(place.newest, 21, 36), string.sub(place.newest, 37, 52)
+  elseif place.entry ~= '' then
+    known, same, at = string.sub(place.entry, 66, 85), string.sub(place.entry, 160, 175), string.sub(place.entry, 86, 101)
+  else
+    return 'newer'
+  end
+  if differ(known, version) then return version < known and 'older' or 'newer' end
+  if digest == same then return 'same' end
+  return began < at and 'unclear' or 'newer'
+end
+-- Drops what is older than a response that was shown, or may be, and keeps away what began before that did, or before it was known.
+-- Whether there was anything to do.
 local function supersede_place(place, began, version, digest, moment, kept, now)
-  local entry = place.entry
-  if entry ~= '' then
-    local others = string.sub(entry, 66, 85)
-    if version ~= NO_VERSION and others ~= NO_VERSION and version ~= others then
-      if others > version then return false end
-    elseif string.sub(entry, 86, 101) >= began or string.sub(entry, 160, 175) == digest then
-      return false
-    end
+  local order = order_in(place, began, version, digest)
+  if order == 'older' then return false end
+  if order == 'same' then
+    -- What began before may have seen the session between the two.
+    see_place(place, version, digest, moment, kept, now)
+    return false
   end
-  if entry == '' and place.newest ~= NO_NEWEST then
-    if knows_higher(place, version) or string.sub(place.newest, 1, 36) == version .. digest then return false end
-  end
-  if began > moment then began = moment end
+  if order == 'unclear' or began > moment then began = moment end
   place.entry = ''
   bar_place(place, began, kept, now)
   see_place(place, version, digest, moment, kept, now)

@@ -105,6 +105,14 @@ pub struct Setting {
     pub unsuperseded: bool,
     /// Whether nothing is remembered of an answer that is over early.
     pub forgotten: bool,
+    /// Whether every other change without the gateway brings back what was there before.
+    pub returning: bool,
+    /// Whether it is forgotten when a response was known, so that only the starts of fetches are compared.
+    pub unlanded: bool,
+    /// Whether who waits for a fetch is shown what it brought although something else is stored.
+    pub shown_apart: bool,
+    /// Whether a response that is the same once more says nothing of when the session was so.
+    pub unrenewed: bool,
 }
 
 const PROCESSES: usize = 2;
@@ -448,6 +456,11 @@ impl World {
     /// Whether an answer with this version cannot be stored, since the session is gone.
     fn is_gone(&self, version: u8) -> bool {
         self.setting.ending && version % 2 == 1
+    }
+
+    /// What a version shows.
+    fn content(&self, version: u8) -> u8 {
+        if self.setting.returning { version % 2 } else { version }
     }
 
     fn stray(&mut self, stray: Stray) {

@@ -226,7 +226,7 @@ impl World {
     /// A response is shown and not stored.
     pub(super) fn observe(&mut self, reader: usize, began: u64, version: u8) {
         let told = self.setting.versioned.then_some(u64::from(version));
-        let observed = Observed { began, version: told, digest: u64::from(version) };
+        let observed = Observed { began, version: told, digest: u64::from(self.content(version)) };
         let ends = if self.is_gone(version) { Cause::Ended } else { Cause::Superseded(observed) };
         self.retire(reader, ends);
     }
@@ -244,10 +244,12 @@ impl World {
     }
 
     fn answer(&mut self, reader: usize, version: u8, cached: bool) {
-        let own = &mut self.now.readers[reader];
-        self.stale |= cached && version < own.acknowledged;
+        let Reader { acknowledged, seen, .. } = self.now.readers[reader];
+        self.stale |= cached && version < acknowledged;
         // Where the provider lags, what it says by itself goes back; what is stored must not.
-        self.backwards |= version < own.seen && (cached || self.setting.lags == 0);
+        let older = version < seen && self.content(version) != self.content(seen);
+        self.backwards |= older && (cached || self.setting.lags == 0);
+        let own = &mut self.now.readers[reader];
         own.does = Reads::Over;
         (own.acknowledged, own.seen) = (0, 0);
         self.now.seen = self.now.seen.max(version);
@@ -285,7 +287,7 @@ impl World {
             let version = world.version_for(fetch.leader);
             world.now.processes[process].fetches[at].brought = Some(version);
             if world.setting.hasty {
-                world.hand_over(process, fetch.leader, version);
+                world.hand_over(process, fetch.leader, version, false);
             }
         });
         if self.now.left.lags > 0 && self.now.version > 0 {
@@ -313,29 +315,29 @@ impl World {
 
     /// Until the store has the answer, or will never have it, nobody has, and the fetch can be joined.
     fn fetch_is_kept(&self, process: usize, at: usize, fetch: &Running, all: &mut Following) {
-        let lands = |world: &mut World| {
-            world.hand_over(process, fetch.leader, fetch.brought.unwrap_or_default());
+        let lands = |world: &mut World, instead: Option<u8>| {
+            let shown = instead.or(fetch.brought).unwrap_or_default();
+            world.hand_over(process, fetch.leader, shown, instead.is_some());
             world.now.processes[process].fetches.remove(at);
         };
         self.then(all, "the answer is stored of read", fetch.leader, |world| {
-            lands(world);
-            if world.now.processes[process].era == Some(world.now.era) {
-                world.keep(fetch);
-            }
+            let connected = world.now.processes[process].era == Some(world.now.era);
+            let instead = if connected { world.keep(fetch) } else { None };
+            lands(world, instead);
         });
         let Some(era) = self.now.processes[process].era.filter(|era| *era == self.now.era) else { return };
         if self.now.left.losses > 0 {
             self.then(all, "the answer is stored late or never of read", fetch.leader, |world| {
-                lands(world);
+                lands(world, None);
                 world.now.left.losses -= 1;
                 world.fill_later(fetch, era);
             });
         }
         if self.now.left.repeats > 0 {
             self.then(all, "the answer is stored, and again later, of read", fetch.leader, |world| {
-                lands(world);
                 world.now.left.repeats -= 1;
-                world.keep(fetch);
+                let instead = world.keep(fetch);
+                lands(world, instead);
                 world.fill_later(fetch, era);
             });
         }
@@ -348,9 +350,9 @@ impl World {
     }
 
     /// Those who joined a fetch have its answer, whether they have looked at it or not.
-    fn hand_over(&mut self, process: usize, leader: usize, version: u8) {
+    fn hand_over(&mut self, process: usize, leader: usize, version: u8, stored: bool) {
         for reader in self.waiting(process, leader) {
-            self.answer(reader, version, leader != reader);
+            self.answer(reader, version, stored || leader != reader);
         }
     }
 }

@@ -105,7 +105,7 @@ impl World {
             version: self.setting.versioned.then_some(u64::from(answer)),
             only: None,
             missing: false,
-            digest: u64::from(answer),
+            digest: u64::from(self.content(answer)),
             answer,
         }
     }
@@ -123,13 +123,14 @@ impl World {
         now
     }
 
-    /// What the store makes of an answer.
-    pub(super) fn keep(&mut self, fetch: &Running) {
+    /// What the store makes of an answer. Gives what is shown instead.
+    pub(super) fn keep(&mut self, fetch: &Running) -> Option<u8> {
         match fetch.brought {
             Some(version) if self.is_gone(version) || self.is_unstored(fetch.leader) => {
                 self.observe(fetch.leader, fetch.began, version);
+                None
             }
-            _ => self.store_entry(fetch.leader, self.entry(fetch)),
+            _ => self.store_entry(fetch.leader, self.entry(fetch)).filter(|_| !self.setting.shown_apart),
         }
     }
 
@@ -145,11 +146,20 @@ impl World {
         if left_out {
             return release(place, token);
         }
+        if let Some(newest) = place.newest.as_mut().filter(|_| self.setting.unlanded) {
+            newest.at = 0;
+        }
+        let before = place.newest;
         retire(place, token, Retired { kept: KEPT, cause }, now);
+        if let (Some(newest), Some(before), true) = (place.newest.as_mut(), before, self.setting.unrenewed)
+            && newest.digest == before.digest
+        {
+            *newest = before;
+        }
     }
 
     /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is newer.
-    fn store_entry(&mut self, reader: usize, entry: Entry<u8>) {
+    fn store_entry(&mut self, reader: usize, entry: Entry<u8>) -> Option<u8> {
         let time = self.clock();
         let kept = if self.setting.forgotten { 0 } else { KEPT };
         let name = self.name_of(reader);
@@ -159,15 +169,20 @@ impl World {
         let token = Token(READERS + reader as u128);
         let own = matches!(place.lease, Some(lease) if lease.reader == token);
         if self.setting.filled_by_lease && !own {
-            return;
+            return None;
         }
-        if self.setting.unordered {
+        if let Some(newest) = place.newest.as_mut().filter(|_| self.setting.unlanded) {
+            newest.at = 0;
+        }
+        let instead = if self.setting.unordered {
             *place = Place { entry: Some(entry), ..Place::default() };
+            None
         } else if self.setting.comparing {
-            fill(session, epoch, place, token, entry, kept, time);
+            fill(session, epoch, place, token, entry, kept, time)
         } else {
-            place.put(token, entry, kept, time);
-        }
+            place.put(token, entry, kept, time)
+        };
+        instead.map(|entry| entry.answer)
     }
 
     pub(super) fn fill_later(&mut self, fetch: &Running, era: u8) {

@@ -152,6 +152,11 @@ fn resident(gateway: &Gateway) -> u64 {
     status(gateway, "RssAnon:")
 }
 
+/// Only there is it known how much memory a process has.
+fn on_linux(memory: impl FnOnce() -> u64) -> Option<u64> {
+    cfg!(target_os = "linux").then(memory)
+}
+
 fn status(gateway: &Gateway, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -168,6 +173,12 @@ fn wait_until_nothing_is_held(gateway: &Gateway) {
         let series = format!("sessiongate_memory_held_bytes{{kind=\"{kind}\"}}");
         wait_for(&series, || (metric(gateway, &series) == 0).then_some(()));
     }
+}
+
+/// Waits until the process has hardly more memory than when it had served a few: without any request meanwhile, by which the
+/// allocator would notice what is free.
+fn wait_for_memory(gateway: &Gateway, few: u64) {
+    wait_for("memory to go back to the system", || (resident(gateway) < few + MORE).then_some(()));
 }
 
 #[test]
@@ -298,8 +309,7 @@ fn press<C>(open: impl Fn(SocketAddr) -> C, check: impl FnOnce(&Gateway, &mut [C
     assert!(peak(&gateway) < MEMORY, "{} MB", peak(&gateway) >> 20);
     drop(clients);
     wait_until_nothing_is_held(&gateway);
-    // Without any request meanwhile, by which the allocator would notice what is free.
-    wait_for("memory to go back to the system", || (resident(&gateway) < few + MORE).then_some(()));
+    wait_for_memory(&gateway, few);
 }
 
 #[test]
@@ -340,6 +350,7 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
     let more = format!("{MANY}\nbody: {{ timeout: 10m }}");
     let gateway = Gateway::start(&format!("{SMALL}{}", recorder.upstream(&more)));
     gateway.ready();
+    let few = on_linux(|| resident(&gateway));
     let head = |length: usize| {
         format!(
             "PATCH /api/v2/sessions/s1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
@@ -383,6 +394,7 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
     assert!(metric(&gateway, "sessiongate_memory_shed_total{shed=\"provider_response\"}") > 0);
     drop(clients);
     wait_until_nothing_is_held(&gateway);
+    few.into_iter().for_each(|few| wait_for_memory(&gateway, few));
     assert_eq!(read("large").send(&gateway.url()).status, 200);
 }
 
@@ -391,6 +403,7 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
 fn idle_connections_of_http2_make_room_when_memory_is_full() {
     let recorder = small_or_large();
     let gateway = Gateway::start(&format!("{SMALL}{}", recorder.upstream(MANY)));
+    let few = on_linux(|| resident(&gateway));
     let mut clients = Vec::new();
     wait_for("a connection to be closed", || {
         // Several at a time, which are served at the same time.
@@ -423,4 +436,5 @@ fn idle_connections_of_http2_make_room_when_memory_is_full() {
     });
     drop(clients);
     wait_until_nothing_is_held(&gateway);
+    few.into_iter().for_each(|few| wait_for_memory(&gateway, few));
 }

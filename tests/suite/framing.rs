@@ -4,12 +4,12 @@
 
 use crate::harness::{Answer, Connection, Gateway, PATIENCE, Request, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Seen, Then};
+use crate::shared::Gate;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 const GOOD: &str = r#"{"session_metadata":{"team":"blue"}}"#;
 
@@ -315,14 +315,15 @@ fn what_is_plain_goes_on_in_one_form() {
 /// Requests that are sent without waiting are served one after the other, each with its own answer, also where the first takes longest.
 #[test]
 fn pipelined_requests_are_served_in_their_order() {
-    let recorder = Recorder::start(|call: &mut Call| {
+    let gate = Gate::closed();
+    let own = gate.clone();
+    let recorder = Recorder::start(move |call: &mut Call| {
         if call.seen.method == "PATCH" {
             return call.as_auth0();
         }
         let body = call.body()?;
         if call.seen.target == "/slow" {
-            // Until others could have overtaken it.
-            std::thread::sleep(Duration::from_millis(300));
+            own.pass();
         }
         let said = json!({"target": call.seen.target, "body": String::from_utf8_lossy(&body)});
         call.json(200, &said)
@@ -364,8 +365,20 @@ fn pipelined_requests_are_served_in_their_order() {
                 let _ = writer.write_all(part);
             }
         });
+        place.recorder.wait(before + 1);
+        // Others could have overtaken it meanwhile: as many requests of other connections have been served as there are.
+        for _ in &requests {
+            let other = place.text("GET /other HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let mut connection = Connection::open(place.gateway.address()).unwrap();
+            connection.write(other.as_bytes()).unwrap();
+            assert_eq!(connection.answer(false).unwrap().status, 200);
+        }
+        let others = requests.len();
+        assert_eq!(place.recorder.count() - before, 1 + others, "{size}: the first is not done");
+        gate.set(true);
         let mut whole = Vec::new();
         let _ = reader.read_to_end(&mut whole);
+        gate.set(false);
         writing.join().unwrap();
         let whole = String::from_utf8_lossy(&whole).into_owned();
         let answers: Vec<&str> = whole.split("HTTP/1.1 ").skip(1).collect();
@@ -374,7 +387,7 @@ fn pipelined_requests_are_served_in_their_order() {
             assert!(answer.starts_with(&status.to_string()) && answer.contains(said), "{size}: {text}: {answer}");
         }
         assert_eq!(
-            place.recorder.count() - before,
+            place.recorder.count() - before - others,
             requests.len() - 2,
             "{size}: the refused one and the last stay here"
         );

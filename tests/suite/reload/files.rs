@@ -128,8 +128,12 @@ fn without_a_watch_only_a_signal_counts() {
     gateway.rewrite(&off("green"));
     wait_for_team(&gateway, &recorder, GREEN, BLUE);
     gateway.rewrite(&off("blue"));
-    // Ten times as long as it takes to find it. What must not come cannot be waited for in another way.
-    thread::sleep(Duration::from_secs(2));
+    // What must not come cannot be waited for: meanwhile another gateway that watches finds three changes.
+    let other = Gateway::start(&watched(&recorder, "blue", "100ms"));
+    for (count, teams) in ["green", "blue", "green"].into_iter().enumerate() {
+        other.rewrite(&watched(&recorder, teams, "100ms"));
+        wait_for("another to find a change", || (reloads(&other)[0] > count as f64).then_some(()));
+    }
     assert_eq!(reloads(&gateway), [1.0, 0.0, 0.0]);
     assert_eq!(super::hang_up(&gateway), "applied");
     wait_for_team(&gateway, &recorder, BLUE, GREEN);

@@ -261,15 +261,21 @@ fn a_client_whose_body_came_while_it_waits_is_not_cut() {
     thread::scope(|scope| {
         let first = scope.spawn(|| place.send(&ways()[2].1, "junk", ""));
         place.recorder.wait(1);
-        let mut stream = TcpStream::connect(place.gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-            .write_all(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nConnection: close\r\n\r\nhalf")
-            .unwrap();
-        wait_for("a wait", || (place.metric("sessiongate_upstream_waits_total") == "1").then_some(()));
-        stream.write_all(b"more").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let mut waits = 0;
+        let answer = wait_for("a body that comes in time", || {
+            waits += 1;
+            let mut stream = TcpStream::connect(place.gateway.address()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+                .write_all(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nConnection: close\r\n\r\nhalf")
+                .unwrap();
+            let count = waits.to_string();
+            wait_for("a wait", || (place.metric("sessiongate_upstream_waits_total") == count).then_some(()));
+            let mut answer = String::new();
+            let _ = stream.write_all(b"more").and_then(|()| stream.read_to_string(&mut answer));
+            // On a machine that is too slow for it, the rest comes too late.
+            (!answer.is_empty() && !answer.starts_with("HTTP/1.1 408 ")).then_some(answer)
+        });
         place.gate.set(true);
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         joined(vec![first], "the first");

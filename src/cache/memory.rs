@@ -324,7 +324,9 @@ impl Store for MemoryStore {
         let mint = || Generation(self.next());
         match scope {
             Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
-                let purged = self.purged(upstream);
+                // A purge comes before the deletion is recorded, or after.
+                let epochs = self.epochs.lock();
+                let purged = epochs.get(&upstream).map_or(0, State::purged);
                 coherence::end(&mut slot.state, writer, Settled { purged, ..settled }, now, mint)
             }),
             Scope::Upstream(upstream) => {

@@ -22,7 +22,7 @@ use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
     Cause, Ended, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, OWN,
-    Reach, Retired, Settled, Tenant, Token,
+    Reach, Retired, Settled, Tenant, Token, UNLIFTED,
 };
 use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::CacheKey;
@@ -185,14 +185,37 @@ impl RedisStore {
     }
 
     async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreFailure> {
-        let key = self.state_key(scope);
-        let purged = match (scope, settled.deleted_for) {
-            // Another server may have the epoch: where it hangs, this one has its own time all the same.
-            (Scope::Session(upstream, _), Some(_)) => {
-                self.purged_before(upstream, Instant::now() + self.timeouts.write / 2).await
-            }
-            (Scope::Session(..) | Scope::Upstream(_), _) => 0,
+        let (Scope::Session(upstream, _), Some(_)) = (scope, settled.deleted_for) else {
+            return self.end_under(scope, writer, settled, 0).await;
         };
+        // Another server may have the epoch: where it hangs, this one has its own time all the same.
+        let asked = || self.purged_before(upstream, Instant::now() + self.timeouts.write / 2);
+        let mut purged = match self.purged_as_seen(upstream) {
+            Some(purged) => purged,
+            None => asked().await,
+        };
+        let ended = self.end_under(scope, writer, settled, purged).await?;
+        // A purge that was over before the deletion was recorded does not lift it.
+        for _ in 0..PURGES {
+            let last = if purged < UNLIFTED { asked().await } else { purged };
+            if last <= purged {
+                break;
+            }
+            purged = last;
+            self.end_under(scope, writer, settled, purged).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Ends a write whose deletion is lifted by purges of the upstream after this one.
+    async fn end_under(
+        &self,
+        scope: Scope,
+        writer: Token,
+        settled: Settled,
+        purged: Millis,
+    ) -> Result<Ended, StoreFailure> {
+        let key = self.state_key(scope);
         // Most writes say nothing that is remembered there.
         let own = settled.tenant == OWN;
         let says = settled.lifted || settled.deleted_for.is_some() || (settled.version.is_some() && !own);
@@ -232,6 +255,9 @@ impl RedisStore {
         Ok(result?)
     }
 }
+
+/// How many purges may come while a deletion is recorded.
+const PURGES: usize = 8;
 
 /// How long the state of a scope is kept that nobody writes.
 fn kept(scope: Scope) -> Millis {

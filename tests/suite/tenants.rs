@@ -192,6 +192,28 @@ fn a_purge_lifts_deletions_for_all_tenants() {
     });
 }
 
+/// Another replica purges the upstream; this one has not looked since when it records a deletion.
+#[test]
+fn a_purge_that_was_over_before_a_deletion_does_not_lift_it() {
+    if !redis_installed() {
+        return;
+    }
+    let server = RedisServer::start();
+    let world = World::start(Some(&server));
+    let script =
+        concat!(include_str!("../../src/cache/redis/tenants.lua"), include_str!("../../src/cache/redis/end.lua"));
+    for (name, _) in TENANTS {
+        assert!(world.is_cached(name), "what is known of the upstream is from before the purge");
+        let epochs: Vec<String> = server.keys().into_iter().filter(|key| key.ends_with("}:e")).collect();
+        let [epoch] = &epochs[..] else { panic!("{epochs:?}") };
+        let floor = "0".repeat(20);
+        let _: i64 = server.ask(&["EVAL", script, "1", epoch, "00000000000000ee", &floor, "", "purged", "7200000"]);
+        assert_eq!(world.send("DELETE", name).status, 202);
+        assert_eq!(world.get(name), 404, "{name}");
+        assert_eq!(world.listed(name), 0, "{name}");
+    }
+}
+
 /// A provider that lags behind its own acknowledgement.
 #[test]
 fn a_version_is_a_bound_for_its_own_tenant_alone() {

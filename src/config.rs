@@ -6,10 +6,10 @@
 
 mod callers;
 mod certificates;
-mod contradictions;
-mod extras;
+mod consistency;
+mod session_rules;
 mod fault;
-mod fixed;
+mod restart_required;
 mod listeners;
 mod policies;
 mod process;
@@ -25,8 +25,8 @@ mod variables;
 
 pub use certificates::text as pem_text;
 pub use fault::Fault;
-pub use fixed::Fixed;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
+pub use restart_required::RestartRequired;
 
 use crate::gateway::Gateway;
 use crate::wire::http1::HeadLimits;
@@ -318,7 +318,7 @@ pub struct Compiled {
 pub fn compile(source_name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<Compiled, Vec<Fault>> {
     let (root, faults) = tree::parse(text);
     let mut context = Context { file: source_name, lookup, faults: Vec::new(), warnings: Vec::new() };
-    faults.into_iter().for_each(|(spot, problem)| context.refuse(&spot, problem));
+    faults.into_iter().for_each(|(location, problem)| context.refuse(&location, problem));
     let config = root.and_then(|root| context.open(&Entry::root(&root), |section| process::read(section, &random)));
     let Context { mut faults, mut warnings, .. } = context;
     faults.sort_by_key(|fault| (fault.line, fault.column));

@@ -66,7 +66,7 @@ pub struct Dialect {
     /// Whether metadata without entries removes all of it, or else changes nothing.
     pub empties_wipe: bool,
     /// Whether writes have lifetimes, checks and challenges.
-    pub extras: bool,
+    pub has_session_rules: bool,
     /// Whether a write that the provider calls bad may have had effects all the same, such as a check that failed and is counted.
     pub counts_failures: bool,
     /// The ids, at the end of an error's text, by which the provider says that a user is locked.

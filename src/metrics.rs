@@ -7,7 +7,7 @@ mod store;
 pub use meters::Meters;
 pub use store::StoreMetrics;
 
-use crate::config::Fixed;
+use crate::config::RestartRequired;
 use crate::memory::MemoryReading;
 use crate::model::{Operation, Rule};
 use crate::telemetry::{
@@ -242,7 +242,7 @@ impl Metrics {
     }
 
     /// The configuration with this SHA-256 hash holds, and is the one that was read last; these options wait for a restart.
-    pub fn activate(&self, hash: &str, waiting: &[Fixed]) {
+    pub fn activate(&self, hash: &str, waiting: &[RestartRequired]) {
         self.load.activate(hash);
         self.load.wait(waiting);
     }
@@ -304,7 +304,7 @@ impl Metrics {
             ("step", StoreOperation::names()),
             ("kind", MemoryKind::names()),
             ("shed", Shed::names()),
-            ("option", Fixed::names()),
+            ("option", RestartRequired::names()),
         ]
     }
 }

@@ -8,7 +8,7 @@ mod source;
 
 pub use source::{Fingerprints, LoadedConfig, Machine, Source, Unusable};
 
-use crate::config::{self, Config, Fault, Fixed};
+use crate::config::{self, Config, Fault, RestartRequired};
 use crate::runtime::{CurrentRuntime, Runtime};
 use crate::telemetry::Label;
 use std::sync::Arc;
@@ -199,12 +199,12 @@ impl Reload {
     }
 
     /// What of a configuration waits for a restart. The store reads its files when it is set up.
-    fn waiting(&self, config: &Config) -> Vec<Fixed> {
+    fn waiting(&self, config: &Config) -> Vec<RestartRequired> {
         let (started, fingerprints) = &self.started;
         let mut waiting = started.waiting(config);
         let changed = started.store.files().into_iter().any(|path| fingerprints.at(path) != self.read.at(path));
-        if changed && !waiting.contains(&Fixed::Store) {
-            waiting.push(Fixed::Store);
+        if changed && !waiting.contains(&RestartRequired::Store) {
+            waiting.push(RestartRequired::Store);
         }
         waiting
     }

@@ -2,7 +2,7 @@
 
 use super::certificates;
 use super::fault::{Problem, listed};
-use super::section::{Entry, Placed, Section};
+use super::section::{Entry, Section, Spanned};
 use super::url::{Url, authority};
 use super::value::{self, choice, duration, minutes, seconds, whole_seconds};
 use super::variables::Text;
@@ -36,7 +36,7 @@ pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
         return entry.read(section.context, |text| match text.as_str() {
             "none" => Ok(CallerCheck::None),
             "forward" => Ok(CallerCheck::Forward),
-            _ => Err(Problem::new(format!("{} is no way to check callers", text.shown())).but(FORMS)),
+            _ => Err(Problem::new(format!("{} is no way to check callers", text.shown())).expected(FORMS)),
         });
     }
     token(section, &entry)
@@ -47,14 +47,17 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let issuers = section.one_or_several("issuer", "expected the URL of the issuer", Url::without_query);
         let audiences = section.one_or_several("audience", "expected the audience that tokens are for", value::text);
         let jwks = section.entry("jwks");
-        let jwks =
-            jwks.and_then(|entry| Some(Placed { value: entry.read(section.context, Url::parse)?, spot: entry.spot }));
+        let jwks = jwks.and_then(|entry| {
+            Some(Spanned { value: entry.read(section.context, Url::parse)?, location: entry.location })
+        });
         let host = section.optional("host", authority);
         if section.has("host") && !section.has("jwks") {
-            let spot = section.spot_of("host");
-            section.context.refuse(&spot, Problem::new("has no meaning without `jwks`").but("expected both, or none"));
+            let location = section.location_of("host");
+            section
+                .context
+                .refuse(&location, Problem::new("has no meaning without `jwks`").expected("expected both, or none"));
         }
-        let allow_http = section.read("allow_http", false, value::truth);
+        let allow_http = section.read("allow_http", false, value::boolean);
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
             require_tls(section, url);
         }
@@ -82,10 +85,10 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
         authorities: certificates::authorities(section),
     };
     if source.max_stale < source.refresh {
-        let spot = section.spot_of("max_stale");
+        let location = section.location_of("max_stale");
         let found = format!("{} is shorter than `refresh`", value::shown_duration(source.max_stale));
         let allowed = format!("expected at least {}", value::shown_duration(source.refresh));
-        section.context.refuse(&spot, Problem::new(found).but(allowed));
+        section.context.refuse(&location, Problem::new(found).expected(allowed));
     }
     source
 }
@@ -113,11 +116,12 @@ fn without_root(host: &str) -> &str {
 }
 
 /// Whoever can change keys on their way can sign tokens.
-fn require_tls(section: &mut Section, url: &Placed<Url>) {
+fn require_tls(section: &mut Section, url: &Spanned<Url>) {
     if !url.value.tls && !url.value.is_loopback() {
         let problem = Problem::new("keys would travel unprotected");
-        let problem = problem.but("expected `https://`, or `allow_http: true` beside it if the network is trusted");
-        section.context.refuse(&url.spot, problem);
+        let problem =
+            problem.expected("expected `https://`, or `allow_http: true` beside it if the network is trusted");
+        section.context.refuse(&url.location, problem);
     }
 }
 
@@ -133,11 +137,11 @@ fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
             _ => " is not known",
         };
         let problem = Problem::new(format!("{}{why}", text.shown()));
-        let problem = problem.but(format!("allowed are {}", listed(words())));
+        let problem = problem.expected(format!("allowed are {}", listed(words())));
         if why == " is not known" { problem.like(text.as_str(), words()) } else { problem }
     })
 }
 
-fn values<T>(placed: Vec<Placed<T>>) -> Vec<T> {
+fn values<T>(placed: Vec<Spanned<T>>) -> Vec<T> {
     placed.into_iter().map(|placed| placed.value).collect()
 }

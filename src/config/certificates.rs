@@ -1,7 +1,7 @@
 //! Certificates and keys towards providers and issuers. They are read when the configuration is compiled, so that what was checked
 //! is what is used, and so that two configurations can be told apart by what their files held.
 
-use super::fault::{Problem, Spot};
+use super::fault::{Location, Problem};
 use super::secret;
 use super::section::{Context, Section};
 use crate::gateway::{Authorities, Identity};
@@ -18,11 +18,11 @@ const KEY: &str = "expected one in PEM format, without a passphrase";
 
 /// The authorities of the file `ca_file`, if it is named.
 pub(super) fn authorities(section: &mut Section) -> Option<Authorities> {
-    let (spot, _, bytes) = secret::file(section, "ca_file")?;
-    let certificates = parse(section.context, &spot, &bytes)?;
+    let (location, _, bytes) = secret::file(section, "ca_file")?;
+    let certificates = parse(section.context, &location, &bytes)?;
     let mut roots = RootCertStore::empty();
     if certificates.iter().any(|certificate| roots.add(certificate.clone()).is_err()) {
-        refuse_damaged(section.context, &spot);
+        refuse_damaged(section.context, &location);
         return None;
     }
     Some(certificates.into())
@@ -31,14 +31,14 @@ pub(super) fn authorities(section: &mut Section) -> Option<Authorities> {
 /// What the files `certificate` and `key` hold, if they are named: a certificate, those that vouch for it, and its private key.
 pub(super) fn identity(section: &mut Section) -> Option<Identity> {
     let chain = secret::file(section, "certificate");
-    let chain = chain.and_then(|(spot, _, bytes)| Some((parse(section.context, &spot, &bytes)?, spot)));
+    let chain = chain.and_then(|(location, _, bytes)| Some((parse(section.context, &location, &bytes)?, location)));
     let key = secret::file(section, "key");
-    let key = key.and_then(|(spot, _, bytes)| Some((private_key(section.context, &spot, &bytes)?, spot)));
+    let key = key.and_then(|(location, _, bytes)| Some((private_key(section.context, &location, &bytes)?, location)));
     for (one, other) in [("certificate", "key"), ("key", "certificate")] {
         if section.has(one) && !section.has(other) {
-            let spot = section.spot_of(other);
+            let location = section.location_of(other);
             let problem = Problem::new(format!("is missing beside `{one}`"));
-            section.context.refuse(&spot, problem.but("expected both, or none of them"));
+            section.context.refuse(&location, problem.expected("expected both, or none of them"));
         }
     }
     let ((chain, place), (key, key_place)) = (chain?, key?);
@@ -48,7 +48,7 @@ pub(super) fn identity(section: &mut Section) -> Option<Identity> {
             let problem = Problem::new("is not the key of the certificate beside it");
             section
                 .context
-                .refuse(&key_place, problem.but("expected the key of the first certificate in `certificate`"));
+                .refuse(&key_place, problem.expected("expected the key of the first certificate in `certificate`"));
         }
         Err(Error::InvalidCertificate(_)) => refuse_damaged(section.context, &place),
         Err(_) => section.context.refuse(&key_place, Problem::new("the file has no private key that can be used")),
@@ -58,26 +58,26 @@ pub(super) fn identity(section: &mut Section) -> Option<Identity> {
 
 /// The certificates of the file under this key, if it is named.
 pub(super) fn chain(section: &mut Section, key: &'static str) -> Option<Vec<CertificateDer<'static>>> {
-    let (spot, _, bytes) = secret::file(section, key)?;
-    parse(section.context, &spot, &bytes)
+    let (location, _, bytes) = secret::file(section, key)?;
+    parse(section.context, &location, &bytes)
 }
 
 /// The private key of the file under this key, if it is named.
 pub(super) fn key(section: &mut Section, key: &'static str) -> Option<PrivateKeyDer<'static>> {
-    let (spot, _, bytes) = secret::file(section, key)?;
-    private_key(section.context, &spot, &bytes)
+    let (location, _, bytes) = secret::file(section, key)?;
+    private_key(section.context, &location, &bytes)
 }
 
 /// The certificates of a file, of which there has to be at least one.
 pub(super) fn parse(
     context: &mut Context,
-    spot: &Spot,
+    location: &Location,
     bytes: &SecretSlice<u8>,
 ) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(bytes.expose_secret())).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
-            context.refuse(spot, Problem::new("the file has no certificate").but(CERTIFICATES));
+            context.refuse(location, Problem::new("the file has no certificate").expected(CERTIFICATES));
             None
         }
         // The proxy takes certificates apart with this parser, and takes none that it cannot.
@@ -85,7 +85,7 @@ pub(super) fn parse(
             Some(certificates)
         }
         Ok(_) | Err(_) => {
-            refuse_damaged(context, spot);
+            refuse_damaged(context, location);
             None
         }
     }
@@ -94,12 +94,12 @@ pub(super) fn parse(
 /// The private key of a file, which has to hold one.
 pub(super) fn private_key(
     context: &mut Context,
-    spot: &Spot,
+    location: &Location,
     bytes: &SecretSlice<u8>,
 ) -> Option<PrivateKeyDer<'static>> {
     let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
-    let problem = |_| Problem::new("the file has no private key that can be read").but(KEY);
-    key.map_err(|error| context.refuse(spot, problem(error))).ok()
+    let problem = |_| Problem::new("the file has no private key that can be read").expected(KEY);
+    key.map_err(|error| context.refuse(location, problem(error))).ok()
 }
 
 /// A text without the byte order mark that some editors put before it.
@@ -107,6 +107,6 @@ pub fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-fn refuse_damaged(context: &mut Context, spot: &Spot) {
-    context.refuse(spot, Problem::new("a certificate in the file is damaged").but(CERTIFICATES));
+fn refuse_damaged(context: &mut Context, location: &Location) {
+    context.refuse(location, Problem::new("a certificate in the file is damaged").expected(CERTIFICATES));
 }

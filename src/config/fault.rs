@@ -55,7 +55,7 @@ impl Problem {
     }
 
     /// Says what is allowed.
-    pub fn but(mut self, allowed: impl Into<String>) -> Problem {
+    pub fn expected(mut self, allowed: impl Into<String>) -> Problem {
         self.allowed = Some(allowed.into());
         self
     }
@@ -70,9 +70,9 @@ impl Problem {
     }
 
     /// Gives it its place.
-    pub fn at(self, file: &str, spot: &Spot) -> Fault {
-        let Place { line, column } = spot.place;
-        let path = spot.path.clone();
+    pub fn at(self, file: &str, location: &Location) -> Fault {
+        let Place { line, column } = location.place;
+        let path = location.path.clone();
         let Problem { found, allowed, suggestion } = self;
         Fault { file: file.to_owned(), line, column, path, found, allowed, suggestion }
     }
@@ -87,7 +87,7 @@ pub(super) struct Place {
 
 /// A place, and what stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spot {
+pub(super) struct Location {
     pub path: String,
     pub place: Place,
 }

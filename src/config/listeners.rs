@@ -1,7 +1,7 @@
 //! Where requests come in: the options `listen` and `listeners`.
 
 use super::certificates;
-use super::fault::{Problem, Spot};
+use super::fault::{Location, Problem};
 use super::section::{Entry, Section};
 use super::value::{self, choice};
 use super::variables::Text;
@@ -99,23 +99,25 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
     };
     if let Some(listen) = listen {
         let problem = Problem::new("stands beside `listeners`");
-        section.context.refuse(&listen.spot, problem.but("expected one of the two"));
+        section.context.refuse(&listen.location, problem.expected("expected one of the two"));
     }
     let named = entry.named(section.context);
     if named.as_ref().is_some_and(Vec::is_empty) {
-        section.context.refuse(&entry.spot, Problem::new("no listener is declared").but("expected at least one"));
+        section
+            .context
+            .refuse(&entry.location, Problem::new("no listener is declared").expected("expected at least one"));
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, entry) in named.into_iter().flatten() {
         if let Err(problem) = value::judge_name(name) {
-            section.context.refuse(&entry.spot, problem);
+            section.context.refuse(&entry.location, problem);
         }
-        let Some((spot, listener)) = one(section, name, &entry) else {
+        let Some((location, listener)) = one(section, name, &entry) else {
             continue;
         };
         if let Some(twin) = listeners.iter().find(|other| overlap(&other.address, &listener.address)) {
             let problem = Problem::new(format!("is the address of listener `{}`", twin.name));
-            section.context.refuse(&spot, problem.but("expected another one"));
+            section.context.refuse(&location, problem.expected("expected another one"));
         }
         listeners.push(listener);
     }
@@ -134,7 +136,7 @@ pub(super) fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
     }
 }
 
-fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Spot, Listener)> {
+fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Listener)> {
     let read = |section: &mut Section| {
         let entry = section.required("address", ADDRESS);
         let found = entry.and_then(|entry| entry.read(section.context, address));
@@ -150,21 +152,23 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Spot, Listen
             ListenAddress::Tcp(_) => {
                 for key in ["mode", "owner"] {
                     if section.has(key) {
-                        let spot = section.spot_of(key);
+                        let location = section.location_of(key);
                         let problem = Problem::new("only a socket in the file system has one");
-                        section.context.refuse(&spot, problem.but("leave it out, or let `address` begin with `unix:`"));
+                        section
+                            .context
+                            .refuse(&location, problem.expected("leave it out, or let `address` begin with `unix:`"));
                     }
                 }
             }
         }
-        let spot = section.spot_of("address");
-        Some((spot, Listener { name: name.to_owned(), address: found, tls }))
+        let location = section.location_of("address");
+        Some((location, Listener { name: name.to_owned(), address: found, tls }))
     };
     section.context.open(entry, read).flatten()
 }
 
 fn address(text: &Text) -> Result<ListenAddress, Problem> {
-    let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).but(ADDRESS);
+    let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).expected(ADDRESS);
     let Some(path) = text.as_str().strip_prefix(UNIX) else {
         return text.as_str().parse().map(ListenAddress::Tcp).map_err(|_| wrong("is not an address to listen at"));
     };
@@ -173,7 +177,7 @@ fn address(text: &Text) -> Result<ListenAddress, Problem> {
         return Err(wrong("does not name an absolute path"));
     }
     if path.as_os_str().len() > LONGEST_PATH {
-        return Err(wrong("is too long").but(format!("at most {LONGEST_PATH} bytes are allowed")));
+        return Err(wrong("is too long").expected(format!("at most {LONGEST_PATH} bytes are allowed")));
     }
     Ok(ListenAddress::Unix(SocketFile { path, mode: 0o660, owner: None }))
 }
@@ -184,7 +188,7 @@ fn mode(text: &Text) -> Result<u32, Problem> {
     let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
     let found = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
     let problem = || Problem::new(format!("{} is no mode", text.shown()));
-    found.ok_or_else(|| problem().but("expected permissions in octal digits, such as `\"0660\"`"))
+    found.ok_or_else(|| problem().expected("expected permissions in octal digits, such as `\"0660\"`"))
 }
 
 /// The numbers of a user and a group. Names would depend on files that a container may not have.
@@ -192,7 +196,7 @@ fn owner(text: &Text) -> Result<(u32, u32), Problem> {
     let number = |digits: &str| digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
     let found = text.as_str().split_once(':').and_then(|(user, group)| Some((number(user)?, number(group)?)));
     let problem = || Problem::new(format!("{} is no owner", text.shown()));
-    found.ok_or_else(|| problem().but("expected the numbers of a user and a group, such as `\"1000:1000\"`"))
+    found.ok_or_else(|| problem().expected("expected the numbers of a user and a group, such as `\"1000:1000\"`"))
 }
 
 fn tls(section: &mut Section) -> Option<ListenerTls> {
@@ -209,7 +213,7 @@ fn tls(section: &mut Section) -> Option<ListenerTls> {
 }
 
 fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
-    let required = section.read("required", true, value::truth);
+    let required = section.read("required", true, value::boolean);
     section.required("ca_file", "expected a file with certificates in PEM format")?;
     let authorities = certificates::chain(section, "ca_file")?;
     Some(ClientCertificates { authorities, required })
@@ -218,7 +222,7 @@ fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
 /// A certificate with its chain, and its key.
 fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
     let needed = "expected a file in PEM format";
-    let spot = section.required("certificate", needed).map(|entry| entry.spot);
+    let location = section.required("certificate", needed).map(|entry| entry.location);
     let chain = certificates::chain(section, "certificate");
     section.required("key", needed);
     let key = certificates::key(section, "key");
@@ -226,9 +230,11 @@ fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
     match CertifiedKey::from_der(chain?, key?, &provider) {
         Ok(identity) => Some(Arc::new(identity)),
         Err(error) => {
-            let spot = spot?;
+            let location = location?;
             let problem = Problem::new(format!("cannot be used with `key`: {error}"));
-            section.context.refuse(&spot, problem.but("expected the certificate of that key first, then its chain"));
+            section
+                .context
+                .refuse(&location, problem.expected("expected the certificate of that key first, then its chain"));
             None
         }
     }

@@ -1,9 +1,9 @@
 //! Policies: read once, then bound to each upstream that uses them, whose dialect has limits of its own.
 
-use super::contradictions;
-use super::extras;
-use super::fault::{Problem, Spot};
-use super::section::{Context, Entry, Placed, Section};
+use super::consistency;
+use super::fault::{Location, Problem};
+use super::section::{Context, Entry, Section, Spanned};
+use super::session_rules;
 use super::value::{self, choice, count};
 use super::variables::Text;
 use crate::gateway::Upstream;
@@ -21,15 +21,15 @@ pub(super) type Policies = BTreeMap<String, Option<Declared>>;
 pub(super) struct Declared {
     pub policy: Policy,
     /// The keys that it names, and where; less the protected ones, which may be older than any limit.
-    pub keys: Vec<Placed<String>>,
+    pub keys: Vec<Spanned<String>>,
     /// The protected keys that it names, and where.
-    pub protected: Vec<Placed<String>>,
+    pub protected: Vec<Spanned<String>>,
     /// The values that it names: the key or pattern, its rule, and the value.
-    pub values: Vec<Placed<(KeyPattern, FieldRule, String)>>,
-    limits: Vec<Placed<(Part, usize)>>,
+    pub values: Vec<Spanned<(KeyPattern, FieldRule, String)>>,
+    limits: Vec<Spanned<(Part, usize)>>,
     /// The options that only some dialects have a use for.
-    pub extras: Vec<Spot>,
-    spot: Spot,
+    pub session_rules: Vec<Location>,
+    location: Location,
     /// Whether nothing was wrong with it, so that it may be judged again with an upstream's limits.
     sound: bool,
     used: bool,
@@ -51,7 +51,7 @@ pub(super) fn read(section: &mut Section) -> Policies {
     let mut policies = Policies::new();
     for (name, entry) in entry.named(section.context).unwrap_or_default() {
         if let Err(problem) = value::judge_name(name) {
-            section.context.refuse(&entry.spot, problem);
+            section.context.refuse(&entry.location, problem);
         }
         policies.insert(name.to_owned(), declared(section.context, &entry));
     }
@@ -64,22 +64,22 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
     declared.used = true;
     let own = upstream.dialect.limits;
     let mut limits = own;
-    for Placed { spot, value: (part, wanted) } in &declared.limits {
+    for Spanned { location, value: (part, wanted) } in &declared.limits {
         let limit = part.of(&mut limits);
         if let Some(most) = limit.filter(|most| wanted > most) {
             let found = format!("{wanted} is more than upstream `{}` allows", upstream.name);
             let allowed = format!("its dialect `{}` allows at most {most}", upstream.dialect.name);
-            context.refuse(spot, Problem::new(found).but(allowed));
+            context.refuse(location, Problem::new(found).expected(allowed));
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
-    for spot in declared.extras.iter().filter(|_| !upstream.dialect.extras) {
+    for location in declared.session_rules.iter().filter(|_| !upstream.dialect.has_session_rules) {
         let found = format!("has no effect on upstream `{}`", upstream.name);
         let why = format!("writes of its dialect `{}` have no such thing", upstream.dialect.name);
-        context.warn(spot, Problem::new(found).but(why));
+        context.warn(location, Problem::new(found).expected(why));
     }
     if declared.sound {
-        contradictions::judge_limits(declared, limits, Some(&upstream.name), context);
+        consistency::judge_limits(declared, limits, Some(&upstream.name), context);
     }
     Some(Policy { limits, ..declared.policy.clone() })
 }
@@ -87,7 +87,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
 /// Warns of policies that no upstream uses: perhaps one was meant to.
 pub(super) fn warn_of_unused(policies: &Policies, context: &mut Context) {
     for declared in policies.values().flatten().filter(|declared| !declared.used) {
-        context.warn(&declared.spot, Problem::new("no upstream uses this policy"));
+        context.warn(&declared.location, Problem::new("no upstream uses this policy"));
     }
 }
 
@@ -105,9 +105,9 @@ fn declared(context: &mut Context, entry: &Entry) -> Option<Declared> {
     let before = context.faults.len();
     let mut declared = context.open(entry, policy)?;
     let own = declared.policy.limits;
-    contradictions::judge_keys(&declared, context);
-    contradictions::judge_values(&declared, context);
-    contradictions::judge_limits(&declared, own, None, context);
+    consistency::judge_keys(&declared, context);
+    consistency::judge_values(&declared, context);
+    consistency::judge_limits(&declared, own, None, context);
     declared.sound = context.faults.len() == before;
     Some(declared)
 }
@@ -121,8 +121,8 @@ fn policy(section: &mut Section) -> Declared {
         protected: Vec::new(),
         values: Vec::new(),
         limits: Vec::new(),
-        extras: Vec::new(),
-        spot: section.spot.clone(),
+        session_rules: Vec::new(),
+        location: section.location.clone(),
         sound: true,
         used: false,
     };
@@ -132,7 +132,7 @@ fn policy(section: &mut Section) -> Declared {
     fields(section, &mut declared);
     section.within("limits", |section| limits(section, &mut declared));
     declared.policy.normalize = section.within("normalize", normalize);
-    extras::read(section, &mut declared);
+    session_rules::read(section, &mut declared);
     declared
 }
 
@@ -142,7 +142,7 @@ fn keys(section: &mut Section, declared: &mut Declared) {
     let protected = section.list("protected", pattern).unwrap_or_default();
     declared.keys.extend(allowed.iter().flatten().chain(&required).filter_map(exact));
     declared.protected.extend(protected.iter().filter_map(exact));
-    let patterns = |placed: Vec<Placed<KeyPattern>>| placed.into_iter().map(|placed| placed.value).collect();
+    let patterns = |placed: Vec<Spanned<KeyPattern>>| placed.into_iter().map(|placed| placed.value).collect();
     declared.policy.allowed = allowed.map(|allowed| KeyPatterns(patterns(allowed)));
     declared.policy.required = patterns(required);
     declared.policy.protected = KeyPatterns(patterns(protected));
@@ -152,9 +152,9 @@ fn pattern(text: &Text) -> Result<KeyPattern, Problem> {
     KeyPattern::parse(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())))
 }
 
-fn exact(placed: &Placed<KeyPattern>) -> Option<Placed<String>> {
+fn exact(placed: &Spanned<KeyPattern>) -> Option<Spanned<String>> {
     let key = placed.value.exact()?;
-    Some(Placed { spot: placed.spot.clone(), value: key.to_owned() })
+    Some(Spanned { location: placed.location.clone(), value: key.to_owned() })
 }
 
 /// The rules of single keys. The first that matches counts, so exact keys come before patterns.
@@ -166,14 +166,14 @@ fn fields(section: &mut Section, declared: &mut Declared) {
         let parsed = KeyPattern::parse(name);
         if let Err(reason) = &parsed {
             let problem = Problem::new(format!("`{}` {reason}", name.escape_debug()));
-            section.context.refuse(&entry.spot, problem);
+            section.context.refuse(&entry.location, problem);
         }
         let pattern = parsed.ok();
         let rule = section.context.open(&entry, |section| rule(section, pattern.as_ref(), declared));
         let (Some(pattern), Some(rule)) = (pattern, rule) else {
             continue;
         };
-        declared.keys.extend(exact(&Placed { spot: entry.spot, value: pattern.clone() }));
+        declared.keys.extend(exact(&Spanned { location: entry.location, value: pattern.clone() }));
         declared.policy.fields.push((pattern, rule));
     }
     declared.policy.fields.sort_by_key(|(pattern, _)| pattern.exact().is_none());
@@ -186,18 +186,18 @@ fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Decl
     let one_of = section.list("one_of", value::any_text);
     let (min_length, max_length) = lengths(section);
     let default = section.optional("default", value::any_text);
-    let default_spot = section.spot_of("default");
+    let default_spot = section.location_of("default");
     if default.is_some() && pattern.is_some_and(|pattern| pattern.exact().is_none()) {
-        let problem = Problem::new("a pattern cannot have a default").but("expected an exact key, or no default");
+        let problem = Problem::new("a pattern cannot have a default").expected("expected an exact key, or no default");
         section.context.refuse(&default_spot, problem);
     }
     let mut rule = FieldRule { regex, min_length, max_length, ..FieldRule::default() };
     if let Some(pattern) = pattern {
-        let judged = |spot: &Spot, rule: &FieldRule, value: &String| Placed {
-            spot: spot.clone(),
+        let judged = |location: &Location, rule: &FieldRule, value: &String| Spanned {
+            location: location.clone(),
             value: (pattern.clone(), rule.clone(), value.clone()),
         };
-        declared.values.extend(one_of.iter().flatten().map(|one| judged(&one.spot, &rule, &one.value)));
+        declared.values.extend(one_of.iter().flatten().map(|one| judged(&one.location, &rule, &one.value)));
         rule.one_of = one_of.map(|all| all.into_iter().map(|one| one.value).collect());
         declared.values.extend(default.iter().map(|value| judged(&default_spot, &rule, value)));
     }
@@ -210,9 +210,9 @@ fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
     if let (Some(least), Some(most)) = (least, most)
         && least > most
     {
-        let spot = section.spot_of("min_length");
+        let location = section.location_of("min_length");
         let found = format!("{least} is more than the `max_length` of {most}");
-        section.context.refuse(&spot, Problem::new(found));
+        section.context.refuse(&location, Problem::new(found));
     }
     (least, most)
 }
@@ -223,7 +223,7 @@ fn limits(section: &mut Section, declared: &mut Declared) {
     for (key, part) in parts {
         if let Some(limit) = section.optional(key, count(1..=MOST)) {
             *part.of(&mut declared.policy.limits) = Some(limit);
-            declared.limits.push(Placed { spot: section.spot_of(key), value: (part, limit) });
+            declared.limits.push(Spanned { location: section.location_of(key), value: (part, limit) });
         }
     }
 }
@@ -232,7 +232,7 @@ fn normalize(section: &mut Section) -> Normalize {
     const CASES: &[(&str, KeyCase)] = &[("keep", KeyCase::Keep), ("lower", KeyCase::Lower), ("upper", KeyCase::Upper)];
     Normalize {
         nfc: section.read("unicode", false, choice(&[("none", false), ("nfc", true)])),
-        trim: section.read("trim", false, value::truth),
+        trim: section.read("trim", false, value::boolean),
         key_case: section.read("key_case", KeyCase::default(), choice(CASES)),
         scalars_to_strings: section.read("scalars", false, choice(&[("keep", false), ("to_strings", true)])),
         drop_empty: section.read("empty_values", false, choice(&[("keep", false), ("drop", true)])),

@@ -1,6 +1,6 @@
 //! The options of the process, and all of a configuration put together.
 
-use super::fault::{Problem, Spot};
+use super::fault::{Location, Problem};
 use super::section::{Context, Section};
 use super::value::{self, choice, count, duration, minutes, seconds, shown_size, size};
 use super::variables::Text;
@@ -37,7 +37,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         upgrade_socket: section.optional("upgrade_socket", value::path),
     });
     let reload = section.within("reload", |section| Reload {
-        watch: section.read("watch", true, value::truth),
+        watch: section.read("watch", true, value::boolean),
         interval: section.read("interval", seconds(2), duration(HASTE..=minutes(60))),
     });
     let key = secret::secret(section, "hash_key", LEAST_KEY);
@@ -49,9 +49,9 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     policies::warn_of_unused(&policies, section.context);
     let cached = upstreams.iter().any(|upstream| upstream.cache.is_some());
     if replicas > 1 && cached && matches!(store, Store::Memory(_)) {
-        let spot = section.spot_of("replicas");
+        let location = section.location_of("replicas");
         let problem = Problem::new("with a store in memory, replicas do not see each other's writes");
-        section.context.warn(&spot, problem.but("`store.redis` is what they can share"));
+        section.context.warn(&location, problem.expected("`store.redis` is what they can share"));
     }
     if let Store::Memory(memory) = &store
         && cached
@@ -91,7 +91,7 @@ fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
     let networks = section.list("trusted_peers", value::network).unwrap_or_default();
     for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
         let problem = Problem::new("trusts every client to say who it is and whom it asks");
-        section.context.warn(&network.spot, problem.but("the networks of your own proxies are safer"));
+        section.context.warn(&network.location, problem.expected("the networks of your own proxies are safer"));
     }
     networks.into_iter().map(|network| network.value).collect()
 }
@@ -116,7 +116,7 @@ fn clients(section: &mut Section) -> Clients {
 
 /// What the store in memory may hold counts before anything is held for clients. A store that leaves them less than the least fills
 /// the memory of the process beyond its limit.
-fn judge_room(cached: usize, declared: Option<usize>, spot: &Spot, context: &mut Context) {
+fn judge_room(cached: usize, declared: Option<usize>, location: &Location, context: &mut Context) {
     let Some(limit) = declared.or_else(|| context.lookup.memory()) else {
         return;
     };
@@ -132,7 +132,7 @@ fn judge_room(cached: usize, declared: Option<usize>, spot: &Spot, context: &mut
             0 => "there is no room for a store in memory".to_owned(),
             room => format!("up to {room}MiB leaves enough for clients"),
         };
-        context.warn(spot, Problem::new(found).but(allowed));
+        context.warn(location, Problem::new(found).expected(allowed));
     }
 }
 
@@ -145,15 +145,15 @@ fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
     let default = Some(SocketAddr::new(LOCALHOST, 9090));
     let admin = section.read("admin", default, |text| match text.as_str() {
         "off" => Ok(None),
-        _ => value::address(text).map(Some).map_err(|problem| problem.but(ADMIN)),
+        _ => value::address(text).map(Some).map_err(|problem| problem.expected(ADMIN)),
     })?;
-    let spot = section.spot_of("admin");
+    let location = section.location_of("admin");
     if listeners.iter().any(|listener| listeners::overlap(&listener.address, &ListenAddress::Tcp(admin))) {
-        section.context.refuse(&spot, Problem::new("is the same as `listen`").but("expected another port"));
+        section.context.refuse(&location, Problem::new("is the same as `listen`").expected("expected another port"));
     }
     if !admin.ip().is_loopback() {
         let found = "can be reached from other machines, and has no authentication";
-        section.context.warn(&spot, Problem::new(found).but("a loopback address is safer"));
+        section.context.warn(&location, Problem::new(found).expected("a loopback address is safer"));
     }
     Some(admin)
 }
@@ -163,7 +163,7 @@ const ADMIN: &str = "expected an IP address and a port, such as `127.0.0.1:9090`
 fn threads(text: &Text) -> Result<Option<usize>, Problem> {
     match text.as_str() {
         "auto" => Ok(None),
-        _ => count(1..=256)(text).map(Some).map_err(|problem| problem.but("allowed are `auto`, and 1 to 256")),
+        _ => count(1..=256)(text).map(Some).map_err(|problem| problem.expected("allowed are `auto`, and 1 to 256")),
     }
 }
 
@@ -172,7 +172,7 @@ fn memory(text: &Text) -> Result<Option<usize>, Problem> {
         "auto" => Ok(None),
         _ => size(48 << 20..=1 << 40)(text)
             .map(Some)
-            .map_err(|problem| problem.but("allowed are `auto`, and 48MiB to 1024GiB")),
+            .map_err(|problem| problem.expected("allowed are `auto`, and 48MiB to 1024GiB")),
     }
 }
 
@@ -188,6 +188,6 @@ fn log(section: &mut Section) -> Log {
     Log {
         format: section.read("format", LogFormat::Json, choice(FORMATS)),
         level: section.read("level", LogLevel::Info, choice(LEVELS)),
-        requests: section.read("requests", true, value::truth),
+        requests: section.read("requests", true, value::boolean),
     }
 }

@@ -1,7 +1,7 @@
 //! Secrets and certificates: the configuration names where they are, never what they are.
 
 use super::certificates;
-use super::fault::{Problem, Spot};
+use super::fault::{Location, Problem};
 use super::section::{Context, Entry, Section};
 use super::value;
 use super::variables::is_name;
@@ -22,26 +22,26 @@ pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretStr
     let entry = section.entry(key)?;
     let found = held(section.context, &entry, 1)?;
     let text = std::str::from_utf8(found.expose_secret()).map(SecretString::from);
-    text.map_err(|_| section.context.refuse(&entry.spot, Problem::new("the secret is not text in UTF-8"))).ok()
+    text.map_err(|_| section.context.refuse(&entry.location, Problem::new("the secret is not text in UTF-8"))).ok()
 }
 
 /// What an entry refers to: a secret of at least `least` bytes.
 pub(super) fn held(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
     if entry.is_single() {
-        let problem = Problem::new("a secret must not stand in the configuration").but(FORMS);
-        context.refuse(&entry.spot, problem);
+        let problem = Problem::new("a secret must not stand in the configuration").expected(FORMS);
+        context.refuse(&entry.location, problem);
         return None;
     }
     let found = context.open(entry, referred)??;
     let length = found.expose_secret().len();
     if length == 0 && least == 1 {
-        context.refuse(&entry.spot, Problem::new("the secret is empty"));
+        context.refuse(&entry.location, Problem::new("the secret is empty"));
         return None;
     }
     if length < least {
         let problem =
-            Problem::new(format!("the secret has {length} bytes")).but(format!("at least {least} are required"));
-        context.refuse(&entry.spot, problem);
+            Problem::new(format!("the secret has {length} bytes")).expected(format!("at least {least} are required"));
+        context.refuse(&entry.location, problem);
         return None;
     }
     Some(found)
@@ -66,8 +66,8 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
             Some(SecretSlice::from(value.into_bytes()))
         }
         (None, None) | (Some(_), Some(_)) => {
-            let spot = section.spot.clone();
-            section.context.refuse(&spot, Problem::new("does not say where the secret is").but(FORMS));
+            let location = section.location.clone();
+            section.context.refuse(&location, Problem::new("does not say where the secret is").expected(FORMS));
             None
         }
     }
@@ -75,23 +75,23 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
 
 /// The path of a file with certificates, if it is named: it has to be readable, and to hold at least one.
 pub(super) fn authorities(section: &mut Section, key: &'static str) -> Option<PathBuf> {
-    let (spot, path, bytes) = file(section, key)?;
-    certificates::parse(section.context, &spot, &bytes);
+    let (location, path, bytes) = file(section, key)?;
+    certificates::parse(section.context, &location, &bytes);
     Some(path)
 }
 
 /// The path of a file with a private key, if it is named: it has to be readable, and to hold one.
 pub(super) fn private_key(section: &mut Section, key: &'static str) -> Option<PathBuf> {
-    let (spot, path, bytes) = file(section, key)?;
-    certificates::private_key(section.context, &spot, &bytes);
+    let (location, path, bytes) = file(section, key)?;
+    certificates::private_key(section.context, &location, &bytes);
     Some(path)
 }
 
 /// A file, if it is named: where it is named, its path, and what it holds, which may be a secret.
-pub(super) fn file(section: &mut Section, key: &'static str) -> Option<(Spot, PathBuf, SecretSlice<u8>)> {
+pub(super) fn file(section: &mut Section, key: &'static str) -> Option<(Location, PathBuf, SecretSlice<u8>)> {
     let entry = section.entry(key)?;
     let (path, bytes) = contents(section.context, &entry)?;
-    Some((entry.spot, path, SecretSlice::from(bytes)))
+    Some((entry.location, path, SecretSlice::from(bytes)))
 }
 
 /// The file that an entry names: its path, and what it holds.
@@ -99,7 +99,7 @@ fn contents(context: &mut Context, entry: &Entry) -> Option<(PathBuf, Vec<u8>)> 
     let (path, shown) = entry.read(context, |text| Ok((value::path(text)?, text.shown().to_owned())))?;
     let problem = |error| Problem::new(format!("the file cannot be read: {shown}: {error}"));
     let found = context.lookup.file(&path);
-    found.map(|bytes| (path, bytes)).map_err(|error| context.refuse(&entry.spot, problem(error))).ok()
+    found.map(|bytes| (path, bytes)).map_err(|error| context.refuse(&entry.location, problem(error))).ok()
 }
 
 /// Editors and `echo` end a file with a line end, which is no part of a secret.

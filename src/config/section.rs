@@ -1,7 +1,7 @@
 //! Reading options out of the tree: every fault is collected, and what is not read in the end is unknown.
 
 use super::Lookup;
-use super::fault::{Fault, Problem, Spot, listed, path_below};
+use super::fault::{Fault, Location, Problem, listed, path_below};
 use super::tree::{Kind, Member, Node};
 use super::variables::Text;
 
@@ -16,20 +16,20 @@ pub(super) struct Context<'l> {
 /// A value with its path.
 #[derive(Clone)]
 pub(super) struct Entry<'t> {
-    pub spot: Spot,
+    pub location: Location,
     node: &'t Node,
 }
 
 /// Something that was read, and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Placed<T> {
-    pub spot: Spot,
+pub(super) struct Spanned<T> {
+    pub location: Location,
     pub value: T,
 }
 
 /// A map of options. Each option is known once it was asked for.
 pub(super) struct Section<'t, 'c, 'l> {
-    pub spot: Spot,
+    pub location: Location,
     pub context: &'c mut Context<'l>,
     members: &'t [Member],
     known: Vec<&'static str>,
@@ -37,13 +37,13 @@ pub(super) struct Section<'t, 'c, 'l> {
 
 impl Context<'_> {
     /// Collects a fault.
-    pub fn refuse(&mut self, spot: &Spot, problem: Problem) {
-        self.faults.push(problem.at(self.file, spot));
+    pub fn refuse(&mut self, location: &Location, problem: Problem) {
+        self.faults.push(problem.at(self.file, location));
     }
 
     /// Collects a warning.
-    pub fn warn(&mut self, spot: &Spot, problem: Problem) {
-        self.warnings.push(problem.at(self.file, spot));
+    pub fn warn(&mut self, location: &Location, problem: Problem) {
+        self.warnings.push(problem.at(self.file, location));
     }
 }
 
@@ -51,7 +51,7 @@ impl<'l> Context<'l> {
     /// Reads a map of options, and refuses the options that `read` did not ask for. None where it is not a map.
     pub fn open<'t, T>(&mut self, entry: &Entry<'t>, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> Option<T> {
         let members = entry.members(self)?;
-        let mut section = Section { spot: entry.spot.clone(), context: self, members, known: Vec::new() };
+        let mut section = Section { location: entry.location.clone(), context: self, members, known: Vec::new() };
         let value = read(&mut section);
         section.close();
         Some(value)
@@ -61,13 +61,13 @@ impl<'l> Context<'l> {
 impl<'t> Entry<'t> {
     /// The whole of a text.
     pub fn root(node: &'t Node) -> Entry<'t> {
-        Entry { spot: Spot { path: String::new(), place: node.place }, node }
+        Entry { location: Location { path: String::new(), place: node.place }, node }
     }
 
-    fn member(parent: &Spot, member: &'t Member) -> Entry<'t> {
+    fn member(parent: &Location, member: &'t Member) -> Entry<'t> {
         let single = matches!(member.value.kind, Kind::Scalar { .. }) && !member.value.is_null();
         let place = if single { member.value.place } else { member.place };
-        Entry { spot: Spot { path: path_below(&parent.path, &member.key), place }, node: &member.value }
+        Entry { location: Location { path: path_below(&parent.path, &member.key), place }, node: &member.value }
     }
 
     /// Whether it is neither a map, nor a list, nor nothing.
@@ -78,17 +78,18 @@ impl<'t> Entry<'t> {
     /// Its text.
     pub fn text(&self, context: &mut Context) -> Option<Text> {
         let Kind::Scalar { text, .. } = &self.node.kind else {
-            context.refuse(&self.spot, Problem::new(format!("expected a single value, found {}", self.node.name())));
+            context
+                .refuse(&self.location, Problem::new(format!("expected a single value, found {}", self.node.name())));
             return None;
         };
         if self.node.is_null() {
-            context.refuse(&self.spot, Problem::new("has no value"));
+            context.refuse(&self.location, Problem::new("has no value"));
             return None;
         }
         match Text::resolve(text, context.lookup) {
             Ok(text) => Some(text),
             Err(problems) => {
-                problems.into_iter().for_each(|problem| context.refuse(&self.spot, problem));
+                problems.into_iter().for_each(|problem| context.refuse(&self.location, problem));
                 None
             }
         }
@@ -97,29 +98,31 @@ impl<'t> Entry<'t> {
     /// What `parse` makes of its text.
     pub fn read<T>(&self, context: &mut Context, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
         let parsed = parse(&self.text(context)?);
-        parsed.map_err(|problem| context.refuse(&self.spot, problem)).ok()
+        parsed.map_err(|problem| context.refuse(&self.location, problem)).ok()
     }
 
     /// The items of a list, of which there has to be one; none where it is not a list. `allowed` says what to do about none.
     pub fn items(&self, context: &mut Context, allowed: &str) -> Vec<Entry<'t>> {
         let Kind::Sequence(items) = &self.node.kind else {
-            context.refuse(&self.spot, Problem::new(format!("expected a list, found {}", self.node.name())));
+            context.refuse(&self.location, Problem::new(format!("expected a list, found {}", self.node.name())));
             return Vec::new();
         };
         if items.is_empty() {
-            context.refuse(&self.spot, Problem::new("is an empty list").but(allowed));
+            context.refuse(&self.location, Problem::new("is an empty list").expected(allowed));
         }
         let entry = |(index, node): (usize, &'t Node)| Entry {
-            spot: Spot { path: format!("{}[{index}]", self.spot.path), place: node.place },
+            location: Location { path: format!("{}[{index}]", self.location.path), place: node.place },
             node,
         };
         items.iter().enumerate().map(entry).collect()
     }
 
     /// What `parse` makes of each item of a list.
-    pub fn read_items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Placed<T>> {
+    pub fn read_items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Spanned<T>> {
         let entries = self.items(context, "leave the key out instead").into_iter();
-        entries.filter_map(|entry| Some(Placed { value: entry.read(context, &parse)?, spot: entry.spot })).collect()
+        entries
+            .filter_map(|entry| Some(Spanned { value: entry.read(context, &parse)?, location: entry.location }))
+            .collect()
     }
 
     fn members(&self, context: &mut Context) -> Option<&'t [Member]> {
@@ -127,14 +130,14 @@ impl<'t> Entry<'t> {
             return Some(members);
         }
         let problem = Problem::new(format!("expected a map of options, found {}", self.node.name()));
-        context.refuse(&self.spot, problem);
+        context.refuse(&self.location, problem);
         None
     }
 
     /// The entries of a map with free names; none where it is not a map.
     pub fn named(&self, context: &mut Context) -> Option<Vec<(&'t str, Entry<'t>)>> {
         let members = self.members(context)?;
-        let entry = |member: &'t Member| (member.key.as_str(), Entry::member(&self.spot, member));
+        let entry = |member: &'t Member| (member.key.as_str(), Entry::member(&self.location, member));
         Some(members.iter().map(entry).collect())
     }
 }
@@ -146,7 +149,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
             self.known.push(key);
         }
         let member = self.members.iter().find(|member| member.key == key)?;
-        Some(Entry::member(&self.spot, member))
+        Some(Entry::member(&self.location, member))
     }
 
     /// Whether an option is there.
@@ -155,10 +158,10 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     }
 
     /// Where an option stands, or the map that it is missing in.
-    pub fn spot_of(&self, key: &str) -> Spot {
+    pub fn location_of(&self, key: &str) -> Location {
         let member = self.members.iter().find(|member| member.key == key);
-        let missing = || Spot { path: path_below(&self.spot.path, key), place: self.spot.place };
-        member.map_or_else(missing, |member| Entry::member(&self.spot, member).spot)
+        let missing = || Location { path: path_below(&self.location.path, key), place: self.location.place };
+        member.map_or_else(missing, |member| Entry::member(&self.location, member).location)
     }
 
     /// An option of one value, or its default.
@@ -175,8 +178,8 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     pub fn required(&mut self, key: &'static str, allowed: &str) -> Option<Entry<'t>> {
         let entry = self.entry(key);
         if entry.is_none() {
-            let spot = self.spot_of(key);
-            self.context.refuse(&spot, Problem::new("is missing").but(allowed));
+            let location = self.location_of(key);
+            self.context.refuse(&location, Problem::new("is missing").expected(allowed));
         }
         entry
     }
@@ -186,7 +189,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         &mut self,
         key: &'static str,
         parse: impl Fn(&Text) -> Result<T, Problem>,
-    ) -> Option<Vec<Placed<T>>> {
+    ) -> Option<Vec<Spanned<T>>> {
         let entry = self.entry(key)?;
         Some(entry.read_items(self.context, parse))
     }
@@ -197,13 +200,13 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         key: &'static str,
         allowed: &str,
         parse: impl Fn(&Text) -> Result<T, Problem>,
-    ) -> Vec<Placed<T>> {
+    ) -> Vec<Spanned<T>> {
         let Some(entry) = self.required(key, allowed) else {
             return Vec::new();
         };
         if entry.is_single() {
             let value = entry.read(self.context, parse);
-            return value.map(|value| Placed { spot: entry.spot, value }).into_iter().collect();
+            return value.map(|value| Spanned { location: entry.location, value }).into_iter().collect();
         }
         entry.read_items(self.context, parse)
     }
@@ -211,9 +214,9 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     /// A map of options below this one; where there is none, all of it has its defaults.
     pub fn within<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> T {
         let entry = self.entry(key);
-        let spot = self.spot_of(key);
+        let location = self.location_of(key);
         let members = entry.and_then(|entry| entry.members(self.context)).unwrap_or_default();
-        let mut section = Section { spot, context: &mut *self.context, members, known: Vec::new() };
+        let mut section = Section { location, context: &mut *self.context, members, known: Vec::new() };
         let value = read(&mut section);
         section.close();
         value
@@ -228,10 +231,10 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     /// Refuses what was not asked for.
     fn close(self) {
         for member in self.members.iter().filter(|member| !self.known.contains(&member.key.as_str())) {
-            let spot = Spot { path: path_below(&self.spot.path, &member.key), place: member.place };
+            let location = Location { path: path_below(&self.location.path, &member.key), place: member.place };
             let allowed = format!("allowed are {}", listed(self.known.iter().copied()));
-            let problem = Problem::new("unknown key").but(allowed).like(&member.key, self.known.iter().copied());
-            self.context.refuse(&spot, problem);
+            let problem = Problem::new("unknown key").expected(allowed).like(&member.key, self.known.iter().copied());
+            self.context.refuse(&location, problem);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where a shared store is: the addresses of its servers, and who the gateway is to them.
 
-use super::fault::{Problem, Spot, listed};
-use super::section::{Placed, Section};
+use super::fault::{Location, Problem, listed};
+use super::section::{Section, Spanned};
 use super::url::{is_host, is_loopback, port};
 use super::value;
 use super::variables::Text;
@@ -22,7 +22,7 @@ pub(super) struct Found {
     /// Whether TLS is spoken on it.
     pub tls: bool,
     /// The first address that is reached over the network without TLS.
-    pub exposed: Option<Spot>,
+    pub exposed: Option<Location>,
 }
 
 /// An address, taken apart.
@@ -34,21 +34,24 @@ struct Address {
 /// Reads where the servers are. There is nothing where a fault was collected.
 pub(super) fn read(section: &mut Section) -> Option<Found> {
     let url = section.entry("url");
-    let url = url
-        .and_then(|entry| Some(Placed { value: entry.read(section.context, address(SERVER_PORT))?, spot: entry.spot }));
+    let url = url.and_then(|entry| {
+        Some(Spanned { value: entry.read(section.context, address(SERVER_PORT))?, location: entry.location })
+    });
     let sentinel = section.inside("sentinel", sentinel).flatten();
     let cluster = section.list("cluster", address(SERVER_PORT));
     let given: Vec<&str> = WAYS.into_iter().filter(|way| section.has(way)).collect();
     if given.len() != 1 {
-        let spot = section.spot.clone();
+        let location = section.location.clone();
         let found = match given.as_slice() {
             [] => "does not say where the servers are".to_owned(),
             several => format!("says more than once where the servers are: {}", listed(several.iter().copied())),
         };
-        section.context.refuse(&spot, Problem::new(found).but(format!("expected exactly one of {}", listed(WAYS))));
+        section
+            .context
+            .refuse(&location, Problem::new(found).expected(format!("expected exactly one of {}", listed(WAYS))));
     }
-    if let Some(Placed { spot, value: Address { tls, address } }) = url {
-        let exposed = (!tls && !is_loopback(&address.host)).then_some(spot);
+    if let Some(Spanned { location, value: Address { tls, address } }) = url {
+        let exposed = (!tls && !is_loopback(&address.host)).then_some(location);
         return Some(Found { servers: Servers::Single(address), tls, exposed });
     }
     if let Some(found) = sentinel {
@@ -69,22 +72,22 @@ fn sentinel(section: &mut Section) -> Option<Found> {
 }
 
 /// Addresses for one purpose have one scheme, and each stands once. Says also whether that is TLS, and which of them is exposed.
-fn alike(section: &mut Section, nodes: &[Placed<Address>]) -> Option<(Vec<RedisAddress>, bool, Option<Spot>)> {
+fn alike(section: &mut Section, nodes: &[Spanned<Address>]) -> Option<(Vec<RedisAddress>, bool, Option<Location>)> {
     let first = nodes.first()?;
     let tls = first.value.tls;
-    for (index, Placed { spot, value }) in nodes.iter().enumerate() {
+    for (index, Spanned { location, value }) in nodes.iter().enumerate() {
         if value.tls != tls {
             let scheme = if tls { "rediss://" } else { "redis://" };
-            let found = format!("does not begin with `{scheme}` as `{}` does", first.spot.path);
-            section.context.refuse(spot, Problem::new(found).but("expected the same for all of them"));
+            let found = format!("does not begin with `{scheme}` as `{}` does", first.location.path);
+            section.context.refuse(location, Problem::new(found).expected("expected the same for all of them"));
         }
         if let Some(twin) = nodes.iter().take(index).find(|other| other.value.address == value.address) {
-            let found = format!("is the same address as `{}`", twin.spot.path);
-            section.context.refuse(spot, Problem::new(found).but("expected each of them once"));
+            let found = format!("is the same address as `{}`", twin.location.path);
+            section.context.refuse(location, Problem::new(found).expected("expected each of them once"));
         }
     }
-    let remote = |node: &&Placed<Address>| !node.value.tls && !is_loopback(&node.value.address.host);
-    let exposed = nodes.iter().find(remote).map(|node| node.spot.clone());
+    let remote = |node: &&Spanned<Address>| !node.value.tls && !is_loopback(&node.value.address.host);
+    let exposed = nodes.iter().find(remote).map(|node| node.location.clone());
     Some((nodes.iter().map(|node| node.value.address.clone()).collect(), tls, exposed))
 }
 
@@ -93,8 +96,8 @@ pub(super) fn login(section: &mut Section) -> Login {
     let username = section.optional("username", value::text);
     let password = secret::text(section, "password");
     if section.has("username") && !section.has("password") {
-        let spot = section.spot_of("password");
-        section.context.refuse(&spot, Problem::new("is missing beside `username`").but(secret::FORMS));
+        let location = section.location_of("password");
+        section.context.refuse(&location, Problem::new("is missing beside `username`").expected(secret::FORMS));
     }
     Login { username, password }
 }
@@ -103,7 +106,7 @@ pub(super) fn login(section: &mut Section) -> Login {
 fn address(default: u16) -> impl Fn(&Text) -> Result<Address, Problem> {
     move |text| {
         let source = text.as_str();
-        let beside = |what: &str, options: &str| Problem::new(what).but(format!("{FORMS}; {options}"));
+        let beside = |what: &str, options: &str| Problem::new(what).expected(format!("{FORMS}; {options}"));
         if source.contains('@') {
             return Err(beside(
                 "has user information, or an `@`",
@@ -113,7 +116,7 @@ fn address(default: u16) -> impl Fn(&Text) -> Result<Address, Problem> {
         if source.contains(['?', '#']) {
             return Err(beside("has a query or a fragment", "every option stands beside the address"));
         }
-        let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).but(FORMS);
+        let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).expected(FORMS);
         let (scheme, rest) = source.split_once("://").unwrap_or_default();
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "rediss" => true,

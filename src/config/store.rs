@@ -1,6 +1,6 @@
 //! Where cached answers are: the option `store`.
 
-use super::fault::{Problem, Spot};
+use super::fault::{Location, Problem};
 use super::section::Section;
 use super::value::{count, duration, minutes, seconds, size};
 use super::variables::Text;
@@ -42,24 +42,26 @@ impl PartialEq for Login {
 }
 
 /// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a `hash_key`.
-pub(super) fn read(section: &mut Section, keyed: bool) -> (Store, Spot) {
-    let (memory, spot) = section.within("memory", |section| {
+pub(super) fn read(section: &mut Section, keyed: bool) -> (Store, Location) {
+    let (memory, location) = section.within("memory", |section| {
         let memory = Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) };
-        (memory, section.spot_of("max_bytes"))
+        (memory, section.location_of("max_bytes"))
     });
     let shared = section.inside("redis", shared).flatten();
     if section.has("redis") {
-        let spot = section.spot_of("redis");
+        let location = section.location_of("redis");
         if section.has("memory") {
             let problem = Problem::new("stands beside `memory`, but there is one store");
-            section.context.refuse(&spot, problem.but("expected one of the two"));
+            section.context.refuse(&location, problem.expected("expected one of the two"));
         }
         if !keyed {
             let problem = Problem::new("`hash_key` is missing: all processes have to name a session alike");
-            section.context.refuse(&spot, problem.but("expected it beside `store`, and the same for all of them"));
+            section
+                .context
+                .refuse(&location, problem.expected("expected it beside `store`, and the same for all of them"));
         }
     }
-    (shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared))), spot)
+    (shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared))), location)
 }
 
 /// Reads a shared store. There is nothing where a fault was collected.
@@ -67,8 +69,8 @@ fn shared(section: &mut Section) -> Option<Redis> {
     let found = servers::read(section);
     let database = section.read("database", 0, |text| Ok(u8::try_from(count(0..=15)(text)?).unwrap_or_default()));
     if section.has("cluster") && section.has("database") {
-        let spot = section.spot_of("database");
-        section.context.refuse(&spot, Problem::new("a cluster has no databases").but("leave it out"));
+        let location = section.location_of("database");
+        section.context.refuse(&location, Problem::new("a cluster has no databases").expected("leave it out"));
     }
     let login = servers::login(section);
     let tls = section.inside("tls", tls);
@@ -84,9 +86,9 @@ fn shared(section: &mut Section) -> Option<Redis> {
     let settle = section.read("settle", seconds(2), duration(seconds(0)..=minutes(1)));
     let servers::Found { servers, tls: encrypted, exposed } = found?;
     if section.has("tls") && !encrypted {
-        let spot = section.spot_of("tls");
+        let location = section.location_of("tls");
         let problem = Problem::new("the addresses do not use TLS");
-        section.context.refuse(&spot, problem.but("expected `rediss://` there, or no `tls`"));
+        section.context.refuse(&location, problem.expected("expected `rediss://` there, or no `tls`"));
     }
     warn_of_exposed(section, &servers, &login, exposed);
     let tls = encrypted.then(|| tls.unwrap_or_default());
@@ -94,14 +96,14 @@ fn shared(section: &mut Section) -> Option<Redis> {
 }
 
 /// Warns of a password that anybody on the way could read.
-fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, exposed: Option<Spot>) {
+fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, exposed: Option<Location>) {
     let sentinels = match servers {
         Servers::Sentinel { login, .. } => login.password.is_some(),
         Servers::Single(_) | Servers::Cluster(_) => false,
     };
-    if let Some(spot) = exposed.filter(|_| sentinels || login.password.is_some()) {
+    if let Some(location) = exposed.filter(|_| sentinels || login.password.is_some()) {
         let problem = Problem::new("the password and the keys go over the network in clear");
-        section.context.warn(&spot, problem.but("`rediss://` protects them"));
+        section.context.warn(&location, problem.expected("`rediss://` protects them"));
     }
 }
 
@@ -111,9 +113,9 @@ fn tls(section: &mut Section) -> RedisTls {
     let key = secret::private_key(section, "key");
     for (one, other) in [("certificate", "key"), ("key", "certificate")] {
         if section.has(one) && !section.has(other) {
-            let spot = section.spot_of(other);
+            let location = section.location_of(other);
             let problem = Problem::new(format!("is missing beside `{one}`"));
-            section.context.refuse(&spot, problem.but("expected both, or none of them"));
+            section.context.refuse(&location, problem.expected("expected both, or none of them"));
         }
     }
     RedisTls { ca_file, client: certificate.zip(key) }
@@ -126,7 +128,7 @@ fn namespace(text: &Text) -> Result<String, Problem> {
         return Ok(name.to_owned());
     }
     let allowed = format!("expected 1 to {LONGEST_NAMESPACE} characters of `a-z`, `0-9`, `_`, `-`, `.`");
-    Err(Problem::new(format!("{} cannot be a namespace", text.shown())).but(allowed))
+    Err(Problem::new(format!("{} cannot be a namespace", text.shown())).expected(allowed))
 }
 
 /// What cached answers are sealed with.
@@ -137,7 +139,7 @@ fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
     let items = entry.items(section.context, "expected at least one secret by reference");
     if items.len() > MOST_SEALS {
         let problem = Problem::new(format!("has {} keys", items.len()));
-        section.context.refuse(&entry.spot, problem.but(format!("at most {MOST_SEALS} are allowed")));
+        section.context.refuse(&entry.location, problem.expected(format!("at most {MOST_SEALS} are allowed")));
     }
     items.iter().filter_map(|item| secret::held(section.context, item, LEAST_SEAL)).collect()
 }

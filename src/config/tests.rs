@@ -547,29 +547,32 @@ fn what_waits_for_a_restart_is_what_differs() {
         assert_eq!(waiting(from, to), [], "{to}");
     }
     for (from, to, option) in [
-        ("listen: 127.0.0.1:8080", "listen: 127.0.0.1:8081", Fixed::Listeners),
-        ("admin: 127.0.0.1:9090", "admin: off", Fixed::Admin),
-        ("threads: auto", "threads: 2", Fixed::Threads),
-        ("format: json", "format: text", Fixed::LogFormat),
-        ("hash_key:\n  env: SESSIONGATE_HASH_KEY", "hash_key:\n  env: SEAL", Fixed::HashKey),
-        ("url: rediss://cache.example:6379", "url: rediss://cache.example:6380", Fixed::Store),
-        ("database: 0", "database: 1", Fixed::Store),
-        ("username: gate", "username: other", Fixed::Store),
-        ("{ file: /run/secrets/redis }", "{ file: long }", Fixed::Store),
-        ("ca_file: /etc/ssl/certs/ca-certificates.crt   #", "ca_file: a.pem #", Fixed::Store),
-        ("redis-client.pem", "redis-client.crt", Fixed::Store),
-        ("namespace: sessiongate", "namespace: other", Fixed::Store),
-        ("- file: /run/secrets/seal-1", "#", Fixed::Store),
-        ("read: 50ms", "read: 51ms", Fixed::Store),
-        ("lease_wait: 2s", "lease_wait: 3s", Fixed::Store),
-        ("max_in_flight: 1024", "max_in_flight: 1025", Fixed::Store),
-        ("settle: 2s", "settle: 3s", Fixed::Store),
+        ("listen: 127.0.0.1:8080", "listen: 127.0.0.1:8081", RestartRequired::Listeners),
+        ("admin: 127.0.0.1:9090", "admin: off", RestartRequired::Admin),
+        ("threads: auto", "threads: 2", RestartRequired::Threads),
+        ("format: json", "format: text", RestartRequired::LogFormat),
+        ("hash_key:\n  env: SESSIONGATE_HASH_KEY", "hash_key:\n  env: SEAL", RestartRequired::HashKey),
+        ("url: rediss://cache.example:6379", "url: rediss://cache.example:6380", RestartRequired::Store),
+        ("database: 0", "database: 1", RestartRequired::Store),
+        ("username: gate", "username: other", RestartRequired::Store),
+        ("{ file: /run/secrets/redis }", "{ file: long }", RestartRequired::Store),
+        ("ca_file: /etc/ssl/certs/ca-certificates.crt   #", "ca_file: a.pem #", RestartRequired::Store),
+        ("redis-client.pem", "redis-client.crt", RestartRequired::Store),
+        ("namespace: sessiongate", "namespace: other", RestartRequired::Store),
+        ("- file: /run/secrets/seal-1", "#", RestartRequired::Store),
+        ("read: 50ms", "read: 51ms", RestartRequired::Store),
+        ("lease_wait: 2s", "lease_wait: 3s", RestartRequired::Store),
+        ("max_in_flight: 1024", "max_in_flight: 1025", RestartRequired::Store),
+        ("settle: 2s", "settle: 3s", RestartRequired::Store),
     ] {
         assert_eq!(waiting(from, to), [option], "{to}");
     }
     let memory = compiled(EXAMPLE);
-    assert_eq!(memory.waiting(&compiled(&EXAMPLE.replace("max_bytes: 64MiB", "max_bytes: 65MiB"))), [Fixed::Store]);
-    assert_eq!(memory.waiting(&started), [Fixed::HashKey, Fixed::Store]);
+    assert_eq!(
+        memory.waiting(&compiled(&EXAMPLE.replace("max_bytes: 64MiB", "max_bytes: 65MiB"))),
+        [RestartRequired::Store]
+    );
+    assert_eq!(memory.waiting(&started), [RestartRequired::HashKey, RestartRequired::Store]);
     let files: Vec<_> = started.store.files().into_iter().map(|path| path.to_str().unwrap()).collect();
     let own = ["/etc/ssl/certs/ca-certificates.crt", "/run/secrets/redis-client.pem", "/run/secrets/redis-client.key"];
     assert_eq!(files, own);

@@ -3,7 +3,7 @@
 //! It is stricter than YAML: one document, text as keys, each key once, no tags, no merge keys. What remains can be read in one
 //! way only.
 
-use super::fault::{Place, Problem, Spot, path_below};
+use super::fault::{Location, Place, Problem, path_below};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::collections::BTreeMap;
 
@@ -73,10 +73,10 @@ impl Node {
 }
 
 /// Reads a text. The tree is there even if keys stand twice, so that all faults of a text can be reported at once.
-pub(super) fn parse(text: &str) -> (Option<Node>, Vec<(Spot, Problem)>) {
+pub(super) fn parse(text: &str) -> (Option<Node>, Vec<(Location, Problem)>) {
     let mut builder = Builder::default();
     if let Err((place, problem)) = builder.read(text) {
-        builder.faults.push((Spot { path: String::new(), place }, problem));
+        builder.faults.push((Location { path: String::new(), place }, problem));
         return (None, builder.faults);
     }
     (builder.root, builder.faults)
@@ -91,7 +91,7 @@ struct Builder {
     anchors: BTreeMap<usize, Anchored>,
     nodes: usize,
     root: Option<Node>,
-    faults: Vec<(Spot, Problem)>,
+    faults: Vec<(Location, Problem)>,
 }
 
 /// A map or a list that has not ended.
@@ -133,7 +133,7 @@ impl Builder {
             self.event(event, place(&span.start))?;
         }
         if self.root.is_none() {
-            return Err((begin, Problem::new("is empty").but("expected a map of options, at least `upstreams`")));
+            return Err((begin, Problem::new("is empty").expected("expected a map of options, at least `upstreams`")));
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl Builder {
             }
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::DocumentStart(_) if self.root.is_some() => {
-                Err((place, Problem::new("a second document begins here").but("expected exactly one")))
+                Err((place, Problem::new("a second document begins here").expected("expected exactly one")))
             }
             Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => {
                 Ok(())
@@ -178,9 +178,9 @@ impl Builder {
 
     fn refuse_tag(&mut self, tag: Option<&Tag>, place: Place) {
         if let Some(tag) = tag {
-            let problem =
-                Problem::new(format!("has the tag `{}`", tag.to_string().escape_debug())).but("tags are not supported");
-            self.faults.push((Spot { path: self.path(), place }, problem));
+            let problem = Problem::new(format!("has the tag `{}`", tag.to_string().escape_debug()))
+                .expected("tags are not supported");
+            self.faults.push((Location { path: self.path(), place }, problem));
         }
     }
 
@@ -198,20 +198,20 @@ impl Builder {
         } else if plain && text == "<<" {
             Some(
                 Problem::new("merge keys are not supported")
-                    .but("write the keys out, or let an alias stand for a whole value"),
+                    .expected("write the keys out, or let an alias stand for a whole value"),
             )
         } else {
             None
         };
         *key = Some(Key { text, place, dropped: problem.is_some() });
         if let Some(problem) = problem {
-            self.faults.push((Spot { path: self.path(), place }, problem));
+            self.faults.push((Location { path: self.path(), place }, problem));
         }
     }
 
     fn begin(&mut self, kind: Collected, anchor: usize, tag: Option<&Tag>, place: Place) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((place, Problem::new("a map or a list stands as a key").but("a key has to be text")));
+            return Err((place, Problem::new("a map or a list stands as a key").expected("a key has to be text")));
         }
         self.refuse_tag(tag, place);
         self.count(1, 1, place)?;
@@ -232,7 +232,7 @@ impl Builder {
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((place, Problem::new("an alias stands as a key").but("a key has to be text")));
+            return Err((place, Problem::new("an alias stands as a key").expected("a key has to be text")));
         }
         let Some(Anchored { node, nodes, depth }) = self.anchors.get(&anchor) else {
             return Err((place, Problem::new("the alias stands within what it stands for")));

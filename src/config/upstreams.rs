@@ -3,9 +3,9 @@
 use super::Listener;
 use super::callers;
 use super::certificates;
-use super::fault::{Problem, Spot, listed};
+use super::fault::{Location, Problem, listed};
 use super::policies::{self, Policies};
-use super::section::{Placed, Section};
+use super::section::{Section, Spanned};
 use super::url::{Url, authority, is_host, is_loopback, is_plain_path};
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
@@ -32,12 +32,14 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
     };
     let named = entry.named(section.context);
     if named.as_ref().is_some_and(Vec::is_empty) {
-        section.context.refuse(&entry.spot, Problem::new("no upstream is declared").but("expected at least one"));
+        section
+            .context
+            .refuse(&entry.location, Problem::new("no upstream is declared").expected("expected at least one"));
     }
     let mut upstreams: Vec<Found> = Vec::new();
     for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
         if let Err(problem) = value::judge_name(name) {
-            section.context.refuse(&entry.spot, problem);
+            section.context.refuse(&entry.location, problem);
         }
         let read = section.context.open(&entry, |section| upstream(section, name, index, policies, listeners));
         let Some(found) = read.flatten() else {
@@ -46,7 +48,9 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
         let matcher = &found.upstream.matcher;
         if let Some(twin) = upstreams.iter().find(|other| is_twin(&other.upstream.matcher, matcher)) {
             let problem = Problem::new(format!("takes the same requests as upstream `{}`", twin.upstream.name));
-            section.context.refuse(&found.matched, problem.but("expected another `host`, `listener` or `path_prefix`"));
+            section
+                .context
+                .refuse(&found.matched, problem.expected("expected another `host`, `listener` or `path_prefix`"));
         }
         upstreams.push(found);
     }
@@ -57,9 +61,9 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
 /// An upstream, and where those of its options stand that others may contradict.
 struct Found {
     upstream: Upstream,
-    matched: Spot,
+    matched: Location,
     /// Its `cache.on_unreachable`, where it has a `cache`.
-    held: Option<Spot>,
+    held: Option<Location>,
 }
 
 /// A write is held until nobody can be answered from before it, and so also as long as other upstreams of its provider cache.
@@ -69,12 +73,12 @@ fn judge_holds(section: &mut Section, upstreams: &[Found]) {
         let others = upstreams.iter().map(|found| &found.upstream).filter(|other| other.index != upstream.index);
         let shared = others.filter(|other| other.target.is_same_provider(&upstream.target));
         let longest = shared.filter_map(|other| Some((other.cache?.longest(), &other.name))).max();
-        if let (Some((time, name)), Some(spot)) = (longest.filter(|(time, _)| *time > LONGEST_HOLD), held) {
+        if let (Some((time, name)), Some(location)) = (longest.filter(|(time, _)| *time > LONGEST_HOLD), held) {
             let found = format!(
                 "would hold a write for {}, as long as upstream `{name}` of the same provider answers from before it",
                 value::shown_duration(time)
             );
-            section.context.refuse(spot, too_long(found));
+            section.context.refuse(location, too_long(found));
         }
     }
 }
@@ -82,7 +86,7 @@ fn judge_holds(section: &mut Section, upstreams: &[Found]) {
 fn too_long(found: String) -> Problem {
     let longest = value::shown_duration(LONGEST_HOLD);
     Problem::new(found)
-        .but(format!("`ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest} together"))
+        .expected(format!("`ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest} together"))
 }
 
 fn is_twin(one: &Matcher, other: &Matcher) -> bool {
@@ -105,12 +109,12 @@ fn upstream(
     let cache = cache(section);
     let body = section.within("body", body);
     let slots = section.within("limits", slots);
-    let preserve_host = section.read("preserve_host", false, value::truth);
+    let preserve_host = section.read("preserve_host", false, value::boolean);
     let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
     if preserve_host && section.has("host") {
-        let spot = section.spot_of("host");
+        let location = section.location_of("host");
         let problem = Problem::new("stands beside `preserve_host`, which sends the client's host");
-        section.context.refuse(&spot, problem.but("expected one of the two"));
+        section.context.refuse(&location, problem.expected("expected one of the two"));
     }
     let (dialect, target, mut check) = (dialect?, target?, check?);
     callers::inherit_host(&mut check, &target);
@@ -135,7 +139,7 @@ fn upstream(
         target,
     };
     bind(section, named, policies, &mut upstream);
-    Some(Found { upstream, matched: section.spot_of("match"), held: cache.map(|cache| cache.spot) })
+    Some(Found { upstream, matched: section.location_of("match"), held: cache.map(|cache| cache.location) })
 }
 
 /// Binds the policy of sessions, and that of refresh tokens, which is the same where none is named.
@@ -151,10 +155,10 @@ fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Polici
     if let Some(policy) = of_refresh_tokens {
         upstream.refresh_token_policy = policy;
     }
-    let spot = section.spot_of(REFRESH_TOKEN_POLICY);
+    let location = section.location_of(REFRESH_TOKEN_POLICY);
     if section.has(REFRESH_TOKEN_POLICY) && upstream.dialect.reading(Operation::UpdateRefreshToken).is_none() {
         let why = format!("its dialect `{}` has no refresh tokens", upstream.dialect.name);
-        section.context.warn(&spot, Problem::new("has no effect").but(why));
+        section.context.warn(&location, Problem::new("has no effect").expected(why));
     }
 }
 
@@ -169,7 +173,7 @@ fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
     let found = DIALECTS.iter().find(|dialect| dialect.name == text.as_str());
     found.copied().ok_or_else(|| {
         let problem = Problem::new(format!("{} is not known", text.shown()));
-        problem.but(format!("allowed are {}", listed(dialects()))).like(text.as_str(), dialects())
+        problem.expected(format!("allowed are {}", listed(dialects()))).like(text.as_str(), dialects())
     })
 }
 
@@ -181,8 +185,8 @@ fn policy(section: &mut Section, key: &'static str, policies: &Policies) -> Opti
         let problem = Problem::new(format!("{} is not the name of a policy", text.shown()));
         let names = || policies.keys().map(String::as_str);
         Err(match policies.is_empty() {
-            true => problem.but("there are no `policies`"),
-            false => problem.but(format!("allowed are {}", listed(names()))).like(text.as_str(), names()),
+            true => problem.expected("there are no `policies`"),
+            false => problem.expected(format!("allowed are {}", listed(names()))).like(text.as_str(), names()),
         })
     })
 }
@@ -197,10 +201,11 @@ fn target(section: &mut Section) -> Option<Target> {
     let timeouts = section.within("timeouts", timeouts);
     let url = url?;
     if !url.tls && section.has("tls") {
-        let spot = section.spot_of("tls");
-        section
-            .context
-            .refuse(&spot, Problem::new("the `url` does not use TLS").but("expected `https://` there, or no `tls`"));
+        let location = section.location_of("tls");
+        section.context.refuse(
+            &location,
+            Problem::new("the `url` does not use TLS").expected("expected `https://` there, or no `tls`"),
+        );
     }
     let Url { tls, host, rooted, port, path: base_path, .. } = url;
     Some(Target { tls, host, rooted, port, virtual_host, base_path, authorities, identity, protocol, timeouts })
@@ -220,25 +225,28 @@ fn timeouts(section: &mut Section) -> Timeouts {
 }
 
 /// How session reads are cached, and where it stands what a write meets whose mark cannot be placed.
-fn cache(section: &mut Section) -> Option<Placed<Freshness>> {
+fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
     let entry = section.entry("cache")?;
     if entry.is_single() {
         entry.read(section.context, |text| match text.as_str() {
             "off" => Ok(()),
-            _ => Err(Problem::new(format!("{} is not known", text.shown())).but("expected a map of options, or `off`")),
+            _ => {
+                Err(Problem::new(format!("{} is not known", text.shown()))
+                    .expected("expected a map of options, or `off`"))
+            }
         });
         return None;
     }
     section.context.open(&entry, |section| {
         let faults = section.context.faults.len();
         let value = freshness(section);
-        let spot = section.spot_of("on_unreachable");
+        let location = section.location_of("on_unreachable");
         let sound = section.context.faults.len() == faults;
         if sound && value.on_unreachable == OnUnreachable::Hold && value.longest() > LONGEST_HOLD {
             let found = format!("would hold a write for {}", value::shown_duration(value.longest()));
-            section.context.refuse(&spot, too_long(found));
+            section.context.refuse(&location, too_long(found));
         }
-        Placed { spot, value }
+        Spanned { location, value }
     })
 }
 
@@ -280,16 +288,16 @@ fn matcher(section: &mut Section, listeners: &[Listener]) -> Matcher {
         if is_host(&host) {
             Ok(host)
         } else {
-            Err(Problem::new(format!("{} is not a host", text.shown())).but(allowed))
+            Err(Problem::new(format!("{} is not a host", text.shown())).expected(allowed))
         }
     });
     let path_prefix = section.read("path_prefix", String::new(), |text| {
         let allowed = "expected `/` and plain parts, without a slash at the end; leave it out for every path";
         let plain = is_plain_path(text.as_str());
-        let problem = || Problem::new(format!("{} is not a plain path", text.shown())).but(allowed);
+        let problem = || Problem::new(format!("{} is not a plain path", text.shown())).expected(allowed);
         plain.then(|| text.as_str().to_owned()).ok_or_else(problem)
     });
-    Matcher { listener, host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::truth) }
+    Matcher { listener, host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::boolean) }
 }
 
 fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem> {
@@ -298,42 +306,42 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
         return Ok(text.as_str().to_owned());
     }
     let problem = Problem::new(format!("{} is not the name of a listener", text.shown()));
-    Err(problem.but(format!("allowed are {}", listed(names()))).like(text.as_str(), names()))
+    Err(problem.expected(format!("allowed are {}", listed(names()))).like(text.as_str(), names()))
 }
 
 /// Warns of what somebody else on the network could read, and of a choice that nobody makes.
 fn warn_of_protocol(section: &mut Section, target: &Target) {
     if !target.tls && !is_loopback(&target.host) {
-        let spot = section.spot_of("url");
+        let location = section.location_of("url");
         let problem = Problem::new("tokens and sessions go over the network in clear");
-        section.context.warn(&spot, problem.but("`https://` protects them"));
+        section.context.warn(&location, problem.expected("`https://` protects them"));
     }
     if target.protocol == Protocol::Auto && !target.tls {
-        let spot = section.spot_of("protocol");
+        let location = section.location_of("protocol");
         let problem = Problem::new("is `http1` without TLS");
-        section.context.warn(&spot, problem.but("`http2` is spoken without TLS too, by prior knowledge"));
+        section.context.warn(&location, problem.expected("`http2` is spoken without TLS too, by prior knowledge"));
     }
 }
 
 /// Paths that are well-formed, but by which no governed request could ever be recognized.
 fn judge_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, target: &Target) {
-    let spot = section.spot_of("match");
+    let location = section.location_of("match");
     let prefix = &matcher.path_prefix;
     if prefix.is_empty() && matcher.strip_prefix {
-        section.context.refuse(&spot, Problem::new("`strip_prefix` without `path_prefix` has no meaning"));
+        section.context.refuse(&location, Problem::new("`strip_prefix` without `path_prefix` has no meaning"));
     }
     let reached = |guarded: &&str| is_below(guarded, prefix) || is_below(prefix, guarded);
     if !matcher.strip_prefix && !dialect.guarded.iter().any(reached) {
         let found = "no request below this `path_prefix` is one that is judged";
         let plain = dialect.guarded.iter().copied().filter(|place| !place.contains(ANY));
         let allowed = format!("expected `strip_prefix: true`, or a prefix of {}", listed(plain));
-        section.context.refuse(&spot, Problem::new(found).but(allowed));
+        section.context.refuse(&location, Problem::new(found).expected(allowed));
     }
     let base = target.base_path.to_ascii_lowercase();
     if let Some(root) = dialect.roots.iter().find(|root| base.ends_with(**root)) {
-        let spot = section.spot_of("url");
+        let location = section.location_of("url");
         let found = format!("ends with `{root}`, with which the paths of requests begin already");
-        section.context.warn(&spot, Problem::new(found));
+        section.context.warn(&location, Problem::new(found));
     }
 }
 

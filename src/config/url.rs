@@ -29,7 +29,7 @@ impl Url {
     /// Takes an address apart. Its text does not appear in problems where it may hold a password.
     pub fn parse(text: &Text) -> Result<Url, Problem> {
         let forms = "expected `http://` or `https://`, a host, and if need be a port and a path";
-        let wrong = |what: &str| Problem::new(what).but(forms);
+        let wrong = |what: &str| Problem::new(what).expected(forms);
         let source = text.as_str();
         if source.contains('@') {
             return Err(wrong("has user information, or an `@`"));
@@ -63,7 +63,7 @@ impl Url {
     /// The same, but without a query.
     pub fn without_query(text: &Text) -> Result<Url, Problem> {
         let url = Url::parse(text)?;
-        if url.query { Err(Problem::new("has a query").but("expected a URL without one")) } else { Ok(url) }
+        if url.query { Err(Problem::new("has a query").expected("expected a URL without one")) } else { Ok(url) }
     }
 
     /// Whether it can only be this machine.
@@ -88,7 +88,7 @@ pub(super) fn authority(text: &Text) -> Result<Authority, Problem> {
         is_host(found.host()) && rest.is_some()
     });
     let problem = || Problem::new(format!("{} is not a host", text.shown()));
-    found.ok_or_else(|| problem().but("expected a host name or an address, and if need be a port"))
+    found.ok_or_else(|| problem().expected("expected a host name or an address, and if need be a port"))
 }
 
 /// Whether it is a host name, an IPv4 address, or an IPv6 address in brackets; in lower case and without a port.

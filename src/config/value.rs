@@ -63,17 +63,17 @@ fn chosen<T>(text: &Text, choices: impl Iterator<Item = (&'static str, T)> + Clo
     named(text.as_str()).map(|(_, value)| value).ok_or_else(|| {
         let words = || choices.clone().map(|(word, _)| word);
         Problem::new(format!("{} is not known", text.shown()))
-            .but(format!("allowed are {}", listed(words())))
+            .expected(format!("allowed are {}", listed(words())))
             .like(text.as_str(), words())
     })
 }
 
 /// `true` or `false`.
-pub(super) fn truth(text: &Text) -> Result<bool, Problem> {
+pub(super) fn boolean(text: &Text) -> Result<bool, Problem> {
     match text.as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Problem::new(format!("{} is not a truth value", text.shown())).but("allowed are `true`, `false`")),
+        _ => Err(Problem::new(format!("{} is not a boolean", text.shown())).expected("allowed are `true`, `false`")),
     }
 }
 
@@ -82,8 +82,8 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Res
     move |text| {
         let forms = "expected a time such as `500ms`, `30s`, `5m`, `1h30m`, `7d`";
         let parsed = if is_bare(text.as_str()) { Err(without_unit(text)) } else { Ok(parse_duration(text.as_str())) };
-        let found = parsed.map_err(|problem| problem.but(forms))?;
-        let found = found.ok_or_else(|| Problem::new(format!("{} is not a time", text.shown())).but(forms))?;
+        let found = parsed.map_err(|problem| problem.expected(forms))?;
+        let found = found.ok_or_else(|| Problem::new(format!("{} is not a time", text.shown())).expected(forms))?;
         within(found, &range, text, shown_duration)
     }
 }
@@ -101,8 +101,8 @@ pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<usi
     move |text| {
         let forms = "expected a size in `B`, `KiB`, `MiB` or `GiB` (1KiB is 1024B), such as `64KiB`";
         let parsed = if is_bare(text.as_str()) { Err(without_unit(text)) } else { Ok(parse_size(text.as_str())) };
-        let found = parsed.map_err(|problem| problem.but(forms))?;
-        let found = found.ok_or_else(|| Problem::new(format!("{} is not a size", text.shown())).but(forms))?;
+        let found = parsed.map_err(|problem| problem.expected(forms))?;
+        let found = found.ok_or_else(|| Problem::new(format!("{} is not a size", text.shown())).expected(forms))?;
         within(found, &range, text, shown_size)
     }
 }
@@ -122,7 +122,7 @@ pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
     let forms = "expected an IP address and a port, such as `127.0.0.1:8080`, `0.0.0.0:8080`, `[::]:8080`";
     text.as_str()
         .parse()
-        .map_err(|_| Problem::new(format!("{} is not an address to listen at", text.shown())).but(forms))
+        .map_err(|_| Problem::new(format!("{} is not an address to listen at", text.shown())).expected(forms))
 }
 
 /// The address of a server of DNS.
@@ -130,7 +130,7 @@ pub(super) fn server(text: &Text) -> Result<SocketAddr, Problem> {
     let forms = "expected an IP address, and if need be a port, such as `10.0.0.10`, `127.0.0.1:5353`, `[::1]:53`";
     let found = text.as_str().parse().ok().filter(|found: &SocketAddr| found.port() != 0);
     let found = found.or_else(|| text.as_str().parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53)));
-    found.ok_or_else(|| Problem::new(format!("{} is not the address of a server", text.shown())).but(forms))
+    found.ok_or_else(|| Problem::new(format!("{} is not the address of a server", text.shown())).expected(forms))
 }
 
 /// A network, or a single address.
@@ -138,11 +138,11 @@ pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
     let forms = "expected an address or a network, such as `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`";
     let found = text.as_str().parse::<IpNet>().ok();
     let found = found.or_else(|| text.as_str().parse::<IpAddr>().ok().map(IpNet::from));
-    let found = found.ok_or_else(|| Problem::new(format!("{} is no network", text.shown())).but(forms))?;
+    let found = found.ok_or_else(|| Problem::new(format!("{} is no network", text.shown())).expected(forms))?;
     if found.addr() != found.network() {
         let network = found.trunc();
         return Err(Problem::new(format!("{} has bits behind its prefix", text.shown()))
-            .but(format!("the network is `{network}`")));
+            .expected(format!("the network is `{network}`")));
     }
     Ok(found)
 }
@@ -154,7 +154,7 @@ pub(super) fn judge_name(name: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let allowed = format!("expected 1 to {MAX_NAME} characters of `a-z`, `0-9`, `_`, `-`");
-    Err(Problem::new(format!("`{}` cannot be a name", name.escape_debug())).but(allowed))
+    Err(Problem::new(format!("`{}` cannot be a name", name.escape_debug())).expected(allowed))
 }
 
 /// A time for messages.
@@ -184,7 +184,7 @@ fn within<T: PartialOrd + Copy>(
     }
     let side = if found < *range.start() { "small" } else { "large" };
     let allowed = format!("allowed are {} to {}", shown(*range.start()), shown(*range.end()));
-    Err(Problem::new(format!("{} is too {side}", text.shown())).but(allowed))
+    Err(Problem::new(format!("{} is too {side}", text.shown())).expected(allowed))
 }
 
 fn is_bare(text: &str) -> bool {

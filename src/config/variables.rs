@@ -60,7 +60,7 @@ impl Text {
 const FORMS: &str = "expected `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, or `$$` for a single `$`";
 
 fn unclosed() -> Problem {
-    Problem::new("`${` is not closed by `}`").but(FORMS)
+    Problem::new("`${` is not closed by `}`").expected(FORMS)
 }
 
 fn look_up(reference: &str, lookup: &dyn Lookup) -> Result<String, Problem> {
@@ -81,7 +81,7 @@ fn look_up(reference: &str, lookup: &dyn Lookup) -> Result<String, Problem> {
 }
 
 fn malformed(reference: &str) -> Problem {
-    Problem::new(format!("`${{{}}}` is not a reference to a variable", reference.escape_debug())).but(FORMS)
+    Problem::new(format!("`${{{}}}` is not a reference to a variable", reference.escape_debug())).expected(FORMS)
 }
 
 /// Whether a variable can have this name.

@@ -130,7 +130,7 @@ pub static AUTH0: Dialect = Dialect {
     shares: true,
     missing: Missing::Any,
     empties_wipe: true,
-    extras: false,
+    has_session_rules: false,
     counts_failures: false,
     locked: &[],
     reply,

@@ -97,7 +97,7 @@ pub static ZITADEL: Dialect = Dialect {
     // Another 404 says that the caller is no member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
     missing: Missing::WithId("QUERY-SFeaa"),
     empties_wipe: false,
-    extras: true,
+    has_session_rules: true,
     counts_failures: true,
     // Those of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`, `internal/domain`).
     locked: &[

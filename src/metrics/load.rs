@@ -1,7 +1,7 @@
 //! What is told of the configuration: whether it was read again, what became of that, and which one holds.
 
 use super::{Own, whole};
-use crate::config::Fixed;
+use crate::config::RestartRequired;
 use crate::telemetry::{Label, ReloadResult};
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
@@ -75,8 +75,8 @@ impl LoadMetrics {
     }
 
     /// These options wait for a restart, and no others.
-    pub fn wait(&self, waiting: &[Fixed]) {
-        for option in Fixed::VARIANTS {
+    pub fn wait(&self, waiting: &[RestartRequired]) {
+        for option in RestartRequired::VARIANTS {
             self.waiting.with_label_values(&[option.name()]).set(i64::from(waiting.contains(option)));
         }
     }

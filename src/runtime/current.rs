@@ -4,7 +4,7 @@ use super::process_state::{ProcessState, longest_lease};
 use super::{Runtime, RuntimeError};
 use crate::cache::{Caution, Mark, Scope};
 use crate::coherence::Settled;
-use crate::config::{Config, Fixed};
+use crate::config::{Config, RestartRequired};
 use crate::gateway::{OnUnreachable, Settlement, Upstream};
 use crate::log_writer::LogWriter;
 use crate::memory::Memory;
@@ -44,7 +44,7 @@ struct ReloadState {
     /// Why it could not even be read, where it could not.
     unread: Option<String>,
     /// What of it waits for a restart.
-    waiting: Vec<Fixed>,
+    waiting: Vec<RestartRequired>,
 }
 
 /// What held before.
@@ -163,7 +163,7 @@ impl CurrentRuntime {
     }
 
     /// A configuration was applied whose text has this hash. `waiting` is what of it waits for a restart.
-    pub fn applied(&self, hash: &str, waiting: Vec<Fixed>) {
+    pub fn applied(&self, hash: &str, waiting: Vec<RestartRequired>) {
         self.metrics.reload(ReloadResult::Applied);
         self.metrics.activate(hash, &waiting);
         *self.reload_state.lock() = ReloadState { refused: None, unread: None, waiting };

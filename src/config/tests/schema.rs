@@ -359,7 +359,7 @@ const PLAIN: [&str; 11] = [
     "has no unit",
     "is not a time",
     "is not a size",
-    "is not a truth value",
+    "is not a boolean value",
     "is missing; ",
 ];
 

@@ -7,7 +7,7 @@ use strum::{IntoStaticStr, VariantArray};
 /// An option that a process takes only when it starts. A closed set: it is also the `option` label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Fixed {
+pub enum RestartRequired {
     /// Where requests come in, but for certificates.
     Listeners,
     /// Where probes and metrics are answered.
@@ -25,7 +25,7 @@ pub enum Fixed {
 
 impl Config {
     /// What a process that was started with this configuration does not take from another.
-    pub fn waiting(&self, other: &Config) -> Vec<Fixed> {
+    pub fn waiting(&self, other: &Config) -> Vec<RestartRequired> {
         // All of them by name: who adds one decides here whether a running process takes it.
         let Config {
             gateway,
@@ -42,15 +42,15 @@ impl Config {
             reload: _,
         } = other;
         let Log { format, level: _, requests: _ } = log;
-        let differs = |option: &Fixed| match option {
-            Fixed::Listeners => !are_same_places(&self.listeners, listeners),
-            Fixed::Admin => self.admin != *admin,
-            Fixed::Threads => self.threads != *threads,
-            Fixed::LogFormat => self.log.format != *format,
-            Fixed::HashKey => !self.gateway.names_as(gateway),
-            Fixed::Store => self.store != *store,
+        let differs = |option: &RestartRequired| match option {
+            RestartRequired::Listeners => !are_same_places(&self.listeners, listeners),
+            RestartRequired::Admin => self.admin != *admin,
+            RestartRequired::Threads => self.threads != *threads,
+            RestartRequired::LogFormat => self.log.format != *format,
+            RestartRequired::HashKey => !self.gateway.names_as(gateway),
+            RestartRequired::Store => self.store != *store,
         };
-        Fixed::VARIANTS.iter().copied().filter(differs).collect()
+        RestartRequired::VARIANTS.iter().copied().filter(differs).collect()
     }
 }
 

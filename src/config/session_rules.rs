@@ -2,7 +2,7 @@
 
 use super::fault::Problem;
 use super::policies::Declared;
-use super::section::{Placed, Section};
+use super::section::{Section, Spanned};
 use super::value::{self, choice, duration, label, minutes};
 use super::variables::Text;
 use crate::model::CheckKind;
@@ -25,7 +25,9 @@ pub(super) fn read(section: &mut Section, declared: &mut Declared) {
         policy.challenges.return_code = section.read("return_code", ReturnCode::default(), choice(RETURNS));
         policy.challenges.url_template = section.within("url_template", url_template);
     });
-    declared.extras.extend(OPTIONS.into_iter().filter(|key| section.has(key)).map(|key| section.spot_of(key)));
+    declared
+        .session_rules
+        .extend(OPTIONS.into_iter().filter(|key| section.has(key)).map(|key| section.location_of(key)));
 }
 
 const RETURNS: &[(&str, ReturnCode)] =
@@ -40,28 +42,29 @@ fn lifetime(section: &mut Section) -> LifetimeRule {
     if let (Some(min), Some(max)) = (min, max)
         && min > max
     {
-        let spot = section.spot_of("min");
+        let location = section.location_of("min");
         let (min, max) = (value::shown_duration(min), value::shown_duration(max));
-        section.context.refuse(&spot, Problem::new(format!("{min} is more than the `max` of {max}")));
+        section.context.refuse(&location, Problem::new(format!("{min} is more than the `max` of {max}")));
     }
     let outside = section.read("outside", Outside::default(), choice(OUTSIDE));
     if outside == Outside::Clamp && !bounded {
-        let spot = section.spot_of("outside");
-        let problem = Problem::new("`clamp` has no meaning without a bound").but("expected `min` or `max` beside it");
-        section.context.refuse(&spot, problem);
+        let location = section.location_of("outside");
+        let problem =
+            Problem::new("`clamp` has no meaning without a bound").expected("expected `min` or `max` beside it");
+        section.context.refuse(&location, problem);
     }
-    let required = section.read("required", false, value::truth);
+    let required = section.read("required", false, value::boolean);
     LifetimeRule { min: min.map(Into::into), max: max.map(Into::into), outside, required }
 }
 
 fn url_template(section: &mut Section) -> TemplateRule {
     let schemes = section.list("schemes", |text: &Text| {
         let problem = || Problem::new(format!("{} is not a scheme", text.shown()));
-        Scheme::parse(text.as_str()).ok_or_else(|| problem().but("expected one such as `https`, without `://`"))
+        Scheme::parse(text.as_str()).ok_or_else(|| problem().expected("expected one such as `https`, without `://`"))
     });
     let hosts = section.list("hosts", |text: &Text| {
         let problem = || Problem::new(format!("{} is not a host", text.shown()));
-        HostPattern::parse(text.as_str()).ok_or_else(|| problem().but(HOSTS))
+        HostPattern::parse(text.as_str()).ok_or_else(|| problem().expected(HOSTS))
     });
     TemplateRule { schemes: values(schemes), hosts: values(hosts) }
 }
@@ -69,6 +72,6 @@ fn url_template(section: &mut Section) -> TemplateRule {
 const HOSTS: &str = "expected one such as `login.example.com`, or `*.example.com` for everything below `example.com`; \
     without a port, and international names in punycode";
 
-fn values<T>(list: Option<Vec<Placed<T>>>) -> Option<Vec<T>> {
+fn values<T>(list: Option<Vec<Spanned<T>>>) -> Option<Vec<T>> {
     list.map(|list| list.into_iter().map(|placed| placed.value).collect())
 }

@@ -4,24 +4,24 @@
 
 use super::fault::Problem;
 use super::policies::Declared;
-use super::section::{Context, Placed};
+use super::section::{Context, Spanned};
 use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value, Violations};
 use crate::policy::{Judgement, KeyCase, Limits, Normalize, Policy};
 
 /// Keys that normalizing would change, and rules of keys that are not allowed.
 pub(super) fn judge_keys(declared: &Declared, context: &mut Context) {
     let policy = &declared.policy;
-    for Placed { spot, value: key } in declared.keys.iter().chain(&declared.protected) {
+    for Spanned { location, value: key } in declared.keys.iter().chain(&declared.protected) {
         if is_changed(policy.normalize, key, "value") {
-            context.refuse(spot, Problem::new("no key can be this one after `normalize`"));
+            context.refuse(location, Problem::new("no key can be this one after `normalize`"));
         }
     }
     let Some(allowed) = &policy.allowed else {
         return;
     };
-    for Placed { spot, value: key } in &declared.keys {
+    for Spanned { location, value: key } in &declared.keys {
         if !allowed.matches(key) && !policy.protected.matches(key) {
-            context.refuse(spot, Problem::new("the key is not among `keys.allowed`"));
+            context.refuse(location, Problem::new("the key is not among `keys.allowed`"));
         }
     }
 }
@@ -29,7 +29,7 @@ pub(super) fn judge_keys(declared: &Declared, context: &mut Context) {
 /// Defaults and declared values that the policy's own rules would refuse.
 pub(super) fn judge_values(declared: &Declared, context: &mut Context) {
     let normalize = Normalize { key_case: KeyCase::Keep, ..declared.policy.normalize };
-    for Placed { spot, value: (pattern, rule, value) } in &declared.values {
+    for Spanned { location, value: (pattern, rule, value) } in &declared.values {
         let mut violations = Violations::new();
         rule.judge("", value, &mut violations);
         for violation in violations {
@@ -38,30 +38,31 @@ pub(super) fn judge_values(declared: &Declared, context: &mut Context) {
                 Rule::OneOf => "is not among `one_of`".to_owned(),
                 _ => violation.message,
             };
-            context.refuse(spot, Problem::new(found));
+            context.refuse(location, Problem::new(found));
         }
         if is_changed(normalize, "key", value) {
-            context.refuse(spot, Problem::new("no value can be this one after `normalize`"));
+            context.refuse(location, Problem::new("no value can be this one after `normalize`"));
         }
-        let is_default = spot.path.ends_with(".default");
+        let is_default = location.path.ends_with(".default");
         if is_default && pattern.exact().is_some_and(|key| declared.policy.protected.matches(key)) {
-            context.refuse(spot, Problem::new("a protected key cannot have a default"));
+            context.refuse(location, Problem::new("a protected key cannot have a default"));
         }
     }
 }
 
 /// Keys and values that break the limits, of the policy alone or together with those of an upstream.
 pub(super) fn judge_limits(declared: &Declared, limits: Limits, upstream: Option<&str>, context: &mut Context) {
-    let keys = declared.keys.iter().map(|Placed { spot, value: key }| (spot, key.as_str(), "v"));
-    let values = declared.values.iter().map(|Placed { spot, value: (_, _, value) }| (spot, "k", value.as_str()));
-    for (spot, key, value) in keys.chain(values) {
+    let keys = declared.keys.iter().map(|Spanned { location, value: key }| (location, key.as_str(), "v"));
+    let values =
+        declared.values.iter().map(|Spanned { location, value: (_, _, value) }| (location, "k", value.as_str()));
+    for (location, key, value) in keys.chain(values) {
         let policy = Policy { limits, ..Policy::default() };
         let Judgement::Refuse(violations) = policy.evaluate(&single(key, value), None) else {
             continue;
         };
         for violation in violations {
             let whose = upstream.map_or("`limits`".to_owned(), |name| format!("upstream `{name}`"));
-            context.refuse(spot, Problem::new(format!("{whose} would refuse it: it {}", violation.message)));
+            context.refuse(location, Problem::new(format!("{whose} would refuse it: it {}", violation.message)));
         }
     }
 }

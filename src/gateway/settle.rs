@@ -318,8 +318,8 @@ impl Settlement {
 
 /// What an answered write that may change any session leaves to be done. What a provider does not know by this name, nobody's change
 /// of it makes stale: otherwise anybody could empty the cache by asking for what is not there. `repeatable` says that whatever stands
-/// between gateway and provider may have sent the request twice (RFC 9110, section 9.2.2), and that its caller's rights are checked: what a
-/// removal does not find may then be what its first copy has removed.
+/// between gateway and provider may have sent the request twice (RFC 9110, section 9.2.2), and that its caller's rights are checked: what it
+/// does not find may then be what its first copy has removed or renamed.
 pub fn settle_related(status: StatusCode, repeatable: bool) -> Settlement {
     match outcome(status) {
         Known::NotApplied if repeatable && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => {

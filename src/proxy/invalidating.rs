@@ -89,7 +89,8 @@ pub(super) async fn send(
     let fetch = fetch(session, context, &upstream, &provider, body);
     let carrier = carrier(&upstream, &session.req_header().headers);
     // Of callers whose rights are checked: any other could empty the cache by deleting what is not there.
-    let repeatable = context.verified && upstream.dialect.scoped && fetch.method == Method::DELETE;
+    let idempotent = matches!(fetch.method, Method::DELETE | Method::PUT);
+    let repeatable = context.verified && upstream.dialect.scoped && idempotent;
     // Before the mark, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
     let slot = slot::take(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;

@@ -421,17 +421,21 @@ const USER_WIDE: [(&str, &str, &str); 18] = [
     ("DELETE", "/API/v2/users/auth0%7Cx", ""),
 ];
 
-/// Proxies may repeat a DELETE: what the second copy does not find, the first has removed.
+/// Proxies may repeat a DELETE or a PUT: what the second copy does not find, the first has removed or renamed.
 #[test]
-fn a_removal_that_finds_nothing_makes_sessions_stale_where_its_caller_is_verified() {
+fn what_may_be_repeated_and_finds_nothing_makes_sessions_stale_where_its_caller_is_verified() {
     for (verified, method, answered, stale) in [
         (true, "DELETE", 404, true),
         (true, "DELETE", 410, true),
+        (true, "PUT", 404, true),
+        (true, "PUT", 410, true),
+        (true, "PUT", 403, false),
         (true, "DELETE", 403, false),
         (true, "DELETE", 409, false),
         (true, "PATCH", 404, false),
         (false, "DELETE", 404, false),
         (false, "DELETE", 410, false),
+        (false, "PUT", 404, false),
     ] {
         let recorder = Recorder::start(move |call: &mut Call| match call.seen.method.as_str() {
             "GET" => call.as_auth0(),
@@ -448,7 +452,7 @@ fn a_removal_that_finds_nothing_makes_sessions_stale_where_its_caller_is_verifie
         cached.get();
         assert!(is_hit(&cached.get()));
         let request = Request::new(method, "/api/v2/users/auth0%7Cx").bearer(&cached.token);
-        let request = if method == "PATCH" { request.json("{}") } else { request };
+        let request = if method == "DELETE" { request } else { request.json("{}") };
         assert_eq!(request.send(&cached.gateway.url()).status, answered);
         assert_eq!(is_hit(&cached.get()), !stale, "{method} {answered} verified: {verified}");
     }

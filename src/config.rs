@@ -198,6 +198,8 @@ pub struct RedisTls {
     pub ca_file: Option<PathBuf>,
     /// The certificate that the gateway shows, and its key, in PEM files.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// The name in the certificates of all servers and sentinels, where that is another than the one by which they are reached.
+    pub server_name: Option<String>,
 }
 
 /// Who the gateway is to a server. There is no name without a password.

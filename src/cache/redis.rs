@@ -11,6 +11,7 @@ mod connect;
 mod deleted;
 mod entry;
 mod epoch;
+mod node;
 mod route;
 mod scripts;
 mod seal;

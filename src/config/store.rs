@@ -2,6 +2,7 @@
 
 use super::fault::{Location, Problem};
 use super::section::Section;
+use super::url::host;
 use super::value::{count, duration, minutes, seconds, size};
 use super::variables::Text;
 use super::{Login, Memory, Redis, RedisTimeouts, RedisTls, Servers, Store};
@@ -118,7 +119,8 @@ fn tls(section: &mut Section) -> RedisTls {
             section.context.refuse(&location, problem.expected("expected both, or none of them"));
         }
     }
-    RedisTls { ca_file, client: certificate.zip(key) }
+    let server_name = section.optional("server_name", host);
+    RedisTls { ca_file, client: certificate.zip(key), server_name }
 }
 
 fn namespace(text: &Text) -> Result<String, Problem> {

@@ -485,7 +485,10 @@ fn a_shared_store_is_what_is_written() {
     assert_eq!((store.login.username.as_deref(), held(&store.login)), (Some("gate"), Some(SEAL.into())));
     let client = ["/run/secrets/redis-client.pem", "/run/secrets/redis-client.key"].map(PathBuf::from);
     let ca_file = Some("/etc/ssl/certs/ca-certificates.crt".into());
-    assert_eq!(store.tls, Some(RedisTls { ca_file, client: Some(client.into()) }));
+    assert_eq!(
+        store.tls,
+        Some(RedisTls { ca_file, client: Some(client.into()), server_name: Some("redis.example".into()) })
+    );
     let keys: Vec<&[u8]> = store.seal_keys.iter().map(|key| key.expose_secret()).collect();
     assert_eq!(keys, [SEAL.as_bytes(); 2]);
     let millis = Duration::from_millis;

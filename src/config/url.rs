@@ -91,6 +91,16 @@ pub(super) fn authority(text: &Text) -> Result<Authority, Problem> {
     found.ok_or_else(|| problem().expected("expected a host name or an address, and if need be a port"))
 }
 
+/// A host alone, in lower case and without brackets.
+pub(super) fn host(text: &Text) -> Result<String, Problem> {
+    let host = text.as_str().to_ascii_lowercase();
+    if is_host(&host) {
+        return Ok(host.trim_start_matches('[').trim_end_matches(']').to_owned());
+    }
+    Err(Problem::new(format!("{} is not a host", text.shown()))
+        .expected("expected a host name or an address, without a port"))
+}
+
 /// Whether it is a host name, an IPv4 address, or an IPv6 address in brackets; in lower case and without a port.
 pub(super) fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

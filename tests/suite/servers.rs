@@ -344,6 +344,58 @@ fn sentinels_and_what_they_name_are_reached_over_tls() {
     assert_good("failover by sentinels over TLS", found);
 }
 
+/// Sentinels and clusters name servers by their addresses, and certificates are for names.
+#[test]
+fn certificates_may_have_another_name_than_the_address() {
+    if !redis_installed() {
+        return;
+    }
+    let authority = Authority::new("ours");
+    let (certificate, key) = authority.certify_in_files("server", &["redis.example"]);
+    let (own, own_key) = authority.certify_in_files("gateway", &["gateway"]);
+    let tls = |more: &str| {
+        let files = [&authority.file, &own, &own_key].map(|file| file.display().to_string());
+        let [ca_file, certificate, key] = files;
+        format!("tls: {{ ca_file: \"{ca_file}\", certificate: \"{certificate}\", key: \"{key}\"{more} }}")
+    };
+    let options = secret_from_strangers(&authority.file, &certificate, &key);
+    let provider = Provider::start();
+    let replica = |servers: &str, name: &str| {
+        let store = format!("{servers}, {}, seal_keys: [{{ env: SEAL }}]", tls(name));
+        provider.replica_of(&provider.config("{}", &store))
+    };
+    let server = RedisServer::with(&options);
+    let mut sentinels = Sentinels::with(&[&options[..], &["--tls-replication", "yes"]].concat());
+    let cluster = RedisCluster::with(false, &[&options[..], &["--tls-cluster", "yes"]].concat());
+    let by_sentinels = format!("sentinel: {{ service: sessions, nodes: [{}] }}", listed(&sentinels.urls()));
+    for servers in [
+        format!("url: \"{}\"", server.url()),
+        by_sentinels.clone(),
+        format!("cluster: [\"{}\"]", cluster.primaries[0].url()),
+    ] {
+        for wrong in ["", ", server_name: other.example"] {
+            let replica = replica(&servers, wrong);
+            let line = replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+            assert!(line.to_lowercase().contains("certificate"), "{servers}: {line}");
+            assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass", "{servers}");
+        }
+        let replica = replica(&servers, ", server_name: redis.example");
+        replica.wait_connected();
+        replica.get();
+        replica.wait_hit();
+    }
+    // The server that takes over has the same name.
+    let replica = replica(&by_sentinels, ", server_name: redis.example");
+    replica.wait_connected();
+    sentinels.servers[0].kill();
+    let other = sentinels.servers[1].port();
+    wait_for("the failover", || (sentinels.primary() == other).then_some(()));
+    replica.wait_connected();
+    replica.get();
+    replica.wait_hit();
+    assert!(sentinels.servers[1].calls("evalsha") > 0, "the other server works");
+}
+
 #[test]
 fn the_servers_of_a_cluster_are_reached_over_tls() {
     if !redis_installed() {

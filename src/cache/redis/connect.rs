@@ -1,14 +1,14 @@
 //! From the configuration to the way to the servers.
 
-use super::route::{Cluster, Connect, Route};
+use super::node::{Connect, Node, Sentinels};
+use super::route::{Cluster, Route};
 use super::server::{Address, Options, Server};
 use crate::config::{Login, Redis, RedisAddress, RedisTls, Servers, pem_text};
 use crate::telemetry::StoreObserver;
 use redis::io::tcp::TcpSettings;
-use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
-    TlsCertificates, TlsMode,
+    TlsCertificates,
 };
 use secrecy::ExposeSecret;
 use std::path::{Path, PathBuf};
@@ -37,29 +37,48 @@ pub enum SetupError {
 pub(super) fn route(config: &Redis, listener: Arc<dyn StoreObserver>) -> Result<Route, SetupError> {
     let options =
         Options { timeouts: config.timeouts, settle: config.settle, max_in_flight: config.max_in_flight, listener };
-    let certificates = config.tls.as_ref().map(certificates).transpose()?;
+    let tls = Tls::of(config)?;
     match &config.servers {
         Servers::Single(address) => {
-            let client = client(config, address, certificates)?;
+            let node = node(address, login(config), tls.as_ref())?;
             let name = format!("{}:{}", address.host, address.port);
-            Ok(Route::One(Arc::new(Server::new(name, Address::Fixed(Box::new(client)), options))))
+            Ok(Route::One(Arc::new(Server::new(name, Address::Fixed(Box::new(node)), options))))
         }
         Servers::Sentinel { service, nodes, login } => {
-            let sentinel = |node| sentinel(config, service, node, login, certificates.clone());
-            let sentinels = nodes.iter().map(sentinel).collect::<Result<Vec<_>, SetupError>>()?;
-            let lock = |sentinel| Arc::new(tokio::sync::Mutex::new(sentinel));
-            let address = Address::Sentinels(sentinels.into_iter().map(lock).collect());
+            let sentinel = |address| node(address, entered(login, RedisConnectionInfo::default()), tls.as_ref());
+            let nodes = nodes.iter().map(sentinel).collect::<Result<Vec<_>, SetupError>>()?;
+            let sentinels = Sentinels { service: service.clone(), nodes, connect: connect(config, tls.clone()) };
+            let address = Address::Sentinels(Arc::new(sentinels));
             Ok(Route::One(Arc::new(Server::new(service.clone(), address, options))))
         }
         Servers::Cluster(nodes) => {
             let seeds = nodes.iter().map(|node| (node.host.clone(), node.port)).collect();
-            let config = config.clone();
-            let connect: Connect = Box::new(move |host, port| {
-                let address = RedisAddress { host: host.to_owned(), port };
-                client(&config, &address, certificates.clone()).ok().map(|client| Address::Fixed(Box::new(client)))
-            });
-            Ok(Route::Cluster(Arc::new(Cluster::new(seeds, connect, options))))
+            Ok(Route::Cluster(Arc::new(Cluster::new(seeds, connect(config, tls), options))))
         }
+    }
+}
+
+/// The way to servers that others name.
+fn connect(config: &Redis, tls: Option<Tls>) -> Connect {
+    let login = login(config);
+    Box::new(move |host, port| {
+        let address = RedisAddress { host: host.to_owned(), port };
+        node(&address, login.clone(), tls.as_ref()).ok()
+    })
+}
+
+/// What TLS with the servers takes.
+#[derive(Clone)]
+struct Tls {
+    certificates: TlsCertificates,
+    /// The name in their certificates, where that is another than the one by which they are reached.
+    server_name: Option<String>,
+}
+
+impl Tls {
+    fn of(config: &Redis) -> Result<Option<Tls>, SetupError> {
+        let tls = |tls: &RedisTls| Ok(Tls { certificates: certificates(tls)?, server_name: tls.server_name.clone() });
+        config.tls.as_ref().map(tls).transpose()
     }
 }
 
@@ -82,67 +101,32 @@ fn settings() -> TcpSettings {
 }
 
 /// Where to connect to, and as whom.
-fn client(config: &Redis, address: &RedisAddress, certificates: Option<TlsCertificates>) -> Result<Client, SetupError> {
+fn node(address: &RedisAddress, login: RedisConnectionInfo, tls: Option<&Tls>) -> Result<Node, SetupError> {
     let RedisAddress { host, port } = address.clone();
-    let address = match certificates {
-        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-        None => ConnectionAddr::Tcp(host, port),
+    let info = |to: ConnectionAddr| -> Result<ConnectionInfo, SetupError> {
+        Ok(to.into_connection_info()?.set_tcp_settings(settings()).set_redis_settings(login))
     };
-    let info: ConnectionInfo = address.into_connection_info()?;
-    let info = info.set_tcp_settings(settings()).set_redis_settings(login(config));
-    Ok(match certificates {
-        Some(certificates) => Client::build_with_tls(info, certificates)?,
-        None => Client::open(info)?,
-    })
+    let Some(Tls { certificates, server_name }) = tls else {
+        return Ok(Node::new(Client::open(info(ConnectionAddr::Tcp(host, port))?)?, None));
+    };
+    let place = server_name.as_ref().map(|_| address.clone());
+    let host = server_name.clone().unwrap_or(host);
+    let to = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
+    Ok(Node::new(Client::build_with_tls(info(to)?, certificates.clone())?, place))
 }
 
+/// Who the gateway is to the servers.
 fn login(config: &Redis) -> RedisConnectionInfo {
-    let mut login = RedisConnectionInfo::default().set_db(config.database.into()).set_protocol(ProtocolVersion::RESP3);
-    if let Some(username) = &config.login.username {
-        login = login.set_username(username);
-    }
-    if let Some(password) = &config.login.password {
-        login = login.set_password(password.expose_secret());
-    }
-    login
+    let plain = RedisConnectionInfo::default().set_db(config.database.into()).set_protocol(ProtocolVersion::RESP3);
+    entered(&config.login, plain)
 }
 
-fn sentinel(
-    config: &Redis,
-    service: &str,
-    node: &RedisAddress,
-    login: &Login,
-    certificates: Option<TlsCertificates>,
-) -> Result<redis::sentinel::SentinelClient, SetupError> {
-    let address = match certificates {
-        Some(_) => {
-            ConnectionAddr::TcpTls { host: node.host.clone(), port: node.port, insecure: false, tls_params: None }
-        }
-        None => ConnectionAddr::Tcp(node.host.clone(), node.port),
-    };
-    let mut builder = SentinelClientBuilder::new([address], service, SentinelServerType::Master)?
-        .set_client_to_redis_db(config.database.into())
-        .set_client_to_redis_protocol(ProtocolVersion::RESP3)
-        .set_client_to_redis_tcp_settings(settings())
-        .set_client_to_sentinel_tcp_settings(settings());
-    if let Some(certificates) = certificates {
-        builder = builder
-            .set_client_to_redis_tls_mode(TlsMode::Secure)
-            .set_client_to_sentinel_tls_mode(TlsMode::Secure)
-            .set_client_to_redis_certificates(certificates.clone())
-            .set_client_to_sentinel_certificates(certificates);
-    }
-    if let Some(username) = &config.login.username {
-        builder = builder.set_client_to_redis_username(username);
-    }
-    if let Some(password) = &config.login.password {
-        builder = builder.set_client_to_redis_password(password.expose_secret());
-    }
+fn entered(login: &Login, mut info: RedisConnectionInfo) -> RedisConnectionInfo {
     if let Some(username) = &login.username {
-        builder = builder.set_client_to_sentinel_username(username);
+        info = info.set_username(username);
     }
     if let Some(password) = &login.password {
-        builder = builder.set_client_to_sentinel_password(password.expose_secret());
+        info = info.set_password(password.expose_secret());
     }
-    Ok(builder.build()?)
+    info
 }

@@ -1,5 +1,6 @@
 //! Which server has a key: one server, the one that sentinels name, or those of a cluster.
 
+use super::node::Connect;
 use super::server::{Address, Live, Objection, Options, Request, Server};
 use crate::coherence::Millis;
 use crate::coherence::reading::Link;
@@ -16,9 +17,6 @@ const SLOTS: usize = 16_384;
 /// How often, at the most, a cluster is asked who has which keys; and how often it is asked without a reason.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Makes the connection to one server of a cluster.
-pub(super) type Connect = Box<dyn Fn(&str, u16) -> Option<Address> + Send + Sync>;
 
 /// Where commands go.
 pub(super) enum Route {
@@ -154,7 +152,7 @@ impl Cluster {
         if let Some(known) = servers.get(&(host.to_owned(), port)) {
             return Some(known.clone());
         }
-        let address = (self.connect)(host, port)?;
+        let address = Address::Fixed(Box::new((self.connect)(host, port)?));
         let server = Arc::new(Server::new(format!("{host}:{port}"), address, self.options.clone()));
         tokio::spawn(server.clone().keep_connected());
         servers.insert((host.to_owned(), port), server.clone());

@@ -4,6 +4,7 @@
 //! A command that is given up may be carried out all the same, and later. Its answer is dropped by the connection, which pairs
 //! answers with commands by their order: nobody else can get it.
 
+use super::node::{Node, Sentinels};
 use super::scripts;
 use crate::cache::millis;
 use crate::coherence::Millis;
@@ -12,13 +13,11 @@ use crate::telemetry::{StoreFailure, StoreObserver};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
 /// After how many failures in a row a connection is given up.
 const MOST_FAILURES: u32 = 5;
@@ -33,9 +32,9 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 /// How a server is found.
 pub(super) enum Address {
     /// It is always the same.
-    Fixed(Box<Client>),
+    Fixed(Box<Node>),
     /// Sentinels say which it is now, each by itself.
-    Sentinels(Vec<Arc<tokio::sync::Mutex<SentinelClient>>>),
+    Sentinels(Arc<Sentinels>),
 }
 
 /// What all connections have in common.
@@ -249,11 +248,11 @@ impl Server {
     async fn connect(self: &Arc<Self>) -> RedisResult<Live> {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::downgrade(self);
-        let config = AsyncConnectionConfig::new()
+        let asking = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.timeouts.connect))
-            .set_response_timeout(Some(self.options.timeouts.connect.max(self.options.timeouts.write)))
-            .set_pipeline_buffer_size(self.options.max_in_flight)
-            .set_push_sender(move |push: redis::PushInfo| -> Result<(), std::convert::Infallible> {
+            .set_response_timeout(Some(self.options.timeouts.connect.max(self.options.timeouts.write)));
+        let config = asking.clone().set_pipeline_buffer_size(self.options.max_in_flight).set_push_sender(
+            move |push: redis::PushInfo| -> Result<(), std::convert::Infallible> {
                 if push.kind == redis::PushKind::Disconnection
                     && let Some(server) = gone.upgrade()
                     && let Some(live) = server.live().filter(|live| live.number == number)
@@ -261,10 +260,11 @@ impl Server {
                     server.give_up(&live, "the connection ended");
                 }
                 Ok(())
-            });
+            },
+        );
         let mut connection = match &self.address {
-            Address::Fixed(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
-            Address::Sentinels(sentinels) => by_sentinels(sentinels, &config).await?,
+            Address::Fixed(node) => node.connect(&config).await?,
+            Address::Sentinels(sentinels) => sentinels.connect(&asking, &config).await?,
         };
         for script in scripts::ALL {
             let () = redis::cmd("SCRIPT").arg("LOAD").arg(script.text).query_async(&mut connection).await?;
@@ -282,27 +282,6 @@ impl Server {
         }
         self.carry_out(&Request::All(&load), limit).await.map(drop)
     }
-}
-
-/// The connection to the server that the first sentinel names that answers: one that hangs keeps nobody from asking the others.
-async fn by_sentinels(
-    sentinels: &[Arc<tokio::sync::Mutex<SentinelClient>>],
-    config: &AsyncConnectionConfig,
-) -> RedisResult<MultiplexedConnection> {
-    let mut asked = JoinSet::new();
-    for sentinel in sentinels {
-        let (sentinel, config) = (sentinel.clone(), config.clone());
-        asked.spawn(async move { sentinel.lock().await.get_async_connection_with_config(&config).await });
-    }
-    let mut refused = RedisError::from((redis::ErrorKind::EmptySentinelList, "no sentinel answers"));
-    while let Some(answer) = asked.join_next().await {
-        match answer {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => refused = error,
-            Err(_) => {}
-        }
-    }
-    Err(refused)
 }
 
 /// The first of several answers; an error among them stands for all.

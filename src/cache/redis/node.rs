@@ -1,0 +1,115 @@
+//! Servers and sentinels, and the way to them: their certificates may carry another name than the one by which they are reached.
+
+use crate::config::RedisAddress;
+use redis::aio::MultiplexedConnection;
+use redis::io::AsyncDNSResolver;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisFuture, RedisResult, Role};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// A server, or a sentinel.
+pub(super) struct Node {
+    client: Client,
+    /// Where it is, where the client has the name of its certificate instead.
+    place: Option<RedisAddress>,
+}
+
+/// Makes the way to a server that others name, by its host and its port.
+pub(super) type Connect = Box<dyn Fn(&str, u16) -> Option<Node> + Send + Sync>;
+
+/// Sentinels, which say which server it is now.
+pub(super) struct Sentinels {
+    /// The name by which they know it.
+    pub service: String,
+    /// Each of them.
+    pub nodes: Vec<Node>,
+    /// Makes the way to the server that they name.
+    pub connect: Connect,
+}
+
+/// Finds one address, whatever is asked for: the library asks for the name in the certificate.
+struct Place(RedisAddress);
+
+impl AsyncDNSResolver for Place {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _: &'b str,
+        _: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let RedisAddress { host, port } = &self.0;
+            let found: Box<dyn Iterator<Item = SocketAddr> + Send> =
+                Box::new(tokio::net::lookup_host((host.as_str(), *port)).await?);
+            Ok(found)
+        })
+    }
+}
+
+impl Node {
+    /// One that this client connects to, at this place where the client has another name for it.
+    pub fn new(client: Client, place: Option<RedisAddress>) -> Node {
+        Node { client, place }
+    }
+
+    /// Connects to it.
+    pub async fn connect(&self, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+        let config = match &self.place {
+            Some(place) => config.clone().set_dns_resolver(Place(place.clone())),
+            None => config.clone(),
+        };
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+}
+
+impl Sentinels {
+    /// The connection to the server that the first sentinel names that answers: one that hangs keeps nobody from asking the others.
+    /// Sentinels are asked over connections of this kind, and the server is connected to over one of that kind.
+    pub async fn connect(
+        self: &Arc<Sentinels>,
+        asking: &AsyncConnectionConfig,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let mut asked = JoinSet::new();
+        for at in 0..self.nodes.len() {
+            let (sentinels, asking, config) = (self.clone(), asking.clone(), config.clone());
+            asked.spawn(async move { sentinels.ask(at, &asking, &config).await });
+        }
+        let mut refused = wrong("no sentinel answers");
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => refused = error,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
+    }
+
+    /// The connection to the server that one of them names.
+    async fn ask(
+        &self,
+        at: usize,
+        asking: &AsyncConnectionConfig,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let node = self.nodes.get(at).ok_or_else(|| wrong("there is no such sentinel"))?;
+        let mut sentinel = node.connect(asking).await?;
+        let named: Option<(String, u16)> =
+            redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service).query_async(&mut sentinel).await?;
+        let (host, port) = named.ok_or_else(|| wrong("the sentinels do not know the service"))?;
+        let server = (self.connect)(&host, port).ok_or_else(|| wrong("a sentinel names no address"))?;
+        let mut connection = server.connect(config).await?;
+        // A sentinel may not know yet that another server has taken over.
+        let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
+        if matches!(role, Role::Primary { .. }) {
+            Ok(connection)
+        } else {
+            Err(wrong("the server that a sentinel names is no primary"))
+        }
+    }
+}
+
+fn wrong(what: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, what))
+}

@@ -3,7 +3,7 @@
 use super::fault::{Location, Problem};
 use super::section::Section;
 use super::url::host;
-use super::value::{count, duration, minutes, seconds, size};
+use super::value::{boolean, count, duration, minutes, seconds, size};
 use super::variables::Text;
 use super::{Login, Memory, Redis, RedisTimeouts, RedisTls, Servers, Store};
 use super::{secret, servers};
@@ -84,6 +84,7 @@ fn shared(section: &mut Section) -> Option<Redis> {
     });
     let lease_wait = section.read("lease_wait", seconds(2), duration(seconds(0)..=seconds(10)));
     let max_in_flight = section.read("max_in_flight", 1024, count(2..=65_536));
+    let allow_plaintext = section.read("allow_plaintext", false, boolean);
     let settle = section.read("settle", seconds(2), duration(seconds(0)..=minutes(1)));
     let servers::Found { servers, tls: encrypted, exposed } = found?;
     if section.has("tls") && !encrypted {
@@ -91,7 +92,7 @@ fn shared(section: &mut Section) -> Option<Redis> {
         let problem = Problem::new("the addresses do not use TLS");
         section.context.refuse(&location, problem.expected("expected `rediss://` there, or no `tls`"));
     }
-    warn_of_exposed(section, &servers, &login, exposed);
+    warn_of_exposed(section, &servers, &login, exposed.filter(|_| !allow_plaintext));
     let tls = encrypted.then(|| tls.unwrap_or_default());
     Some(Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, settle })
 }
@@ -104,7 +105,10 @@ fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, expo
     };
     if let Some(location) = exposed.filter(|_| sentinels || login.password.is_some()) {
         let problem = Problem::new("the password and the keys go over the network in clear");
-        section.context.warn(&location, problem.expected("`rediss://` protects them"));
+        section.context.warn(
+            &location,
+            problem.expected("`rediss://` protects them; `allow_plaintext: true` says that something else does"),
+        );
     }
 }
 

@@ -110,6 +110,7 @@ fn upstream(
     let body = section.within("body", body);
     let slots = section.within("limits", slots);
     let preserve_host = section.read("preserve_host", false, value::boolean);
+    let allow_http = section.read("allow_http", false, value::boolean);
     let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
     if preserve_host && section.has("host") {
         let location = section.location_of("host");
@@ -119,7 +120,7 @@ fn upstream(
     let (dialect, target, mut check) = (dialect?, target?, check?);
     callers::inherit_host(&mut check, &target);
     judge_paths(section, dialect, &matcher, &target);
-    warn_of_protocol(section, &target);
+    warn_of_protocol(section, &target, allow_http);
     let mut upstream = Upstream {
         name: name.to_owned(),
         index,
@@ -310,11 +311,14 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
 }
 
 /// Warns of what somebody else on the network could read, and of a choice that nobody makes.
-fn warn_of_protocol(section: &mut Section, target: &Target) {
-    if !target.tls && !is_loopback(&target.host) {
+fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
+    if !target.tls && !is_loopback(&target.host) && !allow_http {
         let location = section.location_of("url");
         let problem = Problem::new("tokens and sessions go over the network in clear");
-        section.context.warn(&location, problem.expected("`https://` protects them"));
+        section.context.warn(
+            &location,
+            problem.expected("`https://` protects them; `allow_http: true` says that something else does"),
+        );
     }
     if target.protocol == Protocol::Auto && !target.tls {
         let location = section.location_of("protocol");

@@ -39,6 +39,21 @@ fn check_accepts_a_good_configuration() {
     assert_eq!(finished.stderr, "");
 }
 
+/// In a service mesh plain HTTP to another name is normal: it can be said that it is meant.
+#[test]
+fn check_for_a_deployment_takes_plain_http_that_is_allowed() {
+    let plain = GOOD.replace("127.0.0.1:1", "provider.example");
+    assert_ne!(plain, GOOD);
+    let (finished, path, _folder) = checked(&plain);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(finished.stderr.contains("in clear") && finished.stderr.contains("allow_http"), "{finished:?}");
+    let deploy = || run(&["check", "--deploy", "-c", path.to_str().unwrap()]);
+    assert_eq!(deploy().code, Some(1));
+    fs::write(&path, format!("{}    allow_http: true\n", plain)).unwrap();
+    let finished = deploy();
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+}
+
 #[test]
 fn check_reports_every_fault_with_its_place() {
     let (finished, path, _folder) = checked(

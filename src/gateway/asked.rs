@@ -332,22 +332,23 @@ impl Write {
     }
 
     /// The answer as the caller may see it: without one-time codes, where the policy says so.
-    pub fn shown(&self, mut answer: Answer) -> Result<Answer, Refusal> {
+    pub fn shown(&self, mut answer: Answer) -> Answer {
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
         let opened = answer.opened(self.carrier);
         let coded = coding::of(&answer.headers).is_some();
         if !strips || !(opened.status.is_success() || coded && answer.status.is_success()) {
-            return Ok(answer);
+            return answer;
         }
         let Some(message) = opened.message.filter(|_| !coded) else {
-            return Ok(self.emptied(answer));
+            return self.emptied(answer);
         };
-        let without = self.upstream.dialect.without_codes(self.route, self.carrier, &message);
-        let without = without.ok_or(Refusal::UpstreamFailed)?;
+        let Some(without) = self.upstream.dialect.without_codes(self.route, self.carrier, &message) else {
+            return self.emptied(answer);
+        };
         if without != message {
             answer.body = self.carrier.rewrap(&answer.body, without);
         }
-        Ok(answer)
+        answer
     }
 
     /// An answer that cannot be read, without its message: the write was carried out, which its caller has to learn, and the message

@@ -210,7 +210,7 @@ async fn carry_out(
     if answer.as_ref().is_ok_and(|answer| write.says_locked(answer)) {
         locked_out(runtime, write.upstream()).await;
     }
-    answer.map_err(|failure| failure.refusal).and_then(|answer| write.shown(answer))
+    answer.map(|answer| write.shown(answer)).map_err(|failure| failure.refusal)
 }
 
 /// A user of this upstream is locked: no session is answered any more from before that. Where the store cannot be told, their time

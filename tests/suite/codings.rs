@@ -1,8 +1,9 @@
 //! Responses that come compressed although the gateway asks for none, and what it says of itself where it fetches keys.
 
-use crate::harness::{Answer, Gateway, Request, Scripted, json_answer};
+use crate::harness::{Answer, Gateway, H2Provider, Reply, Request, Scripted, json_answer};
 use crate::issuer::{Signer, World, config, document, read};
 use crate::recorder::SESSION;
+use crate::zitadel::{Grpc, field, frame};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::json;
@@ -120,6 +121,105 @@ fn codes_do_not_leave_in_a_coding() {
         assert_eq!((answer.status, answer.text().as_str()), (200, expected), "{coding}");
         assert_eq!(answer.header("Content-Encoding"), None, "{coding}");
     }
+}
+
+/// Calls of ZITADEL's in every carrier: what cannot be read passes as it came, is not cached, and loses its codes.
+#[test]
+fn calls_pass_in_codings_that_cannot_be_read() {
+    const READ: &str = "/zitadel.session.v2.SessionService/GetSession";
+    const WRITE: &str = "/zitadel.session.v2.SessionService/SetSession";
+    // Whatever it means: nobody reads it.
+    let unread = b"(\xb5\x2f\xfd \x00\x01";
+    let framed = [&[1, 0, 0, 0, 7][..], unread].concat();
+    for coding in ["zstd", "br"] {
+        let (body, message) = (unread.to_vec(), framed.clone());
+        let provider = H2Provider::start(None, move |arrived| {
+            let grpc = arrived.all("content-type").concat().starts_with("application/grpc");
+            let (name, body) = if grpc { ("grpc-encoding", &message) } else { ("content-encoding", &body) };
+            let mut reply = Reply::json(body.clone());
+            reply.head.headers_mut().insert(name, coding.parse().unwrap());
+            if grpc {
+                reply.head.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+                reply.trailers = Some([("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect());
+            }
+            reply
+        });
+        let start = |policy: &str| {
+            let gateway = Gateway::start(&format!(
+                "upstreams:\n  z: {{ dialect: zitadel, url: \"http://{}\", auth: forward, protocol: http2, cache: {{}}{policy} }}\n\
+                 policies:\n  strip: {{ challenges: {{ return_code: strip }} }}\n",
+                provider.address()
+            ));
+            gateway.ready();
+            gateway
+        };
+        let gateway = start("");
+        let json = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
+        let call = r#"{"sessionId":"s1","challenges":{"otpEmail":{"returnCode":{}}}}"#;
+        let ask = |gateway: &Gateway, method: &str, path: &str, body: Option<&str>| {
+            let request = Request::new(method, path).bearer("pat");
+            body.map_or(request.clone(), |body| request.json(body)).send(&gateway.url())
+        };
+        for (method, path, body) in [
+            ("GET", "/v2/sessions/s1", None),
+            ("GET", "/v2/sessions/s1", None),
+            ("PATCH", "/v2/sessions/s1", Some(json)),
+            ("POST", READ, Some(r#"{"sessionId":"s1"}"#)),
+            ("POST", READ, Some(r#"{"sessionId":"s1"}"#)),
+            ("POST", WRITE, Some(call)),
+        ] {
+            let answer = ask(&gateway, method, path, body);
+            assert_eq!((answer.status, &answer.body[..]), (200, &unread[..]), "{coding} {method} {path}");
+            assert_eq!(answer.header("Content-Encoding"), Some(coding), "{coding} {method} {path}");
+        }
+        let client = Grpc::start();
+        let grpc = |gateway: &Gateway, path: &str, message: &[u8]| {
+            client.call_with(
+                gateway,
+                path,
+                &frame(message),
+                &[("content-type", "application/grpc"), ("te", "trailers")],
+            )
+        };
+        // `SetSession` with a challenge whose code is returned.
+        let challenge = field(5, &field(3, &field(3, &[])));
+        let write = [field(1, b"s1"), challenge].concat();
+        for (path, message) in [(READ, field(1, b"s1")), (READ, field(1, b"s1")), (WRITE, write.clone())] {
+            let answer = grpc(&gateway, path, &message);
+            assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"), "{coding} {path}");
+            assert_eq!(answer.body, framed, "{coding} {path}");
+            assert_eq!(answer.headers["grpc-encoding"], coding, "{coding} {path}");
+        }
+        assert_eq!(provider.arrived().len(), 9, "{coding}: nothing came from the cache");
+        // Where codes are to be taken out, nothing is left that might hold one.
+        let gateway = start(", policy: strip");
+        for (method, path, body) in [("PATCH", "/v2/sessions/s1", json), ("POST", WRITE, call)] {
+            let answer = ask(&gateway, method, path, Some(body));
+            assert_eq!((answer.status, answer.text().as_str()), (200, "{}"), "{coding} {path}");
+            assert_eq!(answer.header("Content-Encoding"), None, "{coding} {path}");
+        }
+        let answer = grpc(&gateway, WRITE, &write);
+        assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"), "{coding}");
+        assert_eq!((answer.body, answer.headers.get("grpc-encoding")), (frame(&[]), None), "{coding}");
+    }
+}
+
+/// A body that is not what its head says, without a coding: the write was carried out all the same.
+#[test]
+fn a_write_is_done_although_its_response_cannot_be_read() {
+    let provider = Scripted::start(|_| {
+        let mut answer = json_answer(200, "");
+        answer.body = gzip(b"{}");
+        answer
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n  z: {{ dialect: zitadel, url: {}, auth: forward, policy: strip }}\n\
+         policies:\n  strip: {{ challenges: {{ return_code: strip }} }}\n",
+        provider.url()
+    ));
+    let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
+    let answer = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
+    assert_eq!((answer.status, answer.text().as_str()), (200, "{}"), "a code may be in it");
 }
 
 /// Firewalls in front of issuers reject requests that do not say who sends them.

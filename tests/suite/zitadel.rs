@@ -86,7 +86,7 @@ impl Grpc {
         self.call_with(gateway, path, body, &[("content-type", "application/grpc"), ("te", "trailers")])
     }
 
-    fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+    pub fn call_with(&self, gateway: &Gateway, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
         let address = gateway.address();
         let mut request = http::Request::post(format!("http://{address}{path}")).header("authorization", "Bearer pat");
         for (name, value) in headers {
@@ -113,16 +113,16 @@ impl Grpc {
     }
 }
 
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
     trailers: HeaderMap,
 }
 
 impl Answer {
     /// What stands behind a body, or in the head where that is all.
-    fn trailer(&self, name: &str) -> &str {
+    pub fn trailer(&self, name: &str) -> &str {
         let said = self.trailers.get(name).or(self.headers.get(name));
         said.unwrap_or_else(|| panic!("no {name} in {:?}", self.trailers)).to_str().unwrap()
     }

@@ -89,6 +89,9 @@ const GONE: usize = SESSIONS;
 const OPAQUE: &str = "Bearer opaque";
 const JUNK: &str = "Bearer junk";
 
+/// What some of the readers say in `Cache-Control`.
+const LIKES: [&str; 4] = ["no-store", "no-cache", "no-cache, no-store", "max-age=0, no-store"];
+
 fn session_path(session: usize) -> String {
     format!("/api/v2/sessions/fleet_{session}")
 }
@@ -212,7 +215,13 @@ impl Fleet {
             return;
         }
         let bounds = session.bounds();
-        let answer = connection.exchange(&request("GET").bearer(token)).unwrap();
+        let read = request("GET").bearer(token);
+        // Some ask for a new response, or for one that is not stored.
+        let read = match LIKES.get(random.below(40) as usize) {
+            Some(likes) => read.header("Cache-Control", likes),
+            None => read,
+        };
+        let answer = connection.exchange(&read).unwrap();
         assert_eq!(answer.json()["id"], format!("fleet_{number}"), "the answer to another question");
         session.check(bounds, version(&answer), status(&answer).contains("; hit"), found);
     }

@@ -11,6 +11,7 @@ use crate::wire::http1::{Body, Fault, Head, HeadLimits};
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
+use pingora::prelude::Session;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
@@ -233,6 +234,13 @@ pub(super) struct Framed {
 }
 
 impl Framed {
+    /// Whether the client of a request has left, whatever it sent before.
+    pub fn has_left(session: &Session) -> bool {
+        let stream = session.as_http1().map(|session| session.stream());
+        let framed = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Framed>());
+        framed.is_some_and(|framed| framed.stream.has_left())
+    }
+
     /// The connection itself.
     pub fn inner(&mut self) -> &mut Guarded {
         &mut self.stream

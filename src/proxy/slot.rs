@@ -2,6 +2,7 @@
 
 use super::admission;
 use super::context::{Context, KEPT_BODY};
+use super::framing::Framed;
 use super::governed::Stop;
 use super::passed::content_length;
 use crate::gateway::Upstream;
@@ -12,7 +13,10 @@ use http::{HeaderMap, HeaderName};
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+/// How often it is looked whether a client is there whose body is not read.
+const LOOK: Duration = Duration::from_millis(100);
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Takes a slot for a request whose body has been read, or has begun to come.
@@ -75,7 +79,7 @@ pub(super) async fn attended<T>(session: &mut Session, context: &Context, work: 
 }
 
 /// Ends when the client has left. Over HTTP/1.1 that is behind what it has sent: as much of its body is read meanwhile as Pingora
-/// keeps for the provider, and a larger one hides whether its client is there.
+/// keeps for the provider. Behind a larger one the connection is looked at from time to time.
 async fn left(session: &mut Session, context: &Context) {
     if session.is_http2() && !session.as_mut().is_body_done() {
         if let Some(reset) = session.downstream_session.watch_h2_stream_close() {
@@ -85,7 +89,7 @@ async fn left(session: &mut Session, context: &Context) {
     }
     while !session.as_mut().is_body_done() {
         if !is_kept(session) {
-            return std::future::pending().await;
+            return hangs_up(session).await;
         }
         match session.read_request_body().await {
             Ok(Some(_)) => context.body_came(session, false),
@@ -96,6 +100,14 @@ async fn left(session: &mut Session, context: &Context) {
     // Nothing of it is waited for any more.
     context.body_came(session, true);
     let _ = session.downstream_session.read_body_or_idle(true).await;
+}
+
+/// Ends when a client of HTTP/1 has left, of whose body nothing may be read yet: what it has sent hides that from those who
+/// read. Where more has been sent than the system holds, the end has not come yet: that is seen when the wait is over.
+async fn hangs_up(session: &mut Session) {
+    while !Framed::has_left(session) {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Whether all of a body is kept that is read before it goes on to the provider.

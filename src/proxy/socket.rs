@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -25,6 +25,16 @@ impl Socket {
     /// Whether it is one of the file system.
     pub fn is_file(&self) -> bool {
         matches!(self, Socket::Unix(_))
+    }
+
+    /// Whether the other side has closed the connection, or reset it: also where what it sent before has not been read.
+    fn is_closed(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = match self {
+            Socket::Tcp(socket) => pin!(socket.ready(Interest::READABLE)).poll(&mut cx),
+            Socket::Unix(socket) => pin!(socket.ready(Interest::READABLE)).poll(&mut cx),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Has the system, too, give up a client that takes nothing of what was written to it for as long as this: also after the
@@ -117,20 +127,25 @@ impl Transport {
     /// Lets the end of the connection throw away what was written and not taken. Otherwise the system would keep it, and the
     /// connection, for as long as the other side answers at all.
     pub fn abandon(&self) {
-        let socket = match self {
-            Transport::Plain(inner) => inner,
-            Transport::Tls(inner) => inner.get_ref().0,
-        };
-        if let Socket::Tcp(socket) = socket {
+        if let Socket::Tcp(socket) = self.socket() {
             // An error means that there is no connection any more.
             let _ = socket.set_zero_linger();
         }
     }
 
+    /// See [`Socket::is_closed`].
+    pub fn is_closed(&self) -> bool {
+        self.socket().is_closed()
+    }
+
     pub fn fd(&self) -> RawFd {
+        self.socket().as_raw_fd()
+    }
+
+    fn socket(&self) -> &Socket {
         match self {
-            Transport::Plain(inner) => inner.as_raw_fd(),
-            Transport::Tls(inner) => inner.get_ref().0.as_raw_fd(),
+            Transport::Plain(inner) => inner,
+            Transport::Tls(inner) => inner.get_ref().0,
         }
     }
 }

@@ -234,6 +234,27 @@ fn a_client_that_leaves_while_it_waits_for_its_turn_is_no_failure() {
     }
 }
 
+/// Of a body that is too large to be kept nothing is read while its request waits, also not to see whether its client has left.
+#[test]
+fn a_client_that_leaves_while_its_large_body_waits_is_no_failure() {
+    // As much as the system holds: what does not get there hides its end.
+    let large: &'static str = "x".repeat(90_000).leak();
+    for how in HOWS {
+        for part in ["x", large] {
+            let place = Place::start("limits: { in_flight: 1, wait: 20s }");
+            let before = place.ask(how, "GET", "/api/v2/rules/first", "", 0);
+            place.recorder.wait(1);
+            let client = place.ask(how, "PUT", "/api/v2/rules/x", part, 1 << 20);
+            place.wait_in_flight(2);
+            client.leave(how, &place);
+            place.check(&format!("{} bytes, {how:?}", part.len()), 1);
+            assert_eq!(place.recorder.count(), 1);
+            place.open_door();
+            drop(before);
+        }
+    }
+}
+
 #[test]
 fn a_client_that_leaves_in_the_body_of_its_request_is_no_failure() {
     for how in HOWS {

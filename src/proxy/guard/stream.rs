@@ -10,6 +10,13 @@ use pingora::protocols::{
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
+impl Guarded {
+    /// Whether the client has left, whatever it sent before.
+    pub fn has_left(&self) -> bool {
+        self.transport.is_closed()
+    }
+}
+
 #[async_trait]
 impl Shutdown for Guarded {
     async fn shutdown(&mut self) {

@@ -122,15 +122,6 @@ impl Guarded {
         }
     }
 
-    /// Tells a client whose connection began like one of HTTP/2, and is none, what is wrong with it.
-    pub async fn reject_preface(mut self) {
-        // SETTINGS, which comes first, and GOAWAY with PROTOCOL_ERROR (RFC 9113, section 3.4).
-        self.out.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
-        self.out.extend_from_slice(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        self.lingers = Some(Instant::now() + LINGER);
-        let _ = std::future::poll_fn(|cx| self.poll_linger(cx)).await;
-    }
-
     /// What was read ahead.
     pub fn ahead(&self) -> &[u8] {
         &self.ahead

@@ -1,6 +1,6 @@
-//! What Pingora wants of a stream beside its bytes.
+//! What is wanted of a stream beside its bytes, by Pingora and others.
 
-use super::Guarded;
+use super::{Guarded, LINGER};
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -8,12 +8,22 @@ use pingora::protocols::{
     UniqueIDType,
 };
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 
 impl Guarded {
     /// Whether the client has left, whatever it sent before.
     pub fn has_left(&self) -> bool {
         self.transport.is_closed()
+    }
+
+    /// Tells a client whose connection began like one of HTTP/2, and is none, what is wrong with it.
+    pub async fn reject_preface(mut self) {
+        // SETTINGS, which comes first, and GOAWAY with PROTOCOL_ERROR (RFC 9113, section 3.4).
+        self.out.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        self.out.extend_from_slice(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        self.lingers = Some(Instant::now() + LINGER);
+        let _ = std::future::poll_fn(|cx| self.poll_linger(cx)).await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! Deadlines stand where the waiting is, so that no connection needs a timer of its own for each request, and nothing has to watch
 //! over it. Between two requests a connection holds no buffers.
 
+mod read;
 mod stream;
 
 use super::authorities::Authorities;
@@ -18,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
@@ -327,18 +328,6 @@ impl Guarded {
             return self.poll_linger(cx);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Guarded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let Some(mut authorities) = this.authorities.take() else {
-            return this.poll_frames(cx, buf);
-        };
-        let read = authorities.poll_read(buf, |part| this.poll_frames(cx, part));
-        this.authorities = Some(authorities);
-        read
     }
 }
 

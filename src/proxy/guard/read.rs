@@ -1,0 +1,19 @@
+//! What is read of a connection: as the client sends it, but for authorities of HTTP/2 that are no hosts.
+
+use super::Guarded;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, ReadBuf};
+
+impl AsyncRead for Guarded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let Some(mut authorities) = this.authorities.take() else {
+            return this.poll_frames(cx, buf);
+        };
+        let read = authorities.poll_read(buf, |part| this.poll_frames(cx, part));
+        this.authorities = Some(authorities);
+        read
+    }
+}

@@ -28,7 +28,8 @@
 //! | [`jwks`] | issuers' keys, and the tokens that were verified with them |
 //! | [`provider`] | buffered fetches from a provider, which outlive the client that asked |
 //! | [`runtime`] | what a running gateway carries |
-//! | [`proxy`] | Pingora's hooks: translation only, and the only place that names Pingora |
+//! | [`edge`] | a client's connection: TLS, limits, strict HTTP/1, the flood guard of HTTP/2; with `proxy` the only place that names Pingora |
+//! | [`proxy`] | Pingora's hooks, which only translate; pass-through |
 //! | [`admin`] | probes and metrics |
 //! | [`reload`] | reading the configuration again, and what takes its place while requests are served |
 //! | [`sandbox`] | simulated providers, which know nothing of the tables |
@@ -77,6 +78,7 @@ pub mod cache;
 pub mod jwks;
 pub mod provider;
 pub mod runtime;
+pub mod edge;
 pub mod proxy;
 pub mod admin;
 pub mod reload;

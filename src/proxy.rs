@@ -1,57 +1,35 @@
 //! The gateway on the wire: Pingora carries the bytes, the core decides. Nothing else in the program names Pingora.
 
-mod admission;
 mod answer;
-mod authorities;
 mod body;
 mod chunks;
-mod connection;
 mod context;
 mod declared;
 mod exchange;
 mod failed;
 mod first_byte;
-mod flood;
-mod frames;
-mod framing;
 mod governed;
-mod guard;
 mod head;
-mod heads;
-mod http2;
 mod invalidating;
 mod line;
-mod listener;
 mod logout;
 mod offers;
 mod passed;
-mod pulse;
 mod reading;
-mod resets;
-mod share;
 mod short;
 mod slot;
-mod socket;
-mod streams;
 mod switch;
-mod tls;
-mod uploads;
 mod whole;
-mod windows;
-
-pub use listener::Bound;
-pub use tls::TlsError;
 
 use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
+use crate::edge::{Bound, Connections, Door, Server, Stage, Terms, TlsError, server_config};
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
-use connection::{Connections, Door, Stage, Terms};
 use exchange::Edge;
 use parking_lot::Mutex;
-use pingora::apps::HttpServerApp;
-use pingora::proxy::http_proxy;
+use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use rustls::ServerConfig;
 use std::sync::Arc;
@@ -69,7 +47,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// A gateway that serves.
 pub struct Serving {
     running: Arc<CurrentRuntime>,
-    connections: Arc<Connections>,
+    connections: Arc<Connections<HttpProxy<Edge>>>,
     doors: Vec<Arc<Door>>,
     listeners: Mutex<Vec<Arc<Bound>>>,
     stage: watch::Sender<Stage>,
@@ -93,7 +71,9 @@ impl Serving {
             ..ServerConf::default()
         });
         let proxy = http_proxy(&conf, Edge::new(running.clone()));
-        let connections = Arc::new(Connections::new(proxy, &running, Terms::new(clients), at_stage, at_end));
+        let metrics = running.metrics.clone();
+        let server = Server { app: Arc::new(proxy), metrics, stage: at_stage, ending: at_end };
+        let connections = Arc::new(Connections::new(server, running.memory(), Terms::new(clients)));
         let door = |listener: &Listener| {
             let tls = ArcSwapOption::new(spoken(listener)?);
             Ok(Arc::new(Door { name: listener.name.as_str().into(), tls }))
@@ -119,7 +99,7 @@ impl Serving {
                 door.tls.store(tls);
             }
         }
-        self.connections.terms.store(Arc::new(Terms::new(clients)));
+        self.connections.set_terms(Terms::new(clients));
         self.running.memory().set_limit(clients.limits.memory);
         Ok(())
     }
@@ -138,7 +118,7 @@ impl Serving {
         let _ = self.ending.send(true);
         let _ = self.stage.send(Stage::Closing);
         self.listeners.lock().clear();
-        self.connections.proxy.http_cleanup().await;
+        self.connections.clean_up().await;
         let (begun, metrics) = (Instant::now(), &self.running.metrics);
         // One pause in any case: a connection that was accepted just now has not been counted yet.
         loop {
@@ -154,5 +134,5 @@ impl Serving {
 
 /// What a listener speaks TLS with, where it does.
 fn spoken(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
-    listener.tls.as_ref().map(tls::server_config).transpose()
+    listener.tls.as_ref().map(server_config).transpose()
 }

@@ -4,9 +4,10 @@ use super::{CommandError, log, other};
 use crate::admin;
 use crate::config::{self, Clients, Config, Listener, Shutdown, Store};
 use crate::descriptors;
+use crate::edge;
 use crate::handover::{self, Inherited, Successor};
 use crate::log_writer::LogWriter;
-use crate::proxy::{self, Serving};
+use crate::proxy::Serving;
 use crate::reload::{Fingerprints, Follower, LoadedConfig, Reload, Source};
 use crate::runtime::{Bound, CurrentRuntime};
 use parking_lot::Mutex;
@@ -263,12 +264,12 @@ async fn ready(running: &CurrentRuntime) {
     }
 }
 
-fn bound(listener: &Listener, inherited: &mut Option<Inherited>) -> Result<(Listener, proxy::Bound), CommandError> {
+fn bound(listener: &Listener, inherited: &mut Option<Inherited>) -> Result<(Listener, edge::Bound), CommandError> {
     let taken = |error| other(format!("listener `{}` cannot listen on {}: {error}", listener.name, listener.address));
     let socket = inherited.as_mut().and_then(|inherited| inherited.take(&listener.address.to_string()));
     let bound = match socket {
-        Some(socket) => proxy::Bound::adopt(&listener.address, socket),
-        None => proxy::Bound::new(&listener.address),
+        Some(socket) => edge::Bound::adopt(&listener.address, socket),
+        None => edge::Bound::new(&listener.address),
     };
     Ok((listener.clone(), bound.map_err(taken)?))
 }

@@ -1,12 +1,9 @@
 //! What is known of a request while it is on its way.
 
-use super::connection;
 use super::declared::Declared;
 use super::head::{is_http2, requested_id};
-use super::http2;
-use super::pulse::Pulse;
-use super::share::{Admission, Admitted, Body, Share, Short, Waiting};
 use crate::client::Attempts;
+use crate::edge::{self, Admission, Admitted, Body, Pulse, Share, Short, Waiting};
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
 use crate::model::{Operation, Refusal};
@@ -90,7 +87,7 @@ pub(super) struct Context {
 impl Context {
     /// A request whose head has just come.
     pub fn new(runtime: Arc<Runtime>) -> Context {
-        let pulse = connection::pulse();
+        let pulse = edge::pulse();
         if let Some(pulse) = &pulse {
             pulse.head_is_here();
         }
@@ -241,7 +238,7 @@ impl Context {
     pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), Short> {
         self.response_bytes += bytes;
         let blocked = self.share().is_some_and(|share| share.blocks());
-        let queued = if http2 && blocked { written.min(http2::HELD) } else { 0 };
+        let queued = if http2 && blocked { written.min(edge::HELD) } else { 0 };
         let unwritten = self.response_bytes.saturating_sub(written);
         // Where the client is slower than the provider, the provider's window fills up.
         let ahead = if blocked && unwritten > bytes { self.ahead } else { 0 };

@@ -1,20 +1,19 @@
 //! One request, from its head to its line in the log.
 
 use super::answer::{refusal_response, write};
-use super::connection::KEPT;
 use super::context::Context;
 use super::declared::Declared;
 use super::governed::{self, Stop};
 use super::head::{self, credential, head, is_http2};
 use super::line;
 use super::passed::KnownCredentials;
-use super::share::Short;
 use super::{
-    MAX_TRIES, chunks, declared, failed, first_byte, framing, invalidating, logout, offers, passed, short, slot, whole,
+    MAX_TRIES, chunks, declared, failed, first_byte, invalidating, logout, offers, passed, short, slot, whole,
 };
 use crate::cache::Caution;
 use crate::client;
 use crate::descriptors;
+use crate::edge::{self, KEPT, Short};
 use crate::gateway::{Credential, Head, Refused, Related, Routed, Upstream};
 use crate::model::{Operation, Refusal};
 use crate::runtime::CurrentRuntime;
@@ -56,7 +55,7 @@ impl Edge {
         if over_socket {
             head::drop_path(session.req_header_mut());
         }
-        let judged = match head::judge(session.req_header(), framing::fault(), runtime.head_limits, over_socket) {
+        let judged = match head::judge(session.req_header(), edge::fault(), runtime.head_limits, over_socket) {
             Ok(()) => declared::ends_where_it_says(session, context).await,
             refused @ Err(_) => refused,
         };
@@ -340,7 +339,7 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
     ) -> Result<()> {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
-            framing::open_tunnel();
+            edge::open_tunnel();
         }
         passed::frame(session, response);
         if is_http2(session) {

@@ -3,7 +3,8 @@
 use super::context::Context;
 use super::exchange::refuse;
 use super::head::{self, is_http2};
-use super::{framing, passed};
+use super::passed;
+use crate::edge;
 use crate::model::Refusal;
 use crate::telemetry::{Decision, DisconnectReason};
 use http::header::CONTENT_LENGTH;
@@ -18,7 +19,7 @@ const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: fal
 pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
     let late = context.late();
     let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(DisconnectReason::MinBodyRate));
-    let refusal = match framing::fault() {
+    let refusal = match edge::fault() {
         Some(fault) => head::refusal(fault),
         // What has reached the provider is not to be tried again.
         None if context.is_short && !context.begun => Refusal::Overloaded,

@@ -9,7 +9,7 @@
 use super::context::Context;
 use super::head::is_http2;
 use super::passed::is_call;
-use super::pulse::Pulse;
+use crate::edge::Pulse;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;

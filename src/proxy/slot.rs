@@ -1,10 +1,9 @@
 //! Slots of requests: which source they are counted for, and waiting that ends where the client leaves.
 
-use super::admission;
 use super::context::{Context, KEPT_BODY};
-use super::framing::Framed;
 use super::governed::Stop;
 use super::passed::content_length;
+use crate::edge::{self, Framed};
 use crate::gateway::Upstream;
 use crate::provider::Slot;
 use crate::runtime::Runtime;
@@ -37,7 +36,7 @@ pub(super) fn source(context: &Context, session: &Session) -> Option<IpAddr> {
     } else {
         peer.to_canonical()
     };
-    Some(admission::source(from))
+    Some(edge::source(from))
 }
 
 /// The address that a trusted peer reports: the last one that is no trusted peer's. What stands before it, its client may have

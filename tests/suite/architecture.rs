@@ -22,7 +22,11 @@ struct Ban {
 }
 
 const BANS: [Ban; 10] = [
-    Ban { pattern: r"\bpingora\w*", within: |module| module != "proxy", why: "only proxy names Pingora" },
+    Ban {
+        pattern: r"\bpingora\w*",
+        within: |module| !["edge", "proxy"].contains(&module),
+        why: "only edge and proxy name Pingora",
+    },
     Ban { pattern: r"\bredis\b", within: |module| module != "cache", why: "only cache names Redis" },
     Ban {
         pattern: r"\bcrate::(dialect|wire)\b|\bcrate::\{[^;]*\b(dialect|wire)\b",

@@ -1,12 +1,11 @@
 //! Streams of HTTP/2 that the gateway resets before they become requests: their heads are malformed, or they are more than there may
 //! be. The library resets them by itself and tells nobody, so that they are found among the frames that pass.
 
-use super::frames::{FrameHead, HEADERS, Seen};
+use super::frame::{FrameHead, HEADERS, RST_STREAM, Seen};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-const RST_STREAM: u8 = 3;
 /// How many streams are remembered: those that may be open at once are fewer, others end at once.
 const MOST: usize = 10_240;
 

@@ -59,7 +59,7 @@ pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Res
 }
 
 /// What a listener speaks TLS with.
-pub(super) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions: &[&SupportedProtocolVersion] = if tls.only_tls13 { &[&TLS13] } else { &[&TLS12, &TLS13] };
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;

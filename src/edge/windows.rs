@@ -3,19 +3,11 @@
 //! The library does not tell which responses wait for their client. A response that has begun, on a stream whose window is used up,
 //! does: nobody else can end that wait.
 
-use super::frames::{FrameHead, Seen};
+use super::frame::{
+    DATA, END_STREAM, FrameHead, GOAWAY, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM, Seen,
+};
 use std::collections::BTreeMap;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-/// Of DATA and HEADERS.
-const END_STREAM: u8 = 1;
-/// The number of the setting that new streams begin with.
-const INITIAL_WINDOW_SIZE: u16 = 4;
-/// What windows are before anybody says otherwise (RFC 9113, section 6.9.2).
-const INITIAL: i64 = 65_535;
 /// How many streams are remembered: those that may be open at once are fewer, others end at once.
 const MOST: usize = 10_240;
 
@@ -52,10 +44,10 @@ impl Default for Windows {
         Windows {
             streams: BTreeMap::new(),
             last: 0,
-            initial: INITIAL,
-            wanted: INITIAL,
+            initial: INITIAL_WINDOW,
+            wanted: INITIAL_WINDOW,
             leaving: false,
-            connection: INITIAL,
+            connection: INITIAL_WINDOW,
             responding: 0,
             starved: 0,
             finished: 0,

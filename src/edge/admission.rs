@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts connections.
 #[derive(Debug, Default)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     open: AtomicUsize,
     sources: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// A connection that counts until it is dropped.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(crate) struct Admitted {
     admission: Arc<Admission>,
     source: Option<IpAddr>,
 }
@@ -68,7 +68,7 @@ impl Drop for Admitted {
 }
 
 /// What stands for everyone behind an address: in IPv6 whoever has one has all of its /64.
-pub(super) fn source(peer: IpAddr) -> IpAddr {
+pub(crate) fn source(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address @ IpAddr::V4(_) => address,

@@ -4,28 +4,25 @@
 //! holds nothing of Pingora's, which would be most of its memory.
 
 use super::admission::Admission;
-use super::exchange::Edge;
-use super::frames::PREFACE;
-use super::framing::{self, Framed, Requests};
+use super::downstream::{self, Downstream};
+use super::frame::PREFACE;
+use super::framing::{Framed, Requests};
 use super::guard::Guarded;
 use super::http2;
 use super::listener::Bound;
-use super::pulse::{Arrival, Patience, Pulse};
+use super::pulse::{Arrival, Pulse};
+use super::server::{KEPT, Server, Stage, Terms, reached};
 use super::share::Shares;
 use super::socket::Socket;
 use super::tls;
-use crate::config::{ClientLimits, Clients};
 use crate::descriptors;
-use crate::metrics::Metrics;
-use crate::runtime::CurrentRuntime;
+use crate::memory::Memory;
 use crate::telemetry::DisconnectReason;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::SocketDigest;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
-use pingora::proxy::HttpProxy;
 use rustls::ServerConfig;
 use std::io;
 use std::net::SocketAddr;
@@ -34,84 +31,48 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Pingora's word for a kept connection without a timer: deadlines stand elsewhere.
-pub(super) const KEPT: u64 = 0;
 /// How long a listener rests after the system could not give it a connection.
 const RESPITE: Duration = Duration::from_millis(50);
 /// How long it has to have gone well before the log says again that it does not.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
 
-tokio::task_local! {
-    /// The connection of HTTP/1, or the stream of HTTP/2, that this task serves.
-    static PULSE: Arc<Pulse>;
-}
-
-/// How far a process is on its way to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    /// It serves.
-    Serving,
-    /// It serves, and asks clients to go elsewhere.
-    Draining,
-    /// It takes no more connections and ends those that wait.
-    Closing,
-}
-
-/// What the configuration says of connections.
-#[derive(Debug)]
-pub(super) struct Terms {
-    pub patience: Patience,
-    pub limits: ClientLimits,
-    pub max_age: Duration,
-    trusted: Vec<IpNet>,
-}
-
-impl Terms {
-    pub fn new(clients: &Clients) -> Terms {
-        Terms {
-            patience: Patience::new(clients),
-            limits: clients.limits,
-            max_age: clients.max_age,
-            trusted: clients.trusted_peers.clone(),
-        }
-    }
-}
-
 /// A listener's name and what it speaks TLS with.
-pub(super) struct Door {
+pub(crate) struct Door {
+    /// The listener's name.
     pub name: Arc<str>,
+    /// What TLS is spoken with; none without TLS.
     pub tls: ArcSwapOption<ServerConfig>,
 }
 
 /// All connections from clients.
-pub(super) struct Connections {
-    pub proxy: Arc<HttpProxy<Edge>>,
-    pub metrics: Arc<Metrics>,
-    pub terms: ArcSwap<Terms>,
-    pub stage: watch::Receiver<Stage>,
-    /// What Pingora takes for the end of the process.
-    pub ending: watch::Receiver<bool>,
+pub(crate) struct Connections<A> {
+    server: Server<A>,
+    terms: ArcSwap<Terms>,
     admission: Arc<Admission>,
     shares: Arc<Shares>,
 }
 
-impl Connections {
-    pub fn new(
-        proxy: HttpProxy<Edge>,
-        running: &CurrentRuntime,
-        terms: Terms,
-        stage: watch::Receiver<Stage>,
-        ending: watch::Receiver<bool>,
-    ) -> Connections {
-        let (metrics, terms) = (running.metrics.clone(), ArcSwap::from_pointee(terms));
-        let shares = Shares::new(running.memory());
+impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
+    /// Connections whose requests this server answers.
+    pub fn new(server: Server<A>, memory: Arc<Memory>, terms: Terms) -> Connections<A> {
+        let shares = Shares::new(memory);
         tokio::spawn(shares.clone().watch());
-        Connections { proxy: Arc::new(proxy), metrics, terms, stage, ending, admission: Arc::default(), shares }
+        Connections { server, terms: ArcSwap::from_pointee(terms), admission: Arc::default(), shares }
+    }
+
+    /// Takes other limits and deadlines, for connections that begin from now on.
+    pub fn set_terms(&self, terms: Terms) {
+        self.terms.store(Arc::new(terms));
+    }
+
+    /// Ends connections to providers that are kept for later requests.
+    pub async fn clean_up(&self) {
+        self.server.app.http_cleanup().await;
     }
 
     /// Accepts connections until the process takes no more of them.
-    pub async fn accept(self: Arc<Connections>, bound: Arc<Bound>, door: Arc<Door>) {
-        let mut stage = self.stage.clone();
+    pub async fn accept(self: Arc<Connections<A>>, bound: Arc<Bound>, door: Arc<Door>) {
+        let mut stage = self.server.stage.clone();
         let mut failed: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
@@ -145,18 +106,18 @@ impl Connections {
     }
 
     /// Lets a connection in and serves it in a task of its own.
-    fn take(self: &Arc<Connections>, socket: Socket, peer: Option<SocketAddr>, door: &Arc<Door>) {
+    fn take(self: &Arc<Connections<A>>, socket: Socket, peer: Option<SocketAddr>, door: &Arc<Door>) {
         let terms = self.terms.load_full();
         let admitted = self.admission.admit(terms.limits, &terms.trusted, peer.map(|peer| peer.ip()));
         let admitted = match admitted {
-            Ok(_) if self.shares.is_over() => return self.metrics.cut(DisconnectReason::Memory),
+            Ok(_) if self.shares.is_over() => return self.server.metrics.cut(DisconnectReason::Memory),
             Ok(admitted) => admitted,
-            Err(cut) => return self.metrics.cut(cut),
+            Err(cut) => return self.server.metrics.cut(cut),
         };
         socket.give_up_after(terms.patience.write);
         let (connections, door) = (self.clone(), door.clone());
         tokio::spawn(async move {
-            let _counted = (admitted, connections.metrics.connection());
+            let _counted = (admitted, connections.server.metrics.connection());
             connections.serve(socket, peer, &door, &terms).await;
         });
     }
@@ -170,7 +131,7 @@ impl Connections {
             over_socket: socket.is_file(),
             requests: Arc::default(),
             rejected: Arc::default(),
-            metrics: self.metrics.clone(),
+            metrics: self.server.metrics.clone(),
             share,
             uploads: Arc::default(),
         };
@@ -180,11 +141,12 @@ impl Connections {
             return self.note(&pulse);
         };
         if http2 {
-            http2::serve(self, stream, peer, &pulse, terms).await;
+            http2::serve(&self.server, stream, peer, &pulse, terms).await;
         } else {
             let requests = Requests::new(terms.limits.head, pulse.arrival.over_socket);
             let served = Box::pin(self.http1(requests.framed(stream), &requests, &pulse));
-            PULSE.scope(pulse.clone(), requests.clone().serve(served)).await;
+            let downstream = Downstream { pulse: pulse.clone(), requests: Some(requests.clone()) };
+            downstream::serve(downstream, served).await;
         }
         self.note(&pulse);
     }
@@ -192,7 +154,7 @@ impl Connections {
     /// Counts why a connection was cut off, where it was.
     fn note(&self, pulse: &Pulse) {
         if let Some(cut) = pulse.cut() {
-            self.metrics.cut(cut);
+            self.server.metrics.cut(cut);
         }
     }
 
@@ -233,13 +195,13 @@ impl Connections {
 
     /// Serves one request after the other.
     async fn http1(&self, stream: Framed, requests: &Requests, pulse: &Pulse) {
-        let mut stage = self.stage.clone();
+        let mut stage = self.server.stage.clone();
         let mut next: Option<(Framed, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
             if !requests.has_more() && !has_more(stream.inner(), settings.is_some(), &mut stage).await {
                 return;
             }
-            framing::expect();
+            requests.expect();
             let mut session = ServerSession::new_http1(Box::new(stream));
             match settings {
                 Some(settings) => settings.apply_to_session(&mut session),
@@ -247,7 +209,7 @@ impl Connections {
             }
             let left = tokio::select! {
                 biased;
-                left = self.proxy.process_new_http(session, &self.ending) => left,
+                left = self.server.app.process_new_http(session, &self.server.ending) => left,
                 () = pulse.stands_still() => return,
             };
             next = left.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
@@ -269,12 +231,6 @@ async fn has_more(stream: &mut Guarded, kept: bool, stage: &mut watch::Receiver<
         more = stream.read_ahead() => matches!(more, Ok(true)),
         () = reached(stage, Stage::Closing), if kept => false,
     }
-}
-
-/// Ends when the process is as far on its way to its end.
-pub(super) async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
-    // An error means that there is no process any more.
-    drop(stage.wait_for(|stage| *stage >= wanted).await);
 }
 
 /// What Pingora is told of a socket.
@@ -312,14 +268,4 @@ async fn knows_http2(stream: &mut Guarded) -> io::Result<Option<Spoken>> {
             return Ok(Some(Spoken::Http2));
         }
     }
-}
-
-/// The connection or the stream that this task serves.
-pub(super) fn pulse() -> Option<Arc<Pulse>> {
-    PULSE.try_with(Arc::clone).ok()
-}
-
-/// Serves a stream of HTTP/2 in the task of its own.
-pub(super) async fn on_stream(pulse: Arc<Pulse>, served: impl Future<Output = ()>) {
-    PULSE.scope(pulse, served).await;
 }

@@ -5,7 +5,10 @@
 //! streams that it opens, and it may take back as many requests as were answered. A download of any size earns what it needs. What is
 //! free besides comes back slowly, so that a quiet connection may be kept alive for ever.
 
-use super::frames::{FrameHead, Seen};
+use super::frame::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS,
+    Seen, WINDOW_UPDATE,
+};
 use crate::telemetry::DisconnectReason;
 use std::time::{Duration, Instant};
 
@@ -29,19 +32,6 @@ const FIELDS: usize = 25;
 /// What a head costs that was rejected: its answer gives one back.
 const REJECTED: u32 = 3;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-/// Of DATA and HEADERS, of PING and SETTINGS, of HEADERS and CONTINUATION, of DATA.
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
 /// Codes of resets that say that the client did nothing wrong.
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;

@@ -1,8 +1,9 @@
 //! Connections of HTTP/2: their streams, and when they end.
 
-use super::connection::{Connections, Stage, Terms, on_stream, reached};
+use super::downstream::{self, Downstream};
 use super::guard::Guarded;
 use super::pulse::Pulse;
+use super::server::{Server, Stage, Terms, reached};
 use super::share::Admitted;
 use super::streams::{Open, Queue, Streams};
 use super::uploads::CHECK;
@@ -28,7 +29,7 @@ const RESET_BY_US: usize = 300;
 /// How much of bodies a client may send ahead, on a stream and on the whole connection.
 const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
 /// How much of a response is held for a client that does not take it.
-pub(super) const HELD: usize = 64 << 10;
+pub(crate) const HELD: usize = 64 << 10;
 /// What is read of the head of a request in any case: Pingora's own limit.
 const LEAST_HEAD: u32 = 64 << 10;
 /// How long a client may take to end a connection that it was told to end for what it did.
@@ -69,8 +70,8 @@ async fn agree(mut stream: Guarded, pulse: &Pulse, terms: &Terms) -> Option<(Con
 }
 
 /// Serves a connection of HTTP/2 to its end.
-pub(super) async fn serve(
-    connections: &Connections,
+pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
+    server: &Server<A>,
     stream: Guarded,
     peer: Option<SocketAddr>,
     pulse: &Arc<Pulse>,
@@ -81,8 +82,8 @@ pub(super) async fn serve(
     };
     let (streams, share) = (Arc::new(Streams::default()), &pulse.arrival.share);
     let mut queue = Queue::new(share);
-    let serve = |(session, admitted)| answer(connections, session, pulse, (streams.open(), admitted));
-    let mut stage = connections.stage.clone();
+    let serve = |(session, admitted)| answer(server, session, pulse, (streams.open(), admitted));
+    let mut stage = server.stage.clone();
     // A connection that begins while clients are asked to go elsewhere is left alone for as long as others are accepted.
     let end = if *stage.borrow() < Stage::Draining { Stage::Draining } else { Stage::Closing };
     let old = tokio::time::sleep(age(terms.max_age, peer));
@@ -97,7 +98,7 @@ pub(super) async fn serve(
                 continue;
             }
             () = &mut old, if !leaving => {
-                connections.metrics.cut(DisconnectReason::MaxAge);
+                server.metrics.cut(DisconnectReason::MaxAge);
                 connection.graceful_shutdown();
                 leaving = true;
                 continue;
@@ -148,13 +149,19 @@ fn age(declared: Duration, peer: Option<SocketAddr>) -> Duration {
 }
 
 /// Serves a stream in a task of its own.
-fn answer(connections: &Connections, session: HttpSession, pulse: &Arc<Pulse>, open: (Open, Admitted)) {
-    let (proxy, ending, metrics) = (connections.proxy.clone(), connections.ending.clone(), connections.metrics.clone());
+fn answer<A: HttpServerApp + Send + Sync + 'static>(
+    server: &Server<A>,
+    session: HttpSession,
+    pulse: &Arc<Pulse>,
+    open: (Open, Admitted),
+) {
+    let Server { app, metrics, ending, .. } = server.clone();
     let pulse = Arc::new(Pulse::new(pulse.arrival.clone(), pulse.patience));
     let has_body = !session.is_body_empty();
-    tokio::spawn(on_stream(pulse.clone(), async move {
+    let downstream = Downstream { pulse: pulse.clone(), requests: None };
+    tokio::spawn(downstream::serve(downstream, async move {
         let _open = open;
-        let served = Box::pin(proxy.process_new_http(ServerSession::new_http2(session), &ending));
+        let served = Box::pin(app.process_new_http(ServerSession::new_http2(session), &ending));
         if !has_body {
             served.await;
             return;

@@ -3,7 +3,7 @@
 //! Only the time counts during which the gateway lets the client send: a body whose provider takes nothing stands still, and its
 //! client can do nothing about it.
 
-use super::frames::{FrameHead, Seen};
+use super::frame::{DATA, END_STREAM, FrameHead, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM, Seen};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,16 +15,6 @@ pub(super) const CHECK: Duration = Duration::from_secs(10);
 const LEAST: i64 = 1 << 10;
 /// How many bodies are looked at: those that may come at once are fewer.
 const MOST: usize = 10_240;
-/// What windows are before the gateway says otherwise (RFC 9113, section 6.9.2).
-const INITIAL: i64 = 65_535;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-/// Of DATA and HEADERS.
-const END_STREAM: u8 = 1;
-/// The number of the setting that new streams begin with.
-const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// The bodies that are coming on a connection. Shared by the connection and the requests that are on it.
 #[derive(Debug, Default)]
@@ -55,7 +45,7 @@ struct Body {
 
 impl Default for Bodies {
     fn default() -> Bodies {
-        Bodies { coming: BTreeMap::new(), initial: INITIAL, connection: INITIAL, rate: 0 }
+        Bodies { coming: BTreeMap::new(), initial: INITIAL_WINDOW, connection: INITIAL_WINDOW, rate: 0 }
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) struct Shares {
 
 /// What one connection holds.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     shares: Arc<Shares>,
     id: u64,
     connection: Mutex<Held>,
@@ -88,11 +88,11 @@ struct Slow {
 
 /// There is too little memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Short;
+pub(crate) struct Short;
 
 /// What becomes of a request.
 #[derive(Debug)]
-pub(super) enum Admission {
+pub(crate) enum Admission {
     /// It is served.
     Now(Admitted),
     /// It is served when it is its turn.
@@ -334,7 +334,7 @@ impl Drop for Share {
 
 /// A request that was taken on, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(crate) struct Admitted {
     share: Arc<Share>,
     _held: Held,
 }
@@ -347,7 +347,7 @@ impl Drop for Admitted {
 
 /// What waits for a client to read it, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     share: Arc<Share>,
     held: Held,
 }
@@ -385,7 +385,7 @@ impl Drop for Waiting {
 
 /// The body of a request, as far as it is held.
 #[derive(Debug)]
-pub(super) struct Body(Held);
+pub(crate) struct Body(Held);
 
 impl Body {
     /// So much of it is held from now on. Where that is more than before, there may be too little memory for it at this level.

@@ -5,10 +5,7 @@
 //! Of the table that both sides keep one bit of each entry is enough. An index counts from the newest entry, so that it does not
 //! matter which have been dropped.
 
-/// Of HEADERS: padding and a priority stand before the fields.
-const PADDED: u8 = 8;
-const PRIORITY: u8 = 0x20;
-const CONTINUATION: u8 = 9;
+use super::frame::{CONTINUATION, HAS_PRIORITY, PADDED};
 /// The table that everybody knows, and in it the pseudo-headers.
 const STATIC: u32 = 61;
 const PSEUDO: std::ops::RangeInclusive<u32> = 1..=14;
@@ -104,7 +101,7 @@ impl Heads {
             return false;
         }
         self.padded = flags & PADDED != 0;
-        let priority = if flags & PRIORITY != 0 { 5 } else { 0 };
+        let priority = if flags & HAS_PRIORITY != 0 { 5 } else { 0 };
         self.before = usize::from(self.padded) + priority;
         self.left = length.saturating_sub(self.before);
         (self.next, self.count) = (Next::Field, 0);
@@ -231,8 +228,7 @@ fn more(so_far: u32, shift: u32, byte: u8) -> (u32, Option<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HEADERS: u8 = 1;
+    use crate::edge::frame::HEADERS;
 
     /// A client's side of a connection, whose heads come in pieces of this size.
     struct Client {
@@ -285,7 +281,7 @@ mod tests {
             assert_eq!(client.frame(0, 1, &fields), 9, "{size}");
             // Padded, with a priority.
             let padded = [&[3, 0, 0, 0, 0, 16][..], &fields, &[0x82; 3]].concat();
-            assert_eq!(client.frame(PADDED | PRIORITY, 3, &padded), 9, "{size}");
+            assert_eq!(client.frame(PADDED | HAS_PRIORITY, 3, &padded), 9, "{size}");
             assert!(!client.heads.is_malformed());
             // Continued.
             client.heads.frame(HEADERS, 0, 5, 3);

@@ -29,11 +29,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How much it may send meanwhile, in bytes.
 const LINGER_BYTES: usize = 1 << 20;
 
-tokio::task_local! {
-    /// The requests of a connection of HTTP/1: set for the task that serves it.
-    static REQUESTS: Arc<Requests>;
-}
-
 /// The requests of one connection, as its stream and the gateway see them.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -94,17 +89,10 @@ impl Requests {
         !self.state.lock().held.is_empty()
     }
 
-    /// Serves a connection whose requests these are.
-    pub async fn serve<T>(self: Arc<Requests>, serving: impl Future<Output = T>) -> T {
-        REQUESTS.scope(self, serving).await
-    }
-}
-
-/// The next request on the connection of this task may be handed out.
-pub(super) fn expect() {
-    let _ = REQUESTS.try_with(|requests| {
-        let mut state = requests.state.lock();
-        state.head = Head::new(requests.limits).nameless(requests.nameless);
+    /// The next request may be handed out.
+    pub fn expect(&self) {
+        let mut state = self.state.lock();
+        state.head = Head::new(self.limits).nameless(self.nameless);
         state.stage = match state.stage {
             Stage::Between => Stage::Head,
             // Pingora has seen the end of a request where it is not: nothing that follows can be trusted.
@@ -113,24 +101,22 @@ pub(super) fn expect() {
         if matches!(state.stage, Stage::Head) && !state.held.is_empty() {
             state.look();
         }
-    });
-}
+    }
 
-/// What is wrong with the request on the connection of this task.
-pub(super) fn fault() -> Option<Fault> {
-    REQUESTS.try_with(|requests| requests.state.lock().fault).ok().flatten()
-}
+    /// What is wrong with the request that was handed out last.
+    pub fn fault(&self) -> Option<Fault> {
+        self.state.lock().fault
+    }
 
-/// From here on the connection of this task does not speak HTTP any more.
-pub(super) fn open_tunnel() {
-    let _ = REQUESTS.try_with(|requests| {
-        let mut state = requests.state.lock();
+    /// From here on the connection does not speak HTTP any more.
+    pub fn open_tunnel(&self) {
+        let mut state = self.state.lock();
         if matches!(state.stage, Stage::Between) {
             state.stage = Stage::Tunnel;
             state.ready = state.held.len();
             state.waiting.take().into_iter().for_each(Waker::wake);
         }
-    });
+    }
 }
 
 impl State {
@@ -228,7 +214,7 @@ impl State {
 
 /// A stream that hands out one request at a time.
 #[derive(Debug)]
-pub(super) struct Framed {
+pub(crate) struct Framed {
     stream: Guarded,
     requests: Arc<Requests>,
 }
@@ -242,7 +228,7 @@ impl Framed {
     }
 
     /// The connection itself.
-    pub fn inner(&mut self) -> &mut Guarded {
+    pub(super) fn inner(&mut self) -> &mut Guarded {
         &mut self.stream
     }
 }

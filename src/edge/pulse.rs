@@ -17,7 +17,7 @@ const SLOW_START: Duration = Duration::from_secs(10);
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// See [`Clients::head_timeout`].
     pub head: Duration,
     /// See [`Clients::idle_timeout`].
@@ -54,7 +54,7 @@ enum Phase {
 
 /// Where a request came in.
 #[derive(Debug, Clone)]
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     /// The name of the listener.
     pub listener: Arc<str>,
     /// Whether its client speaks TLS.
@@ -69,12 +69,12 @@ pub(super) struct Arrival {
     /// What its connection holds.
     pub share: Arc<Share>,
     /// The bodies that are coming on it: of HTTP/2.
-    pub uploads: Arc<Uploads>,
+    pub(super) uploads: Arc<Uploads>,
 }
 
 impl Arrival {
     /// The frames of a connection of HTTP/2 whose heads may have so many fields.
-    pub fn frames(&self, fields: usize) -> Frames {
+    pub(super) fn frames(&self, fields: usize) -> Frames {
         let counts = (self.requests.clone(), self.rejected.clone());
         Frames::new(Instant::now(), fields, counts, self.uploads.clone())
     }
@@ -82,7 +82,7 @@ impl Arrival {
 
 /// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on it.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     pub arrival: Arrival,
     pub patience: Patience,
     state: Mutex<State>,

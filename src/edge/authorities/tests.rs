@@ -49,11 +49,11 @@ fn heads_are_mended_however_they_come() {
             "padded, with a priority, and the end of the stream",
             frame(
                 HEADERS,
-                END_HEADERS | PADDED | PRIORITY | END_STREAM,
+                END_HEADERS | PADDED | HAS_PRIORITY | END_STREAM,
                 1,
                 &[&[3][..], &priority, &own, &[0; 3]].concat(),
             ),
-            frame(HEADERS, END_HEADERS | PRIORITY | END_STREAM, 1, &[&priority[..], &mended].concat()),
+            frame(HEADERS, END_HEADERS | HAS_PRIORITY | END_STREAM, 1, &[&priority[..], &mended].concat()),
         ),
         (
             "continued within the authority",
@@ -93,7 +93,7 @@ fn a_connection_that_is_not_understood_passes() {
         ("another frame in a head", [frame(HEADERS, 0, 1, &[]), frame(DATA, 0, 1, &[])].concat()),
         ("another stream", [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, END_HEADERS, 3, &[])].concat()),
         ("more padding than there is", frame(HEADERS, END_HEADERS | PADDED, 1, &[9, 0x82])),
-        ("no room for a priority", frame(HEADERS, END_HEADERS | PRIORITY, 1, &[0; 4])),
+        ("no room for a priority", frame(HEADERS, END_HEADERS | HAS_PRIORITY, 1, &[0; 4])),
         ("no HPACK", frame(HEADERS, END_HEADERS, 1, &[0x41, 9])),
         ("a frame that is too large", frame(HEADERS, END_HEADERS, 1, &[0x82; LARGEST + 1])),
         ("a head that is too large", {

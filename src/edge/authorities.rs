@@ -7,14 +7,13 @@
 //!
 //! [`NO_HOST`]: crate::wire::hpack::NO_HOST
 
-use super::frames::{CONTINUATION, END_HEADERS, FrameHead, HEAD, HEADERS, PADDED, PREFACE};
+use super::frame::{CONTINUATION, END_HEADERS, FrameHead, HAS_PRIORITY, HEAD, HEADERS, PADDED, PREFACE};
 use crate::wire::hpack;
 use std::io;
 use std::task::{Poll, ready};
 use tokio::io::ReadBuf;
 
 /// Of HEADERS: a priority stands before the fields, in so many bytes.
-const PRIORITY: u8 = 0x20;
 const PRIORITY_LENGTH: usize = 5;
 /// The largest frame that the gateway takes.
 const LARGEST: usize = 16_384;
@@ -180,7 +179,7 @@ impl<'b> Head<'b> {
             }
             payload => payload,
         };
-        let before = if first.flags & PRIORITY != 0 { PRIORITY_LENGTH } else { 0 };
+        let before = if first.flags & HAS_PRIORITY != 0 { PRIORITY_LENGTH } else { 0 };
         let (priority, fields) = payload.split_at_checked(before)?;
         let mut head = Head { first, priority, fields: fields.to_vec() };
         while !rest.is_empty() {

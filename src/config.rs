@@ -8,6 +8,7 @@ mod callers;
 mod certificates;
 mod consistency;
 mod session_rules;
+mod declared;
 mod fault;
 mod restart_required;
 mod listeners;

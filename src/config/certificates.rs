@@ -11,6 +11,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret, SecretSlice};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 const CERTIFICATES: &str = "expected certificates in PEM format";
@@ -68,12 +69,22 @@ pub(super) fn key(section: &mut Section, key: &'static str) -> Option<PrivateKey
     private_key(section.context, &location, &bytes)
 }
 
+/// The path of a file with certificates, if it is named: it has to be readable, and to hold at least one.
+pub(super) fn authorities_file(section: &mut Section, key: &'static str) -> Option<PathBuf> {
+    let (location, path, bytes) = secret::file(section, key)?;
+    parse(section.context, &location, &bytes);
+    Some(path)
+}
+
+/// The path of a file with a private key, if it is named: it has to be readable, and to hold one.
+pub(super) fn private_key_file(section: &mut Section, key: &'static str) -> Option<PathBuf> {
+    let (location, path, bytes) = secret::file(section, key)?;
+    private_key(section.context, &location, &bytes);
+    Some(path)
+}
+
 /// The certificates of a file, of which there has to be at least one.
-pub(super) fn parse(
-    context: &mut Context,
-    location: &Location,
-    bytes: &SecretSlice<u8>,
-) -> Option<Vec<CertificateDer<'static>>> {
+fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(bytes.expose_secret())).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
@@ -92,11 +103,7 @@ pub(super) fn parse(
 }
 
 /// The private key of a file, which has to hold one.
-pub(super) fn private_key(
-    context: &mut Context,
-    location: &Location,
-    bytes: &SecretSlice<u8>,
-) -> Option<PrivateKeyDer<'static>> {
+fn private_key(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
     let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
     let problem = |_| Problem::new("the file has no private key that can be read").expected(KEY);
     key.map_err(|error| context.refuse(location, problem(error))).ok()

@@ -2,8 +2,8 @@
 //!
 //! The judgement of the policy itself is asked wherever it can be, so that both always agree.
 
+use super::declared::Declared;
 use super::fault::Problem;
-use super::policies::Declared;
 use super::section::{Context, Spanned};
 use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value, Violations};
 use crate::policy::{Judgement, KeyCase, Limits, Normalize, Policy};

@@ -1,6 +1,7 @@
 //! Policies: read once, then bound to each upstream that uses them, whose dialect has limits of its own.
 
 use super::consistency;
+use super::declared::{Declared, Part};
 use super::fault::{Location, Problem};
 use super::section::{Context, Entry, Section, Spanned};
 use super::session_rules;
@@ -15,33 +16,6 @@ const MOST: usize = 1_000_000;
 
 /// The policies by name; none where one could not be read.
 pub(super) type Policies = BTreeMap<String, Option<Declared>>;
-
-/// A policy that is not bound to an upstream yet.
-#[derive(Debug)]
-pub(super) struct Declared {
-    pub policy: Policy,
-    /// The keys that it names, and where; less the protected ones, which may be older than any limit.
-    pub keys: Vec<Spanned<String>>,
-    /// The protected keys that it names, and where.
-    pub protected: Vec<Spanned<String>>,
-    /// The values that it names: the key or pattern, its rule, and the value.
-    pub values: Vec<Spanned<(KeyPattern, FieldRule, String)>>,
-    limits: Vec<Spanned<(Part, usize)>>,
-    /// The options that only some dialects have a use for.
-    pub session_rules: Vec<Location>,
-    location: Location,
-    /// Whether nothing was wrong with it, so that it may be judged again with an upstream's limits.
-    sound: bool,
-    used: bool,
-}
-
-/// One of the numbers of [`Limits`].
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    Properties,
-    KeyLength,
-    ValueLength,
-}
 
 /// Reads the option `policies`.
 pub(super) fn read(section: &mut Section) -> Policies {

@@ -1,6 +1,5 @@
 //! Secrets and certificates: the configuration names where they are, never what they are.
 
-use super::certificates;
 use super::fault::{Location, Problem};
 use super::section::{Context, Entry, Section};
 use super::value;
@@ -71,20 +70,6 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
             None
         }
     }
-}
-
-/// The path of a file with certificates, if it is named: it has to be readable, and to hold at least one.
-pub(super) fn authorities(section: &mut Section, key: &'static str) -> Option<PathBuf> {
-    let (location, path, bytes) = file(section, key)?;
-    certificates::parse(section.context, &location, &bytes);
-    Some(path)
-}
-
-/// The path of a file with a private key, if it is named: it has to be readable, and to hold one.
-pub(super) fn private_key(section: &mut Section, key: &'static str) -> Option<PathBuf> {
-    let (location, path, bytes) = file(section, key)?;
-    certificates::private_key(section.context, &location, &bytes);
-    Some(path)
 }
 
 /// A file, if it is named: where it is named, its path, and what it holds, which may be a secret.

@@ -1,7 +1,7 @@
 //! The options of a policy that speak of lifetimes, checks and challenges.
 
+use super::declared::Declared;
 use super::fault::Problem;
-use super::policies::Declared;
 use super::section::{Section, Spanned};
 use super::value::{self, choice, duration, label, minutes};
 use super::variables::Text;

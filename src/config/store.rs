@@ -1,5 +1,6 @@
 //! Where cached answers are: the option `store`.
 
+use super::certificates;
 use super::fault::{Location, Problem};
 use super::section::Section;
 use super::url::host;
@@ -113,9 +114,9 @@ fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, expo
 }
 
 fn tls(section: &mut Section) -> RedisTls {
-    let ca_file = secret::authorities(section, "ca_file");
-    let certificate = secret::authorities(section, "certificate");
-    let key = secret::private_key(section, "key");
+    let ca_file = certificates::authorities_file(section, "ca_file");
+    let certificate = certificates::authorities_file(section, "certificate");
+    let key = certificates::private_key_file(section, "key");
     for (one, other) in [("certificate", "key"), ("key", "certificate")] {
         if section.has(one) && !section.has(other) {
             let location = section.location_of(other);

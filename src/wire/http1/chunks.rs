@@ -1,7 +1,7 @@
 //! A body in chunks (RFC 9112, 7.1).
 
-use super::head::is_token_byte;
-use super::{Fault, HeadLimits};
+use super::fault::{Fault, HeadLimits};
+use super::token::is_token_byte;
 
 /// The longest extension of a chunk. Nobody reads any, and nobody is known to send one.
 const LONGEST_EXTENSION: usize = 256;

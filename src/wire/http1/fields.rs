@@ -1,8 +1,8 @@
 //! What holds for each header of a request, whatever version of HTTP it comes in: one set of rules, so that nothing passes in one
 //! version that is a fault in the other. HTTP/2 is turned into HTTP/1 on its way to most providers.
 
-use super::head::{LONGEST_METHOD, is_target, is_token};
-use super::{Fault, HeadLimits};
+use super::fault::{Fault, HeadLimits};
+use super::token::{LONGEST_METHOD, is_target, is_token};
 use http::header::CONNECTION;
 use http::{HeaderMap, Uri, uri};
 use std::net::Ipv6Addr;

@@ -1,3 +1,4 @@
+use super::body::Framing;
 use super::fields::is_authority;
 use super::*;
 use http::{HeaderMap, HeaderName};

@@ -1,0 +1,32 @@
+//! A policy as it is written, before an upstream takes it.
+
+use super::fault::Location;
+use super::section::Spanned;
+use crate::policy::{FieldRule, KeyPattern, Policy};
+
+/// A policy that is not bound to an upstream yet.
+#[derive(Debug)]
+pub(super) struct Declared {
+    pub policy: Policy,
+    /// The keys that it names, and where; less the protected ones, which may be older than any limit.
+    pub keys: Vec<Spanned<String>>,
+    /// The protected keys that it names, and where.
+    pub protected: Vec<Spanned<String>>,
+    /// The values that it names: the key or pattern, its rule, and the value.
+    pub values: Vec<Spanned<(KeyPattern, FieldRule, String)>>,
+    pub limits: Vec<Spanned<(Part, usize)>>,
+    /// The options that only some dialects have a use for.
+    pub session_rules: Vec<Location>,
+    pub location: Location,
+    /// Whether nothing was wrong with it, so that it may be judged again with an upstream's limits.
+    pub sound: bool,
+    pub used: bool,
+}
+
+/// One of the numbers of [`Limits`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    Properties,
+    KeyLength,
+    ValueLength,
+}

@@ -1,0 +1,38 @@
+//! The smallest parts of a head: tokens and targets.
+
+/// The longest method. Those that are registered have at most 17 letters.
+pub(super) const LONGEST_METHOD: usize = 32;
+
+/// RFC 9110, 5.6.2.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    // `^`, `_` and the back quote stand before the small letters.
+    matches!(byte, b'^'..=b'z' | b'A'..=b'Z' | b'-' | b'0'..=b'9' | b'#'..=b'\'' | b'!' | b'*' | b'+' | b'.' | b'|' | b'~')
+}
+
+pub(super) fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// A path, a whole URL of HTTP, or `*` of OPTIONS; without a fragment, which is no part of a request, and without the characters that
+/// browsers encode as well (WHATWG URL, 1.3).
+pub(super) fn is_target(target: &[u8], method: &[u8]) -> bool {
+    // Without a branch for each byte: this is on the way of every request.
+    let is_odd = |byte: &u8| {
+        (*byte <= b' ') | (*byte > b'~') | (*byte == b'"') | (*byte == b'#') | (*byte == b'<') | (*byte == b'>')
+    };
+    let odd = target.iter().fold(false, |odd, byte| odd | is_odd(byte));
+    let quoted = target.split(|byte| *byte == b'?').next().is_some_and(|path| path.contains(&b'`'));
+    !odd && !quoted
+        && (target.starts_with(b"/") || authority(target).is_some() || (target == b"*" && method == b"OPTIONS"))
+}
+
+/// The host that a whole URL names; none where it is no URL of HTTP.
+pub(super) fn authority(target: &[u8]) -> Option<&[u8]> {
+    let behind = |scheme: &[u8]| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let rest = behind(b"http://").or_else(|| behind(b"https://"))?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    rest.get(..end)
+}

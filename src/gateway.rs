@@ -113,7 +113,7 @@ pub enum Unnamed {
 pub enum Credential {
     /// A token that the gateway has verified.
     Verified(Arc<Verified>),
-    /// Whatever the caller sent: the provider decides. It is the whole `Authorization` header.
+    /// An access token that the gateway has not verified: the provider does. Without its scheme.
     Forwarded(Bytes),
     /// Nothing.
     Anonymous,

@@ -12,7 +12,7 @@ use super::passed::is_call;
 use crate::edge::Pulse;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::Stream;
+use futures_util::Stream;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::Session;

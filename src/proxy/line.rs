@@ -133,20 +133,8 @@ impl Line {
         }
     }
 
-    /// Without the machinery of formatting, which costs more than the rest of the line.
-    fn digits(&mut self, mut value: u64) {
-        let mut digits = [b'0'; 20];
-        let mut used = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
-            used += 1;
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
-        let written = digits.get(digits.len() - used..).and_then(|digits| std::str::from_utf8(digits).ok());
-        self.text.push_str(written.unwrap_or_default());
+    fn digits(&mut self, value: u64) {
+        self.text.push_str(itoa::Buffer::new().format(value));
     }
 
     fn end(mut self) -> String {

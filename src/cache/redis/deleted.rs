@@ -5,10 +5,8 @@ use super::scripts::DELETED;
 use super::{RedisStore, entry};
 use crate::coherence::{OWN, Tenant};
 use crate::telemetry::StoreFailure;
+use futures_util::future::join_all;
 use redis::Value;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
 
 /// How many are asked for at the same time, unless the store may have less under way.
 const AT_ONCE: usize = 32;
@@ -28,8 +26,8 @@ impl RedisStore {
         for some in sessions.chunks(AT_ONCE.min(self.max_in_flight)) {
             let permits = u32::try_from(some.len()).map_err(|_| StoreFailure::Busy)?;
             let _permits = self.permits.try_acquire_many(permits).map_err(|_| StoreFailure::Busy)?;
-            let asked = some.iter().map(|session| self.is_deleted(session, whole, &tenant, &purged)).collect();
-            for one in all(asked).await {
+            let asked = some.iter().map(|session| self.is_deleted(session, whole, &tenant, &purged));
+            for one in join_all(asked).await {
                 deleted.push(one?);
             }
         }
@@ -52,22 +50,4 @@ impl RedisStore {
             _ => Err(StoreFailure::ProtocolError),
         }
     }
-}
-
-/// Something that is waited for, and what came of it.
-type Waiting<F> = (Pin<Box<F>>, Option<<F as Future>::Output>);
-
-/// Waits for all at the same time.
-async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut waiting: Vec<Waiting<F>> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
-    poll_fn(|context| {
-        for (future, done) in waiting.iter_mut().filter(|(_, done)| done.is_none()) {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                *done = Some(output);
-            }
-        }
-        if waiting.iter().all(|(_, done)| done.is_some()) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    waiting.into_iter().filter_map(|(_, done)| done).collect()
 }

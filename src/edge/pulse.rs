@@ -86,8 +86,8 @@ pub(crate) struct Pulse {
     pub arrival: Arrival,
     pub patience: Patience,
     state: Mutex<State>,
-    /// Wakes whoever waits for the end of a request that nothing moves any more.
-    stands: Notify,
+    /// The request is watched from now on, or for another time.
+    watched: Notify,
 }
 
 #[derive(Debug)]
@@ -134,7 +134,7 @@ impl Pulse {
             late: None,
             stuck: None,
         };
-        Pulse { arrival, patience, state: Mutex::new(state), stands: Notify::new() }
+        Pulse { arrival, patience, state: Mutex::new(state), watched: Notify::new() }
     }
 
     /// Bytes came from the client.
@@ -223,32 +223,22 @@ impl Pulse {
         }
     }
 
-    /// From now on the request is given up where nothing of it moves for so long; it is watched if it was not before.
-    pub fn gives_up_after(self: &Arc<Pulse>, limit: Duration) {
-        let watched = self.state.lock().stuck.replace((limit, Instant::now() + limit)).is_some();
-        if watched {
-            return;
-        }
-        let pulse = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let until = || pulse.upgrade()?.state.lock().stuck.map(|(_, until)| until);
-            while let Some(until) = until() {
-                if until <= Instant::now() {
-                    pulse.upgrade().into_iter().for_each(|pulse| pulse.stands.notify_one());
-                    return;
-                }
-                tokio::time::sleep_until(until.into()).await;
-            }
-        });
+    /// From now on the request is given up where nothing of it moves for so long.
+    pub fn gives_up_after(&self, limit: Duration) {
+        self.state.lock().stuck = Some((limit, Instant::now() + limit));
+        self.watched.notify_one();
     }
 
-    /// Ends where nothing of a request moves any more.
+    /// Ends where nothing of a request moves any more. Needs a timer only while a request is watched, and ends with who waits: most
+    /// requests are over long before.
     pub async fn stands_still(&self) {
         loop {
-            self.stands.notified().await;
-            // It may have been another request, which has ended by itself.
-            if self.is_stuck() {
-                return;
+            let until = self.state.lock().stuck.map(|(_, until)| until);
+            match until {
+                Some(until) if until <= Instant::now() => return,
+                // The time may change meanwhile.
+                Some(until) => drop(tokio::time::timeout_at(until.into(), self.watched.notified()).await),
+                None => self.watched.notified().await,
             }
         }
     }
@@ -322,5 +312,104 @@ impl Pulse {
             (state.phase, state.body)
         };
         phase == Phase::Body && self.arrival.uploads.are_slow(read, Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::share::Shares;
+    use super::*;
+    use crate::memory::Memory;
+    use tokio::runtime::{Builder, Runtime};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    fn pulse() -> Arc<Pulse> {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let arrival = Arrival {
+            listener: "main".into(),
+            tls: false,
+            over_socket: false,
+            requests: Arc::default(),
+            rejected: Arc::default(),
+            metrics,
+            share: Shares::new(Memory::new(None, 0)).open(false),
+            uploads: Arc::default(),
+        };
+        Arc::new(Pulse::new(arrival, Patience { head: LONG, idle: LONG, write: LONG, body_rate: 0 }))
+    }
+
+    #[test]
+    fn a_request_that_is_over_leaves_nothing_behind() {
+        runtime().block_on(async {
+            let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            let (base, kept) = (tasks(), pulse());
+            for _ in 0..1000 {
+                // A stream of HTTP/2, and one more request of a connection that is kept.
+                pulse().gives_up_after(LONG);
+                kept.head_is_here();
+                kept.gives_up_after(LONG);
+                kept.request_is_over();
+            }
+            tokio::task::yield_now().await;
+            assert_eq!((tasks(), Arc::weak_count(&kept)), (base, 0));
+        });
+    }
+
+    #[test]
+    fn a_request_is_given_up_however_often_it_was_watched_before() {
+        runtime().block_on(async {
+            let pulse = pulse();
+            for _ in 0..3 {
+                pulse.gives_up_after(Duration::from_millis(1));
+                tokio::time::timeout(PATIENCE, pulse.stands_still()).await.unwrap();
+            }
+            // It is watched while it is waited for already.
+            pulse.head_is_here();
+            let watch = async {
+                tokio::task::yield_now().await;
+                pulse.gives_up_after(Duration::from_millis(1));
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = pulse.stands_still() => {}
+                () = watch => {}
+                () = tokio::time::sleep(PATIENCE) => panic!("it is not given up"),
+            }
+        });
+    }
+
+    /// Whether it is given up, where it is looked at once.
+    async fn is_given_up(pulse: &Pulse) -> bool {
+        tokio::select! {
+            biased;
+            () = pulse.stands_still() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[test]
+    fn a_request_that_moves_is_not_given_up() {
+        runtime().block_on(async {
+            let pulse = pulse();
+            pulse.gives_up_after(LONG);
+            assert!(!is_given_up(&pulse).await);
+            pulse.gives_up_after(Duration::ZERO);
+            assert!(is_given_up(&pulse).await);
+            pulse.head_is_here();
+            assert!(!is_given_up(&pulse).await, "it is another");
+        });
+    }
+
+    #[test]
+    fn a_request_that_is_not_timed_needs_no_timer() {
+        // A runtime without one.
+        let runtime = Builder::new_current_thread().build().unwrap();
+        assert!(!runtime.block_on(is_given_up(&pulse())));
     }
 }

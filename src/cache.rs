@@ -198,8 +198,3 @@ impl Sessions {
         &self.tally
     }
 }
-
-/// As milliseconds, however long it is.
-pub fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
-}

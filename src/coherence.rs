@@ -27,6 +27,7 @@ pub use place::{
 pub use tenants::{Gone, MAX_TENANTS, OWN, Tenant, UNLIFTED};
 pub use traces::Traces;
 
+use std::time::Duration;
 use tenants::Tenants;
 
 /// A value that is never used twice: the store mints it.
@@ -39,6 +40,11 @@ pub struct Token(pub u128);
 
 /// Milliseconds on the clock of the store.
 pub type Millis = u64;
+
+/// As milliseconds, however long it is.
+pub fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
 /// Microseconds on the clock of the store: fine enough to say which of two fetches began first.
 pub type Micros = u64;
 

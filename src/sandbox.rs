@@ -9,6 +9,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 use tokio::net::TcpListener;
 use zitadel::Instance;
 
@@ -315,4 +317,9 @@ read_twice $VERIFIED/v2/sessions/{second}
 vcall -X POST $VERIFIED/v2/users/{user}/lock; vcall -D - $VERIFIED/v2/sessions/{second} | grep -i cache-status
 "#
     )
+}
+
+/// Seconds since the epoch.
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

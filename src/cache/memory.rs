@@ -1,6 +1,7 @@
 //! The store inside the process, bounded by bytes. It is right for one replica: others would not see its marks.
 
 use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored};
+use crate::coherence::millis;
 use crate::coherence::reading::Link;
 use crate::coherence::{
     self, Acquired, Denied, Ended, Entry, Generation, Gone, Micros, Millis, Place, Reach, Reading, Retired, Settled,
@@ -233,10 +234,6 @@ impl MemoryStore {
         let moment = self.moment();
         Ok(shard.step(name, moment / 1_000, |slot| step(slot, moment)))
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 #[async_trait]

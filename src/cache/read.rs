@@ -173,7 +173,7 @@ impl Sessions {
                     return match fallback {
                         Some(entry) if fetched.failed => {
                             self.tally.count(CacheEvent::StaleIfError);
-                            hit(&entry, now.saturating_add(super::millis(patience.began.elapsed())))
+                            hit(&entry, now.saturating_add(crate::coherence::millis(patience.began.elapsed())))
                         }
                         _ if coalesced => Got::Coalesced(fetched),
                         _ => Got::Miss(fetched, if fresh { Why::Requested } else { why }),

@@ -85,7 +85,7 @@ impl RedisStore {
             timeouts: config.timeouts,
             permits: Semaphore::new(config.max_in_flight),
             max_in_flight: config.max_in_flight,
-            lease: AtomicU64::new(super::millis(lease)),
+            lease: AtomicU64::new(crate::coherence::millis(lease)),
             seed: u64::from_be_bytes(seed),
             drawn: AtomicU64::new(0),
             tally,
@@ -100,7 +100,7 @@ impl RedisStore {
 
     /// How long leases last from now on.
     pub fn lease_for(&self, lease: Duration) {
-        self.lease.store(super::millis(lease), Ordering::Relaxed);
+        self.lease.store(crate::coherence::millis(lease), Ordering::Relaxed);
     }
 
     /// What a read may cost: its steps have one deadline together.

@@ -1,7 +1,8 @@
 //! Writers: what they mark, and what becomes of it when the store does not answer.
 
 use super::share::Share;
-use super::{Scope, Sessions, Store, StoreError, millis};
+use super::{Scope, Sessions, Store, StoreError};
+use crate::coherence::millis;
 use crate::coherence::sharing::Leave;
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
 use crate::coherence::{CROWD, Ended, Reach, Settled, Token};

@@ -1,6 +1,7 @@
 //! What an answer means for the cache.
 
 use super::{Changes, Freshness, Read, Write};
+use crate::coherence::millis;
 use crate::coherence::reading::{Limits, Windows};
 use crate::coherence::{Millis, OWN, Settled};
 use crate::dialect::Missing;
@@ -10,7 +11,6 @@ use crate::wire::coding;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
-use std::time::Duration;
 
 /// A provider's answer.
 #[derive(Debug, Clone)]
@@ -99,10 +99,6 @@ pub enum Storable {
     Denies,
     /// It says nothing of the session: the provider failed, or would not say.
     Nothing,
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// Whether an answer with this status says nothing of the session: the provider failed, was too slow, or would not say.

@@ -15,6 +15,7 @@ mod routes;
 mod store;
 mod token;
 
+use crate::sandbox::unix_seconds;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -141,7 +142,7 @@ impl Tenant {
     /// Fresh tokens to call the tenant with.
     #[must_use]
     pub fn tokens(&self) -> Tokens {
-        let now = token::unix_seconds(SystemTime::now());
+        let now = unix_seconds(SystemTime::now());
         Tokens {
             full: self.sign(json!({})),
             read_only: self.sign(json!({"scope": "read:sessions"})),

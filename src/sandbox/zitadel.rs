@@ -25,6 +25,7 @@ mod rpc;
 mod store;
 mod validation;
 
+use crate::sandbox::unix_seconds;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ use json::Scalar;
 use messages::Factor;
 use origin::Origin;
 use rpc::{Rpc, Version};
-use store::{Random, Record, State, Store, timestamp, unix_seconds};
+use store::{Random, Record, State, Store, timestamp};
 
 /// The password of the user who can log in.
 pub const PASSWORD: &str = "Passw0rd!";

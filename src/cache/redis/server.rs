@@ -6,8 +6,8 @@
 
 use super::node::{Node, Sentinels};
 use super::scripts;
-use crate::cache::millis;
 use crate::coherence::Millis;
+use crate::coherence::millis;
 use crate::config::RedisTimeouts;
 use crate::telemetry::{StoreFailure, StoreObserver};
 use arc_swap::ArcSwapOption;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Rate;
-use super::token::unix_seconds;
+use crate::sandbox::unix_seconds;
 
 /// A token bucket.
 pub(super) struct Bucket {

@@ -1,6 +1,7 @@
 //! Access tokens of the tenant: signing, the key set and verifying (Auth0's page "Management API access tokens").
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::sandbox::unix_seconds;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -205,9 +206,4 @@ fn decode(part: &str) -> Option<Map<String, Value>> {
         Value::Object(object) => Some(object),
         _ => None,
     }
-}
-
-/// Seconds since 1970, and 0 before.
-pub(super) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

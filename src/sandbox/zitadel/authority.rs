@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::Error;
 use super::fault::{Code, Fault};
-use super::store::{Random, unix_seconds};
+use super::store::Random;
+use crate::sandbox::unix_seconds;
 
 /// The project of the management API, which user tokens must have in their audience.
 pub(super) const PROJECT: &str = "310000000000000001";

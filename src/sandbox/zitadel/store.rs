@@ -252,8 +252,3 @@ pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from(UNIX_EPOCH + Duration::new(since.as_secs(), since.subsec_micros() * 1_000))
 }
-
-/// Seconds since 1970, and 0 before.
-pub(super) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}

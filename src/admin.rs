@@ -2,8 +2,11 @@
 
 mod listener;
 mod purge;
+mod socket;
 
-use crate::runtime::{Bound, CurrentRuntime};
+pub use socket::AdminSocket;
+
+use crate::runtime::CurrentRuntime;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -34,7 +37,7 @@ impl Served {
 }
 
 /// Serves the admin pages on a bound listener until the process ends, or that is ended.
-pub fn serve(running: Arc<CurrentRuntime>, bound: Bound) -> io::Result<Served> {
+pub fn serve(running: Arc<CurrentRuntime>, bound: AdminSocket) -> io::Result<Served> {
     let listener = bound.into_listener();
     let served = Served { socket: listener.try_clone()?, over: Arc::default() };
     let over = served.over.clone();

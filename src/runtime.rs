@@ -4,6 +4,7 @@
 mod process_state;
 mod lockouts;
 mod readiness;
+pub mod clock;
 mod current;
 mod backends;
 
@@ -27,12 +28,9 @@ use backends::Backend;
 use http::HeaderValue;
 use ipnet::IpNet;
 use process_state::{ProcessState, Tallies};
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -51,40 +49,6 @@ pub enum RuntimeError {
     /// A metric cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-}
-
-/// A listener that is bound, so that a port that is taken is found out before anything else starts.
-pub struct Bound {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Bound {
-    /// Binds an address; port 0 takes a free one.
-    pub fn new(address: SocketAddr) -> io::Result<Bound> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok(Bound { listener, address })
-    }
-
-    /// A socket that another process has bound.
-    pub fn adopt(socket: OwnedFd) -> io::Result<Bound> {
-        let listener = TcpListener::from(socket);
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok(Bound { listener, address })
-    }
-
-    /// The address, with the port that was taken.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The listener.
-    pub fn into_listener(self) -> TcpListener {
-        self.listener
-    }
 }
 
 /// What one configuration makes of a process. A request keeps to the one that it began with, to its end.
@@ -234,21 +198,4 @@ impl Runtime {
         };
         self.each().filter_map(lost).collect()
     }
-}
-
-/// Seconds since the epoch, for tokens.
-pub fn wall_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// Milliseconds since the epoch, for what providers say of time.
-pub fn wall_millis() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Bytes in hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -10,6 +10,7 @@ pub mod carrier;
 pub mod call_end;
 pub mod http1;
 pub mod hpack;
+pub mod hex;
 pub mod trace;
 
 use bytes::Bytes;

@@ -2,7 +2,8 @@
 //! the store. Only for this machine, and not for pages in its browsers: the admin listener has no authentication.
 
 use crate::cache::{Scope, StoreError};
-use crate::runtime::{CurrentRuntime, hex};
+use crate::runtime::CurrentRuntime;
+use crate::wire::hex;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
@@ -45,7 +46,7 @@ pub(super) async fn purge(
         Err(unnamed) => return refuse(StatusCode::BAD_REQUEST, &unnamed.to_string()),
     };
     let scope = session.map_or(Scope::Upstream(upstream.scope), |session| Scope::Session(upstream.scope, session));
-    let shown = session.map_or("all".to_owned(), |session| hex(&session));
+    let shown = session.map_or("all".to_owned(), |session| hex::text(&session));
     match runtime.sessions().purge(scope).await {
         Ok(()) => {
             runtime.metrics.purge(upstream.index, session.is_some());

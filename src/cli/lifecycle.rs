@@ -1,7 +1,7 @@
 //! How a gateway starts and ends, and how its place is taken.
 
 use super::{CommandError, log, other};
-use crate::admin;
+use crate::admin::{self, AdminSocket};
 use crate::config::{self, Clients, Config, Listener, Shutdown, Store};
 use crate::descriptors;
 use crate::edge;
@@ -9,7 +9,7 @@ use crate::handover::{self, Inherited, Successor};
 use crate::log_writer::LogWriter;
 use crate::proxy::Serving;
 use crate::reload::{Fingerprints, Follower, LoadedConfig, Reload, Source};
-use crate::runtime::{Bound, CurrentRuntime};
+use crate::runtime::CurrentRuntime;
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
@@ -105,7 +105,7 @@ impl Started {
         }
         let listen = listeners.iter().map(|(_, bound)| bound.shown()).collect::<Vec<_>>().join(" ");
         let serving = Arc::new(Serving::start(running.clone(), listeners, &affordable(config)).map_err(other)?);
-        let at = admin.as_ref().map(Bound::address);
+        let at = admin.as_ref().map(AdminSocket::address);
         let admin = admin.map(|admin| admin::serve(running.clone(), admin)).transpose().map_err(other)?;
         let mut succession = None;
         if let Some(inherited) = inherited {
@@ -274,13 +274,13 @@ fn bound(listener: &Listener, inherited: &mut Option<Inherited>) -> Result<(List
     Ok((listener.clone(), bound.map_err(taken)?))
 }
 
-fn bound_admin(address: SocketAddr, inherited: &mut Option<Inherited>) -> Result<Bound, CommandError> {
+fn bound_admin(address: SocketAddr, inherited: &mut Option<Inherited>) -> Result<AdminSocket, CommandError> {
     let taken = |error| other(format!("cannot listen on {address}: {error}"));
     let socket = inherited.as_mut().and_then(|inherited| inherited.take(ADMIN));
-    if let Some(bound) = socket.map(Bound::adopt).transpose().map_err(taken)?
+    if let Some(bound) = socket.map(AdminSocket::adopt).transpose().map_err(taken)?
         && (bound.address() == address || address.port() == 0)
     {
         return Ok(bound);
     }
-    Bound::new(address).map_err(taken)
+    AdminSocket::new(address).map_err(taken)
 }

@@ -5,8 +5,8 @@ use super::{CommandError, on_runtime, other, random, say_on};
 use crate::config::Lookup;
 use crate::log_writer::LogWriter;
 use crate::reload::{LoadedConfig, Machine};
-use crate::runtime::hex;
 use crate::sandbox::{self, Auth0, Providers, TENANT_RATE, Zitadel};
+use crate::wire::hex;
 use clap::Args;
 use std::io;
 use std::net::SocketAddr;
@@ -45,7 +45,7 @@ struct Passing([String; 2]);
 
 impl Passing {
     fn new() -> Result<Passing, CommandError> {
-        Ok(Passing([hex(&random()?), hex(&random()?)]))
+        Ok(Passing([hex::text(&random()?), hex::text(&random()?)]))
     }
 }
 

@@ -5,6 +5,7 @@
 //! is a path in which [`ANY`] may stand for a part; everything below it belongs to it.
 
 use crate::wire::folded;
+use crate::wire::hex;
 use std::borrow::Cow;
 
 /// What stands in a place for any one part.
@@ -158,7 +159,7 @@ fn decoded_text(text: &str) -> Option<String> {
 /// An encoded octet, behind its `%`.
 fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
     let (pair, rest) = text.split_at_checked(2)?;
-    Some((hex(pair.first()?)? << 4 | hex(pair.get(1)?)?, rest))
+    Some((hex::value(*pair.first()?)? << 4 | hex::value(*pair.get(1)?)?, rest))
 }
 
 /// The digit of half an octet.
@@ -204,8 +205,4 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
         rest = tail;
     }
     out
-}
-
-fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

@@ -6,7 +6,7 @@ use super::governed::Stop;
 use super::slot;
 use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
 use crate::model::Refusal;
-use crate::runtime::{Runtime, wall_seconds};
+use crate::runtime::{Runtime, clock};
 use crate::token::is_jwt;
 use crate::wire::http1::{self, Fault, HeadLimits, Parts};
 use bytes::Bytes;
@@ -129,7 +129,7 @@ pub(super) fn refusal(fault: Fault) -> Refusal {
 /// Whether a request comes with a token that the gateway knows, or finds out at once, to be good.
 pub(super) fn is_recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> bool {
     let shown = runtime.issuer(upstream).zip(bearer(headers).ok().filter(|token| is_jwt(token)));
-    shown.is_some_and(|(issuer, token)| issuer.recognizes(token, wall_seconds()))
+    shown.is_some_and(|(issuer, token)| issuer.recognizes(token, clock::seconds()))
 }
 
 /// Who a request comes from, as its upstream wants it found out.
@@ -145,7 +145,7 @@ pub(super) async fn credential(
             token if opaque && !is_jwt(token) => Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes()))),
             token => {
                 let source = || slot::source(context, session);
-                issuer.verify(token, wall_seconds(), source).await.map(Credential::Verified)
+                issuer.verify(token, clock::seconds(), source).await.map(Credential::Verified)
             }
         },
         None => Ok(match headers.get(AUTHORIZATION) {

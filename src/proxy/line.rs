@@ -2,8 +2,9 @@
 
 use super::context::Context;
 use crate::gateway::Outcome;
-use crate::runtime::{LineFormat, hex};
+use crate::runtime::LineFormat;
 use crate::telemetry::{Decision, Label};
+use crate::wire::hex;
 use pingora::prelude::Session;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -63,7 +64,7 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
         line.word(key!("rules"), &rules.join(","));
     }
     if let Some(hash) = hash {
-        line.word(key!("session_hash"), &hex(hash));
+        line.word(key!("session_hash"), &hex::text(hash));
     }
     line.number(key!("bytes"), (session.body_bytes_sent() + context.written) as u64);
     line.number(key!("duration_us"), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));

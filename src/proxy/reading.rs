@@ -10,7 +10,7 @@ use crate::coherence::reading::{Limits, Why};
 use crate::gateway::{Answer, Read, Storable};
 use crate::model::Refusal;
 use crate::provider::{Failure, Fetch, Provider};
-use crate::runtime::{Runtime, wall_millis};
+use crate::runtime::{Runtime, clock};
 use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, StatusCode};
 use pingora::prelude::Session;
@@ -48,7 +48,7 @@ impl Reading {
             Ok(slot) => slot,
             Err(refusal) => return none(refusal.clone(), Storable::Nothing, refusal.is_failure()),
         };
-        let wall = wall_millis();
+        let wall = clock::millis();
         let (method, path, body) = read.request();
         let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
         let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;

@@ -3,7 +3,7 @@
 use crate::config::{self, Config, Fault, Lookup};
 use crate::descriptors;
 use crate::memory;
-use crate::runtime::hex;
+use crate::wire::hex;
 use ring::digest;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ impl Source {
             return Err(Unusable::Starved);
         }
         let text = text.map_err(|error| unread(&error))?;
-        let hash = hex(&hashed(&text));
+        let hash = hex::text(&hashed(&text));
         let text = String::from_utf8(text).map_err(|_| unread(&"is not text in UTF-8"))?;
         let compiled = config::compile(&name, &text, seen, self.random);
         if seen.starved.get() {
@@ -87,7 +87,11 @@ impl LoadedConfig {
     /// A configuration that stands in no file.
     pub fn of(name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<LoadedConfig, Unusable> {
         let compiled = config::compile(name, text, lookup, random).map_err(Unusable::Faulty)?;
-        Ok(LoadedConfig { config: compiled.config, warnings: compiled.warnings, hash: hex(&hashed(text.as_bytes())) })
+        Ok(LoadedConfig {
+            config: compiled.config,
+            warnings: compiled.warnings,
+            hash: hex::text(&hashed(text.as_bytes())),
+        })
     }
 }
 

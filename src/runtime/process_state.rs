@@ -1,7 +1,7 @@
 //! What lasts as long as the process, whatever its configuration.
 
 use super::lockouts::Lockouts;
-use super::{LineFormat, RuntimeError, hex};
+use super::{LineFormat, RuntimeError};
 use crate::cache::{self, Opened};
 use crate::config::{Config, LogFormat, Store};
 use crate::gateway::{Gateway, Upstream};
@@ -10,6 +10,7 @@ use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, StoreMetrics};
 use crate::provider;
+use crate::wire::hex;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -63,7 +64,7 @@ impl RequestIds {
     /// A new name of a request.
     pub fn request(&self) -> HeaderValue {
         let [high, low] = self.fresh();
-        let id = hex(&[high.to_be_bytes(), low.to_be_bytes()].concat());
+        let id = hex::text(&[high.to_be_bytes(), low.to_be_bytes()].concat());
         HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 

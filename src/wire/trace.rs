@@ -2,6 +2,7 @@
 //!
 //! Source: W3C Recommendation "Trace Context" (level 1), sections 3.2 (`traceparent`), 3.3 (`tracestate`) and 4.3 (who passes it on).
 
+use super::hex;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -45,10 +46,10 @@ impl Trace {
         let mut text = Vec::with_capacity(LENGTH);
         text.extend_from_slice(b"00-");
         // Zero stands for none.
-        push_hex(&mut text, first.max(1));
-        push_hex(&mut text, second);
+        hex::push(&mut text, &first.max(1).to_be_bytes());
+        hex::push(&mut text, &second.to_be_bytes());
         text.push(b'-');
-        push_hex(&mut text, parent.max(1));
+        hex::push(&mut text, &parent.max(1).to_be_bytes());
         text.extend_from_slice(b"-00");
         let parent = HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""));
         Trace { parent, is_given: false, has_state: false }
@@ -65,12 +66,6 @@ impl Trace {
         let parent = (!self.is_given).then_some((TRACEPARENT, Some(&self.parent)));
         let state = (!self.has_state).then_some((TRACESTATE, None));
         parent.into_iter().chain(state)
-    }
-}
-
-fn push_hex(text: &mut Vec<u8>, number: u64) {
-    for nibble in (0..16).rev().map(|at| (number >> (at * 4)) as u8 & 15) {
-        text.push(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
     }
 }
 

@@ -2,59 +2,92 @@
 //!
 //! A pure core decides, a thin shell carries bytes, and providers are tables.
 //!
-//! # The rooms
+//! # Rooms
 //!
-//! Each module may use only those above it; `tests/suite/architecture.rs` enforces it.
+//! Each module uses only those above it; `tests/suite/architecture.rs` enforces the order.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`telemetry`] | closed sets whose values are labels of metrics and words in the log |
-//! | [`model`] | the nouns: operation, session id, caller, patch, edit, violation, refusal |
-//! | [`wire`] | carriers and frames; JSON and protocol buffers that are edited in place; answers of our own |
-//! | [`policy`] | what a write may do: a judgement over the view of a write |
+//! | [`model`] | the nouns: operation, session ID, caller, patch, edit, violation, rejection |
+//! | [`wire`] | encodings: JSON and protocol buffers edited in place, carriers and frames, strict HTTP/1, HPACK |
+//! | [`policy`] | what a write may do: evaluates a patch, gives a permit or violations |
 //! | [`dialect`] | what a provider's API looks like: one table each |
 //! | [`token`] | from the text of a JWT to a verified caller |
 //! | [`coherence`] | the cache protocol's decisions, as a pure state machine |
 //! | [`gateway`] | the compiled configuration, and the chain of types that is the order of security |
-//! | [`config`] | from a text to a gateway, or to every error with its place |
-//! | — | *everything above is pure: no async, clock, environment, files, sockets or logging* |
+//! | [`config`] | from a text to a gateway, or to every error with its location |
+//! | | *everything above is pure: no async, clock, environment, files, sockets or logging* |
 //! | [`descriptors`] | how many files and sockets there may be, and which are kept back |
-//! | [`memory`] | how much the process holds for its clients, and how much it may |
+//! | [`memory`] | how much memory the process holds for its clients, and how much it may |
 //! | [`client`] | outbound HTTP: addresses, trusted roots, bounded exchanges |
-//! | [`handover`] | listening sockets that go from a process to the one that takes its place |
+//! | [`handover`] | listening sockets that pass from a process to its successor |
 //! | [`log_writer`] | the log, written by a thread of its own |
-//! | [`metrics`] | every metric and label |
-//! | [`cache`] | stores that execute [`coherence`], and the reading loop that coalesces misses |
+//! | [`metrics`] | every metric |
+//! | [`cache`] | stores that execute [`coherence`]; single flight |
 //! | [`jwks`] | issuers' keys, and the tokens that were verified with them |
-//! | [`provider`] | buffered fetches from a provider, which outlive the client that asked |
-//! | [`runtime`] | what a running gateway carries |
-//! | [`edge`] | a client's connection: TLS, limits, strict HTTP/1, the flood guard of HTTP/2; with `proxy` the only place that names Pingora |
-//! | [`proxy`] | Pingora's hooks, which only translate; pass-through |
-//! | [`admin`] | probes and metrics |
-//! | [`reload`] | reading the configuration again, and what takes its place while requests are served |
-//! | [`sandbox`] | simulated providers, which know nothing of the tables |
+//! | [`provider`] | buffered fetches that outlive the client that asked, and how many may be in flight |
+//! | [`runtime`] | what one configuration makes of a process: backends, state of the process |
+//! | [`edge`] | a client's connection: TLS, limits, strict HTTP/1, flood guard of HTTP/2, timing |
+//! | [`proxy`] | Pingora's hooks, governed requests, pass-through; with `edge` the only place that names Pingora |
+//! | [`admin`] | probes, metrics, purge |
+//! | [`reload`] | reading the configuration again, and activating it while requests are served |
+//! | [`sandbox`] | simulated providers, which do not know the tables |
 //! | [`cli`] | the command line, and the only place that prints |
 //!
-//! # The life of a request
+//! # Life of a connection
 //!
-//! A request takes one [`runtime::Runtime`] when its head has arrived, and keeps to it: what it is judged by, its provider, its
-//! policy. A configuration that takes the place of another meanwhile is for those that come after it.
+//! 1. **Accept** (`edge::connection`). A connection beyond a limit, or beyond the memory budget, is closed at once.
+//! 2. **TLS** (`edge::tls`), if the listener has it. The first bytes, or ALPN, say whether it is HTTP/1 or HTTP/2.
+//! 3. **Guard.** `edge::guard` sees every byte: it counts frames of HTTP/2 (`edge::frames`, `edge::flood`) and measures the
+//!    client's timing (`edge::pulse`). `edge::framing` hands out HTTP/1 request by request, and only if each is framed strictly.
+//! 4. **Requests.** Pingora parses each and calls the hooks in `proxy::exchange`. `edge::downstream` tells them which client it is.
+//! 5. **End**: the client's own, a timeout, a limit, or the end of the process. The reason is a [`telemetry::DisconnectReason`].
+//!
+//! # Life of a request
+//!
+//! A request keeps the one [`runtime::Runtime`] that was current when its head arrived: configuration, providers, policies. A
+//! configuration that is activated later is for later requests.
 //!
 //! 1. **Route** ([`gateway::Gateway::route`]). The path is read in every way that a server might read it. If any reading reaches a
-//!    governed surface, the request has to be one of its operations, spelled in the one canonical way, or it is refused. What
-//!    reaches no governed surface is passed.
-//! 2. **Admit** ([`gateway::Governed::admit`]). The caller's token is verified ([`jwks::Issuer::verify`]) and has to carry the
-//!    operation's scope. Only an admitted request can name a cached answer ([`gateway::CacheKey`]).
-//! 3. **Read the body**, within bounds of size and time, out of whatever its [`wire::carrier::Carrier`] puts around it
-//!    ([`gateway::Admitted::read_body`]). It becomes a [`wire::json::Document`] or a [`wire::message::Parsed`]; calls name their
-//!    session there.
-//! 4. **Judge** ([`gateway::Asked::decide`]). The dialect shows the policy what the body changes, the policy answers with all violations or with a [`policy::Permit`] and its edits, and the document is edited in
-//!    place. Only a [`gateway::Write`] can be sent to the provider, and it holds exactly the bytes that were judged.
-//! 5. **Answer.** A read of a session goes through [`cache::Sessions::read`]: a hit, the fetch of somebody else, or a fetch of its
-//!    own. Other reads are fetched, and lists lose the sessions that nobody sees by themselves ([`gateway::Listing`]). A write
-//!    marks what it changes, is sent, and is settled before it is acknowledged, all in a task that a leaving client does not stop.
-//!    Passed requests go through Pingora's own forwarding.
-//! 6. **Account**: one [`gateway::Outcome`] becomes metrics and one line in the log.
+//!    governed surface, the request has to be one of its operations in the canonical spelling, or it is rejected. Anything else
+//!    is pass-through.
+//! 2. **Authorize** ([`gateway::Governed::admit`]). The caller's token is verified ([`jwks::Issuer::verify`]) and needs the
+//!    operation's scope. Only an authorized request can name a cached response ([`gateway::CacheKey`]).
+//! 3. **Read the body** ([`gateway::Admitted::read_body`]), within bounds of size and time, out of its [`wire::carrier::Carrier`].
+//!    It becomes a [`wire::json::Document`] or a [`wire::message::Parsed`]; calls name their session there.
+//! 4. **Evaluate** ([`gateway::Asked::decide`]). The dialect shows the policy what the body changes; the policy returns all
+//!    violations, or a [`policy::Permit`] with edits, which are made in place. Only a [`gateway::Write`] can be sent to the
+//!    provider, and it holds exactly the bytes that were evaluated.
+//! 5. **Respond.** A read of a session goes through [`cache::Sessions::read`]: a hit, another request's fetch, or its own. Other
+//!    reads are fetched; lists lose the sessions that were deleted ([`gateway::Listing`]). A write sets its invalidation mark,
+//!    is sent, and is settled before it is acknowledged, in a task that goes on when the client leaves. Pass-through requests go
+//!    through Pingora's own forwarding.
+//! 6. **Account**: one [`gateway::Outcome`] becomes metrics and one line of the access log.
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | governed | a request on a route of the dialect: validated, or rejected |
+//! | pass-through | any other request: streamed to the provider, never cached or validated |
+//! | rejection | a response of the gateway in place of the provider's |
+//! | upstream, provider | an entry of the configuration; the API behind it |
+//! | dialect | a provider's API as a table |
+//! | carrier | how a call stands on the wire: REST, gRPC, gRPC-web, Connect |
+//! | credential, caller | what proves who sends a request; who it is |
+//! | policy, permit, violation | what a write may do; the proof that it may; what it may not |
+//! | edit | a change that normalization, a default or a clamp makes in a body |
+//! | invalidation mark | a write in flight, as the store knows it: reads bypass the cache |
+//! | generation, epoch | the version of a session's state, and of an upstream's, in the store |
+//! | lease, single flight | the right to fetch; joining of concurrent misses |
+//! | entry, place | a cached response; where it stands by session and variant |
+//! | tenant | whose sessions are shown: host and instance headers |
+//! | keyed hash | what stands for a session ID in cache and log: `session_hash` |
+//! | slot | the right to have one request in flight at a provider |
+//! | share | what a connection holds of the memory budget |
+//! | backend | what an upstream is served with: provider, issuer, slots |
+//! | replica, process | one process of the gateway |
 
 // Supplies the zlib symbols that pingora's compression asks for: see .cargo/config.toml.
 extern crate libz_rs_sys as _;

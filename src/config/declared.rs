@@ -23,7 +23,7 @@ pub(super) struct Declared {
     pub used: bool,
 }
 
-/// One of the numbers of [`Limits`].
+/// One of the numbers of [`crate::policy::Limits`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     Properties,

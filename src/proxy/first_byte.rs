@@ -2,7 +2,7 @@
 //! from a provider, which is the one between two parts of a response. Over HTTP/2 it begins with the request and is not renewed by a
 //! body that is on its way, so there it is switched off for requests whose body is not there as a whole.
 //!
-//! A wait ends where the client is watched meanwhile: over HTTP/1 at its connection ([`super::framing`]), over HTTP/2 here, in a
+//! A wait ends where the client is watched meanwhile: over HTTP/1 at its connection ([`crate::edge`]), over HTTP/2 here, in a
 //! stream that Pingora takes for one of another protocol. Where Pingora watches neither, since it writes to a provider that takes
 //! nothing, or has given that up, the request is given up as a whole ([`Pulse::stands_still`]).
 

@@ -29,11 +29,11 @@ pub struct Dialect {
     /// The paths under which all of the API lies, in lower case.
     pub roots: &'static [&'static str],
     /// The places (see [`path`]) at and below which the canonical form of every request has to be one of `routes`.
-    pub guarded: &'static [&'static str],
+    pub protected_paths: &'static [&'static str],
     /// The governed operations.
     pub routes: &'static [Route],
     /// What else may change sessions, and what does not although it looks like it: the first row that fits a path decides.
-    pub related: &'static [Related],
+    pub invalidating: &'static [InvalidatingRequest],
     /// The paths at which users log out without a credential, by a token of theirs that names the session
     /// (OpenID Connect RP-Initiated Logout 1.0).
     pub logouts: &'static [&'static str],
@@ -54,17 +54,17 @@ pub struct Dialect {
     /// Whether it takes calls of gRPC.
     pub has_calls: bool,
     /// The beginnings of headers that a client has no say in, beside those of every proxy.
-    pub hidden: &'static [&'static str],
+    pub stripped_headers: &'static [&'static str],
     /// Headers that say for whom, and as what, the provider answers: taken from trusted peers only.
-    pub entrusted: &'static [&'static str],
+    pub trusted_peer_headers: &'static [&'static str],
     /// Headers of a caller's own that decide on the provider's answer: it is keyed by them.
     pub keyed: &'static [&'static str],
     /// Whether verified callers may share what is cached: the provider's answer does not depend on who asks.
-    pub shares: bool,
+    pub is_shared_between_callers: bool,
     /// Which of its answers that there is no session speak of the session.
     pub missing: Missing,
     /// Whether metadata without entries removes all of it, or else changes nothing.
-    pub empties_wipe: bool,
+    pub empty_map_clears: bool,
     /// Whether writes have lifetimes, checks and challenges.
     pub has_session_rules: bool,
     /// Whether a write that the provider calls bad may have had effects all the same, such as a check that failed and is counted.
@@ -111,14 +111,14 @@ pub struct Route {
     /// What may stand in the query, each once.
     pub query: &'static [&'static str],
     /// The body, where the provider declares no messages.
-    pub takes: Takes,
+    pub body: BodyKind,
     /// The messages, where the provider declares them.
     pub call: Option<&'static Call>,
 }
 
 /// The body of an operation that has no declared messages.
 #[derive(Debug, Clone, Copy)]
-pub enum Takes {
+pub enum BodyKind {
     /// None.
     Nothing,
     /// A document with this member for the metadata.
@@ -165,7 +165,7 @@ pub enum Part {
 
 /// What requests that are not governed mean for sessions, as far as they do not only read.
 #[derive(Debug)]
-pub struct Related {
+pub struct InvalidatingRequest {
     /// The method; any where there is none.
     pub method: Option<&'static str>,
     /// The path, part by part, in lower case.
@@ -174,20 +174,20 @@ pub struct Related {
     pub changes: bool,
 }
 
-impl Related {
+impl InvalidatingRequest {
     /// Requests that may change sessions.
-    const fn changes(path: &'static [Part]) -> Related {
-        Related { method: None, path, changes: true }
+    const fn changes(path: &'static [Part]) -> InvalidatingRequest {
+        InvalidatingRequest { method: None, path, changes: true }
     }
 
     /// Requests that leave sessions as they are.
-    const fn keeps(path: &'static [Part]) -> Related {
-        Related { method: None, path, changes: false }
+    const fn keeps(path: &'static [Part]) -> InvalidatingRequest {
+        InvalidatingRequest { method: None, path, changes: false }
     }
 
     /// The same with this method.
-    const fn with(self, method: &'static str) -> Related {
-        Related { method: Some(method), ..self }
+    const fn with(self, method: &'static str) -> InvalidatingRequest {
+        InvalidatingRequest { method: Some(method), ..self }
     }
 }
 
@@ -219,7 +219,7 @@ pub enum Found {
         path: String,
     },
     /// Something that may change any session.
-    Related,
+    Invalidating,
     /// Nothing that the dialect knows.
     Unmatched,
 }
@@ -249,7 +249,7 @@ impl Dialect {
         overridden: Option<&'static str>,
     ) -> Result<Found, Refusal> {
         if method != Method::OPTIONS
-            && let Some(path) = path::canonical_below(path, self.guarded)
+            && let Some(path) = path::canonical_below(path, self.protected_paths)
         {
             return self.governed(method, path);
         }
@@ -257,7 +257,7 @@ impl Dialect {
             return Ok(Found::Unmatched);
         }
         let spelling = path::Spelling::of(path);
-        if self.guarded.iter().any(|place| spelling.reaches(place) || spelling.may_reach(place)) {
+        if self.protected_paths.iter().any(|place| spelling.reaches(place) || spelling.may_reach(place)) {
             return match overridden {
                 Some(name) => Err(Refusal::Header(name)),
                 None if method == Method::OPTIONS => Ok(Found::Unmatched),
@@ -268,13 +268,15 @@ impl Dialect {
         let method = Some(method).filter(|_| overridden.is_none());
         let writes = method.is_none_or(|method| !is_safe(method));
         let related = writes && spelling.any(|parts| self.may_change(method, parts));
-        Ok(if related { Found::Related } else { Found::Unmatched })
+        Ok(if related { Found::Invalidating } else { Found::Unmatched })
     }
 
     /// Whether a request with this method and this path may change sessions, read as a write.
     fn may_change(&self, method: Option<&Method>, parts: &[String]) -> bool {
-        let named = |row: &&Related| row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own));
-        let row = self.related.iter().filter(named).find(|row| matches(row.path, parts));
+        let named = |row: &&InvalidatingRequest| {
+            row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own))
+        };
+        let row = self.invalidating.iter().filter(named).find(|row| matches(row.path, parts));
         row.is_some_and(|row| row.changes)
     }
 
@@ -285,7 +287,7 @@ impl Dialect {
 
     /// Whether a path and a method name a governed operation.
     pub fn governs(&'static self, method: &Method, path: &str) -> bool {
-        let found = path::canonical_below(path, self.guarded).map(|path| self.governed(method, path));
+        let found = path::canonical_below(path, self.protected_paths).map(|path| self.governed(method, path));
         matches!(found, Some(Ok(Found::Governed { .. })))
     }
 
@@ -361,13 +363,13 @@ impl Dialect {
 
     /// Whether the provider takes this header from peers that may speak for others.
     pub fn entrusts(&self, name: &str) -> bool {
-        self.entrusted.contains(&name)
+        self.trusted_peer_headers.contains(&name)
     }
 
     /// Whether a client has no say in this header at this provider.
     pub fn hides(&self, name: &str) -> bool {
-        let hidden = |name: &str| self.hidden.iter().any(|start| name.starts_with(start));
-        !self.hidden.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))
+        let hidden = |name: &str| self.stripped_headers.iter().any(|start| name.starts_with(start));
+        !self.stripped_headers.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))
     }
 }
 

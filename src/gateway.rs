@@ -48,7 +48,7 @@ pub enum Routed {
     /// An operation of a governed surface: it has to be admitted and judged.
     Governed(Governed),
     /// A call that lists sessions, or something that may change any: it has to be admitted.
-    Related(Related),
+    Invalidating(InvalidatingRequest),
     /// Something else: passed untouched, with the caller's own credential.
     Passed(Arc<Upstream>, Operation),
 }
@@ -87,7 +87,7 @@ pub struct Governed {
 
 /// A call that lists sessions, or something that may change any, not yet admitted.
 #[derive(Debug)]
-pub struct Related {
+pub struct InvalidatingRequest {
     upstream: Arc<Upstream>,
     operation: Operation,
     /// The path that is forwarded in place of the one that came.
@@ -192,9 +192,10 @@ impl Gateway {
                     let inner = upstream.matcher.inner(head.path);
                     let before = head.path.strip_suffix(inner).unwrap_or_default();
                     let path = (path != inner).then(|| [before, &path].concat());
-                    return Ok(Routed::Related(Related { upstream, operation, path }));
+                    return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, path }));
                 }
-                let asker = if upstream.dialect.shares { Vec::new() } else { head::asker(&upstream, &head) };
+                let asker =
+                    if upstream.dialect.is_shared_between_callers { Vec::new() } else { head::asker(&upstream, &head) };
                 let base = upstream.target.base_path.as_str();
                 let path = if base.is_empty() { path } else { [base, &path].concat() };
                 let tenant = self.tenant(&upstream, &head);
@@ -211,12 +212,14 @@ impl Gateway {
                     size,
                 }))
             }
-            Found::Related | Found::Unmatched if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) => {
+            Found::Invalidating | Found::Unmatched
+                if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
+            {
                 Err(refused(Some(upstream), Operation::Other, Refusal::Unknown))
             }
-            Found::Related => {
+            Found::Invalidating => {
                 let operation = Operation::ChangeRelated;
-                Ok(Routed::Related(Related { upstream: upstream.clone(), operation, path: None }))
+                Ok(Routed::Invalidating(InvalidatingRequest { upstream: upstream.clone(), operation, path: None }))
             }
             Found::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
         }
@@ -270,7 +273,7 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
     let whole = [base, path].concat();
     match upstream.dialect.find(head.method, &whole, head.method_override()) {
         Ok(Found::Unmatched) => Ok(found),
-        Ok(whole @ Found::Related) => Ok(whole),
+        Ok(whole @ Found::Invalidating) => Ok(whole),
         Ok(Found::Governed { .. }) | Err(_) => Err(Refusal::Path),
     }
 }
@@ -298,7 +301,7 @@ fn trusted(check: &CallerCheck, credential: &Credential) -> Result<(), Refusal> 
     }
 }
 
-impl Related {
+impl InvalidatingRequest {
     /// The operation.
     pub fn operation(&self) -> Operation {
         self.operation

@@ -105,7 +105,7 @@ impl Policy {
     pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Judgement {
         // A session that does not exist yet holds nothing.
         let current = if patch.creates { Some(&[][..]) } else { current };
-        let mut violations: Violations = patch.breaches.iter().cloned().collect();
+        let mut violations: Violations = patch.constraint_violations.iter().cloned().collect();
         if patch.empty {
             violations.push(Violation {
                 path: "body".into(),

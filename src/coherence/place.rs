@@ -178,7 +178,7 @@ impl<T> Place<T> {
         none && self.newest.is_none() && self.denied.is_empty()
     }
 
-    /// Whether the place can go, where its [traces](Traces) stay: nothing older can then be stored in its place, and nobody is shown
+    /// Whether the place can go, where its [traces](super::traces::Traces) stay: nothing older can then be stored in its place, and nobody is shown
     /// what they were denied. Where versions say which answer is older, only the entry itself knows that.
     pub fn can_go(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| entry.missing || entry.version.is_none())

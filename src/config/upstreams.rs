@@ -334,10 +334,10 @@ fn judge_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, targ
     if prefix.is_empty() && matcher.strip_prefix {
         section.context.refuse(&location, Problem::new("`strip_prefix` without `path_prefix` has no meaning"));
     }
-    let reached = |guarded: &&str| is_below(guarded, prefix) || is_below(prefix, guarded);
-    if !matcher.strip_prefix && !dialect.guarded.iter().any(reached) {
+    let reached = |path: &&str| is_below(path, prefix) || is_below(prefix, path);
+    if !matcher.strip_prefix && !dialect.protected_paths.iter().any(reached) {
         let found = "no request below this `path_prefix` is one that is judged";
-        let plain = dialect.guarded.iter().copied().filter(|place| !place.contains(ANY));
+        let plain = dialect.protected_paths.iter().copied().filter(|place| !place.contains(ANY));
         let allowed = format!("expected `strip_prefix: true`, or a prefix of {}", listed(plain));
         section.context.refuse(&location, Problem::new(found).expected(allowed));
     }

@@ -3,10 +3,10 @@
 //! Sources: Auth0's OpenAPI document of the Management API (paths, scopes, limits) and its pages "Session metadata" and
 //! "Configure session metadata" (what counts as a character, which keys are allowed).
 
-mod related;
+mod invalidating;
 
 use super::Part::{RefreshToken, Session, User, Word};
-use super::{Dialect, Holds, Message, Missing, Part, Route, Takes, Term, Terms};
+use super::{BodyKind, Dialect, Holds, Message, Missing, Part, Route, Term, Terms};
 use crate::model::{Operation, Refusal, shortened};
 use crate::policy::Limits;
 use crate::wire::Reply;
@@ -44,27 +44,27 @@ const fn row(
     operation: Operation,
     scopes: &'static [&'static str],
 ) -> Route {
-    Route { method, path, operation, scopes, query: &[], takes: Takes::Nothing, call: None }
+    Route { method, path, operation, scopes, query: &[], body: BodyKind::Nothing, call: None }
 }
 
 static ROUTES: &[Route] = &[
     row("GET", SESSION, Operation::ReadSession, READ),
     Route {
-        takes: Takes::Metadata("session_metadata"),
+        body: BodyKind::Metadata("session_metadata"),
         ..row("PATCH", SESSION, Operation::UpdateSession, &["update:sessions"])
     },
     row("DELETE", SESSION, Operation::DeleteSession, DELETE),
     row("POST", REVOKE, Operation::RevokeSession, DELETE),
     Route { query: PAGE, ..row("GET", USER_SESSIONS, Operation::ListSessions, READ) },
     row("DELETE", USER_SESSIONS, Operation::DeleteUserSessions, DELETE),
-    Route { takes: Takes::Revocation(&ACCESS), ..row("POST", REVOKE_ACCESS, Operation::RevokeAccess, DELETE_BOTH) },
+    Route { body: BodyKind::Revocation(&ACCESS), ..row("POST", REVOKE_ACCESS, Operation::RevokeAccess, DELETE_BOTH) },
     Route {
-        takes: Takes::Revocation(&BULK),
+        body: BodyKind::Revocation(&BULK),
         ..row("POST", REVOKE_TOKENS, Operation::RevokeRefreshTokens, DELETE_TOKENS)
     },
     row("GET", TOKEN, Operation::ReadRefreshToken, READ_TOKENS),
     Route {
-        takes: Takes::Metadata("refresh_token_metadata"),
+        body: BodyKind::Metadata("refresh_token_metadata"),
         ..row("PATCH", TOKEN, Operation::UpdateRefreshToken, &["update:refresh_tokens"])
     },
     row("DELETE", TOKEN, Operation::DeleteRefreshToken, DELETE_TOKENS),
@@ -100,7 +100,7 @@ static BULK: Terms = Terms {
 pub static AUTH0: Dialect = Dialect {
     name: "auth0",
     roots: &["/api/v2"],
-    guarded: &[
+    protected_paths: &[
         "/api/v2/sessions",
         "/api/v2/refresh-tokens",
         "/api/v2/users/{}/sessions",
@@ -108,7 +108,7 @@ pub static AUTH0: Dialect = Dialect {
         "/api/v2/users/{}/revoke-access",
     ],
     routes: ROUTES,
-    related: related::RELATED,
+    invalidating: invalidating::RELATED,
     logouts: &["/oidc/logout"],
     scoped: true,
     message: Message {
@@ -124,12 +124,12 @@ pub static AUTH0: Dialect = Dialect {
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
     forwarded: false,
     has_calls: false,
-    hidden: &[],
-    entrusted: &[],
+    stripped_headers: &[],
+    trusted_peer_headers: &[],
     keyed: &[],
-    shares: true,
+    is_shared_between_callers: true,
     missing: Missing::Any,
-    empties_wipe: true,
+    empty_map_clears: true,
     has_session_rules: false,
     counts_failures: false,
     locked: &[],

@@ -1,7 +1,7 @@
 //! Requests and answers as their operation declares them: a document of JSON, or a message with a schema.
 
 use super::resource::current_metadata;
-use super::{AnswerFacts, Call, Dialect, Revocation, Route, Takes};
+use super::{AnswerFacts, BodyKind, Call, Dialect, Revocation, Route};
 use crate::model::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Refusal,
     Rule, SessionId, SessionPatch, TokenShown, Value, Violation, field_path,
@@ -60,7 +60,7 @@ impl Dialect {
     /// Reads the body of a request, without what its carrier puts around it.
     pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<Body, Refusal> {
         let malformed = |what: String| Refusal::Malformed(what);
-        match (route.call, route.takes) {
+        match (route.call, route.body) {
             (Some(call), _) => {
                 // A gateway of REST takes nothing for an empty message.
                 let empty = body.is_empty() && carrier == Carrier::Rest;
@@ -68,13 +68,13 @@ impl Dialect {
                     Parsed::read(call.request, carrier.codec(), if empty { Bytes::from_static(b"{}") } else { body });
                 read.map(Body::Message).map_err(|error| malformed(error.to_string()))
             }
-            (None, Takes::Metadata(name)) => {
+            (None, BodyKind::Metadata(name)) => {
                 let document = Document::parse(body).map_err(|error| malformed(error.to_string()))?;
                 Ok(Body::Document(document, name))
             }
-            (None, Takes::Revocation(terms)) => self.read_revocation(terms, body).map(Body::Revocation),
-            (None, Takes::Nothing) if body.is_empty() => Ok(Body::None),
-            (None, Takes::Nothing) => Err(Refusal::UnexpectedBody),
+            (None, BodyKind::Revocation(terms)) => self.read_revocation(terms, body).map(Body::Revocation),
+            (None, BodyKind::Nothing) if body.is_empty() => Ok(Body::None),
+            (None, BodyKind::Nothing) => Err(Refusal::UnexpectedBody),
         }
     }
 
@@ -111,13 +111,13 @@ impl Dialect {
         let (checks, unknown_checks) = checks(root);
         let (challenges, unknown_challenges) = challenges(root);
         let in_path = |path: &str| !call.remote && matches!(path, "session_id" | "sessionId");
-        let breaches = parsed.breaches().into_iter().filter(|breach| !in_path(&breach.path));
+        let constraint_violations = parsed.constraint_violations().into_iter().filter(|breach| !in_path(&breach.path));
         SessionPatch {
             name,
             empty: false,
             metadata,
             creates: route.operation == Operation::CreateSession,
-            empties_wipe: self.empties_wipe,
+            empty_map_clears: self.empty_map_clears,
             lifetime: lifetime(call, parsed),
             token: match root.text("session_token") {
                 _ if !call.shows_token => TokenShown::NotAsked,
@@ -128,7 +128,7 @@ impl Dialect {
             unknown_checks,
             challenges,
             unknown_challenges,
-            breaches: breaches
+            constraint_violations: constraint_violations
                 .map(|breach| Violation { path: breach.path, rule: Rule::Provider, message: breach.text })
                 .collect(),
         }
@@ -136,9 +136,9 @@ impl Dialect {
 
     /// The metadata of what `route` changes, as the answer to [`Dialect::reading`] shows it.
     pub fn shown_metadata(&self, route: &Route, answer: &Bytes) -> Option<Vec<Field>> {
-        let name = match route.takes {
-            Takes::Metadata(name) => name,
-            Takes::Nothing | Takes::Revocation(_) => self.message.metadata,
+        let name = match route.body {
+            BodyKind::Metadata(name) => name,
+            BodyKind::Nothing | BodyKind::Revocation(_) => self.message.metadata,
         };
         match self.reading(route.operation)?.call {
             None => current_metadata(name, &Document::parse(answer.clone()).ok()?),

@@ -4,11 +4,11 @@
 //! API's reference. All procedures are unary, none is declared free of side effects, so that Connect has no GET of them.
 
 mod messages;
-mod related;
+mod invalidating;
 mod reply;
 
 use super::Part::{Session, Word};
-use super::{Call, Dialect, Message, Missing, Part, Route, Takes};
+use super::{BodyKind, Call, Dialect, Message, Missing, Part, Route};
 use crate::model::Operation;
 use crate::policy::Limits;
 
@@ -48,7 +48,7 @@ pub static ZITADEL: Dialect = Dialect {
         "/scim/v2",
         "/resources/v3",
     ],
-    guarded: &[
+    protected_paths: &[
         "/v2/sessions",
         "/v2beta/sessions",
         "/v2alpha/sessions",
@@ -70,7 +70,7 @@ pub static ZITADEL: Dialect = Dialect {
         "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CREATE -> CREATE_ANSWER, false;
         "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_ANSWER, false;
     },
-    related: related::RELATED,
+    invalidating: invalidating::RELATED,
     logouts: &["/oidc/v1/end_session"],
     // Its tokens have no scopes that would say so: roles do, which are not in them.
     scoped: false,
@@ -82,8 +82,8 @@ pub static ZITADEL: Dialect = Dialect {
     limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
     forwarded: true,
     has_calls: true,
-    hidden: &["grpc-metadata-", "x-zitadel-instance-host", "x-zitadel-public-host", "x-zitadel-forwarded"],
-    entrusted: &[
+    stripped_headers: &["grpc-metadata-", "x-zitadel-instance-host", "x-zitadel-public-host", "x-zitadel-forwarded"],
+    trusted_peer_headers: &[
         "x-zitadel-instance-host",
         "x-zitadel-public-host",
         "x-zitadel-forwarded",
@@ -93,10 +93,10 @@ pub static ZITADEL: Dialect = Dialect {
         "x-forwarded-for",
     ],
     keyed: &["x-zitadel-orgid"],
-    shares: false,
+    is_shared_between_callers: false,
     // Another 404 says that the caller is no member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
     missing: Missing::WithId("QUERY-SFeaa"),
-    empties_wipe: false,
+    empty_map_clears: false,
     has_session_rules: true,
     counts_failures: true,
     // Those of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`, `internal/domain`).
@@ -113,5 +113,5 @@ pub static ZITADEL: Dialect = Dialect {
 };
 
 const fn route(method: &'static str, path: &'static [Part], operation: Operation, call: &'static Call) -> Route {
-    Route { method, path, operation, scopes: &[], query: &[], takes: Takes::Nothing, call: Some(call) }
+    Route { method, path, operation, scopes: &[], query: &[], body: BodyKind::Nothing, call: Some(call) }
 }

@@ -113,11 +113,11 @@ impl Asked {
     /// The read that this caller may have. Answers are shared among verified callers where the gateway has verified them and the
     /// provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
     pub fn read(self, gateway: &Gateway) -> Result<Read, Refusal> {
-        if let Some(SessionPatch { breaches, .. }) = self.patch()?
-            && !breaches.is_empty()
+        if let Some(SessionPatch { constraint_violations, .. }) = self.patch()?
+            && !constraint_violations.is_empty()
             && self.policy().mode == Mode::Enforce
         {
-            return Err(Refusal::Violations(breaches.into_iter().collect()));
+            return Err(Refusal::Violations(constraint_violations.into_iter().collect()));
         }
         let Governed { upstream, route, carrier, path, query, token, asker, tenant, .. } = self.governed();
         let mut path = path.clone();
@@ -126,7 +126,7 @@ impl Asked {
             (None, Some(token)) => path += &format!("?sessionToken={token}"),
             (None, None) => {}
         }
-        let shared = upstream.dialect.shares;
+        let shared = upstream.dialect.is_shared_between_callers;
         let own = |credential: &[u8]| {
             let token = self.token.as_deref().unwrap_or_default().as_bytes();
             let place = upstream.dialect.path(route, None);

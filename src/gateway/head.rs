@@ -3,7 +3,7 @@
 use super::Upstream;
 use super::upstream::without_port;
 use crate::dialect::path::canonical_value;
-use crate::dialect::{Route, Takes};
+use crate::dialect::{BodyKind, Route};
 use crate::model::{Operation, Refusal};
 use crate::wire::carrier::{Carrier, is_json};
 use crate::wire::http1::nominated;
@@ -94,12 +94,12 @@ pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Refusal> {
 
 /// What must hold of the body of an operation without messages, as far as the head speaks of it.
 fn judge_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Refusal> {
-    let needed = match route.takes {
-        Takes::Nothing if matches!(size, BodySize::Known(1..)) => return Err(Refusal::UnexpectedBody),
-        Takes::Nothing => return Ok(()),
-        Takes::Metadata(_) => true,
+    let needed = match route.body {
+        BodyKind::Nothing if matches!(size, BodySize::Known(1..)) => return Err(Refusal::UnexpectedBody),
+        BodyKind::Nothing => return Ok(()),
+        BodyKind::Metadata(_) => true,
         // Whoever revokes all that there is may come without a body, and then without its type.
-        Takes::Revocation(terms) => !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::Known(0)),
+        BodyKind::Revocation(terms) => !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::Known(0)),
     };
     judge_coding(headers)?;
     judge_json(headers, needed)
@@ -230,7 +230,7 @@ fn plain(host: &[u8]) -> Vec<u8> {
 
 /// What peers say for others, as far as the provider is told.
 fn entrusted<'a>(upstream: &Upstream, head: &Head<'a>) -> impl Iterator<Item = (&'static str, &'a [u8])> {
-    forwarded(head, if head.trusted { upstream.dialect.entrusted } else { &[] })
+    forwarded(head, if head.trusted { upstream.dialect.trusted_peer_headers } else { &[] })
 }
 
 /// These headers with their values, as far as they are forwarded.

@@ -19,7 +19,7 @@ pub struct SessionPatch {
     pub creates: bool,
     /// Whether metadata without entries removes all of it. Where it does not, it changes nothing, and the provider drops entries
     /// with an empty value.
-    pub empties_wipe: bool,
+    pub empty_map_clears: bool,
     /// How long the session is to live.
     pub lifetime: Lifetime,
     /// Whether the session's token comes with it.
@@ -33,7 +33,7 @@ pub struct SessionPatch {
     /// Where it asks for challenges, or for something about them, that the gateway does not know.
     pub unknown_challenges: Vec<String>,
     /// What the provider's own validation refuses, with [`super::Rule::Provider`].
-    pub breaches: Vec<Violation>,
+    pub constraint_violations: Vec<Violation>,
 }
 
 impl Default for SessionPatch {
@@ -44,14 +44,14 @@ impl Default for SessionPatch {
             empty: false,
             metadata: MetadataChange::Absent,
             creates: false,
-            empties_wipe: true,
+            empty_map_clears: true,
             lifetime: Lifetime::NotOffered,
             token: TokenShown::NotAsked,
             checks: Vec::new(),
             unknown_checks: Vec::new(),
             challenges: Vec::new(),
             unknown_challenges: Vec::new(),
-            breaches: Vec::new(),
+            constraint_violations: Vec::new(),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Written<'_> {
 }
 
 fn keeps(patch: &SessionPatch, entry: &Entry) -> bool {
-    patch.empties_wipe || !entry.is_empty()
+    patch.empty_map_clears || !entry.is_empty()
 }
 
 impl Policy {
@@ -55,7 +55,7 @@ impl Policy {
             MetadataChange::Absent | MetadataChange::Wipe if patch.creates => {
                 Some(self.judge_fields(patch, &[], current, violations))
             }
-            MetadataChange::Wipe if patch.empties_wipe => {
+            MetadataChange::Wipe if patch.empty_map_clears => {
                 let written = Written { patch, fields: &[], entries: Vec::new(), replaces: true };
                 self.judge_wipe(&written, violations);
                 Some(written)
@@ -92,7 +92,7 @@ impl Policy {
             entries.extend(self.defaults(&entries));
         }
         let written = Written { patch, fields, entries, replaces };
-        if !replaces && patch.empties_wipe {
+        if !replaces && patch.empty_map_clears {
             violations.push(Violation {
                 path: patch.name.into(),
                 rule: Rule::Wipe,
@@ -104,7 +104,7 @@ impl Policy {
         for entry in &written.entries {
             self.judge_entry(&written, entry, violations);
         }
-        if replaces || !patch.empties_wipe {
+        if replaces || !patch.empty_map_clears {
             self.judge_required(&written, violations);
         }
         written

@@ -14,7 +14,7 @@ use crate::cache::Caution;
 use crate::client;
 use crate::descriptors;
 use crate::edge::{self, KEPT, Short};
-use crate::gateway::{Credential, Head, Refused, Related, Routed, Upstream};
+use crate::gateway::{Credential, Head, InvalidatingRequest, Refused, Routed, Upstream};
 use crate::model::{Operation, Refusal};
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::{CacheStatus, Decision, Shed};
@@ -84,8 +84,8 @@ impl Edge {
                 };
                 Self::over(session, context, passed).await
             }
-            Ok(Routed::Related(related)) => {
-                let passed = Self::related(session, context, related).await;
+            Ok(Routed::Invalidating(related)) => {
+                let passed = Self::invalidating(session, context, related).await;
                 Self::over(session, context, passed).await
             }
             Ok(Routed::Governed(governed)) => {
@@ -109,15 +109,19 @@ impl Edge {
 
     /// A call that lists sessions, or something that may change any: admitted and passed. What may change sessions that are cached is
     /// forwarded as a whole, and marked.
-    async fn related(session: &mut Session, context: &mut Context, related: Related) -> Result<bool, Stop> {
-        let operation = related.operation();
+    async fn invalidating(
+        session: &mut Session,
+        context: &mut Context,
+        request: InvalidatingRequest,
+    ) -> Result<bool, Stop> {
+        let operation = request.operation();
         context.outcome.operation = operation;
-        context.upstream = Some(related.upstream().clone());
-        if let Some(path) = related.path() {
+        context.upstream = Some(request.upstream().clone());
+        if let Some(path) = request.path() {
             head::set_path(session.req_header_mut(), path)?;
         }
-        let credential = credential(context, related.upstream(), session).await?;
-        let upstream = related.admit(&credential)?;
+        let credential = credential(context, request.upstream(), session).await?;
+        let upstream = request.admit(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));
         let changes = operation == Operation::ChangeRelated && may_change(&upstream, &credential);
         match caution(&upstream).filter(|_| changes) {

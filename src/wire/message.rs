@@ -9,7 +9,7 @@ mod from_proto;
 mod rules;
 mod structs;
 
-pub use rules::Breach;
+pub use rules::ConstraintViolation;
 
 use super::schema::{Field, Message};
 use bytes::Bytes;
@@ -222,8 +222,8 @@ impl Parsed {
     }
 
     /// Everything that the provider's validation would refuse, in the order of the fields.
-    pub fn breaches(&self) -> Vec<Breach> {
-        rules::breaches(&self.root, self.codec)
+    pub fn constraint_violations(&self) -> Vec<ConstraintViolation> {
+        rules::constraint_violations(&self.root, self.codec)
     }
 }
 

@@ -210,7 +210,7 @@ impl Case {
         if let Some(why) = self.rejected() {
             let upstream = match &routed {
                 Ok(Routed::Passed(upstream, _)) => upstream,
-                Ok(Routed::Related(related)) => related.upstream(),
+                Ok(Routed::Invalidating(related)) => related.upstream(),
                 Ok(Routed::Governed(governed)) => governed.upstream(),
                 Err(_) => panic!("{}: belongs nowhere", self.name),
             };
@@ -219,7 +219,7 @@ impl Case {
         match routed {
             Err(refused) => refusal(refused.upstream.as_deref(), &refused.refusal, carrier),
             Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, None, several),
-            Ok(Routed::Related(related)) => {
+            Ok(Routed::Invalidating(related)) => {
                 let path = related.path().map(str::to_owned);
                 let (upstream, operation) = (related.upstream().clone(), related.operation());
                 let admitted = credential(&upstream, &request.headers, keys).and_then(|who| related.admit(&who));

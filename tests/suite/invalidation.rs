@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 fn decided(dialect: &'static Dialect, method: &str, path: &str) -> &'static str {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     match dialect.find(&method, path, None) {
-        Ok(Found::Related) => "changes",
+        Ok(Found::Invalidating) => "changes",
         Ok(Found::Unmatched) => "keeps",
         Ok(Found::Governed { .. }) | Err(_) => "governed",
     }

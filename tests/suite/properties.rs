@@ -493,7 +493,7 @@ fn is_passed(gateway: &Gateway, path: &str) -> bool {
         trusted: false,
     };
     match gateway.route(head) {
-        Ok(Routed::Passed(..) | Routed::Related(_)) => true,
+        Ok(Routed::Passed(..) | Routed::Invalidating(_)) => true,
         Ok(Routed::Governed(_)) | Err(_) => false,
     }
 }

@@ -211,7 +211,7 @@ impl Asked {
         let judged = || -> Result<Bytes, Refusal> {
             let governed = match gateway.route(head) {
                 Ok(Routed::Governed(governed)) => governed,
-                Ok(Routed::Passed(..) | Routed::Related(_)) => panic!("{method} {path} is governed"),
+                Ok(Routed::Passed(..) | Routed::Invalidating(_)) => panic!("{method} {path} is governed"),
                 Err(refused) => return Err(refused.refusal),
             };
             let admitted = governed.admit(Credential::Forwarded(Bytes::from_static(b"Bearer pat")))?;

@@ -5,7 +5,7 @@ use super::*;
 fn update(fields: &[(&str, &str)]) -> SessionPatch {
     let fields: Vec<Field> = fields.iter().map(|(key, value)| field(key, text(value))).collect();
     let metadata = if fields.is_empty() { MetadataChange::Wipe } else { MetadataChange::Replace(fields) };
-    SessionPatch { name: "metadata", metadata, empties_wipe: false, ..SessionPatch::default() }
+    SessionPatch { name: "metadata", metadata, empty_map_clears: false, ..SessionPatch::default() }
 }
 
 fn create(fields: &[(&str, &str)]) -> SessionPatch {
@@ -142,13 +142,13 @@ proptest! {
     fn judging_is_idempotent(
         normalize in any_normalize(),
         fields in prop::collection::vec(("[a-cA-C ]{0,2}", any_value()).prop_map(|(k, v)| field(&k, v)), 0..4),
-        (creates, empties_wipe, default) in any::<(bool, bool, bool)>(),
+        (creates, empty_map_clears, default) in any::<(bool, bool, bool)>(),
     ) {
         let rule = FieldRule { default: default.then(|| "d".to_owned()), ..FieldRule::default() };
         let policy = Policy { normalize, fields: vec![(KeyPattern::parse("a").unwrap(), rule)], ..Policy::default() };
         let view = |fields: Vec<Field>| {
             let metadata = if fields.is_empty() { MetadataChange::Wipe } else { MetadataChange::Replace(fields) };
-            SessionPatch { creates, empties_wipe, metadata, ..SessionPatch::default() }
+            SessionPatch { creates, empty_map_clears, metadata, ..SessionPatch::default() }
         };
         let Judgement::Permit(permit) = policy.evaluate(&view(fields.clone()), None) else { return Ok(()) };
         let mut after: Vec<Option<Field>> = fields.into_iter().map(Some).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use strum::VariantArray;
 
 fn write() -> SessionPatch {
-    SessionPatch { name: "metadata", empties_wipe: false, ..SessionPatch::default() }
+    SessionPatch { name: "metadata", empty_map_clears: false, ..SessionPatch::default() }
 }
 
 fn lasting(seconds: i64, nanos: i32) -> SessionPatch {
@@ -308,7 +308,7 @@ fn everything_is_reported_at_once_and_breaches_come_first() {
         lifetime: Lifetime::Absent("lifetime".into()),
         token: TokenShown::Absent("sessionToken".into()),
         checks: vec![Check { path: "checks.totp".into(), kind: CheckKind::Totp }],
-        breaches: vec![breach],
+        constraint_violations: vec![breach],
         ..challenged(vec![("challenges.otpSms.returnCode", ChallengeKind::OtpSms { returns_code: true })])
     };
     let Judgement::Refuse(found) = policy.evaluate(&patch, None) else { panic!("not refused") };

@@ -5,7 +5,7 @@ use crate::wire::schema::{Field, Kind, Rule};
 
 /// Something that the provider's validation would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Breach {
+pub struct ConstraintViolation {
     /// The field, in the caller's own spelling.
     pub path: String,
     /// What the provider would say if it were the first.
@@ -13,7 +13,7 @@ pub struct Breach {
 }
 
 /// All that is wrong, in the order of the fields.
-pub(super) fn breaches(object: &Object, codec: Codec) -> Vec<Breach> {
+pub(super) fn constraint_violations(object: &Object, codec: Codec) -> Vec<ConstraintViolation> {
     let mut all = Vec::new();
     for field in object.schema.fields {
         let item = object.item(field.name);
@@ -28,10 +28,10 @@ pub(super) fn breaches(object: &Object, codec: Codec) -> Vec<Breach> {
         let chosen = object.schema.oneofs.iter().any(|oneof| oneof.members.contains(&field.number));
         let value = item.map(|item| &item.value);
         if let Some(reason) = judged(field, value).filter(|_| item.is_some() || !chosen) {
-            all.push(Breach { path: spelling.clone(), text: begins.clone() + &reason });
+            all.push(ConstraintViolation { path: spelling.clone(), text: begins.clone() + &reason });
         }
         if let Some(Value::Message(inner)) = value {
-            all.extend(breaches(inner, codec).into_iter().map(|inner| Breach {
+            all.extend(constraint_violations(inner, codec).into_iter().map(|inner| ConstraintViolation {
                 path: format!("{spelling}.{}", inner.path),
                 text: format!("{begins}embedded message failed validation | caused by: {}", inner.text),
             }));
@@ -43,7 +43,7 @@ pub(super) fn breaches(object: &Object, codec: Codec) -> Vec<Breach> {
             let names: Vec<&str> =
                 names.map(|field| if codec == Codec::Json { field.json } else { field.name }).collect();
             let text = format!("invalid {}.{}: value is required", object.schema.name, oneof.name);
-            all.push(Breach { path: names.join("|"), text });
+            all.push(ConstraintViolation { path: names.join("|"), text });
         }
     }
     all

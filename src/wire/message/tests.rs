@@ -143,7 +143,7 @@ fn null_is_nothing_and_both_alphabets_and_spellings_are_read() {
 #[test]
 fn breaches_have_the_words_of_the_provider_and_the_path_of_the_caller() {
     let all = |parsed: Parsed| -> Vec<(String, String)> {
-        parsed.breaches().into_iter().map(|breach| (breach.path, breach.text)).collect()
+        parsed.constraint_violations().into_iter().map(|breach| (breach.path, breach.text)).collect()
     };
     let id = "invalid Outer.SessionId: value length must be between 1 and 4 runes, inclusive";
     let code = "invalid Outer.Inner: embedded message failed validation | caused by: invalid Inner.ACode: value length must be 6 runes";
@@ -249,7 +249,7 @@ fn encoded(sample: &Sample) -> (Vec<u8>, String) {
 }
 
 fn texts(parsed: &Parsed) -> Vec<String> {
-    parsed.breaches().into_iter().map(|breach| breach.text).collect()
+    parsed.constraint_violations().into_iter().map(|breach| breach.text).collect()
 }
 
 proptest! {
@@ -289,7 +289,7 @@ proptest! {
         let place = at.index(good.len());
         good[place] = with;
         if let Ok(parsed) = proto(&good) {
-            parsed.breaches();
+            parsed.constraint_violations();
             let _ = parsed.edited("metadata", &[Edit::Remove(0), Edit::Add("a".into(), vec![])]);
             let _ = parsed.without("inner", &["a_code"]);
         }

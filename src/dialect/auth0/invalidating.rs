@@ -3,7 +3,7 @@
 //! Source: Auth0's OpenAPI document of the Management API: all operations that do not only read.
 
 use super::super::Part::{Any, OneOf, Rest, Word};
-use super::super::{Part, Related};
+use super::super::{InvalidatingRequest, Part};
 
 const API: Part = Word("api");
 const V2: Part = Word("v2");
@@ -42,19 +42,19 @@ const APART: Part = OneOf(&[
     "verifiable-credentials",
 ]);
 
-pub(super) const RELATED: &[Related] = &[
-    Related::keeps(&[API, V2, APART, Rest]),
+pub(super) const RELATED: &[InvalidatingRequest] = &[
+    InvalidatingRequest::keeps(&[API, V2, APART, Rest]),
     // What is new has no sessions yet.
-    Related::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])]).with("POST"),
-    Related::keeps(&[API, V2, Word("clients"), Any, OneOf(&["credentials", "rotate-secret"]), Rest]),
-    Related::keeps(&[API, V2, USERS, Any, OneOf(&["permissions", "roles"])]),
-    Related::keeps(&[API, V2, ORGANIZATIONS, Any, Word("invitations"), Rest]),
-    Related::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members")]).with("POST"),
-    Related::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members"), Any, Word("roles")]),
-    Related::keeps(&[API, V2, Word("jobs"), OneOf(&["users-exports", "verification-email"])]),
-    Related::keeps(&[API, V2, Word("tickets"), Word("email-verification")]),
-    Related::keeps(&[API, V2, Word("guardian"), OneOf(&["factors", "policies", "settings"]), Rest]),
-    Related::keeps(&[API, V2, Word("guardian"), Word("enrollments"), Word("ticket")]),
+    InvalidatingRequest::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])]).with("POST"),
+    InvalidatingRequest::keeps(&[API, V2, Word("clients"), Any, OneOf(&["credentials", "rotate-secret"]), Rest]),
+    InvalidatingRequest::keeps(&[API, V2, USERS, Any, OneOf(&["permissions", "roles"])]),
+    InvalidatingRequest::keeps(&[API, V2, ORGANIZATIONS, Any, Word("invitations"), Rest]),
+    InvalidatingRequest::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members")]).with("POST"),
+    InvalidatingRequest::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members"), Any, Word("roles")]),
+    InvalidatingRequest::keeps(&[API, V2, Word("jobs"), OneOf(&["users-exports", "verification-email"])]),
+    InvalidatingRequest::keeps(&[API, V2, Word("tickets"), Word("email-verification")]),
+    InvalidatingRequest::keeps(&[API, V2, Word("guardian"), OneOf(&["factors", "policies", "settings"]), Rest]),
+    InvalidatingRequest::keeps(&[API, V2, Word("guardian"), Word("enrollments"), Word("ticket")]),
     // Users, their identities, what they log in with and through: and whatever nobody knows yet.
-    Related::changes(&[API, V2, Any, Rest]),
+    InvalidatingRequest::changes(&[API, V2, Any, Rest]),
 ];

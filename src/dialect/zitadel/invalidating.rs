@@ -1,0 +1,159 @@
+//! What requests of ZITADEL's APIs beside the governed ones mean for sessions. `docs/invalidation.md` gives the reasons.
+//!
+//! Sources: the services in ZITADEL's proto files, with the rules that name their resources, its SCIM interface, and what its sessions
+//! follow (`internal/query/projection/session.go`: users that are locked, deactivated or removed, passwords that change, names that
+//! are read together with them, instances that are removed).
+
+use super::super::Part::{Any, Begins, Ending, OneOf, Rest, Word};
+use super::super::{InvalidatingRequest, Part};
+
+/// Resources of the services of version 2 and later.
+const V2: Part = Begins(&["v2", "v3"]);
+const SERVICE: Part = Begins(&["zitadel."]);
+const USERS: Part = Word("users");
+const MANAGEMENT: Part = Word("management");
+const AUTH: Part = Word("auth");
+const V1: Part = Word("v1");
+
+/// What only reads although it comes as a POST.
+const SEARCHES: &[&str] = &["_search", "search", ".search"];
+/// How procedures are called that only read.
+const READS: &[&str] = &["get", "list", "search"];
+const OTHER_READS: &[&str] =
+    &["exportdata", "existsdomain", "healthz", "isorgunique", "isuserunique", "retrieveidentityproviderintent"];
+
+pub(super) const RELATED: &[InvalidatingRequest] = &[
+    InvalidatingRequest::keeps(&[Ending(SEARCHES)]).with("POST"),
+    InvalidatingRequest::keeps(&[SERVICE, Begins(READS)]),
+    InvalidatingRequest::keeps(&[SERVICE, OneOf(OTHER_READS)]),
+    InvalidatingRequest::keeps(&[Word("admin"), V1, Word("export")]).with("POST"),
+    InvalidatingRequest::keeps(&[Word("system"), V1, Word("domains"), Any, Word("_exists")]).with("POST"),
+    // Lists users.
+    InvalidatingRequest::keeps(&[V2, USERS]).with("POST"),
+    // What is new has no sessions yet.
+    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), OneOf(&["addhumanuser", "createuser"])]),
+    InvalidatingRequest::keeps(&[V2, USERS, OneOf(&["human", "new"])]).with("POST"),
+    InvalidatingRequest::keeps(&[
+        MANAGEMENT_SERVICE,
+        OneOf(&["addhumanuser", "importhumanuser", "addmachineuser", "addorg"]),
+    ]),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, OneOf(&["human", "machine"])]).with("POST"),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Word("human"), Word("_import")]).with("POST"),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, Word("orgs")]).with("POST"),
+    InvalidatingRequest::keeps(&[Begins(&["zitadel.org.v2"]), OneOf(&["addorganization", "createorganization"])]),
+    InvalidatingRequest::keeps(&[V2, Word("organizations")]).with("POST"),
+    InvalidatingRequest::keeps(&[Word("scim"), Word("v2"), Any, USERS]).with("POST"),
+    InvalidatingRequest::keeps(&[SYSTEM_SERVICE, OneOf(&["addinstance", "createinstance"])]),
+    InvalidatingRequest::keeps(&[Word("system"), V1, Word("instances")]).with("POST"),
+    InvalidatingRequest::keeps(&[Word("system"), V1, Word("instances"), Word("_create")]).with("POST"),
+    // Logins at applications, which show a session and change nothing of it.
+    InvalidatingRequest::keeps(&[Begins(&["zitadel.oidc.", "zitadel.saml."]), Any]),
+    InvalidatingRequest::keeps(&[V2, OneOf(&["oidc", "saml"]), Rest]),
+    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), Word("startidentityproviderintent")]),
+    InvalidatingRequest::keeps(&[V2, Word("idp_intents"), Rest]).with("POST"),
+    // Codes and links that are sent, and factors that begin to be registered.
+    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), OneOf(SENT)]),
+    InvalidatingRequest::keeps(&[
+        V2,
+        USERS,
+        Any,
+        OneOf(&["email", "phone", "invite_code"]),
+        OneOf(&["resend", "send"]),
+    ])
+    .with("POST"),
+    InvalidatingRequest::keeps(&[V2, USERS, Any, Word("passkeys"), Word("registration_link")]).with("POST"),
+    InvalidatingRequest::keeps(&[V2, USERS, Any, OneOf(SENT_RESOURCES)]).with("POST"),
+    InvalidatingRequest::keeps(&[MANAGEMENT_SERVICE, OneOf(SENT_BY_MANAGEMENT)]),
+    InvalidatingRequest::keeps(&[
+        MANAGEMENT,
+        V1,
+        USERS,
+        Any,
+        Ending(&["_resend_initialization", "_resend_verification", "_send_link"]),
+    ])
+    .with("POST"),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Any, Word("password"), Word("_reset")]).with("POST"),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Any, Word("passwordless"), Word("_link")]).with("POST"),
+    InvalidatingRequest::keeps(&[
+        AUTH_SERVICE,
+        OneOf(&[
+            "resendmyemailverification",
+            "resendmyphoneverification",
+            "addmypasswordlesslink",
+            "sendmypasswordlesslink",
+        ]),
+    ]),
+    InvalidatingRequest::keeps(&[
+        AUTH,
+        V1,
+        USERS,
+        Word("me"),
+        Ending(&["_resend_verification", "_link", "_send_link"]),
+    ])
+    .with("POST"),
+    // What sessions do not show: metadata of users and organizations, and grants at projects.
+    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), OneOf(&["setusermetadata", "deleteusermetadata"])]),
+    InvalidatingRequest::keeps(&[V2, USERS, Any, Word("metadata")]),
+    InvalidatingRequest::keeps(&[
+        Begins(&["zitadel.org.v2"]),
+        OneOf(&["setorganizationmetadata", "deleteorganizationmetadata"]),
+    ]),
+    InvalidatingRequest::keeps(&[V2, Word("organizations"), Any, Word("metadata")]),
+    InvalidatingRequest::keeps(&[MANAGEMENT_SERVICE, OneOf(APART_IN_MANAGEMENT)]),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Any, OneOf(&["metadata", "grants"]), Rest]),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, Word("metadata"), Rest]),
+    InvalidatingRequest::keeps(&[MANAGEMENT, V1, Word("user_grants"), Word("_bulk")]),
+    InvalidatingRequest::keeps(&[Begins(&["zitadel.authorization.", "zitadel.analytics."]), Any]),
+    InvalidatingRequest::keeps(&[V2, Word("authorizations"), Rest]),
+    // Users, organizations, instances, their settings and members: and whatever nobody knows yet.
+    InvalidatingRequest::changes(&[SERVICE, Any, Rest]),
+    InvalidatingRequest::changes(&[V2, Any, Rest]),
+    InvalidatingRequest::changes(&[OneOf(&["auth", "management", "admin", "system"]), V1, Rest]),
+    InvalidatingRequest::changes(&[Word("scim"), Word("v2"), Rest]),
+    InvalidatingRequest::changes(&[Word("resources"), V2, Rest]),
+];
+
+const MANAGEMENT_SERVICE: Part = Word("zitadel.management.v1.managementservice");
+const AUTH_SERVICE: Part = Word("zitadel.auth.v1.authservice");
+const SYSTEM_SERVICE: Part = Word("zitadel.system.v1.systemservice");
+
+/// Procedures of the user services that send something, or only begin something.
+const SENT: &[&str] = &[
+    "resendemailcode",
+    "sendemailcode",
+    "resendphonecode",
+    "passwordreset",
+    "createinvitecode",
+    "resendinvitecode",
+    "createpasskeyregistrationlink",
+    "registerpasskey",
+    "registeru2f",
+    "registertotp",
+    "humanmfainitskipped",
+];
+/// The resources of the rest of them, below a user.
+const SENT_RESOURCES: &[&str] = &["password_reset", "invite_code", "passkeys", "u2f", "totp", "mfa_init_skipped"];
+const SENT_BY_MANAGEMENT: &[&str] = &[
+    "resendhumaninitialization",
+    "resendhumanemailverification",
+    "resendhumanphoneverification",
+    "sendhumanresetpasswordnotification",
+    "addpasswordlessregistration",
+    "sendpasswordlessregistration",
+];
+const APART_IN_MANAGEMENT: &[&str] = &[
+    "setusermetadata",
+    "bulksetusermetadata",
+    "removeusermetadata",
+    "bulkremoveusermetadata",
+    "setorgmetadata",
+    "bulksetorgmetadata",
+    "removeorgmetadata",
+    "bulkremoveorgmetadata",
+    "addusergrant",
+    "updateusergrant",
+    "deactivateusergrant",
+    "reactivateusergrant",
+    "removeusergrant",
+    "bulkremoveusergrant",
+];

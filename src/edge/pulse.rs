@@ -248,6 +248,12 @@ impl Pulse {
         self.state.lock().stuck.is_some_and(|(_, until)| until <= Instant::now())
     }
 
+    /// Neither the provider nor the request as a whole is timed from now on.
+    pub fn is_not_timed(&self) {
+        let mut state = self.state.lock();
+        (state.due, state.stuck) = (None, None);
+    }
+
     /// Why the client was cut off, where it was.
     pub fn cut(&self) -> Option<DisconnectReason> {
         self.state.lock().cut
@@ -381,6 +387,18 @@ mod tests {
                 () = watch => {}
                 () = tokio::time::sleep(PATIENCE) => panic!("it is not given up"),
             }
+        });
+    }
+
+    #[test]
+    fn another_try_is_not_held_to_the_deadlines_of_the_one_before() {
+        runtime().block_on(async {
+            let pulse = pulse();
+            pulse.gives_up_after(Duration::ZERO);
+            pulse.response_is_due(Duration::ZERO);
+            pulse.is_not_timed();
+            pulse.moves();
+            assert_eq!((is_given_up(&pulse).await, pulse.response_due()), (false, None));
         });
     }
 

@@ -8,6 +8,7 @@ mod declared;
 mod exchange;
 mod failed;
 mod first_byte;
+mod given_up;
 mod governed;
 mod head;
 mod invalidating;

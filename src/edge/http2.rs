@@ -181,6 +181,8 @@ async fn stalls(pulse: &Pulse) {
     loop {
         tick.tick().await;
         if pulse.is_slow() {
+            // For what is said of the request when it ends.
+            pulse.note_cut(DisconnectReason::MinBodyRate);
             return;
         }
     }

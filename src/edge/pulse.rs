@@ -254,6 +254,12 @@ impl Pulse {
         (state.due, state.stuck) = (None, None);
     }
 
+    /// Whether all was read that has come of a body of HTTP/2 whose end has not. The connection times those of HTTP/1.
+    pub fn client_is_silent(&self) -> bool {
+        let read = self.state.lock().body;
+        self.arrival.uploads.are_read(read)
+    }
+
     /// Why the client was cut off, where it was.
     pub fn cut(&self) -> Option<DisconnectReason> {
         self.state.lock().cut

@@ -74,6 +74,11 @@ impl Uploads {
         let mut same = bodies.coming.values().filter(|body| body.came == read).peekable();
         same.peek().is_some() && same.all(|body| body.is_slow)
     }
+
+    /// Whether all that has come of a body was read, of which the gateway has read so much, and more of it is to come.
+    pub fn are_read(&self, read: u64) -> bool {
+        self.0.lock().coming.values().any(|body| body.came == read)
+    }
 }
 
 impl Bodies {
@@ -222,6 +227,17 @@ mod tests {
         assert!(connection.is_slow(1000));
         connection.frame(DATA, END_STREAM, 1, 0);
         assert!(!connection.is_slow(1000), "it is whole");
+    }
+
+    #[test]
+    fn a_body_may_be_read_as_far_as_it_has_come() {
+        let mut connection = Connection::new();
+        assert!(!connection.uploads.are_read(0), "there is none");
+        connection.open(1);
+        connection.frame(DATA, 0, 1, 1000);
+        assert!(!connection.uploads.are_read(0) && connection.uploads.are_read(1000));
+        connection.frame(DATA, END_STREAM, 1, 0);
+        assert!(!connection.uploads.are_read(1000), "it is whole");
     }
 
     #[test]

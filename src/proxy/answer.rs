@@ -189,6 +189,7 @@ async fn write_whole(
     body: Bytes,
     trailers: Option<HeaderMap>,
 ) -> Result<()> {
+    context.status = header.status.as_u16();
     if context.runtime.is_stopping() {
         session.set_keepalive(None);
     }

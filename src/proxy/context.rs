@@ -1,18 +1,19 @@
 //! What is known of a request while it is on its way.
 
 use super::declared::Declared;
+use super::given_up;
 use super::head::{is_http2, requested_id};
 use crate::client::Attempts;
 use crate::edge::{self, Admission, Admitted, Body, Pulse, Share, Short, Waiting};
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
-use crate::model::{Operation, Refusal};
+use crate::model::Operation;
 use crate::provider::{Origin, Provider, Slot};
 use crate::runtime::Runtime;
 use crate::telemetry::{Decision, Shed};
 use crate::wire::trace::Trace;
-use http::HeaderValue;
 use http::header::HOST;
+use http::{HeaderValue, Method};
 use pingora::prelude::Session;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub(super) struct Context {
     pub started: Instant,
     pub id: HeaderValue,
     pub trace: Trace,
+    pub method: Method,
+    /// The address of the other end of the connection.
+    pub client: Option<IpAddr>,
     pub outcome: Outcome,
     /// The upstream that the request is passed to.
     pub upstream: Option<Arc<Upstream>>,
@@ -69,10 +73,16 @@ pub(super) struct Context {
     pub begun: bool,
     /// Whether the provider's silence is timed by the gateway, and not by Pingora.
     pub is_timed: bool,
+    /// Whether all of the request goes to the provider, or went there.
+    pub is_whole: bool,
     /// What the connection is doing, or the stream.
     pub pulse: Option<Arc<Pulse>>,
+    /// The status of the response; 0 while there is none.
+    pub status: u16,
     /// How much of the response was written beside what Pingora counts.
     pub written: usize,
+    /// Whether the request is in the log and in the metrics.
+    pub is_accounted_for: bool,
     /// Whether memory was too short for the request to go on.
     pub is_short: bool,
     /// What the request takes of the connection's share: of HTTP/1, since streams are admitted before.
@@ -95,6 +105,8 @@ impl Context {
             started: Instant::now(),
             id: HeaderValue::from_static("-"),
             trace: Trace::default(),
+            method: Method::default(),
+            client: None,
             outcome: Outcome::default(),
             upstream: None,
             verified: false,
@@ -107,8 +119,11 @@ impl Context {
             ahead: 0,
             begun: false,
             is_timed: false,
+            is_whole: false,
             pulse,
+            status: 0,
             written: 0,
+            is_accounted_for: false,
             is_short: false,
             admitted: None,
             body: None,
@@ -164,6 +179,8 @@ impl Context {
     pub fn name(&mut self, session: &Session) {
         let named = if self.is_trusted(session) { requested_id(&session.req_header().headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
+        self.method = session.req_header().method.clone();
+        self.client = peer(session);
         self.trace = Trace::of(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }
 
@@ -245,6 +262,11 @@ impl Context {
         self.holds_response(unwritten * 2 + queued + ahead)
     }
 
+    /// How much of the response went to the client: what was passed through, and what was written beside it.
+    pub fn passed(&self) -> usize {
+        self.response_bytes + self.written
+    }
+
     /// How long the provider of a passed request was waited for in vain, where that is why it ends.
     pub fn late(&self) -> Option<Duration> {
         self.pulse.as_ref().and_then(|pulse| pulse.was_late())
@@ -279,25 +301,9 @@ impl Context {
 impl Drop for Context {
     /// A request that was given up has no other end.
     fn drop(&mut self) {
-        if !self.is_timed || !self.pulse.as_ref().is_some_and(|pulse| pulse.is_stuck()) {
-            return;
+        if !self.is_accounted_for {
+            given_up::account(self);
         }
-        if let Some(provider) = self.provider() {
-            provider.leave(self.left);
-            provider.note(Some("it takes no more of a request's body"));
-        }
-        let Some(upstream) = &self.upstream else {
-            return;
-        };
-        let request = self.id.to_str().unwrap_or_default();
-        tracing::warn!(
-            request,
-            upstream = upstream.name,
-            "a request is given up whose body the provider does not take"
-        );
-        self.outcome.decision = Decision::Failed;
-        self.outcome.refusal = Some(Refusal::UpstreamTimeout(upstream.target.timeouts.idle).name());
-        self.runtime.metrics.request(&self.outcome, 0, self.started.elapsed());
     }
 }
 

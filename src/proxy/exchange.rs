@@ -350,6 +350,7 @@ impl ProxyHttp for Edge {
             *response = passed::released(response)?;
         }
         if !response.status.is_informational() {
+            context.status = response.status.as_u16();
             response.insert_header(REQUEST_ID, context.id.clone())?;
             if context.runtime.is_stopping() {
                 session.set_keepalive(None);
@@ -378,7 +379,8 @@ impl ProxyHttp for Edge {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
         (context.slot, context.is_timed) = (None, false);
-        line::account(session, context);
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        line::account(context, status, session.body_bytes_sent() + context.written);
         if let Some(pulse) = context.pulse.as_ref().filter(|_| !is_http2(session)) {
             pulse.request_is_over();
         }

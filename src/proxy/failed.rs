@@ -24,7 +24,13 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
         // What has reached the provider is not to be tried again.
         None if context.is_short && !context.begun => Refusal::Overloaded,
         None if slow => Refusal::BodyTimeout(context.started.elapsed()),
-        None if let Some(within) = late => passed::late(context, within),
+        None if let Some(within) = late
+            && context.is_whole =>
+        {
+            passed::late(context, within)
+        }
+        // Neither side says anything, and it may be the client's turn: that tells nothing of the provider.
+        None if let Some(within) = late => Refusal::BodyTimeout(within),
         // It had all of its response, and did not wait for more.
         None if has_left(error) && is_whole(session) => return OVER,
         None if has_left(error) => {

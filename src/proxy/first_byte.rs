@@ -4,7 +4,8 @@
 //!
 //! A wait ends where the client is watched meanwhile: over HTTP/1 at its connection ([`crate::edge`]), over HTTP/2 here, in a
 //! stream that Pingora takes for one of another protocol. Where Pingora watches neither, since it writes to a provider that takes
-//! nothing, or has given that up, the request is given up as a whole ([`Pulse::stands_still`]).
+//! nothing, or has given that up, the request is given up as a whole ([`Pulse::stands_still`]). A request whose client may be the one
+//! that is silent is no failure of the provider.
 
 use super::context::Context;
 use super::head::is_http2;
@@ -46,7 +47,8 @@ pub(super) fn watch(session: &mut Session, context: &Context) {
 }
 
 /// The whole of a request is on its way to the provider: from now on its response is due.
-pub(super) fn expect(session: &mut Session, context: &Context) {
+pub(super) fn expect(session: &mut Session, context: &mut Context) {
+    context.is_whole = true;
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
     let (Some(timeouts), Some(pulse)) = (timeouts, &context.pulse) else {
         return;

@@ -5,18 +5,17 @@ use crate::gateway::Outcome;
 use crate::runtime::LineFormat;
 use crate::telemetry::{Decision, Label};
 use crate::wire::hex;
-use pingora::prelude::Session;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-/// Accounts for a request that is over.
-pub(super) fn account(session: &Session, context: &Context) {
+/// Accounts for a request that is over, with the status of its response, and so many bytes of it.
+pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
+    context.is_accounted_for = true;
     let took = context.started.elapsed();
-    let status = session.response_written().map_or(0, |response| response.status.as_u16());
     context.runtime.metrics.request(&context.outcome, status, took);
     if let Some(format) = context.runtime.log_requests {
-        context.runtime.log_writer.line(line(session, context, status, took, format).as_bytes());
+        context.runtime.log_writer.line(line(context, (status, bytes), took, format).as_bytes());
     }
 }
 
@@ -39,7 +38,7 @@ macro_rules! key {
 
 /// The line. It holds no path, since paths hold identifiers, and nothing that a caller could use to forge another line: methods
 /// and addresses have no quotes or line feeds.
-fn line(session: &Session, context: &Context, status: u16, took: Duration, format: LineFormat) -> String {
+fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format: LineFormat) -> String {
     let mut line = Line { text: String::with_capacity(512), format };
     let Outcome { upstream, operation, decision, cache, refusal, rules, session: hash } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
@@ -47,10 +46,10 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     line.begin(*decision == Decision::ClientGone);
     line.word(key!("request_id"), context.id.to_str().unwrap_or_default());
     line.word(key!("trace_id"), context.trace.id());
-    if let Some(address) = session.client_addr().and_then(|address| address.as_inet()) {
-        line.address(key!("client.address"), address.ip());
+    if let Some(address) = context.client {
+        line.address(key!("client.address"), address);
     }
-    line.word(key!("method"), session.req_header().method.as_str());
+    line.word(key!("method"), context.method.as_str());
     line.number(key!("status"), u64::from(status));
     line.word(key!("upstream"), upstream.and_then(|at| upstreams.get(at)).map_or("", |one| one.name.as_str()));
     line.word(key!("operation"), operation.name());
@@ -66,7 +65,7 @@ fn line(session: &Session, context: &Context, status: u16, took: Duration, forma
     if let Some(hash) = hash {
         line.word(key!("session_hash"), &hex::text(hash));
     }
-    line.number(key!("bytes"), (session.body_bytes_sent() + context.written) as u64);
+    line.number(key!("bytes"), bytes as u64);
     line.number(key!("duration_us"), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     line.end()
 }

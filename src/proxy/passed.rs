@@ -96,6 +96,7 @@ pub(super) async fn await_body(session: &mut Session, context: &Context) -> Resu
 pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mut Session) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
     // Another try is timed by itself, or not at all.
+    context.is_whole = false;
     context.pulse.as_ref().inspect(|pulse| pulse.is_not_timed());
     let address = context.next_address().ok_or_else(unknown)?;
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;

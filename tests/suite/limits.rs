@@ -329,6 +329,10 @@ fn a_body_whose_provider_takes_nothing_is_not_given_up() {
             little.send_data("little".into(), false).unwrap();
             assert!(slow.await.map_or(true, |answer| !answer.status().is_success()));
             place.wait_for_cut("min_body_rate", 1);
+            let line = place.gateway.wait_for_log(|line| line.contains("\"body_timeout\""));
+            for part in ["\"client.address\":\"127.0.0.1\",\"method\":\"POST\"", "\"decision\":\"rejected\""] {
+                assert!(line.contains(part), "{line}");
+            }
             (0..2).for_each(|_| go.send(()).unwrap());
             let mut body = stalled.await.unwrap().into_body();
             let length = body.data().await.unwrap().unwrap();

@@ -44,7 +44,7 @@ struct Place {
     gateway: Gateway,
     door: Arc<Door>,
     runtime: Runtime,
-    _providers: (Option<Recorder>, Option<H2Provider>),
+    providers: (Option<Recorder>, Option<H2Provider>),
 }
 
 impl Place {
@@ -53,6 +53,10 @@ impl Place {
     }
 
     fn start_with(http2: bool, timeouts: &str) -> Place {
+        Place::start_of(http2, timeouts, "")
+    }
+
+    fn start_of(http2: bool, timeouts: &str, more: &str) -> Place {
         let door = Arc::new(Door::default());
         let own = door.clone();
         let (upstream, providers) = if http2 {
@@ -98,11 +102,21 @@ impl Place {
             (recorder.upstream_as("none", timeouts), (Some(recorder), None))
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Place { gateway: Gateway::start(&upstream), door, runtime, _providers: providers }
+        Place { gateway: Gateway::start(&format!("{more}{upstream}")), door, runtime, providers }
     }
 
     fn address(&self) -> SocketAddr {
         self.gateway.address()
+    }
+
+    /// Waits until so many requests are in the log whose clients were silent. The provider of HTTP/2 is not at fault: the connection
+    /// to it is used on.
+    fn sees_its_clients_at_fault(&self, requests: usize) {
+        let is_one = |line: &&String| line.contains("\"decision\":\"rejected\"") && line.contains("\"body_timeout\"");
+        let in_log = || self.gateway.log().iter().filter(is_one).count();
+        wait_for("the requests in the log", || (in_log() == requests).then_some(()));
+        assert!(!self.gateway.log().iter().any(|line| line.contains("WARN")), "{:?}", self.gateway.log());
+        assert_eq!(self.providers.1.as_ref().unwrap().connections(), 1);
     }
 
     /// Waits for as long as the first byte of a response may take, and sees that it may take no longer.
@@ -316,14 +330,32 @@ fn a_request_may_take_longer_than_silence() {
     });
 }
 
-/// Neither side says anything more in a call that has not ended: it ends like any other call that the provider does not answer.
+/// Neither side says anything more in a call whose client has not ended it: that says nothing of the provider.
 #[test]
 fn a_call_that_stands_still_ends() {
     let place = Place::start_with(true, "timeouts: { first_byte: 20s, idle: 1s }");
-    let (status, body, _sending) = place.runtime.block_on(Stream::open(place.address(), CALL, false, Some("part")));
-    assert_eq!((status, body.is_end_stream()), (200, true), "all of a failure of gRPC is in the head");
-    let line = place.gateway.wait_for_log(|line| line.contains("upstream_timeout"));
-    assert!(line.contains("\"decision\":\"failed\""), "{line}");
+    for _ in 0..2 {
+        let (status, body, _sending) = place.runtime.block_on(Stream::open(place.address(), CALL, false, Some("part")));
+        assert_eq!((status, body.is_end_stream()), (200, true), "all of a failure of gRPC is in the head");
+    }
+    place.sees_its_clients_at_fault(2);
+}
+
+/// The same of other requests, where clients may be as slow as they like.
+#[test]
+fn a_client_that_is_silent_is_no_failure_of_the_provider() {
+    let place = Place::start_of(
+        true,
+        "timeouts: { first_byte: 20s, idle: 1s }",
+        "clients: { idle_timeout: 1s, min_body_rate: 0B }\n",
+    );
+    for _ in 0..2 {
+        place.runtime.block_on(async {
+            let (response, _sending) = Stream::send(place.address(), "/upload", false, Some("part")).await;
+            assert!(tokio::time::timeout(PATIENCE, response).await.unwrap().is_err());
+        });
+    }
+    place.sees_its_clients_at_fault(2);
 }
 
 /// The same where the response has begun: of a request whose body was not there with its head.
@@ -401,6 +433,13 @@ fn a_request_ends_that_the_provider_takes_no_more_of() {
         sending.send_data(rest.into(), true).unwrap();
         assert!(tokio::time::timeout(PATIENCE, response).await.unwrap().is_err());
     });
-    let lines = || gateway.log().iter().filter(|line| line.contains("is given up")).count();
-    wait_for("both in the log", || (lines() == 2).then_some(()));
+    let lines = |what: &str| gateway.log().iter().filter(|line| line.contains(what)).count();
+    wait_for("both in the log", || (lines("is given up") == 2).then_some(()));
+    let is_accounted_for = || lines("\"method\":\"POST\",\"status\":0,\"upstream\":\"idp\"") == 2;
+    wait_for("the requests in the log", || is_accounted_for().then_some(()));
+    assert_eq!(lines("\"decision\":\"failed\",\"cache\":\"none\",\"reason\":\"upstream_timeout\""), 2);
+    let metrics = gateway.metrics();
+    let counted = |line: &&str| line.starts_with("sessiongate_requests_total") && line.contains("status=\"none\"");
+    let counted: Vec<_> = metrics.lines().filter(counted).collect();
+    assert!(matches!(counted.as_slice(), [line] if line.contains("\"failed\"") && line.ends_with(" 2")), "{counted:?}");
 }

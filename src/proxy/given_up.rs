@@ -1,0 +1,52 @@
+//! Requests that are given up as they are: nothing more is written, and their stream or connection ends. Pingora does not see it, so
+//! they are accounted for here.
+
+use super::context::Context;
+use super::line;
+use crate::model::Refusal;
+use crate::telemetry::{Decision, DisconnectReason};
+
+/// Accounts for a request that ends in no other way.
+pub(super) fn account(context: &mut Context) {
+    let pulse = context.pulse.clone();
+    let is_slow = pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(DisconnectReason::MinBodyRate));
+    let is_stuck = pulse.as_ref().is_some_and(|pulse| pulse.is_stuck());
+    // It tells nothing of the provider then.
+    let is_silent = !context.is_whole && pulse.is_some_and(|pulse| pulse.client_is_silent());
+    if is_slow || is_stuck && is_silent {
+        reject(context);
+    } else if is_stuck && context.is_whole && context.begun {
+        // Otherwise the provider would have been late.
+        end(context, Decision::ClientGone, None);
+    } else if is_stuck {
+        fail(context);
+    }
+    line::account(context, context.status, context.passed());
+}
+
+/// The client did not send its body.
+fn reject(context: &mut Context) {
+    let request = context.id.to_str().unwrap_or_default();
+    tracing::debug!(request, "a request is given up whose body does not come");
+    end(context, Decision::Rejected, Some(&Refusal::BodyTimeout(context.started.elapsed())));
+}
+
+/// The provider did not take it.
+fn fail(context: &mut Context) {
+    let Some(upstream) = context.upstream.clone() else {
+        return;
+    };
+    if let Some(provider) = context.provider() {
+        provider.leave(context.left);
+        provider.note(Some("it takes no more of a request's body"));
+    }
+    let request = context.id.to_str().unwrap_or_default();
+    tracing::warn!(request, upstream = upstream.name, "a request is given up whose body the provider does not take");
+    end(context, Decision::Failed, Some(&Refusal::UpstreamTimeout(upstream.target.timeouts.idle)));
+}
+
+fn end(context: &mut Context, decision: Decision, refusal: Option<&Refusal>) {
+    context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
+    context.outcome.decision = decision;
+    context.outcome.refusal = refusal.map(Refusal::name);
+}

@@ -316,10 +316,10 @@ fn of_two_fetches_at_the_same_time_none_comes_back_behind_the_other() {
         let (first, second) = (Gate::default(), Gate::default());
         let gates = [first.clone(), second.clone()];
         let act = move |call: &mut Call| {
-            if let Some(gate) = gates.get(call.turn as usize) {
+            if let Some(gate) = gates.get(call.turn) {
                 gate.pass();
             }
-            call.json(200, &shown(version, ["new", "old"].get(call.turn as usize).unwrap_or(&"now")))
+            call.json(200, &shown(version, ["new", "old"].get(call.turn).unwrap_or(&"now")))
         };
         each("{ ttl: 5m, stale_if_error: 5m }", act, |cached| {
             first.set(false);

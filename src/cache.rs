@@ -70,6 +70,19 @@ pub enum StoreError {
     /// The store cannot be reached, did not answer in time, or refused. The step may be carried out all the same, also later.
     #[error("{0}")]
     Failed(StoreFailure),
+    /// The step was carried out in part: the mark no longer stands, and what the write says may not count.
+    #[error("{0}, after a part of the step was done")]
+    Halfway(StoreFailure),
+}
+
+impl StoreError {
+    /// What went wrong at the store.
+    fn failure(&self) -> Option<StoreFailure> {
+        match self {
+            StoreError::TooManyWrites => None,
+            StoreError::Failed(failure) | StoreError::Halfway(failure) => Some(*failure),
+        }
+    }
 }
 
 impl From<StoreFailure> for StoreError {

@@ -32,7 +32,7 @@ impl Claim<'_> {
         self.leased &= match &found {
             Ok(acquisition) => acquisition.leased,
             Err(StoreError::Failed(failure)) => *failure == StoreFailure::Timeout,
-            Err(StoreError::TooManyWrites) => false,
+            Err(StoreError::TooManyWrites | StoreError::Halfway(_)) => false,
         };
         found
     }

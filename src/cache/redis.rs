@@ -185,16 +185,15 @@ impl RedisStore {
         }
     }
 
-    async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreFailure> {
+    async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
         let (Scope::Session(upstream, _), Some(_)) = (scope, settled.deleted_for) else {
-            return self.end_under(scope, writer, settled, 0).await;
+            return Ok(self.end_under(scope, writer, settled, 0).await?);
         };
         // Another server may have the epoch: where it hangs, this one has its own time all the same.
         let asked = || self.purged_before(upstream, Instant::now() + self.timeouts.write / 2);
-        let mut purged = match self.purged_as_seen(upstream) {
-            Some(purged) => purged,
-            None => asked().await,
-        };
+        // What this process has seen of it may be long past. A step that is lost may be carried out all the same, and ends the
+        // mark: so the first one already must record a deletion that no purge from before lifts.
+        let mut purged = asked().await;
         let ended = self.end_under(scope, writer, settled, purged).await?;
         // A purge that was over before the deletion was recorded does not lift it.
         for _ in 0..PURGES {
@@ -203,7 +202,7 @@ impl RedisStore {
                 break;
             }
             purged = last;
-            self.end_under(scope, writer, settled, purged).await?;
+            self.end_under(scope, writer, settled, purged).await.map_err(StoreError::Halfway)?;
         }
         Ok(ended)
     }
@@ -245,15 +244,15 @@ impl RedisStore {
     }
 
     /// Carries a step out and tells of it.
-    async fn told<T>(
+    async fn told<T, E: Into<StoreError>>(
         &self,
         step: StoreOperation,
-        done: impl Future<Output = Result<T, StoreFailure>>,
+        done: impl Future<Output = Result<T, E>>,
     ) -> Result<T, StoreError> {
         let began = Instant::now();
-        let result = done.await;
-        self.listener.step(step, began.elapsed(), result.as_ref().err().copied());
-        Ok(result?)
+        let result = done.await.map_err(Into::into);
+        self.listener.step(step, began.elapsed(), result.as_ref().err().and_then(StoreError::failure));
+        result
     }
 }
 
@@ -323,14 +322,7 @@ impl Store for RedisStore {
     }
 
     async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
-        let began = Instant::now();
-        let result = self.try_begin(scope, writer, guard, reach).await;
-        let failure = match &result {
-            Err(StoreError::Failed(failure)) => Some(*failure),
-            Err(StoreError::TooManyWrites) | Ok(_) => None,
-        };
-        self.listener.step(StoreOperation::Begin, began.elapsed(), failure);
-        result
+        self.told(StoreOperation::Begin, self.try_begin(scope, writer, guard, reach)).await
     }
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {

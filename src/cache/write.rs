@@ -87,12 +87,14 @@ impl Sessions {
                     self.take_back(scope, None, share, guard);
                     return Err(Refusal::TooManyWrites);
                 }
-                Err(StoreError::Failed(_)) if caution.on_unreachable == OnUnreachable::Reject => {
+                Err(StoreError::Failed(_) | StoreError::Halfway(_))
+                    if caution.on_unreachable == OnUnreachable::Reject =>
+                {
                     self.tally.count(CacheEvent::WriteRejected);
                     self.take_back(scope, Some(writer), share, guard);
                     return Err(Refusal::StoreUnavailable);
                 }
-                Err(StoreError::Failed(_)) => {
+                Err(StoreError::Failed(_) | StoreError::Halfway(_)) => {
                     self.tally.count(CacheEvent::InvalidationFailed);
                     Placed::Unknown
                 }
@@ -185,7 +187,9 @@ impl Sessions {
             return true;
         }
         let elapsed = millis(mark.at.elapsed());
-        let safe = unconfirmed(mark.placed, self.store.link(mark.scope), elapsed, millis(mark.guard));
+        // Where the end was carried out in part, no mark stands any more.
+        let placed = if matches!(first, Err(StoreError::Halfway(_))) { Placed::Unknown } else { mark.placed };
+        let safe = unconfirmed(placed, self.store.link(mark.scope), elapsed, millis(mark.guard));
         // A write that changed nothing leaves nothing older behind, whether the store knows of its end or not.
         if safe == Unconfirmed::TryAgain && !settled.unchanged {
             let began = Instant::now();

@@ -36,6 +36,7 @@ mod lifecycle;
 mod limits;
 mod listeners;
 mod log;
+mod lost;
 mod matrix;
 mod memory;
 mod metrics;

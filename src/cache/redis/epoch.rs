@@ -75,12 +75,6 @@ impl RedisStore {
         }
     }
 
-    /// When an upstream was purged last, as this process has seen it.
-    pub(super) fn purged_as_seen(&self, scope: u64) -> Option<Millis> {
-        let last = *self.epoch_of(scope).last.lock();
-        last.map(|seen| seen.purged)
-    }
-
     /// When an upstream was purged last.
     pub(super) async fn purged(&self, scope: u64, deadline: Instant) -> Result<Millis, StoreFailure> {
         let (epoch, _) = self.look_at_epoch(&self.epoch_of(scope).key, deadline).await?;

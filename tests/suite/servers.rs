@@ -5,6 +5,7 @@ use crate::fleet::{Fleet, Found, SESSIONS};
 use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
 use crate::shared::{PATIENT, Provider, Replica, path, status, version};
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
@@ -93,6 +94,71 @@ fn another_server_takes_over_where_sentinels_say_so() {
         assert!(sentinels.servers[1].calls("evalsha") > 100, "the other server works");
     });
     assert_good("failover by sentinels", found);
+}
+
+/// The rights that the documentation names, at the servers and at the sentinels.
+const RIGHTS: &str = "~sessiongate1:* +get +set +del +time +evalsha +script|load +ping +hello +role";
+const SENTINEL_RIGHTS: &str = "+ping +hello +sentinel|master";
+
+/// A replica that has no more rights than it needs.
+fn with_rights(sentinels: &Sentinels, provider: &Provider) -> Replica {
+    let allow = |server: &RedisServer, rights: &str| {
+        let words: Vec<&str> = rights.split(' ').collect();
+        let _: () = server.ask(&[&["ACL", "SETUSER", "gate", "on", ">open-sesame"], &words[..]].concat());
+    };
+    sentinels.servers.iter().for_each(|server| allow(server, RIGHTS));
+    sentinels.each().iter().for_each(|sentinel| allow(sentinel, SENTINEL_RIGHTS));
+    let login = "username: gate, password: { env: PASSWORD }";
+    let store = format!(
+        "sentinel: {{ service: sessions, nodes: [{}], {login} }}, {login}, seal_keys: [{{ env: SEAL }}]",
+        listed(&sentinels.urls())
+    );
+    provider.replica_of(&provider.config("{ ttl: 5m }", &store))
+}
+
+#[test]
+fn the_documented_rights_are_enough_where_sentinels_name_the_server() {
+    if !redis_installed() {
+        return;
+    }
+    let (sentinels, provider) = (Sentinels::start(), Provider::start());
+    let replica = with_rights(&sentinels, &provider);
+    replica.wait_connected();
+    replica.get();
+    replica.wait_hit();
+    assert_eq!(version(&replica.patch()), 1);
+    assert_eq!(version(&replica.get()), 1);
+}
+
+/// It answers the gateway, but not the sentinels: another server may take over at any moment.
+#[test]
+fn a_server_that_sentinels_take_for_down_is_not_used() {
+    if !redis_installed() {
+        return;
+    }
+    let (sentinels, provider) = (Sentinels::start(), Provider::start());
+    for sentinel in sentinels.each() {
+        // Never enough of them to let another server take over.
+        let _: () = sentinel.ask(&["SENTINEL", "SET", "sessions", "quorum", "9"]);
+    }
+    let down = |expected: bool| {
+        wait_for("the sentinels' opinion", || {
+            let is_down = |sentinel: &RedisServer| {
+                let master: HashMap<String, String> = sentinel.ask(&["SENTINEL", "MASTER", "sessions"]);
+                master["flags"].contains("s_down")
+            };
+            sentinels.each().iter().all(|one| is_down(one) == expected).then_some(())
+        });
+    };
+    let _: () = sentinels.servers[0].ask(&["ACL", "SETUSER", "default", "-ping"]);
+    down(true);
+    let replica = with_rights(&sentinels, &provider);
+    let line = replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+    assert!(line.contains("down"), "{line}");
+    assert_eq!(replica.metric("sessiongate_store_connections"), 0);
+    let _: () = sentinels.servers[0].ask(&["ACL", "SETUSER", "default", "+ping"]);
+    down(false);
+    replica.wait_connected();
 }
 
 #[test]

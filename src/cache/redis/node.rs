@@ -4,6 +4,7 @@ use crate::config::RedisAddress;
 use redis::aio::MultiplexedConnection;
 use redis::io::AsyncDNSResolver;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisFuture, RedisResult, Role};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -95,10 +96,10 @@ impl Sentinels {
     ) -> RedisResult<MultiplexedConnection> {
         let node = self.nodes.get(at).ok_or_else(|| wrong("there is no such sentinel"))?;
         let mut sentinel = node.connect(asking).await?;
-        let named: Option<(String, u16)> =
-            redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service).query_async(&mut sentinel).await?;
-        let (host, port) = named.ok_or_else(|| wrong("the sentinels do not know the service"))?;
-        let server = (self.connect)(&host, port).ok_or_else(|| wrong("a sentinel names no address"))?;
+        let known: HashMap<String, String> =
+            redis::cmd("SENTINEL").arg("MASTER").arg(&self.service).query_async(&mut sentinel).await?;
+        let (host, port) = primary(&known)?;
+        let server = (self.connect)(host, port).ok_or_else(|| wrong("a sentinel names no address"))?;
         let mut connection = server.connect(config).await?;
         // A sentinel may not know yet that another server has taken over.
         let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
@@ -110,6 +111,41 @@ impl Sentinels {
     }
 }
 
+/// Where the server is that a sentinel describes. Another one may take over at any moment from one that it takes for down.
+fn primary(known: &HashMap<String, String>) -> RedisResult<(&str, u16)> {
+    let said = |name: &str| known.get(name).map_or("", String::as_str);
+    let flags = || said("flags").split(',');
+    if !flags().any(|flag| flag == "master") {
+        return Err(wrong("a sentinel knows of no primary"));
+    }
+    if flags().any(|flag| matches!(flag, "s_down" | "o_down")) {
+        return Err(wrong("a sentinel takes the server for down"));
+    }
+    let port = said("port").parse().map_err(|_| wrong("a sentinel names no port"))?;
+    Ok((said("ip"), port))
+}
+
 fn wrong(what: &'static str) -> RedisError {
     RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_a_sentinel_takes_for_down_is_no_primary() {
+        let known = |flags: &str, port: &str| {
+            let all = [("ip", "192.0.2.1"), ("port", port), ("flags", flags)];
+            all.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect::<HashMap<_, _>>()
+        };
+        for flags in ["master", "master,failover_in_progress", "disconnected,master"] {
+            assert_eq!(primary(&known(flags, "6379")).unwrap(), ("192.0.2.1", 6379), "{flags}");
+        }
+        for flags in ["s_down,master", "s_down,o_down,master,disconnected", "master,o_down", "slave", ""] {
+            assert!(primary(&known(flags, "6379")).is_err(), "{flags}");
+        }
+        assert!(primary(&known("master", "x")).is_err());
+        assert!(primary(&HashMap::new()).is_err());
+    }
 }

@@ -101,7 +101,7 @@ impl RedisServer {
         match redis::cmd("PING").query::<String>(&mut connection) {
             Ok(_) => Some(connection),
             // It works, although it would not say so.
-            Err(error) => Some(connection).filter(|_| matches!(error.code(), Some("NOAUTH" | "LOADING"))),
+            Err(error) => Some(connection).filter(|_| matches!(error.code(), Some("NOAUTH" | "NOPERM" | "LOADING"))),
         }
     }
 
@@ -202,6 +202,11 @@ impl Sentinels {
 
     pub fn urls(&self) -> Vec<String> {
         self.sentinels.iter().map(RedisServer::url).collect()
+    }
+
+    /// Each of the sentinels.
+    pub fn each(&self) -> &[RedisServer] {
+        &self.sentinels
     }
 
     /// Holds the sentinel that is asked first.

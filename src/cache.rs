@@ -132,6 +132,17 @@ pub struct Acquisition {
     pub leased: bool,
 }
 
+/// What those who wait for an answer are shown.
+#[derive(Debug, Clone)]
+pub enum Filled {
+    /// The answer, whether it is stored or not.
+    Own,
+    /// What is stored instead.
+    Stored(Stored),
+    /// What is stored instead cannot be read here, and stays.
+    Unreadable,
+}
+
 /// A store: it executes the steps of [`crate::coherence`], each in one piece. A step that fails may be carried out all the same.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -139,15 +150,14 @@ pub trait Store: Send + Sync {
     fn token(&self) -> Token;
     /// A read begins.
     async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError>;
-    /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way. Gives what is
-    /// shown instead to those who wait for it.
+    /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way.
     async fn fill(
         &self,
         key: &CacheKey,
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Option<Stored>, StoreError>;
+    ) -> Result<Filled, StoreError>;
     /// This reader's answer is not stored, but speaks against what is.
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError>;
     /// This reader's answer says nothing of what is stored: its lease ends.

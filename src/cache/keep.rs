@@ -1,7 +1,7 @@
 //! What becomes of what a fetch has brought: it is stored, or ends what is, or says nothing.
 
 use super::read::{Fetched, Wanted};
-use super::{Sessions, Store, StoreError, Stored, Tally};
+use super::{Filled, Sessions, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{Cause, Entry, Micros, Observed, Retired, Stamp, Token};
 use crate::gateway::{CacheKey, Storable};
@@ -31,13 +31,15 @@ impl Begun {
         let kept = match self.entry(&fetched) {
             Some(entry) => {
                 let filled = store.fill(&key, reader, entry, wanted.kept).await;
-                match filled.as_ref().is_err_and(may_pass).then(retired).flatten() {
-                    // It is shown all the same.
-                    Some(retired) => store.retire(&key, reader, retired).await,
-                    None => match filled {
-                        Ok(Some(instead)) => return Fetched { answer: Ok(instead), ..fetched },
-                        filled => filled.map(drop),
-                    },
+                // Where it is shown all the same, nothing older may be shown after it.
+                match (filled, retired()) {
+                    (Ok(Filled::Stored(instead)), _) => return Fetched { answer: Ok(instead), ..fetched },
+                    (Ok(Filled::Unreadable), Some(retired)) => {
+                        tally.count(CacheEvent::Unreadable);
+                        retire(store, &key, reader, retired).await
+                    }
+                    (Err(error), Some(retired)) if may_pass(&error) => store.retire(&key, reader, retired).await,
+                    (filled, _) => filled.map(drop),
                 }
             }
             None => match retired() {

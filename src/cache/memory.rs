@@ -1,6 +1,6 @@
 //! The store inside the process, bounded by bytes. It is right for one replica: others would not see its marks.
 
-use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored};
+use super::{Acquisition, Ask, Fill, Filled, Scope, Store, StoreError, Stored};
 use crate::coherence::millis;
 use crate::coherence::reading::Link;
 use crate::coherence::{
@@ -268,7 +268,7 @@ impl Store for MemoryStore {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Option<Stored>, StoreError> {
+    ) -> Result<Filled, StoreError> {
         self.at((key.upstream, key.session), |slot, now| {
             // Its place may have gone meanwhile, to make room for others.
             slot.make_place(key.variant, now / 1_000);
@@ -280,7 +280,7 @@ impl Store for MemoryStore {
                 coherence::fill(state, epoch, place, reader, entry, kept, now)
             });
             slot.places.retain(|(own, place)| *own != key.variant || !place.is_empty());
-            instead.map(|entry| entry.answer)
+            instead.map_or(Filled::Own, |entry| Filled::Stored(entry.answer))
         })
     }
 

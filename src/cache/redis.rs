@@ -19,7 +19,7 @@ mod server;
 
 pub use connect::SetupError;
 
-use super::{Acquisition, Ask, Fill, Scope, Store, StoreError, Stored, Tally};
+use super::{Acquisition, Ask, Fill, Filled, Scope, Store, StoreError, Stored, Tally};
 use crate::coherence::reading::Link;
 use crate::coherence::{
     Cause, Ended, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, OWN,
@@ -136,7 +136,7 @@ impl RedisStore {
         reader: Token,
         entry: &Entry<Stored>,
         kept: Millis,
-    ) -> Result<Option<Stored>, StoreFailure> {
+    ) -> Result<Filled, StoreFailure> {
         let keys = Keys::new(&self.namespace, key);
         let mut text = entry::head(entry, self.seal.digest(entry.digest));
         self.seal.seal(&keys.place, &mut text, &entry.answer);
@@ -146,10 +146,11 @@ impl RedisStore {
         let missing = if entry.missing { "missing" } else { "" };
         let command = FILL.run(&names, &[reader.as_bytes(), &text, kept.as_bytes(), missing.as_bytes()]);
         match self.route.carry_out(&keys.state, &command, until(self.write_by())).await?.0 {
-            Value::Int(0 | 1) => Ok(None),
+            Value::Int(0 | 1) => Ok(Filled::Own),
             Value::BulkString(instead) => {
                 self.listener.read(instead.len());
-                Ok(self.seal.open(&keys.place, &instead, entry::HEAD).map(Arc::new))
+                let opened = self.seal.open(&keys.place, &instead, entry::HEAD);
+                Ok(opened.map_or(Filled::Unreadable, |answer| Filled::Stored(Arc::new(answer))))
             }
             _ => Err(StoreFailure::ProtocolError),
         }
@@ -306,7 +307,7 @@ impl Store for RedisStore {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Option<Stored>, StoreError> {
+    ) -> Result<Filled, StoreError> {
         self.told(StoreOperation::Fill, self.try_fill(key, reader, &entry, kept)).await
     }
 

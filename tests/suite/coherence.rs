@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use sessiongate::cache::{
-    Acquisition, Ask, Caution, Fetched, Fill, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored, Tally,
-    Wanted,
+    Acquisition, Ask, Caution, Fetched, Fill, Filled, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored,
+    Tally, Wanted,
 };
 use sessiongate::coherence::reading::{Link, Windows};
 use sessiongate::coherence::{
@@ -420,7 +420,7 @@ impl Store for Unmarked {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Option<Stored>, StoreError> {
+    ) -> Result<Filled, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 
@@ -487,16 +487,10 @@ impl Store for Unstamped {
         Ok(Acquisition { acquired, ..found })
     }
 
-    async fn fill(
-        &self,
-        key: &CacheKey,
-        reader: Token,
-        _: Entry<Stored>,
-        _: Millis,
-    ) -> Result<Option<Stored>, StoreError> {
+    async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>, _: Millis) -> Result<Filled, StoreError> {
         // As after an answer that may not be stored: the next reader leads.
         let unmarked = CacheKey { upstream: 1, ..*key };
-        self.0.release(&unmarked, reader).await.map(|()| None)
+        self.0.release(&unmarked, reader).await.map(|()| Filled::Own)
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {

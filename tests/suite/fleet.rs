@@ -12,8 +12,8 @@ use http::{HeaderMap, StatusCode};
 use secrecy::SecretSlice;
 use serde_json::json;
 use sessiongate::cache::{
-    Acquisition, Ask, Caution, Fetched, Fill, Got, RedisStore, Scope, Sessions, Store, StoreError, Stored, Tally,
-    Wanted,
+    Acquisition, Ask, Caution, Fetched, Fill, Filled, Got, RedisStore, Scope, Sessions, Store, StoreError, Stored,
+    Tally, Wanted,
 };
 use sessiongate::coherence::reading::Link;
 use sessiongate::coherence::{Acquired, Ended, Entry, Millis, OWN, Reach, Retired, Settled, Tenant, Token};
@@ -305,7 +305,7 @@ impl Store for Unfenced {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Option<Stored>, StoreError> {
+    ) -> Result<Filled, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 

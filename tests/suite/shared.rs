@@ -675,6 +675,69 @@ fn a_user_without_rights_is_told_of_and_does_no_harm() {
     }
 }
 
+/// Two replicas while seal keys rotate, before a provider that holds back its first response; what it shows as the
+/// version of the first and of later ones.
+fn rotating(keys: [&str; 2], shown: [u64; 2]) -> (RedisServer, Gate, Recorder, [Replica; 2]) {
+    let (server, gate) = (RedisServer::start(), Gate::closed());
+    let (own, reads) = (gate.clone(), AtomicU64::new(0));
+    let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
+        call.body()?;
+        let first = reads.fetch_add(1, Ordering::SeqCst) == 0;
+        if first {
+            own.pass();
+        }
+        call.json(200, &session(&json!({ "v": shown[usize::from(!first)].to_string() })))
+    });
+    let replicas = keys.map(|keys| {
+        let config = format!(
+            "hash_key: {{ env: HASH }}\n\
+             store: {{ redis: {{ settle: 0s, timeouts: {PATIENT}, url: \"{}\", seal_keys: [{keys}] }} }}\n{}",
+            server.url(),
+            recorder.upstream("cache: { ttl: 5m }")
+        );
+        Replica::start(&config, &recorder.token())
+    });
+    (server, gate, recorder, replicas)
+}
+
+#[test]
+fn a_response_is_followed_by_no_older_one_that_its_replica_cannot_open() {
+    if !redis_installed() {
+        return;
+    }
+    let (_server, gate, recorder, [one, other]) = rotating(["{ env: SEAL }", "{ env: NEXT }"], [1, 0]);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| one.get());
+        recorder.wait(1);
+        assert_eq!(version(&other.get_with(&[("Cache-Control", "no-cache")])), 0);
+        assert_eq!(version(&other.wait_hit()), 0);
+        gate.set(true);
+        assert_eq!(version(&slow.join().unwrap()), 1);
+    });
+    let next = other.get();
+    assert!(!status(&next).contains("; hit"), "{}", status(&next));
+    assert_eq!(one.event("unreadable"), 1);
+}
+
+#[test]
+fn the_same_response_is_recognised_while_seal_keys_rotate() {
+    if !redis_installed() {
+        return;
+    }
+    let both = ["{ env: SEAL }, { env: NEXT }", "{ env: NEXT }, { env: SEAL }"];
+    let (_server, gate, recorder, [one, other]) = rotating(both, [0, 0]);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| one.get_with(&[("Cache-Control", "no-cache, no-store")]));
+        recorder.wait(1);
+        other.get();
+        other.wait_hit();
+        gate.set(true);
+        assert_eq!(version(&slow.join().unwrap()), 0);
+    });
+    let next = other.get();
+    assert!(status(&next).contains("; hit"), "{}", status(&next));
+}
+
 #[test]
 fn a_client_can_ask_for_a_fresh_answer() {
     let Some((_server, provider, [replica])) = fleet("{}") else { return };

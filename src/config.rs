@@ -154,6 +154,8 @@ pub struct Redis {
     pub namespace: String,
     /// What cached answers are sealed with: the first seals, all open. There is at least one, of at least 32 bytes each.
     pub seal_keys: Vec<SecretSlice<u8>>,
+    /// What all processes have in common while the keys that seal are replaced: the option `hash_key`.
+    pub hash_key: SecretSlice<u8>,
     /// How long single commands may take.
     pub timeouts: RedisTimeouts,
     /// How long a read waits for the fetch of another process before it fetches itself.

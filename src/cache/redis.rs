@@ -79,7 +79,7 @@ impl RedisStore {
         SystemRandom::new().fill(&mut seed).map_err(|_| SetupError::Random)?;
         Ok(RedisStore {
             route: connect::route(config, listener.clone())?,
-            seal: Seal::new(&config.seal_keys).map_err(|_| SetupError::Random)?,
+            seal: Seal::new(&config.seal_keys, &config.hash_key).map_err(|_| SetupError::Random)?,
             namespace: config.namespace.clone(),
             epochs: RwLock::default(),
             timeouts: config.timeouts,

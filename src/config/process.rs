@@ -42,7 +42,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     });
     let key = secret::secret(section, "hash_key", LEAST_KEY);
     let keyed = section.has("hash_key");
-    let (store, room) = section.within("store", |section| store::read(section, keyed));
+    let (store, room) = section.within("store", |section| store::read(section, keyed, key.as_ref()));
     let dns = section.within("dns", dns);
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies, &listeners);

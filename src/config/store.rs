@@ -25,8 +25,20 @@ const fn millis(count: u64) -> Duration {
 impl PartialEq for Redis {
     fn eq(&self, other: &Redis) -> bool {
         // All of them by name, so that none is forgotten.
-        let Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, settle } =
-            self;
+        let Redis {
+            servers,
+            database,
+            tls,
+            login,
+            namespace,
+            seal_keys,
+            // An option of its own, which is compared by itself.
+            hash_key: _,
+            timeouts,
+            lease_wait,
+            max_in_flight,
+            settle,
+        } = self;
         let sealed = seal_keys.iter().map(ExposeSecret::expose_secret);
         (servers, database, tls, login, namespace)
             == (&other.servers, &other.database, &other.tls, &other.login, &other.namespace)
@@ -43,13 +55,14 @@ impl PartialEq for Login {
     }
 }
 
-/// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a `hash_key`.
-pub(super) fn read(section: &mut Section, keyed: bool) -> (Store, Location) {
+/// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a `hash_key`,
+/// which may be faulty.
+pub(super) fn read(section: &mut Section, keyed: bool, hash_key: Option<&SecretSlice<u8>>) -> (Store, Location) {
     let (memory, location) = section.within("memory", |section| {
         let memory = Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) };
         (memory, section.location_of("max_bytes"))
     });
-    let shared = section.inside("redis", shared).flatten();
+    let shared = section.inside("redis", |section| shared(section, hash_key)).flatten();
     if section.has("redis") {
         let location = section.location_of("redis");
         if section.has("memory") {
@@ -67,7 +80,7 @@ pub(super) fn read(section: &mut Section, keyed: bool) -> (Store, Location) {
 }
 
 /// Reads a shared store. There is nothing where a fault was collected.
-fn shared(section: &mut Section) -> Option<Redis> {
+fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<Redis> {
     let found = servers::read(section);
     let database = section.read("database", 0, |text| Ok(u8::try_from(count(0..=15)(text)?).unwrap_or_default()));
     if section.has("cluster") && section.has("database") {
@@ -95,7 +108,20 @@ fn shared(section: &mut Section) -> Option<Redis> {
     }
     warn_of_exposed(section, &servers, &login, exposed.filter(|_| !allow_plaintext));
     let tls = encrypted.then(|| tls.unwrap_or_default());
-    Some(Redis { servers, database, tls, login, namespace, seal_keys, timeouts, lease_wait, max_in_flight, settle })
+    let hash_key = hash_key.cloned().unwrap_or_else(|| Vec::new().into());
+    Some(Redis {
+        servers,
+        database,
+        tls,
+        login,
+        namespace,
+        seal_keys,
+        hash_key,
+        timeouts,
+        lease_wait,
+        max_in_flight,
+        settle,
+    })
 }
 
 /// Warns of a password that anybody on the way could read.

@@ -350,6 +350,7 @@ fn settings(server: &RedisServer) -> Redis {
         login: Login::default(),
         namespace: "fleet".into(),
         seal_keys: vec![SecretSlice::from(SEAL_KEY.as_bytes().to_vec())],
+        hash_key: SecretSlice::from(b"a hash key of the fleet".to_vec()),
         timeouts: RedisTimeouts {
             connect: Duration::from_millis(250),
             read: Duration::from_millis(100),

@@ -63,21 +63,23 @@ impl Root {
         let key = base.expand(&info, &AES_256_GCM).ok().map(UnboundKey::from)?;
         Some(LessSafeKey::new(key))
     }
+}
 
-    fn digests(&self) -> Option<hmac::Key> {
-        let base = self.salt.extract(b"sessiongate digest 1");
-        base.expand(&[], hmac::HMAC_SHA256).ok().map(hmac::Key::from)
-    }
+/// The key of digests, from one that stays while those that seal are replaced: otherwise replicas would not recognise each
+/// other's responses for as long as that takes.
+fn digests(secret: &[u8]) -> Option<hmac::Key> {
+    let base = Salt::new(HKDF_SHA256, secret).extract(b"sessiongate digest 2");
+    base.expand(&[], hmac::HMAC_SHA256).ok().map(hmac::Key::from)
 }
 
 impl Seal {
-    /// Seals with the first of these, opens with all.
-    pub fn new(keys: &[SecretSlice<u8>]) -> Result<Seal, NoKey> {
+    /// Seals with the first of these, opens with all; digests are keyed with the other one.
+    pub fn new(keys: &[SecretSlice<u8>], hash_key: &SecretSlice<u8>) -> Result<Seal, NoKey> {
         let roots: Vec<Root> = keys.iter().map(|key| Root::new(key.expose_secret())).collect();
         let mut process = [0; PROCESS_LEN];
         SystemRandom::new().fill(&mut process).map_err(|_| NoKey)?;
         let own = roots.first().and_then(|root| root.derive(&process)).ok_or(NoKey)?;
-        let digests = roots.first().and_then(Root::digests).ok_or(NoKey)?;
+        let digests = digests(hash_key.expose_secret()).ok_or(NoKey)?;
         Ok(Seal { roots, own, digests, process, sealed: AtomicU64::new(0), derived: Cache::new(REMEMBERED) })
     }
 
@@ -201,7 +203,7 @@ mod tests {
     fn keys(secrets: &[&str]) -> Seal {
         let keys: Vec<SecretSlice<u8>> =
             secrets.iter().map(|secret| SecretSlice::from(secret.as_bytes().to_vec())).collect();
-        Seal::new(&keys).unwrap()
+        Seal::new(&keys, &b"a hash key".to_vec().into()).unwrap()
     }
 
     fn answer() -> Answer {
@@ -241,6 +243,12 @@ mod tests {
         let mut entry = Vec::new();
         one.seal("", &mut entry, &bare);
         assert!(same(&one.open("", &entry, 0).unwrap(), &bare), "no trailers are not empty trailers");
+    }
+
+    #[test]
+    fn digests_stay_while_keys_are_replaced() {
+        let digests = [["a"].as_slice(), &["a", "b"], &["b", "a"], &["b"]].map(|secrets| keys(secrets).digest(7));
+        assert!(digests.iter().all(|digest| *digest == digests[0] && *digest != 7));
     }
 
     #[test]

@@ -347,6 +347,12 @@ fn differ(one: Option<u64>, other: Option<u64>) -> bool {
 
 /// A fetch is over and its answer may be stored. `now` is in microseconds. Under a stamp that is no longer the current one nobody
 /// would be shown it. Gives what those who wait for it are shown instead.
+///
+/// A store that cannot look at the epoch in the same step may take it for the one under which the fetch began. What it
+/// stores then is shown to nobody who reads later: they find another epoch. And what it shows instead does for all who
+/// wait: each of them has found the stamp's two generations itself, before a write that ended the epoch was
+/// acknowledged, or it would not have joined the fetch; and what is stored has the same stamp, and began no earlier
+/// than the fetch that they wait for.
 pub fn fill<T: Clone>(
     session: &State,
     epoch: &State,

@@ -28,10 +28,11 @@ const TENANTS: &str = include_str!("../../src/cache/redis/tenants.lua");
 const RELEASE: &str = include_str!("../../src/cache/redis/release.lua");
 
 /// A fetch that has begun: for whom, when by the rules, and when by the server, where so much time had been made to pass.
-#[derive(Clone, Copy)]
 struct Led {
     reader: u64,
     stamp: Stamp,
+    /// The epoch as it was then.
+    epoch: State,
     began: u64,
     servers: u64,
     passed: u64,
@@ -131,7 +132,8 @@ impl Both {
         let servers = answer[1..17].parse().unwrap();
         let led = match &rules {
             Acquired::Lead { stamp, .. } | Acquired::Denied { stamp, .. } => {
-                Some(Led { reader: reader.0 as u64, stamp: *stamp, began, servers, passed: self.now })
+                let (epoch, passed) = (self.epoch.clone(), self.now);
+                Some(Led { reader: reader.0 as u64, stamp: *stamp, epoch, began, servers, passed })
             }
             _ => None,
         };
@@ -229,22 +231,22 @@ impl Both {
             entry.answer
         );
         let missing = if entry.missing { "missing" } else { "" };
-        // Of the epoch the server knows nothing; readers look by themselves.
-        let mut other = false;
-        if self.epoch.generation() == Some(led.stamp.epoch) {
-            let instead = fill(&self.session, &self.epoch, &mut self.place, Token(led.reader.into()), entry, kept, now);
-            let arguments = [token(led.reader), text, kept.to_string(), missing.to_owned()];
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let servers = self.run(&[PLACE, FILL].concat(), &["{a}s", "{a}v"], &arguments);
-            match (servers, instead) {
-                (Value::BulkString(servers), Some(rules)) => {
-                    other = true;
-                    self.same_entry(std::str::from_utf8(&servers).unwrap(), &rules);
-                }
-                (servers, rules) => self.same(matches!(servers, Value::Int(0 | 1)), rules.is_none()),
+        // Of the epoch the server knows nothing; readers look by themselves. To it, it is as it was when the fetch began.
+        let instead = fill(&self.session, &led.epoch, &mut self.place, Token(led.reader.into()), entry, kept, now);
+        let arguments = [token(led.reader), text, kept.to_string(), missing.to_owned()];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let servers = self.run(&[PLACE, FILL].concat(), &["{a}s", "{a}v"], &arguments);
+        match (servers, instead) {
+            (Value::BulkString(servers), Some(rules)) => {
+                self.same(rules.stamp, led.stamp);
+                self.same_entry(std::str::from_utf8(&servers).unwrap(), &rules);
+                true
+            }
+            (servers, rules) => {
+                self.same(matches!(servers, Value::Int(0 | 1)), rules.is_none());
+                false
             }
         }
-        other
     }
 
     fn retire(&mut self, led: Led, cause: Cause, kept: u64) {
@@ -525,9 +527,14 @@ fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
         return;
     }
     let server = RedisServer::start();
-    for (digest, only, denied, expected) in
-        [(1, None, false, true), (2, None, false, false), (1, Some(asker(1)), false, false), (1, None, true, false)]
-    {
+    for (digest, only, denied, late, expected) in [
+        (1, None, false, false, true),
+        // Those who wait had found the epoch before it ended.
+        (1, None, false, true, true),
+        (2, None, false, false, false),
+        (1, Some(asker(1)), false, false, false),
+        (1, None, true, false, false),
+    ] {
         let mut both = Both::new(&server);
         let read = |both: &mut Both, reader: u64| {
             let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
@@ -552,8 +559,13 @@ fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
             let led = read(&mut both, 3).1.unwrap();
             both.retire(led, Cause::Denied(asker(5)), TICK);
         }
+        if late {
+            both.begin(Reach::Upstream, 7, TICK);
+            both.end(true, 7, Settled::default());
+            assert_ne!(both.epoch.generation(), Some(first.stamp.epoch));
+        }
         let slow = entry(&first, digest, None);
-        assert_eq!(both.fill(first, slow, TICK * 9), expected, "{digest} {only:?} {denied}");
+        assert_eq!(both.fill(first, slow, TICK * 9), expected, "{digest} {only:?} {denied} {late}");
         read(&mut both, 4);
     }
 }

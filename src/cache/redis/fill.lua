@@ -22,6 +22,10 @@ if stored and old ~= '' then
 end
 stored = stored and began >= string.sub(place.watermark, 1, 16) and not knows_higher(place, version)
 stored = stored and order_in(place, began, version, digest) ~= 'unclear'
+-- The epoch may have ended by now, as a rule would see: here it need not be looked at. All who wait have found the
+-- session's generation and the epoch's themselves, before a write that ended the epoch was acknowledged: to join a fetch,
+-- or to wait for it, takes the same two. What is stored has the same two, and began no earlier than what they wait for.
+-- So it does for each of them; who begins to read later finds another epoch, and is not shown it.
 local function stands_in()
   if old == '' or missing or differ(version, string.sub(old, 66, 85)) or string.sub(old, 160, 175) == digest then return false end
   local usable = string.sub(old, 128, 159) == string.rep('0', 32) and #place.denied == 0

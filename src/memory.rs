@@ -5,7 +5,7 @@
 
 mod sweep;
 
-pub use sweep::{Sweep, sweep_all};
+pub use sweep::Sweep;
 
 use crate::config::memory_for_clients;
 use crate::telemetry::{Label, MemoryKind, Shed};
@@ -95,9 +95,12 @@ impl Memory {
 
     /// How near to its limit the process is.
     pub fn level(&self) -> Level {
-        let (held, budget) = (self.held.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed));
-        let counted = level(held, budget, COUNTED);
-        counted.max(self.resident_level())
+        self.counted_level().max(self.resident_level())
+    }
+
+    /// The same, by what is held alone: what is resident may be what a sweep gives back.
+    pub fn counted_level(&self) -> Level {
+        level(self.held.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed), COUNTED)
     }
 
     /// How much has to be given up for the process to be calm, in bytes.

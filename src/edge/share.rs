@@ -3,7 +3,7 @@
 //! A client that does not read makes the gateway hold what it has asked for. When memory runs short, those who hold most and take
 //! least are cut off first; a client that reads is not, however much it asks for.
 
-use crate::memory::{self, Held, Level, Memory, Sweep};
+use crate::memory::{Held, Level, Memory, Sweep};
 use crate::telemetry::{MemoryKind, Shed};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -152,9 +152,7 @@ impl Shares {
             sweep.held(self.memory.held());
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
-                if sweep.is_due(self.memory.held()) && !memory::sweep_all().await {
-                    sweep.again();
-                }
+                sweep.turn(self.memory.held(), self.memory.counted_level());
             }
             if self.memory.level() > Level::Calm {
                 self.look();

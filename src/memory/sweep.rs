@@ -3,6 +3,7 @@
 //! The allocator looks for pages that are free only while memory is taken from it, and each thread has pages of its own. So without
 //! requests it would keep for minutes what a burst of them has left.
 
+use super::Level;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -10,9 +11,14 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 
 /// How much has to be free that was held before, in bytes, for a sweep to be worth its time.
 const WORTH: usize = 4 << 20;
+/// The same for sweeps that follow each other with each turn.
+const MUCH: usize = 32 << 20;
+/// After how many turns there may be another sweep otherwise.
+const REST: usize = 4;
 /// How many sweeps there are: some of what is held no more is free only a little later.
 const SWEEPS: usize = 3;
 /// How long a sweep looks for threads that it has not reached.
@@ -20,12 +26,17 @@ const SEARCH: Duration = Duration::from_millis(20);
 /// More than there is of addresses, and no more than the allocator asks the system for.
 const TOO_MUCH: usize = (usize::MAX >> 16).saturating_sub(1 << 20);
 
-/// When to sweep. Asked regularly, so that no sweep follows another at once.
+/// When to sweep. It has its turn regularly, so that no sweep follows another at once.
 #[derive(Debug, Default)]
 pub struct Sweep {
     /// The most that was held since the last time that there was a reason to sweep, in bytes.
     high: usize,
     left: usize,
+    /// How many turns there are between two of those that are left, and to the next.
+    rest: usize,
+    wait: usize,
+    /// Says of the sweep that runs whether it has reached all.
+    running: Option<Receiver<bool>>,
 }
 
 impl Sweep {
@@ -34,26 +45,50 @@ impl Sweep {
         self.high = self.high.max(held);
     }
 
-    /// Whether to sweep now.
-    pub fn is_due(&mut self, held: usize) -> bool {
+    /// Sweeps, where it is time to, in a task of its own: nobody waits for it, and it waits for none that still runs. So many bytes
+    /// are held, which is this level: where that is much there is something better to do.
+    pub fn turn(&mut self, held: usize, level: Level) {
         self.held(held);
-        if self.high - held >= WORTH {
-            (self.high, self.left) = (held, SWEEPS);
+        match self.running.as_mut().map(|running| running.try_recv()) {
+            Some(Err(TryRecvError::Empty)) => return,
+            Some(Ok(false)) => self.again(),
+            Some(Ok(true) | Err(TryRecvError::Closed)) | None => {}
         }
-        let due = self.left > 0;
-        self.left = self.left.saturating_sub(1);
+        self.running = None;
+        if level == Level::Calm && self.is_due(held) {
+            let (done, running) = oneshot::channel();
+            self.running = Some(running);
+            tokio::spawn(async move { done.send(sweep_all().await) });
+        }
+    }
+
+    /// Whether to sweep now.
+    fn is_due(&mut self, held: usize) -> bool {
+        self.held(held);
+        let fell = self.high - held;
+        self.wait = self.wait.saturating_sub(1);
+        if fell >= MUCH {
+            (self.high, self.left, self.rest, self.wait) = (held, SWEEPS, 1, 0);
+        } else if fell >= WORTH && self.wait == 0 {
+            (self.high, self.left, self.rest) = (held, SWEEPS, REST);
+        }
+        let due = self.left > 0 && self.wait == 0;
+        if due {
+            self.left -= 1;
+            self.wait = self.rest;
+        }
         due
     }
 
     /// The last sweep has not reached all.
-    pub fn again(&mut self) {
+    fn again(&mut self) {
         self.left = self.left.max(1);
     }
 }
 
 /// Sweeps what the allocator keeps for each thread of the tokio runtime that this is called in, and says whether it has reached all
 /// of them. Nothing says which thread a task runs on: so there is one for each, and they move about until all threads were met.
-pub async fn sweep_all() -> bool {
+async fn sweep_all() -> bool {
     let threads = Handle::current().metrics().num_workers();
     let met = Arc::new(Mutex::new(HashSet::new()));
     let until = Instant::now() + SEARCH;
@@ -92,6 +127,11 @@ mod tests {
 
     const MB: usize = 1 << 20;
 
+    /// On which of so many turns a sweep is due.
+    fn due(sweep: &mut Sweep, turns: usize, held: impl Fn(usize) -> usize) -> Vec<usize> {
+        (0..turns).filter(|turn| sweep.is_due(held(*turn))).collect()
+    }
+
     #[test]
     fn some_sweeps_are_due_when_much_was_given_up() {
         let mut sweep = Sweep::default();
@@ -99,18 +139,25 @@ mod tests {
         sweep.held(50 * MB);
         assert!(!sweep.is_due(50 * MB), "it is held still");
         assert!(!sweep.is_due(47 * MB), "little is free");
-        let due = [(); 4].map(|()| sweep.is_due(MB));
-        assert_eq!(due, [true, true, true, false]);
+        assert_eq!(due(&mut sweep, 9, |_| MB), [0, 1, 2]);
         sweep.again();
-        assert_eq!([(); 2].map(|()| sweep.is_due(MB)), [true, false]);
+        assert_eq!(due(&mut sweep, 9, |_| MB), [0]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_all_the_time_is_swept_now_and_then() {
+        let mut sweep = Sweep::default();
+        let held = |turn| if turn % 2 == 0 { 20 * MB } else { MB };
+        assert_eq!(due(&mut sweep, 20, held), [1, 5, 9, 13, 17]);
+        sweep.held(100 * MB);
+        assert!(sweep.is_due(MB), "that was much");
     }
 
     #[test]
     fn what_is_given_up_little_by_little_is_swept_too() {
         let mut sweep = Sweep::default();
         sweep.held(9 * MB);
-        let due = (0..9).rev().map(|held| sweep.is_due(held * MB));
-        assert_eq!(due.filter(|due| *due).count(), 5);
+        assert_eq!(due(&mut sweep, 20, |turn| 8_usize.saturating_sub(turn) * MB), [3, 7, 11, 15]);
     }
 
     #[test]
@@ -119,6 +166,27 @@ mod tests {
         sweep.held(9 * MB);
         sweep.held(MB);
         assert!(sweep.is_due(MB));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_sweep() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut sweep = Sweep::default();
+            sweep.held(50 * MB);
+            sweep.turn(MB, Level::Pressed);
+            assert!(sweep.running.is_none(), "there is something better to do");
+            sweep.turn(MB, Level::Calm);
+            assert!(sweep.running.is_some());
+            let left = sweep.left;
+            // No task has had its turn.
+            sweep.turn(MB, Level::Calm);
+            assert_eq!(sweep.left, left, "one at a time");
+            while sweep.running.is_some() || sweep.left > 0 {
+                sweep.turn(MB, Level::Calm);
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     #[test]

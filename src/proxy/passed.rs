@@ -116,12 +116,14 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial numbers.
     let left = provider.left();
     let pool = if [1, 2].contains(&kind) { left } else { 0 };
-    peer.group_key = provider.trust().wrapping_add(pool) << 2 | kind;
+    let switches = kind == 3;
+    let shared = provider.trust().wrapping_add(pool) << 2 | kind;
+    peer.group_key = if switches { switch::lone() } else { shared };
     let credentials = known.towards(provider, target);
     peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
     let options = &mut peer.options;
     options.alpn = alpn;
-    if kind == 3 {
+    if switches {
         options.custom_l4 = Some(Arc::new(switch::Connector));
     }
     options.max_h2_streams = MAX_STREAMS;
@@ -133,7 +135,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     let is_timed = [1, 2].contains(&kind) && !whole;
     options.read_timeout = Some(timeouts.idle).filter(|_| !is_timed);
     options.write_timeout = Some(timeouts.idle);
-    options.idle_timeout = Some(timeouts.keepalive);
+    options.idle_timeout = Some(if switches { Duration::ZERO } else { timeouts.keepalive });
     options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
     (context.left, context.is_timed) = (left, is_timed);
     Ok(Box::new(peer))

@@ -3,6 +3,10 @@
 //! Pingora takes the end of such a request, which has no body, for the end of the tunnel where it sees the provider's 101 first: it
 //! closes at once, and what the provider sends behind its 101 is lost. It looks at both in any order, so that happens where the 101 is
 //! here before Pingora waits for it. On these connections it waits at least once.
+//!
+//! Each such connection has one request. Pingora does not know its descriptor, by which it tells apart the connections that it keeps:
+//! it could use none of them again, and would take one for another when one ends. So each is in a pool of its own ([`lone`]), from
+//! which Pingora drops it at once where the provider has not switched and keeps the connection open.
 
 use async_trait::async_trait;
 use pingora::connectors::L4Connect;
@@ -12,6 +16,7 @@ use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketS
 use pingora::{Error, ErrorType, Result};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -35,6 +40,12 @@ impl L4Connect for Connector {
         })?;
         Ok(VirtualSocketStream::new(Box::new(Switching { socket, has_written: false })).into())
     }
+}
+
+/// The key of a pool that is no other connection's: those that share a pool have other last bits.
+pub(super) fn lone() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed) << 2 | 3
 }
 
 /// A socket of which the first read behind a write yields once: meanwhile what else the task has ready comes first.

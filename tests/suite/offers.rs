@@ -1,8 +1,11 @@
 //! Clients that offer to go on in another protocol by themselves: they are served in HTTP/1.1, and the provider sees no offer.
 
-use crate::harness::{Gateway, finish, project, skipped};
+use crate::harness::{Connection, Gateway, PATIENCE, finish, project, skipped};
 use crate::recorder::{Recorder, SESSION, Then};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::mpsc;
 
 const CHANGE: &str = r#"{"session_metadata":{"team":"blue"}}"#;
 
@@ -92,4 +95,53 @@ fn the_jdks_client_is_served() {
     }
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     check(&recorder, &finished.stdout.lines().map(str::to_owned).collect::<Vec<_>>());
+}
+
+/// Connections of requests that ask to switch protocols are not kept where the provider does not switch, whatever it says.
+#[test]
+fn connections_that_did_not_switch_are_closed() {
+    const REQUESTS: usize = 8;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (closed, ends) = mpsc::channel();
+    // Says how many requests each connection had when it was closed.
+    let serve = move |mut stream: TcpStream| {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (mut head, mut count, mut bytes) = (Vec::new(), 0, [0; 1024]);
+        loop {
+            match stream.read(&mut bytes) {
+                Ok(0) => return count,
+                Ok(read) => head.extend_from_slice(&bytes[..read]),
+                Err(_) => return usize::MAX,
+            }
+            if head.ends_with(b"\r\n\r\n") {
+                head.clear();
+                count += 1;
+                let answer = b"HTTP/1.1 401 Unauthorized\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}";
+                stream.write_all(answer).unwrap();
+            }
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(REQUESTS) {
+            let (serve, closed, stream) = (serve, closed.clone(), stream.unwrap());
+            std::thread::spawn(move || closed.send(serve(stream)));
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams:\n  a: {{ dialect: auth0, url: \"{url}\", auth: none, timeouts: {{ keepalive: 10m }} }}\n"
+    ));
+    // All at once, so that each has a connection while the others have theirs.
+    let mut clients: Vec<Connection> = (0..REQUESTS).map(|_| Connection::open(gateway.address()).unwrap()).collect();
+    for client in &mut clients {
+        let head = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.write(head.as_bytes()).unwrap();
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer(false).unwrap().status, 401);
+    }
+    for _ in 0..REQUESTS {
+        assert_eq!(ends.recv_timeout(PATIENCE), Ok(1));
+    }
 }

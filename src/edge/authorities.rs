@@ -1,9 +1,9 @@
-//! Authorities of HTTP/2 that are no hosts, on connections over a socket in the file system: some clients send the socket's path
-//! (`run%2Fgate.sock`). The library resets such a stream before anybody sees a request. So [`NO_HOST`] takes the place of what is no
-//! host in frames that carry heads, before the library gets them, and the gateway takes that for a request without a host.
+//! Heads of HTTP/2 on connections over a socket in the file system, which need not name a host: some clients send the socket's path
+//! as their authority (`run%2Fgate.sock`). The library resets such a stream before anybody sees a request. So heads are written anew
+//! before the library gets them, with [`NO_HOST`] where they name no host.
 //!
-//! All other frames, and heads that need no change, pass as they came. Where a connection is not understood, nothing is changed on it
-//! any more: the library rejects what it does not take.
+//! All other frames pass as they came. The library sees only heads that were understood here: in place of any other it gets one that
+//! ends the connection, and nothing behind it.
 //!
 //! [`NO_HOST`]: crate::wire::hpack::NO_HOST
 
@@ -19,17 +19,21 @@ const PRIORITY_LENGTH: usize = 5;
 const LARGEST: usize = 16_384;
 /// How much is read at once.
 const PART: usize = 8192;
-/// How much of a head is held: the frames of a larger one pass.
-const MOST: usize = 256 << 10;
+/// How many frames may continue a head.
+const CONTINUED: usize = 64;
+/// An index that no table has.
+const UNREADABLE: &[u8] = &[0x80];
 
 /// What a client sends on a connection, and how much of it the library may have.
 #[derive(Debug)]
 pub(super) struct Authorities {
     heads: hpack::Authorities,
+    /// How large a head may be.
+    most: usize,
+    /// The head that is coming.
+    head: Option<Head>,
     /// What has come, from the beginning of a frame on.
     held: Vec<u8>,
-    /// How much of that are whole frames of a head that is not whole.
-    whole: usize,
     /// How much of what comes next passes as it is.
     passes: usize,
     /// What may be handed out, and how much of it was.
@@ -37,26 +41,32 @@ pub(super) struct Authorities {
     given: usize,
     /// Whether the connection is not understood.
     lost: bool,
+    /// How much memory was in use when it was looked at last.
+    noted: usize,
 }
 
-/// The frames of a head.
-struct Head<'b> {
+/// What the frames of a head have brought so far.
+#[derive(Debug)]
+struct Head {
     first: FrameHead,
-    priority: &'b [u8],
+    priority: Vec<u8>,
     fields: Vec<u8>,
+    continued: usize,
 }
 
 impl Authorities {
-    /// Those of a connection that begins with the client's preface.
-    pub fn new() -> Authorities {
+    /// Those of a connection that begins with the client's preface, whose heads may be so large.
+    pub fn new(most: usize) -> Authorities {
         Authorities {
             heads: hpack::Authorities::default(),
+            most,
+            head: None,
             held: Vec::new(),
-            whole: 0,
             passes: PREFACE.len(),
             out: Vec::new(),
             given: 0,
             lost: false,
+            noted: 0,
         }
     }
 
@@ -71,7 +81,8 @@ impl Authorities {
             let mut part = ReadBuf::new(&mut bytes);
             ready!(read(&mut part))?;
             if part.filled().is_empty() {
-                self.end();
+                // What is left are parts of a frame.
+                self.release(self.held.len());
                 self.give(buffer);
                 return Poll::Ready(Ok(()));
             }
@@ -80,15 +91,24 @@ impl Authorities {
         Poll::Ready(Ok(()))
     }
 
-    /// Bytes came from the client.
-    fn come(&mut self, bytes: &[u8]) {
-        self.held.extend_from_slice(bytes);
-        while self.next().unwrap_or_else(|| self.lose()) {}
+    /// How much memory was in use when this was called last, and how much is now; nothing where that is the same.
+    pub fn grown(&mut self) -> Option<(usize, usize)> {
+        let head = self.head.as_ref().map_or(0, |head| head.fields.capacity());
+        let now = self.held.capacity() + self.out.capacity() + head + self.heads.size();
+        let before = std::mem::replace(&mut self.noted, now);
+        (before != now).then_some((before, now))
     }
 
-    /// Nothing more comes: what is left are parts of frames.
-    fn end(&mut self) {
-        self.lose();
+    /// Bytes came from the client.
+    fn come(&mut self, bytes: &[u8]) {
+        if self.lost {
+            return;
+        }
+        self.held.extend_from_slice(bytes);
+        while self.next().unwrap_or_else(|| self.lose()) {}
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
     }
 
     /// Hands out what may be; whether there was anything.
@@ -104,10 +124,13 @@ impl Authorities {
         any
     }
 
-    /// From here on everything passes.
+    /// The library ends the connection for what it gets now.
     fn lose(&mut self) -> bool {
         self.lost = true;
-        self.release(self.held.len());
+        (self.held, self.head) = (Vec::new(), None);
+        let frame = FrameHead { kind: HEADERS, flags: END_HEADERS, stream: 1, length: UNREADABLE.len() };
+        self.out.extend(frame.bytes());
+        self.out.extend_from_slice(UNREADABLE);
         false
     }
 
@@ -117,89 +140,79 @@ impl Authorities {
 
     /// Goes one frame on; whether there may be another one, and none where what comes is not understood.
     fn next(&mut self) -> Option<bool> {
-        if self.lost {
-            return None;
-        }
         if self.passes > 0 {
             let part = self.passes.min(self.held.len());
             self.release(part);
             self.passes -= part;
             return Some(part > 0);
         }
-        let Some(frame) = FrameHead::of(self.held.get(self.whole..).unwrap_or_default()) else {
+        let Some(frame) = FrameHead::of(&self.held) else {
             return Some(false);
         };
-        match (self.whole, frame.kind) {
-            (0, HEADERS) => {}
-            (0, CONTINUATION) => return None,
-            (0, _) => {
+        match (&self.head, frame.kind) {
+            (None, HEADERS) => {}
+            (Some(head), CONTINUATION) if head.first.stream == frame.stream => {}
+            (Some(_), _) | (None, CONTINUATION) => return None,
+            (None, _) => {
                 self.passes = HEAD + frame.length;
                 return Some(true);
             }
-            (_, CONTINUATION) => {}
-            (..) => return None,
         }
-        let end = self.whole + HEAD + frame.length;
-        if frame.length > LARGEST || end > MOST {
+        if frame.length > LARGEST {
             return None;
         }
-        if self.held.len() < end {
+        let end = HEAD + frame.length;
+        let Some(payload) = self.held.get(HEAD..end) else {
             return Some(false);
+        };
+        let head = match self.head.take() {
+            None => Head::of(frame, payload)?,
+            Some(head) => head.with(payload)?,
+        };
+        if head.fields.len() > self.most {
+            return None;
         }
-        self.whole = end;
-        if frame.flags & END_HEADERS != 0 {
-            self.mend()?;
+        self.held.drain(..end);
+        if frame.flags & END_HEADERS == 0 {
+            self.head = Some(head);
+        } else {
+            head.write(&self.heads.mend(&head.fields, self.most).ok()?, &mut self.out);
         }
         Some(true)
     }
-
-    /// A head is whole.
-    fn mend(&mut self) -> Option<()> {
-        let length = std::mem::take(&mut self.whole);
-        let head = Head::of(self.held.get(..length)?)?;
-        match self.heads.mend(&head.fields).ok()? {
-            None => self.release(length),
-            Some(fields) => {
-                head.with(&fields, &mut self.out);
-                self.held.drain(..length);
-            }
-        }
-        Some(())
-    }
 }
 
-impl<'b> Head<'b> {
-    /// Takes whole frames apart; none where they are no head.
-    fn of(bytes: &'b [u8]) -> Option<Head<'b>> {
-        let first = FrameHead::of(bytes)?;
-        let (payload, mut rest) = bytes.get(HEAD..)?.split_at_checked(first.length)?;
+impl Head {
+    /// The first frame of a head; none where it is no head.
+    fn of(first: FrameHead, payload: &[u8]) -> Option<Head> {
         let payload = match payload {
             [padding, payload @ ..] if first.flags & PADDED != 0 => {
                 payload.get(..payload.len().checked_sub(usize::from(*padding))?)?
             }
+            [] if first.flags & PADDED != 0 => return None,
             payload => payload,
         };
         let before = if first.flags & HAS_PRIORITY != 0 { PRIORITY_LENGTH } else { 0 };
         let (priority, fields) = payload.split_at_checked(before)?;
-        let mut head = Head { first, priority, fields: fields.to_vec() };
-        while !rest.is_empty() {
-            let frame = FrameHead::of(rest).filter(|frame| frame.stream == first.stream)?;
-            let (payload, behind) = rest.get(HEAD..)?.split_at_checked(frame.length)?;
-            head.fields.extend_from_slice(payload);
-            rest = behind;
-        }
-        Some(head)
+        Some(Head { first, priority: priority.to_vec(), fields: fields.to_vec(), continued: 0 })
+    }
+
+    /// A frame continues it.
+    fn with(mut self, payload: &[u8]) -> Option<Head> {
+        self.fields.extend_from_slice(payload);
+        self.continued += 1;
+        (self.continued <= CONTINUED).then_some(self)
     }
 
     /// Writes frames of the same head with other fields.
-    fn with(&self, fields: &[u8], out: &mut Vec<u8>) {
+    fn write(&self, fields: &[u8], out: &mut Vec<u8>) {
         let FrameHead { flags, stream, .. } = self.first;
         let (one, mut rest) = fields.split_at(fields.len().min(LARGEST - self.priority.len()));
         let end = |rest: &[u8]| if rest.is_empty() { END_HEADERS } else { 0 };
         let length = self.priority.len() + one.len();
         let frame = FrameHead { kind: HEADERS, flags: flags & !(PADDED | END_HEADERS) | end(rest), stream, length };
         out.extend(frame.bytes());
-        out.extend_from_slice(self.priority);
+        out.extend_from_slice(&self.priority);
         out.extend_from_slice(one);
         while !rest.is_empty() {
             let (part, behind) = rest.split_at(rest.len().min(LARGEST));

@@ -87,12 +87,12 @@ impl Guarded {
         }
     }
 
-    /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields.
-    pub fn speaks_http2(&mut self, fields: usize) {
+    /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields, and be so large.
+    pub fn speaks_http2(&mut self, fields: usize, size: usize) {
         let arrival = &self.pulse.arrival;
         arrival.uploads.set_rate(self.pulse.patience.body_rate);
         self.frames = Some(Box::new(arrival.frames(fields)));
-        self.authorities = arrival.over_socket.then(|| Box::new(Authorities::new()));
+        self.authorities = arrival.over_socket.then(|| Box::new(Authorities::new(size)));
         self.streams = Some(arrival.share.response());
         self.share().speaks_http2();
     }

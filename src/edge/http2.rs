@@ -31,7 +31,7 @@ const WINDOWS: (u32, u32) = (64 << 10, 1 << 20);
 /// How much of a response is held for a client that does not take it.
 pub(crate) const HELD: usize = 64 << 10;
 /// What is read of the head of a request in any case: Pingora's own limit.
-const LEAST_HEAD: u32 = 64 << 10;
+const LEAST_HEAD: usize = 64 << 10;
 /// How long a client may take to end a connection that it was told to end for what it did.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The same where memory is short.
@@ -39,13 +39,17 @@ const SHORT_FAREWELL: Duration = Duration::from_millis(100);
 
 type Connection = h2::server::Connection<Stream, Bytes>;
 
+/// How large a head may be for the library, which is beyond the gateway's own limit: the gateway answers itself.
+fn largest_head(terms: &Terms) -> usize {
+    (terms.limits.head.block * 2).max(LEAST_HEAD)
+}
+
 fn options(terms: &Terms) -> H2Options {
     let mut options = default_h2_options();
     let most = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     options
         .max_concurrent_streams(most(terms.limits.streams))
-        // Beyond the gateway's own limit, which it answers itself.
-        .max_header_list_size(most(terms.limits.head.block * 2).max(LEAST_HEAD))
+        .max_header_list_size(most(largest_head(terms)))
         .max_pending_accept_reset_streams(RESET_EARLY)
         .max_local_error_reset_streams(Some(RESET_BY_US))
         .initial_window_size(WINDOWS.0)
@@ -56,7 +60,7 @@ fn options(terms: &Terms) -> H2Options {
 
 /// Agrees with a client on HTTP/2; none where that fails.
 async fn agree(mut stream: Guarded, pulse: &Pulse, terms: &Terms) -> Option<(Connection, Arc<Digest>)> {
-    stream.speaks_http2(terms.limits.head.count);
+    stream.speaks_http2(terms.limits.head.count, largest_head(terms));
     let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
     let beginning = Box::pin(handshake(Box::new(stream), Some(options(terms))));
     let agreed = tokio::time::timeout(terms.patience.head, beginning).await.map_err(|_| DisconnectReason::HeadTimeout);

@@ -13,9 +13,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// What a request costs that is served, in bytes, whatever it is: measured at 17 to 28 KiB.
+/// What a request costs that is served, in bytes, whatever it is: measured at 17 to 28 KiB; and one that waits to be served.
 const REQUEST: usize = 24 << 10;
-/// What a request costs that waits to be served.
 const QUEUED: usize = 4 << 10;
 /// What a connection costs that waits, in bytes, by whether it has TLS and HTTP/2: see the test of memory.
 const PLAIN: usize = 8 << 10;
@@ -181,9 +180,14 @@ impl Shares {
 impl Share {
     /// The connection speaks HTTP/2.
     pub fn speaks_http2(&self) {
-        let mut connection = self.connection.lock();
-        let bytes = connection.bytes() + HTTP2;
-        connection.set(bytes);
+        self.keeps(0, HTTP2);
+    }
+
+    /// Something on the connection takes another number of bytes than before.
+    pub fn keeps(&self, before: usize, now: usize) {
+        let mut held = self.connection.lock();
+        let bytes = held.bytes() + now;
+        held.set(bytes.saturating_sub(before));
     }
 
     /// So many streams are open.
@@ -191,9 +195,7 @@ impl Share {
         let before = self.places.load(Ordering::Relaxed);
         if open > before {
             self.places.store(open, Ordering::Relaxed);
-            let mut connection = self.connection.lock();
-            let bytes = connection.bytes() + (open - before) * PLACE;
-            connection.set(bytes);
+            self.keeps(0, (open - before) * PLACE);
         }
     }
 
@@ -313,7 +315,7 @@ impl Share {
         let (looks, taken) = (slow.looks + 1, slow.taken + taken);
         let is_slow =
             self.blocked.load(Ordering::Relaxed) && taken.saturating_mul(SLOW) < waiting.saturating_mul(looks);
-        // Of HTTP/2: a connection of HTTP/1 holds next to nothing while it is idle.
+        // Of HTTP/2: one of HTTP/1 holds next to nothing then.
         let is_idle = full && waiting == 0 && self.serving.load(Ordering::Relaxed) == 0 && held > PLAIN + TLS;
         *slow = if is_slow || is_idle { Slow { looks, taken } } else { Slow::default() };
         (slow.looks >= if full { FULL_LOOKS } else { LOOKS }).then_some(waiting + held)
@@ -368,9 +370,8 @@ impl Waiting {
         Ok(())
     }
 
-    /// The same for streams of HTTP/2 that are open.
+    /// The same for streams of HTTP/2 that are open, whose number is limited.
     pub fn set_streams(&mut self, streams: usize) {
-        // Their number is limited.
         let _ = self.set(streams * STREAM);
     }
 }

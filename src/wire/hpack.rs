@@ -1,33 +1,23 @@
-//! Heads of HTTP/2 as HPACK has them (RFC 7541), as far as it takes to find the field that names a host and to give it another value.
+//! Heads of HTTP/2 as HPACK has them (RFC 7541), written anew so that they name a host or, with [`NO_HOST`], none.
 //!
-//! Only values of `:authority` that are no hosts are replaced; all other bytes are copied. The shorter value changes the size of an
-//! entry in the table that both sides keep, and so when entries are dropped, but not what an index means: it counts from the newest.
+//! A head is taken apart with the table that its client fills, and written without one: so the library's table stays empty, and
+//! cannot differ from the client's, whatever is left out here or has another length.
+
+mod huffman;
+mod table;
 
 use super::http1::is_authority;
+use bytes::Bytes;
+use table::{ENTRY, Table};
 
-/// What stands where an authority was that is no host: libraries take it for one, and no host is called that.
+/// What stands where a request names no host: libraries take it for an authority, and no host is called that.
 pub const NO_HOST: &str = "=";
 
-/// The field that names the host of a request.
-const NAME: &[u8] = b":authority";
-/// Its place in the table that everybody knows, which has so many entries.
-const AUTHORITY: usize = 1;
-const STATIC: usize = 61;
-/// A field that is not kept, with the name at [`AUTHORITY`], and the value [`NO_HOST`].
-const NAMELESS: &[u8] = &[0x01, 1, b'='];
+/// The fields that name the host of a request.
+const AUTHORITY: &[u8] = b":authority";
+const HOST: &[u8] = b"host";
 /// Numbers have so many bytes at the most.
 const LONGEST_NUMBER: u32 = 4;
-
-/// The code for strings (RFC 7541, appendix B), as far as hosts need it: how many bits, the first code of that many, and characters
-/// whose codes follow each other from there.
-const CODES: [(u32, u32, &[u8]); 5] = [
-    (5, 0x00, b"012aceiost"),
-    (6, 0x14, b" %-./3456789=A_bdfghlmnpru"),
-    (7, 0x5c, b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz"),
-    (8, 0xf8, b"&*,;XZ"),
-    (13, 0x1ff8, b"\0$@[]~"),
-];
-const LONGEST_CODE: u32 = 13;
 
 /// A head that is none: nothing is known of the table from here on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +27,14 @@ pub struct Unreadable;
 /// The authorities in the heads of one connection.
 #[derive(Debug, Default)]
 pub struct Authorities {
-    /// Which entries of the table are called [`NAME`], the newest first. A table of 4,096 bytes has no more than 128.
-    named: u128,
+    table: Table,
+}
+
+/// A field of a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    name: Bytes,
+    value: Bytes,
 }
 
 /// Bytes that are read one after the other.
@@ -47,63 +43,111 @@ struct Reader<'b> {
     at: usize,
 }
 
-/// A string: a name or a value.
-struct Text<'b> {
-    coded: bool,
-    bytes: &'b [u8],
-}
-
 impl Authorities {
-    /// The next head of the connection, with [`NO_HOST`] in the place of an authority that is no host; none where it has none.
-    pub fn mend(&mut self, head: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+    /// The next head of the connection, with [`NO_HOST`] where it names no host. In place of a head that is larger than `most`, as
+    /// its receiver counts that, there is one that is too large as well, and says nothing else.
+    pub fn mend(&mut self, head: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
+        let mut fields = self.fields(head, most)?;
+        name_one_host(&mut fields);
+        let mut written = Vec::with_capacity(head.len());
+        fields.iter().for_each(|field| field.write(&mut written));
+        Ok(written)
+    }
+
+    /// How large the table is.
+    pub fn size(&self) -> usize {
+        self.table.size()
+    }
+
+    fn fields(&mut self, head: &[u8], most: usize) -> Result<Vec<Field>, Unreadable> {
         let mut reader = Reader { bytes: head, at: 0 };
-        let mut mended = Vec::new();
-        let mut copied = 0;
+        let (mut fields, mut size, mut resizes) = (Vec::new(), 0, true);
         while let Some(first) = head.get(reader.at) {
-            let start = reader.at;
-            let replaced = match first {
-                0x80.. => (reader.number(0x7f)? == AUTHORITY).then_some((start, NAMELESS)),
-                0x40.. => self.literal(&mut reader, 0x3f, true)?,
-                // The table gets another size.
-                0x20.. => reader.number(0x1f).map(|_| None)?,
-                _ => self.literal(&mut reader, 0x0f, false)?,
+            let field = match first {
+                0x80.. => self.table.get(reader.number(0x7f)?)?,
+                0x40.. => {
+                    let field = self.literal(&mut reader, 0x3f)?;
+                    self.table.add(field.clone());
+                    field
+                }
+                0x20.. if resizes => {
+                    self.table.resize(reader.number(0x1f)?)?;
+                    continue;
+                }
+                0x20.. => return Err(Unreadable),
+                _ => self.literal(&mut reader, 0x0f)?,
             };
-            if let Some((from, value)) = replaced {
-                mended.extend_from_slice(head.get(copied..from).unwrap_or_default());
-                mended.extend_from_slice(value);
-                copied = reader.at;
+            resizes = false;
+            size += field.size();
+            // An index of one byte may be a field of thousands: what is too large is not collected.
+            if size <= most {
+                fields.push(field);
             }
         }
-        if copied == 0 {
-            return Ok(None);
-        }
-        mended.extend_from_slice(head.get(copied..).unwrap_or_default());
-        Ok(Some(mended))
+        let too_large = || Field { name: Bytes::from_static(b"x"), value: vec![b'x'; most].into() };
+        Ok(if size > most { vec![too_large()] } else { fields })
     }
 
-    /// A field with a value of its own. Says from where on it is to be replaced, and by what.
-    fn literal(
-        &mut self,
-        reader: &mut Reader,
-        mask: u8,
-        kept: bool,
-    ) -> Result<Option<(usize, &'static [u8])>, Unreadable> {
-        let named = match reader.number(mask)? {
-            0 => reader.text()?.is(NAME),
-            AUTHORITY => true,
-            index => index.checked_sub(STATIC + 1).is_some_and(|at| self.is_named(at)),
+    /// A field with a value of its own.
+    fn literal(&self, reader: &mut Reader, mask: u8) -> Result<Field, Unreadable> {
+        let name = match reader.number(mask)? {
+            0 => reader.text()?,
+            index => self.table.get(index)?.name,
         };
-        let value_at = reader.at;
-        let value = reader.text()?;
-        if kept {
-            self.named = self.named << 1 | u128::from(named);
-        }
-        Ok((named && !value.is_host()).then_some((value_at, NAMELESS.get(1..).unwrap_or_default())))
+        Ok(Field { name, value: reader.text()? })
+    }
+}
+
+/// Leaves out what names no host, so that a field beside it counts that does. Whatever is to be rejected stays: fields that come
+/// twice, user names (RFC 9110, section 4.2.4), and heads with neither field, as of HTTP/1.1 those without `Host`.
+fn name_one_host(fields: &mut Vec<Field>) {
+    let is_request = fields.iter().any(|field| field.name.starts_with(b":"));
+    let twice = [AUTHORITY, HOST].iter().any(|name| fields.iter().filter(|field| field.name == *name).count() > 1);
+    let has_user = fields.iter().any(|field| field.names_host() && field.value.contains(&b'@'));
+    if !is_request || twice || has_user {
+        return;
+    }
+    let count = fields.len();
+    fields.retain(|field| !field.names_host() || is_authority(&field.value));
+    if fields.len() < count && !fields.iter().any(Field::names_host) {
+        let no_host = Field { name: Bytes::from_static(AUTHORITY), value: Bytes::from_static(NO_HOST.as_bytes()) };
+        fields.insert(0, no_host);
+    }
+}
+
+impl Field {
+    fn names_host(&self) -> bool {
+        self.name == AUTHORITY || self.name == HOST
     }
 
-    fn is_named(&self, at: usize) -> bool {
-        u32::try_from(at).is_ok_and(|at| self.named.checked_shr(at).unwrap_or_default() & 1 == 1)
+    /// How large it is, as HPACK counts that, and the receiver of a head.
+    fn size(&self) -> usize {
+        self.name.len() + self.value.len() + ENTRY
     }
+
+    /// Writes it as a field that is not kept.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(0);
+        for text in [&self.name, &self.value] {
+            write_length(text.len(), out);
+            out.extend_from_slice(text);
+        }
+    }
+}
+
+fn write_length(length: usize, out: &mut Vec<u8>) {
+    const MASK: usize = 0x7f;
+    let low = |number: usize| u8::try_from(number & MASK).unwrap_or_default();
+    if length < MASK {
+        return out.push(low(length));
+    }
+    out.push(low(MASK));
+    let mut left = length - MASK;
+    while left > MASK {
+        out.push(0x80 | low(left));
+        left >>= 7;
+    }
+    out.push(low(left));
 }
 
 impl<'b> Reader<'b> {
@@ -130,52 +174,18 @@ impl<'b> Reader<'b> {
         Err(Unreadable)
     }
 
-    fn text(&mut self) -> Result<Text<'b>, Unreadable> {
+    /// A string: a name or a value.
+    fn text(&mut self) -> Result<Bytes, Unreadable> {
         let coded = self.bytes.get(self.at).ok_or(Unreadable)? & 0x80 != 0;
         let length = self.number(0x7f)?;
         let bytes = self.bytes.get(self.at..).and_then(|rest| rest.get(..length)).ok_or(Unreadable)?;
         self.at += length;
-        Ok(Text { coded, bytes })
-    }
-}
-
-impl Text<'_> {
-    fn is(&self, text: &[u8]) -> bool {
-        if self.coded { decoded(self.bytes).is_some_and(|own| own == text) } else { self.bytes == text }
-    }
-
-    fn is_host(&self) -> bool {
-        if self.coded { decoded(self.bytes).is_some_and(|own| is_authority(&own)) } else { is_authority(self.bytes) }
-    }
-}
-
-/// A string out of its code; none where it has a character that no host has, or ends wrongly.
-fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut text = Vec::with_capacity(bytes.len() * 8 / 5);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in bytes {
-        bits = bits << 8 | u32::from(*byte);
-        count += 8;
-        while let Some((character, length)) = first(bits, count) {
-            text.push(character);
-            count -= length;
-            bits &= (1 << count) - 1;
-        }
-        if count >= LONGEST_CODE {
-            return None;
+        if coded {
+            huffman::decoded(bytes).map(Bytes::from).ok_or(Unreadable)
+        } else {
+            Ok(Bytes::copy_from_slice(bytes))
         }
     }
-    // The rest of the last byte is all ones.
-    (count < 8 && bits == (1 << count) - 1).then_some(text)
-}
-
-/// The first character in so many bits, and how long its code is; none where its code is not whole, or not one of a host's.
-fn first(bits: u32, count: u32) -> Option<(u8, u32)> {
-    CODES.iter().find_map(|(length, first, characters)| {
-        let code = bits >> count.checked_sub(*length)?;
-        let at = usize::try_from(code.checked_sub(*first)?).ok()?;
-        characters.get(at).map(|character| (*character, *length))
-    })
 }
 
 #[cfg(test)]

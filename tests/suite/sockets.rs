@@ -228,6 +228,39 @@ fn an_authority_of_http2_that_is_a_path_is_none() {
     assert!(metrics.lines().any(|line| line == counted), "{metrics}");
 }
 
+/// What names no host is absent, so that a field beside it counts that does; both versions of HTTP reject the same.
+#[test]
+fn a_host_beside_a_path_counts_over_http2() {
+    let provider = H2Provider::start(None, |_| Reply::json(session(&json!({})).to_string()));
+    let place = Place::start(&format!(
+        "upstreams:\n  a: {{ dialect: auth0, url: \"http://{}\", auth: none, protocol: http2, preserve_host: true }}\n",
+        provider.address()
+    ));
+    let own = provider.address().to_string();
+    let (path, host) = (Some("run%2Fgate.sock"), Some("api.example"));
+    for (authority, other, expected) in [
+        (path, host, Some("api.example")),
+        (Some(""), host, Some("api.example")),
+        (path, path, Some(own.as_str())),
+        (host, path, Some("api.example")),
+        (host, host, Some("api.example")),
+        (None, None, None),
+        (host, Some("b.example"), None),
+        (Some("a@b"), None, None),
+        (Some("a@api.example"), host, None),
+        (path, Some("a@b"), None),
+    ] {
+        let count = provider.arrived().len();
+        let mut stream = UnixStream::connect(place.socket()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let status = ask(&mut stream, &block(authority, other));
+        let arrived = provider.arrived();
+        let told = arrived.get(count).map(|last| last.head.uri.authority().unwrap().to_string());
+        assert_eq!(told.as_deref(), expected, "{authority:?}, {other:?}");
+        assert_eq!(status == Some(200), expected.is_some(), "{authority:?}, {other:?}: {status:?}");
+    }
+}
+
 #[test]
 fn curl_asks_over_a_socket() {
     let recorder = Recorder::start(|call| call.answer(200, "", "here"));

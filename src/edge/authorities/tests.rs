@@ -16,9 +16,26 @@ fn fields(authority: &[u8]) -> Vec<u8> {
     [&[0x82, 0x86, 0x84, 0x41, u8::try_from(authority.len()).unwrap()][..], authority].concat()
 }
 
+/// A request like those of [`fields`], as it is written anew.
+fn anew(authority: &[u8]) -> Vec<u8> {
+    let text = |text: &[u8]| [&[u8::try_from(text.len()).unwrap()], text].concat();
+    let field = |name: &[u8], value: &[u8]| [vec![0], text(name), text(value)].concat();
+    let own = field(b":authority", authority);
+    let rest = [field(b":method", b"GET"), field(b":scheme", b"http"), field(b":path", b"/")].concat();
+    // What is added comes first.
+    if authority == b"=" { [own, rest].concat() } else { [rest, own].concat() }
+}
+
+/// A frame for which the library ends the connection.
+fn end() -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, 1, UNREADABLE)
+}
+
+const MOST: usize = 64 << 10;
+
 /// What is handed out of bytes that come in pieces of this size.
 fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
-    let mut authorities = Authorities::new();
+    let mut authorities = Authorities::new(MOST);
     let (mut rest, mut all) = (bytes, Vec::new());
     loop {
         let mut room = [0; 7];
@@ -40,7 +57,7 @@ fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
 #[test]
 fn heads_are_mended_however_they_come() {
     let own = fields(PATH);
-    let mended = fields(b"=");
+    let mended = anew(b"=");
     let body = frame(DATA, END_STREAM, 1, &[7; 40]);
     let priority = [0, 0, 0, 0, 9];
     for (what, head, expected) in [
@@ -75,24 +92,27 @@ fn heads_are_mended_however_they_come() {
 }
 
 #[test]
-fn what_need_not_be_changed_is_not() {
-    let host = fields(b"a.example:80");
+fn other_frames_and_hosts_are_not_changed() {
+    let (host, same) = (fields(b"a.example:80"), frame(HEADERS, END_HEADERS, 1, &anew(b"a.example:80")));
     let padded = frame(HEADERS, END_HEADERS | PADDED, 1, &[&[2][..], &host, &[0; 2]].concat());
-    let cut = [frame(HEADERS, 0, 3, &host[..2]), frame(CONTINUATION, END_HEADERS, 3, &host[2..])].concat();
-    let all = [PREFACE, &padded, &frame(DATA, 0, 1, PATH), &cut, &frame(6, 0, 0, &[0; 8]), &[0, 0, 9, 0]].concat();
+    let cut = [frame(HEADERS, 0, 1, &host[..2]), frame(CONTINUATION, END_HEADERS, 1, &host[2..])].concat();
+    let others = [frame(DATA, 0, 1, PATH), frame(6, 0, 0, &[0; 8])].concat();
+    let all = [PREFACE, &padded, &others, &cut, &others, &[0, 0, 9, 0]].concat();
+    let expected = [PREFACE, &same, &others, &same, &others, &[0, 0, 9, 0]].concat();
     for size in [1, 3, 4096] {
-        assert_eq!(passed(&all, size), all, "{size}");
+        assert_eq!(passed(&all, size), expected, "{size}");
     }
 }
 
 #[test]
-fn a_connection_that_is_not_understood_passes() {
+fn a_connection_that_is_not_understood_ends() {
     let own = frame(HEADERS, END_HEADERS, 9, &fields(PATH));
     for (what, bytes) in [
         ("no head is continued", frame(CONTINUATION, END_HEADERS, 1, &fields(PATH))),
         ("another frame in a head", [frame(HEADERS, 0, 1, &[]), frame(DATA, 0, 1, &[])].concat()),
         ("another stream", [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, END_HEADERS, 3, &[])].concat()),
         ("more padding than there is", frame(HEADERS, END_HEADERS | PADDED, 1, &[9, 0x82])),
+        ("no length of the padding", frame(HEADERS, END_HEADERS | PADDED, 1, &[])),
         ("no room for a priority", frame(HEADERS, END_HEADERS | HAS_PRIORITY, 1, &[0; 4])),
         ("no HPACK", frame(HEADERS, END_HEADERS, 1, &[0x41, 9])),
         ("a frame that is too large", frame(HEADERS, END_HEADERS, 1, &[0x82; LARGEST + 1])),
@@ -100,24 +120,52 @@ fn a_connection_that_is_not_understood_passes() {
             let more = frame(CONTINUATION, 0, 1, &[0x82; LARGEST]);
             [frame(HEADERS, 0, 1, &[]), more.repeat(MOST / LARGEST + 1)].concat()
         }),
+        ("a head in too many frames", {
+            [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, 0, 1, &[]).repeat(CONTINUED + 1)].concat()
+        }),
     ] {
-        let all = [PREFACE, &bytes, &own].concat();
+        let first = frame(4, 0, 0, &[]);
+        let all = [PREFACE, &first, &bytes, &own].concat();
         for size in [3, 8192] {
-            assert!(passed(&all, size) == all, "{what}, {size}");
+            assert!(passed(&all, size) == [PREFACE, &first, &end()].concat(), "{what}, {size}");
         }
     }
 }
 
 #[test]
 fn fields_that_need_more_room_are_continued() {
-    // An authority without a value, of one byte, becomes three.
-    let long = [&[0x81][..], &[0x82; LARGEST - 1]].concat();
+    let long = [0x82; 1400];
     let all = [PREFACE, &frame(HEADERS, END_HEADERS, 1, &long)].concat();
-    let fields = [&[0x01, 1, b'='][..], &long[1..]].concat();
+    let fields = anew(b"=")[14..27].repeat(long.len());
     let expected =
         [PREFACE, &frame(HEADERS, 0, 1, &fields[..LARGEST]), &frame(CONTINUATION, END_HEADERS, 1, &fields[LARGEST..])]
             .concat();
     assert!(passed(&all, 1000) == expected);
+}
+
+#[test]
+fn memory_is_given_back_behind_each_head() {
+    let mut authorities = Authorities::new(MOST);
+    let room = &mut [0; 4096];
+    let mut take = |authorities: &mut Authorities, bytes: &[u8]| {
+        authorities.come(bytes);
+        while authorities.give(&mut ReadBuf::new(room)) {}
+        authorities.grown()
+    };
+    take(&mut authorities, PREFACE);
+    let large = vec![0x82; LARGEST];
+    let (before, held) = take(&mut authorities, &frame(HEADERS, 0, 1, &large)).unwrap();
+    assert!(before < 100 && held >= LARGEST, "{before}, {held}");
+    let (before, held) = take(&mut authorities, &frame(CONTINUATION, 0, 1, &large)).unwrap();
+    assert!(before >= LARGEST && (2 * LARGEST..2 * MOST).contains(&held), "{before}, {held}");
+    let (_, held) = take(&mut authorities, &frame(CONTINUATION, END_HEADERS, 1, &[])).unwrap();
+    assert_eq!(held, 0);
+    // What the client keeps in its table stays.
+    let (_, held) = take(&mut authorities, &frame(HEADERS, END_HEADERS, 3, &fields(PATH))).unwrap();
+    assert_eq!(held, 32 + ":authority".len() + PATH.len());
+    take(&mut authorities, &frame(HEADERS, 0, 5, &large));
+    let (_, held) = take(&mut authorities, &frame(DATA, 0, 5, &[])).unwrap();
+    assert!(held < 100, "{held}");
 }
 
 /// What the library makes of a connection: of each request its authority and its other fields.

@@ -1,4 +1,4 @@
-//! What is read of a connection: as the client sends it, but for authorities of HTTP/2 that are no hosts.
+//! What is read of a connection: as the client sends it, but for heads of HTTP/2 that need not name a host.
 
 use super::Guarded;
 use std::io;
@@ -13,6 +13,9 @@ impl AsyncRead for Guarded {
             return this.poll_frames(cx, buf);
         };
         let read = authorities.poll_read(buf, |part| this.poll_frames(cx, part));
+        if let Some((before, now)) = authorities.grown() {
+            this.share().keeps(before, now);
+        }
         this.authorities = Some(authorities);
         read
     }

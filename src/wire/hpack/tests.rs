@@ -1,3 +1,4 @@
+use super::huffman::{CODES, decoded};
 use super::*;
 use proptest::prelude::*;
 
@@ -22,7 +23,7 @@ fn number(number: usize, mask: u8, flags: u8) -> Vec<u8> {
     bytes
 }
 
-/// In HPACK's code, of which the characters of [`CODES`] are known.
+/// In HPACK's code.
 fn encoded(text: &[u8]) -> Vec<u8> {
     let mut bits = String::new();
     for character in text {
@@ -42,6 +43,33 @@ fn encoded(text: &[u8]) -> Vec<u8> {
 }
 
 const PATH: &str = "tmp%2Fx%2Fgate.sock";
+const MOST: usize = 64 << 10;
+
+fn literal(first: u8, name: &str, value: &str) -> Vec<u8> {
+    [vec![first], text(name.as_bytes(), false), text(value.as_bytes(), false)].concat()
+}
+
+/// Fields as they are written anew.
+fn plain(fields: &[(&str, &str)]) -> Vec<u8> {
+    fields.iter().flat_map(|(name, value)| literal(0, name, value)).collect()
+}
+
+/// What is read of fields without tables.
+fn read(mut bytes: &[u8]) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    while let Some(first) = bytes.first() {
+        assert_eq!(*first, 0);
+        let mut reader = Reader { bytes, at: 1 };
+        let own = |text: Bytes| String::from_utf8(text.to_vec()).unwrap();
+        fields.push((own(reader.text().unwrap()), own(reader.text().unwrap())));
+        bytes = &bytes[reader.at..];
+    }
+    fields
+}
+
+fn mend(head: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    Authorities::default().mend(head, MOST)
+}
 
 #[test]
 fn strings_are_decoded_as_the_standard_has_them() {
@@ -55,59 +83,103 @@ fn strings_are_decoded_as_the_standard_has_them() {
         assert_eq!(decoded(bytes).as_deref(), Some(expected.as_bytes()));
     }
     assert_eq!(decoded(&[]).as_deref(), Some(&b""[..]));
-    // A whole byte of padding, padding that is not all ones, and the code of a character that no host has.
-    for bytes in [&[0xff][..], &[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xfe], &[0xfe, 0x3f]]
-    {
+    let all: Vec<u8> = (0..=255).collect();
+    assert_eq!(decoded(&encoded(&all)), Some(all));
+    // A whole byte of padding, padding that is not all ones, and the code of the end.
+    for bytes in [
+        &[0xff][..],
+        &[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xfe],
+        &[0xff, 0xff, 0xff, 0xff],
+    ] {
         assert_eq!(decoded(bytes), None, "{bytes:?}");
     }
 }
 
 #[test]
-fn authorities_that_are_no_hosts_are_replaced_however_they_are_written() {
+fn what_is_no_host_counts_as_absent_however_it_is_written() {
+    let get = [(":method", "GET"), (":path", "/")];
+    let none = (":authority", NO_HOST);
     for coded in [false, true] {
-        for value in [PATH, "", "/run/gate.sock", "unix:1:2", "a@b", "%", "a b", "[", "=="] {
+        for value in [PATH, "", "/run/gate.sock", "unix:1:2", "%", "a b", "[", "=="] {
             for name in [
                 vec![0x41],
                 vec![0x01],
                 vec![0x11],
-                [vec![0x40], text(NAME, false)].concat(),
-                [vec![0x00], text(NAME, true)].concat(),
-                [vec![0x10], text(NAME, coded)].concat(),
+                vec![0x66],
+                [vec![0x40], text(AUTHORITY, false)].concat(),
+                [vec![0x00], text(AUTHORITY, true)].concat(),
+                [vec![0x10], text(HOST, coded)].concat(),
             ] {
-                let (before, behind) = (&[0x82, 0x86, 0x84][..], &[0x40, 1, b'x', 1, b'%'][..]);
-                let head = [before, &name, &text(value.as_bytes(), coded), behind].concat();
-                let expected = [before, &name, &[1, b'='], behind].concat();
-                assert_eq!(Authorities::default().mend(&head), Ok(Some(expected)), "{value}, {coded}, {name:?}");
+                let head =
+                    [&[0x82, 0x84], &name[..], &text(value.as_bytes(), coded), &literal(0x40, "x", "%")].concat();
+                let expected = plain(&[none, get[0], get[1], ("x", "%")]);
+                assert_eq!(mend(&head), Ok(expected), "{value}, {coded}, {name:?}");
             }
         }
         for value in ["localhost", "a.example:8080", "[::1]:80", "127.0.0.1", "a_b", "XYZ."] {
-            let head = [vec![0x82, 0x41], text(value.as_bytes(), coded)].concat();
-            assert_eq!(Authorities::default().mend(&head), Ok(None), "{value}, {coded}");
+            let head = [vec![0x82, 0x84, 0x41], text(value.as_bytes(), coded)].concat();
+            assert_eq!(mend(&head), Ok(plain(&[get[0], get[1], (":authority", value)])), "{value}, {coded}");
         }
     }
-    assert_eq!(Authorities::default().mend(&[0x82, 0x81, 0x84]), Ok(Some(vec![0x82, 0x01, 1, b'=', 0x84])));
+    // The empty values of the table that everybody knows.
+    assert_eq!(mend(&[0x82, 0x81, 0xa6, 0x84]), Ok(plain(&[none, get[0], get[1]])));
 }
 
 #[test]
-fn names_of_the_table_are_known() {
+fn a_host_beside_what_is_none_counts() {
+    const NONE: &[(&str, &str)] = &[(":authority", NO_HOST)];
+    let (real, own) = ((":authority", "api.example"), ("host", "api.example"));
+    let (path, other) = ((":authority", PATH), ("host", PATH));
+    for (fields, expected) in [
+        (&[][..], &[][..]),
+        (&[path], NONE),
+        (&[other], NONE),
+        (&[path, other], NONE),
+        (&[path, ("host", "")], NONE),
+        (&[path, own], &[own]),
+        (&[(":authority", ""), own], &[own]),
+        (&[real, other], &[real]),
+        (&[real, own], &[real, own]),
+        // What is to be rejected stays.
+        (&[real, ("host", "b.example")], &[real, ("host", "b.example")]),
+        (&[(":authority", "a@b")], &[(":authority", "a@b")]),
+        (&[path, ("host", "a@b")], &[path, ("host", "a@b")]),
+        (&[(":authority", "a@b"), own], &[(":authority", "a@b"), own]),
+        (&[path, path], &[path, path]),
+        (&[path, own, own], &[path, own, own]),
+        (&[other, other], &[other, other]),
+    ] {
+        let before = [(":method", "GET"), (":path", "/")];
+        let mended = read(&mend(&plain(&[&before[..], fields].concat())).unwrap());
+        let mended: Vec<(&str, &str)> = mended.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let rest: Vec<(&str, &str)> = mended.iter().filter(|field| !before.contains(field)).copied().collect();
+        assert_eq!(rest, expected, "{fields:?}");
+        assert_eq!(mended.len(), rest.len() + before.len());
+    }
+    // Trailers name no host.
+    let trailers = plain(&[("grpc-status", "0"), ("host", PATH)]);
+    assert_eq!(mend(&trailers), Ok(trailers.clone()));
+}
+
+#[test]
+fn heads_that_are_too_large_stay_so_and_small() {
     let mut heads = Authorities::default();
-    let kept =
-        |name: &str, value: &str| [vec![0x40], text(name.as_bytes(), false), text(value.as_bytes(), false)].concat();
-    let first = [kept("a", "%"), kept(":authority", PATH), vec![0x3f, 0xe1, 0x1f], kept("b", "%")].concat();
-    let mended = [kept("a", "%"), kept(":authority", "="), vec![0x3f, 0xe1, 0x1f], kept("b", "%")].concat();
-    assert_eq!(heads.mend(&first), Ok(Some(mended)));
-    // The entry, its name with a value that is not kept, and the names beside it.
-    assert_eq!(heads.mend(&[0xbf]), Ok(None));
-    assert_eq!(heads.mend(&[0x0f, 0x30, 1, b'%']), Ok(Some(vec![0x0f, 0x30, 1, b'='])));
-    assert_eq!(heads.mend(&[0x0f, 0x2f, 1, b'%', 0x0f, 0x31, 1, b'%']), Ok(None));
-    // Its name with a value that is kept, after which it is one further back.
-    assert_eq!(heads.mend(&[0x7f, 0x00, 1, b'%']), Ok(Some(vec![0x7f, 0x00, 1, b'='])));
-    assert_eq!(heads.mend(&[0x0f, 0x30, 1, b'%']), Ok(None));
-    assert_eq!(heads.mend(&[0x0f, 0x31, 1, b'%']), Ok(Some(vec![0x0f, 0x31, 1, b'='])));
+    let large = literal(0x40, "x", &"v".repeat(4000));
+    assert!(heads.mend(&large, MOST).is_ok());
+    let many = [0xbe_u8; 60_000];
+    let mended = heads.mend(&many, MOST).unwrap();
+    assert_eq!(read(&mended), [("x".to_owned(), "x".repeat(MOST))]);
+    // The table goes on.
+    assert_eq!(
+        heads.mend(&[&literal(0x40, "y", "1")[..], &many].concat(), MOST).map(|mended| mended.len() > MOST),
+        Ok(true)
+    );
+    assert_eq!(heads.mend(&[0xbe], MOST), Ok(plain(&[("y", "1")])));
+    assert_eq!(heads.size(), ENTRY + 2 + ENTRY + 4001);
 }
 
 #[test]
-fn what_is_no_hpack_is_not_changed() {
+fn what_is_no_hpack_is_not_read() {
     for head in [
         &[0x41][..],
         &[0x41, 3, b'%'],
@@ -117,79 +189,138 @@ fn what_is_no_hpack_is_not_changed() {
         &[0xff, 0xff, 0xff, 0xff, 0xff, 0],
         &[0x41, 0x7f, 0xff, 0xff, 0xff, 0xff, 0x0f],
         &[0x41, 1, b'%', 0x00],
+        // No index, and one that no table has.
+        &[0x80],
+        &[0xbe],
+        &[0x7e, 1, b'a'],
+        // Another size of the table: behind a field, and larger than it may be.
+        &[0x82, 0x20],
+        &[0x3f, 0xe2, 0x1f],
     ] {
-        assert_eq!(Authorities::default().mend(head), Err(Unreadable), "{head:?}");
+        assert_eq!(mend(head), Err(Unreadable), "{head:?}");
     }
 }
 
-/// A field: how it is written, its name and its value.
+/// How a field is written, and its name and value: as an index where an entry is just that.
 #[derive(Debug, Clone)]
-enum Field {
-    Indexed(usize),
-    Literal { first: (u8, u8), index: usize, name: String, value: String, coded: (bool, bool) },
+enum Step {
+    Field {
+        kept: bool,
+        named: bool,
+        coded: bool,
+        name: &'static str,
+        value: String,
+    },
+    /// An entry of the table.
+    Entry(usize),
+    /// A field that fills the table to the byte, or goes so much beyond that.
+    Fill(usize),
 }
 
-impl Field {
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Field::Indexed(index) => number(*index, 0x7f, 0x80),
-            Field::Literal { first: (flags, mask), index, name, value, coded } => {
-                let named = if *index == 0 { text(name.as_bytes(), coded.0) } else { Vec::new() };
-                [number(*index, *mask, *flags), named, text(value.as_bytes(), coded.1)].concat()
-            }
-        }
-    }
-}
-
-fn field() -> impl Strategy<Value = Field> {
-    let first = prop::sample::select(vec![(0x40_u8, 0x3f_u8), (0x00, 0x0f), (0x10, 0x0f)]);
-    let name = prop::sample::select(vec![":authority", ":path", ":authoritx", "host", "a"]);
-    let index = prop_oneof![Just(0_usize), Just(1), 1..70_usize];
-    let literal = (first, index, name, "[a-z%/:.=]{0,12}", any::<(bool, bool)>());
+fn step() -> impl Strategy<Value = Step> {
+    let name = prop::sample::select(vec![":authority", ":path", "host", "a", "x-long-name"]);
+    let value = prop_oneof!["[a-z%/:.=]{0,12}", Just("v".repeat(900)), Just(String::new())];
     prop_oneof![
-        (1..70_usize).prop_map(Field::Indexed),
-        literal.prop_map(|(first, index, name, value, coded)| {
-            Field::Literal { first, index, name: name.into(), value, coded }
+        4 => (any::<(bool, bool, bool)>(), name, value).prop_map(|((kept, named, coded), name, value)| {
+            Step::Field { kept, named, coded, name, value }
         }),
+        2 => (0..80_usize).prop_map(Step::Entry),
+        1 => (0..2_usize).prop_map(Step::Fill),
     ]
 }
 
+/// A client with its table, the newest entry first.
+struct Client {
+    table: Vec<(String, String)>,
+    most: usize,
+}
+
+impl Client {
+    fn size(&self) -> usize {
+        self.table.iter().map(|(name, value)| name.len() + value.len() + 32).sum()
+    }
+
+    fn shrink(&mut self, most: usize) {
+        while self.size() > most {
+            self.table.pop();
+        }
+    }
+
+    /// Writes a field; says what it is.
+    fn write(&mut self, step: &Step, out: &mut Vec<u8>) -> (String, String) {
+        let (kept, named, coded, name, value) = match step {
+            Step::Entry(at) if !self.table.is_empty() => {
+                let at = at % self.table.len();
+                out.extend(number(62 + at, 0x7f, 0x80));
+                return self.table[at].clone();
+            }
+            Step::Entry(_) => (false, false, false, "a", String::new()),
+            Step::Fill(beyond) => {
+                let left = self.most.saturating_sub(self.size()).saturating_sub(33) + beyond;
+                (true, false, false, "a", "f".repeat(left))
+            }
+            Step::Field { kept, named, coded, name, value } => (*kept, *named, *coded, *name, value.clone()),
+        };
+        let (mask, flags) = if kept { (0x3f, 0x40) } else { (0x0f, 0) };
+        let index = self.table.iter().position(|(own, _)| own == name).filter(|_| named);
+        out.extend(number(index.map_or(0, |at| at + 62), mask, flags));
+        if index.is_none() {
+            out.extend(text(name.as_bytes(), coded));
+        }
+        out.extend(text(value.as_bytes(), coded));
+        let field = (name.to_owned(), value);
+        if kept {
+            let size = field.0.len() + field.1.len() + 32;
+            self.shrink(self.most.saturating_sub(size));
+            if size <= self.most {
+                self.table.insert(0, field.clone());
+            }
+        }
+        field
+    }
+}
+
+/// Whether a head names a host.
+fn is_named((name, value): &(String, String)) -> bool {
+    [":authority", "host"].contains(&name.as_str()) && is_authority(value.as_bytes())
+}
+
 proptest! {
-    /// A model that knows which field is called what: only the values of authorities change, and only where they are no hosts.
+    /// Whatever a client does with its table, each head says the same but for what is no host.
     #[test]
-    fn nothing_else_is_changed(heads: Vec<u8>, fields in prop::collection::vec(prop::collection::vec(field(), 1..8), 1..5)) {
+    fn nothing_else_is_changed(
+        heads in prop::collection::vec((prop::option::of(0..4097_usize), prop::collection::vec(step(), 1..12)), 1..6),
+        other: Vec<u8>,
+    ) {
         let mut authorities = Authorities::default();
-        let mut table: Vec<String> = Vec::new();
-        for head in &fields {
-            let mut expected = Vec::new();
-            for field in head {
-                let Field::Literal { first, index, name, value, coded } = field else {
-                    let Field::Indexed(index) = field else { unreachable!() };
-                    expected.extend(if *index == 1 { NAMELESS.to_vec() } else { field.bytes() });
-                    continue;
-                };
-                let name = match index {
-                    0 => name.clone(),
-                    1 => ":authority".into(),
-                    2..62 => "other".into(),
-                    index => table.iter().rev().nth(index - 62).cloned().unwrap_or_default(),
-                };
-                if first.0 == 0x40 {
-                    table.push(name.clone());
-                }
-                if name == ":authority" && !is_authority(value.as_bytes()) {
-                    let (value, coded) = (NO_HOST.to_owned(), (coded.0, false));
-                    let Field::Literal { name, .. } = field else { unreachable!() };
-                    expected.extend(Field::Literal { first: *first, index: *index, name: name.clone(), value, coded }.bytes());
-                } else {
-                    expected.extend(field.bytes());
+        let mut client = Client { table: Vec::new(), most: 4096 };
+        for (resize, steps) in &heads {
+            let mut bytes = Vec::new();
+            if let Some(most) = resize {
+                bytes.extend(number(*most, 0x1f, 0x20));
+                client.most = *most;
+                client.shrink(*most);
+            }
+            bytes.push(0x82);
+            let mut fields = vec![(":method".to_owned(), "GET".to_owned())];
+            fields.extend(steps.iter().map(|step| client.write(step, &mut bytes)));
+            let mended = read(&authorities.mend(&bytes, MOST).unwrap());
+            prop_assert_eq!(authorities.size(), client.size());
+            let count = |name: &str| fields.iter().filter(|field| field.0 == name).count();
+            let count_all = count(":authority") + count("host");
+            if count(":authority") < 2 && count("host") < 2 {
+                fields.retain(|field| ![":authority", "host"].contains(&field.0.as_str()) || is_named(field));
+                if count_all > 0 && !fields.iter().any(is_named) {
+                    fields.insert(0, (":authority".into(), NO_HOST.into()));
                 }
             }
-            let bytes: Vec<u8> = head.iter().flat_map(Field::bytes).collect();
-            let mended = authorities.mend(&bytes).unwrap();
-            prop_assert_eq!(mended.unwrap_or(bytes), expected);
+            prop_assert_eq!(mended, fields);
+            // An entry that was dropped is none any more.
+            let gone = number(62 + client.table.len(), 0x7f, 0x80);
+            let mut same = Authorities { table: authorities.table.clone() };
+            prop_assert_eq!(same.mend(&gone, MOST), Err(Unreadable));
         }
         // Whatever comes is read to its end, or not at all.
-        let _ = authorities.mend(&heads);
+        let _ = authorities.mend(&other, MOST);
     }
 }

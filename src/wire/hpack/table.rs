@@ -1,0 +1,135 @@
+//! The two tables of HPACK (RFC 7541, section 2.3): the one that everybody knows, and the one that a client fills.
+
+use super::{Field, Unreadable};
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// How large the table of a connection may be: the gateway announces no other size (RFC 9113, section 6.5.2).
+const MOST: usize = 4096;
+/// What an entry counts beside its name and value.
+pub(super) const ENTRY: usize = 32;
+
+/// RFC 7541, appendix A.
+const KNOWN: [(&str, &str); 61] = [
+    (":authority", ""),
+    (":method", "GET"),
+    (":method", "POST"),
+    (":path", "/"),
+    (":path", "/index.html"),
+    (":scheme", "http"),
+    (":scheme", "https"),
+    (":status", "200"),
+    (":status", "204"),
+    (":status", "206"),
+    (":status", "304"),
+    (":status", "400"),
+    (":status", "404"),
+    (":status", "500"),
+    ("accept-charset", ""),
+    ("accept-encoding", "gzip, deflate"),
+    ("accept-language", ""),
+    ("accept-ranges", ""),
+    ("accept", ""),
+    ("access-control-allow-origin", ""),
+    ("age", ""),
+    ("allow", ""),
+    ("authorization", ""),
+    ("cache-control", ""),
+    ("content-disposition", ""),
+    ("content-encoding", ""),
+    ("content-language", ""),
+    ("content-length", ""),
+    ("content-location", ""),
+    ("content-range", ""),
+    ("content-type", ""),
+    ("cookie", ""),
+    ("date", ""),
+    ("etag", ""),
+    ("expect", ""),
+    ("expires", ""),
+    ("from", ""),
+    ("host", ""),
+    ("if-match", ""),
+    ("if-modified-since", ""),
+    ("if-none-match", ""),
+    ("if-range", ""),
+    ("if-unmodified-since", ""),
+    ("last-modified", ""),
+    ("link", ""),
+    ("location", ""),
+    ("max-forwards", ""),
+    ("proxy-authenticate", ""),
+    ("proxy-authorization", ""),
+    ("range", ""),
+    ("referer", ""),
+    ("refresh", ""),
+    ("retry-after", ""),
+    ("server", ""),
+    ("set-cookie", ""),
+    ("strict-transport-security", ""),
+    ("transfer-encoding", ""),
+    ("user-agent", ""),
+    ("vary", ""),
+    ("via", ""),
+    ("www-authenticate", ""),
+];
+
+/// The entries that a client made, the newest first.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    entries: VecDeque<Field>,
+    size: usize,
+    most: usize,
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table { entries: VecDeque::new(), size: 0, most: MOST }
+    }
+}
+
+impl Table {
+    /// The field with this index in both tables.
+    pub fn get(&self, index: usize) -> Result<Field, Unreadable> {
+        let at = index.checked_sub(1).ok_or(Unreadable)?;
+        match KNOWN.get(at) {
+            Some((name, value)) => {
+                let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+                Ok(Field { name: bytes(name), value: bytes(value) })
+            }
+            None => self.entries.get(at - KNOWN.len()).cloned().ok_or(Unreadable),
+        }
+    }
+
+    /// Adds a field; one that is larger than the table only empties it.
+    pub fn add(&mut self, field: Field) {
+        let size = field.size();
+        self.shrink(self.most.saturating_sub(size));
+        if size <= self.most {
+            self.size += size;
+            self.entries.push_front(field);
+        }
+    }
+
+    /// The client gives its table another size.
+    pub fn resize(&mut self, most: usize) -> Result<(), Unreadable> {
+        if most > MOST {
+            return Err(Unreadable);
+        }
+        self.most = most;
+        self.shrink(most);
+        Ok(())
+    }
+
+    /// How large all entries are, as HPACK counts that.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    fn shrink(&mut self, most: usize) {
+        while self.size > most {
+            let Some(dropped) = self.entries.pop_back() else { break };
+            self.size -= dropped.size();
+        }
+    }
+}

@@ -202,7 +202,7 @@ pub enum DisconnectReason {
     Priorities,
     /// Too many requests of HTTP/2 that are malformed.
     MalformedStreams,
-    /// A stream of HTTP/2 was reset before it became a request.
+    /// A stream of HTTP/2 was reset, or answered by a library, before it became a request.
     RejectedStream,
     /// Too many requests of HTTP/2 that were reset.
     Resets,

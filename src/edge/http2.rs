@@ -122,6 +122,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 queue.take(session).into_iter().for_each(serve);
             }
             Ok(Some(H2Accept::Rejected)) => {
+                pulse.request_was_rejected();
                 malformed += 1;
                 if malformed == MALFORMED {
                     break DisconnectReason::MalformedStreams;

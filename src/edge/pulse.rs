@@ -290,6 +290,15 @@ impl Pulse {
         tracing::debug!(listener = &**listener, stream, code, "a stream was reset before it became a request");
     }
 
+    /// A request of HTTP/2 was answered, or its stream reset, by Pingora itself.
+    pub fn request_was_rejected(&self) {
+        let Arrival { listener, metrics, requests, .. } = &self.arrival;
+        // So that its reset is not counted as that of a stream that became no request.
+        requests.fetch_add(1, Ordering::Relaxed);
+        metrics.cut(DisconnectReason::RejectedStream);
+        tracing::debug!(listener = &**listener, "a request was rejected before it was served");
+    }
+
     /// A body follows the head.
     pub fn expect_body(&self) {
         let mut state = self.state.lock();

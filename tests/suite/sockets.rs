@@ -261,6 +261,21 @@ fn a_host_beside_a_path_counts_over_http2() {
     }
 }
 
+/// Also those that the library answers itself.
+#[test]
+fn requests_that_name_two_hosts_are_counted() {
+    let place = Place::start("upstreams:\n  a: { dialect: auth0, url: \"http://127.0.0.1:1\", auth: none }\n");
+    for (at, fields) in [block(Some("a.example"), Some("b.example")), block(None, None)].iter().enumerate() {
+        let mut stream = std::net::TcpStream::connect(place.gateway.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(ask(&mut stream, fields), Some(400));
+        let counted = format!("sessiongate_connections_cut_total{{reason=\"rejected_stream\"}} {}", at + 1);
+        let metrics = place.gateway.metrics();
+        assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    }
+    place.gateway.wait_for_log(|line| line.contains("a request was rejected before it was served"));
+}
+
 #[test]
 fn curl_asks_over_a_socket() {
     let recorder = Recorder::start(|call| call.answer(200, "", "here"));

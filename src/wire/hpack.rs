@@ -8,7 +8,8 @@ mod table;
 
 use super::http1::is_authority;
 use bytes::Bytes;
-use table::{ENTRY, Table};
+pub use table::Unreadable;
+use table::{Field, Table};
 
 /// What stands where a request names no host: libraries take it for an authority, and no host is called that.
 pub const NO_HOST: &str = "=";
@@ -19,22 +20,10 @@ const HOST: &[u8] = b"host";
 /// Numbers have so many bytes at the most.
 const LONGEST_NUMBER: u32 = 4;
 
-/// A head that is none: nothing is known of the table from here on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the head of a request is no HPACK")]
-pub struct Unreadable;
-
 /// The authorities in the heads of one connection.
 #[derive(Debug, Default)]
 pub struct Authorities {
     table: Table,
-}
-
-/// A field of a head.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Field {
-    name: Bytes,
-    value: Bytes,
 }
 
 /// Bytes that are read one after the other.
@@ -118,11 +107,6 @@ fn name_one_host(fields: &mut Vec<Field>) {
 impl Field {
     fn names_host(&self) -> bool {
         self.name == AUTHORITY || self.name == HOST
-    }
-
-    /// How large it is, as HPACK counts that, and the receiver of a head.
-    fn size(&self) -> usize {
-        self.name.len() + self.value.len() + ENTRY
     }
 
     /// Writes it as a field that is not kept.

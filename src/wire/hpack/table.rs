@@ -1,6 +1,5 @@
 //! The two tables of HPACK (RFC 7541, section 2.3): the one that everybody knows, and the one that a client fills.
 
-use super::{Field, Unreadable};
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -8,6 +7,25 @@ use std::collections::VecDeque;
 const MOST: usize = 4096;
 /// What an entry counts beside its name and value.
 pub(super) const ENTRY: usize = 32;
+
+/// A head that is none: nothing is known of the table from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the head of a request is no HPACK")]
+pub struct Unreadable;
+
+/// A field of a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Field {
+    pub name: Bytes,
+    pub value: Bytes,
+}
+
+impl Field {
+    /// How large it is, as HPACK counts that, and the receiver of a head.
+    pub fn size(&self) -> usize {
+        self.name.len() + self.value.len() + ENTRY
+    }
+}
 
 /// RFC 7541, appendix A.
 const KNOWN: [(&str, &str); 61] = [

@@ -1,4 +1,5 @@
 use super::huffman::{CODES, decoded};
+use super::table::ENTRY;
 use super::*;
 use proptest::prelude::*;
 

@@ -14,7 +14,7 @@ pub use listed::Listed;
 pub use revocation::{Holds, Revocation, Term, Terms};
 pub use zitadel::ZITADEL;
 
-use crate::model::{Caller, Operation, Refusal, SessionId};
+use crate::model::{Caller, Operation, Rejection, SessionId};
 use crate::policy::Limits;
 use crate::wire::carrier::Carrier;
 use crate::wire::{Reply, schema};
@@ -71,8 +71,8 @@ pub struct Dialect {
     pub counts_failures: bool,
     /// The ids, at the end of an error's text, by which the provider says that a user is locked.
     pub locked: &'static [&'static str],
-    /// The provider's form of a refusal, in the carrier of the call.
-    pub reply: fn(&Refusal, Carrier) -> Reply,
+    /// The provider's form of a rejection, in the carrier of the call.
+    pub reply: fn(&Rejection, Carrier) -> Reply,
 }
 
 /// Which 404 (or 410) of a provider speaks of the session, and not of who asks for it.
@@ -247,7 +247,7 @@ impl Dialect {
         method: &Method,
         path: &str,
         overridden: Option<&'static str>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<Found, Rejection> {
         if method != Method::OPTIONS
             && let Some(path) = path::canonical_below(path, self.protected_paths)
         {
@@ -259,9 +259,9 @@ impl Dialect {
         let spelling = path::Spelling::of(path);
         if self.protected_paths.iter().any(|place| spelling.reaches(place) || spelling.may_reach(place)) {
             return match overridden {
-                Some(name) => Err(Refusal::Header(name)),
+                Some(name) => Err(Rejection::Header(name)),
                 None if method == Method::OPTIONS => Ok(Found::Unmatched),
-                None => Err(Refusal::Path),
+                None => Err(Rejection::Path),
             };
         }
         // Whoever asks for another method may get any.
@@ -291,13 +291,13 @@ impl Dialect {
         matches!(found, Some(Ok(Found::Governed { .. })))
     }
 
-    fn governed(&'static self, method: &Method, path: Cow<str>) -> Result<Found, Refusal> {
+    fn governed(&'static self, method: &Method, path: Cow<str>) -> Result<Found, Rejection> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();
         let Some(any) = here.peek().copied() else {
-            return Err(Refusal::Unknown);
+            return Err(Rejection::Unknown);
         };
-        let route = here.find(|route| route.method == method.as_str()).ok_or(Refusal::Method(self.methods(any)))?;
+        let route = here.find(|route| route.method == method.as_str()).ok_or(Rejection::Method(self.methods(any)))?;
         let mut session = None;
         for (part, text) in route.path.iter().zip(parts) {
             match part {
@@ -310,19 +310,19 @@ impl Dialect {
         Ok(Found::Governed { route, session, path: path.into_owned() })
     }
 
-    fn judge_refresh_token_id(&self, text: &str) -> Result<(), Refusal> {
+    fn judge_refresh_token_id(&self, text: &str) -> Result<(), Rejection> {
         // Their ids have the same characters.
-        SessionId::parse(text, self.refresh_token_id_length).map(drop).ok_or(Refusal::RefreshTokenId)
+        SessionId::parse(text, self.refresh_token_id_length).map(drop).ok_or(Rejection::RefreshTokenId)
     }
 
-    fn judge_user_id(&self, part: &str) -> Result<(), Refusal> {
+    fn judge_user_id(&self, part: &str) -> Result<(), Rejection> {
         let fits = |id: &String| id.encode_utf16().count() <= self.user_id_length;
-        path::decoded_part(part).filter(fits).map(drop).ok_or(Refusal::UserId)
+        path::decoded_part(part).filter(fits).map(drop).ok_or(Rejection::UserId)
     }
 
     /// A session's identifier.
-    pub fn session_id(&self, text: &str) -> Result<SessionId, Refusal> {
-        SessionId::parse(text, self.session_id_length).ok_or(Refusal::SessionId)
+    pub fn session_id(&self, text: &str) -> Result<SessionId, Rejection> {
+        SessionId::parse(text, self.session_id_length).ok_or(Rejection::SessionId)
     }
 
     /// The methods of a governed path, as `Allow` lists them.

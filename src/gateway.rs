@@ -25,7 +25,7 @@ pub use upstream::{
 use crate::coherence::{OWN, Tenant};
 use crate::dialect::path::Spelling;
 use crate::dialect::{Found, Route};
-use crate::model::{Operation, Refusal, SessionId};
+use crate::model::{Operation, Rejection, SessionId};
 use crate::token::Verified;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
@@ -53,7 +53,7 @@ pub enum Routed {
     Passed(Arc<Upstream>, Operation),
 }
 
-/// A refusal, and the upstream in whose dialect it is answered; none where the request is for no upstream.
+/// A rejection, and the upstream in whose dialect it is answered; none where the request is for no upstream.
 #[derive(Debug)]
 pub struct Refused {
     /// The upstream.
@@ -61,7 +61,7 @@ pub struct Refused {
     /// The operation, where it was found.
     pub operation: Operation,
     /// Why.
-    pub refusal: Refusal,
+    pub rejection: Rejection,
 }
 
 /// An operation of a governed surface, not yet admitted.
@@ -171,21 +171,21 @@ impl Gateway {
 
     /// Finds out what a request is, from its head alone.
     pub fn route(&self, head: Head) -> Result<Routed, Refused> {
-        let refused = |upstream: Option<&Arc<Upstream>>, operation, refusal| Refused {
+        let refused = |upstream: Option<&Arc<Upstream>>, operation, rejection| Refused {
             upstream: upstream.cloned(),
             operation,
-            refusal,
+            rejection,
         };
         let Some(upstream) = self.upstream_of(head.listener, head.host, head.path) else {
-            return Err(refused(None, Operation::Other, Refusal::NoUpstream));
+            return Err(refused(None, Operation::Other, Rejection::NoUpstream));
         };
         let found = find(upstream, &head);
-        match found.map_err(|refusal| refused(Some(upstream), Operation::Other, refusal))? {
+        match found.map_err(|rejection| refused(Some(upstream), Operation::Other, rejection))? {
             Found::Governed { route, session, path } => {
                 let operation = route.operation;
                 let judged = head::judge(route, &head);
                 let Judged { carrier, size, query, token } =
-                    judged.map_err(|refusal| refused(Some(upstream), operation, refusal))?;
+                    judged.map_err(|rejection| refused(Some(upstream), operation, rejection))?;
                 let upstream = upstream.clone();
                 // Calls that list are passed on, in the spelling that was checked.
                 if operation == Operation::ListSessions && route.call.is_some() {
@@ -215,7 +215,7 @@ impl Gateway {
             Found::Invalidating | Found::Unmatched
                 if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
             {
-                Err(refused(Some(upstream), Operation::Other, Refusal::Unknown))
+                Err(refused(Some(upstream), Operation::Other, Rejection::Unknown))
             }
             Found::Invalidating => {
                 let operation = Operation::ChangeRelated;
@@ -260,7 +260,7 @@ impl Gateway {
 
 /// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path, nor be
 /// left again.
-fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
+fn find(upstream: &Upstream, head: &Head) -> Result<Found, Rejection> {
     let path = upstream.matcher.inner(head.path);
     let base = upstream.target.base_path.as_str();
     let found = upstream.dialect.find(head.method, path, head.method_override())?;
@@ -268,13 +268,13 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Refusal> {
         return Ok(found);
     }
     if Spelling::of(path).has_dots() {
-        return Err(Refusal::Path);
+        return Err(Rejection::Path);
     }
     let whole = [base, path].concat();
     match upstream.dialect.find(head.method, &whole, head.method_override()) {
         Ok(Found::Unmatched) => Ok(found),
         Ok(whole @ Found::Invalidating) => Ok(whole),
-        Ok(Found::Governed { .. }) | Err(_) => Err(Refusal::Path),
+        Ok(Found::Governed { .. }) | Err(_) => Err(Rejection::Path),
     }
 }
 
@@ -289,7 +289,7 @@ fn is_preflight(upstream: &Upstream, head: &Head) -> bool {
 }
 
 /// Whether a credential is of the kind that the upstream asks for.
-fn trusted(check: &CallerCheck, credential: &Credential) -> Result<(), Refusal> {
+fn trusted(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
     match (check, credential) {
         (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
         (CallerCheck::Forward | CallerCheck::Token { opaque: true, .. }, Credential::Forwarded(value))
@@ -297,7 +297,7 @@ fn trusted(check: &CallerCheck, credential: &Credential) -> Result<(), Refusal> 
         {
             Ok(())
         }
-        (CallerCheck::Token { .. } | CallerCheck::Forward, _) => Err(Refusal::CredentialMissing),
+        (CallerCheck::Token { .. } | CallerCheck::Forward, _) => Err(Rejection::CredentialMissing),
     }
 }
 
@@ -319,7 +319,7 @@ impl InvalidatingRequest {
 
     /// Admits a caller. The scope is left to the provider: these operations are many, and the caller's own credential goes with
     /// the request.
-    pub fn admit(self, credential: &Credential) -> Result<Arc<Upstream>, Refusal> {
+    pub fn admit(self, credential: &Credential) -> Result<Arc<Upstream>, Rejection> {
         trusted(&self.upstream.check, credential).map(|()| self.upstream)
     }
 }
@@ -336,12 +336,12 @@ impl Governed {
     }
 
     /// Admits a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry the scopes.
-    pub fn admit(self, credential: Credential) -> Result<Admitted, Refusal> {
+    pub fn admit(self, credential: Credential) -> Result<Admitted, Rejection> {
         trusted(&self.upstream.check, &credential)?;
         if let Credential::Verified(verified) = &credential
             && let Some(missing) = self.route.scopes.iter().find(|scope| !verified.caller().has_scope(scope))
         {
-            return Err(Refusal::Scope(missing));
+            return Err(Rejection::Scope(missing));
         }
         Ok(Admitted { governed: self, credential })
     }

@@ -8,7 +8,7 @@ mod fetches;
 
 use crate::client::Resolver;
 use crate::gateway::KeySource;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::token::{Expectations, KeySet, LeftOut, VerificationError, Verified, hinted_session, listed, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -154,7 +154,7 @@ impl Issuer {
         token: &str,
         now: u64,
         source: impl FnOnce() -> Option<IpAddr>,
-    ) -> Result<Arc<Verified>, Refusal> {
+    ) -> Result<Arc<Verified>, Rejection> {
         let hash = hashed(token);
         if let Some(known) = self.remembered(&hash, now) {
             return Ok(known);
@@ -165,9 +165,9 @@ impl Issuer {
         };
         match verified {
             Ok((serial, verified)) => Ok(self.remember(hash, serial, verified)),
-            Err(None) => Err(Refusal::KeysUnavailable),
-            Err(Some(VerificationError::UnknownKey)) => Err(Refusal::TokenSignature),
-            Err(Some(VerificationError::Rejected(refusal))) => Err(refusal),
+            Err(None) => Err(Rejection::KeysUnavailable),
+            Err(Some(VerificationError::UnknownKey)) => Err(Rejection::TokenSignature),
+            Err(Some(VerificationError::Rejected(rejection))) => Err(rejection),
         }
     }
 
@@ -225,9 +225,9 @@ impl Issuer {
         token: &str,
         now: u64,
         source: Option<IpAddr>,
-    ) -> Result<Result<(u64, Verified), Option<VerificationError>>, Refusal> {
+    ) -> Result<Result<(u64, Verified), Option<VerificationError>>, Rejection> {
         let interval = self.source.min_interval;
-        let mut waiting = self.fetches.wait(source, interval).map_err(Refusal::KeyPending)?;
+        let mut waiting = self.fetches.wait(source, interval).map_err(Rejection::KeyPending)?;
         loop {
             let new_enough = waiting.mark();
             let checked = self.check(token, now);
@@ -240,7 +240,7 @@ impl Issuer {
                 Newer::Look => {}
                 Newer::Same => return Ok(checked),
                 Newer::Later(_) if matches!(checked, Err(None)) => return Ok(checked),
-                Newer::Later(rest) => return Err(Refusal::KeyPending(rest)),
+                Newer::Later(rest) => return Err(Rejection::KeyPending(rest)),
             }
         }
     }

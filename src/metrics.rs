@@ -35,7 +35,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     violations: IntCounterVec,
-    refusals: IntCounterVec,
+    rejections: IntCounterVec,
     connections: IntGauge,
     connections_accepted: IntCounter,
     connections_cut: IntCounterVec,
@@ -134,7 +134,7 @@ impl Metrics {
                 "Violations of policies, by upstream and rule; each rule once per request.",
                 &["upstream", "rule"],
             )?,
-            refusals: own.counters(
+            rejections: own.counters(
                 "sessiongate_rejections_total",
                 "Rejections: responses of the gateway in place of the provider's, by upstream and reason.",
                 &["upstream", "reason"],

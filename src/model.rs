@@ -3,14 +3,14 @@
 //! Nothing here knows a wire format, a provider or the outside world.
 
 mod patch;
-mod refusal;
+mod rejection;
 mod violations;
 
 pub use patch::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, SessionPatch,
     TokenShown, Value,
 };
-pub use refusal::Refusal;
+pub use rejection::Rejection;
 pub use violations::{Violations, shortened};
 
 use crate::telemetry::Label;

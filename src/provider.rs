@@ -11,7 +11,7 @@ use crate::client::{Addresses, Client, Exchange, ExchangeError, Reach, Resolver}
 use crate::descriptors;
 use crate::gateway::{Answer, Protocol, Target, Upstream};
 use crate::memory::Memory;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
 use crate::wire::http1::nominated;
@@ -111,7 +111,7 @@ fn is_trusted(name: &HeaderName) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What to answer.
-    pub refusal: Refusal,
+    pub rejection: Rejection,
     /// Whether the provider may have carried the request out.
     pub sent: bool,
     /// The status of an answer that was too large to be read.
@@ -354,18 +354,18 @@ impl Provider {
         self.note(Some(&error.to_string()));
         let sent = !matches!(error, ExchangeError::Connect(_) | ExchangeError::Refused(_));
         let status = if let ExchangeError::TooLarge(_, status) = error { Some(status) } else { None };
-        let refusal = match error {
-            ExchangeError::Connect(_) if descriptors::are_scarce() => Refusal::UpstreamBusy,
-            ExchangeError::Connect(_) if !self.addresses.are_known() => Refusal::Unavailable,
+        let rejection = match error {
+            ExchangeError::Connect(_) if descriptors::are_scarce() => Rejection::UpstreamBusy,
+            ExchangeError::Connect(_) if !self.addresses.are_known() => Rejection::Unavailable,
             ExchangeError::Connect(_)
             | ExchangeError::Refused(_)
             | ExchangeError::Broken(_)
-            | ExchangeError::Closed => Refusal::UpstreamFailed,
-            ExchangeError::Timeout(limit) => Refusal::UpstreamTimeout(limit),
-            ExchangeError::TooLarge(limit, _) => Refusal::AnswerTooLarge(limit),
-            ExchangeError::Short => Refusal::Overloaded,
+            | ExchangeError::Closed => Rejection::UpstreamFailed,
+            ExchangeError::Timeout(limit) => Rejection::UpstreamTimeout(limit),
+            ExchangeError::TooLarge(limit, _) => Rejection::AnswerTooLarge(limit),
+            ExchangeError::Short => Rejection::Overloaded,
         };
-        Failure { refusal, sent, status }
+        Failure { rejection, sent, status }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::gateway::{Gateway, Upstream};
 use crate::jwks::{Issuer, Means};
 use crate::log_writer::LogWriter;
 use crate::metrics::{IssuerReading, Meters, Reading};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::provider::{Provider, Slot};
 use crate::telemetry::Label;
 use crate::wire::http1::HeadLimits;
@@ -124,8 +124,8 @@ impl Runtime {
     }
 
     /// Takes a slot of an upstream, and waits a while for one: see [`crate::provider::Slots::take`].
-    pub async fn slot(&self, upstream: &Upstream, source: Option<IpAddr>) -> Result<Slot, Refusal> {
-        self.backends.get(upstream.index).ok_or(Refusal::Unavailable)?.slots().take(source).await
+    pub async fn slot(&self, upstream: &Upstream, source: Option<IpAddr>) -> Result<Slot, Rejection> {
+        self.backends.get(upstream.index).ok_or(Rejection::Unavailable)?.slots().take(source).await
     }
 
     /// Whether a client at this address may speak for others.

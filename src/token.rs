@@ -9,7 +9,7 @@ mod ring_provider;
 pub use keyset::{Key, KeySet, LeftOut, listed};
 pub use ring_provider::install as install_provider;
 
-use crate::model::{Caller, Refusal};
+use crate::model::{Caller, Rejection};
 use crate::wire::json::{Document, Kind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -62,14 +62,14 @@ impl Verified {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerificationError {
     /// It is wrong.
-    Rejected(Refusal),
+    Rejected(Rejection),
     /// It names a key that is not in the set: newer keys may have it.
     UnknownKey,
 }
 
-impl From<Refusal> for VerificationError {
-    fn from(refusal: Refusal) -> VerificationError {
-        VerificationError::Rejected(refusal)
+impl From<Rejection> for VerificationError {
+    fn from(rejection: Rejection) -> VerificationError {
+        VerificationError::Rejected(rejection)
     }
 }
 
@@ -103,16 +103,16 @@ fn signed(token: &str, keys: &KeySet, expected: &Expectations) -> Result<Vec<u8>
         return Err(VerificationError::UnknownKey);
     }
     if header.kid.is_none() && candidates.len() > 1 {
-        return Err(Refusal::TokenInvalid("it does not say which of several keys signed it").into());
+        return Err(Rejection::TokenInvalid("it does not say which of several keys signed it").into());
     }
-    let (message, signature) = token.rsplit_once('.').ok_or(Refusal::CredentialMalformed)?;
+    let (message, signature) = token.rsplit_once('.').ok_or(Rejection::CredentialMalformed)?;
     let signs =
         |key: &&Key| jsonwebtoken::crypto::verify(signature, message.as_bytes(), key.decoding(), algorithm) == Ok(true);
     if !candidates.iter().any(signs) {
-        return Err(Refusal::TokenSignature.into());
+        return Err(Rejection::TokenSignature.into());
     }
-    let (_, claims) = message.split_once('.').ok_or(Refusal::CredentialMalformed)?;
-    URL_SAFE_NO_PAD.decode(claims).map_err(|_| Refusal::TokenInvalid(claims::NOT_CLAIMS).into())
+    let (_, claims) = message.split_once('.').ok_or(Rejection::CredentialMalformed)?;
+    URL_SAFE_NO_PAD.decode(claims).map_err(|_| Rejection::TokenInvalid(claims::NOT_CLAIMS).into())
 }
 
 /// The hash of what is signed: the same claims may have more than one good signature.
@@ -132,12 +132,12 @@ pub fn is_jwt(token: &str) -> bool {
 fn header(token: &str) -> Result<Header, VerificationError> {
     let mut parts = token.split('.');
     let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return Err(Refusal::CredentialMalformed.into());
+        return Err(Rejection::CredentialMalformed.into());
     };
     if token.len() > MAX_TOKEN {
-        return Err(Refusal::TokenInvalid("it is too long").into());
+        return Err(Rejection::TokenInvalid("it is too long").into());
     }
-    let malformed = Refusal::CredentialMalformed;
+    let malformed = Rejection::CredentialMalformed;
     let decoded = URL_SAFE_NO_PAD.decode(head).map_err(|_| malformed.clone())?;
     // Read strictly: a member that stands twice is one thing to us and another to somebody else.
     let document = Document::parse(decoded.into()).map_err(|_| malformed.clone())?;
@@ -146,10 +146,10 @@ fn header(token: &str) -> Result<Header, VerificationError> {
     // `crit` names extensions that must be understood, and none are; it is never empty (RFC 7515, section 4.1.11). `b64` is one
     // that access tokens do not have (RFC 7797, section 7).
     if found("crit").is_some() {
-        return Err(Refusal::TokenInvalid("its header has `crit`").into());
+        return Err(Rejection::TokenInvalid("its header has `crit`").into());
     }
     if found("b64").is_some() {
-        return Err(Refusal::TokenInvalid("its header has `b64`").into());
+        return Err(Rejection::TokenInvalid("its header has `b64`").into());
     }
     let text = |name| match found(name) {
         None => Ok(None),
@@ -167,26 +167,26 @@ pub fn algorithm(name: &str) -> Option<Algorithm> {
 fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, VerificationError> {
     let jwt = |typ: &str| ["jwt", "at+jwt", "application/at+jwt"].iter().any(|own| typ.eq_ignore_ascii_case(own));
     if header.typ.as_deref().is_some_and(|typ| !jwt(typ)) {
-        return Err(Refusal::TokenInvalid("its `typ` is not that of an access token").into());
+        return Err(Rejection::TokenInvalid("its `typ` is not that of an access token").into());
     }
     let algorithm = algorithm(&header.alg).filter(|found| expected.algorithms.contains(found));
-    algorithm.ok_or_else(|| Refusal::TokenInvalid("its algorithm is not allowed").into())
+    algorithm.ok_or_else(|| Rejection::TokenInvalid("its algorithm is not allowed").into())
 }
 
 fn judge(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, VerificationError> {
     if !expected.issuers.contains(&claims.issuer) {
-        return Err(Refusal::TokenInvalid("its issuer is not accepted").into());
+        return Err(Rejection::TokenInvalid("its issuer is not accepted").into());
     }
     if !expected.audiences.iter().any(|audience| claims.audiences.contains(audience)) {
         let expected = expected.audiences.first().cloned().unwrap_or_default();
-        return Err(Refusal::TokenAudience(expected).into());
+        return Err(Rejection::TokenAudience(expected).into());
     }
     let expires_at = seconds(claims.expires);
     if now >= expires_at.saturating_add(expected.leeway) {
-        return Err(Refusal::TokenExpired.into());
+        return Err(Rejection::TokenExpired.into());
     }
     if seconds(claims.begins) > now.saturating_add(expected.leeway) {
-        return Err(Refusal::TokenInvalid("it is not valid yet").into());
+        return Err(Rejection::TokenInvalid("it is not valid yet").into());
     }
     Ok(Caller { subject: claims.subject, scopes: claims.scopes, expires_at })
 }

@@ -6,7 +6,7 @@ use super::Fetched;
 use crate::coherence::reading::Joint;
 use crate::coherence::{Micros, Token};
 use crate::gateway::{CacheKey, Storable};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
@@ -37,7 +37,7 @@ impl Flight {
         let landed = self.landed.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
         // Without an answer the task is gone: it panicked, or the runtime stops.
         landed.unwrap_or(Fetched {
-            answer: Err(Refusal::UpstreamFailed),
+            answer: Err(Rejection::UpstreamFailed),
             storable: Storable::Nothing,
             failed: true,
             asker: [0; 16],

@@ -6,7 +6,7 @@ use super::{Acquisition, Ask, Sessions};
 use crate::coherence::reading::{ALONE, Fetch, Joint, Next, Why, Windows, next};
 use crate::coherence::{Asker, Entry, Micros, Millis, Tenant, Token};
 use crate::gateway::{Answer, CacheKey, Storable};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::telemetry::CacheEvent;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Fetched {
     /// The answer, or why there is none.
-    pub answer: Result<Arc<Answer>, Refusal>,
+    pub answer: Result<Arc<Answer>, Rejection>,
     /// Whether it may be stored.
     pub storable: Storable,
     /// Whether the provider failed, so that an older answer may do.

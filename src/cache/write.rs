@@ -7,7 +7,7 @@ use crate::coherence::sharing::Leave;
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
 use crate::coherence::{CROWD, Ended, Reach, Settled, Token};
 use crate::gateway::{Freshness, OnUnreachable, Settlement};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,12 +57,12 @@ pub struct Mark {
 impl Sessions {
     /// Marks what a write may change, for a caller of whom the gateway has checked that it may write; it may be forwarded once
     /// this is done.
-    pub async fn begin(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Refusal> {
+    pub async fn begin(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Rejection> {
         self.mark(scope, None, guard, caution).await
     }
 
     /// The same for a caller of whom only the provider knows whether it may: the write shares its mark with others of the kind.
-    pub async fn begin_shared(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Refusal> {
+    pub async fn begin_shared(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Rejection> {
         let share = self.shared.join(scope, || self.store.token());
         self.mark(scope, Some(share), guard, caution).await
     }
@@ -73,7 +73,7 @@ impl Sessions {
         share: Option<Share>,
         guard: Duration,
         caution: Caution,
-    ) -> Result<Mark, Refusal> {
+    ) -> Result<Mark, Rejection> {
         let writer = self.store.token();
         let (mark, reach) = match &share {
             Some(share) => (share.mark, scope.shared_reach()),
@@ -85,14 +85,14 @@ impl Sessions {
                 Ok(placed) => placed,
                 Err(StoreError::TooManyWrites) => {
                     self.take_back(scope, None, share, guard);
-                    return Err(Refusal::TooManyWrites);
+                    return Err(Rejection::TooManyWrites);
                 }
                 Err(StoreError::Failed(_) | StoreError::Halfway(_))
                     if caution.on_unreachable == OnUnreachable::Reject =>
                 {
                     self.tally.count(CacheEvent::WriteRejected);
                     self.take_back(scope, Some(writer), share, guard);
-                    return Err(Refusal::StoreUnavailable);
+                    return Err(Rejection::StoreUnavailable);
                 }
                 Err(StoreError::Failed(_) | StoreError::Halfway(_)) => {
                     self.tally.count(CacheEvent::InvalidationFailed);

@@ -7,7 +7,7 @@ mod invalidating;
 
 use super::Part::{RefreshToken, Session, User, Word};
 use super::{BodyKind, Dialect, Holds, Message, Missing, Part, Route, Term, Terms};
-use crate::model::{Operation, Refusal, shortened};
+use crate::model::{Operation, Rejection, shortened};
 use crate::policy::Limits;
 use crate::wire::Reply;
 use crate::wire::carrier::Carrier;
@@ -136,9 +136,9 @@ pub static AUTH0: Dialect = Dialect {
     reply,
 };
 
-/// A refusal in Auth0's shape, so that its SDKs raise their own exceptions.
-fn reply(refusal: &Refusal, _: Carrier) -> Reply {
-    let (status, code, message) = parts(refusal);
+/// A rejection in Auth0's shape, so that its SDKs raise their own exceptions.
+fn reply(rejection: &Rejection, _: Carrier) -> Reply {
+    let (status, code, message) = parts(rejection);
     let mut body = json!({
         "statusCode": status.as_u16(),
         "error": status.canonical_reason().unwrap_or("Error"),
@@ -148,98 +148,99 @@ fn reply(refusal: &Refusal, _: Carrier) -> Reply {
         body.insert("errorCode".into(), code.into());
     }
     // As Auth0 does where it says why it does not take a token.
-    let distrust = matches!(refusal, Refusal::TokenExpired | Refusal::TokenSignature | Refusal::TokenInvalid(_));
+    let distrust =
+        matches!(rejection, Rejection::TokenExpired | Rejection::TokenSignature | Rejection::TokenInvalid(_));
     if let (true, Some(body)) = (distrust, body.as_object_mut()) {
         body.insert("attributes".into(), json!({ "error": message }));
     }
     let reply = Reply::new(status, "application/json; charset=utf-8", body.to_string());
-    match refusal {
-        Refusal::Method(allowed) => match HeaderValue::from_str(allowed) {
+    match rejection {
+        Rejection::Method(allowed) => match HeaderValue::from_str(allowed) {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::ContentCoding => reply.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+        Rejection::ContentCoding => reply.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")),
         _ if status == StatusCode::UNAUTHORIZED => reply.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-        _ => match refusal.retry_after() {
+        _ => match rejection.retry_after() {
             Some(seconds) => reply.with(RETRY_AFTER, seconds.into()),
             None => reply,
         },
     }
 }
 
-/// Status, `errorCode` and message: one row for each refusal. Statuses and codes are those that Auth0 answers with where it knows
+/// Status, `errorCode` and message: one row for each rejection. Statuses and codes are those that Auth0 answers with where it knows
 /// the case; never 409, which its Python SDK would retry.
-fn parts(refusal: &Refusal) -> (StatusCode, Option<&'static str>, String) {
+fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
     const BODY: Option<&str> = Some("invalid_body");
     const URI: Option<&str> = Some("invalid_uri");
-    let (status, code, message): (u16, Option<&'static str>, Cow<'static, str>) = match refusal {
-        Refusal::Framing(what) => (400, None, format!("The request is not readable: {what}.").into()),
-        Refusal::HeadTooLarge(bound) => (431, None, format!("The request is not read: {bound}.").into()),
-        Refusal::TargetTooLong(limit) => (414, URI, format!("The path has more than {limit} bytes.").into()),
-        Refusal::Path => (400, URI, "Path validation error: 'The path is not in its canonical form'.".into()),
-        Refusal::SessionId => (400, URI, SESSION_ID.into()),
-        Refusal::RefreshTokenId => (400, URI, REFRESH_TOKEN_ID.into()),
-        Refusal::UserId => (400, URI, USER_ID.into()),
-        Refusal::Query([]) => (400, Some("invalid_query_string"), QUERY.into()),
-        Refusal::Query(allowed) => {
+    let (status, code, message): (u16, Option<&'static str>, Cow<'static, str>) = match rejection {
+        Rejection::Framing(what) => (400, None, format!("The request is not readable: {what}.").into()),
+        Rejection::HeadTooLarge(bound) => (431, None, format!("The request is not read: {bound}.").into()),
+        Rejection::TargetTooLong(limit) => (414, URI, format!("The path has more than {limit} bytes.").into()),
+        Rejection::Path => (400, URI, "Path validation error: 'The path is not in its canonical form'.".into()),
+        Rejection::SessionId => (400, URI, SESSION_ID.into()),
+        Rejection::RefreshTokenId => (400, URI, REFRESH_TOKEN_ID.into()),
+        Rejection::UserId => (400, URI, USER_ID.into()),
+        Rejection::Query([]) => (400, Some("invalid_query_string"), QUERY.into()),
+        Rejection::Query(allowed) => {
             let allowed = allowed.join("`, `");
             let what = format!("Query validation error: expected `{allowed}`, each at most once and percent-encoded.");
             (400, Some("invalid_query_string"), what.into())
         }
-        Refusal::Header(name) => {
+        Rejection::Header(name) => {
             (400, Some("invalid_headers"), format!("The header `{name}` is not allowed here, or stands twice.").into())
         }
-        Refusal::Unknown => (404, None, "Not Found".into()),
-        Refusal::NoUpstream => (404, None, "No upstream is declared for this host and path.".into()),
-        Refusal::Method(allowed) => (405, None, format!("Method not allowed; allowed are {allowed}.").into()),
-        Refusal::Deleted => (404, None, "The session does not exist.".into()),
-        Refusal::CredentialMissing => (401, None, "Missing authentication".into()),
-        Refusal::CredentialMalformed => (400, Some("Bearer"), "Bad HTTP authentication header format".into()),
-        Refusal::TokenExpired => (401, None, EXPIRED.into()),
-        Refusal::TokenSignature => (401, None, "Invalid signature received for JSON Web Token validation".into()),
-        Refusal::TokenAudience(expected) => (401, None, format!("Bad audience: {expected}").into()),
-        Refusal::TokenInvalid(reason) => (401, None, format!("Invalid token: {reason}").into()),
-        Refusal::Scope(scope) => {
+        Rejection::Unknown => (404, None, "Not Found".into()),
+        Rejection::NoUpstream => (404, None, "No upstream is declared for this host and path.".into()),
+        Rejection::Method(allowed) => (405, None, format!("Method not allowed; allowed are {allowed}.").into()),
+        Rejection::Deleted => (404, None, "The session does not exist.".into()),
+        Rejection::CredentialMissing => (401, None, "Missing authentication".into()),
+        Rejection::CredentialMalformed => (400, Some("Bearer"), "Bad HTTP authentication header format".into()),
+        Rejection::TokenExpired => (401, None, EXPIRED.into()),
+        Rejection::TokenSignature => (401, None, "Invalid signature received for JSON Web Token validation".into()),
+        Rejection::TokenAudience(expected) => (401, None, format!("Bad audience: {expected}").into()),
+        Rejection::TokenInvalid(reason) => (401, None, format!("Invalid token: {reason}").into()),
+        Rejection::Scope(scope) => {
             (403, Some("insufficient_scope"), format!("Insufficient scope, expected any of: {scope}").into())
         }
-        Refusal::KeysUnavailable => {
+        Rejection::KeysUnavailable => {
             (503, None, "The issuer's keys are not known yet, so no token can be checked.".into())
         }
-        Refusal::KeyPending(_) => (503, None, "The token's key is not known yet.".into()),
-        Refusal::UnexpectedBody => (400, BODY, "Payload validation error: this operation takes no body.".into()),
-        Refusal::LengthRequired(limit) => {
+        Rejection::KeyPending(_) => (503, None, "The token's key is not known yet.".into()),
+        Rejection::UnexpectedBody => (400, BODY, "Payload validation error: this operation takes no body.".into()),
+        Rejection::LengthRequired(limit) => {
             (411, BODY, format!("A body of more than {limit} bytes needs a Content-Length header.").into())
         }
-        Refusal::TooLarge(limit) => (413, BODY, format!("The body has more than {limit} bytes.").into()),
-        Refusal::ContentType => {
+        Rejection::TooLarge(limit) => (413, BODY, format!("The body has more than {limit} bytes.").into()),
+        Rejection::ContentType => {
             (415, BODY, "The Content-Type must be `application/json`, in UTF-8, and stand once.".into())
         }
-        Refusal::ContentCoding => (415, BODY, "The body must have no Content-Encoding.".into()),
-        Refusal::BodyTimeout(limit) => {
+        Rejection::ContentCoding => (415, BODY, "The body must have no Content-Encoding.".into()),
+        Rejection::BodyTimeout(limit) => {
             (408, BODY, format!("The body did not arrive within {} s.", limit.as_secs()).into())
         }
-        Refusal::Malformed(what) => {
+        Rejection::Malformed(what) => {
             let what = shortened(what.clone(), SHOWN);
             (400, BODY, format!("Payload validation error: the body is not readable: {what}.").into())
         }
-        Refusal::Violations(all) => (400, BODY, format!("Payload validation error: {}.", all.text(ROOM)).into()),
-        Refusal::StoreUnavailable => (503, None, "The cache cannot be told of the change, so it is not made.".into()),
-        Refusal::TooManyWrites => {
+        Rejection::Violations(all) => (400, BODY, format!("Payload validation error: {}.", all.text(ROOM)).into()),
+        Rejection::StoreUnavailable => (503, None, "The cache cannot be told of the change, so it is not made.".into()),
+        Rejection::TooManyWrites => {
             (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
         }
-        Refusal::UpstreamFailed => (502, None, "The provider could not be reached, or broke off its answer.".into()),
-        Refusal::AnswerTooLarge(limit) => {
+        Rejection::UpstreamFailed => (502, None, "The provider could not be reached, or broke off its answer.".into()),
+        Rejection::AnswerTooLarge(limit) => {
             (502, None, format!("The provider's answer has more than {limit} bytes.").into())
         }
-        Refusal::UpstreamBusy => (503, None, "Too many requests are in flight at the provider.".into()),
-        Refusal::SourceBusy => (
+        Rejection::UpstreamBusy => (503, None, "Too many requests are in flight at the provider.".into()),
+        Rejection::SourceBusy => (
             429,
             Some("too_many_requests"),
             "Too many requests from this address are in flight at the provider.".into(),
         ),
-        Refusal::Unavailable => (503, None, "The provider's address is not known.".into()),
-        Refusal::Overloaded => (503, None, "The gateway is short of memory.".into()),
-        Refusal::UpstreamTimeout(limit) => {
+        Rejection::Unavailable => (503, None, "The provider's address is not known.".into()),
+        Rejection::Overloaded => (503, None, "The gateway is short of memory.".into()),
+        Rejection::UpstreamTimeout(limit) => {
             (504, None, format!("The provider did not answer within {} ms.", limit.as_millis()).into())
         }
     };

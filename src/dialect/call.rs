@@ -3,7 +3,7 @@
 use super::resource::current_metadata;
 use super::{AnswerFacts, BodyKind, Call, Dialect, Revocation, Route};
 use crate::model::{
-    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Refusal,
+    Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Rejection,
     Rule, SessionId, SessionPatch, TokenShown, Value, Violation, field_path,
 };
 use crate::telemetry::Label;
@@ -58,8 +58,8 @@ impl Body {
 
 impl Dialect {
     /// Reads the body of a request, without what its carrier puts around it.
-    pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<Body, Refusal> {
-        let malformed = |what: String| Refusal::Malformed(what);
+    pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<Body, Rejection> {
+        let malformed = |what: String| Rejection::Malformed(what);
         match (route.call, route.body) {
             (Some(call), _) => {
                 // A gateway of REST takes nothing for an empty message.
@@ -74,12 +74,12 @@ impl Dialect {
             }
             (None, BodyKind::Revocation(terms)) => self.read_revocation(terms, body).map(Body::Revocation),
             (None, BodyKind::Nothing) if body.is_empty() => Ok(Body::None),
-            (None, BodyKind::Nothing) => Err(Refusal::UnexpectedBody),
+            (None, BodyKind::Nothing) => Err(Rejection::UnexpectedBody),
         }
     }
 
     /// The view of a write that the policy judges; none where it has nothing to judge.
-    pub fn patch(&self, route: &Route, body: &Body) -> Result<Option<SessionPatch>, Refusal> {
+    pub fn patch(&self, route: &Route, body: &Body) -> Result<Option<SessionPatch>, Rejection> {
         match (body, route.call) {
             (Body::None | Body::Revocation(_), _) => Ok(None),
             (Body::Document(document, name), _) => self.read_patch(name, document).map(Some),

@@ -1,20 +1,20 @@
 //! Messages of providers that speak JSON only: the members of [`super::Message`].
 
 use super::{AnswerFacts, Dialect};
-use crate::model::{Edit, Field, MetadataChange, Refusal, SessionId, SessionPatch, Value};
+use crate::model::{Edit, Field, MetadataChange, Rejection, SessionId, SessionPatch, Value};
 use crate::wire::is_twin;
 use crate::wire::json::{Change, Document, Kind, Member, Node};
 use bytes::Bytes;
 
 impl Dialect {
     /// The view of a write that the policy judges.
-    pub(super) fn read_patch(&self, name: &'static str, document: &Document) -> Result<SessionPatch, Refusal> {
+    pub(super) fn read_patch(&self, name: &'static str, document: &Document) -> Result<SessionPatch, Rejection> {
         let Some(members) = document.members() else {
             let found = document.root().kind.name();
-            return Err(Refusal::Malformed(format!("expected an object, found {found}")));
+            return Err(Rejection::Malformed(format!("expected an object, found {found}")));
         };
         if let Some(twin) = members.iter().find(|member| is_twin(&member.key, name)) {
-            return Err(Refusal::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
+            return Err(Rejection::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
         }
         let metadata = match members.iter().find(|member| member.key == name) {
             None => MetadataChange::Absent,

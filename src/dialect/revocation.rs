@@ -2,7 +2,7 @@
 //! no policy relaxes that.
 
 use super::Dialect;
-use crate::model::{Refusal, Rule, SessionId, Violation, Violations, shortened};
+use crate::model::{Rejection, Rule, SessionId, Violation, Violations, shortened};
 use crate::wire::json::{Document, Kind, Member, Node};
 use bytes::Bytes;
 
@@ -57,14 +57,14 @@ pub struct Revocation {
 
 impl Dialect {
     /// Reads what is revoked; refuses with everything that is wrong with it.
-    pub(super) fn read_revocation(&self, terms: &Terms, body: Bytes) -> Result<Revocation, Refusal> {
+    pub(super) fn read_revocation(&self, terms: &Terms, body: Bytes) -> Result<Revocation, Rejection> {
         if body.is_empty() && terms.one_of.is_empty() {
             return Ok(Revocation::default());
         }
-        let document = Document::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let document = Document::parse(body).map_err(|error| Rejection::Malformed(error.to_string()))?;
         let Some(members) = document.members() else {
             let found = document.root().kind.name();
-            return Err(Refusal::Malformed(format!("expected an object, found {found}")));
+            return Err(Rejection::Malformed(format!("expected an object, found {found}")));
         };
         let mut violations = Violations::new();
         for member in members {
@@ -78,7 +78,7 @@ impl Dialect {
         }
         judge_choice(terms, members, &mut violations);
         if !violations.is_empty() {
-            return Err(Refusal::Violations(violations));
+            return Err(Rejection::Violations(violations));
         }
         let named = |wanted: fn(&Holds) -> bool| {
             let term = terms.members.iter().find(|term| wanted(&term.holds))?;

@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_body_may_be_read_as_far_as_it_has_come() {
-        let mut connection = Connection::new();
+        let connection = Connection::new();
         assert!(!connection.uploads.are_read(0), "there is none");
         connection.open(1);
         connection.frame(DATA, 0, 1, 1000);

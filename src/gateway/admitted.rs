@@ -2,7 +2,7 @@
 
 use super::asked::Asked;
 use super::{BodySize, Credential, Gateway, Governed, Upstream};
-use crate::model::{Operation, Refusal};
+use crate::model::{Operation, Rejection};
 use crate::wire::carrier::Carrier;
 use crate::wire::frame::FrameError;
 use bytes::Bytes;
@@ -48,49 +48,49 @@ impl Admitted {
     }
 
     /// The largest body that may be read, and how it is refused beyond that.
-    pub fn body_limit(&self) -> (usize, Refusal) {
+    pub fn body_limit(&self) -> (usize, Rejection) {
         let limits = self.governed.upstream.body;
         match self.governed.size {
             BodySize::None | BodySize::Unknown if self.governed.route.call.is_none() => {
-                (limits.max_undeclared, Refusal::LengthRequired(limits.max_undeclared))
+                (limits.max_undeclared, Rejection::LengthRequired(limits.max_undeclared))
             }
-            BodySize::Known(_) | BodySize::None | BodySize::Unknown => (limits.max, Refusal::TooLarge(limits.max)),
+            BodySize::Known(_) | BodySize::None | BodySize::Unknown => (limits.max, Rejection::TooLarge(limits.max)),
         }
     }
 
     /// Whether a body of the size that the head declares may be read at all.
-    pub fn judge_size(&self) -> Result<(), Refusal> {
+    pub fn judge_size(&self) -> Result<(), Rejection> {
         let limit = self.governed.upstream.body.max;
         match self.governed.size {
-            BodySize::Known(size) if size > limit => Err(Refusal::TooLarge(limit)),
+            BodySize::Known(size) if size > limit => Err(Rejection::TooLarge(limit)),
             BodySize::Known(_) | BodySize::None | BodySize::Unknown => Ok(()),
         }
     }
 
     /// Reads what is asked for out of the whole body.
-    pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<Asked, Refusal> {
+    pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<Asked, Rejection> {
         let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
         let takes = route.call.is_none_or(|call| call.remote || route.operation != Operation::ReadSession);
         if !takes && !body.is_empty() {
-            return Err(Refusal::UnexpectedBody);
+            return Err(Rejection::UnexpectedBody);
         }
         let message = carrier.unwrap(&body).map_err(|error| match error {
-            FrameError::Compressed => Refusal::ContentCoding,
-            FrameError::Flags | FrameError::Length => Refusal::Malformed(error.to_string()),
+            FrameError::Compressed => Rejection::ContentCoding,
+            FrameError::Flags | FrameError::Length => Rejection::Malformed(error.to_string()),
         })?;
         let read = dialect.read_body(route, *carrier, message)?;
         // In a path and in the body they would have to agree, and nothing says which of them counts.
         let session = match (session, read.session().filter(|named| !named.is_empty())) {
             (Some(session), Some(named)) if named != session.as_str() => {
-                return Err(Refusal::Malformed("the session in the body is not that of the path".into()));
+                return Err(Rejection::Malformed("the session in the body is not that of the path".into()));
             }
             (Some(session), _) => Some(session.clone()),
             (None, Some(named)) => Some(dialect.session_id(named)?),
             (None, None) => None,
         };
         if session.is_none() && route.operation.needs_session() {
-            return Err(Refusal::SessionId);
+            return Err(Rejection::SessionId);
         }
         let token = token.clone().or_else(|| read.token().map(str::to_owned));
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));

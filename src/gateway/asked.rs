@@ -3,7 +3,7 @@
 use super::{Admitted, Answer, CacheKey, Credential, Gateway, Governed, Upstream};
 use crate::coherence::{Asker, OWN, Tenant};
 use crate::dialect::{Body, Route};
-use crate::model::{Field, Operation, Refusal, SessionId, SessionPatch, Violations};
+use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch, Violations};
 use crate::policy::{Judgement, Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
@@ -112,12 +112,12 @@ impl Asked {
 
     /// The read that this caller may have. Answers are shared among verified callers where the gateway has verified them and the
     /// provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
-    pub fn read(self, gateway: &Gateway) -> Result<Read, Refusal> {
+    pub fn read(self, gateway: &Gateway) -> Result<Read, Rejection> {
         if let Some(SessionPatch { constraint_violations, .. }) = self.patch()?
             && !constraint_violations.is_empty()
             && self.policy().mode == Mode::Enforce
         {
-            return Err(Refusal::Violations(constraint_violations.into_iter().collect()));
+            return Err(Rejection::Violations(constraint_violations.into_iter().collect()));
         }
         let Governed { upstream, route, carrier, path, query, token, asker, tenant, .. } = self.governed();
         let mut path = path.clone();
@@ -173,11 +173,11 @@ impl Asked {
     }
 
     /// The write as it came, where the policy only records and could not judge it.
-    pub fn unjudged(&self) -> Result<Write, Refusal> {
+    pub fn unjudged(&self) -> Result<Write, Rejection> {
         if self.only_records() {
             Ok(self.write(self.body.clone(), Violations::new()))
         } else {
-            Err(Refusal::UpstreamFailed)
+            Err(Rejection::UpstreamFailed)
         }
     }
 
@@ -187,12 +187,12 @@ impl Asked {
         plain.then(|| self.upstream().dialect.shown_metadata(self.governed().route, &answer.body)).flatten()
     }
 
-    fn patch(&self) -> Result<Option<SessionPatch>, Refusal> {
+    fn patch(&self) -> Result<Option<SessionPatch>, Rejection> {
         self.upstream().dialect.patch(self.governed().route, &self.read)
     }
 
     /// Judges a write. `current` is the evidence that an earlier call asked for.
-    pub fn decide(&self, current: Option<&[Field]>) -> Result<Decided, Refusal> {
+    pub fn decide(&self, current: Option<&[Field]>) -> Result<Decided, Rejection> {
         let (dialect, policy) = (self.upstream().dialect, self.policy());
         let Some(patch) = self.patch()? else {
             return Ok(Decided::Forward(self.write(self.body.clone(), Violations::new())));
@@ -203,7 +203,7 @@ impl Asked {
             if ends { Policy::default().evaluate(&patch, current) } else { policy.evaluate(&patch, current) };
         match (judgement, policy.mode) {
             (Judgement::Need(need), _) => Ok(Decided::Need(need)),
-            (Judgement::Refuse(violations), Mode::Enforce) => Err(Refusal::Violations(violations)),
+            (Judgement::Refuse(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
             (Judgement::Refuse(violations), Mode::Audit) => {
                 Ok(Decided::Forward(self.write(self.body.clone(), violations)))
             }

@@ -4,7 +4,7 @@ use super::Upstream;
 use super::upstream::without_port;
 use crate::dialect::path::canonical_value;
 use crate::dialect::{BodyKind, Route};
-use crate::model::{Operation, Refusal};
+use crate::model::{Operation, Rejection};
 use crate::wire::carrier::{Carrier, is_json};
 use crate::wire::http1::nominated;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -66,9 +66,9 @@ pub(super) struct Judged {
 }
 
 /// What must hold of a governed request's head.
-pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Refusal> {
+pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Rejection> {
     if let Some(name) = head.method_override() {
-        return Err(Refusal::Header(name));
+        return Err(Rejection::Header(name));
     }
     let shown = head.query.unwrap_or_default();
     let (query, token) = match route.call {
@@ -76,10 +76,10 @@ pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Refusal> {
         Some(_) => (None, query(route, shown)?),
     };
     if head.headers.contains_key(http::header::UPGRADE) {
-        return Err(Refusal::Header("Upgrade"));
+        return Err(Rejection::Header("Upgrade"));
     }
     if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(Refusal::Header("Authorization"));
+        return Err(Rejection::Header("Authorization"));
     }
     let size = body_size(head.headers)?;
     let carrier = match route.call {
@@ -93,9 +93,9 @@ pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Refusal> {
 }
 
 /// What must hold of the body of an operation without messages, as far as the head speaks of it.
-fn judge_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Refusal> {
+fn judge_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Rejection> {
     let needed = match route.body {
-        BodyKind::Nothing if matches!(size, BodySize::Known(1..)) => return Err(Refusal::UnexpectedBody),
+        BodyKind::Nothing if matches!(size, BodySize::Known(1..)) => return Err(Rejection::UnexpectedBody),
         BodyKind::Nothing => return Ok(()),
         BodyKind::Metadata(_) => true,
         // Whoever revokes all that there is may come without a body, and then without its type.
@@ -106,12 +106,12 @@ fn judge_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<
 }
 
 /// The carrier of a call, which may have any that is read here, and no other.
-fn carrier(route: &Route, remote: bool, head: &Head, size: BodySize) -> Result<Carrier, Refusal> {
+fn carrier(route: &Route, remote: bool, head: &Head, size: BodySize) -> Result<Carrier, Rejection> {
     judge_coding(head.headers)?;
     if !remote {
         let reads = route.operation == Operation::ReadSession;
         if reads && matches!(size, BodySize::Known(1..)) {
-            return Err(Refusal::UnexpectedBody);
+            return Err(Rejection::UnexpectedBody);
         }
         let needed = !reads && route.operation != Operation::DeleteSession;
         // A read or a removal may come with the type of a body that it has not.
@@ -120,30 +120,30 @@ fn carrier(route: &Route, remote: bool, head: &Head, size: BodySize) -> Result<C
     }
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
     let one = types.next().and_then(|value| value.to_str().ok()).filter(|_| types.next().is_none());
-    let carrier = one.and_then(Carrier::of_call).ok_or(Refusal::ContentType)?;
+    let carrier = one.and_then(Carrier::of_call).ok_or(Rejection::ContentType)?;
     // Without HTTP/2 it has no trailers, and no server of it reads it.
-    if carrier.is_grpc() && !head.http2 { Err(Refusal::ContentType) } else { Ok(carrier) }
+    if carrier.is_grpc() && !head.http2 { Err(Rejection::ContentType) } else { Ok(carrier) }
 }
 
 /// No coding of the body, in any of the headers that carriers have for it.
-fn judge_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+fn judge_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     let plain =
         |name: &str| headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
     let all = [CONTENT_ENCODING.as_str(), "grpc-encoding", "connect-content-encoding"];
-    if all.into_iter().all(plain) { Ok(()) } else { Err(Refusal::ContentCoding) }
+    if all.into_iter().all(plain) { Ok(()) } else { Err(Rejection::ContentCoding) }
 }
 
-fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Refusal> {
+fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Rejection> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next().map(|value| value.to_str().ok()), types.next()) {
         (None, _) if !needed => Ok(()),
         (Some(Some(one)), None) if is_json(one) => Ok(()),
-        _ => Err(Refusal::ContentType),
+        _ => Err(Rejection::ContentType),
     }
 }
 
 /// Known parameters, each once, with values in their canonical form. One without `=` has an empty value, as Auth0's Ruby SDK sends it.
-fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Refusal> {
+fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
     }
@@ -152,7 +152,7 @@ fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<Stri
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let expected = known.contains(&name) && !names.contains(&name);
-        let value = canonical_value(value).filter(|_| expected).ok_or(Refusal::Query(known))?;
+        let value = canonical_value(value).filter(|_| expected).ok_or(Rejection::Query(known))?;
         let separator = if names.is_empty() { "" } else { "&" };
         all.extend([separator, name, "=", &value]);
         names.push(name);
@@ -161,15 +161,15 @@ fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<Stri
 }
 
 /// The session's token is all that the query of a call may show, in one of its two spellings, and only where a session is read.
-fn query(route: &Route, query: &str) -> Result<Option<String>, Refusal> {
+fn query(route: &Route, query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
     }
     let reads = route.operation == Operation::ReadSession && route.call.is_some_and(|call| !call.remote);
-    let (name, token) = query.split_once('=').filter(|_| reads).ok_or(Refusal::Query(&[]))?;
+    let (name, token) = query.split_once('=').filter(|_| reads).ok_or(Rejection::Query(&[]))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=%:".contains(&b);
     let good = matches!(name, "sessionToken" | "session_token") && token.bytes().all(plain);
-    if good { Ok(Some(token.to_owned())) } else { Err(Refusal::Query(&[])) }
+    if good { Ok(Some(token.to_owned())) } else { Err(Rejection::Query(&[])) }
 }
 
 /// What decides a provider's answer where it depends on who asks: the credential, the organization that it is used in, and what
@@ -244,38 +244,38 @@ fn forwarded<'a>(head: &Head<'a>, names: &'static [&'static str]) -> impl Iterat
 /// Says where a request comes from, not whom it is for.
 const CLIENT: &str = "x-forwarded-for";
 
-fn body_size(headers: &HeaderMap) -> Result<BodySize, Refusal> {
+fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next();
     if first.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
-        return Err(Refusal::Header("Transfer-Encoding"));
+        return Err(Rejection::Header("Transfer-Encoding"));
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
     if lengths.next().is_some() || (length.is_some() && headers.contains_key(TRANSFER_ENCODING)) {
-        return Err(Refusal::Header("Content-Length"));
+        return Err(Rejection::Header("Content-Length"));
     }
     match length.map(|length| length.to_str().ok().and_then(|text| text.parse().ok())) {
         None if headers.contains_key(TRANSFER_ENCODING) => Ok(BodySize::Unknown),
         None => Ok(BodySize::None),
         Some(Some(size)) => Ok(BodySize::Known(size)),
-        Some(None) => Err(Refusal::Header("Content-Length")),
+        Some(None) => Err(Rejection::Header("Content-Length")),
     }
 }
 
 /// The bearer token of a request.
-pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refusal::CredentialMissing)?;
+    let value = values.next().ok_or(Rejection::CredentialMissing)?;
     if values.next().is_some() {
-        return Err(Refusal::Header("Authorization"));
+        return Err(Rejection::Header("Authorization"));
     }
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::CredentialMalformed)?;
-    let (scheme, token) = text.split_once(' ').ok_or(Refusal::CredentialMalformed)?;
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Rejection::CredentialMalformed)?;
+    let (scheme, token) = text.split_once(' ').ok_or(Rejection::CredentialMalformed)?;
     // Without a branch for each byte: tokens are long, and this is on the way of every request.
     let plain = token.bytes().fold(true, |plain, b| plain & (b > b' ') & (b < 0x7f) & (b != b','));
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !plain {
-        return Err(Refusal::CredentialMalformed);
+        return Err(Rejection::CredentialMalformed);
     }
     Ok(token)
 }

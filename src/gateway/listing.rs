@@ -2,7 +2,7 @@
 
 use super::{Answer, Gateway, Read};
 use crate::dialect::Listed;
-use crate::model::{Operation, Refusal};
+use crate::model::{Operation, Rejection};
 use crate::wire::coding;
 
 /// The sessions of an answer that lists some.
@@ -16,13 +16,13 @@ pub struct Listing {
 impl Read {
     /// The sessions that an answer lists; none where it lists none that the gateway knows anything of. A list that cannot be read
     /// is refused, since it may hold what nobody is to see.
-    pub fn listing(&self, gateway: &Gateway, answer: &Answer) -> Result<Option<Listing>, Refusal> {
+    pub fn listing(&self, gateway: &Gateway, answer: &Answer) -> Result<Option<Listing>, Rejection> {
         let lists = self.route.operation == Operation::ListSessions && self.upstream.cache.is_some();
         if !lists || !answer.status.is_success() {
             return Ok(None);
         }
         let read = coding::of(&answer.headers).is_none().then(|| self.upstream.dialect.listed(&answer.body)).flatten();
-        let listed = read.ok_or(Refusal::UpstreamFailed)?;
+        let listed = read.ok_or(Rejection::UpstreamFailed)?;
         // What is no id of a session here was never deleted here.
         let known =
             listed.ids().enumerate().filter_map(|(at, id)| Some((at, self.upstream.dialect.session_id(id).ok()?)));

@@ -15,7 +15,7 @@ pub struct Outcome {
     /// What the cache had to do with it.
     pub cache: CacheStatus,
     /// Why it was refused, by name.
-    pub refusal: Option<&'static str>,
+    pub rejection: Option<&'static str>,
     /// The rules that were broken, each once.
     pub rules: Vec<Rule>,
     /// What stands for the session.
@@ -38,7 +38,7 @@ impl Default for Outcome {
             operation: Operation::Other,
             decision: Decision::Rejected,
             cache: CacheStatus::None,
-            refusal: None,
+            rejection: None,
             rules: Vec::new(),
             session: None,
         }

@@ -94,8 +94,8 @@ impl Meters {
         for rule in &outcome.rules {
             self.violations.with_label_values(&[meter.name.as_str(), rule.name()]).inc();
         }
-        if let Some(reason) = outcome.refusal {
-            self.refusals.with_label_values(&[meter.name.as_str(), reason]).inc();
+        if let Some(reason) = outcome.rejection {
+            self.rejections.with_label_values(&[meter.name.as_str(), reason]).inc();
         }
     }
 

@@ -5,7 +5,7 @@
 //! nobody who holds a slot waits for another: so those who hold one always get on.
 
 use crate::gateway::SlotLimits;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -93,18 +93,18 @@ impl Slots {
 
     /// Takes a slot, and waits a while for one. `source` is where the request comes from, if its caller is not verified: such
     /// requests share what one source may have.
-    pub async fn take(self: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Refusal> {
+    pub async fn take(self: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Rejection> {
         let mut waiting = Waiting { slots: self, until: None };
         let (guest, own) = match source {
             Some(source) => {
-                let (guest, free) = self.guest(source).ok_or(Refusal::SourceBusy)?;
-                let own = waiting.for_one_of(free).await.ok_or(Refusal::SourceBusy)?;
+                let (guest, free) = self.guest(source).ok_or(Rejection::SourceBusy)?;
+                let own = waiting.for_one_of(free).await.ok_or(Rejection::SourceBusy)?;
                 (Some(guest), Some(own))
             }
             None => (None, None),
         };
-        let visit = self.visit().ok_or(Refusal::UpstreamBusy)?;
-        let permit = waiting.for_one_of(self.free.clone()).await.ok_or(Refusal::UpstreamBusy)?;
+        let visit = self.visit().ok_or(Rejection::UpstreamBusy)?;
+        let permit = waiting.for_one_of(self.free.clone()).await.ok_or(Rejection::UpstreamBusy)?;
         self.tally.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(Slot { _permits: (permit, own), _visit: visit, _guest: guest, tally: self.tally.clone() })
     }
@@ -188,7 +188,7 @@ mod tests {
         Slots::new(SlotLimits { in_flight, per_source, wait: Duration::from_secs(1) }, Arc::default())
     }
 
-    async fn take(slots: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Refusal> {
+    async fn take(slots: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Rejection> {
         slots.take(source).await
     }
 
@@ -196,10 +196,10 @@ mod tests {
     async fn a_source_has_its_share_and_the_upstream_its_limit() {
         let slots = slots(3, 2);
         let _kept = [take(&slots, ONE).await.unwrap(), take(&slots, ONE).await.unwrap()];
-        assert_eq!(take(&slots, ONE).await.unwrap_err(), Refusal::SourceBusy);
+        assert_eq!(take(&slots, ONE).await.unwrap_err(), Rejection::SourceBusy);
         let third = take(&slots, OTHER).await.unwrap();
-        assert_eq!(take(&slots, OTHER).await.unwrap_err(), Refusal::UpstreamBusy);
-        assert_eq!(take(&slots, None).await.unwrap_err(), Refusal::UpstreamBusy, "nobody is exempt from this limit");
+        assert_eq!(take(&slots, OTHER).await.unwrap_err(), Rejection::UpstreamBusy);
+        assert_eq!(take(&slots, None).await.unwrap_err(), Rejection::UpstreamBusy, "nobody is exempt from this limit");
         assert_eq!(slots.tally.read(), (3, 3));
         drop(third);
         // Whoever is verified, or speaks for many, has no share.
@@ -241,8 +241,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let began = Instant::now();
-        assert_eq!(take(&slots, ONE).await.unwrap_err(), Refusal::SourceBusy);
-        assert_eq!(take(&slots, None).await.unwrap_err(), Refusal::UpstreamBusy);
+        assert_eq!(take(&slots, ONE).await.unwrap_err(), Rejection::SourceBusy);
+        assert_eq!(take(&slots, None).await.unwrap_err(), Rejection::UpstreamBusy);
         assert_eq!(began.elapsed(), Duration::ZERO, "at once");
         waiting.shutdown().await;
         drop(held);

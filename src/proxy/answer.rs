@@ -7,7 +7,7 @@ use crate::coherence::Millis;
 use crate::coherence::reading::Why;
 use crate::dialect::{AUTH0, Dialect};
 use crate::gateway::{Answer, Upstream};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{
@@ -110,16 +110,16 @@ fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
     header.append_header(CACHE_STATUS, HeaderValue::from_static(status)).map(drop)
 }
 
-/// A refusal in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON. Of a call of gRPC
+/// A rejection in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON. Of a call of gRPC
 /// it is Trailers-Only: its status stands in the head, which is all that there is of it.
 pub(super) fn refusal_response(
     upstream: Option<&Upstream>,
     request: &RequestHeader,
-    refusal: &Refusal,
+    rejection: &Rejection,
     id: &HeaderValue,
 ) -> Result<(ResponseHeader, Bytes)> {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
-    let reply = (dialect.reply)(refusal, spoken(dialect, request));
+    let reply = (dialect.reply)(rejection, spoken(dialect, request));
     let mut header = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in reply.headers {
         header.append_header(name, value)?;
@@ -130,7 +130,7 @@ pub(super) fn refusal_response(
     header.insert_header(CONTENT_LENGTH, reply.body.len())?;
     header.insert_header(REQUEST_ID, id.clone())?;
     share(&mut header, dialect, request)?;
-    if *refusal == Refusal::Deleted {
+    if *rejection == Rejection::Deleted {
         append(&mut header, "sessiongate; hit; detail=deleted")?;
     }
     Ok((header, reply.body))

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::governed::Stop;
 use crate::memory::Level;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::telemetry::Shed;
 use bytes::{Bytes, BytesMut};
 use pingora::prelude::Session;
@@ -14,7 +14,7 @@ pub(super) async fn whole(
     session: &mut Session,
     context: &mut Context,
     most: usize,
-    too_large: Refusal,
+    too_large: Rejection,
     within: Duration,
 ) -> Result<Bytes, Stop> {
     if session.is_body_empty() {
@@ -27,17 +27,17 @@ pub(super) async fn whole(
         let mut whole = BytesMut::new();
         while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
             if whole.len() + part.len() > most {
-                return Err(Stop::Refused(too_large));
+                return Err(Stop::Rejected(too_large));
             }
             context.body_came(session, false);
             whole.extend_from_slice(&part);
             if context.holds_body(whole.capacity(), Level::Full).is_err() {
                 context.shed(Shed::Request);
-                return Err(Stop::Refused(Refusal::Overloaded));
+                return Err(Stop::Rejected(Rejection::Overloaded));
             }
         }
         context.body_came(session, true);
         Ok(whole.freeze())
     };
-    tokio::time::timeout(within, whole).await.map_err(|_| Refusal::BodyTimeout(within))?
+    tokio::time::timeout(within, whole).await.map_err(|_| Rejection::BodyTimeout(within))?
 }

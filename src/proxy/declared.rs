@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use super::head::is_http2;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use pingora::http::RequestHeader;
@@ -67,7 +67,7 @@ fn joined(first: Bytes, second: &Bytes) -> Bytes {
 }
 
 /// Waits for the end of a body of HTTP/2 that is declared to be empty: Pingora takes it for ended before it has.
-pub(super) async fn ends_where_it_says(session: &mut Session, context: &Context) -> Result<(), Refusal> {
+pub(super) async fn ends_where_it_says(session: &mut Session, context: &Context) -> Result<(), Rejection> {
     if !session.is_http2() || length(session.req_header()) != Some(0) {
         return Ok(());
     }
@@ -77,11 +77,11 @@ pub(super) async fn ends_where_it_says(session: &mut Session, context: &Context)
             match session.read_request_body().await {
                 Ok(None) => return Ok(()),
                 Ok(Some(part)) if part.is_empty() => {}
-                Ok(Some(_)) | Err(_) => return Err(Refusal::Malformed(DIFFERS.into())),
+                Ok(Some(_)) | Err(_) => return Err(Rejection::Malformed(DIFFERS.into())),
             }
         }
     };
-    tokio::time::timeout(patience, end).await.map_err(|_| Refusal::BodyTimeout(patience))?
+    tokio::time::timeout(patience, end).await.map_err(|_| Rejection::BodyTimeout(patience))?
 }
 
 #[cfg(test)]

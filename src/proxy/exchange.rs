@@ -15,7 +15,7 @@ use crate::client;
 use crate::descriptors;
 use crate::edge::{self, KEPT, Short};
 use crate::gateway::{Credential, Head, InvalidatingRequest, Refused, Routed, Upstream};
-use crate::model::{Operation, Refusal};
+use crate::model::{Operation, Rejection};
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::{CacheStatus, Decision, Shed};
 use async_trait::async_trait;
@@ -59,22 +59,22 @@ impl Edge {
             Ok(()) => declared::ends_where_it_says(session, context).await,
             refused @ Err(_) => refused,
         };
-        if let Err(refusal) = judged {
+        if let Err(rejection) = judged {
             let Head { host, path, .. } = head(session.req_header(), &listener, false);
             context.pulse.as_ref().inspect(|pulse| pulse.head_is_rejected());
             // Only for the form of the answer.
             context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
             session.set_keepalive(None);
-            return refuse(session, context, &refusal).await;
+            return refuse(session, context, &rejection).await;
         }
         offers::ignore(session.req_header_mut())?;
         head::drop_root(session.req_header_mut())?;
         let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted(session)));
         match routed {
-            Err(Refused { upstream, operation, refusal }) => {
+            Err(Refused { upstream, operation, rejection }) => {
                 context.outcome.operation = operation;
                 context.upstream = upstream;
-                refuse(session, context, &refusal).await
+                refuse(session, context, &rejection).await
             }
             Ok(Routed::Passed(upstream, operation)) => {
                 context.verified = head::is_recognized(&runtime, &upstream, &session.req_header().headers);
@@ -102,7 +102,7 @@ impl Edge {
     async fn over(session: &mut Session, context: &mut Context, result: Result<bool, Stop>) -> Result<bool> {
         match result {
             Ok(answered) => Ok(answered),
-            Err(Stop::Refused(refusal)) => refuse(session, context, &refusal).await,
+            Err(Stop::Rejected(rejection)) => refuse(session, context, &rejection).await,
             Err(Stop::Broken(error)) => Err(error),
         }
     }
@@ -144,7 +144,7 @@ pub(super) async fn pass(
     context.slot = Some(slot::take(session, context, &upstream).await?);
     // Of governed requests only those that need another connection ask for that.
     if descriptors::are_scarce() {
-        return Err(Refusal::UpstreamBusy.into());
+        return Err(Rejection::UpstreamBusy.into());
     }
     context.passes(&upstream, operation);
     whole::forward(session, context, &upstream).await
@@ -165,19 +165,19 @@ fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
     }
 }
 
-/// Answers with a refusal in the dialect of the upstream.
-pub(super) async fn refuse(session: &mut Session, context: &mut Context, refusal: &Refusal) -> Result<bool> {
-    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Rejected };
+/// Answers with a rejection in the dialect of the upstream.
+pub(super) async fn refuse(session: &mut Session, context: &mut Context, rejection: &Rejection) -> Result<bool> {
+    context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
-    context.outcome.refusal = Some(refusal.name());
-    if *refusal == Refusal::Deleted {
+    context.outcome.rejection = Some(rejection.name());
+    if *rejection == Rejection::Deleted {
         context.outcome.decision = Decision::Responded;
         context.outcome.cache = CacheStatus::Deleted;
     }
-    if let Refusal::Violations(violations) = refusal {
+    if let Rejection::Violations(violations) = rejection {
         context.outcome.note(violations);
     }
-    let (header, body) = refusal_response(context.upstream.as_deref(), session.req_header(), refusal, &context.id)?;
+    let (header, body) = refusal_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
     write(session, context, header, body, None).await?;
     Ok(true)
 }

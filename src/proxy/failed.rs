@@ -5,7 +5,7 @@ use super::exchange::refuse;
 use super::head::{self, is_http2};
 use super::passed;
 use crate::edge;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
 use http::header::CONTENT_LENGTH;
 use pingora::prelude::Session;
@@ -19,31 +19,31 @@ const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: fal
 pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
     let late = context.late();
     let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(DisconnectReason::MinBodyRate));
-    let refusal = match edge::fault() {
-        Some(fault) => head::refusal(fault),
+    let rejection = match edge::fault() {
+        Some(fault) => head::rejection(fault),
         // What has reached the provider is not to be tried again.
-        None if context.is_short && !context.begun => Refusal::Overloaded,
-        None if slow => Refusal::BodyTimeout(context.started.elapsed()),
+        None if context.is_short && !context.begun => Rejection::Overloaded,
+        None if slow => Rejection::BodyTimeout(context.started.elapsed()),
         None if let Some(within) = late
             && context.is_whole =>
         {
             passed::late(context, within)
         }
         // Neither side says anything, and it may be the client's turn: that tells nothing of the provider.
-        None if let Some(within) = late => Refusal::BodyTimeout(within),
+        None if let Some(within) = late => Rejection::BodyTimeout(within),
         // It had all of its response, and did not wait for more.
         None if has_left(error) && is_whole(session) => return OVER,
         None if has_left(error) => {
-            (context.outcome.decision, context.outcome.refusal) = (Decision::ClientGone, None);
+            (context.outcome.decision, context.outcome.rejection) = (Decision::ClientGone, None);
             return OVER;
         }
         None => passed::failure(error, context),
     };
-    if let Some(provider) = context.provider().filter(|_| refusal.is_failure()) {
+    if let Some(provider) = context.provider().filter(|_| rejection.is_failure()) {
         provider.note(Some(&passed::told(error)));
     }
-    context.outcome.refusal = Some(refusal.name());
-    context.outcome.decision = if refusal.is_failure() { Decision::Failed } else { Decision::Rejected };
+    context.outcome.rejection = Some(rejection.name());
+    context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
     // Behind a switch of protocols nothing can be answered either.
     if session.was_upgraded() || session.response_written().is_some_and(|response| !response.status.is_informational())
     {
@@ -54,7 +54,7 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
         return OVER;
     }
     session.set_keepalive(None);
-    let answered = refuse(session, context, &refusal).await.is_ok();
+    let answered = refuse(session, context, &rejection).await.is_ok();
     if answered && !is_http2(session) {
         // Otherwise what the client still sends would reset the connection before it has read the answer.
         session.downstream_session.shutdown().await;

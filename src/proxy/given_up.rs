@@ -3,7 +3,7 @@
 
 use super::context::Context;
 use super::line;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
 
 /// Accounts for a request that ends in no other way.
@@ -28,7 +28,7 @@ pub(super) fn account(context: &mut Context) {
 fn reject(context: &mut Context) {
     let request = context.id.to_str().unwrap_or_default();
     tracing::debug!(request, "a request is given up whose body does not come");
-    end(context, Decision::Rejected, Some(&Refusal::BodyTimeout(context.started.elapsed())));
+    end(context, Decision::Rejected, Some(&Rejection::BodyTimeout(context.started.elapsed())));
 }
 
 /// The provider did not take it.
@@ -42,11 +42,11 @@ fn fail(context: &mut Context) {
     }
     let request = context.id.to_str().unwrap_or_default();
     tracing::warn!(request, upstream = upstream.name, "a request is given up whose body the provider does not take");
-    end(context, Decision::Failed, Some(&Refusal::UpstreamTimeout(upstream.target.timeouts.idle)));
+    end(context, Decision::Failed, Some(&Rejection::UpstreamTimeout(upstream.target.timeouts.idle)));
 }
 
-fn end(context: &mut Context, decision: Decision, refusal: Option<&Refusal>) {
+fn end(context: &mut Context, decision: Decision, rejection: Option<&Rejection>) {
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
     context.outcome.decision = decision;
-    context.outcome.refusal = refusal.map(Refusal::name);
+    context.outcome.rejection = rejection.map(Rejection::name);
 }

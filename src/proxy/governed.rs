@@ -9,7 +9,7 @@ use super::reading;
 use super::slot::{self, attended};
 use crate::cache::Scope;
 use crate::gateway::{Admitted, Answer, Asked, Changes, Credential, Decided, Governed, Settlement, Write};
-use crate::model::{Field, Refusal};
+use crate::model::{Field, Rejection};
 use crate::policy::Need;
 use crate::provider::{Failure, Fetch, Provider, Slot};
 use crate::runtime::Runtime;
@@ -26,14 +26,14 @@ use std::time::Duration;
 /// Why a governed request gets no answer of the provider's.
 pub(super) enum Stop {
     /// The gateway answers.
-    Refused(Refusal),
+    Rejected(Rejection),
     /// The client cannot be answered.
     Broken(Box<Error>),
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Stop {
-        Stop::Refused(refusal)
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Stop {
+        Stop::Rejected(rejection)
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     let limit = deadline(asked.carrier(), &session.req_header().headers);
     let left = limit.map(|limit| limit.saturating_sub(context.started.elapsed()));
     if let Some((limit, Duration::ZERO)) = limit.zip(left) {
-        return Err(Refusal::UpstreamTimeout(limit).into());
+        return Err(Rejection::UpstreamTimeout(limit).into());
     }
     let answered = async {
         if asked.operation().reads() {
@@ -68,7 +68,7 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
     };
     let (answer, source) = match limit.zip(left) {
         Some((limit, left)) => {
-            tokio::time::timeout(left, answered).await.map_err(|_| Refusal::UpstreamTimeout(limit))??
+            tokio::time::timeout(left, answered).await.map_err(|_| Rejection::UpstreamTimeout(limit))??
         }
         None => answered.await?,
     };
@@ -111,8 +111,8 @@ async fn judged_body(session: &mut Session, context: &mut Context, admitted: &Ad
     body::whole(session, context, most, too_large, admitted.upstream().body.timeout).await
 }
 
-pub(super) fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Refusal> {
-    runtime.provider(upstream).cloned().ok_or(Refusal::Unavailable)
+pub(super) fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Rejection> {
+    runtime.provider(upstream).cloned().ok_or(Rejection::Unavailable)
 }
 
 /// Judges a write and carries it out.
@@ -129,14 +129,14 @@ async fn changed(session: &mut Session, context: &mut Context, asked: Asked) -> 
                 Ok(Err(_)) | Err(_) if asked.only_records() => Decided::Forward(asked.unjudged()?),
                 // It speaks of a read that the caller did not ask for, in a carrier that may not be its own.
                 Ok(Err(answer)) if asked.carrier() == Carrier::Rest => return Ok(answer),
-                Ok(Err(_)) => return Err(Refusal::UpstreamFailed.into()),
-                Err(refusal) => return Err(refusal.into()),
+                Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),
+                Err(rejection) => return Err(rejection.into()),
             }
         }
         decided @ Decided::Forward(_) => decided,
     };
     let Decided::Forward(write) = decided else {
-        return Err(Refusal::UpstreamFailed.into());
+        return Err(Rejection::UpstreamFailed.into());
     };
     context.outcome.note(write.findings());
     let headers = provider.headers(&session.req_header().headers, &origin, write.carrier());
@@ -149,7 +149,7 @@ async fn changed(session: &mut Session, context: &mut Context, asked: Asked) -> 
         drop(in_flight);
         answer
     });
-    Ok(task.await.unwrap_or(Err(Refusal::UpstreamFailed)).map(Arc::new)?)
+    Ok(task.await.unwrap_or(Err(Rejection::UpstreamFailed)).map(Arc::new)?)
 }
 
 /// The metadata of what is written as it is now; the provider's answer where it shows none.
@@ -159,7 +159,7 @@ async fn current(
     asked: &Asked,
     mut headers: HeaderMap,
     source: Option<IpAddr>,
-) -> Result<Result<Vec<Field>, Arc<Answer>>, Refusal> {
+) -> Result<Result<Vec<Field>, Arc<Answer>>, Rejection> {
     // Given back before the write takes its own: nobody waits for one while they hold one.
     let _slot = runtime.slot(asked.upstream(), source).await?;
     headers.remove(http::header::CONTENT_TYPE);
@@ -167,11 +167,11 @@ async fn current(
     let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };
     let answer = provider.fetch(fetch).await;
     runtime.metrics.fetch(asked.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
-    let answer = answer.map_err(|failure| failure.refusal)?;
+    let answer = answer.map_err(|failure| failure.rejection)?;
     if answer.status != StatusCode::OK {
         return Ok(Err(Arc::new(answer)));
     }
-    asked.current_metadata(&answer).map(Ok).ok_or(Refusal::UpstreamFailed)
+    asked.current_metadata(&answer).map(Ok).ok_or(Rejection::UpstreamFailed)
 }
 
 /// Marks what is changed, forwards the write, and settles it before it is acknowledged.
@@ -181,7 +181,7 @@ async fn carry_out(
     write: Write,
     headers: HeaderMap,
     slot: Slot,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, Rejection> {
     let guard = write.upstream().target.timeouts.guard();
     let scope = match write.changes() {
         Changes::Nothing => None,
@@ -210,7 +210,7 @@ async fn carry_out(
     if answer.as_ref().is_ok_and(|answer| write.says_locked(answer)) {
         locked_out(runtime, write.upstream()).await;
     }
-    answer.map(|answer| write.shown(answer)).map_err(|failure| failure.refusal)
+    answer.map(|answer| write.shown(answer)).map_err(|failure| failure.rejection)
 }
 
 /// A user of this upstream is locked: no session is answered any more from before that. Where the store cannot be told, their time

@@ -5,7 +5,7 @@ use super::exchange::REQUEST_ID;
 use super::governed::Stop;
 use super::slot;
 use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::runtime::{Runtime, clock};
 use crate::token::is_jwt;
 use crate::wire::http1::{self, Fault, HeadLimits, Parts};
@@ -66,9 +66,9 @@ pub(super) fn judge(
     fault: Option<Fault>,
     limits: HeadLimits,
     over_socket: bool,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     if let Some(fault) = fault {
-        return Err(refusal(fault));
+        return Err(rejection(fault));
     }
     if header.version == Version::HTTP_2 {
         let parts = Parts {
@@ -78,18 +78,18 @@ pub(super) fn judge(
             nameless: over_socket,
             headers: &header.headers,
         };
-        http1::judge(parts, limits).map_err(refusal)?;
+        http1::judge(parts, limits).map_err(rejection)?;
     }
     // It would show what proxies have added to the request, and no provider takes it.
-    if header.method == Method::TRACE { Err(Refusal::Method(METHODS.into())) } else { Ok(()) }
+    if header.method == Method::TRACE { Err(Rejection::Method(METHODS.into())) } else { Ok(()) }
 }
 
 /// Puts another path in the place of a request's own.
 pub(super) fn set_path(header: &mut RequestHeader, path: &str) -> Result<(), Stop> {
     let mut parts = header.uri.clone().into_parts();
     let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    parts.path_and_query = Some(format!("{path}{query}").parse().map_err(|_| Refusal::Path)?);
-    header.set_uri(Uri::from_parts(parts).map_err(|_| Refusal::Path)?);
+    parts.path_and_query = Some(format!("{path}{query}").parse().map_err(|_| Rejection::Path)?);
+    header.set_uri(Uri::from_parts(parts).map_err(|_| Rejection::Path)?);
     Ok(())
 }
 
@@ -105,15 +105,15 @@ pub(super) fn requested_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// What a fault in the bytes of a request means to its sender.
-pub(super) fn refusal(fault: Fault) -> Refusal {
+pub(super) fn rejection(fault: Fault) -> Rejection {
     match fault {
-        Fault::Target => Refusal::Path,
-        Fault::Host => Refusal::Header("Host"),
-        Fault::Length => Refusal::Header("Content-Length"),
-        Fault::Coding => Refusal::Header("Transfer-Encoding"),
-        Fault::Connect => Refusal::Method(METHODS.into()),
-        Fault::TargetLength(limit) => Refusal::TargetTooLong(limit),
-        Fault::Count(_) | Fault::Single(_) | Fault::Block(_) => Refusal::HeadTooLarge(fault.to_string()),
+        Fault::Target => Rejection::Path,
+        Fault::Host => Rejection::Header("Host"),
+        Fault::Length => Rejection::Header("Content-Length"),
+        Fault::Coding => Rejection::Header("Transfer-Encoding"),
+        Fault::Connect => Rejection::Method(METHODS.into()),
+        Fault::TargetLength(limit) => Rejection::TargetTooLong(limit),
+        Fault::Count(_) | Fault::Single(_) | Fault::Block(_) => Rejection::HeadTooLarge(fault.to_string()),
         Fault::LineEnd
         | Fault::Control
         | Fault::RequestLine
@@ -122,7 +122,7 @@ pub(super) fn refusal(fault: Fault) -> Refusal {
         | Fault::Name
         | Fault::Alias(_)
         | Fault::OfConnection
-        | Fault::Chunk => Refusal::Framing(fault.to_string()),
+        | Fault::Chunk => Rejection::Framing(fault.to_string()),
     }
 }
 
@@ -137,7 +137,7 @@ pub(super) async fn credential(
     context: &Context,
     upstream: &Upstream,
     session: &Session,
-) -> Result<Credential, Refusal> {
+) -> Result<Credential, Rejection> {
     let (runtime, headers) = (&context.runtime, &session.req_header().headers);
     let opaque = matches!(upstream.check, CallerCheck::Token { opaque: true, .. });
     match runtime.issuer(upstream) {

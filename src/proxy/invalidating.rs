@@ -12,7 +12,7 @@ use crate::cache::{Caution, Mark, Scope, Sessions};
 use crate::client::{Part, Response};
 use crate::edge::Short;
 use crate::gateway::{Settlement, Upstream, settle_related};
-use crate::model::{Operation, Refusal};
+use crate::model::{Operation, Rejection};
 use crate::provider::{Failure, Fetch, Provider, Slot};
 use crate::runtime::Runtime;
 use crate::telemetry::Shed;
@@ -101,7 +101,7 @@ pub(super) async fn send(
         drop(in_flight);
         relayed
     });
-    let relayed = task.await.unwrap_or(Err(Refusal::UpstreamFailed))?;
+    let relayed = task.await.unwrap_or(Err(Rejection::UpstreamFailed))?;
     // It had time to leave.
     slot::attended(session, context, std::future::ready(())).await?;
     Ok(relay(session, context, relayed, idle).await?)
@@ -138,9 +138,9 @@ pub(super) async fn read_body(
     let declared =
         session.req_header().headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|declared: usize| declared > limits.max) {
-        return Err(Refusal::TooLarge(limits.max).into());
+        return Err(Rejection::TooLarge(limits.max).into());
     }
-    body::whole(session, context, limits.max, Refusal::TooLarge(limits.max), limits.timeout).await
+    body::whole(session, context, limits.max, Rejection::TooLarge(limits.max), limits.timeout).await
 }
 
 /// The carrier of a call whose status does not stand in the head of its response, but behind it.
@@ -151,7 +151,7 @@ fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
 
 impl Sending {
     /// Marks what it may change, sends the request, and settles it as soon as the response says how it ended.
-    async fn carry_out(self) -> Result<Relayed, Refusal> {
+    async fn carry_out(self) -> Result<Relayed, Rejection> {
         let Sending { runtime, provider, upstream, fetch, marks, repeatable, carrier, slot } = self;
         let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
         let marks = begin(sessions, marks, timeouts.guard()).await?;
@@ -171,13 +171,13 @@ impl Sending {
         for mark in marks {
             sessions.end(mark, settlement).await;
         }
-        let (_, response, read) = sent.map_err(|failure| failure.refusal)?;
+        let (_, response, read) = sent.map_err(|failure| failure.rejection)?;
         Ok(Relayed { response, read, _slot: Some(slot) })
     }
 }
 
 /// Marks all that a request may change, or nothing.
-async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Result<Vec<Mark>, Refusal> {
+async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Result<Vec<Mark>, Rejection> {
     let mut begun = Vec::with_capacity(marks.len());
     for Marking { scope, caution, apart } in marks {
         let mark = match apart {
@@ -186,11 +186,11 @@ async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Res
         };
         match mark {
             Ok(mark) => begun.push(mark),
-            Err(refusal) => {
+            Err(rejection) => {
                 for mark in begun {
                     sessions.end(mark, Settlement::UNCHANGED).await;
                 }
-                return Err(refusal);
+                return Err(rejection);
             }
         }
     }
@@ -231,11 +231,11 @@ async fn ended(
     match tokio::time::timeout(within, whole).await {
         Ok(Ok(status)) => Ok((status, response, read)),
         Ok(Err::<_, crate::client::ExchangeError>(_)) => {
-            Err(Failure { refusal: Refusal::UpstreamFailed, sent: true, status: None })
+            Err(Failure { rejection: Rejection::UpstreamFailed, sent: true, status: None })
         }
         Err(_) => {
             response.body.hangs();
-            Err(Failure { refusal: Refusal::UpstreamTimeout(within), sent: true, status: None })
+            Err(Failure { rejection: Rejection::UpstreamTimeout(within), sent: true, status: None })
         }
     }
 }

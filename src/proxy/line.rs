@@ -40,7 +40,7 @@ macro_rules! key {
 /// and addresses have no quotes or line feeds.
 fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format: LineFormat) -> String {
     let mut line = Line { text: String::with_capacity(512), format };
-    let Outcome { upstream, operation, decision, cache, refusal, rules, session: hash } = &context.outcome;
+    let Outcome { upstream, operation, decision, cache, rejection, rules, session: hash } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
     // A client that leaves is nothing that anybody has to look after.
     line.begin(*decision == Decision::ClientGone);
@@ -55,8 +55,8 @@ fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format
     line.word(key!("operation"), operation.name());
     line.word(key!("decision"), decision.name());
     line.word(key!("cache"), cache.name());
-    if let Some(refusal) = refusal {
-        line.word(key!("reason"), refusal);
+    if let Some(rejection) = rejection {
+        line.word(key!("reason"), rejection);
     }
     if !rules.is_empty() {
         let rules: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();

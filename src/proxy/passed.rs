@@ -5,7 +5,7 @@ use super::head::is_http2;
 use super::switch;
 use crate::client;
 use crate::gateway::{Identity, Protocol, Target};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::provider::{Provider, heads, joined_cookies};
 use crate::wire::carrier::Carrier;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
@@ -332,27 +332,27 @@ pub(super) fn told(error: &Error) -> String {
 
 /// What it means to the client that a provider was waited for in vain for so long. A connection of HTTP/2 that may hang is left:
 /// others would wait for it too.
-pub(super) fn late(context: &Context, within: Duration) -> Refusal {
+pub(super) fn late(context: &Context, within: Duration) -> Rejection {
     context.provider().into_iter().for_each(|provider| provider.leave(context.left));
-    Refusal::UpstreamTimeout(within)
+    Rejection::UpstreamTimeout(within)
 }
 
 /// What an error of Pingora's means to the client.
-pub(super) fn failure(error: &Error, context: &Context) -> Refusal {
+pub(super) fn failure(error: &Error, context: &Context) -> Rejection {
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
     let known = context.provider().is_some_and(|provider| provider.addresses().are_known());
     let limit = |of: fn(&crate::gateway::Timeouts) -> Duration| timeouts.as_ref().map_or(Duration::ZERO, of);
     match (error.etype(), error.esource()) {
-        (ErrorType::ConnectNoRoute, _) if !known => Refusal::Unavailable,
+        (ErrorType::ConnectNoRoute, _) if !known => Rejection::Unavailable,
         (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout, _) => {
-            Refusal::UpstreamTimeout(limit(|t| t.connect))
+            Rejection::UpstreamTimeout(limit(|t| t.connect))
         }
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => {
-            Refusal::UpstreamTimeout(limit(|t| t.idle))
+            Rejection::UpstreamTimeout(limit(|t| t.idle))
         }
-        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Refusal::BodyTimeout(limit(|t| t.idle)),
-        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Refusal::Header("Connection"),
-        (_, ErrorSource::Downstream) => Refusal::Malformed("the request broke off or its framing is wrong".into()),
-        (_, ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset) => Refusal::UpstreamFailed,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Rejection::BodyTimeout(limit(|t| t.idle)),
+        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Rejection::Header("Connection"),
+        (_, ErrorSource::Downstream) => Rejection::Malformed("the request broke off or its framing is wrong".into()),
+        (_, ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset) => Rejection::UpstreamFailed,
     }
 }

@@ -8,7 +8,7 @@ use crate::cache::{Fetched, Got, Wanted};
 use crate::coherence::Micros;
 use crate::coherence::reading::{Limits, Why};
 use crate::gateway::{Answer, Read, Storable};
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::provider::{Failure, Fetch, Provider};
 use crate::runtime::{Runtime, clock};
 use http::header::{CACHE_CONTROL, PRAGMA};
@@ -43,10 +43,10 @@ impl Reading {
     async fn fetch(self, floor: Option<u64>) -> Fetched {
         let Reading { runtime, provider, read, headers, source } = self;
         let asker = read.asker();
-        let none = |refusal, storable, failed| Fetched { answer: Err(refusal), storable, failed, asker };
+        let none = |rejection, storable, failed| Fetched { answer: Err(rejection), storable, failed, asker };
         let _slot = match runtime.slot(read.upstream(), source).await {
             Ok(slot) => slot,
-            Err(refusal) => return none(refusal.clone(), Storable::Nothing, refusal.is_failure()),
+            Err(rejection) => return none(rejection.clone(), Storable::Nothing, rejection.is_failure()),
         };
         let wall = clock::millis();
         let (method, path, body) = read.request();
@@ -59,9 +59,9 @@ impl Reading {
                 let failed = read.status(&answer).is_server_error();
                 Fetched { answer: Ok(Arc::new(answer)), storable, failed, asker }
             }
-            Err(Failure { refusal, status, .. }) => {
+            Err(Failure { rejection, status, .. }) => {
                 let failed = status.is_none_or(|status| status.is_server_error());
-                none(refusal, read.judge_unread(status), failed)
+                none(rejection, read.judge_unread(status), failed)
             }
         }
     }
@@ -88,12 +88,12 @@ pub(super) async fn read(session: &mut Session, context: &Context, read: Read) -
             Got::Deleted if !read.is_shared() => {
                 let answer = alone(session, context, &provider, &read).await?.answer?;
                 if read.status(&answer) == StatusCode::OK {
-                    Err(Refusal::Deleted.into())
+                    Err(Rejection::Deleted.into())
                 } else {
                     Ok((answer, Source::Bypass))
                 }
             }
-            Got::Deleted => Err(Refusal::Deleted.into()),
+            Got::Deleted => Err(Rejection::Deleted.into()),
             Got::Miss(fetched, why) => {
                 // Whoever fetches for itself after all has not asked for that.
                 let why = if why == Why::Requested && wanted.fresh != fresh { Why::Missing } else { why };
@@ -109,7 +109,7 @@ pub(super) async fn read(session: &mut Session, context: &Context, read: Read) -
             }
             Got::Bypass(began) => past(session, context, &provider, &read, (wanted, began)).await,
             // It is another's source that has too much in flight. When that one began says nothing of the fetch that follows.
-            Got::Coalesced(Fetched { answer: Err(Refusal::SourceBusy), .. }) => {
+            Got::Coalesced(Fetched { answer: Err(Rejection::SourceBusy), .. }) => {
                 past(session, context, &provider, &read, (wanted, None)).await
             }
             Got::Coalesced(fetched) => {
@@ -160,7 +160,7 @@ async fn past(
 }
 
 /// An answer as the caller may see it: where it lists sessions, without those that were deleted through the gateway.
-async fn listed(runtime: &Runtime, read: &Read, answer: Arc<Answer>) -> Result<Arc<Answer>, Refusal> {
+async fn listed(runtime: &Runtime, read: &Read, answer: Arc<Answer>) -> Result<Arc<Answer>, Rejection> {
     let Some(listing) = read.listing(&runtime.gateway, &answer)? else {
         return Ok(answer);
     };

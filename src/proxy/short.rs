@@ -4,7 +4,7 @@ use super::context::Context;
 use super::exchange::refuse;
 use super::head::head;
 use crate::gateway::Head;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::telemetry::Shed;
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
@@ -16,7 +16,7 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context) -> Resu
     context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
     context.shed(Shed::Request);
     session.set_keepalive(None);
-    refuse(session, context, &Refusal::Overloaded).await
+    refuse(session, context, &Rejection::Overloaded).await
 }
 
 /// Ends a request that memory is too short for.

@@ -13,7 +13,7 @@ use super::slot::attended;
 use crate::edge::Short;
 use crate::gateway::Upstream;
 use crate::memory::Level;
-use crate::model::Refusal;
+use crate::model::Rejection;
 use crate::provider::Fetch;
 use crate::telemetry::Shed;
 use bytes::Bytes;
@@ -53,7 +53,7 @@ async fn over_http2(
     held.map_err(|Short| short::end(context, Shed::Request))?;
     let reads = session.req_header().method.is_safe();
     let fetch = Fetch { reads, ..fetch(session, context, upstream, &provider, body) };
-    let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.refusal)?;
+    let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.rejection)?;
     context.runtime.metrics.upstream_connection(upstream.index, response.reused);
     let relayed = Relayed { response, read: Vec::new(), _slot: None };
     relay(session, context, relayed, upstream.target.timeouts.idle).await?;
@@ -90,7 +90,7 @@ async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<B
     context.body_came(session, true);
     let body = session.as_mut().get_retry_buffer().unwrap_or_default();
     if declared.is_some_and(|length| length != body.len()) {
-        return Err(Refusal::Malformed("the body is not as long as `Content-Length` says".into()).into());
+        return Err(Rejection::Malformed("the body is not as long as `Content-Length` says".into()).into());
     }
     Ok(Some(body))
 }

@@ -131,10 +131,10 @@ impl CurrentRuntime {
             let caution = Caution { on_unreachable: OnUnreachable::Forward, bound };
             match self.process.cache.sessions.begin(Scope::Upstream(scope), guard, caution).await {
                 Ok(mark) => marks.push(mark),
-                Err(refusal) => {
+                Err(rejection) => {
                     tracing::warn!(
                         upstream = upstream.name,
-                        reason = refusal.name(),
+                        reason = rejection.name(),
                         "writes in flight are not marked"
                     );
                 }

@@ -205,8 +205,8 @@ impl Tenant {
             Route::Known(call) => call,
         };
         self.count(call.row.name);
-        if let Err(refusal) = self.authorize(parts, call.row.scopes) {
-            return refusal.into_response(None);
+        if let Err(rejection) = self.authorize(parts, call.row.scopes) {
+            return rejection.into_response(None);
         }
         let quota = match self.spend() {
             Ok(quota) => quota,
@@ -215,7 +215,7 @@ impl Tenant {
         match operations::perform(self, &call, parts, body) {
             Ok(answer) => answer.into_response(quota),
             // Of the recorded answers, those without rate-limit headers are exactly the 4xx (Auth0's page "Rate limit policy").
-            Err(refusal) => refusal.into_response(None),
+            Err(rejection) => rejection.into_response(None),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The claims that matter, in the only forms that RFC 7519 allows. What is wrong with one names it, and shows nothing of it.
 
-use crate::model::Refusal;
+use crate::model::Rejection;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Reads the payload of a token.
-    pub fn parse(payload: &[u8]) -> Result<Claims, Refusal> {
+    pub fn parse(payload: &[u8]) -> Result<Claims, Rejection> {
         let members = Members::parse(payload)?;
         let scopes = members.optional::<Texts>(&SCOPE)?.map_or_else(Vec::new, Texts::all);
         let scopes = scopes.iter().flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty());
@@ -38,7 +38,7 @@ impl Claims {
 }
 
 /// The issuer and the session that an ID token names.
-pub(super) fn hint(payload: &[u8]) -> Result<(String, String), Refusal> {
+pub(super) fn hint(payload: &[u8]) -> Result<(String, String), Rejection> {
     let members = Members::parse(payload)?;
     Ok((members.required(&ISS)?, members.required(&SID)?))
 }
@@ -91,25 +91,25 @@ impl Texts {
 struct Members<'p>(Vec<(String, &'p RawValue)>);
 
 impl<'p> Members<'p> {
-    fn parse(payload: &'p [u8]) -> Result<Members<'p>, Refusal> {
-        serde_json::from_slice(payload).map_err(|_| Refusal::TokenInvalid(NOT_CLAIMS))
+    fn parse(payload: &'p [u8]) -> Result<Members<'p>, Rejection> {
+        serde_json::from_slice(payload).map_err(|_| Rejection::TokenInvalid(NOT_CLAIMS))
     }
 
     /// A claim that may be missing, or `null`.
-    fn optional<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<Option<T>, Refusal> {
+    fn optional<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<Option<T>, Rejection> {
         let mut found = self.0.iter().filter(|(name, _)| name == claim.name);
         let (first, second) = (found.next(), found.next());
         if second.is_some() {
-            return Err(Refusal::TokenInvalid(claim.repeated));
+            return Err(Rejection::TokenInvalid(claim.repeated));
         }
         let Some((_, value)) = first else {
             return Ok(None);
         };
-        serde_json::from_str(value.get()).map_err(|_| Refusal::TokenInvalid(claim.malformed))
+        serde_json::from_str(value.get()).map_err(|_| Rejection::TokenInvalid(claim.malformed))
     }
 
-    fn required<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<T, Refusal> {
-        self.optional(claim)?.ok_or(Refusal::TokenInvalid(claim.missing))
+    fn required<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<T, Rejection> {
+        self.optional(claim)?.ok_or(Rejection::TokenInvalid(claim.missing))
     }
 }
 

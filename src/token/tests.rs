@@ -75,15 +75,15 @@ fn verified(token: &str) -> Result<Verified, VerificationError> {
     verify(token, &keys(&[jwk(json!({}))]).unwrap(), &expected, NOW)
 }
 
-fn refusal(token: &str) -> Refusal {
+fn rejection(token: &str) -> Rejection {
     match verified(token).unwrap_err() {
-        VerificationError::Rejected(refusal) => refusal,
+        VerificationError::Rejected(rejection) => rejection,
         VerificationError::UnknownKey => panic!("unknown key"),
     }
 }
 
-fn refused_claims(changes: Value) -> Refusal {
-    refusal(&signed(good_header(), &claims(changes)))
+fn refused_claims(changes: Value) -> Rejection {
+    rejection(&signed(good_header(), &claims(changes)))
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn every_required_claim_is_required_in_its_only_form() {
         (json!({ "sub": 1 }), "its claim `sub` is malformed"),
         (json!({ "scope": { "read:sessions": true } }), "its claim `scope` is malformed"),
     ] {
-        assert_eq!(refused_claims(changes.clone()), Refusal::TokenInvalid(reason), "{changes}");
+        assert_eq!(refused_claims(changes.clone()), Rejection::TokenInvalid(reason), "{changes}");
     }
     let good = claims(json!({}));
     for (payload, reason) in [
@@ -121,21 +121,21 @@ fn every_required_claim_is_required_in_its_only_form() {
         (good.replace('}', ""), "its claims are not a JSON object"),
         (String::new(), "its claims are not a JSON object"),
     ] {
-        assert_eq!(refusal(&signed(good_header(), &payload)), Refusal::TokenInvalid(reason), "{payload}");
+        assert_eq!(rejection(&signed(good_header(), &payload)), Rejection::TokenInvalid(reason), "{payload}");
     }
     let listed = verified(&signed(good_header(), &claims(json!({ "scope": ["read:sessions", "a"] })))).unwrap();
     assert!(listed.caller().has_scope("read:sessions") && listed.caller().has_scope("a"));
-    assert_eq!(refused_claims(json!({ "iss": "https://i" })), Refusal::TokenInvalid("its issuer is not accepted"));
-    assert_eq!(refused_claims(json!({ "aud": "https://a" })), Refusal::TokenAudience("https://a/".into()));
+    assert_eq!(refused_claims(json!({ "iss": "https://i" })), Rejection::TokenInvalid("its issuer is not accepted"));
+    assert_eq!(refused_claims(json!({ "aud": "https://a" })), Rejection::TokenAudience("https://a/".into()));
 }
 
 #[test]
 fn times_are_checked_with_the_leeway_and_no_more() {
     assert!(verified(&signed(good_header(), &claims(json!({ "exp": NOW - 9 })))).is_ok());
-    assert_eq!(refused_claims(json!({ "exp": NOW - 10 })), Refusal::TokenExpired);
-    assert_eq!(refused_claims(json!({ "exp": -1 })), Refusal::TokenExpired);
+    assert_eq!(refused_claims(json!({ "exp": NOW - 10 })), Rejection::TokenExpired);
+    assert_eq!(refused_claims(json!({ "exp": -1 })), Rejection::TokenExpired);
     assert!(verified(&signed(good_header(), &claims(json!({ "nbf": NOW + 10 })))).is_ok());
-    assert_eq!(refused_claims(json!({ "nbf": NOW + 11 })), Refusal::TokenInvalid("it is not valid yet"));
+    assert_eq!(refused_claims(json!({ "nbf": NOW + 11 })), Rejection::TokenInvalid("it is not valid yet"));
     assert!(verified(&signed(good_header(), &claims(json!({ "exp": 1e300 })))).is_ok());
 }
 
@@ -149,19 +149,23 @@ fn headers_cannot_choose_how_they_are_checked() {
     for crit in
         [json!(["b64"]), json!([]), json!(null), json!(["exp"]), json!("exp"), json!({}), json!(false), json!(0)]
     {
-        assert_eq!(refusal(&with(json!({ "crit": crit }))), Refusal::TokenInvalid("its header has `crit`"), "{crit}");
+        assert_eq!(
+            rejection(&with(json!({ "crit": crit }))),
+            Rejection::TokenInvalid("its header has `crit`"),
+            "{crit}"
+        );
     }
     for b64 in [json!(false), json!(true), json!(null)] {
-        assert_eq!(refusal(&with(json!({ "b64": b64 }))), Refusal::TokenInvalid("its header has `b64`"), "{b64}");
+        assert_eq!(rejection(&with(json!({ "b64": b64 }))), Rejection::TokenInvalid("its header has `b64`"), "{b64}");
     }
     assert_eq!(
-        refusal(&with(json!({ "typ": "logout+jwt" }))),
-        Refusal::TokenInvalid("its `typ` is not that of an access token")
+        rejection(&with(json!({ "typ": "logout+jwt" }))),
+        Rejection::TokenInvalid("its `typ` is not that of an access token")
     );
     for algorithm in ["none", "HS256", "ES384", "es256"] {
         assert_eq!(
-            refusal(&with(json!({ "alg": algorithm }))),
-            Refusal::TokenInvalid("its algorithm is not allowed"),
+            rejection(&with(json!({ "alg": algorithm }))),
+            Rejection::TokenInvalid("its algorithm is not allowed"),
             "{algorithm}"
         );
     }
@@ -200,7 +204,7 @@ fn headers_are_read_strictly() {
         "null",
         "",
     ] {
-        assert_eq!(spelled(header), Err(VerificationError::Rejected(Refusal::CredentialMalformed)), "{header}");
+        assert_eq!(spelled(header), Err(VerificationError::Rejected(Rejection::CredentialMalformed)), "{header}");
     }
 }
 
@@ -210,11 +214,14 @@ fn what_was_changed_after_signing_is_refused() {
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (header, _) = message.split_once('.').unwrap();
     let other = URL_SAFE_NO_PAD.encode(claims(json!({ "scope": "delete:sessions" })));
-    assert_eq!(refusal(&format!("{header}.{other}.{signature}")), Refusal::TokenSignature);
-    assert_eq!(refusal(&format!("{message}.")), Refusal::TokenSignature);
+    assert_eq!(rejection(&format!("{header}.{other}.{signature}")), Rejection::TokenSignature);
+    assert_eq!(rejection(&format!("{message}.")), Rejection::TokenSignature);
     for malformed in ["", "a", "a.b", "a.b.c.d", "!.b.c", &format!("{header}..")] {
-        let refusal = refusal(malformed);
-        assert!(matches!(refusal, Refusal::CredentialMalformed | Refusal::TokenSignature), "{malformed}: {refusal:?}");
+        let rejection = rejection(malformed);
+        assert!(
+            matches!(rejection, Rejection::CredentialMalformed | Rejection::TokenSignature),
+            "{malformed}: {rejection:?}"
+        );
     }
 }
 
@@ -444,7 +451,7 @@ fn all_keys_of_one_name_are_tried() {
         assert!(verify(&token, &keys(&set).unwrap(), &expected(ALL), NOW).is_ok());
     }
     let set = keys(&[other.clone(), other]).unwrap();
-    assert_eq!(verify(&token, &set, &expected(ALL), NOW), Err(Refusal::TokenSignature.into()));
+    assert_eq!(verify(&token, &set, &expected(ALL), NOW), Err(Rejection::TokenSignature.into()));
 }
 
 /// RFC 9864 has a name of its own for the one curve of `EdDSA`.
@@ -464,7 +471,7 @@ fn ed25519_is_eddsa_in_keys_and_tokens() {
             let verdict = verify(&token, &keys, &expected(&[Algorithm::EdDSA]), NOW);
             assert!(verdict.is_ok(), "{of_key} {of_token}: {verdict:?}");
             let verdict = verify(&token, &keys, &expected(&[Algorithm::ES256]), NOW);
-            assert_eq!(verdict, Err(Refusal::TokenInvalid("its algorithm is not allowed").into()));
+            assert_eq!(verdict, Err(Rejection::TokenInvalid("its algorithm is not allowed").into()));
         }
     }
 }
@@ -554,7 +561,7 @@ fn wycheproof_tokens_are_judged_as_they_say() {
             let Some(token) = case["jws"].as_str() else { continue };
             let verdict = verify(token, &keys, &expected, NOW);
             // Their payloads are no claims, which is found out when the signature was good.
-            let signed = verdict == Err(Refusal::TokenInvalid("its claims are not a JSON object").into());
+            let signed = verdict == Err(Rejection::TokenInvalid("its claims are not a JSON object").into());
             match case["result"].as_str().unwrap() {
                 "invalid" => {
                     assert!(!signed, "{} {}: {verdict:?}", case["tcId"], case["comment"]);

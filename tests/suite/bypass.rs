@@ -1214,7 +1214,7 @@ fn pipelined_requests_are_judged_one_by_one_or_dropped() {
     guarded.assert_no_evil();
 }
 
-/// The answer to HEAD has no body, also where it is a refusal: a body would be taken for the next answer.
+/// The answer to HEAD has no body, also where it is a rejection: a body would be taken for the next answer.
 #[test]
 fn a_refused_head_has_no_body() {
     let guarded = Guarded::start();

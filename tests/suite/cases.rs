@@ -26,7 +26,7 @@ use sessiongate::dialect::{AUTH0, Dialect, ZITADEL};
 use sessiongate::gateway::{
     BodySize, CallerCheck, Changes, Credential, Decided, Gateway, Head, Routed, Unmatched, Upstream, bearer,
 };
-use sessiongate::model::{Field, Operation, Refusal};
+use sessiongate::model::{Field, Operation, Rejection};
 use sessiongate::policy::Need;
 use sessiongate::sandbox::auth0::{Options, Tenant};
 use sessiongate::token::{KeySet, VerificationError, install_provider, verify};
@@ -214,10 +214,10 @@ impl Case {
                 Ok(Routed::Governed(governed)) => governed.upstream(),
                 Err(_) => panic!("{}: belongs nowhere", self.name),
             };
-            return refusal(Some(upstream), &why, carrier);
+            return rejection(Some(upstream), &why, carrier);
         }
         match routed {
-            Err(refused) => refusal(refused.upstream.as_deref(), &refused.refusal, carrier),
+            Err(refused) => rejection(refused.upstream.as_deref(), &refused.rejection, carrier),
             Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, None, several),
             Ok(Routed::Invalidating(related)) => {
                 let path = related.path().map(str::to_owned);
@@ -225,7 +225,7 @@ impl Case {
                 let admitted = credential(&upstream, &request.headers, keys).and_then(|who| related.admit(&who));
                 match admitted {
                     Ok(upstream) => passed(&upstream, operation, &request, path.as_deref(), several),
-                    Err(why) => refusal(Some(&upstream), &why, carrier),
+                    Err(why) => rejection(Some(&upstream), &why, carrier),
                 }
             }
             Ok(Routed::Governed(governed)) => {
@@ -233,15 +233,15 @@ impl Case {
                 let decided = credential(&upstream, &request.headers, keys)
                     .and_then(|who| governed.admit(who))
                     .and_then(|admitted| judged(admitted, gateway, &request, several));
-                decided.unwrap_or_else(|why| refusal(Some(&upstream), &why, carrier))
+                decided.unwrap_or_else(|why| rejection(Some(&upstream), &why, carrier))
             }
         }
     }
 
     /// What rejects it although nothing is wrong with it.
-    fn rejected(&self) -> Option<Refusal> {
+    fn rejected(&self) -> Option<Rejection> {
         let name = self.request.lines().find_map(|line| line.strip_prefix("> rejected "))?;
-        let all = [Refusal::Overloaded, Refusal::UpstreamBusy, Refusal::SourceBusy];
+        let all = [Rejection::Overloaded, Rejection::UpstreamBusy, Rejection::SourceBusy];
         Some(all.into_iter().find(|one| one.name() == name).unwrap_or_else(|| panic!("{}: no {name}", self.name)))
     }
 
@@ -358,12 +358,12 @@ fn now() -> u64 {
 }
 
 /// As the shell finds out who a request comes from, but with keys that are there.
-fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result<Credential, Refusal> {
+fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result<Credential, Rejection> {
     match &upstream.check {
         CallerCheck::Token { expected, .. } => match verify(bearer(headers)?, keys, expected, now()) {
             Ok(verified) => Ok(Credential::Verified(Arc::new(verified))),
-            Err(VerificationError::UnknownKey) => Err(Refusal::TokenSignature),
-            Err(VerificationError::Rejected(refusal)) => Err(refusal),
+            Err(VerificationError::UnknownKey) => Err(Rejection::TokenSignature),
+            Err(VerificationError::Rejected(rejection)) => Err(rejection),
         },
         CallerCheck::Forward | CallerCheck::None => Ok(match headers.get(AUTHORIZATION) {
             Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
@@ -378,11 +378,11 @@ fn judged(
     gateway: &Gateway,
     request: &Parsed,
     several: bool,
-) -> Result<String, Refusal> {
+) -> Result<String, Rejection> {
     admitted.judge_size()?;
     let limits = admitted.upstream().body;
     if admitted.body_size() == BodySize::Unknown && request.body.len() > limits.max_undeclared {
-        return Err(Refusal::LengthRequired(limits.max_undeclared));
+        return Err(Rejection::LengthRequired(limits.max_undeclared));
     }
     let name = named(admitted.upstream(), several);
     let carrier = admitted.carrier();
@@ -454,7 +454,7 @@ fn carrier(path: &str, content_type: &str) -> Carrier {
     if path.starts_with("/zitadel.") { Carrier::of_caller(content_type) } else { Carrier::Rest }
 }
 
-fn refusal(upstream: Option<&Upstream>, why: &Refusal, carrier: Carrier) -> String {
+fn rejection(upstream: Option<&Upstream>, why: &Rejection, carrier: Carrier) -> String {
     let dialect = upstream.map_or(&AUTH0, |upstream| upstream.dialect);
     let reply = (dialect.reply)(why, carrier);
     let mut text = format!("refuse {}", reply.status.as_u16());

@@ -107,7 +107,7 @@ fn does_well(run: &Run, class: &str, version: &str) {
     let details = run.refused(case, class, 3);
     assert!(details.iter().any(|(kind, _)| kind == "google.rpc.BadRequest"), "{carrier}: {details:?}");
     assert!(run.message(case).contains("invalid CheckTOTP.Code: value length must be 6 runes"), "{carrier}");
-    // These are the provider's own refusals, passed on.
+    // These are the provider's own rejections, passed on.
     for (case, code, kind, word) in [
         ("wrong password", 3, "zitadel.v1.CredentialsCheckError", "COMMAND-3M0fs"),
         ("get missing", 5, "zitadel.v1.ErrorDetail", "Session does not exist"),

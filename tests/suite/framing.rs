@@ -252,7 +252,7 @@ fn what_is_not_plain_is_refused_on_every_route_and_ends_its_connection() {
     assert_eq!(counted, count);
 }
 
-/// Whether a refusal is found in the first read or in the last, it is the same.
+/// Whether a rejection is found in the first read or in the last, it is the same.
 #[test]
 fn a_request_may_come_in_any_pieces() {
     let place = Place::start();
@@ -262,7 +262,7 @@ fn a_request_may_come_in_any_pieces() {
         for size in [1, 2, 7, 23, 24, 25, 64] {
             let mut connection = Connection::open(place.gateway.address()).unwrap();
             for part in text.as_bytes().chunks(size) {
-                // A refusal may come before the end.
+                // A rejection may come before the end.
                 let _ = connection.write(part);
             }
             assert_eq!(connection.answer(false).unwrap().status, status, "{size}");

@@ -2,7 +2,7 @@
 //! gets a change that the policy did not see. The policy allows the key `team` and so forbids the key `evil`.
 //!
 //! A cell is tried twice. With the forbidden change nothing may reach the provider, unless the row is no write of a session. With
-//! the allowed one the row says whether the request is refused for its form, or forwarded, exactly once. A refusal of the allowed
+//! the allowed one the row says whether the request is refused for its form, or forwarded, exactly once. A rejection of the allowed
 //! change shows that the form is refused, and not only the change; what is forwarded shows that not everything is refused.
 
 mod call;

@@ -138,9 +138,9 @@ fn metrics_count_what_happened() {
     assert_eq!(requests(&[("operation", "update_session"), ("decision", "rejected")]), 1.0);
     assert_eq!(requests(&[("operation", "other"), ("decision", "passed_through"), ("status", "2xx")]), 1.0);
     assert_eq!(requests(&[("upstream", ""), ("decision", "rejected")]), 1.0);
-    let refusals = |reason: &str| sum(&text, "sessiongate_rejections_total", &[("reason", reason)]);
+    let rejections = |reason: &str| sum(&text, "sessiongate_rejections_total", &[("reason", reason)]);
     for (reason, count) in [("policy", 1.0), ("credential_missing", 1.0), ("no_upstream", 1.0)] {
-        assert_eq!(refusals(reason), count, "{reason}");
+        assert_eq!(rejections(reason), count, "{reason}");
     }
     assert_eq!(sum(&text, "sessiongate_rejections_total", &[]), 3.0);
     let violations = |rule: &str| sum(&text, "sessiongate_violations_total", &[("rule", rule)]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sessiongate::config::{self, Lookup};
 use sessiongate::dialect::{AUTH0, Found, ZITADEL};
 use sessiongate::gateway::{Credential, Decided, Gateway, Head, Routed, Upstream};
-use sessiongate::model::Refusal;
+use sessiongate::model::Rejection;
 use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
 use sessiongate::wire::http1::{self, Fault, HeadLimits};
 use std::path::Path;
@@ -40,7 +40,7 @@ fn gateway(policy: Policy) -> Gateway {
 }
 
 /// What becomes of a body: the bytes to forward, or why not.
-fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Refusal> {
+fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
     headers.insert("content-length", body.len().to_string().parse().unwrap());

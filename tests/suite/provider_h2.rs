@@ -519,9 +519,9 @@ fn a_body_that_may_go_on_is_sent_once() {
 fn what_was_not_looked_at_is_sent_again_for_clients_of_http2() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
-    for refusal in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
+    for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
         for (method, length) in [("GET", None), ("PATCH", Some("2")), ("POST", Some("2"))] {
-            provider.act(&[refusal], Frames::Answer);
+            provider.act(&[rejection], Frames::Answer);
             let (before, _) = provider.counts();
             let mut request = http::Request::builder().method(method).uri("http://a/x");
             if let Some(length) = length {
@@ -529,7 +529,7 @@ fn what_was_not_looked_at_is_sent_again_for_clients_of_http2() {
             }
             let body = if method == "GET" { Bytes::new() } else { "{}".into() };
             let (head, ..) = over_http2(gateway.address(), request.body(body).unwrap());
-            assert_eq!((provider.counts().0 - before, head.status.as_u16()), (2, 200), "{refusal:?}, {method}");
+            assert_eq!((provider.counts().0 - before, head.status.as_u16()), (2, 200), "{rejection:?}, {method}");
         }
     }
 }
@@ -581,16 +581,16 @@ fn what_was_not_looked_at_is_sent_again() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
     let mut faults = String::new();
-    for refusal in [Frames::Reset(7), Frames::GoAwayBefore(0), Frames::GoAwayBefore(2), Frames::GoAwayBefore(11)] {
+    for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0), Frames::GoAwayBefore(2), Frames::GoAwayBefore(11)] {
         for kept in [false, true] {
             for (request, method, judged) in hostile::requests() {
                 for (times, expected, most) in [(1, 200, 2), (9, 502, 2)] {
                     prepare(&provider, &gateway, judged, kept);
-                    provider.act(&vec![refusal; times], Frames::Answer);
+                    provider.act(&vec![rejection; times], Frames::Answer);
                     let (came, taken) = provider.counts();
                     let answer = request.try_send(&gateway.url());
                     let counts = (provider.counts().0 - came, provider.counts().1 - taken);
-                    let what = format!("{refusal:?} {times} times, {method}, judged {judged}, kept {kept}");
+                    let what = format!("{rejection:?} {times} times, {method}, judged {judged}, kept {kept}");
                     if status(&answer) != expected {
                         let _ = writeln!(faults, "{what}: {answer:?}");
                     }
@@ -615,14 +615,14 @@ fn a_write_that_was_refused_leaves_the_cache() {
         answer.header("Cache-Status").unwrap_or_default().to_owned()
     };
     assert_eq!(read(), "sessiongate; fwd=miss; stored");
-    for refusal in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
-        provider.act(&[refusal; 2], Frames::Answer);
+    for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
+        provider.act(&[rejection; 2], Frames::Answer);
         let write = Request::new("PATCH", &session_path()).bearer("x").json(r#"{"session_metadata":null}"#);
-        assert_eq!(write.send(&gateway.url()).status, 502, "{refusal:?}");
-        provider.act(&[refusal; 2], Frames::Answer);
+        assert_eq!(write.send(&gateway.url()).status, 502, "{rejection:?}");
+        provider.act(&[rejection; 2], Frames::Answer);
         let write = Request::new("DELETE", "/api/v2/users/x/sessions").bearer("x");
-        assert_eq!(write.send(&gateway.url()).status, 502, "{refusal:?}");
-        assert!(read().starts_with("sessiongate; hit"), "{refusal:?}");
+        assert_eq!(write.send(&gateway.url()).status, 502, "{rejection:?}");
+        assert!(read().starts_with("sessiongate; hit"), "{rejection:?}");
     }
 }
 

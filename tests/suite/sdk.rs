@@ -275,7 +275,7 @@ policies:
     wipe: reject
 ";
 
-/// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own refusals of bodies.
+/// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own rejections of bodies.
 fn understands_refusals_of_the_policy(sdk: Sdk) {
     if !installed() {
         return;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sessiongate::config::{self, Lookup};
 use sessiongate::dialect::ZITADEL;
 use sessiongate::gateway::{Credential, Decided, Gateway, Head, Routed};
-use sessiongate::model::{Operation, Refusal};
+use sessiongate::model::{Operation, Rejection};
 use sessiongate::wire::carrier::Carrier;
 use sessiongate::wire::message::Codec;
 use std::collections::BTreeMap;
@@ -208,11 +208,11 @@ impl Asked {
             http2,
             trusted: false,
         };
-        let judged = || -> Result<Bytes, Refusal> {
+        let judged = || -> Result<Bytes, Rejection> {
             let governed = match gateway.route(head) {
                 Ok(Routed::Governed(governed)) => governed,
                 Ok(Routed::Passed(..) | Routed::Invalidating(_)) => panic!("{method} {path} is governed"),
-                Err(refused) => return Err(refused.refusal),
+                Err(refused) => return Err(refused.rejection),
             };
             let admitted = governed.admit(Credential::Forwarded(Bytes::from_static(b"Bearer pat")))?;
             let asked = admitted.read_body(gateway, Bytes::from(body.clone()))?;
@@ -223,13 +223,13 @@ impl Asked {
                 Decided::Need(_) => panic!("nothing is protected here"),
             }
         };
-        judged().map(|bytes| Forwarded::read(carrier, self.creates, &bytes)).map_err(|refusal| {
+        judged().map(|bytes| Forwarded::read(carrier, self.creates, &bytes)).map_err(|rejection| {
             // Why it cannot be read is told in the terms of the encoding.
-            if matches!(refusal, Refusal::Malformed(_)) {
+            if matches!(rejection, Rejection::Malformed(_)) {
                 return json!("malformed");
             }
             // Paths are spelled as the caller would spell them.
-            let shown = (ZITADEL.reply)(&refusal, Carrier::Rest);
+            let shown = (ZITADEL.reply)(&rejection, Carrier::Rest);
             let text = String::from_utf8(shown.body.to_vec()).unwrap();
             // What is not known has a name in JSON only.
             let text = camel(&text).replace("nothingThatIsKnown", "9");

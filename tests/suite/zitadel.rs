@@ -296,7 +296,7 @@ fn what_is_cached_for_one_instance_is_not_for_another() {
     assert_eq!(read("one.example"), ("hit".into(), one));
 }
 
-/// A name, a path, a body, headers, and the code of the refusal.
+/// A name, a path, a body, headers, and the code of the rejection.
 type Row = (&'static str, &'static str, Vec<u8>, Vec<(&'static str, &'static str)>, &'static str);
 
 #[test]

@@ -3,7 +3,7 @@
 //! Sources: ZITADEL's `internal/api/grpc/gerrors` and its REST gateway's error handler, gRPC's "Status codes", Connect's "Protocol
 //! Reference" (codes and error details), and `google/rpc/error_details.proto`.
 
-use crate::model::{Refusal, Rule, Violations, shortened};
+use crate::model::{Rejection, Rule, Violations, shortened};
 use crate::telemetry::Label;
 use crate::wire::carrier::{Carrier, http_status};
 use crate::wire::frame::framed_trailers;
@@ -45,10 +45,10 @@ struct Error {
     status: StatusCode,
 }
 
-/// A refusal in ZITADEL's shape.
-pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
+/// A rejection in ZITADEL's shape.
+pub(super) fn reply(rejection: &Rejection, carrier: Carrier) -> Reply {
     let room = if matches!(carrier, Carrier::Grpc(_)) { HEADERS } else { BODY };
-    let error = error(refusal, room);
+    let error = error(rejection, room);
     let message = if error.id.is_empty() { error.text.clone() } else { format!("{} ({})", error.text, error.id) };
     let reply = match carrier {
         Carrier::Rest => rest(&error, &message),
@@ -56,12 +56,12 @@ pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
         Carrier::Grpc(codec) => framed(&error, &message, false, codec),
         Carrier::GrpcWeb(codec) => framed(&error, &message, true, codec),
     };
-    match refusal {
-        Refusal::Method(allowed) => match HeaderValue::from_str(allowed) {
+    match rejection {
+        Rejection::Method(allowed) => match HeaderValue::from_str(allowed) {
             Ok(allowed) => reply.with(ALLOW, allowed),
             Err(_) => reply,
         },
-        Refusal::ContentCoding => match carrier {
+        Rejection::ContentCoding => match carrier {
             // What would be read, so that clients can send it anew (gRPC's document "Compression"; RFC 9110, section 12.5.3).
             Carrier::Grpc(_) | Carrier::GrpcWeb(_) => reply.with(GRPC_ACCEPT_ENCODING, IDENTITY),
             Carrier::Rest | Carrier::Connect(_) => reply.with(ACCEPT_ENCODING, IDENTITY),
@@ -70,7 +70,7 @@ pub(super) fn reply(refusal: &Refusal, carrier: Carrier) -> Reply {
             let challenge = HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static("Bearer"));
             reply.with(WWW_AUTHENTICATE, challenge)
         }
-        _ => match refusal.retry_after() {
+        _ => match rejection.retry_after() {
             Some(seconds) => reply.with(RETRY_AFTER, seconds.into()),
             None => reply,
         },
@@ -197,56 +197,60 @@ fn code_name(code: u32) -> &'static str {
     }
 }
 
-/// Code and text of a refusal: one row for each.
-fn error(refusal: &Refusal, room: Room) -> Error {
-    let (code, status, text): (u32, Option<u16>, String) = match refusal {
-        Refusal::Framing(what) => (3, None, format!("the request is not readable: {what}")),
-        Refusal::HeadTooLarge(bound) => (8, Some(431), format!("the request is not read: {bound}")),
-        Refusal::TargetTooLong(limit) => (3, Some(414), format!("the path has more than {limit} bytes")),
-        Refusal::Path => (3, None, "the path is not in its canonical form".into()),
-        Refusal::SessionId => (3, None, SESSION_ID.into()),
-        Refusal::RefreshTokenId | Refusal::UserId => (3, None, "the id is not valid".into()),
-        Refusal::Query(_) => (3, None, "the query may hold one `sessionToken` and nothing else".into()),
-        Refusal::Header(name) => (3, None, format!("the header `{name}` is not allowed here, or stands twice")),
-        Refusal::Unknown => (5, None, "Not Found".into()),
-        Refusal::NoUpstream => (5, None, "no upstream is declared for this host and path".into()),
-        Refusal::Method(_) => (12, Some(405), "Method Not Allowed".into()),
-        Refusal::Deleted => (5, None, "Session does not exist".into()),
-        Refusal::CredentialMissing => (16, None, "auth header missing".into()),
-        Refusal::CredentialMalformed => (16, None, "invalid auth header".into()),
-        Refusal::TokenExpired => (16, None, "the token has expired".into()),
-        Refusal::TokenSignature => (16, None, "the token's signature is not the issuer's".into()),
-        Refusal::TokenAudience(expected) => (16, None, format!("the token is for another audience than {expected}")),
-        Refusal::TokenInvalid(reason) => (16, None, format!("the token is not accepted: {reason}")),
-        Refusal::Scope(scope) => (7, None, format!("the token lacks the scope {scope}")),
-        Refusal::KeysUnavailable => (14, None, "the issuer's keys are not known yet".into()),
-        Refusal::KeyPending(_) => (14, None, "the token's key is not known yet".into()),
-        Refusal::UnexpectedBody => (3, None, "this operation takes no body".into()),
-        Refusal::LengthRequired(limit) => {
+/// Code and text of a rejection: one row for each.
+fn error(rejection: &Rejection, room: Room) -> Error {
+    let (code, status, text): (u32, Option<u16>, String) = match rejection {
+        Rejection::Framing(what) => (3, None, format!("the request is not readable: {what}")),
+        Rejection::HeadTooLarge(bound) => (8, Some(431), format!("the request is not read: {bound}")),
+        Rejection::TargetTooLong(limit) => (3, Some(414), format!("the path has more than {limit} bytes")),
+        Rejection::Path => (3, None, "the path is not in its canonical form".into()),
+        Rejection::SessionId => (3, None, SESSION_ID.into()),
+        Rejection::RefreshTokenId | Rejection::UserId => (3, None, "the id is not valid".into()),
+        Rejection::Query(_) => (3, None, "the query may hold one `sessionToken` and nothing else".into()),
+        Rejection::Header(name) => (3, None, format!("the header `{name}` is not allowed here, or stands twice")),
+        Rejection::Unknown => (5, None, "Not Found".into()),
+        Rejection::NoUpstream => (5, None, "no upstream is declared for this host and path".into()),
+        Rejection::Method(_) => (12, Some(405), "Method Not Allowed".into()),
+        Rejection::Deleted => (5, None, "Session does not exist".into()),
+        Rejection::CredentialMissing => (16, None, "auth header missing".into()),
+        Rejection::CredentialMalformed => (16, None, "invalid auth header".into()),
+        Rejection::TokenExpired => (16, None, "the token has expired".into()),
+        Rejection::TokenSignature => (16, None, "the token's signature is not the issuer's".into()),
+        Rejection::TokenAudience(expected) => (16, None, format!("the token is for another audience than {expected}")),
+        Rejection::TokenInvalid(reason) => (16, None, format!("the token is not accepted: {reason}")),
+        Rejection::Scope(scope) => (7, None, format!("the token lacks the scope {scope}")),
+        Rejection::KeysUnavailable => (14, None, "the issuer's keys are not known yet".into()),
+        Rejection::KeyPending(_) => (14, None, "the token's key is not known yet".into()),
+        Rejection::UnexpectedBody => (3, None, "this operation takes no body".into()),
+        Rejection::LengthRequired(limit) => {
             (8, Some(411), format!("a body of more than {limit} bytes needs a declared length"))
         }
-        Refusal::TooLarge(limit) => (8, Some(413), format!("the body has more than {limit} bytes")),
-        Refusal::ContentType => (3, Some(415), CONTENT.into()),
-        Refusal::ContentCoding => (12, Some(415), "compressed requests are not read here".into()),
-        Refusal::BodyTimeout(limit) => (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs())),
-        Refusal::Malformed(what) => {
+        Rejection::TooLarge(limit) => (8, Some(413), format!("the body has more than {limit} bytes")),
+        Rejection::ContentType => (3, Some(415), CONTENT.into()),
+        Rejection::ContentCoding => (12, Some(415), "compressed requests are not read here".into()),
+        Rejection::BodyTimeout(limit) => {
+            (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs()))
+        }
+        Rejection::Malformed(what) => {
             (3, None, format!("the request is not readable: {}", shortened(what.clone(), SHOWN)))
         }
-        Refusal::Violations(all) => return violations(all, room),
-        Refusal::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
-        Refusal::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
-        Refusal::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
-        Refusal::AnswerTooLarge(limit) => (13, Some(502), format!("the provider's answer has more than {limit} bytes")),
-        Refusal::UpstreamBusy => (14, None, "too many requests are in flight at the provider".into()),
-        Refusal::SourceBusy => (8, None, "too many requests from this address are in flight at the provider".into()),
-        Refusal::Unavailable => (14, None, "the provider's address is not known".into()),
-        Refusal::Overloaded => (14, None, "the gateway is short of memory".into()),
-        Refusal::UpstreamTimeout(limit) => {
+        Rejection::Violations(all) => return violations(all, room),
+        Rejection::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
+        Rejection::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
+        Rejection::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
+        Rejection::AnswerTooLarge(limit) => {
+            (13, Some(502), format!("the provider's answer has more than {limit} bytes"))
+        }
+        Rejection::UpstreamBusy => (14, None, "too many requests are in flight at the provider".into()),
+        Rejection::SourceBusy => (8, None, "too many requests from this address are in flight at the provider".into()),
+        Rejection::Unavailable => (14, None, "the provider's address is not known".into()),
+        Rejection::Overloaded => (14, None, "the gateway is short of memory".into()),
+        Rejection::UpstreamTimeout(limit) => {
             (4, None, format!("the provider did not answer within {} ms", limit.as_millis()))
         }
     };
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(http_status(code));
-    Error { code, id: format!("GATE-{}", refusal.name()), text, fields: Vec::new(), status }
+    Error { code, id: format!("GATE-{}", rejection.name()), text, fields: Vec::new(), status }
 }
 
 const SESSION_ID: &str = "the session id is not valid; expected 1 to 200 letters, numbers, underscores and hyphens";

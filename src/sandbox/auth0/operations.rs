@@ -31,7 +31,7 @@ struct Job<'a> {
     now: Instant,
 }
 
-/// Checks the rest of a request and carries it out. `Err` is a refusal.
+/// Checks the rest of a request and carries it out. `Err` is a rejection.
 pub(super) fn perform(
     tenant: &Tenant,
     call: &Call,

@@ -15,7 +15,7 @@ pub(super) type Pairs = Vec<(String, String)>;
 const MAX_PROPERTIES: usize = 25;
 const MAX_CHARACTERS: usize = 255;
 
-/// The part of a request that a refusal is about.
+/// The part of a request that a rejection is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place {
     Path,

@@ -43,7 +43,7 @@ pub(super) struct Row {
     method: Method,
     /// Below `/api/v2`, with `{}` for the id.
     path: &'static [&'static str],
-    /// Any one of these lets the caller in: Auth0's refusal says "expected any of".
+    /// Any one of these lets the caller in: Auth0's rejection says "expected any of".
     pub(super) scopes: &'static [&'static str],
     pub(super) id: Id,
 }
@@ -79,7 +79,7 @@ macro_rules! rows {
     };
 }
 
-/// Revoking a session lists two scopes, but its documented refusal names `delete:sessions` only (Auth0's OpenAPI document).
+/// Revoking a session lists two scopes, but its documented rejection names `delete:sessions` only (Auth0's OpenAPI document).
 static ROWS: &[Row] = rows! {
     GetSession "get_session" GET ["sessions", "{}"] Session ["read:sessions"];
     UpdateSession "update_session" PATCH ["sessions", "{}"] Session ["update:sessions"];

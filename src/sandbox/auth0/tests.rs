@@ -37,7 +37,7 @@ fn paths_lead_where_a_whatwg_server_would_take_them() {
 
 #[test]
 fn metadata_is_refused_beyond_the_limits() {
-    let refusal = |body: &str| {
+    let rejection = |body: &str| {
         let (parts, ()) = http::Request::new(()).into_parts();
         match object(&parts, body.as_bytes()).and_then(|body| metadata(body, "session_metadata", "session")) {
             Ok(_) => String::new(),
@@ -46,18 +46,18 @@ fn metadata_is_refused_beyond_the_limits() {
     };
     let long = format!("{{\"session_metadata\":{{\"a\":\"{}\"}}}}", "x".repeat(256));
     let pairs: Vec<String> = (0..26).map(|n| format!("\"k{n}\":\"\"")).collect();
-    assert!(refusal(&long).contains("'String is too long (256 chars), maximum 255' on property session_metadata.a"));
+    assert!(rejection(&long).contains("'String is too long (256 chars), maximum 255' on property session_metadata.a"));
     assert!(
-        refusal(&format!("{{\"session_metadata\":{{{}}}}}", pairs.join(",")))
+        rejection(&format!("{{\"session_metadata\":{{{}}}}}", pairs.join(",")))
             .contains("'Too many properties defined (26), maximum 25' on property session_metadata (")
     );
-    assert!(refusal("{}").ends_with("'Too few properties defined (0), minimum 1'"));
-    assert!(refusal("{\"x\":1}").ends_with("'Additional properties not allowed: x'"));
-    assert!(refusal("{\"session_metadata\":{\"a b\":\"\"}}").contains("not allowed: a b' on property"));
-    assert!(refusal("{\"session_metadata\":{\"a\":1}}").contains("Expected type string but found type integer"));
-    assert!(refusal("{\"session_metadata\":[]}").contains("Expected type object,null but found type array"));
-    assert_eq!(refusal("{\"session_metadata\":{\"a\":\"\"}}"), "");
-    assert_eq!(refusal("{\"session_metadata\":null}"), "");
+    assert!(rejection("{}").ends_with("'Too few properties defined (0), minimum 1'"));
+    assert!(rejection("{\"x\":1}").ends_with("'Additional properties not allowed: x'"));
+    assert!(rejection("{\"session_metadata\":{\"a b\":\"\"}}").contains("not allowed: a b' on property"));
+    assert!(rejection("{\"session_metadata\":{\"a\":1}}").contains("Expected type string but found type integer"));
+    assert!(rejection("{\"session_metadata\":[]}").contains("Expected type object,null but found type array"));
+    assert_eq!(rejection("{\"session_metadata\":{\"a\":\"\"}}"), "");
+    assert_eq!(rejection("{\"session_metadata\":null}"), "");
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Caller {
     }
 }
 
-/// The refusal of a caller with the wrong rights.
+/// The rejection of a caller with the wrong rights.
 pub(super) fn no_permission() -> Fault {
     Fault::new(Code::PermissionDenied, "AUTH-AWfge", "No matching permissions found")
 }

@@ -59,15 +59,15 @@ pub(super) fn answer(instance: &Instance, path: &str, parts: &Parts, body: &Byte
     }
 }
 
-/// The refusal of a path that no route has.
+/// The rejection of a path that no route has.
 pub(super) fn not_found() -> Response {
-    refusal(StatusCode::NOT_FOUND, Code::NotFound, "Not Found")
+    rejection(StatusCode::NOT_FOUND, Code::NotFound, "Not Found")
 }
 
 fn unrouted(components: &[&str]) -> Response {
     let other_method = ["POST", "GET"].iter().any(|method| route(method, components).is_some());
     if other_method {
-        return refusal(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, "Method Not Allowed");
+        return rejection(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, "Method Not Allowed");
     }
     not_found()
 }
@@ -167,7 +167,7 @@ fn failure(fault: &Fault) -> Response {
     response
 }
 
-fn refusal(status: StatusCode, code: Code, text: &str) -> Response {
+fn rejection(status: StatusCode, code: Code, text: &str) -> Response {
     let body: Value = json!({"code": code.number(), "message": text});
     json_response(status, body.to_string().into_bytes())
 }

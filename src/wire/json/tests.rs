@@ -10,23 +10,23 @@ fn edited(text: &str, changes: &[Change]) -> String {
     String::from_utf8(document.edited(document.root(), changes).to_vec()).unwrap()
 }
 
-fn refusal(text: &str) -> String {
+fn rejection(text: &str) -> String {
     Document::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap_err().to_string()
 }
 
 #[test]
 fn what_two_parsers_may_read_differently_is_refused() {
-    assert_eq!(refusal(r#"{"a":1,"\u0061":2}"#), "found a key twice in one object at byte 7");
-    assert_eq!(refusal(r#"{"a":{"b":1,"b":2}}"#), "found a key twice in one object at byte 12");
-    assert_eq!(refusal("\u{feff}{}"), "found a byte order mark at byte 0");
-    assert_eq!(refusal(r#"{} {}"#), "expected the end of the document, found `{` at byte 3");
-    assert_eq!(refusal(r#"["\ud800"]"#), "found a string with an escape that stands for no character at byte 1");
-    assert_eq!(refusal("9007199254740992"), "found a number that parsers read differently at byte 0");
-    assert_eq!(refusal("1e400"), "found a number that parsers read differently at byte 0");
-    assert_eq!(refusal("{\"a\":1}\0"), "expected the end of the document, found `\\u{0}` at byte 7");
-    assert_eq!(refusal(""), "expected a value, found the end at byte 0");
-    assert_eq!(refusal(&"[".repeat(33)), "found more than 32 levels of nesting at byte 32");
-    assert_eq!(refusal(r#"{"a":01}"#), "found a number that JSON does not allow at byte 5");
+    assert_eq!(rejection(r#"{"a":1,"\u0061":2}"#), "found a key twice in one object at byte 7");
+    assert_eq!(rejection(r#"{"a":{"b":1,"b":2}}"#), "found a key twice in one object at byte 12");
+    assert_eq!(rejection("\u{feff}{}"), "found a byte order mark at byte 0");
+    assert_eq!(rejection(r#"{} {}"#), "expected the end of the document, found `{` at byte 3");
+    assert_eq!(rejection(r#"["\ud800"]"#), "found a string with an escape that stands for no character at byte 1");
+    assert_eq!(rejection("9007199254740992"), "found a number that parsers read differently at byte 0");
+    assert_eq!(rejection("1e400"), "found a number that parsers read differently at byte 0");
+    assert_eq!(rejection("{\"a\":1}\0"), "expected the end of the document, found `\\u{0}` at byte 7");
+    assert_eq!(rejection(""), "expected a value, found the end at byte 0");
+    assert_eq!(rejection(&"[".repeat(33)), "found more than 32 levels of nesting at byte 32");
+    assert_eq!(rejection(r#"{"a":01}"#), "found a number that JSON does not allow at byte 5");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct Setting {
     /// How often the store falls back to an older copy of itself.
     pub setbacks: u8,
     /// How often the provider may refuse a write.
-    pub refusals: u8,
+    pub rejections: u8,
     /// How often the provider may fail a read.
     pub failures: u8,
     /// Whether the first write may change any session.
@@ -291,7 +291,7 @@ struct Left {
     evictions: u8,
     expiries: u8,
     setbacks: u8,
-    refusals: u8,
+    rejections: u8,
     failures: u8,
     outside: u8,
     lags: u8,
@@ -310,7 +310,17 @@ type Following = Vec<(Label, World)>;
 impl World {
     pub fn new(setting: Setting) -> World {
         let Setting {
-            losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures, outside, lags, ..
+            losses,
+            repeats,
+            crashes,
+            evictions,
+            expiries,
+            setbacks,
+            rejections,
+            failures,
+            outside,
+            lags,
+            ..
         } = setting;
         let store = Store {
             session: State::default(),
@@ -322,7 +332,7 @@ impl World {
             Process { alive: true, era: Some(0), epoch: None, fetches: Vec::new(), shared: Default::default() };
         let reader = Reader { does: Reads::Idle, acknowledged: 0, seen: 0 };
         let now = Now {
-            left: Left { losses, repeats, crashes, evictions, expiries, setbacks, refusals, failures, outside, lags },
+            left: Left { losses, repeats, crashes, evictions, expiries, setbacks, rejections, failures, outside, lags },
             store,
             copy: None,
             aside: None,

@@ -260,9 +260,9 @@ impl World {
             let version = world.now.version;
             world.writes(writer, Writes::Settles(mark, Some(version)));
         });
-        if self.now.left.refusals > 0 {
+        if self.now.left.rejections > 0 {
             self.then(all, "the provider refuses write", writer, |world| {
-                world.now.left.refusals -= 1;
+                world.now.left.rejections -= 1;
                 world.writes(writer, Writes::Settles(mark, None));
             });
         }

@@ -7,7 +7,7 @@ use strum::{IntoStaticStr, VariantNames};
 /// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
-pub enum Refusal {
+pub enum Rejection {
     /// The bytes of the request are not framed in the one way that everybody reads alike: what is wrong.
     Framing(String),
     /// The head of the request is larger than what is read: by which bound.
@@ -90,7 +90,7 @@ pub enum Refusal {
     AnswerTooLarge(usize),
 }
 
-impl Refusal {
+impl Rejection {
     /// The name in metrics and in the log.
     pub fn name(&self) -> &'static str {
         self.into()
@@ -98,20 +98,20 @@ impl Refusal {
 
     /// Every name, in the order of declaration.
     pub fn names() -> &'static [&'static str] {
-        Refusal::VARIANTS
+        Rejection::VARIANTS
     }
 
     /// After how many seconds it may be otherwise, where that is so soon that it is worth saying.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Refusal::KeyPending(rest) => Some(rest.as_secs().saturating_add(1)),
-            Refusal::KeysUnavailable
-            | Refusal::Unavailable
-            | Refusal::Overloaded
-            | Refusal::TooManyWrites
-            | Refusal::StoreUnavailable
-            | Refusal::UpstreamBusy
-            | Refusal::SourceBusy => Some(1),
+            Rejection::KeyPending(rest) => Some(rest.as_secs().saturating_add(1)),
+            Rejection::KeysUnavailable
+            | Rejection::Unavailable
+            | Rejection::Overloaded
+            | Rejection::TooManyWrites
+            | Rejection::StoreUnavailable
+            | Rejection::UpstreamBusy
+            | Rejection::SourceBusy => Some(1),
             _ => None,
         }
     }
@@ -120,15 +120,15 @@ impl Refusal {
     pub fn is_failure(&self) -> bool {
         matches!(
             self,
-            Refusal::KeysUnavailable
-                | Refusal::KeyPending(_)
-                | Refusal::UpstreamFailed
-                | Refusal::UpstreamTimeout(_)
-                | Refusal::Unavailable
-                | Refusal::UpstreamBusy
-                | Refusal::Overloaded
-                | Refusal::AnswerTooLarge(_)
-                | Refusal::StoreUnavailable
+            Rejection::KeysUnavailable
+                | Rejection::KeyPending(_)
+                | Rejection::UpstreamFailed
+                | Rejection::UpstreamTimeout(_)
+                | Rejection::Unavailable
+                | Rejection::UpstreamBusy
+                | Rejection::Overloaded
+                | Rejection::AnswerTooLarge(_)
+                | Rejection::StoreUnavailable
         )
     }
 }

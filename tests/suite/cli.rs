@@ -144,7 +144,7 @@ fn help_says_what_each_command_does() {
     for (args, words) in [
         (&["--help"][..], &["run", "check", "sandbox", "schema", "completions", "man", "session policies"][..]),
         (&["run", "--help"], &["serves", "SIGTERM", "status 1", "--config <FILE>"]),
-        (&["check", "--help"], &["every error", "line and column", "status 0", "--config <FILE>"]),
+        (&["check", "--help"], &["every error", "line and column", "Exit status: 0", "--config <FILE>"]),
         (
             &["sandbox", "--help"],
             &[

@@ -106,5 +106,5 @@ fn a_client_of_ipv4_is_one_at_a_socket_of_ipv6_too() {
         assert_eq!(seen.header("X-Zitadel-Instance-Host"), Some("one.example"), "{path}");
     }
     let line = gateway.wait_for_log(|line| line.contains("own-name"));
-    assert!(line.contains("\"client\":\"127.0.0.1\""), "{line}");
+    assert!(line.contains("\"client.address\":\"127.0.0.1\""), "{line}");
 }

@@ -1,5 +1,5 @@
 //! A client's connection until it has a request, and while it has one: sockets, TLS, limits, strict HTTP/1, the flood guard of
-//! HTTP/2, and what a client is doing. What answers the requests is told by the caller.
+//! HTTP/2, and client timing. The caller supplies the service that answers requests (`Server`).
 
 mod admission;
 mod authorities;

@@ -1,5 +1,5 @@
-//! The peer for `benches/compare`: Pingora with nothing around it. `bare_pingora LISTEN UPSTREAM` passes every request; answers
-//! whose path begins with `/memory` come from memory. With `h2c` as a third argument both sides speak HTTP/2.
+//! The peer for `benches/compare`: Pingora with nothing around it. `bare_pingora LISTEN UPSTREAM` passes every request;
+//! answers whose path begins with `/memory` come from memory. With `h2c` as a third argument both sides speak HTTP/2.
 
 // Supplies the zlib symbols: see .cargo/config.toml.
 extern crate libz_rs_sys as _;

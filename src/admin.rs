@@ -1,4 +1,5 @@
-//! The admin listener: probes, metrics, and what operators do by hand. It runs on a thread of its own, so that it answers however busy the gateway is.
+//! The admin listener: probes, metrics, and what operators do by hand. It runs on a thread of its own, so that it
+//! answers however busy the gateway is.
 
 mod listener;
 mod purge;

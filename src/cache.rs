@@ -1,38 +1,40 @@
-//! The session cache: stores that execute [`crate::coherence`], and in front of them the loops of readers and writers. Concurrent
-//! misses on one answer make one fetch; a write marks what it may change before it is forwarded, and settles it before it is
-//! acknowledged.
+//! The session cache: stores that execute [`crate::coherence`], and in front of them the loops of readers and writers.
+//! Concurrent misses on one response make one fetch; a write marks what it may change before it is forwarded, and
+//! settles it before it is acknowledged.
 
-mod claim;
-mod flight;
+mod lease_guard;
+mod single_flight;
 mod keep;
 mod memory;
-mod open;
+mod builder;
 mod read;
 mod redis;
-mod share;
+mod shared_mark;
 mod write;
 
+pub use builder::{OpenCache, open};
 pub use memory::MemoryStore;
-pub use open::{Opened, open};
-pub use read::{Fetched, Got, Wanted};
+pub use read::{FetchedResponse, ReadOptions, ReadResult};
 pub use redis::{RedisStore, SetupError};
-pub use write::{Caution, Mark};
+pub use write::{Mark, MarkFailurePolicy};
 
-use crate::coherence::reading::Link;
-use crate::coherence::{Acquired, Asker, Ended, Entry, Micros, Millis, Reach, Retired, Settled, Tenant, Token};
-use crate::gateway::{Answer, CacheKey};
+use crate::coherence::reading::ConnectionId;
+use crate::coherence::{
+    Acquired, CallerDigest, Entry, Micros, Millis, Retired, Settled, Tenant, Token, WriteEnd, WriteScope,
+};
+use crate::gateway::{CacheKey, ProviderResponse};
 use crate::telemetry::{CacheEvent, StoreFailure};
 use async_trait::async_trait;
 use enum_map::EnumMap;
-use flight::Flights;
-use read::Waiting;
-use share::SharedMarks;
+use read::WaitingReads;
+use shared_mark::SharedMarks;
+use single_flight::SingleFlight;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A stored answer.
-pub type Stored = Arc<Answer>;
+/// A stored response.
+pub type Stored = Arc<ProviderResponse>;
 
 /// What a write marks. The number is the upstream's scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,18 +47,18 @@ pub enum Scope {
 
 impl Scope {
     /// What bounds the marks of a write in this scope that has one of its own.
-    pub fn reach(self) -> Reach {
+    pub fn reach(self) -> WriteScope {
         match self {
-            Scope::Session(..) => Reach::Session,
-            Scope::Upstream(_) => Reach::Upstream,
+            Scope::Session(..) => WriteScope::Session,
+            Scope::Upstream(_) => WriteScope::Upstream,
         }
     }
 
     /// The same for a mark that is shared.
-    pub fn shared_reach(self) -> Reach {
+    pub fn shared_reach(self) -> WriteScope {
         match self {
-            Scope::Session(..) => Reach::Unverified,
-            Scope::Upstream(_) => Reach::Upstream,
+            Scope::Session(..) => WriteScope::Unverified,
+            Scope::Upstream(_) => WriteScope::Upstream,
         }
     }
 }
@@ -67,7 +69,8 @@ pub enum StoreError {
     /// Too many writes in flight on one session.
     #[error("too many writes in flight on one session")]
     TooManyWrites,
-    /// The store cannot be reached, did not answer in time, or refused. The step may be carried out all the same, also later.
+    /// The store cannot be reached, did not answer in time, or rejected. The step may be carried out all the same, also
+    /// later.
     #[error("{0}")]
     Failed(StoreFailure),
     /// The step was carried out in part: the mark no longer stands, and what the write says may not count.
@@ -93,7 +96,7 @@ impl From<StoreFailure> for StoreError {
 
 /// How full a store is. One that is shared does not know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Fill {
+pub struct StoreUsage {
     /// Bytes held, with what it costs to hold them.
     pub bytes: usize,
     /// Sessions known.
@@ -104,7 +107,7 @@ pub struct Fill {
 
 /// What a reader asks a store.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub struct AcquireRequest {
     /// The reader.
     pub reader: Token,
     /// A reader that is taken for dead.
@@ -114,28 +117,28 @@ pub struct Ask {
     /// Whether what it fetches may not be stored.
     pub unstored: bool,
     /// Whose credential it has.
-    pub asker: Asker,
+    pub caller: CallerDigest,
     /// Which tenant it asks.
     pub tenant: Tenant,
 }
 
-/// What a store answers to a reader.
+/// What a store responses to a reader.
 #[derive(Debug, Clone)]
 pub struct Acquisition {
     /// What the reader finds.
     pub acquired: Acquired<Stored>,
     /// The connection over which it was found.
-    pub link: Link,
+    pub connection_id: ConnectionId,
     /// The store's time.
     pub now: Micros,
     /// Whether it has a lease now, which is to be given back where it does not fetch under it.
     pub leased: bool,
 }
 
-/// What those who wait for an answer are shown.
+/// What those who wait for a response are shown.
 #[derive(Debug, Clone)]
-pub enum Filled {
-    /// The answer, whether it is stored or not.
+pub enum StoreResult {
+    /// The response, whether it is stored or not.
     Own,
     /// What is stored instead.
     Stored(Stored),
@@ -143,13 +146,14 @@ pub enum Filled {
     Unreadable,
 }
 
-/// A store: it executes the steps of [`crate::coherence`], each in one piece. A step that fails may be carried out all the same.
+/// A store: it executes the steps of [`crate::coherence`], each in one piece. A step that fails may be carried out all
+/// the same.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// A token that was never used.
     fn token(&self) -> Token;
     /// A read begins.
-    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError>;
+    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError>;
     /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way.
     async fn fill(
         &self,
@@ -157,42 +161,49 @@ pub trait Store: Send + Sync {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Filled, StoreError>;
+    ) -> Result<StoreResult, StoreError>;
     /// This reader's answer is not stored, but speaks against what is.
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError>;
     /// This reader's answer says nothing of what is stored: its lease ends.
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError>;
-    /// A write begins. It stays marked for `guard` from now, or longer where its mark stands longer already. `reach` bounds the marks.
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError>;
+    /// A write begins. It stays marked for `guard` from now, or longer where its mark stands longer already. `reach`
+    /// bounds the marks.
+    async fn begin(
+        &self,
+        scope: Scope,
+        writer: Token,
+        guard: Millis,
+        reach: WriteScope,
+    ) -> Result<ConnectionId, StoreError>;
     /// A write's outcome is known.
-    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError>;
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError>;
     /// Which of these sessions of an upstream count as deleted for a tenant, in their order.
     async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// The connection that steps on this scope would be carried out over now.
-    fn link(&self, scope: Scope) -> Option<Link>;
+    fn connection_id(&self, scope: Scope) -> Option<ConnectionId>;
     /// How long there has been no connection for steps on this scope; none where there is one.
     fn disconnected_for(&self, scope: Scope) -> Option<Duration>;
     /// How full it is.
-    fn measure(&self) -> Fill;
+    fn measure(&self) -> StoreUsage;
 }
 
 /// The cache of all upstreams.
 pub struct Sessions {
     store: Arc<dyn Store>,
-    flights: Flights,
-    waiting: Waiting,
+    single_flight: SingleFlight,
+    waiting: WaitingReads,
     shared: Arc<SharedMarks>,
     lease_wait: Duration,
-    tally: Arc<Tally>,
+    tally: Arc<CacheCounters>,
 }
 
 /// What the cache did, since the start.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct CacheCounters {
     counts: EnumMap<CacheEvent, AtomicU64>,
 }
 
-impl Tally {
+impl CacheCounters {
     /// Counts one.
     pub fn count(&self, event: CacheEvent) {
         self.counts[event].fetch_add(1, Ordering::Relaxed);
@@ -206,9 +217,9 @@ impl Tally {
 
 impl Sessions {
     /// A cache on this store. A read waits for the fetch of another process for `lease_wait` at the most.
-    pub fn new(store: Arc<dyn Store>, lease_wait: Duration, tally: Arc<Tally>) -> Sessions {
-        let (flights, waiting, shared) = (Flights::default(), Waiting::default(), Arc::default());
-        Sessions { store, flights, waiting, shared, lease_wait, tally }
+    pub fn new(store: Arc<dyn Store>, lease_wait: Duration, tally: Arc<CacheCounters>) -> Sessions {
+        let (single_flight, waiting, shared) = (SingleFlight::default(), WaitingReads::default(), Arc::default());
+        Sessions { store, single_flight, waiting, shared, lease_wait, tally }
     }
 
     /// The store.
@@ -217,7 +228,7 @@ impl Sessions {
     }
 
     /// What the cache did.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &CacheCounters {
         &self.tally
     }
 }

@@ -21,9 +21,9 @@ use std::process::ExitCode;
 
 /// Enforces session policies in front of identity providers.
 ///
-/// sessiongate stands between applications and an identity provider's API. It checks who calls, judges and normalizes
-/// what is written to sessions, answers session reads from a cache that is never stale after an acknowledged write, and
-/// passes everything else.
+/// sessiongate stands between applications and an identity provider's API. It checks who calls, evaluates and
+/// normalizes what is written to sessions, answers session reads from a cache that is never stale after an acknowledged
+/// write, and passes everything else.
 #[derive(Parser)]
 #[command(name = "sessiongate", version, arg_required_else_help = true)]
 struct CommandLine {
@@ -35,18 +35,18 @@ struct CommandLine {
 enum Command {
     /// Run the gateway
     ///
-    /// Reads the configuration, binds its listeners and serves. Ends with status 1 and a message where the configuration
-    /// is wrong or a port is taken. SIGTERM and SIGINT stop it: it is no longer ready at once, accepts connections for
-    /// `shutdown.drain_delay`, and ends as soon as nothing is in flight, after `shutdown.grace` at the latest. A second
-    /// signal ends it at once. SIGHUP reads the configuration again; with `reload.watch` a change of its files does too. One
-    /// that is wrong is refused, and the last good one stays. SIGQUIT hands the listeners over to a process that was started
-    /// with `--upgrade`.
+    /// Reads the configuration, binds its listeners and serves. Ends with status 1 and a message where the
+    /// configuration is wrong or a port is taken. SIGTERM and SIGINT stop it: it is no longer ready at once, accepts
+    /// connections for `shutdown.drain_delay`, and ends as soon as nothing is in flight, after `shutdown.grace` at the
+    /// latest. A second signal ends it at once. SIGHUP reads the configuration again; with `reload.watch` a change of
+    /// its files does too. One that is wrong is rejected, and the last good one stays. SIGQUIT hands the listeners over
+    /// to a process that was started with `--upgrade`.
     Run(RunArgs),
     /// Check a configuration
     ///
     /// Prints every error with its file, line and column, what was found and what is allowed. Looks at the files and
-    /// environment variables that the configuration names, and opens no connection. Exit status: 0 if it is OK, 1 if it has
-    /// errors, 2 if the command line is wrong.
+    /// environment variables that the configuration names, and opens no connection. Exit status: 0 if it is OK, 1 if it
+    /// has errors, 2 if the command line is wrong.
     Check(CheckArgs),
     /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
@@ -54,10 +54,10 @@ enum Command {
     /// try. Nothing else is needed: no account, and no Redis unless `--redis` names one. Ctrl-C stops it.
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::SandboxArgs),
-    /// Drop cached answers of a running gateway
+    /// Drop cached responses of a running gateway
     ///
-    /// Those of one session, or of all sessions of an upstream, in every replica that shares the store. Ends with status 0
-    /// once the store has confirmed it, 1 where it has not.
+    /// Those of one session, or of all sessions of an upstream, in every replica that shares the store. Ends with
+    /// status 0 once the store has confirmed it, 1 where it has not.
     Purge(purge::PurgeArgs),
     /// Say whether a running gateway is ready
     ///
@@ -65,8 +65,8 @@ enum Command {
     Ready(ready::ReadyArgs),
     /// Print the JSON Schema of the configuration, for editors
     ///
-    /// It knows every option with its meaning, its default and what it may be. The first line of a configuration can name it:
-    /// `# yaml-language-server: $schema=schema.json`.
+    /// It knows every option with its meaning, its default and what it may be. The first line of a configuration can
+    /// name it: `# yaml-language-server: $schema=schema.json`.
     Schema,
     /// Print the script that completes command lines in a shell
     Completions(texts::CompletionsArgs),
@@ -85,7 +85,8 @@ struct FileArgs {
 struct RunArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Take the place of a running process: wait at `shutdown.upgrade_socket` for its listeners, which it hands over on SIGQUIT
+    /// Take the place of a running process: wait at `shutdown.upgrade_socket` for its listeners, which it hands over on
+    /// SIGQUIT
     #[arg(long)]
     upgrade: bool,
 }

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Why an exchange brought no answer.
+/// Why an exchange brought no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// No connection: nothing was sent, or nothing that could be read.
@@ -42,21 +42,21 @@ pub enum ExchangeError {
     /// The other side says that it has not looked at the request.
     #[error("the request was not taken: {0}")]
     Refused(String),
-    /// A connection that had been kept was closed before any byte of an answer came.
+    /// A connection that had been kept was closed before any byte of a response came.
     #[error("a kept connection was closed")]
     Closed,
     /// No complete answer in time.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// The answer, which has this status, is larger than this number of bytes.
+    /// The response, which has this status, is larger than this number of bytes.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize, StatusCode),
-    /// There is too little memory for the answer.
+    /// There is too little memory for the response.
     #[error("the answer was given up because memory is short")]
     Short,
 }
 
-/// An answer as a whole.
+/// A response as a whole.
 #[derive(Debug)]
 pub struct Exchange {
     /// The status.
@@ -71,7 +71,7 @@ pub struct Exchange {
 
 /// How a host is reached.
 #[derive(Debug, Clone)]
-pub struct Reach {
+pub struct ConnectOptions {
     /// Where it is.
     pub addresses: Arc<Addresses>,
     /// Whom to trust instead of the system's authorities.
@@ -86,7 +86,7 @@ pub struct Reach {
     pub keepalive: Duration,
     /// Whether it may take the last descriptors of the process.
     pub vital: bool,
-    /// Where answers are counted that are read whole; none where they are few and small.
+    /// Where responses are counted that are read whole; none where they are few and small.
     pub memory: Option<Arc<Memory>>,
 }
 
@@ -101,7 +101,7 @@ pub struct Client {
 
 impl Client {
     /// A client for one host.
-    pub fn new(reach: &Reach) -> Result<Client, rustls::Error> {
+    pub fn new(reach: &ConnectOptions) -> Result<Client, rustls::Error> {
         let tls = tls(reach)?;
         let memory = reach.memory.clone();
         let mut client = Client { addresses: reach.addresses.clone(), http1: None, http2: None, memory };
@@ -117,13 +117,15 @@ impl Client {
         Ok(client)
     }
 
-    /// The same client, whose requests over HTTP/2 go over another connection: what is in the way there is in nobody's way here.
+    /// The same client, whose requests over HTTP/2 go over another connection: what is in the way there is in nobody's
+    /// way here.
     pub fn apart(&self) -> Client {
         Client { http2: self.http2.as_ref().map(|http2| Arc::new(http2.apart())), ..self.clone() }
     }
 
-    /// Sends a request and reads the whole answer, all within `within` and at most `most` bytes. The URI says where to connect to,
-    /// `Host` who is asked, where that is somebody else. Only what can be asked for again is given up for want of memory.
+    /// Sends a request and reads the whole response, all within `within` and at most `most` bytes. The URI says where
+    /// to connect to, `Host` who is asked, where that is somebody else. Only what can be asked for again is given up
+    /// for want of memory.
     pub async fn exchange(
         &self,
         request: Request<Bytes>,
@@ -144,8 +146,8 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for the head of the answer, all within `within`. The body is left to the caller, who may give it up,
-    /// and so may they this.
+    /// Sends a request and waits for the head of the response, all within `within`. The body is left to the caller, who
+    /// may give it up, and so may they this.
     pub async fn open(&self, request: Request<Bytes>, within: Duration) -> Result<Response, ExchangeError> {
         let until = Instant::now() + within;
         let late = |_| ExchangeError::Timeout(within);
@@ -162,7 +164,8 @@ impl Client {
         Ok(response)
     }
 
-    /// Boxed, since it is large: whatever holds it would be moved as a whole with each request, also where nothing is sent.
+    /// Boxed, since it is large: whatever holds it would be moved as a whole with each request, also where nothing is
+    /// sent.
     fn response(&self, request: Request<Bytes>) -> Pin<Box<impl Future<Output = Result<Response, ExchangeError>>>> {
         Box::pin(self.respond(request))
     }

@@ -1,31 +1,34 @@
-//! The cache protocol's decisions, as a pure state machine. Stores only execute them: each function below has to run in one piece.
+//! The cache protocol's decisions, as a pure state machine. Stores only execute them: each function below has to run in
+//! one piece.
 //!
-//! Where a store cannot run them, it has to do the same: `tests/suite/scripts.rs` holds the scripts of Redis against them.
+//! Where a store cannot run them, it has to do the same: `tests/suite/scripts.rs` holds the scripts of Redis against
+//! them.
 //!
-//! What a session's cached answers hang on is its *generation*. A write puts a *mark* in the generation's place before it is
-//! forwarded, and a fresh generation when its outcome is known. A reader that finds a mark goes to the provider and stores nothing.
-//! An entry carries the generation under which its fetch began and is a hit only under the very same one: a late fill is
-//! harmless, and so is a mark that nobody takes away, since it runs out by itself.
+//! What a session's cached responses hang on is its *generation*. A write puts a *mark* in the generation's place
+//! before it is forwarded, and a fresh generation when its outcome is known. A reader that finds a mark goes to the
+//! provider and stores nothing. An entry carries the generation under which its fetch began and is a hit only under the
+//! very same one: a late fill is harmless, and so is a mark that nobody takes away, since it runs out by itself.
 //!
-//! The *epoch* of an upstream has the same states. Writes that may change any session mark it, and every entry carries its
-//! generation too.
+//! The *epoch* of an upstream has the same states. Writes that may change any session mark it, and every entry carries
+//! its generation too.
 //!
-//! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`]; which writes share a mark, in
+//! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`]; which writes share a
+//! mark, in
 //! [`sharing`]; what is shown to one [`Tenant`] and not to others, in `tenants`.
 
-mod place;
+mod variant;
 pub mod reading;
 pub mod sharing;
 mod tenants;
 mod traces;
 pub mod writing;
 
-pub use place::{
-    Asker, Cause, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, Newest, Observed, Place, Retired, Watermark, fill,
-    release, retire,
-};
-pub use tenants::{Gone, MAX_TENANTS, OWN, Tenant, UNLIFTED};
+pub use tenants::{DeletionState, MAX_TENANTS, OWN, Tenant, UNLIFTED};
 pub use traces::Traces;
+pub use variant::{
+    CallerDigest, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, NewestResponse, Observed, RetireCause, Retired,
+    VariantState, Watermark, fill, release, retire,
+};
 
 use std::time::Duration;
 use tenants::Tenants;
@@ -50,11 +53,11 @@ pub type Micros = u64;
 
 /// The most writes in flight on one session.
 pub const MAX_SESSION_WRITES: usize = 64;
-/// The most writes in flight that may change any session of an upstream and are told apart. More of them share one mark, which
-/// nobody takes away: it runs out.
+/// The most writes in flight that may change any session of an upstream and are told apart. More of them share one
+/// mark, which nobody takes away: it runs out.
 pub const MAX_UPSTREAM_WRITES: usize = 256;
-/// The writer of a mark that nobody takes away, and that runs out: of the writes beyond the most that are told apart, and of those
-/// that share a mark and whose outcome is not known.
+/// The writer of a mark that nobody takes away, and that runs out: of the writes beyond the most that are told apart,
+/// and of those that share a mark and whose outcome is not known.
 pub const CROWD: Token = Token(0);
 
 /// How long the version of an acknowledged write is remembered, in milliseconds.
@@ -62,15 +65,15 @@ pub const FLOOR_KEPT: Millis = 600_000;
 
 /// A write in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Mark {
+struct WriteMark {
     writer: Token,
     deadline: Millis,
 }
 
 /// What the coherence of one session, or of one upstream's epoch, hangs on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct State {
-    marks: Vec<Mark>,
+pub struct CoherenceState {
+    marks: Vec<WriteMark>,
     generation: Option<Generation>,
     /// The generation before the only write in flight: what it returns to if that write changes nothing.
     before: Option<Generation>,
@@ -85,7 +88,7 @@ pub struct State {
 /// What a write that is over leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Settled {
-    /// The version that the provider gave the session: older answers are not stored.
+    /// The version that the provider gave the session: older responses are not stored.
     pub version: Option<u64>,
     /// Whether the write certainly changed nothing, so that what was stored before it still holds.
     pub unchanged: bool,
@@ -99,7 +102,7 @@ pub struct Settled {
     pub purged: Millis,
 }
 
-/// The generations under which an answer is fetched: of the session and of the upstream's epoch.
+/// The generations under which a response is fetched: of the session and of the upstream's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// The session's.
@@ -111,17 +114,17 @@ pub struct Stamp {
 /// What a reader finds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Acquired<T> {
-    /// A fresh answer, the version below which a newer fetch would be too old to store, and the time before which none will do that
-    /// began.
+    /// A fresh response, the version below which a newer fetch would be too old to store, and the time before which
+    /// none will do that began.
     Hit(Entry<T>, Option<u64>, Micros),
-    /// Nothing fresh, and nobody fetches: the reader has to, and may fill under this stamp unless the answer is older than the
-    /// floor.
+    /// Nothing fresh, and nobody fetches: the reader has to, and may fill under this stamp unless the response is older
+    /// than the floor.
     Lead {
         /// The generations to fill under.
         stamp: Stamp,
-        /// The version below which an answer is too old to store.
+        /// The version below which a response is too old to store.
         floor: Option<u64>,
-        /// An answer that is no longer fresh.
+        /// A response that is no longer fresh.
         stale: Option<Entry<T>>,
         /// No fetch will do that began before this: something newer was known.
         since: Micros,
@@ -132,17 +135,17 @@ pub enum Acquired<T> {
         stamp: Stamp,
         /// Who fetches: what to take over from if they never finish.
         reader: Token,
-        /// An answer that is no longer fresh.
+        /// A response that is no longer fresh.
         stale: Option<Entry<T>>,
         /// No fetch will do that began before this.
         since: Micros,
     },
-    /// The provider has denied this credential the session a moment ago: the reader fetches for itself, without a lease, and is
-    /// shown nothing that was fetched for others.
+    /// The provider has denied this credential the session a moment ago: the reader fetches for itself, without a
+    /// lease, and is shown nothing that was fetched for others.
     Denied {
         /// The generations to fill under.
         stamp: Stamp,
-        /// The version below which an answer is too old to store.
+        /// The version below which a response is too old to store.
         floor: Option<u64>,
     },
     /// A write is in flight, or nobody knows for which tenant the session was deleted: fetch, and store nothing.
@@ -153,7 +156,7 @@ pub enum Acquired<T> {
 
 /// The reader's side of an acquisition.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading {
+pub struct AcquireInput {
     /// The reader.
     pub reader: Token,
     /// A reader that is taken for dead.
@@ -163,7 +166,7 @@ pub struct Reading {
     /// Whether what it fetches may not be stored: then it takes no lease, which others would wait for in vain.
     pub unstored: bool,
     /// Whose credential it has.
-    pub asker: Asker,
+    pub caller: CallerDigest,
     /// Which tenant it is for.
     pub tenant: Tenant,
     /// How long the lease lasts, should the reader lead, in milliseconds.
@@ -174,10 +177,10 @@ pub struct Reading {
 
 /// What the end of a write found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ended {
+pub enum WriteEnd {
     /// Other writes are in flight: the last of them opens the session again.
     OthersInFlight,
-    /// Answers may be stored again.
+    /// Responses may be stored again.
     Reopened,
     /// The same, but the write's own mark was gone: it had run out, or the store lost it.
     MarkLost,
@@ -188,9 +191,9 @@ pub enum Ended {
 #[error("too many writes in flight")]
 pub struct TooManyWrites;
 
-impl State {
-    /// Drops marks whose time is over. A state that loses its last mark that way has no generation: what was fetched while the
-    /// mark stood was fetched under none.
+impl CoherenceState {
+    /// Drops marks whose time is over. A state that loses its last mark that way has no generation: what was fetched
+    /// while the mark stood was fetched under none.
     fn prune(&mut self, now: Millis) {
         let marks = self.marks.len();
         self.marks.retain(|mark| mark.deadline > now);
@@ -209,8 +212,8 @@ impl State {
     }
 
     /// Whether the session is gone for a tenant. `purged` says when its upstream was purged last: see
-    /// [`State::purged`].
-    pub fn gone(&self, tenant: &Tenant, purged: Millis, now: Millis) -> Gone {
+    /// [`CoherenceState::purged`].
+    pub fn gone(&self, tenant: &Tenant, purged: Millis, now: Millis) -> DeletionState {
         self.tenants.gone(tenant, self.deleted_until, purged, now)
     }
 
@@ -239,8 +242,8 @@ impl State {
         self.marks.iter().any(|mark| mark.deadline > now)
     }
 
-    /// Whether a store that has room should remember this state: it matters, or it knows which answers are too old. Providers may
-    /// lag behind their own acknowledgements for a while.
+    /// Whether a store that has room should remember this state: it matters, or it knows which responses are too old.
+    /// Providers may lag behind their own acknowledgements for a while.
     pub fn is_worth_keeping(&self, now: Millis) -> bool {
         let floor = self.floor.is_some() && now.saturating_sub(self.floor_set) < FLOOR_KEPT;
         self.matters(now) || floor || self.tenants.are_worth_keeping(now)
@@ -265,68 +268,76 @@ impl State {
 
 /// A read begins.
 pub fn acquire<T: Clone>(
-    session: &mut State,
-    epoch: &mut State,
-    place: &mut Place<T>,
-    reading: Reading,
+    session: &mut CoherenceState,
+    epoch: &mut CoherenceState,
+    variant: &mut VariantState<T>,
+    reading: AcquireInput,
     mut mint: impl FnMut() -> Generation,
 ) -> Acquired<T> {
     session.prune(reading.now);
     epoch.prune(reading.now);
     match session.gone(&reading.tenant, epoch.purged(), reading.now) {
-        Gone::No => {}
-        Gone::Deleted => return Acquired::Deleted,
-        Gone::Unknown => return Acquired::Bypass,
+        DeletionState::No => {}
+        DeletionState::Deleted => return Acquired::Deleted,
+        DeletionState::Unknown => return Acquired::Bypass,
     }
     if !session.marks.is_empty() || !epoch.marks.is_empty() {
         return Acquired::Bypass;
     }
     let stamp = Stamp { session: session.open(&mut mint), epoch: epoch.open(&mut mint) };
     let floor = session.floor(&reading.tenant, reading.now);
-    place.prune(reading.now);
-    if place.denies(&reading.asker) {
+    variant.prune(reading.now);
+    if variant.denies(&reading.caller) {
         return Acquired::Denied { stamp, floor };
     }
-    let since = place.since();
+    let since = variant.since();
     if reading.fresh {
         return Acquired::Lead { stamp, floor, stale: None, since };
     }
-    let stale = match place.shown_to(&reading.asker, stamp) {
+    let stale = match variant.shown_to(&reading.caller, stamp) {
         Some(entry) if reading.now < entry.fresh_until => return Acquired::Hit(entry.clone(), floor, since),
         found => found.cloned(),
     };
     let other =
         |lease: &&Lease| lease.stamp == stamp && lease.reader != reading.reader && Some(lease.reader) != reading.steal;
-    if let Some(lease) = place.lease.as_ref().filter(other) {
+    if let Some(lease) = variant.lease.as_ref().filter(other) {
         return Acquired::Wait { stamp, reader: lease.reader, stale, since };
     }
     if !reading.unstored {
-        place.lease = Some(Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) });
+        variant.lease = Some(Lease { stamp, reader: reading.reader, until: reading.now.saturating_add(reading.lease) });
     }
     Acquired::Lead { stamp, floor, stale, since }
 }
 
 /// What a write may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum WriteScope {
     /// One session: only so many writes may be in flight.
     Session,
-    /// One session, by callers of whom only the provider knows whether they may: they share a mark, which has to find room in any case.
+    /// One session, by callers of whom only the provider knows whether they may: they share a mark, which has to find
+    /// room in any case.
     Unverified,
-    /// Any session of an upstream: there is no reason to refuse one because of the others.
+    /// Any session of an upstream: there is no reason to reject one because of the others.
     Upstream,
 }
 
-/// A write begins; it may be forwarded once this is done. `guard` is longer than any write can take, in milliseconds. Done again, by
-/// the same write or by another that shares its mark, it makes the mark stand longer, and never less long.
-pub fn begin(state: &mut State, writer: Token, guard: Millis, now: Millis, reach: Reach) -> Result<(), TooManyWrites> {
+/// A write begins; it may be forwarded once this is done. `guard` is longer than any write can take, in milliseconds.
+/// Done again, by the same write or by another that shares its mark, it makes the mark stand longer, and never less
+/// long.
+pub fn begin(
+    state: &mut CoherenceState,
+    writer: Token,
+    guard: Millis,
+    now: Millis,
+    reach: WriteScope,
+) -> Result<(), TooManyWrites> {
     state.prune(now);
     let others = state.marks.iter().filter(|mark| mark.writer != writer).count();
     let writer = match reach {
-        Reach::Session if others >= MAX_SESSION_WRITES => return Err(TooManyWrites),
-        Reach::Unverified if others >= MAX_SESSION_WRITES => CROWD,
-        Reach::Upstream if others >= MAX_UPSTREAM_WRITES => CROWD,
-        Reach::Session | Reach::Unverified | Reach::Upstream => writer,
+        WriteScope::Session if others >= MAX_SESSION_WRITES => return Err(TooManyWrites),
+        WriteScope::Unverified if others >= MAX_SESSION_WRITES => CROWD,
+        WriteScope::Upstream if others >= MAX_UPSTREAM_WRITES => CROWD,
+        WriteScope::Session | WriteScope::Unverified | WriteScope::Upstream => writer,
     };
     let own = state.marks.iter().find(|mark| mark.writer == writer).map(|mark| mark.deadline);
     state.marks.retain(|mark| mark.writer != writer);
@@ -336,19 +347,19 @@ pub fn begin(state: &mut State, writer: Token, guard: Millis, now: Millis, reach
     let before = if own.is_some() { state.before } else { generation };
     state.before = before.filter(|_| alone);
     let deadline = now.saturating_add(guard).max(own.unwrap_or_default());
-    state.marks.push(Mark { writer, deadline });
+    state.marks.push(WriteMark { writer, deadline });
     Ok(())
 }
 
-/// A write's outcome is known; it may be acknowledged once this is done. Where the outcome is not known this is not called, and
-/// the mark runs out.
+/// A write's outcome is known; it may be acknowledged once this is done. Where the outcome is not known this is not
+/// called, and the mark runs out.
 pub fn end(
-    state: &mut State,
+    state: &mut CoherenceState,
     writer: Token,
     settled: Settled,
     now: Millis,
     mint: impl FnOnce() -> Generation,
-) -> Ended {
+) -> WriteEnd {
     state.prune(now);
     state.deleted_until = state.deleted_until.filter(|_| !settled.lifted);
     if settled.tenant == OWN {
@@ -365,11 +376,11 @@ pub fn end(
     state.marks.retain(|mark| mark.writer != writer);
     let found = state.marks.len() < marks;
     if !state.marks.is_empty() {
-        return Ended::OthersInFlight;
+        return WriteEnd::OthersInFlight;
     }
     let before = state.before.take().filter(|_| found && settled.unchanged);
     state.generation = Some(before.unwrap_or_else(mint));
-    if found { Ended::Reopened } else { Ended::MarkLost }
+    if found { WriteEnd::Reopened } else { WriteEnd::MarkLost }
 }
 
 #[cfg(test)]

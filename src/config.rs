@@ -1,8 +1,8 @@
 //! From the text of a configuration to everything that a process needs, or to all faults in it with their places.
 //!
-//! The text is YAML, read more strictly than YAML asks for: see `config/tree.rs`. Values can refer to variables; secrets stand in files
-//! or variables and are only referred to. Defaults and bounds are decided here, so that nothing behind it has to ask.
-//! `docs/configuration.md` is the reference.
+//! The text is YAML, read more strictly than YAML asks for: see `config/tree.rs`. Values can refer to variables;
+//! secrets stand in files or variables and are only referred to. Defaults and bounds are decided here, so that nothing
+//! behind it has to ask. `docs/configuration.md` is the reference.
 
 mod callers;
 mod certificates;
@@ -52,11 +52,12 @@ pub struct Config {
     pub threads: Option<usize>,
     /// How many processes serve the same upstreams.
     pub replicas: usize,
-    /// How long a process that starts waits for the names and keys of its upstreams, before it is ready with those that it has.
+    /// How long a process that starts waits for the names and keys of its upstreams, before it is ready with those that
+    /// it has.
     pub readiness_timeout: Duration,
     /// What is logged.
     pub log: Log,
-    /// Where cached answers are.
+    /// Where cached responses are.
     pub store: Store,
     /// How names are looked up.
     pub dns: Dns,
@@ -123,7 +124,7 @@ impl LogLevel {
     }
 }
 
-/// Where cached answers are.
+/// Where cached responses are.
 #[derive(Debug, PartialEq)]
 pub enum Store {
     /// In the memory of the process.
@@ -132,14 +133,14 @@ pub enum Store {
     Redis(Box<Redis>),
 }
 
-/// A store of cached answers in the memory of the process.
+/// A store of cached responses in the memory of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// How much it holds at the most, in bytes.
     pub max_bytes: usize,
 }
 
-/// A store of cached answers that several processes share.
+/// A store of cached responses that several processes share.
 #[derive(Debug, Clone)]
 pub struct Redis {
     /// Where it is.
@@ -152,7 +153,8 @@ pub struct Redis {
     pub login: Login,
     /// What every key begins with.
     pub namespace: String,
-    /// What cached answers are sealed with: the first seals, all open. There is at least one, of at least 32 bytes each.
+    /// What cached responses are sealed with: the first seals, all open. There is at least one, of at least 32 bytes
+    /// each.
     pub seal_keys: Vec<SecretSlice<u8>>,
     /// What all processes have in common while the keys that seal are replaced: the option `hash_key`.
     pub hash_key: SecretSlice<u8>,
@@ -162,8 +164,8 @@ pub struct Redis {
     pub lease_wait: Duration,
     /// How many commands may be on their way at once.
     pub max_in_flight: usize,
-    /// For how long after a connection began nothing is served that was fetched by then: as far as the clocks of servers may be
-    /// apart, and as long as other processes may take to find the same server.
+    /// For how long after a connection began nothing is served that was fetched by then: as far as the clocks of
+    /// servers may be apart, and as long as other processes may take to find the same server.
     pub settle: Duration,
 }
 
@@ -201,7 +203,8 @@ pub struct RedisTls {
     pub ca_file: Option<PathBuf>,
     /// The certificate that the gateway shows, and its key, in PEM files.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// The name in the certificates of all servers and sentinels, where that is another than the one by which they are reached.
+    /// The name in the certificates of all servers and sentinels, where that is another than the one by which they are
+    /// reached.
     pub server_name: Option<String>,
 }
 
@@ -230,14 +233,15 @@ pub struct RedisTimeouts {
 pub struct Clients {
     /// From the connection, or from the first byte of a request on a kept one, to the end of the request's head.
     pub head_timeout: Duration,
-    /// From the end of an answer to the first byte of the next request, on a kept connection; and how long any wait for a part of
-    /// a body may last.
+    /// From the end of a response to the first byte of the next request, on a kept connection; and how long any wait
+    /// for a part of a body may last.
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of an answer.
+    /// How long a client may take nothing of a response.
     pub write_timeout: Duration,
     /// After which time a connection of HTTP/2 is asked to end.
     pub max_age: Duration,
-    /// How many bytes of a body have to come in each second that the gateway waits for them, after the first ten; 0 for any.
+    /// How many bytes of a body have to come in each second that the gateway waits for them, after the first ten; 0 for
+    /// any.
     pub min_body_rate: usize,
     /// How much there may be of what.
     pub limits: ClientLimits,
@@ -284,7 +288,8 @@ pub struct Reload {
 pub trait Lookup {
     /// The value of a variable; none where it is not set, or is not text.
     fn variable(&self, name: &str) -> Option<String>;
-    /// The contents of a file, or why there are none. The reason must not repeat the path, which may come from a variable.
+    /// The contents of a file, or why there are none. The reason must not repeat the path, which may come from a
+    /// variable.
     fn file(&self, path: &Path) -> Result<Vec<u8>, String>;
     /// The memory that the system lets the process have, in bytes; none where that is not known.
     fn memory(&self) -> Option<usize> {
@@ -297,8 +302,8 @@ pub const BASE_MEMORY: usize = 32 << 20;
 /// The least that is held for clients, in bytes, however little the limit leaves.
 pub const LEAST_MEMORY: usize = 8 << 20;
 
-/// How much may be held for clients under a limit, where so much is cached: nine tenths of the limit, without what the process takes
-/// in any case, and less a quarter for what the allocator adds.
+/// How much may be held for clients under a limit, where so much is cached: nine tenths of the limit, without what the
+/// process takes in any case, and less a quarter for what the allocator adds.
 pub fn memory_for_clients(limit: usize, cached: usize) -> usize {
     let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + cached);
     (left / 4 * 3).max(LEAST_MEMORY)
@@ -318,12 +323,12 @@ pub struct Compiled {
     pub warnings: Vec<Fault>,
 }
 
-/// Compiles a text. `random` keys the hashes that stand for sessions, unless the text names a key. All faults come back at once, in
-/// the order of the text.
+/// Compiles a text. `random` keys the hashes that stand for sessions, unless the text names a key. All faults come back
+/// at once, in the order of the text.
 pub fn compile(source_name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<Compiled, Vec<Fault>> {
     let (root, faults) = tree::parse(text);
     let mut context = Context { file: source_name, lookup, faults: Vec::new(), warnings: Vec::new() };
-    faults.into_iter().for_each(|(location, problem)| context.refuse(&location, problem));
+    faults.into_iter().for_each(|(location, problem)| context.reject(&location, problem));
     let config = root.and_then(|root| context.open(&Entry::root(&root), |section| process::read(section, &random)));
     let Context { mut faults, mut warnings, .. } = context;
     faults.sort_by_key(|fault| (fault.line, fault.column));

@@ -1,5 +1,6 @@
-//! Descriptors: how many files and sockets the process may have open, and which of them are kept back. Clients and providers never get
-//! the last ones, so that whatever their number is, the configuration can be read again, probes are answered and names looked up.
+//! Descriptors: how many files and sockets the process may have open, and which of them are kept back. Clients and
+//! providers never get the last ones, so that whatever their number is, the configuration can be read again, probes are
+//! answered and names looked up.
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
@@ -12,8 +13,8 @@ const RESERVED: u64 = 64;
 /// How many unused connections to providers are kept in each pool, where there are descriptors enough.
 const KEPT: u64 = 512;
 
-/// Lets the process have as many as the system allows it: each client is one, and each connection to a provider. Systems start with
-/// few for the sake of programs that count in bits.
+/// Lets the process have as many as the system allows it: each client is one, and each connection to a provider.
+/// Systems start with few for the sake of programs that count in bits.
 pub fn raise_limit() {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
@@ -27,8 +28,8 @@ fn usable() -> u64 {
     limit - RESERVED.min(limit / 4)
 }
 
-/// How many clients may be connected at once, of those that are declared, where so many requests may be in flight at providers:
-/// each of these may take a connection, and leave it unused for a while. In any case clients have half.
+/// How many clients may be connected at once, of those that are declared, where so many requests may be in flight at
+/// providers: each of these may take a connection, and leave it unused for a while. In any case clients have half.
 pub fn clients(declared: usize, in_flight: usize) -> usize {
     clients_of(usable(), declared, in_flight)
 }

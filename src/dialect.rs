@@ -4,6 +4,7 @@ mod auth0;
 mod call;
 mod listed;
 pub mod path;
+mod pattern;
 mod resource;
 mod revocation;
 mod zitadel;
@@ -11,14 +12,16 @@ mod zitadel;
 pub use auth0::AUTH0;
 pub use call::Body;
 pub use listed::Listed;
-pub use revocation::{Holds, Revocation, Term, Terms};
+pub use pattern::{InvalidatingRequest, PathPart};
+pub use revocation::{Holds, Revocation, RevocationBody, Term};
 pub use zitadel::ZITADEL;
 
 use crate::model::{Caller, Operation, Rejection, SessionId};
 use crate::policy::Limits;
 use crate::wire::carrier::Carrier;
-use crate::wire::{Reply, schema};
+use crate::wire::{OwnResponse, schema};
 use http::Method;
+use pattern::matches;
 use std::borrow::Cow;
 
 /// A provider's API.
@@ -32,7 +35,8 @@ pub struct Dialect {
     pub protected_paths: &'static [&'static str],
     /// The governed operations.
     pub routes: &'static [Route],
-    /// What else may change sessions, and what does not although it looks like it: the first row that fits a path decides.
+    /// What else may change sessions, and what does not although it looks like it: the first row that fits a path
+    /// decides.
     pub invalidating: &'static [InvalidatingRequest],
     /// The paths at which users log out without a credential, by a token of theirs that names the session
     /// (OpenID Connect RP-Initiated Logout 1.0).
@@ -49,7 +53,8 @@ pub struct Dialect {
     pub user_id_length: usize,
     /// The provider's own limits of metadata.
     pub limits: Limits,
-    /// Whether the provider reads `X-Forwarded-For`, `-Proto` and `-Host`; one that does not is not told about its clients.
+    /// Whether the provider reads `X-Forwarded-For`, `-Proto` and `-Host`; one that does not is not told about its
+    /// clients.
     pub forwarded: bool,
     /// Whether it takes calls of gRPC.
     pub has_calls: bool,
@@ -57,22 +62,23 @@ pub struct Dialect {
     pub stripped_headers: &'static [&'static str],
     /// Headers that say for whom, and as what, the provider answers: taken from trusted peers only.
     pub trusted_peer_headers: &'static [&'static str],
-    /// Headers of a caller's own that decide on the provider's answer: it is keyed by them.
+    /// Headers of a caller's own that decide on the provider's response: it is keyed by them.
     pub keyed: &'static [&'static str],
-    /// Whether verified callers may share what is cached: the provider's answer does not depend on who asks.
+    /// Whether verified callers may share what is cached: the provider's response does not depend on who asks.
     pub is_shared_between_callers: bool,
-    /// Which of its answers that there is no session speak of the session.
+    /// Which of its responses that there is no session speak of the session.
     pub missing: Missing,
     /// Whether metadata without entries removes all of it, or else changes nothing.
     pub empty_map_clears: bool,
     /// Whether writes have lifetimes, checks and challenges.
     pub has_session_rules: bool,
-    /// Whether a write that the provider calls bad may have had effects all the same, such as a check that failed and is counted.
+    /// Whether a write that the provider calls bad may have had effects all the same, such as a check that failed and
+    /// is counted.
     pub counts_failures: bool,
     /// The ids, at the end of an error's text, by which the provider says that a user is locked.
     pub locked: &'static [&'static str],
     /// The provider's form of a rejection, in the carrier of the call.
-    pub reply: fn(&Rejection, Carrier) -> Reply,
+    pub reply: fn(&Rejection, Carrier) -> OwnResponse,
 }
 
 /// Which 404 (or 410) of a provider speaks of the session, and not of who asks for it.
@@ -85,7 +91,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// Whether an answer with this text speaks of the session.
+    /// Whether a response with this text speaks of the session.
     pub fn says(self, text: &str) -> bool {
         match self {
             Missing::Any => true,
@@ -103,7 +109,7 @@ pub struct Route {
     /// The method, in upper case.
     pub method: &'static str,
     /// The path, part by part.
-    pub path: &'static [Part],
+    pub path: &'static [PathPart],
     /// What it does.
     pub operation: Operation,
     /// The scopes that the caller's token needs, all of them; none where the provider has none.
@@ -124,7 +130,7 @@ pub enum BodyKind {
     /// A document with this member for the metadata.
     Metadata(&'static str),
     /// A document that says what is revoked.
-    Revocation(&'static Terms),
+    Revocation(&'static RevocationBody),
 }
 
 /// The messages of an operation.
@@ -133,82 +139,31 @@ pub struct Call {
     /// The message that asks.
     pub request: &'static schema::Message,
     /// The message that answers.
-    pub answer: &'static schema::Message,
+    pub response: &'static schema::Message,
     /// Whether it is a remote procedure, and not a resource with a method of HTTP.
     pub remote: bool,
     /// Whether the caller should show the session's token.
     pub shows_token: bool,
 }
 
-/// A part of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// This word.
-    Word(&'static str),
-    /// The id of a session.
-    Session,
-    /// The id of a refresh token.
-    RefreshToken,
-    /// The id of a user.
-    User,
-    /// Any single part.
-    Any,
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-    /// A word that begins with one of these.
-    Begins(&'static [&'static str]),
-    /// Any further parts, also none.
-    Rest,
-    /// Any further parts, of which the last is one of these words.
-    Ending(&'static [&'static str]),
-}
-
-/// What requests that are not governed mean for sessions, as far as they do not only read.
-#[derive(Debug)]
-pub struct InvalidatingRequest {
-    /// The method; any where there is none.
-    pub method: Option<&'static str>,
-    /// The path, part by part, in lower case.
-    pub path: &'static [Part],
-    /// Whether they may change sessions.
-    pub changes: bool,
-}
-
-impl InvalidatingRequest {
-    /// Requests that may change sessions.
-    const fn changes(path: &'static [Part]) -> InvalidatingRequest {
-        InvalidatingRequest { method: None, path, changes: true }
-    }
-
-    /// Requests that leave sessions as they are.
-    const fn keeps(path: &'static [Part]) -> InvalidatingRequest {
-        InvalidatingRequest { method: None, path, changes: false }
-    }
-
-    /// The same with this method.
-    const fn with(self, method: &'static str) -> InvalidatingRequest {
-        InvalidatingRequest { method: Some(method), ..self }
-    }
-}
-
 /// Where things are in a provider's JSON messages.
 #[derive(Debug)]
 pub struct Message {
-    /// The member of an answer with the session's id.
+    /// The member of a response with the session's id.
     pub id: &'static str,
     /// The member with a session's metadata, in requests and answers.
     pub metadata: &'static str,
-    /// The member of an answer with a list of sessions.
+    /// The member of a response with a list of sessions.
     pub sessions: &'static str,
-    /// The members of an answer with times after which it does not hold.
+    /// The members of a response with times after which it does not hold.
     pub expiries: &'static [&'static str],
-    /// The member of an answer with the time of its last change.
+    /// The member of a response with the time of its last change.
     pub changed_at: &'static str,
 }
 
 /// What a path and a method name in a dialect.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum RouteMatch {
     /// A governed operation.
     Governed {
         /// Its row.
@@ -226,7 +181,7 @@ pub enum Found {
 
 /// What a session's answer says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AnswerFacts {
+pub struct ResponseFacts {
     /// When it stops to hold, in milliseconds since the epoch.
     pub expires_at: Option<u64>,
     /// Its version: the time of the last change, in milliseconds since the epoch.
@@ -236,7 +191,7 @@ pub struct AnswerFacts {
 impl Route {
     /// Whether it names a user.
     pub fn names_user(&self) -> bool {
-        self.path.contains(&Part::User)
+        self.path.contains(&PathPart::User)
     }
 }
 
@@ -247,20 +202,20 @@ impl Dialect {
         method: &Method,
         path: &str,
         overridden: Option<&'static str>,
-    ) -> Result<Found, Rejection> {
+    ) -> Result<RouteMatch, Rejection> {
         if method != Method::OPTIONS
             && let Some(path) = path::canonical_below(path, self.protected_paths)
         {
             return self.governed(method, path);
         }
         if self.roots.iter().all(|root| path::is_plainly_outside(path, root)) {
-            return Ok(Found::Unmatched);
+            return Ok(RouteMatch::Unmatched);
         }
         let spelling = path::Spelling::of(path);
         if self.protected_paths.iter().any(|place| spelling.reaches(place) || spelling.may_reach(place)) {
             return match overridden {
                 Some(name) => Err(Rejection::Header(name)),
-                None if method == Method::OPTIONS => Ok(Found::Unmatched),
+                None if method == Method::OPTIONS => Ok(RouteMatch::Unmatched),
                 None => Err(Rejection::Path),
             };
         }
@@ -268,7 +223,7 @@ impl Dialect {
         let method = Some(method).filter(|_| overridden.is_none());
         let writes = method.is_none_or(|method| !is_safe(method));
         let related = writes && spelling.any(|parts| self.may_change(method, parts));
-        Ok(if related { Found::Invalidating } else { Found::Unmatched })
+        Ok(if related { RouteMatch::Invalidating } else { RouteMatch::Unmatched })
     }
 
     /// Whether a request with this method and this path may change sessions, read as a write.
@@ -288,10 +243,10 @@ impl Dialect {
     /// Whether a path and a method name a governed operation.
     pub fn governs(&'static self, method: &Method, path: &str) -> bool {
         let found = path::canonical_below(path, self.protected_paths).map(|path| self.governed(method, path));
-        matches!(found, Some(Ok(Found::Governed { .. })))
+        matches!(found, Some(Ok(RouteMatch::Governed { .. })))
     }
 
-    fn governed(&'static self, method: &Method, path: Cow<str>) -> Result<Found, Rejection> {
+    fn governed(&'static self, method: &Method, path: Cow<str>) -> Result<RouteMatch, Rejection> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();
         let Some(any) = here.peek().copied() else {
@@ -301,21 +256,26 @@ impl Dialect {
         let mut session = None;
         for (part, text) in route.path.iter().zip(parts) {
             match part {
-                Part::Session => session = Some(self.session_id(text)?),
-                Part::RefreshToken => self.judge_refresh_token_id(text)?,
-                Part::User => self.judge_user_id(text)?,
-                Part::Word(_) | Part::Any | Part::OneOf(_) | Part::Begins(_) | Part::Rest | Part::Ending(_) => {}
+                PathPart::Session => session = Some(self.session_id(text)?),
+                PathPart::RefreshToken => self.check_refresh_token_id(text)?,
+                PathPart::User => self.check_user_id(text)?,
+                PathPart::Word(_)
+                | PathPart::Any
+                | PathPart::OneOf(_)
+                | PathPart::Begins(_)
+                | PathPart::Rest
+                | PathPart::Ending(_) => {}
             }
         }
-        Ok(Found::Governed { route, session, path: path.into_owned() })
+        Ok(RouteMatch::Governed { route, session, path: path.into_owned() })
     }
 
-    fn judge_refresh_token_id(&self, text: &str) -> Result<(), Rejection> {
+    fn check_refresh_token_id(&self, text: &str) -> Result<(), Rejection> {
         // Their ids have the same characters.
         SessionId::parse(text, self.refresh_token_id_length).map(drop).ok_or(Rejection::RefreshTokenId)
     }
 
-    fn judge_user_id(&self, part: &str) -> Result<(), Rejection> {
+    fn check_user_id(&self, part: &str) -> Result<(), Rejection> {
         let fits = |id: &String| id.encode_utf16().count() <= self.user_id_length;
         path::decoded_part(part).filter(fits).map(drop).ok_or(Rejection::UserId)
     }
@@ -334,15 +294,15 @@ impl Dialect {
     /// The path of an operation at the provider that names nothing but a session.
     pub fn path(&self, route: &Route, id: Option<&SessionId>) -> String {
         let parts = route.path.iter().map(|part| match part {
-            Part::Word(word) => word,
-            Part::Session => id.map_or("", SessionId::as_str),
-            Part::RefreshToken
-            | Part::User
-            | Part::Any
-            | Part::OneOf(_)
-            | Part::Begins(_)
-            | Part::Rest
-            | Part::Ending(_) => "",
+            PathPart::Word(word) => word,
+            PathPart::Session => id.map_or("", SessionId::as_str),
+            PathPart::RefreshToken
+            | PathPart::User
+            | PathPart::Any
+            | PathPart::OneOf(_)
+            | PathPart::Begins(_)
+            | PathPart::Rest
+            | PathPart::Ending(_) => "",
         });
         parts.fold(String::new(), |path, part| path + "/" + part)
     }
@@ -375,23 +335,4 @@ impl Dialect {
 
 fn is_safe(method: &Method) -> bool {
     *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS
-}
-
-fn matches<S: AsRef<str>>(pattern: &[Part], parts: &[S]) -> bool {
-    match pattern.split_first() {
-        None => parts.is_empty(),
-        Some((Part::Rest, _)) => true,
-        Some((Part::Ending(words), _)) => parts.last().is_some_and(|last| words.contains(&last.as_ref())),
-        Some((part, pattern)) => parts.split_first().is_some_and(|(first, parts)| {
-            let fits = match part {
-                Part::Word(word) => *word == first.as_ref(),
-                Part::OneOf(words) => words.contains(&first.as_ref()),
-                Part::Begins(starts) => starts.iter().any(|start| first.as_ref().starts_with(start)),
-                Part::Session | Part::RefreshToken | Part::User | Part::Any | Part::Rest | Part::Ending(_) => {
-                    !first.as_ref().is_empty()
-                }
-            };
-            fits && matches(pattern, parts)
-        }),
-    }
 }

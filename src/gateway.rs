@@ -1,35 +1,35 @@
-//! The compiled gateway, and the chain of types that is the order of security:
-//! `Head -> Governed -> Admitted -> Asked -> Read | Write`. Each step consumes the one before it, so that a cached session cannot be
-//! served, nor a body forwarded, before the caller, the route and the body were judged.
+//! The compiled gateway, and the chain of types that is the order of security: `RequestHead -> Governed ->
+//! AuthorizedRequest -> DecodedRequest -> Read | Write`. Each step consumes the one before it, so that a cached session
+//! cannot be served, nor a body forwarded, before the caller, the route and the body were evaluated.
 
-mod admitted;
-mod asked;
+mod authorized;
+mod decoded;
 mod head;
 mod listing;
-mod names;
+mod cache_ids;
 mod outcome;
-mod settle;
+mod write_outcome;
 mod upstream;
 
-pub use admitted::{Admitted, CacheKey};
-pub use asked::{Asked, Changes, Decided, Read, Write};
-pub use head::{BodySize, Head, bearer};
+pub use authorized::{AuthorizedRequest, CacheKey};
+pub use decoded::{Changes, Decided, DecodedRequest, Read, Write};
+pub use head::{BodySize, RequestHead, bearer};
 pub use listing::Listing;
 pub use outcome::Outcome;
-pub use settle::{Answer, Settlement, Storable, says_nothing, settle_related};
 pub use upstream::{
     Authorities, BodyLimits, CallerCheck, Freshness, Identity, KeySource, Matcher, OnUnreachable, Protocol, SlotLimits,
     Target, Timeouts, Unmatched, Upstream,
 };
+pub use write_outcome::{ProviderResponse, Storable, WriteOutcome, says_nothing, settle_related};
 
 use crate::coherence::{OWN, Tenant};
 use crate::dialect::path::Spelling;
-use crate::dialect::{Found, Route};
+use crate::dialect::{Route, RouteMatch};
 use crate::model::{Operation, Rejection, SessionId};
 use crate::token::Verified;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
-use head::Judged;
+use head::CheckedHead;
 use http::Method;
 use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use ring::hmac;
@@ -45,7 +45,7 @@ pub struct Gateway {
 /// Where a request goes.
 #[derive(Debug)]
 pub enum Routed {
-    /// An operation of a governed surface: it has to be admitted and judged.
+    /// An operation of a governed surface: it has to be admitted and evaluated.
     Governed(Governed),
     /// A call that lists sessions, or something that may change any: it has to be admitted.
     Invalidating(InvalidatingRequest),
@@ -55,7 +55,7 @@ pub enum Routed {
 
 /// A rejection, and the upstream in whose dialect it is answered; none where the request is for no upstream.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RejectedRequest {
     /// The upstream.
     pub upstream: Option<Arc<Upstream>>,
     /// The operation, where it was found.
@@ -78,8 +78,8 @@ pub struct Governed {
     query: Option<String>,
     /// The session's token, where the query shows it.
     token: Option<String>,
-    /// What decides the provider's answer beside the session, where it depends on who asks.
-    asker: Vec<u8>,
+    /// What decides the provider's response beside the session, where it depends on who asks.
+    caller: Vec<u8>,
     /// Whom the provider takes it to be for.
     tenant: Tenant,
     size: BodySize,
@@ -96,7 +96,7 @@ pub struct InvalidatingRequest {
 
 /// Why a name names nothing in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unnamed {
+pub enum UnknownPurgeTarget {
     /// There is no such upstream.
     #[error("`upstream` is none of the configured ones")]
     Upstream,
@@ -142,8 +142,8 @@ impl Gateway {
             let same = |target: &Target| target.is_same_provider(&upstream.target);
             let caches = all.iter().filter(|(target, _)| same(target)).filter_map(|(_, cache)| *cache);
             upstream.scope_cache = caches.reduce(Freshness::strictest);
-            upstream.scope = names::provider(&secret, &upstream.target);
-            upstream.shared = names::answers(&secret, upstream);
+            upstream.scope = cache_ids::provider(&secret, &upstream.target);
+            upstream.shared = cache_ids::responses(&secret, upstream);
         }
         Gateway { upstreams: upstreams.into_iter().map(Arc::new).collect(), secret }
     }
@@ -170,22 +170,22 @@ impl Gateway {
     }
 
     /// Finds out what a request is, from its head alone.
-    pub fn route(&self, head: Head) -> Result<Routed, Refused> {
-        let refused = |upstream: Option<&Arc<Upstream>>, operation, rejection| Refused {
+    pub fn route(&self, head: RequestHead) -> Result<Routed, RejectedRequest> {
+        let rejected = |upstream: Option<&Arc<Upstream>>, operation, rejection| RejectedRequest {
             upstream: upstream.cloned(),
             operation,
             rejection,
         };
         let Some(upstream) = self.upstream_of(head.listener, head.host, head.path) else {
-            return Err(refused(None, Operation::Other, Rejection::NoUpstream));
+            return Err(rejected(None, Operation::Other, Rejection::NoUpstream));
         };
         let found = find(upstream, &head);
-        match found.map_err(|rejection| refused(Some(upstream), Operation::Other, rejection))? {
-            Found::Governed { route, session, path } => {
+        match found.map_err(|rejection| rejected(Some(upstream), Operation::Other, rejection))? {
+            RouteMatch::Governed { route, session, path } => {
                 let operation = route.operation;
-                let judged = head::judge(route, &head);
-                let Judged { carrier, size, query, token } =
-                    judged.map_err(|rejection| refused(Some(upstream), operation, rejection))?;
+                let checked = head::check(route, &head);
+                let CheckedHead { carrier, size, query, token } =
+                    checked.map_err(|rejection| rejected(Some(upstream), operation, rejection))?;
                 let upstream = upstream.clone();
                 // Calls that list are passed on, in the spelling that was checked.
                 if operation == Operation::ListSessions && route.call.is_some() {
@@ -194,8 +194,11 @@ impl Gateway {
                     let path = (path != inner).then(|| [before, &path].concat());
                     return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, path }));
                 }
-                let asker =
-                    if upstream.dialect.is_shared_between_callers { Vec::new() } else { head::asker(&upstream, &head) };
+                let caller = if upstream.dialect.is_shared_between_callers {
+                    Vec::new()
+                } else {
+                    head::caller(&upstream, &head)
+                };
                 let base = upstream.target.base_path.as_str();
                 let path = if base.is_empty() { path } else { [base, &path].concat() };
                 let tenant = self.tenant(&upstream, &head);
@@ -207,21 +210,21 @@ impl Gateway {
                     path,
                     query,
                     token,
-                    asker,
+                    caller,
                     tenant,
                     size,
                 }))
             }
-            Found::Invalidating | Found::Unmatched
+            RouteMatch::Invalidating | RouteMatch::Unmatched
                 if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
             {
-                Err(refused(Some(upstream), Operation::Other, Rejection::Unknown))
+                Err(rejected(Some(upstream), Operation::Other, Rejection::Unknown))
             }
-            Found::Invalidating => {
+            RouteMatch::Invalidating => {
                 let operation = Operation::ChangeRelated;
                 Ok(Routed::Invalidating(InvalidatingRequest { upstream: upstream.clone(), operation, path: None }))
             }
-            Found::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
+            RouteMatch::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
         }
     }
 
@@ -231,40 +234,46 @@ impl Gateway {
     }
 
     /// Which of the provider's tenants a request is for.
-    fn tenant(&self, upstream: &Upstream, head: &Head) -> Tenant {
+    fn tenant(&self, upstream: &Upstream, head: &RequestHead) -> Tenant {
         if !upstream.preserve_host && !head.trusted {
             return OWN;
         }
         match head::tenant(upstream, head) {
-            names if names.is_empty() => OWN,
-            names => self.hashed(&[&[&b"tenant"[..]], &*names.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat()),
+            cache_ids if cache_ids.is_empty() => OWN,
+            cache_ids => {
+                self.hashed(&[&[&b"tenant"[..]], &*cache_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat())
+            }
         }
     }
 
     /// What stands for a session of an upstream in the cache, by their names, and the upstream's scope. It names what
     /// may be dropped from the cache, and is no way to what is in it.
-    pub fn named(&self, upstream: &str, session: Option<&str>) -> Result<(&Arc<Upstream>, Option<[u8; 16]>), Unnamed> {
-        let upstream = self.upstreams.iter().find(|one| one.name == upstream).ok_or(Unnamed::Upstream)?;
+    pub fn named(
+        &self,
+        upstream: &str,
+        session: Option<&str>,
+    ) -> Result<(&Arc<Upstream>, Option<[u8; 16]>), UnknownPurgeTarget> {
+        let upstream = self.upstreams.iter().find(|one| one.name == upstream).ok_or(UnknownPurgeTarget::Upstream)?;
         if upstream.scope_cache.is_none() {
-            return Err(Unnamed::Uncached);
+            return Err(UnknownPurgeTarget::Uncached);
         }
         let session = session.map(|session| upstream.dialect.session_id(session)).transpose();
-        let session = session.map_err(|_| Unnamed::Session)?;
+        let session = session.map_err(|_| UnknownPurgeTarget::Session)?;
         Ok((upstream, session.map(|session| self.session_hash(upstream, &session))))
     }
 
     fn hashed(&self, parts: &[&[u8]]) -> [u8; 16] {
-        names::hashed(&self.secret, parts)
+        cache_ids::hashed(&self.secret, parts)
     }
 }
 
-/// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path, nor be
-/// left again.
-fn find(upstream: &Upstream, head: &Head) -> Result<Found, Rejection> {
+/// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path,
+/// nor be left again.
+fn find(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Rejection> {
     let path = upstream.matcher.inner(head.path);
     let base = upstream.target.base_path.as_str();
     let found = upstream.dialect.find(head.method, path, head.method_override())?;
-    if base.is_empty() || matches!(found, Found::Governed { .. }) {
+    if base.is_empty() || matches!(found, RouteMatch::Governed { .. }) {
         return Ok(found);
     }
     if Spelling::of(path).has_dots() {
@@ -272,15 +281,15 @@ fn find(upstream: &Upstream, head: &Head) -> Result<Found, Rejection> {
     }
     let whole = [base, path].concat();
     match upstream.dialect.find(head.method, &whole, head.method_override()) {
-        Ok(Found::Unmatched) => Ok(found),
-        Ok(whole @ Found::Invalidating) => Ok(whole),
-        Ok(Found::Governed { .. }) | Err(_) => Err(Rejection::Path),
+        Ok(RouteMatch::Unmatched) => Ok(found),
+        Ok(whole @ RouteMatch::Invalidating) => Ok(whole),
+        Ok(RouteMatch::Governed { .. }) | Err(_) => Err(Rejection::Path),
     }
 }
 
-/// Whether a browser asks, before it sends a governed operation, whether a page may: the answer is the provider's to give, and has no
-/// session in it.
-fn is_preflight(upstream: &Upstream, head: &Head) -> bool {
+/// Whether a browser asks, before it sends a governed operation, whether a page may: the response is the provider's to
+/// give, and has no session in it.
+fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
     let path = upstream.matcher.inner(head.path);
     let mut wanted = head.headers.get_all(ACCESS_CONTROL_REQUEST_METHOD).iter();
     let method = wanted.next().and_then(|method| Method::from_bytes(method.as_bytes()).ok());
@@ -312,14 +321,15 @@ impl InvalidatingRequest {
         &self.upstream
     }
 
-    /// The path that takes the place of the one that came, where that was spelled in another way than the canonical one.
+    /// The path that takes the place of the one that came, where that was spelled in another way than the canonical
+    /// one.
     pub fn path(&self) -> Option<&str> {
         self.path.as_deref()
     }
 
-    /// Admits a caller. The scope is left to the provider: these operations are many, and the caller's own credential goes with
-    /// the request.
-    pub fn admit(self, credential: &Credential) -> Result<Arc<Upstream>, Rejection> {
+    /// authorizes a caller. The scope is left to the provider: these operations are many, and the caller's own
+    /// credential goes with the request.
+    pub fn authorize(self, credential: &Credential) -> Result<Arc<Upstream>, Rejection> {
         trusted(&self.upstream.check, credential).map(|()| self.upstream)
     }
 }
@@ -335,14 +345,15 @@ impl Governed {
         self.route.operation
     }
 
-    /// Admits a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry the scopes.
-    pub fn admit(self, credential: Credential) -> Result<Admitted, Rejection> {
+    /// authorizes a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry
+    /// the scopes.
+    pub fn authorize(self, credential: Credential) -> Result<AuthorizedRequest, Rejection> {
         trusted(&self.upstream.check, &credential)?;
         if let Credential::Verified(verified) = &credential
             && let Some(missing) = self.route.scopes.iter().find(|scope| !verified.caller().has_scope(scope))
         {
             return Err(Rejection::Scope(missing));
         }
-        Ok(Admitted { governed: self, credential })
+        Ok(AuthorizedRequest { governed: self, credential })
     }
 }

@@ -1,7 +1,9 @@
-//! The handover of listening sockets from a process to the one that takes its place, so that no connection is refused meanwhile.
+//! The handover of listening sockets from a process to the one that takes its place, so that no connection is rejected
+//! meanwhile.
 //!
-//! The new process waits on a socket in the file system. The old one connects to it, sends its listening sockets, and goes on until
-//! the new one says that it serves. The connection stays open until the old process has ended, which the new one can wait for.
+//! The new process waits on a socket in the file system. The old one connects to it, sends its listening sockets, and
+//! goes on until the new one says that it serves. The connection stays open until the old process has ended, which the
+//! new one can wait for.
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -84,7 +86,7 @@ pub fn receive(path: &Path, within: Duration) -> io::Result<Inherited> {
 }
 
 fn take(old: UnixStream, deadline: Instant) -> io::Result<Inherited> {
-    judge(&old)?;
+    check(&old)?;
     old.set_nonblocking(false)?;
     old.set_read_timeout(Some(left(deadline)?))?;
     let mut names = vec![0; LONGEST];
@@ -105,11 +107,12 @@ fn take(old: UnixStream, deadline: Instant) -> io::Result<Inherited> {
     Ok(Inherited { sockets: names.into_iter().map(str::to_owned).zip(sockets).collect(), old })
 }
 
-/// Hands sockets over to the process that waits for them, and waits until it serves. Blocks the thread, for `within` at the most.
+/// Hands sockets over to the process that waits for them, and waits until it serves. Blocks the thread, for `within` at
+/// the most.
 pub fn pass_on(path: &Path, sockets: &[(String, BorrowedFd)], within: Duration) -> io::Result<Successor> {
     let deadline = Instant::now() + within;
     let mut new = until(deadline, || UnixStream::connect(path))?;
-    judge(&new)?;
+    check(&new)?;
     let names: String = sockets.iter().map(|(name, _)| format!("{name}\n")).collect();
     let sockets: Vec<BorrowedFd> = sockets.iter().map(|(_, socket)| *socket).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
@@ -125,7 +128,7 @@ pub fn pass_on(path: &Path, sockets: &[(String, BorrowedFd)], within: Duration) 
 }
 
 /// Only processes of the same user hand sockets to each other.
-fn judge(other: &UnixStream) -> io::Result<()> {
+fn check(other: &UnixStream) -> io::Result<()> {
     if socket_peercred(other.as_fd())?.uid == geteuid() {
         return Ok(());
     }
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     #[test]
     fn sockets_go_from_one_process_to_the_other_which_learns_of_its_end() {
@@ -171,7 +174,7 @@ mod tests {
         let new = thread::spawn({
             let path = path.clone();
             move || {
-                let mut inherited = receive(&path, PATIENCE).unwrap();
+                let mut inherited = receive(&path, TIMEOUT).unwrap();
                 assert!(inherited.take("three").is_none());
                 let other = TcpListener::from(inherited.take("two").unwrap());
                 assert!(inherited.take("two").is_none());
@@ -179,7 +182,7 @@ mod tests {
             }
         });
         let sockets = [("one".to_owned(), one.as_fd()), ("two".to_owned(), other.as_fd())];
-        let successor = pass_on(&path, &sockets, PATIENCE).unwrap();
+        let successor = pass_on(&path, &sockets, TIMEOUT).unwrap();
         let (inherited, predecessor) = new.join().unwrap();
         drop(other);
         let client = TcpStream::connect(address).unwrap();

@@ -1,7 +1,7 @@
 //! The keys of issuers, and the callers whose tokens were verified with them.
 //!
-//! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that a hot
-//! caller costs no signature check.
+//! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that
+//! a hot caller costs no signature check.
 
 mod documents;
 mod fetches;
@@ -12,7 +12,7 @@ use crate::model::Rejection;
 use crate::token::{Expectations, KeySet, LeftOut, VerificationError, Verified, hinted_session, listed, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use fetches::{Fetches, Newer};
+use fetches::{Fetches, NewerKeys};
 use quick_cache::sync::Cache;
 use ring::digest;
 use std::net::IpAddr;
@@ -25,10 +25,10 @@ use tokio::time::Instant;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// How many verified tokens are remembered.
-const REMEMBERED: usize = 10_000;
+const CACHED_TOKENS: usize = 10_000;
 
 /// Keys that were fetched.
-struct Fetched {
+struct FetchedKeys {
     keys: KeySet,
     /// The document that they were read from.
     document: Bytes,
@@ -37,17 +37,17 @@ struct Fetched {
     at: Instant,
 }
 
-impl Fetched {
+impl FetchedKeys {
     /// The same document, with the keys of it that are of use to these tokens.
-    fn fit_for(&self, expected: &Expectations) -> Option<Arc<Fetched>> {
+    fn fit_for(&self, expected: &Expectations) -> Option<Arc<FetchedKeys>> {
         let keys = KeySet::parse(&self.document, &expected.algorithms).ok()?;
-        Some(Arc::new(Fetched { keys, document: self.document.clone(), serial: self.serial, at: self.at }))
+        Some(Arc::new(FetchedKeys { keys, document: self.document.clone(), serial: self.serial, at: self.at }))
     }
 }
 
 /// How it went so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct KeyHealth {
     /// Keys known now.
     pub keys: usize,
     /// Successful fetches.
@@ -64,7 +64,7 @@ pub struct Health {
 
 /// What happened at the issuers of one upstream, one after another, since the start.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct JwksCounters {
     fetched: AtomicU64,
     failed: AtomicU64,
     verified: AtomicU64,
@@ -73,11 +73,11 @@ pub struct Tally {
 
 /// What an issuer shares with others.
 #[derive(Clone)]
-pub struct Means {
+pub struct SharedByIssuers {
     /// Looks names up.
     pub resolver: Arc<Resolver>,
     /// Counts what happens.
-    pub tally: Arc<Tally>,
+    pub tally: Arc<JwksCounters>,
 }
 
 /// The keys of one upstream's issuer, and the tokens verified with them.
@@ -85,21 +85,21 @@ pub struct Issuer {
     name: String,
     source: KeySource,
     expected: Expectations,
-    keys: ArcSwapOption<Fetched>,
+    keys: ArcSwapOption<FetchedKeys>,
     tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
     fetches: Fetches,
     failing: AtomicBool,
-    means: Means,
+    means: SharedByIssuers,
 }
 
 impl Issuer {
-    /// The issuer of the upstream called `name`. Its keys are fetched by [`Issuer::keep_current`]. From the issuer before it, it
-    /// takes over keys that have the same source; no tokens, since it may expect other things of them.
+    /// The issuer of the upstream called `name`. Its keys are fetched by [`Issuer::keep_current`]. From the issuer
+    /// before it, it takes over keys that have the same source; no tokens, since it may expect other things of them.
     pub fn new(
         name: &str,
         source: KeySource,
         expected: Expectations,
-        means: Means,
+        means: SharedByIssuers,
         before: Option<&Issuer>,
     ) -> Arc<Issuer> {
         let before = before.filter(|before| before.shares_source(&source));
@@ -109,7 +109,7 @@ impl Issuer {
             source,
             expected,
             keys: ArcSwapOption::new(keys),
-            tokens: Cache::new(REMEMBERED),
+            tokens: Cache::new(CACHED_TOKENS),
             fetches: Fetches::default(),
             failing: AtomicBool::new(false),
             means,
@@ -136,9 +136,9 @@ impl Issuer {
     }
 
     /// How it went so far.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> KeyHealth {
         let keys = self.keys.load();
-        Health {
+        KeyHealth {
             keys: keys.as_ref().filter(|fetched| self.holds(fetched)).map_or(0, |fetched| fetched.keys.len()),
             fetched: self.means.tally.fetched.load(Ordering::Relaxed),
             failed: self.means.tally.failed.load(Ordering::Relaxed),
@@ -148,7 +148,8 @@ impl Issuer {
         }
     }
 
-    /// Who sent this token, at `now` (seconds since the epoch). `source` is where it comes from, in case that it has to wait.
+    /// Who sent this token, at `now` (seconds since the epoch). `source` is where it comes from, in case that it has to
+    /// wait.
     pub async fn verify(
         &self,
         token: &str,
@@ -198,7 +199,8 @@ impl Issuer {
         verified
     }
 
-    /// The session that an ID token of this issuer names. Only with keys that are known: whoever sends it has shown nothing else.
+    /// The session that an ID token of this issuer names. Only with keys that are known: whoever sends it has shown
+    /// nothing else.
     pub fn hinted_session(&self, token: &str) -> Option<String> {
         let keys = self.keys.load();
         let fetched = keys.as_ref().filter(|fetched| self.holds(fetched))?;
@@ -206,7 +208,7 @@ impl Issuer {
     }
 
     /// Whether keys are not too old to be believed.
-    fn holds(&self, fetched: &Fetched) -> bool {
+    fn holds(&self, fetched: &FetchedKeys) -> bool {
         fetched.at.elapsed() < self.source.max_stale
     }
 
@@ -218,8 +220,8 @@ impl Issuer {
         Ok((fetched.serial, verified))
     }
 
-    /// The same with newer keys, where they come in time. What they do not have is unknown only if they were fetched after the
-    /// request came.
+    /// The same with newer keys, where they come in time. What they do not have is unknown only if they were fetched
+    /// after the request came.
     async fn check_with_newer(
         &self,
         token: &str,
@@ -237,10 +239,10 @@ impl Issuer {
                 Ok(_) | Err(Some(VerificationError::Rejected(_))) => return Ok(checked),
             }
             match waiting.newer(new_enough, interval).await {
-                Newer::Look => {}
-                Newer::Same => return Ok(checked),
-                Newer::Later(_) if matches!(checked, Err(None)) => return Ok(checked),
-                Newer::Later(rest) => return Err(Rejection::KeyPending(rest)),
+                NewerKeys::Look => {}
+                NewerKeys::Same => return Ok(checked),
+                NewerKeys::Later(_) if matches!(checked, Err(None)) => return Ok(checked),
+                NewerKeys::Later(rest) => return Err(Rejection::KeyPending(rest)),
             }
         }
     }
@@ -280,7 +282,7 @@ impl Issuer {
         if !same {
             self.tell(&keys);
         }
-        self.keys.store(Some(Arc::new(Fetched { keys, document, serial, at: Instant::now() })));
+        self.keys.store(Some(Arc::new(FetchedKeys { keys, document, serial, at: Instant::now() })));
     }
 
     /// Logs which keys there are, and which of them are of no use: every token that one of those signed is rejected.

@@ -39,30 +39,34 @@
 //!
 //! 1. **Accept** (`edge::connection`). A connection beyond a limit, or beyond the memory budget, is closed at once.
 //! 2. **TLS** (`edge::tls`), if the listener has it. The first bytes, or ALPN, say whether it is HTTP/1 or HTTP/2.
-//! 3. **Guard.** `edge::guard` sees every byte: it counts frames of HTTP/2 (`edge::frames`, `edge::flood`) and measures the
-//!    client's timing (`edge::pulse`). `edge::framing` hands out HTTP/1 request by request, and only if each is framed strictly.
-//! 4. **Requests.** Pingora parses each and calls the hooks in `proxy::exchange`. `edge::downstream` tells them which client it is.
-//! 5. **End**: the client's own, a timeout, a limit, or the end of the process. The reason is a [`telemetry::DisconnectReason`].
+//! 3. **Guard.** `edge::client_stream` sees every byte: it counts frames of HTTP/2 (`edge::flood_guard`,
+//!    `edge::flood_budget`) and measures the client's timing (`edge::client_timing`). `edge::strict_http1` hands out
+//!    HTTP/1 request by request, and only if each is framed strictly.
+//! 4. **Requests.** Pingora parses each and calls the hooks in `proxy::hooks`. `edge::downstream` tells them which
+//!    client it is.
+//! 5. **End**: the client's own, a timeout, a limit, or the end of the process. The reason is a
+//!    [`telemetry::DisconnectReason`].
 //!
 //! # Life of a request
 //!
-//! A request keeps the one [`runtime::Runtime`] that was current when its head arrived: configuration, providers, policies. A
-//! configuration that is activated later is for later requests.
+//! A request keeps the one [`runtime::Runtime`] that was current when its head arrived: configuration, providers,
+//! policies. A configuration that is activated later is for later requests.
 //!
-//! 1. **Route** ([`gateway::Gateway::route`]). The path is read in every way that a server might read it. If any reading reaches a
-//!    governed surface, the request has to be one of its operations in the canonical spelling, or it is rejected. Anything else
-//!    is pass-through.
-//! 2. **Authorize** ([`gateway::Governed::admit`]). The caller's token is verified ([`jwks::Issuer::verify`]) and needs the
-//!    operation's scope. Only an authorized request can name a cached response ([`gateway::CacheKey`]).
-//! 3. **Read the body** ([`gateway::Admitted::read_body`]), within bounds of size and time, out of its [`wire::carrier::Carrier`].
-//!    It becomes a [`wire::json::Document`] or a [`wire::message::Parsed`]; calls name their session there.
-//! 4. **Evaluate** ([`gateway::Asked::decide`]). The dialect shows the policy what the body changes; the policy returns all
-//!    violations, or a [`policy::Permit`] with edits, which are made in place. Only a [`gateway::Write`] can be sent to the
-//!    provider, and it holds exactly the bytes that were evaluated.
-//! 5. **Respond.** A read of a session goes through [`cache::Sessions::read`]: a hit, another request's fetch, or its own. Other
-//!    reads are fetched; lists lose the sessions that were deleted ([`gateway::Listing`]). A write sets its invalidation mark,
-//!    is sent, and is settled before it is acknowledged, in a task that goes on when the client leaves. Pass-through requests go
-//!    through Pingora's own forwarding.
+//! 1. **Route** ([`gateway::Gateway::route`]). The path is read in every way that a server might read it. If any
+//!    reading reaches a governed surface, the request has to be one of its operations in the canonical spelling, or it
+//!    is rejected. Anything else is pass-through.
+//! 2. **Authorize** ([`gateway::Governed::authorize`]). The caller's token is verified ([`jwks::Issuer::verify`]) and
+//!    needs the operation's scope. Only an authorized request can name a cached response ([`gateway::CacheKey`]).
+//! 3. **Read the body** ([`gateway::AuthorizedRequest::read_body`]), within bounds of size and time, out of its
+//!    [`wire::carrier::Carrier`]. It becomes a [`wire::json::Document`] or a [`wire::message::Parsed`]; calls name
+//!    their session there.
+//! 4. **Evaluate** ([`gateway::DecodedRequest::decide`]). The dialect shows the policy what the body changes; the
+//!    policy returns all violations, or a [`policy::Permit`] with edits, which are made in place. Only a
+//!    [`gateway::Write`] can be sent to the provider, and it holds exactly the bytes that were evaluated.
+//! 5. **Respond.** A read of a session goes through [`cache::Sessions::read`]: a hit, another request's fetch, or its
+//!    own. Other reads are fetched; lists lose the sessions that were deleted ([`gateway::Listing`]). A write sets its
+//!    invalidation mark, is sent, and is settled before it is acknowledged, in a task that goes on when the client
+//!    leaves. Pass-through requests go through Pingora's own forwarding.
 //! 6. **Account**: one [`gateway::Outcome`] becomes metrics and one line of the access log.
 //!
 //! # Glossary
@@ -81,7 +85,7 @@
 //! | invalidation mark | a write in flight, as the store knows it: reads bypass the cache |
 //! | generation, epoch | the version of a session's state, and of an upstream's, in the store |
 //! | lease, single flight | the right to fetch; joining of concurrent misses |
-//! | entry, place | a cached response; where it stands by session and variant |
+//! | entry, variant | a cached response; which of a session's responses it is |
 //! | tenant | whose sessions are shown: host and instance headers |
 //! | keyed hash | what stands for a session ID in cache and log: `session_hash` |
 //! | slot | the right to have one request in flight at a provider |

@@ -1,7 +1,8 @@
 //! How much memory the process holds for its clients, and how much it may.
 //!
-//! What is held is counted, not measured: so each byte counts before it is taken, whoever takes it, and what is too much is shed
-//! before the system ends the process. Beside it the resident memory is measured now and then, for what the count does not know.
+//! What is held is counted, not measured: so each byte counts before it is taken, whoever takes it, and what is too
+//! much is shed before the system ends the process. Beside it the resident memory is measured now and then, for what
+//! the count does not know.
 
 mod sweep;
 

@@ -1,4 +1,5 @@
-//! Every metric: its name, its labels, and what it means. Label values come from closed sets and from the configuration only.
+//! Every metric: its name, its labels, and what it means. Label values come from closed sets and from the configuration
+//! only.
 
 mod load;
 mod meters;
@@ -22,7 +23,7 @@ use prometheus::{
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The buckets of durations, in seconds: cached answers take microseconds, providers up to their deadline.
+/// The buckets of durations, in seconds: cached responses take microseconds, providers up to their deadline.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
@@ -72,7 +73,7 @@ impl Drop for OpenConnection {
 
 /// What is read off when metrics are asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Reading {
+pub struct MetricsSnapshot {
     /// The cache: bytes, sessions, evictions.
     pub cache: (usize, usize, u64),
     /// Events of the cache, by name.
@@ -241,19 +242,20 @@ impl Metrics {
         self.load.reload(result);
     }
 
-    /// The configuration with this SHA-256 hash holds, and is the one that was read last; these options wait for a restart.
+    /// The configuration with this SHA-256 hash holds, and is the one that was read last; these options wait for a
+    /// restart.
     pub fn activate(&self, hash: &str, waiting: &[RestartRequired]) {
         self.load.activate(hash);
         self.load.wait(waiting);
     }
 
-    /// The configuration that was read last is refused.
-    pub fn refuse(&self) {
-        self.load.refuse();
+    /// The configuration that was read last is rejected.
+    pub fn reject(&self) {
+        self.load.reject();
     }
 
     /// The Prometheus text of all metrics.
-    pub fn text(&self, reading: &Reading) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn text(&self, reading: &MetricsSnapshot) -> Result<Vec<u8>, prometheus::Error> {
         let (bytes, sessions, evictions) = reading.cache;
         self.cache_bytes.set(whole(bytes as u64));
         self.cache_sessions.set(whole(sessions as u64));

@@ -18,7 +18,8 @@ use enum_map::Enum;
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
-/// What a request does to sessions and to what belongs to them. A closed set: it is also the `operation` label of the metrics.
+/// What a request does to sessions and to what belongs to them. A closed set: it is also the `operation` label of the
+/// metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Operation {

@@ -23,7 +23,7 @@ use metadata::Written;
 /// Whether a policy's verdicts count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// A violation refuses the request.
+    /// A violation rejects the request.
     #[default]
     Enforce,
     /// A violation is only recorded; the request goes on as the caller wrote it, without edits.
@@ -57,7 +57,7 @@ pub struct Policy {
     pub protected: KeyPatterns,
     /// The rules of single keys: the first whose pattern matches counts.
     pub fields: Vec<(KeyPattern, FieldRule)>,
-    /// What is rewritten before it is judged.
+    /// What is rewritten before it is evaluated.
     pub normalize: Normalize,
     /// How long sessions may live.
     pub lifetime: LifetimeRule,
@@ -69,7 +69,7 @@ pub struct Policy {
     pub challenges: ChallengeRule,
 }
 
-/// The proof that a write was judged: the edits that make the document what was judged.
+/// The proof that a write was evaluated: the edits that make the document what was evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     edits: Vec<Edit>,
@@ -91,18 +91,18 @@ pub enum Need {
 
 /// The outcome of a judgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Evaluation {
     /// The write may pass, with these edits.
     Permit(Permit),
     /// The write may not pass: everything that is wrong with it.
-    Refuse(Violations),
+    Reject(Violations),
     /// Nothing is wrong so far; ask again with the evidence.
     Need(Need),
 }
 
 impl Policy {
     /// Judges a write. `current` is the session's metadata as it is now: only asked for where keys are protected.
-    pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Judgement {
+    pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Evaluation {
         // A session that does not exist yet holds nothing.
         let current = if patch.creates { Some(&[][..]) } else { current };
         let mut violations: Violations = patch.constraint_violations.iter().cloned().collect();
@@ -114,24 +114,24 @@ impl Policy {
             });
         }
         let written = self.written(patch, current, &mut violations);
-        let lifetime = self.lifetime.judge(&patch.lifetime, patch.creates, &mut violations);
-        self.session_token.judge(&patch.token, &mut violations);
-        self.checks.judge(&patch.checks, &patch.unknown_checks, &mut violations);
-        self.challenges.judge(&patch.challenges, &patch.unknown_challenges, &mut violations);
+        let lifetime = self.lifetime.check(&patch.lifetime, patch.creates, &mut violations);
+        self.session_token.check(&patch.token, &mut violations);
+        self.checks.check(&patch.checks, &patch.unknown_checks, &mut violations);
+        self.challenges.check(&patch.challenges, &patch.unknown_challenges, &mut violations);
         if let Some(written) = written.as_ref().filter(|written| violations.is_empty() && self.may_lose(written)) {
             let Some(current) = current else {
-                return Judgement::Need(Need::CurrentMetadata);
+                return Evaluation::Need(Need::CurrentMetadata);
             };
-            self.judge_protected(written, current, &mut violations);
+            self.check_protected(written, current, &mut violations);
         }
         if !violations.is_empty() {
-            return Judgement::Refuse(violations);
+            return Evaluation::Reject(violations);
         }
         let metadata = written.as_ref().map(Written::edits).unwrap_or_default();
-        Judgement::Permit(Permit { edits: metadata.into_iter().chain(lifetime).collect() })
+        Evaluation::Permit(Permit { edits: metadata.into_iter().chain(lifetime).collect() })
     }
 
-    /// Whether one-time codes are to be taken out of answers: a policy that only records takes nothing out.
+    /// Whether one-time codes are to be taken out of responses: a policy that only records takes nothing out.
     pub fn strips_codes(&self) -> bool {
         self.mode == Mode::Enforce && self.challenges.return_code == ReturnCode::Strip
     }

@@ -1,15 +1,16 @@
-//! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client that asked.
+//! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client
+//! that asked.
 
 mod forward;
 pub mod heads;
 mod shared;
 mod slots;
 
-pub use slots::{Slot, Slots, Tally};
+pub use slots::{Slot, SlotUsage, Slots};
 
-use crate::client::{Addresses, Client, Exchange, ExchangeError, Reach, Resolver};
+use crate::client::{Addresses, Client, ConnectOptions, Exchange, ExchangeError, Resolver};
 use crate::descriptors;
-use crate::gateway::{Answer, Protocol, Target, Upstream};
+use crate::gateway::{Protocol, ProviderResponse, Target, Upstream};
 use crate::memory::Memory;
 use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The largest answer to a governed request, in bytes.
-pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
+pub const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 
 /// Headers that speak of one connection, not of the message.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -40,7 +41,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Request headers that the gateway decides on. Answers are read, so they should not be compressed.
+/// Request headers that the gateway decides on. Responses are read, so they should not be compressed.
 const OWN: [&str; 7] = [
     "host",
     "content-length",
@@ -51,8 +52,8 @@ const OWN: [&str; 7] = [
     "x-request-id",
 ];
 
-/// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a provider,
-/// nor does any that begins with `x-forwarded`.
+/// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a
+/// provider, nor does any that begins with `x-forwarded`.
 const TRUSTED: [&str; 13] = [
     "forwarded",
     "x-real-ip",
@@ -88,7 +89,8 @@ pub struct Origin {
     pub trace: Trace,
 }
 
-/// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1 does not.
+/// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1
+/// does not.
 pub fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut crumbs = headers.get_all(COOKIE).iter();
     let (first, second) = (crumbs.next()?, crumbs.next()?);
@@ -107,14 +109,14 @@ fn is_trusted(name: &HeaderName) -> bool {
     trusted(name) || (name.contains('_') && trusted(&name.replace('_', "-")))
 }
 
-/// A fetch that brought no answer.
+/// A fetch that brought no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What to answer.
     pub rejection: Rejection,
     /// Whether the provider may have carried the request out.
     pub sent: bool,
-    /// The status of an answer that was too large to be read.
+    /// The status of a response that was too large to be read.
     pub status: Option<StatusCode>,
 }
 
@@ -160,7 +162,7 @@ impl Provider {
         memory: &Arc<Memory>,
     ) -> Result<Provider, rustls::Error> {
         let target = &upstream.target;
-        let reach = Reach {
+        let reach = ConnectOptions {
             addresses: Addresses::new(resolver, &target.lookup_name(), target.port),
             authorities: target.authorities.clone(),
             identity: target.identity.clone(),
@@ -175,7 +177,7 @@ impl Provider {
             (false, _) => None,
             (true, Protocol::Http2) => Some(client.clone()),
             (true, Protocol::Http1 | Protocol::Auto) => {
-                Some(Client::new(&Reach { protocol: Protocol::Http2, ..reach.clone() })?)
+                Some(Client::new(&ConnectOptions { protocol: Protocol::Http2, ..reach.clone() })?)
             }
         };
         Ok(Provider {
@@ -192,7 +194,8 @@ impl Provider {
         })
     }
 
-    /// Whether it does for this upstream, so that no other is needed: it was set up with the same, to the contents of files.
+    /// Whether it does for this upstream, so that no other is needed: it was set up with the same, to the contents of
+    /// files.
     pub fn serves(&self, upstream: &Upstream, resolver: &Arc<Resolver>) -> bool {
         let Upstream { name, dialect, target, preserve_host, .. } = &*self.upstream;
         (name, dialect.name, target, preserve_host)
@@ -210,8 +213,8 @@ impl Provider {
         self.upstream.target.timeouts.connect
     }
 
-    /// Stands for whom the gateway trusts on this way, and who it is on it: connections that were made on other terms are none of
-    /// this provider's.
+    /// Stands for whom the gateway trusts on this way, and who it is on it: connections that were made on other terms
+    /// are none of this provider's.
     pub fn trust(&self) -> u64 {
         self.trust
     }
@@ -233,8 +236,8 @@ impl Provider {
         (is_trusted(name) || dialect.hides(name.as_str())) && !(origin.trusted && dialect.entrusts(name.as_str()))
     }
 
-    /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its connection and
-    /// those that the gateway decides on.
+    /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its
+    /// connection and those that the gateway decides on.
     pub fn headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
         let mut headers = self.headers_without(from, origin, carrier.is_grpc(), &OWN);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -272,8 +275,8 @@ impl Provider {
         headers
     }
 
-    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it. What a trusted peer
-    /// says of it stays, and the peer joins those that the request came through.
+    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it. What a
+    /// trusted peer says of it stays, and the peer joins those that the request came through.
     pub fn forwarded(&self, from: &HeaderMap, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
         if !self.upstream.dialect.forwarded {
             return Vec::new();
@@ -292,9 +295,9 @@ impl Provider {
         all
     }
 
-    /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out closed, and any
-    /// request where the provider says that it has not looked at it.
-    pub async fn fetch(&self, fetch: Fetch) -> Result<Answer, Failure> {
+    /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out
+    /// closed, and any request where the provider says that it has not looked at it.
+    pub async fn fetch(&self, fetch: Fetch) -> Result<ProviderResponse, Failure> {
         let again = fetch.reads;
         match self.once(&fetch).await {
             Err(ExchangeError::Closed) if again => self.once(&fetch).await,
@@ -303,7 +306,7 @@ impl Provider {
         }
         .map(|exchange| {
             self.note(None);
-            answer(exchange)
+            response(exchange)
         })
         .map_err(|error| self.failure(error))
     }
@@ -311,7 +314,7 @@ impl Provider {
     async fn once(&self, fetch: &Fetch) -> Result<Exchange, ExchangeError> {
         let client = self.calls.as_ref().filter(|_| fetch.http2).unwrap_or(&self.client);
         let within = self.upstream.target.timeouts.first_byte;
-        let exchange = client.exchange(self.request(fetch)?, MAX_ANSWER, within, fetch.reads).await?;
+        let exchange = client.exchange(self.request(fetch)?, MAX_RESPONSE, within, fetch.reads).await?;
         let trailers = exchange.trailers.as_ref().filter(|trailers| !heads::are_bounded(trailers));
         match heads::fault(&exchange.headers).or(trailers.map(|_| "the answer has too many trailers")) {
             Some(fault) => Err(ExchangeError::Broken(fault.into())),
@@ -332,12 +335,12 @@ impl Provider {
         Ok(request)
     }
 
-    /// Whether the last request brought no answer.
+    /// Whether the last request brought no response.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Notes how it went, and logs where that is a change: `None` for an answer, or what went wrong.
+    /// Notes how it went, and logs where that is a change: `None` for a response, or what went wrong.
     pub fn note(&self, error: Option<&str>) {
         let failing = error.is_some();
         // Most requests change nothing, and only look.
@@ -362,7 +365,7 @@ impl Provider {
             | ExchangeError::Broken(_)
             | ExchangeError::Closed => Rejection::UpstreamFailed,
             ExchangeError::Timeout(limit) => Rejection::UpstreamTimeout(limit),
-            ExchangeError::TooLarge(limit, _) => Rejection::AnswerTooLarge(limit),
+            ExchangeError::TooLarge(limit, _) => Rejection::ResponseTooLarge(limit),
             ExchangeError::Short => Rejection::Overloaded,
         };
         Failure { rejection, sent, status }
@@ -385,11 +388,11 @@ fn trust(target: &Target) -> u64 {
     context.finish().as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
-fn answer(exchange: Exchange) -> Answer {
+fn response(exchange: Exchange) -> ProviderResponse {
     let mut headers = exchange.headers;
     heads::of_connection(&headers).iter().for_each(|name| drop(headers.remove(name)));
     headers.remove(TRANSFER_ENCODING);
     headers.remove(http::header::CONTENT_LENGTH);
-    let body = coding::decode(&mut headers, exchange.body, MAX_ANSWER);
-    Answer { status: exchange.status, headers, body, trailers: exchange.trailers }
+    let body = coding::decode(&mut headers, exchange.body, MAX_RESPONSE);
+    ProviderResponse { status: exchange.status, headers, body, trailers: exchange.trailers }
 }

@@ -1,23 +1,23 @@
 //! The gateway on the wire: Pingora carries the bytes, the core decides. Nothing else in the program names Pingora.
 
-mod answer;
+mod response;
 mod body;
 mod chunks;
 mod context;
 mod declared;
-mod exchange;
+mod hooks;
 mod failed;
 mod first_byte;
 mod given_up;
 mod governed;
 mod head;
 mod invalidating;
-mod line;
+mod access_log;
 mod logout;
 mod offers;
-mod passed;
+mod pass_through;
 mod reading;
-mod short;
+mod overloaded;
 mod slot;
 mod switch;
 mod whole;
@@ -25,10 +25,10 @@ mod whole;
 use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
-use crate::edge::{Bound, Connections, Door, Server, Stage, Terms, TlsError, server_config};
+use crate::edge::{BoundListener, Connections, ListenerInfo, Server, ServerOptions, Stage, TlsError, server_config};
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
-use exchange::Edge;
+use hooks::Hooks;
 use parking_lot::Mutex;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -48,9 +48,9 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// A gateway that serves.
 pub struct Serving {
     running: Arc<CurrentRuntime>,
-    connections: Arc<Connections<HttpProxy<Edge>>>,
-    doors: Vec<Arc<Door>>,
-    listeners: Mutex<Vec<Arc<Bound>>>,
+    connections: Arc<Connections<HttpProxy<Hooks>>>,
+    doors: Vec<Arc<ListenerInfo>>,
+    listeners: Mutex<Vec<Arc<BoundListener>>>,
     stage: watch::Sender<Stage>,
     ending: watch::Sender<bool>,
 }
@@ -59,7 +59,7 @@ impl Serving {
     /// Serves on bound listeners, on the tokio runtime that this is called in.
     pub fn start(
         running: Arc<CurrentRuntime>,
-        listeners: Vec<(Listener, Bound)>,
+        listeners: Vec<(Listener, BoundListener)>,
         clients: &Clients,
     ) -> Result<Serving, TlsError> {
         let (stage, at_stage) = watch::channel(Stage::Serving);
@@ -71,26 +71,26 @@ impl Serving {
             max_retries: MAX_TRIES * Attempts::MOST,
             ..ServerConf::default()
         });
-        let proxy = http_proxy(&conf, Edge::new(running.clone()));
+        let proxy = http_proxy(&conf, Hooks::new(running.clone()));
         let metrics = running.metrics.clone();
         let server = Server { app: Arc::new(proxy), metrics, stage: at_stage, ending: at_end };
-        let connections = Arc::new(Connections::new(server, running.memory(), Terms::new(clients)));
+        let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
         let door = |listener: &Listener| {
             let tls = ArcSwapOption::new(spoken(listener)?);
-            Ok(Arc::new(Door { name: listener.name.as_str().into(), tls }))
+            Ok(Arc::new(ListenerInfo { name: listener.name.as_str().into(), tls }))
         };
         let doors = listeners.iter().map(|(listener, _)| door(listener)).collect::<Result<Vec<_>, TlsError>>()?;
-        let listeners: Vec<Arc<Bound>> = listeners.into_iter().map(|(_, bound)| Arc::new(bound)).collect();
+        let listeners: Vec<Arc<BoundListener>> = listeners.into_iter().map(|(_, bound)| Arc::new(bound)).collect();
         for (bound, door) in listeners.iter().zip(&doors) {
             tokio::spawn(connections.clone().accept(bound.clone(), door.clone()));
         }
         Ok(Serving { running, connections, doors, listeners: Mutex::new(listeners), stage, ending })
     }
 
-    /// Goes on with other certificates, limits and deadlines, for connections that begin from now on. Nothing changes where one of
-    /// the certificates cannot be used.
+    /// Goes on with other certificates, limits and deadlines, for connections that begin from now on. Nothing changes
+    /// where one of the certificates cannot be used.
     pub fn renew(&self, listeners: &[Listener], clients: &Clients) -> Result<(), TlsError> {
-        let named = |door: &Arc<Door>| listeners.iter().find(|listener| *listener.name == *door.name);
+        let named = |door: &Arc<ListenerInfo>| listeners.iter().find(|listener| *listener.name == *door.name);
         let pairs = self.doors.iter().filter_map(|door| Some((door, named(door)?)));
         let renewed =
             pairs.map(|(door, listener)| Ok((door, spoken(listener)?))).collect::<Result<Vec<_>, TlsError>>()?;
@@ -100,18 +100,18 @@ impl Serving {
                 door.tls.store(tls);
             }
         }
-        self.connections.set_terms(Terms::new(clients));
+        self.connections.set_terms(ServerOptions::new(clients));
         self.running.memory().set_limit(clients.limits.memory);
         Ok(())
     }
 
     /// The listeners, for a process that takes the place of this one.
-    pub fn listeners(&self) -> Vec<Arc<Bound>> {
+    pub fn listeners(&self) -> Vec<Arc<BoundListener>> {
         self.listeners.lock().clone()
     }
 
-    /// Stops: no longer ready at once, and clients are asked to go elsewhere; no new connections after `drain_delay`; then it
-    /// waits until nothing is in flight, for `grace` at the most. Says how many requests were cut off.
+    /// Stops: no longer ready at once, and clients are asked to go elsewhere; no new connections after `drain_delay`;
+    /// then it waits until nothing is in flight, for `grace` at the most. Says how many requests were cut off.
     pub async fn stop(&self, drain_delay: Duration, grace: Duration) -> u64 {
         self.running.stop();
         let _ = self.stage.send(Stage::Draining);

@@ -1,8 +1,9 @@
 //! Reading the configuration again while requests are served: on SIGHUP, and when what it is made of has changed.
 //!
-//! The whole of a new configuration is read, checked and set up beside the one that holds, and then takes its place in one step; or
-//! the last good one stays, and log, metrics and `/readyz` say why. Changes are found by contents, so that it does not matter how
-//! files are replaced: in place, by another file of the same name, or by the links with which Kubernetes swaps whole directories.
+//! The whole of a new configuration is read, checked and set up beside the one that holds, and then takes its place in
+//! one step; or the last good one stays, and log, metrics and `/readyz` say why. Changes are found by contents, so that
+//! it does not matter how files are replaced: in place, by another file of the same name, or by the links with which
+//! Kubernetes swaps whole directories.
 
 mod source;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
-/// How often a configuration is tried again that is refused for what lies outside of it.
+/// How often a configuration is tried again that is rejected for what lies outside of it.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// How many faults of a configuration are logged.
 const MOST_FAULTS: usize = 20;
@@ -38,33 +39,34 @@ pub struct Reload {
     read: Fingerprints,
     /// What the last look found, where it is not what was read: it may be half written.
     changing: Option<Fingerprints>,
-    refused: Option<Refused>,
+    rejected: Option<RejectedConfig>,
     /// Whether there were no descriptors to read it with.
     starved: bool,
 }
 
 /// Why the configuration that was read last does not hold.
-struct Refused {
+struct RejectedConfig {
     reason: String,
     /// When it was found out, where time may mend it.
     tried: Option<Instant>,
 }
 
-impl Refused {
+impl RejectedConfig {
     fn is_worth_a_try(&self) -> bool {
         self.tried.is_some_and(|tried| tried.elapsed() >= TRY_AGAIN)
     }
 }
 
 /// Why a configuration is read again.
-enum Cause {
+enum ReloadCause {
     Signal,
     /// Two looks found this.
     Change(Fingerprints),
 }
 
 impl Reload {
-    /// Reads `source` again, from which the configuration came that the process was started with. `fingerprints` is what stood in its files.
+    /// Reads `source` again, from which the configuration came that the process was started with. `fingerprints` is
+    /// what stood in its files.
     pub fn new(
         source: Source,
         config: Config,
@@ -81,7 +83,7 @@ impl Reload {
             current: fingerprints.clone(),
             read: fingerprints,
             changing: None,
-            refused: None,
+            rejected: None,
             starved: false,
         }
     }
@@ -92,10 +94,10 @@ impl Reload {
             let interval = self.options.interval;
             let cause = tokio::select! {
                 received = hangup.recv() => match received {
-                    Some(()) => Some(Cause::Signal),
+                    Some(()) => Some(ReloadCause::Signal),
                     None => return,
                 },
-                () = tokio::time::sleep(interval), if self.options.watch => self.changed().await.map(Cause::Change),
+                () = tokio::time::sleep(interval), if self.options.watch => self.changed().await.map(ReloadCause::Change),
             };
             if let Some(cause) = cause {
                 self.read(cause).await;
@@ -103,13 +105,14 @@ impl Reload {
         }
     }
 
-    /// Looks whether something has changed. It counts once two looks have found the same: until then it may be half written.
+    /// Looks whether something has changed. It counts once two looks have found the same: until then it may be half
+    /// written.
     async fn changed(&mut self) -> Option<Fingerprints> {
         let last = self.changing.as_ref().unwrap_or(&self.read).clone();
         let fingerprints = blocking(move || last.again()).await??;
         if fingerprints == self.read {
             self.changing = None;
-            let again = self.starved || self.refused.as_ref().is_some_and(Refused::is_worth_a_try);
+            let again = self.starved || self.rejected.as_ref().is_some_and(RejectedConfig::is_worth_a_try);
             return again.then_some(fingerprints);
         }
         if self.changing.as_ref() == Some(&fingerprints) {
@@ -119,7 +122,7 @@ impl Reload {
         None
     }
 
-    async fn read(&mut self, cause: Cause) {
+    async fn read(&mut self, cause: ReloadCause) {
         let source = self.source.clone();
         let Some((fingerprints, loaded)) = blocking(move || source.read()).await else {
             return;
@@ -133,7 +136,7 @@ impl Reload {
             }
             return;
         }
-        if let Cause::Change(found) = cause
+        if let ReloadCause::Change(found) = cause
             && found != fingerprints
         {
             // It goes on changing, or names files that were not looked at yet.
@@ -145,16 +148,16 @@ impl Reload {
         match loaded {
             Ok(loaded) if self.read == self.current => self.stay(&loaded),
             Ok(loaded) => self.apply(loaded).await,
-            Err(unread @ (Unusable::Unread(_) | Unusable::Starved)) => self.refuse(&[unread.to_string()], false),
+            Err(unread @ (Unusable::Unread(_) | Unusable::Starved)) => self.reject(&[unread.to_string()], false),
             Err(Unusable::Faulty(faults)) => {
-                self.refuse(&faults.iter().map(Fault::to_string).collect::<Vec<_>>(), false);
+                self.reject(&faults.iter().map(Fault::to_string).collect::<Vec<_>>(), false);
             }
         }
     }
 
     /// What was read is what holds.
     fn stay(&mut self, loaded: &LoadedConfig) {
-        self.refused = None;
+        self.rejected = None;
         self.running.unchanged(&loaded.hash);
         tracing::info!(hash = loaded.hash, "the configuration is unchanged");
     }
@@ -166,11 +169,12 @@ impl Reload {
         let config = Arc::new(config);
         let candidate = match self.candidate(config.clone()).await {
             Ok(candidate) => candidate,
-            Err((reasons, may_mend)) => return self.refuse(&reasons, may_mend),
+            Err((reasons, may_mend)) => return self.reject(&reasons, may_mend),
         };
-        // Whatever else of the process can change while it serves. Those that may fail come first, so that nothing has changed then.
+        // Whatever else of the process can change while it serves. Those that may fail come first, so that nothing has
+        // changed then.
         if let Err(reason) = self.followers.iter().try_for_each(|follow| follow(&config)) {
-            return self.refuse(&[reason], false);
+            return self.reject(&[reason], false);
         }
         self.running.activate(candidate).await;
         let waiting = self.waiting(&config);
@@ -185,10 +189,11 @@ impl Reload {
         self.running.applied(&hash, waiting);
         self.options = config.reload;
         self.current = self.read.clone();
-        self.refused = None;
+        self.rejected = None;
     }
 
-    /// What the configuration makes of the process, set up and found able to serve; otherwise why not, and whether time may mend it.
+    /// What the configuration makes of the process, set up and found able to serve; otherwise why not, and whether time
+    /// may mend it.
     async fn candidate(&self, config: Arc<Config>) -> Result<Arc<Runtime>, (Vec<String>, bool)> {
         let running = self.running.clone();
         let candidate = blocking(move || running.candidate(&config)).await;
@@ -209,15 +214,15 @@ impl Reload {
         waiting
     }
 
-    fn refuse(&mut self, reasons: &[String], may_mend: bool) {
+    fn reject(&mut self, reasons: &[String], may_mend: bool) {
         let reason = reasons.first().cloned().unwrap_or_default();
         // Each try of the same is counted, but told only once.
-        let told = may_mend && self.refused.as_ref().is_some_and(|last| last.reason == reason);
+        let told = may_mend && self.rejected.as_ref().is_some_and(|last| last.reason == reason);
         for reason in reasons.iter().take(MOST_FAULTS).filter(|_| !told) {
             tracing::error!(reason, faults = reasons.len(), "the configuration is refused; the last good one holds");
         }
-        self.running.refused(reason.clone());
-        self.refused = Some(Refused { reason, tried: may_mend.then(Instant::now) });
+        self.running.rejected(reason.clone());
+        self.rejected = Some(RejectedConfig { reason, tried: may_mend.then(Instant::now) });
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a running gateway carries: the compiled configuration and the leaves that work for it. One configuration makes one
+//! What a running gateway carries: the compiled configuration and the leaves that work for it. One configuration makes
+//! one
 //! [`Runtime`], which never changes; [`CurrentRuntime`] says which of them holds.
 
 mod process_state;
@@ -16,9 +17,9 @@ use crate::cache::{self, Sessions};
 use crate::client::{Files, Resolver};
 use crate::config::Config;
 use crate::gateway::{Gateway, Upstream};
-use crate::jwks::{Issuer, Means};
+use crate::jwks::{Issuer, SharedByIssuers};
 use crate::log_writer::LogWriter;
-use crate::metrics::{IssuerReading, Meters, Reading};
+use crate::metrics::{IssuerReading, Meters, MetricsSnapshot};
 use crate::model::Rejection;
 use crate::provider::{Provider, Slot};
 use crate::telemetry::Label;
@@ -79,7 +80,8 @@ pub enum LineFormat {
 }
 
 impl Runtime {
-    /// What this configuration makes of a process, with what still serves of the last. Has to be called inside a tokio runtime.
+    /// What this configuration makes of a process, with what still serves of the last. Has to be called inside a tokio
+    /// runtime.
     fn new(config: &Config, process: Arc<ProcessState>, last: Option<&Runtime>) -> Result<Runtime, RuntimeError> {
         let before = last.map(|last| &last.gateway);
         let gateway = match before.filter(|before| !before.names_as(&config.gateway)) {
@@ -90,7 +92,7 @@ impl Runtime {
         let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
         let backend = |upstream: &Arc<Upstream>| {
             let Tallies { keys, slots } = process.tallies(&upstream.name);
-            let means = Means { resolver: resolver.clone(), tally: keys };
+            let means = SharedByIssuers { resolver: resolver.clone(), tally: keys };
             Backend::new(upstream, last.and_then(|last| last.backend_of(&upstream.name)), means, slots, &process.memory)
         };
         let backends = gateway.upstreams().iter().map(backend).collect::<Result<Vec<Backend>, RuntimeError>>()?;
@@ -155,7 +157,7 @@ impl Runtime {
     }
 
     /// What is read off when metrics are asked for.
-    pub fn reading(&self) -> Reading {
+    pub fn reading(&self) -> MetricsSnapshot {
         let fill = self.sessions().store().measure();
         let issuers = self.each().filter_map(|(upstream, backend)| {
             let health = backend.issuer()?.health();
@@ -169,7 +171,7 @@ impl Runtime {
             };
             Some((upstream.name.clone(), reading))
         });
-        Reading {
+        MetricsSnapshot {
             cache: (fill.bytes, fill.sessions, fill.evictions),
             cache_events: self.sessions().tally().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),

@@ -14,7 +14,8 @@ use std::time::UNIX_EPOCH;
 use tokio::net::TcpListener;
 use zitadel::Instance;
 
-/// The rate limit of the simulated tenant: that of a private cloud with 500 requests a second (Auth0's page "Rate limit policy").
+/// The rate limit of the simulated tenant: that of a private cloud with 500 requests a second (Auth0's page "Rate limit
+/// policy").
 pub const TENANT_RATE: u32 = 250;
 
 /// Why a sandbox cannot start.
@@ -54,7 +55,8 @@ pub struct Auth0 {
 }
 
 impl Auth0 {
-    /// Starts a tenant on this address, on the tokio runtime that this is called in. It allows `rate` requests a second.
+    /// Starts a tenant on this address, on the tokio runtime that this is called in. It allows `rate` requests a
+    /// second.
     pub async fn start(address: SocketAddr, rate: Option<u32>) -> Result<Auth0, SandboxError> {
         let rate = rate.map(|rate| Rate { burst: rate, per_second: rate });
         Auth0::start_with(address, Options { rate, ..Options::default() }).await

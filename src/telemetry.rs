@@ -48,9 +48,9 @@ pub enum CacheStatus {
     Hit,
     /// It answered that the session was deleted.
     Deleted,
-    /// It had no answer; this request fetched one.
+    /// It had no response; this request fetched one.
     Miss,
-    /// It had no answer; this request shared the fetch of another.
+    /// It had no response; this request shared the fetch of another.
     Coalesced,
     /// It was left out: a write was in flight, or it could not be reached.
     Bypass,
@@ -105,19 +105,19 @@ pub enum CacheEvent {
     BypassWaiting,
     /// A read took over from a reader that did not finish.
     LeaseLost,
-    /// An answer was there but may have outlived a mark that the store lost, and was fetched again.
+    /// A response was there but may have outlived a mark that the store lost, and was fetched again.
     Fenced,
-    /// An answer was there but could not be opened.
+    /// A response was there but could not be opened.
     Unreadable,
-    /// An answer was older than an acknowledged write, and was not stored.
+    /// A response was older than an acknowledged write, and was not stored.
     TooOld,
-    /// An answer that was no longer fresh was given while it was fetched again.
+    /// A response that was no longer fresh was given while it was fetched again.
     StaleWhileRevalidate,
-    /// An answer that was no longer fresh was given because the provider failed.
+    /// A response that was no longer fresh was given because the provider failed.
     StaleIfError,
     /// A write was forwarded although its mark could not be placed.
     InvalidationFailed,
-    /// A write was refused because its mark could not be placed.
+    /// A write was rejected because its mark could not be placed.
     WriteRejected,
     /// A write was acknowledged although the store confirmed neither its mark nor its end.
     Unconfirmed,
@@ -131,7 +131,7 @@ pub enum CacheEvent {
 pub enum StoreOperation {
     /// A read begins.
     Acquire,
-    /// An answer is stored.
+    /// A response is stored.
     Fill,
     /// What is stored ends, or is denied to somebody.
     Retire,
@@ -155,7 +155,7 @@ pub enum StoreFailure {
     /// As many commands are under way as may be.
     #[error("too many commands are under way")]
     Busy,
-    /// No answer came in time.
+    /// No response came in time.
     #[error("the store did not answer in time")]
     Timeout,
     /// The connection broke.
@@ -190,7 +190,7 @@ pub enum DisconnectReason {
     IdleTimeout,
     /// A body came too slowly.
     MinBodyRate,
-    /// Nothing of an answer was taken in time.
+    /// Nothing of a response was taken in time.
     WriteTimeout,
     /// A connection of HTTP/2 was old enough.
     MaxAge,

@@ -51,8 +51,8 @@ impl Verified {
         &self.fingerprint
     }
 
-    /// Whether the token may still be believed at `now` (seconds since the epoch) without another look at it: never past its `exp`,
-    /// whatever clocks are allowed to differ by.
+    /// Whether the token may still be believed at `now` (seconds since the epoch) without another look at it: never
+    /// past its `exp`, whatever clocks are allowed to differ by.
     pub fn holds(&self, now: u64) -> bool {
         now < self.caller.expires_at
     }
@@ -83,12 +83,12 @@ struct Header {
 /// Verifies a token at `now` (seconds since the epoch).
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
     let claims = signed(token, keys, expected)?;
-    let caller = judge(Claims::parse(&claims)?, expected, now)?;
+    let caller = check(Claims::parse(&claims)?, expected, now)?;
     Ok(Verified { caller, fingerprint: fingerprint(token) })
 }
 
-/// The session that an ID token names, if the issuer signed it. Whom the token is for, and whether its time is over, does not matter
-/// where a session is to end that it was given out for.
+/// The session that an ID token names, if the issuer signed it. Whom the token is for, and whether its time is over,
+/// does not matter where a session is to end that it was given out for.
 pub fn hinted_session(token: &str, keys: &KeySet, expected: &Expectations) -> Option<String> {
     let (issuer, session) = claims::hint(&signed(token, keys, expected).ok()?).ok()?;
     expected.issuers.contains(&issuer).then_some(session)
@@ -124,7 +124,7 @@ fn fingerprint(token: &str) -> [u8; 32] {
     hash
 }
 
-/// Whether a token has the form of a JWT: three parts. One that has not cannot be judged here.
+/// Whether a token has the form of a JWT: three parts. One that has not cannot be evaluated here.
 pub fn is_jwt(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
@@ -143,8 +143,8 @@ fn header(token: &str) -> Result<Header, VerificationError> {
     let document = Document::parse(decoded.into()).map_err(|_| malformed.clone())?;
     let members = document.members().ok_or(malformed.clone())?;
     let found = |name: &str| members.iter().find(|member| member.key == name).map(|member| &member.value.kind);
-    // `crit` names extensions that must be understood, and none are; it is never empty (RFC 7515, section 4.1.11). `b64` is one
-    // that access tokens do not have (RFC 7797, section 7).
+    // `crit` names extensions that must be understood, and none are; it is never empty (RFC 7515, section 4.1.11).
+    // `b64` is one that access tokens do not have (RFC 7797, section 7).
     if found("crit").is_some() {
         return Err(Rejection::TokenInvalid("its header has `crit`").into());
     }
@@ -173,7 +173,7 @@ fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, V
     algorithm.ok_or_else(|| Rejection::TokenInvalid("its algorithm is not allowed").into())
 }
 
-fn judge(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, VerificationError> {
+fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, VerificationError> {
     if !expected.issuers.contains(&claims.issuer) {
         return Err(Rejection::TokenInvalid("its issuer is not accepted").into());
     }

@@ -1,4 +1,4 @@
-//! Encodings: what a body is on the wire, and what an answer of ours is. Knows no session and no provider.
+//! Encodings: what a body is on the wire, and what a response of ours is. Knows no session and no provider.
 
 pub mod json;
 pub mod proto;
@@ -16,9 +16,9 @@ pub mod trace;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// An answer that the gateway makes by itself.
+/// A response that the gateway makes by itself.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct OwnResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers, less `content-length`.
@@ -29,15 +29,15 @@ pub struct Reply {
     pub trailers: Option<HeaderMap>,
 }
 
-impl Reply {
-    /// An answer of this content type.
-    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+impl OwnResponse {
+    /// A response of this content type.
+    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> OwnResponse {
         let headers = vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Reply { status, headers, body: body.into(), trailers: None }
+        OwnResponse { status, headers, body: body.into(), trailers: None }
     }
 
     /// The same answer with one more header.
-    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Reply {
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> OwnResponse {
         self.headers.push((name, value));
         self
     }

@@ -1,5 +1,5 @@
-//! Connections of the admin listener: few, and none for long. It is often reached from a whole network, and takes descriptors that are
-//! kept back for it.
+//! Connections of the admin listener: few, and none for long. It is often reached from a whole network, and takes
+//! descriptors that are kept back for it.
 
 use axum::Router;
 use axum::body::Body;
@@ -21,14 +21,14 @@ use tower_service::Service;
 
 /// How many connections there are at once.
 const CONNECTIONS: usize = 32;
-/// How long the head of a request may take, from the connection or the last answer on.
+/// How long the head of a request may take, from the connection or the last response on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection lasts, whatever it does.
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long it may then take to end.
-const FAREWELL: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the listener rests after the system could not give it a connection.
-const RESPITE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(50);
 
 /// A connection that is open.
 struct Open {
@@ -49,7 +49,7 @@ pub(super) async fn serve(listener: TcpListener, app: Router, over: impl Future<
             () = &mut over => break,
         };
         let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(RESPITE).await;
+            tokio::time::sleep(GRACE).await;
             continue;
         };
         while tasks.try_join_next().is_some() {}
@@ -65,8 +65,8 @@ pub(super) async fn serve(listener: TcpListener, app: Router, over: impl Future<
     while tasks.join_next().await.is_some() {}
 }
 
-/// Closes the connection that has been there for the longest without a request that is being answered: probes come through however
-/// many others say nothing.
+/// Closes the connection that has been there for the longest without a request that is being answered: probes come
+/// through however many others say nothing.
 fn make_room(open: &mut VecDeque<Open>) -> bool {
     let idle = open.iter().position(|one| !one.busy.load(Ordering::Relaxed));
     let oldest = idle.and_then(|oldest| open.remove(oldest));
@@ -87,9 +87,9 @@ async fn connection(
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             busy.store(true, Ordering::Relaxed);
-            let answer = app.call(request).await;
+            let response = app.call(request).await;
             busy.store(false, Ordering::Relaxed);
-            answer
+            response
         }
     });
     let mut builder = http1::Builder::new();
@@ -102,5 +102,5 @@ async fn connection(
         () = tokio::time::sleep(LONGEST) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(FAREWELL, connection).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection).await;
 }

@@ -1,5 +1,6 @@
-//! `POST /cache/purge`: makes what is cached of one session, or of all sessions of an upstream, stale, in every replica that shares
-//! the store. Only for this machine, and not for pages in its browsers: the admin listener has no authentication.
+//! `POST /cache/purge`: makes what is cached of one session, or of all sessions of an upstream, stale, in every replica
+//! that shares the store. Only for this machine, and not for pages in its browsers: the admin listener has no
+//! authentication.
 
 use crate::cache::{Scope, StoreError};
 use crate::runtime::CurrentRuntime;
@@ -34,16 +35,16 @@ pub(super) async fn purge(
     body: Bytes,
 ) -> Response {
     if let Err((status, message)) = admit(peer, &headers) {
-        return refuse(status, message);
+        return reject(status, message);
     }
     let purge: Purge = match serde_json::from_slice(&body) {
         Ok(purge) => purge,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return reject(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let runtime = running.now();
     let (upstream, session) = match runtime.gateway.named(&purge.upstream, purge.session.as_deref()) {
         Ok(named) => named,
-        Err(unnamed) => return refuse(StatusCode::BAD_REQUEST, &unnamed.to_string()),
+        Err(unnamed) => return reject(StatusCode::BAD_REQUEST, &unnamed.to_string()),
     };
     let scope = session.map_or(Scope::Upstream(upstream.scope), |session| Scope::Session(upstream.scope, session));
     let shown = session.map_or("all".to_owned(), |session| hex::text(&session));
@@ -55,9 +56,9 @@ pub(super) async fn purge(
         }
         Err(error) => {
             tracing::warn!(upstream = upstream.name, session = shown, %error, "not purged");
-            let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, &told(&error));
-            answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-            answer
+            let mut response = reject(StatusCode::SERVICE_UNAVAILABLE, &told(&error));
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            response
         }
     }
 }
@@ -66,8 +67,8 @@ fn told(error: &StoreError) -> String {
     format!("the store could not be told: {error}; what is cached may be served until it ends")
 }
 
-/// Whether a request comes from this machine, and not by way of a page that somebody else wrote: such a page can neither send JSON
-/// to another origin nor leave `Origin` out, and a name of its own that leads here stands in `Host`.
+/// Whether a request comes from this machine, and not by way of a page that somebody else wrote: such a page can
+/// neither send JSON to another origin nor leave `Origin` out, and a name of its own that leads here stands in `Host`.
 fn admit(peer: SocketAddr, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !peer.ip().to_canonical().is_loopback() {
@@ -92,7 +93,7 @@ fn is_local(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn refuse(status: StatusCode, message: &str) -> Response {
+fn reject(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "purged": false, "error": message }))).into_response()
 }
 

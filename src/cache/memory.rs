@@ -1,11 +1,11 @@
 //! The store inside the process, bounded by bytes. It is right for one replica: others would not see its marks.
 
-use super::{Acquisition, Ask, Fill, Filled, Scope, Store, StoreError, Stored};
+use super::{AcquireRequest, Acquisition, Scope, Store, StoreError, StoreResult, StoreUsage, Stored};
 use crate::coherence::millis;
-use crate::coherence::reading::Link;
+use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
-    self, Acquired, Denied, Ended, Entry, Generation, Gone, Micros, Millis, Place, Reach, Reading, Retired, Settled,
-    State, Tenant, Token, Traces,
+    self, AcquireInput, Acquired, CoherenceState, DeletionState, Denied, Entry, Generation, Micros, Millis, Retired,
+    Settled, Tenant, Token, Traces, VariantState, WriteEnd, WriteScope,
 };
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SHARDS: usize = 16;
-/// What a session costs beside its answers: the map's entry, the state, the queue's entry.
+/// What a session costs beside its responses: the map's entry, the state, the queue's entry.
 const OVERHEAD: usize = 400;
-/// What a place costs beside its answer.
+/// What a place costs beside its response.
 const PLACE: usize = 128;
 
 /// How many sessions one step looks at to make room, twice.
 const LOOKS: usize = 16;
-/// The most answers of one session: each credential has its own where the gateway does not verify callers.
+/// The most responses of one session: each credential has its own where the gateway does not verify callers.
 const VARIANTS: usize = 64;
 
 type Name = (u64, [u8; 16]);
@@ -30,7 +30,7 @@ type Name = (u64, [u8; 16]);
 /// Sessions in memory.
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
-    epochs: Mutex<HashMap<u64, State>>,
+    epochs: Mutex<HashMap<u64, CoherenceState>>,
     started: Instant,
     counter: AtomicU64,
     lease: AtomicU64,
@@ -48,8 +48,8 @@ struct Shard {
 
 #[derive(Default)]
 struct Slot {
-    state: State,
-    places: Vec<([u8; 16], Place<Stored>)>,
+    state: CoherenceState,
+    variants: Vec<([u8; 16], VariantState<Stored>)>,
     /// Of places that had to go.
     traces: Traces,
     bytes: usize,
@@ -57,66 +57,70 @@ struct Slot {
 }
 
 impl Slot {
-    fn place(&mut self, variant: [u8; 16]) -> Option<&mut Place<Stored>> {
-        self.places.iter_mut().find(|(own, _)| *own == variant).map(|(_, place)| place)
+    fn variant(&mut self, variant: [u8; 16]) -> Option<&mut VariantState<Stored>> {
+        self.variants.iter_mut().find(|(own, _)| *own == variant).map(|(_, variant)| variant)
     }
 
     /// Sees to it that there is a place.
-    fn make_place(&mut self, variant: [u8; 16], now: Millis) {
-        if self.place(variant).is_some() {
+    fn make_variant(&mut self, variant: [u8; 16], now: Millis) {
+        if self.variant(variant).is_some() {
             return;
         }
-        if self.places.len() >= VARIANTS {
+        if self.variants.len() >= VARIANTS {
             self.forget_old(now);
             self.make_room();
         }
-        self.places.push((variant, self.traces.place()));
+        self.variants.push((variant, self.traces.variant()));
     }
 
-    /// Drops a place: the oldest of those that are worth least, so that reads which were rejected cost nobody a hit. What it knew of
-    /// answers that are too old, and of credentials that were denied, stays. Where that does not do, the session begins anew.
+    /// Drops a place: the oldest of those that are worth least, so that reads which were rejected cost nobody a hit.
+    /// What it knew of responses that are too old, and of credentials that were denied, stays. Where that does not do,
+    /// the session begins anew.
     fn make_room(&mut self) {
-        if self.places.len() < VARIANTS {
+        if self.variants.len() < VARIANTS {
             return;
         }
-        let worth = |place: &Place<Stored>| (!place.denied.is_empty(), place.entry.is_some(), place.lease.is_some());
-        let able = self.places.iter().enumerate().filter(|(_, (_, place))| place.can_go());
-        let victim = able.min_by_key(|(_, (_, place))| worth(place)).map(|(at, _)| at);
+        let worth = |variant: &VariantState<Stored>| {
+            (!variant.denied.is_empty(), variant.entry.is_some(), variant.lease.is_some())
+        };
+        let able = self.variants.iter().enumerate().filter(|(_, (_, variant))| variant.can_go());
+        let victim = able.min_by_key(|(_, (_, variant))| worth(variant)).map(|(at, _)| at);
         let gone = match victim {
             Some(at) => at..at + 1,
             None => {
                 self.state.renew();
                 // What was fetched until now cannot be stored any more, whatever its version.
-                self.places.iter_mut().for_each(|(_, place)| place.newest = None);
-                0..self.places.len()
+                self.variants.iter_mut().for_each(|(_, variant)| variant.newest = None);
+                0..self.variants.len()
             }
         };
-        self.places.drain(gone).for_each(|(_, place)| self.traces.add(place));
+        self.variants.drain(gone).for_each(|(_, variant)| self.traces.add(variant));
     }
 
     fn weigh(&self) -> usize {
-        let answers = self.places.iter().map(|(_, place)| {
-            let answer = place.entry.as_ref().map_or(0, |entry| {
-                let answer = &entry.answer;
-                let headers: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-                answer.body.len() + headers + 256
+        let responses = self.variants.iter().map(|(_, variant)| {
+            let response = variant.entry.as_ref().map_or(0, |entry| {
+                let response = &entry.response;
+                let headers: usize =
+                    response.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+                response.body.len() + headers + 256
             });
-            PLACE + place.denied.capacity() * size_of::<Denied>() + answer
+            PLACE + variant.denied.capacity() * size_of::<Denied>() + response
         });
-        OVERHEAD + self.state.bytes() + self.traces.capacity() * size_of::<Denied>() + answers.sum::<usize>()
+        OVERHEAD + self.state.bytes() + self.traces.capacity() * size_of::<Denied>() + responses.sum::<usize>()
     }
 
     /// Drops the places in which nothing is, or nothing that still holds.
     fn forget_old(&mut self, now: Millis) {
-        self.places.retain_mut(|(_, place)| {
-            place.prune(now);
-            !place.is_empty()
+        self.variants.retain_mut(|(_, variant)| {
+            variant.prune(now);
+            !variant.is_empty()
         });
         self.traces.prune(now);
     }
 
     fn is_idle(&self, now: Millis) -> bool {
-        !self.state.is_worth_keeping(now) && self.places.is_empty() && self.traces.is_empty()
+        !self.state.is_worth_keeping(now) && self.variants.is_empty() && self.traces.is_empty()
     }
 }
 
@@ -135,9 +139,9 @@ impl Shard {
         result
     }
 
-    /// Drops sessions until there is room, looking at a bounded number of them. Those that were read since are passed over once;
-    /// those that are deleted go only where nothing else does, and those that a write marks never do: an old answer could get
-    /// through.
+    /// Drops sessions until there is room, looking at a bounded number of them. Those that were read since are passed
+    /// over once; those that are deleted go only where nothing else does, and those that a write marks never do: an old
+    /// response could get through.
     fn make_room(&mut self, now: Millis) {
         for spare_deleted in [true, false] {
             for _ in 0..LOOKS {
@@ -213,7 +217,7 @@ impl MemoryStore {
 
     /// When an upstream was purged last.
     fn purged(&self, upstream: u64) -> Millis {
-        self.epochs.lock().get(&upstream).map_or(0, State::purged)
+        self.epochs.lock().get(&upstream).map_or(0, CoherenceState::purged)
     }
 
     fn next(&self) -> u128 {
@@ -221,8 +225,8 @@ impl MemoryStore {
     }
 
     fn shard(&self, session: &[u8; 16]) -> Result<&Mutex<Shard>, StoreError> {
-        let place = session.first().copied().map_or(0, usize::from) % SHARDS;
-        self.shards.get(place).ok_or_else(|| StoreError::from(crate::telemetry::StoreFailure::ProtocolError))
+        let variant = session.first().copied().map_or(0, usize::from) % SHARDS;
+        self.shards.get(variant).ok_or_else(|| StoreError::from(crate::telemetry::StoreFailure::ProtocolError))
     }
 
     fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
@@ -242,23 +246,24 @@ impl Store for MemoryStore {
         Token(self.next())
     }
 
-    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
+    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
         self.at((key.upstream, key.session), |slot, moment| {
             let now = moment / 1_000;
-            slot.make_place(key.variant, now);
-            let Slot { state, places, read, .. } = slot;
-            let mut none = Place::default();
-            let place = places.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, place)| place);
-            let Ask { reader, steal, fresh, unstored, asker, tenant } = ask;
+            slot.make_variant(key.variant, now);
+            let Slot { state, variants, read, .. } = slot;
+            let mut none = VariantState::default();
+            let variant =
+                variants.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, variant)| variant);
+            let AcquireRequest { reader, steal, fresh, unstored, caller, tenant } = ask;
             let lease = self.lease.load(Ordering::Relaxed);
-            let reading = Reading { reader, steal, fresh, unstored, asker, tenant, lease, now };
+            let reading = AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now };
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
-            let acquired = coherence::acquire(state, epoch, place, reading, || Generation(self.next()));
+            let acquired = coherence::acquire(state, epoch, variant, reading, || Generation(self.next()));
             // Only a hit shows that keeping it was worth the room.
             *read |= matches!(acquired, Acquired::Hit(..));
             let leased = !fresh && !unstored && matches!(acquired, Acquired::Lead { .. });
-            Acquisition { acquired, link: Link::default(), now: moment, leased }
+            Acquisition { acquired, connection_id: ConnectionId::default(), now: moment, leased }
         })
     }
 
@@ -268,42 +273,48 @@ impl Store for MemoryStore {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Filled, StoreError> {
+    ) -> Result<StoreResult, StoreError> {
         self.at((key.upstream, key.session), |slot, now| {
             // Its place may have gone meanwhile, to make room for others.
-            slot.make_place(key.variant, now / 1_000);
-            let Slot { state, places, .. } = slot;
-            let place = places.iter_mut().find(|(own, _)| *own == key.variant);
-            let instead = place.and_then(|(_, place)| {
+            slot.make_variant(key.variant, now / 1_000);
+            let Slot { state, variants, .. } = slot;
+            let variant = variants.iter_mut().find(|(own, _)| *own == key.variant);
+            let instead = variant.and_then(|(_, variant)| {
                 let mut epochs = self.epochs.lock();
                 let epoch = epochs.entry(key.upstream).or_default();
-                coherence::fill(state, epoch, place, reader, entry, kept, now)
+                coherence::fill(state, epoch, variant, reader, entry, kept, now)
             });
-            slot.places.retain(|(own, place)| *own != key.variant || !place.is_empty());
-            instead.map_or(Filled::Own, |entry| Filled::Stored(entry.answer))
+            slot.variants.retain(|(own, variant)| *own != key.variant || !variant.is_empty());
+            instead.map_or(StoreResult::Own, |entry| StoreResult::Stored(entry.response))
         })
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
         self.at((key.upstream, key.session), |slot, moment| {
             // Also where nothing is: what is under way for it may be older.
-            slot.make_place(key.variant, moment / 1_000);
-            if let Some(place) = slot.place(key.variant) {
-                coherence::retire(place, reader, retired, moment);
+            slot.make_variant(key.variant, moment / 1_000);
+            if let Some(variant) = slot.variant(key.variant) {
+                coherence::retire(variant, reader, retired, moment);
             }
         })
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
         self.on((key.upstream, key.session), |slot, _| {
-            if let Some(place) = slot.place(key.variant) {
-                coherence::release(place, reader);
+            if let Some(variant) = slot.variant(key.variant) {
+                coherence::release(variant, reader);
             }
-            slot.places.retain(|(own, place)| *own != key.variant || !place.is_empty());
+            slot.variants.retain(|(own, variant)| *own != key.variant || !variant.is_empty());
         })
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
+    async fn begin(
+        &self,
+        scope: Scope,
+        writer: Token,
+        guard: Millis,
+        reach: WriteScope,
+    ) -> Result<ConnectionId, StoreError> {
         let begun = match scope {
             Scope::Session(upstream, session) => {
                 self.on((upstream, session), |slot, now| coherence::begin(&mut slot.state, writer, guard, now, reach))?
@@ -314,16 +325,16 @@ impl Store for MemoryStore {
                 coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, reach)
             }
         };
-        begun.map(|()| Link::default()).map_err(|_| StoreError::TooManyWrites)
+        begun.map(|()| ConnectionId::default()).map_err(|_| StoreError::TooManyWrites)
     }
 
-    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         let mint = || Generation(self.next());
         match scope {
             Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
                 // A purge comes before the deletion is recorded, or after.
                 let epochs = self.epochs.lock();
-                let purged = epochs.get(&upstream).map_or(0, State::purged);
+                let purged = epochs.get(&upstream).map_or(0, CoherenceState::purged);
                 coherence::end(&mut slot.state, writer, Settled { purged, ..settled }, now, mint)
             }),
             Scope::Upstream(upstream) => {
@@ -343,23 +354,23 @@ impl Store for MemoryStore {
             let shard = self.shard(session)?.lock();
             let (now, purged) = (self.now(), self.purged(upstream));
             let gone = shard.sessions.get(&(upstream, *session)).map(|slot| slot.state.gone(tenant, purged, now));
-            Ok(gone == Some(Gone::Deleted))
+            Ok(gone == Some(DeletionState::Deleted))
         };
         sessions.iter().map(deleted).collect()
     }
 
-    fn link(&self, _: Scope) -> Option<Link> {
-        Some(Link::default())
+    fn connection_id(&self, _: Scope) -> Option<ConnectionId> {
+        Some(ConnectionId::default())
     }
 
     fn disconnected_for(&self, _: Scope) -> Option<Duration> {
         None
     }
 
-    fn measure(&self) -> Fill {
-        self.shards.iter().fold(Fill::default(), |sum, shard| {
+    fn measure(&self) -> StoreUsage {
+        self.shards.iter().fold(StoreUsage::default(), |sum, shard| {
             let shard = shard.lock();
-            Fill {
+            StoreUsage {
                 bytes: sum.bytes + shard.bytes,
                 sessions: sum.sessions + shard.sessions.len(),
                 evictions: sum.evictions + shard.evictions,

@@ -1,11 +1,11 @@
 //! Readers: what they find, whom they wait for, what they fetch.
 
-use super::flight::Flight;
-use super::keep::Begun;
-use super::{Acquisition, Ask, Sessions};
-use crate::coherence::reading::{ALONE, Fetch, Joint, Next, Why, Windows, next};
-use crate::coherence::{Asker, Entry, Micros, Millis, Tenant, Token};
-use crate::gateway::{Answer, CacheKey, Storable};
+use super::keep::BegunFetch;
+use super::single_flight::InFlightFetch;
+use super::{AcquireRequest, Acquisition, Sessions};
+use crate::coherence::reading::{ALONE, Fetch, FlightKey, ForwardReason, FreshnessWindows, ReadStep, next};
+use crate::coherence::{CallerDigest, Entry, Micros, Millis, Tenant, Token};
+use crate::gateway::{CacheKey, ProviderResponse, Storable};
 use crate::model::Rejection;
 use crate::telemetry::CacheEvent;
 use parking_lot::Mutex;
@@ -17,41 +17,41 @@ use tokio::sync::watch;
 
 /// What a fetch brought.
 #[derive(Debug, Clone)]
-pub struct Fetched {
-    /// The answer, or why there is none.
-    pub answer: Result<Arc<Answer>, Rejection>,
+pub struct FetchedResponse {
+    /// The response, or why there is none.
+    pub response: Result<Arc<ProviderResponse>, Rejection>,
     /// Whether it may be stored.
     pub storable: Storable,
-    /// Whether the provider failed, so that an older answer may do.
+    /// Whether the provider failed, so that an older response may do.
     pub failed: bool,
     /// Tells apart who asked.
-    pub asker: Asker,
+    pub caller: CallerDigest,
 }
 
 /// What a read wants of the cache.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
+pub struct ReadOptions {
     /// Whether only a fetch of its own will do.
     pub fresh: bool,
     /// Whether what it fetches may not be stored.
     pub unstored: bool,
     /// Tells apart who asks.
-    pub asker: Asker,
+    pub caller: CallerDigest,
     /// Which tenant is asked.
     pub tenant: Tenant,
-    /// For how long an answer may be good that is still on its way, in milliseconds.
+    /// For how long a response may be good that is still on its way, in milliseconds.
     pub kept: Millis,
-    /// For how long answers may do, those on their way included.
-    pub windows: Windows,
+    /// For how long responses may do, those on their way included.
+    pub windows: FreshnessWindows,
 }
 
 /// What a read gets.
 #[derive(Debug, Clone)]
-pub enum Got {
-    /// A stored answer.
+pub enum ReadResult {
+    /// A stored response.
     Hit {
-        /// The answer.
-        answer: Arc<Answer>,
+        /// The response.
+        response: Arc<ProviderResponse>,
         /// Its age, in milliseconds.
         age: Millis,
         /// How much longer it is fresh, in milliseconds; below zero where it no longer is.
@@ -59,12 +59,12 @@ pub enum Got {
     },
     /// The session was deleted through the gateway.
     Deleted,
-    /// The answer of a fetch that this read began.
-    Miss(Fetched, Why),
-    /// The answer of a fetch that another read began.
-    Coalesced(Fetched),
-    /// The cache is to be left out. What the provider says has to be told to [`Sessions::bypassed`], with this time; none where the
-    /// store did not answer.
+    /// The response of a fetch that this read began.
+    Miss(FetchedResponse, ForwardReason),
+    /// The response of a fetch that another read began.
+    Coalesced(FetchedResponse),
+    /// The cache is to be left out. What the provider says has to be told to [`Sessions::bypassed`], with this time;
+    /// none where the store did not answer.
     Bypass(Option<Micros>),
 }
 
@@ -73,18 +73,18 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How many reads may wait for fetches of other processes at once.
 const MOST_WAITING: usize = 10_000;
 
-type Looked = (CacheKey, Joint);
+type Looked = (CacheKey, FlightKey);
 
 /// Reads that wait for fetches of other processes. One of them looks again and again; the others wait for it.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct WaitingReads {
     looked_for: Mutex<HashMap<Looked, watch::Receiver<()>>>,
     readers: Arc<()>,
 }
 
 /// The read that looks again and again. Those that wait for it go on when it is dropped.
 struct Looking<'a> {
-    waiting: &'a Waiting,
+    waiting: &'a WaitingReads,
     flight: Looked,
     _wake: watch::Sender<()>,
 }
@@ -95,7 +95,7 @@ impl Drop for Looking<'_> {
     }
 }
 
-impl Waiting {
+impl WaitingReads {
     /// Becomes the one who looks for this fetch, or waits for the one who does.
     fn look_or_wait(&self, flight: Looked) -> Result<Looking<'_>, watch::Receiver<()>> {
         let mut looked_for = self.looked_for.lock();
@@ -109,13 +109,13 @@ impl Waiting {
 }
 
 /// How long a read has waited, and for how long it will.
-struct Patience {
+struct WaitBudget {
     began: Instant,
     most: Duration,
     pause: Duration,
 }
 
-impl Patience {
+impl WaitBudget {
     fn is_over(&self) -> bool {
         self.began.elapsed() >= self.most
     }
@@ -131,58 +131,58 @@ impl Patience {
 }
 
 impl Sessions {
-    /// Answers a read. `fetch` is called at most once, with the version below which an answer is too old to store; it runs in a
-    /// task of its own, which goes on if this read is given up.
-    pub async fn read<F, W>(&self, key: CacheKey, wanted: Wanted, fetch: F) -> Got
+    /// Answers a read. `fetch` is called at most once, with the version below which a response is too old to store; it
+    /// runs in a task of its own, which goes on if this read is given up.
+    pub async fn read<F, W>(&self, key: CacheKey, read_options: ReadOptions, fetch: F) -> ReadResult
     where
         F: FnOnce(Option<u64>) -> W,
-        W: Future<Output = Fetched> + Send + 'static,
+        W: Future<Output = FetchedResponse> + Send + 'static,
     {
         let own = self.store.token();
-        let Wanted { fresh, unstored, asker, tenant, .. } = wanted;
-        let mut claim = self.claim(key, Ask { reader: own, steal: None, fresh, unstored, asker, tenant });
-        let mut patience = Patience { began: Instant::now(), most: self.lease_wait, pause: FIRST_PAUSE };
+        let ReadOptions { fresh, unstored, caller, tenant, .. } = read_options;
+        let mut claim = self.claim(key, AcquireRequest { reader: own, steal: None, fresh, unstored, caller, tenant });
+        let mut timeout = WaitBudget { began: Instant::now(), most: self.lease_wait, pause: FIRST_PAUSE };
         let mut yielded = false;
         let mut looking = None;
         let mut counted = None;
         loop {
-            let Acquisition { acquired, link, now: moment, .. } = match claim.acquire().await {
+            let Acquisition { acquired, connection_id, now: moment, .. } = match claim.acquire().await {
                 Ok(acquisition) => acquisition,
                 Err(_) => return self.bypass(CacheEvent::BypassFailed, None),
             };
             let now = moment / 1_000;
-            let begun = |stamp| Begun { key, stamp, link, at: moment, reader: own, wanted };
-            match next(acquired, link, now, wanted.windows) {
-                Next::Answer(entry) => return self.hit(&entry, now),
-                Next::Refresh(entry, Fetch { stamp, floor, .. }) => {
+            let begun = |stamp| BegunFetch { key, stamp, connection_id, at: moment, reader: own, read_options };
+            match next(acquired, connection_id, now, read_options.windows) {
+                ReadStep::Respond(entry) => return self.hit(&entry, now),
+                ReadStep::Refresh(entry, Fetch { stamp, floor, .. }) => {
                     claim.fetches();
                     self.lead(begun(stamp), fetch(floor));
                     return self.hit(&entry, now);
                 }
-                Next::Deleted => return Got::Deleted,
-                Next::Bypass => return self.bypass(CacheEvent::BypassMarked, Some(moment)),
-                Next::Fetch(Fetch { stamp, floor, fallback, since, why }) => {
+                ReadStep::Deleted => return ReadResult::Deleted,
+                ReadStep::Bypass => return self.bypass(CacheEvent::BypassMarked, Some(moment)),
+                ReadStep::Fetch(Fetch { stamp, floor, fallback, since, why }) => {
                     let since = if fresh { ALONE } else { since };
-                    let joined = self.flights.join(&key, Joint::new(stamp, link), since);
+                    let joined = self.single_flight.join(&key, FlightKey::new(stamp, connection_id), since);
                     let coalesced = joined.is_some();
                     let lead = || {
                         claim.fetches();
                         self.lead(begun(stamp), fetch(floor))
                     };
-                    let fetched = joined.unwrap_or_else(lead).landed().await;
+                    let fetched = joined.unwrap_or_else(lead).finished().await;
                     return match fallback {
                         Some(entry) if fetched.failed => {
                             self.tally.count(CacheEvent::StaleIfError);
-                            hit(&entry, now.saturating_add(crate::coherence::millis(patience.began.elapsed())))
+                            hit(&entry, now.saturating_add(crate::coherence::millis(timeout.began.elapsed())))
                         }
-                        _ if coalesced => Got::Coalesced(fetched),
-                        _ => Got::Miss(fetched, if fresh { Why::Requested } else { why }),
+                        _ if coalesced => ReadResult::Coalesced(fetched),
+                        _ => ReadResult::Miss(fetched, if fresh { ForwardReason::Requested } else { why }),
                     };
                 }
-                Next::Wait { stamp, reader, since } => {
-                    let joint = Joint::new(stamp, link);
-                    if let Some(flight) = self.flights.join(&key, joint, since) {
-                        return Got::Coalesced(flight.landed().await);
+                ReadStep::Wait { stamp, reader, since } => {
+                    let joint = FlightKey::new(stamp, connection_id);
+                    if let Some(flight) = self.single_flight.join(&key, joint, since) {
+                        return ReadResult::Coalesced(flight.finished().await);
                     }
                     // Between its lease and its flight a leader in this process needs a moment.
                     if !yielded {
@@ -190,12 +190,13 @@ impl Sessions {
                         tokio::task::yield_now().await;
                         continue;
                     }
-                    // One of this process that began too early brings nothing that would do: a new one takes its place at once.
-                    if self.flights.is_flown_by(&key, joint, reader) {
+                    // One of this process that began too early brings nothing that would do: a new one takes its place
+                    // at once.
+                    if self.single_flight.is_flown_by(&key, joint, reader) {
                         claim.ask.steal = Some(reader);
                         continue;
                     }
-                    if patience.is_over() {
+                    if timeout.is_over() {
                         if claim.ask.steal.replace(reader) != Some(reader) {
                             self.tally.count(CacheEvent::LeaseLost);
                         }
@@ -206,7 +207,7 @@ impl Sessions {
                     if Arc::strong_count(readers) > MOST_WAITING + 1 {
                         return self.bypass(CacheEvent::BypassWaiting, Some(moment));
                     }
-                    self.wait((key, joint), &mut looking, &mut patience, own).await;
+                    self.wait((key, joint), &mut looking, &mut timeout, own).await;
                 }
             }
         }
@@ -217,7 +218,7 @@ impl Sessions {
         &'a self,
         flight: Looked,
         looking: &mut Option<Looking<'a>>,
-        patience: &mut Patience,
+        timeout: &mut WaitBudget,
         reader: Token,
     ) {
         if looking.as_ref().is_none_or(|looking| looking.flight != flight) {
@@ -225,14 +226,14 @@ impl Sessions {
             match self.waiting.look_or_wait(flight) {
                 Ok(own) => *looking = Some(own),
                 Err(mut woken) => {
-                    let rest = patience.most.saturating_sub(patience.began.elapsed());
+                    let rest = timeout.most.saturating_sub(timeout.began.elapsed());
                     // Both ends mean: look oneself.
                     let _ = tokio::time::timeout(rest, woken.changed()).await;
                     return;
                 }
             }
         }
-        tokio::time::sleep(patience.pause(reader)).await;
+        tokio::time::sleep(timeout.pause(reader)).await;
     }
 
     /// Which of these sessions of a tenant were deleted through the gateway, in their order. Where the store fails it
@@ -247,12 +248,12 @@ impl Sessions {
         }
     }
 
-    fn bypass(&self, event: CacheEvent, began: Option<Micros>) -> Got {
+    fn bypass(&self, event: CacheEvent, began: Option<Micros>) -> ReadResult {
         self.tally.count(event);
-        Got::Bypass(began)
+        ReadResult::Bypass(began)
     }
 
-    fn hit(&self, entry: &Entry<Arc<Answer>>, now: Millis) -> Got {
+    fn hit(&self, entry: &Entry<Arc<ProviderResponse>>, now: Millis) -> ReadResult {
         if now >= entry.fresh_until {
             self.tally.count(CacheEvent::StaleWhileRevalidate);
         }
@@ -260,21 +261,21 @@ impl Sessions {
     }
 
     /// Begins a fetch, and keeps what it brings.
-    fn lead<W>(&self, begun: Begun, fetch: W) -> Flight
+    fn lead<W>(&self, begun: BegunFetch, fetch: W) -> InFlightFetch
     where
-        W: Future<Output = Fetched> + Send + 'static,
+        W: Future<Output = FetchedResponse> + Send + 'static,
     {
         let (store, tally) = (self.store.clone(), self.tally.clone());
-        let Begun { key, stamp, link, at, reader, .. } = begun;
-        let keep = move |fetched: Fetched| async move { begun.keep(&*store, &tally, fetched).await };
-        self.flights.start((key, Joint::new(stamp, link)), (reader, at), fetch, keep)
+        let BegunFetch { key, stamp, connection_id, at, reader, .. } = begun;
+        let keep = move |fetched: FetchedResponse| async move { begun.keep(&*store, &tally, fetched).await };
+        self.single_flight.start((key, FlightKey::new(stamp, connection_id)), (reader, at), fetch, keep)
     }
 }
 
-fn hit(entry: &Entry<Arc<Answer>>, now: Millis) -> Got {
+fn hit(entry: &Entry<Arc<ProviderResponse>>, now: Millis) -> ReadResult {
     let signed = |millis: Millis| i64::try_from(millis).unwrap_or(i64::MAX);
-    Got::Hit {
-        answer: entry.answer.clone(),
+    ReadResult::Hit {
+        response: entry.response.clone(),
         age: now.saturating_sub(entry.fetched_at()),
         left: signed(entry.fresh_until).saturating_sub(signed(now)),
     }

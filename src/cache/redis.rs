@@ -1,9 +1,10 @@
-//! The store in Redis, or in what speaks its protocol: shared by all replicas. Its servers run the scripts that do the steps of
+//! The store in Redis, or in what speaks its protocol: shared by all replicas. Its servers run the scripts that do the
+//! steps of
 //! [`crate::coherence`]; what is read and what is written goes over connections that are kept up behind the scenes.
 //!
-//! A step is one round trip. A session's state and answers have one hash tag; the epoch of its upstream has another, and is read
-//! at the same time. So a reader says under which epoch it looks for an answer, the last that it knows, and asks again in the rare
-//! case that there is another by now.
+//! A step is one round trip. A session's state and answers have one hash tag; the epoch of its upstream has another,
+//! and is read at the same time. So a reader says under which epoch it looks for a response, the last that it knows,
+//! and asks again in the rare case that there is another by now.
 
 mod acquire;
 mod announce;
@@ -19,18 +20,18 @@ mod server;
 
 pub use connect::SetupError;
 
-use super::{Acquisition, Ask, Fill, Filled, Scope, Store, StoreError, Stored, Tally};
-use crate::coherence::reading::Link;
+use super::{AcquireRequest, Acquisition, CacheCounters, Scope, Store, StoreError, StoreResult, StoreUsage, Stored};
+use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
-    Cause, Ended, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, OWN,
-    Reach, Retired, Settled, Tenant, Token, UNLIFTED,
+    Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, OWN, RetireCause,
+    Retired, Settled, Tenant, Token, UNLIFTED, WriteEnd, WriteScope,
 };
 use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::CacheKey;
 use crate::telemetry::{StoreFailure, StoreObserver, StoreOperation};
 use async_trait::async_trait;
 use entry::Keys;
-use epoch::Known;
+use epoch::KnownEpoch;
 use parking_lot::RwLock;
 use redis::Value;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -43,7 +44,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// How long a session's state is kept that nobody writes: longer than any answer, so that forgetting it costs a fetch and no more.
+/// How long a session's state is kept that nobody writes: longer than any response, so that forgetting it costs a fetch
+/// and no more.
 const STATE_KEPT: Millis = 7_200_000;
 /// How long an epoch is kept that nobody writes.
 const EPOCH_KEPT: Millis = 7 * 24 * 3_600_000;
@@ -54,16 +56,17 @@ pub struct RedisStore {
     seal: Seal,
     namespace: String,
     /// By scope, as far as they were asked for.
-    epochs: RwLock<HashMap<u64, Arc<Known>>>,
+    epochs: RwLock<HashMap<u64, Arc<KnownEpoch>>>,
     timeouts: RedisTimeouts,
-    /// What readers may have under way. Writers are not bounded by it: a write without its mark is worse than a late one.
+    /// What readers may have under way. Writers are not bounded by it: a write without its mark is worse than a late
+    /// one.
     permits: Semaphore,
     /// How many those are.
     max_in_flight: usize,
     lease: AtomicU64,
     seed: u64,
     drawn: AtomicU64,
-    tally: Arc<Tally>,
+    tally: Arc<CacheCounters>,
     listener: Arc<dyn StoreObserver>,
 }
 
@@ -72,7 +75,7 @@ impl RedisStore {
     pub fn new(
         config: &Redis,
         lease: Duration,
-        tally: Arc<Tally>,
+        tally: Arc<CacheCounters>,
         listener: Arc<dyn StoreObserver>,
     ) -> Result<RedisStore, SetupError> {
         let mut seed = [0; 8];
@@ -118,7 +121,7 @@ impl RedisStore {
         keys: &[&str],
         arguments: &[&str],
         deadline: Instant,
-    ) -> Result<(Value, Link), StoreFailure> {
+    ) -> Result<(Value, ConnectionId), StoreFailure> {
         let first = keys.first().copied().unwrap_or_default();
         self.route.carry_out(first, &script.run(keys, arguments), until(deadline)).await
     }
@@ -136,21 +139,21 @@ impl RedisStore {
         reader: Token,
         entry: &Entry<Stored>,
         kept: Millis,
-    ) -> Result<Filled, StoreFailure> {
+    ) -> Result<StoreResult, StoreFailure> {
         let keys = Keys::new(&self.namespace, key);
         let mut text = entry::head(entry, self.seal.digest(entry.digest));
-        self.seal.seal(&keys.place, &mut text, &entry.answer);
+        self.seal.seal(&keys.variant, &mut text, &entry.response);
         self.listener.written(text.len());
-        let names = [keys.state.as_str(), &keys.place];
+        let names = [keys.state.as_str(), &keys.variant];
         let (reader, kept) = (entry::token(reader), kept.to_string());
         let missing = if entry.missing { "missing" } else { "" };
         let command = FILL.run(&names, &[reader.as_bytes(), &text, kept.as_bytes(), missing.as_bytes()]);
         match self.route.carry_out(&keys.state, &command, until(self.write_by())).await?.0 {
-            Value::Int(0 | 1) => Ok(Filled::Own),
+            Value::Int(0 | 1) => Ok(StoreResult::Own),
             Value::BulkString(instead) => {
                 self.listener.read(instead.len());
-                let opened = self.seal.open(&keys.place, &instead, entry::HEAD);
-                Ok(opened.map_or(Filled::Unreadable, |answer| Filled::Stored(Arc::new(answer))))
+                let opened = self.seal.open(&keys.variant, &instead, entry::HEAD);
+                Ok(opened.map_or(StoreResult::Unreadable, |response| StoreResult::Stored(Arc::new(response))))
             }
             _ => Err(StoreFailure::ProtocolError),
         }
@@ -160,40 +163,48 @@ impl RedisStore {
         let keys = Keys::new(&self.namespace, key);
         let (reader, kept, most) = (entry::token(reader), retired.kept.to_string(), MAX_DENIED.to_string());
         let (denied, observed) = match retired.cause {
-            Cause::Ended => (String::new(), None),
-            Cause::Denied(asker) => (entry::asker(&asker), None),
-            Cause::Superseded(seen) => (String::new(), Some(entry::observed(&seen, self.seal.digest(seen.digest)))),
+            RetireCause::WriteEnd => (String::new(), None),
+            RetireCause::Denied(caller) => (entry::caller(&caller), None),
+            RetireCause::Superseded(seen) => {
+                (String::new(), Some(entry::observed(&seen, self.seal.digest(seen.digest))))
+            }
         };
         let mut arguments = vec![reader.as_str(), &kept, &denied, &most];
         arguments.extend(observed.iter().flatten().map(String::as_str));
-        self.run(&RETIRE, &[&keys.place], &arguments, self.write_by()).await.map(drop)
+        self.run(&RETIRE, &[&keys.variant], &arguments, self.write_by()).await.map(drop)
     }
 
-    async fn try_begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
+    async fn try_begin(
+        &self,
+        scope: Scope,
+        writer: Token,
+        guard: Millis,
+        reach: WriteScope,
+    ) -> Result<ConnectionId, StoreError> {
         let (most, beyond) = match reach {
-            Reach::Session => (MAX_SESSION_WRITES, "refuse"),
-            Reach::Unverified => (MAX_SESSION_WRITES, "crowd"),
-            Reach::Upstream => (MAX_UPSTREAM_WRITES, "crowd"),
+            WriteScope::Session => (MAX_SESSION_WRITES, "refuse"),
+            WriteScope::Unverified => (MAX_SESSION_WRITES, "crowd"),
+            WriteScope::Upstream => (MAX_UPSTREAM_WRITES, "crowd"),
         };
         let kept = kept(scope);
         let key = self.state_key(scope);
         let (writer, guard, most, kept) = (entry::token(writer), guard.to_string(), most.to_string(), kept.to_string());
         let arguments = [writer.as_str(), &guard, &most, beyond, &kept];
         match self.run(&BEGIN, &[&key], &arguments, self.write_by()).await? {
-            (Value::Int(1), link) => Ok(link),
+            (Value::Int(1), connection_id) => Ok(connection_id),
             (Value::Int(0), _) => Err(StoreError::TooManyWrites),
             _ => Err(StoreFailure::ProtocolError.into()),
         }
     }
 
-    async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+    async fn try_end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         let (Scope::Session(upstream, _), Some(_)) = (scope, settled.deleted_for) else {
             return Ok(self.end_under(scope, writer, settled, 0).await?);
         };
         // Another server may have the epoch: where it hangs, this one has its own time all the same.
         let asked = || self.purged_before(upstream, Instant::now() + self.timeouts.write / 2);
-        // What this process has seen of it may be long past. A step that is lost may be carried out all the same, and ends the
-        // mark: so the first one already must record a deletion that no purge from before lifts.
+        // What this process has seen of it may be long past. A step that is lost may be carried out all the same, and
+        // ends the mark: so the first one already must record a deletion that no purge from before lifts.
         let mut purged = asked().await;
         let ended = self.end_under(scope, writer, settled, purged).await?;
         // A purge that was over before the deletion was recorded does not lift it.
@@ -215,7 +226,7 @@ impl RedisStore {
         writer: Token,
         settled: Settled,
         purged: Millis,
-    ) -> Result<Ended, StoreFailure> {
+    ) -> Result<WriteEnd, StoreFailure> {
         let key = self.state_key(scope);
         // Most writes say nothing that is remembered there.
         let own = settled.tenant == OWN;
@@ -225,27 +236,27 @@ impl RedisStore {
         let unchanged = if settled.unchanged { "unchanged" } else { "" };
         let floor = format!("{:020}", settled.version.unwrap_or_default());
         let (writer, deleted, kept) = (entry::token(writer), deleted(scope, settled), kept(scope).to_string());
-        let (tenant, purged) = (entry::asker(&settled.tenant), entry::purged(purged));
+        let (tenant, purged) = (entry::caller(&settled.tenant), entry::purged(purged));
         let (floor_kept, most) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string());
         let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept, &tenant, &purged, &floor_kept, &most];
         let ended = match self.run(&END, &keys, &arguments, self.write_by()).await {
-            // While the slot moves, a step cannot name a key that does not exist yet. The own tenant's deletion stands in
-            // the state too; for other tenants the mark stands until theirs can be recorded.
+            // While the slot moves, a step cannot name a key that does not exist yet. The own tenant's deletion stands
+            // in the state too; for other tenants the mark stands until theirs can be recorded.
             Err(StoreFailure::Moving) if own && !settled.lifted => {
                 self.run(&END, &[&key], &arguments, self.write_by()).await?
             }
             ended => ended?,
         };
         match ended.0 {
-            Value::Int(0) => Ok(Ended::OthersInFlight),
-            Value::Int(1) => Ok(Ended::Reopened),
-            Value::Int(2) => Ok(Ended::MarkLost),
+            Value::Int(0) => Ok(WriteEnd::OthersInFlight),
+            Value::Int(1) => Ok(WriteEnd::Reopened),
+            Value::Int(2) => Ok(WriteEnd::MarkLost),
             _ => Err(StoreFailure::ProtocolError),
         }
     }
 
     /// Carries a step out and tells of it.
-    async fn told<T, E: Into<StoreError>>(
+    async fn counted<T, E: Into<StoreError>>(
         &self,
         step: StoreOperation,
         done: impl Future<Output = Result<T, E>>,
@@ -297,8 +308,8 @@ impl Store for RedisStore {
         Token(u128::from(token.max(1)))
     }
 
-    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
-        self.told(StoreOperation::Acquire, self.try_acquire(key, ask)).await
+    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
+        self.counted(StoreOperation::Acquire, self.try_acquire(key, ask)).await
     }
 
     async fn fill(
@@ -307,42 +318,48 @@ impl Store for RedisStore {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Filled, StoreError> {
-        self.told(StoreOperation::Fill, self.try_fill(key, reader, &entry, kept)).await
+    ) -> Result<StoreResult, StoreError> {
+        self.counted(StoreOperation::Fill, self.try_fill(key, reader, &entry, kept)).await
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
-        self.told(StoreOperation::Retire, self.try_retire(key, reader, retired)).await
+        self.counted(StoreOperation::Retire, self.try_retire(key, reader, retired)).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
         let keys = Keys::new(&self.namespace, key);
         let own = entry::token(reader);
-        let released = async { self.run(&RELEASE, &[&keys.place], &[&own], self.write_by()).await.map(drop) };
-        self.told(StoreOperation::Release, released).await
+        let released = async { self.run(&RELEASE, &[&keys.variant], &[&own], self.write_by()).await.map(drop) };
+        self.counted(StoreOperation::Release, released).await
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
-        self.told(StoreOperation::Begin, self.try_begin(scope, writer, guard, reach)).await
+    async fn begin(
+        &self,
+        scope: Scope,
+        writer: Token,
+        guard: Millis,
+        reach: WriteScope,
+    ) -> Result<ConnectionId, StoreError> {
+        self.counted(StoreOperation::Begin, self.try_begin(scope, writer, guard, reach)).await
     }
 
-    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
-        self.told(StoreOperation::End, self.try_end(scope, writer, settled)).await
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
+        self.counted(StoreOperation::End, self.try_end(scope, writer, settled)).await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
-        self.told(StoreOperation::Deleted, self.try_deleted(upstream, tenant, sessions)).await
+        self.counted(StoreOperation::Deleted, self.try_deleted(upstream, tenant, sessions)).await
     }
 
-    fn link(&self, scope: Scope) -> Option<Link> {
-        self.route.link(&self.state_key(scope))
+    fn connection_id(&self, scope: Scope) -> Option<ConnectionId> {
+        self.route.connection_id(&self.state_key(scope))
     }
 
     fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
         self.route.disconnected_for(&self.state_key(scope))
     }
 
-    fn measure(&self) -> Fill {
-        Fill::default()
+    fn measure(&self) -> StoreUsage {
+        StoreUsage::default()
     }
 }

@@ -1,12 +1,12 @@
 //! Writers: what they mark, and what becomes of it when the store does not answer.
 
-use super::share::Share;
+use super::shared_mark::SharedMarkPart;
 use super::{Scope, Sessions, Store, StoreError};
 use crate::coherence::millis;
-use crate::coherence::sharing::Leave;
+use crate::coherence::sharing::LeaveAction;
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
-use crate::coherence::{CROWD, Ended, Reach, Settled, Token};
-use crate::gateway::{Freshness, OnUnreachable, Settlement};
+use crate::coherence::{CROWD, Settled, Token, WriteEnd, WriteScope};
+use crate::gateway::{Freshness, OnUnreachable, WriteOutcome};
 use crate::model::Rejection;
 use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
@@ -27,16 +27,16 @@ const PURGE: Duration = Duration::from_secs(5);
 
 /// What a write does without the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caution {
+pub struct MarkFailurePolicy {
     /// What it meets where its mark cannot be placed.
     pub on_unreachable: OnUnreachable,
-    /// For how long an answer from before it may be given at the most.
+    /// For how long a response from before it may be given at the most.
     pub bound: Duration,
 }
 
-impl From<Freshness> for Caution {
-    fn from(cache: Freshness) -> Caution {
-        Caution { on_unreachable: cache.on_unreachable, bound: cache.longest() }
+impl From<Freshness> for MarkFailurePolicy {
+    fn from(cache: Freshness) -> MarkFailurePolicy {
+        MarkFailurePolicy { on_unreachable: cache.on_unreachable, bound: cache.longest() }
     }
 }
 
@@ -47,32 +47,43 @@ pub struct Mark {
     /// The write's own token. It is in the store where the mark is not shared.
     writer: Token,
     /// Its part in the mark that it shares with others.
-    share: Option<Share>,
+    share: Option<SharedMarkPart>,
     guard: Duration,
-    caution: Caution,
+    on_mark_failure: MarkFailurePolicy,
     placed: Placed,
     at: Instant,
 }
 
 impl Sessions {
-    /// Marks what a write may change, for a caller of whom the gateway has checked that it may write; it may be forwarded once
-    /// this is done.
-    pub async fn begin(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Rejection> {
-        self.mark(scope, None, guard, caution).await
+    /// Marks what a write may change, for a caller of whom the gateway has checked that it may write; it may be
+    /// forwarded once this is done.
+    pub async fn begin(
+        &self,
+        scope: Scope,
+        guard: Duration,
+        on_mark_failure: MarkFailurePolicy,
+    ) -> Result<Mark, Rejection> {
+        self.mark(scope, None, guard, on_mark_failure).await
     }
 
-    /// The same for a caller of whom only the provider knows whether it may: the write shares its mark with others of the kind.
-    pub async fn begin_shared(&self, scope: Scope, guard: Duration, caution: Caution) -> Result<Mark, Rejection> {
+    /// The same for a caller of whom only the provider knows whether it may: the write shares its mark with others of
+    /// the kind.
+    pub async fn begin_shared(
+        &self,
+        scope: Scope,
+        guard: Duration,
+        on_mark_failure: MarkFailurePolicy,
+    ) -> Result<Mark, Rejection> {
         let share = self.shared.join(scope, || self.store.token());
-        self.mark(scope, Some(share), guard, caution).await
+        self.mark(scope, Some(share), guard, on_mark_failure).await
     }
 
     async fn mark(
         &self,
         scope: Scope,
-        share: Option<Share>,
+        share: Option<SharedMarkPart>,
         guard: Duration,
-        caution: Caution,
+        on_mark_failure: MarkFailurePolicy,
     ) -> Result<Mark, Rejection> {
         let writer = self.store.token();
         let (mark, reach) = match &share {
@@ -81,14 +92,14 @@ impl Sessions {
         };
         loop {
             let at = Instant::now();
-            let placed = match self.place(scope, mark, guard, reach).await {
+            let placed = match self.variant(scope, mark, guard, reach).await {
                 Ok(placed) => placed,
                 Err(StoreError::TooManyWrites) => {
                     self.take_back(scope, None, share, guard);
                     return Err(Rejection::TooManyWrites);
                 }
                 Err(StoreError::Failed(_) | StoreError::Halfway(_))
-                    if caution.on_unreachable == OnUnreachable::Reject =>
+                    if on_mark_failure.on_unreachable == OnUnreachable::Reject =>
                 {
                     self.tally.count(CacheEvent::WriteRejected);
                     self.take_back(scope, Some(writer), share, guard);
@@ -100,18 +111,18 @@ impl Sessions {
                 }
             };
             if at.elapsed() < OLD || placed == Placed::Unknown {
-                return Ok(Mark { scope, writer, share, guard, caution, placed, at });
+                return Ok(Mark { scope, writer, share, guard, on_mark_failure, placed, at });
             }
         }
     }
 
     /// Takes back the mark of a write that is not sent, where it stands or comes to stand: its own, or its part in one.
-    fn take_back(&self, scope: Scope, own: Option<Token>, share: Option<Share>, guard: Duration) {
+    fn take_back(&self, scope: Scope, own: Option<Token>, share: Option<SharedMarkPart>, guard: Duration) {
         let ends = match share {
             None => own.map(|own| (own, true)),
             Some(mut share) => match share.leave(true) {
-                Leave::End { unchanged } => Some((share.mark, unchanged)),
-                Leave::Record | Leave::Others | Leave::Retired => None,
+                LeaveAction::End { unchanged } => Some((share.mark, unchanged)),
+                LeaveAction::Record | LeaveAction::Others | LeaveAction::Retired => None,
             },
         };
         if let Some((mark, unchanged)) = ends {
@@ -120,7 +131,13 @@ impl Sessions {
     }
 
     /// Places a mark, with a second try: doing it twice does no harm.
-    async fn place(&self, scope: Scope, mark: Token, guard: Duration, reach: Reach) -> Result<Placed, StoreError> {
+    async fn variant(
+        &self,
+        scope: Scope,
+        mark: Token,
+        guard: Duration,
+        reach: WriteScope,
+    ) -> Result<Placed, StoreError> {
         let mut tried = self.store.begin(scope, mark, millis(guard), reach).await;
         // Where there is no connection a second try would meet the same.
         if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
@@ -130,8 +147,8 @@ impl Sessions {
     }
 
     /// Settles a write; it may be acknowledged once this is done.
-    pub async fn end(&self, mut mark: Mark, settlement: Settlement) {
-        let Settlement::End(settled) = settlement else {
+    pub async fn end(&self, mut mark: Mark, write_outcome: WriteOutcome) {
+        let WriteOutcome::End(settled) = write_outcome else {
             return self.keep(mark).await;
         };
         let Some(mut share) = mark.share.take() else {
@@ -139,48 +156,51 @@ impl Sessions {
             return;
         };
         match share.leave(settled.unchanged) {
-            Leave::End { unchanged } => drop(self.settle(&mark, share.mark, Settled { unchanged, ..settled }).await),
-            Leave::Record => {
+            LeaveAction::End { unchanged } => {
+                self.settle(&mark, share.mark, Settled { unchanged, ..settled }).await;
+            }
+            LeaveAction::Record => {
                 if !self.settle(&mark, mark.writer, settled).await {
-                    // Until the store knows of it, the mark is what keeps older answers away.
+                    // Until the store knows of it, the mark is what keeps older responses away.
                     return share.retire();
                 }
-                if let Leave::End { unchanged } = share.recorded() {
+                if let LeaveAction::End { unchanged } = share.recorded() {
                     self.settle(&mark, share.mark, Settled { unchanged, ..Settled::default() }).await;
                 }
             }
-            Leave::Retired if !settled.unchanged => drop(self.settle(&mark, mark.writer, settled).await),
-            Leave::Others | Leave::Retired => {}
+            LeaveAction::Retired if !settled.unchanged => drop(self.settle(&mark, mark.writer, settled).await),
+            LeaveAction::Others | LeaveAction::Retired => {}
         }
     }
 
-    /// Leaves a mark to run out, since the outcome of its write is not known. One that is shared is freed of it by a mark that nobody
-    /// takes away: there is one of these for all, so that they do not add up.
+    /// Leaves a mark to run out, since the outcome of its write is not known. One that is shared is freed of it by a
+    /// mark that nobody takes away: there is one of these for all, so that they do not add up.
     async fn keep(&self, mut mark: Mark) {
         // Where it may not stand, what was stored before has to go.
         if mark.placed == Placed::Unknown {
-            self.end_later(mark.scope, mark.writer, Settled::default(), mark.caution.bound);
+            self.end_later(mark.scope, mark.writer, Settled::default(), mark.on_mark_failure.bound);
         }
         let Some(mut share) = mark.share.take() else {
             return;
         };
         let left = mark.guard.saturating_sub(mark.at.elapsed());
         if mark.placed == Placed::Unknown
-            || self.place(mark.scope, CROWD, left, mark.scope.shared_reach()).await.is_err()
+            || self.variant(mark.scope, CROWD, left, mark.scope.shared_reach()).await.is_err()
         {
             return share.retire();
         }
-        if let Leave::End { unchanged } = share.handed_over() {
+        if let LeaveAction::End { unchanged } = share.handed_over() {
             self.settle(&mark, share.mark, Settled { unchanged, ..Settled::default() }).await;
         }
     }
 
-    /// Tells the store of a write's outcome under this token, which is that of a mark where the mark ends with it. Says whether the
-    /// store has confirmed it; where it has not, the write may be acknowledged all the same once this is done.
+    /// Tells the store of a write's outcome under this token, which is that of a mark where the mark ends with it. Says
+    /// whether the store has confirmed it; where it has not, the write may be acknowledged all the same once this is
+    /// done.
     async fn settle(&self, mark: &Mark, token: Token, settled: Settled) -> bool {
         let first = self.store.end(mark.scope, token, settled).await;
         // Later ones may find that an earlier one was carried out, although nobody has heard of it.
-        if first == Ok(Ended::MarkLost) && mark.placed != Placed::Unknown {
+        if first == Ok(WriteEnd::MarkLost) && mark.placed != Placed::Unknown {
             self.tally.count(CacheEvent::MarkLost);
         }
         if first.is_ok() {
@@ -189,12 +209,12 @@ impl Sessions {
         let elapsed = millis(mark.at.elapsed());
         // Where the end was carried out in part, no mark stands any more.
         let placed = if matches!(first, Err(StoreError::Halfway(_))) { Placed::Unknown } else { mark.placed };
-        let safe = unconfirmed(placed, self.store.link(mark.scope), elapsed, millis(mark.guard));
+        let safe = unconfirmed(placed, self.store.connection_id(mark.scope), elapsed, millis(mark.guard));
         // A write that changed nothing leaves nothing older behind, whether the store knows of its end or not.
         if safe == Unconfirmed::TryAgain && !settled.unchanged {
             let began = Instant::now();
-            // A connection that has just broken is mostly there again at once, here and at other replicas. Where the store has been
-            // gone for a while, those who would rather go on without it do not wait for it.
+            // A connection that has just broken is mostly there again at once, here and at other replicas. Where the
+            // store has been gone for a while, those who would rather go on without it do not wait for it.
             let gone = self.store.disconnected_for(mark.scope).is_some_and(|long| long > BLIP);
             let lost = mark.placed == Placed::Unknown && gone;
             let insistence = if lost { Duration::ZERO } else { INSISTENCE };
@@ -204,22 +224,22 @@ impl Sessions {
                     return true;
                 }
             }
-            if mark.caution.on_unreachable == OnUnreachable::Hold {
-                tokio::time::sleep(mark.caution.bound).await;
+            if mark.on_mark_failure.on_unreachable == OnUnreachable::Hold {
+                tokio::time::sleep(mark.on_mark_failure.bound).await;
             } else {
                 self.tally.count(CacheEvent::Unconfirmed);
             }
         }
-        self.end_later(mark.scope, token, settled, mark.caution.bound.max(mark.guard));
+        self.end_later(mark.scope, token, settled, mark.on_mark_failure.bound.max(mark.guard));
         false
     }
 
-    /// Makes every answer in this scope stale, and lifts the deletions in it.
+    /// Makes every response in this scope stale, and lifts the deletions in it.
     pub async fn purge(&self, scope: Scope) -> Result<(), StoreError> {
         self.change_nothing(scope, Settled { lifted: true, ..Settled::default() }).await
     }
 
-    /// Makes every answer in this scope stale.
+    /// Makes every response in this scope stale.
     pub async fn renew(&self, scope: Scope) -> Result<(), StoreError> {
         self.change_nothing(scope, Settled::default()).await
     }

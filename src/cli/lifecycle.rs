@@ -23,8 +23,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 const WAIT_FOR_OLD: Duration = Duration::from_secs(60);
 /// How long a process waits for the one that takes its place, before it goes on.
 const WAIT_FOR_NEW: Duration = Duration::from_secs(30);
-/// How long a process whose place is taken still answers on connections that are kept, and ends them with their answers.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long a process whose place is taken still answers on connections that are kept, and ends them with their
+/// responses.
+const LAST_RESPONSES: Duration = Duration::from_secs(1);
 /// What the socket of the admin listener is called when it is handed over.
 const ADMIN: &str = "admin";
 
@@ -46,7 +47,8 @@ pub(super) struct Started {
     signals: Signals,
 }
 
-/// The signals that mean something. Where nobody waits for SIGHUP, it means nothing; unhandled it would end the process.
+/// The signals that mean something. Where nobody waits for SIGHUP, it means nothing; unhandled it would end the
+/// process.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -123,8 +125,8 @@ impl Started {
         Ok(Started { running, serving, listen, admin, shutdown, alone, succession, followers, signals })
     }
 
-    /// Reads the configuration again from now on, whenever there is a cause to; but not before this process alone serves its
-    /// upstreams, since the one before it does not follow.
+    /// Reads the configuration again from now on, whenever there is a cause to; but not before this process alone
+    /// serves its upstreams, since the one before it does not follow.
     pub fn reload(&mut self, source: Source, config: Config, fingerprints: Fingerprints) {
         let Some(hangup) = self.signals.hangup.take() else {
             return;
@@ -167,8 +169,8 @@ impl Started {
             }
             End::Replaced(successor) => {
                 tracing::info!("another process has taken over; stopping");
-                // Nobody has to look elsewhere, but clients need an answer to be told that their connection ends.
-                drain_delay = LAST_ANSWERS;
+                // Nobody has to look elsewhere, but clients need a response to be told that their connection ends.
+                drain_delay = LAST_RESPONSES;
                 Some(successor)
             }
         };
@@ -264,12 +266,15 @@ async fn ready(running: &CurrentRuntime) {
     }
 }
 
-fn bound(listener: &Listener, inherited: &mut Option<Inherited>) -> Result<(Listener, edge::Bound), CommandError> {
+fn bound(
+    listener: &Listener,
+    inherited: &mut Option<Inherited>,
+) -> Result<(Listener, edge::BoundListener), CommandError> {
     let taken = |error| other(format!("listener `{}` cannot listen on {}: {error}", listener.name, listener.address));
     let socket = inherited.as_mut().and_then(|inherited| inherited.take(&listener.address.to_string()));
     let bound = match socket {
-        Some(socket) => edge::Bound::adopt(&listener.address, socket),
-        None => edge::Bound::new(&listener.address),
+        Some(socket) => edge::BoundListener::adopt(&listener.address, socket),
+        None => edge::BoundListener::new(&listener.address),
     };
     Ok((listener.clone(), bound.map_err(taken)?))
 }

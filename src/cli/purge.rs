@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long the gateway may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(super) struct PurgeArgs {
@@ -41,8 +41,8 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
     let wanted = json!({ "upstream": args.upstream, "session": session });
     let request = Request::post("/cache/purge").header(CONTENT_TYPE, "application/json");
     let request = request.body(Bytes::from(wanted.to_string())).map_err(other)?;
-    let answer = tokio::time::timeout(PATIENCE, send(args.admin, request));
-    let (status, body) = answer.await.map_err(|_| other(format!("{} does not answer", args.admin)))??;
+    let response = tokio::time::timeout(TIMEOUT, send(args.admin, request));
+    let (status, body) = response.await.map_err(|_| other(format!("{} does not answer", args.admin)))??;
     if status == StatusCode::OK {
         return Ok(());
     }
@@ -58,7 +58,7 @@ pub(super) async fn send(admin: SocketAddr, mut request: Request<Bytes>) -> Resu
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
     tokio::spawn(connection);
     request.headers_mut().insert(HOST, admin.to_string().parse().map_err(other)?);
-    let answer = sender.send_request(request.map(Full::new)).await.map_err(other)?;
-    let status = answer.status();
-    Ok((status, answer.into_body().collect().await.map_err(other)?.to_bytes()))
+    let response = sender.send_request(request.map(Full::new)).await.map_err(other)?;
+    let status = response.status();
+    Ok((status, response.into_body().collect().await.map_err(other)?.to_bytes()))
 }

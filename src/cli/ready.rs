@@ -1,5 +1,5 @@
-//! The command `ready`: says whether a running gateway should get requests. It is for probes on the gateway's own machine or in its
-//! pod, where the admin listener stays on the loopback.
+//! The command `ready`: says whether a running gateway should get requests. It is for probes on the gateway's own
+//! machine or in its pod, where the admin listener stays on the loopback.
 
 use super::purge::send;
 use super::{CommandError, other};
@@ -23,8 +23,8 @@ pub(super) struct ReadyArgs {
 /// Asks the gateway; an error if it is not ready.
 pub(super) async fn ready(args: &ReadyArgs) -> Result<(), CommandError> {
     let request = Request::get("/readyz").body(Bytes::new()).map_err(other)?;
-    let answer = tokio::time::timeout(TIMEOUT, send(args.admin, request)).await;
-    let (status, body) = answer.map_err(|_| other(format!("{} does not answer", args.admin)))??;
+    let response = tokio::time::timeout(TIMEOUT, send(args.admin, request)).await;
+    let (status, body) = response.map_err(|_| other(format!("{} does not answer", args.admin)))??;
     if status == StatusCode::OK {
         return Ok(());
     }

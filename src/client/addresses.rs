@@ -1,9 +1,9 @@
 //! The addresses of a host: looked up in the background, for as long as they hold; the last good ones stay.
 //!
-//! An address that cannot be connected to is remembered, so that a dead one does not cost each request the time to find that out.
-//! Whoever connects takes one address after another out of [`Addresses::next`], as long as nothing was sent.
+//! An address that cannot be connected to is remembered, so that a dead one does not cost each request the time to find
+//! that out. Whoever connects takes one address after another out of [`Addresses::next`], as long as nothing was sent.
 
-use super::resolver::{Found, LookupError, Resolver};
+use super::resolver::{LookupError, ResolvedAddresses, Resolver};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -55,8 +55,8 @@ impl Attempts {
     /// The most addresses that a request tries.
     pub const MOST: usize = 8;
 
-    /// None yet. If connecting to one address may take `connect`, addresses that have failed before are tried in that time alone:
-    /// where all are dead, a request is not held up by each.
+    /// None yet. If connecting to one address may take `connect`, addresses that have failed before are tried in that
+    /// time alone: where all are dead, a request is not held up by each.
     pub fn within(connect: Duration) -> Attempts {
         Attempts { tried: Vec::new(), first: None, patient_until: Instant::now() + connect }
     }
@@ -92,8 +92,8 @@ impl Addresses {
         self.known.load().contains(&address)
     }
 
-    /// The next address to connect to: the next in turn first, those that failed lately last, none twice. None where all were tried,
-    /// or where the name could not be looked up yet.
+    /// The next address to connect to: the next in turn first, those that failed lately last, none twice. None where
+    /// all were tried, or where the name could not be looked up yet.
     pub fn next(&self, attempts: &mut Attempts) -> Option<SocketAddr> {
         let known = self.known.load();
         let first = *attempts.first.get_or_insert_with(|| self.turn.fetch_add(1, Ordering::Relaxed));
@@ -111,8 +111,8 @@ impl Addresses {
         Some(next)
     }
 
-    /// Of these addresses the first that has not failed lately. One whose pause is over is tried by one request, and avoided by all
-    /// others meanwhile.
+    /// Of these addresses the first that has not failed lately. One whose pause is over is tried by one request, and
+    /// avoided by all others meanwhile.
     fn preferred(&self, untried: impl Iterator<Item = SocketAddr>, attempts: &Attempts) -> Option<SocketAddr> {
         let (mut failing, now) = (self.failing.lock(), Instant::now());
         let mut last: Option<(Instant, SocketAddr)> = None;
@@ -169,7 +169,7 @@ impl Addresses {
         if self.is_literal() {
             return Ok(Duration::MAX);
         }
-        let Found { addresses, holds } = self.resolver.look_up(&self.host).await?;
+        let ResolvedAddresses { addresses, holds } = self.resolver.look_up(&self.host).await?;
         self.renew(addresses);
         Ok(holds)
     }
@@ -222,7 +222,8 @@ impl Addresses {
     }
 }
 
-/// Whether there is any way to an address: where there is no IPv6, requests in turn must not be lost on it. Nothing is sent.
+/// Whether there is any way to an address: where there is no IPv6, requests in turn must not be lost on it. Nothing is
+/// sent.
 fn has_route(address: &SocketAddr) -> bool {
     let own: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     UdpSocket::bind((own, 0)).and_then(|socket| socket.connect(address)).is_ok()

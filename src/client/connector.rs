@@ -1,6 +1,6 @@
 //! Connections: to addresses that are known already, and with TLS where the URI says so.
 
-use super::Reach;
+use super::ConnectOptions;
 use super::addresses::{Addresses, Attempts};
 use super::failure::is_of_address;
 use crate::descriptors;
@@ -35,7 +35,7 @@ pub(super) struct Connector {
 }
 
 /// What connects as `reach` says, with this TLS. `protocol` is what TLS is to agree on.
-pub(super) fn connector(reach: &Reach, mut tls: ClientConfig, protocol: Protocol) -> Connector {
+pub(super) fn connector(reach: &ConnectOptions, mut tls: ClientConfig, protocol: Protocol) -> Connector {
     tls.alpn_protocols = match protocol {
         Protocol::Http1 => Vec::new(),
         Protocol::Http2 => vec![b"h2".to_vec()],
@@ -97,7 +97,7 @@ impl Service<Uri> for Connector {
 }
 
 /// How TLS is spoken as `reach` says. To read the system's authorities takes long.
-pub(super) fn tls(reach: &Reach) -> Result<ClientConfig, rustls::Error> {
+pub(super) fn tls(reach: &ConnectOptions) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     match &reach.authorities {
         Some(all) => all.iter().try_for_each(|certificate| roots.add(certificate.clone()))?,

@@ -10,8 +10,9 @@ use std::iter::successors;
 
 type Cause<'a> = &'a (dyn Error + 'static);
 
-/// Whether the other side of HTTP/2 says that it has not looked at a request: by a reset that means it, or by the end of a
-/// connection whose last stream came before this one. The library gives that error to no stream that may have been looked at.
+/// Whether the other side of HTTP/2 says that it has not looked at a request: by a reset that means it, or by the end
+/// of a connection whose last stream came before this one. The library gives that error to no stream that may have been
+/// looked at.
 pub fn was_refused(cause: Cause) -> bool {
     let refused = |error: &h2::Error| {
         error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
@@ -19,8 +20,8 @@ pub fn was_refused(cause: Cause) -> bool {
     cause.downcast_ref::<h2::Error>().is_some_and(refused)
 }
 
-/// Whether a failure to connect speaks of the address: not where the other side only does not speak the version of HTTP that was
-/// asked for, nor where the gateway has no sockets left.
+/// Whether a failure to connect speaks of the address: not where the other side only does not speak the version of HTTP
+/// that was asked for, nor where the gateway has no sockets left.
 pub fn is_of_address(error: Cause) -> bool {
     let other = |cause: Cause| {
         let version = match cause.downcast_ref::<rustls::Error>() {
@@ -72,8 +73,8 @@ pub(super) fn of(error: &hyper_util::client::legacy::Error) -> ExchangeError {
     }
 }
 
-/// With TLS 1.3 the gateway learns that its certificate is not accepted when it has sent its first request already. Nobody reads
-/// that: the handshake never ended on the other side.
+/// With TLS 1.3 the gateway learns that its certificate is not accepted when it has sent its first request already.
+/// Nobody reads that: the handshake never ended on the other side.
 fn was_kept_out(cause: Cause) -> bool {
     let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let alert = match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

@@ -1,11 +1,11 @@
 //! HTTP/2, on one connection that requests share.
 //!
-//! Common clients cannot tell whether a request that failed was looked at: they give the error of a connection also to requests that
-//! came before its end. Here it is told by each stream's own.
+//! Common clients cannot tell whether a request that failed was looked at: they give the error of a connection also to
+//! requests that came before its end. Here it is told by each stream's own.
 
 use super::connector::{self, Connector};
 use super::failure::was_refused;
-use super::{Addresses, ExchangeError, Part, Reach};
+use super::{Addresses, ConnectOptions, ExchangeError, Part};
 use crate::gateway::Protocol;
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -26,18 +26,19 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
-/// How much of an answer may be on its way to one who reads it whole at once.
+/// How much of a response may be on its way to one who reads it whole at once.
 const WHOLE_WINDOW: u32 = 2 << 20;
 /// The same where it goes on to a client, which may be slow: so much of it may be held until the client takes it.
 pub const RELAY_WINDOW: u32 = 256 << 10;
-/// The same of all answers on a connection: more than those of all its streams together, so that nobody waits for a client of
-/// another's.
+/// The same of all responses on a connection: more than those of all its streams together, so that nobody waits for a
+/// client of another's.
 pub const CONNECTION_WINDOW: u32 = 1 << 30;
 /// Requests that share a connection at the same time, where the other side takes as many.
 const MOST_STREAMS: usize = 100;
-/// How often it is held how a connection is used, beside the requests on it: where it is driven, and where the next request looks.
+/// How often it is held how a connection is used, beside the requests on it: where it is driven, and where the next
+/// request looks.
 const HELD: usize = 2;
-/// The largest head of an answer.
+/// The largest head of a response.
 const MAX_HEAD: u32 = 64 << 10;
 /// For how long it is remembered that TLS agreed on HTTP/1.1.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -52,7 +53,7 @@ pub(super) struct Http2 {
     chosen: bool,
     connect: Duration,
     keepalive: Duration,
-    /// How much of an answer may be on its way.
+    /// How much of a response may be on its way.
     window: u32,
     state: Mutex<State>,
 }
@@ -84,7 +85,7 @@ struct Usage {
 }
 
 impl Http2 {
-    pub fn new(reach: &Reach, connector: Connector) -> Http2 {
+    pub fn new(reach: &ConnectOptions, connector: Connector) -> Http2 {
         Http2 {
             connector,
             addresses: reach.addresses.clone(),
@@ -96,7 +97,7 @@ impl Http2 {
         }
     }
 
-    /// The same way, with a connection of its own, for answers that go on to clients.
+    /// The same way, with a connection of its own, for responses that go on to clients.
     pub fn apart(&self) -> Http2 {
         Http2 {
             connector: self.connector.clone(),
@@ -187,8 +188,8 @@ impl Http2 {
         }
     }
 
-    /// Takes up HTTP/2, and waits for a sign that the other side has too: whoever speaks something else, or does not accept the
-    /// gateway's certificate, gets no request.
+    /// Takes up HTTP/2, and waits for a sign that the other side has too: whoever speaks something else, or does not
+    /// accept the gateway's certificate, gets no request.
     async fn greet(&self, stream: Stream) -> Result<(SendRequest<Bytes>, Arc<Usage>), String> {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(self.window).initial_connection_window_size(CONNECTION_WINDOW);
@@ -244,8 +245,8 @@ impl Connection {
         open < self.sender.current_max_send_streams().min(MOST_STREAMS)
     }
 
-    /// Sends a request, and waits for the head of its answer until a time. Who gives this up before that, or its answer, does so for
-    /// reasons of its own; where the time is up, the connection is left.
+    /// Sends a request, and waits for the head of its response until a time. Who gives this up before that, or its
+    /// response, does so for reasons of its own; where the time is up, the connection is left.
     pub async fn open_until(
         self,
         request: Request<Bytes>,
@@ -258,8 +259,8 @@ impl Connection {
         Ok(opened?.map(|(head, stream)| (head, Body { stream, over: false, turn })))
     }
 
-    /// Sends a request, and waits for the head of its answer. Where this is given up before the answer's end, the connection is left:
-    /// all who share it would wait for one that hangs.
+    /// Sends a request, and waits for the head of its response. Where this is given up before the response's end, the
+    /// connection is left: all who share it would wait for one that hangs.
     pub async fn open(self, request: Request<Bytes>) -> Result<(Parts, Body), ExchangeError> {
         let Connection { mut sender, usage, .. } = self;
         let mut turn = Turn { usage, over: false };
@@ -273,7 +274,7 @@ impl Connection {
     }
 }
 
-/// The body of an answer, of which parts may still be to come.
+/// The body of a response, of which parts may still be to come.
 pub(super) struct Body {
     stream: RecvStream,
     /// Whether all of it has come, but for what stands behind.
@@ -339,7 +340,7 @@ async fn open(sender: &mut SendRequest<Bytes>, request: Request<Bytes>) -> Resul
     let unsent = |error: h2::Error| ExchangeError::Refused(error.to_string());
     let (mut response, mut stream) = sender.send_request(head, body.is_empty()).map_err(unsent)?;
     if !body.is_empty() {
-        // Where it cannot be sent any more, the answer says why.
+        // Where it cannot be sent any more, the response says why.
         let _ = stream.send_data(body, true);
     }
     // Whoever has sent an informational response has seen the request, whatever it says afterwards.

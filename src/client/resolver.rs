@@ -1,8 +1,9 @@
-//! Names to addresses, as the system looks them up, and with the time for which they hold, which the system does not tell.
+//! Names to addresses, as the system looks them up, and with the time for which they hold, which the system does not
+//! tell.
 //!
-//! First `/etc/hosts` counts, then DNS as `/etc/resolv.conf` says: its servers in their order, its search domains and `ndots`. Both
-//! files are read for each look-up, so that a change counts at once. What only the system's other sources know (`nsswitch.conf`),
-//! and everything where there is no usable `resolv.conf`, the system is asked for.
+//! First `/etc/hosts` counts, then DNS as `/etc/resolv.conf` says: its servers in their order, its search domains and
+//! `ndots`. Both files are read for each look-up, so that a change counts at once. What only the system's other sources
+//! know (`nsswitch.conf`), and everything where there is no usable `resolv.conf`, the system is asked for.
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The bounds of the time for which an answer holds.
+/// The bounds of the time for which a response holds.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// For how long something holds that comes without a time.
@@ -56,7 +57,7 @@ impl Default for Files {
 
 /// The addresses of a name, and for how long they hold.
 #[derive(Debug)]
-pub struct Found {
+pub struct ResolvedAddresses {
     /// The addresses.
     pub addresses: Vec<IpAddr>,
     /// For how long.
@@ -90,11 +91,11 @@ impl Resolver {
     }
 
     /// The addresses of a host.
-    pub async fn look_up(&self, host: &str) -> Result<Found, LookupError> {
+    pub async fn look_up(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         let hosts = tokio::fs::read(&self.files.hosts).await.unwrap_or_default();
         let addresses = listed(&String::from_utf8_lossy(&hosts), host.strip_suffix('.').unwrap_or(host));
         if !addresses.is_empty() {
-            return Ok(Found { addresses, holds: UNTIMED });
+            return Ok(ResolvedAddresses { addresses, holds: UNTIMED });
         }
         let Some(dns) = self.dns().await else {
             return ask_the_system(host).await;
@@ -134,16 +135,16 @@ fn listed(hosts: &str, host: &str) -> Vec<IpAddr> {
     lines.filter_map(address).collect()
 }
 
-async fn ask_the_system(host: &str) -> Result<Found, LookupError> {
+async fn ask_the_system(host: &str) -> Result<ResolvedAddresses, LookupError> {
     let found = tokio::net::lookup_host((host, 0)).await.map_err(|error| LookupError::Failed(error.to_string()))?;
-    Ok(Found { addresses: found.map(|address| address.ip()).collect(), holds: UNTIMED })
+    Ok(ResolvedAddresses { addresses: found.map(|address| address.ip()).collect(), holds: UNTIMED })
 }
 
 /// How DNS is asked.
 #[derive(Debug)]
 struct Dns {
-    /// One by one: the library asks several servers at once, and takes the first answer, while a system whose first server knows
-    /// more than its second has to ask the first.
+    /// One by one: the library asks several servers at once, and takes the first response, while a system whose first
+    /// server knows more than its second has to ask the first.
     servers: Vec<TokioResolver>,
     attempts: usize,
     search: Vec<Name>,
@@ -174,9 +175,9 @@ impl Dns {
         })
     }
 
-    /// Asks for the names that a host may stand for. A server that fails ends the search, as with the system: the name that it was
-    /// asked for may be the right one.
-    async fn look_up(&self, host: &str) -> Result<Found, LookupError> {
+    /// Asks for the names that a host may stand for. A server that fails ends the search, as with the system: the name
+    /// that it was asked for may be the right one.
+    async fn look_up(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         let mut failed = LookupError::Unknown;
         for name in self.names(host)? {
             match self.ask(&name).await {
@@ -208,7 +209,7 @@ impl Dns {
     }
 
     /// Asks the servers, one after the other, until one says something. Nothing found means that there is no such name.
-    async fn ask(&self, name: &Name) -> Result<Found, NetError> {
+    async fn ask(&self, name: &Name) -> Result<ResolvedAddresses, NetError> {
         let mut best = Said { addresses: Vec::new(), until: None, failed: Some(NetError::NoConnections) };
         for server in (0..self.attempts).flat_map(|_| &self.servers) {
             let said = ask_one(server, name).await;
@@ -224,7 +225,7 @@ impl Dns {
             Some(error) if best.addresses.is_empty() => Err(error),
             Some(_) | None => {
                 let holds = best.until.unwrap_or_else(Instant::now).saturating_duration_since(Instant::now());
-                Ok(Found { addresses: best.addresses, holds: holds.clamp(SHORTEST, LONGEST) })
+                Ok(ResolvedAddresses { addresses: best.addresses, holds: holds.clamp(SHORTEST, LONGEST) })
             }
         }
     }

@@ -10,10 +10,10 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
 
-/// How much of an answer is read even where memory is full.
+/// How much of a response is read even where memory is full.
 const RESERVED: usize = 256 << 10;
 
-/// An answer whose head is here.
+/// A response whose head is here.
 pub struct Response {
     /// The status.
     pub status: StatusCode,
@@ -25,7 +25,7 @@ pub struct Response {
     pub body: Body,
 }
 
-/// The body of an answer. It is not read further ahead than a connection's window.
+/// The body of a response. It is not read further ahead than a connection's window.
 pub struct Body(Version);
 
 enum Version {
@@ -47,7 +47,8 @@ impl Response {
         Response { status: head.status, headers: head.headers, reused, body }
     }
 
-    /// The answer as a whole, of at most `most` bytes. What is more than every answer may have is counted in `memory`.
+    /// The response as a whole, of at most `most` bytes. What is more than every response may have is counted in
+    /// `memory`.
     pub(super) async fn whole(mut self, most: usize, memory: Option<&Arc<Memory>>) -> Result<Exchange, ExchangeError> {
         let (mut body, mut trailers) = (BytesMut::new(), None);
         let mut held: Option<Held> = None;

@@ -1,8 +1,8 @@
 //! The mark that writes share whose callers the gateway has not verified.
 //!
-//! Anybody can send such writes, so how many there are says nothing. In each process those of one scope share one mark: they cannot
-//! fill a session's marks, and so never get another caller's write rejected. [`SharedMark`] says which mark a write joins, and what
-//! remains to be done when it leaves.
+//! Anybody can send such writes, so how many there are says nothing. In each process those of one scope share one mark:
+//! they cannot fill a session's marks, and so never get another caller's write rejected. [`SharedMark`] says which mark
+//! a write joins, and what remains to be done when it leaves.
 
 use super::Token;
 
@@ -22,7 +22,7 @@ struct Open {
 
 /// What remains to be done for a write whose outcome is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
+pub enum LeaveAction {
     /// It was the last: it ends the mark, and so records what it changed too. Nobody joins this mark any more.
     End {
         /// Whether none of the mark's writes changed anything.
@@ -38,28 +38,30 @@ pub enum Leave {
 }
 
 impl SharedMark {
-    /// A write joins. It may be sent once the store has confirmed this mark for as long as the write may take; `new` names a mark
-    /// where there is none to join.
+    /// A write joins. It may be sent once the store has confirmed this mark for as long as the write may take; `new`
+    /// names a mark where there is none to join.
     pub fn join(&mut self, new: impl FnOnce() -> Token) -> Token {
         let open = self.open.get_or_insert_with(|| Open { mark: new(), writers: 0, changed: false });
         open.writers += 1;
         open.mark
     }
 
-    /// The outcome of a write is known. What it changed counts from here on, whether the store confirms the rest or not.
-    pub fn leave(&mut self, mark: Token, unchanged: bool) -> Leave {
+    /// The outcome of a write is known. What it changed counts from here on, whether the store confirms the rest or
+    /// not.
+    pub fn leave(&mut self, mark: Token, unchanged: bool) -> LeaveAction {
         let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) else {
-            return Leave::Retired;
+            return LeaveAction::Retired;
         };
         open.changed |= !unchanged;
         if open.writers > 1 && !unchanged {
-            return Leave::Record;
+            return LeaveAction::Record;
         }
         self.recorded(mark)
     }
 
-    /// A write whose outcome is not known leaves: another mark, which nobody takes away, stands for what it may still change.
-    pub fn handed_over(&mut self, mark: Token) -> Leave {
+    /// A write whose outcome is not known leaves: another mark, which nobody takes away, stands for what it may still
+    /// change.
+    pub fn handed_over(&mut self, mark: Token) -> LeaveAction {
         if let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) {
             open.changed = true;
         }
@@ -67,17 +69,17 @@ impl SharedMark {
     }
 
     /// A write that has recorded what it changed leaves.
-    pub fn recorded(&mut self, mark: Token) -> Leave {
+    pub fn recorded(&mut self, mark: Token) -> LeaveAction {
         let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) else {
-            return Leave::Retired;
+            return LeaveAction::Retired;
         };
         open.writers = open.writers.saturating_sub(1);
         if open.writers > 0 {
-            return Leave::Others;
+            return LeaveAction::Others;
         }
         let unchanged = !open.changed;
         self.open = None;
-        Leave::End { unchanged }
+        LeaveAction::End { unchanged }
     }
 
     /// The mark has to stand until it runs out: nobody ends it any more, and later writes take a new one.

@@ -26,7 +26,7 @@ pub const UNLIFTED: Millis = 9_999_999_999_999;
 
 /// Whether a session is gone, as far as a tenant is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gone {
+pub enum DeletionState {
     /// Nothing says so.
     No,
     /// It was deleted.
@@ -109,16 +109,16 @@ impl Tenants {
 
     /// Whether the session is gone for a tenant. `shared` is until when the state says so, `purged` when the upstream
     /// was purged last.
-    pub fn gone(&self, tenant: &Tenant, shared: Option<Millis>, purged: Millis, now: Millis) -> Gone {
+    pub fn gone(&self, tenant: &Tenant, shared: Option<Millis>, purged: Millis, now: Millis) -> DeletionState {
         let counts = |facts: &Facts| facts.deleted_until > now && facts.purged >= purged;
         if self.0.iter().any(|facts| facts.tenant == *tenant && counts(facts)) {
-            return Gone::Deleted;
+            return DeletionState::Deleted;
         }
         let known = |until| self.0.iter().any(|facts| facts.tenant == OWN && facts.deleted_until == until);
         match shared.filter(|until| *until > now && !known(*until)) {
-            None => Gone::No,
-            Some(_) if *tenant == OWN => Gone::Deleted,
-            Some(_) => Gone::Unknown,
+            None => DeletionState::No,
+            Some(_) if *tenant == OWN => DeletionState::Deleted,
+            Some(_) => DeletionState::Unknown,
         }
     }
 

@@ -1,22 +1,28 @@
 use super::*;
 
 struct World {
-    session: State,
-    epoch: State,
-    place: Place<&'static str>,
+    session: CoherenceState,
+    epoch: CoherenceState,
+    variant: VariantState<&'static str>,
     minted: u128,
     now: Millis,
 }
 
 impl World {
     fn new() -> World {
-        World { session: State::default(), epoch: State::default(), place: Place::default(), minted: 0, now: 0 }
+        World {
+            session: CoherenceState::default(),
+            epoch: CoherenceState::default(),
+            variant: VariantState::default(),
+            minted: 0,
+            now: 0,
+        }
     }
 
-    fn reading(&self, reader: u128) -> Reading {
-        let asker = [1; 16];
+    fn reading(&self, reader: u128) -> AcquireInput {
+        let caller = [1; 16];
         let (reader, now) = (Token(reader), self.now);
-        Reading { reader, steal: None, fresh: false, unstored: false, asker, tenant: OWN, lease: 100, now }
+        AcquireInput { reader, steal: None, fresh: false, unstored: false, caller, tenant: OWN, lease: 100, now }
     }
 
     fn acquire(&mut self, reader: u128) -> Acquired<&'static str> {
@@ -24,9 +30,9 @@ impl World {
     }
 
     fn steal(&mut self, reader: u128, steal: Option<u128>) -> Acquired<&'static str> {
-        let reading = Reading { steal: steal.map(Token), ..self.reading(reader) };
+        let reading = AcquireInput { steal: steal.map(Token), ..self.reading(reader) };
         let minted = &mut self.minted;
-        acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
+        acquire(&mut self.session, &mut self.epoch, &mut self.variant, reading, || {
             *minted += 1;
             Generation(*minted)
         })
@@ -39,37 +45,37 @@ impl World {
         }
     }
 
-    fn fill(&mut self, stamp: Stamp, answer: &'static str) {
-        let entry = self.entry(stamp, self.now * 1_000, None, answer);
+    fn fill(&mut self, stamp: Stamp, response: &'static str) {
+        let entry = self.entry(stamp, self.now * 1_000, None, response);
         self.put(entry);
     }
 
-    fn entry(&self, stamp: Stamp, began: Micros, version: Option<u64>, answer: &'static str) -> Entry<&'static str> {
+    fn entry(&self, stamp: Stamp, began: Micros, version: Option<u64>, response: &'static str) -> Entry<&'static str> {
         let fresh_until = self.now + 1000;
-        let (stale_until, digest) = (fresh_until + 500, answer.bytes().map(u64::from).sum());
-        Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest, answer }
+        let (stale_until, digest) = (fresh_until + 500, response.bytes().map(u64::from).sum());
+        Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest, response }
     }
 
     /// Gives what is shown instead.
     fn put(&mut self, entry: Entry<&'static str>) -> Option<&'static str> {
         let now = self.now * 1_000 + 100;
-        let instead = fill(&self.session, &self.epoch, &mut self.place, Token(0), entry, 1500, now);
-        instead.map(|entry| entry.answer)
+        let instead = fill(&self.session, &self.epoch, &mut self.variant, Token(0), entry, 1500, now);
+        instead.map(|entry| entry.response)
     }
 
-    fn retire(&mut self, denied: Option<Asker>) {
-        self.retire_for(denied.map_or(Cause::Ended, Cause::Denied));
+    fn retire(&mut self, denied: Option<CallerDigest>) {
+        self.retire_for(denied.map_or(RetireCause::WriteEnd, RetireCause::Denied));
     }
 
     /// A response was shown that is not stored.
-    fn supersede(&mut self, began: Micros, version: Option<u64>, answer: &'static str) {
-        let digest = answer.bytes().map(u64::from).sum();
-        self.retire_for(Cause::Superseded(Observed { began, version, digest }));
+    fn supersede(&mut self, began: Micros, version: Option<u64>, response: &'static str) {
+        let digest = response.bytes().map(u64::from).sum();
+        self.retire_for(RetireCause::Superseded(Observed { began, version, digest }));
     }
 
-    fn retire_for(&mut self, cause: Cause) {
+    fn retire_for(&mut self, cause: RetireCause) {
         let retired = Retired { kept: 1500, cause };
-        retire(&mut self.place, Token(0), retired, self.now * 1_000 + 100);
+        retire(&mut self.variant, Token(0), retired, self.now * 1_000 + 100);
     }
 
     fn begin(&mut self, writer: u128) {
@@ -77,10 +83,10 @@ impl World {
     }
 
     fn begin_for(&mut self, writer: u128, guard: Millis) {
-        begin(&mut self.session, Token(writer), guard, self.now, Reach::Session).unwrap();
+        begin(&mut self.session, Token(writer), guard, self.now, WriteScope::Session).unwrap();
     }
 
-    fn end(&mut self, writer: u128, settled: Settled) -> Ended {
+    fn end(&mut self, writer: u128, settled: Settled) -> WriteEnd {
         self.minted += 1;
         let generation = Generation(self.minted);
         end(&mut self.session, Token(writer), settled, self.now, || generation)
@@ -88,7 +94,7 @@ impl World {
 
     fn hit(&mut self, reader: u128) -> Option<&'static str> {
         match self.acquire(reader) {
-            Acquired::Hit(entry, ..) => Some(entry.answer),
+            Acquired::Hit(entry, ..) => Some(entry.response),
             Acquired::Lead { .. } | Acquired::Wait { .. } => None,
             Acquired::Denied { .. } | Acquired::Bypass | Acquired::Deleted => None,
         }
@@ -96,7 +102,7 @@ impl World {
 }
 
 #[test]
-fn a_filled_answer_is_a_hit_until_it_is_no_longer_fresh() {
+fn a_filled_response_is_a_hit_until_it_is_no_longer_fresh() {
     let mut world = World::new();
     let stamp = world.lead(1);
     assert!(matches!(world.acquire(2), Acquired::Wait { reader: Token(1), .. }));
@@ -113,7 +119,7 @@ fn a_fetch_that_was_in_flight_during_a_write_is_never_a_hit() {
     world.begin(10);
     world.fill(stamp, "old");
     assert_eq!(world.acquire(2), Acquired::Bypass);
-    assert_eq!(world.end(10, Settled::default()), Ended::Reopened);
+    assert_eq!(world.end(10, Settled::default()), WriteEnd::Reopened);
     world.fill(stamp, "old");
     assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
 }
@@ -123,9 +129,9 @@ fn overlapping_writes_all_stay_marked() {
     let mut world = World::new();
     world.begin(10);
     world.begin(11);
-    assert_eq!(world.end(11, Settled::default()), Ended::OthersInFlight);
+    assert_eq!(world.end(11, Settled::default()), WriteEnd::OthersInFlight);
     assert_eq!(world.acquire(1), Acquired::Bypass);
-    assert_eq!(world.end(10, Settled::default()), Ended::Reopened);
+    assert_eq!(world.end(10, Settled::default()), WriteEnd::Reopened);
     assert!(matches!(world.acquire(1), Acquired::Lead { .. }));
 }
 
@@ -186,8 +192,8 @@ fn a_change_beside_a_mark_is_not_undone_by_the_end_of_the_mark() {
     let stamp = world.lead(1);
     world.fill(stamp, "a");
     world.begin(10);
-    assert_eq!(world.end(11, Settled { version: Some(5), ..Settled::default() }), Ended::OthersInFlight);
-    assert_eq!(world.end(10, UNCHANGED), Ended::Reopened);
+    assert_eq!(world.end(11, Settled { version: Some(5), ..Settled::default() }), WriteEnd::OthersInFlight);
+    assert_eq!(world.end(10, UNCHANGED), WriteEnd::Reopened);
     assert!(matches!(world.acquire(2), Acquired::Lead { floor: Some(5), .. }));
 }
 
@@ -195,11 +201,12 @@ fn a_change_beside_a_mark_is_not_undone_by_the_end_of_the_mark() {
 fn the_unverified_find_room_for_their_mark_and_take_nobody_elses() {
     let mut world = World::new();
     (1..=MAX_SESSION_WRITES as u128).for_each(|writer| world.begin(writer));
-    begin(&mut world.session, Token(999), 500, world.now, Reach::Unverified).unwrap();
-    begin(&mut world.session, Token(998), 300, world.now, Reach::Unverified).unwrap();
+    begin(&mut world.session, Token(999), 500, world.now, WriteScope::Unverified).unwrap();
+    begin(&mut world.session, Token(998), 300, world.now, WriteScope::Unverified).unwrap();
     assert_eq!(world.session.marks.len(), MAX_SESSION_WRITES + 1);
-    (1..=MAX_SESSION_WRITES as u128).for_each(|writer| assert_eq!(world.end(writer, UNCHANGED), Ended::OthersInFlight));
-    assert_eq!(world.end(999, UNCHANGED), Ended::OthersInFlight, "the mark of the crowd is nobody's");
+    (1..=MAX_SESSION_WRITES as u128)
+        .for_each(|writer| assert_eq!(world.end(writer, UNCHANGED), WriteEnd::OthersInFlight));
+    assert_eq!(world.end(999, UNCHANGED), WriteEnd::OthersInFlight, "the mark of the crowd is nobody's");
     world.now += 499;
     assert_eq!(world.acquire(1), Acquired::Bypass, "for as long as the longest of them");
     world.now += 1;
@@ -208,7 +215,7 @@ fn the_unverified_find_room_for_their_mark_and_take_nobody_elses() {
 
 mod sharing {
     use crate::coherence::Token;
-    use crate::coherence::sharing::{Leave, SharedMark};
+    use crate::coherence::sharing::{LeaveAction, SharedMark};
 
     const FIRST: Token = Token(1);
 
@@ -221,27 +228,27 @@ mod sharing {
     #[test]
     fn the_last_of_those_that_changed_nothing_ends_the_mark_as_unchanged() {
         let mut shared = of(3);
-        assert_eq!(shared.leave(FIRST, true), Leave::Others);
-        assert_eq!(shared.leave(FIRST, true), Leave::Others);
-        assert_eq!(shared.leave(FIRST, true), Leave::End { unchanged: true });
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::Others);
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::Others);
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::End { unchanged: true });
         assert!(shared.is_idle());
     }
 
     #[test]
     fn who_changed_something_records_it_and_the_mark_ends_as_changed() {
         let mut shared = of(3);
-        assert_eq!(shared.leave(FIRST, false), Leave::Record);
-        assert_eq!(shared.leave(FIRST, true), Leave::Others);
-        assert_eq!(shared.leave(FIRST, true), Leave::Others, "the first still records");
-        assert_eq!(shared.recorded(FIRST), Leave::End { unchanged: false });
+        assert_eq!(shared.leave(FIRST, false), LeaveAction::Record);
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::Others);
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::Others, "the first still records");
+        assert_eq!(shared.recorded(FIRST), LeaveAction::End { unchanged: false });
 
         let mut shared = of(2);
-        assert_eq!(shared.leave(FIRST, false), Leave::Record);
-        assert_eq!(shared.recorded(FIRST), Leave::Others);
-        assert_eq!(shared.leave(FIRST, true), Leave::End { unchanged: false });
+        assert_eq!(shared.leave(FIRST, false), LeaveAction::Record);
+        assert_eq!(shared.recorded(FIRST), LeaveAction::Others);
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::End { unchanged: false });
 
         let mut shared = of(1);
-        assert_eq!(shared.leave(FIRST, false), Leave::End { unchanged: false }, "one step for both");
+        assert_eq!(shared.leave(FIRST, false), LeaveAction::End { unchanged: false }, "one step for both");
     }
 
     #[test]
@@ -249,8 +256,8 @@ mod sharing {
         let mut shared = of(1);
         shared.leave(FIRST, true);
         assert_eq!(shared.join(|| Token(2)), Token(2));
-        assert_eq!(shared.leave(FIRST, true), Leave::Retired, "nobody leaves twice");
-        assert_eq!(shared.leave(Token(2), true), Leave::End { unchanged: true });
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::Retired, "nobody leaves twice");
+        assert_eq!(shared.leave(Token(2), true), LeaveAction::End { unchanged: true });
     }
 
     #[test]
@@ -258,19 +265,19 @@ mod sharing {
         let mut shared = of(3);
         shared.retire(FIRST);
         assert_eq!(shared.join(|| Token(2)), Token(2));
-        assert_eq!(shared.leave(FIRST, true), Leave::Retired);
-        assert_eq!(shared.leave(FIRST, false), Leave::Retired);
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::Retired);
+        assert_eq!(shared.leave(FIRST, false), LeaveAction::Retired);
         shared.retire(FIRST);
-        assert_eq!(shared.leave(Token(2), true), Leave::End { unchanged: true });
+        assert_eq!(shared.leave(Token(2), true), LeaveAction::End { unchanged: true });
     }
 
     #[test]
     fn what_was_handed_over_counts_as_a_change() {
         let mut shared = of(2);
-        assert_eq!(shared.handed_over(FIRST), Leave::Others);
-        assert_eq!(shared.leave(FIRST, true), Leave::End { unchanged: false });
+        assert_eq!(shared.handed_over(FIRST), LeaveAction::Others);
+        assert_eq!(shared.leave(FIRST, true), LeaveAction::End { unchanged: false });
         let mut shared = of(1);
-        assert_eq!(shared.handed_over(FIRST), Leave::End { unchanged: false });
+        assert_eq!(shared.handed_over(FIRST), LeaveAction::End { unchanged: false });
     }
 }
 
@@ -282,7 +289,7 @@ fn a_mark_that_nobody_takes_away_runs_out_and_old_fetches_stay_dead() {
     world.now += 500;
     world.fill(stamp, "old");
     assert!(matches!(world.acquire(2), Acquired::Lead { .. }));
-    assert_eq!(world.end(10, Settled::default()), Ended::MarkLost);
+    assert_eq!(world.end(10, Settled::default()), WriteEnd::MarkLost);
 }
 
 #[test]
@@ -299,11 +306,11 @@ fn a_deleted_session_stays_deleted_even_if_another_write_overlaps() {
 }
 
 #[test]
-fn a_change_of_the_epoch_makes_every_answer_stale() {
+fn a_change_of_the_epoch_makes_every_response_stale() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
-    begin(&mut world.epoch, Token(10), 500, world.now, Reach::Upstream).unwrap();
+    begin(&mut world.epoch, Token(10), 500, world.now, WriteScope::Upstream).unwrap();
     assert_eq!(world.acquire(2), Acquired::Bypass);
     end(&mut world.epoch, Token(10), Settled::default(), world.now, || Generation(99));
     assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
@@ -314,9 +321,9 @@ fn a_dead_reader_is_taken_over_and_its_release_does_not_hurt() {
     let mut world = World::new();
     world.lead(1);
     assert!(matches!(world.steal(2, Some(1)), Acquired::Lead { .. }));
-    release(&mut world.place, Token(1));
+    release(&mut world.variant, Token(1));
     assert!(matches!(world.acquire(3), Acquired::Wait { reader: Token(2), .. }));
-    release(&mut world.place, Token(2));
+    release(&mut world.variant, Token(2));
     assert!(matches!(world.acquire(3), Acquired::Lead { .. }));
 }
 
@@ -334,20 +341,20 @@ fn the_floor_rises_and_never_falls() {
 fn the_number_of_writes_in_flight_is_bounded() {
     let mut world = World::new();
     (0..MAX_SESSION_WRITES as u128).for_each(|writer| world.begin(writer));
-    assert_eq!(begin(&mut world.session, Token(999), 500, 0, Reach::Session), Err(TooManyWrites));
-    assert_eq!(begin(&mut world.session, Token(3), 500, 0, Reach::Session), Ok(()), "the same write again");
+    assert_eq!(begin(&mut world.session, Token(999), 500, 0, WriteScope::Session), Err(TooManyWrites));
+    assert_eq!(begin(&mut world.session, Token(3), 500, 0, WriteScope::Session), Ok(()), "the same write again");
 }
 
 #[test]
 fn beyond_the_most_that_are_told_apart_writes_of_an_upstream_share_a_mark_that_runs_out() {
     let mut world = World::new();
     for writer in 1..=MAX_UPSTREAM_WRITES as u128 + 3 {
-        begin(&mut world.epoch, Token(writer), 500, world.now, Reach::Upstream).unwrap();
+        begin(&mut world.epoch, Token(writer), 500, world.now, WriteScope::Upstream).unwrap();
     }
     assert_eq!(world.epoch.marks.len(), MAX_UPSTREAM_WRITES + 1);
     for writer in 1..=MAX_UPSTREAM_WRITES as u128 + 3 {
         let ended = end(&mut world.epoch, Token(writer), Settled::default(), world.now, || Generation(99));
-        assert_eq!(ended, Ended::OthersInFlight);
+        assert_eq!(ended, WriteEnd::OthersInFlight);
     }
     assert_eq!(world.acquire(1), Acquired::Bypass);
     world.now += 500;
@@ -362,7 +369,7 @@ fn what_is_no_longer_fresh_is_fetched_by_one_reader_and_shown_to_all() {
     world.now += 1000;
     assert!(matches!(world.acquire(2), Acquired::Lead { stale: Some(_), .. }));
     assert!(matches!(world.acquire(3), Acquired::Wait { reader: Token(2), stale: Some(_), .. }));
-    release(&mut world.place, Token(2));
+    release(&mut world.variant, Token(2));
     assert!(matches!(world.acquire(4), Acquired::Lead { stale: Some(_), .. }));
     world.now += 100;
     assert!(matches!(world.acquire(5), Acquired::Lead { stale: Some(_), .. }), "the lease ran out");
@@ -376,8 +383,8 @@ fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
     let mut world = World::new();
     let stamp = world.lead(1);
     world.fill(stamp, "a");
-    let reading = Reading { fresh: true, ..world.reading(2) };
-    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
+    let reading = AcquireInput { fresh: true, ..world.reading(2) };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.variant, reading, || Generation(9));
     assert_eq!(acquired, Acquired::Lead { stamp, floor: None, stale: None, since: 100 });
     assert_eq!(world.hit(3), Some("a"));
 }
@@ -386,7 +393,7 @@ fn a_reader_that_wants_its_own_fetch_neither_hits_nor_leases() {
 fn the_higher_version_counts_and_then_the_start_behind_what_was_known() {
     let mut world = World::new();
     let stamp = world.lead(1);
-    let entry = |world: &World, began, version, answer| world.entry(stamp, began, version, answer);
+    let entry = |world: &World, began, version, response| world.entry(stamp, began, version, response);
     for (first, second, expected) in [
         // The slow one began earlier, and shows what was before.
         ((20, Some(9)), (10, Some(5)), (Some("first"), "second")),
@@ -395,7 +402,8 @@ fn the_higher_version_counts_and_then_the_start_behind_what_was_known() {
         ((10, Some(9)), (120, Some(5)), (Some("first"), "second")),
         ((10, Some(5)), (120, Some(5)), (Some("second"), "second")),
         ((10, Some(5)), (100, None), (Some("second"), "second")),
-        // Two at the same time: the one that is stored does for who waits for the other if it began later, and for nobody else.
+        // Two at the same time: the one that is stored does for who waits for the other if it began later, and for
+        // nobody else.
         ((20, Some(5)), (10, Some(5)), (Some("first"), "first")),
         ((20, None), (10, None), (Some("first"), "first")),
         ((20, Some(5)), (10, None), (Some("first"), "first")),
@@ -403,7 +411,7 @@ fn the_higher_version_counts_and_then_the_start_behind_what_was_known() {
         ((10, Some(5)), (20, Some(5)), (None, "second")),
         ((10, Some(5)), (99, None), (None, "second")),
     ] {
-        world.place = Place::default();
+        world.variant = VariantState::default();
         world.put(entry(&world, first.0, first.1, "first"));
         let shown = world.put(entry(&world, second.0, second.1, "second")).unwrap_or("second");
         assert_eq!((world.hit(2), shown), expected, "{first:?} {second:?}");
@@ -465,7 +473,7 @@ fn what_is_stored_is_shown_instead_only_to_those_who_may_see_it() {
             expected,
             "{only:?} {fresh_until} {denied} {marked}"
         );
-        let stays = world.place.entry.is_some();
+        let stays = world.variant.entry.is_some();
         assert_eq!(stays, expected.is_some(), "{denied} {marked}");
     }
 }
@@ -486,18 +494,18 @@ fn what_was_ended_does_not_come_back() {
     world.retire(None);
     assert_eq!(world.hit(5), None, "whoever was told that there is none is not shown one");
     // Somebody leads, and what ends it began later: nobody waits for that fetch, or joins it.
-    world.place = Place::default();
+    world.variant = VariantState::default();
     world.lead(6);
     world.retire(None);
     assert!(matches!(world.acquire(7), Acquired::Lead { since: 100, .. }));
     world.now += 1500;
     world.retire(Some([9; 16]));
-    assert_eq!(world.place.watermark, None, "nothing older can come any more");
+    assert_eq!(world.variant.watermark, None, "nothing older can come any more");
 }
 
 #[test]
 fn what_was_shown_ends_what_is_older_and_nothing_else() {
-    for (began, version, answer, ends) in [
+    for (began, version, response, ends) in [
         (200, Some(6), "b", true),
         (100, Some(6), "b", true),
         (200, Some(5), "b", true),
@@ -514,8 +522,8 @@ fn what_was_shown_ends_what_is_older_and_nothing_else() {
         let stamp = world.lead(1);
         world.put(world.entry(stamp, 150, Some(5), "a"));
         world.now = 1;
-        world.supersede(began, version, answer);
-        let what = format!("{began} {version:?} {answer}");
+        world.supersede(began, version, response);
+        let what = format!("{began} {version:?} {response}");
         assert_eq!(world.hit(2), (!ends).then_some("a"), "{what}");
         // What began before it does not come behind it.
         world.put(world.entry(stamp, 50, Some(4), "older"));
@@ -635,8 +643,8 @@ fn a_stored_404_is_for_the_one_who_was_told_and_nothing_older_comes_behind_it() 
     let own = Entry { only: Some([1; 16]), missing: true, fresh_until: 100, stale_until: 100, ..entry };
     world.put(own);
     assert_eq!(world.hit(2), Some("404"));
-    let other = Reading { asker: [2; 16], ..world.reading(3) };
-    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, other, || Generation(9));
+    let other = AcquireInput { caller: [2; 16], ..world.reading(3) };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.variant, other, || Generation(9));
     assert!(matches!(acquired, Acquired::Lead { stale: None, .. }));
     world.now += 100;
     for began in [10, 30] {
@@ -655,8 +663,8 @@ fn a_denial_is_for_one_credential_and_where_there_are_too_many_for_all() {
         world.retire(Some(other(number)));
         assert_eq!(world.hit(2), Some("a"));
     }
-    let denied = Reading { asker: other(3), ..world.reading(3) };
-    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, denied, || Generation(9));
+    let denied = AcquireInput { caller: other(3), ..world.reading(3) };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.variant, denied, || Generation(9));
     assert_eq!(acquired, Acquired::Denied { stamp, floor: None });
     world.retire(Some(other(3)));
     assert_eq!(world.hit(4), Some("a"), "it was denied to that one before");
@@ -669,19 +677,21 @@ fn a_denial_is_for_one_credential_and_where_there_are_too_many_for_all() {
 }
 
 #[test]
-fn a_reader_whose_answer_is_not_stored_keeps_nobody_waiting() {
+fn a_reader_whose_response_is_not_stored_keeps_nobody_waiting() {
     let mut world = World::new();
-    let reading = Reading { unstored: true, ..world.reading(1) };
-    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
+    let reading = AcquireInput { unstored: true, ..world.reading(1) };
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.variant, reading, || Generation(9));
     assert!(matches!(acquired, Acquired::Lead { .. }));
     let stamp = world.lead(2);
     world.fill(stamp, "a");
-    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.place, reading, || Generation(9));
+    let acquired = acquire(&mut world.session, &mut world.epoch, &mut world.variant, reading, || Generation(9));
     assert!(matches!(acquired, Acquired::Hit(..)));
 }
 
 mod reading {
-    use crate::coherence::reading::{Fetch, Joint, Limits, Link, Next, Why, Windows, next};
+    use crate::coherence::reading::{
+        ConnectionId, Fetch, FlightKey, ForwardReason, FreshnessWindows, Limits, ReadStep, next,
+    };
     use crate::coherence::{Acquired, Entry, Generation, Stamp, Token};
 
     const STAMP: Stamp = Stamp { session: Generation(1), epoch: Generation(2) };
@@ -694,48 +704,63 @@ mod reading {
         only: None,
         missing: false,
         digest: 0,
-        answer: "a",
+        response: "a",
     };
     const LIMITS: Limits = Limits { max_age: u64::MAX, min_fresh: 0 };
-    const WINDOWS: Windows = Windows { fresh: u64::MAX, revalidate: 20, error: 500, limits: LIMITS };
+    const WINDOWS: FreshnessWindows = FreshnessWindows { fresh: u64::MAX, revalidate: 20, error: 500, limits: LIMITS };
 
-    fn link(number: u64, fence: u64) -> Link {
-        Link { number, fence }
+    fn connection_id(number: u64, fence: u64) -> ConnectionId {
+        ConnectionId { number, fence }
     }
 
-    fn fetch(fallback: Option<Entry<&'static str>>, why: Why) -> Fetch<&'static str> {
+    fn fetch(fallback: Option<Entry<&'static str>>, why: ForwardReason) -> Fetch<&'static str> {
         Fetch { stamp: STAMP, floor: Some(7), fallback, since: 100_000, why }
     }
 
     #[test]
     fn what_was_fetched_before_the_connection_is_fetched_again() {
         let hit = Acquired::Hit(ENTRY, Some(7), 100_000);
-        assert_eq!(next(hit.clone(), link(1, 100), 150, WINDOWS), Next::Answer(ENTRY));
-        assert_eq!(next(hit, link(2, 101), 150, WINDOWS), Next::Fetch(fetch(None, Why::Missing)));
+        assert_eq!(next(hit.clone(), connection_id(1, 100), 150, WINDOWS), ReadStep::Respond(ENTRY));
+        assert_eq!(
+            next(hit, connection_id(2, 101), 150, WINDOWS),
+            ReadStep::Fetch(fetch(None, ForwardReason::Missing))
+        );
         let lead = Acquired::Lead { stamp: STAMP, floor: Some(7), stale: Some(ENTRY), since: 100_000 };
-        assert_eq!(next(lead, link(2, 101), 210, WINDOWS), Next::Fetch(fetch(None, Why::Missing)));
+        assert_eq!(
+            next(lead, connection_id(2, 101), 210, WINDOWS),
+            ReadStep::Fetch(fetch(None, ForwardReason::Missing))
+        );
     }
 
     #[test]
     fn what_is_no_longer_fresh_does_within_its_windows() {
         let at = |now, windows| {
             let stale = Some(ENTRY);
-            next(Acquired::Lead { stamp: STAMP, floor: Some(7), stale, since: 100_000 }, link(1, 0), now, windows)
+            next(
+                Acquired::Lead { stamp: STAMP, floor: Some(7), stale, since: 100_000 },
+                connection_id(1, 0),
+                now,
+                windows,
+            )
         };
-        assert_eq!(at(219, WINDOWS), Next::Refresh(ENTRY, fetch(Some(ENTRY), Why::Stale)));
-        assert_eq!(at(220, WINDOWS), Next::Fetch(fetch(Some(ENTRY), Why::Stale)));
-        assert_eq!(at(290, WINDOWS), Next::Fetch(fetch(None, Why::Stale)), "never beyond its own end");
-        assert_eq!(at(219, Windows::default()), Next::Fetch(fetch(None, Why::Stale)), "only where it is asked for");
+        assert_eq!(at(219, WINDOWS), ReadStep::Refresh(ENTRY, fetch(Some(ENTRY), ForwardReason::Stale)));
+        assert_eq!(at(220, WINDOWS), ReadStep::Fetch(fetch(Some(ENTRY), ForwardReason::Stale)));
+        assert_eq!(at(290, WINDOWS), ReadStep::Fetch(fetch(None, ForwardReason::Stale)), "never beyond its own end");
+        assert_eq!(
+            at(219, FreshnessWindows::default()),
+            ReadStep::Fetch(fetch(None, ForwardReason::Stale)),
+            "only where it is asked for"
+        );
         let wait = |now| {
             let stale = Some(ENTRY);
-            next(Acquired::Wait { stamp: STAMP, reader: Token(1), stale, since: 0 }, link(1, 0), now, WINDOWS)
+            next(Acquired::Wait { stamp: STAMP, reader: Token(1), stale, since: 0 }, connection_id(1, 0), now, WINDOWS)
         };
-        assert_eq!(wait(219), Next::Answer(ENTRY));
-        assert_eq!(wait(220), Next::Wait { stamp: STAMP, reader: Token(1), since: 0 });
+        assert_eq!(wait(219), ReadStep::Respond(ENTRY));
+        assert_eq!(wait(220), ReadStep::Wait { stamp: STAMP, reader: Token(1), since: 0 });
     }
 
     #[test]
-    fn no_fetch_is_joined_whose_answer_would_be_no_hit() {
+    fn no_fetch_is_joined_whose_response_would_be_no_hit() {
         let limits = |max_age, min_fresh| Limits { max_age, min_fresh };
         for (now, fresh, limits, known, since) in [
             (99, 100, LIMITS, 0, 0),
@@ -746,24 +771,24 @@ mod reading {
             (150, 100, limits(u64::MAX, 500), 0, 150_000),
             (150, u64::MAX, LIMITS, 7, 7),
         ] {
-            let windows = Windows { fresh, limits, ..Windows::default() };
+            let windows = FreshnessWindows { fresh, limits, ..FreshnessWindows::default() };
             let case = (now, windows, known);
             let wait = Acquired::Wait::<&str> { stamp: STAMP, reader: Token(1), stale: None, since: known };
-            let found = next(wait, link(1, 0), now, windows);
-            assert_eq!(found, Next::Wait { stamp: STAMP, reader: Token(1), since }, "{case:?}");
+            let found = next(wait, connection_id(1, 0), now, windows);
+            assert_eq!(found, ReadStep::Wait { stamp: STAMP, reader: Token(1), since }, "{case:?}");
             let lead = Acquired::Lead::<&str> { stamp: STAMP, floor: None, stale: None, since: known };
-            let Next::Fetch(fetch) = next(lead, link(1, 0), now, windows) else { panic!("{case:?}") };
+            let ReadStep::Fetch(fetch) = next(lead, connection_id(1, 0), now, windows) else { panic!("{case:?}") };
             assert_eq!(fetch.since, since, "{case:?}");
             let hit = Acquired::Hit(ENTRY, None, known);
-            let Next::Fetch(fetch) = next(hit, link(1, 101), now, windows) else { panic!("{case:?}") };
+            let ReadStep::Fetch(fetch) = next(hit, connection_id(1, 101), now, windows) else { panic!("{case:?}") };
             assert_eq!(fetch.since, since, "{case:?}");
         }
         // What may be joined is what would be a hit: counted alike, by whole milliseconds.
-        let (began, windows) = (100_999, Windows { fresh: 100, ..Windows::default() });
+        let (began, windows) = (100_999, FreshnessWindows { fresh: 100, ..FreshnessWindows::default() });
         for now in [199, 200] {
             let entry = Entry { began, fresh_until: began / 1_000 + 100, ..ENTRY };
             let lead = Acquired::Lead::<&str> { stamp: STAMP, floor: None, stale: None, since: 0 };
-            let Next::Fetch(fetch) = next(lead, link(1, 0), now, windows) else { panic!("{now}") };
+            let ReadStep::Fetch(fetch) = next(lead, connection_id(1, 0), now, windows) else { panic!("{now}") };
             assert_eq!(began >= fetch.since, now < entry.fresh_until, "{now}");
         }
     }
@@ -771,24 +796,28 @@ mod reading {
     #[test]
     fn fetches_are_joined_by_stamp_and_link() {
         let later = Stamp { session: Generation(3), ..STAMP };
-        let began = Joint::new(STAMP, link(1, 0));
-        assert_eq!(Joint::new(STAMP, link(1, 9)), began);
-        assert_ne!(Joint::new(later, link(1, 0)), began);
-        assert_ne!(Joint::new(STAMP, link(2, 0)), began);
+        let began = FlightKey::new(STAMP, connection_id(1, 0));
+        assert_eq!(FlightKey::new(STAMP, connection_id(1, 9)), began);
+        assert_ne!(FlightKey::new(later, connection_id(1, 0)), began);
+        assert_ne!(FlightKey::new(STAMP, connection_id(2, 0)), began);
     }
 }
 
 #[test]
 fn an_unconfirmed_end_is_enough_only_while_the_mark_certainly_stands() {
-    use super::reading::Link;
+    use super::reading::ConnectionId;
     use super::writing::{Placed, Unconfirmed, unconfirmed};
-    let link = |number| Link { number, fence: 0 };
-    let placed = Placed::Confirmed(link(1));
-    assert_eq!(unconfirmed(placed, Some(link(1)), 3_999, 5_000), Unconfirmed::Acknowledge);
-    assert_eq!(unconfirmed(placed, Some(link(1)), 4_000, 5_000), Unconfirmed::TryAgain, "it may have run out");
-    assert_eq!(unconfirmed(placed, Some(link(2)), 0, 5_000), Unconfirmed::TryAgain, "another server may lack it");
+    let connection_id = |number| ConnectionId { number, fence: 0 };
+    let placed = Placed::Confirmed(connection_id(1));
+    assert_eq!(unconfirmed(placed, Some(connection_id(1)), 3_999, 5_000), Unconfirmed::Acknowledge);
+    assert_eq!(unconfirmed(placed, Some(connection_id(1)), 4_000, 5_000), Unconfirmed::TryAgain, "it may have run out");
+    assert_eq!(
+        unconfirmed(placed, Some(connection_id(2)), 0, 5_000),
+        Unconfirmed::TryAgain,
+        "another server may lack it"
+    );
     assert_eq!(unconfirmed(placed, None, 0, 5_000), Unconfirmed::TryAgain);
-    assert_eq!(unconfirmed(Placed::Unknown, Some(link(1)), 0, 5_000), Unconfirmed::TryAgain);
+    assert_eq!(unconfirmed(Placed::Unknown, Some(connection_id(1)), 0, 5_000), Unconfirmed::TryAgain);
 }
 
 mod of_tenants {
@@ -797,7 +826,7 @@ mod of_tenants {
     const OTHER: Tenant = [1; 16];
     const THIRD: Tenant = [2; 16];
 
-    fn settle(state: &mut State, settled: Settled, now: Millis) {
+    fn settle(state: &mut CoherenceState, settled: Settled, now: Millis) {
         end(state, Token(1), settled, now, || Generation(1));
     }
 
@@ -805,15 +834,15 @@ mod of_tenants {
         Settled { deleted_for: Some(100), tenant, purged, ..Settled::default() }
     }
 
-    fn gone(state: &State, purged: Millis, now: Millis) -> [Gone; 3] {
+    fn gone(state: &CoherenceState, purged: Millis, now: Millis) -> [DeletionState; 3] {
         [OWN, OTHER, THIRD].map(|tenant| state.gone(&tenant, purged, now))
     }
 
     #[test]
     fn a_deletion_is_its_tenants() {
-        use Gone::{Deleted, No};
+        use DeletionState::{Deleted, No};
         for (tenant, expected) in [(OWN, [Deleted, No, No]), (OTHER, [No, Deleted, No])] {
-            let mut state = State::default();
+            let mut state = CoherenceState::default();
             settle(&mut state, deleted(tenant, 0), 0);
             assert_eq!(gone(&state, 0, 99), expected);
             assert!(state.matters(99));
@@ -826,8 +855,8 @@ mod of_tenants {
 
     #[test]
     fn a_purge_of_the_upstream_lifts_what_was_deleted_before() {
-        use Gone::{Deleted, No};
-        let (mut state, mut epoch) = (State::default(), State::default());
+        use DeletionState::{Deleted, No};
+        let (mut state, mut epoch) = (CoherenceState::default(), CoherenceState::default());
         settle(&mut state, deleted(OWN, epoch.purged()), 0);
         settle(&mut state, deleted(OTHER, epoch.purged()), 0);
         epoch.purge(0);
@@ -842,31 +871,31 @@ mod of_tenants {
 
     #[test]
     fn an_earlier_purge_is_no_reason_to_lift_a_later_deletion() {
-        let mut state = State::default();
+        let mut state = CoherenceState::default();
         // The second has looked for the last purge before the first has, but is recorded after it.
         for purged in [7, 5] {
             settle(&mut state, deleted(OTHER, purged), 0);
         }
-        assert_eq!((state.gone(&OTHER, 7, 1), state.gone(&OTHER, 8, 1)), (Gone::Deleted, Gone::No));
+        assert_eq!((state.gone(&OTHER, 7, 1), state.gone(&OTHER, 8, 1)), (DeletionState::Deleted, DeletionState::No));
     }
 
     #[test]
     fn a_deletion_that_is_in_the_state_alone_may_be_any_tenants() {
-        let mut state = State { deleted_until: Some(100), ..State::default() };
-        assert_eq!(gone(&state, 7, 99), [Gone::Deleted, Gone::Unknown, Gone::Unknown]);
-        let (mut epoch, mut place, now) = (State::default(), Place::<()>::default(), 0);
-        let (reader, steal, fresh, unstored, asker, lease) = (Token(1), None, false, false, [1; 16], 10);
-        let reading = Reading { reader, steal, fresh, unstored, asker, tenant: OTHER, lease, now };
-        let found = acquire(&mut state, &mut epoch, &mut place, reading, || Generation(1));
+        let mut state = CoherenceState { deleted_until: Some(100), ..CoherenceState::default() };
+        assert_eq!(gone(&state, 7, 99), [DeletionState::Deleted, DeletionState::Unknown, DeletionState::Unknown]);
+        let (mut epoch, mut variant, now) = (CoherenceState::default(), VariantState::<()>::default(), 0);
+        let (reader, steal, fresh, unstored, caller, lease) = (Token(1), None, false, false, [1; 16], 10);
+        let reading = AcquireInput { reader, steal, fresh, unstored, caller, tenant: OTHER, lease, now };
+        let found = acquire(&mut state, &mut epoch, &mut variant, reading, || Generation(1));
         assert_eq!(found, Acquired::Bypass);
         // A later one that is known to be the own tenant's does not explain it.
         settle(&mut state, Settled { deleted_for: Some(50), ..Settled::default() }, 0);
-        assert_eq!(state.gone(&OTHER, 0, 60), Gone::Unknown);
+        assert_eq!(state.gone(&OTHER, 0, 60), DeletionState::Unknown);
     }
 
     #[test]
     fn a_floor_is_its_tenants() {
-        let mut state = State::default();
+        let mut state = CoherenceState::default();
         for (tenant, version) in [(OWN, 5), (OTHER, 7), (OTHER, 6)] {
             settle(&mut state, Settled { version: Some(version), tenant, ..Settled::default() }, 0);
         }

@@ -1,32 +1,32 @@
 //! What is left of places that had to go.
 
-use super::{Denied, EVERYBODY, MAX_DENIED, Millis, Newest, Place, Watermark};
+use super::{Denied, EVERYBODY, MAX_DENIED, Millis, NewestResponse, VariantState, Watermark};
 
 /// What is remembered of places that a store had no room for, so that a place that is made later knows it too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traces {
     watermark: Option<Watermark>,
-    newest: Option<Newest>,
+    newest: Option<NewestResponse>,
     denied: Vec<Denied>,
 }
 
 impl Traces {
     /// Remembers a place that goes. Beyond so many credentials all count as denied.
-    pub fn add<T>(&mut self, place: Place<T>) {
+    pub fn add<T>(&mut self, variant: VariantState<T>) {
         // Of several newest responses one is remembered; what may be older than any is kept away.
-        let newest = place.newest.map(|newest| Watermark { began: newest.at, until: newest.until });
-        let marks = [self.watermark, place.watermark, newest].into_iter().flatten();
+        let newest = variant.newest.map(|newest| Watermark { began: newest.at, until: newest.until });
+        let marks = [self.watermark, variant.watermark, newest].into_iter().flatten();
         self.watermark = marks.reduce(|a, b| Watermark { began: a.began.max(b.began), until: a.until.max(b.until) });
-        self.newest = self.newest.into_iter().chain(place.newest).max_by_key(|newest| (newest.version, newest.until));
-        for denied in place.denied {
-            match self.denied.iter_mut().find(|known| known.asker == denied.asker) {
+        self.newest = self.newest.into_iter().chain(variant.newest).max_by_key(|newest| (newest.version, newest.until));
+        for denied in variant.denied {
+            match self.denied.iter_mut().find(|known| known.caller == denied.caller) {
                 Some(known) => known.until = known.until.max(denied.until),
                 None => self.denied.push(denied),
             }
         }
         if self.denied.len() > MAX_DENIED {
             let until = self.denied.iter().map(|denied| denied.until).max().unwrap_or_default();
-            self.denied = vec![Denied { asker: EVERYBODY, until }];
+            self.denied = vec![Denied { caller: EVERYBODY, until }];
         }
     }
 
@@ -48,8 +48,8 @@ impl Traces {
     }
 
     /// A place that knows all that.
-    pub fn place<T>(&self) -> Place<T> {
+    pub fn variant<T>(&self) -> VariantState<T> {
         let Traces { watermark, newest, denied } = self;
-        Place { watermark: *watermark, newest: *newest, denied: denied.clone(), ..Place::default() }
+        VariantState { watermark: *watermark, newest: *newest, denied: denied.clone(), ..VariantState::default() }
     }
 }

@@ -55,7 +55,7 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
             let location = section.location_of("host");
             section
                 .context
-                .refuse(&location, Problem::new("has no meaning without `jwks`").expected("expected both, or none"));
+                .reject(&location, Problem::new("has no meaning without `jwks`").expected("expected both, or none"));
         }
         let allow_http = section.read("allow_http", false, value::boolean);
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
@@ -88,7 +88,7 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
         let location = section.location_of("max_stale");
         let found = format!("{} is shorter than `refresh`", value::shown_duration(source.max_stale));
         let allowed = format!("expected at least {}", value::shown_duration(source.refresh));
-        section.context.refuse(&location, Problem::new(found).expected(allowed));
+        section.context.reject(&location, Problem::new(found).expected(allowed));
     }
     source
 }
@@ -121,7 +121,7 @@ fn require_tls(section: &mut Section, url: &Spanned<Url>) {
         let problem = Problem::new("keys would travel unprotected");
         let problem =
             problem.expected("expected `https://`, or `allow_http: true` beside it if the network is trusted");
-        section.context.refuse(&url.location, problem);
+        section.context.reject(&url.location, problem);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Certificates and keys towards providers and issuers. They are read when the configuration is compiled, so that what was checked
-//! is what is used, and so that two configurations can be told apart by what their files held.
+//! Certificates and keys towards providers and issuers. They are read when the configuration is compiled, so that what
+//! was checked is what is used, and so that two configurations can be told apart by what their files held.
 
 use super::fault::{Location, Problem};
 use super::secret;
@@ -23,13 +23,14 @@ pub(super) fn authorities(section: &mut Section) -> Option<Authorities> {
     let certificates = parse(section.context, &location, &bytes)?;
     let mut roots = RootCertStore::empty();
     if certificates.iter().any(|certificate| roots.add(certificate.clone()).is_err()) {
-        refuse_damaged(section.context, &location);
+        reject_damaged(section.context, &location);
         return None;
     }
     Some(certificates.into())
 }
 
-/// What the files `certificate` and `key` hold, if they are named: a certificate, those that vouch for it, and its private key.
+/// What the files `certificate` and `key` hold, if they are named: a certificate, those that vouch for it, and its
+/// private key.
 pub(super) fn identity(section: &mut Section) -> Option<Identity> {
     let chain = secret::file(section, "certificate");
     let chain = chain.and_then(|(location, _, bytes)| Some((parse(section.context, &location, &bytes)?, location)));
@@ -39,7 +40,7 @@ pub(super) fn identity(section: &mut Section) -> Option<Identity> {
         if section.has(one) && !section.has(other) {
             let location = section.location_of(other);
             let problem = Problem::new(format!("is missing beside `{one}`"));
-            section.context.refuse(&location, problem.expected("expected both, or none of them"));
+            section.context.reject(&location, problem.expected("expected both, or none of them"));
         }
     }
     let ((chain, place), (key, key_place)) = (chain?, key?);
@@ -49,10 +50,10 @@ pub(super) fn identity(section: &mut Section) -> Option<Identity> {
             let problem = Problem::new("is not the key of the certificate beside it");
             section
                 .context
-                .refuse(&key_place, problem.expected("expected the key of the first certificate in `certificate`"));
+                .reject(&key_place, problem.expected("expected the key of the first certificate in `certificate`"));
         }
-        Err(Error::InvalidCertificate(_)) => refuse_damaged(section.context, &place),
-        Err(_) => section.context.refuse(&key_place, Problem::new("the file has no private key that can be used")),
+        Err(Error::InvalidCertificate(_)) => reject_damaged(section.context, &place),
+        Err(_) => section.context.reject(&key_place, Problem::new("the file has no private key that can be used")),
     }
     None
 }
@@ -88,7 +89,7 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(bytes.expose_secret())).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
-            context.refuse(location, Problem::new("the file has no certificate").expected(CERTIFICATES));
+            context.reject(location, Problem::new("the file has no certificate").expected(CERTIFICATES));
             None
         }
         // The proxy takes certificates apart with this parser, and takes none that it cannot.
@@ -96,7 +97,7 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
             Some(certificates)
         }
         Ok(_) | Err(_) => {
-            refuse_damaged(context, location);
+            reject_damaged(context, location);
             None
         }
     }
@@ -106,7 +107,7 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
 fn private_key(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
     let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
     let problem = |_| Problem::new("the file has no private key that can be read").expected(KEY);
-    key.map_err(|error| context.refuse(location, problem(error))).ok()
+    key.map_err(|error| context.reject(location, problem(error))).ok()
 }
 
 /// A text without the byte order mark that some editors put before it.
@@ -114,6 +115,6 @@ pub fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-fn refuse_damaged(context: &mut Context, location: &Location) {
-    context.refuse(location, Problem::new("a certificate in the file is damaged").expected(CERTIFICATES));
+fn reject_damaged(context: &mut Context, location: &Location) {
+    context.reject(location, Problem::new("a certificate in the file is damaged").expected(CERTIFICATES));
 }

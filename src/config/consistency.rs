@@ -6,14 +6,14 @@ use super::declared::Declared;
 use super::fault::Problem;
 use super::section::{Context, Spanned};
 use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value, Violations};
-use crate::policy::{Judgement, KeyCase, Limits, Normalize, Policy};
+use crate::policy::{Evaluation, KeyCase, Limits, Normalize, Policy};
 
 /// Keys that normalizing would change, and rules of keys that are not allowed.
-pub(super) fn judge_keys(declared: &Declared, context: &mut Context) {
+pub(super) fn check_keys(declared: &Declared, context: &mut Context) {
     let policy = &declared.policy;
     for Spanned { location, value: key } in declared.keys.iter().chain(&declared.protected) {
         if is_changed(policy.normalize, key, "value") {
-            context.refuse(location, Problem::new("no key can be this one after `normalize`"));
+            context.reject(location, Problem::new("no key can be this one after `normalize`"));
         }
     }
     let Some(allowed) = &policy.allowed else {
@@ -21,48 +21,48 @@ pub(super) fn judge_keys(declared: &Declared, context: &mut Context) {
     };
     for Spanned { location, value: key } in &declared.keys {
         if !allowed.matches(key) && !policy.protected.matches(key) {
-            context.refuse(location, Problem::new("the key is not among `keys.allowed`"));
+            context.reject(location, Problem::new("the key is not among `keys.allowed`"));
         }
     }
 }
 
 /// Defaults and declared values that the policy's own rules would refuse.
-pub(super) fn judge_values(declared: &Declared, context: &mut Context) {
+pub(super) fn check_values(declared: &Declared, context: &mut Context) {
     let normalize = Normalize { key_case: KeyCase::Keep, ..declared.policy.normalize };
     for Spanned { location, value: (pattern, rule, value) } in &declared.values {
         let mut violations = Violations::new();
-        rule.judge("", value, &mut violations);
+        rule.check("", value, &mut violations);
         for violation in violations {
             let found = match violation.rule {
                 Rule::Pattern => "does not match `regex`".to_owned(),
                 Rule::OneOf => "is not among `one_of`".to_owned(),
                 _ => violation.message,
             };
-            context.refuse(location, Problem::new(found));
+            context.reject(location, Problem::new(found));
         }
         if is_changed(normalize, "key", value) {
-            context.refuse(location, Problem::new("no value can be this one after `normalize`"));
+            context.reject(location, Problem::new("no value can be this one after `normalize`"));
         }
         let is_default = location.path.ends_with(".default");
         if is_default && pattern.exact().is_some_and(|key| declared.policy.protected.matches(key)) {
-            context.refuse(location, Problem::new("a protected key cannot have a default"));
+            context.reject(location, Problem::new("a protected key cannot have a default"));
         }
     }
 }
 
 /// Keys and values that break the limits, of the policy alone or together with those of an upstream.
-pub(super) fn judge_limits(declared: &Declared, limits: Limits, upstream: Option<&str>, context: &mut Context) {
+pub(super) fn check_limits(declared: &Declared, limits: Limits, upstream: Option<&str>, context: &mut Context) {
     let keys = declared.keys.iter().map(|Spanned { location, value: key }| (location, key.as_str(), "v"));
     let values =
         declared.values.iter().map(|Spanned { location, value: (_, _, value) }| (location, "k", value.as_str()));
     for (location, key, value) in keys.chain(values) {
         let policy = Policy { limits, ..Policy::default() };
-        let Judgement::Refuse(violations) = policy.evaluate(&single(key, value), None) else {
+        let Evaluation::Reject(violations) = policy.evaluate(&single(key, value), None) else {
             continue;
         };
         for violation in violations {
             let whose = upstream.map_or("`limits`".to_owned(), |name| format!("upstream `{name}`"));
-            context.refuse(location, Problem::new(format!("{whose} would refuse it: it {}", violation.message)));
+            context.reject(location, Problem::new(format!("{whose} would refuse it: it {}", violation.message)));
         }
     }
 }
@@ -71,8 +71,8 @@ pub(super) fn judge_limits(declared: &Declared, limits: Limits, upstream: Option
 fn is_changed(normalize: Normalize, key: &str, value: &str) -> bool {
     let policy = Policy { normalize, ..Policy::default() };
     match policy.evaluate(&single(key, value), None) {
-        Judgement::Permit(permit) => !permit.edits().is_empty(),
-        Judgement::Refuse(_) | Judgement::Need(_) => true,
+        Evaluation::Permit(permit) => !permit.edits().is_empty(),
+        Evaluation::Reject(_) | Evaluation::Need(_) => true,
     }
 }
 

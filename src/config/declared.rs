@@ -18,7 +18,7 @@ pub(super) struct Declared {
     /// The options that only some dialects have a use for.
     pub session_rules: Vec<Location>,
     pub location: Location,
-    /// Whether nothing was wrong with it, so that it may be judged again with an upstream's limits.
+    /// Whether nothing was wrong with it, so that it may be evaluated again with an upstream's limits.
     pub sound: bool,
     pub used: bool,
 }

@@ -71,11 +71,12 @@ pub struct SocketFile {
 /// How TLS is spoken to clients.
 #[derive(Debug, Clone)]
 pub struct ListenerTls {
-    /// The gateway's certificates with their keys, the first of them for clients that ask for no name that one is for; at least one.
+    /// The gateway's certificates with their keys, the first of them for clients that ask for no name that one is for;
+    /// at least one.
     pub certificates: Vec<Arc<CertifiedKey>>,
     /// Whose certificates clients may show; they are asked for none where there is none.
     pub clients: Option<ClientCertificates>,
-    /// Whether TLS 1.2 is refused.
+    /// Whether TLS 1.2 is rejected.
     pub only_tls13: bool,
 }
 
@@ -84,7 +85,7 @@ pub struct ListenerTls {
 pub struct ClientCertificates {
     /// Who issues them; at least one.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// Whether a client without one is refused.
+    /// Whether a client without one is rejected.
     pub required: bool,
 }
 
@@ -99,25 +100,25 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
     };
     if let Some(listen) = listen {
         let problem = Problem::new("stands beside `listeners`");
-        section.context.refuse(&listen.location, problem.expected("expected one of the two"));
+        section.context.reject(&listen.location, problem.expected("expected one of the two"));
     }
     let named = entry.named(section.context);
     if named.as_ref().is_some_and(Vec::is_empty) {
         section
             .context
-            .refuse(&entry.location, Problem::new("no listener is declared").expected("expected at least one"));
+            .reject(&entry.location, Problem::new("no listener is declared").expected("expected at least one"));
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, entry) in named.into_iter().flatten() {
-        if let Err(problem) = value::judge_name(name) {
-            section.context.refuse(&entry.location, problem);
+        if let Err(problem) = value::check_name(name) {
+            section.context.reject(&entry.location, problem);
         }
         let Some((location, listener)) = one(section, name, &entry) else {
             continue;
         };
         if let Some(twin) = listeners.iter().find(|other| overlap(&other.address, &listener.address)) {
             let problem = Problem::new(format!("is the address of listener `{}`", twin.name));
-            section.context.refuse(&location, problem.expected("expected another one"));
+            section.context.reject(&location, problem.expected("expected another one"));
         }
         listeners.push(listener);
     }
@@ -156,7 +157,7 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
                         let problem = Problem::new("only a socket in the file system has one");
                         section
                             .context
-                            .refuse(&location, problem.expected("leave it out, or let `address` begin with `unix:`"));
+                            .reject(&location, problem.expected("leave it out, or let `address` begin with `unix:`"));
                     }
                 }
             }
@@ -234,7 +235,7 @@ fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
             let problem = Problem::new(format!("cannot be used with `key`: {error}"));
             section
                 .context
-                .refuse(&location, problem.expected("expected the certificate of that key first, then its chain"));
+                .reject(&location, problem.expected("expected the certificate of that key first, then its chain"));
             None
         }
     }

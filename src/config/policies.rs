@@ -24,8 +24,8 @@ pub(super) fn read(section: &mut Section) -> Policies {
     };
     let mut policies = Policies::new();
     for (name, entry) in entry.named(section.context).unwrap_or_default() {
-        if let Err(problem) = value::judge_name(name) {
-            section.context.refuse(&entry.location, problem);
+        if let Err(problem) = value::check_name(name) {
+            section.context.reject(&entry.location, problem);
         }
         policies.insert(name.to_owned(), declared(section.context, &entry));
     }
@@ -43,7 +43,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         if let Some(most) = limit.filter(|most| wanted > most) {
             let found = format!("{wanted} is more than upstream `{}` allows", upstream.name);
             let allowed = format!("its dialect `{}` allows at most {most}", upstream.dialect.name);
-            context.refuse(location, Problem::new(found).expected(allowed));
+            context.reject(location, Problem::new(found).expected(allowed));
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
@@ -53,7 +53,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         context.warn(location, Problem::new(found).expected(why));
     }
     if declared.sound {
-        consistency::judge_limits(declared, limits, Some(&upstream.name), context);
+        consistency::check_limits(declared, limits, Some(&upstream.name), context);
     }
     Some(Policy { limits, ..declared.policy.clone() })
 }
@@ -79,9 +79,9 @@ fn declared(context: &mut Context, entry: &Entry) -> Option<Declared> {
     let before = context.faults.len();
     let mut declared = context.open(entry, policy)?;
     let own = declared.policy.limits;
-    consistency::judge_keys(&declared, context);
-    consistency::judge_values(&declared, context);
-    consistency::judge_limits(&declared, own, None, context);
+    consistency::check_keys(&declared, context);
+    consistency::check_values(&declared, context);
+    consistency::check_limits(&declared, own, None, context);
     declared.sound = context.faults.len() == before;
     Some(declared)
 }
@@ -140,7 +140,7 @@ fn fields(section: &mut Section, declared: &mut Declared) {
         let parsed = KeyPattern::parse(name);
         if let Err(reason) = &parsed {
             let problem = Problem::new(format!("`{}` {reason}", name.escape_debug()));
-            section.context.refuse(&entry.location, problem);
+            section.context.reject(&entry.location, problem);
         }
         let pattern = parsed.ok();
         let rule = section.context.open(&entry, |section| rule(section, pattern.as_ref(), declared));
@@ -163,17 +163,17 @@ fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Decl
     let default_spot = section.location_of("default");
     if default.is_some() && pattern.is_some_and(|pattern| pattern.exact().is_none()) {
         let problem = Problem::new("a pattern cannot have a default").expected("expected an exact key, or no default");
-        section.context.refuse(&default_spot, problem);
+        section.context.reject(&default_spot, problem);
     }
     let mut rule = FieldRule { regex, min_length, max_length, ..FieldRule::default() };
     if let Some(pattern) = pattern {
-        let judged = |location: &Location, rule: &FieldRule, value: &String| Spanned {
+        let checked = |location: &Location, rule: &FieldRule, value: &String| Spanned {
             location: location.clone(),
             value: (pattern.clone(), rule.clone(), value.clone()),
         };
-        declared.values.extend(one_of.iter().flatten().map(|one| judged(&one.location, &rule, &one.value)));
+        declared.values.extend(one_of.iter().flatten().map(|one| checked(&one.location, &rule, &one.value)));
         rule.one_of = one_of.map(|all| all.into_iter().map(|one| one.value).collect());
-        declared.values.extend(default.iter().map(|value| judged(&default_spot, &rule, value)));
+        declared.values.extend(default.iter().map(|value| checked(&default_spot, &rule, value)));
     }
     FieldRule { default, ..rule }
 }
@@ -186,7 +186,7 @@ fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
     {
         let location = section.location_of("min_length");
         let found = format!("{least} is more than the `max_length` of {most}");
-        section.context.refuse(&location, Problem::new(found));
+        section.context.reject(&location, Problem::new(found));
     }
     (least, most)
 }

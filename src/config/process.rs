@@ -56,7 +56,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     if let Store::Memory(memory) = &store
         && cached
     {
-        judge_room(memory.max_bytes, clients.limits.memory, &room, section.context);
+        check_room(memory.max_bytes, clients.limits.memory, &room, section.context);
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     let gateway = Arc::new(Gateway::new(upstreams, key));
@@ -76,7 +76,8 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     }
 }
 
-/// How large the head of a request may be. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a target of 64 KiB.
+/// How large the head of a request may be. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a
+/// target of 64 KiB.
 fn head_limits(section: &mut Section) -> HeadLimits {
     HeadLimits {
         block: section.read("header_block", 32 << 10, size(1 << 10..=256 << 10)),
@@ -114,9 +115,9 @@ fn clients(section: &mut Section) -> Clients {
     }
 }
 
-/// What the store in memory may hold counts before anything is held for clients. A store that leaves them less than the least fills
-/// the memory of the process beyond its limit.
-fn judge_room(cached: usize, declared: Option<usize>, location: &Location, context: &mut Context) {
+/// What the store in memory may hold counts before anything is held for clients. A store that leaves them less than the
+/// least fills the memory of the process beyond its limit.
+fn check_room(cached: usize, declared: Option<usize>, location: &Location, context: &mut Context) {
     let Some(limit) = declared.or_else(|| context.lookup.memory()) else {
         return;
     };
@@ -149,7 +150,7 @@ fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
     })?;
     let location = section.location_of("admin");
     if listeners.iter().any(|listener| listeners::overlap(&listener.address, &ListenAddress::Tcp(admin))) {
-        section.context.refuse(&location, Problem::new("is the same as `listen`").expected("expected another port"));
+        section.context.reject(&location, Problem::new("is the same as `listen`").expected("expected another port"));
     }
     if !admin.ip().is_loopback() {
         let found = "can be reached from other machines, and has no authentication";

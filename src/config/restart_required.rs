@@ -19,7 +19,7 @@ pub enum RestartRequired {
     LogFormat,
     /// What keys the hashes that stand for sessions.
     HashKey,
-    /// Where cached answers are.
+    /// Where cached responses are.
     Store,
 }
 

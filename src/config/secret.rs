@@ -21,26 +21,26 @@ pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretStr
     let entry = section.entry(key)?;
     let found = held(section.context, &entry, 1)?;
     let text = std::str::from_utf8(found.expose_secret()).map(SecretString::from);
-    text.map_err(|_| section.context.refuse(&entry.location, Problem::new("the secret is not text in UTF-8"))).ok()
+    text.map_err(|_| section.context.reject(&entry.location, Problem::new("the secret is not text in UTF-8"))).ok()
 }
 
 /// What an entry refers to: a secret of at least `least` bytes.
 pub(super) fn held(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
     if entry.is_single() {
         let problem = Problem::new("a secret must not stand in the configuration").expected(FORMS);
-        context.refuse(&entry.location, problem);
+        context.reject(&entry.location, problem);
         return None;
     }
     let found = context.open(entry, referred)??;
     let length = found.expose_secret().len();
     if length == 0 && least == 1 {
-        context.refuse(&entry.location, Problem::new("the secret is empty"));
+        context.reject(&entry.location, Problem::new("the secret is empty"));
         return None;
     }
     if length < least {
         let problem =
             Problem::new(format!("the secret has {length} bytes")).expected(format!("at least {least} are required"));
-        context.refuse(&entry.location, problem);
+        context.reject(&entry.location, problem);
         return None;
     }
     Some(found)
@@ -66,7 +66,7 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
         }
         (None, None) | (Some(_), Some(_)) => {
             let location = section.location.clone();
-            section.context.refuse(&location, Problem::new("does not say where the secret is").expected(FORMS));
+            section.context.reject(&location, Problem::new("does not say where the secret is").expected(FORMS));
             None
         }
     }
@@ -84,7 +84,7 @@ fn contents(context: &mut Context, entry: &Entry) -> Option<(PathBuf, Vec<u8>)> 
     let (path, shown) = entry.read(context, |text| Ok((value::path(text)?, text.shown().to_owned())))?;
     let problem = |error| Problem::new(format!("the file cannot be read: {shown}: {error}"));
     let found = context.lookup.file(&path);
-    found.map(|bytes| (path, bytes)).map_err(|error| context.refuse(&entry.location, problem(error))).ok()
+    found.map(|bytes| (path, bytes)).map_err(|error| context.reject(&entry.location, problem(error))).ok()
 }
 
 /// Editors and `echo` end a file with a line end, which is no part of a secret.

@@ -37,7 +37,7 @@ pub(super) struct Section<'t, 'c, 'l> {
 
 impl Context<'_> {
     /// Collects a fault.
-    pub fn refuse(&mut self, location: &Location, problem: Problem) {
+    pub fn reject(&mut self, location: &Location, problem: Problem) {
         self.faults.push(problem.at(self.file, location));
     }
 
@@ -48,7 +48,7 @@ impl Context<'_> {
 }
 
 impl<'l> Context<'l> {
-    /// Reads a map of options, and refuses the options that `read` did not ask for. None where it is not a map.
+    /// Reads a map of options, and rejects the options that `read` did not ask for. None where it is not a map.
     pub fn open<'t, T>(&mut self, entry: &Entry<'t>, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> Option<T> {
         let members = entry.members(self)?;
         let mut section = Section { location: entry.location.clone(), context: self, members, known: Vec::new() };
@@ -79,17 +79,17 @@ impl<'t> Entry<'t> {
     pub fn text(&self, context: &mut Context) -> Option<Text> {
         let Kind::Scalar { text, .. } = &self.node.kind else {
             context
-                .refuse(&self.location, Problem::new(format!("expected a single value, found {}", self.node.name())));
+                .reject(&self.location, Problem::new(format!("expected a single value, found {}", self.node.name())));
             return None;
         };
         if self.node.is_null() {
-            context.refuse(&self.location, Problem::new("has no value"));
+            context.reject(&self.location, Problem::new("has no value"));
             return None;
         }
         match Text::resolve(text, context.lookup) {
             Ok(text) => Some(text),
             Err(problems) => {
-                problems.into_iter().for_each(|problem| context.refuse(&self.location, problem));
+                problems.into_iter().for_each(|problem| context.reject(&self.location, problem));
                 None
             }
         }
@@ -98,17 +98,18 @@ impl<'t> Entry<'t> {
     /// What `parse` makes of its text.
     pub fn read<T>(&self, context: &mut Context, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
         let parsed = parse(&self.text(context)?);
-        parsed.map_err(|problem| context.refuse(&self.location, problem)).ok()
+        parsed.map_err(|problem| context.reject(&self.location, problem)).ok()
     }
 
-    /// The items of a list, of which there has to be one; none where it is not a list. `allowed` says what to do about none.
+    /// The items of a list, of which there has to be one; none where it is not a list. `allowed` says what to do about
+    /// none.
     pub fn items(&self, context: &mut Context, allowed: &str) -> Vec<Entry<'t>> {
         let Kind::Sequence(items) = &self.node.kind else {
-            context.refuse(&self.location, Problem::new(format!("expected a list, found {}", self.node.name())));
+            context.reject(&self.location, Problem::new(format!("expected a list, found {}", self.node.name())));
             return Vec::new();
         };
         if items.is_empty() {
-            context.refuse(&self.location, Problem::new("is an empty list").expected(allowed));
+            context.reject(&self.location, Problem::new("is an empty list").expected(allowed));
         }
         let entry = |(index, node): (usize, &'t Node)| Entry {
             location: Location { path: format!("{}[{index}]", self.location.path), place: node.place },
@@ -130,7 +131,7 @@ impl<'t> Entry<'t> {
             return Some(members);
         }
         let problem = Problem::new(format!("expected a map of options, found {}", self.node.name()));
-        context.refuse(&self.location, problem);
+        context.reject(&self.location, problem);
         None
     }
 
@@ -179,7 +180,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         let entry = self.entry(key);
         if entry.is_none() {
             let location = self.location_of(key);
-            self.context.refuse(&location, Problem::new("is missing").expected(allowed));
+            self.context.reject(&location, Problem::new("is missing").expected(allowed));
         }
         entry
     }
@@ -234,7 +235,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
             let location = Location { path: path_below(&self.location.path, &member.key), place: member.place };
             let allowed = format!("allowed are {}", listed(self.known.iter().copied()));
             let problem = Problem::new("unknown key").expected(allowed).like(&member.key, self.known.iter().copied());
-            self.context.refuse(&location, problem);
+            self.context.reject(&location, problem);
         }
     }
 }

@@ -17,7 +17,7 @@ const WAYS: [&str; 3] = ["url", "sentinel", "cluster"];
 const FORMS: &str = "expected `redis://` or `rediss://`, a host, and if need be a port";
 
 /// Servers, and what their addresses say about the way to them.
-pub(super) struct Found {
+pub(super) struct RouteMatch {
     pub servers: Servers,
     /// Whether TLS is spoken on it.
     pub tls: bool,
@@ -32,7 +32,7 @@ struct Address {
 }
 
 /// Reads where the servers are. There is nothing where a fault was collected.
-pub(super) fn read(section: &mut Section) -> Option<Found> {
+pub(super) fn read(section: &mut Section) -> Option<RouteMatch> {
     let url = section.entry("url");
     let url = url.and_then(|entry| {
         Some(Spanned { value: entry.read(section.context, address(SERVER_PORT))?, location: entry.location })
@@ -48,30 +48,31 @@ pub(super) fn read(section: &mut Section) -> Option<Found> {
         };
         section
             .context
-            .refuse(&location, Problem::new(found).expected(format!("expected exactly one of {}", listed(WAYS))));
+            .reject(&location, Problem::new(found).expected(format!("expected exactly one of {}", listed(WAYS))));
     }
     if let Some(Spanned { location, value: Address { tls, address } }) = url {
         let exposed = (!tls && !is_loopback(&address.host)).then_some(location);
-        return Some(Found { servers: Servers::Single(address), tls, exposed });
+        return Some(RouteMatch { servers: Servers::Single(address), tls, exposed });
     }
     if let Some(found) = sentinel {
         return Some(found);
     }
     let (nodes, tls, exposed) = alike(section, &cluster?)?;
-    Some(Found { servers: Servers::Cluster(nodes), tls, exposed })
+    Some(RouteMatch { servers: Servers::Cluster(nodes), tls, exposed })
 }
 
-fn sentinel(section: &mut Section) -> Option<Found> {
+fn sentinel(section: &mut Section) -> Option<RouteMatch> {
     let service = section.required("service", "expected the name that the sentinels know the servers by");
     let service = service.and_then(|entry| entry.read(section.context, value::text));
     let nodes = section.required("nodes", "expected a list of the addresses of sentinels");
     let nodes = nodes.map(|entry| entry.read_items(section.context, address(SENTINEL_PORT)));
     let login = login(section);
     let (nodes, tls, exposed) = alike(section, &nodes?)?;
-    Some(Found { servers: Servers::Sentinel { service: service?, nodes, login }, tls, exposed })
+    Some(RouteMatch { servers: Servers::Sentinel { service: service?, nodes, login }, tls, exposed })
 }
 
-/// Addresses for one purpose have one scheme, and each stands once. Says also whether that is TLS, and which of them is exposed.
+/// Addresses for one purpose have one scheme, and each stands once. Says also whether that is TLS, and which of them is
+/// exposed.
 fn alike(section: &mut Section, nodes: &[Spanned<Address>]) -> Option<(Vec<RedisAddress>, bool, Option<Location>)> {
     let first = nodes.first()?;
     let tls = first.value.tls;
@@ -79,11 +80,11 @@ fn alike(section: &mut Section, nodes: &[Spanned<Address>]) -> Option<(Vec<Redis
         if value.tls != tls {
             let scheme = if tls { "rediss://" } else { "redis://" };
             let found = format!("does not begin with `{scheme}` as `{}` does", first.location.path);
-            section.context.refuse(location, Problem::new(found).expected("expected the same for all of them"));
+            section.context.reject(location, Problem::new(found).expected("expected the same for all of them"));
         }
         if let Some(twin) = nodes.iter().take(index).find(|other| other.value.address == value.address) {
             let found = format!("is the same address as `{}`", twin.location.path);
-            section.context.refuse(location, Problem::new(found).expected("expected each of them once"));
+            section.context.reject(location, Problem::new(found).expected("expected each of them once"));
         }
     }
     let remote = |node: &&Spanned<Address>| !node.value.tls && !is_loopback(&node.value.address.host);
@@ -97,7 +98,7 @@ pub(super) fn login(section: &mut Section) -> Login {
     let password = secret::text(section, "password");
     if section.has("username") && !section.has("password") {
         let location = section.location_of("password");
-        section.context.refuse(&location, Problem::new("is missing beside `username`").expected(secret::FORMS));
+        section.context.reject(&location, Problem::new("is missing beside `username`").expected(secret::FORMS));
     }
     Login { username, password }
 }

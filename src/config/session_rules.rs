@@ -44,14 +44,14 @@ fn lifetime(section: &mut Section) -> LifetimeRule {
     {
         let location = section.location_of("min");
         let (min, max) = (value::shown_duration(min), value::shown_duration(max));
-        section.context.refuse(&location, Problem::new(format!("{min} is more than the `max` of {max}")));
+        section.context.reject(&location, Problem::new(format!("{min} is more than the `max` of {max}")));
     }
     let outside = section.read("outside", Outside::default(), choice(OUTSIDE));
     if outside == Outside::Clamp && !bounded {
         let location = section.location_of("outside");
         let problem =
             Problem::new("`clamp` has no meaning without a bound").expected("expected `min` or `max` beside it");
-        section.context.refuse(&location, problem);
+        section.context.reject(&location, problem);
     }
     let required = section.read("required", false, value::boolean);
     LifetimeRule { min: min.map(Into::into), max: max.map(Into::into), outside, required }

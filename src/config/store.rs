@@ -1,4 +1,4 @@
-//! Where cached answers are: the option `store`.
+//! Where cached responses are: the option `store`.
 
 use super::certificates;
 use super::fault::{Location, Problem};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The shortest key that seals, in bytes.
 const LEAST_SEAL: usize = 32;
-/// The most keys of which one may have sealed an answer.
+/// The most keys of which one may have sealed a response.
 const MOST_SEALS: usize = 8;
 /// The longest namespace, in characters.
 const LONGEST_NAMESPACE: usize = 32;
@@ -55,8 +55,8 @@ impl PartialEq for Login {
     }
 }
 
-/// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a `hash_key`,
-/// which may be faulty.
+/// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a
+/// `hash_key`, which may be faulty.
 pub(super) fn read(section: &mut Section, keyed: bool, hash_key: Option<&SecretSlice<u8>>) -> (Store, Location) {
     let (memory, location) = section.within("memory", |section| {
         let memory = Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) };
@@ -67,13 +67,13 @@ pub(super) fn read(section: &mut Section, keyed: bool, hash_key: Option<&SecretS
         let location = section.location_of("redis");
         if section.has("memory") {
             let problem = Problem::new("stands beside `memory`, but there is one store");
-            section.context.refuse(&location, problem.expected("expected one of the two"));
+            section.context.reject(&location, problem.expected("expected one of the two"));
         }
         if !keyed {
             let problem = Problem::new("`hash_key` is missing: all processes have to name a session alike");
             section
                 .context
-                .refuse(&location, problem.expected("expected it beside `store`, and the same for all of them"));
+                .reject(&location, problem.expected("expected it beside `store`, and the same for all of them"));
         }
     }
     (shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared))), location)
@@ -85,7 +85,7 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     let database = section.read("database", 0, |text| Ok(u8::try_from(count(0..=15)(text)?).unwrap_or_default()));
     if section.has("cluster") && section.has("database") {
         let location = section.location_of("database");
-        section.context.refuse(&location, Problem::new("a cluster has no databases").expected("leave it out"));
+        section.context.reject(&location, Problem::new("a cluster has no databases").expected("leave it out"));
     }
     let login = servers::login(section);
     let tls = section.inside("tls", tls);
@@ -100,11 +100,11 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     let max_in_flight = section.read("max_in_flight", 1024, count(2..=65_536));
     let allow_plaintext = section.read("allow_plaintext", false, boolean);
     let settle = section.read("settle", seconds(2), duration(seconds(0)..=minutes(1)));
-    let servers::Found { servers, tls: encrypted, exposed } = found?;
+    let servers::RouteMatch { servers, tls: encrypted, exposed } = found?;
     if section.has("tls") && !encrypted {
         let location = section.location_of("tls");
         let problem = Problem::new("the addresses do not use TLS");
-        section.context.refuse(&location, problem.expected("expected `rediss://` there, or no `tls`"));
+        section.context.reject(&location, problem.expected("expected `rediss://` there, or no `tls`"));
     }
     warn_of_exposed(section, &servers, &login, exposed.filter(|_| !allow_plaintext));
     let tls = encrypted.then(|| tls.unwrap_or_default());
@@ -147,7 +147,7 @@ fn tls(section: &mut Section) -> RedisTls {
         if section.has(one) && !section.has(other) {
             let location = section.location_of(other);
             let problem = Problem::new(format!("is missing beside `{one}`"));
-            section.context.refuse(&location, problem.expected("expected both, or none of them"));
+            section.context.reject(&location, problem.expected("expected both, or none of them"));
         }
     }
     let server_name = section.optional("server_name", host);
@@ -164,7 +164,7 @@ fn namespace(text: &Text) -> Result<String, Problem> {
     Err(Problem::new(format!("{} cannot be a namespace", text.shown())).expected(allowed))
 }
 
-/// What cached answers are sealed with.
+/// What cached responses are sealed with.
 fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
     let Some(entry) = section.required("seal_keys", "expected a list of secrets, each by reference") else {
         return Vec::new();
@@ -172,7 +172,7 @@ fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
     let items = entry.items(section.context, "expected at least one secret by reference");
     if items.len() > MOST_SEALS {
         let problem = Problem::new(format!("has {} keys", items.len()));
-        section.context.refuse(&entry.location, problem.expected(format!("at most {MOST_SEALS} are allowed")));
+        section.context.reject(&entry.location, problem.expected(format!("at most {MOST_SEALS} are allowed")));
     }
     items.iter().filter_map(|item| secret::held(section.context, item, LEAST_SEAL)).collect()
 }

@@ -2,7 +2,7 @@ mod schema;
 
 use super::*;
 use crate::gateway::{
-    Authorities, BodyLimits, CallerCheck, Credential, Freshness, Head, Matcher, OnUnreachable, Protocol, Routed,
+    Authorities, BodyLimits, CallerCheck, Credential, Freshness, Matcher, OnUnreachable, Protocol, RequestHead, Routed,
     Target, Timeouts, Unmatched,
 };
 use crate::model::{CheckKind, Length};
@@ -125,8 +125,8 @@ fn lines(text: &str) -> Vec<String> {
     }
 }
 
-/// Runs the cases of a file: a comment, a text, and the faults (`=>`) or warnings (`~>`) that it must have, to the letter, or that
-/// it is good (`==`). With `UPDATE_CASES=1` they are written anew; then look at the difference.
+/// Runs the cases of a file: a comment, a text, and the faults (`=>`) or warnings (`~>`) that it must have, to the
+/// letter, or that it is good (`==`). With `UPDATE_CASES=1` they are written anew; then look at the difference.
 fn run(file: &str, whole: impl Fn(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/tests").join(file);
     let cases = std::fs::read_to_string(&path).unwrap();
@@ -219,7 +219,8 @@ const AUTH0: &str = include_str!("../../config/auth0.yaml");
 const REFERENCE: &str = include_str!("../../docs/configuration.md");
 const LEAST: &str = "upstreams: {a: {dialect: auth0, url: https://a.example, auth: none}}";
 
-/// The example with the store that stands in comments: with all that says where its servers are, or with one `way` only.
+/// The example with the store that stands in comments: with all that says where its servers are, or with one `way`
+/// only.
 fn shared(way: Option<&str>) -> String {
     let text = EXAMPLE.replace("\n  # redis:", "\n  redis:").replace("\n  #   ", "\n    ");
     let text =
@@ -729,7 +730,7 @@ fn a_variable_never_becomes_structure() {
 fn what_a_variable_holds_is_in_no_message() {
     let values =
         ["zq9", "zq9:80", "https://zq9@a", "https://zq9.example:x/", "/(zq9", "9zq9s", "", "zq9\n${", "/zq9/../"];
-    let mut refused = 0;
+    let mut rejected = 0;
     let shared = [shared(Some("url")), shared(Some("sentinel"))];
     let shared =
         shared.iter().map(|text| (text.as_str(), text.find("\n  redis:").unwrap()..text.find("\nupstreams:").unwrap()));
@@ -743,13 +744,13 @@ fn what_a_variable_holds_is_in_no_message() {
             let text = format!("{before}\"${{HELD}}\"{}", &after[end..].replacen("#", " #", 1));
             let held = Held(value);
             if let Err(faults) = compile("c", &text, &held, [7; 32]) {
-                refused += 1;
+                rejected += 1;
                 let all: String = faults.iter().map(|fault| format!("{fault:?} {fault}")).collect();
                 assert!(!all.contains("zq9"), "{all}");
             }
         }
     }
-    assert!(refused > 100, "{refused}");
+    assert!(rejected > 100, "{rejected}");
 }
 
 struct Held(&'static str);
@@ -764,11 +765,11 @@ impl Lookup for Held {
     }
 }
 
-/// The key of a session's cached answer, which depends on the secret of the gateway.
+/// The key of a session's cached response, which depends on the secret of the gateway.
 fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
     let gateway = compile("c", text, &Sample, random).unwrap().config.gateway;
     let (method, headers) = (http::Method::GET, http::HeaderMap::new());
-    let head = Head {
+    let head = RequestHead {
         listener: "",
         method: &method,
         path: "/api/v2/sessions/s1",
@@ -779,7 +780,7 @@ fn session(text: &str, random: [u8; 32]) -> [u8; 16] {
         trusted: false,
     };
     let Ok(Routed::Governed(governed)) = gateway.route(head) else { panic!("not governed") };
-    let admitted = governed.admit(Credential::Anonymous).unwrap();
+    let admitted = governed.authorize(Credential::Anonymous).unwrap();
     admitted.read_body(&gateway, bytes::Bytes::new()).unwrap().session_hash().unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! From YAML to a tree in which everything knows its place.
 //!
-//! It is stricter than YAML: one document, text as keys, each key once, no tags, no merge keys. What remains can be read in one
-//! way only.
+//! It is stricter than YAML: one document, text as keys, each key once, no tags, no merge keys. What remains can be
+//! read in one way only.
 
 use super::fault::{Location, Place, Problem, path_below};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
@@ -141,7 +141,7 @@ impl Builder {
     fn event(&mut self, event: Event, place: Place) -> Result<(), Fatal> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), place);
+                self.reject_tag(tag.as_deref(), place);
                 self.scalar(text.into_owned(), style == ScalarStyle::Plain, anchor, place)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -176,7 +176,7 @@ impl Builder {
         Ok(())
     }
 
-    fn refuse_tag(&mut self, tag: Option<&Tag>, place: Place) {
+    fn reject_tag(&mut self, tag: Option<&Tag>, place: Place) {
         if let Some(tag) = tag {
             let problem = Problem::new(format!("has the tag `{}`", tag.to_string().escape_debug()))
                 .expected("tags are not supported");
@@ -213,7 +213,7 @@ impl Builder {
         if self.expects_key() {
             return Err((place, Problem::new("a map or a list stands as a key").expected("a key has to be text")));
         }
-        self.refuse_tag(tag, place);
+        self.reject_tag(tag, place);
         self.count(1, 1, place)?;
         self.open.push(Open { place, anchor, kind });
         Ok(())

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 static DIALECTS: [&Dialect; 2] = [&AUTH0, &ZITADEL];
 
-/// The largest judged body of undeclared length.
+/// The largest evaluated body of undeclared length.
 const MAX_UNDECLARED: usize = 64 << 10;
 /// The longest time for which a write is held back from its caller.
 const LONGEST_HOLD: Duration = seconds(5);
@@ -34,12 +34,12 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
     if named.as_ref().is_some_and(Vec::is_empty) {
         section
             .context
-            .refuse(&entry.location, Problem::new("no upstream is declared").expected("expected at least one"));
+            .reject(&entry.location, Problem::new("no upstream is declared").expected("expected at least one"));
     }
-    let mut upstreams: Vec<Found> = Vec::new();
+    let mut upstreams: Vec<RouteMatch> = Vec::new();
     for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
-        if let Err(problem) = value::judge_name(name) {
-            section.context.refuse(&entry.location, problem);
+        if let Err(problem) = value::check_name(name) {
+            section.context.reject(&entry.location, problem);
         }
         let read = section.context.open(&entry, |section| upstream(section, name, index, policies, listeners));
         let Some(found) = read.flatten() else {
@@ -50,26 +50,28 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
             let problem = Problem::new(format!("takes the same requests as upstream `{}`", twin.upstream.name));
             section
                 .context
-                .refuse(&found.matched, problem.expected("expected another `host`, `listener` or `path_prefix`"));
+                .reject(&found.matched, problem.expected("expected another `host`, `listener` or `path_prefix`"));
         }
         upstreams.push(found);
     }
-    judge_holds(section, &upstreams);
+    check_holds(section, &upstreams);
     upstreams.into_iter().map(|found| found.upstream).collect()
 }
 
 /// An upstream, and where those of its options stand that others may contradict.
-struct Found {
+struct RouteMatch {
     upstream: Upstream,
     matched: Location,
     /// Its `cache.on_unreachable`, where it has a `cache`.
     held: Option<Location>,
 }
 
-/// A write is held until nobody can be answered from before it, and so also as long as other upstreams of its provider cache.
-fn judge_holds(section: &mut Section, upstreams: &[Found]) {
-    let holds = |found: &Found| found.upstream.cache.is_some_and(|cache| cache.on_unreachable == OnUnreachable::Hold);
-    for Found { upstream, held, .. } in upstreams.iter().filter(|found| holds(found)) {
+/// A write is held until nobody can be answered from before it, and so also as long as other upstreams of its provider
+/// cache.
+fn check_holds(section: &mut Section, upstreams: &[RouteMatch]) {
+    let holds =
+        |found: &RouteMatch| found.upstream.cache.is_some_and(|cache| cache.on_unreachable == OnUnreachable::Hold);
+    for RouteMatch { upstream, held, .. } in upstreams.iter().filter(|found| holds(found)) {
         let others = upstreams.iter().map(|found| &found.upstream).filter(|other| other.index != upstream.index);
         let shared = others.filter(|other| other.target.is_same_provider(&upstream.target));
         let longest = shared.filter_map(|other| Some((other.cache?.longest(), &other.name))).max();
@@ -78,7 +80,7 @@ fn judge_holds(section: &mut Section, upstreams: &[Found]) {
                 "would hold a write for {}, as long as upstream `{name}` of the same provider answers from before it",
                 value::shown_duration(time)
             );
-            section.context.refuse(location, too_long(found));
+            section.context.reject(location, too_long(found));
         }
     }
 }
@@ -99,7 +101,7 @@ fn upstream(
     index: usize,
     policies: &mut Policies,
     listeners: &[Listener],
-) -> Option<Found> {
+) -> Option<RouteMatch> {
     let dialect = section.required("dialect", &format!("allowed are {}", listed(dialects())));
     let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
     let target = target(section);
@@ -115,11 +117,11 @@ fn upstream(
     if preserve_host && section.has("host") {
         let location = section.location_of("host");
         let problem = Problem::new("stands beside `preserve_host`, which sends the client's host");
-        section.context.refuse(&location, problem.expected("expected one of the two"));
+        section.context.reject(&location, problem.expected("expected one of the two"));
     }
     let (dialect, target, mut check) = (dialect?, target?, check?);
     callers::inherit_host(&mut check, &target);
-    judge_paths(section, dialect, &matcher, &target);
+    check_paths(section, dialect, &matcher, &target);
     warn_of_protocol(section, &target, allow_http);
     let mut upstream = Upstream {
         name: name.to_owned(),
@@ -140,7 +142,7 @@ fn upstream(
         target,
     };
     bind(section, named, policies, &mut upstream);
-    Some(Found { upstream, matched: section.location_of("match"), held: cache.map(|cache| cache.location) })
+    Some(RouteMatch { upstream, matched: section.location_of("match"), held: cache.map(|cache| cache.location) })
 }
 
 /// Binds the policy of sessions, and that of refresh tokens, which is the same where none is named.
@@ -203,7 +205,7 @@ fn target(section: &mut Section) -> Option<Target> {
     let url = url?;
     if !url.tls && section.has("tls") {
         let location = section.location_of("tls");
-        section.context.refuse(
+        section.context.reject(
             &location,
             Problem::new("the `url` does not use TLS").expected("expected `https://` there, or no `tls`"),
         );
@@ -245,7 +247,7 @@ fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
         let sound = section.context.faults.len() == faults;
         if sound && value.on_unreachable == OnUnreachable::Hold && value.longest() > LONGEST_HOLD {
             let found = format!("would hold a write for {}", value::shown_duration(value.longest()));
-            section.context.refuse(&location, too_long(found));
+            section.context.reject(&location, too_long(found));
         }
         Spanned { location, value }
     })
@@ -328,18 +330,18 @@ fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
 }
 
 /// Paths that are well-formed, but by which no governed request could ever be recognized.
-fn judge_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, target: &Target) {
+fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, target: &Target) {
     let location = section.location_of("match");
     let prefix = &matcher.path_prefix;
     if prefix.is_empty() && matcher.strip_prefix {
-        section.context.refuse(&location, Problem::new("`strip_prefix` without `path_prefix` has no meaning"));
+        section.context.reject(&location, Problem::new("`strip_prefix` without `path_prefix` has no meaning"));
     }
     let reached = |path: &&str| is_below(path, prefix) || is_below(prefix, path);
     if !matcher.strip_prefix && !dialect.protected_paths.iter().any(reached) {
         let found = "no request below this `path_prefix` is one that is judged";
         let plain = dialect.protected_paths.iter().copied().filter(|place| !place.contains(ANY));
         let allowed = format!("expected `strip_prefix: true`, or a prefix of {}", listed(plain));
-        section.context.refuse(&location, Problem::new(found).expected(allowed));
+        section.context.reject(&location, Problem::new(found).expected(allowed));
     }
     let base = target.base_path.to_ascii_lowercase();
     if let Some(root) = dialect.roots.iter().find(|root| base.ends_with(**root)) {

@@ -148,7 +148,7 @@ pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
 }
 
 /// Says what is wrong with the name of an upstream or a policy.
-pub(super) fn judge_name(name: &str) -> Result<(), Problem> {
+pub(super) fn check_name(name: &str) -> Result<(), Problem> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
     if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain) {
         return Ok(());

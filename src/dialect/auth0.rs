@@ -5,27 +5,27 @@
 
 mod invalidating;
 
-use super::Part::{RefreshToken, Session, User, Word};
-use super::{BodyKind, Dialect, Holds, Message, Missing, Part, Route, Term, Terms};
+use super::PathPart::{RefreshToken, Session, User, Word};
+use super::{BodyKind, Dialect, Holds, Message, Missing, PathPart, RevocationBody, Route, Term};
 use crate::model::{Operation, Rejection, shortened};
 use crate::policy::Limits;
-use crate::wire::Reply;
+use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
 use http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use std::borrow::Cow;
 
-const API: [Part; 2] = [Word("api"), Word("v2")];
-const USERS: Part = Word("users");
-const SESSION: &[Part] = &[API[0], API[1], Word("sessions"), Session];
-const REVOKE: &[Part] = &[API[0], API[1], Word("sessions"), Session, Word("revoke")];
-const TOKENS: &[Part] = &[API[0], API[1], Word("refresh-tokens")];
-const TOKEN: &[Part] = &[API[0], API[1], Word("refresh-tokens"), RefreshToken];
-const REVOKE_TOKENS: &[Part] = &[API[0], API[1], Word("refresh-tokens"), Word("revoke")];
-const USER_SESSIONS: &[Part] = &[API[0], API[1], USERS, User, Word("sessions")];
-const USER_TOKENS: &[Part] = &[API[0], API[1], USERS, User, Word("refresh-tokens")];
-const REVOKE_ACCESS: &[Part] = &[API[0], API[1], USERS, User, Word("revoke-access")];
+const API: [PathPart; 2] = [Word("api"), Word("v2")];
+const USERS: PathPart = Word("users");
+const SESSION: &[PathPart] = &[API[0], API[1], Word("sessions"), Session];
+const REVOKE: &[PathPart] = &[API[0], API[1], Word("sessions"), Session, Word("revoke")];
+const TOKENS: &[PathPart] = &[API[0], API[1], Word("refresh-tokens")];
+const TOKEN: &[PathPart] = &[API[0], API[1], Word("refresh-tokens"), RefreshToken];
+const REVOKE_TOKENS: &[PathPart] = &[API[0], API[1], Word("refresh-tokens"), Word("revoke")];
+const USER_SESSIONS: &[PathPart] = &[API[0], API[1], USERS, User, Word("sessions")];
+const USER_TOKENS: &[PathPart] = &[API[0], API[1], USERS, User, Word("refresh-tokens")];
+const REVOKE_ACCESS: &[PathPart] = &[API[0], API[1], USERS, User, Word("revoke-access")];
 
 const READ: &[&str] = &["read:sessions"];
 const DELETE: &[&str] = &["delete:sessions"];
@@ -34,13 +34,13 @@ const DELETE_TOKENS: &[&str] = &["delete:refresh_tokens"];
 /// Access is revoked by ending sessions and, if need be, the refresh tokens that hang on them.
 const DELETE_BOTH: &[&str] = &["delete:sessions", "delete:refresh_tokens"];
 
-/// The parameters of a user's lists. The last two are in no description of the API: go-auth0 1 and auth0-java 1 and 2 send them,
-/// and Auth0 answers with 200 (recordings of go-auth0, `TestUserManager_ListRefreshTokens`).
+/// The parameters of a user's lists. The last two are in no description of the API: go-auth0 1 and auth0-java 1 and 2
+/// send them, and Auth0 responses with 200 (recordings of go-auth0, `TestUserManager_ListRefreshTokens`).
 const PAGE: &[&str] = &["include_totals", "from", "take", "page", "per_page"];
 
 const fn row(
     method: &'static str,
-    path: &'static [Part],
+    path: &'static [PathPart],
     operation: Operation,
     scopes: &'static [&'static str],
 ) -> Route {
@@ -77,7 +77,7 @@ static ROUTES: &[Route] = &[
 ];
 
 /// The body of `POST /users/{id}/revoke-access`. Without one, or without a session, everything of the user is revoked.
-static ACCESS: Terms = Terms {
+static ACCESS: RevocationBody = RevocationBody {
     members: &[
         Term { name: "session_id", holds: Holds::Session, with: &[] },
         Term { name: "preserve_refresh_tokens", holds: Holds::Truth, with: &[] },
@@ -86,7 +86,7 @@ static ACCESS: Terms = Terms {
 };
 
 /// The body of `POST /refresh-tokens/revoke`.
-static BULK: Terms = Terms {
+static BULK: RevocationBody = RevocationBody {
     members: &[
         Term { name: "ids", holds: Holds::Texts { most: 100, length: 30 }, with: &[] },
         Term { name: "user_id", holds: Holds::User, with: &[] },
@@ -137,7 +137,7 @@ pub static AUTH0: Dialect = Dialect {
 };
 
 /// A rejection in Auth0's shape, so that its SDKs raise their own exceptions.
-fn reply(rejection: &Rejection, _: Carrier) -> Reply {
+fn reply(rejection: &Rejection, _: Carrier) -> OwnResponse {
     let (status, code, message) = parts(rejection);
     let mut body = json!({
         "statusCode": status.as_u16(),
@@ -153,7 +153,7 @@ fn reply(rejection: &Rejection, _: Carrier) -> Reply {
     if let (true, Some(body)) = (distrust, body.as_object_mut()) {
         body.insert("attributes".into(), json!({ "error": message }));
     }
-    let reply = Reply::new(status, "application/json; charset=utf-8", body.to_string());
+    let reply = OwnResponse::new(status, "application/json; charset=utf-8", body.to_string());
     match rejection {
         Rejection::Method(allowed) => match HeaderValue::from_str(allowed) {
             Ok(allowed) => reply.with(ALLOW, allowed),
@@ -168,8 +168,8 @@ fn reply(rejection: &Rejection, _: Carrier) -> Reply {
     }
 }
 
-/// Status, `errorCode` and message: one row for each rejection. Statuses and codes are those that Auth0 answers with where it knows
-/// the case; never 409, which its Python SDK would retry.
+/// Status, `errorCode` and message: one row for each rejection. Statuses and codes are those that Auth0 responses with
+/// where it knows the case; never 409, which its Python SDK would retry.
 fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
     const BODY: Option<&str> = Some("invalid_body");
     const URI: Option<&str> = Some("invalid_uri");
@@ -229,7 +229,7 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
             (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
         }
         Rejection::UpstreamFailed => (502, None, "The provider could not be reached, or broke off its answer.".into()),
-        Rejection::AnswerTooLarge(limit) => {
+        Rejection::ResponseTooLarge(limit) => {
             (502, None, format!("The provider's answer has more than {limit} bytes.").into())
         }
         Rejection::UpstreamBusy => (503, None, "Too many requests are in flight at the provider.".into()),
@@ -249,7 +249,7 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
 
 /// How many bytes of what a body holds are shown.
 const SHOWN: usize = 500;
-/// How many bytes violations may take in a message: more would let a small request cost a large answer.
+/// How many bytes violations may take in a message: more would let a small request cost a large response.
 const ROOM: usize = 8 << 10;
 const SESSION_ID: &str = "Path validation error: 'Object didn't pass validation for format session-id: expected 1 to 50 letters, \
     numbers, underscores and hyphens' on property id.";

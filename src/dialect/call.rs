@@ -1,7 +1,7 @@
 //! Requests and answers as their operation declares them: a document of JSON, or a message with a schema.
 
 use super::resource::current_metadata;
-use super::{AnswerFacts, BodyKind, Call, Dialect, Revocation, Route};
+use super::{BodyKind, Call, Dialect, ResponseFacts, Revocation, Route};
 use crate::model::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Rejection,
     Rule, SessionId, SessionPatch, TokenShown, Value, Violation, field_path,
@@ -78,7 +78,7 @@ impl Dialect {
         }
     }
 
-    /// The view of a write that the policy judges; none where it has nothing to judge.
+    /// The view of a write that the policy evaluates; none where it has nothing to evaluate.
     pub fn patch(&self, route: &Route, body: &Body) -> Result<Option<SessionPatch>, Rejection> {
         match (body, route.call) {
             (Body::None | Body::Revocation(_), _) => Ok(None),
@@ -107,7 +107,7 @@ impl Dialect {
             Some(entries) if !entries.is_empty() => MetadataChange::Replace(entries.iter().map(field).collect()),
             Some(_) | None => MetadataChange::Absent,
         };
-        // A resource names its session in the path, where it was read from and judged.
+        // A resource names its session in the path, where it was read from and evaluated.
         let (checks, unknown_checks) = checks(root);
         let (challenges, unknown_challenges) = challenges(root);
         let in_path = |path: &str| !call.remote && matches!(path, "session_id" | "sessionId");
@@ -120,7 +120,7 @@ impl Dialect {
             empty_map_clears: self.empty_map_clears,
             lifetime: lifetime(call, parsed),
             token: match root.text("session_token") {
-                _ if !call.shows_token => TokenShown::NotAsked,
+                _ if !call.shows_token => TokenShown::NotRequested,
                 Some(token) if !token.is_empty() => TokenShown::Given,
                 Some(_) | None => TokenShown::Absent(parsed.spelling("session_token").to_owned()),
             },
@@ -134,37 +134,37 @@ impl Dialect {
         }
     }
 
-    /// The metadata of what `route` changes, as the answer to [`Dialect::reading`] shows it.
-    pub fn shown_metadata(&self, route: &Route, answer: &Bytes) -> Option<Vec<Field>> {
+    /// The metadata of what `route` changes, as the response to [`Dialect::reading`] shows it.
+    pub fn shown_metadata(&self, route: &Route, response: &Bytes) -> Option<Vec<Field>> {
         let name = match route.body {
             BodyKind::Metadata(name) => name,
             BodyKind::Nothing | BodyKind::Revocation(_) => self.message.metadata,
         };
         match self.reading(route.operation)?.call {
-            None => current_metadata(name, &Document::parse(answer.clone()).ok()?),
+            None => current_metadata(name, &Document::parse(response.clone()).ok()?),
             Some(call) => {
-                let parsed = Parsed::read(call.answer, Codec::Json, answer.clone()).ok()?;
+                let parsed = Parsed::read(call.response, Codec::Json, response.clone()).ok()?;
                 let session = parsed.root().message("session")?;
                 Some(session.entries(self.message.metadata).unwrap_or_default().iter().map(field).collect())
             }
         }
     }
 
-    /// What an answer says of itself; none where nothing may be concluded from it.
+    /// What a response says of itself; none where nothing may be concluded from it.
     pub fn facts(
         &self,
         route: &Route,
         carrier: Carrier,
-        answer: &Bytes,
+        response: &Bytes,
         asked: Option<&SessionId>,
-    ) -> Option<AnswerFacts> {
+    ) -> Option<ResponseFacts> {
         let Some(call) = route.call else {
-            return self.read_answer(&Document::parse(answer.clone()).ok()?, asked);
+            return self.read_response(&Document::parse(response.clone()).ok()?, asked);
         };
-        let parsed = Parsed::read(call.answer, carrier.codec(), answer.clone()).ok()?;
+        let parsed = Parsed::read(call.response, carrier.codec(), response.clone()).ok()?;
         let root = parsed.root();
         let Some(asked) = asked else {
-            return Some(AnswerFacts { expires_at: None, version: root.message("details")?.number("sequence") });
+            return Some(ResponseFacts { expires_at: None, version: root.message("details")?.number("sequence") });
         };
         let session = root.message("session").filter(|session| session.text("id") == Some(asked.as_str()))?;
         let expires = match session.item("expiration_date").map(|item| &item.value) {
@@ -174,13 +174,13 @@ impl Dialect {
             }
             Some(_) | None => None,
         };
-        Some(AnswerFacts { expires_at: expires, version: session.number("sequence") })
+        Some(ResponseFacts { expires_at: expires, version: session.number("sequence") })
     }
 
-    /// The answer without one-time codes; none where it cannot be read, so that nobody may see it.
-    pub fn without_codes(&self, route: &Route, carrier: Carrier, answer: &Bytes) -> Option<Bytes> {
+    /// The response without one-time codes; none where it cannot be read, so that nobody may see it.
+    pub fn without_codes(&self, route: &Route, carrier: Carrier, response: &Bytes) -> Option<Bytes> {
         let call = route.call?;
-        let parsed = Parsed::read(call.answer, carrier.codec(), answer.clone()).ok()?;
+        let parsed = Parsed::read(call.response, carrier.codec(), response.clone()).ok()?;
         Some(parsed.without("challenges", &["otp_sms", "otp_email"]))
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that list sessions.
+//! Responses that list sessions.
 
 use super::Dialect;
 use crate::wire::json::{Document, Kind, Node};
@@ -14,14 +14,15 @@ const MAX_SESSIONS: usize = 1_000;
 pub struct Listed {
     document: Document,
     ids: Vec<String>,
-    /// The member with the list; none where the list is the whole answer.
+    /// The member with the list; none where the list is the whole response.
     member: Option<&'static str>,
 }
 
 impl Dialect {
-    /// Reads an answer that lists sessions: an object with a list in it, or a list; none where it cannot be read as a whole.
-    pub fn listed(&self, answer: &Bytes) -> Option<Listed> {
-        let document = Document::parse_up_to(MAX_TOKENS, answer.clone()).ok()?;
+    /// Reads a response that lists sessions: an object with a list in it, or a list; none where it cannot be read as a
+    /// whole.
+    pub fn listed(&self, response: &Bytes) -> Option<Listed> {
+        let document = Document::parse_up_to(MAX_TOKENS, response.clone()).ok()?;
         let member = document.members().map(|_| self.message.sessions);
         let ids = match &list(&document, member)?.kind {
             Kind::Array(sessions) if sessions.len() <= MAX_SESSIONS => {
@@ -51,7 +52,7 @@ impl Listed {
         self.ids.iter().map(String::as_str)
     }
 
-    /// The answer without the sessions at these places.
+    /// The response without the sessions at these places.
     pub fn without(&self, gone: &[usize]) -> Bytes {
         let list = list(&self.document, self.member);
         list.map(|list| self.document.without(list, gone)).unwrap_or_default()

@@ -1,8 +1,8 @@
 //! What a path may be read as.
 //!
-//! Servers decode, fold and resolve paths in different ways. A path that *any* of these readings takes to a guarded place is
-//! guarded, and then its canonical form ([`canonical`]) has to be one that all of them read alike: it is what is forwarded. A place
-//! is a path in which [`ANY`] may stand for a part; everything below it belongs to it.
+//! Servers decode, fold and resolve paths in different ways. A path that *any* of these readings takes to a guarded
+//! place is guarded, and then its canonical form ([`canonical`]) has to be one that all of them read alike: it is what
+//! is forwarded. A place is a path in which [`ANY`] may stand for a part; everything below it belongs to it.
 
 use crate::wire::folded;
 use crate::wire::hex;
@@ -23,8 +23,8 @@ pub struct Spelling {
 }
 
 impl Spelling {
-    /// The readings of a path: decoded once, twice, …; in lower case; with back slashes as slashes; without parameters behind
-    /// `;`, empty parts and dot segments.
+    /// The readings of a path: decoded once, twice, …; in lower case; with back slashes as slashes; without parameters
+    /// behind `;`, empty parts and dot segments.
     pub fn of(raw: &str) -> Spelling {
         let mut texts = vec![folded(&String::from_utf8_lossy(raw.as_bytes()))];
         let mut bytes = raw.as_bytes().to_vec();
@@ -77,23 +77,23 @@ impl Spelling {
     }
 }
 
-/// The canonical form of a path, in which no character has two spellings: unreserved characters and slashes are raw, every other
-/// character is percent-encoded, with digits in upper case (RFC 3986, 6.2.2). Clients differ in what they encode of a part, such as
-/// `|`, `@` or `'`. None where servers differ in what a spelling means: parameters behind `;`, backslashes, and encoded dots, which
-/// are dot segments before or after decoding.
+/// The canonical form of a path, in which no character has two spellings: unreserved characters and slashes are raw,
+/// every other character is percent-encoded, with digits in upper case (RFC 3986, 6.2.2). Clients differ in what they
+/// encode of a part, such as `|`, `@` or `'`. None where servers differ in what a spelling means: parameters behind
+/// `;`, backslashes, and encoded dots, which are dot segments before or after decoding.
 pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     let dot = |raw: &[u8]| raw.eq_ignore_ascii_case(b"%2e");
     respelled(path, b"/", b"\\;?#").filter(|_| !path.as_bytes().windows(3).any(dot))
 }
 
-/// The canonical form of a value in a query. None where servers differ in what it means, such as `+`, which is a space to some, or
-/// where it holds control characters.
+/// The canonical form of a value in a query. None where servers differ in what it means, such as `+`, which is a space
+/// to some, or where it holds control characters.
 pub fn canonical_value(value: &str) -> Option<Cow<'_, str>> {
     respelled(value, b"", b"\\;#&=+").filter(|value| decoded_text(value).is_some())
 }
 
-/// A text in which unreserved characters and those of `raw` are raw, and all others encoded. None where it has anything of `odd` raw,
-/// a `%` without two digits, or what no client may send raw.
+/// A text in which unreserved characters and those of `raw` are raw, and all others encoded. None where it has anything
+/// of `odd` raw, a `%` without two digits, or what no client may send raw.
 fn respelled<'a>(text: &'a str, raw: &[u8], odd: &[u8]) -> Option<Cow<'a, str>> {
     let is_raw = |byte: u8| is_unreserved(byte) || raw.contains(&byte);
     if text.bytes().all(is_raw) {
@@ -127,8 +127,8 @@ pub fn canonical_below<'a>(path: &'a str, places: &[&str]) -> Option<Cow<'a, str
     places.iter().any(|place| is_canonical_below(&path, place)).then_some(path)
 }
 
-/// Whether a path in its canonical form is that of a governed operation: the place to the letter, in it a plain part for any, then
-/// parts of unreserved characters.
+/// Whether a path in its canonical form is that of a governed operation: the place to the letter, in it a plain part
+/// for any, then parts of unreserved characters.
 fn is_canonical_below(path: &str, place: &str) -> bool {
     let part = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(is_unreserved);
     let rest = match place.split_once(ANY) {
@@ -141,8 +141,8 @@ fn is_canonical_below(path: &str, place: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part)))
 }
 
-/// What a part of a canonical path says whose identifier may have any characters, such as that of a user. None where some server
-/// would give a meaning to it once it is decoded.
+/// What a part of a canonical path says whose identifier may have any characters, such as that of a user. None where
+/// some server would give a meaning to it once it is decoded.
 pub fn decoded_part(part: &str) -> Option<String> {
     let text = decoded_text(part)?;
     let odd = |c: char| matches!(c, '/' | '\\' | '%' | ';' | '?' | '#');
@@ -172,11 +172,12 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
-/// Whether no reading can take the path below `root`: it has nothing that could be read in two ways, and another beginning.
+/// Whether no reading can take the path below `root`: it has nothing that could be read in two ways, and another
+/// beginning.
 pub fn is_plainly_outside(path: &str, root: &str) -> bool {
     let odd = |b: u8| !b.is_ascii_graphic() || matches!(b, b'%' | b'\\' | b';' | b'?' | b'#');
     let beginning = path.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root));
-    // Each passed request is asked this for each root: two bytes need no searcher of texts.
+    // Each pass-through request is asked this for each root: two bytes need no searcher of texts.
     let dotted = |pair: &[u8]| matches!(pair, b"//" | b"/.");
     !beginning && !path.bytes().any(odd) && !path.as_bytes().windows(2).any(dotted)
 }

@@ -1,13 +1,13 @@
 //! Messages of providers that speak JSON only: the members of [`super::Message`].
 
-use super::{AnswerFacts, Dialect};
+use super::{Dialect, ResponseFacts};
 use crate::model::{Edit, Field, MetadataChange, Rejection, SessionId, SessionPatch, Value};
 use crate::wire::is_twin;
 use crate::wire::json::{Change, Document, Kind, Member, Node};
 use bytes::Bytes;
 
 impl Dialect {
-    /// The view of a write that the policy judges.
+    /// The view of a write that the policy evaluates.
     pub(super) fn read_patch(&self, name: &'static str, document: &Document) -> Result<SessionPatch, Rejection> {
         let Some(members) = document.members() else {
             let found = document.root().kind.name();
@@ -30,10 +30,10 @@ impl Dialect {
         document.edited(metadata.unwrap_or(document.root()), &changes)
     }
 
-    /// What an answer says of itself; none where it cannot be understood, or names another session than the one that was asked
-    /// for, so that nothing may be concluded from it.
-    pub(super) fn read_answer(&self, answer: &Document, asked: Option<&SessionId>) -> Option<AnswerFacts> {
-        let members = answer.members()?;
+    /// What a response says of itself; none where it cannot be understood, or names another session than the one that
+    /// was asked for, so that nothing may be concluded from it.
+    pub(super) fn read_response(&self, response: &Document, asked: Option<&SessionId>) -> Option<ResponseFacts> {
+        let members = response.members()?;
         let named = members.iter().find(|member| member.key == self.message.id).map(|member| &member.value.kind);
         if let (Some(named), Some(asked)) = (named, asked)
             && !matches!(named, Kind::Text(id) if id == asked.as_str())
@@ -52,7 +52,7 @@ impl Dialect {
                 expires_at = Some(expires_at.map_or(found, |known| known.min(found)));
             }
         }
-        Some(AnswerFacts { expires_at, version: time(self.message.changed_at)? })
+        Some(ResponseFacts { expires_at, version: time(self.message.changed_at)? })
     }
 }
 
@@ -60,9 +60,9 @@ fn metadata_of<'a>(name: &str, members: &'a [Member]) -> Option<&'a Node> {
     members.iter().find(|member| member.key == name).map(|member| &member.value)
 }
 
-/// The metadata that an answer shows under this name; none where it shows something else.
-pub(super) fn current_metadata(name: &str, answer: &Document) -> Option<Vec<Field>> {
-    match metadata_of(name, answer.members()?).map(|node| metadata_change(answer, node)) {
+/// The metadata that a response shows under this name; none where it shows something else.
+pub(super) fn current_metadata(name: &str, response: &Document) -> Option<Vec<Field>> {
+    match metadata_of(name, response.members()?).map(|node| metadata_change(response, node)) {
         None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
         Some(MetadataChange::Replace(fields)) => Some(fields),
         Some(MetadataChange::Malformed(_)) => None,

@@ -1,5 +1,5 @@
-//! Requests that say what is revoked. What they say decides what becomes stale, so that everything in them has to be declared, and
-//! no policy relaxes that.
+//! Requests that say what is revoked. What they say decides what becomes stale, so that everything in them has to be
+//! declared, and no policy relaxes that.
 
 use super::Dialect;
 use crate::model::{Rejection, Rule, SessionId, Violation, Violations, shortened};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 /// What such a request may say.
 #[derive(Debug)]
-pub struct Terms {
+pub struct RevocationBody {
     /// The members, each of which may be left out.
     pub members: &'static [Term],
     /// Of these exactly one has to be there. Where none has to, there may also be no body.
@@ -56,8 +56,8 @@ pub struct Revocation {
 }
 
 impl Dialect {
-    /// Reads what is revoked; refuses with everything that is wrong with it.
-    pub(super) fn read_revocation(&self, terms: &Terms, body: Bytes) -> Result<Revocation, Rejection> {
+    /// Reads what is revoked; rejects with everything that is wrong with it.
+    pub(super) fn read_revocation(&self, terms: &RevocationBody, body: Bytes) -> Result<Revocation, Rejection> {
         if body.is_empty() && terms.one_of.is_empty() {
             return Ok(Revocation::default());
         }
@@ -69,14 +69,14 @@ impl Dialect {
         let mut violations = Violations::new();
         for member in members {
             match terms.members.iter().find(|term| term.name == member.key) {
-                Some(term) => self.judge_term(term, &member.value, members, &mut violations),
+                Some(term) => self.check_term(term, &member.value, members, &mut violations),
                 None => {
                     let what = "is no member of this request";
                     violations.report(&shown(&member.key), Rule::Provider, what, || allowed(terms), what);
                 }
             }
         }
-        judge_choice(terms, members, &mut violations);
+        check_choice(terms, members, &mut violations);
         if !violations.is_empty() {
             return Err(Rejection::Violations(violations));
         }
@@ -91,7 +91,7 @@ impl Dialect {
         Ok(Revocation { session, names_user: named(|holds| matches!(holds, Holds::User)).is_some() })
     }
 
-    fn judge_term(&self, term: &Term, found: &Node, members: &[Member], violations: &mut Violations) {
+    fn check_term(&self, term: &Term, found: &Node, members: &[Member], violations: &mut Violations) {
         if let Some(fault) = self.fault(term.holds, &found.kind) {
             report(term.name, fault, violations);
         }
@@ -127,7 +127,7 @@ impl Dialect {
 }
 
 /// Exactly one of some members has to be there.
-fn judge_choice(terms: &Terms, members: &[Member], violations: &mut Violations) {
+fn check_choice(terms: &RevocationBody, members: &[Member], violations: &mut Violations) {
     let there: Vec<&str> = terms.one_of.iter().copied().filter(|name| value(members, name).is_some()).collect();
     let wanted = terms.one_of.join("` or `");
     match there.as_slice() {
@@ -142,7 +142,7 @@ fn value<'a>(members: &'a [Member], name: &str) -> Option<&'a Node> {
     members.iter().find(|member| member.key == name).map(|member| &member.value)
 }
 
-fn allowed(terms: &Terms) -> String {
+fn allowed(terms: &RevocationBody) -> String {
     let names: Vec<&str> = terms.members.iter().map(|term| term.name).collect();
     format!("; allowed are `{}`", names.join("`, `"))
 }

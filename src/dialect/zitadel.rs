@@ -1,34 +1,35 @@
 //! ZITADEL's session service, versions 2 and 2beta, as REST, gRPC, gRPC-web and Connect.
 //!
-//! Sources: ZITADEL's proto files `zitadel/session/{v2,v2beta}/session_service.proto` (procedures, paths, messages) and its
-//! API's reference. All procedures are unary, none is declared free of side effects, so that Connect has no GET of them.
+//! Sources: ZITADEL's proto files `zitadel/session/{v2,v2beta}/session_service.proto` (procedures, paths, messages) and
+//! its API's reference. All procedures are unary, none is declared free of side effects, so that Connect has no GET of
+//! them.
 
 mod messages;
 mod invalidating;
 mod reply;
 
-use super::Part::{Session, Word};
-use super::{BodyKind, Call, Dialect, Message, Missing, Part, Route};
+use super::PathPart::{Session, Word};
+use super::{BodyKind, Call, Dialect, Message, Missing, PathPart, Route};
 use crate::model::Operation;
 use crate::policy::Limits;
 
-const SERVICE: Part = Word("zitadel.session.v2.SessionService");
-const SERVICE_BETA: Part = Word("zitadel.session.v2beta.SessionService");
-const SESSIONS: &[Part] = &[Word("v2"), Word("sessions")];
-const SESSION: &[Part] = &[Word("v2"), Word("sessions"), Session];
-const SEARCH: &[Part] = &[Word("v2"), Word("sessions"), Word("search")];
-const SESSIONS_BETA: &[Part] = &[Word("v2beta"), Word("sessions")];
-const SESSION_BETA: &[Part] = &[Word("v2beta"), Word("sessions"), Session];
-const SEARCH_BETA: &[Part] = &[Word("v2beta"), Word("sessions"), Word("search")];
+const SERVICE: PathPart = Word("zitadel.session.v2.SessionService");
+const SERVICE_BETA: PathPart = Word("zitadel.session.v2beta.SessionService");
+const SESSIONS: &[PathPart] = &[Word("v2"), Word("sessions")];
+const SESSION: &[PathPart] = &[Word("v2"), Word("sessions"), Session];
+const SEARCH: &[PathPart] = &[Word("v2"), Word("sessions"), Word("search")];
+const SESSIONS_BETA: &[PathPart] = &[Word("v2beta"), Word("sessions")];
+const SESSION_BETA: &[PathPart] = &[Word("v2beta"), Word("sessions"), Session];
+const SEARCH_BETA: &[PathPart] = &[Word("v2beta"), Word("sessions"), Word("search")];
 
 macro_rules! operations {
-    ($($method:literal $path:expr, $name:literal in $service:expr => $operation:ident, $request:ident -> $answer:ident, $shows:literal;)*) => {
+    ($($method:literal $path:expr, $name:literal in $service:expr => $operation:ident, $request:ident -> $response:ident, $shows:literal;)*) => {
         &[$(
             route($method, $path, Operation::$operation, &Call {
-                request: &messages::$request, answer: &messages::$answer, remote: false, shows_token: $shows,
+                request: &messages::$request, response: &messages::$response, remote: false, shows_token: $shows,
             }),
             route("POST", &[$service, Word($name)], Operation::$operation, &Call {
-                request: &messages::$request, answer: &messages::$answer, remote: true, shows_token: $shows,
+                request: &messages::$request, response: &messages::$response, remote: true, shows_token: $shows,
             }),
         )*]
     };
@@ -63,12 +64,12 @@ pub static ZITADEL: Dialect = Dialect {
         "POST" SEARCH_BETA, "ListSessions" in SERVICE_BETA => ListSessions, LIST -> LIST, false;
         "GET" SESSION, "GetSession" in SERVICE => ReadSession, GET -> SESSION, false;
         "GET" SESSION_BETA, "GetSession" in SERVICE_BETA => ReadSession, GET_BETA -> SESSION, false;
-        "PATCH" SESSION, "SetSession" in SERVICE => UpdateSession, SET -> SET_ANSWER, false;
-        "PATCH" SESSION_BETA, "SetSession" in SERVICE_BETA => UpdateSession, SET_BETA -> SET_ANSWER, true;
-        "DELETE" SESSION, "DeleteSession" in SERVICE => DeleteSession, DELETE -> DELETE_ANSWER, false;
-        "DELETE" SESSION_BETA, "DeleteSession" in SERVICE_BETA => DeleteSession, DELETE -> DELETE_ANSWER, false;
-        "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CREATE -> CREATE_ANSWER, false;
-        "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_ANSWER, false;
+        "PATCH" SESSION, "SetSession" in SERVICE => UpdateSession, SET -> SET_RESPONSE, false;
+        "PATCH" SESSION_BETA, "SetSession" in SERVICE_BETA => UpdateSession, SET_BETA -> SET_RESPONSE, true;
+        "DELETE" SESSION, "DeleteSession" in SERVICE => DeleteSession, DELETE -> DELETE_RESPONSE, false;
+        "DELETE" SESSION_BETA, "DeleteSession" in SERVICE_BETA => DeleteSession, DELETE -> DELETE_RESPONSE, false;
+        "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CREATE -> CREATE_RESPONSE, false;
+        "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_RESPONSE, false;
     },
     invalidating: invalidating::RELATED,
     logouts: &["/oidc/v1/end_session"],
@@ -99,7 +100,8 @@ pub static ZITADEL: Dialect = Dialect {
     empty_map_clears: false,
     has_session_rules: true,
     counts_failures: true,
-    // Those of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`, `internal/domain`).
+    // Those of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`,
+    // `internal/domain`).
     locked: &[
         "COMMAND-JLK35",
         "COMMAND-SFA3t",
@@ -112,6 +114,6 @@ pub static ZITADEL: Dialect = Dialect {
     reply: reply::reply,
 };
 
-const fn route(method: &'static str, path: &'static [Part], operation: Operation, call: &'static Call) -> Route {
+const fn route(method: &'static str, path: &'static [PathPart], operation: Operation, call: &'static Call) -> Route {
     Route { method, path, operation, scopes: &[], query: &[], body: BodyKind::Nothing, call: Some(call) }
 }

@@ -1,9 +1,9 @@
-//! Heads of HTTP/2 on connections over a socket in the file system, which need not name a host: some clients send the socket's path
-//! as their authority (`run%2Fgate.sock`). The library resets such a stream before anybody sees a request. So heads are written anew
-//! before the library gets them, with [`NO_HOST`] where they name no host.
+//! Heads of HTTP/2 on connections over a socket in the file system, which need not name a host: some clients send the
+//! socket's path as their authority (`run%2Fgate.sock`). The library resets such a stream before anybody sees a
+//! request. So heads are written anew before the library gets them, with [`NO_HOST`] where they name no host.
 //!
-//! All other frames pass as they came. The library sees only heads that were understood here: in place of any other it gets one that
-//! ends the connection, and nothing behind it.
+//! All other frames pass as they came. The library sees only heads that were understood here: in place of any other it
+//! gets one that ends the connection, and nothing behind it.
 //!
 //! [`NO_HOST`]: crate::wire::hpack::NO_HOST
 
@@ -31,7 +31,7 @@ pub(super) struct Authorities {
     /// How large a head may be.
     most: usize,
     /// The head that is coming.
-    head: Option<Head>,
+    head: Option<HeaderBlock>,
     /// What has come, from the beginning of a frame on.
     held: Vec<u8>,
     /// How much of what comes next passes as it is.
@@ -47,7 +47,7 @@ pub(super) struct Authorities {
 
 /// What the frames of a head have brought so far.
 #[derive(Debug)]
-struct Head {
+struct HeaderBlock {
     first: FrameHead,
     priority: Vec<u8>,
     fields: Vec<u8>,
@@ -166,7 +166,7 @@ impl Authorities {
             return Some(false);
         };
         let head = match self.head.take() {
-            None => Head::of(frame, payload)?,
+            None => HeaderBlock::of(frame, payload)?,
             Some(head) => head.with(payload)?,
         };
         if head.fields.len() > self.most {
@@ -182,9 +182,9 @@ impl Authorities {
     }
 }
 
-impl Head {
+impl HeaderBlock {
     /// The first frame of a head; none where it is no head.
-    fn of(first: FrameHead, payload: &[u8]) -> Option<Head> {
+    fn of(first: FrameHead, payload: &[u8]) -> Option<HeaderBlock> {
         let payload = match payload {
             [padding, payload @ ..] if first.flags & PADDED != 0 => {
                 payload.get(..payload.len().checked_sub(usize::from(*padding))?)?
@@ -194,11 +194,11 @@ impl Head {
         };
         let before = if first.flags & HAS_PRIORITY != 0 { PRIORITY_LENGTH } else { 0 };
         let (priority, fields) = payload.split_at_checked(before)?;
-        Some(Head { first, priority: priority.to_vec(), fields: fields.to_vec(), continued: 0 })
+        Some(HeaderBlock { first, priority: priority.to_vec(), fields: fields.to_vec(), continued: 0 })
     }
 
     /// A frame continues it.
-    fn with(mut self, payload: &[u8]) -> Option<Head> {
+    fn with(mut self, payload: &[u8]) -> Option<HeaderBlock> {
         self.fields.extend_from_slice(payload);
         self.continued += 1;
         (self.continued <= CONTINUED).then_some(self)

@@ -1,19 +1,19 @@
 //! The life of a connection from a client: let in, TLS, which protocol it speaks, its requests.
 //!
-//! Pingora serves single requests; when the next one may come is decided here. A connection of HTTP/1 that waits for a request
-//! holds nothing of Pingora's, which would be most of its memory.
+//! Pingora serves single requests; when the next one may come is decided here. A connection of HTTP/1 that waits for a
+//! request holds nothing of Pingora's, which would be most of its memory.
 
-use super::admission::Admission;
+use super::client_stream::ClientStream;
+use super::client_timing::{Arrival, ClientTiming};
+use super::connection_limits::Admission;
 use super::downstream::{self, Downstream};
 use super::frame::PREFACE;
-use super::framing::{Framed, Requests};
-use super::guard::Guarded;
 use super::http2;
-use super::listener::Bound;
-use super::pulse::{Arrival, Pulse};
-use super::server::{KEPT, Server, Stage, Terms, reached};
-use super::share::Shares;
+use super::listener::BoundListener;
+use super::memory_share::MemoryShares;
+use super::server::{KEPT, Server, ServerOptions, Stage, reached};
 use super::socket::Socket;
+use super::strict_http1::{StrictHttp1Stream, StrictRequests};
 use super::tls;
 use crate::descriptors;
 use crate::memory::Memory;
@@ -32,12 +32,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How long a listener rests after the system could not give it a connection.
-const RESPITE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(50);
 /// How long it has to have gone well before the log says again that it does not.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// A listener's name and what it speaks TLS with.
-pub(crate) struct Door {
+pub(crate) struct ListenerInfo {
     /// The listener's name.
     pub name: Arc<str>,
     /// What TLS is spoken with; none without TLS.
@@ -47,22 +47,22 @@ pub(crate) struct Door {
 /// All connections from clients.
 pub(crate) struct Connections<A> {
     server: Server<A>,
-    terms: ArcSwap<Terms>,
+    options: ArcSwap<ServerOptions>,
     admission: Arc<Admission>,
-    shares: Arc<Shares>,
+    shares: Arc<MemoryShares>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     /// Connections whose requests this server answers.
-    pub fn new(server: Server<A>, memory: Arc<Memory>, terms: Terms) -> Connections<A> {
-        let shares = Shares::new(memory);
+    pub fn new(server: Server<A>, memory: Arc<Memory>, options: ServerOptions) -> Connections<A> {
+        let shares = MemoryShares::new(memory);
         tokio::spawn(shares.clone().watch());
-        Connections { server, terms: ArcSwap::from_pointee(terms), admission: Arc::default(), shares }
+        Connections { server, options: ArcSwap::from_pointee(options), admission: Arc::default(), shares }
     }
 
     /// Takes other limits and deadlines, for connections that begin from now on.
-    pub fn set_terms(&self, terms: Terms) {
-        self.terms.store(Arc::new(terms));
+    pub fn set_terms(&self, options: ServerOptions) {
+        self.options.store(Arc::new(options));
     }
 
     /// Ends connections to providers that are kept for later requests.
@@ -71,7 +71,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     }
 
     /// Accepts connections until the process takes no more of them.
-    pub async fn accept(self: Arc<Connections<A>>, bound: Arc<Bound>, door: Arc<Door>) {
+    pub async fn accept(self: Arc<Connections<A>>, bound: Arc<BoundListener>, door: Arc<ListenerInfo>) {
         let mut stage = self.server.stage.clone();
         let mut failed: Option<Instant> = None;
         loop {
@@ -93,10 +93,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > SAID_AGAIN) {
                 tracing::warn!(listener = &*door.name, error, "connections cannot be accepted");
             }
-            tokio::time::sleep(RESPITE).await;
+            tokio::time::sleep(GRACE).await;
             while descriptors::are_scarce() && *stage.borrow() < Stage::Closing {
                 failed = Some(Instant::now());
-                tokio::time::sleep(RESPITE).await;
+                tokio::time::sleep(GRACE).await;
             }
         }
         // Those that the system has accepted already would be broken off.
@@ -106,23 +106,23 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     }
 
     /// Lets a connection in and serves it in a task of its own.
-    fn take(self: &Arc<Connections<A>>, socket: Socket, peer: Option<SocketAddr>, door: &Arc<Door>) {
-        let terms = self.terms.load_full();
-        let admitted = self.admission.admit(terms.limits, &terms.trusted, peer.map(|peer| peer.ip()));
+    fn take(self: &Arc<Connections<A>>, socket: Socket, peer: Option<SocketAddr>, door: &Arc<ListenerInfo>) {
+        let options = self.options.load_full();
+        let admitted = self.admission.admit(options.limits, &options.trusted, peer.map(|peer| peer.ip()));
         let admitted = match admitted {
             Ok(_) if self.shares.is_over() => return self.server.metrics.cut(DisconnectReason::Memory),
             Ok(admitted) => admitted,
             Err(cut) => return self.server.metrics.cut(cut),
         };
-        socket.give_up_after(terms.patience.write);
+        socket.give_up_after(options.timeouts.write);
         let (connections, door) = (self.clone(), door.clone());
         tokio::spawn(async move {
             let _counted = (admitted, connections.server.metrics.connection());
-            connections.serve(socket, peer, &door, &terms).await;
+            connections.serve(socket, peer, &door, &options).await;
         });
     }
 
-    async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &Door, terms: &Terms) {
+    async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &ListenerInfo, options: &ServerOptions) {
         let config = door.tls.load_full();
         let (name, tls, share) = (door.name.clone(), config.is_some(), self.shares.open(config.is_some()));
         let arrival = Arrival {
@@ -135,25 +135,25 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             share,
             uploads: Arc::default(),
         };
-        let pulse = Arc::new(Pulse::new(arrival, terms.patience));
+        let timing = Arc::new(ClientTiming::new(arrival, options.timeouts));
         // Boxed, since a task is as large as the largest part of it to its end.
-        let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &pulse)).await else {
-            return self.note(&pulse);
+        let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &timing)).await else {
+            return self.note(&timing);
         };
         if http2 {
-            http2::serve(&self.server, stream, peer, &pulse, terms).await;
+            http2::serve(&self.server, stream, peer, &timing, options).await;
         } else {
-            let requests = Requests::new(terms.limits.head, pulse.arrival.over_socket);
-            let served = Box::pin(self.http1(requests.framed(stream), &requests, &pulse));
-            let downstream = Downstream { pulse: pulse.clone(), requests: Some(requests.clone()) };
+            let requests = StrictRequests::new(options.limits.head, timing.arrival.over_socket);
+            let served = Box::pin(self.http1(requests.framed(stream), &requests, &timing));
+            let downstream = Downstream { timing: timing.clone(), requests: Some(requests.clone()) };
             downstream::serve(downstream, served).await;
         }
-        self.note(&pulse);
+        self.note(&timing);
     }
 
     /// Counts why a connection was cut off, where it was.
-    fn note(&self, pulse: &Pulse) {
-        if let Some(cut) = pulse.cut() {
+    fn note(&self, timing: &ClientTiming) {
+        if let Some(cut) = timing.cut() {
             self.server.metrics.cut(cut);
         }
     }
@@ -164,39 +164,39 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         socket: Socket,
         peer: Option<SocketAddr>,
         config: Option<Arc<ServerConfig>>,
-        pulse: &Arc<Pulse>,
-    ) -> Option<(Guarded, bool)> {
+        timing: &Arc<ClientTiming>,
+    ) -> Option<(ClientStream, bool)> {
         let digest = digest(&socket, peer);
         let Some(config) = config else {
-            let mut stream = Guarded::plain(socket, digest, pulse.clone());
+            let mut stream = ClientStream::plain(socket, digest, timing.clone());
             return match knows_http2(&mut stream).await.ok()?? {
                 Spoken::Http1 => Some((stream, false)),
                 Spoken::Http2 => Some((stream, true)),
                 Spoken::Neither => {
-                    pulse.note_cut(DisconnectReason::Malformed);
+                    timing.note_cut(DisconnectReason::Malformed);
                     stream.reject_preface().await;
                     None
                 }
             };
         };
-        let agreed = tokio::time::timeout(pulse.patience.head, tls::accept(socket, config))
+        let agreed = tokio::time::timeout(timing.timeouts.head, tls::accept(socket, config))
             .await
             .map_err(|_| DisconnectReason::HeadTimeout);
         let stream = match agreed.and_then(|agreed| agreed.map_err(|_| DisconnectReason::TlsHandshake)) {
             Ok(stream) => stream,
             Err(cut) => {
-                pulse.note_cut(cut);
+                timing.note_cut(cut);
                 return None;
             }
         };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Some((Guarded::encrypted(stream, digest, pulse.clone()), http2))
+        Some((ClientStream::encrypted(stream, digest, timing.clone()), http2))
     }
 
     /// Serves one request after the other.
-    async fn http1(&self, stream: Framed, requests: &Requests, pulse: &Pulse) {
+    async fn http1(&self, stream: StrictHttp1Stream, requests: &StrictRequests, timing: &ClientTiming) {
         let mut stage = self.server.stage.clone();
-        let mut next: Option<(Framed, Option<HttpPersistentSettings>)> = Some((stream, None));
+        let mut next: Option<(StrictHttp1Stream, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
             if !requests.has_more() && !has_more(stream.inner(), settings.is_some(), &mut stage).await {
                 return;
@@ -210,10 +210,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             let left = tokio::select! {
                 biased;
                 left = self.server.app.process_new_http(session, &self.server.ending) => left,
-                () = pulse.stands_still() => return,
+                () = timing.stands_still() => return,
             };
             next = left.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
-                let stream = stream.into_any().downcast::<Framed>().ok()?;
+                let stream = stream.into_any().downcast::<StrictHttp1Stream>().ok()?;
                 Some((*stream, settings))
             });
         }
@@ -221,7 +221,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
 }
 
 /// Waits for the next request; `false` where the connection ends before it. A kept connection ends with the process.
-async fn has_more(stream: &mut Guarded, kept: bool, stage: &mut watch::Receiver<Stage>) -> bool {
+async fn has_more(stream: &mut ClientStream, kept: bool, stage: &mut watch::Receiver<Stage>) -> bool {
     if !stream.ahead().is_empty() {
         return true;
     }
@@ -251,9 +251,9 @@ enum Spoken {
 /// What no request of HTTP/1 begins with that has a version of HTTP/1.
 const HTTP2_BEGINS: &[u8] = b"PRI * HTTP/2";
 
-/// Whether a client speaks HTTP/2 without having agreed on it: the first byte that differs decides. None where the connection ends
-/// before that.
-async fn knows_http2(stream: &mut Guarded) -> io::Result<Option<Spoken>> {
+/// Whether a client speaks HTTP/2 without having agreed on it: the first byte that differs decides. None where the
+/// connection ends before that.
+async fn knows_http2(stream: &mut ClientStream) -> io::Result<Option<Spoken>> {
     loop {
         if !stream.read_ahead().await? {
             return Ok(None);

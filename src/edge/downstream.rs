@@ -1,7 +1,7 @@
 //! The client that a task serves: Pingora's hooks get a session, which does not carry it.
 
-use super::framing::Requests;
-use super::pulse::Pulse;
+use super::client_timing::ClientTiming;
+use super::strict_http1::StrictRequests;
 use crate::wire::http1::Fault;
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ tokio::task_local! {
 
 /// The connection of HTTP/1, or the stream of HTTP/2, that a task serves.
 pub(super) struct Downstream {
-    pub pulse: Arc<Pulse>,
+    pub timing: Arc<ClientTiming>,
     /// The requests of a connection of HTTP/1.
-    pub requests: Option<Arc<Requests>>,
+    pub requests: Option<Arc<StrictRequests>>,
 }
 
 /// Serves a client in the task that this is called in.
@@ -22,8 +22,8 @@ pub(super) async fn serve<T>(downstream: Downstream, serving: impl Future<Output
 }
 
 /// What the client of this task is doing; `None` in a task that serves none.
-pub(crate) fn pulse() -> Option<Arc<Pulse>> {
-    DOWNSTREAM.try_with(|downstream| downstream.pulse.clone()).ok()
+pub(crate) fn client_timing() -> Option<Arc<ClientTiming>> {
+    DOWNSTREAM.try_with(|downstream| downstream.timing.clone()).ok()
 }
 
 /// What is wrong with the framing of this task's request.

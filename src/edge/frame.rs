@@ -5,7 +5,8 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What comes before a frame's payload: its length in 24 bits, its type, its flags, its stream.
 pub(super) const HEAD: usize = 9;
-/// The size of one setting in a SETTINGS frame, of the increment in a WINDOW_UPDATE frame, of the code in an RST_STREAM frame.
+/// The size of one setting in a SETTINGS frame, of the increment in a WINDOW_UPDATE frame, of the code in an RST_STREAM
+/// frame.
 const SETTING: usize = 6;
 const INCREMENT: usize = 4;
 const CODE: usize = 4;
@@ -70,7 +71,7 @@ impl FrameHead {
 
 /// What passes on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen<'b> {
+pub(super) enum FrameEvent<'b> {
     /// A frame whose payload begins.
     Frame(FrameHead),
     /// A setting: its number and its value.
@@ -101,7 +102,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Goes over bytes, and shows each frame whose payload begins in them, and what is read of payloads.
-    pub fn pass<'b>(&mut self, mut bytes: &'b [u8], mut seen: impl FnMut(Seen<'b>)) {
+    pub fn pass<'b>(&mut self, mut bytes: &'b [u8], mut seen: impl FnMut(FrameEvent<'b>)) {
         while !bytes.is_empty() {
             let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
             self.left -= payload.len();
@@ -116,19 +117,19 @@ impl Cursor {
                 self.left = self.frame.length;
                 self.filled = 0;
                 self.part_filled = 0;
-                seen(Seen::Frame(self.frame));
+                seen(FrameEvent::Frame(self.frame));
             }
         }
     }
 
     /// Reads a part of the payload of a frame, where it is one that is looked at.
-    fn read<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(Seen<'b>)) {
+    fn read<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(FrameEvent<'b>)) {
         let wanted = match self.frame.kind {
             SETTINGS => SETTING,
             WINDOW_UPDATE => INCREMENT,
             RST_STREAM => CODE,
             DATA if self.frame.flags & PADDED != 0 => return self.padding(payload, seen),
-            HEADERS | CONTINUATION if !payload.is_empty() => return seen(Seen::Block(payload)),
+            HEADERS | CONTINUATION if !payload.is_empty() => return seen(FrameEvent::Block(payload)),
             _ => return,
         };
         for byte in payload {
@@ -141,19 +142,19 @@ impl Cursor {
                 let [a, b, c, d, e, f] = self.part;
                 let number = u32::from_be_bytes([a, b, c, d]);
                 seen(match self.frame.kind {
-                    SETTINGS => Seen::Setting(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f])),
-                    RST_STREAM => Seen::Reset(number),
-                    _ => Seen::Increment(self.frame.stream, number & RESERVED),
+                    SETTINGS => FrameEvent::Setting(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f])),
+                    RST_STREAM => FrameEvent::Reset(number),
+                    _ => FrameEvent::Increment(self.frame.stream, number & RESERVED),
                 });
             }
         }
     }
 
     /// The first byte of a padded frame is the length of its padding.
-    fn padding<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(Seen<'b>)) {
+    fn padding<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(FrameEvent<'b>)) {
         if let (0, Some(padding)) = (self.part_filled, payload.first()) {
             self.part_filled = 1;
-            seen(Seen::Padding(self.frame, usize::from(*padding)));
+            seen(FrameEvent::Padding(self.frame, usize::from(*padding)));
         }
     }
 

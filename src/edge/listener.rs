@@ -16,7 +16,7 @@ const BACKLOG: u32 = 4096;
 
 /// A socket that is listened on.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     socket: Listening,
     /// The address as the configuration has it, by which another process finds the socket.
     wanted: ListenAddress,
@@ -28,9 +28,9 @@ enum Listening {
     Unix(UnixListener),
 }
 
-impl Bound {
+impl BoundListener {
     /// Binds an address; port 0 takes a free one. Has to be called inside a tokio runtime.
-    pub fn new(address: &ListenAddress) -> io::Result<Bound> {
+    pub fn new(address: &ListenAddress) -> io::Result<BoundListener> {
         let socket = match address {
             ListenAddress::Tcp(address) => {
                 let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -43,11 +43,11 @@ impl Bound {
             }
             ListenAddress::Unix(file) => Listening::Unix(socket_file(file)?),
         };
-        Ok(Bound { socket, wanted: address.clone() })
+        Ok(BoundListener { socket, wanted: address.clone() })
     }
 
     /// A socket that another process has bound.
-    pub fn adopt(address: &ListenAddress, socket: OwnedFd) -> io::Result<Bound> {
+    pub fn adopt(address: &ListenAddress, socket: OwnedFd) -> io::Result<BoundListener> {
         let other = || io::Error::new(ErrorKind::InvalidData, "the socket that was handed over has another address");
         let socket = match address {
             ListenAddress::Tcp(wanted) => {
@@ -65,7 +65,7 @@ impl Bound {
                 Listening::Unix(UnixListener::from_std(listener)?)
             }
         };
-        Ok(Bound { socket, wanted: address.clone() })
+        Ok(BoundListener { socket, wanted: address.clone() })
     }
 
     /// What it is called when it is handed over.
@@ -107,7 +107,7 @@ impl Bound {
     }
 }
 
-impl AsFd for Bound {
+impl AsFd for BoundListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
             Listening::Tcp(listener, _) => listener.as_fd(),
@@ -116,9 +116,10 @@ impl AsFd for Bound {
     }
 }
 
-/// Listens on a socket in the file system. It appears with its permissions, in the place of one that nobody listens on any more.
+/// Listens on a socket in the file system. It appears with its permissions, in the place of one that nobody listens on
+/// any more.
 fn socket_file(file: &SocketFile) -> io::Result<UnixListener> {
-    judge_place(&file.path)?;
+    check_place(&file.path)?;
     let mut name = file.path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let new = file.path.with_file_name(name);
@@ -141,7 +142,7 @@ fn place(new: &Path, file: &SocketFile) -> io::Result<()> {
 }
 
 /// Whether a socket may be put in a place: nothing may be there but a socket that nobody listens on.
-fn judge_place(path: &Path) -> io::Result<()> {
+fn check_place(path: &Path) -> io::Result<()> {
     let there = match std::fs::symlink_metadata(path) {
         Ok(there) => there,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -1,7 +1,8 @@
-//! Streams of HTTP/2 that the gateway resets before they become requests: their heads are malformed, or they are more than there may
-//! be. The library resets them by itself and tells nobody, so that they are found among the frames that pass.
+//! Streams of HTTP/2 that the gateway resets before they become requests: their heads are malformed, or they are more
+//! than there may be. The library resets them by itself and tells nobody, so that they are found among the frames that
+//! pass.
 
-use super::frame::{FrameHead, HEADERS, RST_STREAM, Seen};
+use super::frame::{FrameEvent, FrameHead, HEADERS, RST_STREAM};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +15,8 @@ const MOST: usize = 10_240;
 pub(super) struct Resets {
     /// Those that the client has opened, the oldest first.
     opened: VecDeque<u32>,
-    /// How many requests the connection has had, and how many of them are taken out of `opened`: they come in the order of their
-    /// streams, behind the resets of those that are malformed.
+    /// How many requests the connection has had, and how many of them are taken out of `opened`: they come in the order
+    /// of their streams, behind the resets of those that are malformed.
     requests: Arc<AtomicU32>,
     known: u32,
     /// The stream whose reset is being sent, where it is no request yet.
@@ -39,17 +40,21 @@ impl Resets {
     }
 
     /// Something goes to the client.
-    pub fn sent(&mut self, seen: Seen) {
+    pub fn sent(&mut self, seen: FrameEvent) {
         match seen {
-            Seen::Frame(FrameHead { kind: kind @ (HEADERS | RST_STREAM), stream, .. }) => {
+            FrameEvent::Frame(FrameHead { kind: kind @ (HEADERS | RST_STREAM), stream, .. }) => {
                 self.learn();
                 let at = self.opened.iter().position(|opened| *opened == stream);
                 // A stream with a response is as good as a request.
                 let opened = at.and_then(|at| self.opened.remove(at));
                 self.stream = opened.filter(|_| kind == RST_STREAM);
             }
-            Seen::Reset(code) => self.found.extend(self.stream.take().map(|stream| (stream, code))),
-            Seen::Frame(_) | Seen::Setting(..) | Seen::Increment(..) | Seen::Padding(..) | Seen::Block(_) => {}
+            FrameEvent::Reset(code) => self.found.extend(self.stream.take().map(|stream| (stream, code))),
+            FrameEvent::Frame(_)
+            | FrameEvent::Setting(..)
+            | FrameEvent::Increment(..)
+            | FrameEvent::Padding(..)
+            | FrameEvent::Block(_) => {}
         }
     }
 
@@ -71,13 +76,13 @@ impl Resets {
 mod tests {
     use super::*;
 
-    fn head(kind: u8, stream: u32) -> Seen<'static> {
-        Seen::Frame(FrameHead { kind, flags: 0, stream, length: 4 })
+    fn head(kind: u8, stream: u32) -> FrameEvent<'static> {
+        FrameEvent::Frame(FrameHead { kind, flags: 0, stream, length: 4 })
     }
 
     fn reset(resets: &mut Resets, stream: u32) -> Vec<(u32, u32)> {
         resets.sent(head(RST_STREAM, stream));
-        resets.sent(Seen::Reset(1));
+        resets.sent(FrameEvent::Reset(1));
         resets.take()
     }
 

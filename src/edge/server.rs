@@ -1,6 +1,7 @@
-//! What all connections share: the service that answers requests, the limits, and how far the process is on its way to its end.
+//! What all connections share: the service that answers requests, the limits, and how far the process is on its way to
+//! its end.
 
-use super::pulse::Patience;
+use super::client_timing::ClientTimeouts;
 use crate::config::{ClientLimits, Clients};
 use crate::metrics::Metrics;
 use ipnet::IpNet;
@@ -24,17 +25,17 @@ pub(crate) enum Stage {
 
 /// What the configuration says of connections.
 #[derive(Debug)]
-pub(crate) struct Terms {
-    pub patience: Patience,
+pub(crate) struct ServerOptions {
+    pub timeouts: ClientTimeouts,
     pub limits: ClientLimits,
     pub max_age: Duration,
     pub trusted: Vec<IpNet>,
 }
 
-impl Terms {
-    pub fn new(clients: &Clients) -> Terms {
-        Terms {
-            patience: Patience::new(clients),
+impl ServerOptions {
+    pub fn new(clients: &Clients) -> ServerOptions {
+        ServerOptions {
+            timeouts: ClientTimeouts::new(clients),
             limits: clients.limits,
             max_age: clients.max_age,
             trusted: clients.trusted_peers.clone(),

@@ -16,10 +16,11 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
-/// How much of an answer the system takes beyond what is on its way: a client that reads nothing should not cost megabytes.
+/// How much of a response the system takes beyond what is on its way: a client that reads nothing should not cost
+/// megabytes.
 const UNSENT: u32 = 128 << 10;
 /// The system counts lost packets too: it needs the time to send them again.
-const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+const LEAST_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Socket {
     /// Whether it is one of the file system.
@@ -37,13 +38,13 @@ impl Socket {
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
-    /// Has the system, too, give up a client that takes nothing of what was written to it for as long as this: also after the
-    /// connection was closed, and what was written would be kept.
-    pub fn give_up_after(&self, patience: Duration) {
+    /// Has the system, too, give up a client that takes nothing of what was written to it for as long as this: also
+    /// after the connection was closed, and what was written would be kept.
+    pub fn give_up_after(&self, timeout: Duration) {
         // Errors: there is no connection any more, or the system is too old for it.
         if let Socket::Tcp(socket) = self {
             let socket = socket2::SockRef::from(socket);
-            let _ = socket.set_tcp_user_timeout(Some(patience.max(LEAST_PATIENCE)));
+            let _ = socket.set_tcp_user_timeout(Some(timeout.max(LEAST_TIMEOUT)));
             let _ = socket.set_tcp_notsent_lowat(UNSENT);
         }
     }
@@ -124,8 +125,8 @@ impl Transport {
         }
     }
 
-    /// Lets the end of the connection throw away what was written and not taken. Otherwise the system would keep it, and the
-    /// connection, for as long as the other side answers at all.
+    /// Lets the end of the connection throw away what was written and not taken. Otherwise the system would keep it,
+    /// and the connection, for as long as the other side answers at all.
     pub fn abandon(&self) {
         if let Socket::Tcp(socket) = self.socket() {
             // An error means that there is no connection any more.

@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 /// Why TLS cannot be spoken at a listener.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The library refuses its settings.
+    /// The library rejects its settings.
     #[error("{0}")]
     Settings(#[from] rustls::Error),
     /// The authorities of clients cannot be used.
@@ -36,7 +36,7 @@ impl ResolvesServerCert for Certificates {
             let parsed = one.end_entity_cert().ok().and_then(|der| ParsedCertificate::try_from(der).ok());
             parsed.is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
         };
-        // A client that asks for no name that is known gets the first, and judges it by itself.
+        // A client that asks for no name that is known gets the first, and evaluates it by itself.
         let named = name.and_then(|name| self.0.iter().find(|one| is_for(one, &name)));
         named.or_else(|| self.0.first()).cloned()
     }
@@ -45,8 +45,8 @@ impl ResolvesServerCert for Certificates {
 /// A record with the alert `no_application_protocol` (RFC 7301, section 3.2).
 const NO_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
-/// Agrees with a client on TLS. Who speaks no protocol that is spoken here is told so: with TLS 1.3 the library finds that out behind
-/// its first records, and its alert would not be sent.
+/// Agrees with a client on TLS. Who speaks no protocol that is spoken here is told so: with TLS 1.3 the library finds
+/// that out behind its first records, and its alert would not be sent.
 pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<TlsStream<Socket>> {
     let mut begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let spoken = |offer: &[u8]| config.alpn_protocols.iter().any(|own| own == offer);

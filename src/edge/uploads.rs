@@ -1,28 +1,28 @@
 //! Bodies that a client of HTTP/2 sends: whether it sends them too slowly, read off the frames that pass.
 //!
-//! Only the time counts during which the gateway lets the client send: a body whose provider takes nothing stands still, and its
-//! client can do nothing about it.
+//! Only the time counts during which the gateway lets the client send: a body whose provider takes nothing stands
+//! still, and its client can do nothing about it.
 
-use super::frame::{DATA, END_STREAM, FrameHead, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM, Seen};
+use super::frame::{DATA, END_STREAM, FrameEvent, FrameHead, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// For how long the client may be waited for before it is looked how much has come meanwhile.
 pub(super) const CHECK: Duration = Duration::from_secs(10);
-/// Below this a window counts as used up: some clients send no smaller parts. The library gives windows back by halves, so that what
-/// was read leaves more than this.
+/// Below this a window counts as used up: some clients send no smaller parts. The library gives windows back by halves,
+/// so that what was read leaves more than this.
 const LEAST: i64 = 1 << 10;
 /// How many bodies are looked at: those that may come at once are fewer.
 const MOST: usize = 10_240;
 
 /// The bodies that are coming on a connection. Shared by the connection and the requests that are on it.
 #[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<Bodies>);
+pub(super) struct Uploads(Mutex<OpenBodies>);
 
 /// The same, for what goes over the connection.
 #[derive(Debug)]
-pub(super) struct Bodies {
+pub(super) struct OpenBodies {
     coming: BTreeMap<u32, Body>,
     initial: i64,
     connection: i64,
@@ -43,9 +43,9 @@ struct Body {
     is_slow: bool,
 }
 
-impl Default for Bodies {
-    fn default() -> Bodies {
-        Bodies { coming: BTreeMap::new(), initial: INITIAL_WINDOW, connection: INITIAL_WINDOW, rate: 0 }
+impl Default for OpenBodies {
+    fn default() -> OpenBodies {
+        OpenBodies { coming: BTreeMap::new(), initial: INITIAL_WINDOW, connection: INITIAL_WINDOW, rate: 0 }
     }
 }
 
@@ -56,12 +56,12 @@ impl Uploads {
     }
 
     /// Goes over frames.
-    pub fn pass<T>(&self, frames: impl FnOnce(&mut Bodies) -> T) -> T {
+    pub fn pass<T>(&self, frames: impl FnOnce(&mut OpenBodies) -> T) -> T {
         frames(&mut self.0.lock())
     }
 
-    /// Whether a body comes too slowly of which the gateway has read so much, and so all that has come: requests are not told by the
-    /// numbers of their streams.
+    /// Whether a body comes too slowly of which the gateway has read so much, and so all that has come: requests are
+    /// not told by the numbers of their streams.
     pub fn are_slow(&self, read: u64, now: Instant) -> bool {
         let mut bodies = self.0.lock();
         let (open, rate) = (bodies.connection >= LEAST, bodies.rate);
@@ -81,18 +81,18 @@ impl Uploads {
     }
 }
 
-impl Bodies {
+impl OpenBodies {
     /// Something came from the client; `opens` where a stream begins with it.
-    pub fn received(&mut self, seen: Seen, opens: bool, now: Instant) {
+    pub fn received(&mut self, seen: FrameEvent, opens: bool, now: Instant) {
         match seen {
-            Seen::Frame(FrameHead { kind: HEADERS, flags, stream, .. }) => {
+            FrameEvent::Frame(FrameHead { kind: HEADERS, flags, stream, .. }) => {
                 if flags & END_STREAM != 0 {
                     self.coming.remove(&stream);
                 } else if opens && self.coming.len() < MOST {
                     self.coming.insert(stream, Body::new(self.initial, now));
                 }
             }
-            Seen::Frame(FrameHead { kind: DATA, flags, stream, length }) => {
+            FrameEvent::Frame(FrameHead { kind: DATA, flags, stream, length }) => {
                 let length = i64::try_from(length).unwrap_or_default();
                 self.move_connection(-length, now);
                 let (open, rate) = (self.connection >= LEAST, self.rate);
@@ -106,35 +106,43 @@ impl Bodies {
                     self.coming.remove(&stream);
                 }
             }
-            Seen::Padding(FrameHead { stream, .. }, padding) => {
+            FrameEvent::Padding(FrameHead { stream, .. }, padding) => {
                 if let Some(body) = self.coming.get_mut(&stream) {
                     body.came = body.came.saturating_sub(padding as u64 + 1);
                     body.recent = body.recent.saturating_sub(padding as u64 + 1);
                 }
             }
-            Seen::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
-            Seen::Frame(_) | Seen::Setting(..) | Seen::Increment(..) | Seen::Reset(_) | Seen::Block(_) => {}
+            FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
+            FrameEvent::Frame(_)
+            | FrameEvent::Setting(..)
+            | FrameEvent::Increment(..)
+            | FrameEvent::Reset(_)
+            | FrameEvent::Block(_) => {}
         }
     }
 
     /// Something goes to the client.
-    pub fn sent(&mut self, seen: Seen, now: Instant) {
+    pub fn sent(&mut self, seen: FrameEvent, now: Instant) {
         match seen {
-            Seen::Increment(0, increment) => self.move_connection(i64::from(increment), now),
-            Seen::Increment(stream, increment) => {
+            FrameEvent::Increment(0, increment) => self.move_connection(i64::from(increment), now),
+            FrameEvent::Increment(stream, increment) => {
                 let (open, rate) = (self.connection >= LEAST, self.rate);
                 if let Some(body) = self.coming.get_mut(&stream) {
                     body.wait(open, rate, now);
                     body.window += i64::from(increment);
                 }
             }
-            Seen::Setting(INITIAL_WINDOW_SIZE, size) => {
+            FrameEvent::Setting(INITIAL_WINDOW_SIZE, size) => {
                 let change = i64::from(size) - self.initial;
                 self.initial += change;
                 self.coming.values_mut().for_each(|body| body.window += change);
             }
-            Seen::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
-            Seen::Frame(_) | Seen::Setting(..) | Seen::Reset(_) | Seen::Padding(..) | Seen::Block(_) => {}
+            FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
+            FrameEvent::Frame(_)
+            | FrameEvent::Setting(..)
+            | FrameEvent::Reset(_)
+            | FrameEvent::Padding(..)
+            | FrameEvent::Block(_) => {}
         }
     }
 
@@ -184,18 +192,18 @@ mod tests {
         fn new() -> Connection {
             let connection = Connection { uploads: Uploads::default(), now: Instant::now() };
             connection.uploads.set_rate(RATE as usize);
-            connection.sent(Seen::Setting(INITIAL_WINDOW_SIZE, WINDOW));
-            connection.sent(Seen::Increment(0, 1 << 20));
+            connection.sent(FrameEvent::Setting(INITIAL_WINDOW_SIZE, WINDOW));
+            connection.sent(FrameEvent::Increment(0, 1 << 20));
             connection
         }
 
-        fn sent(&self, seen: Seen) {
+        fn sent(&self, seen: FrameEvent) {
             self.uploads.pass(|bodies| bodies.sent(seen, self.now));
         }
 
         fn frame(&self, kind: u8, flags: u8, stream: u32, length: usize) {
             let head = FrameHead { kind, flags, stream, length };
-            self.uploads.pass(|bodies| bodies.received(Seen::Frame(head), kind == HEADERS, self.now));
+            self.uploads.pass(|bodies| bodies.received(FrameEvent::Frame(head), kind == HEADERS, self.now));
         }
 
         fn open(&self, stream: u32) {
@@ -274,7 +282,7 @@ mod tests {
         connection.frame(DATA, 0, 1, WINDOW as usize);
         connection.wait(3600);
         assert!(!connection.is_slow(u64::from(WINDOW)) && !connection.is_slow(0));
-        connection.sent(Seen::Increment(1, WINDOW));
+        connection.sent(FrameEvent::Increment(1, WINDOW));
         assert!(!connection.is_slow(u64::from(WINDOW)));
         connection.wait(9);
         assert!(!connection.is_slow(u64::from(WINDOW)), "it has all the time that any body has");
@@ -292,7 +300,7 @@ mod tests {
         connection.frame(DATA, 0, 3, (1 << 20) + 65_535);
         connection.wait(3600);
         assert!(!connection.is_slow(0));
-        connection.sent(Seen::Increment(0, 1 << 20));
+        connection.sent(FrameEvent::Increment(0, 1 << 20));
         connection.wait(10);
         assert!(connection.is_slow(0));
     }
@@ -304,7 +312,7 @@ mod tests {
         for _ in 0..20 {
             connection.frame(DATA, 8, 1, 256);
             let head = FrameHead { kind: DATA, flags: 8, stream: 1, length: 256 };
-            connection.uploads.pass(|bodies| bodies.received(Seen::Padding(head, 254), false, connection.now));
+            connection.uploads.pass(|bodies| bodies.received(FrameEvent::Padding(head, 254), false, connection.now));
             connection.wait(1);
         }
         assert!(connection.is_slow(20));
@@ -317,7 +325,7 @@ mod tests {
         connection.open(1);
         connection.frame(RST_STREAM, 0, 1, 4);
         connection.open(3);
-        connection.sent(Seen::Frame(reset(3)));
+        connection.sent(FrameEvent::Frame(reset(3)));
         connection.open(5);
         connection.frame(HEADERS, END_STREAM, 5, 10);
         connection.frame(HEADERS, END_STREAM, 7, 10);

@@ -1,10 +1,10 @@
 //! What a client of HTTP/2 lets the gateway send: the windows of its streams, read off the frames that pass.
 //!
-//! The library does not tell which responses wait for their client. A response that has begun, on a stream whose window is used up,
-//! does: nobody else can end that wait.
+//! The library does not tell which responses wait for their client. A response that has begun, on a stream whose window
+//! is used up, does: nobody else can end that wait.
 
 use super::frame::{
-    DATA, END_STREAM, FrameHead, GOAWAY, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM, Seen,
+    DATA, END_STREAM, FrameEvent, FrameHead, GOAWAY, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM,
 };
 use std::collections::BTreeMap;
 
@@ -72,21 +72,21 @@ impl Windows {
     }
 
     /// Something came from the client.
-    pub fn received(&mut self, seen: Seen) {
+    pub fn received(&mut self, seen: FrameEvent) {
         match seen {
-            Seen::Frame(FrameHead { kind: HEADERS, stream, .. }) if stream > self.last => {
+            FrameEvent::Frame(FrameHead { kind: HEADERS, stream, .. }) if stream > self.last => {
                 self.last = stream;
                 self.settle();
                 if self.streams.len() < MOST && !self.leaving {
                     self.streams.insert(stream, Stream { window: self.initial, responds: false });
                 }
             }
-            Seen::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => self.end(stream),
-            Seen::Frame(_) | Seen::Reset(_) | Seen::Padding(..) | Seen::Block(_) => {}
-            Seen::Setting(INITIAL_WINDOW_SIZE, size) => self.wanted = i64::from(size),
-            Seen::Setting(..) => {}
-            Seen::Increment(0, increment) => self.connection += i64::from(increment),
-            Seen::Increment(stream, increment) => {
+            FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => self.end(stream),
+            FrameEvent::Frame(_) | FrameEvent::Reset(_) | FrameEvent::Padding(..) | FrameEvent::Block(_) => {}
+            FrameEvent::Setting(INITIAL_WINDOW_SIZE, size) => self.wanted = i64::from(size),
+            FrameEvent::Setting(..) => {}
+            FrameEvent::Increment(0, increment) => self.connection += i64::from(increment),
+            FrameEvent::Increment(stream, increment) => {
                 if let Some(stream) = self.streams.get_mut(&stream) {
                     stream.widen(i64::from(increment), &mut self.starved);
                 }
@@ -94,7 +94,8 @@ impl Windows {
         }
     }
 
-    /// Takes up the size of windows that the client has set last: each change goes over all streams, and one frame may have many.
+    /// Takes up the size of windows that the client has set last: each change goes over all streams, and one frame may
+    /// have many.
     pub fn settle(&mut self) {
         let change = self.wanted - self.initial;
         if change != 0 {
@@ -105,8 +106,8 @@ impl Windows {
     }
 
     /// Something goes to the client.
-    pub fn sent(&mut self, seen: Seen) {
-        let Seen::Frame(FrameHead { kind, flags, stream: id, length }) = seen else {
+    pub fn sent(&mut self, seen: FrameEvent) {
+        let FrameEvent::Frame(FrameHead { kind, flags, stream: id, length }) = seen else {
             return;
         };
         match kind {
@@ -160,8 +161,8 @@ impl Stream {
 mod tests {
     use super::*;
 
-    fn head(kind: u8, flags: u8, stream: u32, length: usize) -> Seen<'static> {
-        Seen::Frame(FrameHead { kind, flags, stream, length })
+    fn head(kind: u8, flags: u8, stream: u32, length: usize) -> FrameEvent<'static> {
+        FrameEvent::Frame(FrameHead { kind, flags, stream, length })
     }
 
     fn asked(windows: &mut Windows, stream: u32) {
@@ -171,13 +172,13 @@ mod tests {
     #[test]
     fn a_response_is_blocked_when_the_window_of_its_stream_is_used_up() {
         let mut windows = Windows::default();
-        windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 100));
+        windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 100));
         asked(&mut windows, 1);
         windows.sent(head(HEADERS, 0, 1, 20));
         assert!(!windows.is_blocked());
         windows.sent(head(DATA, 0, 1, 100));
         assert!(windows.is_blocked());
-        windows.received(Seen::Increment(1, 1));
+        windows.received(FrameEvent::Increment(1, 1));
         assert!(!windows.is_blocked());
         windows.sent(head(DATA, END_STREAM, 1, 1));
         assert!(!windows.is_blocked());
@@ -187,15 +188,15 @@ mod tests {
     #[test]
     fn without_any_window_a_response_is_blocked_from_its_head_on() {
         let mut windows = Windows::default();
-        windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 0));
+        windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 0));
         asked(&mut windows, 1);
         assert!(!windows.is_blocked(), "the provider is waited for");
         windows.sent(head(HEADERS, 0, 1, 20));
         assert!(windows.is_blocked());
-        windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 10));
+        windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 10));
         windows.settle();
         assert!(!windows.is_blocked(), "settings change the windows of open streams");
-        windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 0));
+        windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 0));
         windows.settle();
         assert!(windows.is_blocked());
         windows.received(head(RST_STREAM, 0, 1, 4));
@@ -205,12 +206,12 @@ mod tests {
     #[test]
     fn all_responses_are_blocked_when_the_window_of_the_connection_is_used_up() {
         let mut windows = Windows::default();
-        windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 1 << 30));
+        windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 1 << 30));
         asked(&mut windows, 1);
         windows.sent(head(HEADERS, 0, 1, 20));
         windows.sent(head(DATA, 0, 1, 65_535));
         assert!(windows.is_blocked());
-        windows.received(Seen::Increment(0, 65_535));
+        windows.received(FrameEvent::Increment(0, 65_535));
         assert!(!windows.is_blocked());
         windows.sent(head(DATA, END_STREAM, 1, 65_535));
         assert!(!windows.is_blocked(), "nobody waits");
@@ -224,7 +225,7 @@ mod tests {
     fn streams_that_were_reset_or_never_opened_change_nothing() {
         let mut windows = Windows::default();
         windows.sent(head(RST_STREAM, 0, 7, 4));
-        windows.received(Seen::Increment(9, 5));
+        windows.received(FrameEvent::Increment(9, 5));
         windows.sent(head(HEADERS, 0, 9, 5));
         asked(&mut windows, 1);
         asked(&mut windows, 1);
@@ -248,8 +249,8 @@ mod tests {
         let mut windows = Windows::default();
         asked(&mut windows, 1);
         windows.sent(head(HEADERS, 0, 1, 20));
-        (0..2_730).for_each(|size| windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, size)));
-        windows.received(Seen::Setting(INITIAL_WINDOW_SIZE, 0));
+        (0..2_730).for_each(|size| windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, size)));
+        windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 0));
         assert!(!windows.is_blocked(), "one frame changes windows once");
         windows.settle();
         assert!(windows.is_blocked());

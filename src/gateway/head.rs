@@ -15,7 +15,7 @@ const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", 
 
 /// The head of a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
+pub struct RequestHead<'a> {
     /// The name of the listener that it came in at.
     pub listener: &'a str,
     /// The method.
@@ -40,12 +40,12 @@ pub enum BodySize {
     /// There is none, or there may be one that has to be empty.
     None,
     /// It has this many bytes.
-    Known(usize),
+    StatusMeaning(usize),
     /// It ends when it ends.
     Unknown,
 }
 
-impl Head<'_> {
+impl RequestHead<'_> {
     /// The header that asks for another method than the request's own, also where it is spelled with underscores.
     pub(super) fn method_override(&self) -> Option<&'static str> {
         let is = |own: &str, name: &str| own.len() == name.len() && own == name.replace('_', "-");
@@ -54,7 +54,7 @@ impl Head<'_> {
 }
 
 /// What a governed request's head says.
-pub(super) struct Judged {
+pub(super) struct CheckedHead {
     /// How the call stands on the wire.
     pub carrier: Carrier,
     /// What it says of the body.
@@ -66,7 +66,7 @@ pub(super) struct Judged {
 }
 
 /// What must hold of a governed request's head.
-pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Rejection> {
+pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Rejection> {
     if let Some(name) = head.method_override() {
         return Err(Rejection::Header(name));
     }
@@ -85,37 +85,39 @@ pub(super) fn judge(route: &Route, head: &Head) -> Result<Judged, Rejection> {
     let carrier = match route.call {
         Some(call) => carrier(route, call.remote, head, size)?,
         None => {
-            judge_document(route, head.headers, size)?;
+            check_document(route, head.headers, size)?;
             Carrier::Rest
         }
     };
-    Ok(Judged { carrier, size, query, token })
+    Ok(CheckedHead { carrier, size, query, token })
 }
 
 /// What must hold of the body of an operation without messages, as far as the head speaks of it.
-fn judge_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Rejection> {
+fn check_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Rejection> {
     let needed = match route.body {
-        BodyKind::Nothing if matches!(size, BodySize::Known(1..)) => return Err(Rejection::UnexpectedBody),
+        BodyKind::Nothing if matches!(size, BodySize::StatusMeaning(1..)) => return Err(Rejection::UnexpectedBody),
         BodyKind::Nothing => return Ok(()),
         BodyKind::Metadata(_) => true,
         // Whoever revokes all that there is may come without a body, and then without its type.
-        BodyKind::Revocation(terms) => !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::Known(0)),
+        BodyKind::Revocation(terms) => {
+            !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::StatusMeaning(0))
+        }
     };
-    judge_coding(headers)?;
-    judge_json(headers, needed)
+    check_coding(headers)?;
+    check_json(headers, needed)
 }
 
 /// The carrier of a call, which may have any that is read here, and no other.
-fn carrier(route: &Route, remote: bool, head: &Head, size: BodySize) -> Result<Carrier, Rejection> {
-    judge_coding(head.headers)?;
+fn carrier(route: &Route, remote: bool, head: &RequestHead, size: BodySize) -> Result<Carrier, Rejection> {
+    check_coding(head.headers)?;
     if !remote {
         let reads = route.operation == Operation::ReadSession;
-        if reads && matches!(size, BodySize::Known(1..)) {
+        if reads && matches!(size, BodySize::StatusMeaning(1..)) {
             return Err(Rejection::UnexpectedBody);
         }
         let needed = !reads && route.operation != Operation::DeleteSession;
         // A read or a removal may come with the type of a body that it has not.
-        judge_json(head.headers, needed)?;
+        check_json(head.headers, needed)?;
         return Ok(Carrier::Rest);
     }
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
@@ -126,14 +128,14 @@ fn carrier(route: &Route, remote: bool, head: &Head, size: BodySize) -> Result<C
 }
 
 /// No coding of the body, in any of the headers that carriers have for it.
-fn judge_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     let plain =
         |name: &str| headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
     let all = [CONTENT_ENCODING.as_str(), "grpc-encoding", "connect-content-encoding"];
     if all.into_iter().all(plain) { Ok(()) } else { Err(Rejection::ContentCoding) }
 }
 
-fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Rejection> {
+fn check_json(headers: &HeaderMap, needed: bool) -> Result<(), Rejection> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next().map(|value| value.to_str().ok()), types.next()) {
         (None, _) if !needed => Ok(()),
@@ -142,7 +144,8 @@ fn judge_json(headers: &HeaderMap, needed: bool) -> Result<(), Rejection> {
     }
 }
 
-/// Known parameters, each once, with values in their canonical form. One without `=` has an empty value, as Auth0's Ruby SDK sends it.
+/// Known parameters, each once, with values in their canonical form. One without `=` has an empty value, as Auth0's
+/// Ruby SDK sends it.
 fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
@@ -160,7 +163,8 @@ fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<Stri
     Ok(Some(all))
 }
 
-/// The session's token is all that the query of a call may show, in one of its two spellings, and only where a session is read.
+/// The session's token is all that the query of a call may show, in one of its two spellings, and only where a session
+/// is read.
 fn query(route: &Route, query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
@@ -172,13 +176,13 @@ fn query(route: &Route, query: &str) -> Result<Option<String>, Rejection> {
     if good { Ok(Some(token.to_owned())) } else { Err(Rejection::Query(&[])) }
 }
 
-/// What decides a provider's answer where it depends on who asks: the credential, the organization that it is used in, and what
-/// names the instance.
-pub(super) fn asker(upstream: &Upstream, head: &Head) -> Vec<u8> {
-    let mut asker = Vec::new();
+/// What decides a provider's response where it depends on who asks: the credential, the organization that it is used
+/// in, and what names the instance.
+pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
+    let mut caller = Vec::new();
     let mut part = |value: &[u8]| {
-        asker.extend_from_slice(&(value.len() as u64).to_be_bytes());
-        asker.extend_from_slice(value);
+        caller.extend_from_slice(&(value.len() as u64).to_be_bytes());
+        caller.extend_from_slice(value);
     };
     part(if upstream.preserve_host { head.host.as_bytes() } else { b"" });
     // Each with its name: no value can be taken for one of another's.
@@ -188,13 +192,13 @@ pub(super) fn asker(upstream: &Upstream, head: &Head) -> Vec<u8> {
         part(name.as_bytes());
         part(value);
     }
-    asker
+    caller
 }
 
 /// What tells the tenants behind one address of a provider apart, which may have sessions of the same id: the host that
 /// the provider is told, and the hosts by which those that may speak for others name the instance. Nothing for the
 /// tenant that the provider's own name is for. A name has one spelling here, and no port.
-pub(super) fn tenant(upstream: &Upstream, head: &Head) -> Vec<Vec<u8>> {
+pub(super) fn tenant(upstream: &Upstream, head: &RequestHead) -> Vec<Vec<u8>> {
     // It has neither a port nor brackets.
     let own = upstream.target.server_name().trim_end_matches('.').to_ascii_lowercase().into_bytes();
     let told = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
@@ -229,12 +233,15 @@ fn plain(host: &[u8]) -> Vec<u8> {
 }
 
 /// What peers say for others, as far as the provider is told.
-fn entrusted<'a>(upstream: &Upstream, head: &Head<'a>) -> impl Iterator<Item = (&'static str, &'a [u8])> {
+fn entrusted<'a>(upstream: &Upstream, head: &RequestHead<'a>) -> impl Iterator<Item = (&'static str, &'a [u8])> {
     forwarded(head, if head.trusted { upstream.dialect.trusted_peer_headers } else { &[] })
 }
 
 /// These headers with their values, as far as they are forwarded.
-fn forwarded<'a>(head: &Head<'a>, names: &'static [&'static str]) -> impl Iterator<Item = (&'static str, &'a [u8])> {
+fn forwarded<'a>(
+    head: &RequestHead<'a>,
+    names: &'static [&'static str],
+) -> impl Iterator<Item = (&'static str, &'a [u8])> {
     let headers = head.headers;
     let dropped = if names.is_empty() { Vec::new() } else { nominated(headers) };
     let stay = names.iter().copied().filter(move |name| !dropped.iter().any(|own| own.eq_ignore_ascii_case(name)));
@@ -258,7 +265,7 @@ fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
     match length.map(|length| length.to_str().ok().and_then(|text| text.parse().ok())) {
         None if headers.contains_key(TRANSFER_ENCODING) => Ok(BodySize::Unknown),
         None => Ok(BodySize::None),
-        Some(Some(size)) => Ok(BodySize::Known(size)),
+        Some(Some(size)) => Ok(BodySize::StatusMeaning(size)),
         Some(None) => Err(Rejection::Header("Content-Length")),
     }
 }

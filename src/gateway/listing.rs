@@ -1,27 +1,29 @@
 //! Lists of sessions: what a caller may see of one session holds for each of a list.
 
-use super::{Answer, Gateway, Read};
+use super::{Gateway, ProviderResponse, Read};
 use crate::dialect::Listed;
 use crate::model::{Operation, Rejection};
 use crate::wire::coding;
 
-/// The sessions of an answer that lists some.
+/// The sessions of a response that lists some.
 #[derive(Debug)]
 pub struct Listing {
     listed: Listed,
-    /// Those that may have been deleted through the gateway: where they stand in the list, and what stands for them in the cache.
+    /// Those that may have been deleted through the gateway: where they stand in the list, and what stands for them in
+    /// the cache.
     sessions: Vec<(usize, [u8; 16])>,
 }
 
 impl Read {
-    /// The sessions that an answer lists; none where it lists none that the gateway knows anything of. A list that cannot be read
-    /// is refused, since it may hold what nobody is to see.
-    pub fn listing(&self, gateway: &Gateway, answer: &Answer) -> Result<Option<Listing>, Rejection> {
+    /// The sessions that a response lists; none where it lists none that the gateway knows anything of. A list that
+    /// cannot be read is rejected, since it may hold what nobody is to see.
+    pub fn listing(&self, gateway: &Gateway, response: &ProviderResponse) -> Result<Option<Listing>, Rejection> {
         let lists = self.route.operation == Operation::ListSessions && self.upstream.cache.is_some();
-        if !lists || !answer.status.is_success() {
+        if !lists || !response.status.is_success() {
             return Ok(None);
         }
-        let read = coding::of(&answer.headers).is_none().then(|| self.upstream.dialect.listed(&answer.body)).flatten();
+        let read =
+            coding::of(&response.headers).is_none().then(|| self.upstream.dialect.listed(&response.body)).flatten();
         let listed = read.ok_or(Rejection::UpstreamFailed)?;
         // What is no id of a session here was never deleted here.
         let known =
@@ -37,13 +39,14 @@ impl Listing {
         self.sessions.iter().map(|(_, session)| *session).collect()
     }
 
-    /// The answer without those of [`Listing::sessions`] that are deleted. Counts that the provider gives stay as they are.
-    pub fn without(&self, deleted: &[bool], mut answer: Answer) -> Answer {
+    /// The response without those of [`Listing::sessions`] that are deleted. Counts that the provider gives stay as
+    /// they are.
+    pub fn without(&self, deleted: &[bool], mut response: ProviderResponse) -> ProviderResponse {
         let gone = self.sessions.iter().zip(deleted).filter(|(_, deleted)| **deleted);
         let gone: Vec<usize> = gone.map(|((at, _), _)| *at).collect();
         if !gone.is_empty() {
-            answer.body = self.listed.without(&gone);
+            response.body = self.listed.without(&gone);
         }
-        answer
+        response
     }
 }

@@ -14,7 +14,7 @@ pub struct Outcome {
     pub decision: Decision,
     /// What the cache had to do with it.
     pub cache: CacheStatus,
-    /// Why it was refused, by name.
+    /// Why it was rejected, by name.
     pub rejection: Option<&'static str>,
     /// The rules that were broken, each once.
     pub rules: Vec<Rule>,

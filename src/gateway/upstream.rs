@@ -15,13 +15,13 @@ pub struct Upstream {
     pub name: String,
     /// Its place in the configuration.
     pub index: usize,
-    /// What the coherence of its cached sessions hangs on: what stands for its provider, since a write through one upstream changes
-    /// what others of the same provider would answer. [`super::Gateway::new`] makes it.
+    /// What the coherence of its cached sessions hangs on: what stands for its provider, since a write through one
+    /// upstream changes what others of the same provider would answer. [`super::Gateway::new`] makes it.
     pub scope: u64,
-    /// What writes have to reckon with: the longest times and the greatest caution in the scope; none where nothing in it is
-    /// cached.
+    /// What writes have to reckon with: the longest times and the greatest caution in the scope; none where nothing in
+    /// it is cached.
     pub scope_cache: Option<Freshness>,
-    /// What stands for it in the names of cached answers, and alone for all verified callers where they share them.
+    /// What stands for it in the names of cached responses, and alone for all verified callers where they share them.
     /// [`super::Gateway::new`] makes it.
     pub shared: [u8; 16],
     /// What its API looks like.
@@ -38,7 +38,7 @@ pub struct Upstream {
     pub refresh_token_policy: Policy,
     /// How session reads are cached; not at all where there is none.
     pub cache: Option<Freshness>,
-    /// The bounds of judged bodies.
+    /// The bounds of evaluated bodies.
     pub body: BodyLimits,
     /// How much may be in flight at the provider.
     pub slots: SlotLimits,
@@ -123,7 +123,7 @@ pub enum CallerCheck {
         expected: Expectations,
         /// Where the issuer's keys are.
         keys: Box<KeySource>,
-        /// Whether a token that is no JWT is left to the provider, and not refused.
+        /// Whether a token that is no JWT is left to the provider, and not rejected.
         opaque: bool,
     },
     /// By the provider alone; but there has to be a credential.
@@ -137,7 +137,8 @@ pub enum CallerCheck {
 pub struct KeySource {
     /// The JWKS document's address; discovered from the issuer where there is none.
     pub jwks: Option<String>,
-    /// The `Host` that the document is fetched with, and the name that TLS asks for; that of the address where there is none.
+    /// The `Host` that the document is fetched with, and the name that TLS asks for; that of the address where there is
+    /// none.
     pub host: Option<Authority>,
     /// The issuer, whose `.well-known/openid-configuration` names the document.
     pub issuer: String,
@@ -156,13 +157,13 @@ pub struct KeySource {
 /// How session reads are cached. Its default is what counts where nothing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// How long an answer holds at the most. Also: how long a deleted session is answered with 404.
+    /// How long a response holds at the most. Also: how long a deleted session is answered with 404.
     pub ttl: Duration,
     /// The largest answer that is stored, in bytes.
     pub max_body: usize,
-    /// How long after `ttl` an answer is still served while it is fetched anew.
+    /// How long after `ttl` a response is still served while it is fetched anew.
     pub stale_while_revalidate: Duration,
-    /// How long after `ttl` an answer is still served where the provider cannot give a newer one.
+    /// How long after `ttl` a response is still served where the provider cannot give a newer one.
     pub stale_if_error: Duration,
     /// How long the provider's 404 holds; it is not stored where this is zero.
     pub negative_ttl: Duration,
@@ -171,12 +172,12 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// The longest time for which an answer may be served after it was fetched.
+    /// The longest time for which a response may be served after it was fetched.
     pub fn longest(&self) -> Duration {
         self.negative_ttl.max(self.ttl + self.stale_while_revalidate + self.stale_if_error)
     }
 
-    /// For how long an answer that is stored is there at the most.
+    /// For how long a response that is stored is there at the most.
     pub fn kept(&self) -> Duration {
         self.negative_ttl.max(self.ttl + self.stale_while_revalidate.max(self.stale_if_error))
     }
@@ -207,21 +208,21 @@ impl Default for Freshness {
     }
 }
 
-/// What a write meets whose mark cannot be placed in the store, so that other processes may go on answering from before it.
-/// In the order of caution.
+/// What a write meets whose mark cannot be placed in the store, so that other processes may go on answering from before
+/// it. In the order of caution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum OnUnreachable {
-    /// It is sent all the same: answers from before it end with their time.
+    /// It is sent all the same: responses from before it end with their time.
     #[default]
     Forward,
-    /// It is sent, but acknowledged only when no answer from before it can be served any more: after the longest
+    /// It is sent, but acknowledged only when no response from before it can be served any more: after the longest
     /// [`Freshness::longest`] of all upstreams in the scope.
     Hold,
-    /// It is refused, and never reaches the provider.
+    /// It is rejected, and never reaches the provider.
     Reject,
 }
 
-/// The bounds of judged bodies.
+/// The bounds of evaluated bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyLimits {
     /// The largest body, in bytes.
@@ -278,7 +279,8 @@ pub struct Target {
     pub rooted: bool,
     /// The port.
     pub port: u16,
-    /// What it is called in `Host` and in TLS, with a port where that belongs to it: where it is reached by another name.
+    /// What it is called in `Host` and in TLS, with a port where that belongs to it: where it is reached by another
+    /// name.
     pub virtual_host: Option<Authority>,
     /// What stands before every path. Without a slash at the end.
     pub base_path: String,
@@ -298,8 +300,8 @@ impl Target {
         self.name() == other.name()
     }
 
-    /// What tells its provider from others: whether it uses TLS, host, port, and path. A provider that is reached by another name
-    /// than its own is the one that `https://` and its own name lead to.
+    /// What tells its provider from others: whether it uses TLS, host, port, and path. A provider that is reached by
+    /// another name than its own is the one that `https://` and its own name lead to.
     pub(super) fn name(&self) -> (bool, String, u16, &str) {
         const HTTPS: u16 = 443;
         let (tls, host, port) = match &self.virtual_host {
@@ -336,9 +338,11 @@ impl Target {
 pub struct Timeouts {
     /// To connect, with TLS.
     pub connect: Duration,
-    /// From the end of a request to the first byte of its response. A governed request has to be answered as a whole within it.
+    /// From the end of a request to the first byte of its response. A governed request has to be answered as a whole
+    /// within it.
     pub first_byte: Duration,
-    /// How long neither side of a pass-through request may send anything. It also bounds the wait for the first byte of a response.
+    /// How long neither side of a pass-through request may send anything. It also bounds the wait for the first byte of
+    /// a response.
     pub idle: Duration,
     /// How long an unused connection is kept.
     pub keepalive: Duration,

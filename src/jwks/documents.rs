@@ -1,7 +1,7 @@
 //! The documents of an issuer: its keys, and the one that names where they are.
 
 use super::Issuer;
-use crate::client::{Addresses, Client, Exchange, Reach};
+use crate::client::{Addresses, Client, ConnectOptions, Exchange};
 use crate::gateway::Protocol;
 use crate::token::KeySet;
 use crate::wire::coding;
@@ -77,14 +77,14 @@ impl Issuer {
             .header(ACCEPT_ENCODING, "identity")
             .body(Bytes::new());
         let request = request.map_err(|error| fault(error.to_string()))?;
-        let answer = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await;
-        let answer = answer.map_err(|error| fault(error.to_string()))?;
-        plain(&answer).map_err(fault)?;
-        Ok(answer.body)
+        let response = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await;
+        let response = response.map_err(|error| fault(error.to_string()))?;
+        plain(&response).map_err(fault)?;
+        Ok(response.body)
     }
 
     fn client(&self, addresses: Arc<Addresses>) -> Result<Client, rustls::Error> {
-        Client::new(&Reach {
+        Client::new(&ConnectOptions {
             addresses,
             authorities: self.source.authorities.clone(),
             identity: None,
@@ -107,17 +107,17 @@ fn called(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::
     Uri::from_parts(parts)
 }
 
-/// Whether an answer is a document as it was asked for, or what it is instead.
-fn plain(answer: &Exchange) -> Result<(), String> {
-    if answer.status.is_redirection() {
-        let to = answer.headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+/// Whether a response is a document as it was asked for, or what it is instead.
+fn plain(response: &Exchange) -> Result<(), String> {
+    if response.status.is_redirection() {
+        let to = response.headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
         let to = to.map_or_else(String::new, |to| format!(" to {}", shown(&to)));
-        return Err(format!("answered {}, a redirect{to}, which is not followed", answer.status));
+        return Err(format!("answered {}, a redirect{to}, which is not followed", response.status));
     }
-    if !answer.status.is_success() {
-        return Err(format!("answered {}", answer.status));
+    if !response.status.is_success() {
+        return Err(format!("answered {}", response.status));
     }
-    match coding::of(&answer.headers) {
+    match coding::of(&response.headers) {
         Some(coding) => Err(format!("the document is compressed (`{coding}`), although `identity` was asked for")),
         None => Ok(()),
     }

@@ -1,7 +1,8 @@
 //! When keys are fetched, and who waits for it.
 //!
-//! A token whose key is not known says nothing of its caller until a fetch that began after the token came has ended without the key:
-//! the issuer may have begun to use it just before. How often keys are fetched for such tokens is bounded; so they wait.
+//! A token whose key is not known says nothing of its caller until a fetch that began after the token came has ended
+//! without the key: the issuer may have begun to use it just before. How often keys are fetched for such tokens is
+//! bounded; so they wait.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -21,12 +22,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub(super) struct Fetches {
     /// Woken by requests that need newer keys.
     wanted: Notify,
-    state: Mutex<State>,
-    ended: watch::Sender<Ended>,
+    state: Mutex<FetchState>,
+    ended: watch::Sender<FinishedFetch>,
 }
 
 #[derive(Default)]
-struct State {
+struct FetchState {
     begun: u64,
     /// When the last one began.
     last: Option<Instant>,
@@ -37,14 +38,14 @@ struct State {
 
 /// The last fetch that has ended.
 #[derive(Debug, Clone, Copy, Default)]
-struct Ended {
+struct FinishedFetch {
     number: u64,
     good: bool,
 }
 
 /// What a request finds that needs newer keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Newer {
+pub(super) enum NewerKeys {
     /// There may be some: it has to look again.
     Look,
     /// The keys that it has seen are those that there are.
@@ -54,10 +55,10 @@ pub(super) enum Newer {
 }
 
 /// A request that needs newer keys.
-pub(super) struct Waiting<'f> {
+pub(super) struct KeyWait<'f> {
     fetches: &'f Fetches,
     source: Option<IpAddr>,
-    seen: watch::Receiver<Ended>,
+    seen: watch::Receiver<FinishedFetch>,
     /// The fetches up to this one began before the request came.
     before: u64,
     until: Instant,
@@ -76,10 +77,11 @@ impl Fetches {
     pub fn end(&self, good: bool) {
         let mut state = self.state.lock();
         state.running = false;
-        self.ended.send_replace(Ended { number: state.begun, good });
+        self.ended.send_replace(FinishedFetch { number: state.begun, good });
     }
 
-    /// Waits until the next one is to begin: after `pause`, or sooner where a request needs newer keys, but not within `interval`.
+    /// Waits until the next one is to begin: after `pause`, or sooner where a request needs newer keys, but not within
+    /// `interval`.
     pub async fn due(&self, pause: Duration, interval: Duration) {
         let next = Instant::now() + pause;
         if timeout_at(next, self.wanted.notified()).await.is_ok() {
@@ -89,7 +91,7 @@ impl Fetches {
     }
 
     /// A request comes that needs newer keys; or why it cannot wait for them.
-    pub fn wait(&self, source: Option<IpAddr>, interval: Duration) -> Result<Waiting<'_>, Duration> {
+    pub fn wait(&self, source: Option<IpAddr>, interval: Duration) -> Result<KeyWait<'_>, Duration> {
         let seen = self.ended.subscribe();
         let mut state = self.state.lock();
         let crowded = source.is_some_and(|source| state.sources.get(&source).is_some_and(|n| *n >= MOST_OF_A_SOURCE));
@@ -101,19 +103,19 @@ impl Fetches {
         }
         state.waiting += 1;
         let before = state.begun;
-        Ok(Waiting { fetches: self, source, seen, before, until: Instant::now() + LONGEST_WAIT })
+        Ok(KeyWait { fetches: self, source, seen, before, until: Instant::now() + LONGEST_WAIT })
     }
 }
 
-impl State {
+impl FetchState {
     /// How long until the next fetch may begin.
     fn rest(&self, interval: Duration) -> Duration {
         self.last.map_or(Duration::ZERO, |last| interval.saturating_sub(last.elapsed()))
     }
 }
 
-impl Waiting<'_> {
-    /// What is known of fetches before the keys are looked at: for [`Waiting::newer`].
+impl KeyWait<'_> {
+    /// What is known of fetches before the keys are looked at: for [`KeyWait::newer`].
     pub fn mark(&mut self) -> bool {
         let ended = *self.seen.borrow_and_update();
         ended.good && ended.number > self.before
@@ -125,18 +127,18 @@ impl Waiting<'_> {
         state.running || state.rest(interval).is_zero()
     }
 
-    /// Waits for newer keys than those that were looked at after the last [`Waiting::mark`], which has said whether those are new
-    /// enough.
-    pub async fn newer(&mut self, new_enough: bool, interval: Duration) -> Newer {
+    /// Waits for newer keys than those that were looked at after the last [`KeyWait::mark`], which has said whether
+    /// those are new enough.
+    pub async fn newer(&mut self, new_enough: bool, interval: Duration) -> NewerKeys {
         if new_enough {
-            return Newer::Same;
+            return NewerKeys::Same;
         }
         let rest = {
             let state = self.fetches.state.lock();
             let rest = state.rest(interval);
             if !state.running {
                 if Instant::now() + rest > self.until {
-                    return Newer::Later(rest);
+                    return NewerKeys::Later(rest);
                 }
                 self.fetches.wanted.notify_one();
             }
@@ -146,14 +148,14 @@ impl Waiting<'_> {
             Ok(Ok(())) => {
                 let ended = *self.seen.borrow();
                 let failed = !ended.good && ended.number > self.before;
-                if failed { Newer::Later(self.fetches.state.lock().rest(interval)) } else { Newer::Look }
+                if failed { NewerKeys::Later(self.fetches.state.lock().rest(interval)) } else { NewerKeys::Look }
             }
-            Ok(Err(_)) | Err(_) => Newer::Later(rest),
+            Ok(Err(_)) | Err(_) => NewerKeys::Later(rest),
         }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for KeyWait<'_> {
     fn drop(&mut self) {
         let mut state = self.fetches.state.lock();
         state.waiting -= 1;
@@ -190,7 +192,7 @@ mod tests {
         let mut waiting = fetches.wait(ONE, INTERVAL).unwrap();
         assert!(!waiting.mark());
         let (newer, ()) = tokio::join!(waiting.newer(false, INTERVAL), async { fetches.end(true) });
-        assert_eq!(newer, Newer::Look, "that one had begun before");
+        assert_eq!(newer, NewerKeys::Look, "that one had begun before");
         assert!(!waiting.mark());
         let next = async {
             fetches.due(INTERVAL * 9, INTERVAL).await;
@@ -198,10 +200,10 @@ mod tests {
             fetches.end(true);
         };
         let began = Instant::now();
-        assert_eq!(tokio::join!(waiting.newer(false, INTERVAL), next).0, Newer::Look);
+        assert_eq!(tokio::join!(waiting.newer(false, INTERVAL), next).0, NewerKeys::Look);
         assert_eq!(began.elapsed().as_secs(), INTERVAL.as_secs(), "not sooner than it may begin");
         assert!(waiting.mark());
-        assert_eq!(waiting.newer(true, INTERVAL).await, Newer::Same);
+        assert_eq!(waiting.newer(true, INTERVAL).await, NewerKeys::Same);
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,22 +212,22 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let mut waiting = fetches.wait(ONE, hour).unwrap();
         waiting.mark();
-        assert!(matches!(waiting.newer(false, hour).await, Newer::Later(rest) if rest > hour / 2));
+        assert!(matches!(waiting.newer(false, hour).await, NewerKeys::Later(rest) if rest > hour / 2));
         let failing = async {
             fetches.due(INTERVAL * 9, INTERVAL).await;
             fetches.begin();
             fetches.end(false);
         };
         let (newer, ()) = tokio::join!(waiting.newer(false, INTERVAL), failing);
-        assert!(matches!(newer, Newer::Later(_)), "{newer:?}");
+        assert!(matches!(newer, NewerKeys::Later(_)), "{newer:?}");
     }
 
     #[tokio::test]
     async fn so_many_wait_and_no_more_and_fewer_of_one_source() {
         let fetches = fetches();
-        let of_one: Vec<Waiting> = (0..MOST_OF_A_SOURCE).map(|_| fetches.wait(ONE, INTERVAL).unwrap()).collect();
+        let of_one: Vec<KeyWait> = (0..MOST_OF_A_SOURCE).map(|_| fetches.wait(ONE, INTERVAL).unwrap()).collect();
         assert!(fetches.wait(ONE, INTERVAL).is_err_and(|rest| rest > Duration::ZERO && rest <= INTERVAL));
-        let others: Vec<Waiting> =
+        let others: Vec<KeyWait> =
             (of_one.len()..MOST_WAITING).map(|_| fetches.wait(None, INTERVAL).unwrap()).collect();
         assert!(fetches.wait(None, INTERVAL).is_err());
         drop((of_one, others));

@@ -1,7 +1,7 @@
 //! Memory that was given up goes back to the system.
 //!
-//! The allocator looks for pages that are free only while memory is taken from it, and each thread has pages of its own. So without
-//! requests it would keep for minutes what a burst of them has left.
+//! The allocator looks for pages that are free only while memory is taken from it, and each thread has pages of its
+//! own. So without requests it would keep for minutes what a burst of them has left.
 
 use super::Level;
 use parking_lot::Mutex;
@@ -45,8 +45,8 @@ impl Sweep {
         self.high = self.high.max(held);
     }
 
-    /// Sweeps, where it is time to, in a task of its own: nobody waits for it, and it waits for none that still runs. So many bytes
-    /// are held, which is this level: where that is much there is something better to do.
+    /// Sweeps, where it is time to, in a task of its own: nobody waits for it, and it waits for none that still runs.
+    /// So many bytes are held, which is this level: where that is much there is something better to do.
     pub fn turn(&mut self, held: usize, level: Level) {
         self.held(held);
         match self.running.as_mut().map(|running| running.try_recv()) {
@@ -86,8 +86,9 @@ impl Sweep {
     }
 }
 
-/// Sweeps what the allocator keeps for each thread of the tokio runtime that this is called in, and says whether it has reached all
-/// of them. Nothing says which thread a task runs on: so there is one for each, and they move about until all threads were met.
+/// Sweeps what the allocator keeps for each thread of the tokio runtime that this is called in, and says whether it has
+/// reached all of them. Nothing says which thread a task runs on: so there is one for each, and they move about until
+/// all threads were met.
 async fn sweep_all() -> bool {
     let threads = Handle::current().metrics().num_workers();
     let met = Arc::new(Mutex::new(HashSet::new()));
@@ -114,8 +115,8 @@ async fn meet(met: Arc<Mutex<HashSet<ThreadId>>>, threads: usize, until: Instant
     }
 }
 
-/// Has the allocator give back what is free of this thread's. Where mimalloc gets no memory it first does that, and all of it: what
-/// it does now and then by itself leaves the free parts of pieces that are in use.
+/// Has the allocator give back what is free of this thread's. Where mimalloc gets no memory it first does that, and all
+/// of it: what it does now and then by itself leaves the free parts of pieces that are in use.
 fn sweep() {
     let mut none = Vec::<u8>::new();
     let _ = black_box(none.try_reserve_exact(TOO_MUCH));

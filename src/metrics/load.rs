@@ -70,7 +70,7 @@ impl LoadMetrics {
         self.success_time.set(whole(now.as_secs()));
     }
 
-    pub fn refuse(&self) {
+    pub fn reject(&self) {
         self.successful.set(0);
     }
 

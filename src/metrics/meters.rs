@@ -1,5 +1,5 @@
-//! What is counted by upstream. An upstream is known by its name: its counters go on where a new configuration has it too, and stay
-//! where it has not, since counters never fall.
+//! What is counted by upstream. An upstream is known by its name: its counters go on where a new configuration has it
+//! too, and stay where it has not, since counters never fall.
 
 use super::Metrics;
 use crate::gateway::Outcome;
@@ -28,7 +28,7 @@ pub(super) struct Meter {
     name: String,
     /// The series of requests that were needed so far.
     series: Box<EnumMap<Series, OnceLock<(IntCounter, Histogram)>>>,
-    /// Connections of passed requests: new and reused.
+    /// Connections of pass-through requests: new and reused.
     connections: Option<[IntCounter; 2]>,
 }
 
@@ -99,7 +99,7 @@ impl Meters {
         }
     }
 
-    /// A governed request was sent to the provider; `None` where it brought no answer.
+    /// A governed request was sent to the provider; `None` where it brought no response.
     pub fn fetch(&self, upstream: usize, status: Option<u16>) {
         let class = status.map_or("failed", |status| StatusClass::of(status).name());
         self.fetches.with_label_values(&[self.meter(Some(upstream)).name.as_str(), class]).inc();
@@ -111,7 +111,7 @@ impl Meters {
         self.purges.with_label_values(&[self.meter(Some(upstream)).name.as_str(), purged]).inc();
     }
 
-    /// A passed request uses a connection to the provider.
+    /// A pass-through request uses a connection to the provider.
     pub fn upstream_connection(&self, upstream: usize, reused: bool) {
         if let Some([new, old]) = &self.meter(Some(upstream)).connections {
             if reused { old.inc() } else { new.inc() }

@@ -1,4 +1,4 @@
-//! The view of a write: everything that a policy can judge, and the changes that it can ask for.
+//! The view of a write: everything that a policy can evaluate, and the changes that it can ask for.
 
 use super::Violation;
 use std::cmp::Ordering;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
-/// The view of a write that policies judge.
+/// The view of a write that policies evaluate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionPatch {
     /// How the provider names the metadata: the first part of every violation's path.
@@ -17,8 +17,8 @@ pub struct SessionPatch {
     pub metadata: MetadataChange,
     /// Whether it makes a session that does not exist yet.
     pub creates: bool,
-    /// Whether metadata without entries removes all of it. Where it does not, it changes nothing, and the provider drops entries
-    /// with an empty value.
+    /// Whether metadata without entries removes all of it. Where it does not, it changes nothing, and the provider
+    /// drops entries with an empty value.
     pub empty_map_clears: bool,
     /// How long the session is to live.
     pub lifetime: Lifetime,
@@ -32,7 +32,7 @@ pub struct SessionPatch {
     pub challenges: Vec<Challenge>,
     /// Where it asks for challenges, or for something about them, that the gateway does not know.
     pub unknown_challenges: Vec<String>,
-    /// What the provider's own validation refuses, with [`super::Rule::Provider`].
+    /// What the provider's own validation rejects, with [`super::Rule::Provider`].
     pub constraint_violations: Vec<Violation>,
 }
 
@@ -46,7 +46,7 @@ impl Default for SessionPatch {
             creates: false,
             empty_map_clears: true,
             lifetime: Lifetime::NotOffered,
-            token: TokenShown::NotAsked,
+            token: TokenShown::NotRequested,
             checks: Vec::new(),
             unknown_checks: Vec::new(),
             challenges: Vec::new(),
@@ -197,7 +197,7 @@ pub enum Lifetime {
 pub enum TokenShown {
     /// The operation does not ask for it.
     #[default]
-    NotAsked,
+    NotRequested,
     /// It does not come, but could: here.
     Absent(String),
     /// It comes.
@@ -238,7 +238,8 @@ pub enum CheckKind {
 /// What the provider is asked to challenge the user with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Where the write asks for it; of one that returns its code: the member that asks for that. In the caller's own spelling.
+    /// Where the write asks for it; of one that returns its code: the member that asks for that. In the caller's own
+    /// spelling.
     pub path: String,
     /// The challenge.
     pub kind: ChallengeKind,
@@ -251,12 +252,12 @@ pub enum ChallengeKind {
     WebAuthN,
     /// A code by SMS.
     OtpSms {
-        /// Whether the code is in the answer instead.
+        /// Whether the code is in the response instead.
         returns_code: bool,
     },
     /// A code by mail.
     OtpEmail {
-        /// Whether the code is in the answer instead.
+        /// Whether the code is in the response instead.
         returns_code: bool,
         /// The link in the mail, where the caller gives one: where it does, and the template.
         url_template: Option<(String, String)>,

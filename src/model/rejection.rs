@@ -43,7 +43,7 @@ pub enum Rejection {
     TokenSignature,
     /// The token is for another audience: the one expected.
     TokenAudience(String),
-    /// The token is refused for another reason.
+    /// The token is rejected for another reason.
     TokenInvalid(&'static str),
     /// The token lacks the scope of the operation.
     Scope(&'static str),
@@ -86,8 +86,8 @@ pub enum Rejection {
     SourceBusy,
     /// The gateway is short of memory.
     Overloaded,
-    /// The provider's answer is larger than this number of bytes.
-    AnswerTooLarge(usize),
+    /// The provider's response is larger than this number of bytes.
+    ResponseTooLarge(usize),
 }
 
 impl Rejection {
@@ -127,7 +127,7 @@ impl Rejection {
                 | Rejection::Unavailable
                 | Rejection::UpstreamBusy
                 | Rejection::Overloaded
-                | Rejection::AnswerTooLarge(_)
+                | Rejection::ResponseTooLarge(_)
                 | Rejection::StoreUnavailable
         )
     }

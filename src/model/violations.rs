@@ -1,4 +1,5 @@
-//! What is wrong with a write, bounded: whoever sends many faults gets no answer, and takes no memory, that grows with them.
+//! What is wrong with a write, bounded: whoever sends many faults gets no response, and takes no memory, that grows
+//! with them.
 
 use super::{Rule, Violation};
 use std::ops::Deref;
@@ -34,8 +35,8 @@ impl Violations {
         }
     }
 
-    /// Adds one whose message ends in a list of what is allowed: it is made only where it is shown, and told once. Where it was told
-    /// before, `short` is the whole message.
+    /// Adds one whose message ends in a list of what is allowed: it is made only where it is shown, and told once.
+    /// Where it was told before, `short` is the whole message.
     pub fn report(&mut self, path: &str, rule: Rule, what: &str, list: impl FnOnce() -> String, short: &str) {
         if !self.counts(rule) {
             return;

@@ -3,7 +3,7 @@
 use super::template::TemplateRule;
 use crate::model::{Challenge, ChallengeKind, Rule, Violation, Violations};
 
-/// What a challenge meets whose code would be in the answer instead of being sent to the user.
+/// What a challenge meets whose code would be in the response instead of being sent to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReturnCode {
     /// It may pass.
@@ -11,7 +11,7 @@ pub enum ReturnCode {
     Allow,
     /// It is a violation.
     Reject,
-    /// It may pass, but the gateway takes the codes out of the answer.
+    /// It may pass, but the gateway takes the codes out of the response.
     Strip,
 }
 
@@ -25,7 +25,7 @@ pub struct ChallengeRule {
 }
 
 impl ChallengeRule {
-    pub(super) fn judge(&self, challenges: &[Challenge], unknown: &[String], violations: &mut Violations) {
+    pub(super) fn check(&self, challenges: &[Challenge], unknown: &[String], violations: &mut Violations) {
         // Nobody knows where such a code would go, or such a link would lead.
         let closed = match (self.return_code, self.url_template.is_free()) {
             (ReturnCode::Reject | ReturnCode::Strip, _) => Some(Rule::ReturnCode),
@@ -50,7 +50,7 @@ impl ChallengeRule {
                 });
             }
             if let Some((path, template)) = template {
-                self.url_template.judge(path, template, violations);
+                self.url_template.check(path, template, violations);
             }
         }
     }

@@ -14,14 +14,14 @@ pub enum TokenRule {
 }
 
 impl TokenRule {
-    pub(super) fn judge(self, token: &TokenShown, violations: &mut Violations) {
+    pub(super) fn check(self, token: &TokenShown, violations: &mut Violations) {
         match (self, token) {
             (TokenRule::Required, TokenShown::Absent(path)) => violations.push(Violation {
                 path: path.clone(),
                 rule: Rule::SessionToken,
                 message: "is required and missing".into(),
             }),
-            (TokenRule::Required, TokenShown::NotAsked | TokenShown::Given) | (TokenRule::Optional, _) => {}
+            (TokenRule::Required, TokenShown::NotRequested | TokenShown::Given) | (TokenRule::Optional, _) => {}
         }
     }
 }
@@ -35,7 +35,7 @@ pub struct CheckRule {
 
 impl CheckRule {
     /// A list is closed: what is not known cannot be on it.
-    pub(super) fn judge(&self, checks: &[Check], unknown: &[String], violations: &mut Violations) {
+    pub(super) fn check(&self, checks: &[Check], unknown: &[String], violations: &mut Violations) {
         let Some(allowed) = &self.allowed else {
             return;
         };

@@ -27,7 +27,7 @@ pub struct LifetimeRule {
 
 impl LifetimeRule {
     /// What is wrong with a lifetime, or the edit that puts it right.
-    pub(super) fn judge(&self, found: &Lifetime, creates: bool, violations: &mut Violations) -> Option<Edit> {
+    pub(super) fn check(&self, found: &Lifetime, creates: bool, violations: &mut Violations) -> Option<Edit> {
         let (path, length) = match found {
             Lifetime::NotOffered => return None,
             Lifetime::Given { path, length } => (path, Some(*length)),

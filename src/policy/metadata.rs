@@ -35,7 +35,8 @@ fn keeps(patch: &SessionPatch, entry: &Entry) -> bool {
 }
 
 impl Policy {
-    /// The metadata after normalizing, judged by everything but what the session holds; none where the write has none.
+    /// The metadata after normalizing, evaluated by everything but what the session holds; none where the write has
+    /// none.
     pub(super) fn written<'p>(
         &self,
         patch: &'p SessionPatch,
@@ -43,7 +44,7 @@ impl Policy {
         violations: &mut Violations,
     ) -> Option<Written<'p>> {
         match &patch.metadata {
-            MetadataChange::Replace(fields) => Some(self.judge_fields(patch, fields, current, violations)),
+            MetadataChange::Replace(fields) => Some(self.check_fields(patch, fields, current, violations)),
             MetadataChange::Malformed(found) => {
                 violations.push(Violation {
                     path: patch.name.into(),
@@ -53,18 +54,18 @@ impl Policy {
                 None
             }
             MetadataChange::Absent | MetadataChange::Wipe if patch.creates => {
-                Some(self.judge_fields(patch, &[], current, violations))
+                Some(self.check_fields(patch, &[], current, violations))
             }
             MetadataChange::Wipe if patch.empty_map_clears => {
                 let written = Written { patch, fields: &[], entries: Vec::new(), replaces: true };
-                self.judge_wipe(&written, violations);
+                self.check_wipe(&written, violations);
                 Some(written)
             }
             MetadataChange::Absent | MetadataChange::Wipe => None,
         }
     }
 
-    fn judge_wipe(&self, written: &Written, violations: &mut Violations) {
+    fn check_wipe(&self, written: &Written, violations: &mut Violations) {
         if self.wipe == Wipe::Reject {
             violations.push(Violation {
                 path: written.patch.name.into(),
@@ -72,10 +73,10 @@ impl Policy {
                 message: "may not be removed as a whole".into(),
             });
         }
-        self.judge_required(written, violations);
+        self.check_required(written, violations);
     }
 
-    fn judge_fields<'p>(
+    fn check_fields<'p>(
         &self,
         patch: &'p SessionPatch,
         fields: &'p [Field],
@@ -100,12 +101,12 @@ impl Policy {
             });
         }
         collisions(&written, violations);
-        self.limits.judge_count(patch.name, written.entries.len(), violations);
+        self.limits.check_count(patch.name, written.entries.len(), violations);
         for entry in &written.entries {
-            self.judge_entry(&written, entry, violations);
+            self.check_entry(&written, entry, violations);
         }
         if replaces || !patch.empty_map_clears {
-            self.judge_required(&written, violations);
+            self.check_required(&written, violations);
         }
         written
     }
@@ -120,13 +121,13 @@ impl Policy {
             .collect()
     }
 
-    fn judge_entry(&self, written: &Written, entry: &Entry, violations: &mut Violations) {
+    fn check_entry(&self, written: &Written, entry: &Entry, violations: &mut Violations) {
         // It may only stay what it is, so no other rule speaks of it.
         if self.protected.matches(&entry.key) {
             return;
         }
         let path = written.path(entry);
-        self.limits.judge_key(&path, &entry.key, violations);
+        self.limits.check_key(&path, &entry.key, violations);
         if let Some(allowed) = &self.allowed
             && !allowed.matches(&entry.key)
         {
@@ -136,12 +137,12 @@ impl Policy {
         let rule = self.fields.iter().find(|(pattern, _)| pattern.matches(&entry.key)).map(|(_, rule)| rule);
         match &entry.value {
             Value::Text(text) => {
-                self.limits.judge_value(&path, text, violations);
-                rule.inspect(|rule| rule.judge(&path, text, violations));
+                self.limits.check_value(&path, text, violations);
+                rule.inspect(|rule| rule.check(&path, text, violations));
             }
             Value::Bytes(bytes) => {
-                self.limits.judge_bytes(&path, bytes.len(), violations);
-                rule.inspect(|rule| rule.judge_bytes(&path, bytes.len(), violations));
+                self.limits.check_bytes(&path, bytes.len(), violations);
+                rule.inspect(|rule| rule.check_bytes(&path, bytes.len(), violations));
             }
             Value::Number(_) | Value::Bool(_) | Value::Null | Value::Composite(_) => violations.push(Violation {
                 path,
@@ -152,7 +153,7 @@ impl Policy {
     }
 
     /// Where nothing replaces what the session holds, only what the write itself names can be missing from it.
-    fn judge_required(&self, written: &Written, violations: &mut Violations) {
+    fn check_required(&self, written: &Written, violations: &mut Violations) {
         for pattern in &self.required {
             let mut named = written.entries.iter().filter(|entry| pattern.matches(&entry.key)).peekable();
             let emptied = named.peek().map(|entry| written.path(entry));
@@ -174,7 +175,7 @@ impl Policy {
     }
 
     /// A write replaces all metadata, so a protected key has to come with it, and with the value that it has.
-    pub(super) fn judge_protected(&self, written: &Written, current: &[Field], violations: &mut Violations) {
+    pub(super) fn check_protected(&self, written: &Written, current: &[Field], violations: &mut Violations) {
         let mut report = |path: String, message: &str| {
             violations.push(Violation { path, rule: Rule::Protected, message: message.into() });
         };

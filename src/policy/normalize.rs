@@ -1,4 +1,4 @@
-//! What is rewritten before it is judged, and the edits that make the document say the same.
+//! What is rewritten before it is evaluated, and the edits that make the document say the same.
 
 use crate::model::{Edit, Field, Value, field_path};
 use unicode_normalization::{UnicodeNormalization, is_nfc};

@@ -4,7 +4,8 @@ use super::keys::whole;
 use crate::model::{Rule, Violation, Violations};
 use regex::Regex;
 
-/// How much metadata there may be. Lengths count UTF-16 code units, the strictest reading of "characters" among the providers.
+/// How much metadata there may be. Lengths count UTF-16 code units, the strictest reading of "characters" among the
+/// providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// The most entries.
@@ -18,7 +19,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub(super) fn judge_count(&self, name: &str, found: usize, violations: &mut Violations) {
+    pub(super) fn check_count(&self, name: &str, found: usize, violations: &mut Violations) {
         if let Some(most) = self.properties.filter(|most| found > *most) {
             violations.push(Violation {
                 path: name.into(),
@@ -28,7 +29,7 @@ impl Limits {
         }
     }
 
-    pub(super) fn judge_key(&self, path: &str, key: &str, violations: &mut Violations) {
+    pub(super) fn check_key(&self, path: &str, key: &str, violations: &mut Violations) {
         let found = units(key);
         if let Some(most) = self.key_length.filter(|most| found > *most) {
             violations.push(Violation {
@@ -47,13 +48,13 @@ impl Limits {
         }
     }
 
-    pub(super) fn judge_value(&self, path: &str, value: &str, violations: &mut Violations) {
-        judge_length(path, (units(value), "characters"), (None, self.value_length), violations);
+    pub(super) fn check_value(&self, path: &str, value: &str, violations: &mut Violations) {
+        check_length(path, (units(value), "characters"), (None, self.value_length), violations);
     }
 
     /// The same of a value of bytes that are not text.
-    pub(super) fn judge_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
-        judge_length(path, (length, "bytes"), (None, self.value_length), violations);
+    pub(super) fn check_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
+        check_length(path, (length, "bytes"), (None, self.value_length), violations);
     }
 }
 
@@ -79,8 +80,8 @@ impl FieldRule {
     }
 
     /// What is wrong with this value.
-    pub fn judge(&self, path: &str, value: &str, violations: &mut Violations) {
-        judge_length(path, (units(value), "characters"), (self.min_length, self.max_length), violations);
+    pub fn check(&self, path: &str, value: &str, violations: &mut Violations) {
+        check_length(path, (units(value), "characters"), (self.min_length, self.max_length), violations);
         if let Some(regex) = self.regex.as_ref().filter(|regex| !regex.is_match(value)) {
             let source = regex.as_str();
             let source = source.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(source);
@@ -94,8 +95,8 @@ impl FieldRule {
     }
 
     /// What is wrong with a value of this many bytes that are not text.
-    pub fn judge_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
-        judge_length(path, (length, "bytes"), (self.min_length, self.max_length), violations);
+    pub fn check_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
+        check_length(path, (length, "bytes"), (self.min_length, self.max_length), violations);
         let textual = [(self.regex.is_some(), Rule::Pattern), (self.one_of.is_some(), Rule::OneOf)];
         for (_, rule) in textual.into_iter().filter(|(declared, _)| *declared) {
             violations.push(Violation { path: path.into(), rule, message: "is not text".into() });
@@ -103,7 +104,7 @@ impl FieldRule {
     }
 }
 
-fn judge_length(
+fn check_length(
     path: &str,
     (found, unit): (usize, &str),
     (least, most): (Option<usize>, Option<usize>),

@@ -1,5 +1,5 @@
-//! Where the links in mails may lead. Their templates are Go's: what stands before the end of the authority has to be literal, so
-//! that nothing behind it can lead elsewhere.
+//! Where the links in mails may lead. Their templates are Go's: what stands before the end of the authority has to be
+//! literal, so that nothing behind it can lead elsewhere.
 
 use crate::model::{Rule, Violation, Violations};
 use std::fmt;
@@ -31,7 +31,7 @@ impl TemplateRule {
     }
 
     /// What is wrong with a template. What is in doubt is wrong.
-    pub(super) fn judge(&self, path: &str, template: &str, violations: &mut Violations) {
+    pub(super) fn check(&self, path: &str, template: &str, violations: &mut Violations) {
         if self.is_free() {
             return;
         }

@@ -19,7 +19,7 @@ fn replace(fields: Vec<Field>) -> SessionPatch {
 
 fn violations(policy: &Policy, patch: &SessionPatch) -> Vec<String> {
     match policy.evaluate(patch, None) {
-        Judgement::Refuse(violations) => violations.iter().map(ToString::to_string).collect(),
+        Evaluation::Reject(violations) => violations.iter().map(ToString::to_string).collect(),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -55,23 +55,23 @@ fn dropping_everything_is_a_violation_and_not_a_wipe() {
 }
 
 #[test]
-fn protected_keys_are_judged_by_what_the_session_holds_now() {
+fn protected_keys_are_checked_by_what_the_session_holds_now() {
     let policy = Policy { protected: patterns(&["tenant"]), ..Policy::default() };
     let current = [field("tenant", text("acme"))];
-    let judge = |fields: Vec<Field>| policy.evaluate(&replace(fields), Some(&current));
-    let rules = |judgement| match judgement {
-        Judgement::Refuse(violations) => violations.into_iter().map(|v: Violation| v.message).collect::<Vec<_>>(),
+    let check = |fields: Vec<Field>| policy.evaluate(&replace(fields), Some(&current));
+    let rules = |evaluation| match evaluation {
+        Evaluation::Reject(violations) => violations.into_iter().map(|v: Violation| v.message).collect::<Vec<_>>(),
         other => panic!("not refused: {other:?}"),
     };
-    assert_eq!(policy.evaluate(&replace(vec![field("a", text("b"))]), None), Judgement::Need(Need::CurrentMetadata));
-    assert_eq!(rules(judge(vec![field("tenant", text("evil"))])), ["is protected and may not be changed"]);
-    assert!(rules(judge(vec![field("a", text("b"))]))[0].starts_with("is protected and would be removed"));
-    assert!(matches!(judge(vec![field("a", text("b")), field("tenant", text("acme"))]), Judgement::Permit(_)));
+    assert_eq!(policy.evaluate(&replace(vec![field("a", text("b"))]), None), Evaluation::Need(Need::CurrentMetadata));
+    assert_eq!(rules(check(vec![field("tenant", text("evil"))])), ["is protected and may not be changed"]);
+    assert!(rules(check(vec![field("a", text("b"))]))[0].starts_with("is protected and would be removed"));
+    assert!(matches!(check(vec![field("a", text("b")), field("tenant", text("acme"))]), Evaluation::Permit(_)));
     let patch = replace(vec![field("tenant", text("acme"))]);
-    assert!(matches!(policy.evaluate(&patch, Some(&[])), Judgement::Refuse(_)), "added");
+    assert!(matches!(policy.evaluate(&patch, Some(&[])), Evaluation::Reject(_)), "added");
     let wipe = SessionPatch { metadata: MetadataChange::Wipe, ..patch };
-    assert!(matches!(policy.evaluate(&wipe, Some(&current)), Judgement::Refuse(_)));
-    assert!(matches!(policy.evaluate(&wipe, Some(&[])), Judgement::Permit(_)));
+    assert!(matches!(policy.evaluate(&wipe, Some(&current)), Evaluation::Reject(_)));
+    assert!(matches!(policy.evaluate(&wipe, Some(&[])), Evaluation::Permit(_)));
 }
 
 #[test]

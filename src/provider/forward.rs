@@ -1,5 +1,5 @@
-//! Pass-through requests that the gateway sends by itself: as they came, once they are whole. Their responses are handed out part by
-//! part, and are not changed either.
+//! Pass-through requests that the gateway sends by itself: as they came, once they are whole. Their responses are
+//! handed out part by part, and are not changed either.
 
 use super::{Failure, Fetch, Origin, Provider, heads};
 use crate::client::{ExchangeError, Response};
@@ -26,8 +26,8 @@ impl Provider {
         }
     }
 
-    /// Sends a pass-through request and waits for the head of its response. It is sent once more where the provider says that it has
-    /// not looked at it, and, where it only reads, where a kept connection turned out closed.
+    /// Sends a pass-through request and waits for the head of its response. It is sent once more where the provider
+    /// says that it has not looked at it, and, where it only reads, where a kept connection turned out closed.
     pub async fn forward(&self, fetch: &Fetch) -> Result<Response, Failure> {
         let response = match self.open(fetch).await {
             Err(ExchangeError::Refused(_)) => self.open(fetch).await,
@@ -44,13 +44,14 @@ impl Provider {
         Ok(response)
     }
 
-    /// How often connections that requests share were left, since one of them may hang: those made before take no further requests.
+    /// How often connections that requests share were left, since one of them may hang: those made before take no
+    /// further requests.
     pub fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// Leaves all connections that pass-through requests share, for a request that began when they had been left so often. Where
-    /// they were left since, its own is among those: the new ones stay.
+    /// Leaves all connections that pass-through requests share, for a request that began when they had been left so
+    /// often. Where they were left since, its own is among those: the new ones stay.
     pub fn leave(&self, left: u64) {
         let _ = self.left.compare_exchange(left, left + 1, Ordering::Relaxed, Ordering::Relaxed);
     }

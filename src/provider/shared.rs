@@ -7,7 +7,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Headers that would make the answer to a read one client's own.
+/// Headers that would make the response to a read one client's own.
 const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// Headers of reads whose response others may be shown: who asks, of whom, where in a trace, what is only for logs, and
@@ -31,9 +31,9 @@ const CALLS: [&str; 2] = ["connect-protocol-version", "x-grpc-web"];
 const DEADLINES: [&str; 2] = ["grpc-timeout", "connect-timeout-ms"];
 
 impl Provider {
-    /// The headers of a read. `shared` says whether its response may be shown to others: then only those go out that the response
-    /// is keyed by, or that no response depends on. What one client likes (`Cookie`, `Accept-Language`, `Origin`, `Prefer`, …) would
-    /// be shown to the others.
+    /// The headers of a read. `shared` says whether its response may be shown to others: then only those go out that
+    /// the response is keyed by, or that no response depends on. What one client likes (`Cookie`, `Accept-Language`,
+    /// `Origin`, `Prefer`, …) would be shown to the others.
     pub fn read_headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier, shared: bool) -> HeaderMap {
         let mut headers = self.headers(from, origin, carrier);
         CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));

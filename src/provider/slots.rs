@@ -1,8 +1,9 @@
-//! Slots: how many requests may be in flight at a provider, and how many of them for one source of callers whom the gateway has not
-//! verified. A request holds its slot for as long as it is in flight at the provider, whoever still waits for it.
+//! Slots: how many requests may be in flight at a provider, and how many of them for one source of callers whom the
+//! gateway has not verified. A request holds its slot for as long as it is in flight at the provider, whoever still
+//! waits for it.
 //!
-//! All waiting for slots is bounded, in time and in number, and first come, first served. It comes before an invalidation mark, and
-//! nobody who holds a slot waits for another: so those who hold one always get on.
+//! All waiting for slots is bounded, in time and in number, and first come, first served. It comes before an
+//! invalidation mark, and nobody who holds a slot waits for another: so those who hold one always get on.
 
 use crate::gateway::SlotLimits;
 use crate::model::Rejection;
@@ -25,17 +26,17 @@ pub struct Slots {
     /// Those who have a slot, and those who wait for one.
     here: AtomicUsize,
     sources: Mutex<HashMap<IpAddr, Source>>,
-    tally: Arc<Tally>,
+    tally: Arc<SlotUsage>,
 }
 
 /// What is counted of slots. It goes on where other limits hold.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct SlotUsage {
     in_flight: AtomicUsize,
     waited: AtomicU64,
 }
 
-impl Tally {
+impl SlotUsage {
     /// How many requests are in flight, and how many had to wait since the start.
     pub fn read(&self) -> (usize, u64) {
         (self.in_flight.load(Ordering::Relaxed), self.waited.load(Ordering::Relaxed))
@@ -55,7 +56,7 @@ pub struct Slot {
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
     _visit: Visit,
     _guest: Option<Guest>,
-    tally: Arc<Tally>,
+    tally: Arc<SlotUsage>,
 }
 
 /// A request that has a slot or waits for one.
@@ -71,7 +72,7 @@ struct Guest {
 
 impl Slots {
     /// As many as these limits say, all free.
-    pub fn new(limits: SlotLimits, tally: Arc<Tally>) -> Arc<Slots> {
+    pub fn new(limits: SlotLimits, tally: Arc<SlotUsage>) -> Arc<Slots> {
         Arc::new(Slots {
             limits,
             free: Arc::new(Semaphore::new(limits.in_flight)),
@@ -87,14 +88,14 @@ impl Slots {
     }
 
     /// What is counted.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &SlotUsage {
         &self.tally
     }
 
-    /// Takes a slot, and waits a while for one. `source` is where the request comes from, if its caller is not verified: such
-    /// requests share what one source may have.
+    /// Takes a slot, and waits a while for one. `source` is where the request comes from, if its caller is not
+    /// verified: such requests share what one source may have.
     pub async fn take(self: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Rejection> {
-        let mut waiting = Waiting { slots: self, until: None };
+        let mut waiting = SlotWait { slots: self, until: None };
         let (guest, own) = match source {
             Some(source) => {
                 let (guest, free) = self.guest(source).ok_or(Rejection::SourceBusy)?;
@@ -133,12 +134,12 @@ fn most_here(in_flight: usize) -> usize {
 }
 
 /// A wait, which ends for all that it is for at the same time.
-struct Waiting<'s> {
+struct SlotWait<'s> {
     slots: &'s Slots,
     until: Option<Instant>,
 }
 
-impl Waiting<'_> {
+impl SlotWait<'_> {
     async fn for_one_of(&mut self, free: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         // Where somebody waits, there is none free: what comes back goes to those who have waited longest.
         if let Ok(permit) = free.clone().try_acquire_owned() {

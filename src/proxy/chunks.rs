@@ -1,5 +1,5 @@
-//! Responses of HTTP/2 for clients of HTTP/1.0. Where such a response does not say how long it is, Pingora frames it in chunks, which
-//! these clients do not read, and does so behind all filters but those of modules.
+//! Responses of HTTP/2 for clients of HTTP/1.0. Where such a response does not say how long it is, Pingora frames it in
+//! chunks, which these clients do not read, and does so behind all filters but those of modules.
 
 use async_trait::async_trait;
 use http::Version;
@@ -32,7 +32,7 @@ impl HttpModule for Chunks {
 
     async fn response_header_filter(&mut self, response: &mut ResponseHeader, _: bool) -> Result<()> {
         if !self.are_read {
-            // The body ends with the connection: see `passed::frame`.
+            // The body ends with the connection: see `pass_through::frame`.
             response.remove_header(&TRANSFER_ENCODING);
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::declared::Declared;
 use super::given_up;
 use super::head::{is_http2, requested_id};
 use crate::client::Attempts;
-use crate::edge::{self, Admission, Admitted, Body, Pulse, Share, Short, Waiting};
+use crate::edge::{self, Body, ClientTiming, MemoryShare, MemoryShort, RequestAdmission, RequestPermit, UnreadBytes};
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
 use crate::model::Operation;
@@ -55,7 +55,7 @@ pub(super) struct Context {
     pub upstream: Option<Arc<Upstream>>,
     /// Whether the gateway has verified the caller.
     pub verified: bool,
-    /// What a passed request holds while it is in flight at the provider.
+    /// What a pass-through request holds while it is in flight at the provider.
     pub slot: Option<Slot>,
     /// How often it was sent to the provider.
     pub tries: usize,
@@ -69,14 +69,15 @@ pub(super) struct Context {
     pub left: u64,
     /// How much of the provider's response may be held unread behind what was passed on: the window of its stream.
     pub ahead: usize,
-    /// Whether anything of the provider's response has come, an informational one included: from then on nothing is sent again.
+    /// Whether anything of the provider's response has come, an informational one included: from then on nothing is
+    /// sent again.
     pub begun: bool,
     /// Whether the provider's silence is timed by the gateway, and not by Pingora.
     pub is_timed: bool,
     /// Whether all of the request goes to the provider, or went there.
     pub is_whole: bool,
     /// What the connection is doing, or the stream.
-    pub pulse: Option<Arc<Pulse>>,
+    pub timing: Option<Arc<ClientTiming>>,
     /// The status of the response; 0 while there is none.
     pub status: u16,
     /// How much of the response was written beside what Pingora counts.
@@ -86,10 +87,10 @@ pub(super) struct Context {
     /// Whether memory was too short for the request to go on.
     pub is_short: bool,
     /// What the request takes of the connection's share: of HTTP/1, since streams are admitted before.
-    admitted: Option<Admitted>,
+    authorized: Option<RequestPermit>,
     body: Option<Body>,
     body_bytes: usize,
-    response: Option<Waiting>,
+    response: Option<UnreadBytes>,
     response_bytes: usize,
     _in_flight: InFlight,
 }
@@ -97,9 +98,9 @@ pub(super) struct Context {
 impl Context {
     /// A request whose head has just come.
     pub fn new(runtime: Arc<Runtime>) -> Context {
-        let pulse = edge::pulse();
-        if let Some(pulse) = &pulse {
-            pulse.head_is_here();
+        let timing = edge::client_timing();
+        if let Some(timing) = &timing {
+            timing.head_is_here();
         }
         Context {
             started: Instant::now(),
@@ -120,12 +121,12 @@ impl Context {
             begun: false,
             is_timed: false,
             is_whole: false,
-            pulse,
+            timing,
             status: 0,
             written: 0,
             is_accounted_for: false,
             is_short: false,
-            admitted: None,
+            authorized: None,
             body: None,
             body_bytes: 0,
             response: None,
@@ -186,21 +187,21 @@ impl Context {
 
     /// A part of the request's body is here.
     pub fn body_came(&self, session: &Session, last: bool) {
-        let Some(pulse) = &self.pulse else {
+        let Some(timing) = &self.timing else {
             return;
         };
         // The connection counts what comes over HTTP/1. A part may be shown a second time, when it is sent again.
         if is_http2(session) {
-            pulse.has_read(session.body_bytes_read() as u64);
+            timing.has_read(session.body_bytes_read() as u64);
         }
         if last {
-            pulse.body_is_here();
+            timing.body_is_here();
         }
     }
 
     /// What the connection of the request holds.
-    pub fn share(&self) -> Option<&Arc<Share>> {
-        share_of(&self.pulse)
+    pub fn share(&self) -> Option<&Arc<MemoryShare>> {
+        share_of(&self.timing)
     }
 
     /// Something of the request was given up to save memory.
@@ -209,18 +210,18 @@ impl Context {
     }
 
     /// Takes the request of a connection of HTTP/1 on, unless memory is too short for it.
-    pub fn admit(&mut self) -> Result<(), Short> {
-        self.admitted = match self.share().map(|share| share.admit(0)) {
-            Some(Admission::Now(admitted)) => Some(admitted),
-            Some(Admission::Later | Admission::Never) => return Err(Short),
+    pub fn admit(&mut self) -> Result<(), MemoryShort> {
+        self.authorized = match self.share().map(|share| share.admit(0)) {
+            Some(RequestAdmission::Now(authorized)) => Some(authorized),
+            Some(RequestAdmission::Later | RequestAdmission::Never) => return Err(MemoryShort),
             None => None,
         };
         Ok(())
     }
 
     /// So much of the request's body is held, beyond what every request may hold; no more from this level on.
-    pub fn holds_body(&mut self, bytes: usize, level: Level) -> Result<(), Short> {
-        let Some(share) = share_of(&self.pulse) else {
+    pub fn holds_body(&mut self, bytes: usize, level: Level) -> Result<(), MemoryShort> {
+        let Some(share) = share_of(&self.timing) else {
             return Ok(());
         };
         if self.body.is_none() && bytes <= FREE {
@@ -232,14 +233,14 @@ impl Context {
     }
 
     /// A part of the body of a request that is passed through: what may have to be sent again is kept.
-    pub fn body_passes(&mut self, bytes: usize) -> Result<(), Short> {
+    pub fn body_passes(&mut self, bytes: usize) -> Result<(), MemoryShort> {
         self.body_bytes += bytes;
         self.holds_body(self.body_bytes.min(KEPT_BODY) + bytes, Level::Over)
     }
 
     /// So much of a response waits to be read, beyond what every request may hold.
-    pub fn holds_response(&mut self, bytes: usize) -> Result<(), Short> {
-        let Some(share) = share_of(&self.pulse) else {
+    pub fn holds_response(&mut self, bytes: usize) -> Result<(), MemoryShort> {
+        let Some(share) = share_of(&self.timing) else {
             return Ok(());
         };
         if self.response.is_none() && bytes <= FREE {
@@ -250,9 +251,10 @@ impl Context {
         held
     }
 
-    /// A part of a response that is passed through, when so much of it has been written. As much as the gateway holds of it, Pingora
-    /// holds behind it; and what was written to a stream, the library for HTTP/2 may, where its client does not read.
-    pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), Short> {
+    /// A part of a response that is passed through, when so much of it has been written. As much as the gateway holds
+    /// of it, Pingora holds behind it; and what was written to a stream, the library for HTTP/2 may, where its client
+    /// does not read.
+    pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), MemoryShort> {
         self.response_bytes += bytes;
         let blocked = self.share().is_some_and(|share| share.blocks());
         let queued = if http2 && blocked { written.min(edge::HELD) } else { 0 };
@@ -267,19 +269,19 @@ impl Context {
         self.response_bytes + self.written
     }
 
-    /// How long the provider of a passed request was waited for in vain, where that is why it ends.
+    /// How long the provider of a pass-through request was waited for in vain, where that is why it ends.
     pub fn late(&self) -> Option<Duration> {
-        self.pulse.as_ref().and_then(|pulse| pulse.was_late())
+        self.timing.as_ref().and_then(|timing| timing.was_late())
     }
 
     /// The name of the listener that the request came in at.
     pub fn listener(&self) -> Arc<str> {
-        self.pulse.as_ref().map_or_else(|| "".into(), |pulse| pulse.arrival.listener.clone())
+        self.timing.as_ref().map_or_else(|| "".into(), |timing| timing.arrival.listener.clone())
     }
 
     /// Whether the request comes over a socket in the file system.
     pub fn is_over_socket(&self) -> bool {
-        self.pulse.as_ref().is_some_and(|pulse| pulse.arrival.over_socket)
+        self.timing.as_ref().is_some_and(|timing| timing.arrival.over_socket)
     }
 
     /// Whether the request comes from a peer that may speak for others.
@@ -292,7 +294,7 @@ impl Context {
         let (peer, trusted) = (peer(session), self.is_trusted(session));
         let header = session.req_header();
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        let tls = self.pulse.as_ref().is_some_and(|pulse| pulse.arrival.tls);
+        let tls = self.timing.as_ref().is_some_and(|timing| timing.arrival.tls);
         let host = header.headers.get(HOST).cloned().or(authority);
         Origin { peer, host, tls, trusted, trace: self.trace.clone() }
     }
@@ -312,6 +314,6 @@ fn peer(session: &Session) -> Option<IpAddr> {
 }
 
 /// What the connection holds of a request that does this.
-fn share_of(pulse: &Option<Arc<Pulse>>) -> Option<&Arc<Share>> {
-    pulse.as_ref().map(|pulse| &pulse.arrival.share)
+fn share_of(timing: &Option<Arc<ClientTiming>>) -> Option<&Arc<MemoryShare>> {
+    timing.as_ref().map(|timing| &timing.arrival.share)
 }

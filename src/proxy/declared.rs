@@ -1,7 +1,9 @@
-//! Bodies of HTTP/2 whose length stands in their head: the provider gets the end of one only when the stream has ended there.
+//! Bodies of HTTP/2 whose length stands in their head: the provider gets the end of one only when the stream has ended
+//! there.
 //!
-//! A provider of HTTP/1 takes a request for complete when as many bytes have come as its head says. HTTP/2 says a second time where
-//! a body ends, and a request that says two different things is malformed (RFC 9113, section 8.1.1): it is not to be carried out.
+//! A provider of HTTP/1 takes a request for complete when as many bytes have come as its head says. HTTP/2 says a
+//! second time where a body ends, and a request that says two different things is malformed (RFC 9113, section 8.1.1):
+//! it is not to be carried out.
 
 use super::context::Context;
 use super::head::is_http2;
@@ -71,7 +73,7 @@ pub(super) async fn ends_where_it_says(session: &mut Session, context: &Context)
     if !session.is_http2() || length(session.req_header()) != Some(0) {
         return Ok(());
     }
-    let patience = context.pulse.as_ref().map(|pulse| pulse.patience.head).unwrap_or_default();
+    let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
     let end = async {
         loop {
             match session.read_request_body().await {
@@ -81,7 +83,7 @@ pub(super) async fn ends_where_it_says(session: &mut Session, context: &Context)
             }
         }
     };
-    tokio::time::timeout(patience, end).await.map_err(|_| Rejection::BodyTimeout(patience))?
+    tokio::time::timeout(timeout, end).await.map_err(|_| Rejection::BodyTimeout(timeout))?
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Requests that Pingora cannot serve to their end: what is answered, and whether it was the client that left.
 
 use super::context::Context;
-use super::exchange::refuse;
 use super::head::{self, is_http2};
-use super::passed;
+use super::hooks::reject;
+use super::pass_through;
 use crate::edge;
 use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
@@ -16,9 +16,9 @@ use pingora::{Error, ErrorSource, ErrorType};
 const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: false };
 
 /// Answers a request in the place of its provider, as far as that can still be done.
-pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+pub(super) async fn response(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
     let late = context.late();
-    let slow = context.pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(DisconnectReason::MinBodyRate));
+    let slow = context.timing.as_ref().is_some_and(|timing| timing.cut() == Some(DisconnectReason::MinBodyRate));
     let rejection = match edge::fault() {
         Some(fault) => head::rejection(fault),
         // What has reached the provider is not to be tried again.
@@ -27,7 +27,7 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
         None if let Some(within) = late
             && context.is_whole =>
         {
-            passed::late(context, within)
+            pass_through::late(context, within)
         }
         // Neither side says anything, and it may be the client's turn: that tells nothing of the provider.
         None if let Some(within) = late => Rejection::BodyTimeout(within),
@@ -37,10 +37,10 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
             (context.outcome.decision, context.outcome.rejection) = (Decision::ClientGone, None);
             return OVER;
         }
-        None => passed::failure(error, context),
+        None => pass_through::failure(error, context),
     };
     if let Some(provider) = context.provider().filter(|_| rejection.is_failure()) {
-        provider.note(Some(&passed::told(error)));
+        provider.note(Some(&pass_through::told(error)));
     }
     context.outcome.rejection = Some(rejection.name());
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
@@ -48,15 +48,15 @@ pub(super) async fn answer(session: &mut Session, error: &Error, context: &mut C
     if session.was_upgraded() || session.response_written().is_some_and(|response| !response.status.is_informational())
     {
         if !is_http2(session) {
-            // Pingora has written what came of the answer, but not flushed it.
+            // Pingora has written what came of the response, but not flushed it.
             session.downstream_session.shutdown().await;
         }
         return OVER;
     }
     session.set_keepalive(None);
-    let answered = refuse(session, context, &rejection).await.is_ok();
+    let answered = reject(session, context, &rejection).await.is_ok();
     if answered && !is_http2(session) {
-        // Otherwise what the client still sends would reset the connection before it has read the answer.
+        // Otherwise what the client still sends would reset the connection before it has read the response.
         session.downstream_session.shutdown().await;
     }
     FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
@@ -70,8 +70,8 @@ fn is_whole(session: &Session) -> bool {
     })
 }
 
-/// Whether an error says that the client has left: it has closed its connection or reset its stream, or takes nothing any more.
-/// Streams that the library for HTTP/2 has reset were malformed.
+/// Whether an error says that the client has left: it has closed its connection or reset its stream, or takes nothing
+/// any more. Streams that the library for HTTP/2 has reset were malformed.
 fn has_left(error: &Error) -> bool {
     let cause = error.root_cause().downcast_ref::<h2::Error>();
     *error.esource() == ErrorSource::Downstream

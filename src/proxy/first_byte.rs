@@ -1,16 +1,18 @@
-//! How long a passed request waits for its provider, where Pingora does not time that as it should. It has one deadline for every read
-//! from a provider, which is the one between two parts of a response. Over HTTP/2 it begins with the request and is not renewed by a
-//! body that is on its way, so there it is switched off for requests whose body is not there as a whole.
+//! How long a pass-through request waits for its provider, where Pingora does not time that as it should. It has one
+//! deadline for every read from a provider, which is the one between two parts of a response. Over HTTP/2 it begins
+//! with the request and is not renewed by a body that is on its way, so there it is switched off for requests whose
+//! body is not there as a whole.
 //!
-//! A wait ends where the client is watched meanwhile: over HTTP/1 at its connection ([`crate::edge`]), over HTTP/2 here, in a
-//! stream that Pingora takes for one of another protocol. Where Pingora watches neither, since it writes to a provider that takes
-//! nothing, or has given that up, the request is given up as a whole ([`Pulse::stands_still`]). A request whose client may be the one
-//! that is silent is no failure of the provider.
+//! A wait ends where the client is watched meanwhile: over HTTP/1 at its connection ([`crate::edge`]), over HTTP/2
+//! here, in a stream that Pingora takes for one of another protocol. Where Pingora watches neither, since it writes to
+//! a provider that takes nothing, or has given that up, the request is given up as a whole
+//! ([`ClientTiming::stands_still`]). A request whose client may be the one that is silent is no failure of the
+//! provider.
 
 use super::context::Context;
 use super::head::is_http2;
-use super::passed::is_call;
-use crate::edge::Pulse;
+use super::pass_through::is_call;
+use crate::edge::ClientTiming;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -30,19 +32,20 @@ use tokio::time::{Instant, timeout_at};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
-/// How much longer a response that has begun may stand still where nobody watches: its client may be the one who is slow.
+/// How much longer a response that has begun may stand still where nobody watches: its client may be the one who is
+/// slow.
 const SLOW_CLIENT: Duration = Duration::from_secs(600);
 
 /// The head of a request is on its way to the provider, whose body is still coming.
 pub(super) fn watch(session: &mut Session, context: &Context) {
-    let (Some(idle), Some(pulse)) = (own_idle(context), &context.pulse) else {
+    let (Some(idle), Some(timing)) = (own_idle(context), &context.timing) else {
         return;
     };
-    pulse.gives_up_after(idle + idle.max(pulse.patience.idle));
+    timing.gives_up_after(idle + idle.max(timing.timeouts.idle));
     // Other clients are held to send their bodies.
     if is_http2(session) && is_call(&session.req_header().headers) {
-        pulse.response_is_due(idle);
-        attend(session, pulse);
+        timing.response_is_due(idle);
+        attend(session, timing);
     }
 }
 
@@ -50,7 +53,7 @@ pub(super) fn watch(session: &mut Session, context: &Context) {
 pub(super) fn expect(session: &mut Session, context: &mut Context) {
     context.is_whole = true;
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
-    let (Some(timeouts), Some(pulse)) = (timeouts, &context.pulse) else {
+    let (Some(timeouts), Some(timing)) = (timeouts, &context.timing) else {
         return;
     };
     // What is no shorter than the deadline of every read needs no other.
@@ -62,18 +65,18 @@ pub(super) fn expect(session: &mut Session, context: &mut Context) {
         false => None,
     };
     if let Some(within) = within {
-        pulse.response_is_due(within);
-        attend(session, pulse);
+        timing.response_is_due(within);
+        attend(session, timing);
     }
 }
 
 /// The response begins.
 pub(super) fn begins(context: &Context) {
     let idle = own_idle(context);
-    context.pulse.as_ref().inspect(|pulse| {
-        pulse.response_came(idle);
+    context.timing.as_ref().inspect(|timing| {
+        timing.response_came(idle);
         if let Some(idle) = idle {
-            pulse.gives_up_after(idle + SLOW_CLIENT);
+            timing.gives_up_after(idle + SLOW_CLIENT);
         }
     });
 }
@@ -81,7 +84,7 @@ pub(super) fn begins(context: &Context) {
 /// A part of the request goes to the provider, or a part of its response to the client.
 pub(super) fn moves(context: &Context) {
     if context.is_timed {
-        context.pulse.as_ref().inspect(|pulse| pulse.moves());
+        context.timing.as_ref().inspect(|timing| timing.moves());
     }
 }
 
@@ -92,10 +95,10 @@ fn own_idle(context: &Context) -> Option<Duration> {
 }
 
 /// Attends to the client of HTTP/2 of a request that waits.
-fn attend(session: &mut Session, pulse: &Arc<Pulse>) {
+fn attend(session: &mut Session, timing: &Arc<ClientTiming>) {
     let place = &mut *session.downstream_session;
     *place = match std::mem::replace(place, ServerSession::new_custom(Box::new(()))) {
-        ServerSession::H2(stream) => ServerSession::new_custom(Box::new(Watched { stream, pulse: pulse.clone() })),
+        ServerSession::H2(stream) => ServerSession::new_custom(Box::new(Watched { stream, timing: timing.clone() })),
         other => other,
     };
 }
@@ -103,20 +106,20 @@ fn attend(session: &mut Session, pulse: &Arc<Pulse>) {
 /// A stream of HTTP/2 whose request waits for its response.
 struct Watched {
     stream: HttpSession,
-    pulse: Arc<Pulse>,
+    timing: Arc<ClientTiming>,
 }
 
 #[async_trait]
 impl Custom for Watched {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let read = self.stream.read_body_or_idle(no_body_expected);
-        let Some(due) = self.pulse.response_due() else {
+        let Some(due) = self.timing.response_due() else {
             return read.await;
         };
         match timeout_at(Instant::from_std(due), read).await {
             Ok(read) => read,
             Err(_) => {
-                self.pulse.response_is_late();
+                self.timing.response_is_late();
                 Err(Error::explain(ErrorType::ReadTimedout, "the provider does not answer"))
             }
         }

@@ -1,18 +1,18 @@
-//! Requests that are given up as they are: nothing more is written, and their stream or connection ends. Pingora does not see it, so
-//! they are accounted for here.
+//! Requests that are given up as they are: nothing more is written, and their stream or connection ends. Pingora does
+//! not see it, so they are accounted for here.
 
+use super::access_log;
 use super::context::Context;
-use super::line;
 use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
 
 /// Accounts for a request that ends in no other way.
 pub(super) fn account(context: &mut Context) {
-    let pulse = context.pulse.clone();
-    let is_slow = pulse.as_ref().is_some_and(|pulse| pulse.cut() == Some(DisconnectReason::MinBodyRate));
-    let is_stuck = pulse.as_ref().is_some_and(|pulse| pulse.is_stuck());
+    let timing = context.timing.clone();
+    let is_slow = timing.as_ref().is_some_and(|timing| timing.cut() == Some(DisconnectReason::MinBodyRate));
+    let is_stuck = timing.as_ref().is_some_and(|timing| timing.is_stuck());
     // It tells nothing of the provider then.
-    let is_silent = !context.is_whole && pulse.is_some_and(|pulse| pulse.client_is_silent());
+    let is_silent = !context.is_whole && timing.is_some_and(|timing| timing.client_is_silent());
     if is_slow || is_stuck && is_silent {
         reject(context);
     } else if is_stuck && context.is_whole && context.begun {
@@ -21,7 +21,7 @@ pub(super) fn account(context: &mut Context) {
     } else if is_stuck {
         fail(context);
     }
-    line::account(context, context.status, context.passed());
+    access_log::account(context, context.status, context.passed());
 }
 
 /// The client did not send its body.

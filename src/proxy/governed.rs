@@ -1,14 +1,16 @@
-//! Governed requests: admitted, judged, answered.
+//! Governed requests: admitted, evaluated, answered.
 
-use super::answer::{Source, answer_response, write};
 use super::body;
 use super::context::{Context, InFlight};
-use super::exchange::caution;
 use super::head::credential;
+use super::hooks::on_mark_failure;
 use super::reading;
+use super::response::{Source, response_response, write};
 use super::slot::{self, attended};
 use crate::cache::Scope;
-use crate::gateway::{Admitted, Answer, Asked, Changes, Credential, Decided, Governed, Settlement, Write};
+use crate::gateway::{
+    AuthorizedRequest, Changes, Credential, Decided, DecodedRequest, Governed, ProviderResponse, Write, WriteOutcome,
+};
 use crate::model::{Field, Rejection};
 use crate::policy::Need;
 use crate::provider::{Failure, Fetch, Provider, Slot};
@@ -23,7 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why a governed request gets no answer of the provider's.
+/// Why a governed request gets no response of the provider's.
 pub(super) enum Stop {
     /// The gateway answers.
     Rejected(Rejection),
@@ -44,29 +46,29 @@ impl From<Box<Error>> for Stop {
 }
 
 /// Answers a governed request, within the time that its caller gives it.
-pub(super) async fn answer(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), Stop> {
+pub(super) async fn response(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), Stop> {
     let runtime = context.runtime.clone();
     let credential = credential(context, governed.upstream(), session).await?;
     context.verified = matches!(credential, Credential::Verified(_));
-    let admitted = governed.admit(credential)?;
-    let dialect = admitted.upstream().dialect;
-    let body = judged_body(session, context, &admitted).await?;
-    let asked = admitted.read_body(&runtime.gateway, body)?;
-    context.outcome.session = asked.session_hash();
+    let authorized = governed.authorize(credential)?;
+    let dialect = authorized.upstream().dialect;
+    let body = checked_body(session, context, &authorized).await?;
+    let decoded = authorized.read_body(&runtime.gateway, body)?;
+    context.outcome.session = decoded.session_hash();
     context.outcome.decision = Decision::Responded;
-    let limit = deadline(asked.carrier(), &session.req_header().headers);
+    let limit = deadline(decoded.carrier(), &session.req_header().headers);
     let left = limit.map(|limit| limit.saturating_sub(context.started.elapsed()));
     if let Some((limit, Duration::ZERO)) = limit.zip(left) {
         return Err(Rejection::UpstreamTimeout(limit).into());
     }
     let answered = async {
-        if asked.operation().reads() {
-            return reading::read(session, context, asked.read(&runtime.gateway)?).await;
+        if decoded.operation().reads() {
+            return reading::read(session, context, decoded.read(&runtime.gateway)?).await;
         }
         // Boxed, as hits are to be small.
-        Ok((Box::pin(changed(session, context, asked)).await?, Source::Write))
+        Ok((Box::pin(changed(session, context, decoded)).await?, Source::Write))
     };
-    let (answer, source) = match limit.zip(left) {
+    let (response, source) = match limit.zip(left) {
         Some((limit, left)) => {
             tokio::time::timeout(left, answered).await.map_err(|_| Rejection::UpstreamTimeout(limit))??
         }
@@ -77,13 +79,13 @@ pub(super) async fn answer(session: &mut Session, context: &mut Context, governe
         // It had time to leave.
         attended(session, context, std::future::ready(())).await?;
     }
-    let header = answer_response(&answer, source, &context.id, dialect, session.req_header())?;
-    write(session, context, header, answer.body.clone(), answer.trailers.clone()).await?;
+    let header = response_response(&response, source, &context.id, dialect, session.req_header())?;
+    write(session, context, header, response.body.clone(), response.trailers.clone()).await?;
     Ok(())
 }
 
-/// How long a caller waits, from the head of its request on: what `grpc-timeout` (gRPC, gRPC-web) or `connect-timeout-ms` (Connect)
-/// says. To other carriers these headers mean nothing.
+/// How long a caller waits, from the head of its request on: what `grpc-timeout` (gRPC, gRPC-web) or
+/// `connect-timeout-ms` (Connect) says. To other carriers these headers mean nothing.
 fn deadline(carrier: Carrier, headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match carrier {
@@ -104,11 +106,15 @@ fn deadline(carrier: Carrier, headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// The body of a judged request, within its bounds of size and time.
-async fn judged_body(session: &mut Session, context: &mut Context, admitted: &Admitted) -> Result<Bytes, Stop> {
-    admitted.judge_size()?;
-    let (most, too_large) = admitted.body_limit();
-    body::whole(session, context, most, too_large, admitted.upstream().body.timeout).await
+/// The body of a evaluated request, within its bounds of size and time.
+async fn checked_body(
+    session: &mut Session,
+    context: &mut Context,
+    authorized: &AuthorizedRequest,
+) -> Result<Bytes, Stop> {
+    authorized.check_size()?;
+    let (most, too_large) = authorized.body_limit();
+    body::whole(session, context, most, too_large, authorized.upstream().body.timeout).await
 }
 
 pub(super) fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -> Result<Arc<Provider>, Rejection> {
@@ -116,19 +122,23 @@ pub(super) fn provider(runtime: &Runtime, upstream: &crate::gateway::Upstream) -
 }
 
 /// Judges a write and carries it out.
-async fn changed(session: &mut Session, context: &mut Context, asked: Asked) -> Result<Arc<Answer>, Stop> {
+async fn changed(
+    session: &mut Session,
+    context: &mut Context,
+    decoded: DecodedRequest,
+) -> Result<Arc<ProviderResponse>, Stop> {
     let runtime = context.runtime.clone();
-    let provider = provider(&runtime, asked.upstream())?;
+    let provider = provider(&runtime, decoded.upstream())?;
     let origin = context.origin(session);
-    let decided = match asked.decide(None)? {
+    let decided = match decoded.decide(None)? {
         Decided::Need(Need::CurrentMetadata) => {
             let headers = provider.headers(&session.req_header().headers, &origin, Carrier::Rest);
             let source = slot::source(context, session);
-            match attended(session, context, current(&runtime, &provider, &asked, headers, source)).await? {
-                Ok(Ok(fields)) => asked.decide(Some(&fields))?,
-                Ok(Err(_)) | Err(_) if asked.only_records() => Decided::Forward(asked.unjudged()?),
+            match attended(session, context, current(&runtime, &provider, &decoded, headers, source)).await? {
+                Ok(Ok(fields)) => decoded.decide(Some(&fields))?,
+                Ok(Err(_)) | Err(_) if decoded.only_records() => Decided::Forward(decoded.unevaluated()?),
                 // It speaks of a read that the caller did not ask for, in a carrier that may not be its own.
-                Ok(Err(answer)) if asked.carrier() == Carrier::Rest => return Ok(answer),
+                Ok(Err(response)) if decoded.carrier() == Carrier::Rest => return Ok(response),
                 Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),
                 Err(rejection) => return Err(rejection.into()),
             }
@@ -145,33 +155,33 @@ async fn changed(session: &mut Session, context: &mut Context, asked: Asked) -> 
     // In a task of its own: once a write is on its way, it is settled, whatever becomes of the client.
     let in_flight = InFlight::new(&runtime);
     let task = tokio::spawn(async move {
-        let answer = carry_out(&runtime, &provider, write, headers, slot).await;
+        let response = carry_out(&runtime, &provider, write, headers, slot).await;
         drop(in_flight);
-        answer
+        response
     });
     Ok(task.await.unwrap_or(Err(Rejection::UpstreamFailed)).map(Arc::new)?)
 }
 
-/// The metadata of what is written as it is now; the provider's answer where it shows none.
+/// The metadata of what is written as it is now; the provider's response where it shows none.
 async fn current(
     runtime: &Runtime,
     provider: &Provider,
-    asked: &Asked,
+    decoded: &DecodedRequest,
     mut headers: HeaderMap,
     source: Option<IpAddr>,
-) -> Result<Result<Vec<Field>, Arc<Answer>>, Rejection> {
+) -> Result<Result<Vec<Field>, Arc<ProviderResponse>>, Rejection> {
     // Given back before the write takes its own: nobody waits for one while they hold one.
-    let _slot = runtime.slot(asked.upstream(), source).await?;
+    let _slot = runtime.slot(decoded.upstream(), source).await?;
     headers.remove(http::header::CONTENT_TYPE);
-    let path = asked.evidence_path();
+    let path = decoded.evidence_path();
     let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };
-    let answer = provider.fetch(fetch).await;
-    runtime.metrics.fetch(asked.upstream().index, answer.as_ref().ok().map(|answer| answer.status.as_u16()));
-    let answer = answer.map_err(|failure| failure.rejection)?;
-    if answer.status != StatusCode::OK {
-        return Ok(Err(Arc::new(answer)));
+    let response = provider.fetch(fetch).await;
+    runtime.metrics.fetch(decoded.upstream().index, response.as_ref().ok().map(|response| response.status.as_u16()));
+    let response = response.map_err(|failure| failure.rejection)?;
+    if response.status != StatusCode::OK {
+        return Ok(Err(Arc::new(response)));
     }
-    asked.current_metadata(&answer).map(Ok).ok_or(Rejection::UpstreamFailed)
+    decoded.current_metadata(&response).map(Ok).ok_or(Rejection::UpstreamFailed)
 }
 
 /// Marks what is changed, forwards the write, and settles it before it is acknowledged.
@@ -181,43 +191,47 @@ async fn carry_out(
     write: Write,
     headers: HeaderMap,
     slot: Slot,
-) -> Result<Answer, Rejection> {
+) -> Result<ProviderResponse, Rejection> {
     let guard = write.upstream().target.timeouts.guard();
     let scope = match write.changes() {
         Changes::Nothing => None,
         Changes::Session(session) => Some(Scope::Session(write.upstream().scope, session)),
         Changes::AnySession => Some(Scope::Upstream(write.upstream().scope)),
     };
-    let mark = match scope.zip(caution(write.upstream())) {
-        Some((scope, caution)) if write.is_entitled() => Some(runtime.sessions().begin(scope, guard, caution).await?),
-        Some((scope, caution)) => Some(runtime.sessions().begin_shared(scope, guard, caution).await?),
+    let mark = match scope.zip(on_mark_failure(write.upstream())) {
+        Some((scope, on_mark_failure)) if write.is_entitled() => {
+            Some(runtime.sessions().begin(scope, guard, on_mark_failure).await?)
+        }
+        Some((scope, on_mark_failure)) => Some(runtime.sessions().begin_shared(scope, guard, on_mark_failure).await?),
         None => None,
     };
     let (method, path, body) = write.request();
     let path = path.to_owned();
     let http2 = write.carrier().is_grpc();
-    let answer = provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
+    let response = provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
     drop(slot);
-    runtime.metrics.fetch(write.upstream().index, answer.as_ref().ok().map(|answer| write.status(answer).as_u16()));
-    let settlement = match &answer {
-        Ok(answer) => write.settle(answer),
-        Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
-        Err(Failure { sent: true, .. }) => Settlement::KeepMark,
+    runtime
+        .metrics
+        .fetch(write.upstream().index, response.as_ref().ok().map(|response| write.status(response).as_u16()));
+    let write_outcome = match &response {
+        Ok(response) => write.settle(response),
+        Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,
+        Err(Failure { sent: true, .. }) => WriteOutcome::KeepMark,
     };
     if let Some(mark) = mark {
-        runtime.sessions().end(mark, settlement).await;
+        runtime.sessions().end(mark, write_outcome).await;
     }
-    if answer.as_ref().is_ok_and(|answer| write.says_locked(answer)) {
+    if response.as_ref().is_ok_and(|response| write.says_locked(response)) {
         locked_out(runtime, write.upstream()).await;
     }
-    answer.map(|answer| write.shown(answer)).map_err(|failure| failure.rejection)
+    response.map(|response| write.shown(response)).map_err(|failure| failure.rejection)
 }
 
-/// A user of this upstream is locked: no session is answered any more from before that. Where the store cannot be told, their time
-/// bounds it.
+/// A user of this upstream is locked: no session is answered any more from before that. Where the store cannot be told,
+/// their time bounds it.
 async fn locked_out(runtime: &Runtime, upstream: &crate::gateway::Upstream) {
     let renewed = async { drop(runtime.sessions().renew(Scope::Upstream(upstream.scope)).await) };
-    if caution(upstream).is_some() {
+    if on_mark_failure(upstream).is_some() {
         runtime.lockouts().join(upstream.scope, renewed).await;
     }
 }

@@ -1,10 +1,10 @@
 //! What the head of a request says, read off Pingora's view of it.
 
 use super::context::Context;
-use super::exchange::REQUEST_ID;
 use super::governed::Stop;
+use super::hooks::REQUEST_ID;
 use super::slot;
-use crate::gateway::{CallerCheck, Credential, Head, Upstream, bearer};
+use crate::gateway::{CallerCheck, Credential, RequestHead, Upstream, bearer};
 use crate::model::Rejection;
 use crate::runtime::{Runtime, clock};
 use crate::token::is_jwt;
@@ -17,10 +17,10 @@ use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 
 /// The head of a request, as the core sees it.
-pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bool) -> Head<'a> {
+pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bool) -> RequestHead<'a> {
     let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = header.uri.authority().map(|authority| authority.as_str());
-    Head {
+    RequestHead {
         listener,
         method: &header.method,
         path: header.uri.path(),
@@ -47,7 +47,8 @@ pub(super) fn drop_path(request: &mut RequestHeader) {
     }
 }
 
-/// Takes the dot of the root out of the host that a request is for: `name.` is `name`, to whatever looks at it from here on.
+/// Takes the dot of the root out of the host that a request is for: `name.` is `name`, to whatever looks at it from
+/// here on.
 pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
     let host = request.headers.get(HOST).and_then(|host| http1::without_root(host.to_str().ok()?));
     if let Some(host) = host {
@@ -59,9 +60,9 @@ pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
     Ok(())
 }
 
-/// Judges a head before anything in it counts: what was found in its bytes, and, of HTTP/2, where Pingora has taken the bytes apart,
-/// the same in its parts. Over a socket in the file system it may name no host.
-pub(super) fn judge(
+/// Judges a head before anything in it counts: what was found in its bytes, and, of HTTP/2, where Pingora has taken the
+/// bytes apart, the same in its parts. Over a socket in the file system it may name no host.
+pub(super) fn check(
     header: &RequestHeader,
     fault: Option<Fault>,
     limits: HeadLimits,
@@ -78,7 +79,7 @@ pub(super) fn judge(
             nameless: over_socket,
             headers: &header.headers,
         };
-        http1::judge(parts, limits).map_err(rejection)?;
+        http1::check(parts, limits).map_err(rejection)?;
     }
     // It would show what proxies have added to the request, and no provider takes it.
     if header.method == Method::TRACE { Err(Rejection::Method(METHODS.into())) } else { Ok(()) }

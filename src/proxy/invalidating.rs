@@ -1,17 +1,18 @@
-//! Pass-through requests that may change cached sessions. Each is read whole before anything is marked or sent, so that one that never
-//! ends costs nobody a hit; it is sent and settled in a task of its own, so that a client that leaves does not stop that; and its
-//! response passes part by part, so that a change that was made does not fail because the response is large.
+//! Pass-through requests that may change cached sessions. Each is read whole before anything is marked or sent, so that
+//! one that never ends costs nobody a hit; it is sent and settled in a task of its own, so that a client that leaves
+//! does not stop that; and its response passes part by part, so that a change that was made does not fail because the
+//! response is large.
 
-use super::answer::write_head;
 use super::context::{Context, InFlight};
-use super::exchange::REQUEST_ID;
 use super::governed::{Stop, provider};
+use super::hooks::REQUEST_ID;
+use super::response::write_head;
 use super::slot::attended;
-use super::{body, passed, short, slot};
-use crate::cache::{Caution, Mark, Scope, Sessions};
+use super::{body, overloaded, pass_through, slot};
+use crate::cache::{Mark, MarkFailurePolicy, Scope, Sessions};
 use crate::client::{Part, Response};
-use crate::edge::Short;
-use crate::gateway::{Settlement, Upstream, settle_related};
+use crate::edge::MemoryShort;
+use crate::gateway::{Upstream, WriteOutcome, settle_related};
 use crate::model::{Operation, Rejection};
 use crate::provider::{Failure, Fetch, Provider, Slot};
 use crate::runtime::Runtime;
@@ -47,13 +48,14 @@ pub(super) struct Marking {
     /// What it may change.
     pub scope: Scope,
     /// What becomes of it without the store.
-    pub caution: Caution,
-    /// Whether it has a mark of its own. Only where the gateway itself has checked that the caller may change anything: those who may
-    /// not would otherwise use up the marks that are told apart.
+    pub on_mark_failure: MarkFailurePolicy,
+    /// Whether it has a mark of its own. Only where the gateway itself has checked that the caller may change anything:
+    /// those who may not would otherwise use up the marks that are told apart.
     pub apart: bool,
 }
 
-/// A response that goes on to the client: what was read of its body already, and the rest. It holds the slot until it is over.
+/// A response that goes on to the client: what was read of its body already, and the rest. It holds the slot until it
+/// is over.
 pub(super) struct Relayed {
     pub response: Response,
     pub read: Vec<Part>,
@@ -65,12 +67,12 @@ pub(super) async fn forward(
     session: &mut Session,
     context: &mut Context,
     upstream: Arc<Upstream>,
-    caution: Caution,
+    on_mark_failure: MarkFailurePolicy,
 ) -> Result<(), Stop> {
     context.passes(&upstream, Operation::ChangeRelated);
     let body = read_body(session, context, &upstream).await?;
     let apart = context.verified && upstream.dialect.scoped;
-    let marks = vec![Marking { scope: Scope::Upstream(upstream.scope), caution, apart }];
+    let marks = vec![Marking { scope: Scope::Upstream(upstream.scope), on_mark_failure, apart }];
     send(session, context, upstream, Operation::ChangeRelated, body, marks).await
 }
 
@@ -116,7 +118,7 @@ pub(super) fn fetch(
     body: Bytes,
 ) -> Fetch {
     let header = session.req_header();
-    let grpc = passed::is_grpc(context, &header.headers);
+    let grpc = pass_through::is_grpc(context, &header.headers);
     let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     Fetch {
         method: header.method.clone(),
@@ -163,13 +165,13 @@ impl Sending {
         };
         let status = sent.as_ref().ok().map(|(status, ..)| *status);
         runtime.metrics.fetch(upstream.index, status.map(|status| status.as_u16()));
-        let settlement = match &sent {
+        let write_outcome = match &sent {
             Ok((status, ..)) => settle_related(*status, repeatable),
-            Err(Failure { sent: false, .. }) => Settlement::UNCHANGED,
-            Err(Failure { sent: true, .. }) => Settlement::KeepMark,
+            Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,
+            Err(Failure { sent: true, .. }) => WriteOutcome::KeepMark,
         };
         for mark in marks {
-            sessions.end(mark, settlement).await;
+            sessions.end(mark, write_outcome).await;
         }
         let (_, response, read) = sent.map_err(|failure| failure.rejection)?;
         Ok(Relayed { response, read, _slot: Some(slot) })
@@ -179,16 +181,16 @@ impl Sending {
 /// Marks all that a request may change, or nothing.
 async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Result<Vec<Mark>, Rejection> {
     let mut begun = Vec::with_capacity(marks.len());
-    for Marking { scope, caution, apart } in marks {
+    for Marking { scope, on_mark_failure, apart } in marks {
         let mark = match apart {
-            true => sessions.begin(scope, guard, caution).await,
-            false => sessions.begin_shared(scope, guard, caution).await,
+            true => sessions.begin(scope, guard, on_mark_failure).await,
+            false => sessions.begin_shared(scope, guard, on_mark_failure).await,
         };
         match mark {
             Ok(mark) => begun.push(mark),
             Err(rejection) => {
                 for mark in begun {
-                    sessions.end(mark, Settlement::UNCHANGED).await;
+                    sessions.end(mark, WriteOutcome::UNCHANGED).await;
                 }
                 return Err(rejection);
             }
@@ -197,8 +199,9 @@ async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Res
     Ok(begun)
 }
 
-/// How a request ended: by the head of its response, or, for calls, by what follows it. Whatever of the body had to be read for that
-/// comes along: one part at the most and a status, since a call that begins to send a message has done something.
+/// How a request ended: by the head of its response, or, for calls, by what follows it. Whatever of the body had to be
+/// read for that comes along: one part at the most and a status, since a call that begins to send a message has done
+/// something.
 async fn ended(
     mut response: Response,
     carrier: Option<Carrier>,
@@ -262,13 +265,13 @@ pub(super) async fn relay(
             Some(Part::Data(data)) => {
                 let last = read.len() == 0 && response.body.is_over();
                 let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
-                held.map_err(|Short| short::end(context, Shed::Response))?;
+                held.map_err(|MemoryShort| overloaded::end(context, Shed::Response))?;
                 session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
                 last
             }
             // To HTTP/1 they are not written, as other pass-through responses' are not.
             Some(Part::Trailers(trailers)) if session.is_http2() => {
-                passed::judge_trailers(&trailers)?;
+                pass_through::check_trailers(&trailers)?;
                 session.write_response_trailers(trailers).await.map_err(|error| error.into_down())?;
                 true
             }

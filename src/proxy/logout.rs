@@ -1,9 +1,10 @@
-//! Logouts: pass-through requests without a credential that end one session, by an ID token that names it. Only a token that the
-//! provider has signed makes that session stale, and nothing makes others stale: anybody can send such requests.
+//! Logouts: pass-through requests without a credential that end one session, by an ID token that names it. Only a token
+//! that the provider has signed makes that session stale, and nothing makes others stale: anybody can send such
+//! requests.
 
 use super::context::Context;
-use super::exchange::{caution, pass};
 use super::governed::Stop;
+use super::hooks::{on_mark_failure, pass};
 use super::invalidating::{self, Marking};
 use crate::cache::Scope;
 use crate::dialect::path::canonical;
@@ -25,7 +26,7 @@ pub(super) fn is_logout(session: &Session, context: &Context, upstream: &Upstrea
     // It is forwarded as it came: what other servers read as a logout counts as one.
     let path = canonical(path).unwrap_or(path.into());
     let logs_out = upstream.dialect.logouts.contains(&&*path) && [Method::GET, Method::POST].contains(&header.method);
-    logs_out && caution(upstream).is_some() && context.runtime.issuer(upstream).is_some()
+    logs_out && on_mark_failure(upstream).is_some() && context.runtime.issuer(upstream).is_some()
 }
 
 /// Forwards a logout. A form is read whole before anything is marked or sent.
@@ -59,24 +60,25 @@ pub(super) async fn forward(
     }
 }
 
-/// The first and the last token among parameters: providers take the one or the other. Its characters are those that nothing has to
-/// encode.
+/// The first and the last token among parameters: providers take the one or the other. Its characters are those that
+/// nothing has to encode.
 fn hints(parameters: &str) -> impl Iterator<Item = &str> {
     let mut all = parameters.split('&').filter_map(|pair| pair.strip_prefix(HINT));
     let (first, last) = (all.next(), all.next_back());
     first.into_iter().chain(last)
 }
 
-/// Marks for the sessions that any of these tokens names: which one counts where there are several, only the provider knows.
+/// Marks for the sessions that any of these tokens names: which one counts where there are several, only the provider
+/// knows.
 fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marking> {
-    let Some(caution) = caution(upstream) else {
+    let Some(on_mark_failure) = on_mark_failure(upstream) else {
         return Vec::new();
     };
     let mut marks: Vec<Marking> = Vec::new();
     for scope in hinted.iter().filter_map(|token| scope(context, upstream, token)) {
         if marks.iter().all(|mark| mark.scope != scope) {
             // Nobody has checked that its sender may do anything.
-            marks.push(Marking { scope, caution, apart: false });
+            marks.push(Marking { scope, on_mark_failure, apart: false });
         }
     }
     marks

@@ -1,5 +1,6 @@
-//! Offers to go on in another protocol (`Upgrade`): a server need not take them up, and goes on in HTTP/1.1 (RFC 9110, section 7.8).
-//! Clients make them unasked, as for `h2c`. The only one that means something here is that of a WebSocket.
+//! Offers to go on in another protocol (`Upgrade`): a server need not take them up, and goes on in HTTP/1.1 (RFC 9110,
+//! section 7.8). Clients make them unasked, as for `h2c`. The only one that means something here is that of a
+//! WebSocket.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderName, Method, Version};
@@ -8,8 +9,8 @@ use pingora::http::RequestHeader;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Takes offers out that the gateway does not take up, with all that belongs to them. An offer of a WebSocket stays, alone or among
-/// others: a client that makes it may send something else than HTTP.
+/// Takes offers out that the gateway does not take up, with all that belongs to them. An offer of a WebSocket stays,
+/// alone or among others: a client that makes it may send something else than HTTP.
 pub(super) fn ignore(request: &mut RequestHeader) -> Result<()> {
     let settings = request.remove_header(&HTTP2_SETTINGS).is_some();
     let offers = request.headers.contains_key(UPGRADE);
@@ -35,8 +36,8 @@ pub(super) fn ignore(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// Takes the offer of a WebSocket out that asks for nothing: a server ignores one that `Connection` does not name, and Pingora would
-/// take it for a request for a WebSocket.
+/// Takes the offer of a WebSocket out that asks for nothing: a server ignores one that `Connection` does not name, and
+/// Pingora would take it for a request for a WebSocket.
 pub(super) fn ignore_empty(request: &mut RequestHeader) {
     let mut offers = request.headers.get_all(UPGRADE).iter();
     let (Some(offer), other) = (offers.next(), offers.next()) else {

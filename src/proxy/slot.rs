@@ -2,8 +2,8 @@
 
 use super::context::{Context, KEPT_BODY};
 use super::governed::Stop;
-use super::passed::content_length;
-use crate::edge::{self, Framed};
+use super::pass_through::content_length;
+use crate::edge::{self, StrictHttp1Stream};
 use crate::gateway::Upstream;
 use crate::provider::Slot;
 use crate::runtime::Runtime;
@@ -24,8 +24,8 @@ pub(super) async fn take(session: &mut Session, context: &Context, upstream: &Up
     Ok(attended(session, context, context.runtime.slot(upstream, source)).await??)
 }
 
-/// Where a request comes from that counts for its source: not where its caller is verified, nor where it has none. Those of this
-/// machine and trusted peers that do not say for whom they speak have none.
+/// Where a request comes from that counts for its source: not where its caller is verified, nor where it has none.
+/// Those of this machine and trusted peers that do not say for whom they speak have none.
 pub(super) fn source(context: &Context, session: &Session) -> Option<IpAddr> {
     if context.verified {
         return None;
@@ -39,8 +39,8 @@ pub(super) fn source(context: &Context, session: &Session) -> Option<IpAddr> {
     Some(edge::source(from))
 }
 
-/// The address that a trusted peer reports: the last one that is no trusted peer's. What stands before it, its client may have
-/// written.
+/// The address that a trusted peer reports: the last one that is no trusted peer's. What stands before it, its client
+/// may have written.
 fn reported(runtime: &Runtime, headers: &HeaderMap) -> Option<IpAddr> {
     let lines = |name: &HeaderName| headers.get_all(name).iter().rev().filter_map(|value| value.to_str().ok());
     let parts = |line: &'_ str| line.rsplit(',').map(str::to_owned).collect::<Vec<_>>();
@@ -77,8 +77,8 @@ pub(super) async fn attended<T>(session: &mut Session, context: &Context, work: 
     }
 }
 
-/// Ends when the client has left. Over HTTP/1.1 that is behind what it has sent: as much of its body is read meanwhile as Pingora
-/// keeps for the provider. Behind a larger one the connection is looked at from time to time.
+/// Ends when the client has left. Over HTTP/1.1 that is behind what it has sent: as much of its body is read meanwhile
+/// as Pingora keeps for the provider. Behind a larger one the connection is looked at from time to time.
 async fn left(session: &mut Session, context: &Context) {
     if session.is_http2() && !session.as_mut().is_body_done() {
         if let Some(reset) = session.downstream_session.watch_h2_stream_close() {
@@ -101,10 +101,11 @@ async fn left(session: &mut Session, context: &Context) {
     let _ = session.downstream_session.read_body_or_idle(true).await;
 }
 
-/// Ends when a client of HTTP/1 has left, of whose body nothing may be read yet: what it has sent hides that from those who
-/// read. Where more has been sent than the system holds, the end has not come yet: that is seen when the wait is over.
+/// Ends when a client of HTTP/1 has left, of whose body nothing may be read yet: what it has sent hides that from those
+/// who read. Where more has been sent than the system holds, the end has not come yet: that is seen when the wait is
+/// over.
 async fn hangs_up(session: &mut Session) {
-    while !Framed::has_left(session) {
+    while !StrictHttp1Stream::has_left(session) {
         tokio::time::sleep(LOOK).await;
     }
 }

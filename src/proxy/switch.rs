@@ -1,12 +1,13 @@
 //! Connections to providers for requests that ask to switch protocols.
 //!
-//! Pingora takes the end of such a request, which has no body, for the end of the tunnel where it sees the provider's 101 first: it
-//! closes at once, and what the provider sends behind its 101 is lost. It looks at both in any order, so that happens where the 101 is
-//! here before Pingora waits for it. On these connections it waits at least once.
+//! Pingora takes the end of such a request, which has no body, for the end of the tunnel where it sees the provider's
+//! 101 first: it closes at once, and what the provider sends behind its 101 is lost. It looks at both in any order, so
+//! that happens where the 101 is here before Pingora waits for it. On these connections it waits at least once.
 //!
-//! Each such connection has one request. Pingora does not know its descriptor, by which it tells apart the connections that it keeps:
-//! it could use none of them again, and would take one for another when one ends. So each is in a pool of its own ([`lone`]), from
-//! which Pingora drops it at once where the provider has not switched and keeps the connection open.
+//! Each such connection has one request. Pingora does not know its descriptor, by which it tells apart the connections
+//! that it keeps: it could use none of them again, and would take one for another when one ends. So each is in a pool
+//! of its own ([`lone`]), from which Pingora drops it at once where the provider has not switched and keeps the
+//! connection open.
 
 use async_trait::async_trait;
 use pingora::connectors::L4Connect;

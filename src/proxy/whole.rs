@@ -1,16 +1,17 @@
 //! Pass-through requests to providers of HTTP/2 that are whole as soon as they come: the gateway sends them by itself.
 //!
-//! A provider may say that it has not looked at a request (RFC 9113, section 8.7), so that any may be sent again: unless anything of
-//! a response came before, an informational one included. Of HTTP/2 Pingora shows none of those. So what may be sent again for that
-//! goes this way, where they are seen, and what goes over HTTP/2 by way of Pingora is sent once.
+//! A provider may say that it has not looked at a request (RFC 9113, section 8.7), so that any may be sent again:
+//! unless anything of a response came before, an informational one included. Of HTTP/2 Pingora shows none of those. So
+//! what may be sent again for that goes this way, where they are seen, and what goes over HTTP/2 by way of Pingora is
+//! sent once.
 
 use super::context::{Context, KEPT_BODY};
 use super::governed::{Stop, provider};
 use super::invalidating::{Relayed, fetch, relay};
-use super::passed::{self, Versions, content_length};
-use super::short;
+use super::overloaded;
+use super::pass_through::{self, Versions, content_length};
 use super::slot::attended;
-use crate::edge::Short;
+use crate::edge::MemoryShort;
 use crate::gateway::Upstream;
 use crate::memory::Level;
 use crate::model::Rejection;
@@ -22,13 +23,13 @@ use pingora::prelude::Session;
 use std::pin::pin;
 use std::task::Poll;
 
-/// How much of a body of undeclared length may be kept before another part of it is looked for: one of HTTP/2 is no larger than the
-/// rest.
+/// How much of a body of undeclared length may be kept before another part of it is looked for: one of HTTP/2 is no
+/// larger than the rest.
 const ALMOST_KEPT: usize = KEPT_BODY - (16 << 10);
 
 /// Forwards a request that is whole, over HTTP/2, and its response. `false` where it is not, or goes another way.
 pub(super) async fn forward(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<bool, Stop> {
-    match passed::versions(context, session) {
+    match pass_through::versions(context, session) {
         Versions::Http1 => Ok(false),
         // Boxed, as all others are to be small.
         versions => Box::pin(over_http2(session, context, upstream, versions)).await,
@@ -50,7 +51,7 @@ async fn over_http2(
         return Ok(false);
     };
     let held = context.holds_body(body.len(), Level::Over);
-    held.map_err(|Short| short::end(context, Shed::Request))?;
+    held.map_err(|MemoryShort| overloaded::end(context, Shed::Request))?;
     let reads = session.req_header().method.is_safe();
     let fetch = Fetch { reads, ..fetch(session, context, upstream, &provider, body) };
     let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.rejection)?;
@@ -60,8 +61,8 @@ async fn over_http2(
     Ok(true)
 }
 
-/// The whole body, as far as Pingora keeps it, where it is declared or is here already: one of undeclared length may be a side of a
-/// conversation, and is not waited for. None where it is not whole: what was read of it is kept.
+/// The whole body, as far as Pingora keeps it, where it is declared or is here already: one of undeclared length may be
+/// a side of a conversation, and is not waited for. None where it is not whole: what was read of it is kept.
 async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<Bytes>, Stop> {
     if session.is_body_empty() {
         return Ok(Some(Bytes::new()));

@@ -59,12 +59,12 @@ impl Source {
 
     /// Reads it, and says what stood in the files that were needed for that.
     pub fn read(&self) -> (Fingerprints, Result<LoadedConfig, Unusable>) {
-        let seen = Seen::default();
+        let seen = FileState::default();
         let loaded = self.loaded(&seen);
         (Fingerprints { files: seen.files.into_inner() }, loaded)
     }
 
-    fn loaded(&self, seen: &Seen) -> Result<LoadedConfig, Unusable> {
+    fn loaded(&self, seen: &FileState) -> Result<LoadedConfig, Unusable> {
         let name = self.path.display().to_string();
         let unread = |error: &dyn Display| Unusable::Unread(format!("{name}: {error}"));
         let text = seen.noted(&self.path, contents(&self.path));
@@ -130,13 +130,13 @@ impl Lookup for Machine {
 
 /// The same, with a note of every file that is looked at.
 #[derive(Default)]
-struct Seen {
+struct FileState {
     files: RefCell<BTreeMap<PathBuf, Option<[u8; 32]>>>,
     /// Whether there were no descriptors to read one of them with.
     starved: Cell<bool>,
 }
 
-impl Seen {
+impl FileState {
     fn noted(&self, path: &Path, found: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
         let hash = found.as_ref().ok().map(|bytes| hashed(bytes));
         if found.as_ref().is_err_and(descriptors::is_shortage) {
@@ -150,7 +150,7 @@ impl Seen {
     }
 }
 
-impl Lookup for Seen {
+impl Lookup for FileState {
     fn variable(&self, name: &str) -> Option<String> {
         Machine.variable(name)
     }

@@ -1,11 +1,11 @@
-//! What serves an upstream: its provider, its issuer, its slots. A new configuration takes over what serves it too, with its
-//! connections, addresses, keys and verified tokens.
+//! What serves an upstream: its provider, its issuer, its slots. A new configuration takes over what serves it too,
+//! with its connections, addresses, keys and verified tokens.
 
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, Upstream};
-use crate::jwks::{Issuer, Means};
+use crate::jwks::{Issuer, SharedByIssuers};
 use crate::memory::Memory;
-use crate::provider::{Provider, Slots, Tally};
+use crate::provider::{Provider, SlotUsage, Slots};
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
@@ -35,12 +35,13 @@ impl<T> Drop for Supervised<T> {
 }
 
 impl Backend {
-    /// The backend of an upstream. It takes over what still fits of the one before. Has to be called inside a tokio runtime.
+    /// The backend of an upstream. It takes over what still fits of the one before. Has to be called inside a tokio
+    /// runtime.
     pub fn new(
         upstream: &Arc<Upstream>,
         before: Option<&Backend>,
-        means: Means,
-        tally: Arc<Tally>,
+        means: SharedByIssuers,
+        tally: Arc<SlotUsage>,
         memory: &Arc<Memory>,
     ) -> Result<Backend, RuntimeError> {
         let serves = |provider: &&Arc<Supervised<Provider>>| provider.value.serves(upstream, &means.resolver);
@@ -91,7 +92,7 @@ impl Backend {
 fn issuer(
     upstream: &Upstream,
     before: Option<&Arc<Supervised<Issuer>>>,
-    means: Means,
+    means: SharedByIssuers,
 ) -> Option<Arc<Supervised<Issuer>>> {
     let CallerCheck::Token { expected, keys, .. } = &upstream.check else {
         return None;

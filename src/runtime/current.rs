@@ -2,10 +2,10 @@
 
 use super::process_state::{ProcessState, longest_lease};
 use super::{Runtime, RuntimeError};
-use crate::cache::{Caution, Mark, Scope};
+use crate::cache::{Mark, MarkFailurePolicy, Scope};
 use crate::coherence::Settled;
 use crate::config::{Config, RestartRequired};
-use crate::gateway::{OnUnreachable, Settlement, Upstream};
+use crate::gateway::{OnUnreachable, Upstream, WriteOutcome};
 use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -18,7 +18,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a new provider's name may take to be looked up, and a new issuer's keys to be fetched, before a configuration holds.
+/// How long a new provider's name may take to be looked up, and a new issuer's keys to be fetched, before a
+/// configuration holds.
 const WARM_UP: Duration = Duration::from_secs(5);
 /// How often it is looked whether something is over.
 const LOOK: Duration = Duration::from_millis(20);
@@ -39,8 +40,8 @@ pub struct CurrentRuntime {
 /// What was read last, beside what holds.
 #[derive(Debug, Default)]
 struct ReloadState {
-    /// Why it was refused, where it was.
-    refused: Option<String>,
+    /// Why it was rejected, where it was.
+    rejected: Option<String>,
     /// Why it could not even be read, where it could not.
     unread: Option<String>,
     /// What of it waits for a restart.
@@ -61,7 +62,8 @@ impl CurrentRuntime {
         self.process.memory.clone()
     }
 
-    /// A gateway that starts with this configuration, whose text has this SHA-256 hash. Has to be called inside a tokio runtime.
+    /// A gateway that starts with this configuration, whose text has this SHA-256 hash. Has to be called inside a tokio
+    /// runtime.
     pub fn new(config: &Config, hash: &str, log_writer: LogWriter) -> Result<CurrentRuntime, RuntimeError> {
         let process = Arc::new(ProcessState::new(config, log_writer)?);
         let now = ArcSwap::from_pointee(Runtime::new(config, process.clone(), None)?);
@@ -80,7 +82,8 @@ impl CurrentRuntime {
         self.process.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// What this configuration would make of the process. It can take the place of what holds as long as nothing else does.
+    /// What this configuration would make of the process. It can take the place of what holds as long as nothing else
+    /// does.
     pub fn candidate(&self, config: &Config) -> Result<Arc<Runtime>, RuntimeError> {
         Runtime::new(config, self.process.clone(), Some(&self.now())).map(Arc::new)
     }
@@ -121,15 +124,15 @@ impl CurrentRuntime {
         previous.clone()
     }
 
-    /// Writes to a provider of which nothing was cached have left no marks. Where something is cached from now on, all of them at
-    /// once have one mark, and what may be left from an earlier time is made stale.
+    /// Writes to a provider of which nothing was cached have left no marks. Where something is cached from now on, all
+    /// of them at once have one mark, and what may be left from an earlier time is made stale.
     async fn mark_uncached(&self, last: &Runtime, candidate: &Runtime, guard: Duration) -> Vec<Mark> {
         let before = cached(last);
         let mut marks = Vec::new();
         for (scope, upstream) in cached(candidate).into_iter().filter(|(scope, _)| !before.contains_key(scope)) {
             let bound = upstream.scope_cache.map(|cache| cache.longest()).unwrap_or_default();
-            let caution = Caution { on_unreachable: OnUnreachable::Forward, bound };
-            match self.process.cache.sessions.begin(Scope::Upstream(scope), guard, caution).await {
+            let on_mark_failure = MarkFailurePolicy { on_unreachable: OnUnreachable::Forward, bound };
+            match self.process.cache.sessions.begin(Scope::Upstream(scope), guard, on_mark_failure).await {
                 Ok(mark) => marks.push(mark),
                 Err(rejection) => {
                     tracing::warn!(
@@ -143,8 +146,8 @@ impl CurrentRuntime {
         marks
     }
 
-    /// Marks all that is cached as being changed, so that nothing of it is given out: another process serves the same upstreams,
-    /// and their stores do not know of each other. The marks stand for `at_most`.
+    /// Marks all that is cached as being changed, so that nothing of it is given out: another process serves the same
+    /// upstreams, and their stores do not know of each other. The marks stand for `at_most`.
     pub async fn hold_cache(&self, at_most: Duration) -> Vec<Mark> {
         let mut marks = Vec::new();
         for (scope, upstream) in cached(&self.now()) {
@@ -157,7 +160,8 @@ impl CurrentRuntime {
         marks
     }
 
-    /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is older.
+    /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is
+    /// older.
     pub async fn release_cache(&self, marks: Vec<Mark>) {
         end(marks, &self.process).await;
     }
@@ -166,7 +170,7 @@ impl CurrentRuntime {
     pub fn applied(&self, hash: &str, waiting: Vec<RestartRequired>) {
         self.metrics.reload(ReloadResult::Applied);
         self.metrics.activate(hash, &waiting);
-        *self.reload_state.lock() = ReloadState { refused: None, unread: None, waiting };
+        *self.reload_state.lock() = ReloadState { rejected: None, unread: None, waiting };
     }
 
     /// The configuration was read again, and is the one that holds.
@@ -174,16 +178,16 @@ impl CurrentRuntime {
         let mut reload_state = self.reload_state.lock();
         self.metrics.reload(ReloadResult::Unchanged);
         self.metrics.activate(hash, &reload_state.waiting);
-        reload_state.refused = None;
+        reload_state.rejected = None;
         reload_state.unread = None;
     }
 
-    /// A configuration was refused.
-    pub fn refused(&self, why: String) {
+    /// A configuration was rejected.
+    pub fn rejected(&self, why: String) {
         self.metrics.reload(ReloadResult::Rejected);
-        self.metrics.refuse();
+        self.metrics.reject();
         let mut reload_state = self.reload_state.lock();
-        reload_state.refused = Some(why);
+        reload_state.rejected = Some(why);
         reload_state.unread = None;
     }
 
@@ -196,12 +200,12 @@ impl CurrentRuntime {
     /// What an operator should know of the configuration, although requests are served.
     pub fn details(&self) -> Vec<String> {
         let reload_state = self.reload_state.lock();
-        let refused = reload_state.refused.iter();
-        let refused = refused.map(|why| format!("the configuration is refused, the last good one holds: {why}"));
+        let rejected = reload_state.rejected.iter();
+        let rejected = rejected.map(|why| format!("the configuration is refused, the last good one holds: {why}"));
         let unread = reload_state.unread.iter();
         let unread = unread.map(|why| format!("the configuration could not be read, the last good one holds: {why}"));
         let waiting = reload_state.waiting.iter();
-        refused
+        rejected
             .chain(unread)
             .chain(waiting.map(|option| format!("{}: the change needs a restart", option.name())))
             .collect()
@@ -214,7 +218,7 @@ fn cached(runtime: &Runtime) -> BTreeMap<u64, Arc<Upstream>> {
     upstreams.map(|upstream| (upstream.scope, upstream.clone())).collect()
 }
 
-/// How long a write can take from its head to its end: its body, what is read to judge it, and itself.
+/// How long a write can take from its head to its end: its body, what is read to evaluate it, and itself.
 fn longest_write(runtime: &Runtime) -> Duration {
     let write =
         |upstream: &Arc<Upstream>| upstream.body.timeout + (upstream.slots.wait + upstream.target.timeouts.guard()) * 2;
@@ -233,6 +237,6 @@ async fn end_after(previous: Vec<Previous>, longest_write: Duration, marks: Vec<
 /// Ends marks, and makes stale what they stood for.
 async fn end(marks: Vec<Mark>, process: &ProcessState) {
     for mark in marks {
-        process.cache.sessions.end(mark, Settlement::End(Settled::default())).await;
+        process.cache.sessions.end(mark, WriteOutcome::End(Settled::default())).await;
     }
 }

@@ -1,5 +1,6 @@
-//! Answers that say that a user is locked end sessions that nobody can name, so that all of the upstream become stale. Whoever tries
-//! passwords gets many of them: they are joined to one such step a second, or the cache would be off for as long as they try.
+//! Responses that say that a user is locked end sessions that nobody can name, so that all of the upstream become
+//! stale. Whoever tries passwords gets many of them: they are joined to one such step a second, or the cache would be
+//! off for as long as they try.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;

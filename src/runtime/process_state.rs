@@ -2,7 +2,7 @@
 
 use super::lockouts::Lockouts;
 use super::{LineFormat, RuntimeError};
-use crate::cache::{self, Opened};
+use crate::cache::{self, OpenCache};
 use crate::config::{Config, LogFormat, Store};
 use crate::gateway::{Gateway, Upstream};
 use crate::jwks;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// What lasts as long as the process.
 pub(super) struct ProcessState {
-    pub cache: Opened,
+    pub cache: OpenCache,
     pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     pub log_writer: LogWriter,
@@ -42,12 +42,12 @@ pub(super) struct ProcessState {
 /// What is counted of an upstream, and goes on where a later configuration has it again.
 #[derive(Clone, Default)]
 pub(super) struct Tallies {
-    pub keys: Arc<jwks::Tally>,
-    pub slots: Arc<provider::Tally>,
+    pub keys: Arc<jwks::JwksCounters>,
+    pub slots: Arc<provider::SlotUsage>,
 }
 
-/// Names requests and traces: unique among processes, cheap, and to strangers without any order, so that nobody reads off them how
-/// many requests there were between two. SipHash with a secret key makes them, from a counter.
+/// Names requests and traces: unique among processes, cheap, and to strangers without any order, so that nobody reads
+/// off them how many requests there were between two. SipHash with a secret key makes them, from a counter.
 #[derive(Default)]
 pub(super) struct RequestIds {
     key: RandomState,

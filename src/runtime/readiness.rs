@@ -1,7 +1,7 @@
 //! Whether the gateway should get requests, and how what it depends on does.
 //!
-//! A replica that cannot serve one upstream still serves the others, and where a provider is away, it is away for all replicas: to
-//! take them out helps no one. So readiness is about the start, and about the end.
+//! A replica that cannot serve one upstream still serves the others, and where a provider is away, it is away for all
+//! replicas: to take them out helps no one. So readiness is about the start, and about the end.
 
 use super::Runtime;
 use super::backends::Backend;

@@ -1,13 +1,14 @@
 //! A simulated Auth0 tenant: the Management API endpoints around sessions, with everything in memory.
 //!
-//! It is written from Auth0's documentation and recorded answers, and shares no table with the gateway, so that the two can disagree and a test
-//! can show it. Where the documentation leaves a choice, the tenant takes the one that is harder for a gateway: it
-//! resolves dot segments, decodes percent-escapes in fixed path parts and takes form bodies, as Auth0's servers may.
+//! It is written from Auth0's documentation and recorded responses, and shares no table with the gateway, so that the
+//! two can disagree and a test can show it. Where the documentation leaves a choice, the tenant takes the one that is
+//! harder for a gateway: it resolves dot segments, decodes percent-escapes in fixed path parts and takes form bodies,
+//! as Auth0's servers may.
 //!
 //! A request goes through the same steps as at Auth0: route (404), token (401), scope (403), rate limit (429), path,
 //! query and payload checks (400), and then the operation itself.
 
-mod answer;
+mod response;
 mod operations;
 mod payload;
 mod rate;
@@ -30,8 +31,8 @@ use http::request::Parts;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use answer::Answer;
 use rate::{Bucket, Quota};
+use response::ApiResponse;
 use routes::Route;
 use store::Store;
 use token::Authority;
@@ -42,7 +43,7 @@ const MAX_BODY: usize = 1024 * 1024;
 /// How the simulated tenant behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Time every answer is held back (zero by default). The request is carried out first, so an answer can be older
+    /// Time every response is held back (zero by default). The request is carried out first, so a response can be older
     /// than a change that overtook it.
     pub latency: Duration,
     /// Time between the 202 for a delete or revoke and the moment when GET stops answering 200, as Auth0 deletes
@@ -119,8 +120,8 @@ struct Shared {
 
 impl Tenant {
     /// Makes a tenant with one user who has one session. `issuer_url` is where clients reach it, for instance
-    /// `http://127.0.0.1:8081`: tokens have it with `/` as issuer and with `/api/v2/` as audience (Auth0's page "Management API access tokens"). The same
-    /// `random_seed` gives the same ids.
+    /// `http://127.0.0.1:8081`: tokens have it with `/` as issuer and with `/api/v2/` as audience (Auth0's page
+    /// "Management API access tokens"). The same `random_seed` gives the same ids.
     ///
     /// # Errors
     /// If the issuer URL has the wrong form or the demo key is unusable.
@@ -193,14 +194,14 @@ impl Tenant {
     /// Carries out one Management API request.
     fn carry_out(&self, parts: &Parts, body: Result<Bytes, axum::Error>) -> Response {
         let call = match routes::find(&parts.method, parts.uri.path()) {
-            Route::Outside => return Answer::not_found("Not Found", None).into_response(None),
+            Route::Outside => return ApiResponse::not_found("Not Found", None).into_response(None),
             Route::Unknown => {
                 self.count("unknown_route");
-                return Answer::not_found("Not Found", None).into_response(None);
+                return ApiResponse::not_found("Not Found", None).into_response(None);
             }
             Route::Malformed => {
                 self.count("unknown_route");
-                return Answer::bad_request("Bad Request", None).into_response(None);
+                return ApiResponse::bad_request("Bad Request", None).into_response(None);
             }
             Route::Known(call) => call,
         };
@@ -210,21 +211,22 @@ impl Tenant {
         }
         let quota = match self.spend() {
             Ok(quota) => quota,
-            Err(quota) => return Answer::too_many_requests().into_response(Some(quota)),
+            Err(quota) => return ApiResponse::too_many_requests().into_response(Some(quota)),
         };
         match operations::perform(self, &call, parts, body) {
-            Ok(answer) => answer.into_response(quota),
-            // Of the recorded answers, those without rate-limit headers are exactly the 4xx (Auth0's page "Rate limit policy").
+            Ok(response) => response.into_response(quota),
+            // Of the recorded responses, those without rate-limit headers are exactly the 4xx (Auth0's page "Rate limit
+            // policy").
             Err(rejection) => rejection.into_response(None),
         }
     }
 
-    fn authorize(&self, parts: &Parts, any_of: &[&str]) -> Result<(), Answer> {
+    fn authorize(&self, parts: &Parts, any_of: &[&str]) -> Result<(), ApiResponse> {
         let granted = self.0.authority.scopes(&parts.headers, SystemTime::now())?;
         if granted.iter().any(|scope| any_of.contains(&scope.as_str())) {
             return Ok(());
         }
-        Err(Answer::insufficient_scope(any_of))
+        Err(ApiResponse::insufficient_scope(any_of))
     }
 
     fn spend(&self) -> Result<Option<Quota>, Quota> {
@@ -254,19 +256,19 @@ async fn management(State(tenant): State<Tenant>, request: Request) -> Response 
 }
 
 async fn key_set(State(tenant): State<Tenant>) -> Response {
-    let response = answer::plain(&tenant.0.authority.key_set());
+    let response = response::plain(&tenant.0.authority.key_set());
     tenant.hold_back(response).await
 }
 
 async fn discovery(State(tenant): State<Tenant>) -> Response {
-    let response = answer::plain(&tenant.0.authority.discovery());
+    let response = response::plain(&tenant.0.authority.discovery());
     tenant.hold_back(response).await
 }
 
 async fn stats(State(tenant): State<Tenant>) -> Response {
     let by_operation = tenant.0.counts.lock().clone();
     let calls: u64 = by_operation.values().sum();
-    answer::plain(&json!({"calls": calls, "by_operation": by_operation}))
+    response::plain(&json!({"calls": calls, "by_operation": by_operation}))
 }
 
 #[cfg(test)]

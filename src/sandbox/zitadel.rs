@@ -54,7 +54,7 @@ pub const RECOVERY_CODE: &str = "RCVR-0001-0002";
 /// How the simulated instance behaves.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Time every answer is held back (zero by default). The request is carried out first, so an answer can be older
+    /// Time every response is held back (zero by default). The request is carried out first, so a response can be older
     /// than a change that overtook it.
     pub latency: Duration,
     /// Domains of the instance besides its own address: hosts with their ports, such as that of a gateway before it.

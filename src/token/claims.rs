@@ -1,4 +1,5 @@
-//! The claims that matter, in the only forms that RFC 7519 allows. What is wrong with one names it, and shows nothing of it.
+//! The claims that matter, in the only forms that RFC 7519 allows. What is wrong with one names it, and shows nothing
+//! of it.
 
 use crate::model::Rejection;
 use serde::de::{MapAccess, Visitor};

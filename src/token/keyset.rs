@@ -21,7 +21,8 @@ impl Key {
         &self.decoding
     }
 
-    /// The key of one entry. An error where it is not a public key for verifying signatures of a kind that is supported.
+    /// The key of one entry. An error where it is not a public key for verifying signatures of a kind that is
+    /// supported.
     fn parse(entry: &str, allowed: &[Algorithm]) -> Result<Key, Unusable> {
         let public: Public =
             serde_json::from_str(entry).map_err(|error| Unusable::wrong(format!("it cannot be read: {error}")))?;
@@ -82,8 +83,8 @@ struct Entries {
 }
 
 impl KeySet {
-    /// Reads a JWKS document, for tokens with these algorithms. Entries that cannot verify any are left out; a document without any
-    /// usable key is an error.
+    /// Reads a JWKS document, for tokens with these algorithms. Entries that cannot verify any are left out; a document
+    /// without any usable key is an error.
     pub fn parse(document: &[u8], allowed: &[Algorithm]) -> Result<KeySet, String> {
         let entries: Entries =
             serde_json::from_slice(document).map_err(|error| format!("not a JWKS document: {error}"))?;

@@ -103,8 +103,8 @@ impl Public {
         Ok(usable)
     }
 
-    /// What it verifies with. A private key, a weak one, and one with which no signature could ever be good has none. Certificates
-    /// (`x5c`) are not looked at.
+    /// What it verifies with. A private key, a weak one, and one with which no signature could ever be good has none.
+    /// Certificates (`x5c`) are not looked at.
     pub fn decoding(&self) -> Result<DecodingKey, Unusable> {
         if self.is_private() {
             return Err(Unusable::wrong("it is private or shared: anybody could sign with it"));
@@ -157,8 +157,8 @@ impl Unusable {
     }
 }
 
-/// Binary data of RFC 7515, section 2. Some issuers write the other alphabet, or padding, or leave bits at the end that count for
-/// nothing: the bytes are the same.
+/// Binary data of RFC 7515, section 2. Some issuers write the other alphabet, or padding, or leave bits at the end that
+/// count for nothing: the bytes are the same.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &URL_SAFE,
@@ -227,8 +227,8 @@ fn edwards(x: &[u8]) -> Result<DecodingKey, Unusable> {
     Ok(DecodingKey::from_ed_der(&bytes))
 }
 
-/// The points of small order, less their sign, also where they are not in their shortest form: signatures that anybody can make are
-/// good with them.
+/// The points of small order, less their sign, also where they are not in their shortest form: signatures that anybody
+/// can make are good with them.
 const SMALL: [[u8; 32]; 7] = {
     const fn ends(first: u8, rest: u8, last: u8) -> [u8; 32] {
         let mut point = [rest; 32];

@@ -82,7 +82,7 @@ fn rejection(token: &str) -> Rejection {
     }
 }
 
-fn refused_claims(changes: Value) -> Rejection {
+fn rejected_claims(changes: Value) -> Rejection {
     rejection(&signed(good_header(), &claims(changes)))
 }
 
@@ -108,7 +108,7 @@ fn every_required_claim_is_required_in_its_only_form() {
         (json!({ "sub": 1 }), "its claim `sub` is malformed"),
         (json!({ "scope": { "read:sessions": true } }), "its claim `scope` is malformed"),
     ] {
-        assert_eq!(refused_claims(changes.clone()), Rejection::TokenInvalid(reason), "{changes}");
+        assert_eq!(rejected_claims(changes.clone()), Rejection::TokenInvalid(reason), "{changes}");
     }
     let good = claims(json!({}));
     for (payload, reason) in [
@@ -125,17 +125,17 @@ fn every_required_claim_is_required_in_its_only_form() {
     }
     let listed = verified(&signed(good_header(), &claims(json!({ "scope": ["read:sessions", "a"] })))).unwrap();
     assert!(listed.caller().has_scope("read:sessions") && listed.caller().has_scope("a"));
-    assert_eq!(refused_claims(json!({ "iss": "https://i" })), Rejection::TokenInvalid("its issuer is not accepted"));
-    assert_eq!(refused_claims(json!({ "aud": "https://a" })), Rejection::TokenAudience("https://a/".into()));
+    assert_eq!(rejected_claims(json!({ "iss": "https://i" })), Rejection::TokenInvalid("its issuer is not accepted"));
+    assert_eq!(rejected_claims(json!({ "aud": "https://a" })), Rejection::TokenAudience("https://a/".into()));
 }
 
 #[test]
 fn times_are_checked_with_the_leeway_and_no_more() {
     assert!(verified(&signed(good_header(), &claims(json!({ "exp": NOW - 9 })))).is_ok());
-    assert_eq!(refused_claims(json!({ "exp": NOW - 10 })), Rejection::TokenExpired);
-    assert_eq!(refused_claims(json!({ "exp": -1 })), Rejection::TokenExpired);
+    assert_eq!(rejected_claims(json!({ "exp": NOW - 10 })), Rejection::TokenExpired);
+    assert_eq!(rejected_claims(json!({ "exp": -1 })), Rejection::TokenExpired);
     assert!(verified(&signed(good_header(), &claims(json!({ "nbf": NOW + 10 })))).is_ok());
-    assert_eq!(refused_claims(json!({ "nbf": NOW + 11 })), Rejection::TokenInvalid("it is not valid yet"));
+    assert_eq!(rejected_claims(json!({ "nbf": NOW + 11 })), Rejection::TokenInvalid("it is not valid yet"));
     assert!(verified(&signed(good_header(), &claims(json!({ "exp": 1e300 })))).is_ok());
 }
 
@@ -209,7 +209,7 @@ fn headers_are_read_strictly() {
 }
 
 #[test]
-fn what_was_changed_after_signing_is_refused() {
+fn what_was_changed_after_signing_is_rejected() {
     let token = signed(good_header(), &claims(json!({})));
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (header, _) = message.split_once('.').unwrap();
@@ -492,7 +492,7 @@ fn a_token_that_names_no_key_is_taken_only_where_there_is_one() {
 
 /// The corpus beside the project: no signature that must not verify does, all that must do.
 #[test]
-fn wycheproof_signatures_are_judged_as_they_say() {
+fn wycheproof_signatures_are_checked_as_they_say() {
     install_provider();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/jwt");
     let suites = [
@@ -539,7 +539,7 @@ fn wycheproof_signatures_are_judged_as_they_say() {
 
 /// The same of whole tokens with the keys that they come with: keys, headers and signatures.
 #[test]
-fn wycheproof_tokens_are_judged_as_they_say() {
+fn wycheproof_tokens_are_checked_as_they_say() {
     install_provider();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/jwt/json_web_signature_test.json");
     let Ok(text) = std::fs::read(path) else {

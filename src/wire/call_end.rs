@@ -1,5 +1,5 @@
-//! How a call ended, found out while its response comes part by part. A call that fails has no message: its status stands in the head
-//! of the response, in trailers, or, for gRPC-web, in a frame of the body.
+//! How a call ended, found out while its response comes part by part. A call that fails has no message: its status
+//! stands in the head of the response, in trailers, or, for gRPC-web, in a frame of the body.
 
 use super::carrier::Carrier;
 use base64::Engine;
@@ -110,8 +110,8 @@ mod tests {
     fn a_status_in_the_head_is_known_at_once() {
         assert_eq!(of(GRPC, &[("grpc-status", "16")]).status(), Some(StatusCode::UNAUTHORIZED));
         assert_eq!(of(WEB, &[("grpc-status", "7")]).status(), Some(StatusCode::FORBIDDEN));
-        let refused = CallEnd::new(GRPC, StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());
-        assert_eq!(refused.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+        let rejected = CallEnd::new(GRPC, StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());
+        assert_eq!(rejected.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
         assert_eq!(of(GRPC, &[]).status(), None);
     }
 

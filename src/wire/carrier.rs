@@ -1,4 +1,4 @@
-//! Carriers: how a call to a provider and its answer stand on the wire.
+//! Carriers: how a call to a provider and its response stand on the wire.
 //!
 //! Sources: gRPC's documents "gRPC over HTTP2" and "gRPC-Web Protocol", Connect's "Protocol Reference".
 
@@ -22,9 +22,9 @@ pub enum Carrier {
     Connect(Codec),
 }
 
-/// What an answer says, whatever carried it.
+/// What a response says, whatever carried it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub struct DecodedCall {
     /// The status, or what HTTP has for that of gRPC.
     pub status: StatusCode,
     /// The message; none where there is none, or it cannot be read.
@@ -56,7 +56,8 @@ impl Carrier {
         }
     }
 
-    /// The carrier of a remote procedure call with this content type; none where it is not known, or has parameters that are not.
+    /// The carrier of a remote procedure call with this content type; none where it is not known, or has parameters
+    /// that are not.
     pub fn of_call(content_type: &str) -> Option<Carrier> {
         match content_type.trim().to_ascii_lowercase().as_str() {
             "application/grpc" | "application/grpc+proto" => Some(Carrier::Grpc(Codec::Proto)),
@@ -111,29 +112,36 @@ impl Carrier {
         if self.is_framed() { frame::framed(&message) } else { message }
     }
 
-    /// What an answer says. `trailers` are those behind the body.
-    pub fn open(self, status: StatusCode, headers: &HeaderMap, body: &Bytes, trailers: Option<&HeaderMap>) -> Opened {
+    /// What a response says. `trailers` are those behind the body.
+    pub fn open(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &Bytes,
+        trailers: Option<&HeaderMap>,
+    ) -> DecodedCall {
         if !self.is_framed() {
-            return Opened { status, message: Some(body.clone()) };
+            return DecodedCall { status, message: Some(body.clone()) };
         }
         if status != StatusCode::OK {
-            return Opened { status, message: None };
+            return DecodedCall { status, message: None };
         }
-        let Ok((message, inner)) = frame::answer(body) else {
-            return Opened { status: StatusCode::BAD_GATEWAY, message: None };
+        let Ok((message, inner)) = frame::response(body) else {
+            return DecodedCall { status: StatusCode::BAD_GATEWAY, message: None };
         };
         let places = [inner.as_ref(), trailers, Some(headers)];
         let said = places.into_iter().flatten().find_map(|place| place.get("grpc-status"));
         let code = said.and_then(|code| code.to_str().ok()?.parse().ok());
-        // Without a status the answer broke off.
+        // Without a status the response broke off.
         let status = code.map_or(StatusCode::BAD_GATEWAY, http_status);
-        Opened { status, message: message.filter(|_| status == StatusCode::OK) }
+        DecodedCall { status, message: message.filter(|_| status == StatusCode::OK) }
     }
 
-    /// What an answer that is no success says in words, as it stands on the wire: framed carriers encode what is not plain ASCII.
+    /// What a response that is no success says in words, as it stands on the wire: framed carriers encode what is not
+    /// plain ASCII.
     pub fn error_text(self, headers: &HeaderMap, body: &Bytes, trailers: Option<&HeaderMap>) -> Option<String> {
         if self.is_framed() {
-            let inner = frame::answer(body).ok().and_then(|(_, inner)| inner);
+            let inner = frame::response(body).ok().and_then(|(_, inner)| inner);
             let places = [inner.as_ref(), trailers, Some(headers)];
             let said = places.into_iter().flatten().find_map(|place| place.get("grpc-message"))?;
             return said.to_str().ok().map(str::to_owned);
@@ -145,20 +153,20 @@ impl Carrier {
         }
     }
 
-    /// The body of an answer with another message.
+    /// The body of a response with another message.
     pub fn rewrap(self, body: &Bytes, message: Bytes) -> Bytes {
         if !self.is_framed() {
             return message;
         }
-        match frame::answer(body) {
+        match frame::response(body) {
             Ok((_, Some(trailers))) => [frame::framed(&message), frame::framed_trailers(&trailers)].concat().into(),
             Ok((_, None)) | Err(_) => frame::framed(&message),
         }
     }
 }
 
-/// Whether a content type is `application/json` in UTF-8, which may be said once, in any common spelling. Clients write parameters
-/// that are empty, too (RFC 9110, section 5.6.6).
+/// Whether a content type is `application/json` in UTF-8, which may be said once, in any common spelling. Clients write
+/// parameters that are empty, too (RFC 9110, section 5.6.6).
 pub fn is_json(content_type: &str) -> bool {
     const UTF8: [&str; 4] = ["charset=utf-8", "charset=utf8", "charset=\"utf-8\"", "charset=\"utf8\""];
     let mut parts = content_type.split(';').map(|part| part.trim_matches([' ', '\t']));
@@ -253,16 +261,16 @@ mod tests {
     }
 
     #[test]
-    fn answers_say_the_same_whatever_carries_them() {
+    fn responses_say_the_same_whatever_carries_them() {
         let framed = frame::framed(b"m");
-        let good = Opened { status: StatusCode::OK, message: Some(Bytes::from_static(b"m")) };
+        let good = DecodedCall { status: StatusCode::OK, message: Some(Bytes::from_static(b"m")) };
         let (none, zero, five) = (HeaderMap::new(), map(&[("grpc-status", "0")]), map(&[("grpc-status", "5")]));
         let grpc = Carrier::Grpc(Codec::Proto);
         assert_eq!(grpc.open(StatusCode::OK, &none, &framed, Some(&zero)), good);
         let web = Carrier::GrpcWeb(Codec::Proto);
         let body = Bytes::from([framed.clone(), frame::framed_trailers(&zero)].concat());
         assert_eq!(web.open(StatusCode::OK, &none, &body, None), good);
-        let missing = Opened { status: StatusCode::NOT_FOUND, message: None };
+        let missing = DecodedCall { status: StatusCode::NOT_FOUND, message: None };
         assert_eq!(grpc.open(StatusCode::OK, &none, &Bytes::new(), Some(&five)), missing);
         assert_eq!(grpc.open(StatusCode::OK, &five, &Bytes::new(), None), missing, "trailers only");
         assert_eq!(web.open(StatusCode::OK, &five, &Bytes::new(), None), missing, "in the headers");

@@ -1,5 +1,6 @@
-//! Codings of responses. The gateway asks providers for none, and what comes compressed all the same is decoded where that can be
-//! done: a response that cannot be read is worth little, and one that says that a write was done has to reach its caller.
+//! Codings of responses. The gateway asks providers for none, and what comes compressed all the same is decoded where
+//! that can be done: a response that cannot be read is worth little, and one that says that a write was done has to
+//! reach its caller.
 
 use super::frame;
 use bytes::Bytes;
@@ -28,7 +29,8 @@ impl Coding {
         if is("gzip") || is("x-gzip") { Some(Coding::Gzip) } else { is("deflate").then_some(Coding::Deflate) }
     }
 
-    /// The bytes without it, which are taken from what is left of the response's budget; none where they do not have it, or are more.
+    /// The bytes without it, which are taken from what is left of the response's budget; none where they do not have
+    /// it, or are more.
     fn undo(self, bytes: &[u8], left: &mut usize) -> Option<Vec<u8>> {
         let most = *left;
         let plain = match self {
@@ -91,8 +93,9 @@ pub fn clear(headers: &mut HeaderMap) {
     DIGESTS.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-/// A unary response without its codings. It stays as it came where they cannot be undone, or make more than `most` bytes of it: all of
-/// them together, since each alone would let a small body become as large as there are codings and frames.
+/// A unary response without its codings. It stays as it came where they cannot be undone, or make more than `most`
+/// bytes of it: all of them together, since each alone would let a small body become as large as there are codings and
+/// frames.
 pub fn decode(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
     let mut left = most;
     let body = decode_content(headers, body, &mut left);

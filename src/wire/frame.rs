@@ -39,8 +39,9 @@ pub fn framed(message: &[u8]) -> Bytes {
     frame(0, message)
 }
 
-/// The message of an answer, and its trailers, which gRPC-web has in the body. A compressed message is there, but cannot be read.
-pub fn answer(body: &Bytes) -> Result<(Option<Bytes>, Option<HeaderMap>), FrameError> {
+/// The message of a response, and its trailers, which gRPC-web has in the body. A compressed message is there, but
+/// cannot be read.
+pub fn response(body: &Bytes) -> Result<(Option<Bytes>, Option<HeaderMap>), FrameError> {
     let mut rest = body.clone();
     let (mut came, mut message, mut trailers) = (false, None, None);
     while !rest.is_empty() {
@@ -58,7 +59,8 @@ pub fn answer(body: &Bytes) -> Result<(Option<Bytes>, Option<HeaderMap>), FrameE
     Ok((message, trailers))
 }
 
-/// The frames of a unary answer with its message decoded by `undo`; none where that cannot be, or where there are more messages.
+/// The frames of a unary answer with its message decoded by `undo`; none where that cannot be, or where there are more
+/// messages.
 pub fn plain(body: &Bytes, mut undo: impl FnMut(&[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
     let (mut rest, mut plain, mut came) = (body.clone(), BytesMut::with_capacity(body.len()), false);
     while !rest.is_empty() {
@@ -152,14 +154,14 @@ mod tests {
             .into_iter()
             .collect();
         let body = Bytes::from([framed(b"abc"), framed_trailers(&trailers)].concat());
-        assert_eq!(answer(&body), Ok((Some(Bytes::from_static(b"abc")), Some(trailers.clone()))));
-        assert_eq!(answer(&framed_trailers(&trailers)), Ok((None, Some(trailers.clone()))));
-        assert_eq!(answer(&Bytes::new()), Ok((None, None)));
+        assert_eq!(response(&body), Ok((Some(Bytes::from_static(b"abc")), Some(trailers.clone()))));
+        assert_eq!(response(&framed_trailers(&trailers)), Ok((None, Some(trailers.clone()))));
+        assert_eq!(response(&Bytes::new()), Ok((None, None)));
         let compressed = Bytes::from([&b"\x01\0\0\0\x01x"[..], &framed_trailers(&trailers)].concat());
-        assert_eq!(answer(&compressed), Ok((None, Some(trailers.clone()))), "how the call ended can be read");
+        assert_eq!(response(&compressed), Ok((None, Some(trailers.clone()))), "how the call ended can be read");
         let twice = Bytes::from([&b"\x01\0\0\0\x01x"[..], &framed(b"abc")].concat());
-        assert_eq!(answer(&twice), Err(FrameError::Length));
+        assert_eq!(response(&twice), Err(FrameError::Length));
         let wrong = Bytes::from([framed_trailers(&trailers), framed(b"abc")].concat());
-        assert_eq!(answer(&wrong), Err(FrameError::Length));
+        assert_eq!(response(&wrong), Err(FrameError::Length));
     }
 }

@@ -1,7 +1,7 @@
 //! Heads of HTTP/2 as HPACK has them (RFC 7541), written anew so that they name a host or, with [`NO_HOST`], none.
 //!
-//! A head is taken apart with the table that its client fills, and written without one: so the library's table stays empty, and
-//! cannot differ from the client's, whatever is left out here or has another length.
+//! A head is taken apart with the table that its client fills, and written without one: so the library's table stays
+//! empty, and cannot differ from the client's, whatever is left out here or has another length.
 
 mod huffman;
 mod table;
@@ -33,8 +33,8 @@ struct Reader<'b> {
 }
 
 impl Authorities {
-    /// The next head of the connection, with [`NO_HOST`] where it names no host. In place of a head that is larger than `most`, as
-    /// its receiver counts that, there is one that is too large as well, and says nothing else.
+    /// The next head of the connection, with [`NO_HOST`] where it names no host. In place of a head that is larger than
+    /// `most`, as its receiver counts that, there is one that is too large as well, and says nothing else.
     pub fn mend(&mut self, head: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
         let mut fields = self.fields(head, most)?;
         name_one_host(&mut fields);
@@ -87,8 +87,9 @@ impl Authorities {
     }
 }
 
-/// Leaves out what names no host, so that a field beside it counts that does. Whatever is to be rejected stays: fields that come
-/// twice, user names (RFC 9110, section 4.2.4), and heads with neither field, as of HTTP/1.1 those without `Host`.
+/// Leaves out what names no host, so that a field beside it counts that does. Whatever is to be rejected stays: fields
+/// that come twice, user names (RFC 9110, section 4.2.4), and heads with neither field, as of HTTP/1.1 those without
+/// `Host`.
 fn name_one_host(fields: &mut Vec<Field>) {
     let is_request = fields.iter().any(|field| field.name.starts_with(b":"));
     let twice = [AUTHORITY, HOST].iter().any(|name| fields.iter().filter(|field| field.name == *name).count() > 1);

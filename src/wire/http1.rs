@@ -1,12 +1,13 @@
-//! Requests of HTTP/1 as bytes: where each ends, and whether it is written in the one way that all servers read alike; and requests
-//! of HTTP/2 by the same rules.
+//! Requests of HTTP/1 as bytes: where each ends, and whether it is written in the one way that all servers read alike;
+//! and requests of HTTP/2 by the same rules.
 //!
-//! Whoever stands before the gateway, the gateway, and the provider behind it have to see the same requests in the same bytes.
-//! RFC 9112 lets recipients be lenient in places (a bare LF ends a line, a repeated length counts once), and each leniency that
-//! one has and another has not is a way to hide a request. So nothing is read leniently here, and what is not plain is a [`Fault`].
+//! Whoever stands before the gateway, the gateway, and the provider behind it have to see the same requests in the same
+//! bytes. RFC 9112 lets recipients be lenient in places (a bare LF ends a line, a repeated length counts once), and
+//! each leniency that one has and another has not is a way to hide a request. So nothing is read leniently here, and
+//! what is not plain is a [`Fault`].
 //!
-//! Sources: RFC 9110 (fields), RFC 9112 (messages), RFC 3986 (targets), and the collections of ways around them in llhttp's tests,
-//! smuggler, and HTTP Request Smuggler.
+//! Sources: RFC 9110 (fields), RFC 9112 (messages), RFC 3986 (targets), and the collections of ways around them in
+//! llhttp's tests, smuggler, and HTTP Request Smuggler.
 
 mod body;
 mod chunks;
@@ -17,7 +18,7 @@ mod token;
 
 pub use body::Body;
 pub use fault::{Fault, HeadLimits};
-pub use fields::{Parts, is_authority, judge, nominated, unnamed, unrooted, without_root};
+pub use fields::{Parts, check, is_authority, nominated, unnamed, unrooted, without_root};
 pub use head::{Head, HeadEnd};
 
 #[cfg(test)]

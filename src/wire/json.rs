@@ -1,8 +1,8 @@
 //! A JSON document that remembers where everything stands.
 //!
-//! It is read once, strictly, and edited in place: what no edit touches keeps its bytes. Strict means RFC 8259 and, beyond it,
-//! nothing that two parsers may read differently: no key twice in one object (after unescaping), no `__proto__`, no lone
-//! surrogates, no byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
+//! It is read once, strictly, and edited in place: what no edit touches keeps its bytes. Strict means RFC 8259 and,
+//! beyond it, nothing that two parsers may read differently: no key twice in one object (after unescaping), no
+//! `__proto__`, no lone surrogates, no byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
 
 mod scan;
 
@@ -15,7 +15,7 @@ pub const MAX_DEPTH: usize = 32;
 /// The most values and keys that a document may hold.
 pub const MAX_TOKENS: usize = 10_000;
 
-/// Why a document is refused.
+/// Why a document is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset}")]
 pub struct Malformed {
@@ -137,7 +137,8 @@ impl Document {
         self.source.get(node.span.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// The bytes of the document after `changes` to the members of `object`; the very bytes that came if there are none.
+    /// The bytes of the document after `changes` to the members of `object`; the very bytes that came if there are
+    /// none.
     pub fn edited(&self, object: &Node, changes: &[Change]) -> Bytes {
         let Kind::Object(members) = &object.kind else {
             return self.source.clone();
@@ -222,8 +223,8 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
     splices
 }
 
-/// What goes with one of several things that commas part. It takes one comma with it: the one before it, or, for those that lead,
-/// the one behind it.
+/// What goes with one of several things that commas part. It takes one comma with it: the one before it, or, for those
+/// that lead, the one behind it.
 fn removal(spans: &[Range<usize>], index: usize, kept_before: bool) -> Range<usize> {
     let own = spans.get(index).map_or(0..0, Range::clone);
     if kept_before {

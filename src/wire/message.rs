@@ -1,5 +1,5 @@
-//! Messages that a schema describes: read strictly from protocol buffers or from JSON into one view, and edited in place, so that
-//! unknown fields, their order and all bytes that nobody edits survive.
+//! Messages that a schema describes: read strictly from protocol buffers or from JSON into one view, and edited in
+//! place, so that unknown fields, their order and all bytes that nobody edits survive.
 //!
 //! Sources: the documents "Encoding" and "ProtoJSON Format" of Protocol Buffers.
 
@@ -59,7 +59,8 @@ pub struct Object {
     pub schema: &'static Message,
     /// The fields that stand.
     pub items: Vec<Item>,
-    /// What else stands, by name in JSON and by number in protocol buffers: the first [`MAX_UNKNOWN`] of them, each once.
+    /// What else stands, by name in JSON and by number in protocol buffers: the first [`MAX_UNKNOWN`] of them, each
+    /// once.
     pub unknown: Vec<String>,
     content: Range<usize>,
 }

@@ -1,4 +1,5 @@
-//! Protocol buffers on the wire: read strictly, so that no two parsers can see different messages, and written in pieces.
+//! Protocol buffers on the wire: read strictly, so that no two parsers can see different messages, and written in
+//! pieces.
 //!
 //! Source: the document "Encoding" of Protocol Buffers.
 
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_parsers_may_read_differently_is_refused() {
+    fn what_two_parsers_may_read_differently_is_rejected() {
         for (source, what) in [
             (&b"\x0a\x05s1"[..], "longer than what is left"),
             (b"\x0a", "ends too early"),

@@ -1,6 +1,7 @@
 //! Where a request stands in a trace: W3C Trace Context.
 //!
-//! Source: W3C Recommendation "Trace Context" (level 1), sections 3.2 (`traceparent`), 3.3 (`tracestate`) and 4.3 (who passes it on).
+//! Source: W3C Recommendation "Trace Context" (level 1), sections 3.2 (`traceparent`), 3.3 (`tracestate`) and 4.3 (who
+//! passes it on).
 
 use super::hex;
 use bytes::Bytes;
@@ -41,7 +42,8 @@ impl Trace {
         Some(Trace { parent: parent.clone(), is_given: true, has_state: is_state(headers) })
     }
 
-    /// The beginning of a trace, by random numbers. Nothing is recorded of it here, so it does not ask anybody to record more.
+    /// The beginning of a trace, by random numbers. Nothing is recorded of it here, so it does not ask anybody to
+    /// record more.
     pub fn begun([first, second]: [u64; 2], parent: u64) -> Trace {
         let mut text = Vec::with_capacity(LENGTH);
         text.extend_from_slice(b"00-");
@@ -60,8 +62,8 @@ impl Trace {
         self.parent.to_str().ok().and_then(|text| text.get(3..35)).unwrap_or_default()
     }
 
-    /// What the headers of the request have to say instead of what they say; empty where that is the same. `None` stands for a header
-    /// that is taken out.
+    /// What the headers of the request have to say instead of what they say; empty where that is the same. `None`
+    /// stands for a header that is taken out.
     pub fn changes(&self) -> impl Iterator<Item = (HeaderName, Option<&HeaderValue>)> {
         let parent = (!self.is_given).then_some((TRACEPARENT, Some(&self.parent)));
         let state = (!self.has_state).then_some((TRACESTATE, None));

@@ -1,6 +1,7 @@
-//! What a rejection costs: its message is bounded in every carrier, and the memory that a body takes is a small multiple of it.
+//! What a rejection costs: its message is bounded in every carrier, and the memory that a body takes is a small
+//! multiple of it.
 
-use crate::harness::{Gateway, PATIENCE, Request, skipped};
+use crate::harness::{Gateway, Request, TIMEOUT, skipped};
 use crate::recorder::Recorder;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -32,7 +33,7 @@ fn bad_keys(value: &str) -> String {
     format!("{{{body}}}")
 }
 
-fn judge(what: &str, message: &str) {
+fn check(what: &str, message: &str) {
     assert!(message.len() < 8192, "{what}: {} bytes", message.len());
     assert_eq!(message.matches("allowed are").count(), 1, "{what}: {message}");
     assert!(message.contains("key_0000") && message.contains(" more"), "{what}: {message}");
@@ -44,11 +45,11 @@ fn a_rejection_is_bounded_in_auth0s_shape() {
     let gateway = upstream(&recorder, "auth0", "none", "1MiB");
     let body = format!("{{\"session_metadata\":{}}}", bad_keys("\"v\""));
     let request = Request::new("PATCH", &format!("/api/v2/sessions/{}", crate::recorder::SESSION)).json(&body);
-    let answer = request.send(&gateway.url());
-    assert_eq!(answer.status, 400);
-    assert!(answer.body.len() < 16 << 10, "{} bytes", answer.body.len());
-    let message = answer.json()["message"].as_str().unwrap().to_owned();
-    judge("auth0", &message);
+    let response = request.send(&gateway.url());
+    assert_eq!(response.status, 400);
+    assert!(response.body.len() < 16 << 10, "{} bytes", response.body.len());
+    let message = response.json()["message"].as_str().unwrap().to_owned();
+    check("auth0", &message);
     assert!(message.ends_with("; and 4,971 more."), "one is the number of keys: {message}");
     assert_eq!(recorder.count(), 0);
 }
@@ -60,10 +61,10 @@ fn a_long_key_is_cut() {
     for key in ["k".repeat(100_000), "é\\u0007 ".repeat(20_000)] {
         let body = format!("{{\"session_metadata\":{{\"{key}\":1}}}}");
         let request = Request::new("PATCH", &format!("/api/v2/sessions/{}", crate::recorder::SESSION)).json(&body);
-        let answer = request.send(&gateway.url());
-        assert_eq!(answer.status, 400);
-        assert!(answer.body.len() < 30 << 10, "{} bytes", answer.body.len());
-        assert!(answer.text().contains('…'), "{}", answer.text());
+        let response = request.send(&gateway.url());
+        assert_eq!(response.status, 400);
+        assert!(response.body.len() < 30 << 10, "{} bytes", response.body.len());
+        assert!(response.text().contains('…'), "{}", response.text());
     }
 }
 
@@ -78,16 +79,16 @@ fn call(gateway: &Gateway, content_type: &str, body: Bytes) -> (http::response::
         let request = http::Request::post(format!("http://{address}{SET}"));
         let request = request.header("content-type", content_type).header("authorization", "Bearer pat");
         let mut client = client.ready().await.unwrap();
-        let (answer, mut sending) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        let (response, mut sending) = client.send_request(request.body(()).unwrap(), false).unwrap();
         sending.send_data(body, true).unwrap();
-        let (head, mut body) = answer.await.unwrap().into_parts();
+        let (head, mut body) = response.await.unwrap().into_parts();
         let mut whole = Vec::new();
         while let Some(part) = body.data().await {
             whole.extend_from_slice(&part.unwrap());
         }
         (head, Bytes::from(whole), body.trailers().await.unwrap().unwrap_or_default())
     };
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await.unwrap() })
+    runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await.unwrap() })
 }
 
 fn framed(message: &[u8]) -> Bytes {
@@ -103,10 +104,10 @@ fn a_rejection_is_bounded_in_every_carrier_of_zitadel() {
         Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(&body.replacen("\"sessionId\":\"s1\",", "", 1));
     let connect = Request::new("POST", SET).bearer("pat").header("Connect-Protocol-Version", "1").json(&body);
     for (what, request) in [("rest", rest), ("connect", connect)] {
-        let answer = request.send(&gateway.url());
-        assert_eq!(answer.status, 400, "{what}: {}", answer.text());
-        assert!(answer.body.len() < 48 << 10, "{what}: {} bytes", answer.body.len());
-        judge(what, answer.json()["message"].as_str().unwrap());
+        let response = request.send(&gateway.url());
+        assert_eq!(response.status, 400, "{what}: {}", response.text());
+        assert!(response.body.len() < 48 << 10, "{what}: {} bytes", response.body.len());
+        check(what, response.json()["message"].as_str().unwrap());
     }
     let (_, body_of_web, _) = call(&gateway, "application/grpc-web+json", framed(body.as_bytes()));
     assert!(body_of_web.len() < 64 << 10, "{} bytes", body_of_web.len());
@@ -165,9 +166,9 @@ fn memory_is_a_small_multiple_of_the_body() {
         let gateway = upstream(&recorder, "zitadel", "forward", "16MiB");
         let (before, size) = (peak(&gateway), body.len() as u64);
         let request = Request::new("POST", SET).bearer("pat").header("Connect-Protocol-Version", "1");
-        let answer = request.header("Content-Type", content_type).body(body).send(&gateway.url());
-        assert_eq!(answer.status, 400, "{what}: {}", answer.text());
-        assert!(answer.body.len() < 64 << 10, "{what}: {} bytes", answer.body.len());
+        let response = request.header("Content-Type", content_type).body(body).send(&gateway.url());
+        assert_eq!(response.status, 400, "{what}: {}", response.text());
+        assert!(response.body.len() < 64 << 10, "{what}: {} bytes", response.body.len());
         let taken = peak(&gateway).saturating_sub(before);
         println!("{what}: {} MiB for a body of {} MiB", taken >> 20, size >> 20);
         assert!(taken < 8 * size, "{what}: {} MiB for a body of {} MiB", taken >> 20, size >> 20);

@@ -1,8 +1,8 @@
-//! Ways around the policy, byte by byte on real sockets. The gateway stands before a provider that keeps everything that reaches
-//! it, with a policy that allows the keys `team` and `plan` and so forbids the key `evil`.
+//! Ways around the policy, byte by byte on real sockets. The gateway stands before a provider that keeps everything
+//! that reaches it, with a policy that allows the keys `team` and `plan` and so forbids the key `evil`.
 //!
-//! What holds in every row: a refused request reaches the provider zero times, a forwarded one exactly once, framed by one
-//! Content-Length, with the provider's own `Host`, and with no client's word on what only proxies may say.
+//! What holds in every row: a refused request reaches the provider zero times, a forwarded one exactly once, framed by
+//! one Content-Length, with the provider's own `Host`, and with no client's word on what only proxies may say.
 
 use crate::harness::{Connection, Gateway};
 use crate::recorder::{Recorder, SESSION, Seen};
@@ -63,11 +63,12 @@ impl Guarded {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
         // Who refuses may close before it has read everything.
         let _ = connection.write(bytes);
-        connection.answer(bytes.starts_with(b"HEAD")).map_or(0, |answer| answer.status)
+        connection.response(bytes.starts_with(b"HEAD")).map_or(0, |response| response.status)
     }
 
-    /// Sends each row; all are expected to be refused with a status in the 400s (or by closing), and none to reach the provider.
-    fn all_refused(&self, rows: Vec<(&str, Raw)>) {
+    /// Sends each row; all are expected to be refused with a status in the 400s (or by closing), and none to reach the
+    /// provider.
+    fn all_rejected(&self, rows: Vec<(&str, Raw)>) {
         let mut faults = String::new();
         for (name, row) in rows {
             let before = self.recorder.count();
@@ -252,7 +253,7 @@ fn only_json_in_utf_8_is_a_content_type() {
         rows.push((other, typed(other)));
         rows.push((other, typed(other).body(GOOD)));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
     let good = |content_type: &str| guarded.good().set("Content-Type", content_type);
     guarded.all_forwarded(vec![
         ("plain", good("application/json"), GOOD),
@@ -267,7 +268,7 @@ fn only_json_in_utf_8_is_a_content_type() {
 }
 
 #[test]
-fn bodies_that_two_parsers_may_read_differently_are_refused() {
+fn bodies_that_two_parsers_may_read_differently_are_rejected() {
     let guarded = Guarded::start();
     let utf16 = |big: bool| -> Vec<u8> {
         let units = EVIL.encode_utf16();
@@ -341,11 +342,11 @@ fn bodies_that_two_parsers_may_read_differently_are_refused() {
         rows.push((*name, guarded.evil().body(body)));
         rows.push((*name, guarded.evil().body(body).chunked("")));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
 }
 
 #[test]
-fn coded_bodies_are_refused() {
+fn coded_bodies_are_rejected() {
     let guarded = Guarded::start();
     // `printf '%s' '{"session_metadata":{"evil":"1"}}' | gzip -9n`
     let gzip = [
@@ -374,7 +375,7 @@ fn coded_bodies_are_refused() {
         rows.push((coding, guarded.good().with("Content-Encoding", coding)));
         rows.push((coding, guarded.good().with("Content-Encoding", "identity").with("Content-Encoding", coding)));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
     let identity = guarded.good().with("Content-Encoding", "identity");
     guarded.all_forwarded(vec![("identity", identity, GOOD)]);
 }
@@ -452,7 +453,7 @@ fn no_other_spelling_of_the_method_changes_a_session() {
             .with("Upgrade", "h2c")
             .with("HTTP2-Settings", "AA"),
     ));
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
     // Nobody has to take an offer up.
     let offer = |connection: &str, upgrade: &str| {
         guarded
@@ -476,7 +477,7 @@ fn no_other_spelling_of_the_method_changes_a_session() {
 }
 
 #[test]
-fn other_spellings_of_a_session_path_are_refused() {
+fn other_spellings_of_a_session_path_are_rejected() {
     let guarded = Guarded::start();
     let mut rows = Vec::new();
     let id = SESSION;
@@ -579,10 +580,11 @@ fn other_spellings_of_a_session_path_are_refused() {
         rows.push((path, guarded.evil().line(&format!("PATCH {path_of} HTTP/1.1"))));
         rows.push((path, guarded.good().line(&format!("PATCH {path_of} HTTP/1.1"))));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
 }
 
-/// Spellings of one path that no server reads otherwise: they are the same request to the policy, and the provider gets one of them.
+/// Spellings of one path that no server reads otherwise: they are the same request to the policy, and the provider gets
+/// one of them.
 #[test]
 fn spellings_of_one_path_reach_the_provider_as_its_canonical_form() {
     let guarded = Guarded::start();
@@ -597,7 +599,7 @@ fn spellings_of_one_path_reach_the_provider_as_its_canonical_form() {
         format!("http://{}/api/v2/sess%69ons/{id}", guarded.gateway.address()),
     ];
     let evil = paths.iter().map(|path| (path.as_str(), guarded.evil().line(&format!("PATCH {path} HTTP/1.1"))));
-    guarded.all_refused(evil.collect());
+    guarded.all_rejected(evil.collect());
     let good = paths.iter().map(|path| (path.as_str(), guarded.good().line(&format!("PATCH {path} HTTP/1.1")), GOOD));
     guarded.all_forwarded(good.collect());
     let mut faults = String::new();
@@ -643,7 +645,7 @@ fn spellings_of_one_session_share_an_entry() {
 
 /// What belongs to the surface beside sessions, in spellings that some server reads as it.
 #[test]
-fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
+fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_rejected() {
     let guarded = Guarded::start();
     let mut rows = Vec::new();
     let token = "/api/v2/refresh-tokens/t1";
@@ -728,12 +730,12 @@ fn other_spellings_of_refresh_tokens_and_of_what_users_have_are_refused() {
         rows.push((name, guarded.raw("GET", "/api/v2/users/auth0%7Cx/sessions").with(name, "DELETE")));
         rows.push((name, guarded.raw("OPTIONS", "/api/v2/users/auth0%7Cx/sessions").with(name, "DELETE")));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
 }
 
 /// What they say decides what becomes stale, so nobody may read them otherwise.
 #[test]
-fn revocations_that_two_servers_may_read_differently_are_refused() {
+fn revocations_that_two_servers_may_read_differently_are_rejected() {
     let guarded = Guarded::start();
     let access = "/api/v2/users/auth0%7Cx/revoke-access";
     let bulk = "/api/v2/refresh-tokens/revoke";
@@ -786,7 +788,7 @@ fn revocations_that_two_servers_may_read_differently_are_refused() {
         rows.push(("no token", post(path, good).without("Authorization")));
         rows.push(("too large", post(path, &format!("{{\"x\":\"{}\"}}", "x".repeat(256 << 10)))));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
     let before = guarded.recorder.count();
     for (path, body) in [(access, "{}"), (access, r#"{"session_id":"a"}"#), (bulk, r#"{"ids":["a"]}"#)] {
         assert_eq!(guarded.ask(&post(path, body).bytes()), 202, "{path} {body}");
@@ -798,8 +800,8 @@ fn revocations_that_two_servers_may_read_differently_are_refused() {
     assert_eq!(bodies, expected.map(|body| [body, body]).concat(), "the very same bytes, once each");
 }
 
-/// RFC 3986 removes an empty part with the `..` behind it, so `//..` leads nowhere; so do URL parsers (WHATWG, Node's `URL`).
-/// A reading that drops empty parts first goes one level higher, and no longer sees the session.
+/// RFC 3986 removes an empty part with the `..` behind it, so `//..` leads nowhere; so do URL parsers (WHATWG, Node's
+/// `URL`). A reading that drops empty parts first goes one level higher, and no longer sees the session.
 #[test]
 fn dot_segments_behind_parts_that_some_servers_keep_do_not_hide_a_session() {
     let guarded = Guarded::start();
@@ -821,7 +823,7 @@ fn dot_segments_behind_parts_that_some_servers_keep_do_not_hide_a_session() {
         let path_of = path.replace("ID", SESSION);
         rows.push((path, guarded.evil().line(&format!("PATCH {path_of} HTTP/1.1"))));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
 }
 
 /// Targets that are neither a path nor a whole URL: what stands behind the scheme may be taken for the path.
@@ -856,20 +858,20 @@ fn targets_that_are_no_paths_do_not_hide_a_session() {
         let target_of = target.replace("ID", SESSION).replace("HOST", &host);
         rows.push((target, guarded.evil().line(&format!("PATCH {target_of} HTTP/1.1"))));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
 }
 
 #[test]
-fn an_absolute_target_is_judged_by_its_path() {
+fn an_absolute_target_is_checked_by_its_path() {
     let guarded = Guarded::start();
     let target = format!("http://{}{}", guarded.gateway.address(), guarded.path());
-    guarded.all_refused(vec![("evil", guarded.evil().line(&format!("PATCH {target} HTTP/1.1")))]);
+    guarded.all_rejected(vec![("evil", guarded.evil().line(&format!("PATCH {target} HTTP/1.1")))]);
     let good = guarded.good().line(&format!("PATCH {target} HTTP/1.1"));
     guarded.all_forwarded(vec![("good", good, GOOD)]);
 }
 
 #[test]
-fn framing_in_two_ways_is_refused_or_made_one() {
+fn framing_in_two_ways_is_rejected_or_made_one() {
     let guarded = Guarded::start();
     let length = GOOD.len();
     let good = || guarded.good();
@@ -900,7 +902,7 @@ fn framing_in_two_ways_is_refused_or_made_one() {
                 .body(format!("{:x}\r\n{EVIL}\r\n0\r\n\r\n", EVIL.len())),
         ),
     ];
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
     let split: String = GOOD.chars().map(|c| format!("1\r\n{c}\r\n")).collect();
     guarded.all_forwarded(vec![
         ("chunked", good().chunked(""), GOOD),
@@ -925,10 +927,10 @@ fn framing_in_two_ways_is_refused_or_made_one() {
 
 /// `design.md` §4.2: both Content-Length and Transfer-Encoding, and codings other than chunked, are refused.
 #[test]
-fn a_length_beside_a_transfer_coding_is_refused() {
+fn a_length_beside_a_transfer_coding_is_rejected() {
     let guarded = Guarded::start();
     let length = GOOD.len().to_string();
-    guarded.all_refused(vec![
+    guarded.all_rejected(vec![
         ("CL and TE", guarded.good().with("Content-Length", &length).chunked("")),
         ("TE and CL", guarded.good().chunked("").with("Content-Length", &length)),
         ("CL of the framed body", guarded.good().chunked("").with("Content-Length", "3")),
@@ -936,9 +938,9 @@ fn a_length_beside_a_transfer_coding_is_refused() {
 }
 
 #[test]
-fn a_transfer_coding_other_than_chunked_is_refused() {
+fn a_transfer_coding_other_than_chunked_is_rejected() {
     let guarded = Guarded::start();
-    guarded.all_refused(vec![
+    guarded.all_rejected(vec![
         ("identity, chunked", guarded.good().chunked("").set("Transfer-Encoding", "identity, chunked")),
         ("gzip, chunked", guarded.good().chunked("").set("Transfer-Encoding", "gzip, chunked")),
         ("chunked, chunked", guarded.good().chunked("").set("Transfer-Encoding", "chunked, chunked")),
@@ -969,7 +971,7 @@ fn bodies_are_bounded_at_the_byte() {
 }
 
 #[test]
-fn an_empty_chunked_body_is_refused_and_does_not_hang() {
+fn an_empty_chunked_body_is_rejected_and_does_not_hang() {
     let guarded = Guarded::start();
     assert_eq!(guarded.ask(&guarded.good().body("").chunked("").bytes()), 400);
     assert_eq!(guarded.ask(&guarded.good().body("").bytes()), 400);
@@ -994,9 +996,9 @@ fn a_body_that_does_not_come_is_answered_with_408() {
         let row = guarded.good().unframed().with("Content-Length", GOOD.len().to_string()).body(part);
         let mut connection = Connection::open(guarded.gateway.address()).unwrap();
         connection.write(&row.bytes()).unwrap();
-        let answer = connection.answer(false).unwrap();
-        assert_eq!((answer.status, answer.json()["statusCode"].as_u64()), (408, Some(408)));
-        assert!(connection.answer(false).is_err(), "the connection is closed");
+        let response = connection.response(false).unwrap();
+        assert_eq!((response.status, response.json()["statusCode"].as_u64()), (408, Some(408)));
+        assert!(connection.response(false).is_err(), "the connection is closed");
     }
     let row = guarded.good().unframed().with("Transfer-Encoding", "chunked").body("5\r\n{\"ses");
     assert_eq!(guarded.ask(&row.bytes()), 408);
@@ -1010,10 +1012,10 @@ fn a_body_that_breaks_off_is_not_forwarded() {
     let mut stream = std::net::TcpStream::connect(guarded.gateway.address()).unwrap();
     stream.write_all(&row.bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut answer = Vec::new();
-    let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
-    let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let mut response = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut stream, &mut response);
+    let response = String::from_utf8_lossy(&response);
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 400 "), "{response}");
     assert_eq!(guarded.recorder.count(), 0);
 }
 
@@ -1026,13 +1028,13 @@ fn expect_is_answered_by_the_gateway_and_not_forwarded() {
     connection.write(&row.bytes()).unwrap();
     assert_eq!(connection.head().unwrap().0, 100);
     connection.write(GOOD.as_bytes()).unwrap();
-    assert_eq!(connection.answer(false).unwrap().status, 200);
+    assert_eq!(connection.response(false).unwrap().status, 200);
     let seen = guarded.recorder.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!((seen[0].text().as_str(), seen[0].all("Expect").len()), (GOOD, 0));
     // The body may come without waiting.
     guarded.all_forwarded(vec![("early", guarded.good().with("Expect", "100-continue"), GOOD)]);
-    guarded.all_refused(vec![("evil", guarded.evil().with("Expect", "100-continue"))]);
+    guarded.all_rejected(vec![("evil", guarded.evil().with("Expect", "100-continue"))]);
 }
 
 #[test]
@@ -1085,7 +1087,7 @@ fn no_header_that_begins_with_x_forwarded_comes_from_a_client() {
 }
 
 #[test]
-fn connection_cannot_take_headers_out_of_a_judged_request() {
+fn connection_cannot_take_headers_out_of_a_checked_request() {
     let guarded = Guarded::start();
     let with = |value: &str| guarded.good().with("Connection", value);
     guarded.all_forwarded(vec![
@@ -1135,12 +1137,12 @@ fn callers_are_known_by_one_bearer_token() {
     ] {
         rows.push((value, auth(value)));
     }
-    guarded.all_refused(rows);
+    guarded.all_rejected(rows);
     guarded.all_forwarded(vec![("lower case", auth("bearer TOKEN"), GOOD), ("upper case", auth("BEARER TOKEN"), GOOD)]);
 }
 
 #[test]
-fn a_connection_lives_on_after_a_refusal_and_carries_nothing_over() {
+fn a_connection_lives_on_after_a_rejection_and_carries_nothing_over() {
     let guarded = Guarded::start();
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
     let mut statuses = Vec::new();
@@ -1148,8 +1150,8 @@ fn a_connection_lives_on_after_a_refusal_and_carries_nothing_over() {
         if connection.write(&row.bytes()).is_err() {
             break;
         }
-        let answer = connection.answer(false).unwrap();
-        statuses.push(answer.status);
+        let response = connection.response(false).unwrap();
+        statuses.push(response.status);
     }
     assert_eq!(statuses, [400, 200, 400, 200]);
     assert_eq!(guarded.recorder.count(), 2);
@@ -1158,7 +1160,7 @@ fn a_connection_lives_on_after_a_refusal_and_carries_nothing_over() {
 
 /// A body that nobody read must not become the next request.
 #[test]
-fn what_was_not_read_of_a_refused_request_is_no_request() {
+fn what_was_not_read_of_a_rejected_request_is_no_request() {
     let guarded = Guarded::start();
     let inner = guarded.evil().line(&format!("PATCH {} HTTP/1.1", guarded.path())).bytes();
     let delete = guarded.raw("DELETE", &guarded.path()).bytes();
@@ -1177,12 +1179,12 @@ fn what_was_not_read_of_a_refused_request_is_no_request() {
             for row in [row.clone(), row.chunked("")] {
                 let mut connection = Connection::open(guarded.gateway.address()).unwrap();
                 let _ = connection.write(&row.bytes());
-                let status = connection.answer(false).map_or(0, |answer| answer.status);
+                let status = connection.response(false).map_or(0, |response| response.status);
                 assert!((400..500).contains(&status), "{}: {status}", row.line);
                 // Either the connection ends here, or it answers one honest request next, and nothing before it.
                 let _ = connection.write(&guarded.raw("GET", "/api/v2/sessions/x?").bytes());
-                if let Ok(answer) = connection.answer(false) {
-                    assert_eq!(answer.status, 200, "{}", row.line);
+                if let Ok(response) = connection.response(false) {
+                    assert_eq!(response.status, 200, "{}", row.line);
                 }
             }
         }
@@ -1191,15 +1193,15 @@ fn what_was_not_read_of_a_refused_request_is_no_request() {
 }
 
 #[test]
-fn pipelined_requests_are_judged_one_by_one_or_dropped() {
+fn pipelined_requests_are_checked_one_by_one_or_dropped() {
     let guarded = Guarded::start();
     let mut bytes = guarded.good().bytes();
     bytes.extend(guarded.evil().bytes());
     bytes.extend(guarded.raw("DELETE", &guarded.path()).bytes());
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
     connection.write(&bytes).unwrap();
-    assert_eq!(connection.answer(false).unwrap().status, 200);
-    if let Ok(second) = connection.answer(false) {
+    assert_eq!(connection.response(false).unwrap().status, 200);
+    if let Ok(second) = connection.response(false) {
         assert_eq!(second.status, 400);
     }
     guarded.assert_no_evil();
@@ -1207,8 +1209,8 @@ fn pipelined_requests_are_judged_one_by_one_or_dropped() {
     let both = [passed, guarded.evil().bytes()].concat();
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
     connection.write(&both).unwrap();
-    assert_eq!(connection.answer(false).unwrap().status, 200);
-    if let Ok(second) = connection.answer(false) {
+    assert_eq!(connection.response(false).unwrap().status, 200);
+    if let Ok(second) = connection.response(false) {
         assert_eq!(second.status, 400);
     }
     guarded.assert_no_evil();
@@ -1216,16 +1218,16 @@ fn pipelined_requests_are_judged_one_by_one_or_dropped() {
 
 /// The answer to HEAD has no body, also where it is a rejection: a body would be taken for the next answer.
 #[test]
-fn a_refused_head_has_no_body() {
+fn a_rejected_head_has_no_body() {
     let guarded = Guarded::start();
     let mut connection = Connection::open(guarded.gateway.address()).unwrap();
     for _ in 0..2 {
         connection.write(&guarded.raw("HEAD", &guarded.path()).bytes()).unwrap();
-        let answer = connection.answer(true).unwrap();
-        assert_eq!((answer.status, answer.header("Allow")), (405, Some("GET, PATCH, DELETE")));
+        let response = connection.response(true).unwrap();
+        assert_eq!((response.status, response.header("Allow")), (405, Some("GET, PATCH, DELETE")));
     }
     connection.write(&guarded.raw("GET", &guarded.path()).bytes()).unwrap();
-    assert_eq!(connection.answer(false).unwrap().status, 200);
+    assert_eq!(connection.response(false).unwrap().status, 200);
 }
 
 /// `design.md` §4.2: method-override headers on guarded routes are refused. A preflight has none.
@@ -1234,7 +1236,7 @@ fn options_of_a_session_cannot_stand_for_another_method() {
     let guarded = Guarded::start();
     let path = guarded.path();
     let options = guarded.evil().line(&format!("OPTIONS {path} HTTP/1.1"));
-    guarded.all_refused(vec![
+    guarded.all_rejected(vec![
         ("with a body", options.clone().with("X-HTTP-Method-Override", "PATCH")),
         ("DELETE", guarded.raw("OPTIONS", &path).with("X-HTTP-Method-Override", "DELETE")),
     ]);
@@ -1242,30 +1244,32 @@ fn options_of_a_session_cannot_stand_for_another_method() {
 
 /// Servers behind CGI-like interfaces (WSGI, PHP, Rack) take `_` in a header's name for `-`.
 #[test]
-fn method_overrides_with_underscores_are_refused() {
+fn method_overrides_with_underscores_are_rejected() {
     let guarded = Guarded::start();
     let path = guarded.path();
-    guarded.all_refused(vec![
+    guarded.all_rejected(vec![
         ("DELETE", guarded.raw("GET", &path).with("X_HTTP_Method_Override", "DELETE")),
         ("PATCH", guarded.good().with("X_Http_Method", "DELETE")),
     ]);
 }
 
-/// Go's `encoding/json` folds names by Unicode's simple folding, in which `ſ` (U+017F) is an `s` and `K` (U+212A) a `k`.
+/// Go's `encoding/json` folds names by Unicode's simple folding, in which `ſ` (U+017F) is an `s` and `K` (U+212A) a
+/// `k`.
 #[test]
 fn names_that_fold_to_the_metadata_are_twins() {
     let guarded = Guarded::start();
-    guarded.all_refused(vec![
+    guarded.all_rejected(vec![
         ("long s", guarded.evil().body("{\"\u{17f}ession_metadata\":{\"evil\":\"1\"}}")),
         ("long s, escaped", guarded.evil().body(r#"{"\u017fession_metadata":{"evil":"1"}}"#)),
     ]);
 }
 
-/// Code that copies members one by one (`target[key] = value`) makes `__proto__` the prototype, with `session_metadata` in it.
+/// Code that copies members one by one (`target[key] = value`) makes `__proto__` the prototype, with `session_metadata`
+/// in it.
 #[test]
 fn a_prototype_cannot_carry_metadata() {
     let guarded = Guarded::start();
-    guarded.all_refused(vec![
+    guarded.all_rejected(vec![
         ("at the top", guarded.evil().body(r#"{"__proto__":{"session_metadata":{"evil":"1"}}}"#)),
         (
             "beside",

@@ -1,19 +1,23 @@
-//! Golden cases of the pure core: what a reader of `tests/cases/{auth0,zitadel}/*.txt` sees is what the gateway decides.
+//! Golden cases of the pure core: what a reader of `tests/cases/{auth0,zitadel}/*.txt` sees is what the gateway
+//! decides.
 //!
-//! A file begins with a part of a configuration (`policy:`, `upstream:` or a whole `config:`), and holds any number of cases: a
-//! request, and what becomes of it. `UPDATE_CASES=1` writes the expectations anew; then look at the difference.
+//! A file begins with a part of a configuration (`policy:`, `upstream:` or a whole `config:`), and holds any number of
+//! cases: a request, and what becomes of it. `UPDATE_CASES=1` writes the expectations anew; then look at the
+//! difference.
 //!
 //! What stands in a request:
 //!
 //! * `=== what happens` begins a case; lines with `#` before the request are remarks.
-//! * `> scopes …` says what the token may do (all of sessions and refresh tokens where there is no such line); `> token expired`, `> token other-audience`, … take another token; `> token none` sends none.
+//! * `> scopes …` says what the token may do (all of sessions and refresh tokens where there is no such line); `> token
+//!   expired`, `> token other-audience`, … take another token; `> token none` sends none.
 //! * `> current {…}` is the session's metadata that the provider would show.
 //! * `> rejected …` rejects the request for a reason that lies outside of it, once it is known where it belongs.
-//! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL); `Host: gateway.test`, a fitting
-//!   `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type: application/json` are added; `Name: -` leaves one
-//!   of them out. With a `Content-Type` of gRPC the body is put into a frame.
-//! * The body, behind an empty line. In all of it `⟦ff fe⟧` are bytes, `⟦a*255⟧` is an `a` 255 times, and `⟦25 "k#":"v"⟧` are 25
-//!   copies with numbers, with commas between them.
+//! * The request line and headers. `Authorization` comes from the token (`Bearer pat` for ZITADEL); `Host:
+//!   gateway.test`, a fitting `Content-Length`, and for `PATCH` and ZITADEL's `POST` the `Content-Type:
+//!   application/json` are added; `Name: -` leaves one of them out. With a `Content-Type` of gRPC the body is put into
+//!   a frame.
+//! * The body, behind an empty line. In all of it `⟦ff fe⟧` are bytes, `⟦a*255⟧` is an `a` 255 times, and `⟦25
+//!   "k#":"v"⟧` are 25 copies with numbers, with commas between them.
 
 use crate::recorder::key_set;
 use bytes::Bytes;
@@ -24,7 +28,7 @@ use serde_json::{Value, json};
 use sessiongate::config::{self, Lookup};
 use sessiongate::dialect::{AUTH0, Dialect, ZITADEL};
 use sessiongate::gateway::{
-    BodySize, CallerCheck, Changes, Credential, Decided, Gateway, Head, Routed, Unmatched, Upstream, bearer,
+    BodySize, CallerCheck, Changes, Credential, Decided, Gateway, RequestHead, Routed, Unmatched, Upstream, bearer,
 };
 use sessiongate::model::{Field, Operation, Rejection};
 use sessiongate::policy::Need;
@@ -195,7 +199,7 @@ impl Case {
         let request = self.parse(tenant);
         let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let carrier = carrier(request.uri.path(), text("content-type"));
-        let head = Head {
+        let head = RequestHead {
             listener: "",
             method: &request.method,
             path: request.uri.path(),
@@ -217,13 +221,13 @@ impl Case {
             return rejection(Some(upstream), &why, carrier);
         }
         match routed {
-            Err(refused) => rejection(refused.upstream.as_deref(), &refused.rejection, carrier),
+            Err(rejected) => rejection(rejected.upstream.as_deref(), &rejected.rejection, carrier),
             Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, None, several),
             Ok(Routed::Invalidating(related)) => {
                 let path = related.path().map(str::to_owned);
                 let (upstream, operation) = (related.upstream().clone(), related.operation());
-                let admitted = credential(&upstream, &request.headers, keys).and_then(|who| related.admit(&who));
-                match admitted {
+                let authorized = credential(&upstream, &request.headers, keys).and_then(|who| related.authorize(&who));
+                match authorized {
                     Ok(upstream) => passed(&upstream, operation, &request, path.as_deref(), several),
                     Err(why) => rejection(Some(&upstream), &why, carrier),
                 }
@@ -231,8 +235,8 @@ impl Case {
             Ok(Routed::Governed(governed)) => {
                 let upstream = governed.upstream().clone();
                 let decided = credential(&upstream, &request.headers, keys)
-                    .and_then(|who| governed.admit(who))
-                    .and_then(|admitted| judged(admitted, gateway, &request, several));
+                    .and_then(|who| governed.authorize(who))
+                    .and_then(|authorized| checked(authorized, gateway, &request, several));
                 decided.unwrap_or_else(|why| rejection(Some(&upstream), &why, carrier))
             }
         }
@@ -284,9 +288,9 @@ impl Case {
     }
 }
 
-fn shown_metadata(dialect: &Dialect, operation: Operation, answer: String) -> Vec<Field> {
+fn shown_metadata(dialect: &Dialect, operation: Operation, response: String) -> Vec<Field> {
     let route = dialect.routes.iter().find(|route| route.operation == operation).unwrap();
-    dialect.shown_metadata(route, &Bytes::from(answer)).unwrap()
+    dialect.shown_metadata(route, &Bytes::from(response)).unwrap()
 }
 
 fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Option<String> {
@@ -373,21 +377,21 @@ fn credential(upstream: &Upstream, headers: &HeaderMap, keys: &KeySet) -> Result
 }
 
 /// As the shell reads a body and decides.
-fn judged(
-    admitted: sessiongate::gateway::Admitted,
+fn checked(
+    authorized: sessiongate::gateway::AuthorizedRequest,
     gateway: &Gateway,
     request: &Parsed,
     several: bool,
 ) -> Result<String, Rejection> {
-    admitted.judge_size()?;
-    let limits = admitted.upstream().body;
-    if admitted.body_size() == BodySize::Unknown && request.body.len() > limits.max_undeclared {
+    authorized.check_size()?;
+    let limits = authorized.upstream().body;
+    if authorized.body_size() == BodySize::Unknown && request.body.len() > limits.max_undeclared {
         return Err(Rejection::LengthRequired(limits.max_undeclared));
     }
-    let name = named(admitted.upstream(), several);
-    let carrier = admitted.carrier();
+    let name = named(authorized.upstream(), several);
+    let carrier = authorized.carrier();
     let body = Bytes::from(request.body.clone());
-    let asked = admitted.read_body(gateway, body)?;
+    let asked = authorized.read_body(gateway, body)?;
     if asked.operation().reads() {
         let read = asked.read(gateway)?;
         let cached = if read.key().is_some() { ", cached" } else { "" };

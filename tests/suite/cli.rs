@@ -300,7 +300,7 @@ fn the_sandbox_has_a_rate_limit() {
     let sandbox = Sandbox::start(&["--rate", "3"]);
     let list = Request::new("GET", "/api/v2/clients").bearer(&sandbox.token);
     let limited =
-        wait_for("a request too many", || Some(list.send(&sandbox.gateway)).filter(|answer| answer.status == 429));
+        wait_for("a request too many", || Some(list.send(&sandbox.gateway)).filter(|response| response.status == 429));
     assert_eq!(limited.json()["errorCode"], "too_many_requests");
     assert!(limited.header("X-RateLimit-Limit").is_some(), "{limited:?}");
 }
@@ -329,16 +329,16 @@ fn the_tour_of_the_sandbox_can_be_copied() {
     let finished = finish(bash);
     assert_eq!(finished.stderr, "");
     let said: Vec<&str> = finished.stdout.lines().collect();
-    let [changed, refused, head @ .., tier, calls, rest, connect, before, logged_out, again, locked] = said.as_slice()
+    let [changed, rejected, head @ .., tier, calls, rest, connect, before, logged_out, again, locked] = said.as_slice()
     else {
         panic!("{}", finished.stdout)
     };
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert_eq!(json(changed)["session_metadata"]["tier"], "pro");
-    let refused = json(refused);
-    assert_eq!(refused["statusCode"], 400);
+    let rejected = json(rejected);
+    assert_eq!(rejected["statusCode"], 400);
     for word in ["session_metadata.tier", "one_of", "session_metadata.n", "type"] {
-        assert!(refused["message"].as_str().unwrap().contains(word), "{refused}");
+        assert!(rejected["message"].as_str().unwrap().contains(word), "{rejected}");
     }
     let head = head.join("\n").to_lowercase();
     assert!(head.contains("cache-status: sessiongate; hit"), "{head}");

@@ -1,7 +1,9 @@
-//! ZITADEL's official clients, Connect's and curl, through the gateway of the sandbox: the same calls on every carrier and in both
-//! versions of the API. Each client gets what it asks for, and raises its own error, with the field named, for what is refused.
+//! ZITADEL's official clients, Connect's and curl, through the gateway of the sandbox: the same calls on every carrier
+//! and in both versions of the API. Each client gets what it asks for, and raises its own error, with the field named,
+//! for what is refused.
 //!
-//! Programs in `tests/sdk` and `tests/clients` make the calls and print what came of them; this is what has to come of them.
+//! Programs in `tests/sdk` and `tests/clients` make the calls and print what came of them; this is what has to come of
+//! them.
 
 use crate::harness::{Front, Kind, Sandbox, address, finish, project};
 use crate::sdk::installed;
@@ -35,7 +37,7 @@ impl Run {
     }
 
     /// An error of the client's own kind, with this code; what its details say, by their type.
-    fn refused(&self, case: &str, class: &str, code: u64) -> Vec<(String, String)> {
+    fn rejected(&self, case: &str, class: &str, code: u64) -> Vec<(String, String)> {
         let error = &self.result(case)["error"];
         let name = match code {
             3 => "invalid_argument",
@@ -93,7 +95,7 @@ fn does_well(run: &Run, class: &str, version: &str) {
         assert!(run.good("without token")["sessionToken"].is_string(), "{carrier}: the provider does not look at it");
     }
     for (case, fields) in &policy {
-        let details = run.refused(case, class, 3);
+        let details = run.rejected(case, class, 3);
         let named = details.iter().find(|(kind, _)| kind == "google.rpc.BadRequest");
         let named = &named.unwrap_or_else(|| panic!("{carrier}, {case}: no field is named: {details:?}")).1;
         for (field, word) in fields {
@@ -104,7 +106,7 @@ fn does_well(run: &Run, class: &str, version: &str) {
         assert!(!named.contains("gold"), "{carrier}, {case} repeats a value: {named}");
     }
     let case = "refused by the provider's rules";
-    let details = run.refused(case, class, 3);
+    let details = run.rejected(case, class, 3);
     assert!(details.iter().any(|(kind, _)| kind == "google.rpc.BadRequest"), "{carrier}: {details:?}");
     assert!(run.message(case).contains("invalid CheckTOTP.Code: value length must be 6 runes"), "{carrier}");
     // These are the provider's own rejections, passed on.
@@ -113,7 +115,7 @@ fn does_well(run: &Run, class: &str, version: &str) {
         ("get missing", 5, "zitadel.v1.ErrorDetail", "Session does not exist"),
         ("get deleted", 5, "zitadel.v1.ErrorDetail", "Session does not exist"),
     ] {
-        let details = run.refused(case, class, code);
+        let details = run.rejected(case, class, code);
         assert!(details.iter().any(|(found, _)| found == kind), "{carrier}, {case}: {details:?}");
         assert!(run.message(case).contains(word), "{carrier}, {case}: {}", run.message(case));
     }
@@ -262,22 +264,22 @@ impl Curl {
         }
         command.arg(format!("{}/{}/sessions{path}", self.base, self.version));
         let finished = finish(command);
-        let answer: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| {
+        let response: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| {
             panic!("{case} over {}: {error}: {:?} {:?}", self.version, finished.stdout, finished.stderr)
         });
-        if let Some(token) = answer["sessionToken"].as_str().filter(|token| !token.is_empty()) {
+        if let Some(token) = response["sessionToken"].as_str().filter(|token| !token.is_empty()) {
             self.session_token = token.to_owned();
         }
         let result = match finished.code {
-            Some(0) => json!({ "ok": answer }),
+            Some(0) => json!({ "ok": response }),
             code => {
                 let kind = |detail: &Value| detail["@type"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-                let details = answer["details"].as_array().cloned().unwrap_or_default();
+                let details = response["details"].as_array().cloned().unwrap_or_default();
                 let details: Vec<Value> =
                     details.iter().map(|one| json!({ "type": kind(one), "value": one })).collect();
                 json!({ "error": {
                     "class": format!("curl {}", code.unwrap_or_default()),
-                    "code": answer["code"], "message": answer["message"], "details": details,
+                    "code": response["code"], "message": response["message"], "details": details,
                 } })
             }
         };

@@ -1,6 +1,6 @@
 //! Responses that come compressed although the gateway asks for none, and what it says of itself where it fetches keys.
 
-use crate::harness::{Answer, Gateway, H2Provider, Reply, Request, Scripted, json_answer};
+use crate::harness::{Answer, Gateway, H2Provider, Reply, Request, Scripted, json_response};
 use crate::issuer::{Signer, World, config, document, read};
 use crate::recorder::SESSION;
 use crate::zitadel::{Grpc, field, frame};
@@ -22,14 +22,14 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// An answer with this coding.
-fn coded(mut answer: Answer, coding: &str) -> Answer {
-    answer.body = match coding {
-        "gzip" => gzip(&answer.body),
-        "deflate" => zlib(&answer.body),
-        _ => answer.body,
+fn coded(mut response: Answer, coding: &str) -> Answer {
+    response.body = match coding {
+        "gzip" => gzip(&response.body),
+        "deflate" => zlib(&response.body),
+        _ => response.body,
     };
-    answer.headers.push(("Content-Encoding".into(), coding.into()));
-    answer
+    response.headers.push(("Content-Encoding".into(), coding.into()));
+    response
 }
 
 const LIST: &str = r#"{"sessions":[{"id":"s"}]}"#;
@@ -43,7 +43,7 @@ fn body() -> String {
 fn world(coding: &'static str) -> (Scripted, Gateway) {
     let provider = Scripted::start(move |request| {
         let body = if request.path.starts_with("/api/v2/users/") { LIST.to_owned() } else { body() };
-        coded(json_answer(200, &body), coding)
+        coded(json_response(200, &body), coding)
     });
     let text = format!("upstreams:\n  a: {{ dialect: auth0, url: {}, auth: forward, cache: {{}} }}\n", provider.url());
     let gateway = Gateway::start(&text);
@@ -58,7 +58,7 @@ fn send(gateway: &Gateway, method: &str, path: &str) -> Answer {
 }
 
 #[test]
-fn governed_answers_are_decoded_and_cached_plain() {
+fn governed_responses_are_decoded_and_cached_plain() {
     let (session, body) = (format!("/api/v2/sessions/{SESSION}"), body());
     for coding in ["gzip", "deflate"] {
         let (provider, gateway) = world(coding);
@@ -69,9 +69,9 @@ fn governed_answers_are_decoded_and_cached_plain() {
             ("GET", LISTED, LIST),
             ("DELETE", &session, &body),
         ] {
-            let answer = send(&gateway, method, path);
-            assert_eq!((answer.status, answer.text().as_str()), (200, body), "{coding} {method} {path}");
-            assert_eq!(answer.header("Content-Encoding"), None, "{coding} {method} {path}");
+            let response = send(&gateway, method, path);
+            assert_eq!((response.status, response.text().as_str()), (200, body), "{coding} {method} {path}");
+            assert_eq!(response.header("Content-Encoding"), None, "{coding} {method} {path}");
         }
         let received = provider.received();
         assert_eq!(received.len(), 4, "{coding}: the second read is a hit");
@@ -88,22 +88,22 @@ fn what_cannot_be_decoded_passes_as_it_came_and_is_not_cached() {
     let body = body();
     let (provider, gateway) = world("br");
     for method in ["GET", "GET", "PATCH", "DELETE"] {
-        let answer = send(&gateway, method, &session);
-        assert_eq!((answer.status, answer.text().as_str()), (200, &*body), "{method}");
-        assert_eq!(answer.header("Content-Encoding"), Some("br"), "{method}");
+        let response = send(&gateway, method, &session);
+        assert_eq!((response.status, response.text().as_str()), (200, &*body), "{method}");
+        assert_eq!(response.header("Content-Encoding"), Some("br"), "{method}");
     }
     assert_eq!(provider.received().len(), 4, "nothing came from the cache");
     let list = send(&gateway, "GET", LISTED);
     assert_eq!(list.status, 502, "sessions that were ended may be in it");
     let liar = Scripted::start(|_| {
-        let mut answer = json_answer(200, &self::body());
-        answer.headers.push(("Content-Encoding".into(), "gzip".into()));
-        answer
+        let mut response = json_response(200, &self::body());
+        response.headers.push(("Content-Encoding".into(), "gzip".into()));
+        response
     });
     let text = format!("upstreams:\n  a: {{ dialect: auth0, url: {}, auth: forward, cache: {{}} }}\n", liar.url());
     let gateway = Gateway::start(&text);
-    let answer = send(&gateway, "PATCH", &session);
-    assert_eq!((answer.status, answer.text().as_str()), (200, &*body), "it is not what its head says");
+    let response = send(&gateway, "PATCH", &session);
+    assert_eq!((response.status, response.text().as_str()), (200, &*body), "it is not what its head says");
 }
 
 /// A code must not leave in a coding that the gateway cannot read; that the write was carried out is said all the same.
@@ -112,14 +112,14 @@ fn codes_do_not_leave_in_a_coding() {
     let body = r#"{"details":{"sequence":"5"},"challenges":{"otpEmail":"123456"}}"#;
     let policy = "policies:\n  strip: { challenges: { return_code: strip } }\n";
     for (coding, expected) in [("gzip", r#"{"details":{"sequence":"5"},"challenges":{}}"#), ("br", "{}")] {
-        let provider = Scripted::start(move |_| coded(json_answer(200, body), coding));
+        let provider = Scripted::start(move |_| coded(json_response(200, body), coding));
         let url = provider.url();
         let upstream = format!("upstreams:\n  z: {{ dialect: zitadel, url: {url}, auth: forward, policy: strip }}\n");
         let gateway = Gateway::start(&(upstream + policy));
         let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
-        let answer = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
-        assert_eq!((answer.status, answer.text().as_str()), (200, expected), "{coding}");
-        assert_eq!(answer.header("Content-Encoding"), None, "{coding}");
+        let response = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
+        assert_eq!((response.status, response.text().as_str()), (200, expected), "{coding}");
+        assert_eq!(response.header("Content-Encoding"), None, "{coding}");
     }
 }
 
@@ -168,9 +168,9 @@ fn calls_pass_in_codings_that_cannot_be_read() {
             ("POST", READ, Some(r#"{"sessionId":"s1"}"#)),
             ("POST", WRITE, Some(call)),
         ] {
-            let answer = ask(&gateway, method, path, body);
-            assert_eq!((answer.status, &answer.body[..]), (200, &unread[..]), "{coding} {method} {path}");
-            assert_eq!(answer.header("Content-Encoding"), Some(coding), "{coding} {method} {path}");
+            let response = ask(&gateway, method, path, body);
+            assert_eq!((response.status, &response.body[..]), (200, &unread[..]), "{coding} {method} {path}");
+            assert_eq!(response.header("Content-Encoding"), Some(coding), "{coding} {method} {path}");
         }
         let client = Grpc::start();
         let grpc = |gateway: &Gateway, path: &str, message: &[u8]| {
@@ -185,22 +185,22 @@ fn calls_pass_in_codings_that_cannot_be_read() {
         let challenge = field(5, &field(3, &field(3, &[])));
         let write = [field(1, b"s1"), challenge].concat();
         for (path, message) in [(READ, field(1, b"s1")), (READ, field(1, b"s1")), (WRITE, write.clone())] {
-            let answer = grpc(&gateway, path, &message);
-            assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"), "{coding} {path}");
-            assert_eq!(answer.body, framed, "{coding} {path}");
-            assert_eq!(answer.headers["grpc-encoding"], coding, "{coding} {path}");
+            let response = grpc(&gateway, path, &message);
+            assert_eq!((response.status, response.trailer("grpc-status")), (200, "0"), "{coding} {path}");
+            assert_eq!(response.body, framed, "{coding} {path}");
+            assert_eq!(response.headers["grpc-encoding"], coding, "{coding} {path}");
         }
         assert_eq!(provider.arrived().len(), 9, "{coding}: nothing came from the cache");
         // Where codes are to be taken out, nothing is left that might hold one.
         let gateway = start(", policy: strip");
         for (method, path, body) in [("PATCH", "/v2/sessions/s1", json), ("POST", WRITE, call)] {
-            let answer = ask(&gateway, method, path, Some(body));
-            assert_eq!((answer.status, answer.text().as_str()), (200, "{}"), "{coding} {path}");
-            assert_eq!(answer.header("Content-Encoding"), None, "{coding} {path}");
+            let response = ask(&gateway, method, path, Some(body));
+            assert_eq!((response.status, response.text().as_str()), (200, "{}"), "{coding} {path}");
+            assert_eq!(response.header("Content-Encoding"), None, "{coding} {path}");
         }
-        let answer = grpc(&gateway, WRITE, &write);
-        assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"), "{coding}");
-        assert_eq!((answer.body, answer.headers.get("grpc-encoding")), (frame(&[]), None), "{coding}");
+        let response = grpc(&gateway, WRITE, &write);
+        assert_eq!((response.status, response.trailer("grpc-status")), (200, "0"), "{coding}");
+        assert_eq!((response.body, response.headers.get("grpc-encoding")), (frame(&[]), None), "{coding}");
     }
 }
 
@@ -208,9 +208,9 @@ fn calls_pass_in_codings_that_cannot_be_read() {
 #[test]
 fn a_write_is_done_although_its_response_cannot_be_read() {
     let provider = Scripted::start(|_| {
-        let mut answer = json_answer(200, "");
-        answer.body = gzip(b"{}");
-        answer
+        let mut response = json_response(200, "");
+        response.body = gzip(b"{}");
+        response
     });
     let gateway = Gateway::start(&format!(
         "upstreams:\n  z: {{ dialect: zitadel, url: {}, auth: forward, policy: strip }}\n\
@@ -218,8 +218,8 @@ fn a_write_is_done_although_its_response_cannot_be_read() {
         provider.url()
     ));
     let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
-    let answer = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
-    assert_eq!((answer.status, answer.text().as_str()), (200, "{}"), "a code may be in it");
+    let response = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
+    assert_eq!((response.status, response.text().as_str()), (200, "{}"), "a code may be in it");
 }
 
 /// Firewalls in front of issuers reject requests that do not say who sends them.
@@ -229,9 +229,9 @@ fn keys_are_fetched_with_the_headers_that_firewalls_want() {
     let keys = document(&[&key]);
     let issuer = Scripted::start(move |request| match request.header("User-Agent") {
         Some(agent) if agent.starts_with("sessiongate/") => keys.clone(),
-        _ => json_answer(403, "{}"),
+        _ => json_response(403, "{}"),
     });
-    let provider = Scripted::start(|_| json_answer(200, &body()));
+    let provider = Scripted::start(|_| json_response(200, &body()));
     let gateway = Gateway::start(&config(&provider.url(), &issuer.url(), ""));
     gateway.ready();
     assert_eq!(read(&gateway, &key.good()).status, 200);
@@ -245,19 +245,19 @@ fn keys_are_fetched_with_the_headers_that_firewalls_want() {
 fn the_log_names_codings_and_redirects_of_key_documents() {
     let key = Signer::new("one");
     let redirect = |location: &str| {
-        let mut answer = json_answer(301, "");
-        answer.headers.push(("Location".into(), location.into()));
-        answer
+        let mut response = json_response(301, "");
+        response.headers.push(("Location".into(), location.into()));
+        response
     };
-    for (answer, said) in [
+    for (response, said) in [
         (coded(document(&[&key]), "gzip"), "the document is compressed (`gzip`)"),
         (coded(document(&[&key]), "br"), "the document is compressed (`br`)"),
         (redirect("https://id.example/keys?token=secret"), "a redirect to https://id.example/keys, which"),
-        (json_answer(302, ""), "answered 302 Found, a redirect, which"),
-        (json_answer(403, ""), "answered 403"),
+        (json_response(302, ""), "answered 302 Found, a redirect, which"),
+        (json_response(403, ""), "answered 403"),
     ] {
         let world = World::new(&[]);
-        world.publish(answer);
+        world.publish(response);
         let gateway = Gateway::start(&world.config());
         let line = gateway.wait_for_log(|line| line.contains("keys could not be fetched"));
         assert!(line.contains(said) && !line.contains("secret"), "{said}: {line}");
@@ -271,7 +271,7 @@ fn the_log_names_codings_and_redirects_of_key_documents() {
 #[test]
 fn fetches_of_keys_end_with_their_own_timeout() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let provider = Scripted::start(|_| json_answer(200, &json!({}).to_string()));
+    let provider = Scripted::start(|_| json_response(200, &json!({}).to_string()));
     let issuer = format!("http://{}", silent.local_addr().unwrap());
     let gateway = Gateway::start(&config(&provider.url(), &issuer, "fetch_timeout: 1s"));
     let line = gateway.wait_for_log(|line| line.contains("keys could not be fetched"));

@@ -1,21 +1,21 @@
-//! The promise of the cache, at the level of the store: no read that starts after a write was acknowledged is answered from the
-//! cache with what was there before. Many readers and writers run against a simulated provider; a checker compares every answer
-//! with what had been acknowledged when the read began. The same run with a store whose marks do nothing has to fail, or the
-//! checker would prove nothing.
+//! The promise of the cache, at the level of the store: no read that starts after a write was acknowledged is answered
+//! from the cache with what was there before. Many readers and writers run against a simulated provider; a checker
+//! compares every answer with what had been acknowledged when the read began. The same run with a store whose marks do
+//! nothing has to fail, or the checker would prove nothing.
 
 use crate::harness::{Random, seed};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use sessiongate::cache::{
-    Acquisition, Ask, Caution, Fetched, Fill, Filled, Got, MemoryStore, Scope, Sessions, Store, StoreError, Stored,
-    Tally, Wanted,
+    AcquireRequest, Acquisition, CacheCounters, FetchedResponse, MarkFailurePolicy, MemoryStore, ReadOptions,
+    ReadResult, Scope, Sessions, Store, StoreError, StoreResult, StoreUsage, Stored,
 };
-use sessiongate::coherence::reading::{Link, Windows};
+use sessiongate::coherence::reading::{ConnectionId, FreshnessWindows};
 use sessiongate::coherence::{
-    Acquired, Ended, Entry, Generation, Millis, OWN, Reach, Retired, Settled, Stamp, Tenant, Token,
+    Acquired, Entry, Generation, Millis, OWN, Retired, Settled, Stamp, Tenant, Token, WriteEnd, WriteScope,
 };
-use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
+use sessiongate::gateway::{CacheKey, OnUnreachable, ProviderResponse, Storable, WriteOutcome};
 use sessiongate::telemetry::CacheEvent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,7 +70,7 @@ impl World {
         Arc::new(World {
             setting,
             sessions: (0..setting.sessions).map(|_| Session::default()).collect(),
-            cache: Sessions::new(store, Duration::from_secs(2), Arc::new(Tally::default())),
+            cache: Sessions::new(store, Duration::from_secs(2), Arc::new(CacheCounters::default())),
             done: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             coalesced: AtomicU64::new(0),
@@ -103,14 +103,16 @@ impl World {
             let too_old = floor.is_some_and(|floor| version < floor);
             fetched(version, too_old)
         };
-        let wanted = Wanted { tenant: tenant(session), ..Wanted::default() };
+        let wanted = ReadOptions { tenant: tenant(session), ..ReadOptions::default() };
         let (counter, shown) = match self.cache.read(self.key(session), wanted, fetch).await {
-            Got::Hit { answer, .. } => (&self.hits, version_of(&answer)),
-            Got::Coalesced(fetched) if !self.setting.lagging => (&self.coalesced, version_of(&fetched.answer.unwrap())),
-            Got::Coalesced(_) => (&self.coalesced, u64::MAX),
-            Got::Miss(..) => (&self.misses, u64::MAX),
-            Got::Bypass(_) => (&self.bypassed, u64::MAX),
-            Got::Deleted => panic!("nothing is deleted here"),
+            ReadResult::Hit { response, .. } => (&self.hits, version_of(&response)),
+            ReadResult::Coalesced(fetched) if !self.setting.lagging => {
+                (&self.coalesced, version_of(&fetched.response.unwrap()))
+            }
+            ReadResult::Coalesced(_) => (&self.coalesced, u64::MAX),
+            ReadResult::Miss(..) => (&self.misses, u64::MAX),
+            ReadResult::Bypass(_) => (&self.bypassed, u64::MAX),
+            ReadResult::Deleted => panic!("nothing is deleted here"),
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if std::ptr::eq(counter, &self.bypassed) {
@@ -122,27 +124,28 @@ impl World {
         }
     }
 
-    /// As `proxy/governed.rs` carries a write out, of a verified caller or of another: mark, forward, settle, acknowledge.
+    /// As `proxy/governed.rs` carries a write out, of a verified caller or of another: mark, forward, settle,
+    /// acknowledge.
     async fn write(&self, session: usize, random: &mut Random) {
         let wide = self.setting.wide && random.below(10) == 0;
         let scope = if wide { Scope::Upstream(0) } else { Scope::Session(0, name(session)) };
-        let refused = random.below(8) == 0;
+        let rejected = random.below(8) == 0;
         let (guard, bound) = (Duration::from_millis(GUARD), Duration::from_millis(TTL));
-        let caution = Caution { on_unreachable: OnUnreachable::Forward, bound };
+        let on_mark_failure = MarkFailurePolicy { on_unreachable: OnUnreachable::Forward, bound };
         let mark = match random.below(2) {
-            0 => self.cache.begin(scope, guard, caution).await.unwrap(),
-            _ => self.cache.begin_shared(scope, guard, caution).await.unwrap(),
+            0 => self.cache.begin(scope, guard, on_mark_failure).await.unwrap(),
+            _ => self.cache.begin_shared(scope, guard, on_mark_failure).await.unwrap(),
         };
         pause(random.below(20)).await;
-        let changed: Vec<(usize, u64)> = match (refused, wide) {
+        let changed: Vec<(usize, u64)> = match (rejected, wide) {
             (true, _) => Vec::new(),
             (false, true) => (0..self.sessions.len()).map(|one| (one, self.change(one))).collect(),
             (false, false) => vec![(session, self.change(session))],
         };
         pause(random.below(20)).await;
         let version = changed.first().map(|(_, version)| *version).filter(|_| !wide);
-        let settled = Settled { version, unchanged: refused, tenant: tenant(session), ..Settled::default() };
-        self.cache.end(mark, Settlement::End(settled)).await;
+        let settled = Settled { version, unchanged: rejected, tenant: tenant(session), ..Settled::default() };
+        self.cache.end(mark, WriteOutcome::End(settled)).await;
         for (one, version) in changed {
             self.sessions[one].acknowledged.fetch_max(version, Ordering::SeqCst);
         }
@@ -174,27 +177,27 @@ fn tenant(session: usize) -> Tenant {
     tenant
 }
 
-fn fetched(version: u64, too_old: bool) -> Fetched {
-    let answer = Answer {
+fn fetched(version: u64, too_old: bool) -> FetchedResponse {
+    let response = ProviderResponse {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Bytes::from(version.to_string()),
         trailers: None,
     };
-    Fetched {
-        answer: Ok(Arc::new(answer)),
+    FetchedResponse {
+        response: Ok(Arc::new(response)),
         storable: if too_old {
             Storable::TooOld { version }
         } else {
             Storable::For { fresh: TTL, stale: 0, version: Some(version), missing: false, only: false }
         },
         failed: false,
-        asker: [0; 16],
+        caller: [0; 16],
     }
 }
 
-fn version_of(answer: &Answer) -> u64 {
-    std::str::from_utf8(&answer.body).unwrap().parse().unwrap()
+fn version_of(response: &ProviderResponse) -> u64 {
+    std::str::from_utf8(&response.body).unwrap().parse().unwrap()
 }
 
 fn run(setting: Setting, store: Arc<dyn Store>) -> Arc<World> {
@@ -293,7 +296,8 @@ fn nor_where_the_store_is_swept_all_the_time() {
     assert_lively(&world);
 }
 
-/// A provider whose reads lag behind its writes: the version that the write brought keeps older answers out of the cache.
+/// A provider whose reads lag behind its writes: the version that the write brought keeps older answers out of the
+/// cache.
 #[test]
 fn what_a_lagging_provider_shows_is_not_kept() {
     let setting = Setting { lagging: true, wide: false, ..PLAIN };
@@ -302,10 +306,10 @@ fn what_a_lagging_provider_shows_is_not_kept() {
     assert_lively(&world);
 }
 
-/// The version below which answers are too old is what keeps a lagging provider's answers out: it has to outlive a sweep that
-/// happens to come between the write and the next read.
+/// The version below which answers are too old is what keeps a lagging provider's answers out: it has to outlive a
+/// sweep that happens to come between the write and the next read.
 #[test]
-fn a_sweep_does_not_forget_which_answers_are_too_old() {
+fn a_sweep_does_not_forget_which_responses_are_too_old() {
     let store = memory(PLAIN);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let acquired = runtime.block_on(async {
@@ -318,7 +322,14 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
         store
             .acquire(
                 &key,
-                Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16], tenant: OWN },
+                AcquireRequest {
+                    reader: store.token(),
+                    steal: None,
+                    fresh: false,
+                    unstored: false,
+                    caller: [0; 16],
+                    tenant: OWN,
+                },
             )
             .await
             .unwrap()
@@ -334,7 +345,7 @@ fn a_sweep_does_not_forget_which_answers_are_too_old() {
 #[test]
 fn readers_that_wait_are_bounded() {
     const MOST: u64 = 10_000;
-    let (store, tally) = (memory(PLAIN), Arc::new(Tally::default()));
+    let (store, tally) = (memory(PLAIN), Arc::new(CacheCounters::default()));
     let cache = Arc::new(Sessions::new(store.clone(), Duration::from_secs(3600), tally.clone()));
     let bypassed = || tally.read().find(|(event, _)| *event == CacheEvent::BypassWaiting).unwrap().1;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -343,17 +354,24 @@ fn readers_that_wait_are_bounded() {
         store
             .acquire(
                 &key,
-                Ask { reader: store.token(), steal: None, fresh: false, unstored: false, asker: [0; 16], tenant: OWN },
+                AcquireRequest {
+                    reader: store.token(),
+                    steal: None,
+                    fresh: false,
+                    unstored: false,
+                    caller: [0; 16],
+                    tenant: OWN,
+                },
             )
             .await
             .unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..MOST + 100 {
             let cache = cache.clone();
-            tasks.spawn(async move { cache.read(key, Wanted::default(), |_| async { fetched(0, false) }).await });
+            tasks.spawn(async move { cache.read(key, ReadOptions::default(), |_| async { fetched(0, false) }).await });
         }
         for _ in 0..100 {
-            assert!(matches!(tasks.join_next().await.unwrap().unwrap(), Got::Bypass(_)));
+            assert!(matches!(tasks.join_next().await.unwrap().unwrap(), ReadResult::Bypass(_)));
         }
         pause(100).await;
         assert_eq!(bypassed(), 100);
@@ -361,16 +379,20 @@ fn readers_that_wait_are_bounded() {
     });
 }
 
-/// The write of another process that could not place its mark waits until nothing from before it can be a hit, and no longer. A fetch
-/// may run longer than that: what it brings then is shown to those who have waited for it by then, and to nobody else.
+/// The write of another process that could not place its mark waits until nothing from before it can be a hit, and no
+/// longer. A fetch may run longer than that: what it brings then is shown to those who have waited for it by then, and
+/// to nobody else.
 #[test]
-fn a_fetch_that_runs_longer_than_its_answer_is_fresh_is_not_joined() {
+fn a_fetch_that_runs_longer_than_its_response_is_fresh_is_not_joined() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (store, tally) = (memory(PLAIN), Arc::new(Tally::default()));
+        let (store, tally) = (memory(PLAIN), Arc::new(CacheCounters::default()));
         let cache = Arc::new(Sessions::new(store.clone(), Duration::from_secs(3600), tally.clone()));
         let key = CacheKey { upstream: 0, session: name(0), variant: [0; 16] };
-        let wanted = |fresh| Wanted { windows: Windows { fresh, ..Windows::default() }, ..Wanted::default() };
+        let wanted = |fresh| ReadOptions {
+            windows: FreshnessWindows { fresh, ..FreshnessWindows::default() },
+            ..ReadOptions::default()
+        };
         let (stalls, goes_on) = tokio::sync::oneshot::channel::<()>();
         let (cache_of_first, mut first) = (cache.clone(), tokio::task::JoinSet::new());
         first.spawn(async move {
@@ -389,15 +411,17 @@ fn a_fetch_that_runs_longer_than_its_answer_is_fresh_is_not_joined() {
         // ... and not by one to which it would not: that one waits for nothing that it cannot use.
         let third = cache.read(key, wanted(2), |_| async { fetched(1, false) });
         let third = tokio::time::timeout(Duration::from_secs(20), third).await.expect("it waits for the first");
-        assert!(matches!(&third, Got::Miss(fetched, _) if version_of(fetched.answer.as_ref().unwrap()) == 1));
+        assert!(matches!(&third, ReadResult::Miss(fetched, _) if version_of(fetched.response.as_ref().unwrap()) == 1));
         stalls.send(()).unwrap();
         for coalesced in first.join_all().await {
-            let (Got::Miss(fetched, _) | Got::Coalesced(fetched)) = coalesced else { panic!("{coalesced:?}") };
-            assert_eq!(version_of(&fetched.answer.unwrap()), 0);
+            let (ReadResult::Miss(fetched, _) | ReadResult::Coalesced(fetched)) = coalesced else {
+                panic!("{coalesced:?}")
+            };
+            assert_eq!(version_of(&fetched.response.unwrap()), 0);
         }
         // The late answer replaces nothing.
         let last = cache.read(key, wanted(TTL), |_| async { fetched(9, false) }).await;
-        assert!(matches!(&last, Got::Hit { answer, .. } if version_of(answer) == 1), "{last:?}");
+        assert!(matches!(&last, ReadResult::Hit { response, .. } if version_of(response) == 1), "{last:?}");
     });
 }
 
@@ -410,7 +434,7 @@ impl Store for Unmarked {
         self.0.token()
     }
 
-    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
+    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
         self.0.acquire(key, ask).await
     }
 
@@ -420,7 +444,7 @@ impl Store for Unmarked {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Filled, StoreError> {
+    ) -> Result<StoreResult, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 
@@ -432,39 +456,40 @@ impl Store for Unmarked {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, _: Scope, _: Token, _: Millis, _: Reach) -> Result<Link, StoreError> {
-        Ok(Link::default())
+    async fn begin(&self, _: Scope, _: Token, _: Millis, _: WriteScope) -> Result<ConnectionId, StoreError> {
+        Ok(ConnectionId::default())
     }
 
-    async fn end(&self, _: Scope, _: Token, _: Settled) -> Result<Ended, StoreError> {
-        Ok(Ended::Reopened)
+    async fn end(&self, _: Scope, _: Token, _: Settled) -> Result<WriteEnd, StoreError> {
+        Ok(WriteEnd::Reopened)
     }
 
     async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
 
-    fn link(&self, scope: Scope) -> Option<Link> {
-        self.0.link(scope)
+    fn connection_id(&self, scope: Scope) -> Option<ConnectionId> {
+        self.0.connection_id(scope)
     }
 
     fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
         self.0.disconnected_for(scope)
     }
 
-    fn measure(&self) -> Fill {
+    fn measure(&self) -> StoreUsage {
         self.0.measure()
     }
 }
 
 #[test]
-fn without_marks_the_checker_finds_stale_answers() {
+fn without_marks_the_checker_finds_stale_responses() {
     let world = run(PLAIN, Arc::new(Unmarked(memory(PLAIN))));
     assert!(world.stale.load(Ordering::Relaxed) > 0, "the checker finds nothing");
 }
 
-/// The classic mistake of single flights: known by the answer's name alone, a fetch that began before a write is joined after it.
-/// Here every lease has the same stamp, as if there were no generations; stored answers are left out, so that only joining counts.
+/// The classic mistake of single flights: known by the answer's name alone, a fetch that began before a write is joined
+/// after it. Here every lease has the same stamp, as if there were no generations; stored answers are left out, so that
+/// only joining counts.
 struct Unstamped(Arc<MemoryStore>);
 
 const NO_STAMP: Stamp = Stamp { session: Generation(0), epoch: Generation(0) };
@@ -475,7 +500,7 @@ impl Store for Unstamped {
         self.0.token()
     }
 
-    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
+    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
         // Only the first reader of a name leads, whatever was written since; a release ends it.
         let unmarked = CacheKey { upstream: 1, ..*key };
         let found = self.0.acquire(&unmarked, ask).await?;
@@ -487,10 +512,16 @@ impl Store for Unstamped {
         Ok(Acquisition { acquired, ..found })
     }
 
-    async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>, _: Millis) -> Result<Filled, StoreError> {
+    async fn fill(
+        &self,
+        key: &CacheKey,
+        reader: Token,
+        _: Entry<Stored>,
+        _: Millis,
+    ) -> Result<StoreResult, StoreError> {
         // As after an answer that may not be stored: the next reader leads.
         let unmarked = CacheKey { upstream: 1, ..*key };
-        self.0.release(&unmarked, reader).await.map(|()| Filled::Own)
+        self.0.release(&unmarked, reader).await.map(|()| StoreResult::Own)
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
@@ -501,11 +532,17 @@ impl Store for Unstamped {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
+    async fn begin(
+        &self,
+        scope: Scope,
+        writer: Token,
+        guard: Millis,
+        reach: WriteScope,
+    ) -> Result<ConnectionId, StoreError> {
         self.0.begin(scope, writer, guard, reach).await
     }
 
-    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         self.0.end(scope, writer, settled).await
     }
 
@@ -513,21 +550,21 @@ impl Store for Unstamped {
         self.0.deleted(upstream, tenant, sessions).await
     }
 
-    fn link(&self, scope: Scope) -> Option<Link> {
-        self.0.link(scope)
+    fn connection_id(&self, scope: Scope) -> Option<ConnectionId> {
+        self.0.connection_id(scope)
     }
 
     fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
         self.0.disconnected_for(scope)
     }
 
-    fn measure(&self) -> Fill {
+    fn measure(&self) -> StoreUsage {
         self.0.measure()
     }
 }
 
 #[test]
-fn without_stamps_the_checker_finds_answers_that_were_joined_too_late() {
+fn without_stamps_the_checker_finds_responses_that_were_joined_too_late() {
     let world = run(PLAIN, Arc::new(Unstamped(memory(PLAIN))));
     assert_eq!(world.hits.load(Ordering::Relaxed), 0, "nothing is stored");
     assert!(world.stale.load(Ordering::Relaxed) > 0, "the checker finds nothing");

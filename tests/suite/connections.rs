@@ -1,6 +1,6 @@
 //! Connections from clients: HTTP/1.1 and HTTP/2 on one port, and how long each may wait.
 
-use crate::harness::{Gateway, PATIENCE};
+use crate::harness::{Gateway, TIMEOUT};
 use crate::recorder::Recorder;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ struct Place {
 }
 
 fn place(clients: &str) -> Place {
-    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let gateway = Gateway::start(&format!("clients: {clients}\n{}", recorder.upstream("")));
     Place { gateway, _recorder: recorder }
 }
@@ -19,7 +19,7 @@ fn place(clients: &str) -> Place {
 impl Place {
     fn open(&self, bytes: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(bytes.as_bytes()).unwrap();
         stream
     }
@@ -35,10 +35,10 @@ impl Place {
 #[test]
 fn a_request_shorter_than_the_preface_of_http2_is_answered() {
     let place = place("{}");
-    let answer = place.rest("GET / HTTP/1.0\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 ") || answer.starts_with("HTTP/1.0 "), "{answer}");
-    let answer = place.rest("PRI / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    let response = place.rest("GET / HTTP/1.0\r\n\r\n");
+    assert!(response.starts_with("HTTP/1.1 ") || response.starts_with("HTTP/1.0 "), "{response}");
+    let response = place.rest("PRI / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(response.starts_with("HTTP/1.1 "), "{response}");
 }
 
 /// It is told in the protocol that it began with.
@@ -58,8 +58,8 @@ fn what_begins_like_http2_and_is_not_gets_goaway() {
         assert_eq!(read, GOAWAY, "{bytes:?}");
     }
     for bytes in ["PRI * HTTP/1.1\r\nHost: a\r\n\r\n", "PRI /x HTTP/2.0\r\nHost: a\r\n\r\n"] {
-        let answer = place.rest(bytes);
-        assert!(answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
+        let response = place.rest(bytes);
+        assert!(response.starts_with("HTTP/1.1 4"), "{bytes:?}: {response}");
     }
 }
 
@@ -75,8 +75,8 @@ fn connections_that_send_no_whole_head_in_time_are_closed() {
 #[test]
 fn kept_connections_are_closed_when_no_other_request_comes_in_time() {
     let place = place("{ head_timeout: 10m, idle_timeout: 300ms }");
-    let answer = place.rest("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(answer.ends_with("here"), "{answer}");
+    let response = place.rest("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(response.ends_with("here"), "{response}");
     let both = place.rest("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(both.matches("HTTP/1.1 200").count(), 1, "{both}");
 }

@@ -1,9 +1,10 @@
-//! Requests, targets, frames and answers that others have collected because servers read them differently, through the gateway and
-//! against a provider that keeps every byte.
+//! Requests, targets, frames and answers that others have collected because servers read them differently, through the
+//! gateway and against a provider that keeps every byte.
 //!
-//! What holds for each request: it is refused, or it reaches the provider once and in canonical form, and nothing that was within it
-//! reaches the provider as another. What holds for each answer: it passes, or becomes a failure of the gateway's, and the next request
-//! gets its own. The data stands in `../shared/corpora`; what a test needs without it is a row of `framing.rs`.
+//! What holds for each request: it is refused, or it reaches the provider once and in canonical form, and nothing that
+//! was within it reaches the provider as another. What holds for each answer: it passes, or becomes a failure of the
+//! gateway's, and the next request gets its own. The data stands in `../shared/corpora`; what a test needs without it
+//! is a row of `framing.rs`.
 
 mod frames;
 mod llhttp;
@@ -12,7 +13,7 @@ mod requests;
 mod responses;
 mod targets;
 
-use crate::harness::{Gateway, PATIENCE, Request, project, skipped};
+use crate::harness::{Gateway, Request, TIMEOUT, project, skipped};
 use crate::recorder::{Call, Recorder, Seen};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -45,7 +46,8 @@ struct Guarded {
 
 /// What came of the bytes on one connection.
 struct Ran {
-    /// The statuses of the answers, in their order, and what reached the provider; both without the last request, which is ours.
+    /// The statuses of the answers, in their order, and what reached the provider; both without the last request, which
+    /// is ours.
     statuses: Vec<u16>,
     seen: Vec<Seen>,
 }
@@ -56,7 +58,7 @@ impl Guarded {
             call.in_haste(HASTE)?;
             let then = call.as_auth0()?;
             // A kept connection may wait.
-            call.in_haste(PATIENCE)?;
+            call.in_haste(TIMEOUT)?;
             Ok(then)
         });
         let upstream =
@@ -68,13 +70,14 @@ impl Guarded {
         Guarded { token: recorder.token(), host: gateway.address().to_string(), recorder, gateway }
     }
 
-    /// Sends bytes, and behind them one more request of ours, and reads to the end of the connection, which the gateway sees to.
+    /// Sends bytes, and behind them one more request of ours, and reads to the end of the connection, which the gateway
+    /// sees to.
     fn run(&self, bytes: &[u8]) -> Ran {
         let before = self.recorder.count();
         let last = format!("GET /last HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host);
-        let answers = self.raw(&[bytes, last.as_bytes()].concat());
+        let responses = self.raw(&[bytes, last.as_bytes()].concat());
         let mut seen = self.recorder.seen().split_off(before);
-        let mut statuses = statuses(&answers);
+        let mut statuses = statuses(&responses);
         if seen.iter().any(|seen| seen.target == "/last") {
             seen.retain(|seen| seen.target != "/last");
             statuses.pop();
@@ -84,12 +87,12 @@ impl Guarded {
 
     fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         // Who refuses may close before it has read everything.
         let _ = stream.write_all(bytes);
-        let mut answers = Vec::new();
-        if let Err(error) = stream.read_to_end(&mut answers) {
+        let mut responses = Vec::new();
+        if let Err(error) = stream.read_to_end(&mut responses) {
             assert!(
                 error.kind() == io::ErrorKind::ConnectionReset,
                 "{error} behind {:?}",
@@ -98,16 +101,17 @@ impl Guarded {
         }
         let _ = stream.shutdown(Shutdown::Both);
         // Pingora's own answers have neither a body nor a line in the log.
-        let text = String::from_utf8_lossy(&answers);
+        let text = String::from_utf8_lossy(&responses);
         assert!(!text.contains("Server: Pingora"), "{text} to {:?}", String::from_utf8_lossy(bytes));
-        answers
+        responses
     }
 
-    /// Sees to it that whatever was on its way to the provider has arrived: an honest request comes behind it on each connection.
+    /// Sees to it that whatever was on its way to the provider has arrived: an honest request comes behind it on each
+    /// connection.
     fn settle(&self) {
         for _ in 0..8 {
-            let answer = Request::new("GET", "/honest").send(&self.gateway.url());
-            assert_eq!(answer.status, 200, "the gateway goes on serving");
+            let response = Request::new("GET", "/honest").send(&self.gateway.url());
+            assert_eq!(response.status, 200, "the gateway goes on serving");
         }
     }
 
@@ -121,8 +125,8 @@ impl Guarded {
 }
 
 /// The statuses of answers of HTTP/1.1 in their order, less those that are informational.
-fn statuses(answers: &[u8]) -> Vec<u16> {
-    let text = String::from_utf8_lossy(answers);
+fn statuses(responses: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(responses);
     let all = text.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3)?.parse().ok());
     all.filter(|status| *status >= 200).collect()
 }
@@ -176,16 +180,16 @@ fn canonical_fault(seen: &Seen, host: &str) -> Option<&'static str> {
 }
 
 /// Judges each item at one of several gateways; all faults come back, and what each gateway counted.
-fn at_all<T: Sync, C: Send>(items: &[T], judge: impl Fn(&Guarded, &T) -> Result<C, String> + Sync) -> Vec<C> {
+fn at_all<T: Sync, C: Send>(items: &[T], check: impl Fn(&Guarded, &T) -> Result<C, String> + Sync) -> Vec<C> {
     let size = items.len().div_ceil(WORKERS).max(1);
     let results: Vec<(Vec<C>, Vec<String>)> = std::thread::scope(|scope| {
         let work = |part| {
-            let judge = &judge;
+            let check = &check;
             scope.spawn(move || {
                 let guarded = Guarded::start();
                 let (mut good, mut faults) = (Vec::new(), Vec::new());
                 for item in part {
-                    match judge(&guarded, item) {
+                    match check(&guarded, item) {
                         Ok(count) => good.push(count),
                         Err(fault) => faults.push(fault),
                     }
@@ -206,6 +210,6 @@ fn at_all<T: Sync, C: Send>(items: &[T], judge: impl Fn(&Guarded, &T) -> Result<
 }
 
 /// Whether a request was refused: with a status of the gateway's, or by the end of the connection.
-fn is_refusal(statuses: &[u16]) -> bool {
+fn is_rejection(statuses: &[u16]) -> bool {
     statuses.iter().all(|status| (400..500).contains(status) || *status == 501 || *status == 505)
 }

@@ -1,7 +1,7 @@
-//! Names with several addresses, of which some are dead: governed and passed requests go on to one that lives, and a dead address
-//! does not cost each request.
+//! Names with several addresses, of which some are dead: governed and passed requests go on to one that lives, and a
+//! dead address does not cost each request.
 
-use crate::harness::{DnsServer, FrameProvider, Gateway, Request, Scripted, addresses, json_answer, wait_for};
+use crate::harness::{DnsServer, FrameProvider, Gateway, Request, Scripted, addresses, json_response, wait_for};
 use crate::provider_tls::Authority;
 use crate::recorder::SESSION;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -75,8 +75,8 @@ fn somehow<T>(start: impl Fn() -> Option<T>) -> T {
 }
 
 #[test]
-fn addresses_that_refuse_cost_no_request() {
-    let provider = Scripted::start(|_| json_answer(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
+fn addresses_that_reject_cost_no_request() {
+    let provider = Scripted::start(|_| json_response(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
     let gateway = gateway(&format!("http://provider.test:{}", provider.port()), "");
     for turn in 0..6 {
         assert_eq!(all(&gateway), [200; 6], "{turn}");
@@ -87,7 +87,7 @@ fn addresses_that_refuse_cost_no_request() {
 }
 
 #[test]
-fn addresses_that_refuse_cost_no_request_over_http2() {
+fn addresses_that_reject_cost_no_request_over_http2() {
     let provider = FrameProvider::start();
     let url = format!("http://provider.test:{}", provider.address().port());
     let gateway = gateway(&url, ", protocol: http2");
@@ -98,7 +98,8 @@ fn addresses_that_refuse_cost_no_request_over_http2() {
     }
 }
 
-/// What is found out of an address holds for the requests after, governed or passed: in turn, each would find it out for itself.
+/// What is found out of an address holds for the requests after, governed or passed: in turn, each would find it out
+/// for itself.
 #[test]
 fn addresses_without_tls_are_found_out_once_for_all() {
     let authority = Authority::new("ours");
@@ -111,7 +112,7 @@ fn addresses_without_tls_are_found_out_once_for_all() {
         let (provider, dead) = somehow(|| {
             let config = authority.certify(&["provider.test"], |_| {});
             let provider =
-                Scripted::start_tls(Arc::new(config), |_| json_answer(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
+                Scripted::start_tls(Arc::new(config), |_| json_response(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
             let dead = ["127.0.0.8", "127.0.0.9"].map(|ip| SocketAddr::new(ip.parse().unwrap(), provider.port()));
             let dead: Vec<Dead> = dead.into_iter().filter_map(|address| Dead::start(address, hangs)).collect();
             (dead.len() == 2).then_some((provider, dead))
@@ -141,7 +142,7 @@ fn where_all_are_dead_the_first_that_comes_back_serves() {
         assert_eq!(all(&gateway), [502; 6]);
     }
     let back = SocketAddr::new("127.0.0.9".parse().unwrap(), port);
-    let _provider = Scripted::start_at(back, |_| json_answer(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
+    let _provider = Scripted::start_at(back, |_| json_response(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
     for turn in 0..6 {
         assert_eq!(all(&gateway), [200; 6], "{turn}");
     }

@@ -1,7 +1,7 @@
-//! The promise of the cache for a whole fleet: no read through any replica that starts after a write through any replica was
-//! acknowledged is answered with what was there before, and no reader sees time go back. Gateways run as processes; where the
-//! store loses what it had acknowledged, the caches run in the test, so that the same run can be made without the fence. That one
-//! has to find stale answers, or the checker would prove nothing.
+//! The promise of the cache for a whole fleet: no read through any replica that starts after a write through any
+//! replica was acknowledged is answered with what was there before, and no reader sees time go back. Gateways run as
+//! processes; where the store loses what it had acknowledged, the caches run in the test, so that the same run can be
+//! made without the fence. That one has to find stale answers, or the checker would prove nothing.
 
 use crate::harness::{Connection, Random, RedisServer, Request, long, redis_installed, seed, wait_for};
 use crate::recorder::{Call, Recorder, Then};
@@ -12,13 +12,13 @@ use http::{HeaderMap, StatusCode};
 use secrecy::SecretSlice;
 use serde_json::json;
 use sessiongate::cache::{
-    Acquisition, Ask, Caution, Fetched, Fill, Filled, Got, RedisStore, Scope, Sessions, Store, StoreError, Stored,
-    Tally, Wanted,
+    AcquireRequest, Acquisition, CacheCounters, FetchedResponse, MarkFailurePolicy, ReadOptions, ReadResult,
+    RedisStore, Scope, Sessions, Store, StoreError, StoreResult, StoreUsage, Stored,
 };
-use sessiongate::coherence::reading::Link;
-use sessiongate::coherence::{Acquired, Ended, Entry, Millis, OWN, Reach, Retired, Settled, Tenant, Token};
+use sessiongate::coherence::reading::ConnectionId;
+use sessiongate::coherence::{Acquired, Entry, Millis, OWN, Retired, Settled, Tenant, Token, WriteEnd, WriteScope};
 use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
-use sessiongate::gateway::{Answer, CacheKey, OnUnreachable, Settlement, Storable};
+use sessiongate::gateway::{CacheKey, OnUnreachable, ProviderResponse, Storable, WriteOutcome};
 use sessiongate::metrics::StoreMetrics;
 use std::io;
 use std::sync::Arc;
@@ -36,15 +36,16 @@ struct Known {
 
 /// What a run has found.
 #[derive(Default)]
-pub struct Found {
+pub struct RouteMatch {
     pub hits: AtomicU64,
     others: AtomicU64,
     writes: AtomicU64,
     /// Writes that never reached the provider.
-    pub refused: AtomicU64,
+    pub rejected: AtomicU64,
     pub stale: AtomicU64,
     pub backwards: AtomicU64,
-    /// Reads that were shown a session that their tenant had deleted, and those that were not shown one that another tenant had.
+    /// Reads that were shown a session that their tenant had deleted, and those that were not shown one that another
+    /// tenant had.
     undeleted: AtomicU64,
     pub others_deleted: AtomicU64,
 }
@@ -55,7 +56,7 @@ impl Known {
         (self.acknowledged.load(Ordering::SeqCst), self.seen.load(Ordering::SeqCst))
     }
 
-    fn check(&self, (acknowledged, seen): (u64, u64), shown: u64, hit: bool, found: &Found) {
+    fn check(&self, (acknowledged, seen): (u64, u64), shown: u64, hit: bool, found: &RouteMatch) {
         let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
         count(&found.hits, hit);
         count(&found.others, !hit);
@@ -65,15 +66,15 @@ impl Known {
     }
 }
 
-impl Found {
+impl RouteMatch {
     fn operations(&self) -> u64 {
         [&self.hits, &self.others, &self.writes].iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
     pub fn tell(&self, what: &str) {
-        let Found { hits, others, writes, refused, stale, backwards, undeleted, others_deleted } = self;
+        let RouteMatch { hits, others, writes, rejected, stale, backwards, undeleted, others_deleted } = self;
         println!(
-            "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, refused {refused:?}, stale {stale:?}, \
+            "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, refused {rejected:?}, stale {stale:?}, \
              backwards {backwards:?}, undeleted {undeleted:?}, deleted for others {others_deleted:?}"
         );
     }
@@ -158,9 +159,9 @@ impl Fleet {
     }
 
     /// Reads and writes through all replicas until `act` is over, and what was found.
-    pub fn under_load(&self, act: impl FnOnce(&Found)) -> Found {
+    pub fn under_load(&self, act: impl FnOnce(&RouteMatch)) -> RouteMatch {
         const CLIENTS: u64 = 8;
-        let (seed, found, over) = (seed(), Found::default(), AtomicBool::new(false));
+        let (seed, found, over) = (seed(), RouteMatch::default(), AtomicBool::new(false));
         thread::scope(|scope| {
             for client in 0..CLIENTS {
                 let (found, over) = (&found, &over);
@@ -190,7 +191,7 @@ impl Fleet {
         self.replicas.iter().map(|replica| replica.event(name)).sum()
     }
 
-    fn once(&self, connection: &mut Connection, token: &str, random: &mut Random, found: &Found) {
+    fn once(&self, connection: &mut Connection, token: &str, random: &mut Random, found: &RouteMatch) {
         let (number, tenant) = (random.below(SESSIONS as u64 + 1) as usize, random.below(2) as usize);
         let session = &self.known[known_as(tenant, number)];
         let request = |method: &str| Request::new(method, &session_path(number)).header("Host", TENANTS[tenant]);
@@ -201,16 +202,16 @@ impl Fleet {
             let own = format!("Bearer {token}");
             let credential = [&own, OPAQUE, JUNK][random.below(3) as usize];
             let patch = request("PATCH").header("Authorization", credential);
-            let answer = connection.exchange(&patch.json(r#"{"session_metadata":{"team":"blue"}}"#)).unwrap();
-            if answer.status == 503 {
-                found.refused.fetch_add(1, Ordering::Relaxed);
+            let response = connection.exchange(&patch.json(r#"{"session_metadata":{"team":"blue"}}"#)).unwrap();
+            if response.status == 503 {
+                found.rejected.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             if credential == JUNK {
-                assert_eq!(answer.status, 401);
+                assert_eq!(response.status, 401);
                 return;
             }
-            session.acknowledged.fetch_max(version(&answer), Ordering::SeqCst);
+            session.acknowledged.fetch_max(version(&response), Ordering::SeqCst);
             found.writes.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -221,9 +222,9 @@ impl Fleet {
             Some(likes) => read.header("Cache-Control", likes),
             None => read,
         };
-        let answer = connection.exchange(&read).unwrap();
-        assert_eq!(answer.json()["id"], format!("fleet_{number}"), "the answer to another question");
-        session.check(bounds, version(&answer), status(&answer).contains("; hit"), found);
+        let response = connection.exchange(&read).unwrap();
+        assert_eq!(response.json()["id"], format!("fleet_{number}"), "the answer to another question");
+        session.check(bounds, version(&response), status(&response).contains("; hit"), found);
     }
 }
 
@@ -235,20 +236,20 @@ fn gone(
     token: &str,
     session: &Known,
     random: &mut Random,
-    found: &Found,
+    found: &RouteMatch,
 ) {
     let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
     if tenant == 0 && random.below(20) == 0 {
-        let answer = connection.exchange(&request("DELETE").bearer(token)).unwrap();
-        count(&found.refused, answer.status == 503);
-        count(&found.writes, answer.status == 202);
-        session.acknowledged.fetch_max(u64::from(answer.status == 202), Ordering::SeqCst);
+        let response = connection.exchange(&request("DELETE").bearer(token)).unwrap();
+        count(&found.rejected, response.status == 503);
+        count(&found.writes, response.status == 202);
+        session.acknowledged.fetch_max(u64::from(response.status == 202), Ordering::SeqCst);
         return;
     }
     let deleted = session.acknowledged.load(Ordering::SeqCst) == 1;
-    let answer = connection.exchange(&request("GET").bearer(token)).unwrap();
-    let shown = answer.status == 200;
-    assert!(shown || answer.status == 404, "{}", answer.status);
+    let response = connection.exchange(&request("GET").bearer(token)).unwrap();
+    let shown = response.status == 200;
+    assert!(shown || response.status == 404, "{}", response.status);
     count(&found.undeleted, deleted && shown);
     count(&found.others_deleted, tenant != 0 && !shown);
     count(&found.others, true);
@@ -294,9 +295,9 @@ impl Store for Unfenced {
         self.0.token()
     }
 
-    async fn acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreError> {
+    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
         let found = self.0.acquire(key, ask).await?;
-        Ok(Acquisition { link: Link::default(), ..found })
+        Ok(Acquisition { connection_id: ConnectionId::default(), ..found })
     }
 
     async fn fill(
@@ -305,7 +306,7 @@ impl Store for Unfenced {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<Filled, StoreError> {
+    ) -> Result<StoreResult, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 
@@ -317,11 +318,17 @@ impl Store for Unfenced {
         self.0.release(key, reader).await
     }
 
-    async fn begin(&self, scope: Scope, writer: Token, guard: Millis, reach: Reach) -> Result<Link, StoreError> {
+    async fn begin(
+        &self,
+        scope: Scope,
+        writer: Token,
+        guard: Millis,
+        reach: WriteScope,
+    ) -> Result<ConnectionId, StoreError> {
         self.0.begin(scope, writer, guard, reach).await
     }
 
-    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<Ended, StoreError> {
+    async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         self.0.end(scope, writer, settled).await
     }
 
@@ -329,15 +336,15 @@ impl Store for Unfenced {
         self.0.deleted(upstream, tenant, sessions).await
     }
 
-    fn link(&self, scope: Scope) -> Option<Link> {
-        self.0.link(scope)
+    fn connection_id(&self, scope: Scope) -> Option<ConnectionId> {
+        self.0.connection_id(scope)
     }
 
     fn disconnected_for(&self, scope: Scope) -> Option<Duration> {
         self.0.disconnected_for(scope)
     }
 
-    fn measure(&self) -> Fill {
+    fn measure(&self) -> StoreUsage {
         self.0.measure()
     }
 }
@@ -363,7 +370,7 @@ fn settings(server: &RedisServer) -> Redis {
 }
 
 /// Three caches in this process on one server, which is set back to an older copy of its data again and again.
-fn set_back(fenced: bool) -> Found {
+fn set_back(fenced: bool) -> RouteMatch {
     const READERS: u64 = 6;
     const WRITERS: u64 = 3;
     const ROUNDS: u64 = 12;
@@ -372,12 +379,12 @@ fn set_back(fenced: bool) -> Found {
     let seed = seed();
     let mut server = RedisServer::start();
     let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
-    let (found, over) = (Arc::new(Found::default()), Arc::new(AtomicBool::new(false)));
+    let (found, over) = (Arc::new(RouteMatch::default()), Arc::new(AtomicBool::new(false)));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _entered = runtime.enter();
     let caches: Vec<Arc<Sessions>> = (0..3)
         .map(|_| {
-            let (tally, listener) = (Arc::new(Tally::default()), Arc::new(StoreMetrics::new().unwrap()));
+            let (tally, listener) = (Arc::new(CacheCounters::default()), Arc::new(StoreMetrics::new().unwrap()));
             let lease = Duration::from_secs(5);
             let store = RedisStore::new(&settings(&server), lease, tally.clone(), listener).unwrap();
             store.start();
@@ -387,7 +394,7 @@ fn set_back(fenced: bool) -> Found {
         .collect();
     let wait_connected = || {
         wait_for("all caches to be connected", || {
-            caches.iter().all(|cache| cache.store().link(Scope::Upstream(0)).is_some()).then_some(())
+            caches.iter().all(|cache| cache.store().connection_id(Scope::Upstream(0)).is_some()).then_some(())
         });
     };
     wait_connected();
@@ -422,7 +429,7 @@ fn set_back(fenced: bool) -> Found {
         more(60);
         server.kill();
         wait_for("all caches to be disconnected", || {
-            caches.iter().all(|cache| cache.store().link(Scope::Upstream(0)).is_none()).then_some(())
+            caches.iter().all(|cache| cache.store().connection_id(Scope::Upstream(0)).is_none()).then_some(())
         });
         server.restart();
         wait_connected();
@@ -441,7 +448,7 @@ fn name(session: usize) -> [u8; 16] {
     name
 }
 
-async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: &mut Random, found: &Found) {
+async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: &mut Random, found: &RouteMatch) {
     let key = CacheKey { upstream: 0, session: name(number), variant: [0; 16] };
     let bounds = known[number].bounds();
     let (before, after) = (random.below(1500), random.below(1500));
@@ -453,47 +460,47 @@ async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: 
         let too_old = floor.is_some_and(|floor| version < floor);
         fetched(version, too_old)
     };
-    let (shown, hit) = match cache.read(key, Wanted::default(), fetch).await {
-        Got::Hit { answer, .. } => (version_of(&answer), true),
-        Got::Coalesced(fetched) => (version_of(&fetched.answer.unwrap()), true),
-        Got::Miss(fetched, _) => (version_of(&fetched.answer.unwrap()), false),
-        Got::Bypass(_) => {
+    let (shown, hit) = match cache.read(key, ReadOptions::default(), fetch).await {
+        ReadResult::Hit { response, .. } => (version_of(&response), true),
+        ReadResult::Coalesced(fetched) => (version_of(&fetched.response.unwrap()), true),
+        ReadResult::Miss(fetched, _) => (version_of(&fetched.response.unwrap()), false),
+        ReadResult::Bypass(_) => {
             // What a read does instead.
             tokio::time::sleep(Duration::from_micros(before)).await;
             (known[number].version.load(Ordering::SeqCst), false)
         }
-        Got::Deleted => panic!("nothing is deleted here"),
+        ReadResult::Deleted => panic!("nothing is deleted here"),
     };
     known[number].check(bounds, shown, hit, found);
 }
 
 /// As `proxy/governed.rs` carries a write out.
-async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Random, found: &Found) {
-    let caution = Caution { on_unreachable: OnUnreachable::Forward, bound: Duration::from_secs(300) };
+async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Random, found: &RouteMatch) {
+    let on_mark_failure = MarkFailurePolicy { on_unreachable: OnUnreachable::Forward, bound: Duration::from_secs(300) };
     let scope = Scope::Session(0, name(number));
-    let mark = cache.begin(scope, Duration::from_secs(30), caution).await.unwrap();
+    let mark = cache.begin(scope, Duration::from_secs(30), on_mark_failure).await.unwrap();
     tokio::time::sleep(Duration::from_micros(random.below(1500))).await;
     let version = known.version.fetch_add(1, Ordering::SeqCst) + 1;
     tokio::time::sleep(Duration::from_micros(random.below(1500))).await;
     // Without a version there is no floor: only generations and the fence keep what is old away.
-    cache.end(mark, Settlement::End(Settled::default())).await;
+    cache.end(mark, WriteOutcome::End(Settled::default())).await;
     known.acknowledged.fetch_max(version, Ordering::SeqCst);
     found.writes.fetch_add(1, Ordering::Relaxed);
 }
 
-fn fetched(version: u64, too_old: bool) -> Fetched {
+fn fetched(version: u64, too_old: bool) -> FetchedResponse {
     let (headers, body) = (HeaderMap::new(), Bytes::from(version.to_string()));
-    let answer = Answer { status: StatusCode::OK, headers, body, trailers: None };
+    let response = ProviderResponse { status: StatusCode::OK, headers, body, trailers: None };
     let storable = if too_old {
         Storable::TooOld { version }
     } else {
         Storable::For { fresh: 300_000, stale: 0, version: Some(version), missing: false, only: false }
     };
-    Fetched { answer: Ok(Arc::new(answer)), storable, failed: false, asker: [0; 16] }
+    FetchedResponse { response: Ok(Arc::new(response)), storable, failed: false, caller: [0; 16] }
 }
 
-fn version_of(answer: &Answer) -> u64 {
-    std::str::from_utf8(&answer.body).unwrap().parse().unwrap()
+fn version_of(response: &ProviderResponse) -> u64 {
+    std::str::from_utf8(&response.body).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -507,7 +514,7 @@ fn a_store_that_loses_what_it_acknowledged_makes_nothing_stale() {
 }
 
 #[test]
-fn without_the_fence_the_checker_finds_stale_answers() {
+fn without_the_fence_the_checker_finds_stale_responses() {
     if !redis_installed() {
         return;
     }
@@ -525,7 +532,7 @@ fn a_read_beside_a_write_of_the_upstream_leaves_no_lease_behind() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _entered = runtime.enter();
     let [here, there] = [(), ()].map(|()| {
-        let (tally, listener) = (Arc::new(Tally::default()), Arc::new(StoreMetrics::new().unwrap()));
+        let (tally, listener) = (Arc::new(CacheCounters::default()), Arc::new(StoreMetrics::new().unwrap()));
         let lease = Duration::from_secs(600);
         let store = RedisStore::new(&settings(&server), lease, tally.clone(), listener).unwrap();
         store.start();
@@ -533,24 +540,24 @@ fn a_read_beside_a_write_of_the_upstream_leaves_no_lease_behind() {
     });
     let scope = Scope::Upstream(0);
     wait_for("both to be connected", || {
-        [&here, &there].iter().all(|cache| cache.store().link(scope).is_some()).then_some(())
+        [&here, &there].iter().all(|cache| cache.store().connection_id(scope).is_some()).then_some(())
     });
     let key = |number| CacheKey { upstream: 0, session: name(number), variant: [0; 16] };
-    let ask = |cache: &Sessions| Ask {
+    let ask = |cache: &Sessions| AcquireRequest {
         reader: cache.store().token(),
         steal: None,
         fresh: false,
         unstored: false,
-        asker: [0; 16],
+        caller: [0; 16],
         tenant: OWN,
     };
     runtime.block_on(async {
         // From here on it knows the epoch, and asks under it.
         here.store().acquire(&key(0), ask(&here)).await.unwrap();
         let writer = there.store().token();
-        there.store().begin(scope, writer, 600_000, Reach::Upstream).await.unwrap();
-        let found = here.read(key(1), Wanted::default(), |_| async { fetched(0, false) }).await;
-        assert!(matches!(found, Got::Bypass(_)), "{found:?}");
+        there.store().begin(scope, writer, 600_000, WriteScope::Upstream).await.unwrap();
+        let found = here.read(key(1), ReadOptions::default(), |_| async { fetched(0, false) }).await;
+        assert!(matches!(found, ReadResult::Bypass(_)), "{found:?}");
         let unchanged = Settled { unchanged: true, ..Settled::default() };
         there.store().end(scope, writer, unchanged).await.unwrap();
     });

@@ -1,8 +1,8 @@
-//! What every request has to be, whatever it is for: framed in the one way that everybody reads alike, within the limits of its head, for
-//! one host. What is not is refused before anything reaches the provider, with an answer, a line in the log and a metric, and its
-//! connection ends with it. What is goes on once.
+//! What every request has to be, whatever it is for: framed in the one way that everybody reads alike, within the
+//! limits of its head, for one host. What is not is refused before anything reaches the provider, with an answer, a
+//! line in the log and a metric, and its connection ends with it. What is goes on once.
 
-use crate::harness::{Answer, Connection, Gateway, PATIENCE, Request, wait_for};
+use crate::harness::{Answer, Connection, Gateway, Request, TIMEOUT, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Seen, Then};
 use crate::shared::Gate;
 use bytes::Bytes;
@@ -41,11 +41,11 @@ impl Place {
     }
 
     /// All answers on a connection that these bytes are sent on, until the gateway ends it.
-    fn answers(&self, bytes: &[u8]) -> Vec<Answer> {
+    fn responses(&self, bytes: &[u8]) -> Vec<Answer> {
         let mut connection = Connection::open(self.gateway.address()).unwrap();
         // Who refuses may close before it has read everything.
         let _ = connection.write(bytes);
-        std::iter::from_fn(|| connection.answer(false).ok()).collect()
+        std::iter::from_fn(|| connection.response(false).ok()).collect()
     }
 }
 
@@ -196,15 +196,15 @@ fn targets(row: Add) {
 }
 
 /// What is wrong with the answer to a refused request.
-fn answer_fault(answer: &Answer, status: u16) -> Option<String> {
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let closes = answer.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-    let fits = answer.status == status && body["statusCode"] == status && body["message"].is_string();
-    (!fits || !closes || answer.header("X-Request-Id").is_none()).then(|| format!("{answer:?} {}", answer.text()))
+fn response_fault(response: &Answer, status: u16) -> Option<String> {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let closes = response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    let fits = response.status == status && body["statusCode"] == status && body["message"].is_string();
+    (!fits || !closes || response.header("X-Request-Id").is_none()).then(|| format!("{response:?} {}", response.text()))
 }
 
 #[test]
-fn what_is_not_plain_is_refused_on_every_route_and_ends_its_connection() {
+fn what_is_not_plain_is_rejected_on_every_route_and_ends_its_connection() {
     let place = Place::start();
     let rows = rows();
     let mut faults = String::new();
@@ -212,9 +212,9 @@ fn what_is_not_plain_is_refused_on_every_route_and_ends_its_connection() {
         let text = place.text(&row.text);
         // What is sent behind it is no request any more.
         let behind = place.text("GET /behind HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        let answers = place.answers(format!("{text}{behind}").as_bytes());
-        let fault = match answers.as_slice() {
-            [answer] => answer_fault(answer, row.status),
+        let responses = place.responses(format!("{text}{behind}").as_bytes());
+        let fault = match responses.as_slice() {
+            [response] => response_fault(response, row.status),
             other => Some(format!("{} answers", other.len())),
         };
         if let Some(fault) = fault {
@@ -265,7 +265,7 @@ fn a_request_may_come_in_any_pieces() {
                 // A rejection may come before the end.
                 let _ = connection.write(part);
             }
-            assert_eq!(connection.answer(false).unwrap().status, status, "{size}");
+            assert_eq!(connection.response(false).unwrap().status, status, "{size}");
         }
     }
     assert!(place.recorder.seen().iter().all(|seen| seen.text() == "abc"));
@@ -302,7 +302,7 @@ fn what_is_plain_goes_on_in_one_form() {
         let before = place.recorder.count();
         let mut connection = Connection::open(place.gateway.address()).unwrap();
         connection.write(place.text(text).as_bytes()).unwrap();
-        assert_eq!(connection.answer(false).unwrap().status, 202, "{name}");
+        assert_eq!(connection.response(false).unwrap().status, 202, "{name}");
         let seen = place.recorder.seen().split_off(before);
         let [one] = seen.as_slice() else { panic!("{name}: {seen:?}") };
         assert_eq!((one.target.as_str(), one.text().as_str()), ("/x", body), "{name}");
@@ -312,7 +312,8 @@ fn what_is_plain_goes_on_in_one_form() {
     }
 }
 
-/// Requests that are sent without waiting are served one after the other, each with its own answer, also where the first takes longest.
+/// Requests that are sent without waiting are served one after the other, each with its own answer, also where the
+/// first takes longest.
 #[test]
 fn pipelined_requests_are_served_in_their_order() {
     let gate = Gate::closed();
@@ -356,7 +357,7 @@ fn pipelined_requests_are_served_in_their_order() {
     for size in [bytes.len(), 1000, 77] {
         let before = place.recorder.count();
         let stream = TcpStream::connect(place.gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let (mut writer, mut reader) = (stream.try_clone().unwrap(), stream);
         let bytes = bytes.clone();
         let writing = std::thread::spawn(move || {
@@ -366,12 +367,13 @@ fn pipelined_requests_are_served_in_their_order() {
             }
         });
         place.recorder.wait(before + 1);
-        // Others could have overtaken it meanwhile: as many requests of other connections have been served as there are.
+        // Others could have overtaken it meanwhile: as many requests of other connections have been served as there
+        // are.
         for _ in &requests {
             let other = place.text("GET /other HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
             let mut connection = Connection::open(place.gateway.address()).unwrap();
             connection.write(other.as_bytes()).unwrap();
-            assert_eq!(connection.answer(false).unwrap().status, 200);
+            assert_eq!(connection.response(false).unwrap().status, 200);
         }
         let others = requests.len();
         assert_eq!(place.recorder.count() - before, 1 + others, "{size}: the first is not done");
@@ -381,10 +383,10 @@ fn pipelined_requests_are_served_in_their_order() {
         gate.set(false);
         writing.join().unwrap();
         let whole = String::from_utf8_lossy(&whole).into_owned();
-        let answers: Vec<&str> = whole.split("HTTP/1.1 ").skip(1).collect();
-        assert_eq!(answers.len(), requests.len() - 1, "{size}: {whole}");
-        for (answer, (text, status, said)) in answers.iter().zip(&requests) {
-            assert!(answer.starts_with(&status.to_string()) && answer.contains(said), "{size}: {text}: {answer}");
+        let responses: Vec<&str> = whole.split("HTTP/1.1 ").skip(1).collect();
+        assert_eq!(responses.len(), requests.len() - 1, "{size}: {whole}");
+        for (response, (text, status, said)) in responses.iter().zip(&requests) {
+            assert!(response.starts_with(&status.to_string()) && response.contains(said), "{size}: {text}: {response}");
         }
         assert_eq!(
             place.recorder.count() - before - others,
@@ -402,7 +404,7 @@ fn a_request_that_comes_early_waits_for_its_turn() {
     let recorder = Recorder::start(move |call: &mut Call| {
         call.body()?;
         if call.seen.target == "/first" {
-            gone.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            gone.lock().unwrap().recv_timeout(TIMEOUT).unwrap();
         }
         call.json(200, &json!({"target": call.seen.target}))
     });
@@ -414,18 +416,18 @@ fn a_request_that_comes_early_waits_for_its_turn() {
         .write(place.text("GET /second HTTP/1.1\r\nHost: {host}\r\n\r\nGET /third HTTP/1.1\r\n").as_bytes())
         .unwrap();
     go.send(()).unwrap();
-    assert_eq!(connection.answer(false).unwrap().json()["target"], "/first");
-    assert_eq!(connection.answer(false).unwrap().json()["target"], "/second");
+    assert_eq!(connection.response(false).unwrap().json()["target"], "/first");
+    assert_eq!(connection.response(false).unwrap().json()["target"], "/second");
     connection.write(place.text("Host: {host}\r\n\r\n").as_bytes()).unwrap();
-    assert_eq!(connection.answer(false).unwrap().json()["target"], "/third");
+    assert_eq!(connection.response(false).unwrap().json()["target"], "/third");
 }
 
 /// A client that leaves takes its request along, also where it had sent more before.
 #[test]
-fn bytes_behind_an_upgrade_wait_for_its_answer() {
+fn bytes_behind_an_upgrade_wait_for_its_response() {
     let recorder = Recorder::start(|call: &mut Call| {
         if call.seen.target == "/refused" {
-            return call.answer(404, "", "{}");
+            return call.response(404, "", "{}");
         }
         call.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
         call.take(4)?;
@@ -445,8 +447,8 @@ fn bytes_behind_an_upgrade_wait_for_its_answer() {
     assert_eq!(connection.body(&[]).unwrap(), b"bye");
     assert_eq!(place.recorder.seen()[0].body, b"\0\n\r\x01");
     // Where the provider refuses, they are the next request, which is judged.
-    let answers = place.answers(format!("{}\0\n\r\x01", upgrade("/refused")).as_bytes());
-    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [404, 400]);
+    let responses = place.responses(format!("{}\0\n\r\x01", upgrade("/refused")).as_bytes());
+    assert_eq!(responses.iter().map(|response| response.status).collect::<Vec<_>>(), [404, 400]);
 }
 
 /// Each limit of a head holds at its byte, on both versions of HTTP, and for passed and governed requests.
@@ -505,9 +507,9 @@ fn http1(place: &Place, path: &str, fields: &[(String, String)]) -> u16 {
     let request = fields.iter().fold(request, |request, (name, value)| request.header(name, value));
     let mut connection = Connection::open(place.gateway.address()).unwrap();
     let _ = connection.write(&request.bytes(place.gateway.address()));
-    let answer = connection.answer(false).unwrap();
-    assert!(answer.status < 400 || answer_fault(&answer, answer.status).is_none(), "{answer:?}");
-    answer.status
+    let response = connection.response(false).unwrap();
+    assert!(response.status < 400 || response_fault(&response, response.status).is_none(), "{response:?}");
+    response.status
 }
 
 /// A client of HTTP/2.
@@ -544,7 +546,7 @@ impl Http2 {
                 }
                 Some(response.await.ok()?.status().as_u16())
             };
-            let status = tokio::time::timeout(PATIENCE, exchange).await.unwrap();
+            let status = tokio::time::timeout(TIMEOUT, exchange).await.unwrap();
             connection.abort();
             status.unwrap_or(0)
         })
@@ -560,9 +562,9 @@ fn a_client_that_sends_too_much_gets_to_read_why() {
         (format!("GET /x HTTP/1.1\r\nHost: a\r\n{}", "X: y\r\n".repeat(100_000)), 431),
         (format!("GET /{}", "y".repeat(600_000)), 414),
     ] {
-        let answers = place.answers(text.as_bytes());
-        let [answer] = answers.as_slice() else { panic!("{answers:?}") };
-        assert_eq!(answer_fault(answer, status), None);
+        let responses = place.responses(text.as_bytes());
+        let [response] = responses.as_slice() else { panic!("{responses:?}") };
+        assert_eq!(response_fault(response, status), None);
     }
     assert_eq!(place.recorder.count(), 0);
     // Also where the request is on its way, and more of it comes.
@@ -572,14 +574,15 @@ fn a_client_that_sends_too_much_gets_to_read_why() {
         chunk.repeat(8),
         chunk.repeat(8)
     );
-    let answers = place.answers(place.text(&text).as_bytes());
-    let [answer] = answers.as_slice() else { panic!("{answers:?}") };
-    assert_eq!(answer_fault(answer, 400), None);
+    let responses = place.responses(place.text(&text).as_bytes());
+    let [response] = responses.as_slice() else { panic!("{responses:?}") };
+    assert_eq!(response_fault(response, 400), None);
 }
 
-/// The same on HTTP/2, whose own parser sees to the bytes: what a host and a target have to be, and what names may not be.
+/// The same on HTTP/2, whose own parser sees to the bytes: what a host and a target have to be, and what names may not
+/// be.
 #[test]
-fn heads_of_http2_are_judged_as_those_of_http1() {
+fn heads_of_http2_are_checked_as_those_of_http1() {
     let place = Place::start();
     let client = Http2::of(&place.gateway);
     let host = place.host();

@@ -1,7 +1,7 @@
-//! Requests of HTTP/2, frame by frame: what is malformed reaches no provider as a whole request, on no route, whichever version of
-//! HTTP the provider speaks. The rules are those of HTTP/1, and those that only HTTP/2 has.
+//! Requests of HTTP/2, frame by frame: what is malformed reaches no provider as a whole request, on no route, whichever
+//! version of HTTP the provider speaks. The rules are those of HTTP/1, and those that only HTTP/2 has.
 
-use crate::harness::{Gateway, H2Provider, PATIENCE, Reply, frame};
+use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, frame};
 use crate::recorder::{Call, Recorder, SESSION, session};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -49,13 +49,13 @@ enum End {
     Status(u16),
     Reset,
     /// The connection ended before it.
-    Gone,
+    DeletionState,
 }
 
 impl Client {
     fn open(address: SocketAddr) -> Client {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
@@ -76,12 +76,12 @@ impl Client {
         loop {
             let mut head = [0; 9];
             if self.stream.read_exact(&mut head).is_err() {
-                return End::Gone;
+                return End::DeletionState;
             }
             let [a, b, c, kind, flags, d, e, f, g] = head;
             let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
             if self.stream.read_exact(&mut payload).is_err() {
-                return End::Gone;
+                return End::DeletionState;
             }
             if u32::from_be_bytes([d, e, f, g]) != stream {
                 continue;

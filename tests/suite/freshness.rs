@@ -1,5 +1,5 @@
-//! The session cache on real sockets: what is stored and for how long, who shares it, what a write does to it, and that one fetch
-//! serves all who ask at the same time.
+//! The session cache on real sockets: what is stored and for how long, who shares it, what a write does to it, and that
+//! one fetch serves all who ask at the same time.
 
 use crate::harness::{Answer, Connection, Gateway, Request, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Then, session};
@@ -64,12 +64,12 @@ impl Cached {
     }
 }
 
-fn status(answer: &Answer) -> &str {
-    answer.header("Cache-Status").unwrap_or("none")
+fn status(response: &Answer) -> &str {
+    response.header("Cache-Status").unwrap_or("none")
 }
 
-fn is_hit(answer: &Answer) -> bool {
-    status(answer).starts_with("sessiongate; hit")
+fn is_hit(response: &Answer) -> bool {
+    status(response).starts_with("sessiongate; hit")
 }
 
 /// A gate that answers wait at.
@@ -89,7 +89,7 @@ impl Gate {
     fn pass(&self) {
         let mut open = self.0.0.lock().unwrap();
         while !*open {
-            let (next, waited) = self.0.1.wait_timeout(open, crate::harness::PATIENCE).unwrap();
+            let (next, waited) = self.0.1.wait_timeout(open, crate::harness::TIMEOUT).unwrap();
             assert!(!waited.timed_out(), "nobody opens the gate");
             open = next;
         }
@@ -129,8 +129,8 @@ fn in_millis(millis: i64) -> String {
     )
 }
 
-/// Many readers and writers through a gateway before a provider that takes its time: no answer from the cache is older than what
-/// had been acknowledged when the read began.
+/// Many readers and writers through a gateway before a provider that takes its time: no answer from the cache is older
+/// than what had been acknowledged when the read began.
 #[test]
 fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
     const READERS: u64 = 6;
@@ -154,16 +154,16 @@ fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
     let acknowledged = AtomicU64::new(0);
     let (hits, collapsed, stale) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let over = AtomicBool::new(false);
-    let shown = |answer: &Answer| -> u64 {
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
+    let shown = |response: &Answer| -> u64 {
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
     };
     thread::scope(|scope| {
         for _ in 0..WRITERS {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let answer = cached.patch();
-                    acknowledged.fetch_max(shown(&answer), Ordering::SeqCst);
+                    let response = cached.patch();
+                    acknowledged.fetch_max(shown(&response), Ordering::SeqCst);
                     thread::sleep(Duration::from_millis(20));
                 }
             });
@@ -175,14 +175,14 @@ fn no_read_after_an_acknowledged_write_is_answered_with_what_was_before() {
                     for _ in 0..reads {
                         let before = acknowledged.load(Ordering::SeqCst);
                         let request = Request::new("GET", &path()).bearer(&cached.token);
-                        let answer = connection.exchange(&request).unwrap();
-                        let counter = match status(&answer) {
+                        let response = connection.exchange(&request).unwrap();
+                        let counter = match status(&response) {
                             text if text.starts_with("sessiongate; hit") => &hits,
                             text if text.ends_with("collapsed") => &collapsed,
                             _ => continue,
                         };
                         counter.fetch_add(1, Ordering::Relaxed);
-                        if shown(&answer) < before {
+                        if shown(&response) < before {
                             stale.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -208,13 +208,13 @@ fn fifty_who_ask_at_once_cost_one_fetch() {
     let mut asked: Vec<Connection> = (0..50).map(|_| cached.asked()).collect();
     cached.wait_in_flight(50);
     gate.open();
-    let answers: Vec<Answer> = asked.iter_mut().map(|one| one.answer(false).unwrap()).collect();
+    let responses: Vec<Answer> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
     assert_eq!(cached.recorder.count(), 1);
-    let of = |text: &str| answers.iter().filter(|answer| status(answer) == text).count();
+    let of = |text: &str| responses.iter().filter(|response| status(response) == text).count();
     assert_eq!(of("sessiongate; fwd=miss; stored"), 1);
     assert!(of("sessiongate; fwd=miss; collapsed") > 0);
-    for answer in &answers {
-        assert_eq!((answer.status, &answer.body), (200, &answers[0].body));
+    for response in &responses {
+        assert_eq!((response.status, &response.body), (200, &responses[0].body));
     }
 }
 
@@ -236,7 +236,7 @@ fn a_fetch_outlives_the_client_that_asked_first() {
     cached.wait_in_flight(2);
     gate.open();
     for one in [&mut second, &mut third] {
-        assert_eq!(one.answer(false).unwrap().status, 200);
+        assert_eq!(one.response(false).unwrap().status, 200);
     }
     assert_eq!(cached.recorder.count(), 1);
 }
@@ -275,7 +275,7 @@ fn a_write_is_settled_although_its_client_is_gone() {
         }
         call.json(200, &session(&json!({ "v": version.load(Ordering::SeqCst).to_string() })))
     });
-    let shown = |answer: &Answer| answer.json()["session_metadata"]["v"].clone();
+    let shown = |response: &Answer| response.json()["session_metadata"]["v"].clone();
     assert_eq!(shown(&cached.get()), "1");
     assert!(is_hit(&cached.get()));
     let address = cached.gateway.address();
@@ -298,7 +298,7 @@ fn a_hit_says_how_old_it_is_and_a_write_ends_it() {
     let cached = cached("{ ttl: 30s }", |call: &mut Call| {
         call.body()?;
         let body = session(&json!({"team": "blue"})).to_string();
-        call.answer(200, "Age: 77\r\nX-RateLimit-Remaining: 9\r\nCache-Control: no-cache\r\nVary: Origin\r\n", &body)
+        call.response(200, "Age: 77\r\nX-RateLimit-Remaining: 9\r\nCache-Control: no-cache\r\nVary: Origin\r\n", &body)
     });
     let miss = cached.get();
     assert_eq!((status(&miss), miss.header("Age")), ("sessiongate; fwd=miss; stored", None));
@@ -321,24 +321,25 @@ fn a_hit_says_how_old_it_is_and_a_write_ends_it() {
 }
 
 #[test]
-fn a_write_that_the_provider_refuses_leaves_nothing_stale_and_caching_on() {
-    for refused in [400, 403, 404, 429] {
+fn a_write_that_the_provider_rejects_leaves_nothing_stale_and_caching_on() {
+    for rejected in [400, 403, 404, 429] {
         let cached = cached("{}", move |call: &mut Call| {
             call.body()?;
             match call.seen.method.as_str() {
                 "GET" => call.as_auth0(),
-                _ => call.json(refused, &json!({})),
+                _ => call.json(rejected, &json!({})),
             }
         });
         cached.get();
         assert!(is_hit(&cached.get()));
-        assert_eq!(cached.patch().status, refused);
-        // What was stored holds where the write certainly changed nothing. A session that is not there is another matter.
+        assert_eq!(cached.patch().status, rejected);
+        // What was stored holds where the write certainly changed nothing. A session that is not there is another
+        // matter.
         let after = cached.get();
-        assert_eq!(is_hit(&after), refused != 404, "{refused}: {}", status(&after));
+        assert_eq!(is_hit(&after), rejected != 404, "{rejected}: {}", status(&after));
         assert!(is_hit(&cached.get()));
         // A session that could not be deleted is not taken for deleted.
-        assert_eq!(cached.send("DELETE", &path()).status, refused);
+        assert_eq!(cached.send("DELETE", &path()).status, rejected);
         assert_eq!(cached.get().status, 200);
     }
 }
@@ -387,8 +388,8 @@ fn a_deleted_session_stays_gone_for_everybody_and_through_other_writes() {
     let cached = cached("{ ttl: 5m }", |call: &mut Call| call.as_auth0());
     cached.send("DELETE", &path());
     let other = cached.recorder.token_of("other@clients");
-    let answer = Request::new("GET", &path()).bearer(&other).send(&cached.gateway.url());
-    assert_eq!(answer.status, 404);
+    let response = Request::new("GET", &path()).bearer(&other).send(&cached.gateway.url());
+    assert_eq!(response.status, 404);
     // Writes are the provider's to answer.
     assert_eq!(cached.patch().status, 200);
     assert_eq!(cached.get().status, 404);
@@ -535,35 +536,35 @@ fn a_change_of_a_user_makes_every_session_stale() {
         cached.recorder.wait(before + 1);
         assert_eq!(status(&cached.get()), "sessiongate; fwd=bypass", "{method} {target}");
         gate.open();
-        assert!(writer.answer(false).unwrap().status < 300, "{method} {target}");
+        assert!(writer.response(false).unwrap().status < 300, "{method} {target}");
         assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored", "{method} {target}");
     }
     // Without a good token nothing is made stale: anybody could keep the cache empty.
     assert!(is_hit(&cached.get()));
-    let refused = Request::new("DELETE", "/api/v2/users/auth0%7Cx/sessions").send(&cached.gateway.url());
-    assert_eq!(refused.status, 401);
+    let rejected = Request::new("DELETE", "/api/v2/users/auth0%7Cx/sessions").send(&cached.gateway.url());
+    assert_eq!(rejected.status, 401);
     assert!(is_hit(&cached.get()));
 }
 
 #[test]
-fn a_refused_change_of_a_user_does_not_empty_the_cache() {
-    for refused in [403, 429] {
+fn a_rejected_change_of_a_user_does_not_empty_the_cache() {
+    for rejected in [403, 429] {
         let cached = cached("{}", move |call: &mut Call| {
             call.body()?;
             match call.seen.method.as_str() {
                 "GET" => call.as_auth0(),
-                _ => call.json(refused, &json!({})),
+                _ => call.json(rejected, &json!({})),
             }
         });
         cached.get();
-        assert_eq!(cached.send("PATCH", "/api/v2/users/auth0%7Cx").status, refused);
-        assert!(is_hit(&cached.get()), "{refused}");
+        assert_eq!(cached.send("PATCH", "/api/v2/users/auth0%7Cx").status, rejected);
+        assert!(is_hit(&cached.get()), "{rejected}");
     }
 }
 
 #[test]
-fn only_good_answers_are_stored() {
-    let answers: Vec<(&str, u16, String, String)> = {
+fn only_good_responses_are_stored() {
+    let responses: Vec<(&str, u16, String, String)> = {
         let good = session(&json!({})).to_string();
         let plain = |name, status: u16| (name, status, String::new(), json!({"statusCode": status}).to_string());
         let with = |name, head: &str| (name, 200, format!("{head}\r\n"), good.clone());
@@ -593,18 +594,18 @@ fn only_good_answers_are_stored() {
         all
     };
     let turn = Arc::new(AtomicU64::new(0));
-    let (own, script) = (turn.clone(), answers.clone());
+    let (own, script) = (turn.clone(), responses.clone());
     let cached = cached("{}", move |call: &mut Call| {
         let (_, status, head, body) = &script[own.load(Ordering::SeqCst) as usize];
-        call.answer(*status, head, body)
+        call.response(*status, head, body)
     });
-    for (at, (name, status_, _, body)) in answers.iter().enumerate() {
+    for (at, (name, status_, _, body)) in responses.iter().enumerate() {
         turn.store(at as u64, Ordering::SeqCst);
         let before = cached.recorder.count();
         for _ in 0..2 {
-            let answer = cached.get();
-            assert_eq!((answer.status, &answer.text()), (*status_, body), "{name} {status_}");
-            assert_eq!(status(&answer), "sessiongate; fwd=miss", "{name} {status_}");
+            let response = cached.get();
+            assert_eq!((response.status, &response.text()), (*status_, body), "{name} {status_}");
+            assert_eq!(status(&response), "sessiongate; fwd=miss", "{name} {status_}");
         }
         assert_eq!(cached.recorder.count() - before, 2, "{name} {status_}");
     }
@@ -612,7 +613,7 @@ fn only_good_answers_are_stored() {
 
 /// Its body is whole, but nobody can know that.
 #[test]
-fn an_answer_that_breaks_off_is_not_stored() {
+fn an_response_that_breaks_off_is_not_stored() {
     let whole = session(&json!({})).to_string();
     let length = whole.len();
     for broken in [
@@ -624,7 +625,7 @@ fn an_answer_that_breaks_off_is_not_stored() {
         let (own, good, cut) = (breaks.clone(), whole.clone(), broken.clone());
         let cached = cached("{}", move |call: &mut Call| {
             if !own.load(Ordering::SeqCst) {
-                return call.answer(200, "", &good);
+                return call.response(200, "", &good);
             }
             call.body()?;
             call.send(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{cut}")).map(|()| Then::Close)
@@ -636,7 +637,7 @@ fn an_answer_that_breaks_off_is_not_stored() {
 }
 
 #[test]
-fn an_answer_holds_no_longer_than_the_session() {
+fn an_response_holds_no_longer_than_the_session() {
     let body = Arc::new(Mutex::new(Value::Null));
     let own = body.clone();
     let cached = cached("{ ttl: 5m }", move |call: &mut Call| {
@@ -645,10 +646,10 @@ fn an_answer_holds_no_longer_than_the_session() {
         call.json(200, &body)
     });
     let ttl = |expires: Value, idle: Value| -> u64 {
-        let mut answer = session(&json!({}));
-        answer["expires_at"] = expires;
-        answer["idle_expires_at"] = idle;
-        *body.lock().unwrap() = answer;
+        let mut response = session(&json!({}));
+        response["expires_at"] = expires;
+        response["idle_expires_at"] = idle;
+        *body.lock().unwrap() = response;
         cached.patch();
         assert_eq!(status(&cached.get()), "sessiongate; fwd=miss; stored");
         let hit = cached.get();
@@ -670,7 +671,7 @@ fn an_answer_holds_no_longer_than_the_session() {
 }
 
 #[test]
-fn an_answer_that_is_older_than_the_last_write_is_not_stored() {
+fn an_response_that_is_older_than_the_last_write_is_not_stored() {
     let updated = Arc::new(Mutex::new("2026-01-02T03:04:05.678Z".to_owned()));
     let own = updated.clone();
     let cached = cached("{}", move |call: &mut Call| {
@@ -696,17 +697,17 @@ fn a_cookie_is_for_the_one_who_asked() {
     let cached = cached("{}", move |call: &mut Call| {
         own.pass();
         let body = session(&json!({})).to_string();
-        call.answer(200, &format!("Set-Cookie: secret={}\r\n", call.turn), &body)
+        call.response(200, &format!("Set-Cookie: secret={}\r\n", call.turn), &body)
     });
     let mut asked: Vec<Connection> = (0..8).map(|_| cached.asked()).collect();
     cached.wait_in_flight(8);
     gate.open();
-    let answers: Vec<Answer> = asked.iter_mut().map(|one| one.answer(false).unwrap()).collect();
-    for answer in &answers {
-        let cookie = answer.header("Set-Cookie").is_some();
-        assert_eq!(cookie, !status(answer).ends_with("collapsed"), "{answer:?}");
+    let responses: Vec<Answer> = asked.iter_mut().map(|one| one.response(false).unwrap()).collect();
+    for response in &responses {
+        let cookie = response.header("Set-Cookie").is_some();
+        assert_eq!(cookie, !status(response).ends_with("collapsed"), "{response:?}");
     }
-    let with = answers.iter().filter(|answer| answer.header("Set-Cookie").is_some()).count();
+    let with = responses.iter().filter(|response| response.header("Set-Cookie").is_some()).count();
     assert_eq!(with, cached.recorder.count(), "each cookie went to one client");
 }
 
@@ -715,13 +716,13 @@ fn verified_callers_share_what_is_stored() {
     let cached = cached("{}", |call: &mut Call| call.as_auth0());
     cached.get();
     let other = cached.recorder.token_of("other@clients");
-    let answer = Request::new("GET", &path()).bearer(&other).send(&cached.gateway.url());
-    assert!(is_hit(&answer));
+    let response = Request::new("GET", &path()).bearer(&other).send(&cached.gateway.url());
+    assert!(is_hit(&response));
     assert_eq!(cached.recorder.count(), 1);
     // Who may not read gets nothing, also not from the cache.
     for token in ["", "x.y.z", &format!("{other}x")] {
-        let answer = Request::new("GET", &path()).bearer(token).send(&cached.gateway.url());
-        assert!(answer.status >= 400 && !is_hit(&answer), "{token}");
+        let response = Request::new("GET", &path()).bearer(token).send(&cached.gateway.url());
+        assert!(response.status >= 400 && !is_hit(&response), "{token}");
     }
 }
 
@@ -738,9 +739,9 @@ fn callers_that_nobody_verified_share_nothing() {
             Some(credential) => request.header("Authorization", credential),
             None => request,
         };
-        let answer = request.send(&gateway.url());
-        assert_eq!(answer.json()["session_metadata"]["who"], credential.unwrap_or("nobody"));
-        is_hit(&answer)
+        let response = request.send(&gateway.url());
+        assert_eq!(response.json()["session_metadata"]["who"], credential.unwrap_or("nobody"));
+        is_hit(&response)
     };
     assert_eq!([get(Some("Bearer a")), get(Some("Bearer a"))], [false, true]);
     assert_eq!([get(Some("Bearer b")), get(Some("Bearer b"))], [false, true]);
@@ -753,14 +754,14 @@ fn callers_that_nobody_verified_share_nothing() {
 }
 
 #[test]
-fn a_refusal_of_the_first_who_asked_is_not_given_to_the_others() {
-    for refused in [401, 403, 429] {
+fn a_rejection_of_the_first_who_asked_is_not_given_to_the_others() {
+    for rejected in [401, 403, 429] {
         let gate = Gate::default();
         let own = gate.clone();
         let cached = cached("{}", move |call: &mut Call| {
             own.pass();
             match call.turn {
-                0 => call.answer(refused, "X-RateLimit-Remaining: 0\r\n", "{}"),
+                0 => call.response(rejected, "X-RateLimit-Remaining: 0\r\n", "{}"),
                 _ => call.as_auth0(),
             }
         });
@@ -770,9 +771,9 @@ fn a_refusal_of_the_first_who_asked_is_not_given_to_the_others() {
         let mut others: Vec<Connection> = (0..4).map(|_| cached.asked_by(&other)).collect();
         cached.wait_in_flight(5);
         gate.open();
-        assert_eq!(first.answer(false).unwrap().status, refused);
+        assert_eq!(first.response(false).unwrap().status, rejected);
         for one in &mut others {
-            assert_eq!(one.answer(false).unwrap().status, 200, "after a {refused}");
+            assert_eq!(one.response(false).unwrap().status, 200, "after a {rejected}");
         }
         assert!(cached.recorder.count() <= 5);
     }
@@ -782,8 +783,8 @@ fn a_refusal_of_the_first_who_asked_is_not_given_to_the_others() {
 fn without_a_cache_every_read_goes_to_the_provider() {
     let cached = cached("off", |call: &mut Call| call.as_auth0());
     for _ in 0..2 {
-        let answer = cached.get();
-        assert_eq!((answer.status, status(&answer)), (200, "none"));
+        let response = cached.get();
+        assert_eq!((response.status, status(&response)), (200, "none"));
     }
     assert_eq!(cached.recorder.count(), 2);
     assert_eq!(cached.send("DELETE", &path()).status, 202);
@@ -805,8 +806,8 @@ fn upstreams_share_nothing() {
     for _ in 0..2 {
         for name in ["one", "two"] {
             let request = Request::new("GET", &format!("/{name}{}", path())).header("Authorization", "Bearer x");
-            let answer = request.send(&gateway.url());
-            assert_eq!(answer.json()["session_metadata"]["of"], name);
+            let response = request.send(&gateway.url());
+            assert_eq!(response.json()["session_metadata"]["of"], name);
         }
     }
     assert_eq!((one.count(), two.count()), (1, 1));

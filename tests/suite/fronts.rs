@@ -1,7 +1,7 @@
-//! Calls of gRPC through proxies that others run in front of the gateway: whatever answers a call, its status and its message reach
-//! the client as the gateway gave them.
+//! Calls of gRPC through proxies that others run in front of the gateway: whatever answers a call, its status and its
+//! message reach the client as the gateway gave them.
 
-use crate::harness::{Front, Gateway, H2Provider, Kind, PATIENCE, Part, Reply, nobody};
+use crate::harness::{Front, Gateway, H2Provider, Kind, Part, Reply, TIMEOUT, nobody};
 use crate::zitadel::{field, frame};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -19,7 +19,7 @@ const OTHER: &str = "/zitadel.user.v2.UserService/GetUserByID";
 
 /// How a call ended.
 #[derive(Debug)]
-struct Ended {
+struct WriteEnd {
     status: String,
     message: String,
     headers: HeaderMap,
@@ -28,7 +28,7 @@ struct Ended {
     only_head: bool,
 }
 
-fn call(runtime: &Runtime, address: SocketAddr, path: &str, more: &[(&str, &str)], body: &[u8]) -> Ended {
+fn call(runtime: &Runtime, address: SocketAddr, path: &str, more: &[(&str, &str)], body: &[u8]) -> WriteEnd {
     let request = http::Request::post(format!("http://{address}{path}")).header("authorization", "Bearer pat");
     let mut request = request.header("content-type", "application/grpc").header("te", "trailers");
     for (name, value) in more {
@@ -42,7 +42,7 @@ fn call(runtime: &Runtime, address: SocketAddr, path: &str, more: &[(&str, &str)
         let (response, mut sending) = client.send_request(request, false).unwrap();
         // Who is rejected for its head may have its answer before that.
         let _ = sending.send_data(body, true);
-        let (head, mut incoming) = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap().into_parts();
+        let (head, mut incoming) = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().into_parts();
         let only_head = incoming.is_end_stream();
         let mut body = Vec::new();
         while let Some(part) = incoming.data().await {
@@ -54,7 +54,7 @@ fn call(runtime: &Runtime, address: SocketAddr, path: &str, more: &[(&str, &str)
             let value = trailers.get(name).or(head.headers.get(name));
             value.map_or("", |value| value.to_str().unwrap()).to_owned()
         };
-        Ended { status: said("grpc-status"), message: said("grpc-message"), headers: head.headers, body, only_head }
+        WriteEnd { status: said("grpc-status"), message: said("grpc-message"), headers: head.headers, body, only_head }
     })
 }
 

@@ -16,7 +16,7 @@ pub use dns::{DnsServer, Said, addresses};
 pub use fronts::{Front, Kind};
 pub use http::{Answer, Connection, Request, address, nobody, raw};
 pub use process::{Finished, Gateway, Process, SANDBOX_ADDRESSES, Sandbox, finish, project, sessiongate, write_config};
-pub use provider::{Scripted, Tenant, json_answer};
+pub use provider::{Scripted, Tenant, json_response};
 pub use random::{Random, seed};
 pub use redis::{RedisCluster, RedisServer, Sentinels, redis_installed};
 
@@ -26,11 +26,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything may take. Machines that run tests are slow at times.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Says that something was not tested, where `cargo test` does not catch it, and to `tests/run`, which repeats it at the end.
+/// Says that something was not tested, where `cargo test` does not catch it, and to `tests/run`, which repeats it at
+/// the end.
 pub fn skipped(what: &str) {
     let _ = writeln!(io::stderr(), "skipped: {what}");
     if let Some(path) = std::env::var_os("SESSIONGATE_SKIPPED") {
@@ -46,7 +47,7 @@ pub fn long() -> bool {
 
 /// Looks again and again until there is something; `what` is what the test fails with where there is none in time.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = look() {
             return found;

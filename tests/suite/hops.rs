@@ -1,7 +1,7 @@
-//! What speaks of one connection stays on it: how responses are framed for clients of every version, and which headers of providers
-//! are for the gateway alone.
+//! What speaks of one connection stays on it: how responses are framed for clients of every version, and which headers
+//! of providers are for the gateway alone.
 
-use crate::harness::{Gateway, H2Provider, PATIENCE, Part, Reply, Request};
+use crate::harness::{Gateway, H2Provider, Part, Reply, Request, TIMEOUT};
 use crate::recorder::{Recorder, SESSION, Then};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 /// Sends a request over HTTP/1.0, and reads until the connection ends.
 fn old(gateway: &Gateway, fields: &str) -> String {
     let mut stream = TcpStream::connect(gateway.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(stream, "GET /x HTTP/1.0\r\nHost: x\r\n{fields}\r\n").unwrap();
     let mut whole = String::new();
     stream.read_to_string(&mut whole).unwrap();
@@ -70,7 +70,7 @@ fn clients_of_http_1_0_may_upload_what_others_may() {
             "upstreams:\n  a: {{ dialect: auth0, url: \"http://{address}\", protocol: {protocol}, auth: none }}\n"
         ));
         let mut stream = TcpStream::connect(gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(stream, "POST /x HTTP/1.0\r\nHost: x\r\nContent-Length: {LENGTH}\r\n\r\n").unwrap();
         stream.write_all(&vec![b'x'; LENGTH]).unwrap();
         let mut whole = String::new();
@@ -85,10 +85,10 @@ fn clients_of_http_1_0_may_upload_what_others_may() {
 /// A length lets a kept connection of HTTP/1.0 go on.
 #[test]
 fn a_client_of_http_1_0_that_is_told_a_length_may_go_on() {
-    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let gateway = Gateway::start(&recorder.upstream_as("none", ""));
     let mut stream = TcpStream::connect(gateway.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     for _ in 0..2 {
         write!(stream, "GET /x HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n").unwrap();
         let mut read = Vec::new();
@@ -108,7 +108,7 @@ fn what_a_provider_says_of_its_connection_is_for_the_gateway() {
         X-Other: 1\r\nConnection: keep-alive, X-Named\r\nConnection: x-other, content-type\r\n";
     let recorder = Recorder::start(|call| {
         call.body()?;
-        call.answer(200, OWN, "{}")
+        call.response(200, OWN, "{}")
     });
     let gateway = Gateway::start(&recorder.upstream("cache: {}"));
     gateway.ready();
@@ -117,11 +117,11 @@ fn what_a_provider_says_of_its_connection_is_for_the_gateway() {
         let request = Request::new(method, path).bearer(&recorder.token()).header("Connection", "keep-alive");
         let request = if method == "PATCH" { request.json("{}") } else { request };
         let mut connection = crate::harness::Connection::open(gateway.address()).unwrap();
-        let answer = connection.exchange(&request).unwrap();
-        assert_eq!((answer.status, answer.header("X-Kept")), (200, Some("1")), "{method} {path}");
-        assert_eq!(answer.header("Content-Type"), Some("application/json; charset=utf-8"), "{method} {path}");
+        let response = connection.exchange(&request).unwrap();
+        assert_eq!((response.status, response.header("X-Kept")), (200, Some("1")), "{method} {path}");
+        assert_eq!(response.header("Content-Type"), Some("application/json; charset=utf-8"), "{method} {path}");
         for name in ["Keep-Alive", "Proxy-Connection", "Upgrade", "X-Named", "X-Other"] {
-            assert_eq!(answer.header(name), None, "{method} {path}");
+            assert_eq!(response.header(name), None, "{method} {path}");
         }
     }
 }
@@ -140,10 +140,10 @@ fn what_has_no_body_has_no_length() {
         for (method, path) in
             [("DELETE", session.as_str()), ("DELETE", "/api/v2/rules/x"), ("DELETE", "/api/v2/clients/x")]
         {
-            let answer = Request::new(method, path).bearer(&recorder.token()).send(&gateway.url());
-            assert_eq!(answer.status, 204, "{method} {path} {more:?}");
+            let response = Request::new(method, path).bearer(&recorder.token()).send(&gateway.url());
+            assert_eq!(response.status, 204, "{method} {path} {more:?}");
             for name in ["Content-Length", "Transfer-Encoding"] {
-                assert_eq!(answer.header(name), None, "{method} {path} {more:?}");
+                assert_eq!(response.header(name), None, "{method} {path} {more:?}");
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Providers that refuse, hang, break off or lie. What holds with each of them: what changes something reaches the provider at
-//! most once, a read at most twice; the client gets an answer in Auth0's shape, or, where a passed answer had begun, a connection
-//! that visibly breaks off; and the gateway serves the next request as if nothing had been.
+//! Providers that refuse, hang, break off or lie. What holds with each of them: what changes something reaches the
+//! provider at most once, a read at most twice; the client gets an answer in Auth0's shape, or, where a passed answer
+//! had begun, a connection that visibly breaks off; and the gateway serves the next request as if nothing had been.
 
 use crate::harness::{Answer, Gateway, Request, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Then, session};
@@ -136,34 +136,34 @@ pub fn requests() -> Vec<(Request, &'static str, bool)> {
 }
 
 /// What is wrong with an answer of the gateway's own.
-fn shape_fault(answer: &Answer) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let fits = body["statusCode"] == answer.status
+fn shape_fault(response: &Answer) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let fits = body["statusCode"] == response.status
         && body["error"].is_string()
         && body["message"].is_string()
-        && answer.header("Content-Type") == Some("application/json; charset=utf-8")
-        && answer.header("X-Request-Id").is_some();
-    (!fits).then(|| format!("{answer:?} is not in Auth0's shape"))
+        && response.header("Content-Type") == Some("application/json; charset=utf-8")
+        && response.header("X-Request-Id").is_some();
+    (!fits).then(|| format!("{response:?} is not in Auth0's shape"))
 }
 
 #[test]
 fn what_changes_something_is_carried_out_at_most_once() {
     let (late, others): (Vec<Mode>, Vec<Mode>) = modes().into_iter().partition(|mode| mode.governed == LATE);
     thread::scope(|scope| {
-        let others = scope.spawn(|| judge(others, "", requests()));
+        let others = scope.spawn(|| check(others, "", requests()));
         // Those that wait for a deadline are few: a read and a write of each way, and all of them at the same time.
         let few: Vec<_> =
             requests().into_iter().enumerate().filter(|(place, _)| [0, 1, 4, 5].contains(place)).collect();
         for mode in late {
             let few = few.iter().map(|(_, request)| request.clone()).collect();
-            scope.spawn(move || judge(vec![mode], "timeouts: { first_byte: 2s, idle: 2s }", few));
+            scope.spawn(move || check(vec![mode], "timeouts: { first_byte: 2s, idle: 2s }", few));
         }
         others.join().unwrap();
     });
 }
 
 /// Sends requests to a provider that misbehaves in each of these ways.
-fn judge(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str, bool)>) {
+fn check(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str, bool)>) {
     let act: Arc<Mutex<Option<Act>>> = Arc::default();
     let own = act.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
@@ -171,7 +171,7 @@ fn judge(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
         match hostile {
             Some(act) if call.seen.target != "/prime" && call.seen.target != "/prime-and-close" => act(call),
             _ if call.seen.target == "/prime-and-close" => {
-                call.answer(200, "Connection: close\r\n", "{}").map(|_| Then::Close)
+                call.response(200, "Connection: close\r\n", "{}").map(|_| Then::Close)
             }
             _ => call.as_auth0(),
         }
@@ -194,15 +194,15 @@ fn judge(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
                 assert_eq!(primed.status, 200, "{}: {prime}", mode.name);
                 *act.lock().unwrap() = Some(mode.act);
                 let before = recorder.count();
-                let answer = request.clone().bearer(&token).try_send(&gateway.url());
+                let response = request.clone().bearer(&token).try_send(&gateway.url());
                 let reached = recorder.count() - before;
                 let what = format!("{}, {method}, governed {governed}, reused {reused}", mode.name);
-                let status = answer.as_ref().map_or(0, |answer| answer.status);
+                let status = response.as_ref().map_or(0, |response| response.status);
                 let expected = if governed { mode.governed } else { mode.passed };
                 if !expected.contains(&status) {
-                    let _ = writeln!(faults, "{what}: {answer:?}");
-                } else if let Ok(answer) = &answer
-                    && let Some(fault) = shape_fault(answer)
+                    let _ = writeln!(faults, "{what}: {response:?}");
+                } else if let Ok(response) = &response
+                    && let Some(fault) = shape_fault(response)
                 {
                     let _ = writeln!(faults, "{what}: {fault}");
                 }
@@ -228,7 +228,7 @@ fn judge(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
 
 /// What others would make of its body, nobody knows.
 #[test]
-fn an_answer_with_another_coding_than_chunked_is_none() {
+fn an_response_with_another_coding_than_chunked_is_none() {
     for (coding, status) in [
         ("chunked", 200),
         ("Chunked", 200),
@@ -247,15 +247,16 @@ fn an_answer_with_another_coding_than_chunked_is_none() {
         let gateway = Gateway::start(&recorder.upstream(""));
         gateway.ready();
         for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
-            let answer = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
-            assert_eq!(answer.status, status, "{coding:?} at {path}");
+            let response = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
+            assert_eq!(response.status, status, "{coding:?} at {path}");
         }
     }
 }
 
-/// An answer behind the answer must not be given to the next who asks: on a pooled connection that would be another client.
+/// An answer behind the answer must not be given to the next who asks: on a pooled connection that would be another
+/// client.
 #[test]
-fn a_second_answer_is_not_given_to_the_next_request() {
+fn a_second_response_is_not_given_to_the_next_request() {
     const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     for head in [
         "Content-Length: 2\r\n\r\n{}",
@@ -278,9 +279,9 @@ fn a_second_answer_is_not_given_to_the_next_request() {
         gateway.ready();
         for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
             for _ in 0..4 {
-                let answer = Request::new("GET", &path).bearer(&recorder.token()).try_send(&gateway.url());
-                if let Ok(answer) = answer {
-                    assert!(!answer.text().contains("evil"), "{head:?} {path}: {answer:?}");
+                let response = Request::new("GET", &path).bearer(&recorder.token()).try_send(&gateway.url());
+                if let Ok(response) = response {
+                    assert!(!response.text().contains("evil"), "{head:?} {path}: {response:?}");
                 }
             }
         }
@@ -289,7 +290,7 @@ fn a_second_answer_is_not_given_to_the_next_request() {
 
 /// The same where it comes while the connection is idle.
 #[test]
-fn an_answer_that_nobody_asked_for_is_given_to_nobody() {
+fn an_response_that_nobody_asked_for_is_given_to_nobody() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         call.json(200, &session(&json!({})))?;
@@ -302,8 +303,8 @@ fn an_answer_that_nobody_asked_for_is_given_to_nobody() {
         for method in ["GET", "DELETE"] {
             for _ in 0..4 {
                 let request = Request::new(method, &path).bearer(&recorder.token());
-                if let Ok(answer) = request.try_send(&gateway.url()) {
-                    assert!(!answer.text().contains("evil"), "{method} {path}: {answer:?}");
+                if let Ok(response) = request.try_send(&gateway.url()) {
+                    assert!(!response.text().contains("evil"), "{method} {path}: {response:?}");
                 }
             }
         }
@@ -321,8 +322,8 @@ fn kept_connections_that_were_closed_cost_reads_nothing() {
     gateway.ready();
     for _ in 0..30 {
         for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
-            let answer = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
-            assert_eq!(answer.status, 200);
+            let response = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
+            assert_eq!(response.status, 200);
         }
     }
 }
@@ -338,8 +339,8 @@ fn a_provider_that_is_not_there_is_a_502() {
     gateway.ready();
     for _ in 0..2 {
         for (request, method, governed) in requests() {
-            let answer = request.bearer(&keys.token()).send(&gateway.url());
-            assert_eq!((answer.status, shape_fault(&answer)), (502, None), "{method} {governed}");
+            let response = request.bearer(&keys.token()).send(&gateway.url());
+            assert_eq!((response.status, shape_fault(&response)), (502, None), "{method} {governed}");
         }
     }
     assert_eq!(keys.count(), 0);
@@ -370,33 +371,33 @@ fn a_provider_whose_name_is_not_known_is_a_503() {
     let gateway =
         Gateway::start("upstreams:\n  auth0:\n    dialect: auth0\n    url: http://provider.invalid\n    auth: none\n");
     for (request, method, governed) in requests() {
-        let answer = request.send(&gateway.url());
-        assert_eq!((answer.status, shape_fault(&answer)), (503, None), "{method} {governed}");
-        assert_eq!(answer.header("Retry-After"), Some("1"));
+        let response = request.send(&gateway.url());
+        assert_eq!((response.status, shape_fault(&response)), (503, None), "{method} {governed}");
+        assert_eq!(response.header("Retry-After"), Some("1"));
     }
 }
 
 /// An answer that is too large to be read as a whole is refused; a passed one may have any size.
 #[test]
-fn an_answer_of_more_than_four_megabytes_is_refused_where_it_is_read() {
+fn an_response_of_more_than_four_megabytes_is_rejected_where_it_is_read() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         let body = "x".repeat((4 << 20) + 1);
-        let _ = call.answer(200, "", &body);
+        let _ = call.response(200, "", &body);
         Ok(Then::Close)
     });
     let gateway = Gateway::start(&recorder.upstream(""));
     gateway.ready();
     let get = |path: &str| Request::new("GET", path).bearer(&recorder.token()).send(&gateway.url());
-    let answer = get(&format!("/api/v2/sessions/{SESSION}"));
-    assert_eq!((answer.status, shape_fault(&answer)), (502, None));
+    let response = get(&format!("/api/v2/sessions/{SESSION}"));
+    assert_eq!((response.status, shape_fault(&response)), (502, None));
     assert_eq!(recorder.count(), 1);
     assert_eq!(get("/x").body.len(), (4 << 20) + 1);
 }
 
 /// A provider that takes long for one request does not hold up others.
 #[test]
-fn a_slow_answer_holds_nobody_else_up() {
+fn a_slow_response_holds_nobody_else_up() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         if call.seen.target.ends_with("slow") {
@@ -419,8 +420,8 @@ fn a_slow_answer_holds_nobody_else_up() {
         .collect();
     recorder.wait(50);
     for path in [format!("/api/v2/sessions/{SESSION}"), "/x".into()] {
-        let answer = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
-        assert_eq!(answer.status, 200);
+        let response = Request::new("GET", &path).bearer(&recorder.token()).send(&gateway.url());
+        assert_eq!(response.status, 200);
     }
     drop(slow);
 }

@@ -1,6 +1,6 @@
 //! Providers that are reached by another name than their own, such as that of a service in a cluster.
 
-use crate::harness::{Gateway, Request, Scripted, json_answer};
+use crate::harness::{Gateway, Request, Scripted, json_response};
 use crate::issuer::{AUDIENCE, ISSUER, Signer, read};
 use crate::provider_tls::Authority;
 use serde_json::json;
@@ -26,9 +26,9 @@ fn a_provider_finds_itself_by_its_own_host() {
     let key = Signer::new("one");
     let jwk = key.jwk();
     let provider = Scripted::start(move |request| match (request.header("Host"), request.path.as_str()) {
-        (Some(OWN), "/jwks") => json_answer(200, &json!({ "keys": [jwk] }).to_string()),
-        (Some(OWN), _) => json_answer(200, "{}"),
-        _ => json_answer(404, r#"{"message":"unable to find instance"}"#),
+        (Some(OWN), "/jwks") => json_response(200, &json!({ "keys": [jwk] }).to_string()),
+        (Some(OWN), _) => json_response(200, "{}"),
+        _ => json_response(404, r#"{"message":"unable to find instance"}"#),
     });
     let gateway = Gateway::start(&config(&provider.url(), &format!("host: {OWN}"), ""));
     gateway.ready();
@@ -48,8 +48,8 @@ fn its_certificate_has_to_be_for_its_own_name() {
         let jwk = key.jwk();
         let config = authority.certify(names, |_| {});
         Scripted::start_tls(Arc::new(config), move |request| match request.path.as_str() {
-            "/jwks" => json_answer(200, &json!({ "keys": [jwk] }).to_string()),
-            _ => json_answer(200, "{}"),
+            "/jwks" => json_response(200, &json!({ "keys": [jwk] }).to_string()),
+            _ => json_response(200, "{}"),
         })
     };
     let more = format!("host: {OWN}:8443\n    tls: {{ ca_file: {file} }}");

@@ -4,7 +4,7 @@ use crate::harness::{Gateway, Request};
 use crate::zitadel::{field, frame};
 use http::Method;
 use serde_json::{Value, json};
-use sessiongate::dialect::{AUTH0, Dialect, Found, ZITADEL};
+use sessiongate::dialect::{AUTH0, Dialect, RouteMatch, ZITADEL};
 use sessiongate::sandbox::Zitadel;
 use sessiongate::sandbox::zitadel::Options;
 use std::fmt::Write as _;
@@ -15,9 +15,9 @@ use tokio::runtime::Runtime;
 fn decided(dialect: &'static Dialect, method: &str, path: &str) -> &'static str {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     match dialect.find(&method, path, None) {
-        Ok(Found::Invalidating) => "changes",
-        Ok(Found::Unmatched) => "keeps",
-        Ok(Found::Governed { .. }) | Err(_) => "governed",
+        Ok(RouteMatch::Invalidating) => "changes",
+        Ok(RouteMatch::Unmatched) => "keeps",
+        Ok(RouteMatch::Governed { .. }) | Err(_) => "governed",
     }
 }
 
@@ -28,7 +28,7 @@ fn filled(template: &str) -> String {
 }
 
 /// Reads a table and decides each row; a procedure and its resource have to agree.
-fn judge(dialect: &'static Dialect) {
+fn check(dialect: &'static Dialect) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cases/surface/{}.txt", dialect.name));
     let table = std::fs::read_to_string(&path).unwrap();
     let (mut found, mut disagreements) = (String::new(), String::new());
@@ -59,12 +59,12 @@ fn judge(dialect: &'static Dialect) {
 
 #[test]
 fn every_request_of_zitadels_interfaces_is_decided() {
-    judge(&ZITADEL);
+    check(&ZITADEL);
 }
 
 #[test]
 fn every_request_of_auth0s_interfaces_is_decided() {
-    judge(&AUTH0);
+    check(&AUTH0);
 }
 
 /// A simulated instance, and a gateway before it that verifies the instance's JWTs and leaves other tokens to it.
@@ -88,9 +88,9 @@ impl Guarded {
 
     /// Where a read of a session is answered from, and its status.
     fn read(&self, token: &str, id: &str) -> (String, u16) {
-        let answer = Request::new("GET", &format!("/v2/sessions/{id}")).bearer(token).send(&self.gateway.url());
-        let from = answer.header("cache-status").unwrap_or_default().split(';').nth(1).unwrap_or_default();
-        (from.trim().to_owned(), answer.status)
+        let response = Request::new("GET", &format!("/v2/sessions/{id}")).bearer(token).send(&self.gateway.url());
+        let from = response.header("cache-status").unwrap_or_default().split(';').nth(1).unwrap_or_default();
+        (from.trim().to_owned(), response.status)
     }
 
     /// A session that the cache answers for.
@@ -114,8 +114,8 @@ fn calls(procedure: &str, body: &Value, proto: &[u8]) -> Vec<(&'static str, Requ
     ]
 }
 
-/// Whoever the instance lets change something ends hits, whether the gateway has verified the caller or not: an instance's JWTs have
-/// no scopes that would say who may.
+/// Whoever the instance lets change something ends hits, whether the gateway has verified the caller or not: an
+/// instance's JWTs have no scopes that would say who may.
 #[test]
 fn verified_and_unverified_callers_of_zitadel_end_hits() {
     let guarded = Guarded::start(Options::default());
@@ -190,8 +190,8 @@ fn searches_and_those_who_may_not_leave_hits() {
     assert_eq!(guarded.read(&tokens.jwt, &session), ("hit".to_owned(), 200), "who names what is not there");
 }
 
-/// A check that failed may have ended more than it names; what it names is read anew, and an answer that says that the user is locked
-/// ends the hits of all.
+/// A check that failed may have ended more than it names; what it names is read anew, and an answer that says that the
+/// user is locked ends the hits of all.
 #[test]
 fn failed_checks_end_hits() {
     let guarded = Guarded::start(Options { password_attempts: Some(2), ..Options::default() });
@@ -201,8 +201,8 @@ fn failed_checks_end_hits() {
     let wrong = json!({ "checks": { "password": { "password": "wrong" } } });
     let check = |id: &str| {
         let request = Request::new("PATCH", &format!("/v2/sessions/{id}")).bearer(token).json(&wrong.to_string());
-        let answer = request.send(&guarded.gateway.url());
-        (answer.status, answer.text())
+        let response = request.send(&guarded.gateway.url());
+        (response.status, response.text())
     };
     assert_eq!(check(&named).0, 400);
     assert_eq!(guarded.read(token, &named), ("fwd=miss".to_owned(), 200), "what it names");
@@ -242,8 +242,8 @@ fn a_locked_user_is_heard_of_on_every_carrier() {
     }
 }
 
-/// A logout needs no credential: it goes to the provider, and ends the hits of the one session that an ID token of the provider
-/// names. Nobody ends any other hits with it.
+/// A logout needs no credential: it goes to the provider, and ends the hits of the one session that an ID token of the
+/// provider names. Nobody ends any other hits with it.
 #[test]
 fn a_logout_ends_the_hits_of_the_session_that_it_names() {
     let guarded = Guarded::start(Options::default());

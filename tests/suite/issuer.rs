@@ -1,6 +1,6 @@
 //! An issuer of tokens whose keys the test holds, and a gateway that believes it.
 
-use crate::harness::{Answer, Gateway, Request, Scripted, json_answer};
+use crate::harness::{Answer, Gateway, Request, Scripted, json_response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
@@ -82,7 +82,7 @@ pub struct World {
 
 pub fn document(keys: &[&Signer]) -> Answer {
     let keys: Vec<Value> = keys.iter().map(|key| key.jwk()).collect();
-    json_answer(200, &json!({ "keys": keys }).to_string())
+    json_response(200, &json!({ "keys": keys }).to_string())
 }
 
 impl World {
@@ -90,7 +90,7 @@ impl World {
         let shared = Arc::new(Mutex::new(document(keys)));
         let own = shared.clone();
         World {
-            provider: Scripted::start(|_| json_answer(200, r#"{"id":"tokens"}"#)),
+            provider: Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#)),
             issuer: Scripted::start(move |_| own.lock().unwrap().clone()),
             document: shared,
         }
@@ -107,8 +107,8 @@ impl World {
         config(&self.provider.url(), &self.issuer.url(), "")
     }
 
-    pub fn publish(&self, answer: Answer) {
-        *self.document.lock().unwrap() = answer;
+    pub fn publish(&self, response: Answer) {
+        *self.document.lock().unwrap() = response;
     }
 
     pub fn fetches(&self) -> usize {
@@ -139,9 +139,9 @@ pub fn read(gateway: &Gateway, token: &str) -> Answer {
 }
 
 /// Refused, in Auth0's shape, without a word on what stands in the token.
-pub fn is_refused(answer: &Answer, status: u16, why: &str) {
-    assert_eq!(answer.status, status, "{why}: {}", answer.text());
-    let body = answer.json();
+pub fn is_rejected(response: &Answer, status: u16, why: &str) {
+    assert_eq!(response.status, status, "{why}: {}", response.text());
+    let body = response.json();
     assert_eq!(body["statusCode"], status, "{why}");
     let error = match status {
         400 => "Bad Request",
@@ -151,7 +151,7 @@ pub fn is_refused(answer: &Answer, status: u16, why: &str) {
     assert_eq!(body["error"], error, "{why}");
     assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{why}");
     if status == 401 {
-        assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer"), "{why}");
+        assert_eq!(response.header("WWW-Authenticate"), Some("Bearer"), "{why}");
     }
-    assert!(!answer.text().contains("evil"), "{why}: repeats the token: {}", answer.text());
+    assert!(!response.text().contains("evil"), "{why}: repeats the token: {}", response.text());
 }

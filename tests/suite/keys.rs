@@ -1,7 +1,7 @@
 //! The keys of issuers: what happens when they change, or cannot be fetched.
 
-use crate::harness::{Answer, Gateway, Request, Scripted, json_answer, long, nobody, skipped, wait_for};
-use crate::issuer::{Signer, World, config, document, is_refused, read};
+use crate::harness::{Answer, Gateway, Request, Scripted, json_response, long, nobody, skipped, wait_for};
+use crate::issuer::{Signer, World, config, document, is_rejected, read};
 use crate::provider_tls::Authority;
 use rustls::ServerConfig;
 use serde_json::json;
@@ -19,23 +19,23 @@ fn a_rotated_key_is_fetched_when_its_first_token_comes() {
     assert_eq!(read(&gateway, &remembered).status, 200);
     world.publish(document(&[&new]));
     wait_for("a token of the new key to be believed", || (read(&gateway, &new.good()).status == 200).then_some(()));
-    is_refused(&read(&gateway, &old.good()), 401, "the old key is gone");
-    is_refused(&read(&gateway, &remembered), 401, "a token that was remembered goes with its key");
+    is_rejected(&read(&gateway, &old.good()), 401, "the old key is gone");
+    is_rejected(&read(&gateway, &remembered), 401, "a token that was remembered goes with its key");
 }
 
 /// Probes with keys that nobody has use up what may be fetched, just before the keys change.
 #[test]
-fn no_token_of_a_new_key_is_refused_for_the_probes_of_others() {
+fn no_token_of_a_new_key_is_rejected_for_the_probes_of_others() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let world = World::new(&[&old]);
     let gateway = world.gateway("min_interval: 2s");
     let probe = || read(&gateway, &old.token(json!({"kid": "nobody's"}), json!({})));
-    is_refused(&probe(), 401, "a key that nobody has");
+    is_rejected(&probe(), 401, "a key that nobody has");
     world.publish(document(&[&old, &new]));
     let (before, began) = (world.fetches(), Instant::now());
     thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| is_refused(&probe(), 401, "a key that nobody has"));
+            scope.spawn(|| is_rejected(&probe(), 401, "a key that nobody has"));
         }
         for number in 0..32 {
             let (gateway, new) = (&gateway, &new);
@@ -58,9 +58,9 @@ fn unknown_keys_cause_one_fetch_in_the_interval_however_many_ask() {
         let ask = || {
             while began.elapsed() < lasts {
                 let token = key.token(json!({"kid": format!("{:?}", Instant::now())}), json!({}));
-                let answer = read(gateway, &token);
-                is_refused(&answer, status, "an unknown key");
-                let rest = answer.header("Retry-After").map_or(0, |rest| rest.parse::<u64>().unwrap());
+                let response = read(gateway, &token);
+                is_rejected(&response, status, "an unknown key");
+                let rest = response.header("Retry-After").map_or(0, |rest| rest.parse::<u64>().unwrap());
                 assert!(status == 401 || (3000..=3601).contains(&rest), "the rest of the interval: {rest}");
             }
         };
@@ -96,18 +96,18 @@ fn the_last_good_keys_stay_while_the_issuer_is_ill() {
         line.and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).unwrap_or(0)
     };
     let huge = format!(r#"{{"keys":[],"more":"{}"}}"#, "x".repeat(300 * 1024));
-    for (ill, answer) in [
-        ("fails", json_answer(500, "{}")),
-        ("is something else", json_answer(200, "<html>")),
-        ("has no keys", json_answer(200, r#"{"keys":[]}"#)),
-        ("has no key that is of use", json_answer(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#)),
-        ("is huge", json_answer(200, &huge)),
+    for (ill, response) in [
+        ("fails", json_response(500, "{}")),
+        ("is something else", json_response(200, "<html>")),
+        ("has no keys", json_response(200, r#"{"keys":[]}"#)),
+        ("has no key that is of use", json_response(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#)),
+        ("is huge", json_response(200, &huge)),
     ] {
         let before = failures();
-        world.publish(answer);
+        world.publish(response);
         wait_for("a fetch that fails", || {
             let unknown = key.token(json!({"kid": "other"}), json!({}));
-            is_refused(&read(&gateway, &unknown), 503, "nobody can say whether there is such a key");
+            is_rejected(&read(&gateway, &unknown), 503, "nobody can say whether there is such a key");
             (failures() > before).then_some(())
         });
         assert_eq!(read(&gateway, &key.good()).status, 200, "while the document {ill}");
@@ -121,7 +121,7 @@ fn the_last_good_keys_stay_while_the_issuer_is_ill() {
 #[test]
 fn an_issuer_that_is_away_at_the_start_is_waited_for() {
     let key = Signer::new("one");
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     let away = nobody([127, 0, 9, 2]);
     let text = config(&provider.url(), &format!("http://{away}"), "min_interval: 1s");
     let gateway = Gateway::start(&text);
@@ -131,14 +131,14 @@ fn an_issuer_that_is_away_at_the_start_is_waited_for() {
     assert_eq!(ready.status, 503);
     let reasons = ready.json()["reasons"].to_string();
     assert!(reasons.contains("upstreams.auth0") && reasons.contains("keys"), "{reasons}");
-    let refused = read(&gateway, &key.good());
-    is_refused(&refused, 503, "no keys yet");
-    assert!(refused.header("Retry-After").is_some());
+    let rejected = read(&gateway, &key.good());
+    is_rejected(&rejected, 503, "no keys yet");
+    assert!(rejected.header("Retry-After").is_some());
     let passed = Request::new("GET", "/api/v2/anything").send(&gateway.url());
     assert_eq!(passed.status, 200, "what is not governed needs no keys");
     assert_eq!(provider.received().len(), 1);
     let jwk = key.jwk();
-    let _back = Scripted::start_at(away, move |_| json_answer(200, &json!({ "keys": [jwk] }).to_string()));
+    let _back = Scripted::start_at(away, move |_| json_response(200, &json!({ "keys": [jwk] }).to_string()));
     gateway.ready();
     assert_eq!(read(&gateway, &key.good()).status, 200);
 }
@@ -146,14 +146,14 @@ fn an_issuer_that_is_away_at_the_start_is_waited_for() {
 #[test]
 fn an_issuer_that_hangs_does_not_hang_the_gateway() {
     let key = Signer::new("one");
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     // Accepts connections, since the system does so, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let issuer = format!("http://{}", silent.local_addr().unwrap());
     let mut gateway = Gateway::start(&config(&provider.url(), &issuer, "fetch_timeout: 3s"));
     thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| is_refused(&read(&gateway, &key.good()), 503, "no keys yet"));
+            scope.spawn(|| is_rejected(&read(&gateway, &key.good()), 503, "no keys yet"));
         }
     });
     gateway.terminate();
@@ -168,7 +168,7 @@ fn keys_that_are_too_old_are_no_longer_believed() {
     let key = Signer::new("one");
     let world = World::new(&[&key]);
     let gateway = world.gateway("refresh: 10s\n      max_stale: 10s\n      min_interval: 1s");
-    world.publish(json_answer(500, "{}"));
+    world.publish(json_response(500, "{}"));
     wait_for("old keys to be no longer believed", || (read(&gateway, &key.good()).status == 503).then_some(()));
     world.publish(document(&[&key]));
     wait_for("new keys to be believed", || (read(&gateway, &key.good()).status == 200).then_some(()));
@@ -182,9 +182,9 @@ fn issuer_over_tls(config: ServerConfig, keys: &Answer, jwks: &str) -> Scripted 
         "/.well-known/openid-configuration" => {
             let own = format!("https://{}/keys", request.header("Host").unwrap());
             let jwks = if jwks.is_empty() { &own } else { &jwks };
-            json_answer(200, &json!({ "jwks_uri": jwks }).to_string())
+            json_response(200, &json!({ "jwks_uri": jwks }).to_string())
         }
-        _ => json_answer(404, "{}"),
+        _ => json_response(404, "{}"),
     })
 }
 
@@ -195,7 +195,7 @@ fn keys_come_over_tls_from_the_right_issuer_only() {
     let authority = Authority::new("ours");
     let trusted = format!("ca_file: {}", authority.file.display());
     let certified = |name: &str| authority.certify(&[name], |_| {});
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     let name = |issuer: &Scripted| format!("https://localhost:{}/", issuer.port());
     let start = |issuer: &Scripted, trusted: &str| {
         Gateway::start(&format!(
@@ -229,7 +229,7 @@ fn keys_come_over_tls_from_the_right_issuer_only() {
     ] {
         let gateway = start(&issuer, trusted);
         gateway.wait_for_log(|line| line.contains("keys could not be fetched"));
-        is_refused(&read(&gateway, &token(&issuer)), 503, why);
+        is_rejected(&read(&gateway, &token(&issuer)), 503, why);
         let ready = Request::new("GET", "/readyz").send(&gateway.admin_url());
         assert_eq!(ready.status, 503, "{why}");
     }
@@ -244,7 +244,7 @@ fn keys_that_are_of_no_use_are_named_in_the_log_and_not_counted() {
     let unread = json!({"kty": "RSA", "kid": "unread", "n": 5, "e": "AQAB"});
     let encrypts = json!({"kty": "RSA", "kid": "encrypts", "use": "enc", "n": "AQAB", "e": "AQAB"});
     let keys = json!([wrong, unread, encrypts, same_name.jwk(), good.jwk()]);
-    world.publish(json_answer(200, &json!({ "keys": keys }).to_string()));
+    world.publish(json_response(200, &json!({ "keys": keys }).to_string()));
     let gateway = world.gateway("");
     let line = gateway.wait_for_log(|line| line.contains("keys of the issuer are not usable"));
     assert!(line.contains("key `wrong`: its `x`") && line.contains("key `unread`: it cannot be read"), "{line}");

@@ -1,6 +1,6 @@
 //! Clients that leave before they have their response: a decision of its own, and no failure of the provider's.
 
-use crate::harness::{Gateway, PATIENCE, Request, wait_for};
+use crate::harness::{Gateway, Request, TIMEOUT, wait_for};
 use crate::recorder::{Recorder, SESSION};
 use bytes::Bytes;
 use std::io::Write;
@@ -66,10 +66,10 @@ impl Place {
         let own = door.clone();
         let recorder = Recorder::start(move |call| {
             if call.seen.target == "/ping" {
-                return call.answer(200, "", "");
+                return call.response(200, "", "");
             }
             let open = own.0.lock().unwrap();
-            drop(own.1.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap());
+            drop(own.1.wait_timeout_while(open, TIMEOUT, |open| !*open).unwrap());
             call.as_auth0()
         });
         let gateway = Gateway::start(&recorder.upstream(more));
@@ -151,7 +151,7 @@ impl Place {
 
     /// So many clients have left, and nothing else has happened.
     fn check(&self, what: &str, gone: usize) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.count("client_gone") != gone {
             assert!(Instant::now() < deadline, "{what}: {:?}", self.gateway.log());
             std::thread::sleep(Duration::from_millis(10));
@@ -234,7 +234,8 @@ fn a_client_that_leaves_while_it_waits_for_its_turn_is_no_failure() {
     }
 }
 
-/// Of a body that is too large to be kept nothing is read while its request waits, also not to see whether its client has left.
+/// Of a body that is too large to be kept nothing is read while its request waits, also not to see whether its client
+/// has left.
 #[test]
 fn a_client_that_leaves_while_its_large_body_waits_is_no_failure() {
     // As much as the system holds: what does not get there hides its end.
@@ -278,7 +279,7 @@ fn the_provider_is_not_blamed_for_clients_that_leave() {
     let place = Place::start("");
     place.ask(How::Reset, "GET", &session(), "", 0).leave(How::Reset, &place);
     place.open_door();
-    let answer = Request::new("GET", &session()).bearer(&place.recorder.token()).send(&place.gateway.url());
-    assert_eq!(answer.status, 200);
+    let response = Request::new("GET", &session()).bearer(&place.recorder.token()).send(&place.gateway.url());
+    assert_eq!(response.status, 200);
     assert!(!place.gateway.log().iter().any(|line| line.contains("answers again")));
 }

@@ -1,7 +1,7 @@
 //! Starting, stopping, and what happens while something outside is missing.
 
 use crate::harness::{
-    Answer, Connection, Gateway, PATIENCE, Request, Scripted, address, json_answer, nobody, sessiongate, wait_for,
+    Answer, Connection, Gateway, Request, Scripted, TIMEOUT, address, json_response, nobody, sessiongate, wait_for,
     write_config,
 };
 use serde_json::Value;
@@ -44,7 +44,7 @@ impl Slow {
         let provider = Scripted::start(move |_| {
             let _ = tell.lock().unwrap().send(());
             let _ = wait.lock().unwrap().recv();
-            json_answer(200, r#"{"id":"lifecycle"}"#)
+            json_response(200, r#"{"id":"lifecycle"}"#)
         });
         Slow { provider, arrived, release }
     }
@@ -53,7 +53,7 @@ impl Slow {
     fn hold(&self, gateway: &Gateway, request: Request) -> JoinHandle<std::io::Result<Answer>> {
         let url = gateway.url();
         let held = thread::spawn(move || request.try_send(&url));
-        self.arrived.recv_timeout(PATIENCE).unwrap();
+        self.arrived.recv_timeout(TIMEOUT).unwrap();
         held
     }
 }
@@ -63,8 +63,8 @@ fn readiness(gateway: &Gateway) -> Option<Answer> {
 }
 
 fn wait_until_unready(gateway: &Gateway) {
-    let answer = wait_for("/readyz to say no", || readiness(gateway).filter(|answer| answer.status == 503));
-    assert_eq!(answer.json()["reasons"], serde_json::json!(["stopping"]));
+    let response = wait_for("/readyz to say no", || readiness(gateway).filter(|response| response.status == 503));
+    assert_eq!(response.json()["reasons"], serde_json::json!(["stopping"]));
 }
 
 fn requests() -> [Request; 4] {
@@ -89,9 +89,9 @@ fn what_is_in_flight_ends_before_the_gateway_does() {
             assert!(!held.is_finished(), "{request:?} was cut off");
             slow.release.send(()).unwrap();
             let released = Instant::now();
-            let answer = held.join().unwrap().unwrap();
-            assert_eq!(answer.status, 200, "{request:?}: {answer:?}");
-            assert_eq!(answer.text(), r#"{"id":"lifecycle"}"#);
+            let response = held.join().unwrap().unwrap();
+            assert_eq!(response.status, 200, "{request:?}: {response:?}");
+            assert_eq!(response.text(), r#"{"id":"lifecycle"}"#);
             assert_eq!(gateway.wait().code(), Some(0));
             assert!(released.elapsed() < Duration::from_secs(5), "{:?}", released.elapsed());
             gateway.wait_for_log(|line| line.contains(r#""requests_cut_off":0"#));
@@ -102,26 +102,26 @@ fn what_is_in_flight_ends_before_the_gateway_does() {
 
 /// A client that is told nothing sends its next request into a connection that is about to end.
 #[test]
-fn answers_of_a_gateway_that_stops_close_their_connections() {
+fn responses_of_a_gateway_that_stops_close_their_connections() {
     for request in requests() {
         let slow = Slow::start();
         let gateway = Gateway::start(&before(&slow.provider.url(), ""));
         let mut kept = Connection::open(gateway.address()).unwrap();
         kept.write(&request.bytes(gateway.address())).unwrap();
-        slow.arrived.recv_timeout(PATIENCE).unwrap();
+        slow.arrived.recv_timeout(TIMEOUT).unwrap();
         gateway.terminate();
         wait_for("new connections to be refused", || TcpStream::connect(gateway.address()).is_err().then_some(()));
         slow.release.send(()).unwrap();
-        let answer = kept.answer(false).unwrap();
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("Connection"), Some("close"), "{request:?}: {answer:?}");
+        let response = kept.response(false).unwrap();
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("Connection"), Some("close"), "{request:?}: {response:?}");
     }
 }
 
 #[test]
-fn a_long_answer_to_a_slow_reader_arrives_as_a_whole() {
+fn a_long_response_to_a_slow_reader_arrives_as_a_whole() {
     const LENGTH: usize = 32 * 1024 * 1024;
-    let provider = Scripted::start(|_| json_answer(200, &"x".repeat(LENGTH)));
+    let provider = Scripted::start(|_| json_response(200, &"x".repeat(LENGTH)));
     let mut gateway = Gateway::start(&before(&provider.url(), ""));
     let mut connection = Connection::open(gateway.address()).unwrap();
     let request = Request::new("GET", "/api/v2/passed");
@@ -138,7 +138,7 @@ fn a_long_answer_to_a_slow_reader_arrives_as_a_whole() {
 
 #[test]
 fn requests_are_served_for_the_drain_delay() {
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     let mut gateway = Gateway::start(&before(&provider.url(), "shutdown: { drain_delay: 10m }"));
     gateway.terminate();
     wait_until_unready(&gateway);
@@ -178,7 +178,7 @@ fn a_second_signal_ends_the_gateway_at_once() {
 
 #[test]
 fn idle_connections_do_not_hold_up_a_stop() {
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     let mut gateway = Gateway::start(&before(&provider.url(), "shutdown: { grace: 10m }"));
     let mut kept: Vec<Connection> = (0..20).map(|_| Connection::open(gateway.address()).unwrap()).collect();
     // Half of them have been used.
@@ -199,11 +199,11 @@ fn a_provider_that_is_away_costs_only_the_requests_for_it() {
     assert_eq!(Request::new("GET", "/livez").send(&admin).status, 200);
     assert_eq!(Request::new("GET", "/readyz").send(&admin).status, 200);
     for request in requests() {
-        let answer = request.send(&gateway.url());
-        assert_eq!(answer.status, 502, "{request:?}");
-        is_auth0s_shape(&answer, "Bad Gateway");
+        let response = request.send(&gateway.url());
+        assert_eq!(response.status, 502, "{request:?}");
+        is_auth0s_shape(&response, "Bad Gateway");
     }
-    let _back = Scripted::start_at(away, |_| json_answer(200, "{}"));
+    let _back = Scripted::start_at(away, |_| json_response(200, "{}"));
     for request in requests() {
         assert_eq!(request.send(&gateway.url()).status, 200, "{request:?} after the provider is back");
     }
@@ -231,20 +231,20 @@ fn an_outage_does_not_flood_the_log() {
 fn a_provider_whose_name_is_unknown_costs_only_the_requests_for_it() {
     let gateway = Gateway::start(&before("http://provider.invalid", ""));
     for request in requests() {
-        let answer = request.send(&gateway.url());
-        assert_eq!(answer.status, 503, "{request:?}");
-        is_auth0s_shape(&answer, "Service Unavailable");
+        let response = request.send(&gateway.url());
+        assert_eq!(response.status, 503, "{request:?}");
+        is_auth0s_shape(&response, "Service Unavailable");
     }
 }
 
-fn is_auth0s_shape(answer: &Answer, error: &str) {
-    let content_type = answer.header("Content-Type");
+fn is_auth0s_shape(response: &Answer, error: &str) {
+    let content_type = response.header("Content-Type");
     assert_eq!(content_type, Some("application/json; charset=utf-8"));
-    let body = answer.json();
-    assert_eq!(body["statusCode"], answer.status, "{body}");
+    let body = response.json();
+    assert_eq!(body["statusCode"], response.status, "{body}");
     assert_eq!(body["error"], error, "{body}");
     assert!(body["message"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
-    assert!(answer.header("X-Request-Id").is_some());
+    assert!(response.header("X-Request-Id").is_some());
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_client_that_leaves_leaves_nothing_behind() {
     for request in requests() {
         let mut connection = Connection::open(gateway.address()).unwrap();
         connection.write(&request.bytes(gateway.address())).unwrap();
-        slow.arrived.recv_timeout(PATIENCE).unwrap();
+        slow.arrived.recv_timeout(TIMEOUT).unwrap();
         assert!(gauge("sessiongate_requests_in_flight") >= 1);
         drop(connection);
         slow.release.send(()).unwrap();
@@ -271,7 +271,7 @@ fn a_client_that_leaves_leaves_nothing_behind() {
         let url = gateway.url();
         move || Request::new("GET", "/api/v2/passed").send(&url).status
     });
-    slow.arrived.recv_timeout(PATIENCE).unwrap();
+    slow.arrived.recv_timeout(TIMEOUT).unwrap();
     slow.release.send(()).unwrap();
     assert_eq!(read.join().unwrap(), 200);
 }
@@ -288,7 +288,7 @@ impl Drop for Ending {
 
 #[test]
 fn a_reader_of_the_log_who_is_gone_holds_up_nothing() {
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(folder.path(), &before(&provider.url(), ""));
     let mut command = sessiongate(&["run", "-c", path.to_str().unwrap()]);
@@ -314,7 +314,7 @@ fn a_reader_of_the_log_who_is_gone_holds_up_nothing() {
 
 #[test]
 fn the_admin_listener_can_be_off_and_knows_only_its_pages() {
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     let gateway = Gateway::start(&before(&provider.url(), "admin: off"));
     assert_eq!(Request::new("GET", SESSION).send(&gateway.url()).status, 200);
     gateway.wait_for_log(|line| line.contains(r#""admin":"off""#));

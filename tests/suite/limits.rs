@@ -1,7 +1,8 @@
-//! What clients may ask of the gateway without asking for anything: deadlines, limits and floods, each at its limit and beyond.
+//! What clients may ask of the gateway without asking for anything: deadlines, limits and floods, each at its limit and
+//! beyond.
 
 use crate::harness::{
-    Connection, Gateway, PATIENCE, Process, Request, frame, sessiongate, skipped, wait_for, write_config,
+    Connection, Gateway, Process, Request, TIMEOUT, frame, sessiongate, skipped, wait_for, write_config,
 };
 use crate::recorder::Recorder;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -16,7 +17,7 @@ struct Place {
 fn place(clients: &str) -> Place {
     let recorder = Recorder::start(|call| {
         call.body()?;
-        call.answer(200, "", "here")
+        call.response(200, "", "here")
     });
     let gateway = Gateway::start(&format!("clients: {clients}\n{}", recorder.upstream("")));
     Place { gateway, recorder }
@@ -25,7 +26,7 @@ fn place(clients: &str) -> Place {
 impl Place {
     fn open(&self) -> TcpStream {
         let stream = TcpStream::connect(self.gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 
@@ -33,9 +34,9 @@ impl Place {
     fn is_served(&self) -> Option<TcpStream> {
         let mut stream = self.open();
         stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).ok()?;
-        (answer == *b"HTTP/1.1 200").then_some(stream)
+        let mut response = [0; 12];
+        stream.read_exact(&mut response).ok()?;
+        (response == *b"HTTP/1.1 200").then_some(stream)
     }
 
     fn wait_for_cut(&self, reason: &str, count: usize) {
@@ -85,8 +86,8 @@ fn a_head_may_be_so_large_and_no_larger() {
     };
     assert!(ask(2048).ends_with("here"));
     for size in [100_000, 5_000_000] {
-        let answer = ask(size);
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{size}: {answer}");
+        let response = ask(size);
+        assert!(response.starts_with("HTTP/1.1 431 "), "{size}: {response}");
     }
     assert_eq!(place.recorder.count(), 1);
 }
@@ -95,7 +96,7 @@ fn a_head_may_be_so_large_and_no_larger() {
 fn a_head_that_never_ends_is_given_up_however_many_bytes_come() {
     let place = place("{ head_timeout: 400ms }");
     let mut stream = place.open();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nX: ").unwrap();
     stream.set_nonblocking(true).unwrap();
     wait_for("the end of a slow head", || {
@@ -103,13 +104,13 @@ fn a_head_that_never_ends_is_given_up_however_many_bytes_come() {
         let mut part = [0; 1024];
         match stream.read(&mut part) {
             Ok(0) => return Some(()),
-            Ok(read) => answer.extend_from_slice(&part[..read]),
+            Ok(read) => response.extend_from_slice(&part[..read]),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Some(()),
             Err(_) => {}
         }
         sent.is_err().then_some(())
     });
-    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+    assert!(response.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&response));
     place.wait_for_cut("head_timeout", 1);
 }
 
@@ -135,8 +136,8 @@ fn a_body_that_does_not_come_is_given_up_on_every_way() {
              10\r\n\r\n{{"
         );
         stream.write_all(head.as_bytes()).unwrap();
-        let answer = String::from_utf8_lossy(&rest(&mut stream)).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 408 "), "{method}: {answer}");
+        let response = String::from_utf8_lossy(&rest(&mut stream)).into_owned();
+        assert!(response.starts_with("HTTP/1.1 408 "), "{method}: {response}");
     }
     place.wait_for_cut("min_body_rate", 2);
 }
@@ -145,7 +146,7 @@ fn a_body_that_does_not_come_is_given_up_on_every_way() {
 fn a_client_that_takes_nothing_is_given_up() {
     let recorder = Recorder::start(|call| {
         let body = "x".repeat(64 << 20);
-        call.answer(200, "", &body)
+        call.response(200, "", &body)
     });
     let gateway = Gateway::start(&format!("clients: {{ write_timeout: 300ms }}\n{}", recorder.upstream("")));
     let mut stream = TcpStream::connect(gateway.address()).unwrap();
@@ -261,9 +262,9 @@ fn an_old_connection_of_http2_is_asked_to_end_and_its_requests_are_answered() {
         // Until the gateway says that it takes no more.
         while let Ok(ready) = requests.ready().await {
             requests = ready;
-            let Ok((answer, _)) = requests.send_request(get(), true) else { break };
-            let Ok(answer) = answer.await else { break };
-            statuses.push(answer.status().as_u16());
+            let Ok((response, _)) = requests.send_request(get(), true) else { break };
+            let Ok(response) = response.await else { break };
+            statuses.push(response.status().as_u16());
         }
         statuses
     });
@@ -276,8 +277,8 @@ fn a_connection_of_http2_has_so_many_streams_at_once() {
     let place = place("{ limits: { streams: 3 } }");
     let limit = with_http2(&place, async |mut requests| {
         requests = requests.ready().await.unwrap();
-        let (answer, _) = requests.send_request(get(), true).unwrap();
-        answer.await.unwrap();
+        let (response, _) = requests.send_request(get(), true).unwrap();
+        response.await.unwrap();
         requests.current_max_send_streams()
     });
     assert_eq!(limit, 3);
@@ -289,10 +290,12 @@ fn a_body_of_http2_that_does_not_come_is_given_up() {
     with_http2(&place, async |mut requests| {
         requests = requests.ready().await.unwrap();
         let post = http::Request::post("http://a/x").body(()).unwrap();
-        let (answer, mut body) = requests.send_request(post, false).unwrap();
+        let (response, mut body) = requests.send_request(post, false).unwrap();
         body.send_data("little".into(), false).unwrap();
         assert!(
-            answer.await.map_or(true, |answer| answer.status().is_client_error() || answer.status().is_server_error())
+            response
+                .await
+                .map_or(true, |response| response.status().is_client_error() || response.status().is_server_error())
         );
     });
     assert!(place.is_served().is_some());
@@ -309,7 +312,7 @@ fn a_body_whose_provider_takes_nothing_is_not_given_up() {
             wait.lock().unwrap().recv().unwrap();
         }
         let body = call.body()?;
-        call.answer(200, "", &body.len().to_string())
+        call.response(200, "", &body.len().to_string())
     });
     let clients = "clients: { idle_timeout: 1h, min_body_rate: 1MiB }";
     let gateway =
@@ -327,7 +330,7 @@ fn a_body_whose_provider_takes_nothing_is_not_given_up() {
             // One that is slow by itself, for as long as its client is waited for.
             let (slow, mut little) = requests.send_request(post("/slow"), false).unwrap();
             little.send_data("little".into(), false).unwrap();
-            assert!(slow.await.map_or(true, |answer| !answer.status().is_success()));
+            assert!(slow.await.map_or(true, |response| !response.status().is_success()));
             place.wait_for_cut("min_body_rate", 1);
             let line = place.gateway.wait_for_log(|line| line.contains("\"body_timeout\""));
             for part in ["\"client.address\":\"127.0.0.1\",\"method\":\"POST\"", "\"decision\":\"rejected\""] {
@@ -395,17 +398,17 @@ fn a_client_of_http2_may_have_so_many_requests_reset_and_no_more() {
 
 /// A proxy before the gateway has connections that last: what is answered allows for what is not.
 #[test]
-fn answers_allow_for_more_requests_that_are_reset() {
+fn responses_allow_for_more_requests_that_are_reset() {
     let place = place("{ limits: { streams: 1000 } }");
     let Raw(mut stream) = Raw::open(&place);
     stream.write_all(&streams(150, |stream| head(stream, 1, GET, &[]))).unwrap();
-    let mut answers = 0;
-    while answers < 150 {
+    let mut responses = 0;
+    while responses < 150 {
         let mut start = [0; 9];
         stream.read_exact(&mut start).unwrap();
         let [a, b, c, kind, flags, ..] = start;
         stream.read_exact(&mut vec![0; u32::from_be_bytes([0, a, b, c]) as usize]).unwrap();
-        answers += usize::from(kind <= 1 && flags & 1 != 0);
+        responses += usize::from(kind <= 1 && flags & 1 != 0);
     }
     let faulty = |stream| [head(stream, 0, POST, &[(CONTENT_LENGTH, "1")]), frame(0, 1, stream, b"ab")].concat();
     let faulty = |from: u32, count: u32| (0..count).flat_map(|at| faulty(from + at * 2)).collect::<Vec<u8>>();
@@ -434,8 +437,8 @@ fn crumbs_of_a_cookie_are_counted() {
             for _ in 0..crumbs {
                 request.headers_mut().append("cookie", "a=b".parse().unwrap());
             }
-            let (answer, _) = requests.send_request(request, true).unwrap();
-            answer.await.unwrap().status().as_u16()
+            let (response, _) = requests.send_request(request, true).unwrap();
+            response.await.unwrap().status().as_u16()
         })
     };
     assert_eq!((status(100), status(101)), (200, 431));
@@ -451,7 +454,7 @@ fn a_flood_that_goes_on_is_not_listened_to() {
     let place = place("{}");
     let Raw(mut stream) = Raw::open(&place);
     let flood = PING.repeat(10_000);
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     let begun = std::time::Instant::now();
     let sent = (0..10_000).take_while(|_| stream.write_all(&flood).is_ok()).count();
     // More than what is listened to, and what lies in the system's buffers.
@@ -479,9 +482,9 @@ fn a_client_of_http2_may_have_so_many_heads_rejected_and_no_more() {
             requests = ready;
             let mut request = get();
             *request.method_mut() = http::Method::from_bytes(&[b'M'; 100]).unwrap();
-            let Ok((answer, _)) = requests.send_request(request, true) else { break };
-            let Ok(answer) = answer.await else { break };
-            statuses.push(answer.status().as_u16());
+            let Ok((response, _)) = requests.send_request(request, true) else { break };
+            let Ok(response) = response.await else { break };
+            statuses.push(response.status().as_u16());
         }
         statuses
     });
@@ -496,7 +499,7 @@ fn a_download_may_have_as_many_window_updates_as_it_needs() {
     const SIZE: usize = 4 << 20;
     let recorder = Recorder::start(|call| {
         call.body()?;
-        call.answer(200, "", &"x".repeat(SIZE))
+        call.response(200, "", &"x".repeat(SIZE))
     });
     let gateway = Gateway::start(&recorder.upstream(""));
     let place = Place { gateway, recorder };
@@ -585,9 +588,9 @@ fn connections_wait_for_open_files() {
     for mut client in waiting {
         // What needs no connection to the provider, for which there might be no file.
         client.write_all(b"TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        let mut answer = [0; 12];
-        client.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 405");
+        let mut response = [0; 12];
+        client.read_exact(&mut response).unwrap();
+        assert_eq!(&response, b"HTTP/1.1 405");
     }
     files.allow_all();
     assert!(place.is_served().is_some());
@@ -609,11 +612,11 @@ fn clients_and_providers_leave_some_open_files() {
         waiting.push(place.open());
         (kept.exchange(&Request::new("GET", "/x")).unwrap().status == 503).then_some(())
     });
-    let answer = kept.exchange(&Request::new("GET", "/x")).unwrap();
-    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+    let response = kept.exchange(&Request::new("GET", "/x")).unwrap();
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
     let session = format!("/api/v2/sessions/{}", crate::recorder::SESSION);
-    let answer = kept.exchange(&Request::new("GET", &session).bearer(&place.recorder.token())).unwrap();
-    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+    let response = kept.exchange(&Request::new("GET", &session).bearer(&place.recorder.token())).unwrap();
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
     place.gateway.ready();
     place.gateway.rewrite(&format!("clients: {{ max_age: 2h }}\n{}", place.recorder.upstream("")));
     let line = "sessiongate_config_reloads_total{result=\"applied\"} 1";
@@ -628,7 +631,7 @@ fn probes_are_answered_however_many_half_requests_there_are() {
     let admin = crate::harness::address(&place.gateway.admin_url());
     let half = || {
         let mut stream = TcpStream::connect(admin).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         // It may be closed already.
         let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: ");
         stream
@@ -651,7 +654,7 @@ fn probes_are_answered_however_many_half_requests_there_are() {
 
 /// What cannot be read for want of files is not what is wrong with it.
 #[test]
-fn a_configuration_that_cannot_be_opened_is_not_refused() {
+fn a_configuration_that_cannot_be_opened_is_not_rejected() {
     let place = place("{}");
     let Some(files) = Files::of(&place.gateway) else { return };
     files.allow(files.open() / 2);
@@ -676,7 +679,7 @@ fn clients_get_no_more_connections_than_there_are_files_for() {
     if !cfg!(target_os = "linux") {
         return skipped("a process with few files");
     }
-    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(folder.path(), &recorder.upstream(""));
     let mut command = std::process::Command::new("sh");

@@ -56,9 +56,9 @@ impl<'a> Client<'a> {
                 .write_all(format!("GET /x HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n").as_bytes())
                 .await
                 .ok()?;
-            let mut answer = String::new();
-            let _ = stream.read_to_string(&mut answer).await;
-            Some(answer).filter(|answer| !answer.is_empty())
+            let mut response = String::new();
+            let _ = stream.read_to_string(&mut response).await;
+            Some(response).filter(|response| !response.is_empty())
         })
     }
 }
@@ -81,7 +81,7 @@ fn encrypted(recorder: &Recorder, certificates: &[&(PathBuf, PathBuf)], more: &s
 }
 
 fn here() -> Recorder {
-    Recorder::start(|call| call.answer(200, "", "here"))
+    Recorder::start(|call| call.response(200, "", "here"))
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn certificates_are_chosen_by_name_and_the_first_is_for_all_others() {
     let gateway = encrypted(&recorder, &[&first, &second], "");
     let client = Client::new(&authority);
     for name in ["one.example", "two.example", "x.three.example"] {
-        assert!(client.ask(&gateway, name).is_some_and(|answer| answer.ends_with("here")), "{name}");
+        assert!(client.ask(&gateway, name).is_some_and(|response| response.ends_with("here")), "{name}");
     }
     // The client is shown the first one, and does not take it.
     assert_eq!(client.ask(&gateway, "four.example"), None);
@@ -133,7 +133,7 @@ fn http2_and_http1_are_agreed_on() {
 }
 
 #[test]
-fn old_versions_of_tls_are_refused_where_that_is_declared() {
+fn old_versions_of_tls_are_rejected_where_that_is_declared() {
     let authority = Authority::new("ca");
     let own = authority.certify_in_files("own", &["one.example"]);
     let recorder = here();
@@ -146,7 +146,7 @@ fn old_versions_of_tls_are_refused_where_that_is_declared() {
 }
 
 #[test]
-fn certificates_of_clients_are_asked_for_and_judged() {
+fn certificates_of_clients_are_asked_for_and_checked() {
     let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
     let own = authority.certify_in_files("own", &["one.example"]);
     let (good, strange) = (staff.certify_in_files("good", &["app"]), authority.certify_in_files("strange", &["app"]));
@@ -167,7 +167,7 @@ fn certificates_of_clients_are_asked_for_and_judged() {
 }
 
 #[test]
-fn a_client_that_speaks_no_tls_gets_no_answer_and_providers_hear_of_tls() {
+fn a_client_that_speaks_no_tls_gets_no_response_and_providers_hear_of_tls() {
     let authority = Authority::new("ca");
     let own = authority.certify_in_files("own", &["one.example"]);
     let recorder = here();
@@ -187,9 +187,9 @@ fn a_client_that_speaks_no_tls_gets_no_answer_and_providers_hear_of_tls() {
 fn ask_socket(path: &Path) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }
 
 #[test]
@@ -212,10 +212,10 @@ fn a_socket_in_the_file_system_has_its_mode_and_owner_and_replaces_an_abandoned_
     let second = folder.path().join("second");
     std::fs::create_dir(&second).unwrap();
     let config = write_config(&second, &text);
-    let refused = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
-    assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("`pod` cannot listen on unix:"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("somebody listens there"), "{}", refused.stderr);
+    let rejected = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
+    assert_eq!(rejected.code, Some(1));
+    assert!(rejected.stderr.contains("`pod` cannot listen on unix:"), "{}", rejected.stderr);
+    assert!(rejected.stderr.contains("somebody listens there"), "{}", rejected.stderr);
     // One that was killed leaves its socket behind.
     gateway.signal("KILL");
     drop(gateway);
@@ -233,15 +233,15 @@ fn what_is_no_socket_is_not_replaced() {
     let recorder = here();
     let text = format!("listeners:\n  pod: {{ address: \"unix:{}\" }}\n{}", path.display(), recorder.upstream(""));
     let config = write_config(folder.path(), &text);
-    let refused = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
-    assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("there is something else than a socket"), "{}", refused.stderr);
+    let rejected = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
+    assert_eq!(rejected.code, Some(1));
+    assert!(rejected.stderr.contains("there is something else than a socket"), "{}", rejected.stderr);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
 #[test]
 fn upstreams_are_told_apart_by_their_listeners() {
-    let [one, other] = [1, 2].map(|number| Recorder::start(move |call| call.answer(200, "", &number.to_string())));
+    let [one, other] = [1, 2].map(|number| Recorder::start(move |call| call.response(200, "", &number.to_string())));
     let gateway = Gateway::start(&format!(
         "listeners:\n  here: {{ address: 127.0.0.1:0 }}\n  there: {{ address: 127.0.0.1:0 }}\nupstreams:\n  one: {{ dialect: auth0, url: \
          \"http://{}\", auth: none, match: {{ listener: here }} }}\n  other: {{ dialect: auth0, url: \"http://{}\", auth: none, match: {{ \

@@ -44,7 +44,7 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
     let with = |method: &str, path: &str| Request::new(method, path).bearer(&token);
     let patch = |body: &str| with("PATCH", &session).json(body);
     let garbage = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
-    let refused =
+    let rejected =
         |operation: &str, status: u16, reason: &str| line(status, operation, "rejected", "none", Some(reason));
     vec![
         step(with("GET", &session), line(200, "read_session", "responded", "miss", None)),
@@ -53,9 +53,9 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
             patch(r#"{"session_metadata":{"tier":"marigold"}}"#),
             line(200, "update_session", "responded", "none", None),
         ),
-        step(patch(r#"{"session_metadata":{"tier":"foxglove","other":1}}"#), refused("update_session", 400, "policy")),
-        step(patch(r#"{"session_metadata":"hyacinth"}"#), refused("update_session", 400, "policy")),
-        step(patch(r#"{"session_metadata":{"tier":"foxglove"#), refused("update_session", 400, "malformed")),
+        step(patch(r#"{"session_metadata":{"tier":"foxglove","other":1}}"#), rejected("update_session", 400, "policy")),
+        step(patch(r#"{"session_metadata":"hyacinth"}"#), rejected("update_session", 400, "policy")),
+        step(patch(r#"{"session_metadata":{"tier":"foxglove"#), rejected("update_session", 400, "malformed")),
         step(with("DELETE", &deleted), line(202, "delete_session", "responded", "none", None)),
         step(with("GET", &deleted), line(404, "read_session", "responded", "deleted", Some("deleted"))),
         step(with("POST", &revoke), line(202, "revoke_session", "responded", "none", None)),
@@ -66,25 +66,25 @@ fn steps(tenant: &Tenant) -> Vec<Step> {
         ),
         step(
             with("POST", &format!("{user}/revoke-access")).json(r#"{"foxglove":1}"#),
-            refused("revoke_access", 400, "policy"),
+            rejected("revoke_access", 400, "policy"),
         ),
         step(
             with("PATCH", &user).json(r#"{"blocked":true}"#),
             line(200, "change_related", "passed_through", "none", None),
         ),
         step(with("GET", "/api/v2/foxglove"), line(404, "other", "passed_through", "none", None)),
-        step(Request::new("GET", &session), refused("read_session", 401, "credential_missing")),
-        step(Request::new("GET", &session).bearer(garbage), refused("read_session", 401, "token_signature")),
+        step(Request::new("GET", &session), rejected("read_session", 401, "credential_missing")),
+        step(Request::new("GET", &session).bearer(garbage), rejected("read_session", 401, "token_signature")),
         step(
             Request::new("GET", &session).bearer(&tenant.tokens().expired),
-            refused("read_session", 401, "token_expired"),
+            rejected("read_session", 401, "token_expired"),
         ),
         step(
             Request::new("DELETE", &session).bearer(&tenant.tokens().read_only),
-            refused("delete_session", 403, "scope"),
+            rejected("delete_session", 403, "scope"),
         ),
-        step(with("GET", &format!("{session}?foxglove=1")), refused("read_session", 400, "query")),
-        step(with("GET", &format!("{session}/../foxglove")), refused("other", 400, "path")),
+        step(with("GET", &format!("{session}?foxglove=1")), rejected("read_session", 400, "query")),
+        step(with("GET", &format!("{session}/../foxglove")), rejected("other", 400, "path")),
     ]
 }
 
@@ -97,9 +97,9 @@ fn agrees(line: &Value, expected: &Value) -> bool {
 /// Sends everything and waits until every request has its line.
 fn exercise(gateway: &Gateway, steps: &[Step]) -> Vec<Answer> {
     gateway.ready();
-    let answers = steps.iter().map(|step| step.request.send(&gateway.url())).collect();
+    let responses = steps.iter().map(|step| step.request.send(&gateway.url())).collect();
     wait_for("the lines of all requests", || (requests(&gateway.log()).len() >= steps.len()).then_some(()));
-    answers
+    responses
 }
 
 fn requests(log: &[String]) -> Vec<&String> {
@@ -111,30 +111,30 @@ fn each_request_has_one_line_that_says_what_became_of_it() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&(tenant.upstream("cache: {}\npolicy: strict") + POLICY));
     let steps = steps(&tenant);
-    let answers = exercise(&gateway, &steps);
+    let responses = exercise(&gateway, &steps);
     let log = gateway.log();
     let lines: Vec<Value> = requests(&log).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), steps.len());
     let mut ids = BTreeSet::new();
     let mut faults = Vec::new();
-    for (step, answer) in steps.iter().zip(&answers) {
+    for (step, response) in steps.iter().zip(&responses) {
         // Lines are written when requests are over, so they need not have the order of their answers.
-        let id = answer.header("X-Request-Id").unwrap();
+        let id = response.header("X-Request-Id").unwrap();
         let line = lines.iter().find(|line| line["request_id"] == id).unwrap();
         assert!(ids.insert(id), "{id} names two requests");
-        if answer.status != step.line["status"] || !agrees(line, &step.line) {
+        if response.status != step.line["status"] || !agrees(line, &step.line) {
             faults.push(format!("{:?}\n  expected {}\n  found    {line}", step.request, step.line));
         }
         assert_eq!(line["client.address"], "127.0.0.1");
         assert!(line["method"].is_string() && line["timestamp"].is_string(), "{line}");
-        assert_eq!(line["bytes"], answer.body.len(), "{line}");
+        assert_eq!(line["bytes"], response.body.len(), "{line}");
         assert!(line["duration_us"].as_u64().unwrap() > 0, "{line}");
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]
-fn lines_of_policy_refusals_name_the_rules() {
+fn lines_of_policy_rejections_name_the_rules() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&(tenant.upstream("policy: strict") + POLICY));
     gateway.ready();
@@ -270,8 +270,8 @@ fn the_log_for_people_says_the_same() {
     let gateway = Gateway::start(&(tenant.upstream("cache: {}") + "log: { format: text }\n"));
     gateway.ready();
     let read = Request::new("GET", &tenant.session_path()).bearer(&tenant.token());
-    let answer = read.send(&gateway.url());
-    let id = answer.header("X-Request-Id").unwrap();
+    let response = read.send(&gateway.url());
+    let id = response.header("X-Request-Id").unwrap();
     let line = gateway.wait_for_log(|line| line.contains(" request request_id="));
     let words: Vec<&str> = line.split_whitespace().collect();
     for word in [

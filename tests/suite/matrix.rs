@@ -1,14 +1,16 @@
-//! The matrix of ways around the policy: each row is one way, each column a carrier. What holds in every cell: the provider never
-//! gets a change that the policy did not see. The policy allows the key `team` and so forbids the key `evil`.
+//! The matrix of ways around the policy: each row is one way, each column a carrier. What holds in every cell: the
+//! provider never gets a change that the policy did not see. The policy allows the key `team` and so forbids the key
+//! `evil`.
 //!
-//! A cell is tried twice. With the forbidden change nothing may reach the provider, unless the row is no write of a session. With
-//! the allowed one the row says whether the request is refused for its form, or forwarded, exactly once. A rejection of the allowed
-//! change shows that the form is refused, and not only the change; what is forwarded shows that not everything is refused.
+//! A cell is tried twice. With the forbidden change nothing may reach the provider, unless the row is no write of a
+//! session. With the allowed one the row says whether the request is refused for its form, or forwarded, exactly once.
+//! A rejection of the allowed change shows that the form is refused, and not only the change; what is forwarded shows
+//! that not everything is refused.
 
 mod call;
 mod rows;
 
-use crate::harness::{Connection, Gateway, PATIENCE};
+use crate::harness::{Connection, Gateway, TIMEOUT};
 use crate::recorder::{Recorder, SESSION, Seen};
 use crate::zitadel::Grpc;
 use bytes::Bytes;
@@ -106,10 +108,10 @@ impl Place {
         let mut connection = Connection::open(address).unwrap();
         // Who refuses may close before it has read everything.
         let _ = connection.write(&call.bytes());
-        let answer = connection.answer(call.method == "HEAD");
-        let status = answer.as_ref().map_or(0, |answer| answer.status);
-        let grpc_status = answer.as_ref().is_ok_and(|answer| {
-            has_error(answer.text().as_bytes()) || answer.header("grpc-status").is_some_and(|status| status != "0")
+        let response = connection.response(call.method == "HEAD");
+        let status = response.as_ref().map_or(0, |response| response.status);
+        let grpc_status = response.as_ref().is_ok_and(|response| {
+            has_error(response.text().as_bytes()) || response.header("grpc-status").is_some_and(|status| status != "0")
         });
         let reached = self.recorder.seen()[before..].iter().map(Reached::from).collect();
         Outcome { status, is_error: status == 0 || status >= 400 || grpc_status, reached }
@@ -143,9 +145,9 @@ impl Place {
                 let good = status.map_or(!has_error(&body), |status| status == "0");
                 Some((head.status.as_u16(), good))
             };
-            let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap();
+            let response = tokio::time::timeout(TIMEOUT, exchange).await.unwrap();
             connection.abort();
-            match answer {
+            match response {
                 None => (0, true),
                 Some((status, good)) => (status, status >= 400 || !good),
             }
@@ -225,7 +227,7 @@ fn faults(place: &Place, row: &Row, column: Column, beta: bool) -> Vec<String> {
     let outcome = place.send(&good);
     let reached = outcome.reached.len();
     let as_expected = match (row.good)(column) {
-        Good::Refused => outcome.is_error && reached == 0,
+        Good::Rejected => outcome.is_error && reached == 0,
         Good::Forwarded => reached == 1,
     };
     if !as_expected {
@@ -239,7 +241,7 @@ fn faults(place: &Place, row: &Row, column: Column, beta: bool) -> Vec<String> {
 fn nothing_gets_around_the_policy_on_any_carrier() {
     let place = Place::start();
     let rows = rows();
-    let (mut refused, mut forwarded, mut harmless, mut without) = (0, 0, 0, 0);
+    let (mut rejected, mut forwarded, mut harmless, mut without) = (0, 0, 0, 0);
     let mut found = String::new();
     for row in &rows {
         for column in Column::ALL {
@@ -249,7 +251,7 @@ fn nothing_gets_around_the_policy_on_any_carrier() {
             }
             match (row.good)(column) {
                 _ if row.is_harmless => harmless += 1,
-                Good::Refused => refused += 1,
+                Good::Rejected => rejected += 1,
                 Good::Forwarded => forwarded += 1,
             }
             let versions: &[bool] = if column.is_auth0() { &[false] } else { &[false, true] };
@@ -263,13 +265,13 @@ fn nothing_gets_around_the_policy_on_any_carrier() {
     }
     let cells = rows.len() * Column::ALL.len();
     println!(
-        "matrix: {} rows x {} carriers = {cells} cells: {refused} refused for their form, {forwarded} forwarded once and only \
+        "matrix: {} rows x {} carriers = {cells} cells: {rejected} refused for their form, {forwarded} forwarded once and only \
          with what is allowed, {harmless} no write of a session, {without} that the carrier cannot say",
         rows.len(),
         Column::ALL.len()
     );
     assert!(found.is_empty(), "\n{found}");
-    assert!(rows.len() >= 75 && refused > forwarded && forwarded > 50, "{} rows", rows.len());
+    assert!(rows.len() >= 75 && rejected > forwarded && forwarded > 50, "{} rows", rows.len());
     let names: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
     assert_eq!(names.len(), rows.len(), "two rows of one name");
 }

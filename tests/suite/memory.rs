@@ -1,9 +1,9 @@
 //! What a connection costs that waits: docs/operations.md says how much memory a process needs for its clients.
 //!
-//! How much is resident hangs on what the allocator puts where: a future of Pingora's of the size of a buffer of the library for
-//! HTTP/2 made each connection cost half as much again.
+//! How much is resident hangs on what the allocator puts where: a future of Pingora's of the size of a buffer of the
+//! library for HTTP/2 made each connection cost half as much again.
 
-use crate::harness::{Gateway, PATIENCE, frame, skipped};
+use crate::harness::{Gateway, TIMEOUT, frame, skipped};
 use crate::recorder::Recorder;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ type Open = fn(SocketAddr) -> TcpStream;
 
 fn connected(address: SocketAddr, bytes: &[&[u8]]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&bytes.concat()).unwrap();
     stream
 }
@@ -70,7 +70,7 @@ fn a_connection_that_waits_costs_little() {
         ("HTTP/2", idle_http2, 35_000),
         ("HTTP/2 after a request", kept_http2, 35_000),
     ] {
-        let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+        let recorder = Recorder::start(|call| call.response(200, "", "here"));
         let clients = "clients: { idle_timeout: 1h, limits: { per_source: 1000 } }\nthreads: 2\n";
         let gateway = Gateway::start(&format!("{clients}{}", recorder.upstream("")));
         let _warm: Vec<TcpStream> = (0..50).map(|_| open(gateway.address())).collect();

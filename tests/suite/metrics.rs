@@ -120,8 +120,8 @@ fn every_family_is_there_with_its_help_and_type() {
         assert!(known, "{} {} is new: name it in this test and in the documentation", &found[1], &found[2]);
     }
     assert!(text.contains("# TYPE process_resident_memory_bytes gauge\n"));
-    let answer = Request::new("GET", "/metrics").send(&gateway.admin_url());
-    let content_type = answer.header("Content-Type").unwrap();
+    let response = Request::new("GET", "/metrics").send(&gateway.admin_url());
+    let content_type = response.header("Content-Type").unwrap();
     assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
 }
 

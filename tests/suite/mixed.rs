@@ -69,8 +69,8 @@ impl Version {
         let keys = ["{a}:s", self.place, if self.is_this() { "{a}:t" } else { "{a}:r:x" }];
         let arguments = [reader, "", EPOCH, KEPT, "5000", "fresh", NOBODY, tenant, purged];
         let arguments = if self.is_this() { &arguments[..] } else { &arguments[..7] };
-        let answer = run(connection, &self.acquire, &keys, arguments);
-        let Value::BulkString(text) = answer else { panic!("{answer:?}") };
+        let response = run(connection, &self.acquire, &keys, arguments);
+        let Value::BulkString(text) = response else { panic!("{response:?}") };
         let text = String::from_utf8(text).unwrap();
         (text[..1].to_owned(), text[1..].to_owned())
     }
@@ -254,8 +254,8 @@ fn recorded_states_are_read_as_they_were_meant() {
 /// An end that is not over yet, in the place of the one that was recorded.
 const EVER: &str = "9999999999999";
 
-/// What the program of the version before has left in a server, byte for byte but for the ends of marks and deletions. It was
-/// recorded while it read, changed and deleted sessions of Auth0.
+/// What the program of the version before has left in a server, byte for byte but for the ends of marks and deletions.
+/// It was recorded while it read, changed and deleted sessions of Auth0.
 #[test]
 fn what_the_previous_program_has_left_is_read_as_it_was_meant() {
     if !redis_installed() {
@@ -314,8 +314,8 @@ fn a_sealed_entry_of_the_previous_program_is_no_hit() {
     redis::cmd("SET").arg("{a}:v:x").arg(&entry).exec(&mut connection).unwrap();
     let keys = ["{a}:s", this.place, "{a}:t"];
     let arguments = ["00000000000000aa", "", &state[..32], KEPT, "5000", "", NOBODY, OWN, NEVER];
-    let Value::BulkString(answer) = run(&mut connection, &this.acquire, &keys, &arguments) else { panic!() };
-    assert_eq!(answer[0], b'G', "it leads, and fetches");
+    let Value::BulkString(response) = run(&mut connection, &this.acquire, &keys, &arguments) else { panic!() };
+    assert_eq!(response[0], b'G', "it leads, and fetches");
     let kept: Vec<u8> = redis::cmd("GET").arg("{a}:v:x").query(&mut connection).unwrap();
     assert_eq!(kept, entry, "replicas of the version before still have it");
 }

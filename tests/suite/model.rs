@@ -1,11 +1,12 @@
-//! The rules of coherence in every order of events: an explicit-state model checker that drives the very rules that ship. The store
-//! runs [`sessiongate::coherence`], readers and writers decide by its `reading` and `writing`; the model supplies the rest: two
-//! processes, a provider that counts versions, and a world in which steps of the store are carried out late, twice or not at all,
-//! answers are lost, processes die, keys vanish, marks run out, and the store falls back to an older copy of itself.
+//! The rules of coherence in every order of events: an explicit-state model checker that drives the very rules that
+//! ship. The store runs [`sessiongate::coherence`], readers and writers decide by its `reading` and `writing`; the
+//! model supplies the rest: two processes, a provider that counts versions, and a world in which steps of the store are
+//! carried out late, twice or not at all, answers are lost, processes die, keys vanish, marks run out, and the store
+//! falls back to an older copy of itself.
 //!
-//! Two properties are looked for. *Stale*: an answer from the cache, or of a joined fetch, that is older than what was acknowledged
-//! before its read began. *Backwards*: an answer that is older than one that was given before its read began. The variants that
-//! leave a part of the protocol out have to break them, or the model would prove nothing.
+//! Two properties are looked for. *Stale*: an answer from the cache, or of a joined fetch, that is older than what was
+//! acknowledged before its read began. *Backwards*: an answer that is older than one that was given before its read
+//! began. The variants that leave a part of the protocol out have to break them, or the model would prove nothing.
 
 mod search;
 mod world;
@@ -223,8 +224,8 @@ fn a_mark_that_is_shared_otherwise_does_not_hold() {
     }
 }
 
-/// Reads that want a fetch of their own, and a session that changes without the gateway: whoever has seen the change is not shown what
-/// was before it.
+/// Reads that want a fetch of their own, and a session that changes without the gateway: whoever has seen the change is
+/// not shown what was before it.
 const REVALIDATED: Setting = Setting { reads: 3, writes: 0, fresh: 1, outside: 1, versioned: true, ..PLAIN };
 /// The same where the change takes the session away: there is nothing to store.
 const ENDED: Setting = Setting { ending: true, ..REVALIDATED };
@@ -285,8 +286,8 @@ fn nothing_older_comes_back_without_versions() {
     }
 }
 
-/// A write that is rejected beside a change that did not pass the gateway: reads beside it see the change, and then the session is
-/// what it was before the mark.
+/// A write that is rejected beside a change that did not pass the gateway: reads beside it see the change, and then the
+/// session is what it was before the mark.
 const BESIDE: Setting = Setting { writes: 1, rejections: 1, fresh: 0, ..REVALIDATED };
 
 #[test]

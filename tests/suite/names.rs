@@ -1,5 +1,5 @@
-//! Names of providers and issuers: looked up again when their time is over, never while a request waits, and what was known last
-//! stays where nothing better can be had.
+//! Names of providers and issuers: looked up again when their time is over, never while a request waits, and what was
+//! known last stays where nothing better can be had.
 
 use crate::harness::{DnsServer, FrameProvider, Gateway, Request, Said, addresses, wait_for};
 use crate::recorder::{Recorder, SESSION};
@@ -283,7 +283,7 @@ fn servers_are_asked_in_their_order() {
 }
 
 #[test]
-fn addresses_of_both_kinds_are_found_and_long_answers_over_tcp() {
+fn addresses_of_both_kinds_are_found_and_long_responses_over_tcp() {
     let dns = DnsServer::start(&[
         ("both.test", addresses(&["10.0.0.1", "fd00::1", "10.0.0.2"], 7)),
         ("six.test", addresses(&["fd00::1"], 100_000)),

@@ -1,6 +1,7 @@
-//! Clients that offer to go on in another protocol by themselves: they are served in HTTP/1.1, and the provider sees no offer.
+//! Clients that offer to go on in another protocol by themselves: they are served in HTTP/1.1, and the provider sees no
+//! offer.
 
-use crate::harness::{Connection, Gateway, PATIENCE, finish, project, skipped};
+use crate::harness::{Connection, Gateway, TIMEOUT, finish, project, skipped};
 use crate::recorder::{Recorder, SESSION, Then};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -38,9 +39,9 @@ fn start() -> (Recorder, Gateway) {
 }
 
 /// Each request reached the provider once, but for reads that were cached, and none with an offer.
-fn check(recorder: &Recorder, answers: &[String]) {
-    assert_eq!(answers.len(), requests().len(), "{answers:?}");
-    assert!(answers.iter().all(|answer| answer.starts_with("200 ")), "{answers:?}");
+fn check(recorder: &Recorder, responses: &[String]) {
+    assert_eq!(responses.len(), requests().len(), "{responses:?}");
+    assert!(responses.iter().all(|response| response.starts_with("200 ")), "{responses:?}");
     let seen = recorder.seen();
     assert_eq!(seen.len(), requests().len(), "the change ends what was cached");
     for (seen, [method, path, body]) in seen.iter().zip(requests()) {
@@ -74,10 +75,10 @@ fn curl_with_http2_is_served() {
     }
     let finished = finish(command);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let answers: Vec<String> = finished.stdout.lines().map(str::to_owned).collect();
-    check(&recorder, &answers);
-    let connects: Vec<&str> = answers.iter().map(|answer| answer.rsplit(' ').next().unwrap()).collect();
-    assert_eq!(connects, ["1", "0", "0", "0", "0"], "{answers:?}");
+    let responses: Vec<String> = finished.stdout.lines().map(str::to_owned).collect();
+    check(&recorder, &responses);
+    let connects: Vec<&str> = responses.iter().map(|response| response.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(connects, ["1", "0", "0", "0", "0"], "{responses:?}");
 }
 
 #[test]
@@ -97,7 +98,8 @@ fn the_jdks_client_is_served() {
     check(&recorder, &finished.stdout.lines().map(str::to_owned).collect::<Vec<_>>());
 }
 
-/// Connections of requests that ask to switch protocols are not kept where the provider does not switch, whatever it says.
+/// Connections of requests that ask to switch protocols are not kept where the provider does not switch, whatever it
+/// says.
 #[test]
 fn connections_that_did_not_switch_are_closed() {
     const REQUESTS: usize = 8;
@@ -106,7 +108,7 @@ fn connections_that_did_not_switch_are_closed() {
     let (closed, ends) = mpsc::channel();
     // Says how many requests each connection had when it was closed.
     let serve = move |mut stream: TcpStream| {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let (mut head, mut count, mut bytes) = (Vec::new(), 0, [0; 1024]);
         loop {
             match stream.read(&mut bytes) {
@@ -117,8 +119,8 @@ fn connections_that_did_not_switch_are_closed() {
             if head.ends_with(b"\r\n\r\n") {
                 head.clear();
                 count += 1;
-                let answer = b"HTTP/1.1 401 Unauthorized\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}";
-                stream.write_all(answer).unwrap();
+                let response = b"HTTP/1.1 401 Unauthorized\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}";
+                stream.write_all(response).unwrap();
             }
         }
     };
@@ -139,9 +141,9 @@ fn connections_that_did_not_switch_are_closed() {
         client.write(head.as_bytes()).unwrap();
     }
     for client in &mut clients {
-        assert_eq!(client.answer(false).unwrap().status, 401);
+        assert_eq!(client.response(false).unwrap().status, 401);
     }
     for _ in 0..REQUESTS {
-        assert_eq!(ends.recv_timeout(PATIENCE), Ok(1));
+        assert_eq!(ends.recv_timeout(TIMEOUT), Ok(1));
     }
 }

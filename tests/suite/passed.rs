@@ -1,7 +1,7 @@
-//! Passed requests, byte by byte: both directions stream, nothing is judged, bounded or rewritten that HTTP does not ask for, and
-//! what breaks off at the provider breaks off at the client.
+//! Passed requests, byte by byte: both directions stream, nothing is judged, bounded or rewritten that HTTP does not
+//! ask for, and what breaks off at the provider breaks off at the client.
 
-use crate::harness::{Connection, Gateway, PATIENCE, Request, wait_for};
+use crate::harness::{Connection, Gateway, Request, TIMEOUT, wait_for};
 use crate::recorder::{Call, Recorder, Then};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -41,8 +41,8 @@ struct Client {
 impl Client {
     fn open(gateway: &Gateway) -> Client {
         let stream = TcpStream::connect(gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream, read: Vec::new() }
     }
@@ -78,7 +78,7 @@ impl Client {
 fn signal() -> (impl Fn() + Send + Sync + 'static, impl Fn() + Send + Sync + 'static) {
     let (sender, receiver) = channel();
     let receiver: Mutex<Receiver<()>> = Mutex::new(receiver);
-    let wait = move || receiver.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+    let wait = move || receiver.lock().unwrap().recv_timeout(TIMEOUT).unwrap();
     (move || sender.send(()).unwrap(), wait)
 }
 
@@ -91,7 +91,7 @@ fn a_request_streams() {
             call.take(5)?;
             call.take(4)?;
         }
-        call.answer(200, "", "{}")
+        call.response(200, "", "{}")
     });
     for (turn, framing) in ["Content-Length: 9", "Transfer-Encoding: chunked"].into_iter().enumerate() {
         let chunked = turn == 1;
@@ -127,7 +127,7 @@ fn in_two_parts(framing: &'static str, first: &str, gone: impl Fn() + Send + Syn
 }
 
 #[test]
-fn an_answer_streams() {
+fn an_response_streams() {
     for framing in ["Transfer-Encoding: chunked", "Connection: close"] {
         let (go, gone) = signal();
         let passing = in_two_parts(framing, "first", gone);
@@ -141,7 +141,7 @@ fn an_answer_streams() {
 }
 
 #[test]
-fn a_large_answer_with_a_length_streams() {
+fn a_large_response_with_a_length_streams() {
     let (go, gone) = signal();
     let first = "first".repeat(100_000);
     let framing: &str = "Content-Length: 500004";
@@ -163,9 +163,9 @@ fn large_bodies_are_untouched_in_both_directions() {
         call.send(body)?;
         Ok(Then::Keep)
     });
-    let answer = Request::new("POST", "/upload").body(pattern.clone()).send(&passing.gateway.url());
+    let response = Request::new("POST", "/upload").body(pattern.clone()).send(&passing.gateway.url());
     assert!(passing.recorder.seen()[0].body == pattern, "the provider got something else");
-    assert!(answer.body == pattern, "the client got something else");
+    assert!(response.body == pattern, "the client got something else");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn targets_headers_and_bodies_pass_to_the_letter() {
         "/authorize?redirect_uri=https://x/../y//z",
     ] {
         let before = passing.recorder.count();
-        let answer = Request::new("POST", target)
+        let response = Request::new("POST", target)
             .header("Content-Type", "application/x-www-form-urlencoded")
             .header("Content-Encoding", "gzip")
             .header("Accept-Encoding", "br")
@@ -195,7 +195,7 @@ fn targets_headers_and_bodies_pass_to_the_letter() {
             .header("Cookie", "a=b; c=d")
             .body(body)
             .send(&passing.gateway.url());
-        assert_eq!(answer.status, 202, "{target}");
+        assert_eq!(response.status, 202, "{target}");
         let seen = passing.recorder.seen()[before].clone();
         assert_eq!(seen.target, target);
         assert_eq!(seen.text(), body, "{target}");
@@ -228,7 +228,7 @@ fn where_no_length_is_declared_expect_passes_to_the_provider_and_its_100_to_the_
         assert_eq!(call.seen.header("Expect"), Some("100-continue"));
         call.send("HTTP/1.1 100 Continue\r\n\r\n")?;
         call.body()?;
-        call.answer(200, "", "{}")
+        call.response(200, "", "{}")
     });
     let mut client = passing.open();
     client.write("POST /upload HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -239,9 +239,9 @@ fn where_no_length_is_declared_expect_passes_to_the_provider_and_its_100_to_the_
 }
 
 #[test]
-fn an_early_refusal_of_the_provider_reaches_a_client_that_waits_for_100() {
+fn an_early_rejection_of_the_provider_reaches_a_client_that_waits_for_100() {
     let passing = passing(|call: &mut Call| {
-        call.answer(413, "Connection: close\r\n", "{}")?;
+        call.response(413, "Connection: close\r\n", "{}")?;
         Ok(Then::Close)
     });
     let mut client = passing.open();
@@ -250,10 +250,10 @@ fn an_early_refusal_of_the_provider_reaches_a_client_that_waits_for_100() {
 }
 
 #[test]
-fn informational_answers_pass() {
+fn informational_responses_pass() {
     let passing = passing(|call: &mut Call| {
         call.send("HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n")?;
-        call.answer(200, "", "{}")
+        call.response(200, "", "{}")
     });
     let whole = passing.whole("GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(whole.starts_with("HTTP/1.1 103 "), "{whole}");
@@ -262,13 +262,13 @@ fn informational_answers_pass() {
 
 /// The head of an answer is no larger than clients can be expected to read, on every way.
 #[test]
-fn an_answer_with_too_large_a_head_is_not_passed_on() {
+fn an_response_with_too_large_a_head_is_not_passed_on() {
     let passing = passing(|call: &mut Call| {
         let more = match call.seen.header("X-Size").unwrap().parse::<usize>().unwrap() {
             count if count < 1000 => "X: y\r\n".repeat(count),
             size => format!("X: {}\r\n", "y".repeat(size)),
         };
-        call.answer(200, &more, r#"{"id":"x"}"#)
+        call.response(200, &more, r#"{"id":"x"}"#)
     });
     let token = passing.recorder.token();
     let session = format!("/api/v2/sessions/{}", crate::recorder::SESSION);
@@ -285,7 +285,7 @@ fn an_answer_with_too_large_a_head_is_not_passed_on() {
 }
 
 #[test]
-fn answers_without_a_body_leave_the_connection_usable() {
+fn responses_without_a_body_leave_the_connection_usable() {
     let passing = passing(|call: &mut Call| {
         call.body()?;
         let head = match call.seen.target.as_str() {
@@ -314,15 +314,15 @@ fn answers_without_a_body_leave_the_connection_usable() {
         ("HEAD", "/200"),
         ("GET", "/200"),
     ] {
-        let answer = connection.exchange(&Request::new(method, target)).unwrap();
-        assert_eq!(answer.header("X-Of"), Some(target), "{method} {target}");
+        let response = connection.exchange(&Request::new(method, target)).unwrap();
+        assert_eq!(response.header("X-Of"), Some(target), "{method} {target}");
         let body: &[u8] = if method == "GET" && target == "/200" { b"a body!" } else { b"" };
-        assert_eq!(answer.body, body, "{method} {target}");
+        assert_eq!(response.body, body, "{method} {target}");
     }
 }
 
 #[test]
-fn an_answer_that_breaks_off_at_the_provider_breaks_off_at_the_client() {
+fn an_response_that_breaks_off_at_the_provider_breaks_off_at_the_client() {
     for (framing, part) in [
         ("Content-Length: 100", "half"),
         ("Transfer-Encoding: chunked", "4\r\nhalf\r\n"),
@@ -365,7 +365,8 @@ fn a_web_socket_passes() {
     assert_eq!(passing.recorder.seen()[0].text(), "ping");
 }
 
-/// A provider that switches protocols without having been asked: the client never sees it, and what it sends is no tunnel.
+/// A provider that switches protocols without having been asked: the client never sees it, and what it sends is no
+/// tunnel.
 #[test]
 fn a_switch_that_nobody_asked_for_reaches_nobody() {
     let passing = passing(|call: &mut Call| {
@@ -389,9 +390,9 @@ fn a_switch_that_nobody_asked_for_reaches_nobody() {
         ("POST", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n"),
     ] {
         let before = passing.recorder.count();
-        let answer = passing.whole(&format!("{method} /socket HTTP/1.1\r\nHost: x\r\n{KEY}{fields}\r\n"));
-        assert!(answer.starts_with("HTTP/1.1 502 "), "{method} {fields:?}: {answer}");
-        assert!(!answer.contains("hello") && !answer.contains(" 101 "), "{method} {fields:?}: {answer}");
+        let response = passing.whole(&format!("{method} /socket HTTP/1.1\r\nHost: x\r\n{KEY}{fields}\r\n"));
+        assert!(response.starts_with("HTTP/1.1 502 "), "{method} {fields:?}: {response}");
+        assert!(!response.contains("hello") && !response.contains(" 101 "), "{method} {fields:?}: {response}");
         for seen in passing.recorder.seen().split_off(before) {
             assert_eq!(seen.header("Upgrade"), None, "{method} {fields:?}");
         }
@@ -417,8 +418,8 @@ fn an_offer_is_found_wherever_it_is_named() {
 }
 
 #[test]
-fn a_refused_upgrade_is_an_answer_like_any_other() {
-    let passing = passing(|call: &mut Call| call.answer(404, "", "{}"));
+fn a_rejected_upgrade_is_an_response_like_any_other() {
+    let passing = passing(|call: &mut Call| call.response(404, "", "{}"));
     let mut client = passing.open();
     for _ in 0..2 {
         client.write("GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
@@ -429,7 +430,7 @@ fn a_refused_upgrade_is_an_answer_like_any_other() {
 }
 
 #[test]
-fn trailers_and_close_delimited_answers_end_well() {
+fn trailers_and_close_delimited_responses_end_well() {
     let passing = passing(|call: &mut Call| {
         if call.seen.target == "/trailers" {
             call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n")?;
@@ -440,14 +441,14 @@ fn trailers_and_close_delimited_answers_end_well() {
     });
     let mut connection = Connection::open(passing.gateway.address()).unwrap();
     for target in ["/trailers", "/close", "/trailers", "/close"] {
-        let answer = connection.exchange(&Request::new("GET", target)).unwrap();
-        assert_eq!((answer.status, answer.text().as_str()), (200, "body"), "{target}");
+        let response = connection.exchange(&Request::new("GET", target)).unwrap();
+        assert_eq!((response.status, response.text().as_str()), (200, "body"), "{target}");
     }
 }
 
 /// What a client sends to a session path is judged; what it sends elsewhere with the same bytes is not.
 #[test]
-fn passed_requests_are_not_judged() {
+fn passed_requests_are_not_checked() {
     let passing = passing(|call: &mut Call| call.as_auth0());
     let url = passing.gateway.url();
     let sent = Request::new("PATCH", "/api/v2/clients/x")
@@ -465,7 +466,8 @@ fn passed_requests_are_not_judged() {
 const SOCKET: &str = "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello";
 
-/// A machine that is busy sees the provider's 101 before it has looked at the end of the request: here it is there from the start.
+/// A machine that is busy sees the provider's 101 before it has looked at the end of the request: here it is there from
+/// the start.
 #[test]
 fn a_switch_that_is_seen_before_the_end_of_its_request_opens_a_tunnel() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -498,7 +500,8 @@ fn a_switch_that_is_seen_before_the_end_of_its_request_opens_a_tunnel() {
     }
 }
 
-/// Behind a 101 nothing is HTTP any more: a tunnel that breaks off ends, and nothing of the gateway's own is written into it.
+/// Behind a 101 nothing is HTTP any more: a tunnel that breaks off ends, and nothing of the gateway's own is written
+/// into it.
 #[test]
 fn a_tunnel_that_breaks_off_just_ends() {
     for silent in [false, true] {

@@ -1,6 +1,7 @@
-//! Clients that ask for much and read nothing: what they make the gateway hold is bounded, and others are served meanwhile.
+//! Clients that ask for much and read nothing: what they make the gateway hold is bounded, and others are served
+//! meanwhile.
 
-use crate::harness::{Gateway, PATIENCE, Request, frame, skipped, wait_for};
+use crate::harness::{Gateway, Request, TIMEOUT, frame, skipped, wait_for};
 use crate::recorder::{Recorder, session};
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
@@ -54,7 +55,7 @@ impl Client {
     /// One whose streams begin with a window of this size.
     fn open(address: SocketAddr, window: u32) -> Client {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat());
         stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings.as_slice()].concat()).unwrap();
@@ -101,17 +102,17 @@ impl Client {
 
     /// How many of these streams get a response and how many are refused, when all have got the one or the other.
     fn begun(&mut self, streams: &[u32]) -> (usize, usize) {
-        let (mut begun, mut refused) = (0, 0);
-        while begun + refused < streams.len() {
+        let (mut begun, mut rejected) = (0, 0);
+        while begun + rejected < streams.len() {
             let came = self.read().unwrap();
             let ours = streams.contains(&came.stream);
             begun += usize::from(ours && came.kind == HEADERS);
             if ours && came.kind == RST_STREAM {
                 assert_eq!(came.payload, REFUSED_STREAM.to_be_bytes());
-                refused += 1;
+                rejected += 1;
             }
         }
-        (begun, refused)
+        (begun, rejected)
     }
 
     /// Reads until so many streams have ended by themselves, and gives their bodies.
@@ -132,7 +133,7 @@ fn small_or_large() -> Recorder {
     let large = "x".repeat(LARGE);
     Recorder::start(move |call| {
         let body = if call.seen.target == "/large" { large.as_str() } else { "here" };
-        call.answer(200, "", body)
+        call.response(200, "", body)
     })
 }
 
@@ -164,8 +165,8 @@ fn status(gateway: &Gateway, name: &str) -> u64 {
 }
 
 fn assert_served(gateway: &Gateway) {
-    let answer = Request::new("GET", "/small").send(&gateway.url());
-    assert_eq!((answer.status, answer.text().as_str()), (200, "here"));
+    let response = Request::new("GET", "/small").send(&gateway.url());
+    assert_eq!((response.status, response.text().as_str()), (200, "here"));
 }
 
 fn wait_until_nothing_is_held(gateway: &Gateway) {
@@ -175,8 +176,8 @@ fn wait_until_nothing_is_held(gateway: &Gateway) {
     }
 }
 
-/// Waits until the process has hardly more memory than when it had served a few: without any request meanwhile, by which the
-/// allocator would notice what is free.
+/// Waits until the process has hardly more memory than when it had served a few: without any request meanwhile, by
+/// which the allocator would notice what is free.
 fn wait_for_memory(gateway: &Gateway, few: u64) {
     wait_for("memory to go back to the system", || (resident(gateway) < few + MORE).then_some(()));
 }
@@ -242,12 +243,12 @@ fn streams_behind_the_end_of_a_connection_hold_nothing() {
     let recorder = Recorder::start(move |call| {
         send.lock().unwrap().send(()).unwrap();
         wait.lock().unwrap().recv().unwrap();
-        call.answer(200, "", "here")
+        call.response(200, "", "here")
     });
     let gateway = Gateway::start(&format!("clients: {{ max_age: 1s }}\n{}", recorder.upstream("")));
     let mut client = Client::open(gateway.address(), 1 << 20);
     client.get("/wait", 1);
-    there.recv_timeout(PATIENCE).unwrap();
+    there.recv_timeout(TIMEOUT).unwrap();
     while client.read().unwrap().kind != GOAWAY {}
     client.get("/wait", 3_000);
     let held = || metric(&gateway, "sessiongate_memory_held_bytes{kind=\"responses\"}");
@@ -280,12 +281,12 @@ fn streams_that_wait_for_the_provider_are_all_sent_to_it() {
         // None is answered before all are here.
         gate.wait();
         let _ = send.send(());
-        call.answer(200, "", "here")
+        call.response(200, "", "here")
     });
     let gateway = Gateway::start(&recorder.upstream(""));
     let mut client = Client::open(gateway.address(), 1 << 20);
     client.get("/watch", 60);
-    all_are_here.recv_timeout(PATIENCE).unwrap();
+    all_are_here.recv_timeout(TIMEOUT).unwrap();
     client.ended(60);
 }
 
@@ -367,30 +368,30 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
         (metric(&gateway, "sessiongate_memory_shed_total{shed=\"request\"}") > 0).then_some(())
     });
     let overloaded = r#"{"error":"Service Unavailable","message":"The gateway is short of memory.","statusCode":503}"#;
-    let answer = wait_for("the rejection", || {
+    let response = wait_for("the rejection", || {
         clients.iter_mut().find_map(|stream| {
             stream.set_nonblocking(true).unwrap();
-            let mut answer = [0; 2048];
-            let length = stream.read(&mut answer).ok().filter(|length| *length > 0)?;
-            Some(String::from_utf8_lossy(&answer[..length]).into_owned())
+            let mut response = [0; 2048];
+            let length = stream.read(&mut response).ok().filter(|length| *length > 0)?;
+            Some(String::from_utf8_lossy(&response[..length]).into_owned())
         })
     });
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.to_lowercase().contains("retry-after: 1"), "{answer}");
-    assert!(answer.contains(overloaded), "{answer}");
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.to_lowercase().contains("retry-after: 1"), "{response}");
+    assert!(response.contains(overloaded), "{response}");
     let small = Request::new("PATCH", "/api/v2/sessions/s1").bearer(&recorder.token());
     assert_eq!(small.json(r#"{"session_metadata":{"a":"b"}}"#).send(&gateway.url()).status, 200);
     let read = |id: &str| Request::new("GET", &format!("/api/v2/sessions/{id}")).bearer(&recorder.token());
     assert_eq!(read("s1").send(&gateway.url()).status, 200);
     // The bodies that were rejected have made room: more of them fill it again.
-    let answer = wait_for("a response to be given up", || {
+    let response = wait_for("a response to be given up", || {
         let mut stream = TcpStream::connect(gateway.address()).unwrap();
         stream.write_all(head(250_000).as_bytes()).unwrap();
         stream.write_all(" ".repeat(240_000).as_bytes()).unwrap();
         clients.push(stream);
-        let answer = read("large").send(&gateway.url());
-        (answer.status == 503).then_some(answer)
+        let response = read("large").send(&gateway.url());
+        (response.status == 503).then_some(response)
     });
-    assert!(answer.text().contains(overloaded), "{}", answer.text());
+    assert!(response.text().contains(overloaded), "{}", response.text());
     assert!(metric(&gateway, "sessiongate_memory_shed_total{shed=\"provider_response\"}") > 0);
     drop(clients);
     wait_until_nothing_is_held(&gateway);
@@ -428,11 +429,11 @@ fn idle_connections_of_http2_make_room_when_memory_is_full() {
     });
     wait_for("others to be served", || {
         let mut stream = TcpStream::connect(gateway.address()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).ok()?;
-        (answer == *b"HTTP/1.1 200").then_some(())
+        let mut response = [0; 12];
+        stream.read_exact(&mut response).ok()?;
+        (response == *b"HTTP/1.1 200").then_some(())
     });
     drop(clients);
     wait_until_nothing_is_held(&gateway);

@@ -6,8 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use serde_json::Value;
 use sessiongate::config::{self, Lookup};
-use sessiongate::dialect::{AUTH0, Found, ZITADEL};
-use sessiongate::gateway::{Credential, Decided, Gateway, Head, Routed, Upstream};
+use sessiongate::dialect::{AUTH0, RouteMatch, ZITADEL};
+use sessiongate::gateway::{Credential, Decided, Gateway, RequestHead, Routed, Upstream};
 use sessiongate::model::Rejection;
 use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
 use sessiongate::wire::http1::{self, Fault, HeadLimits};
@@ -44,7 +44,7 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
     headers.insert("content-length", body.len().to_string().parse().unwrap());
-    let head = Head {
+    let head = RequestHead {
         listener: "",
         method: &Method::PATCH,
         path: "/api/v2/sessions/x",
@@ -57,8 +57,8 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
     let Ok(Routed::Governed(governed)) = gateway.route(head) else {
         panic!("a session is governed");
     };
-    let admitted = governed.admit(Credential::Anonymous)?;
-    match admitted.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None)? {
+    let authorized = governed.authorize(Credential::Anonymous)?;
+    match authorized.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None)? {
         Decided::Forward(write) => Ok(write.request().2.unwrap()),
         Decided::Need(_) => panic!("nothing is protected here"),
     }
@@ -255,10 +255,10 @@ pub fn cases(count: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(cases(500))]
 
-    /// What was judged is exactly what is forwarded: another parser finds nothing in it that the policy forbids, judging it
-    /// again finds nothing more to edit, and what nobody knows stands in it to the letter and in its order.
+    /// What was judged is exactly what is forwarded: another parser finds nothing in it that the policy forbids,
+    /// judging it again finds nothing more to edit, and what nobody knows stands in it to the letter and in its order.
     #[test]
-    fn what_is_forwarded_is_what_was_judged(parts in any_parts(), policy in any_policy()) {
+    fn what_is_forwarded_is_what_was_checked(parts in any_parts(), policy in any_policy()) {
         let text = parts.text();
         let gateway = gateway(policy.clone());
         if let Ok(out) = forwarded(&gateway, text.as_bytes()) {
@@ -298,7 +298,8 @@ proptest! {
         }
     }
 
-    /// The same for documents in which a few bytes were changed, taken out or doubled: nearly good is where parsers differ.
+    /// The same for documents in which a few bytes were changed, taken out or doubled: nearly good is where parsers
+    /// differ.
     #[test]
     fn only_objects_are_forwarded_of_what_is_nearly_one(
         parts in any_parts(),
@@ -482,7 +483,7 @@ fn any_path() -> impl Strategy<Value = String> {
 
 fn is_passed(gateway: &Gateway, path: &str) -> bool {
     let headers = HeaderMap::new();
-    let head = Head {
+    let head = RequestHead {
         listener: "",
         method: &Method::PATCH,
         path,
@@ -511,7 +512,8 @@ proptest! {
     }
 }
 
-/// The parts of a path by RFC 3986: separated first, then decoded, each once; none where something is no code, or no UTF-8.
+/// The parts of a path by RFC 3986: separated first, then decoded, each once; none where something is no code, or no
+/// UTF-8.
 fn parts_by_the_book(path: &str) -> Option<Vec<String>> {
     let is_code = |tail: &str| tail.get(..2).is_some_and(|pair| u8::from_str_radix(pair, 16).is_ok());
     let whole = path.split('%').skip(1).all(is_code);
@@ -525,16 +527,17 @@ fn parts_by_the_book(path: &str) -> Option<Vec<String>> {
 proptest! {
     #![proptest_config(cases(3000))]
 
-    /// What is forwarded of a governed path says what was sent, is read alike by all servers, and has no other spelling.
+    /// What is forwarded of a governed path says what was sent, is read alike by all servers, and has no other
+    /// spelling.
     #[test]
     fn a_governed_path_is_forwarded_in_one_spelling(dialect in 0..2usize, path in any_path()) {
         let dialect = [&AUTH0, &ZITADEL][dialect];
         let path = if dialect.name == "zitadel" { path.replacen("/api/v2", "/v2", 1) } else { path };
         for method in [Method::GET, Method::PATCH, Method::DELETE, Method::POST] {
-            let Ok(Found::Governed { path: forwarded, .. }) = dialect.find(&method, &path, None) else { continue };
+            let Ok(RouteMatch::Governed { path: forwarded, .. }) = dialect.find(&method, &path, None) else { continue };
             prop_assert_eq!(parts_by_the_book(&path), parts_by_the_book(&forwarded), "{} became {}", path, forwarded);
             let again = dialect.find(&method, &forwarded, None);
-            let same = matches!(&again, Ok(Found::Governed { path, .. }) if *path == forwarded);
+            let same = matches!(&again, Ok(RouteMatch::Governed { path, .. }) if *path == forwarded);
             prop_assert!(same, "{} is canonical, and becomes {:?}", forwarded, again);
             let expected = parts_by_the_book(&forwarded);
             for server in servers() {
@@ -545,8 +548,8 @@ proptest! {
     }
 }
 
-/// A path of a user as a client may spell it, and as all of them mean it: each character raw or encoded, in either case. A dot is
-/// always raw.
+/// A path of a user as a client may spell it, and as all of them mean it: each character raw or encoded, in either
+/// case. A dot is always raw.
 fn any_spelling() -> impl Strategy<Value = (String, String)> {
     let raw = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,=:@|^[]{}".contains(c);
     let id = "[a-z0-9|@.!$&'()*+,=:^{}\u{e9}\u{4e00} _~-]{0,12}".prop_map(|id| format!("auth0|x{id}x"));
@@ -578,7 +581,7 @@ proptest! {
     fn every_spelling_of_a_user_is_forwarded_as_one((sent, expected) in any_spelling()) {
         let method = if expected.ends_with("access") { Method::POST } else { Method::DELETE };
         let found = AUTH0.find(&method, &sent, None);
-        let forwarded = matches!(&found, Ok(Found::Governed { path, .. }) if *path == expected);
+        let forwarded = matches!(&found, Ok(RouteMatch::Governed { path, .. }) if *path == expected);
         prop_assert!(forwarded, "{} is {:?}, expected {}", sent, found, expected);
     }
 }
@@ -712,8 +715,8 @@ fn slow_length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
     Ok(None)
 }
 
-/// What is wrong with a request that was taken, by rules of its own: lines end in CR LF and in nothing else, one host, one framing, and
-/// the body that it says.
+/// What is wrong with a request that was taken, by rules of its own: lines end in CR LF and in nothing else, one host,
+/// one framing, and the body that it says.
 fn message_fault(bytes: &[u8]) -> Option<&'static str> {
     let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
     let (head, body) = text.trim_start_matches("\r\n").split_once("\r\n\r\n")?;
@@ -763,7 +766,7 @@ proptest! {
 
 /// The pieces are many enough: among them are requests that are taken, and such that are not.
 #[test]
-fn messages_are_taken_and_refused() {
+fn messages_are_taken_and_rejected() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut counts = [0; 3];

@@ -1,9 +1,9 @@
-//! Providers that speak HTTP/2, by prior knowledge and over TLS: what reaches them, in both ways of the gateway, and what holds where
-//! they misbehave: what changes something is carried out at most once, and once more only where the provider says that it has not
-//! looked at it.
+//! Providers that speak HTTP/2, by prior knowledge and over TLS: what reaches them, in both ways of the gateway, and
+//! what holds where they misbehave: what changes something is carried out at most once, and once more only where the
+//! provider says that it has not looked at it.
 
 use crate::harness::{
-    Answer, Connection, FrameProvider, Frames, Gateway, H2Provider, PATIENCE, Part, Reply, Request, wait_for,
+    Answer, Connection, FrameProvider, Frames, Gateway, H2Provider, Part, Reply, Request, TIMEOUT, wait_for,
 };
 use crate::hostile;
 use crate::provider_tls::Authority;
@@ -48,15 +48,15 @@ fn session_path() -> String {
     format!("/api/v2/sessions/{SESSION}")
 }
 
-type WholeAnswer = (http::response::Parts, Bytes, HeaderMap);
+type WholeResponse = (http::response::Parts, Bytes, HeaderMap);
 
 /// Sends a request over HTTP/2 with prior knowledge, and takes the whole answer.
-fn over_http2(address: SocketAddr, request: http::Request<Bytes>) -> WholeAnswer {
+fn over_http2(address: SocketAddr, request: http::Request<Bytes>) -> WholeResponse {
     try_over_http2(address, request).unwrap()
 }
 
 /// The same, where it may break off.
-fn try_over_http2(address: SocketAddr, request: http::Request<Bytes>) -> Result<WholeAnswer, h2::Error> {
+fn try_over_http2(address: SocketAddr, request: http::Request<Bytes>) -> Result<WholeResponse, h2::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let exchange = async {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -64,11 +64,12 @@ fn try_over_http2(address: SocketAddr, request: http::Request<Bytes>) -> Result<
         tokio::spawn(connection);
         let (head, body) = request.into_parts();
         let mut client = client.ready().await.unwrap();
-        let (answer, mut sending) = client.send_request(http::Request::from_parts(head, ()), body.is_empty()).unwrap();
+        let (response, mut sending) =
+            client.send_request(http::Request::from_parts(head, ()), body.is_empty()).unwrap();
         if !body.is_empty() {
             sending.send_data(body, true).unwrap();
         }
-        let (head, mut body) = answer.await?.into_parts();
+        let (head, mut body) = response.await?.into_parts();
         let mut whole = Vec::new();
         while let Some(part) = body.data().await {
             let part = part?;
@@ -77,7 +78,7 @@ fn try_over_http2(address: SocketAddr, request: http::Request<Bytes>) -> Result<
         }
         Ok((head, Bytes::from(whole), body.trailers().await?.unwrap_or_default()))
     };
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await.unwrap() })
+    runtime.block_on(async { tokio::time::timeout(TIMEOUT, exchange).await.unwrap() })
 }
 
 /// Judged requests and passed ones arrive as they are, less what HTTP/2 does not have.
@@ -103,8 +104,8 @@ fn requests_of_both_ways_arrive_over_http2() {
         let mut connection = Connection::open(gateway.address()).unwrap();
         for (place, (request, body)) in requests.into_iter().enumerate() {
             let request = request.header("X-Own", "1").header("TE", "trailers, gzip").header("Keep-Alive", "5");
-            let answer = connection.exchange(&request.clone()).unwrap();
-            assert_eq!(answer.status, 200, "{request:?}: {answer:?}");
+            let response = connection.exchange(&request.clone()).unwrap();
+            assert_eq!(response.status, 200, "{request:?}: {response:?}");
             let arrived = provider.arrived()[place].clone();
             let uri = &arrived.head.uri;
             assert_eq!(arrived.head.version, Version::HTTP_2);
@@ -118,7 +119,8 @@ fn requests_of_both_ways_arrive_over_http2() {
                 assert_eq!(arrived.all(name), [""; 0], "{name} of {line}");
             }
         }
-        // One for those that are judged, one for those that are passed, and one for a body that may be a side of a conversation.
+        // One for those that are judged, one for those that are passed, and one for a body that may be a side of a
+        // conversation.
         assert_eq!(provider.connections(), 3);
     }
 }
@@ -166,7 +168,7 @@ struct Client(TcpStream, Vec<u8>);
 impl Client {
     fn open(gateway: &Gateway) -> Client {
         let stream = TcpStream::connect(gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Client(stream, Vec::new())
     }
 
@@ -216,9 +218,9 @@ fn large_bodies_are_untouched_in_both_directions() {
     let pattern: Vec<u8> = (0..SIZE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let provider = H2Provider::start(None, |arrived| Reply::json(arrived.body.clone()));
     let gateway = gateway(provider.address());
-    let answer = Request::new("POST", "/upload").body(pattern.clone()).send(&gateway.url());
+    let response = Request::new("POST", "/upload").body(pattern.clone()).send(&gateway.url());
     assert!(provider.arrived()[0].body == pattern, "the provider got something else");
-    assert!(answer.body == pattern, "the client got something else");
+    assert!(response.body == pattern, "the client got something else");
 }
 
 /// Nothing in HTTP/2 answers `Expect` for the client in HTTP/1.1, and some wait for it for ever.
@@ -312,7 +314,8 @@ fn a_provider_that_takes_few_requests_at_once_gets_them_all() {
     assert_eq!(provider.arrived().len(), 40);
 }
 
-/// Requests share a connection to the provider, and clients may be slow: a response that waits for its client is in nobody's way.
+/// Requests share a connection to the provider, and clients may be slow: a response that waits for its client is in
+/// nobody's way.
 #[test]
 fn clients_that_do_not_read_hold_nobody_else_up() {
     const LARGE: usize = 24 << 20;
@@ -338,8 +341,8 @@ fn clients_that_do_not_read_hold_nobody_else_up() {
             })
             .collect();
         for turn in 0..30 {
-            let answer = Request::new(method, good).bearer("pat").send(&gateway.url());
-            assert_eq!((answer.status, answer.body.len()), (200, 100_000), "{good}: {turn}");
+            let response = Request::new(method, good).bearer("pat").send(&gateway.url());
+            assert_eq!((response.status, response.body.len()), (200, 100_000), "{good}: {turn}");
         }
         drop(clients);
     }
@@ -368,8 +371,8 @@ fn a_connection_that_hangs_is_left() {
 }
 
 /// What a client meets: a status, or 0 for an answer that breaks off.
-fn status(answer: &std::io::Result<Answer>) -> u16 {
-    answer.as_ref().map_or(0, |answer| answer.status)
+fn status(response: &std::io::Result<Answer>) -> u16 {
+    response.as_ref().map_or(0, |response| response.status)
 }
 
 /// A way to misbehave, and what a client meets then: of a judged and of a passed request.
@@ -384,11 +387,11 @@ const MODES: [(Frames, &[u16], &[u16]); 20] = [
     (Frames::Close, &[502], &[502]),
     (Frames::OtherVersion, &[502], &[502]),
     (Frames::BadHeaders, &[502], &[502]),
-    (Frames::HintThenRefuse, &[502], &[502]),
+    (Frames::HintThenReject, &[502], &[502]),
     (Frames::HintThenGoAway, &[502], &[502]),
     (Frames::HintThenClose, &[502], &[502]),
-    (Frames::BeginThenRefuse(false), &[502], &[502, 0]),
-    (Frames::BeginThenRefuse(true), &[502], &[502, 0]),
+    (Frames::BeginThenReject(false), &[502], &[502, 0]),
+    (Frames::BeginThenReject(true), &[502], &[502, 0]),
     (Frames::BeginThenGoAway(false), &[502], &[502, 0]),
     (Frames::BeginThenGoAway(true), &[502], &[502, 0]),
     (Frames::HalfThenReset, &[502], &[502, 0]),
@@ -397,9 +400,9 @@ const MODES: [(Frames, &[u16], &[u16]); 20] = [
 ];
 
 /// Lets the next request find a kept connection, or none.
-fn prepare(provider: &FrameProvider, gateway: &Gateway, judged: bool, kept: bool) {
-    provider.act(&[], if kept { Frames::Answer } else { Frames::AnswerLast });
-    let path = if judged { session_path() } else { "/prime".into() };
+fn prepare(provider: &FrameProvider, gateway: &Gateway, checked: bool, kept: bool) {
+    provider.act(&[], if kept { Frames::Answer } else { Frames::ResponseLast });
+    let path = if checked { session_path() } else { "/prime".into() };
     let before = provider.closed();
     assert_eq!(Request::new("GET", &path).send(&gateway.url()).status, 200);
     if !kept {
@@ -414,26 +417,26 @@ fn what_changes_something_is_carried_out_at_most_once_over_http2() {
     let more = "    protocol: http2\n    timeouts: { first_byte: 2s, idle: 2s }\n";
     let hasty = Gateway::start(&upstream(&format!("http://{}", provider.address()), more));
     let mut faults = String::new();
-    for (mode, of_judged, of_passed) in MODES {
+    for (mode, of_checked, of_passed) in MODES {
         let gateway = if mode == Frames::Silence { &hasty } else { &patient };
         let all = hostile::requests();
         // Those that wait for a deadline are few: two of each way.
         let few = |place: usize| mode != Frames::Silence || [0, 1, 4, 5].contains(&place);
         let requests: Vec<_> = all.into_iter().enumerate().filter(|(place, _)| few(*place)).collect();
         for kept in [false, true] {
-            for (_, (request, method, judged)) in requests.clone() {
-                prepare(&provider, gateway, judged, kept);
+            for (_, (request, method, checked)) in requests.clone() {
+                prepare(&provider, gateway, checked, kept);
                 provider.act(&[], mode);
                 let (_, before) = provider.counts();
-                let answer = request.try_send(&gateway.url());
+                let response = request.try_send(&gateway.url());
                 let taken = provider.counts().1 - before;
-                let what = format!("{mode:?}, {method}, judged {judged}, kept {kept}");
-                let expected = if judged { of_judged } else { of_passed };
-                if !expected.contains(&status(&answer)) {
-                    let _ = writeln!(faults, "{what}: {answer:?}");
+                let what = format!("{mode:?}, {method}, judged {checked}, kept {kept}");
+                let expected = if checked { of_checked } else { of_passed };
+                if !expected.contains(&status(&response)) {
+                    let _ = writeln!(faults, "{what}: {response:?}");
                 }
-                let hinted = matches!(mode, Frames::HintThenRefuse | Frames::HintThenGoAway | Frames::HintThenClose);
-                let begun = hinted || matches!(mode, Frames::BeginThenRefuse(_) | Frames::BeginThenGoAway(_));
+                let hinted = matches!(mode, Frames::HintThenReject | Frames::HintThenGoAway | Frames::HintThenClose);
+                let begun = hinted || matches!(mode, Frames::BeginThenReject(_) | Frames::BeginThenGoAway(_));
                 if taken == 0 || taken > if method == "GET" && !begun { 2 } else { 1 } {
                     let _ = writeln!(faults, "{what}: was carried out {taken} times");
                 }
@@ -452,21 +455,21 @@ fn what_changes_something_is_carried_out_at_most_once_over_http2() {
 
 /// The same for clients of HTTP/2, which see a reset, and never two answers in one.
 #[test]
-fn nothing_is_sent_again_when_the_answer_has_begun() {
+fn nothing_is_sent_again_when_the_response_has_begun() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
     let begun =
-        [true, false].into_iter().flat_map(|body| [Frames::BeginThenRefuse(body), Frames::BeginThenGoAway(body)]);
-    for mode in begun.chain([Frames::HintThenRefuse, Frames::HintThenGoAway, Frames::HintThenClose]) {
+        [true, false].into_iter().flat_map(|body| [Frames::BeginThenReject(body), Frames::BeginThenGoAway(body)]);
+    for mode in begun.chain([Frames::HintThenReject, Frames::HintThenGoAway, Frames::HintThenClose]) {
         for (method, path) in [("PATCH", "/x"), ("GET", "/x"), ("POST", "/oauth/token")] {
             provider.act(&[mode], Frames::Answer);
             let (before, _) = provider.counts();
             let request = http::Request::builder().method(method).uri(format!("http://a{path}"));
             let body = if method == "GET" { Bytes::new() } else { "{}".into() };
-            let answer = try_over_http2(gateway.address(), request.body(body).unwrap());
+            let response = try_over_http2(gateway.address(), request.body(body).unwrap());
             let what = format!("{mode:?}, {method}");
-            assert_eq!(provider.counts().0 - before, 1, "{what}: {answer:?}");
-            assert!(answer.as_ref().map_or(true, |(head, ..)| head.status == 502), "{what}: {answer:?}");
+            assert_eq!(provider.counts().0 - before, 1, "{what}: {response:?}");
+            assert!(response.as_ref().map_or(true, |(head, ..)| head.status == 502), "{what}: {response:?}");
         }
     }
 }
@@ -487,8 +490,12 @@ fn responses_without_a_body_end_for_clients_of_both_versions() {
     for (method, status) in [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 304), ("GET", 200), ("DELETE", 205)] {
         let request = Request::new(method, &format!("/{status}"));
         connection.write(&request.bytes(gateway.address())).unwrap();
-        let answer = connection.answer(method == "HEAD").unwrap();
-        assert_eq!((answer.status, answer.body.len(), answer.header("X-Own")), (status, 0, Some("1")), "{method}");
+        let response = connection.response(method == "HEAD").unwrap();
+        assert_eq!(
+            (response.status, response.body.len(), response.header("X-Own")),
+            (status, 0, Some("1")),
+            "{method}"
+        );
         let request = http::Request::builder().method(method).uri(format!("http://a/{status}"));
         let (head, body, _) = over_http2(gateway.address(), request.body(Bytes::new()).unwrap());
         assert_eq!((head.status.as_u16(), body.len()), (status, 0), "{method} over HTTP/2");
@@ -501,15 +508,15 @@ fn responses_without_a_body_end_for_clients_of_both_versions() {
 fn a_body_that_may_go_on_is_sent_once() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
-    let modes = [Frames::HintThenRefuse, Frames::HintThenGoAway, Frames::HintThenClose, Frames::Reset(7)];
+    let modes = [Frames::HintThenReject, Frames::HintThenGoAway, Frames::HintThenClose, Frames::Reset(7)];
     for mode in modes.into_iter().chain([Frames::GoAwayBefore(0)]) {
         for method in ["POST", "GET"] {
             prepare(&provider, &gateway, false, true);
             provider.act(&[mode], Frames::Answer);
             let (before, _) = provider.counts();
             let request = Request::new(method, "/upload").header("Transfer-Encoding", "chunked");
-            let answer = request.body("2\r\n{}\r\n0\r\n\r\n").try_send(&gateway.url());
-            assert_eq!((provider.counts().0 - before, status(&answer)), (1, 502), "{mode:?}, {method}: {answer:?}");
+            let response = request.body("2\r\n{}\r\n0\r\n\r\n").try_send(&gateway.url());
+            assert_eq!((provider.counts().0 - before, status(&response)), (1, 502), "{mode:?}, {method}: {response:?}");
         }
     }
 }
@@ -566,10 +573,10 @@ fn a_client_that_leaves_costs_no_connection() {
 
 /// A provider that has sent an informational answer has looked at the request, whatever it says then.
 #[test]
-fn a_judged_request_is_not_sent_again_behind_an_informational_answer() {
+fn a_checked_request_is_not_sent_again_behind_an_informational_response() {
     let provider = FrameProvider::start();
     let gateway = gateway(provider.address());
-    provider.act(&[Frames::HintThenRefuse], Frames::Answer);
+    provider.act(&[Frames::HintThenReject], Frames::Answer);
     let write = Request::new("PATCH", &session_path()).json(r#"{"session_metadata":null}"#);
     assert_eq!(write.send(&gateway.url()).status, 502);
     assert_eq!(provider.counts().0, 1);
@@ -583,16 +590,16 @@ fn what_was_not_looked_at_is_sent_again() {
     let mut faults = String::new();
     for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0), Frames::GoAwayBefore(2), Frames::GoAwayBefore(11)] {
         for kept in [false, true] {
-            for (request, method, judged) in hostile::requests() {
+            for (request, method, checked) in hostile::requests() {
                 for (times, expected, most) in [(1, 200, 2), (9, 502, 2)] {
-                    prepare(&provider, &gateway, judged, kept);
+                    prepare(&provider, &gateway, checked, kept);
                     provider.act(&vec![rejection; times], Frames::Answer);
                     let (came, taken) = provider.counts();
-                    let answer = request.try_send(&gateway.url());
+                    let response = request.try_send(&gateway.url());
                     let counts = (provider.counts().0 - came, provider.counts().1 - taken);
-                    let what = format!("{rejection:?} {times} times, {method}, judged {judged}, kept {kept}");
-                    if status(&answer) != expected {
-                        let _ = writeln!(faults, "{what}: {answer:?}");
+                    let what = format!("{rejection:?} {times} times, {method}, judged {checked}, kept {kept}");
+                    if status(&response) != expected {
+                        let _ = writeln!(faults, "{what}: {response:?}");
                     }
                     if counts != (most, usize::from(times == 1)) {
                         let _ = writeln!(faults, "{what}: came and was carried out {counts:?} times");
@@ -606,13 +613,13 @@ fn what_was_not_looked_at_is_sent_again() {
 
 /// A write that was never looked at has changed nothing: what is cached stays.
 #[test]
-fn a_write_that_was_refused_leaves_the_cache() {
+fn a_write_that_was_rejected_leaves_the_cache() {
     let provider = FrameProvider::start();
     let more = "    protocol: http2\n    cache: { ttl: 1m }\n";
     let gateway = Gateway::start(&upstream(&format!("http://{}", provider.address()), more));
     let read = || {
-        let answer = Request::new("GET", &session_path()).bearer("x").send(&gateway.url());
-        answer.header("Cache-Status").unwrap_or_default().to_owned()
+        let response = Request::new("GET", &session_path()).bearer("x").send(&gateway.url());
+        response.header("Cache-Status").unwrap_or_default().to_owned()
     };
     assert_eq!(read(), "sessiongate; fwd=miss; stored");
     for rejection in [Frames::Reset(7), Frames::GoAwayBefore(0)] {
@@ -633,8 +640,8 @@ fn a_write_that_may_have_been_carried_out_keeps_the_cache_out() {
     let more = "    protocol: http2\n    cache: { ttl: 1m }\n";
     let gateway = Gateway::start(&upstream(&format!("http://{}", provider.address()), more));
     let read = |session: &str| {
-        let answer = Request::new("GET", &format!("/api/v2/sessions/{session}")).bearer("x").send(&gateway.url());
-        answer.header("Cache-Status").unwrap_or_default().to_owned()
+        let response = Request::new("GET", &format!("/api/v2/sessions/{session}")).bearer("x").send(&gateway.url());
+        response.header("Cache-Status").unwrap_or_default().to_owned()
     };
     for mode in [Frames::Reset(2), Frames::GoAwayAfter(0), Frames::Close] {
         provider.act(&[mode], Frames::Answer);
@@ -656,8 +663,8 @@ fn the_host_of_the_client_is_preserved_in_http2() {
         let gateway =
             Gateway::start(&upstream(&url, &format!("    protocol: http2\n    preserve_host: true\n{trust}")));
         for path in [session_path(), "/x".into()] {
-            let answer = Request::new("GET", &path).header("Host", "login.example.com:8443").send(&gateway.url());
-            assert_eq!(answer.status, 200, "{path}");
+            let response = Request::new("GET", &path).header("Host", "login.example.com:8443").send(&gateway.url());
+            assert_eq!(response.status, 200, "{path}");
             let arrived = provider.arrived().pop().unwrap();
             assert_eq!(arrived.head.uri.authority().unwrap().as_str(), "login.example.com:8443", "{path}");
             assert_eq!(arrived.all("host"), [""; 0]);
@@ -688,7 +695,7 @@ fn a_closed_door_is_found_out_before_a_request_over_http2() {
 
 /// Whoever speaks something else gets to see nothing that was asked.
 #[test]
-fn a_provider_of_http1_gets_no_judged_request_over_http2() {
+fn a_provider_of_http1_gets_no_checked_request_over_http2() {
     let recorder = Recorder::auth0();
     let gateway = gateway(recorder.address());
     for method in ["GET", "DELETE"] {

@@ -1,5 +1,5 @@
-//! Providers behind TLS: the right authority and the right name, and the certificate that the provider asks for, or nothing, for
-//! judged and for passed requests alike.
+//! Providers behind TLS: the right authority and the right name, and the certificate that the provider asks for, or
+//! nothing, for judged and for passed requests alike.
 
 use crate::harness::{Answer, Gateway, Request};
 use crate::recorder::SESSION;
@@ -73,7 +73,8 @@ impl Authority {
 }
 
 impl Authority {
-    /// A server's certificate for these names, which speaks these versions with those that another authority has certified.
+    /// A server's certificate for these names, which speaks these versions with those that another authority has
+    /// certified.
     pub fn certify_for(
         &self,
         names: &[&str],
@@ -136,7 +137,8 @@ impl Provider {
                     let mut stream = match acceptor.accept(stream).into_fallible().await {
                         Ok(stream) => stream,
                         Err((_, mut stream)) => {
-                            // What was sent meanwhile is read to its end: otherwise the reason would be lost in a reset.
+                            // What was sent meanwhile is read to its end: otherwise the reason would be lost in a
+                            // reset.
                             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
                             return;
                         }
@@ -153,8 +155,8 @@ impl Provider {
                             let body = crate::recorder::session(&serde_json::json!({})).to_string();
                             let length = body.len();
                             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8";
-                            let answer = format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}");
-                            if stream.write_all(answer.as_bytes()).await.is_err() {
+                            let response = format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}");
+                            if stream.write_all(response.as_bytes()).await.is_err() {
                                 return;
                             }
                         }
@@ -218,16 +220,16 @@ fn known(gateway: &Gateway) {
     });
 }
 
-fn statuses(answers: &[Answer]) -> Vec<u16> {
-    answers.iter().map(|answer| answer.status).collect()
+fn statuses(responses: &[Answer]) -> Vec<u16> {
+    responses.iter().map(|response| response.status).collect()
 }
 
-fn assert_refused(provider: &Provider, gateway: &Gateway, what: &str) {
+fn assert_rejected(provider: &Provider, gateway: &Gateway, what: &str) {
     known(gateway);
-    let answers = ask(gateway, "");
-    assert_eq!(statuses(&answers), [502; 4], "{what}");
-    for answer in &answers {
-        assert_eq!(answer.json()["statusCode"], 502, "{what}: {answer:?}");
+    let responses = ask(gateway, "");
+    assert_eq!(statuses(&responses), [502; 4], "{what}");
+    for response in &responses {
+        assert_eq!(response.json()["statusCode"], 502, "{what}: {response:?}");
     }
     assert_eq!(provider.requests(), 0, "{what}");
 }
@@ -250,8 +252,8 @@ fn another_authority_is_not_trusted() {
     let (authority, other) = (Authority::new("right"), Authority::new("right"));
     let provider = Provider::start(authority.certify(&["localhost", "127.0.0.1"], |_| {}));
     for host in ["localhost", "127.0.0.1"] {
-        assert_refused(&provider, &provider.gateway(host, Some(&other)), host);
-        assert_refused(&provider, &provider.gateway(host, None), host);
+        assert_rejected(&provider, &provider.gateway(host, Some(&other)), host);
+        assert_rejected(&provider, &provider.gateway(host, None), host);
     }
 }
 
@@ -261,14 +263,14 @@ fn another_name_is_not_trusted() {
     for names in [&["other.test"][..], &["localhost.other.test"], &["127.0.0.2"], &[]] {
         let provider = Provider::start(authority.certify(names, |_| {}));
         for host in ["localhost", "127.0.0.1"] {
-            assert_refused(&provider, &provider.gateway(host, Some(&authority)), &format!("{names:?} {host}"));
+            assert_rejected(&provider, &provider.gateway(host, Some(&authority)), &format!("{names:?} {host}"));
         }
     }
     // A name is no address, and an address no name.
     let provider = Provider::start(authority.certify(&["localhost"], |_| {}));
-    assert_refused(&provider, &provider.gateway("127.0.0.1", Some(&authority)), "name only");
+    assert_rejected(&provider, &provider.gateway("127.0.0.1", Some(&authority)), "name only");
     let provider = Provider::start(authority.certify(&["127.0.0.1"], |_| {}));
-    assert_refused(&provider, &provider.gateway("localhost", Some(&authority)), "address only");
+    assert_rejected(&provider, &provider.gateway("localhost", Some(&authority)), "address only");
 }
 
 #[test]
@@ -284,7 +286,7 @@ fn a_certificate_that_does_not_hold_is_not_trusted() {
     let own = server(own.der().clone(), &key);
     for (what, config) in [("over", old), ("to come", young), ("self-signed", own)] {
         let provider = Provider::start(config);
-        assert_refused(&provider, &provider.gateway("localhost", Some(&authority)), what);
+        assert_rejected(&provider, &provider.gateway("localhost", Some(&authority)), what);
     }
 }
 
@@ -313,8 +315,8 @@ fn a_provider_without_tls_gets_no_request() {
     let gateway = Gateway::start(&format!(
         "upstreams:\n  a: {{ dialect: auth0, url: \"https://127.0.0.1:{port}\", auth: none, timeouts: {{ connect: 300ms, first_byte: 300ms }} }}\n"
     ));
-    for answer in ask(&gateway, "") {
-        assert!(matches!(answer.status, 502 | 504), "{answer:?}");
+    for response in ask(&gateway, "") {
+        assert!(matches!(response.status, 502 | 504), "{response:?}");
     }
     assert_eq!(provider.count(), 0);
 }
@@ -342,9 +344,10 @@ fn a_provider_that_asks_for_a_certificate_is_shown_it() {
     }
 }
 
-/// A provider that does not know the certificate, or gets none, gets no request that it looks at either, and the log says why.
+/// A provider that does not know the certificate, or gets none, gets no request that it looks at either, and the log
+/// says why.
 #[test]
-fn a_provider_that_is_not_shown_its_certificate_refuses() {
+fn a_provider_that_is_not_shown_its_certificate_rejects() {
     let (authority, clients, others) = (Authority::new("right"), Authority::new("clients"), Authority::new("others"));
     let wrong = others.certify_in_files("gateway", &["gateway.test"]);
     let old = clients.certify_in_files_as("old", &["gateway.test"], |params| {
@@ -360,7 +363,7 @@ fn a_provider_that_is_not_shown_its_certificate_refuses() {
         ];
         for target in targets {
             let gateway = Gateway::start(&format!("upstreams:\n  a: {{ {target} }}\n"));
-            assert_refused(&provider, &gateway, &format!("{version:?} {target}"));
+            assert_rejected(&provider, &gateway, &format!("{version:?} {target}"));
             let why = gateway.wait_for_log(|line| line.contains("the provider does not answer"));
             assert!(why.contains("fatal alert"), "{version:?} {target}: {why}");
         }
@@ -401,7 +404,8 @@ fn a_write_that_was_kept_out_changes_nothing() {
     }
 }
 
-/// Connections are pooled by the serial number of the certificate that was shown; that two authorities may have given out.
+/// Connections are pooled by the serial number of the certificate that was shown; that two authorities may have given
+/// out.
 #[test]
 fn upstreams_do_not_share_connections_with_another_certificate() {
     let authority = Authority::new("right");

@@ -1,4 +1,5 @@
-//! Purges by hand: what they drop and where, who may ask for them, and the command for them. And what is not to be deployed.
+//! Purges by hand: what they drop and where, who may ask for them, and the command for them. And what is not to be
+//! deployed.
 
 use crate::harness::{
     Answer, Gateway, RedisCluster, RedisServer, Request, finish, project, redis_installed, sessiongate, wait_for,
@@ -19,8 +20,8 @@ fn cached() -> (Recorder, Gateway) {
 }
 
 fn is_hit(recorder: &Recorder, gateway: &Gateway) -> bool {
-    let answer = Request::new("GET", &path()).bearer(&recorder.token()).send(&gateway.url());
-    status(&answer).contains("; hit")
+    let response = Request::new("GET", &path()).bearer(&recorder.token()).send(&gateway.url());
+    status(&response).contains("; hit")
 }
 
 #[test]
@@ -29,8 +30,8 @@ fn a_purge_drops_one_session_or_all() {
     for body in [format!(r#"{{"upstream":"auth0","session":"{SESSION}"}}"#), r#"{"upstream":"auth0"}"#.to_owned()] {
         assert!(!is_hit(&recorder, &gateway));
         assert!(is_hit(&recorder, &gateway));
-        let answer = purge(&gateway, &body);
-        assert_eq!((answer.status, answer.text()), (200, r#"{"purged":true}"#.to_owned()));
+        let response = purge(&gateway, &body);
+        assert_eq!((response.status, response.text()), (200, r#"{"purged":true}"#.to_owned()));
         assert!(!is_hit(&recorder, &gateway), "purged by {body}");
         assert!(is_hit(&recorder, &gateway));
         let other = purge(&gateway, r#"{"upstream":"auth0","session":"another"}"#);
@@ -43,7 +44,7 @@ fn a_purge_drops_one_session_or_all() {
 }
 
 #[test]
-fn a_purge_that_is_none_is_refused() {
+fn a_purge_that_is_none_is_rejected() {
     let (recorder, gateway) = cached();
     is_hit(&recorder, &gateway);
     let large = format!(r#"{{"upstream":"{}"}}"#, "a".repeat(5000));
@@ -55,9 +56,9 @@ fn a_purge_that_is_none_is_refused() {
         (r#"{"session":"a"}"#, 400, "missing field `upstream`"),
         (&large, 413, ""),
     ] {
-        let answer = purge(&gateway, body);
-        assert_eq!(answer.status, expected, "{body}: {}", answer.text());
-        assert!(answer.text().contains(word), "{body}: {}", answer.text());
+        let response = purge(&gateway, body);
+        assert_eq!(response.status, expected, "{body}: {}", response.text());
+        assert!(response.text().contains(word), "{body}: {}", response.text());
     }
     let good = || Request::new("POST", "/cache/purge");
     let json = r#"{"upstream":"auth0"}"#;
@@ -69,8 +70,8 @@ fn a_purge_that_is_none_is_refused() {
         (Request::new("GET", "/cache/purge"), 405),
         (Request::new("DELETE", "/cache/purge"), 405),
     ] {
-        let answer = request.send(&gateway.admin_url());
-        assert_eq!(answer.status, expected, "{}", answer.text());
+        let response = request.send(&gateway.admin_url());
+        assert_eq!(response.status, expected, "{}", response.text());
     }
     assert!(is_hit(&recorder, &gateway), "nothing was purged");
 }
@@ -85,9 +86,9 @@ fn a_purge_reaches_all_replicas_or_says_so() {
     purge_both_ways(&provider, &one, &other);
     server.kill();
     one.wait_disconnected();
-    let answer = purge(&one.gateway, r#"{"upstream":"auth0"}"#);
-    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
-    assert_eq!(answer.json()["purged"], false);
+    let response = purge(&one.gateway, r#"{"upstream":"auth0"}"#);
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
+    assert_eq!(response.json()["purged"], false);
 }
 
 /// Drops the session, and then everything, through one replica; the other one sees it.

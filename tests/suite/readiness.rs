@@ -1,7 +1,7 @@
 //! When a gateway says that it is ready: at its start with all that it can serve, and from then on to its end.
 
 use crate::harness::{
-    DnsServer, Gateway, Request, Scripted, addresses, finish, json_answer, nobody, sessiongate, wait_for,
+    DnsServer, Gateway, Request, Scripted, addresses, finish, json_response, nobody, sessiongate, wait_for,
 };
 use crate::recorder::SESSION;
 use serde_json::Value;
@@ -21,8 +21,8 @@ upstreams:
 }
 
 fn probe(gateway: &Gateway) -> (u16, Value) {
-    let answer = Request::new("GET", "/readyz").send(&gateway.admin_url());
-    (answer.status, answer.json())
+    let response = Request::new("GET", "/readyz").send(&gateway.admin_url());
+    (response.status, response.json())
 }
 
 fn read(gateway: &Gateway, host: &str) -> u16 {
@@ -38,7 +38,7 @@ fn ready_command(gateway: &Gateway) -> (Option<i32>, String) {
 
 #[test]
 fn a_name_that_nobody_knows_is_waited_for_and_then_does_without() {
-    let provider = Scripted::start(|_| json_answer(200, "{}"));
+    let provider = Scripted::start(|_| json_response(200, "{}"));
     let dns = DnsServer::start(&[("good.test", addresses(&["127.0.0.1"], 60))]);
     let gateway = Gateway::start(&config(&dns, &provider, "1h"));
     wait_for("the good one to serve", || (read(&gateway, "good") == 200).then_some(()));

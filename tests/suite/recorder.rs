@@ -1,7 +1,7 @@
 //! A provider that keeps every byte: what reached it, and how often. It gives out the keys of its tokens, and
 //! answers as the test says.
 
-use crate::harness::{PATIENCE, wait_for};
+use crate::harness::{TIMEOUT, wait_for};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sessiongate::sandbox::auth0::{Options, Tenant};
@@ -124,11 +124,11 @@ impl Call<'_> {
 
     /// Answers with JSON.
     pub fn json(&mut self, status: u16, body: &Value) -> io::Result<Then> {
-        self.answer(status, "", &body.to_string())
+        self.response(status, "", &body.to_string())
     }
 
     /// Answers with JSON and further lines of the head, each with its line end.
-    pub fn answer(&mut self, status: u16, more: &str, body: &str) -> io::Result<Then> {
+    pub fn response(&mut self, status: u16, more: &str, body: &str) -> io::Result<Then> {
         let length = body.len();
         self.send(format!(
             "HTTP/1.1 {status} Recorded\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {length}\r\n{more}\r\n{body}"
@@ -281,7 +281,7 @@ fn serve(
     act: &(dyn Fn(&mut Call) -> io::Result<Then> + Send + Sync),
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let mut stream = BufReader::new(stream);
     loop {
         let seen = head(&mut stream)?;
@@ -363,8 +363,8 @@ pub fn key_set(tenant: &Tenant) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let request = http::Request::get("/.well-known/jwks.json").body(axum::body::Body::empty());
-        let answer = tenant.router().call(request.unwrap()).await.unwrap();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let response = tenant.router().call(request.unwrap()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(body.to_vec()).unwrap()
     })
 }

@@ -1,5 +1,5 @@
-//! Another configuration takes the place of the one that holds, while requests are served: what makes it do so, what stands in its
-//! way, and what survives.
+//! Another configuration takes the place of the one that holds, while requests are served: what makes it do so, what
+//! stands in its way, and what survives.
 
 mod files;
 mod load;
@@ -52,9 +52,9 @@ fn rewritten(gateway: &Gateway, yaml: &str) -> &'static str {
 
 /// What `/readyz` says beside that the gateway is ready.
 fn details(gateway: &Gateway) -> Vec<String> {
-    let answer = Request::new("GET", "/readyz").send(&gateway.admin_url());
-    let said = answer.json();
-    assert_eq!((answer.status, &said["ready"]), (200, &Value::Bool(true)), "{said}");
+    let response = Request::new("GET", "/readyz").send(&gateway.admin_url());
+    let said = response.json();
+    assert_eq!((response.status, &said["ready"]), (200, &Value::Bool(true)), "{said}");
     let details = said["details"].as_array().into_iter().flatten();
     details.map(|detail| detail.as_str().unwrap().to_owned()).collect()
 }
@@ -67,8 +67,8 @@ fn write(token: &str, body: &str) -> Request {
     Request::new("PATCH", &path()).bearer(token).json(body)
 }
 
-fn cache_status(answer: &Answer) -> &str {
-    let status = answer.header("Cache-Status").unwrap_or_default();
+fn cache_status(response: &Answer) -> &str {
+    let status = response.header("Cache-Status").unwrap_or_default();
     if status.starts_with("sessiongate; hit") { "hit" } else { status }
 }
 

@@ -52,7 +52,7 @@ impl Gateway {
     fn is_ready(&self) -> bool {
         Request::new("GET", "/readyz")
             .try_send(&format!("http://{}", self.admin))
-            .is_ok_and(|answer| answer.status == 200)
+            .is_ok_and(|response| response.status == 200)
     }
 
     fn end(&mut self, signal: &str) {
@@ -199,9 +199,9 @@ impl Client {
                 Some((_, connection)) => connection,
                 None => Connection::open(place).unwrap(),
             };
-            let answer = connection.exchange(&requests[turn % 3]);
-            let closes = answer.as_ref().is_ok_and(|answer| answer.header("connection") == Some("close"));
-            self.note(answer.map(|answer| answer.status).map_err(|error| format!("HTTP/1.1 {turn}: {error}")));
+            let response = connection.exchange(&requests[turn % 3]);
+            let closes = response.as_ref().is_ok_and(|response| response.header("connection") == Some("close"));
+            self.note(response.map(|response| response.status).map_err(|error| format!("HTTP/1.1 {turn}: {error}")));
             kept = (!closes).then_some((place, connection));
         }
     }
@@ -238,11 +238,11 @@ async fn ask(requests: &mut h2::client::SendRequest<Bytes>, grpc: bool, token: &
         let read = http::Request::get(format!("http://auth0.example/api/v2/sessions/{SESSION}"));
         read.header("authorization", format!("Bearer {token}"))
     };
-    let (answer, mut body) = requests.send_request(request.body(()).unwrap(), !grpc)?;
+    let (response, mut body) = requests.send_request(request.body(()).unwrap(), !grpc)?;
     if grpc {
         body.send_data(Bytes::from_static(&[0; 5]), true)?;
     }
-    let (head, mut incoming) = answer.await?.into_parts();
+    let (head, mut incoming) = response.await?.into_parts();
     while let Some(part) = incoming.data().await {
         let _ = incoming.flow_control().release_capacity(part?.len());
     }
@@ -304,7 +304,7 @@ fn restarts_of_replicas_under_load_fail_no_request() {
             let ready = ready.clone();
             move || loop {
                 let probe = Request::new("GET", "/readyz").try_send(&format!("http://{admin}"));
-                if !probe.is_ok_and(|answer| answer.status == 200) {
+                if !probe.is_ok_and(|response| response.status == 200) {
                     return ready.lock().unwrap().retain(|one| *one != address);
                 }
                 thread::sleep(LOOK);
@@ -324,9 +324,9 @@ fn restarts_of_replicas_under_load_fail_no_request() {
 fn a_process_that_nobody_takes_the_place_of_goes_on() {
     let (folder, recorder, calls) = (tempfile::tempdir().unwrap(), Recorder::auth0(), Calls::start());
     let config = write(&folder, "g.yaml", &recorder, &calls, "{}");
-    let refused = crate::harness::finish(sessiongate(&["run", "--upgrade", "-c", config.to_str().unwrap()]));
-    assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("needs `shutdown.upgrade_socket`"), "{}", refused.stderr);
+    let rejected = crate::harness::finish(sessiongate(&["run", "--upgrade", "-c", config.to_str().unwrap()]));
+    assert_eq!(rejected.code, Some(1));
+    assert!(rejected.stderr.contains("needs `shutdown.upgrade_socket`"), "{}", rejected.stderr);
     // Without a place for upgrades the signal means a stop, as it does elsewhere.
     Gateway::start(&config, &[]).end("QUIT");
     // What waits there does not serve, and ends.
@@ -362,7 +362,7 @@ fn an_upgrade_with_an_old_configuration_leaves_the_old_process_serving() {
 }
 
 #[test]
-fn neither_process_answers_from_its_memory_until_one_is_alone() {
+fn neither_process_responses_from_its_memory_until_one_is_alone() {
     let (arrived, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let recorder = Recorder::start({
         let (arrived, waits) = (arrived.clone(), waits.clone());

@@ -1,4 +1,5 @@
-//! What an answer that cannot be stored does to what is, and in which order answers count: in the store in memory and in Redis.
+//! What an answer that cannot be stored does to what is, and in which order answers count: in the store in memory and
+//! in Redis.
 
 use crate::harness::{Answer, Connection, Gateway, RedisServer, Request, redis_installed, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Then, session};
@@ -66,8 +67,8 @@ impl Cached {
     }
 }
 
-fn is_hit(answer: &Answer) -> bool {
-    status(answer).starts_with("sessiongate; hit")
+fn is_hit(response: &Answer) -> bool {
+    status(response).starts_with("sessiongate; hit")
 }
 
 /// What the provider answers with: the place in a list.
@@ -85,7 +86,7 @@ impl Turn {
 }
 
 /// Answers, by number: 0 is a good one.
-fn answers() -> Vec<(u16, String, String)> {
+fn responses() -> Vec<(u16, String, String)> {
     let good = session(&json!({})).to_string();
     let with = |status: u16, head: &str, body: &str| (status, head.to_owned(), body.to_owned());
     let mut all = vec![with(200, "", &good)];
@@ -102,25 +103,25 @@ fn answers() -> Vec<(u16, String, String)> {
 }
 
 fn answering(turn: &Turn) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Sync + use<> {
-    let (turn, answers) = (turn.clone(), answers());
+    let (turn, responses) = (turn.clone(), responses());
     move |call: &mut Call| {
         call.body()?;
         match turn.get() {
             failed @ 429..=600 => call.json(failed as u16, &json!({ "statusCode": failed })),
             turn => {
-                let (status, head, body) = &answers[turn as usize];
-                call.answer(*status, head, body)
+                let (status, head, body) = &responses[turn as usize];
+                call.response(*status, head, body)
             }
         }
     }
 }
 
 #[test]
-fn an_answer_that_is_not_stored_ends_what_is() {
+fn an_response_that_is_not_stored_ends_what_is() {
     let turn = Turn::default();
     each("{ ttl: 5m }", answering(&turn), |cached| {
-        for at in 1..answers().len() as u64 {
-            let what = &answers()[at as usize];
+        for at in 1..responses().len() as u64 {
+            let what = &responses()[at as usize];
             let what = format!("{} {}{}", what.0, what.1, &what.2[..what.2.len().min(30)]);
             turn.set(0);
             let other = cached.recorder.token_of("other@clients");
@@ -129,7 +130,7 @@ fn an_answer_that_is_not_stored_ends_what_is() {
             turn.set(at);
             assert!(!is_hit(&cached.fresh()));
             // Of 401 and 403 others see nothing; the rest holds for all.
-            let spares = matches!(answers()[at as usize].0, 401 | 403);
+            let spares = matches!(responses()[at as usize].0, 401 | 403);
             assert_eq!(is_hit(&cached.get_as(&other, &[])), spares, "{what}");
             assert!(!is_hit(&cached.get()), "{what}");
         }
@@ -209,8 +210,8 @@ fn whom_the_provider_denies_a_session_is_shown_nothing_that_is_stored() {
         }
         // Also where the provider would let it again: it is asked.
         denied.lock().unwrap().clear();
-        let answer = cached.get_as(&one, &[]);
-        assert_eq!((answer.status, is_hit(&answer)), (200, false));
+        let response = cached.get_as(&one, &[]);
+        assert_eq!((response.status, is_hit(&response)), (200, false));
     });
 }
 
@@ -242,8 +243,8 @@ fn a_stored_404_is_for_the_credential_that_was_told() {
             (again.status == 404 && is_hit(&again)).then_some(())
         });
         turn.set(0);
-        let answer = cached.get_as(&other, &[]);
-        assert_eq!((answer.status, is_hit(&answer)), (200, false), "another is not told so");
+        let response = cached.get_as(&other, &[]);
+        assert_eq!((response.status, is_hit(&response)), (200, false), "another is not told so");
     });
 }
 
@@ -259,7 +260,7 @@ impl Gate {
 
     fn pass(&self) {
         let open = self.0.0.lock().unwrap();
-        let (_open, waited) = self.0.1.wait_timeout_while(open, crate::harness::PATIENCE, |open| !*open).unwrap();
+        let (_open, waited) = self.0.1.wait_timeout_while(open, crate::harness::TIMEOUT, |open| !*open).unwrap();
         assert!(!waited.timed_out(), "nobody opens the gate");
     }
 }
@@ -300,16 +301,16 @@ fn a_slow_fetch_does_not_replace_what_a_faster_one_brought() {
             cached.recorder.wait(1);
             assert_eq!(cached.fresh().status, status_);
             gate.set(true);
-            assert_eq!(which(&first.answer(false).unwrap()), shown, "{slow} {fast} {status_}");
-            let answer = cached.get();
+            assert_eq!(which(&first.response(false).unwrap()), shown, "{slow} {fast} {status_}");
+            let response = cached.get();
             let expected = (expected.unwrap_or("later"), expected.is_some());
-            assert_eq!((which(&answer).as_str(), is_hit(&answer)), expected, "{slow} {fast} {status_}");
+            assert_eq!((which(&response).as_str(), is_hit(&response)), expected, "{slow} {fast} {status_}");
         });
     }
 }
 
-/// A read begins, then one that wants its own; the provider may have seen the session for the second before it did for the first. Both
-/// are shown what they waited for, and nobody is shown either of the two after that.
+/// A read begins, then one that wants its own; the provider may have seen the session for the second before it did for
+/// the first. Both are shown what they waited for, and nobody is shown either of the two after that.
 #[test]
 fn of_two_fetches_at_the_same_time_none_comes_back_behind_the_other() {
     for version in [Some(STORED), None] {
@@ -327,12 +328,12 @@ fn of_two_fetches_at_the_same_time_none_comes_back_behind_the_other() {
             let mut one = cached.reading(&[]);
             let mut other = cached.reading(&[("Cache-Control", "no-cache")]);
             first.set(true);
-            assert_eq!(which(&one.answer(false).unwrap()), "new");
+            assert_eq!(which(&one.response(false).unwrap()), "new");
             assert_eq!(which(&cached.get()), "new");
             second.set(true);
-            assert_eq!(which(&other.answer(false).unwrap()), "old");
-            let answer = cached.get();
-            assert_eq!((which(&answer).as_str(), is_hit(&answer)), ("now", false), "{version:?}");
+            assert_eq!(which(&other.response(false).unwrap()), "old");
+            let response = cached.get();
+            assert_eq!((which(&response).as_str(), is_hit(&response)), ("now", false), "{version:?}");
             assert!(is_hit(&cached.get()));
         });
     }
@@ -352,8 +353,8 @@ fn a_client_that_asks_for_a_new_response_gets_one_and_is_told_so() {
                 ("Cache-Control", "no-cache, no-store", "sessiongate; fwd=request"),
                 ("Pragma", "no-cache", "sessiongate; fwd=request; stored"),
             ] {
-                let answer = cached.get_as(&cached.token, &[(header, value)]);
-                assert_eq!(status(&answer), expected, "{header}: {value}");
+                let response = cached.get_as(&cached.token, &[(header, value)]);
+                assert_eq!(status(&response), expected, "{header}: {value}");
             }
             for value in ["max-age=100000", "no-store", "max-stale", "only-if-cached", "No-Transform"] {
                 assert!(is_hit(&cached.get_as(&cached.token, &[("Cache-Control", value)])), "{value}");
@@ -420,7 +421,7 @@ fn a_response_that_varies_by_what_is_not_keyed_is_not_stored() {
     let own = vary.clone();
     let act = move |call: &mut Call| {
         let head = format!("Vary: {}\r\n", own.lock().unwrap());
-        call.answer(200, &head, &session(&json!({})).to_string())
+        call.response(200, &head, &session(&json!({})).to_string())
     };
     each("{ ttl: 5m }", act, |cached| {
         for (value, stored) in [
@@ -448,9 +449,9 @@ fn shown(version: Option<&str>, which: &str) -> Value {
     body
 }
 
-fn which(answer: &Answer) -> String {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["session_metadata"]["which"].as_str().unwrap().to_owned()
+fn which(response: &Answer) -> String {
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()["session_metadata"]["which"].as_str().unwrap().to_owned()
 }
 
 const OLD: &str = "2026-01-01T00:00:03.000Z";
@@ -548,7 +549,7 @@ fn a_newer_response_that_is_not_stored_ends_what_is() {
                     let seen = cached.get();
                     assert_eq!(status(&seen), "sessiongate; fwd=bypass");
                     shows.writes.set(true);
-                    assert_eq!(write.answer(false).unwrap().status, 400, "it changed nothing");
+                    assert_eq!(write.response(false).unwrap().status, 400, "it changed nothing");
                     seen
                 } else {
                     cached.get_as(&cached.token, UNSTORED)
@@ -575,7 +576,8 @@ fn a_404_that_is_not_stored_ends_what_is_although_it_could_be() {
     });
 }
 
-/// A slow read begins, another is faster and its response may not be stored: what the slow one brings must not come behind it.
+/// A slow read begins, another is faster and its response may not be stored: what the slow one brings must not come
+/// behind it.
 #[test]
 fn a_slow_fetch_is_not_stored_behind_a_response_that_was_not() {
     for version in [Some(NEW), Some(STORED), None] {
@@ -593,9 +595,9 @@ fn a_slow_fetch_is_not_stored_behind_a_response_that_was_not() {
             let mut slow = cached.reading(&[]);
             assert_eq!(which(&cached.get_as(&cached.token, UNSTORED)), "second");
             gate.set(true);
-            assert_eq!(which(&slow.answer(false).unwrap()), "first");
-            let answer = cached.get();
-            assert_eq!((which(&answer).as_str(), is_hit(&answer)), ("second", false), "{version:?}");
+            assert_eq!(which(&slow.response(false).unwrap()), "first");
+            let response = cached.get();
+            assert_eq!((which(&response).as_str(), is_hit(&response)), ("second", false), "{version:?}");
         });
     }
 }
@@ -614,9 +616,9 @@ fn a_newer_response_that_comes_beside_a_write_ends_what_is_stored() {
             let mut read = cached.reading(&[("Cache-Control", "no-cache")]);
             let mut write = cached.writing();
             shows.reads.set(true);
-            assert_eq!(which(&read.answer(false).unwrap()), "second");
+            assert_eq!(which(&read.response(false).unwrap()), "second");
             shows.writes.set(true);
-            assert_eq!(write.answer(false).unwrap().status, 400);
+            assert_eq!(write.response(false).unwrap().status, 400);
             assert_eq!(which(&cached.get()), "second", "{version:?}");
         }
     });

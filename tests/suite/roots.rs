@@ -1,18 +1,18 @@
-//! Hosts with the dot of the root at their end (`gate.ns.svc.cluster.local.`), which are the same hosts as without it; and clients
-//! of IPv4 at sockets of IPv6, which are the same clients.
+//! Hosts with the dot of the root at their end (`gate.ns.svc.cluster.local.`), which are the same hosts as without it;
+//! and clients of IPv4 at sockets of IPv6, which are the same clients.
 
-use crate::harness::{DnsServer, Gateway, PATIENCE, Request, Said, addresses, wait_for};
+use crate::harness::{DnsServer, Gateway, Request, Said, TIMEOUT, addresses, wait_for};
 use crate::recorder::Recorder;
 use bytes::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
 
 const READ: &str = "/v2/sessions/s1";
-const ANSWER: &str = r#"{"session":{"id":"s1","sequence":"5"}}"#;
+const RESPONSE: &str = r#"{"session":{"id":"s1","sequence":"5"}}"#;
 
 fn zitadel() -> Recorder {
     Recorder::start(|call| {
         call.body()?;
-        call.answer(200, "", ANSWER)
+        call.response(200, "", RESPONSE)
     })
 }
 
@@ -31,7 +31,7 @@ fn over_http2(gateway: &Gateway, authority: &str, path: &str) -> u16 {
         tokio::spawn(connection);
         let request = http::Request::get(format!("http://{authority}{path}")).header("authorization", "Bearer pat");
         let (response, _): (_, h2::SendStream<Bytes>) = client.send_request(request.body(()).unwrap(), true).unwrap();
-        tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap().status().as_u16()
+        tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().status().as_u16()
     })
 }
 
@@ -44,8 +44,8 @@ fn a_host_with_the_dot_of_the_root_is_the_host() {
         let hosts = ["gate.example", "gate.example.", "GATE.example.:8080", "gate.example.:443"];
         for host in hosts {
             for path in [READ, "/v2/users/1"] {
-                let answer = Request::new("GET", path).bearer("pat").header("Host", host).send(&gateway.url());
-                assert_eq!(answer.status, 200, "{declared} {host} {path}");
+                let response = Request::new("GET", path).bearer("pat").header("Host", host).send(&gateway.url());
+                assert_eq!(response.status, 200, "{declared} {host} {path}");
                 assert_eq!(over_http2(&gateway, host, path), 200, "{declared} {host} {path}");
             }
         }

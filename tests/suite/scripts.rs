@@ -1,18 +1,19 @@
-//! The scripts that run in Redis do what the rules of coherence do: random sequences of steps meet the same answers from a real
-//! server and from the rules. Time is made to pass by moving every time that the server has stored.
+//! The scripts that run in Redis do what the rules of coherence do: random sequences of steps meet the same answers
+//! from a real server and from the rules. Time is made to pass by moving every time that the server has stored.
 
 use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
 use sessiongate::coherence::{
-    Acquired, Asker, CROWD, Cause, Ended, Entry, FLOOR_KEPT, Generation, Gone, MAX_DENIED, MAX_SESSION_WRITES,
-    MAX_TENANTS, MAX_UPSTREAM_WRITES, OWN, Observed, Place, Reach, Reading, Retired, Settled, Stamp, State, Tenant,
-    Token, acquire, begin, end, fill, release, retire,
+    AcquireInput, Acquired, CROWD, CallerDigest, CoherenceState, DeletionState, Entry, FLOOR_KEPT, Generation,
+    MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, OWN, Observed, RetireCause, Retired, Settled,
+    Stamp, Tenant, Token, VariantState, WriteEnd, WriteScope, acquire, begin, end, fill, release, retire,
 };
 use std::collections::HashMap;
 
 const SEQUENCES: u64 = 300;
 const STEPS: u64 = 80;
-/// Everything takes a multiple of this and a half, or passes by multiples of it, so that the time that a test takes is nothing.
+/// Everything takes a multiple of this and a half, or passes by multiples of it, so that the time that a test takes is
+/// nothing.
 const TICK: u64 = 60_000;
 const KEPT: &str = "100000000000";
 
@@ -27,12 +28,13 @@ const DELETED: &str = include_str!("../../src/cache/redis/deleted.lua");
 const TENANTS: &str = include_str!("../../src/cache/redis/tenants.lua");
 const RELEASE: &str = include_str!("../../src/cache/redis/release.lua");
 
-/// A fetch that has begun: for whom, when by the rules, and when by the server, where so much time had been made to pass.
+/// A fetch that has begun: for whom, when by the rules, and when by the server, where so much time had been made to
+/// pass.
 struct Led {
     reader: u64,
     stamp: Stamp,
     /// The epoch as it was then.
-    epoch: State,
+    epoch: CoherenceState,
     began: u64,
     servers: u64,
     passed: u64,
@@ -41,9 +43,9 @@ struct Led {
 /// The same session at the server and by the rules.
 struct Both {
     connection: Connection,
-    session: State,
-    epoch: State,
-    place: Place<u64>,
+    session: CoherenceState,
+    epoch: CoherenceState,
+    variant: VariantState<u64>,
     now: u64,
     /// How many steps there were: what orders them by the rules, where time stands still.
     step: u64,
@@ -61,8 +63,9 @@ impl Both {
     fn new(server: &RedisServer) -> Both {
         let mut connection = server.connection();
         redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
-        let (session, epoch, place, known) = (State::default(), State::default(), Place::default(), HashMap::new());
-        Both { connection, session, epoch, place, now: 0, step: 0, minted: 0, known, told: Vec::new() }
+        let (session, epoch, variant, known) =
+            (CoherenceState::default(), CoherenceState::default(), VariantState::default(), HashMap::new());
+        Both { connection, session, epoch, variant, now: 0, step: 0, minted: 0, known, told: Vec::new() }
     }
 
     fn run(&mut self, script: &str, keys: &[&str], arguments: &[&str]) -> Value {
@@ -100,13 +103,13 @@ impl Both {
         self.now * 1_000 + self.step
     }
 
-    fn acquire(&mut self, reading: Reading) -> (Acquired<u64>, Option<Led>) {
+    fn acquire(&mut self, reading: AcquireInput) -> (Acquired<u64>, Option<Led>) {
         let began = self.moment();
-        let Reading { reader, steal, fresh, unstored, asker, tenant, lease, .. } = reading;
-        let reading = Reading { now: self.now, ..reading };
+        let AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, .. } = reading;
+        let reading = AcquireInput { now: self.now, ..reading };
         let epoch_marked = self.epoch.is_marked(self.now);
         let minted = &mut self.minted;
-        let rules = acquire(&mut self.session, &mut self.epoch, &mut self.place, reading, || {
+        let rules = acquire(&mut self.session, &mut self.epoch, &mut self.variant, reading, || {
             *minted += 1;
             Generation(*minted)
         });
@@ -125,11 +128,11 @@ impl Both {
             (false, false) => "",
         };
         let (lease, purged) = (lease.to_string(), self.servers_purged());
-        let arguments = [own.as_str(), &other, &opened, KEPT, &lease, mode, &hex(&asker), &hex(&tenant), &purged];
-        let answer = text(&self.run(&[PLACE, TENANTS, ACQUIRE].concat(), &["{a}s", "{a}v", "{a}t"], &arguments));
-        self.told.push(format!("  = {answer}"));
-        self.compare(&answer, &rules, &opened);
-        let servers = answer[1..17].parse().unwrap();
+        let arguments = [own.as_str(), &other, &opened, KEPT, &lease, mode, &hex(&caller), &hex(&tenant), &purged];
+        let response = text(&self.run(&[PLACE, TENANTS, ACQUIRE].concat(), &["{a}s", "{a}v", "{a}t"], &arguments));
+        self.told.push(format!("  = {response}"));
+        self.compare(&response, &rules, &opened);
+        let servers = response[1..17].parse().unwrap();
         let led = match &rules {
             Acquired::Lead { stamp, .. } | Acquired::Denied { stamp, .. } => {
                 let (epoch, passed) = (self.epoch.clone(), self.now);
@@ -140,9 +143,9 @@ impl Both {
         (rules, led)
     }
 
-    fn compare(&mut self, answer: &str, rules: &Acquired<u64>, epoch: &str) {
-        let (floor, rest) = (answer[17..37].parse::<u64>().unwrap(), answer[37..].to_owned());
-        let letter = &answer[..1];
+    fn compare(&mut self, response: &str, rules: &Acquired<u64>, epoch: &str) {
+        let (floor, rest) = (response[17..37].parse::<u64>().unwrap(), response[37..].to_owned());
+        let letter = &response[..1];
         let rest = if matches!(letter, "X" | "W") { "" } else { &rest[16..] };
         match rules {
             Acquired::Deleted => self.same(letter, "X"),
@@ -154,7 +157,7 @@ impl Both {
                 self.same_generation(epoch, stamp.epoch);
             }
             Acquired::Hit(entry, known, since) => {
-                self.same(answer[37..53].parse::<u64>().unwrap() > 0, *since > 0);
+                self.same(response[37..53].parse::<u64>().unwrap() > 0, *since > 0);
                 self.same(letter, "D");
                 self.same(floor, known.unwrap_or(0));
                 self.same_entry(rest, entry);
@@ -162,7 +165,7 @@ impl Both {
             Acquired::Lead { stamp, floor: known, stale, since } => {
                 self.same(floor, known.unwrap_or(0));
                 self.same_generation(epoch, stamp.epoch);
-                self.same(answer[37..53].parse::<u64>().unwrap() > 0, *since > 0);
+                self.same(response[37..53].parse::<u64>().unwrap() > 0, *since > 0);
                 match stale {
                     Some(entry) => {
                         self.same(letter, "S");
@@ -193,7 +196,7 @@ impl Both {
         self.same(servers[65..85].parse().unwrap(), rules.version.unwrap_or(0));
         self.same(&servers[127..159], &hex(&rules.only.unwrap_or_default()));
         self.same(u64::from_str_radix(&servers[159..175], 16).unwrap(), rules.digest);
-        self.same(servers[175..].parse().unwrap(), rules.answer);
+        self.same(servers[175..].parse().unwrap(), rules.response);
     }
 
     /// The server's own names of a stamp.
@@ -228,11 +231,12 @@ impl Both {
             servers_now + stale,
             hex(&entry.only.unwrap_or_default()),
             entry.digest,
-            entry.answer
+            entry.response
         );
         let missing = if entry.missing { "missing" } else { "" };
-        // Of the epoch the server knows nothing; readers look by themselves. To it, it is as it was when the fetch began.
-        let instead = fill(&self.session, &led.epoch, &mut self.place, Token(led.reader.into()), entry, kept, now);
+        // Of the epoch the server knows nothing; readers look by themselves. To it, it is as it was when the fetch
+        // began.
+        let instead = fill(&self.session, &led.epoch, &mut self.variant, Token(led.reader.into()), entry, kept, now);
         let arguments = [token(led.reader), text, kept.to_string(), missing.to_owned()];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let servers = self.run(&[PLACE, FILL].concat(), &["{a}s", "{a}v"], &arguments);
@@ -249,12 +253,12 @@ impl Both {
         }
     }
 
-    fn retire(&mut self, led: Led, cause: Cause, kept: u64) {
+    fn retire(&mut self, led: Led, cause: RetireCause, kept: u64) {
         let now = self.moment();
-        retire(&mut self.place, Token(led.reader.into()), Retired { kept, cause }, now);
-        let denied = if let Cause::Denied(asker) = cause { hex(&asker) } else { String::new() };
+        retire(&mut self.variant, Token(led.reader.into()), Retired { kept, cause }, now);
+        let denied = if let RetireCause::Denied(caller) = cause { hex(&caller) } else { String::new() };
         let mut arguments = vec![token(led.reader), kept.to_string(), denied, MAX_DENIED.to_string()];
-        if let Cause::Superseded(Observed { began, version, digest }) = cause {
+        if let RetireCause::Superseded(Observed { began, version, digest }) = cause {
             let began = if began == u64::MAX { 10_u64.pow(16) - 1 } else { self.servers_began(&led) };
             let version = version.unwrap_or_default();
             arguments.extend([format!("{began:016}"), format!("{version:020}"), format!("{digest:016x}")]);
@@ -264,20 +268,20 @@ impl Both {
     }
 
     fn release(&mut self, reader: u64) {
-        release(&mut self.place, Token(reader.into()));
+        release(&mut self.variant, Token(reader.into()));
         self.run(&[PLACE, RELEASE].concat(), &["{a}v"], &[&token(reader)]);
     }
 
-    fn begin(&mut self, reach: Reach, writer: u64, guard: u64) {
+    fn begin(&mut self, reach: WriteScope, writer: u64, guard: u64) {
         let (state, key, most, beyond) = match reach {
-            Reach::Upstream => (&mut self.epoch, "{a}e", MAX_UPSTREAM_WRITES, "crowd"),
-            Reach::Session => (&mut self.session, "{a}s", MAX_SESSION_WRITES, "refuse"),
-            Reach::Unverified => (&mut self.session, "{a}s", MAX_SESSION_WRITES, "crowd"),
+            WriteScope::Upstream => (&mut self.epoch, "{a}e", MAX_UPSTREAM_WRITES, "crowd"),
+            WriteScope::Session => (&mut self.session, "{a}s", MAX_SESSION_WRITES, "refuse"),
+            WriteScope::Unverified => (&mut self.session, "{a}s", MAX_SESSION_WRITES, "crowd"),
         };
         let begun = begin(state, Token(writer.into()), guard, self.now, reach).is_ok();
         let arguments = [&token(writer), &guard.to_string(), &most.to_string(), beyond, KEPT];
-        let answer = self.run(BEGIN, &[key], &arguments);
-        self.same(answer, Value::Int(i64::from(begun)));
+        let response = self.run(BEGIN, &[key], &arguments);
+        self.same(response, Value::Int(i64::from(begun)));
     }
 
     fn end(&mut self, wide: bool, writer: u64, settled: Settled) {
@@ -300,21 +304,21 @@ impl Both {
         let deleted = if settled.lifted { lifted.to_owned() } else { deleted };
         let (kept, most, tenant) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string(), hex(&settled.tenant));
         let arguments = [&token(writer), &floor, unchanged, &deleted, KEPT, &tenant, &purged, &kept, &most];
-        let answer = self.run(&[TENANTS, END].concat(), keys, &arguments);
+        let response = self.run(&[TENANTS, END].concat(), keys, &arguments);
         let expected = match ended {
-            Ended::OthersInFlight => 0,
-            Ended::Reopened => 1,
-            Ended::MarkLost => 2,
+            WriteEnd::OthersInFlight => 0,
+            WriteEnd::Reopened => 1,
+            WriteEnd::MarkLost => 2,
         };
-        self.same(answer, Value::Int(expected));
+        self.same(response, Value::Int(expected));
     }
 
-    fn gone(&mut self, tenant: Tenant) -> Gone {
+    fn gone(&mut self, tenant: Tenant) -> DeletionState {
         let rules = self.session.gone(&tenant, self.epoch.purged(), self.now);
         let arguments = [hex(&tenant), self.servers_purged()];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let answer = self.run(&[TENANTS, DELETED].concat(), &["{a}s", "{a}t"], &arguments);
-        self.same(answer, Value::Int(i64::from(rules == Gone::Deleted)));
+        let response = self.run(&[TENANTS, DELETED].concat(), &["{a}s", "{a}t"], &arguments);
+        self.same(response, Value::Int(i64::from(rules == DeletionState::Deleted)));
         rules
     }
 
@@ -381,15 +385,15 @@ fn moved_place(text: &str, long: u64) -> String {
     format!("{}{lease}{watermark}{newest}{}{}{entry}", &head[..80], &head[187..189], denied.concat())
 }
 
-fn hex(asker: &Asker) -> String {
-    asker.iter().map(|byte| format!("{byte:02x}")).collect()
+fn hex(caller: &CallerDigest) -> String {
+    caller.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One of several credentials.
-fn asker(number: u64) -> Asker {
-    let mut asker = [0; 16];
-    asker[15] = 1 + number as u8;
-    asker
+fn caller(number: u64) -> CallerDigest {
+    let mut caller = [0; 16];
+    caller[15] = 1 + number as u8;
+    caller
 }
 
 fn text(value: &Value) -> String {
@@ -423,17 +427,18 @@ struct Came {
 fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
     let mut led: Vec<Led> = Vec::new();
     for step in 1..=STEPS {
-        // Few writers, so that they place marks again that stand already; the first is the one whose mark nobody takes away.
+        // Few writers, so that they place marks again that stand already; the first is the one whose mark nobody takes
+        // away.
         let (wide, writer) = (random.below(4) == 0, random.below(5));
         let taken = random.below(led.len().max(1) as u64) as usize;
         match random.below(16) {
             0..=5 => {
-                let reading = Reading {
+                let reading = AcquireInput {
                     reader: Token((1000 + step).into()),
                     steal: (random.below(4) == 0).then(|| Token((1000 + random.below(step)).into())),
                     fresh: random.below(8) == 0,
                     unstored: random.below(8) == 0,
-                    asker: asker(random.below(3)),
+                    caller: caller(random.below(3)),
                     tenant: tenant(random.below(3)),
                     lease: TICK + TICK / 2,
                     now: 0,
@@ -457,19 +462,19 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                     fresh_until,
                     stale_until: fresh_until + TICK * random.below(3),
                     version: (!missing && random.below(4) > 0).then(|| 1 + random.below(4)),
-                    only: missing.then(|| asker(random.below(3))),
+                    only: missing.then(|| caller(random.below(3))),
                     missing,
                     digest: random.below(2),
-                    answer: step,
+                    response: step,
                 };
                 came.instead += u64::from(both.fill(led, entry, TICK / 2 + TICK * random.below(4)));
             }
             9 if !led.is_empty() => {
                 let led = led.remove(taken);
                 let cause = match random.below(4) {
-                    0 => Cause::Ended,
-                    1 => Cause::Denied(asker(random.below(3))),
-                    _ => Cause::Superseded(Observed {
+                    0 => RetireCause::WriteEnd,
+                    1 => RetireCause::Denied(caller(random.below(3))),
+                    _ => RetireCause::Superseded(Observed {
                         began: if random.below(4) == 0 { u64::MAX } else { led.began },
                         version: (random.below(4) > 0).then(|| 1 + random.below(4)),
                         digest: random.below(2),
@@ -482,8 +487,12 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                 both.release(reader);
             }
             11 | 12 => {
-                let session = if random.below(2) == 0 { Reach::Session } else { Reach::Unverified };
-                both.begin(if wide { Reach::Upstream } else { session }, writer, TICK / 2 + TICK * random.below(3));
+                let session = if random.below(2) == 0 { WriteScope::Session } else { WriteScope::Unverified };
+                both.begin(
+                    if wide { WriteScope::Upstream } else { session },
+                    writer,
+                    TICK / 2 + TICK * random.below(3),
+                );
             }
             13 => {
                 let settled = Settled {
@@ -499,7 +508,7 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
             14 => both.pass(TICK * (1 + random.below(2))),
             _ => {}
         }
-        let gone = [0, 1, 2].map(|number| both.gone(tenant(number)) == Gone::Deleted);
+        let gone = [0, 1, 2].map(|number| both.gone(tenant(number)) == DeletionState::Deleted);
         came.deleted += u64::from(gone.contains(&true));
         came.others += u64::from(gone[0] != gone[1] || gone[1] != gone[2]);
     }
@@ -532,14 +541,14 @@ fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
         // Those who wait had found the epoch before it ended.
         (1, None, false, true, true),
         (2, None, false, false, false),
-        (1, Some(asker(1)), false, false, false),
+        (1, Some(caller(1)), false, false, false),
         (1, None, true, false, false),
     ] {
         let mut both = Both::new(&server);
         let read = |both: &mut Both, reader: u64| {
             let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
-            let (reader, asker, tenant) = (Token(reader.into()), asker(100), OWN);
-            both.acquire(Reading { reader, steal, fresh, unstored, asker, tenant, lease, now })
+            let (reader, caller, tenant) = (Token(reader.into()), caller(100), OWN);
+            both.acquire(AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now })
         };
         let [first, second] = [1, 2].map(|reader| read(&mut both, reader).1.unwrap());
         let entry = |led: &Led, digest, only| Entry {
@@ -551,16 +560,16 @@ fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
             only,
             missing: false,
             digest,
-            answer: digest,
+            response: digest,
         };
         let stored = entry(&second, 2, only);
         assert!(!both.fill(second, stored, TICK * 9));
         if denied {
             let led = read(&mut both, 3).1.unwrap();
-            both.retire(led, Cause::Denied(asker(5)), TICK);
+            both.retire(led, RetireCause::Denied(caller(5)), TICK);
         }
         if late {
-            both.begin(Reach::Upstream, 7, TICK);
+            both.begin(WriteScope::Upstream, 7, TICK);
             both.end(true, 7, Settled::default());
             assert_ne!(both.epoch.generation(), Some(first.stamp.epoch));
         }
@@ -579,12 +588,12 @@ fn the_scripts_deny_to_all_where_there_are_too_many() {
     let mut both = Both::new(&server);
     let read = |both: &mut Both, reader: u64, number: u64| {
         let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
-        let (reader, asker, tenant) = (Token(reader.into()), asker(number), OWN);
-        both.acquire(Reading { reader, steal, fresh, unstored, asker, tenant, lease, now })
+        let (reader, caller, tenant) = (Token(reader.into()), caller(number), OWN);
+        both.acquire(AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now })
     };
     for number in 0..=MAX_DENIED as u64 {
         let led = read(&mut both, 1 + number, 100).1.unwrap();
-        both.retire(led, Cause::Denied(asker(number)), TICK);
+        both.retire(led, RetireCause::Denied(caller(number)), TICK);
     }
     assert!(matches!(read(&mut both, 90, 100).0, Acquired::Denied { .. }));
     both.pass(TICK * 2);
@@ -598,18 +607,18 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
     }
     let server = RedisServer::start();
     let mut both = Both::new(&server);
-    (1..=MAX_SESSION_WRITES as u64 + 2).for_each(|writer| both.begin(Reach::Session, writer, TICK));
-    both.begin(Reach::Session, 3, TICK);
+    (1..=MAX_SESSION_WRITES as u64 + 2).for_each(|writer| both.begin(WriteScope::Session, writer, TICK));
+    both.begin(WriteScope::Session, 3, TICK);
     for writer in [900, 901, 3] {
-        both.begin(Reach::Unverified, writer, TICK);
+        both.begin(WriteScope::Unverified, writer, TICK);
     }
-    (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.begin(Reach::Upstream, writer, TICK));
+    (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.begin(WriteScope::Upstream, writer, TICK));
     assert_eq!(CROWD, Token(0));
     (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.end(true, writer, Settled::default()));
     (1..=MAX_SESSION_WRITES as u64).for_each(|writer| both.end(false, writer, Settled::default()));
     let read = |both: &mut Both| {
         let (reader, steal, fresh, unstored, lease, now) = (Token(1), None, false, false, TICK, 0);
-        both.acquire(Reading { reader, steal, fresh, unstored, asker: asker(0), tenant: OWN, lease, now }).0
+        both.acquire(AcquireInput { reader, steal, fresh, unstored, caller: caller(0), tenant: OWN, lease, now }).0
     };
     assert_eq!(read(&mut both), Acquired::Bypass, "what is beyond the most runs out by itself");
     both.pass(TICK * 2);
@@ -651,10 +660,10 @@ fn the_scripts_remember_so_many_tenants_and_forget_the_first_to_end() {
     for number in 1..=most {
         both.end(false, number, settled(number, if number == 7 { 1 } else { 3 }));
     }
-    assert!((1..=most).all(|number| both.gone(tenant(number)) == Gone::Deleted));
+    assert!((1..=most).all(|number| both.gone(tenant(number)) == DeletionState::Deleted));
     both.end(false, 100, settled(100, 2));
-    assert_eq!((both.gone(tenant(7)), both.gone(tenant(100))), (Gone::No, Gone::Deleted));
-    assert!((1..=most).filter(|number| *number != 7).all(|number| both.gone(tenant(number)) == Gone::Deleted));
+    assert_eq!((both.gone(tenant(7)), both.gone(tenant(100))), (DeletionState::No, DeletionState::Deleted));
+    assert!((1..=most).filter(|number| *number != 7).all(|number| both.gone(tenant(number)) == DeletionState::Deleted));
     both.end(false, 101, Settled { lifted: true, ..Settled::default() });
-    assert!((1..=most).all(|number| both.gone(tenant(number)) == Gone::No), "for every tenant");
+    assert!((1..=most).all(|number| both.gone(tenant(number)) == DeletionState::No), "for every tenant");
 }

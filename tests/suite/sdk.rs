@@ -106,8 +106,8 @@ fn sessions(tenant: &Tenant) -> Vec<String> {
 /// The ids in a list of the user's.
 fn listed(tenant: &Tenant, what: &str, member: &str) -> Vec<String> {
     let path = format!("/api/v2/users/{}/{what}", tenant.user_id().replace('|', "%7C"));
-    let answer = Request::new("GET", &path).bearer(&tenant.token()).send(&tenant.url());
-    let items = answer.json()[member].as_array().unwrap().clone();
+    let response = Request::new("GET", &path).bearer(&tenant.token()).send(&tenant.url());
+    let items = response.json()[member].as_array().unwrap().clone();
     items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -275,8 +275,9 @@ policies:
     wipe: reject
 ";
 
-/// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own rejections of bodies.
-fn understands_refusals_of_the_policy(sdk: Sdk) {
+/// The gateway refuses what the tenant would take: the SDK raises what it raises for the tenant's own rejections of
+/// bodies.
+fn understands_rejections_of_the_policy(sdk: Sdk) {
     if !installed() {
         return;
     }
@@ -314,11 +315,11 @@ fn understands_refusals_of_the_policy(sdk: Sdk) {
 }
 
 #[test]
-fn the_node_sdk_understands_refusals_of_the_policy() {
-    understands_refusals_of_the_policy(Sdk::Node);
+fn the_node_sdk_understands_rejections_of_the_policy() {
+    understands_rejections_of_the_policy(Sdk::Node);
 }
 
 #[test]
-fn the_python_sdk_understands_refusals_of_the_policy() {
-    understands_refusals_of_the_policy(Sdk::Python);
+fn the_python_sdk_understands_rejections_of_the_policy() {
+    understands_rejections_of_the_policy(Sdk::Python);
 }

@@ -1,7 +1,7 @@
-//! The ways to a store in Redis: through sentinels, in a cluster, over TLS. Servers are lost under load, and keys move; no client
-//! sees an error, nothing is stale, and the cache works again afterwards.
+//! The ways to a store in Redis: through sentinels, in a cluster, over TLS. Servers are lost under load, and keys move;
+//! no client sees an error, nothing is stale, and the cache works again afterwards.
 
-use crate::fleet::{Fleet, Found, SESSIONS};
+use crate::fleet::{Fleet, RouteMatch, SESSIONS};
 use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
 use crate::shared::{PATIENT, Provider, Replica, path, status, version};
@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Waits until the cache has answered that often again.
-fn wait_hits(found: &Found, count: u64) {
+fn wait_hits(found: &RouteMatch, count: u64) {
     let before = found.hits.load(Ordering::Relaxed);
     wait_for("hits", || (found.hits.load(Ordering::Relaxed) > before + count).then_some(()));
 }
 
-fn assert_good(what: &str, found: Found) {
+fn assert_good(what: &str, found: RouteMatch) {
     found.tell(what);
     assert_eq!((found.stale.into_inner(), found.others_deleted.into_inner()), (0, 0));
 }
@@ -45,8 +45,8 @@ fn a_server_comes_and_goes_under_load() {
     assert_good("a server comes and goes", found);
 }
 
-/// Reads go on without it, writes are refused that cannot be marked, and what is half done is carried out when it goes on: nothing
-/// is stale, and no session goes back.
+/// Reads go on without it, writes are refused that cannot be marked, and what is half done is carried out when it goes
+/// on: nothing is stale, and no session goes back.
 #[test]
 fn a_server_stands_still_now_and_then() {
     const ROUNDS: usize = 6;
@@ -58,9 +58,9 @@ fn a_server_stands_still_now_and_then() {
     let found = fleet.under_load(|found| {
         for _ in 0..ROUNDS {
             wait_hits(found, 50);
-            let before = found.refused.load(Ordering::Relaxed);
+            let before = found.rejected.load(Ordering::Relaxed);
             server.hold();
-            wait_for("writes to be refused", || (found.refused.load(Ordering::Relaxed) > before + 2).then_some(()));
+            wait_for("writes to be refused", || (found.rejected.load(Ordering::Relaxed) > before + 2).then_some(()));
             server.go_on();
             fleet.replicas.iter().for_each(|replica| replica.wait_connected());
         }
@@ -222,7 +222,8 @@ fn delete(replica: &Replica) -> u16 {
     request.send(&replica.gateway.url()).status
 }
 
-/// What is where while a slot moves is said of each step of the way: it is one for all sessions of a fleet, but not one moment.
+/// What is where while a slot moves is said of each step of the way: it is one for all sessions of a fleet, but not one
+/// moment.
 #[test]
 fn a_session_whose_slot_moves_is_answered_all_the_way() {
     if !redis_installed() {
@@ -236,14 +237,14 @@ fn a_session_whose_slot_moves_is_answered_all_the_way() {
     replica.wait_hit();
     let (state, place) = (find(&cluster, "}:s"), find(&cluster, "}:v2:"));
     let hit = |expected: u64, what: &str| {
-        let answer = replica.get();
-        assert!(version(&answer) == expected && status(&answer).contains("; hit"), "{what}: {}", status(&answer));
+        let response = replica.get();
+        assert!(version(&response) == expected && status(&response).contains("; hit"), "{what}: {}", status(&response));
     };
     let moving = cluster.begin_move(&state);
     hit(0, "nothing has moved yet");
     moving.take_along(&state);
-    let answer = replica.get();
-    assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"), "its keys are apart");
+    let response = replica.get();
+    assert_eq!((version(&response), status(&response)), (0, "sessiongate; fwd=bypass"), "its keys are apart");
     assert!(replica.metric(r#"sessiongate_store_errors_total{reason="moving",step="acquire"}"#) > 0);
     assert_eq!(version(&replica.patch()), 1);
     assert_eq!(version(&replica.get()), 1, "a write is marked wherever its session is");
@@ -259,7 +260,8 @@ fn a_session_whose_slot_moves_is_answered_all_the_way() {
     assert_eq!(replica.event("invalidation_failed"), 0);
 }
 
-/// What is remembered for tenants has a key of its own, which mostly does not exist yet: no step may create it meanwhile.
+/// What is remembered for tenants has a key of its own, which mostly does not exist yet: no step may create it
+/// meanwhile.
 #[test]
 fn a_session_that_is_deleted_while_its_slot_moves_is_gone_at_once() {
     if !redis_installed() {
@@ -273,8 +275,8 @@ fn a_session_that_is_deleted_while_its_slot_moves_is_gone_at_once() {
     replica.wait_hit();
     let (state, place) = (find(&cluster, "}:s"), find(&cluster, "}:v2:"));
     let gone = |what: &str| {
-        let answer = replica.get();
-        assert_eq!((answer.status, status(&answer)), (404, "sessiongate; hit; detail=deleted"), "{what}");
+        let response = replica.get();
+        assert_eq!((response.status, status(&response)), (404, "sessiongate; hit; detail=deleted"), "{what}");
     };
     let moving = cluster.begin_move(&state);
     assert_eq!(delete(&replica), 200);
@@ -351,11 +353,11 @@ fn connections_that_nobody_uses_are_tried() {
     }
     // A connection that was given up is made again, and tried again.
     wait_for("every server to refuse", || {
-        let refused = cluster.primaries.iter().all(|server| {
+        let rejected = cluster.primaries.iter().all(|server| {
             let stats: String = server.ask(&["INFO", "errorstats"]);
             stats.contains("errorstat_OOM")
         });
-        (refused && replica.metric("sessiongate_store_disconnects_total") >= 3).then_some(())
+        (rejected && replica.metric("sessiongate_store_disconnects_total") >= 3).then_some(())
     });
     for server in &cluster.primaries {
         let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -594,7 +596,7 @@ fn hand_on(mut server: TcpStream, mut client: TcpStream, cut: &AtomicUsize) -> i
 }
 
 #[test]
-fn answers_that_break_off_are_nobodys() {
+fn responses_that_break_off_are_nobodys() {
     const ROUNDS: usize = 3;
     if !redis_installed() {
         return;
@@ -617,7 +619,7 @@ fn answers_that_break_off_are_nobodys() {
 
 /// The answer to a hit: what there is of the text before, the entry's head, what is sealed, and the very last bytes.
 #[test]
-fn an_answer_is_whole_or_none() {
+fn an_response_is_whole_or_none() {
     if !redis_installed() {
         return;
     }
@@ -630,8 +632,8 @@ fn an_answer_is_whole_or_none() {
     replica.wait_hit();
     for after in (0..48).step_by(3).chain((48..450).step_by(29)).chain([WHOLE - 1]) {
         breaking.cut(after);
-        let answer = replica.get();
-        assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"), "after {after} bytes");
+        let response = replica.get();
+        assert_eq!((version(&response), status(&response)), (0, "sessiongate; fwd=bypass"), "after {after} bytes");
         breaking.wait_cut();
         replica.wait_connected();
         assert_eq!(version(&replica.wait_hit()), 0, "after {after} bytes");

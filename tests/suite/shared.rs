@@ -1,7 +1,7 @@
-//! The store in Redis, on real servers: what replicas share, what they see of each other's writes, what stands in the store, and
-//! what becomes of requests when it fails.
+//! The store in Redis, on real servers: what replicas share, what they see of each other's writes, what stands in the
+//! store, and what becomes of requests when it fails.
 
-use crate::harness::{Answer, Gateway, PATIENCE, RedisServer, Request, redis_installed, wait_for};
+use crate::harness::{Answer, Gateway, RedisServer, Request, TIMEOUT, redis_installed, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Then, session};
 use serde_json::json;
 use std::io;
@@ -41,7 +41,7 @@ impl Gate {
 
     pub fn pass(&self) {
         let open = self.0.0.lock().unwrap();
-        let (_open, waited) = self.0.1.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap();
+        let (_open, waited) = self.0.1.wait_timeout_while(open, TIMEOUT, |open| !*open).unwrap();
         assert!(!waited.timed_out(), "nobody opens the gate");
     }
 }
@@ -161,7 +161,7 @@ impl Replica {
 
     /// Reads until the answer comes from the cache: fills go on behind the answers that they are of.
     pub fn wait_hit(&self) -> Answer {
-        wait_for("a hit", || Some(self.get()).filter(|answer| status(answer).contains("; hit")))
+        wait_for("a hit", || Some(self.get()).filter(|response| status(response).contains("; hit")))
     }
 }
 
@@ -169,13 +169,13 @@ pub fn path() -> String {
     format!("/api/v2/sessions/{SESSION}")
 }
 
-pub fn status(answer: &Answer) -> &str {
-    answer.header("Cache-Status").unwrap_or("none")
+pub fn status(response: &Answer) -> &str {
+    response.header("Cache-Status").unwrap_or("none")
 }
 
-pub fn version(answer: &Answer) -> u64 {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
+pub fn version(response: &Answer) -> u64 {
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()["session_metadata"]["v"].as_str().unwrap().parse().unwrap()
 }
 
 /// What the tests of one server begin with; none where there is no server.
@@ -189,7 +189,7 @@ fn fleet<const REPLICAS: usize>(cache: &str) -> Option<(RedisServer, Provider, [
 }
 
 #[test]
-fn replicas_share_answers_and_see_each_others_writes() {
+fn replicas_share_responses_and_see_each_others_writes() {
     let Some((_server, provider, [one, other])) = fleet("{}") else { return };
     assert_eq!(version(&one.get()), 0);
     let hit = other.wait_hit();
@@ -219,13 +219,13 @@ fn a_replica_that_begins_beside_a_write_of_the_upstream_knows_what_was_deleted()
         let write = scope.spawn(|| delete("/api/v2/users/auth0%7Cx"));
         provider.recorder.wait(before + 1);
         let other = provider.replica(&server, "{}");
-        let answer = other.get();
-        assert_eq!((answer.status, status(&answer)), (404, "sessiongate; hit; detail=deleted"));
+        let response = other.get();
+        assert_eq!((response.status, status(&response)), (404, "sessiongate; hit; detail=deleted"));
         let another = format!("{}x", path());
         let own = Request::new("GET", &another).bearer(&other.token);
         scope.spawn(move || {
-            let answer = own.send(&other.gateway.url());
-            assert_eq!((answer.status, status(&answer)), (200, "sessiongate; fwd=bypass"), "others are not");
+            let response = own.send(&other.gateway.url());
+            assert_eq!((response.status, status(&response)), (200, "sessiongate; fwd=bypass"), "others are not");
         });
         provider.recorder.wait(before + 2);
         provider.gate.set(true);
@@ -271,8 +271,8 @@ fn a_reader_that_died_holds_nobody_up_for_long() {
     assert_eq!((provider.reads(), other.event("lease_lost")), (2, 1));
 }
 
-/// A server that stands still carries out what it was asked once it goes on: also for those who have gone away by then, and for
-/// those who have asked the provider instead.
+/// A server that stands still carries out what it was asked once it goes on: also for those who have gone away by then,
+/// and for those who have asked the provider instead.
 #[test]
 fn a_reader_that_gives_up_leaves_nothing_to_wait_for() {
     let Some((server, provider, [one, other])) = fleet("{}") else { return };
@@ -352,7 +352,8 @@ fn steps_take_as_many_round_trips_as_they_should() {
     takes("a hit in one round trip", [1, 0, 3], &|| replica.get());
     // Each of the two scripts of a write reads the state, and writes it.
     takes("a write in two round trips", [2, 2, 2], &|| replica.patch());
-    // Beside the write before it: the script that takes the lease, and the one that fills, each with the state and the place.
+    // Beside the write before it: the script that takes the lease, and the one that fills, each with the state and the
+    // place.
     takes("a miss in two round trips", [4, 4, 7], &|| {
         replica.patch();
         replica.get()
@@ -385,7 +386,7 @@ fn nothing_in_the_store_can_be_read() {
 }
 
 #[test]
-fn answers_are_bound_to_their_place() {
+fn responses_are_bound_to_their_place() {
     let Some((server, provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
@@ -433,8 +434,8 @@ fn without_the_store_everything_goes_to_the_provider() {
     one.wait_hit();
     server.kill();
     for replica in [&one, &other] {
-        let answer = replica.get();
-        assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"));
+        let response = replica.get();
+        assert_eq!((version(&response), status(&response)), (0, "sessiongate; fwd=bypass"));
     }
     assert_eq!(version(&one.patch()), 1);
     assert_eq!(version(&other.get()), 1);
@@ -447,7 +448,8 @@ fn without_the_store_everything_goes_to_the_provider() {
     assert_eq!(provider.writes(), 1);
 }
 
-/// The store comes back as it was before a write that it did not see: as after a failover that loses what was acknowledged.
+/// The store comes back as it was before a write that it did not see: as after a failover that loses what was
+/// acknowledged.
 #[test]
 fn what_was_cached_before_a_reconnect_is_not_served_after_it() {
     let Some((mut server, provider, [replica])) = fleet("{ ttl: 5m }") else { return };
@@ -464,8 +466,8 @@ fn what_was_cached_before_a_reconnect_is_not_served_after_it() {
         redis::cmd("SET").arg(key).arg(value).arg("PX").arg(300_000).exec(&mut connection).unwrap();
     }
     replica.wait_connected();
-    let answer = replica.get();
-    assert_eq!((version(&answer), provider.reads()), (1, 2), "{}", status(&answer));
+    let response = replica.get();
+    assert_eq!((version(&response), provider.reads()), (1, 2), "{}", status(&response));
     assert_eq!(version(&replica.wait_hit()), 1);
 }
 
@@ -475,8 +477,8 @@ fn a_store_that_hangs_costs_reads_a_deadline_and_never_an_error() {
     one.get();
     one.wait_hit();
     server.hold();
-    let answer = one.get();
-    assert_eq!((version(&answer), status(&answer)), (0, "sessiongate; fwd=bypass"));
+    let response = one.get();
+    assert_eq!((version(&response), status(&response)), (0, "sessiongate; fwd=bypass"));
     assert_eq!(version(&one.patch()), 1);
     (0..8).for_each(|_| assert_eq!(version(&one.get()), 1));
     one.wait_disconnected();
@@ -493,14 +495,14 @@ fn a_store_that_hangs_costs_reads_a_deadline_and_never_an_error() {
 }
 
 #[test]
-fn writes_are_refused_without_the_store_where_that_is_asked_for() {
+fn writes_are_rejected_without_the_store_where_that_is_asked_for() {
     let Some((mut server, provider, [replica])) = fleet("{ on_unreachable: reject }") else { return };
     assert_eq!(version(&replica.patch()), 1);
     server.kill();
     replica.wait_disconnected();
-    let answer = replica.patch();
-    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
-    assert_eq!(answer.json()["statusCode"], 503);
+    let response = replica.patch();
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
+    assert_eq!(response.json()["statusCode"], 503);
     assert_eq!(provider.writes(), 1, "it never reached the provider");
     assert_eq!(version(&replica.get()), 1, "reads do not need the store");
     server.restart();
@@ -520,7 +522,7 @@ fn writes_are_held_without_the_store_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_store_that_refuses_is_as_good_as_none() {
+fn a_store_that_rejects_is_as_good_as_none() {
     let Some((server, provider, [replica])) = fleet("{}") else { return };
     let works = |expected: u64, what: &str| {
         assert_eq!(version(&replica.get()), expected, "{what}");
@@ -549,9 +551,10 @@ fn a_store_that_refuses_is_as_good_as_none() {
     assert_eq!(provider.writes(), 5);
 }
 
-/// A server that refuses writes but would still show what it has: writes go on without their marks, so nothing may be shown.
+/// A server that refuses writes but would still show what it has: writes go on without their marks, so nothing may be
+/// shown.
 #[test]
-fn a_store_that_takes_no_writes_answers_no_reads() {
+fn a_store_that_takes_no_writes_responses_no_reads() {
     let Some((server, provider, [one, other])) = fleet("{ ttl: 5m }") else { return };
     let hit = |expected: u64| {
         one.get();
@@ -595,8 +598,8 @@ fn a_store_that_is_loading_is_as_good_as_none() {
     let is_loading = |server: &RedisServer| server.ask::<String>(&["INFO", "persistence"]).contains("\nloading:1");
     let works_meanwhile = |server: &RedisServer, expected: u64| {
         wait_for("the server to load", || is_loading(server).then_some(()));
-        let answer = one.get();
-        assert_eq!((version(&answer), status(&answer)), (expected, "sessiongate; fwd=bypass"));
+        let response = one.get();
+        assert_eq!((version(&response), status(&response)), (expected, "sessiongate; fwd=bypass"));
         assert_eq!(version(&one.patch()), expected + 1);
         assert_eq!(version(&other.get()), expected + 1);
         assert!(is_loading(server), "it was loading all the time");
@@ -739,7 +742,7 @@ fn the_same_response_is_recognised_while_seal_keys_rotate() {
 }
 
 #[test]
-fn a_client_can_ask_for_a_fresh_answer() {
+fn a_client_can_ask_for_a_fresh_response() {
     let Some((_server, provider, [replica])) = fleet("{}") else { return };
     replica.get();
     replica.wait_hit();
@@ -785,9 +788,9 @@ fn stale_responses_are_served_while_the_provider_fails() {
         one.get();
         (one.event("stale_if_error") > 0).then_some(())
     });
-    let answer = other.get();
-    assert_eq!((version(&answer), answer.status), (0, 200));
-    assert!(status(&answer).starts_with("sessiongate; hit; ttl=-"), "{}", status(&answer));
+    let response = other.get();
+    assert_eq!((version(&response), response.status), (0, 200));
+    assert!(status(&response).starts_with("sessiongate; hit; ttl=-"), "{}", status(&response));
     // After a write only the provider's own response will do.
     provider.fault.store(0, Ordering::SeqCst);
     assert_eq!(version(&one.patch()), 1);
@@ -805,8 +808,8 @@ fn a_short_while_nothing_is_remembered_where_that_is_asked_for() {
     // On a machine that is too slow for it, it is forgotten meanwhile, and fetched again.
     let (hit, reads) = wait_for("a hit", || {
         let before = provider.reads();
-        let answer = other.get();
-        status(&answer).contains("; hit").then(|| (answer.status, provider.reads() - before))
+        let response = other.get();
+        status(&response).contains("; hit").then(|| (response.status, provider.reads() - before))
     });
     assert_eq!((hit, reads), (404, 0));
     provider.fault.store(0, Ordering::SeqCst);

@@ -15,8 +15,8 @@ fn get(gateway: &Gateway, path: &str, credential: &str) -> Answer {
     Request::new("GET", path).header("Authorization", credential).send(&gateway.url())
 }
 
-fn is_hit(answer: &Answer) -> bool {
-    answer.header("Cache-Status").unwrap_or_default().starts_with("sessiongate; hit")
+fn is_hit(response: &Answer) -> bool {
+    response.header("Cache-Status").unwrap_or_default().starts_with("sessiongate; hit")
 }
 
 #[test]
@@ -57,14 +57,15 @@ fn only_the_provider_tells_the_unverified_that_a_session_was_deleted() {
     assert_eq!(get(&gateway, &path(), "Bearer bad").status, 401);
 }
 
-/// Who joins a fetch cannot be seen from outside. So it is tried again until all have joined: those that are late ask for themselves.
+/// Who joins a fetch cannot be seen from outside. So it is tried again until all have joined: those that are late ask
+/// for themselves.
 #[test]
-fn callers_of_one_credential_share_what_it_was_refused() {
+fn callers_of_one_credential_share_what_it_was_rejected() {
     let gate = Gate::closed();
     let own = gate.clone();
     let recorder = Recorder::start(move |call: &mut Call| {
         own.pass();
-        call.answer(429, "X-RateLimit-Remaining: 0\r\n", "{}")
+        call.response(429, "X-RateLimit-Remaining: 0\r\n", "{}")
     });
     let gateway = Gateway::start(&recorder.upstream_as("none", "cache: {}"));
     let ask = || {
@@ -82,8 +83,8 @@ fn callers_of_one_credential_share_what_it_was_refused() {
         wait_in_flight(&gateway, 10);
         gate.set(true);
         for one in &mut all {
-            let answer = one.answer(false).unwrap();
-            assert_eq!((answer.status, answer.header("X-RateLimit-Remaining")), (429, Some("0")));
+            let response = one.response(false).unwrap();
+            assert_eq!((response.status, response.header("X-RateLimit-Remaining")), (429, Some("0")));
         }
         (recorder.count() == before + 1).then_some(())
     });
@@ -119,9 +120,9 @@ fn a_caller_who_has_joined_asks_for_itself_where_the_first_one_is_rejected() {
         let mut second = ask("other@clients");
         wait_in_flight(&gateway, 2);
         gate.set(true);
-        assert_eq!(first.answer(false).unwrap().status, rejected);
-        let answer = second.answer(false).unwrap();
-        assert_eq!((answer.status, answer.header("Cache-Status")), (200, Some("sessiongate; fwd=miss; stored")));
+        assert_eq!(first.response(false).unwrap().status, rejected);
+        let response = second.response(false).unwrap();
+        assert_eq!((response.status, response.header("Cache-Status")), (200, Some("sessiongate; fwd=miss; stored")));
         assert_eq!(recorder.count(), 2);
     }
 }
@@ -151,16 +152,16 @@ fn a_caller_who_has_joined_asks_for_itself_where_the_first_ones_source_has_its_s
     let mut first = ask(&path(), "192.0.2.1");
     wait_in_flight(&gateway, 2);
     let mut second = ask(&path(), "192.0.2.2");
-    let (first, second) = (first.answer(false).unwrap(), second.answer(false).unwrap());
+    let (first, second) = (first.response(false).unwrap(), second.response(false).unwrap());
     assert_eq!((first.status, first.header("Retry-After")), (429, Some("1")));
     assert_eq!(second.status, 200, "{second:?}");
     assert_eq!(recorder.count(), 2);
     gate.set(true);
-    assert_eq!(busy.answer(false).unwrap().status, 200);
+    assert_eq!(busy.response(false).unwrap().status, 200);
 }
 
 #[test]
-fn an_answer_that_names_another_session_is_not_stored() {
+fn an_response_that_names_another_session_is_not_stored() {
     let recorder = Recorder::start(|call: &mut Call| {
         let mut other = session(&json!({}));
         other["id"] = json!("another");
@@ -168,13 +169,13 @@ fn an_answer_that_names_another_session_is_not_stored() {
     });
     let gateway = Gateway::start(&recorder.upstream_as("none", "cache: {}"));
     for _ in 0..2 {
-        let answer = get(&gateway, &path(), "Bearer a");
-        assert_eq!((answer.status, answer.header("Cache-Status")), (200, Some("sessiongate; fwd=miss")));
+        let response = get(&gateway, &path(), "Bearer a");
+        assert_eq!((response.status, response.header("Cache-Status")), (200, Some("sessiongate; fwd=miss")));
     }
 }
 
 #[test]
-fn an_audit_refuses_nothing_although_its_evidence_cannot_be_had() {
+fn an_audit_rejects_nothing_although_its_evidence_cannot_be_had() {
     let readable = Arc::new(AtomicBool::new(false));
     let own = readable.clone();
     let recorder = Recorder::start(move |call: &mut Call| match call.seen.method.as_str() {
@@ -195,15 +196,15 @@ fn an_audit_refuses_nothing_although_its_evidence_cannot_be_had() {
 }
 
 #[test]
-fn a_request_without_a_plain_host_is_refused() {
+fn a_request_without_a_plain_host_is_rejected() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&recorder.upstream_as("none", ""));
     for host in ["", "Host: \r\n", "Host: a/../b?x\r\n", "Host: a@b\r\n"] {
-        let answer = crate::harness::raw(
+        let response = crate::harness::raw(
             gateway.address(),
             format!("GET /x HTTP/1.1\r\n{host}Connection: close\r\n\r\n").as_bytes(),
         );
-        assert!(answer.starts_with(b"HTTP/1.1 400"), "{host:?}: {}", String::from_utf8_lossy(&answer));
+        assert!(response.starts_with(b"HTTP/1.1 400"), "{host:?}: {}", String::from_utf8_lossy(&response));
     }
     assert_eq!(recorder.count(), 0);
 }

@@ -1,7 +1,7 @@
-//! How long providers may be silent in responses that are passed: `first_byte` until a response begins, `idle` from then on. What one
-//! test waits for is another request that `first_byte` ends: as much time has passed then.
+//! How long providers may be silent in responses that are passed: `first_byte` until a response begins, `idle` from
+//! then on. What one test waits for is another request that `first_byte` ends: as much time has passed then.
 
-use crate::harness::{Gateway, H2Provider, PATIENCE, Part, Reply, wait_for};
+use crate::harness::{Gateway, H2Provider, Part, Reply, TIMEOUT, wait_for};
 use crate::recorder::{Recorder, Then};
 use bytes::Bytes;
 use std::io::{Read, Write};
@@ -35,7 +35,7 @@ impl Door {
 
     fn wait(&self) {
         let open = self.open.lock().unwrap();
-        drop(self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap());
+        drop(self.opened.wait_timeout_while(open, TIMEOUT, |open| !*open).unwrap());
     }
 }
 
@@ -88,7 +88,7 @@ impl Place {
                     "/silent" => own.wait(),
                     "/upload" => {
                         let body = call.body()?;
-                        return call.answer(200, "", &String::from_utf8_lossy(&body));
+                        return call.response(200, "", &String::from_utf8_lossy(&body));
                     }
                     _ => {
                         call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
@@ -109,8 +109,8 @@ impl Place {
         self.gateway.address()
     }
 
-    /// Waits until so many requests are in the log whose clients were silent. The provider of HTTP/2 is not at fault: the connection
-    /// to it is used on.
+    /// Waits until so many requests are in the log whose clients were silent. The provider of HTTP/2 is not at fault:
+    /// the connection to it is used on.
     fn sees_its_clients_at_fault(&self, requests: usize) {
         let is_one = |line: &&String| line.contains("\"decision\":\"rejected\"") && line.contains("\"body_timeout\"");
         let in_log = || self.gateway.log().iter().filter(is_one).count();
@@ -141,7 +141,7 @@ struct Http1 {
 impl Http1 {
     fn open(address: SocketAddr) -> Http1 {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Http1 { stream, read: String::new() }
     }
 
@@ -171,7 +171,7 @@ impl Stream {
         part: Option<&'static str>,
     ) -> (u16, h2::RecvStream, h2::SendStream<Bytes>) {
         let (response, sending) = Stream::send(address, path, whole, part).await;
-        let (head, body) = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap().into_parts();
+        let (head, body) = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().into_parts();
         (head.status.as_u16(), body, sending)
     }
 
@@ -294,7 +294,8 @@ fn a_response_that_stands_still_ends() {
 /// As much of a body as is sent at a time: enough for a client not to be too slow.
 const PART: usize = 20_000;
 
-/// A body that flows may take longer than either side may be silent, to a provider that says nothing before it is whole.
+/// A body that flows may take longer than either side may be silent, to a provider that says nothing before it is
+/// whole.
 #[test]
 fn a_request_may_take_longer_than_silence() {
     // What counts for time here is that each of the waits between two parts lasts for `first_byte`.
@@ -352,7 +353,7 @@ fn a_client_that_is_silent_is_no_failure_of_the_provider() {
     for _ in 0..2 {
         place.runtime.block_on(async {
             let (response, _sending) = Stream::send(place.address(), "/upload", false, Some("part")).await;
-            assert!(tokio::time::timeout(PATIENCE, response).await.unwrap().is_err());
+            assert!(tokio::time::timeout(TIMEOUT, response).await.unwrap().is_err());
         });
     }
     place.sees_its_clients_at_fault(2);
@@ -421,7 +422,7 @@ fn a_request_ends_that_the_provider_takes_no_more_of() {
     let mut http1 = Http1::open(gateway.address());
     http1.write(&format!("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", PART + rest.len()));
     http1.write(&part);
-    came.recv_timeout(PATIENCE).unwrap();
+    came.recv_timeout(TIMEOUT).unwrap();
     let (mut writing, own) = (http1.stream.try_clone().unwrap(), rest.clone());
     let writer = thread::spawn(move || drop(writing.write_all(own.as_bytes())));
     let _ = http1.stream.read_to_end(&mut Vec::new());
@@ -429,9 +430,9 @@ fn a_request_ends_that_the_provider_takes_no_more_of() {
     runtime.block_on(async {
         let (response, mut sending) = Stream::send(gateway.address(), "/upload", false, Some("")).await;
         sending.send_data(part.into(), false).unwrap();
-        tokio::task::spawn_blocking(move || came.recv_timeout(PATIENCE).unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || came.recv_timeout(TIMEOUT).unwrap()).await.unwrap();
         sending.send_data(rest.into(), true).unwrap();
-        assert!(tokio::time::timeout(PATIENCE, response).await.unwrap().is_err());
+        assert!(tokio::time::timeout(TIMEOUT, response).await.unwrap().is_err());
     });
     let lines = |what: &str| gateway.log().iter().filter(|line| line.contains(what)).count();
     wait_for("both in the log", || (lines("is given up") == 2).then_some(()));

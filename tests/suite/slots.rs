@@ -1,6 +1,6 @@
 //! What may be in flight at a provider: how much, for whom, and for how long.
 
-use crate::harness::{Answer, Connection, Gateway, PATIENCE, Request, wait_for};
+use crate::harness::{Answer, Connection, Gateway, Request, TIMEOUT, wait_for};
 use crate::recorder::{Call, Recorder, SESSION, Then};
 use crate::shared::Gate;
 use bytes::Bytes;
@@ -107,9 +107,9 @@ fn a_source_has_its_share_and_the_upstream_its_limit_in_every_way() {
             joined(begun, what);
         });
         place.wait_in_flight(0);
-        let refused = place.gateway.metrics();
+        let rejected = place.gateway.metrics();
         for line in ["reason=\"source_busy\",upstream=\"auth0\"} 2", "reason=\"upstream_busy\",upstream=\"auth0\"} 3"] {
-            assert!(refused.contains(line), "{what}: {line}");
+            assert!(rejected.contains(line), "{what}: {line}");
         }
     }
 }
@@ -239,7 +239,7 @@ fn a_client_that_leaves_amid_its_body_waits_no_longer() {
                 post = post.header("content-length", length);
             }
             let mut connection = http2(&place.gateway).await.ready().await.unwrap();
-            let (_answer, mut body) = connection.send_request(post.body(()).unwrap(), false).unwrap();
+            let (_response, mut body) = connection.send_request(post.body(()).unwrap(), false).unwrap();
             body.send_data(Bytes::from_static(b"half"), false).unwrap();
             let count = turn.to_string();
             wait_for_async(|| place.metric("sessiongate_upstream_waits_total") == count).await;
@@ -249,7 +249,7 @@ fn a_client_that_leaves_amid_its_body_waits_no_longer() {
         }
     });
     place.gate.set(true);
-    assert_eq!(first.answer(false).unwrap().status, 200);
+    assert_eq!(first.response(false).unwrap().status, 200);
     assert_eq!(place.recorder.count(), 1, "nothing was sent for those who left");
 }
 
@@ -262,22 +262,22 @@ fn a_client_whose_body_came_while_it_waits_is_not_cut() {
         let first = scope.spawn(|| place.send(&ways()[2].1, "junk", ""));
         place.recorder.wait(1);
         let mut waits = 0;
-        let answer = wait_for("a body that comes in time", || {
+        let response = wait_for("a body that comes in time", || {
             waits += 1;
             let mut stream = TcpStream::connect(place.gateway.address()).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             stream
                 .write_all(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nConnection: close\r\n\r\nhalf")
                 .unwrap();
             let count = waits.to_string();
             wait_for("a wait", || (place.metric("sessiongate_upstream_waits_total") == count).then_some(()));
-            let mut answer = String::new();
-            let _ = stream.write_all(b"more").and_then(|()| stream.read_to_string(&mut answer));
+            let mut response = String::new();
+            let _ = stream.write_all(b"more").and_then(|()| stream.read_to_string(&mut response));
             // On a machine that is too slow for it, the rest comes too late.
-            (!answer.is_empty() && !answer.starts_with("HTTP/1.1 408 ")).then_some(answer)
+            (!response.is_empty() && !response.starts_with("HTTP/1.1 408 ")).then_some(response)
         });
         place.gate.set(true);
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
         joined(vec![first], "the first");
     });
 }
@@ -313,7 +313,7 @@ fn a_declared_body_is_waited_for_before_the_provider_is_connected_to() {
     );
     for client in &mut clients {
         client.write(b"body").unwrap();
-        assert_eq!(client.answer(false).unwrap().status, 202);
+        assert_eq!(client.response(false).unwrap().status, 202);
     }
     for seen in place.recorder.seen() {
         assert_eq!(
@@ -342,11 +342,11 @@ fn from_elsewhere(gateway: &Gateway, request: &Request) -> String {
     socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
     socket.connect(&gateway.address().into()).unwrap();
     let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&request.clone().header("Connection", "close").bytes(gateway.address())).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 /// What clients that left have begun counts until the provider is done with it: for their source, and for nobody else.
@@ -375,8 +375,8 @@ fn clients_that_leave_cost_no_more_connections_than_their_share() {
         let mut connection = http2(&gateway).await;
         for number in 40..700 {
             connection = connection.ready().await.unwrap();
-            let (answer, _) = connection.send_request(read(number), true).unwrap();
-            assert_eq!(answer.await.unwrap().status(), 429, "{number}");
+            let (response, _) = connection.send_request(read(number), true).unwrap();
+            assert_eq!(response.await.unwrap().status(), 429, "{number}");
         }
     });
     let good = from_elsewhere(&gateway, &Request::new("GET", "/good"));
@@ -386,7 +386,7 @@ fn clients_that_leave_cost_no_more_connections_than_their_share() {
 }
 
 async fn wait_for_async(mut is_so: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -401,20 +401,20 @@ fn streams_that_declare_a_body_and_end_without_one_reach_no_provider() {
     over_http2(async {
         let mut connection = http2(&gateway).await.ready().await.unwrap();
         for part in [None, Some(&b"too long"[..]), Some(&b""[..])] {
-            let (answer, mut body) = connection.send_request(post(), false).unwrap();
+            let (response, mut body) = connection.send_request(post(), false).unwrap();
             if let Some(part) = part {
                 let _ = body.send_data(Bytes::from_static(part), true);
-                assert!(answer.await.map_or(true, |answer| answer.status().is_client_error()), "{part:?}");
+                assert!(response.await.map_or(true, |response| response.status().is_client_error()), "{part:?}");
             } else {
                 body.send_reset(h2::Reason::CANCEL);
             }
             connection = connection.ready().await.unwrap();
         }
         assert_eq!(recorder.connections(), 0);
-        let (answer, mut body) = connection.send_request(post(), false).unwrap();
+        let (response, mut body) = connection.send_request(post(), false).unwrap();
         body.send_data(Bytes::from_static(b"bo"), false).unwrap();
         body.send_data(Bytes::from_static(b"dy"), true).unwrap();
-        assert_eq!(answer.await.unwrap().status(), 202);
+        assert_eq!(response.await.unwrap().status(), 202);
     });
     assert_eq!(recorder.seen()[0].text(), "body");
 }
@@ -447,11 +447,11 @@ fn a_socket_in_the_file_system_is_no_source() {
     let place = place(&listeners, "forward", "limits: { in_flight: 3, per_source: 1, wait: 0s }\n");
     let ask = || {
         let mut stream = UnixStream::connect(&path).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer[..12].to_owned()
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response[..12].to_owned()
     };
     thread::scope(|scope| {
         let begun: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();

@@ -1,4 +1,5 @@
-//! A thousand clients that are slow on purpose, made by slowhttptest: all of them are cut off, and a good one does not notice.
+//! A thousand clients that are slow on purpose, made by slowhttptest: all of them are cut off, and a good one does not
+//! notice.
 
 use crate::harness::{Gateway, Request, skipped};
 use crate::recorder::Recorder;
@@ -26,8 +27,8 @@ fn installed() -> bool {
     there && files >= 4096
 }
 
-/// Lets clients be slow in a way that slowhttptest knows, until none of them has a connection any more. They must all have been cut
-/// off for this reason.
+/// Lets clients be slow in a way that slowhttptest knows, until none of them has a connection any more. They must all
+/// have been cut off for this reason.
 fn attack(how: &[&str], reason: &str) {
     if !installed() {
         return;
@@ -35,10 +36,10 @@ fn attack(how: &[&str], reason: &str) {
     let recorder = Recorder::start(|call| {
         if call.seen.target == "/large" {
             let body = "x".repeat(1 << 20);
-            return call.answer(200, "", &body);
+            return call.response(200, "", &body);
         }
         call.body()?;
-        call.answer(200, "", "here")
+        call.response(200, "", "here")
     });
     // The good client comes from the same address as the slow ones.
     let limits = "limits: { in_flight: 2000, per_source: 2000 }";
@@ -77,6 +78,6 @@ fn those_that_send_their_bodies_slowly_are_cut_off() {
 }
 
 #[test]
-fn those_that_read_their_answers_slowly_are_cut_off() {
+fn those_that_read_their_responses_slowly_are_cut_off() {
     attack(&["-X", "-n", "6", "-z", "65536", "-w", "1", "-y", "64"], "write_timeout");
 }

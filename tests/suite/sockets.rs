@@ -1,6 +1,6 @@
 //! Requests over a socket in the file system, whose clients may send its path where a host belongs.
 
-use crate::harness::{Gateway, H2Provider, PATIENCE, Reply, finish, project, skipped};
+use crate::harness::{Gateway, H2Provider, Reply, TIMEOUT, finish, project, skipped};
 use crate::recorder::{Recorder, SESSION, session};
 use crate::sdk::installed;
 use crate::zitadel::{Grpc, field};
@@ -34,15 +34,16 @@ impl Place {
         socket(self.folder.path())
     }
 
-    /// Sends a request of HTTP/1.1 with this `Host`, or without any, and returns the status and the body of its response.
+    /// Sends a request of HTTP/1.1 with this `Host`, or without any, and returns the status and the body of its
+    /// response.
     fn get(&self, host: Option<&str>) -> (u16, String) {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let host = host.map(|host| format!("Host: {host}\r\n")).unwrap_or_default();
         stream.write_all(format!("GET /x HTTP/1.1\r\n{host}Connection: close\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 }
@@ -135,7 +136,7 @@ policies:
 
 #[test]
 fn a_host_of_http1_that_is_a_path_is_none() {
-    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let place = Place::start(&recorder.upstream("preserve_host: true"));
     for (host, expected) in HOSTS {
         assert_eq!(place.get(Some(host)), (200, "here".into()), "{host}");
@@ -148,9 +149,9 @@ fn a_host_of_http1_that_is_a_path_is_none() {
     // Over a network it stays what it was.
     for (host, expected) in HOSTS {
         let request = format!("GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        let answer = crate::harness::raw(place.gateway.address(), request.as_bytes());
+        let response = crate::harness::raw(place.gateway.address(), request.as_bytes());
         let status = if expected.is_some() { "HTTP/1.1 200" } else { "HTTP/1.1 400" };
-        assert!(answer.starts_with(status.as_bytes()), "{host}: {}", String::from_utf8_lossy(&answer));
+        assert!(response.starts_with(status.as_bytes()), "{host}: {}", String::from_utf8_lossy(&response));
     }
     assert_eq!(recorder.count(), count + 3);
 }
@@ -205,7 +206,7 @@ fn an_authority_of_http2_that_is_a_path_is_none() {
     let own = provider.address().to_string();
     let over_socket = |fields: &[u8]| {
         let mut stream = UnixStream::connect(place.socket()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         ask(&mut stream, fields)
     };
     for (host, expected) in HOSTS {
@@ -219,7 +220,7 @@ fn an_authority_of_http2_that_is_a_path_is_none() {
     let count = provider.arrived().len();
     // Over a network the stream is reset, which is counted and can be seen.
     let mut stream = std::net::TcpStream::connect(place.gateway.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert_eq!(ask(&mut stream, &block(Some("run%2Fgate.sock"), None)), None);
     assert_eq!(provider.arrived().len(), count);
     place.gateway.wait_for_log(|line| line.contains("a stream was reset before it became a request"));
@@ -252,7 +253,7 @@ fn a_host_beside_a_path_counts_over_http2() {
     ] {
         let count = provider.arrived().len();
         let mut stream = UnixStream::connect(place.socket()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let status = ask(&mut stream, &block(authority, other));
         let arrived = provider.arrived();
         let told = arrived.get(count).map(|last| last.head.uri.authority().unwrap().to_string());
@@ -267,7 +268,7 @@ fn requests_that_name_two_hosts_are_counted() {
     let place = Place::start("upstreams:\n  a: { dialect: auth0, url: \"http://127.0.0.1:1\", auth: none }\n");
     for (at, fields) in [block(Some("a.example"), Some("b.example")), block(None, None)].iter().enumerate() {
         let mut stream = std::net::TcpStream::connect(place.gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(ask(&mut stream, fields), Some(400));
         let counted = format!("sessiongate_connections_cut_total{{reason=\"rejected_stream\"}} {}", at + 1);
         let metrics = place.gateway.metrics();
@@ -278,7 +279,7 @@ fn requests_that_name_two_hosts_are_counted() {
 
 #[test]
 fn curl_asks_over_a_socket() {
-    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let place = Place::start(&recorder.upstream("preserve_host: true"));
     let own = recorder.address().to_string();
     for version in ["--http1.1", "--http2-prior-knowledge", "--http2"] {

@@ -1,9 +1,10 @@
-//! What the program is built from: no crate with a known vulnerability, and none under a licence that was not agreed to.
+//! What the program is built from: no crate with a known vulnerability, and none under a licence that was not agreed
+//! to.
 //!
-//! Advisories come as data: a file of [RustSec](https://rustsec.org)'s advisories in JSON, which `SESSIONGATE_ADVISORIES` names;
-//! without it, `../shared/advisories/advisories.json` beside the project. Each has `id`, `package`, `kind` or `informational` (null
-//! for a vulnerability, else `unmaintained`, `unsound`, …), and the version requirements in `patched` and `unaffected`. A locked
-//! version that matches none of these is affected.
+//! Advisories come as data: a file of [RustSec](https://rustsec.org)'s advisories in JSON, which
+//! `SESSIONGATE_ADVISORIES` names; without it, `../shared/advisories/advisories.json` beside the project. Each has
+//! `id`, `package`, `kind` or `informational` (null for a vulnerability, else `unmaintained`, `unsound`, …), and the
+//! version requirements in `patched` and `unaffected`. A locked version that matches none of these is affected.
 
 use crate::harness::{project, skipped};
 use semver::{Version, VersionReq};
@@ -47,7 +48,8 @@ fn locked(lock: &str) -> Vec<(String, Version)> {
     blocks.map(|block| (value(block, "name").unwrap(), value(block, "version").unwrap().parse().unwrap())).collect()
 }
 
-/// Whether any of these requirements holds. A pre-release matches next to none, as is Cargo's rule: it counts as affected.
+/// Whether any of these requirements holds. A pre-release matches next to none, as is Cargo's rule: it counts as
+/// affected.
 fn is_any(requirements: &Value, version: &Version) -> bool {
     let all = requirements.as_array().unwrap();
     all.iter().any(|one| {
@@ -73,8 +75,8 @@ fn hits(advisories: &Value, crates: &[(String, Version)]) -> Vec<Hit> {
     hits
 }
 
-/// Whether crates may be used under this SPDX expression: under all parts of an `AND`, and under any of an `OR`, which older crates
-/// write as `/`. A bracket stands for what is in it.
+/// Whether crates may be used under this SPDX expression: under all parts of an `AND`, and under any of an `OR`, which
+/// older crates write as `/`. A bracket stands for what is in it.
 fn is_allowed(expression: &str) -> bool {
     let text = expression.replace('/', " OR ");
     let parts = |separator: &str| {
@@ -133,8 +135,8 @@ fn no_crate_has_a_known_vulnerability() {
     assert_eq!(vulnerable, [], "as of {}", advisories["snapshot"]);
 }
 
-/// The crates of a manifest that are built for this machine, as Cargo describes them without the network; none where they were never
-/// fetched.
+/// The crates of a manifest that are built for this machine, as Cargo describes them without the network; none where
+/// they were never fetched.
 fn described(manifest: &str) -> Option<Value> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let version = Command::new(&cargo).arg("-vV").output().unwrap();

@@ -20,9 +20,9 @@ fn list_path(tenant: &Tenant) -> String {
     format!("/api/v2/users/{}/sessions", tenant.user_id().replace('|', "%7C"))
 }
 
-fn ids(answer: &Answer) -> Vec<String> {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let body = answer.json();
+fn ids(response: &Answer) -> Vec<String> {
+    assert_eq!(response.status, 200, "{}", response.text());
+    let body = response.json();
     let sessions = body.get("sessions").unwrap_or(&body).as_array().unwrap().clone();
     sessions.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -76,7 +76,7 @@ impl Listed {
         let recorder = Recorder::start(move |call: &mut Call| -> io::Result<Then> {
             call.body()?;
             let (head, body) = own.lock().unwrap().clone();
-            if call.seen.target.starts_with(LIST) { call.answer(200, &head, &body) } else { call.as_auth0() }
+            if call.seen.target.starts_with(LIST) { call.response(200, &head, &body) } else { call.as_auth0() }
         });
         let gateway = Gateway::start(&recorder.upstream(more));
         gateway.ready();
@@ -120,9 +120,9 @@ fn what_is_left_of_a_list_keeps_its_bytes() {
             r#"{"sessions":[{"id":"a"}],"unknown":{"b":[{"id":"gone1"}]}}"#,
         ),
     ] {
-        let answer = listed.list("", list);
-        assert_eq!((answer.status, answer.text().as_str()), (200, left), "{list}");
-        assert_eq!(answer.header("Content-Length"), Some(left.len().to_string().as_str()));
+        let response = listed.list("", list);
+        assert_eq!((response.status, response.text().as_str()), (200, left), "{list}");
+        assert_eq!(response.header("Content-Length"), Some(left.len().to_string().as_str()));
     }
 }
 
@@ -140,8 +140,8 @@ fn the_largest_list_that_the_api_gives_is_read() {
         })
         .collect();
     assert_eq!(listed.send("DELETE", "/api/v2/sessions/s50").status, 202);
-    let answer = listed.list("", &json!({ "sessions": sessions }).to_string());
-    let left = ids(&answer);
+    let response = listed.list("", &json!({ "sessions": sessions }).to_string());
+    let left = ids(&response);
     assert_eq!((left.len(), left.contains(&"s50".to_owned())), (99, false));
 }
 
@@ -162,26 +162,26 @@ fn a_list_that_cannot_be_read_is_not_shown() {
     ];
     let listed = Listed::start("cache: {}");
     for (head, body) in unreadable {
-        let answer = listed.list(head, body);
-        assert_eq!((answer.status, &answer.json()["statusCode"]), (502, &json!(502)), "{body}");
+        let response = listed.list(head, body);
+        assert_eq!((response.status, &response.json()["statusCode"]), (502, &json!(502)), "{body}");
     }
     let many: Vec<Value> = (0..1001).map(|n| json!({ "id": n.to_string() })).collect();
     assert_eq!(listed.list("", &json!({ "sessions": many }).to_string()).status, 502, "more than a page");
     // Where nothing is cached nothing is hidden, and nothing looked for.
     let plain = Listed::start("");
     for (head, body) in unreadable {
-        let answer = plain.list(head, body);
-        assert_eq!((answer.status, answer.text().as_str()), (200, body));
+        let response = plain.list(head, body);
+        assert_eq!((response.status, response.text().as_str()), (200, body));
     }
 }
 
 #[test]
-fn what_the_provider_refuses_of_a_list_is_shown_as_it_is() {
-    let recorder = Recorder::start(|call: &mut Call| call.answer(404, "X-Own: a\r\n", "no JSON"));
+fn what_the_provider_rejects_of_a_list_is_shown_as_it_is() {
+    let recorder = Recorder::start(|call: &mut Call| call.response(404, "X-Own: a\r\n", "no JSON"));
     let gateway = Gateway::start(&recorder.upstream("cache: {}"));
     gateway.ready();
-    let answer = Request::new("GET", LIST).bearer(&recorder.token()).send(&gateway.url());
-    assert_eq!((answer.status, answer.text().as_str(), answer.header("X-Own")), (404, "no JSON", Some("a")));
+    let response = Request::new("GET", LIST).bearer(&recorder.token()).send(&gateway.url());
+    assert_eq!((response.status, response.text().as_str(), response.header("X-Own")), (404, "no JSON", Some("a")));
 }
 
 #[test]
@@ -209,8 +209,8 @@ fn refresh_tokens_are_never_cached() {
     let gateway = Gateway::start(&recorder.upstream("cache: {}"));
     gateway.ready();
     for turn in 0..2 {
-        let answer = Request::new("GET", "/api/v2/refresh-tokens/t1").bearer(&recorder.token()).send(&gateway.url());
-        assert_eq!((answer.json()["turn"].as_u64(), answer.header("Cache-Status")), (Some(turn), None));
+        let response = Request::new("GET", "/api/v2/refresh-tokens/t1").bearer(&recorder.token()).send(&gateway.url());
+        assert_eq!((response.json()["turn"].as_u64(), response.header("Cache-Status")), (Some(turn), None));
     }
 }
 
@@ -235,9 +235,9 @@ fn what_a_refresh_token_keeps_is_read_off_the_refresh_token() {
         request.json(&body).send(&gateway.url())
     };
     assert_eq!(patch("t1", "acme").status, 200);
-    let refused = patch("t1", "other");
-    assert_eq!(refused.status, 400);
-    assert!(refused.text().contains("refresh_token_metadata.tenant: is protected"), "{}", refused.text());
+    let rejected = patch("t1", "other");
+    assert_eq!(rejected.status, 400);
+    assert!(rejected.text().contains("refresh_token_metadata.tenant: is protected"), "{}", rejected.text());
     let gone = patch("t2", "acme");
     assert_eq!((gone.status, &gone.json()["message"]), (404, &json!("gone")), "the provider's answer to the read");
     assert_eq!(recorder.count_of("PATCH"), 1);
@@ -253,8 +253,8 @@ fn a_user_wide_write_of_nobody_marks_nothing() {
     let gateway = Gateway::start(&recorder.upstream_as("none", "cache: {}"));
     let get = || {
         let request = Request::new("GET", "/api/v2/sessions/375UIp_ID5mCTClIeBEHpXfGwq51tF_L");
-        let answer = request.header("Authorization", "Bearer a").send(&gateway.url());
-        answer.header("Cache-Status").unwrap_or_default().to_owned()
+        let response = request.header("Authorization", "Bearer a").send(&gateway.url());
+        response.header("Cache-Status").unwrap_or_default().to_owned()
     };
     get();
     assert_eq!(Request::new("DELETE", LIST).send(&gateway.url()).status, 500);

@@ -77,8 +77,8 @@ impl World {
 
     /// How many sessions a list shows.
     fn listed(&self, name: &str) -> usize {
-        let answer = self.request("GET", name, "/api/v2/users/u/sessions").send(&self.gateway.url());
-        answer.json()["sessions"].as_array().unwrap().len()
+        let response = self.request("GET", name, "/api/v2/users/u/sessions").send(&self.gateway.url());
+        response.json()["sessions"].as_array().unwrap().len()
     }
 
     /// Whether the second of two reads is a hit.
@@ -123,8 +123,8 @@ fn each(test: impl Fn(&World)) {
     on_each_store(|redis| test(&World::start(redis)));
 }
 
-fn is_hit(answer: &Answer) -> bool {
-    status(answer).starts_with("sessiongate; hit")
+fn is_hit(response: &Answer) -> bool {
+    status(response).starts_with("sessiongate; hit")
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn a_write_by_one_name_ends_hits_by_every_other() {
         for writer in &names {
             assert!(names.iter().all(|name| world.is_cached(name)), "before a write by {writer}");
             let seen: Vec<Answer> = names.iter().map(|name| world.send("GET", name)).collect();
-            for (name, answer) in names.iter().zip(seen) {
-                let host = answer.json()["session_metadata"]["host"].as_str().unwrap().to_owned();
+            for (name, response) in names.iter().zip(seen) {
+                let host = response.json()["session_metadata"]["host"].as_str().unwrap().to_owned();
                 let own = [PLAIN, OWN].contains(name);
                 let told = if own { world.recorder.address().to_string() } else { (*name).to_owned() };
                 assert_eq!(host.to_lowercase().split(':').next(), told.to_lowercase().split(':').next(), "{name}");
@@ -270,8 +270,8 @@ fn a_deletion_for_nobody_knows_whom_is_left_to_the_provider() {
     assert_eq!((world.get(PLAIN), world.get(OWN)), (404, 404));
     for name in [ONE, TWO] {
         for _ in 0..2 {
-            let answer = world.send("GET", name);
-            assert_eq!((answer.status, status(&answer)), (200, "sessiongate; fwd=bypass"), "{name}");
+            let response = world.send("GET", name);
+            assert_eq!((response.status, status(&response)), (200, "sessiongate; fwd=bypass"), "{name}");
         }
     }
     world.purge(&format!(r#"{{"upstream":"one","session":"{SESSION}"}}"#));

@@ -1,7 +1,7 @@
 //! Callers: which tokens are believed.
 
 use crate::harness::{Gateway, Request, Tenant};
-use crate::issuer::{AUDIENCE, SESSION, Signer, World, is_refused, now, read, unsigned};
+use crate::issuer::{AUDIENCE, SESSION, Signer, World, is_rejected, now, read, unsigned};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
@@ -24,15 +24,15 @@ fn tokens_that_are_good_are_believed() {
         ("a list of scopes", json!({}), json!({"scope": ["read:sessions"]})),
         ("unknown members", json!({"x": 1}), json!({"permissions": [{}], "org_id": "a"})),
     ] {
-        let answer = read(&gateway, &key.token(header, claims));
-        assert_eq!(answer.status, 200, "{why}: {}", answer.text());
+        let response = read(&gateway, &key.token(header, claims));
+        assert_eq!(response.status, 200, "{why}: {}", response.text());
     }
     let lower = Request::new("GET", SESSION).header("authorization", &format!("bearer {}", key.good()));
     assert_eq!(lower.send(&gateway.url()).status, 200, "schemes have no case");
 }
 
 #[test]
-fn tokens_that_are_not_good_are_refused() {
+fn tokens_that_are_not_good_are_rejected() {
     let key = Signer::new("one");
     let stranger = Signer::new("one");
     let world = World::new(&[&key, &Signer::new("two")]);
@@ -85,14 +85,14 @@ fn tokens_that_are_not_good_are_refused() {
         ("too long", 401, token(plain.clone(), json!({"evil": "x".repeat(9000)}))),
     ];
     for (why, status, token) in &cases {
-        is_refused(&read(&gateway, token), *status, why);
+        is_rejected(&read(&gateway, token), *status, why);
     }
     assert_eq!(world.provider.received().len(), 0, "the provider saw none of them");
     assert_eq!(read(&gateway, &good).status, 200, "and the good one is good");
 }
 
 #[test]
-fn an_authorization_that_is_no_bearer_token_is_refused() {
+fn an_authorization_that_is_no_bearer_token_is_rejected() {
     let key = Signer::new("one");
     let world = World::new(&[&key]);
     let gateway = world.gateway("");
@@ -102,11 +102,11 @@ fn an_authorization_that_is_no_bearer_token_is_refused() {
         let request = values.iter().fold(request, |request, value| request.header("Authorization", value));
         request.send(&gateway.url())
     };
-    is_refused(&with(&[]), 401, "none");
+    is_rejected(&with(&[]), 401, "none");
     for value in
         ["", "Bearer", "Bearer ", "Basic ZXZpbDpldmls", &good, &format!("Bearer {good} x"), &format!("Bearer {good},x")]
     {
-        is_refused(&with(&[value]), 400, value);
+        is_rejected(&with(&[value]), 400, value);
     }
     let two = with(&[&format!("Bearer {good}"), &format!("Bearer {good}")]);
     assert_eq!(two.status, 400, "two of them: {}", two.text());
@@ -132,13 +132,13 @@ fn the_public_key_is_no_shared_secret() {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
         let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag));
         let request = Request::new("GET", &tenant.session_path()).bearer(&token);
-        is_refused(&request.send(&gateway.url()), 401, "HS256");
+        is_rejected(&request.send(&gateway.url()), 401, "HS256");
     }
     assert_eq!(tenant.calls(), 0);
 }
 
 #[test]
-fn the_tenants_own_tokens_are_judged_by_their_claims() {
+fn the_tenants_own_tokens_are_checked_by_their_claims() {
     let tenant = Tenant::start();
     let gateway = Gateway::start(&tenant.upstream(""));
     gateway.ready();

@@ -1,4 +1,5 @@
-//! Where a request stands in a trace, and what it is called: what comes in, what the provider gets, and what the log says.
+//! Where a request stands in a trace, and what it is called: what comes in, what the provider gets, and what the log
+//! says.
 
 use crate::framing::Http2;
 use crate::harness::{Connection, Gateway, Request, wait_for};
@@ -24,7 +25,7 @@ fn last_line(gateway: &Gateway, count: usize) -> Value {
 
 /// What a provider got: all values of both headers.
 #[derive(Debug, PartialEq, Eq)]
-struct Got {
+struct ReadResult {
     parents: Vec<String>,
     states: Vec<String>,
 }
@@ -37,7 +38,7 @@ struct Way<'a> {
     name: &'static str,
     gateway: &'a Gateway,
     send: Send<'a>,
-    got: Box<dyn Fn() -> Got + 'a>,
+    got: Box<dyn Fn() -> ReadResult + 'a>,
 }
 
 /// Every carrier, on a governed and on a passed route.
@@ -71,7 +72,7 @@ fn ways<'a>(
                 got: Box::new(move || {
                     let seen = recorder.seen().pop().unwrap();
                     let all = |name: &str| seen.all(name).into_iter().map(str::to_owned).collect();
-                    Got { parents: all("traceparent"), states: all("tracestate") }
+                    ReadResult { parents: all("traceparent"), states: all("tracestate") }
                 }),
             }
         };
@@ -108,7 +109,7 @@ fn ways<'a>(
                 let headers = &seen.last().unwrap().1;
                 let all =
                     |name: &str| headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect();
-                Got { parents: all("traceparent"), states: all("tracestate") }
+                ReadResult { parents: all("traceparent"), states: all("tracestate") }
             }),
         });
     }
@@ -144,14 +145,14 @@ fn a_trace_goes_through_as_it_is_and_begins_anew_where_it_cannot_be_read() {
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
             let (got, trace) = asked(&[("traceparent", parent), ("tracestate", STATE)]);
-            assert_eq!(got, Got { parents: one(parent), states: one(STATE) }, "{}", way.name);
+            assert_eq!(got, ReadResult { parents: one(parent), states: one(STATE) }, "{}", way.name);
             assert_eq!(trace, ID, "{}", way.name);
         }
         let (got, _) = asked(&[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]);
         assert_eq!(got.states, ["a=1", "b=2"], "{}", way.name);
         // A state alone can be wrong.
         let (got, trace) = asked(&[("traceparent", PARENT), ("tracestate", "a=1,a=2")]);
-        assert_eq!((got, trace.as_str()), (Got { parents: one(PARENT), states: vec![] }, ID), "{}", way.name);
+        assert_eq!((got, trace.as_str()), (ReadResult { parents: one(PARENT), states: vec![] }, ID), "{}", way.name);
         // Without a parent that can be read a trace begins, and a state says nothing.
         let upper = PARENT.to_uppercase();
         for headers in [
@@ -181,7 +182,7 @@ fn a_trace_goes_through_as_it_is_and_begins_anew_where_it_cannot_be_read() {
 
 /// Also where no provider is asked.
 #[test]
-fn what_is_answered_from_the_cache_or_refused_has_its_trace() {
+fn what_is_answered_from_the_cache_or_rejected_has_its_trace() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&recorder.upstream("cache: {}"));
     gateway.ready();
@@ -193,8 +194,8 @@ fn what_is_answered_from_the_cache_or_refused_has_its_trace() {
     assert!(hit.header("Cache-Status").unwrap().starts_with("sessiongate; hit"));
     let line = last_line(&gateway, 2);
     assert_eq!((line["trace_id"].as_str(), line["cache"].as_str()), (Some(ID), Some("hit")));
-    let refused = get.header("traceparent", PARENT).header("X-HTTP-Method-Override", "PUT").send(&gateway.url());
-    assert_eq!((refused.status, last_line(&gateway, 3)["trace_id"].as_str()), (400, Some(ID)));
+    let rejected = get.header("traceparent", PARENT).header("X-HTTP-Method-Override", "PUT").send(&gateway.url());
+    assert_eq!((rejected.status, last_line(&gateway, 3)["trace_id"].as_str()), (400, Some(ID)));
 }
 
 #[test]
@@ -217,9 +218,9 @@ fn trusted_peers_name_their_requests() {
         for id in ["7f1c2b6e-1b0a-4d7e-9a6e-0d6f6c1e2a3b", "Aa0-._:+/=", &longest] {
             for (at, gateway) in [&trusting, &strict].into_iter().enumerate() {
                 let post = Request::new("POST", path).bearer(&recorder.token()).header("X-Request-Id", id);
-                let answer = post.send(&gateway.url());
+                let response = post.send(&gateway.url());
                 counts[at] += 1;
-                let named = answer.header("X-Request-Id").unwrap();
+                let named = response.header("X-Request-Id").unwrap();
                 assert_eq!(named == id, at == 0, "{path}: {named}");
                 assert_eq!(last_line(gateway, counts[at])["request_id"], named);
             }
@@ -227,9 +228,9 @@ fn trusted_peers_name_their_requests() {
         let long = "x".repeat(129);
         for id in ["", "a b", "a\"b", "a,b", "a\\b", "\u{e9}", "<a>", "a{b}", &long] {
             let post = Request::new("POST", path).bearer(&recorder.token()).header("X-Request-Id", id);
-            let answer = post.send(&trusting.url());
+            let response = post.send(&trusting.url());
             counts[0] += 1;
-            let named = answer.header("X-Request-Id").unwrap();
+            let named = response.header("X-Request-Id").unwrap();
             assert!(named != id && named.len() == 32, "{id}: {named}");
             assert_eq!(last_line(&trusting, counts[0])["request_id"], named);
         }
@@ -245,8 +246,8 @@ fn trusted_peers_name_their_requests() {
     for id in ["first", "", "second"] {
         let request = Request::new("POST", "/x");
         let request = if id.is_empty() { request } else { request.header("X-Request-Id", id) };
-        let answer = connection.exchange(&request).unwrap();
-        let named = answer.header("X-Request-Id").unwrap();
+        let response = connection.exchange(&request).unwrap();
+        let named = response.header("X-Request-Id").unwrap();
         assert!(if id.is_empty() { named.len() == 32 } else { named == id }, "{named}");
     }
 }

@@ -1,8 +1,9 @@
-//! Callers whom the gateway has not verified, before a cache: whatever they send keeps nobody from it for longer than it is in flight,
-//! unless the provider has taken it, and gets nobody else's write rejected. And pass-through requests that invalidate, as wholes.
+//! Callers whom the gateway has not verified, before a cache: whatever they send keeps nobody from it for longer than
+//! it is in flight, unless the provider has taken it, and gets nobody else's write rejected. And pass-through requests
+//! that invalidate, as wholes.
 
 use crate::harness::{
-    Answer, Connection, Gateway, H2Provider, PATIENCE, Part, RedisServer, Reply, Request, redis_installed, wait_for,
+    Answer, Connection, Gateway, H2Provider, Part, RedisServer, Reply, Request, TIMEOUT, redis_installed, wait_for,
 };
 use crate::recorder::{Call, Recorder, SESSION, Then};
 use crate::shared::{Gate, Replica};
@@ -57,11 +58,11 @@ impl Place {
     }
 
     /// One whose provider takes nothing from opaque tokens, and answers these once the gate is open.
-    fn judging(status: u16, gate: &Gate) -> Place {
-        Place::judging_on(None, status, gate)
+    fn checking(status: u16, gate: &Gate) -> Place {
+        Place::checking_on(None, status, gate)
     }
 
-    fn judging_on(server: Option<RedisServer>, status: u16, gate: &Gate) -> Place {
+    fn checking_on(server: Option<RedisServer>, status: u16, gate: &Gate) -> Place {
         let gate = gate.clone();
         Place::on(server, move |call: &mut Call| {
             if call.seen.header("Authorization") != Some("Bearer junk") {
@@ -157,7 +158,7 @@ fn stores() -> Vec<Option<RedisServer>> {
 fn junk_writes_of_a_session_reject_no_write_of_its_owner() {
     for store in stores() {
         let gate = Gate::closed();
-        let place = Place::judging_on(store, 401, &gate);
+        let place = Place::checking_on(store, 401, &gate);
         place.prime();
         let junk: Vec<Connection> = (0..100).map(|_| place.begin_junk(&patch())).collect();
         wait_for("all at the provider", || (place.recorder.count_of("PATCH") == 100).then_some(()));
@@ -165,7 +166,7 @@ fn junk_writes_of_a_session_reject_no_write_of_its_owner() {
         assert_eq!(place.cache(), "sessiongate; fwd=bypass", "while they are in flight");
         gate.set(true);
         for mut connection in junk {
-            assert_eq!(connection.answer(false).unwrap().status, 401);
+            assert_eq!(connection.response(false).unwrap().status, 401);
         }
         assert_eq!(place.cache(), "sessiongate; fwd=miss; stored", "after the owner's write");
         place.prime();
@@ -182,7 +183,7 @@ fn what_the_provider_rejects_leaves_every_hit_however_much_of_it_overlaps() {
 
 fn rejected_leaves_every_hit(store: Option<RedisServer>, status: u16) {
     let gate = Gate::closed();
-    let place = Place::judging_on(store, status, &gate);
+    let place = Place::checking_on(store, status, &gate);
     place.prime();
     let before = place.recorder.count();
     let requests = match status {
@@ -203,7 +204,7 @@ fn rejected_leaves_every_hit(store: Option<RedisServer>, status: u16) {
     place.recorder.wait(count);
     gate.set(true);
     for connection in &mut junk {
-        assert_eq!(connection.answer(false).unwrap().status, status);
+        assert_eq!(connection.response(false).unwrap().status, status);
     }
     assert!(place.is_hit(), "{status}: {}", place.cache());
     assert_eq!(place.recorder.count(), count);
@@ -212,13 +213,13 @@ fn rejected_leaves_every_hit(store: Option<RedisServer>, status: u16) {
 #[test]
 fn junk_changes_beyond_those_that_are_told_apart_leave_every_hit() {
     let gate = Gate::closed();
-    let place = Place::judging(403, &gate);
+    let place = Place::checking(403, &gate);
     place.get();
     let mut junk: Vec<Connection> = (0..270).map(|_| place.begin_junk(&block())).collect();
     place.recorder.wait(271);
     gate.set(true);
     for connection in &mut junk {
-        assert_eq!(connection.answer(false).unwrap().status, 403);
+        assert_eq!(connection.response(false).unwrap().status, 403);
     }
     assert!(place.is_hit(), "{}", place.cache());
 }
@@ -247,8 +248,8 @@ fn verified_users_without_rights_keep_nobody_from_the_cache_and_reject_no_write(
     gateway.ready();
     let (owner, user) = (recorder.token_of("owner"), recorder.token_of("user"));
     let read = || {
-        let answer = Request::new("GET", "/v2/sessions/s1").bearer(&owner).send(&gateway.url());
-        answer.header("Cache-Status").unwrap_or("none").to_owned()
+        let response = Request::new("GET", "/v2/sessions/s1").bearer(&owner).send(&gateway.url());
+        response.header("Cache-Status").unwrap_or("none").to_owned()
     };
     let patch = || Request::new("PATCH", "/v2/sessions/s1").json(r#"{"metadata":{"a":"YQ=="}}"#);
     let begin = |request: Request| {
@@ -259,7 +260,7 @@ fn verified_users_without_rights_keep_nobody_from_the_cache_and_reject_no_write(
     let end = |junk: Vec<Connection>| {
         gate.set(true);
         for mut connection in junk {
-            assert_eq!(connection.answer(false).unwrap().status, 403);
+            assert_eq!(connection.response(false).unwrap().status, 403);
         }
         gate.set(false);
     };
@@ -282,7 +283,7 @@ fn an_unknown_outcome_keeps_the_cache_out_and_rejects_nobody() {
     for store in stores() {
         let gate = Gate::closed();
         gate.set(true);
-        let place = Place::judging_on(store, 503, &gate);
+        let place = Place::checking_on(store, 503, &gate);
         place.get();
         for _ in 0..70 {
             assert_eq!(place.send(&patch(), "junk").status, 503);
@@ -319,18 +320,18 @@ fn a_change_whose_client_has_left_is_settled_and_what_it_changed_is_seen() {
 #[test]
 fn a_deletion_by_the_unverified_counts_beside_junk() {
     let gate = Gate::closed();
-    let place = Place::judging(401, &gate);
+    let place = Place::checking(401, &gate);
     place.get();
     let mut junk: Vec<Connection> = (0..3).map(|_| place.begin_junk(&patch())).collect();
     place.recorder.wait(4);
     let deleted = place.send(&Request::new("DELETE", &path()), "good-opaque");
     assert_eq!(deleted.status, 202);
-    let gone = |answer: Answer| (answer.status, answer.header("Cache-Status").map(str::to_owned));
+    let gone = |response: Answer| (response.status, response.header("Cache-Status").map(str::to_owned));
     let expected = (404, Some("sessiongate; hit; detail=deleted".to_owned()));
     assert_eq!(gone(place.get()), expected, "although the mark of the others stands");
     gate.set(true);
     for connection in &mut junk {
-        assert_eq!(connection.answer(false).unwrap().status, 401);
+        assert_eq!(connection.response(false).unwrap().status, 401);
     }
     assert_eq!(gone(place.get()), expected);
 }
@@ -346,8 +347,8 @@ fn a_body_beyond_its_bound_is_rejected_and_not_sent() {
         Request::new("PATCH", USER).json(&large),
         Request::new("PATCH", USER).header("Transfer-Encoding", "chunked").body(chunked),
     ] {
-        let answer = place.send(&request, &token);
-        assert_eq!((answer.status, &answer.json()["statusCode"]), (413, &json!(413)));
+        let response = place.send(&request, &token);
+        assert_eq!((response.status, &response.json()["statusCode"]), (413, &json!(413)));
     }
     assert!(place.is_hit());
     assert_eq!(place.recorder.count(), 1);
@@ -377,7 +378,7 @@ fn changes_pass_to_the_letter_and_so_do_their_responses() {
         Ok(Then::Keep)
     });
     for (place_in_log, target) in [USER, "/api/v2/users/%61uth0|x?chunked=%zz&q=a%20b+c&`"].into_iter().enumerate() {
-        let answer = Request::new("PATCH", target)
+        let response = Request::new("PATCH", target)
             .header("Content-Type", "text/plain; charset=latin1")
             .header("Content-Encoding", "br")
             .header("Accept-Encoding", "gzip, br")
@@ -391,10 +392,10 @@ fn changes_pass_to_the_letter_and_so_do_their_responses() {
             .bearer("junk")
             .body(vec![0xff, 0, 1])
             .send(&place.gateway.url());
-        assert_eq!((answer.status, answer.header("Content-Encoding")), (200, Some("gzip")));
-        assert!(answer.header("X-Request-Id").is_some());
-        assert_eq!(answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")).count(), 2);
-        assert!(answer.body == large, "{target}: the client got something else");
+        assert_eq!((response.status, response.header("Content-Encoding")), (200, Some("gzip")));
+        assert!(response.header("X-Request-Id").is_some());
+        assert_eq!(response.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")).count(), 2);
+        assert!(response.body == large, "{target}: the client got something else");
         let seen = place.recorder.seen()[place_in_log].clone();
         assert_eq!((seen.target.as_str(), seen.body.as_slice()), (target, &[0xff, 0, 1][..]));
         for (name, value) in [
@@ -426,7 +427,7 @@ fn a_response_that_breaks_off_breaks_off_at_the_client() {
             Ok(Then::Close)
         });
         let mut connection = place.begin_junk(&block());
-        assert!(connection.answer(false).is_err(), "{framing}");
+        assert!(connection.response(false).is_err(), "{framing}");
     }
 }
 
@@ -482,21 +483,21 @@ impl Calls {
     }
 
     /// A call with this body; where it is to break off, it does so once the gateway has it.
-    fn call(&self, path: &str, content_type: &str, body: &[u8]) -> Ended {
+    fn call(&self, path: &str, content_type: &str, body: &[u8]) -> WriteEnd {
         let request = request(self.gateway.address(), path, content_type);
         let body = Bytes::copy_from_slice(body);
         self.runtime.block_on(async {
             let mut client = connect(self.gateway.address()).await;
             let (response, mut sending) = client.send_request(request, false).unwrap();
             sending.send_data(body, true).unwrap();
-            let (head, mut incoming) = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap().into_parts();
+            let (head, mut incoming) = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().into_parts();
             let only_head = incoming.is_end_stream();
             let mut body = Vec::new();
             while let Some(part) = incoming.data().await {
                 body.extend_from_slice(&part.unwrap());
             }
             let trailers = incoming.trailers().await.unwrap().unwrap_or_default();
-            Ended { headers: head.headers, body, trailers, only_head }
+            WriteEnd { headers: head.headers, body, trailers, only_head }
         })
     }
 
@@ -514,7 +515,7 @@ impl Calls {
     }
 }
 
-struct Ended {
+struct WriteEnd {
     headers: HeaderMap,
     body: Vec<u8>,
     trailers: HeaderMap,
@@ -611,7 +612,8 @@ fn a_call_whose_client_has_left_is_settled_by_its_own_status() {
     }
 }
 
-/// A message is passed on as it comes, whatever its size: only the end of a call waits for what is still to be said of it.
+/// A message is passed on as it comes, whatever its size: only the end of a call waits for what is still to be said of
+/// it.
 #[test]
 fn a_message_passes_before_its_call_is_over() {
     const SIZE: usize = 6 << 20;
@@ -632,10 +634,10 @@ fn a_message_passes_before_its_call_is_over() {
         let mut client = connect(gateway.address()).await;
         let (response, mut sending) = client.send_request(request(gateway.address(), LOCK, GRPC), false).unwrap();
         sending.send_data(frame(&field(1, b"u1")).into(), true).unwrap();
-        let mut body = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap().into_body();
+        let mut body = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap().into_body();
         let mut came = 0;
         while came < SIZE + 5 {
-            let part = tokio::time::timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap();
+            let part = tokio::time::timeout(TIMEOUT, body.data()).await.unwrap().unwrap().unwrap();
             body.flow_control().release_capacity(part.len()).unwrap();
             came += part.len();
         }

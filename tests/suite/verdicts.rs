@@ -1,5 +1,5 @@
-//! The same call of ZITADEL meets the same verdict on every carrier, as far as chance finds calls. What is compared was encoded
-//! and decoded here, by none of the product's code.
+//! The same call of ZITADEL meets the same verdict on every carrier, as far as chance finds calls. What is compared was
+//! encoded and decoded here, by none of the product's code.
 
 use crate::properties::cases;
 use base64::Engine;
@@ -11,7 +11,7 @@ use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use sessiongate::config::{self, Lookup};
 use sessiongate::dialect::ZITADEL;
-use sessiongate::gateway::{Credential, Decided, Gateway, Head, Routed};
+use sessiongate::gateway::{Credential, Decided, Gateway, RequestHead, Routed};
 use sessiongate::model::{Operation, Rejection};
 use sessiongate::wire::carrier::Carrier;
 use sessiongate::wire::message::Codec;
@@ -198,7 +198,7 @@ impl Asked {
         headers.insert("content-type", content_type(carrier).parse().unwrap());
         headers.insert("content-length", body.len().to_string().parse().unwrap());
         let http2 = carrier.is_grpc();
-        let head = Head {
+        let head = RequestHead {
             listener: "",
             method: &method,
             path: &path,
@@ -208,14 +208,14 @@ impl Asked {
             http2,
             trusted: false,
         };
-        let judged = || -> Result<Bytes, Rejection> {
+        let checked = || -> Result<Bytes, Rejection> {
             let governed = match gateway.route(head) {
                 Ok(Routed::Governed(governed)) => governed,
                 Ok(Routed::Passed(..) | Routed::Invalidating(_)) => panic!("{method} {path} is governed"),
-                Err(refused) => return Err(refused.rejection),
+                Err(rejected) => return Err(rejected.rejection),
             };
-            let admitted = governed.admit(Credential::Forwarded(Bytes::from_static(b"Bearer pat")))?;
-            let asked = admitted.read_body(gateway, Bytes::from(body.clone()))?;
+            let authorized = governed.authorize(Credential::Forwarded(Bytes::from_static(b"Bearer pat")))?;
+            let asked = authorized.read_body(gateway, Bytes::from(body.clone()))?;
             let operation = if self.creates { Operation::CreateSession } else { Operation::UpdateSession };
             assert_eq!((asked.operation(), asked.carrier()), (operation, carrier));
             match asked.decide(None)? {
@@ -223,7 +223,7 @@ impl Asked {
                 Decided::Need(_) => panic!("nothing is protected here"),
             }
         };
-        judged().map(|bytes| Forwarded::read(carrier, self.creates, &bytes)).map_err(|rejection| {
+        checked().map(|bytes| Forwarded::read(carrier, self.creates, &bytes)).map_err(|rejection| {
             // Why it cannot be read is told in the terms of the encoding.
             if matches!(rejection, Rejection::Malformed(_)) {
                 return json!("malformed");
@@ -470,8 +470,8 @@ proptest! {
     }
 }
 
-/// A request with something in `checks` or `challenges` that no schema of the gateway has: where, and the rule of a list that is
-/// closed there.
+/// A request with something in `checks` or `challenges` that no schema of the gateway has: where, and the rule of a
+/// list that is closed there.
 fn any_stranger() -> impl Strategy<Value = (Asked, &'static str)> {
     let held = prop_oneof![
         "[a-z]{0,9}".prop_map(Held::Text),
@@ -518,8 +518,8 @@ fn any_stranger() -> impl Strategy<Value = (Asked, &'static str)> {
 proptest! {
     #![proptest_config(cases(300))]
 
-    /// What a policy lists is all that there is, on every carrier and in both versions; where it lists nothing, what is not known
-    /// goes on.
+    /// What a policy lists is all that there is, on every carrier and in both versions; where it lists nothing, what is
+    /// not known goes on.
     #[test]
     fn a_list_is_closed_to_what_is_not_known((call, place) in any_stranger()) {
         let closed = [
@@ -549,7 +549,7 @@ proptest! {
 
 /// Chance finds both verdicts often enough, with each policy: the property above says something.
 #[test]
-fn calls_are_refused_and_forwarded_by_each_policy() {
+fn calls_are_rejected_and_forwarded_by_each_policy() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();

@@ -1,6 +1,7 @@
-//! ZITADEL's session service through the gateway, on every carrier, byte by byte, against a provider that records what reaches it.
+//! ZITADEL's session service through the gateway, on every carrier, byte by byte, against a provider that records what
+//! reaches it.
 
-use crate::harness::{Gateway, PATIENCE, Request, Sandbox};
+use crate::harness::{Gateway, Request, Sandbox, TIMEOUT};
 use crate::recorder::{Call, Recorder, Then};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -100,7 +101,7 @@ impl Grpc {
             let (response, mut sender) = client.send_request(request, false).unwrap();
             // Who is refused for its head may have its answer, and no stream any more, before the body is sent.
             let _ = sender.send_data(body, true);
-            let response = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
+            let response = tokio::time::timeout(TIMEOUT, response).await.unwrap().unwrap();
             let (head, mut incoming) = response.into_parts();
             let mut body = Vec::new();
             while let Some(part) = incoming.data().await {
@@ -165,25 +166,25 @@ async fn serve(stream: TcpStream, seen: Seen) {
 }
 
 #[test]
-fn grpc_is_judged_and_forwarded_byte_by_byte() {
+fn grpc_is_checked_and_forwarded_byte_by_byte() {
     let provider = Grpc::start();
     let gateway = provider.gateway("");
     // A field that nobody knows stays.
     let good = frame(&[set("team"), field(15, b"unknown")].concat());
-    let answer = provider.call(&gateway, SET, &good);
-    assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"));
-    assert_eq!(answer.body, frame(&field(1, &[8, 1])));
+    let response = provider.call(&gateway, SET, &good);
+    assert_eq!((response.status, response.trailer("grpc-status")), (200, "0"));
+    assert_eq!(response.body, frame(&field(1, &[8, 1])));
     let seen = provider.seen.lock().unwrap().remove(0);
     assert_eq!((seen.0.as_str(), seen.2), (SET, good));
     assert_eq!(seen.1["te"], "trailers");
     assert_eq!(seen.1["x-forwarded-for"], "127.0.0.1");
 
-    let answer = provider.call(&gateway, SET, &frame(&set("role")));
-    assert_eq!((answer.status, answer.body.len()), (200, 0));
-    assert_eq!(answer.headers["content-type"], "application/grpc+proto");
-    assert_eq!(answer.trailer("grpc-status"), "3");
-    assert!(answer.trailer("grpc-message").contains("metadata.role"), "{}", answer.trailer("grpc-message"));
-    assert!(answer.headers.contains_key("grpc-status-details-bin"));
+    let response = provider.call(&gateway, SET, &frame(&set("role")));
+    assert_eq!((response.status, response.body.len()), (200, 0));
+    assert_eq!(response.headers["content-type"], "application/grpc+proto");
+    assert_eq!(response.trailer("grpc-status"), "3");
+    assert!(response.trailer("grpc-message").contains("metadata.role"), "{}", response.trailer("grpc-message"));
+    assert!(response.headers.contains_key("grpc-status-details-bin"));
     assert_eq!(provider.count(), 0);
 }
 
@@ -208,7 +209,7 @@ fn a_read_over_grpc_is_a_hit_with_trailers_until_a_write() {
 }
 
 #[test]
-fn an_answer_older_than_an_acknowledged_write_is_not_stored() {
+fn an_response_older_than_an_acknowledged_write_is_not_stored() {
     let provider = Grpc::start();
     let gateway = provider.gateway("    cache: {}\n");
     let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));
@@ -233,8 +234,8 @@ fn other_calls_of_grpc_are_passed_with_their_trailers() {
         ("x-zitadel-instance-host", "evil.example"),
         ("x-forwarded-host", "evil.example"),
     ];
-    let answer = provider.call_with(&gateway, path, &frame(b"\x0a\x01x"), &hidden);
-    assert_eq!((answer.status, answer.trailer("grpc-status")), (200, "0"));
+    let response = provider.call_with(&gateway, path, &frame(b"\x0a\x01x"), &hidden);
+    assert_eq!((response.status, response.trailer("grpc-status")), (200, "0"));
     let seen = provider.seen.lock().unwrap().remove(0);
     assert_eq!((seen.0.as_str(), seen.2.as_slice()), (path, frame(b"\x0a\x01x").as_slice()));
     assert_eq!(seen.1["te"], "trailers");
@@ -266,8 +267,8 @@ fn only_trusted_peers_speak_for_others() {
     ] {
         let gateway = provider.gateway(&format!("    cache: {{}}\nclients: {{ trusted_peers: {trusted} }}\n"));
         for path in [SET, "/zitadel.user.v2.UserService/GetUserByID"] {
-            let answer = provider.call_with(&gateway, path, &frame(&set("team")), &FOR_OTHERS);
-            assert_eq!(answer.trailer("grpc-status"), "0");
+            let response = provider.call_with(&gateway, path, &frame(&set("team")), &FOR_OTHERS);
+            assert_eq!(response.trailer("grpc-status"), "0");
             let seen = provider.seen.lock().unwrap().remove(0).1;
             let all = |name: &str| seen.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
             assert_eq!(all("x-forwarded-host"), [host], "{path}");
@@ -286,8 +287,8 @@ fn what_is_cached_for_one_instance_is_not_for_another() {
     let gateway = provider.gateway("    cache: {}\nclients: { trusted_peers: [127.0.0.1] }\n");
     let read = |instance: &str| {
         let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("x-zitadel-instance-host", instance)];
-        let answer = provider.call_with(&gateway, GET, &frame(&field(1, b"s1")), &headers);
-        (answer.cache().split(';').nth(1).unwrap().trim().to_owned(), answer.body)
+        let response = provider.call_with(&gateway, GET, &frame(&field(1, b"s1")), &headers);
+        (response.cache().split(';').nth(1).unwrap().trim().to_owned(), response.body)
     };
     let (first, one) = read("one.example");
     let (second, other) = read("two.example");
@@ -300,7 +301,7 @@ fn what_is_cached_for_one_instance_is_not_for_another() {
 type Row = (&'static str, &'static str, Vec<u8>, Vec<(&'static str, &'static str)>, &'static str);
 
 #[test]
-fn what_the_gateway_does_not_read_of_a_call_is_refused() {
+fn what_the_gateway_does_not_read_of_a_call_is_rejected() {
     let provider = Grpc::start();
     let gateway = provider.gateway("");
     let grpc = [("content-type", "application/grpc")];
@@ -323,8 +324,8 @@ fn what_the_gateway_does_not_read_of_a_call_is_refused() {
         ("no session", SET, frame(&field(4, b"")), grpc.to_vec(), "3"),
     ];
     for (name, path, body, headers, code) in rows {
-        let answer = provider.call_with(&gateway, path, &body, &headers);
-        assert_eq!((answer.status, answer.trailer("grpc-status")), (200, code), "{name}");
+        let response = provider.call_with(&gateway, path, &body, &headers);
+        assert_eq!((response.status, response.trailer("grpc-status")), (200, code), "{name}");
         assert_eq!(provider.count(), 0, "{name}");
     }
 }
@@ -336,14 +337,14 @@ fn the_token_of_a_session_is_asked_for_where_a_policy_says_so() {
     let beta = SET.replace("v2", "v2beta");
     let body = frame(&set("team"));
     let grpc = [("content-type", "application/grpc")];
-    let answer = provider.call_with(&provider.gateway(""), &beta, &body, &grpc);
-    assert_eq!((answer.trailer("grpc-status"), provider.count()), ("0", 1));
+    let response = provider.call_with(&provider.gateway(""), &beta, &body, &grpc);
+    assert_eq!((response.trailer("grpc-status"), provider.count()), ("0", 1));
     let strict = POLICY.replace("  strict:\n", "  strict:\n    session_token: required\n");
     let upstream = format!("    dialect: zitadel\n    url: http://{}\n    auth: forward\n", provider.address);
     let strict = Gateway::start(&format!("upstreams:\n  idp:\n{upstream}    policy: strict\n{strict}"));
     strict.ready();
-    let answer = provider.call_with(&strict, &beta, &body, &grpc);
-    assert!(answer.trailer("grpc-message").contains("session_token"), "{}", answer.trailer("grpc-message"));
+    let response = provider.call_with(&strict, &beta, &body, &grpc);
+    assert!(response.trailer("grpc-message").contains("session_token"), "{}", response.trailer("grpc-message"));
     assert_eq!(provider.call_with(&strict, SET, &body, &grpc).trailer("grpc-status"), "0", "v2 does not look at it");
     assert_eq!(provider.count(), 2);
 }
@@ -377,7 +378,7 @@ fn spellings_of_a_path_reach_zitadel_as_its_canonical_form() {
     let body = r#"{"session":{"id":"s1","sequence":"5"},"sessions":[]}"#;
     let act = move |call: &mut Call| {
         call.body()?;
-        call.answer(200, "", body)
+        call.response(200, "", body)
     };
     let (recorder, gateway) = recorded(act, "match: { path_prefix: /idp, strip_prefix: true }\n");
     const LISTS: &str = "/zitadel.session.v2.SessionService/ListSessions";
@@ -407,8 +408,8 @@ fn empty_parts_of_http2_do_not_end_a_body_twice() {
     let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
     let path = "/zitadel.user.v2.UserService/GetUserByID";
     for count in 1..4 {
-        let answer = client.call_with(&gateway, path, b"", &[("content-type", "application/proto")]);
-        assert_eq!((answer.status, recorder.count()), (202, count));
+        let response = client.call_with(&gateway, path, b"", &[("content-type", "application/proto")]);
+        assert_eq!((response.status, recorder.count()), (202, count));
     }
     let connection = &recorder.seen()[0];
     assert_eq!((connection.header("Transfer-Encoding"), connection.body.len()), (Some("chunked"), 0));
@@ -422,17 +423,21 @@ fn details(body: &str) -> Value {
 fn the_same_change_meets_the_same_verdict_on_every_carrier() {
     let (recorder, gateway) = recorded(|call| call.as_auth0(), "");
     for (name, request) in carriers("role") {
-        let answer = request.send(&gateway.url());
-        let text = answer.text();
+        let response = request.send(&gateway.url());
+        let text = response.text();
         match name {
             "rest" => {
-                assert_eq!((answer.status, details(&text)["code"].clone()), (400, json!(3)), "{text}");
+                assert_eq!((response.status, details(&text)["code"].clone()), (400, json!(3)), "{text}");
                 assert_eq!(details(&text)["details"][1]["fieldViolations"][0]["field"], "metadata.role");
             }
             "connect" | "connect proto" => {
-                assert_eq!((answer.status, details(&text)["code"].clone()), (400, json!("invalid_argument")), "{text}");
+                assert_eq!(
+                    (response.status, details(&text)["code"].clone()),
+                    (400, json!("invalid_argument")),
+                    "{text}"
+                );
             }
-            _ => assert!(answer.status == 200 && text.contains("grpc-status: 3\r\n"), "{name}: {text}"),
+            _ => assert!(response.status == 200 && text.contains("grpc-status: 3\r\n"), "{name}: {text}"),
         }
         assert!(text.contains("metadata.role"), "{name}: {text}");
         assert_eq!(recorder.count(), 0, "{name}");
@@ -528,10 +533,11 @@ fn nothing_gets_around_the_policy() {
     ];
     let count = rows.len();
     for (name, request) in rows {
-        let answer = request.send(&gateway.url());
-        let refused =
-            answer.status >= 400 || answer.text().contains("grpc-status: ") || answer.header("grpc-status").is_some();
-        assert!(refused && answer.status < 500, "{name}: {} {}", answer.status, answer.text());
+        let response = request.send(&gateway.url());
+        let rejected = response.status >= 400
+            || response.text().contains("grpc-status: ")
+            || response.header("grpc-status").is_some();
+        assert!(rejected && response.status < 500, "{name}: {} {}", response.status, response.text());
         assert_eq!(recorder.count(), 0, "{name}");
     }
     assert!(count > 30);
@@ -543,12 +549,12 @@ fn reads_and_ends_are_carried_out_and_tokens_stay_out_of_the_log() {
     let (recorder, gateway) = recorded(
         move |call| {
             call.body()?;
-            call.answer(200, "", body)
+            call.response(200, "", body)
         },
         "cache: {}",
     );
     let read = |token: &str| Request::new("GET", &format!("/v2/sessions/s1{token}")).bearer("pat").send(&gateway.url());
-    let status = |answer: &crate::harness::Answer| answer.header("Cache-Status").unwrap().to_owned();
+    let status = |response: &crate::harness::Answer| response.header("Cache-Status").unwrap().to_owned();
     assert_eq!(status(&read("?sessionToken=secret-token")), "sessiongate; fwd=miss; stored");
     assert!(status(&read("?session_token=secret-token")).starts_with("sessiongate; hit"));
     assert_eq!(status(&read("")), "sessiongate; fwd=miss; stored");
@@ -571,7 +577,7 @@ fn deadlines_count_in_the_carriers_that_have_them() {
     let (recorder, gateway) = recorded(
         move |call| {
             call.body()?;
-            call.answer(200, "", body)
+            call.response(200, "", body)
         },
         "",
     );
@@ -589,17 +595,17 @@ fn deadlines_count_in_the_carriers_that_have_them() {
         both(Request::new("POST", path).header("Content-Type", content_type).body(body), "0")
     };
     for (path, message) in [(GET, field(1, b"s1")), (SET, set("team"))] {
-        let answer = call(path, "application/proto", message.clone());
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (504, Some("deadline_exceeded")), "{path}");
-        let answer = call(path, "application/grpc-web+proto", frame(&message));
-        assert!(answer.text().contains("grpc-status: 4"), "{path}: {}", answer.text());
+        let response = call(path, "application/proto", message.clone());
+        assert_eq!((response.status, response.json()["code"].as_str()), (504, Some("deadline_exceeded")), "{path}");
+        let response = call(path, "application/grpc-web+proto", frame(&message));
+        assert!(response.text().contains("grpc-status: 4"), "{path}: {}", response.text());
     }
     assert_eq!(recorder.count(), 2, "nothing was begun");
 }
 
 /// The simulated ZITADEL, which was built from the published definitions alone, understands what the gateway sends it.
 #[test]
-fn the_sandbox_answers_the_same_through_the_gateway() {
+fn the_sandbox_responses_the_same_through_the_gateway() {
     let sandbox = crate::harness::Sandbox::start(&[]);
     let said = |name: &str| sandbox.zitadel[name].as_str().unwrap().to_owned();
     let (id, upstream) = (said("session_id"), said("upstream"));
@@ -633,7 +639,7 @@ fn the_sandbox_answers_the_same_through_the_gateway() {
 
 /// What the provider's validation refuses is refused in its own words before it gets there.
 #[test]
-fn refusals_of_the_providers_own_rules_have_its_words() {
+fn rejections_of_the_providers_own_rules_have_its_words() {
     let sandbox = crate::harness::Sandbox::start(&[]);
     let token = sandbox.zitadel["token"].as_str().unwrap();
     let upstream = sandbox.zitadel["upstream"].as_str().unwrap();
@@ -663,16 +669,16 @@ fn refusals_of_the_providers_own_rules_have_its_words() {
 }
 
 #[test]
-fn what_ends_the_sessions_of_a_user_makes_cached_answers_stale() {
+fn what_ends_the_sessions_of_a_user_makes_cached_responses_stale() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
     let act = move |call: &mut Call| {
         call.body()?;
-        call.answer(200, "", body)
+        call.response(200, "", body)
     };
     let (_recorder, gateway) = recorded(act, "cache: {}");
     let read = || {
-        let answer = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
-        answer.header("Cache-Status").unwrap().to_owned()
+        let response = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
+        response.header("Cache-Status").unwrap().to_owned()
     };
     for (method, path, stale) in [
         ("DELETE", "/v2/users/u1", true),
@@ -703,25 +709,25 @@ fn what_ends_the_sessions_of_a_user_makes_cached_answers_stale() {
 }
 
 #[test]
-fn pages_may_read_hits_and_refusals() {
+fn pages_may_read_hits_and_rejections() {
     let body = r#"{"session":{"id":"s1","sequence":"5"}}"#;
-    let (_recorder, gateway) = recorded(move |call| call.answer(200, "", body), "cache: {}");
-    let shared = |answer: &crate::harness::Answer| {
+    let (_recorder, gateway) = recorded(move |call| call.response(200, "", body), "cache: {}");
+    let shared = |response: &crate::harness::Answer| {
         let all = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"];
-        all.map(|name| answer.header(name).unwrap_or("").to_owned())
+        all.map(|name| response.header(name).unwrap_or("").to_owned())
     };
     let read = |origin: &str| Request::new("GET", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
     // As ZITADEL does: it names the origin, and allows credentials. Each page is told its own.
     for (turn, origin) in
         ["https://a.example", "https://b.example", "null", "https://a.example"].into_iter().enumerate()
     {
-        let answer = read(origin).send(&gateway.url());
-        assert_eq!(answer.header("Cache-Status").unwrap().starts_with("sessiongate; hit"), turn > 0);
-        assert_eq!(shared(&answer), [origin, "true", "Origin"]);
-        assert!(answer.header("Access-Control-Expose-Headers").unwrap().contains("grpc-status"));
-        let refused = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
-        let refused = refused.json(r#"{"metadata":{"role":"YQ=="}}"#).send(&gateway.url());
-        assert_eq!((refused.status, shared(&refused)), (400, [origin, "true", "Origin"].map(str::to_owned)));
+        let response = read(origin).send(&gateway.url());
+        assert_eq!(response.header("Cache-Status").unwrap().starts_with("sessiongate; hit"), turn > 0);
+        assert_eq!(shared(&response), [origin, "true", "Origin"]);
+        assert!(response.header("Access-Control-Expose-Headers").unwrap().contains("grpc-status"));
+        let rejected = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Origin", origin);
+        let rejected = rejected.json(r#"{"metadata":{"role":"YQ=="}}"#).send(&gateway.url());
+        assert_eq!((rejected.status, shared(&rejected)), (400, [origin, "true", "Origin"].map(str::to_owned)));
     }
     let plain = Request::new("GET", "/v2/sessions/s1").bearer("pat").send(&gateway.url());
     assert_eq!(shared(&plain), ["", "", "Origin"], "only who asks is told");
@@ -745,35 +751,36 @@ fn compressed_calls_learn_what_is_read() {
     ];
     for (content_type, body, name, value, told) in rows {
         let headers = [("content-type", content_type), (name, value)];
-        let answer = provider.call_with(&gateway, SET, body, &headers);
+        let response = provider.call_with(&gateway, SET, body, &headers);
         assert_eq!(
-            answer.headers.get(told).map(|value| value.to_str().unwrap()),
+            response.headers.get(told).map(|value| value.to_str().unwrap()),
             Some("identity"),
             "{content_type} {name}"
         );
         if content_type == "application/grpc" {
-            assert_eq!(answer.trailer("grpc-status"), "12", "{name}");
+            assert_eq!(response.trailer("grpc-status"), "12", "{name}");
         }
     }
     let rest = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").header("Content-Encoding", "gzip").json("{}");
-    let answer = rest.send(&gateway.url());
-    assert_eq!((answer.status, answer.header("Accept-Encoding")), (415, Some("identity")));
+    let response = rest.send(&gateway.url());
+    assert_eq!((response.status, response.header("Accept-Encoding")), (415, Some("identity")));
 }
 
 #[test]
-fn codes_are_taken_out_of_answers() {
+fn codes_are_taken_out_of_responses() {
     let body = r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{"otpEmail":"123456"}}"#;
-    let recorder = Recorder::start(move |call| call.answer(200, "", body));
+    let recorder = Recorder::start(move |call| call.response(200, "", body));
     let policy = "policies:\n  strip: { challenges: { return_code: strip } }\n";
     let upstream = recorder.upstream_as("forward", "policy: strip").replace("dialect: auth0", "dialect: zitadel");
     let gateway = Gateway::start(&(upstream + policy));
     gateway.ready();
     let ask = r#"{"challenges":{"otpEmail":{"returnCode":{}}}}"#;
-    let answer = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
-    assert_eq!(answer.text(), r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{}}"#);
+    let response = Request::new("PATCH", "/v2/sessions/s1").bearer("pat").json(ask).send(&gateway.url());
+    assert_eq!(response.text(), r#"{"details":{"sequence":"5"},"sessionToken":"t","challenges":{}}"#);
 }
 
-/// Callers of an instance: the gateway verifies JWTs that the instance issued, and leaves other tokens to it where it is told to.
+/// Callers of an instance: the gateway verifies JWTs that the instance issued, and leaves other tokens to it where it
+/// is told to.
 #[test]
 fn jwts_of_an_instance_are_verified_and_other_tokens_left_to_it() {
     let sandbox = Sandbox::start(&[]);
@@ -792,26 +799,26 @@ fn jwts_of_an_instance_are_verified_and_other_tokens_left_to_it() {
     };
     let path = format!("/v2/sessions/{}", text("session_id"));
     let read = |gateway: &Gateway, token: &str| {
-        let answer = Request::new("GET", &path).bearer(token).send(&gateway.url());
-        let cache = answer.header("cache-status").unwrap_or_default().split(';').nth(1).unwrap_or_default().trim();
-        (answer.status, cache.to_owned(), answer.json()["code"].as_u64())
+        let response = Request::new("GET", &path).bearer(token).send(&gateway.url());
+        let cache = response.header("cache-status").unwrap_or_default().split(';').nth(1).unwrap_or_default().trim();
+        (response.status, cache.to_owned(), response.json()["code"].as_u64())
     };
     let (miss, hit) = ((200, "fwd=miss".to_owned(), None), (200, "hit".to_owned(), None));
-    let refused = (401, String::new(), Some(16));
+    let rejected = (401, String::new(), Some(16));
 
     let strict = gateway("");
     assert_eq!(read(&strict, jwt), miss);
     assert_eq!(read(&strict, jwt), hit);
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
-    assert_eq!(read(&strict, &format!("{signed}.{first}{}", &signature[1..])), refused);
-    assert_eq!(read(&strict, pat), refused);
+    assert_eq!(read(&strict, &format!("{signed}.{first}{}", &signature[1..])), rejected);
+    assert_eq!(read(&strict, pat), rejected);
 
     let mixed = gateway(", opaque: forward");
     for token in [jwt, pat] {
         assert_eq!(read(&mixed, token), miss, "each credential has its own");
         assert_eq!(read(&mixed, token), hit);
     }
-    assert_eq!(read(&mixed, &format!("{signed}.{first}{}", &signature[1..])), refused);
+    assert_eq!(read(&mixed, &format!("{signed}.{first}{}", &signature[1..])), rejected);
     assert_eq!(read(&mixed, "nobody's"), (401, "fwd=miss".to_owned(), Some(16)), "the provider's word");
     let change = Request::new("PATCH", &path).bearer(jwt).json(r#"{"metadata":{"tier":"cHJv"}}"#);
     assert_eq!(change.send(&mixed.url()).status, 200);

@@ -1,6 +1,6 @@
 use super::*;
-use crate::coherence::{Cause, OWN};
-use crate::gateway::Answer;
+use crate::coherence::{OWN, RetireCause};
+use crate::gateway::ProviderResponse;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -13,7 +13,10 @@ fn key(number: u64) -> CacheKey {
 
 async fn acquire(store: &MemoryStore, key: &CacheKey, reader: Token) -> Acquisition {
     store
-        .acquire(key, Ask { reader, steal: None, fresh: false, unstored: false, asker: [1; 16], tenant: OWN })
+        .acquire(
+            key,
+            AcquireRequest { reader, steal: None, fresh: false, unstored: false, caller: [1; 16], tenant: OWN },
+        )
         .await
         .unwrap()
 }
@@ -25,7 +28,8 @@ async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
         panic!("somebody else reads");
     };
     let body = Bytes::from(vec![b'x'; bytes]);
-    let answer = Arc::new(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None });
+    let response =
+        Arc::new(ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None });
     let (fresh_until, stale_until) = (began / 1_000 + ttl, began / 1_000 + ttl);
     let entry = Entry {
         stamp,
@@ -36,7 +40,7 @@ async fn put(store: &MemoryStore, key: &CacheKey, bytes: usize, ttl: Millis) {
         only: None,
         missing: false,
         digest: 0,
-        answer,
+        response,
     };
     store.fill(key, reader, entry, ttl).await.unwrap();
 }
@@ -99,7 +103,7 @@ async fn deletions_do_not_outgrow_the_store() {
 }
 
 #[tokio::test]
-async fn refused_credentials_leave_nothing_behind() {
+async fn rejected_credentials_leave_nothing_behind() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     put(&store, &key(1), 500, 60_000).await;
     let before = store.measure().bytes;
@@ -125,7 +129,7 @@ fn variant(number: u64) -> CacheKey {
     key
 }
 
-const ENDED: Retired = Retired { kept: 60_000, cause: Cause::Ended };
+const ENDED: Retired = Retired { kept: 60_000, cause: RetireCause::WriteEnd };
 
 /// A read with a credential that the provider rejects.
 async fn rejected(store: &MemoryStore, key: &CacheKey) {
@@ -151,10 +155,10 @@ async fn slow(store: &MemoryStore, key: &CacheKey, version: u64) -> (Token, Entr
         panic!("somebody else reads");
     };
     let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"old"));
-    let answer = Arc::new(Answer { status: StatusCode::OK, headers, body, trailers: None });
+    let response = Arc::new(ProviderResponse { status: StatusCode::OK, headers, body, trailers: None });
     let until = began / 1_000 + 60_000;
     let (fresh_until, stale_until, version) = (until, until, Some(version));
-    (reader, Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest: 0, answer })
+    (reader, Entry { stamp, began, fresh_until, stale_until, version, only: None, missing: false, digest: 0, response })
 }
 
 #[tokio::test]
@@ -184,7 +188,7 @@ async fn reads_in_flight_cost_nobody_a_hit() {
 }
 
 #[tokio::test]
-async fn a_place_that_goes_still_keeps_older_answers_away() {
+async fn a_place_that_goes_still_keeps_older_responses_away() {
     let store = crowded().await;
     let owner = variant(0);
     let (reader, entry) = slow(&store, &owner, 1).await;
@@ -224,20 +228,21 @@ async fn an_entry_that_goes_still_keeps_older_versions_away() {
 async fn who_was_denied_stays_denied_when_the_place_goes() {
     let store = crowded().await;
     let owner = variant(0);
-    let denied = Retired { kept: 60_000, cause: Cause::Denied([1; 16]) };
+    let denied = Retired { kept: 60_000, cause: RetireCause::Denied([1; 16]) };
     store.retire(&owner, store.token(), denied).await.unwrap();
     // All of them are asked for by another.
     for other in 1..200 {
         let (reader, key) = (store.token(), variant(other));
-        let ask = Ask { reader, steal: None, fresh: false, unstored: false, asker: [2; 16], tenant: OWN };
+        let ask = AcquireRequest { reader, steal: None, fresh: false, unstored: false, caller: [2; 16], tenant: OWN };
         let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: began, .. } =
             store.acquire(&key, ask).await.unwrap()
         else {
             panic!("others are not denied");
         };
         let until = began / 1_000 + 60_000;
-        let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), trailers: None };
-        let (fresh_until, stale_until, answer) = (until, until, Arc::new(answer));
+        let response =
+            ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), trailers: None };
+        let (fresh_until, stale_until, response) = (until, until, Arc::new(response));
         let entry = Entry {
             stamp,
             began,
@@ -247,7 +252,7 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
             only: None,
             missing: false,
             digest: 0,
-            answer,
+            response,
         };
         store.fill(&key, reader, entry, 60_000).await.unwrap();
     }
@@ -257,8 +262,8 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
 #[test]
 fn what_is_stored_shares_no_memory_with_the_connection_it_came_from() {
     let body = Bytes::from(vec![b'x'; 8192]).slice(10..20);
-    let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
-    assert_ne!(answer.stored().body.as_ptr(), answer.body.as_ptr());
+    let response = ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
+    assert_ne!(response.stored().body.as_ptr(), response.body.as_ptr());
 }
 
 impl Acquired<Stored> {

@@ -1,11 +1,11 @@
-//! A read begins: what is asked, and what is made of the answers.
+//! A read begins: what is asked, and what is made of the responses.
 
 use super::entry::{Keys, read_reply};
-use super::epoch::{Known, Seen};
+use super::epoch::{KnownEpoch, OpenEpoch};
 use super::scripts::ACQUIRE;
 use super::{RedisStore, STATE_KEPT, entry};
-use crate::cache::{Acquisition, Ask};
-use crate::coherence::reading::Link;
+use crate::cache::{AcquireRequest, Acquisition};
+use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Acquired, Generation, Micros, Millis, OWN};
 use crate::gateway::CacheKey;
 use crate::telemetry::{CacheEvent, StoreFailure};
@@ -17,7 +17,7 @@ use std::time::Instant;
 const TRIES: usize = 4;
 
 impl RedisStore {
-    pub(super) async fn try_acquire(&self, key: &CacheKey, ask: Ask) -> Result<Acquisition, StoreFailure> {
+    pub(super) async fn try_acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreFailure> {
         let _permits = self.permits.try_acquire_many(2).map_err(|_| StoreFailure::Busy)?;
         let keys = Keys::new(&self.namespace, key);
         let epoch = self.epoch_of(key.upstream);
@@ -26,11 +26,11 @@ impl RedisStore {
         let steal = ask.steal.map(entry::token).unwrap_or_default();
         let (kept, lease) = (STATE_KEPT.to_string(), self.lease.load(Ordering::Relaxed).to_string());
         let mode = match ask {
-            Ask { fresh: true, .. } => "fresh",
-            Ask { unstored: true, .. } => "unstored",
-            Ask { .. } => "",
+            AcquireRequest { fresh: true, .. } => "fresh",
+            AcquireRequest { unstored: true, .. } => "unstored",
+            AcquireRequest { .. } => "",
         };
-        let (asker, tenant, deadline) = (entry::asker(&ask.asker), entry::asker(&ask.tenant), self.read_by());
+        let (caller, tenant, deadline) = (entry::caller(&ask.caller), entry::caller(&ask.tenant), self.read_by());
         // Of the own tenant everything stands in the state, but for what a purge may have lifted. Where the keys of a
         // session are on their way to another server, a step on one that does not exist would have to wait.
         let mut whole = ask.tenant != OWN;
@@ -41,16 +41,16 @@ impl RedisStore {
                 Err(purged) => return self.acquire_marked(&keys, &token, &tenant, purged, deadline).await,
             };
             let (generation, purged) = (entry::generation(guess.generation), entry::purged(guess.purged));
-            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &asker, &tenant, &purged];
+            let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &caller, &tenant, &purged];
             let names = keys.names(whole);
             let session = self.run(&ACQUIRE, &names, &arguments, deadline);
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
-            let link = both(session_link, epoch_link);
+            let connection_id = both(session_link, epoch_link);
             let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
             let open = |entry: &[u8]| {
                 self.listener.read(entry.len());
-                self.seal.open(&keys.place, entry, entry::HEAD)
+                self.seal.open(&keys.variant, entry, entry::HEAD)
             };
             let reply = read_reply(&text, guess.generation, open).ok_or(StoreFailure::ProtocolError)?;
             moment = reply.now;
@@ -61,7 +61,7 @@ impl RedisStore {
                 _ if matches!(reply.acquired, Acquired::Deleted)
                     && (epoch.purged > guess.purged || (epoch.purged > 0 && !whole)) =>
                 {
-                    *known.lock() = Some(Seen { purged: epoch.purged, ..guess });
+                    *known.lock() = Some(OpenEpoch { purged: epoch.purged, ..guess });
                     whole = true;
                     continue;
                 }
@@ -73,37 +73,37 @@ impl RedisStore {
                     reply.acquired
                 }
                 Some(generation) => {
-                    *known.lock() = Some(Seen { generation, purged: epoch.purged });
+                    *known.lock() = Some(OpenEpoch { generation, purged: epoch.purged });
                     continue;
                 }
                 None => Acquired::Bypass,
             };
             if let Acquired::Hit(entry, ..) = &acquired
-                && entry.fetched_at() < link.fence
+                && entry.fetched_at() < connection_id.fence
             {
                 self.tally.count(CacheEvent::Fenced);
             }
-            return Ok(Acquisition { acquired, link, now: reply.now, leased });
+            return Ok(Acquisition { acquired, connection_id, now: reply.now, leased });
         }
         // Writes of the upstream follow one another faster than a read can ask.
-        Ok(Acquisition { acquired: Acquired::Bypass, link: Link::default(), now: moment, leased })
+        Ok(Acquisition { acquired: Acquired::Bypass, connection_id: ConnectionId::default(), now: moment, leased })
     }
 
-    /// The epoch that was seen last, or what it is now where this is the first read of all; where it is marked, when the upstream was
-    /// purged last.
+    /// The epoch that was seen last, or what it is now where this is the first read of all; where it is marked, when
+    /// the upstream was purged last.
     async fn last_epoch(
         &self,
-        known: &Known,
+        known: &KnownEpoch,
         token: &str,
         deadline: Instant,
-    ) -> Result<Result<Seen, Millis>, StoreFailure> {
+    ) -> Result<Result<OpenEpoch, Millis>, StoreFailure> {
         let last = *known.last.lock();
         if let Some(seen) = last {
             return Ok(Ok(seen));
         }
         let (epoch, _) = self.read_epoch(&known.key, token, deadline).await?;
         let Some(generation) = epoch.generation else { return Ok(Err(epoch.purged)) };
-        let seen = Seen { generation, purged: epoch.purged };
+        let seen = OpenEpoch { generation, purged: epoch.purged };
         *known.last.lock() = Some(seen);
         Ok(Ok(seen))
     }
@@ -118,21 +118,21 @@ impl RedisStore {
         deadline: Instant,
     ) -> Result<Acquisition, StoreFailure> {
         let (none, kept) = (Generation(0), STATE_KEPT.to_string());
-        let whole = tenant != entry::asker(&OWN) || purged > 0;
+        let whole = tenant != entry::caller(&OWN) || purged > 0;
         let (generation, purged) = (entry::generation(none), entry::purged(purged));
         let arguments = [token, "", &generation, &kept, "0", "fresh", "", tenant, &purged];
         let names = keys.names(whole);
-        let (value, link) = self.run(&ACQUIRE, &names, &arguments, deadline).await?;
+        let (value, connection_id) = self.run(&ACQUIRE, &names, &arguments, deadline).await?;
         let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
         let reply = read_reply(&text, none, |_| None).ok_or(StoreFailure::ProtocolError)?;
         let deleted = matches!(reply.acquired, Acquired::Deleted);
         let acquired = if deleted { Acquired::Deleted } else { Acquired::Bypass };
-        Ok(Acquisition { acquired, link, now: reply.now, leased: false })
+        Ok(Acquisition { acquired, connection_id, now: reply.now, leased: false })
     }
 }
 
 /// What was found over two links holds as long as both do.
-fn both(one: Link, other: Link) -> Link {
+fn both(one: ConnectionId, other: ConnectionId) -> ConnectionId {
     let number = one.number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ other.number;
-    Link { number, fence: one.fence.max(other.fence) }
+    ConnectionId { number, fence: one.fence.max(other.fence) }
 }

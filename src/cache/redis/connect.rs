@@ -109,10 +109,10 @@ fn node(address: &RedisAddress, login: RedisConnectionInfo, tls: Option<&Tls>) -
     let Some(Tls { certificates, server_name }) = tls else {
         return Ok(Node::new(Client::open(info(ConnectionAddr::Tcp(host, port))?)?, None));
     };
-    let place = server_name.as_ref().map(|_| address.clone());
+    let variant = server_name.as_ref().map(|_| address.clone());
     let host = server_name.clone().unwrap_or(host);
     let to = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-    Ok(Node::new(Client::build_with_tls(info(to)?, certificates.clone())?, place))
+    Ok(Node::new(Client::build_with_tls(info(to)?, certificates.clone())?, variant))
 }
 
 /// Who the gateway is to the servers.

@@ -1,5 +1,5 @@
-//! Which sessions of a list count as deleted. Each session's state may be on a server of its own, so each is asked for by itself,
-//! many at the same time.
+//! Which sessions of a list count as deleted. Each session's state may be on a server of its own, so each is asked for
+//! by itself, many at the same time.
 
 use super::scripts::DELETED;
 use super::{RedisStore, entry};
@@ -21,7 +21,7 @@ impl RedisStore {
         let purged = self.purged(upstream, self.read_by()).await?;
         // As where one session is read.
         let whole = *tenant != OWN || purged > 0;
-        let (tenant, purged) = (entry::asker(tenant), entry::purged(purged));
+        let (tenant, purged) = (entry::caller(tenant), entry::purged(purged));
         let mut deleted = Vec::with_capacity(sessions.len());
         for some in sessions.chunks(AT_ONCE.min(self.max_in_flight)) {
             let permits = u32::try_from(some.len()).map_err(|_| StoreFailure::Busy)?;

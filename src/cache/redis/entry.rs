@@ -1,29 +1,29 @@
-//! What stands in the store, as text: the names of keys, the heads of entries, the answers of scripts.
+//! What stands in the store, as text: the names of keys, the heads of entries, the responses of scripts.
 
-use crate::coherence::{Acquired, Asker, EVERYBODY, Entry, Generation, Micros, Millis, Observed, Stamp, Token};
-use crate::gateway::{Answer, CacheKey};
+use crate::coherence::{Acquired, CallerDigest, EVERYBODY, Entry, Generation, Micros, Millis, Observed, Stamp, Token};
+use crate::gateway::{CacheKey, ProviderResponse};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
 
 /// The length of an entry's head: the letter, two generations, the version, three times, a credential, the digest.
-pub(super) const HEAD: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + ASKER + DIGEST;
+pub(super) const HEAD: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + CALLER + DIGEST;
 const VERSION: usize = 20;
 const DIGEST: usize = 16;
 /// The greatest time in microseconds that has no more digits than others.
 const LAST_MOMENT: Micros = 9_999_999_999_999_999;
 /// A time in microseconds.
 const MOMENT: usize = 16;
-const ASKER: usize = 32;
+const CALLER: usize = 32;
 const GENERATION: usize = 32;
 const TOKEN: usize = 16;
 const TIME: usize = 13;
 const FLOOR: usize = 20;
 
-/// The keys of one cached answer: all have one hash tag, so that a cluster keeps them together.
+/// The keys of one cached response: all have one hash tag, so that a cluster keeps them together.
 pub(super) struct Keys {
     pub state: String,
-    pub place: String,
+    pub variant: String,
     pub tenants: String,
 }
 
@@ -32,13 +32,13 @@ impl Keys {
         let state = state(namespace, &key.session);
         let variant = URL_SAFE_NO_PAD.encode(key.variant);
         // Those of the version before end in `v:` and know nothing of what is in these.
-        let place = format!("{}v2:{variant}", state.trim_end_matches('s'));
-        Keys { tenants: tenants(&state), state, place }
+        let variant = format!("{}v2:{variant}", state.trim_end_matches('s'));
+        Keys { tenants: tenants(&state), state, variant }
     }
 
     /// The names as scripts take them, with what is remembered for tenants or without it.
     pub fn names(&self, with_tenants: bool) -> Vec<&str> {
-        let mut names = vec![self.state.as_str(), &self.place];
+        let mut names = vec![self.state.as_str(), &self.variant];
         names.extend(with_tenants.then_some(self.tenants.as_str()));
         names
     }
@@ -108,11 +108,12 @@ pub(super) fn purged(purged: Millis) -> String {
 }
 
 /// A credential as text, or a tenant.
-pub(super) fn asker(asker: &Asker) -> String {
-    format!("{:032x}", u128::from_be_bytes(*asker))
+pub(super) fn caller(caller: &CallerDigest) -> String {
+    format!("{:032x}", u128::from_be_bytes(*caller))
 }
 
-/// A response that was shown, in the form in which entries have it: when its fetch began, its version, its digest as stores know it.
+/// A response that was shown, in the form in which entries have it: when its fetch began, its version, its digest as
+/// stores know it.
 pub(super) fn observed(observed: &Observed, digest: u64) -> [String; 3] {
     let Observed { began, version, digest: _ } = observed;
     let began = format!("{:016}", began.min(&LAST_MOMENT));
@@ -120,27 +121,31 @@ pub(super) fn observed(observed: &Observed, digest: u64) -> [String; 3] {
 }
 
 /// The head of an entry, with its digest as stores know it.
-pub(super) fn head(entry: &Entry<Arc<Answer>>, digest: u64) -> Vec<u8> {
-    let Entry { stamp, began, fresh_until, stale_until, version, only, missing: _, digest: _, answer: _ } = entry;
+pub(super) fn head(entry: &Entry<Arc<ProviderResponse>>, digest: u64) -> Vec<u8> {
+    let Entry { stamp, began, fresh_until, stale_until, version, only, missing: _, digest: _, response: _ } = entry;
     let (session, epoch) = (generation(stamp.session), generation(stamp.epoch));
-    let (version, only) = (version.unwrap_or_default(), asker(&only.unwrap_or(EVERYBODY)));
+    let (version, only) = (version.unwrap_or_default(), caller(&only.unwrap_or(EVERYBODY)));
     format!("D{session}{epoch}{version:020}{began:016}{fresh_until:013}{stale_until:013}{only}{digest:016x}")
         .into_bytes()
 }
 
 /// What the script `acquire` answered.
-pub(super) struct Reply {
+pub(super) struct AcquireReply {
     /// The store's time.
     pub now: Micros,
     /// What the reader finds.
-    pub acquired: Acquired<Arc<Answer>>,
+    pub acquired: Acquired<Arc<ProviderResponse>>,
     /// Whether an entry was there that could not be opened.
     pub unreadable: bool,
 }
 
-/// Reads the answer of `acquire`, which was asked with this generation of the epoch. An entry that cannot be opened is none: the
-/// reader leads without a lease, and its fill replaces the entry.
-pub(super) fn read_reply(text: &[u8], epoch: Generation, open: impl Fn(&[u8]) -> Option<Answer>) -> Option<Reply> {
+/// Reads the response of `acquire`, which was asked with this generation of the epoch. An entry that cannot be opened
+/// is none: the reader leads without a lease, and its fill replaces the entry.
+pub(super) fn read_reply(
+    text: &[u8],
+    epoch: Generation,
+    open: impl Fn(&[u8]) -> Option<ProviderResponse>,
+) -> Option<AcquireReply> {
     let (letter, rest) = text.split_first()?;
     let (now, rest) = rest.split_at_checked(MOMENT)?;
     let (floor, rest) = rest.split_at_checked(FLOOR)?;
@@ -182,16 +187,20 @@ pub(super) fn read_reply(text: &[u8], epoch: Generation, open: impl Fn(&[u8]) ->
         }
         _ => return None,
     };
-    Some(Reply { now, acquired, unreadable })
+    Some(AcquireReply { now, acquired, unreadable })
 }
 
-fn read_entry(text: &[u8], stamp: Stamp, open: impl Fn(&[u8]) -> Option<Answer>) -> Option<Entry<Arc<Answer>>> {
+fn read_entry(
+    text: &[u8],
+    stamp: Stamp,
+    open: impl Fn(&[u8]) -> Option<ProviderResponse>,
+) -> Option<Entry<Arc<ProviderResponse>>> {
     let head = text.get(1 + 2 * GENERATION..HEAD)?;
     let (version, head) = head.split_at_checked(VERSION)?;
     let (began, head) = head.split_at_checked(MOMENT)?;
     let (fresh, head) = head.split_at_checked(TIME)?;
     let (stale, head) = head.split_at_checked(TIME)?;
-    let (only, _) = head.split_at_checked(ASKER)?;
+    let (only, _) = head.split_at_checked(CALLER)?;
     let only = u128::from_str_radix(std::str::from_utf8(only).ok()?, 16).ok()?.to_be_bytes();
     Some(Entry {
         stamp,
@@ -203,6 +212,6 @@ fn read_entry(text: &[u8], stamp: Stamp, open: impl Fn(&[u8]) -> Option<Answer>)
         missing: false,
         // Only servers compare them.
         digest: 0,
-        answer: Arc::new(open(text)?),
+        response: Arc::new(open(text)?),
     })
 }

@@ -3,7 +3,7 @@
 use super::entry::{Epoch, read_epoch, read_opened};
 use super::scripts::OPEN;
 use super::{EPOCH_KEPT, RedisStore, entry, until};
-use crate::coherence::reading::Link;
+use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Generation, Millis, UNLIFTED};
 use crate::telemetry::StoreFailure;
 use parking_lot::Mutex;
@@ -12,25 +12,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What is known of the epoch of a scope.
-pub(super) struct Known {
+pub(super) struct KnownEpoch {
     pub key: String,
     /// What was seen last.
-    pub last: Mutex<Option<Seen>>,
+    pub last: Mutex<Option<OpenEpoch>>,
 }
 
 /// An epoch that was open.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct OpenEpoch {
     pub generation: Generation,
     pub purged: Millis,
 }
 
 impl RedisStore {
-    pub(super) fn epoch_of(&self, scope: u64) -> Arc<Known> {
+    pub(super) fn epoch_of(&self, scope: u64) -> Arc<KnownEpoch> {
         if let Some(known) = self.epochs.read().get(&scope) {
             return known.clone();
         }
-        let new = || Arc::new(Known { key: entry::epoch(&self.namespace, scope), last: Mutex::new(None) });
+        let new = || Arc::new(KnownEpoch { key: entry::epoch(&self.namespace, scope), last: Mutex::new(None) });
         self.epochs.write().entry(scope).or_insert_with(new).clone()
     }
 
@@ -41,12 +41,12 @@ impl RedisStore {
         purged: Millis,
         token: &str,
         deadline: Instant,
-    ) -> Result<(Epoch, Link), StoreFailure> {
+    ) -> Result<(Epoch, ConnectionId), StoreFailure> {
         let kept = EPOCH_KEPT.to_string();
-        let (value, link) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
+        let (value, connection_id) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
         let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
         let generation = if text == b"W" { None } else { Some(read_opened(&text).ok_or(StoreFailure::ProtocolError)?) };
-        Ok((Epoch { generation, purged }, link))
+        Ok((Epoch { generation, purged }, connection_id))
     }
 
     pub(super) async fn read_epoch(
@@ -54,23 +54,23 @@ impl RedisStore {
         key: &str,
         token: &str,
         deadline: Instant,
-    ) -> Result<(Epoch, Link), StoreFailure> {
-        let (epoch, link) = self.look_at_epoch(key, deadline).await?;
+    ) -> Result<(Epoch, ConnectionId), StoreFailure> {
+        let (epoch, connection_id) = self.look_at_epoch(key, deadline).await?;
         match epoch {
             None => self.open_epoch(key, 0, token, deadline).await,
             // Whether its marks still stand is for the server to say.
             Some(Epoch { generation: None, purged }) => self.open_epoch(key, purged, token, deadline).await,
-            Some(epoch) => Ok((epoch, link)),
+            Some(epoch) => Ok((epoch, connection_id)),
         }
     }
 
     /// The epoch as it stands in the store.
-    async fn look_at_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, Link), StoreFailure> {
+    async fn look_at_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, ConnectionId), StoreFailure> {
         let command = redis::cmd("GET").arg(key).to_owned();
-        let (value, link) = self.route.carry_out(key, &command, until(deadline)).await?;
+        let (value, connection_id) = self.route.carry_out(key, &command, until(deadline)).await?;
         match &value {
-            Value::Nil => Ok((None, link)),
-            Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(StoreFailure::ProtocolError)?), link)),
+            Value::Nil => Ok((None, connection_id)),
+            Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(StoreFailure::ProtocolError)?), connection_id)),
             _ => Err(StoreFailure::ProtocolError),
         }
     }

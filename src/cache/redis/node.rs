@@ -1,4 +1,5 @@
-//! Servers and sentinels, and the way to them: their certificates may carry another name than the one by which they are reached.
+//! Servers and sentinels, and the way to them: their certificates may carry another name than the one by which they are
+//! reached.
 
 use crate::config::RedisAddress;
 use redis::aio::MultiplexedConnection;
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 pub(super) struct Node {
     client: Client,
     /// Where it is, where the client has the name of its certificate instead.
-    place: Option<RedisAddress>,
+    variant: Option<RedisAddress>,
 }
 
 /// Makes the way to a server that others name, by its host and its port.
@@ -30,9 +31,9 @@ pub(super) struct Sentinels {
 }
 
 /// Finds one address, whatever is asked for: the library asks for the name in the certificate.
-struct Place(RedisAddress);
+struct FixedResolver(RedisAddress);
 
-impl AsyncDNSResolver for Place {
+impl AsyncDNSResolver for FixedResolver {
     fn resolve<'a, 'b: 'a>(
         &'a self,
         _: &'b str,
@@ -49,14 +50,14 @@ impl AsyncDNSResolver for Place {
 
 impl Node {
     /// One that this client connects to, at this place where the client has another name for it.
-    pub fn new(client: Client, place: Option<RedisAddress>) -> Node {
-        Node { client, place }
+    pub fn new(client: Client, variant: Option<RedisAddress>) -> Node {
+        Node { client, variant }
     }
 
     /// Connects to it.
     pub async fn connect(&self, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-        let config = match &self.place {
-            Some(place) => config.clone().set_dns_resolver(Place(place.clone())),
+        let config = match &self.variant {
+            Some(variant) => config.clone().set_dns_resolver(FixedResolver(variant.clone())),
             None => config.clone(),
         };
         self.client.get_multiplexed_async_connection_with_config(&config).await
@@ -64,8 +65,9 @@ impl Node {
 }
 
 impl Sentinels {
-    /// The connection to the server that the first sentinel names that answers: one that hangs keeps nobody from asking the others.
-    /// Sentinels are asked over connections of this kind, and the server is connected to over one of that kind.
+    /// The connection to the server that the first sentinel names that answers: one that hangs keeps nobody from asking
+    /// the others. Sentinels are asked over connections of this kind, and the server is connected to over one of that
+    /// kind.
     pub async fn connect(
         self: &Arc<Sentinels>,
         asking: &AsyncConnectionConfig,
@@ -76,15 +78,15 @@ impl Sentinels {
             let (sentinels, asking, config) = (self.clone(), asking.clone(), config.clone());
             asked.spawn(async move { sentinels.ask(at, &asking, &config).await });
         }
-        let mut refused = wrong("no sentinel answers");
-        while let Some(answer) = asked.join_next().await {
-            match answer {
+        let mut rejected = wrong("no sentinel answers");
+        while let Some(response) = asked.join_next().await {
+            match response {
                 Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => refused = error,
+                Ok(Err(error)) => rejected = error,
                 Err(_) => {}
             }
         }
-        Err(refused)
+        Err(rejected)
     }
 
     /// The connection to the server that one of them names.
@@ -111,7 +113,8 @@ impl Sentinels {
     }
 }
 
-/// Where the server is that a sentinel describes. Another one may take over at any moment from one that it takes for down.
+/// Where the server is that a sentinel describes. Another one may take over at any moment from one that it takes for
+/// down.
 fn primary(known: &HashMap<String, String>) -> RedisResult<(&str, u16)> {
     let said = |name: &str| known.get(name).map_or("", String::as_str);
     let flags = || said("flags").split(',');

@@ -1,9 +1,9 @@
 //! Which server has a key: one server, the one that sentinels name, or those of a cluster.
 
 use super::node::Connect;
-use super::server::{Address, Live, Objection, Options, Request, Server};
+use super::server::{Address, LiveConnection, Options, Request, Server, ServerError};
 use crate::coherence::Millis;
-use crate::coherence::reading::Link;
+use crate::coherence::reading::ConnectionId;
 use crate::telemetry::StoreFailure;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -49,8 +49,8 @@ pub(super) struct Cluster {
     outdated: Notify,
 }
 
-/// The slot of a key: the CRC16 (XMODEM) of what stands between its braces, modulo the number of slots. From "Redis cluster
-/// specification", key distribution model and hash tags.
+/// The slot of a key: the CRC16 (XMODEM) of what stands between its braces, modulo the number of slots. From "Redis
+/// cluster specification", key distribution model and hash tags.
 pub(super) fn slot(key: &str) -> usize {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
@@ -63,12 +63,12 @@ pub(super) fn slot(key: &str) -> usize {
 
 impl Route {
     /// The link that commands on this key would go over now.
-    pub fn link(&self, key: &str) -> Option<Link> {
+    pub fn connection_id(&self, key: &str) -> Option<ConnectionId> {
         match self {
-            Route::One(server) => server.live().map(|live| link(&live, 0, 0)),
+            Route::One(server) => server.live().map(|live| connection_id(&live, 0, 0)),
             Route::Cluster(cluster) => {
                 let owned = cluster.owner(slot(key))?;
-                owned.server.live().map(|live| link(&live, owned.version, owned.fence))
+                owned.server.live().map(|live| connection_id(&live, owned.version, owned.fence))
             }
         }
     }
@@ -84,19 +84,24 @@ impl Route {
         }
     }
 
-    /// Carries a command on this key out; the link that it went over comes with the answer.
-    pub async fn carry_out(&self, key: &str, command: &Cmd, limit: Duration) -> Result<(Value, Link), StoreFailure> {
+    /// Carries a command on this key out; the link that it went over comes with the response.
+    pub async fn carry_out(
+        &self,
+        key: &str,
+        command: &Cmd,
+        limit: Duration,
+    ) -> Result<(Value, ConnectionId), StoreFailure> {
         let request = &Request::One(command);
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
         let carried_out = async {
             match self {
                 Route::One(server) => match server.carry_out(request, left()).await {
-                    Ok((value, live)) => Ok((value, link(&live, 0, 0))),
-                    Err(Objection::NoScript) => {
+                    Ok((value, live)) => Ok((value, connection_id(&live, 0, 0))),
+                    Err(ServerError::NoScript) => {
                         server.load_scripts(left()).await.map_err(failure)?;
                         let (value, live) = server.carry_out(request, left()).await.map_err(failure)?;
-                        Ok((value, link(&live, 0, 0)))
+                        Ok((value, connection_id(&live, 0, 0)))
                     }
                     Err(objection) => Err(failure(objection)),
                 },
@@ -116,16 +121,16 @@ impl Route {
     }
 }
 
-fn failure(objection: Objection) -> StoreFailure {
+fn failure(objection: ServerError) -> StoreFailure {
     match objection {
-        Objection::Failed(failure) => failure,
-        Objection::Moved(_) | Objection::Ask(_) | Objection::NoScript => StoreFailure::ServerError,
+        ServerError::Failed(failure) => failure,
+        ServerError::Moved(_) | ServerError::Ask(_) | ServerError::NoScript => StoreFailure::ServerError,
     }
 }
 
 /// A link is a connection and, in a cluster, a time in which its server has the slot.
-fn link(live: &Live, version: u32, fence: Millis) -> Link {
-    Link { number: (live.number << 32) | u64::from(version), fence: live.fence.max(fence) }
+fn connection_id(live: &LiveConnection, version: u32, fence: Millis) -> ConnectionId {
+    ConnectionId { number: (live.number << 32) | u64::from(version), fence: live.fence.max(fence) }
 }
 
 impl Cluster {
@@ -164,43 +169,43 @@ impl Cluster {
         slot: usize,
         command: &Cmd,
         left: &impl Fn() -> Duration,
-    ) -> Result<(Value, Link), StoreFailure> {
+    ) -> Result<(Value, ConnectionId), StoreFailure> {
         let request = &Request::One(command);
         let mut learned = false;
         let mut moved = false;
         loop {
             let owned = self.owner(slot).ok_or(StoreFailure::Disconnected)?;
-            let over = |live: &Live| link(live, owned.version, owned.fence);
+            let over = |live: &LiveConnection| connection_id(live, owned.version, owned.fence);
             match owned.server.carry_out(request, left()).await {
                 Ok((value, live)) => return Ok((value, over(&live))),
-                Err(Objection::NoScript) if !learned => {
+                Err(ServerError::NoScript) if !learned => {
                     learned = true;
                     owned.server.load_scripts(left()).await.map_err(failure)?;
                 }
-                Err(Objection::Moved(_)) if !moved => {
+                Err(ServerError::Moved(_)) if !moved => {
                     moved = true;
                     self.refresh_after(Instant::now()).await?;
                 }
-                Err(Objection::Ask(Some((host, port)))) => {
+                Err(ServerError::Ask(Some((host, port)))) => {
                     // The key is no longer here: it is there already, or nowhere.
                     let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
                     let host = if host.is_empty() { own } else { host.as_str() };
                     let server = self.server(host, port).ok_or(StoreFailure::ServerError)?;
-                    let answer = match server.carry_out(&Request::Asking(command), left()).await {
-                        Err(Objection::NoScript) => {
+                    let response = match server.carry_out(&Request::Asking(command), left()).await {
+                        Err(ServerError::NoScript) => {
                             server.load_scripts(left()).await.map_err(failure)?;
                             server.carry_out(&Request::Asking(command), left()).await
                         }
-                        answer => answer,
+                        response => response,
                     };
-                    let (value, live) = answer.map_err(failure)?;
-                    return Ok((value, link(&live, owned.version, owned.fence)));
+                    let (value, live) = response.map_err(failure)?;
+                    return Ok((value, connection_id(&live, owned.version, owned.fence)));
                 }
                 Err(objection) => {
                     // Whoever had it may be gone: the others know who has it now.
                     if matches!(
                         objection,
-                        Objection::Failed(StoreFailure::Disconnected | StoreFailure::Broken) | Objection::Moved(_)
+                        ServerError::Failed(StoreFailure::Disconnected | StoreFailure::Broken) | ServerError::Moved(_)
                     ) {
                         self.outdated.notify_one();
                     }
@@ -250,7 +255,7 @@ impl Cluster {
         Err(StoreFailure::Disconnected)
     }
 
-    fn learn(&self, ranges: &[Range], told: &Live) {
+    fn learn(&self, ranges: &[Range], counted: &LiveConnection) {
         let _one_by_one = self.learning.lock();
         let mut slots = Vec::clone(&self.slots.load());
         for range in ranges {
@@ -262,7 +267,7 @@ impl Cluster {
                     None => 0,
                 };
                 // A server that is not connected yet fences by its connection.
-                let fence = server.live().map_or(told.fence_now(), |live| live.fence_now());
+                let fence = server.live().map_or(counted.fence_now(), |live| live.fence_now());
                 *owned = Some(Owned { server: server.clone(), version, fence });
             }
         }
@@ -284,8 +289,8 @@ struct Range {
     port: u16,
 }
 
-/// What `CLUSTER SLOTS` answers: arrays of the first slot, the last, and the servers, whose first may be written to. A server
-/// without a host is the one that was asked.
+/// What `CLUSTER SLOTS` answers: arrays of the first slot, the last, and the servers, whose first may be written to. A
+/// server without a host is the one that was asked.
 fn ranges(value: &Value, asked: &str) -> Option<Vec<Range>> {
     let Value::Array(rows) = value else { return None };
     rows.iter().map(|row| range(row, asked)).collect()

@@ -1,11 +1,12 @@
-//! The scripts that a server runs. Each does one step of [`crate::coherence`] in one piece, touches keys of one hash tag only, and
-//! may be carried out late, twice or not at all without doing harm.
+//! The scripts that a server runs. Each does one step of [`crate::coherence`] in one piece, touches keys of one hash
+//! tag only, and may be carried out late, twice or not at all without doing harm.
 //!
-//! A state is 32 digits of its generation (or of the one before its only mark, or `-`), 20 of its floor, 13 of the time until which
-//! it counts as deleted, and 29 for each mark: 16 of the writer's token and 13 of its deadline. How a place is written stands in
-//! `place.lua`; its entry is `D`, two generations, 20 digits of the version, 16 of when its fetch began (in microseconds), 13 each of
-//! until when it is fresh and of until when it does, 32 of the only credential that may see it (or zeros), and the sealed answer.
-//! Times are those of the server, in milliseconds where nothing else is said.
+//! A state is 32 digits of its generation (or of the one before its only mark, or `-`), 20 of its floor, 13 of the time
+//! until which it counts as deleted, and 29 for each mark: 16 of the writer's token and 13 of its deadline. How a place
+//! is written stands in `variant.lua`; its entry is `D`, two generations, 20 digits of the version, 16 of when its
+//! fetch began (in microseconds), 13 each of until when it is fresh and of until when it does, 32 of the only
+//! credential that may see it (or zeros), and the sealed answer. Times are those of the server, in milliseconds where
+//! nothing else is said.
 
 use redis::Cmd;
 use std::sync::LazyLock;

@@ -1,10 +1,10 @@
-//! Answers at rest: sealed with AES-256-GCM, and bound to their key and to the head of their entry, so that nobody with access to
-//! the store can read them, move them to another place or make them last longer.
+//! Answers at rest: sealed with AES-256-GCM, and bound to their key and to the head of their entry, so that nobody with
+//! access to the store can read them, move them to another place or make them last longer.
 //!
-//! Each process seals with a key of its own, derived from the first of the configured ones and a random number that stands in the
-//! entry: so its nonces can be counted, and no key ever seals too much.
+//! Each process seals with a key of its own, derived from the first of the configured ones and a random number that
+//! stands in the entry: so its nonces can be counted, and no key ever seals too much.
 
-use crate::gateway::Answer;
+use crate::gateway::ProviderResponse;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use quick_cache::sync::Cache;
@@ -65,8 +65,8 @@ impl Root {
     }
 }
 
-/// The key of digests, from one that stays while those that seal are replaced: otherwise replicas would not recognise each
-/// other's responses for as long as that takes.
+/// The key of digests, from one that stays while those that seal are replaced: otherwise replicas would not recognise
+/// each other's responses for as long as that takes.
 fn digests(secret: &[u8]) -> Option<hmac::Key> {
     let base = Salt::new(HKDF_SHA256, secret).extract(b"sessiongate digest 2");
     base.expand(&[], hmac::HMAC_SHA256).ok().map(hmac::Key::from)
@@ -90,12 +90,12 @@ impl Seal {
     }
 
     /// Puts a sealed answer behind the head of an entry. `key` is its place in the store.
-    pub fn seal(&self, key: &str, entry: &mut Vec<u8>, answer: &Answer) {
+    pub fn seal(&self, key: &str, entry: &mut Vec<u8>, response: &ProviderResponse) {
         let Some(root) = self.roots.first() else { return };
         let number = self.sealed.fetch_add(1, Ordering::Relaxed);
         let mut nonce = [0; NONCE_LEN];
         nonce.iter_mut().zip(number.to_be_bytes()).for_each(|(to, from)| *to = from);
-        let mut text = written(answer);
+        let mut text = written(response);
         entry.push(FORMAT);
         entry.extend_from_slice(&root.id);
         entry.extend_from_slice(&self.process);
@@ -108,9 +108,9 @@ impl Seal {
         }
     }
 
-    /// Opens what follows the first `head` bytes of an entry; none where it is not whole, is sealed with a key that is not here, or
-    /// does not belong to this place.
-    pub fn open(&self, key: &str, entry: &[u8], head: usize) -> Option<Answer> {
+    /// Opens what follows the first `head` bytes of an entry; none where it is not whole, is sealed with a key that is
+    /// not here, or does not belong to this place.
+    pub fn open(&self, key: &str, entry: &[u8], head: usize) -> Option<ProviderResponse> {
         let (format, rest) = entry.get(head..)?.split_first()?;
         let (id, rest) = rest.split_first_chunk::<ID_LEN>()?;
         let (process, rest) = rest.split_first_chunk::<PROCESS_LEN>()?;
@@ -136,13 +136,13 @@ impl Seal {
     }
 }
 
-/// An answer as bytes: the status, headers and trailers with their lengths, the body.
-fn written(answer: &Answer) -> Vec<u8> {
-    let mut text = Vec::with_capacity(answer.body.len() + 512);
-    text.extend_from_slice(&answer.status.as_u16().to_be_bytes());
-    put_headers(&mut text, Some(&answer.headers));
-    put_headers(&mut text, answer.trailers.as_ref());
-    text.extend_from_slice(&answer.body);
+/// A response as bytes: the status, headers and trailers with their lengths, the body.
+fn written(response: &ProviderResponse) -> Vec<u8> {
+    let mut text = Vec::with_capacity(response.body.len() + 512);
+    text.extend_from_slice(&response.status.as_u16().to_be_bytes());
+    put_headers(&mut text, Some(&response.headers));
+    put_headers(&mut text, response.trailers.as_ref());
+    text.extend_from_slice(&response.body);
     text
 }
 
@@ -166,12 +166,12 @@ fn put_headers(text: &mut Vec<u8>, headers: Option<&HeaderMap>) {
     }
 }
 
-fn read(text: &[u8]) -> Option<Answer> {
+fn read(text: &[u8]) -> Option<ProviderResponse> {
     let (status, rest) = take_number(text)?;
     let (headers, rest) = take_headers(rest)?;
     let (trailers, body) = take_headers(rest)?;
     let status = StatusCode::from_u16(status).ok()?;
-    Some(Answer { status, headers: headers?, trailers, body: Bytes::copy_from_slice(body) })
+    Some(ProviderResponse { status, headers: headers?, trailers, body: Bytes::copy_from_slice(body) })
 }
 
 fn take_number(text: &[u8]) -> Option<(u16, &[u8])> {
@@ -206,11 +206,11 @@ mod tests {
         Seal::new(&keys, &b"a hash key".to_vec().into()).unwrap()
     }
 
-    fn answer() -> Answer {
+    fn response() -> ProviderResponse {
         let headers = [("content-type", "application/json"), ("vary", "a"), ("vary", "b")];
         let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let trailers = [(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))];
-        Answer {
+        ProviderResponse {
             status: StatusCode::OK,
             headers: headers.into_iter().collect(),
             body: Bytes::from_static(b"the body"),
@@ -218,15 +218,16 @@ mod tests {
         }
     }
 
-    fn sealed(seal: &Seal, place: &str) -> Vec<u8> {
+    fn sealed(seal: &Seal, variant: &str) -> Vec<u8> {
         let mut entry = b"head".to_vec();
-        seal.seal(place, &mut entry, &answer());
+        seal.seal(variant, &mut entry, &response());
         entry
     }
 
-    fn same(one: &Answer, other: &Answer) -> bool {
-        let parts =
-            |answer: &Answer| (answer.status, answer.headers.clone(), answer.body.clone(), answer.trailers.clone());
+    fn same(one: &ProviderResponse, other: &ProviderResponse) -> bool {
+        let parts = |response: &ProviderResponse| {
+            (response.status, response.headers.clone(), response.body.clone(), response.trailers.clone())
+        };
         parts(one) == parts(other)
     }
 
@@ -235,10 +236,10 @@ mod tests {
         let (one, other) = (keys(&["a"]), keys(&["b", "a"]));
         let entry = sealed(&one, "place");
         for seal in [&one, &other] {
-            assert!(same(&seal.open("place", &entry, 4).unwrap(), &answer()));
+            assert!(same(&seal.open("place", &entry, 4).unwrap(), &response()));
         }
         assert!(one.open("place", &sealed(&other, "place"), 4).is_none(), "sealed with a key that it does not have");
-        let mut bare = answer();
+        let mut bare = response();
         bare.trailers = None;
         let mut entry = Vec::new();
         one.seal("", &mut entry, &bare);
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_answers_are_sealed_alike() {
+    fn no_two_responses_are_sealed_alike() {
         let seal = keys(&["a"]);
         let entry = |_| sealed(&seal, "place");
         let all: std::collections::HashSet<Vec<u8>> = (0..100).map(entry).collect();

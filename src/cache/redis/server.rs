@@ -1,8 +1,9 @@
-//! One server, and the connection to it: kept up by a task of its own, so that nobody waits for it. A command finds a connection
-//! or fails at once; after too many failures in a row the connection is given up, and with it whatever was still under way on it.
+//! One server, and the connection to it: kept up by a task of its own, so that nobody waits for it. A command finds a
+//! connection or fails at once; after too many failures in a row the connection is given up, and with it whatever was
+//! still under way on it.
 //!
-//! A command that is given up may be carried out all the same, and later. Its answer is dropped by the connection, which pairs
-//! answers with commands by their order: nobody else can get it.
+//! A command that is given up may be carried out all the same, and later. Its response is dropped by the connection,
+//! which pairs responses with commands by their order: nobody else can get it.
 
 use super::node::{Node, Sentinels};
 use super::scripts;
@@ -47,7 +48,7 @@ pub(super) struct Options {
 }
 
 /// A connection that works.
-pub(super) struct Live {
+pub(super) struct LiveConnection {
     connection: MultiplexedConnection,
     /// Another connection has another number.
     pub number: u64,
@@ -56,7 +57,7 @@ pub(super) struct Live {
     began: Instant,
 }
 
-impl Live {
+impl LiveConnection {
     /// What the server's time is by now, with the time to settle on top.
     pub fn fence_now(&self) -> Millis {
         self.fence.saturating_add(millis(self.began.elapsed()))
@@ -69,18 +70,18 @@ pub(super) struct Server {
     pub name: String,
     address: Address,
     options: Options,
-    live: ArcSwapOption<Live>,
+    live: ArcSwapOption<LiveConnection>,
     /// When the last connection ended, or the first one began to be made.
     lost: Mutex<Instant>,
     failures: AtomicU32,
-    /// Whether the last connection was given up because the server refused.
-    refused: AtomicBool,
+    /// Whether the last connection was given up because the server rejected.
+    rejected: AtomicBool,
     wake: Notify,
 }
 
-/// What a server says instead of an answer.
+/// What a server says instead of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Objection {
+pub(super) enum ServerError {
     /// Nothing came of it.
     Failed(StoreFailure),
     /// The key is on another server.
@@ -91,9 +92,9 @@ pub(super) enum Objection {
     NoScript,
 }
 
-impl From<StoreFailure> for Objection {
-    fn from(failure: StoreFailure) -> Objection {
-        Objection::Failed(failure)
+impl From<StoreFailure> for ServerError {
+    fn from(failure: StoreFailure) -> ServerError {
+        ServerError::Failed(failure)
     }
 }
 
@@ -108,11 +109,11 @@ impl Server {
     pub fn new(name: String, address: Address, options: Options) -> Server {
         let (live, failures, wake) = (ArcSwapOption::empty(), AtomicU32::new(0), Notify::new());
         let lost = Mutex::new(Instant::now());
-        Server { name, address, options, live, lost, failures, refused: AtomicBool::new(false), wake }
+        Server { name, address, options, live, lost, failures, rejected: AtomicBool::new(false), wake }
     }
 
     /// The connection that there is now.
-    pub fn live(&self) -> Option<Arc<Live>> {
+    pub fn live(&self) -> Option<Arc<LiveConnection>> {
         self.live.load_full()
     }
 
@@ -121,11 +122,15 @@ impl Server {
         if self.live.load().is_some() { None } else { Some(self.lost.lock().elapsed()) }
     }
 
-    /// Carries a command out, within `limit`; the connection that it went over comes with the answer.
-    pub async fn carry_out(&self, request: &Request<'_>, limit: Duration) -> Result<(Value, Arc<Live>), Objection> {
+    /// Carries a command out, within `limit`; the connection that it went over comes with the response.
+    pub async fn carry_out(
+        &self,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<(Value, Arc<LiveConnection>), ServerError> {
         let live = self.live().ok_or(StoreFailure::Disconnected)?;
         let mut connection = live.connection.clone();
-        let answer = tokio::time::timeout(limit, async {
+        let response = tokio::time::timeout(limit, async {
             match request {
                 Request::One(command) => connection.send_packed_command(command).await,
                 Request::Asking(command) => {
@@ -136,8 +141,8 @@ impl Server {
                 Request::All(all) => first(connection.send_packed_commands(all, 0, all.len()).await),
             }
         });
-        let answer = answer.await.map_err(|_| self.failed(&live, StoreFailure::Timeout))?;
-        match answer.and_then(Value::extract_error) {
+        let response = response.await.map_err(|_| self.failed(&live, StoreFailure::Timeout))?;
+        match response.and_then(Value::extract_error) {
             Ok(value) => {
                 self.failures.store(0, Ordering::Relaxed);
                 Ok((value, live))
@@ -146,18 +151,18 @@ impl Server {
         }
     }
 
-    fn objection(&self, live: &Arc<Live>, error: &RedisError) -> Objection {
+    fn objection(&self, live: &Arc<LiveConnection>, error: &RedisError) -> ServerError {
         use redis::ErrorKind;
         let redirect = || error.redirect_node().and_then(|(node, _)| host_and_port(node));
         match error.kind() {
-            ErrorKind::Server(ServerErrorKind::Moved) => Objection::Moved(redirect()),
-            ErrorKind::Server(ServerErrorKind::Ask) => Objection::Ask(redirect()),
-            ErrorKind::Server(ServerErrorKind::NoScript) => Objection::NoScript,
+            ErrorKind::Server(ServerErrorKind::Moved) => ServerError::Moved(redirect()),
+            ErrorKind::Server(ServerErrorKind::Ask) => ServerError::Ask(redirect()),
+            ErrorKind::Server(ServerErrorKind::NoScript) => ServerError::NoScript,
             ErrorKind::Server(ServerErrorKind::TryAgain) => StoreFailure::Moving.into(),
-            // It takes no writes, or has not its data. Others may write without their marks by now, so nothing that was fetched
-            // before it works again may be served; and another server may have taken over.
+            // It takes no writes, or has not its data. Others may write without their marks by now, so nothing that was
+            // fetched before it works again may be served; and another server may have taken over.
             ErrorKind::Server(_) | ErrorKind::Extension => {
-                self.refused.store(true, Ordering::Relaxed);
+                self.rejected.store(true, Ordering::Relaxed);
                 self.give_up(live, &described(error));
                 StoreFailure::ServerError.into()
             }
@@ -169,7 +174,7 @@ impl Server {
         }
     }
 
-    fn failed(&self, live: &Arc<Live>, failure: StoreFailure) -> Objection {
+    fn failed(&self, live: &Arc<LiveConnection>, failure: StoreFailure) -> ServerError {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILURES {
             self.give_up(live, "too many commands got no answer in time");
         }
@@ -177,7 +182,7 @@ impl Server {
     }
 
     /// Gives a connection up, unless that has happened.
-    fn give_up(&self, live: &Arc<Live>, reason: &str) {
+    fn give_up(&self, live: &Arc<LiveConnection>, reason: &str) {
         let current = self.live.load();
         if current.as_ref().is_some_and(|current| current.number == live.number) {
             let before = self.live.compare_and_swap(&current, None);
@@ -193,7 +198,7 @@ impl Server {
     /// Keeps the connection up for as long as anybody else holds the server.
     pub async fn keep_connected(self: Arc<Self>) {
         let mut pause = FIRST_PAUSE;
-        let mut told = false;
+        let mut counted = false;
         while Arc::strong_count(&self) > 1 {
             if self.live.load().is_some() {
                 if tokio::time::timeout(HEARTBEAT, self.wake.notified()).await.is_err() {
@@ -201,7 +206,7 @@ impl Server {
                 }
                 continue;
             }
-            if self.refused.swap(false, Ordering::Relaxed) {
+            if self.rejected.swap(false, Ordering::Relaxed) {
                 tokio::time::sleep(LONGEST_PAUSE).await;
             }
             // There may be several steps to it: the sentinel, the server, TLS, the login.
@@ -213,15 +218,15 @@ impl Server {
                     self.options.listener.connected();
                     tracing::info!(server = self.name, "the store is connected");
                     self.live.store(Some(Arc::new(live)));
-                    (pause, told) = (FIRST_PAUSE, false);
+                    (pause, counted) = (FIRST_PAUSE, false);
                     continue;
                 }
                 Ok(Err(error)) => described(&error),
                 Err(_) => "no connection in time".to_owned(),
             };
-            if !told {
+            if !counted {
                 tracing::warn!(server = self.name, error, "the store cannot be connected; trying again");
-                told = true;
+                counted = true;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -237,15 +242,15 @@ impl Server {
         for keys in [["beat"].as_slice(), &[]] {
             match self.carry_out(&Request::One(&scripts::BEAT.run(keys, &[""; 0])), limit).await {
                 // Another server of the cluster has that key, and this one has not said yet whether it works.
-                Err(Objection::Moved(_) | Objection::Ask(_)) => {}
-                Err(Objection::NoScript) => return drop(self.load_scripts(limit).await),
-                Ok(_) | Err(Objection::Failed(_)) => return,
+                Err(ServerError::Moved(_) | ServerError::Ask(_)) => {}
+                Err(ServerError::NoScript) => return drop(self.load_scripts(limit).await),
+                Ok(_) | Err(ServerError::Failed(_)) => return,
             }
         }
     }
 
     /// Connects, loads the scripts, and asks for the time: only then commands go this way.
-    async fn connect(self: &Arc<Self>) -> RedisResult<Live> {
+    async fn connect(self: &Arc<Self>) -> RedisResult<LiveConnection> {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::downgrade(self);
         let asking = AsyncConnectionConfig::new()
@@ -271,11 +276,11 @@ impl Server {
         }
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         let fence = (seconds * 1000 + micros / 1000).saturating_add(millis(self.options.settle));
-        Ok(Live { connection, number, fence, began: Instant::now() })
+        Ok(LiveConnection { connection, number, fence, began: Instant::now() })
     }
 
     /// Teaches the server the scripts again.
-    pub async fn load_scripts(&self, limit: Duration) -> Result<(), Objection> {
+    pub async fn load_scripts(&self, limit: Duration) -> Result<(), ServerError> {
         let mut load = redis::pipe();
         for script in scripts::ALL {
             load.cmd("SCRIPT").arg("LOAD").arg(script.text);
@@ -285,11 +290,11 @@ impl Server {
 }
 
 /// The first of several answers; an error among them stands for all.
-fn first(answers: RedisResult<Vec<Value>>) -> RedisResult<Value> {
-    let answers = answers?;
-    let mut all = Vec::with_capacity(answers.len());
-    for answer in answers {
-        all.push(answer.extract_error()?);
+fn first(responses: RedisResult<Vec<Value>>) -> RedisResult<Value> {
+    let responses = responses?;
+    let mut all = Vec::with_capacity(responses.len());
+    for response in responses {
+        all.push(response.extract_error()?);
     }
     Ok(all.into_iter().next().unwrap_or_default())
 }

@@ -41,8 +41,8 @@ fn seen_in(text: &str) -> Value {
     seen(&tree::parse(text).0.unwrap())
 }
 
-/// Why a schema refuses something; empty where it does not.
-fn refused(validator: &Validator, value: &Value) -> Vec<String> {
+/// Why a schema rejects something; empty where it does not.
+fn rejected(validator: &Validator, value: &Value) -> Vec<String> {
     validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
@@ -341,7 +341,7 @@ fn every_configuration_of_the_project_is_valid() {
         let map = value.as_object_mut().unwrap();
         map.entry("upstreams")
             .or_insert_with(|| json!({"a": {"dialect": "auth0", "url": "https://a", "auth": "none"}}));
-        assert_eq!(refused(&validator, &value), [""; 0], "{name}:\n{text}");
+        assert_eq!(rejected(&validator, &value), [""; 0], "{name}:\n{text}");
         seen += 1;
     }
     assert!(seen >= 9, "{seen}");
@@ -364,7 +364,7 @@ const PLAIN: [&str; 11] = [
 ];
 
 #[test]
-fn cases_of_the_reader_are_judged_alike() {
+fn cases_of_the_reader_are_checked_alike() {
     let validator = validator();
     let (mut good, mut bad) = (0, 0);
     for (file, whole) in wholes() {
@@ -376,7 +376,7 @@ fn cases_of_the_reader_are_judged_alike() {
             let Some(root) = tree::parse(&text).0 else {
                 continue;
             };
-            let found = refused(&validator, &seen(&root));
+            let found = rejected(&validator, &seen(&root));
             let faults: Vec<&str> = case.lines().filter(|line| line.starts_with("=>")).collect();
             if faults.is_empty() {
                 assert_eq!(found, [""; 0], "{file}: {case}");
@@ -402,7 +402,7 @@ fn what_a_variable_holds_is_not_known_to_an_editor() {
         let node = node_at(&mut changed, path);
         *node = scalar(node.place, "${NAME:-x}");
         let value = seen(&changed);
-        let found = refused(&validator, &value);
+        let found = rejected(&validator, &value);
         assert_eq!(found, [""; 0], "{}", shown(path));
     });
 }

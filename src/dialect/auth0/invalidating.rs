@@ -1,17 +1,18 @@
-//! What requests of the Management API beside the governed ones mean for sessions. `docs/invalidation.md` gives the reasons.
+//! What requests of the Management API beside the governed ones mean for sessions. `docs/invalidation.md` gives the
+//! reasons.
 //!
 //! Source: Auth0's OpenAPI document of the Management API: all operations that do not only read.
 
-use super::super::Part::{Any, OneOf, Rest, Word};
-use super::super::{InvalidatingRequest, Part};
+use super::super::PathPart::{Any, OneOf, Rest, Word};
+use super::super::{InvalidatingRequest, PathPart};
 
-const API: Part = Word("api");
-const V2: Part = Word("v2");
-const USERS: Part = Word("users");
-const ORGANIZATIONS: Part = Word("organizations");
+const API: PathPart = Word("api");
+const V2: PathPart = Word("v2");
+const USERS: PathPart = Word("users");
+const ORGANIZATIONS: PathPart = Word("organizations");
 
 /// What is configured for logins to come, or has nothing to do with sessions.
-const APART: Part = OneOf(&[
+const APART: PathPart = OneOf(&[
     "actions",
     "anomaly",
     "attack-protection",

@@ -1,19 +1,20 @@
-//! What requests of ZITADEL's APIs beside the governed ones mean for sessions. `docs/invalidation.md` gives the reasons.
+//! What requests of ZITADEL's APIs beside the governed ones mean for sessions. `docs/invalidation.md` gives the
+//! reasons.
 //!
-//! Sources: the services in ZITADEL's proto files, with the rules that name their resources, its SCIM interface, and what its sessions
-//! follow (`internal/query/projection/session.go`: users that are locked, deactivated or removed, passwords that change, names that
-//! are read together with them, instances that are removed).
+//! Sources: the services in ZITADEL's proto files, with the rules that name their resources, its SCIM interface, and
+//! what its sessions follow (`internal/query/projection/session.go`: users that are locked, deactivated or removed,
+//! passwords that change, names that are read together with them, instances that are removed).
 
-use super::super::Part::{Any, Begins, Ending, OneOf, Rest, Word};
-use super::super::{InvalidatingRequest, Part};
+use super::super::PathPart::{Any, Begins, Ending, OneOf, Rest, Word};
+use super::super::{InvalidatingRequest, PathPart};
 
 /// Resources of the services of version 2 and later.
-const V2: Part = Begins(&["v2", "v3"]);
-const SERVICE: Part = Begins(&["zitadel."]);
-const USERS: Part = Word("users");
-const MANAGEMENT: Part = Word("management");
-const AUTH: Part = Word("auth");
-const V1: Part = Word("v1");
+const V2: PathPart = Begins(&["v2", "v3"]);
+const SERVICE: PathPart = Begins(&["zitadel."]);
+const USERS: PathPart = Word("users");
+const MANAGEMENT: PathPart = Word("management");
+const AUTH: PathPart = Word("auth");
+const V1: PathPart = Word("v1");
 
 /// What only reads although it comes as a POST.
 const SEARCHES: &[&str] = &["_search", "search", ".search"];
@@ -113,9 +114,9 @@ pub(super) const RELATED: &[InvalidatingRequest] = &[
     InvalidatingRequest::changes(&[Word("resources"), V2, Rest]),
 ];
 
-const MANAGEMENT_SERVICE: Part = Word("zitadel.management.v1.managementservice");
-const AUTH_SERVICE: Part = Word("zitadel.auth.v1.authservice");
-const SYSTEM_SERVICE: Part = Word("zitadel.system.v1.systemservice");
+const MANAGEMENT_SERVICE: PathPart = Word("zitadel.management.v1.managementservice");
+const AUTH_SERVICE: PathPart = Word("zitadel.auth.v1.authservice");
+const SYSTEM_SERVICE: PathPart = Word("zitadel.system.v1.systemservice");
 
 /// Procedures of the user services that send something, or only begin something.
 const SENT: &[&str] = &[

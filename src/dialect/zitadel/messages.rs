@@ -88,7 +88,7 @@ pub static GET_BETA: Message = message(
     ],
 );
 
-/// `ListSessionsRequest` of both versions: it only reads, so that nothing in it is judged.
+/// `ListSessionsRequest` of both versions: it only reads, so that nothing in it is evaluated.
 pub static LIST: Message = message(
     "ListSessionsRequest",
     &[
@@ -119,7 +119,7 @@ static SESSION_ITSELF: Message = message(
 );
 
 /// `SetSessionResponse`.
-pub static SET_ANSWER: Message = message(
+pub static SET_RESPONSE: Message = message(
     "SetSessionResponse",
     &[
         field(1, "details", "details", Kind::Message(&DETAILS), Rule::None),
@@ -129,7 +129,7 @@ pub static SET_ANSWER: Message = message(
 );
 
 /// `CreateSessionResponse`.
-pub static CREATE_ANSWER: Message = message(
+pub static CREATE_RESPONSE: Message = message(
     "CreateSessionResponse",
     &[
         field(1, "details", "details", Kind::Message(&DETAILS), Rule::None),
@@ -140,12 +140,12 @@ pub static CREATE_ANSWER: Message = message(
 );
 
 /// `DeleteSessionResponse`.
-pub static DELETE_ANSWER: Message =
+pub static DELETE_RESPONSE: Message =
     message("DeleteSessionResponse", &[field(1, "details", "details", Kind::Message(&DETAILS), Rule::None)]);
 
 static DETAILS: Message = message("Details", &[field(1, "sequence", "sequence", Unsigned, Rule::None)]);
 
-/// The one-time codes of an answer's challenges.
+/// The one-time codes of a response's challenges.
 static CODES: Message = message(
     "Challenges",
     &[

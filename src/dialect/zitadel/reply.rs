@@ -1,21 +1,21 @@
 //! Refusals in ZITADEL's shape, in each carrier's own form, so that every client raises its own exception.
 //!
-//! Sources: ZITADEL's `internal/api/grpc/gerrors` and its REST gateway's error handler, gRPC's "Status codes", Connect's "Protocol
-//! Reference" (codes and error details), and `google/rpc/error_details.proto`.
+//! Sources: ZITADEL's `internal/api/grpc/gerrors` and its REST gateway's error handler, gRPC's "Status codes",
+//! Connect's "Protocol Reference" (codes and error details), and `google/rpc/error_details.proto`.
 
 use crate::model::{Rejection, Rule, Violations, shortened};
 use crate::telemetry::Label;
 use crate::wire::carrier::{Carrier, http_status};
 use crate::wire::frame::framed_trailers;
 use crate::wire::message::Codec;
-use crate::wire::{Reply, proto};
+use crate::wire::{OwnResponse, proto};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-/// How many bytes of violations an answer has room for: more would let a small request cost a large answer.
+/// How many bytes of violations a response has room for: more would let a small request cost a large response.
 #[derive(Clone, Copy)]
 struct Room {
     text: usize,
@@ -46,7 +46,7 @@ struct Error {
 }
 
 /// A rejection in ZITADEL's shape.
-pub(super) fn reply(rejection: &Rejection, carrier: Carrier) -> Reply {
+pub(super) fn reply(rejection: &Rejection, carrier: Carrier) -> OwnResponse {
     let room = if matches!(carrier, Carrier::Grpc(_)) { HEADERS } else { BODY };
     let error = error(rejection, room);
     let message = if error.id.is_empty() { error.text.clone() } else { format!("{} ({})", error.text, error.id) };
@@ -62,7 +62,8 @@ pub(super) fn reply(rejection: &Rejection, carrier: Carrier) -> Reply {
             Err(_) => reply,
         },
         Rejection::ContentCoding => match carrier {
-            // What would be read, so that clients can send it anew (gRPC's document "Compression"; RFC 9110, section 12.5.3).
+            // What would be read, so that clients can send it anew (gRPC's document "Compression"; RFC 9110, section
+            // 12.5.3).
             Carrier::Grpc(_) | Carrier::GrpcWeb(_) => reply.with(GRPC_ACCEPT_ENCODING, IDENTITY),
             Carrier::Rest | Carrier::Connect(_) => reply.with(ACCEPT_ENCODING, IDENTITY),
         },
@@ -77,7 +78,7 @@ pub(super) fn reply(rejection: &Rejection, carrier: Carrier) -> Reply {
     }
 }
 
-fn rest(error: &Error, message: &str) -> Reply {
+fn rest(error: &Error, message: &str) -> OwnResponse {
     let mut details = vec![json!({
         "@type": format!("type.googleapis.com/{DETAIL}"), "id": error.id, "message": error.text,
     })];
@@ -86,14 +87,14 @@ fn rest(error: &Error, message: &str) -> Reply {
         details.push(json!({ "@type": format!("type.googleapis.com/{BAD_REQUEST}"), "fieldViolations": fields }));
     }
     let body = json!({ "code": error.code, "message": message, "details": details });
-    Reply::new(error.status, "application/json", body.to_string())
+    OwnResponse::new(error.status, "application/json", body.to_string())
 }
 
 fn violation((field, description): &(String, String)) -> Value {
     json!({ "field": field, "description": description })
 }
 
-fn connect(error: &Error, message: &str) -> Reply {
+fn connect(error: &Error, message: &str) -> OwnResponse {
     let details: Vec<Value> = details(error)
         .into_iter()
         .map(|(name, bytes)| json!({ "type": name, "value": STANDARD_NO_PAD.encode(bytes) }))
@@ -101,12 +102,13 @@ fn connect(error: &Error, message: &str) -> Reply {
     let body = json!({ "code": code_name(error.code), "message": message, "details": details });
     // A method that is not POST is no call at all.
     let status = if error.status == StatusCode::METHOD_NOT_ALLOWED { error.status } else { http_status(error.code) };
-    Reply::new(status, "application/json", body.to_string())
+    OwnResponse::new(status, "application/json", body.to_string())
 }
 
-/// The answer of a framed carrier: the error stands behind the body, which is empty or holds the frame of the trailers. The status
-/// of HTTP is 200, but for a method that is not POST: that is no call at all, and a HEAD would see nothing but the 200.
-fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> Reply {
+/// The response of a framed carrier: the error stands behind the body, which is empty or holds the frame of the
+/// trailers. The status of HTTP is 200, but for a method that is not POST: that is no call at all, and a HEAD would see
+/// nothing but the 200.
+fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> OwnResponse {
     let mut trailers = HeaderMap::new();
     let mut add = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -124,7 +126,7 @@ fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> Reply {
     };
     let body = if web { framed_trailers(&trailers) } else { Default::default() };
     let no_call = error.status == StatusCode::METHOD_NOT_ALLOWED;
-    let mut reply = Reply::new(if no_call { error.status } else { StatusCode::OK }, content_type, body);
+    let mut reply = OwnResponse::new(if no_call { error.status } else { StatusCode::OK }, content_type, body);
     if !web {
         reply.trailers = Some(trailers);
     }
@@ -238,7 +240,7 @@ fn error(rejection: &Rejection, room: Room) -> Error {
         Rejection::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
         Rejection::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
         Rejection::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
-        Rejection::AnswerTooLarge(limit) => {
+        Rejection::ResponseTooLarge(limit) => {
             (13, Some(502), format!("the provider's answer has more than {limit} bytes"))
         }
         Rejection::UpstreamBusy => (14, None, "too many requests are in flight at the provider".into()),

@@ -237,7 +237,8 @@ async fn another_implementation_reads_the_same_but_for_the_paths() {
 }
 
 proptest! {
-    /// Whatever comes, in whatever pieces, is handed out alike and to its end; frames that are no heads are not changed.
+    /// Whatever comes, in whatever pieces, is handed out alike and to its end; frames that are no heads are not
+    /// changed.
     #[test]
     fn pieces_change_nothing(
         bytes: Vec<u8>,

@@ -12,9 +12,9 @@ fn create(fields: &[(&str, &str)]) -> SessionPatch {
     SessionPatch { creates: true, ..update(fields) }
 }
 
-fn edits(judgement: Judgement) -> Vec<Edit> {
-    match judgement {
-        Judgement::Permit(permit) => permit.edits().to_vec(),
+fn edits(evaluation: Evaluation) -> Vec<Edit> {
+    match evaluation {
+        Evaluation::Permit(permit) => permit.edits().to_vec(),
         other => panic!("not permitted: {other:?}"),
     }
 }
@@ -74,17 +74,17 @@ fn a_new_session_has_the_defaults() {
 fn an_empty_value_is_none_for_protected_keys() {
     let policy = Policy { protected: patterns(&["tenant"]), ..Policy::default() };
     let current = [field("tenant", text("acme"))];
-    let refused = |patch: SessionPatch| match policy.evaluate(&patch, Some(&current)) {
-        Judgement::Refuse(violations) => violations.into_iter().map(|violation| violation.message).collect::<Vec<_>>(),
+    let rejected = |patch: SessionPatch| match policy.evaluate(&patch, Some(&current)) {
+        Evaluation::Reject(violations) => violations.into_iter().map(|violation| violation.message).collect::<Vec<_>>(),
         other => panic!("not refused: {other:?}"),
     };
     let dropped = ["is protected and would be removed: the provider drops empty values"];
-    assert_eq!(refused(update(&[("a", "b"), ("tenant", "")])), dropped);
+    assert_eq!(rejected(update(&[("a", "b"), ("tenant", "")])), dropped);
     // It changes nothing as the provider's code is, and removes the key as its documentation is.
-    assert_eq!(refused(update(&[("tenant", "")])), dropped);
-    assert_eq!(policy.evaluate(&update(&[("tenant", "")]), None), Judgement::Need(Need::CurrentMetadata));
+    assert_eq!(rejected(update(&[("tenant", "")])), dropped);
+    assert_eq!(policy.evaluate(&update(&[("tenant", "")]), None), Evaluation::Need(Need::CurrentMetadata));
     assert_eq!(edits(policy.evaluate(&update(&[("tenant", "")]), Some(&[]))), []);
-    assert_eq!(refused(update(&[("a", "b")])).len(), 1);
+    assert_eq!(rejected(update(&[("a", "b")])).len(), 1);
     assert_eq!(edits(policy.evaluate(&update(&[("a", "")]), None)), [], "no change");
     // A session that does not exist yet has nothing that would have to be asked for.
     assert_eq!(
@@ -131,15 +131,15 @@ fn protected_bytes_are_the_same_by_their_content() {
         let metadata = MetadataChange::Replace(vec![field("seal", Value::Bytes(vec![byte; 4]))]);
         policy.evaluate(&SessionPatch { metadata, ..update(&[]) }, Some(&held))
     };
-    assert!(matches!(write(0xff), Judgement::Permit(_)));
-    let Judgement::Refuse(found) = write(0xfe) else { panic!("not refused") };
+    assert!(matches!(write(0xff), Evaluation::Permit(_)));
+    let Evaluation::Reject(found) = write(0xfe) else { panic!("not refused") };
     assert_eq!(found[0].message, "is protected and may not be changed");
 }
 
 proptest! {
-    /// Judging what is forwarded finds nothing more to edit, whatever the provider does with what is empty.
+    /// evaluating what is forwarded finds nothing more to edit, whatever the provider does with what is empty.
     #[test]
-    fn judging_is_idempotent(
+    fn checking_is_idempotent(
         normalize in any_normalize(),
         fields in prop::collection::vec(("[a-cA-C ]{0,2}", any_value()).prop_map(|(k, v)| field(&k, v)), 0..4),
         (creates, empty_map_clears, default) in any::<(bool, bool, bool)>(),
@@ -150,7 +150,7 @@ proptest! {
             let metadata = if fields.is_empty() { MetadataChange::Wipe } else { MetadataChange::Replace(fields) };
             SessionPatch { creates, empty_map_clears, metadata, ..SessionPatch::default() }
         };
-        let Judgement::Permit(permit) = policy.evaluate(&view(fields.clone()), None) else { return Ok(()) };
+        let Evaluation::Permit(permit) = policy.evaluate(&view(fields.clone()), None) else { return Ok(()) };
         let mut after: Vec<Option<Field>> = fields.into_iter().map(Some).collect();
         for edit in permit.edits() {
             match edit {
@@ -161,7 +161,8 @@ proptest! {
                 Edit::Lifetime(_) => panic!("not declared"),
             }
         }
-        // With a key case that moves `a` away from its rule, a default comes back each time: configurations refuse that.
+        // With a key case that moves `a` away from its rule, a default comes back each time: configurations refuse
+        // that.
         prop_assume!(normalize.key_case != KeyCase::Upper || !default);
         let again = policy.evaluate(&view(after.into_iter().flatten().collect()), None);
         prop_assert_eq!(edits(again), []);

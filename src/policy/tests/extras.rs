@@ -16,7 +16,7 @@ fn lasting(seconds: i64, nanos: i32) -> SessionPatch {
 
 fn edits(policy: &Policy, patch: &SessionPatch) -> Vec<Edit> {
     match policy.evaluate(patch, None) {
-        Judgement::Permit(permit) => permit.edits().to_vec(),
+        Evaluation::Permit(permit) => permit.edits().to_vec(),
         other => panic!("not permitted: {other:?}"),
     }
 }
@@ -100,7 +100,7 @@ fn a_token_has_to_come_where_it_could() {
     let policy = Policy { session_token: TokenRule::Required, ..Policy::default() };
     assert_eq!(violations(&policy, &absent), ["sessionToken: is required and missing (session_token)"]);
     assert_eq!(edits(&policy, &with(TokenShown::Given)), []);
-    assert_eq!(edits(&policy, &with(TokenShown::NotAsked)), []);
+    assert_eq!(edits(&policy, &with(TokenShown::NotRequested)), []);
     assert_eq!(edits(&Policy::default(), &absent), [], "unless it is asked for");
 }
 
@@ -133,7 +133,7 @@ fn coded(return_code: ReturnCode) -> Policy {
 }
 
 #[test]
-fn codes_may_be_kept_out_of_answers() {
+fn codes_may_be_kept_out_of_responses() {
     let patch = challenged(vec![
         ("challenges.webAuthN", ChallengeKind::WebAuthN),
         ("challenges.otpSms.returnCode", ChallengeKind::OtpSms { returns_code: true }),
@@ -311,7 +311,7 @@ fn everything_is_reported_at_once_and_breaches_come_first() {
         constraint_violations: vec![breach],
         ..challenged(vec![("challenges.otpSms.returnCode", ChallengeKind::OtpSms { returns_code: true })])
     };
-    let Judgement::Refuse(found) = policy.evaluate(&patch, None) else { panic!("not refused") };
+    let Evaluation::Reject(found) = policy.evaluate(&patch, None) else { panic!("not refused") };
     let rules: Vec<&str> = found.iter().map(|violation| violation.rule.name()).collect();
     assert_eq!(rules, ["provider", "required", "lifetime", "session_token", "check", "return_code"]);
 }
@@ -337,7 +337,7 @@ proptest! {
         template in "(https|http|HTTPS|ftp)?:?/{0,3}[a-z.@:\\\\{}/?# \t%\\[\\]-]{0,6}login\\.example\\.com[a-z.@:\\\\{}/?# \t%\\[\\]0-9-]{0,12}",
     ) {
         let policy = linked(Some(&["https"]), Some(HOSTS));
-        if let Judgement::Permit(_) = policy.evaluate(&link(&template), None) {
+        if let Evaluation::Permit(_) = policy.evaluate(&link(&template), None) {
             let end = template.find("{{").unwrap_or(template.len());
             let start = template[..end].split([' ', '\t', '\\', '{', '}', '#', '%', '[']).next().unwrap();
             let uri: http::Uri = start.parse().unwrap();

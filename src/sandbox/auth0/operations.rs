@@ -11,8 +11,8 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::Tenant;
-use super::answer::Answer;
 use super::payload::{self, Pairs, Place};
+use super::response::ApiResponse;
 use super::routes::{self, Call, Id, Operation};
 use super::store::{Record, Store};
 use super::token::CLIENT;
@@ -37,10 +37,10 @@ pub(super) fn perform(
     call: &Call,
     parts: &Parts,
     body: Result<Bytes, axum::Error>,
-) -> Result<Answer, Answer> {
+) -> Result<ApiResponse, ApiResponse> {
     payload::check_id(call.row.id, &call.id)?;
-    let query = routes::query(parts.uri.query()).ok_or_else(|| Answer::bad_request("Bad Request", None))?;
-    let body = body.map_err(|_| Answer::too_large())?;
+    let query = routes::query(parts.uri.query()).ok_or_else(|| ApiResponse::bad_request("Bad Request", None))?;
+    let body = body.map_err(|_| ApiResponse::too_large())?;
     let job = Job { tenant, id: &call.id, query, parts, body, now: Instant::now() };
     match call.row.operation {
         Operation::GetSession => job.get_session(),
@@ -65,34 +65,34 @@ pub(super) fn perform(
 }
 
 impl Job<'_> {
-    fn get_session(&self) -> Result<Answer, Answer> {
+    fn get_session(&self) -> Result<ApiResponse, ApiResponse> {
         let store = self.tenant.0.store.lock();
         let session = store.sessions.get(self.id, self.now).ok_or_else(no_session)?;
-        Ok(Answer::ok(session.session(self.id)))
+        Ok(ApiResponse::ok(session.session(self.id)))
     }
 
-    fn update_session(&self) -> Result<Answer, Answer> {
+    fn update_session(&self) -> Result<ApiResponse, ApiResponse> {
         let metadata = payload::metadata(self.object()?, "session_metadata", "session")?;
         let mut store = self.tenant.0.store.lock();
         let session = store.sessions.update(self.id, metadata, self.now).ok_or_else(no_session)?;
-        Ok(Answer::ok(session.session(self.id)))
+        Ok(ApiResponse::ok(session.session(self.id)))
     }
 
     /// Has no 404: an unknown session is accepted too.
-    fn delete_session(&self) -> Answer {
+    fn delete_session(&self) -> ApiResponse {
         self.tenant.0.store.lock().sessions.end(self.id, self.end());
-        Answer::accepted()
+        ApiResponse::accepted()
     }
 
     /// Ends the session's refresh tokens as well, which a delete does not.
-    fn revoke_session(&self) -> Result<Answer, Answer> {
+    fn revoke_session(&self) -> Result<ApiResponse, ApiResponse> {
         let mut store = self.tenant.0.store.lock();
         store.sessions.get(self.id, self.now).ok_or_else(no_session)?;
         self.end_sessions(&mut store, true, |id, _| id == self.id);
-        Ok(Answer::accepted())
+        Ok(ApiResponse::accepted())
     }
 
-    fn list_user_sessions(&self) -> Result<Answer, Answer> {
+    fn list_user_sessions(&self) -> Result<ApiResponse, ApiResponse> {
         payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
         self.check_flag("include_totals")?;
         let position = self.position()?;
@@ -102,14 +102,14 @@ impl Job<'_> {
         Ok(list("sessions", page, total, Record::session))
     }
 
-    fn delete_user_sessions(&self) -> Result<Answer, Answer> {
+    fn delete_user_sessions(&self) -> Result<ApiResponse, ApiResponse> {
         let mut store = self.user_store()?;
         self.end_sessions(&mut store, false, |_, session| session.user_id == self.id);
-        Ok(Answer::accepted())
+        Ok(ApiResponse::accepted())
     }
 
     /// Ends one session of the user, or all, and the refresh tokens unless they are to be kept. Has no 404.
-    fn revoke_access(&self) -> Result<Answer, Answer> {
+    fn revoke_access(&self) -> Result<ApiResponse, ApiResponse> {
         let object = if self.body.is_empty() { Map::new() } else { self.object()? };
         payload::only(Place::Payload, object.keys(), &["session_id", "preserve_refresh_tokens"])?;
         let session_id = session_to_revoke(&object)?;
@@ -122,7 +122,7 @@ impl Job<'_> {
         if session_id.is_none() && !keep {
             store.refresh_tokens.end_where(self.now, end, |_, token| token.user_id == user);
         }
-        Ok(Answer::accepted())
+        Ok(ApiResponse::accepted())
     }
 
     /// Lets sessions end, with their refresh tokens if these are to go too.
@@ -142,19 +142,19 @@ impl Job<'_> {
         self.now + self.tenant.0.options.delete_delay.min(LONGEST_DELAY)
     }
 
-    fn object(&self) -> Result<Map<String, Value>, Answer> {
+    fn object(&self) -> Result<Map<String, Value>, ApiResponse> {
         payload::object(self.parts, &self.body)
     }
 
     /// The store, if the user of the path exists.
-    fn user_store(&self) -> Result<parking_lot::MutexGuard<'_, Store>, Answer> {
+    fn user_store(&self) -> Result<parking_lot::MutexGuard<'_, Store>, ApiResponse> {
         let store = self.tenant.0.store.lock();
         if store.users.contains_key(self.id) { Ok(store) } else { Err(no_user()) }
     }
 }
 
 /// The optional `session_id` of a revoke-access body.
-fn session_to_revoke(object: &Map<String, Value>) -> Result<Option<&str>, Answer> {
+fn session_to_revoke(object: &Map<String, Value>) -> Result<Option<&str>, ApiResponse> {
     let session_id = text(object, "session_id")?;
     match session_id {
         Some(id) if payload::check_id(Id::Session, id).is_err() => {
@@ -166,7 +166,7 @@ fn session_to_revoke(object: &Map<String, Value>) -> Result<Option<&str>, Answer
 }
 
 /// The optional `preserve_refresh_tokens` of a revoke-access body; a form can say it as a text only.
-fn keeps_tokens(object: &Map<String, Value>) -> Result<bool, Answer> {
+fn keeps_tokens(object: &Map<String, Value>) -> Result<bool, ApiResponse> {
     match object.get("preserve_refresh_tokens") {
         None => Ok(false),
         Some(Value::Bool(keep)) => Ok(*keep),
@@ -176,7 +176,7 @@ fn keeps_tokens(object: &Map<String, Value>) -> Result<bool, Answer> {
 }
 
 /// An optional text member of a body.
-fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Answer> {
+fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiResponse> {
     match object.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -184,22 +184,22 @@ fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str
     }
 }
 
-fn wrong_type(expected: &str, found: &Value, name: &str) -> Answer {
+fn wrong_type(expected: &str, found: &Value, name: &str) -> ApiResponse {
     payload::fault(Place::Payload, &payload::wrong_type(expected, found), Some((name, "")))
 }
 
 /// Has no `errorCode`: none was found for sessions, and many 404s lack it (recorded errors of the API).
-fn no_session() -> Answer {
-    Answer::not_found("The session does not exist.", None)
+fn no_session() -> ApiResponse {
+    ApiResponse::not_found("The session does not exist.", None)
 }
 
-fn no_user() -> Answer {
-    Answer::not_found("The user does not exist.", Some("inexistent_user"))
+fn no_user() -> ApiResponse {
+    ApiResponse::not_found("The user does not exist.", Some("inexistent_user"))
 }
 
 /// Something that has nothing to do with sessions.
-fn clients() -> Answer {
-    Answer::ok(json!([{
+fn clients() -> ApiResponse {
+    ApiResponse::ok(json!([{
         "client_id": CLIENT,
         "name": "Order desk",
         "app_type": "non_interactive",

@@ -1,11 +1,11 @@
-//! Reading and checking what a request brings: ids, queries and bodies, refused in the words of the z-schema
+//! Reading and checking what a request brings: ids, queries and bodies, rejected in the words of the z-schema
 //! validator, which Auth0's messages are from (recorded errors of the API).
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde_json::{Map, Value};
 
-use super::answer::Answer;
+use super::response::ApiResponse;
 use super::routes::Id;
 
 /// Decoded key-value pairs.
@@ -25,7 +25,7 @@ pub(super) enum Place {
 
 /// Refuses a request: `what` is the validator's message, `on` the property and its description in the schema. Faults
 /// of the outermost object name no property.
-pub(super) fn fault(place: Place, what: &str, on: Option<(&str, &str)>) -> Answer {
+pub(super) fn fault(place: Place, what: &str, on: Option<(&str, &str)>) -> ApiResponse {
     let (start, code) = match place {
         Place::Path => ("Path", "invalid_uri"),
         Place::Query => ("Query", "invalid_query_string"),
@@ -36,12 +36,12 @@ pub(super) fn fault(place: Place, what: &str, on: Option<(&str, &str)>) -> Answe
         _ => format!(" on property {name} ({description})."),
     });
     let message = format!("{start} validation error: '{what}'{}", on.unwrap_or_default());
-    Answer::bad_request(&message, Some(code))
+    ApiResponse::bad_request(&message, Some(code))
 }
 
-/// Checks an id from a path. Lengths and the format of session ids are declared (Auth0's page "Session metadata"); which characters that
-/// format has is what the documented samples show.
-pub(super) fn check_id(kind: Id, id: &str) -> Result<(), Answer> {
+/// Checks an id from a path. Lengths and the format of session ids are declared (Auth0's page "Session metadata");
+/// which characters that format has is what the documented samples show.
+pub(super) fn check_id(kind: Id, id: &str) -> Result<(), ApiResponse> {
     let (format, max, description) = match kind {
         Id::None => return Ok(()),
         Id::User => return check_user_id(id),
@@ -55,7 +55,7 @@ pub(super) fn check_id(kind: Id, id: &str) -> Result<(), Answer> {
     Err(fault(Place::Path, &what, Some(("id", description))))
 }
 
-fn check_user_id(id: &str) -> Result<(), Answer> {
+fn check_user_id(id: &str) -> Result<(), ApiResponse> {
     let on = Some(("id", "ID of the user."));
     if units(id) > 300 {
         let what = format!("String is too long ({} chars), maximum 300", units(id));
@@ -69,7 +69,11 @@ fn check_user_id(id: &str) -> Result<(), Answer> {
 }
 
 /// Refuses parameters or members that are not in `known`.
-pub(super) fn only<'a>(place: Place, names: impl Iterator<Item = &'a String>, known: &[&str]) -> Result<(), Answer> {
+pub(super) fn only<'a>(
+    place: Place,
+    names: impl Iterator<Item = &'a String>,
+    known: &[&str],
+) -> Result<(), ApiResponse> {
     let unknown: Vec<&str> = names.map(String::as_str).filter(|name| !known.contains(name)).collect();
     if unknown.is_empty() {
         return Ok(());
@@ -77,28 +81,30 @@ pub(super) fn only<'a>(place: Place, names: impl Iterator<Item = &'a String>, kn
     Err(fault(place, &format!("Additional properties not allowed: {}", unknown.join(",")), None))
 }
 
-/// Reads a body as an object: JSON, or a form, which Auth0 declares for all its body endpoints (Auth0's OpenAPI document).
-pub(super) fn object(parts: &Parts, body: &[u8]) -> Result<Map<String, Value>, Answer> {
+/// Reads a body as an object: JSON, or a form, which Auth0 declares for all its body endpoints (Auth0's OpenAPI
+/// document).
+pub(super) fn object(parts: &Parts, body: &[u8]) -> Result<Map<String, Value>, ApiResponse> {
     let content_type = parts.headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
     let media_type = content_type.as_deref().and_then(|value| value.split(|byte| *byte == b';').next());
     let value = match media_type.map(<[u8]>::trim_ascii) {
         Some(b"application/x-www-form-urlencoded") => form(body),
         None | Some(b"application/json") => serde_json::from_slice(body).ok(),
-        Some(_) => return Err(Answer::unsupported_media_type()),
+        Some(_) => return Err(ApiResponse::unsupported_media_type()),
     };
     match value {
         Some(Value::Object(object)) => Ok(object),
         Some(other) => Err(fault(Place::Payload, &wrong_type("object", &other), None)),
-        None => Err(Answer::bad_request("Invalid request payload JSON format", None)),
+        None => Err(ApiResponse::bad_request("Invalid request payload JSON format", None)),
     }
 }
 
-/// Checks an update whose only member is the metadata object; `None` clears it, as `null` and `{}` do (Auth0's page "Session metadata").
+/// Checks an update whose only member is the metadata object; `None` clears it, as `null` and `{}` do (Auth0's page
+/// "Session metadata").
 pub(super) fn metadata(
     mut object: Map<String, Value>,
     name: &str,
     owner: &str,
-) -> Result<Option<Map<String, Value>>, Answer> {
+) -> Result<Option<Map<String, Value>>, ApiResponse> {
     only(Place::Payload, object.keys(), &[name])?;
     let metadata = match object.remove(name) {
         None => return Err(fault(Place::Payload, "Too few properties defined (0), minimum 1", None)),
@@ -127,7 +133,7 @@ fn description(owner: &str) -> String {
     )
 }
 
-fn check_pair(name: &str, description: &str, key: &str, value: &Value) -> Result<(), Answer> {
+fn check_pair(name: &str, description: &str, key: &str, value: &Value) -> Result<(), ApiResponse> {
     if !is_word(key) {
         let what = format!("Additional properties not allowed: {key}");
         return Err(fault(Place::Payload, &what, Some((name, description))));
@@ -166,7 +172,8 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// A text's length as JavaScript has it: UTF-16 code units, the strictest reading of "characters" (Auth0's page "Session metadata").
+/// A text's length as JavaScript has it: UTF-16 code units, the strictest reading of "characters" (Auth0's page
+/// "Session metadata").
 fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }

@@ -17,7 +17,8 @@ pub(super) struct Bucket {
 pub(super) struct Quota {
     pub(super) limit: u32,
     pub(super) remaining: u32,
-    /// UNIX seconds at which the bucket gets its next token, which need not end the wait (Auth0's page "Rate limit policy").
+    /// UNIX seconds at which the bucket gets its next token, which need not end the wait (Auth0's page "Rate limit
+    /// policy").
     pub(super) reset: u64,
 }
 

@@ -79,7 +79,8 @@ macro_rules! rows {
     };
 }
 
-/// Revoking a session lists two scopes, but its documented rejection names `delete:sessions` only (Auth0's OpenAPI document).
+/// Revoking a session lists two scopes, but its documented rejection names `delete:sessions` only (Auth0's OpenAPI
+/// document).
 static ROWS: &[Row] = rows! {
     GetSession "get_session" GET ["sessions", "{}"] Session ["read:sessions"];
     UpdateSession "update_session" PATCH ["sessions", "{}"] Session ["update:sessions"];

@@ -158,7 +158,8 @@ impl Record {
         Self { user_id: self.user_id.clone(), session_id: self.session_id.clone(), metadata: None, ..*self }
     }
 
-    /// The session object (Auth0's OpenAPI document). The metadata key is absent when unset, as in the recorded answers.
+    /// The session object (Auth0's OpenAPI document). The metadata key is absent when unset, as in the recorded
+    /// responses.
     pub(super) fn session(&self, id: &str) -> Value {
         let (created, seen) = (timestamp(self.created), timestamp(self.created + Duration::from_secs(420)));
         let mut session = json!({

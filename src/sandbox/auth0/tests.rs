@@ -36,12 +36,12 @@ fn paths_lead_where_a_whatwg_server_would_take_them() {
 }
 
 #[test]
-fn metadata_is_refused_beyond_the_limits() {
+fn metadata_is_rejected_beyond_the_limits() {
     let rejection = |body: &str| {
         let (parts, ()) = http::Request::new(()).into_parts();
         match object(&parts, body.as_bytes()).and_then(|body| metadata(body, "session_metadata", "session")) {
             Ok(_) => String::new(),
-            Err(answer) => answer.message().unwrap_or_default().to_owned(),
+            Err(response) => response.message().unwrap_or_default().to_owned(),
         }
     };
     let long = format!("{{\"session_metadata\":{{\"a\":\"{}\"}}}}", "x".repeat(256));
@@ -81,7 +81,7 @@ fn refresh_tokens_are_revoked_in_the_combinations_that_are_documented() {
     let (token, user) = (tenant.tokens().full, tenant.user_id().to_owned());
     let revoke =
         |body: &str| send(&tenant, "POST", "/api/v2/refresh-tokens/revoke", "application/json", body, &token).status();
-    for refused in [
+    for rejected in [
         "{}".to_owned(),
         r#"{"ids":[]}"#.to_owned(),
         r#"{"client_id":"c"}"#.to_owned(),
@@ -89,12 +89,12 @@ fn refresh_tokens_are_revoked_in_the_combinations_that_are_documented() {
         format!(r#"{{"ids":["a"],"user_id":"{user}"}}"#),
         format!(r#"{{"user_id":"{user}","audience":"a"}}"#),
     ] {
-        assert_eq!(revoke(&refused), 400, "{refused}");
+        assert_eq!(revoke(&rejected), 400, "{rejected}");
     }
     let left = || {
         let query = format!("/api/v2/refresh-tokens?user_id={}", user.replace('|', "%7C"));
-        let answer = send(&tenant, "GET", &query, "", "", &token);
-        let body = whole(answer);
+        let response = send(&tenant, "GET", &query, "", "", &token);
+        let body = whole(response);
         serde_json::from_slice::<Value>(&body).unwrap()["refresh_tokens"].as_array().unwrap().len()
     };
     assert_eq!(revoke(&format!(r#"{{"user_id":"{user}","client_id":"other"}}"#)), 202);
@@ -103,10 +103,10 @@ fn refresh_tokens_are_revoked_in_the_combinations_that_are_documented() {
     assert_eq!(left(), 0);
 }
 
-/// The body of an answer that is there as a whole.
-fn whole(answer: Response) -> Vec<u8> {
+/// The body of a response that is there as a whole.
+fn whole(response: Response) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(axum::body::to_bytes(answer.into_body(), MAX_BODY)).unwrap().to_vec()
+    runtime.block_on(axum::body::to_bytes(response.into_body(), MAX_BODY)).unwrap().to_vec()
 }
 
 #[test]

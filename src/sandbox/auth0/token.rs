@@ -14,7 +14,7 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use serde_json::{Map, Value, json};
 
 use super::Error;
-use super::answer::Answer;
+use super::response::ApiResponse;
 use super::routes::all_scopes;
 
 /// A published, worthless key: it signs nothing but sandbox tokens.
@@ -105,7 +105,7 @@ impl Authority {
         Some(signature)
     }
 
-    /// The answer of `/.well-known/jwks.json`.
+    /// The response of `/.well-known/jwks.json`.
     pub(super) fn key_set(&self) -> Value {
         json!({"keys": [{
             "kty": "RSA",
@@ -117,7 +117,7 @@ impl Authority {
         }]})
     }
 
-    /// The answer of `/.well-known/openid-configuration`. The tenant serves none of the named endpoints but the keys.
+    /// The response of `/.well-known/openid-configuration`. The tenant serves none of the named endpoints but the keys.
     pub(super) fn discovery(&self) -> Value {
         let at = |path: &str| format!("{}{path}", self.issuer);
         json!({
@@ -136,18 +136,18 @@ impl Authority {
     }
 
     /// Verifies the caller's token and gives its scopes.
-    pub(super) fn scopes(&self, headers: &HeaderMap, now: SystemTime) -> Result<Vec<String>, Answer> {
+    pub(super) fn scopes(&self, headers: &HeaderMap, now: SystemTime) -> Result<Vec<String>, ApiResponse> {
         let claims = self.verified(bearer(headers)?)?;
         match claims.get("exp").and_then(Value::as_f64) {
-            None => return Err(Answer::unauthorized(Some("Invalid token"))),
+            None => return Err(ApiResponse::unauthorized(Some("Invalid token"))),
             // Exact up to 2^53 seconds.
             Some(expiry) if expiry <= unix_seconds(now) as f64 => {
-                return Err(Answer::unauthorized(Some("Expired token received for JSON Web Token validation")));
+                return Err(ApiResponse::unauthorized(Some("Expired token received for JSON Web Token validation")));
             }
             Some(_) => {}
         }
         if claims.get("iss").and_then(Value::as_str) != Some(self.issuer.as_str()) {
-            return Err(Answer::unauthorized(Some("Invalid token")));
+            return Err(ApiResponse::unauthorized(Some("Invalid token")));
         }
         self.check_audience(claims.get("aud"))?;
         let scope = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
@@ -155,7 +155,7 @@ impl Authority {
     }
 
     /// The audience is a text or a list of texts.
-    fn check_audience(&self, audience: Option<&Value>) -> Result<(), Answer> {
+    fn check_audience(&self, audience: Option<&Value>) -> Result<(), ApiResponse> {
         let audiences: Vec<&str> = match audience {
             Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
             Some(Value::String(one)) => vec![one],
@@ -164,17 +164,17 @@ impl Authority {
         if audiences.contains(&self.audience.as_str()) {
             return Ok(());
         }
-        Err(Answer::unauthorized(Some(&format!("Bad audience: {}", audiences.join(",")))))
+        Err(ApiResponse::unauthorized(Some(&format!("Bad audience: {}", audiences.join(",")))))
     }
 
     /// The claims of a token with a good signature.
-    fn verified(&self, token: &str) -> Result<Map<String, Value>, Answer> {
+    fn verified(&self, token: &str) -> Result<Map<String, Value>, ApiResponse> {
         let parts: Vec<&str> = token.split('.').collect();
         let [header, claims, signature] = parts.as_slice() else {
-            return Err(Answer::bad_request("Bad HTTP authentication header format", Some("Bearer")));
+            return Err(ApiResponse::bad_request("Bad HTTP authentication header format", Some("Bearer")));
         };
         let (Some(header), Some(claims)) = (decode(header), decode(claims)) else {
-            return Err(Answer::unauthorized(Some("Invalid token")));
+            return Err(ApiResponse::unauthorized(Some("Invalid token")));
         };
         let text = |name: &str| header.get(name).and_then(Value::as_str);
         let ours = text("alg") == Some("RS256") && text("kid") == Some(self.key_id.as_str());
@@ -184,17 +184,17 @@ impl Authority {
         if ours && good {
             return Ok(claims);
         }
-        Err(Answer::unauthorized(Some("Invalid signature received for JSON Web Token validation")))
+        Err(ApiResponse::unauthorized(Some("Invalid signature received for JSON Web Token validation")))
     }
 }
 
 /// The token in the `Authorization` header.
-fn bearer(headers: &HeaderMap) -> Result<&str, Answer> {
+fn bearer(headers: &HeaderMap) -> Result<&str, ApiResponse> {
     let Some(value) = headers.get(AUTHORIZATION) else {
-        return Err(Answer::unauthorized(None));
+        return Err(ApiResponse::unauthorized(None));
     };
     let (scheme, token) = value.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token) } else { Err(Answer::unauthorized(None)) }
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token) } else { Err(ApiResponse::unauthorized(None)) }
 }
 
 fn encode(value: &Value) -> String {

@@ -1,5 +1,6 @@
-//! What ends the sessions of users beside the session services: procedures of ZITADEL's user, organization, management and
-//! authentication services (npm `@zitadel/proto`), and the end of a session by OpenID Connect (RP-Initiated Logout 1.0).
+//! What ends the sessions of users beside the session services: procedures of ZITADEL's user, organization, management
+//! and authentication services (npm `@zitadel/proto`), and the end of a session by OpenID Connect (RP-Initiated Logout
+//! 1.0).
 
 use super::Instance;
 use super::authority::Role;

@@ -124,7 +124,7 @@ impl Authority {
         claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The answer of `/oauth/v2/keys`.
+    /// The response of `/oauth/v2/keys`.
     pub(super) fn key_set(&self) -> Value {
         // An uncompressed point: a mark, x and y.
         let point = self.key.public_key().as_ref();
@@ -135,7 +135,7 @@ impl Authority {
         }]})
     }
 
-    /// The caller that a token belongs to, unless it is a session's. `issued_here` judges the issuer.
+    /// The caller that a token belongs to, unless it is a session's. `issued_here` evaluates the issuer.
     pub(super) fn caller(&self, token: &str, now: SystemTime, issued_here: impl Fn(&str) -> bool) -> Option<Caller> {
         let mut accounts = [&self.owner, &self.viewer, &self.stranger].into_iter();
         if let Some(account) = accounts.find(|account| account.token == token) {

@@ -34,7 +34,7 @@ enum Carrier {
 }
 
 /// Answers a request for a procedure.
-pub(super) fn answer(instance: &Instance, call: Call, parts: &Parts, body: &Bytes) -> Response {
+pub(super) fn response(instance: &Instance, call: Call, parts: &Parts, body: &Bytes) -> Response {
     if parts.method != Method::POST {
         return empty(StatusCode::METHOD_NOT_ALLOWED, ALLOW, HeaderValue::from_static("POST"));
     }
@@ -61,13 +61,13 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     matches!(kind(text(headers, CONTENT_TYPE.as_str())), Some((Carrier::Grpc, _)))
 }
 
-/// The answer for a gRPC procedure that nobody serves.
+/// The response for a gRPC procedure that nobody serves.
 pub(super) fn unknown_procedure(parts: &Parts) -> Response {
     let fault = Fault::bare(Code::Unimplemented, format!("unknown service or method {}", parts.uri.path()));
     grpc(Err(fault), parts.headers.get(CONTENT_TYPE).cloned(), parts.version)
 }
 
-/// A procedure that answers with the request's message, three times, `pause` apart.
+/// A procedure that responses with the request's message, three times, `pause` apart.
 pub(super) fn stream(parts: &Parts, body: &Bytes, pause: Duration) -> Response {
     let content_type = parts.headers.get(CONTENT_TYPE).cloned();
     match payload(Carrier::Grpc, &parts.headers, body) {
@@ -153,7 +153,7 @@ fn framed(frames: Frames, content_type: Option<HeaderValue>, version: Version) -
     response
 }
 
-/// An answer has its trailers in the body; a fault, without any message, has them in the head.
+/// A response has its trailers in the body; a fault, without any message, has them in the head.
 fn web(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>) -> Response {
     match outcome {
         Ok(message) => {
@@ -200,7 +200,7 @@ fn trailers(fault: Option<&Fault>) -> HeaderMap {
     map
 }
 
-/// ZITADEL's answers must not be kept.
+/// ZITADEL's responses must not be kept.
 fn no_store(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));

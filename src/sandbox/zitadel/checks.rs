@@ -143,7 +143,7 @@ fn check_password(store: &mut Store, record: &Record, password: &str) -> Result<
     }
     user.failed_attempts = user.failed_attempts.saturating_add(1);
     let failed = user.failed_attempts;
-    // The answer says nothing of it.
+    // The response says nothing of it.
     if limit.is_some_and(|limit| failed >= limit) {
         store.lock_user();
     }

@@ -8,7 +8,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A parsed JSON value. Unlike `serde_json::Value` it keeps repeated names, which protojson refuses only where it knows the field.
+/// A parsed JSON value. Unlike `serde_json::Value` it keeps repeated names, which protojson rejects only where it knows
+/// the field.
 pub(super) enum Node {
     Null,
     Bool(bool),

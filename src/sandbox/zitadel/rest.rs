@@ -30,7 +30,7 @@ struct Routed {
 type Pairs = Vec<(String, String)>;
 
 /// Answers a REST request. `path` is decoded: routes are matched after decoding.
-pub(super) fn answer(instance: &Instance, path: &str, parts: &Parts, body: &Bytes) -> Response {
+pub(super) fn response(instance: &Instance, path: &str, parts: &Parts, body: &Bytes) -> Response {
     let form = parts.method == Method::POST && text(&parts.headers, CONTENT_TYPE.as_str()) == FORM;
     let wanted = text(&parts.headers, "x-http-method-override");
     let overridden = form && !wanted.is_empty();

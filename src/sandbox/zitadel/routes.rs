@@ -1,4 +1,4 @@
-//! What the instance serves on its one port: the paths, and what every answer has.
+//! What the instance serves on its one port: the paths, and what every response has.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::{Instance, accounts, carriers, rest};
 
 /// The largest body that the instance reads; ZITADEL itself has no limit.
 const MAX_BODY: usize = 32 * 1024 * 1024;
-/// A procedure that streams its answer, which ZITADEL's session services have none of.
+/// A procedure that streams its response, which ZITADEL's session services have none of.
 const STREAM: &str = "/zitadel.sandbox.v2.ClockService/Watch";
 /// The time between the messages of that stream.
 const STREAM_PAUSE: Duration = Duration::from_millis(50);
@@ -56,17 +56,17 @@ fn dispatch(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
     }
     if let Some(call) = Call::of(&path) {
         instance.count_call(call.rpc);
-        return carriers::answer(instance, call, parts, body);
+        return carriers::response(instance, call, parts, body);
     }
     match path.as_ref() {
         STREAM if carriers::is_grpc(&parts.headers) => carriers::stream(parts, body, STREAM_PAUSE),
         _ if carriers::is_grpc(&parts.headers) => carriers::unknown_procedure(parts),
         "/debug/healthz" | "/debug/ready" => text("ok"),
         "/.well-known/openid-configuration" => discovery(instance, parts),
-        "/oauth/v2/keys" => json_answer(&instance.0.authority.key_set()),
+        "/oauth/v2/keys" => json_response(&instance.0.authority.key_set()),
         "/sandbox/stats" => stats(instance),
         "/oidc/v1/end_session" => end_session(instance, parts, body),
-        path => rest::answer(instance, path, parts, body),
+        path => rest::response(instance, path, parts, body),
     }
 }
 
@@ -109,7 +109,7 @@ fn discovery(instance: &Instance, parts: &Parts) -> Response {
     }
     let issuer = if instance.0.options.any_domain { instance.0.url.clone() } else { origin.url };
     let at = |path: &str| format!("{issuer}{path}");
-    json_answer(&json!({
+    json_response(&json!({
         "issuer": issuer,
         "authorization_endpoint": at("/oauth/v2/authorize"),
         "token_endpoint": at("/oauth/v2/token"),
@@ -138,7 +138,7 @@ fn end_session(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
 fn stats(instance: &Instance) -> Response {
     let (calls, executed) = (instance.0.calls.lock().clone(), instance.0.executed.lock().clone());
     let total: u64 = calls.values().sum();
-    json_answer(&json!({"calls": total, "by_procedure": calls, "executed": executed}))
+    json_response(&json!({"calls": total, "by_procedure": calls, "executed": executed}))
 }
 
 fn preflight(headers: &HeaderMap) -> Response {
@@ -151,7 +151,7 @@ fn preflight(headers: &HeaderMap) -> Response {
     response
 }
 
-/// What every answer has. Any origin may ask.
+/// What every response has. Any origin may ask.
 fn finish(instance: &Instance, headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     let id = instance.store().random.id();
     if let Ok(id) = HeaderValue::try_from(id) {
@@ -166,7 +166,7 @@ fn finish(instance: &Instance, headers: &mut HeaderMap, origin: Option<HeaderVal
     }
 }
 
-fn json_answer(body: &Value) -> Response {
+fn json_response(body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

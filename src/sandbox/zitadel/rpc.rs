@@ -1,4 +1,5 @@
-//! The procedures, whatever carries them: reading the request, the caller, the rules, the operation, writing the answer.
+//! The procedures, whatever carries them: reading the request, the caller, the rules, the operation, writing the
+//! response.
 
 use std::time::SystemTime;
 
@@ -44,7 +45,7 @@ pub(super) struct Call {
     pub(super) version: Version,
 }
 
-/// How a request is written; the answer is written likewise.
+/// How a request is written; the response is written likewise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Proto,
@@ -142,10 +143,10 @@ fn run<Q: Request, A: Message + Scalar>(
     let caller = instance.admit(&input.origin, input.metadata, now)?;
     validate(&request, version)?;
     instance.count_executed(rpc);
-    let answer = operation(&Job { instance, caller, version, now }, request)?;
+    let response = operation(&Job { instance, caller, version, now }, request)?;
     Ok(match input.form {
-        Form::Proto => answer.encode_to_vec(),
-        Form::Json | Form::FirstJson => answer.write().to_string().into_bytes(),
+        Form::Proto => response.encode_to_vec(),
+        Form::Json | Form::FirstJson => response.write().to_string().into_bytes(),
     })
 }
 

@@ -64,7 +64,7 @@ pub(super) struct Record {
     pub(super) gone: bool,
 }
 
-/// Challenges that wait for their answers.
+/// Challenges that wait for their responses.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pending {
     pub(super) sms: Option<String>,

@@ -18,14 +18,14 @@ const V2: &str = "/zitadel.session.v2.SessionService";
 const BETA: &str = "/zitadel.session.v2beta.SessionService";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-struct Answer {
+struct ApiResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
     trailers: HeaderMap,
 }
 
-impl Answer {
+impl ApiResponse {
     fn json(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}, {}", self.status))
@@ -41,7 +41,7 @@ async fn start(options: Options) -> Zitadel {
     Zitadel::start_with(SocketAddr::from(([127, 0, 0, 1], 0)), options).await.unwrap()
 }
 
-async fn over(h2: bool, to: &Zitadel, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+async fn over(h2: bool, to: &Zitadel, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> ApiResponse {
     let stream = TokioIo::new(TcpStream::connect(to.address).await.unwrap());
     let uri = if h2 { format!("{}{path}", to.url()) } else { path.to_owned() };
     let mut request = http::Request::builder().method(method).uri(uri);
@@ -65,17 +65,17 @@ async fn over(h2: bool, to: &Zitadel, method: &str, path: &str, headers: &[(&str
     let collected = body.collect().await.unwrap();
     let trailers = collected.trailers().cloned().unwrap_or_default();
     let body = collected.to_bytes().to_vec();
-    Answer { status: parts.status, headers: parts.headers, body, trailers }
+    ApiResponse { status: parts.status, headers: parts.headers, body, trailers }
 }
 
 /// A REST request of the owner.
-async fn rest(to: &Zitadel, method: &str, path: &str, body: &str) -> Answer {
+async fn rest(to: &Zitadel, method: &str, path: &str, body: &str) -> ApiResponse {
     let bearer = format!("Bearer {}", to.tokens().owner);
     over(false, to, method, path, &[("authorization", &bearer)], body.as_bytes()).await
 }
 
 /// A Connect request of the owner, in JSON.
-async fn connect(to: &Zitadel, path: &str, body: &str) -> Answer {
+async fn connect(to: &Zitadel, path: &str, body: &str) -> ApiResponse {
     let bearer = format!("Bearer {}", to.tokens().owner);
     over(false, to, "POST", path, &[("authorization", &bearer), JSON], body.as_bytes()).await
 }
@@ -95,14 +95,14 @@ async fn metadata_is_replaced_and_tokens_rotate() {
     assert_eq!(set.status, 200);
     assert_eq!(set.headers["grpcgateway-cache-control"], "no-store");
     assert!(!set.headers.contains_key("cache-control") && set.headers.contains_key("x-request-id"));
-    let answer = set.json();
-    let token = answer["sessionToken"].as_str().unwrap();
+    let response = set.json();
+    let token = response["sessionToken"].as_str().unwrap();
     assert_ne!(token, first);
     assert!((200..500).contains(&token.len()));
     let session = rest(&zitadel, "GET", &path, "").await.json()["session"].clone();
-    assert_eq!(session["sequence"], answer["details"]["sequence"]);
+    assert_eq!(session["sequence"], response["details"]["sequence"]);
     assert_eq!(session["sequence"], "7");
-    assert_eq!(session["changeDate"], answer["details"]["changeDate"]);
+    assert_eq!(session["changeDate"], response["details"]["changeDate"]);
     assert_eq!(session["metadata"], json!({"a": "MQ==", "b": "/w=="}));
     assert_eq!(session["factors"]["user"]["loginName"], "ada@example.com");
     assert!(session["expirationDate"].as_str().unwrap().ends_with('Z'));
@@ -121,7 +121,7 @@ async fn metadata_is_replaced_and_tokens_rotate() {
     assert_eq!(zitadel.instance().executed("SetSession"), 3);
 }
 
-async fn rest_owned(to: &Zitadel, path: String) -> Answer {
+async fn rest_owned(to: &Zitadel, path: String) -> ApiResponse {
     rest(to, "GET", &path, "").await
 }
 
@@ -205,8 +205,8 @@ async fn checks_fail_as_documented() {
         (r#"{"totp":{"code":"000000"}}"#, "EVENT-8isk2"),
         (r#"{"otpSms":{"code":"1"}}"#, "COMMAND-S34gh"),
     ] {
-        let answer = rest(&zitadel, "PATCH", &path, &format!("{{\"checks\":{checks}}}")).await.fault().1;
-        assert!(answer.ends_with(&format!("({id})")), "{answer}");
+        let response = rest(&zitadel, "PATCH", &path, &format!("{{\"checks\":{checks}}}")).await.fault().1;
+        assert!(response.ends_with(&format!("({id})")), "{response}");
     }
     let new = |checks: &str| format!("{{\"checks\":{checks}}}");
     let nobody = rest(&zitadel, "POST", "/v2/sessions", &new(r#"{"password":{"password":"Passw0rd!"}}"#)).await;
@@ -261,9 +261,9 @@ async fn rules_name_the_first_fault_only() {
             "SetSessionRequest.SessionToken: value length must be between 0 and 500 runes, inclusive".to_owned(),
         ),
     ] {
-        let answer = connect(&zitadel, &format!("{path}/SetSession"), &body).await;
-        assert_eq!(answer.fault(), (400, format!("invalid {text}")));
-        assert!(answer.json().get("details").is_none());
+        let response = connect(&zitadel, &format!("{path}/SetSession"), &body).await;
+        assert_eq!(response.fault(), (400, format!("invalid {text}")));
+        assert!(response.json().get("details").is_none());
     }
     // The same where the versions differ.
     assert_eq!(rest(&zitadel, "GET", "/v2/sessions/", "").await.status, 400);
@@ -304,7 +304,7 @@ async fn json_is_read_as_protojson_reads_it() {
 }
 
 #[tokio::test]
-async fn grpc_answers_with_trailers() {
+async fn grpc_responses_with_trailers() {
     let zitadel = start(Options::default()).await;
     let bearer = format!("Bearer {}", zitadel.tokens().jwt);
     let id = zitadel.instance().session_id().to_owned();
@@ -319,18 +319,18 @@ async fn grpc_answers_with_trailers() {
     assert_eq!((set.status.as_u16(), set.trailers["grpc-status"].to_str().unwrap()), (200, "0"));
     assert_eq!(set.headers["content-type"], "application/grpc+proto");
     assert_eq!(set.headers["cache-control"], "no-store");
-    let answer = SetSessionResponse::decode(&set.body[5..]).unwrap();
-    assert_eq!(answer.challenges.unwrap().otp_email.unwrap().len(), 8);
+    let response = SetSessionResponse::decode(&set.body[5..]).unwrap();
+    assert_eq!(response.challenges.unwrap().otp_email.unwrap().len(), 8);
     assert_eq!(zitadel.instance().metadata(&id).unwrap(), BTreeMap::from([("foo".to_owned(), b"bar".to_vec())]));
 
     let unknown = GetSessionRequest { session_id: "no".to_owned(), session_token: None }.encode_to_vec();
     let get = format!("{V2}/GetSession");
-    let refused = over(true, &zitadel, "POST", &get, &headers, &framed(&unknown)).await;
-    assert_eq!((refused.status.as_u16(), refused.body.len()), (200, 0));
-    assert!(!refused.headers.contains_key("grpc-status"));
-    assert_eq!(refused.trailers["grpc-status"], "5");
-    assert_eq!(refused.trailers["grpc-message"], "Session does not exist (QUERY-SFeaa)");
-    let details = STANDARD_NO_PAD.decode(&refused.trailers["grpc-status-details-bin"]).unwrap();
+    let rejected = over(true, &zitadel, "POST", &get, &headers, &framed(&unknown)).await;
+    assert_eq!((rejected.status.as_u16(), rejected.body.len()), (200, 0));
+    assert!(!rejected.headers.contains_key("grpc-status"));
+    assert_eq!(rejected.trailers["grpc-status"], "5");
+    assert_eq!(rejected.trailers["grpc-message"], "Session does not exist (QUERY-SFeaa)");
+    let details = STANDARD_NO_PAD.decode(&rejected.trailers["grpc-status-details-bin"]).unwrap();
     let details = Status::decode(details.as_slice()).unwrap().details;
     assert_eq!(details[0].type_url, "type.googleapis.com/zitadel.v1.ErrorDetail");
 
@@ -338,7 +338,7 @@ async fn grpc_answers_with_trailers() {
     let read =
         over(true, &zitadel, "POST", &get, &json, &framed(format!("{{\"sessionId\":\"{id}\"}}").as_bytes())).await;
     assert_eq!(serde_json::from_slice::<Value>(&read.body[5..]).unwrap()["session"]["id"], id.as_str());
-    let code = |answer: Answer| answer.trailers["grpc-status"].to_str().unwrap().to_owned();
+    let code = |response: ApiResponse| response.trailers["grpc-status"].to_str().unwrap().to_owned();
     for (body, expected) in [
         (&b""[..], "12"),
         (b"\0\0\0\0", "3"),
@@ -371,9 +371,9 @@ async fn grpc_web_and_connect_work_over_both_versions_of_http() {
             let (message, trailer) = read.body[5..].split_at(length);
             assert_eq!(GetSessionResponse::decode(message).unwrap().session.unwrap().id, id);
             assert_eq!(trailer, b"\x80\0\0\0\x10grpc-status: 0\r\n");
-            let refused = over(h2, &zitadel, "POST", &get, &headers, &framed(&request("no"))).await;
-            assert_eq!((refused.status.as_u16(), refused.body.len()), (200, 0));
-            assert_eq!(refused.headers["grpc-status"], "5");
+            let rejected = over(h2, &zitadel, "POST", &get, &headers, &framed(&request("no"))).await;
+            assert_eq!((rejected.status.as_u16(), rejected.body.len()), (200, 0));
+            assert_eq!(rejected.headers["grpc-status"], "5");
         }
         let json = [auth, ("content-type", "application/grpc-web+json")];
         let read =
@@ -384,19 +384,19 @@ async fn grpc_web_and_connect_work_over_both_versions_of_http() {
         let read = over(h2, &zitadel, "POST", &get, &proto, &request(&id)).await;
         assert_eq!(GetSessionResponse::decode(read.body.as_slice()).unwrap().session.unwrap().sequence, 4);
         assert_eq!(read.headers["content-type"], "application/proto");
-        let refused = over(h2, &zitadel, "POST", &get, &proto, &request("no")).await;
-        assert_eq!(refused.status, 404);
-        assert_eq!(refused.headers["content-type"], "application/json");
-        assert_eq!(refused.json()["code"], "not_found");
-        assert_eq!(refused.json()["details"][0]["type"], "zitadel.v1.ErrorDetail");
+        let rejected = over(h2, &zitadel, "POST", &get, &proto, &request("no")).await;
+        assert_eq!(rejected.status, 404);
+        assert_eq!(rejected.headers["content-type"], "application/json");
+        assert_eq!(rejected.json()["code"], "not_found");
+        assert_eq!(rejected.json()["details"][0]["type"], "zitadel.v1.ErrorDetail");
         let utf8 = [auth, ("content-type", "application/json; charset=utf-8")];
         let body = format!("{{\"sessionId\":\"{id}\"}}");
         assert_eq!(over(h2, &zitadel, "POST", &get, &utf8, body.as_bytes()).await.json()["session"]["sequence"], "4");
         let gzip = [auth, JSON, ("content-encoding", "gzip")];
         assert_eq!(over(h2, &zitadel, "POST", &get, &gzip, b"x").await.status, 501);
         let text = [auth, ("content-type", "text/plain")];
-        let refused = over(h2, &zitadel, "POST", &get, &text, b"x").await;
-        assert!(refused.status == 415 && refused.headers.contains_key("accept-post"));
+        let rejected = over(h2, &zitadel, "POST", &get, &text, b"x").await;
+        assert!(rejected.status == 415 && rejected.headers.contains_key("accept-post"));
         assert_eq!(over(h2, &zitadel, "GET", &get, &[auth], b"").await.status, 405);
         let rest = over(h2, &zitadel, "GET", &format!("/v2/sessions/{id}"), &[auth], b"").await;
         assert_eq!(rest.status, 200);
@@ -464,9 +464,9 @@ async fn the_host_names_the_instance() {
         ("x-zitadel-public-host", "other.example", 404),
         ("x-zitadel-orgid", "1", 403),
     ] {
-        let answer = over(false, &zitadel, "GET", &path, &[("authorization", &bearer), (name, value)], b"").await;
-        assert_eq!(answer.status, status, "{name}: {value}");
-        assert!(status != 404 || answer.fault().1.starts_with("unable to set instance using origin"));
+        let response = over(false, &zitadel, "GET", &path, &[("authorization", &bearer), (name, value)], b"").await;
+        assert_eq!(response.status, status, "{name}: {value}");
+        assert!(status != 404 || response.fault().1.starts_with("unable to set instance using origin"));
     }
     let jwt = format!("Bearer {}", zitadel.tokens().jwt);
     let moved = [("authorization", jwt.as_str()), ("x-forwarded-host", "id.example")];
@@ -526,10 +526,10 @@ async fn sessions_are_listed() {
     let instance = zitadel.instance();
     let (first, second) = (instance.session_id().to_owned(), instance.create_session().id);
     let list = async |path: &str, body: &str| {
-        let answer = rest(&zitadel, "POST", path, body).await.json();
-        let ids = answer["sessions"].as_array().cloned().unwrap_or_default();
+        let response = rest(&zitadel, "POST", path, body).await.json();
+        let ids = response["sessions"].as_array().cloned().unwrap_or_default();
         let ids: Vec<String> = ids.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect();
-        (answer["details"]["totalResult"].as_str().unwrap_or("0").to_owned(), ids)
+        (response["details"]["totalResult"].as_str().unwrap_or("0").to_owned(), ids)
     };
     let search = "/v2/sessions/search";
     assert_eq!(list(search, "").await, ("2".to_owned(), vec![second.clone(), first.clone()]));
@@ -576,9 +576,9 @@ async fn everything_else_is_served_too() {
     assert_eq!((wrong.fault(), wrong.json()["code"].clone()), ((405, "Method Not Allowed".to_owned()), json!(12)));
     let user = zitadel.instance().user_id();
     let body = format!("{{\"userId\":\"{user}\"}}");
-    let answer = connect(&zitadel, "/zitadel.user.v2.UserService/GetUserByID", &body).await.json();
-    assert_eq!(answer["user"]["userId"], user.as_str());
-    assert_eq!(rest(&zitadel, "GET", &format!("/v2/users/{user}"), "").await.json(), answer);
+    let response = connect(&zitadel, "/zitadel.user.v2.UserService/GetUserByID", &body).await.json();
+    assert_eq!(response["user"]["userId"], user.as_str());
+    assert_eq!(rest(&zitadel, "GET", &format!("/v2/users/{user}"), "").await.json(), response);
     assert_eq!(rest(&zitadel, "GET", "/sandbox/stats", "").await.json()["executed"]["GetUserByID"], 2);
 }
 

@@ -1,4 +1,5 @@
-//! The rules that the definitions attach to fields, with the texts of protoc-gen-validate. Only the first fault is told.
+//! The rules that the definitions attach to fields, with the texts of protoc-gen-validate. Only the first fault is
+//! told.
 
 use super::Version;
 use super::fault::{Code, Fault};

@@ -1,5 +1,5 @@
-//! What holds for each header of a request, whatever version of HTTP it comes in: one set of rules, so that nothing passes in one
-//! version that is a fault in the other. HTTP/2 is turned into HTTP/1 on its way to most providers.
+//! What holds for each header of a request, whatever version of HTTP it comes in: one set of rules, so that nothing
+//! passes in one version that is a fault in the other. HTTP/2 is turned into HTTP/1 on its way to most providers.
 
 use super::fault::{Fault, HeadLimits};
 use super::token::{LONGEST_METHOD, is_target, is_token};
@@ -7,8 +7,8 @@ use http::header::CONNECTION;
 use http::{HeaderMap, Uri, uri};
 use std::net::Ipv6Addr;
 
-/// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for `-`, so that
-/// these could stand beside what was judged.
+/// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for
+/// `-`, so that these could stand beside what was evaluated.
 const DECISIVE: [&str; 4] = ["content-length", "transfer-encoding", "content-type", "content-encoding"];
 
 /// Headers that speak of one connection, which HTTP/2 does not have (RFC 9113, section 8.2.2).
@@ -26,7 +26,7 @@ pub(super) struct Fields {
 }
 
 /// The names of headers that `Connection` declares to be hop-by-hop, so that they are not forwarded. A client must not
-/// be able to take its credential out of a request that was judged with it.
+/// be able to take its credential out of a request that was evaluated with it.
 pub fn nominated(headers: &HeaderMap) -> Vec<&str> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let kept = |name: &&str| {
@@ -72,9 +72,10 @@ pub struct Parts<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// Judges a request of HTTP/2 by the rules of HTTP/1, and by those that only HTTP/2 has. Says how long its body is, where it does.
-pub fn judge(parts: Parts, limits: HeadLimits) -> Result<Option<u64>, Fault> {
-    judge_method(parts.method.as_bytes())?;
+/// Judges a request of HTTP/2 by the rules of HTTP/1, and by those that only HTTP/2 has. Says how long its body is,
+/// where it does.
+pub fn check(parts: Parts, limits: HeadLimits) -> Result<Option<u64>, Fault> {
+    check_method(parts.method.as_bytes())?;
     if parts.target.len() > limits.target {
         return Err(Fault::TargetLength(limits.target));
     }
@@ -109,7 +110,7 @@ pub fn judge(parts: Parts, limits: HeadLimits) -> Result<Option<u64>, Fault> {
 }
 
 /// Judges the method of a request in any version.
-pub(super) fn judge_method(method: &[u8]) -> Result<(), Fault> {
+pub(super) fn check_method(method: &[u8]) -> Result<(), Fault> {
     match method {
         b"CONNECT" => Err(Fault::Connect),
         method if !is_token(method) || method.len() > LONGEST_METHOD => Err(Fault::Method),
@@ -159,8 +160,8 @@ pub fn unnamed(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// A host as it is without the dot of the root at its end, with its port; none where it has no such dot. `name.` is the same host as
-/// `name`: the dot only says that no search domain is to be tried.
+/// A host as it is without the dot of the root at its end, with its port; none where it has no such dot. `name.` is the
+/// same host as `name`: the dot only says that no search domain is to be tried.
 pub fn without_root(authority: &str) -> Option<String> {
     let end = authority.find(':').filter(|_| !authority.starts_with('[')).unwrap_or(authority.len());
     let (name, port) = authority.split_at_checked(end)?;

@@ -3,7 +3,7 @@
 use super::body::{Body, Framing};
 use super::chunks::Chunks;
 use super::fault::{Fault, HeadLimits};
-use super::fields::{Fields, is_authority, judge_method};
+use super::fields::{Fields, check_method, is_authority};
 use super::token::{LONGEST_METHOD, authority, is_target, is_token_byte};
 use std::ops::Range;
 
@@ -65,8 +65,8 @@ impl Head {
         self
     }
 
-    /// Looks at all that has come so far, from the first byte of the request; what was looked at before is not looked at again.
-    /// None where the head has not ended.
+    /// Looks at all that has come so far, from the first byte of the request; what was looked at before is not looked
+    /// at again. None where the head has not ended.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<HeadEnd>, Fault> {
         while let Some(end) = self.line_end(bytes)? {
             let range = self.line..end;
@@ -81,7 +81,7 @@ impl Head {
                 (None, _) => self.request_line(range.start, line)?,
             }
         }
-        self.judge_rest(bytes.len()).map(|()| None)
+        self.check_rest(bytes.len()).map(|()| None)
     }
 
     /// The end of the next line, before CR LF.
@@ -107,7 +107,7 @@ impl Head {
     }
 
     /// Whether the line that has not ended yet may go on.
-    fn judge_rest(&self, length: usize) -> Result<(), Fault> {
+    fn check_rest(&self, length: usize) -> Result<(), Fault> {
         let line = length - self.line.min(length);
         match self.fields {
             None if line > self.limits.target + AROUND_TARGET => Err(Fault::TargetLength(self.limits.target)),
@@ -126,8 +126,8 @@ impl Head {
             // A space within the target is one as well.
             return Err(Fault::RequestLine);
         };
-        match judge_method(method) {
-            // Its answer is another where the rest of the line is plain.
+        match check_method(method) {
+            // Its response is another where the rest of the line is plain.
             Ok(()) | Err(Fault::Connect) => {}
             Err(fault) => return Err(fault),
         }
@@ -197,8 +197,8 @@ impl Head {
         Ok(HeadEnd { length: self.line, body: Body(framing) })
     }
 
-    /// A head in the place of one that is not read: as much of it as is plain and says in which form its sender understands an
-    /// answer. It ends its connection.
+    /// A head in the place of one that is not read: as much of it as is plain and says in which form its sender
+    /// understands an answer. It ends its connection.
     pub fn outline(&self, bytes: &[u8]) -> Vec<u8> {
         let part = |range: &Range<usize>| bytes.get(range.clone()).filter(|part| !part.is_empty());
         let method = part(&self.method).filter(|method| *method != b"CONNECT").unwrap_or(b"-");

@@ -111,7 +111,7 @@ fn a_header_has_a_plain_name_and_value() {
 }
 
 #[test]
-fn names_with_underscores_are_refused_where_they_stand_for_others() {
+fn names_with_underscores_are_rejected_where_they_stand_for_others() {
     for (field, own) in [
         ("Content_Length", "content-length"),
         ("Transfer_Encoding", "transfer-encoding"),
@@ -303,7 +303,7 @@ fn limits_hold_at_the_byte() {
 
 /// Judges the parts of a request of HTTP/2.
 fn judge2(headers: &HeaderMap, target: &str) -> Result<Option<u64>, Fault> {
-    judge(Parts { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), nameless: false, headers }, LIMITS)
+    check(Parts { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), nameless: false, headers }, LIMITS)
 }
 
 /// What is a fault in one version is one in the other.
@@ -339,7 +339,7 @@ fn both_versions_have_the_same_rules() {
         let first = Head::new(LIMITS).read(format!("{method} /x HTTP/1.1\r\n{host}{lines}\r\n").as_bytes()).err();
         let authority = Some(&b"a"[..]).filter(|_| !host.is_empty());
         let second =
-            judge(Parts { method, target: b"/x", authority, nameless: false, headers: &headers }, LIMITS).err();
+            check(Parts { method, target: b"/x", authority, nameless: false, headers: &headers }, LIMITS).err();
         assert_eq!((first, second), (fault, fault), "{method} {fields:?}");
     }
 }
@@ -362,7 +362,7 @@ fn http2_has_no_headers_that_speak_of_a_connection() {
     }
     let headers = HeaderMap::new();
     let parts = Parts { method: "GET", target: b"/x", authority: None, nameless: false, headers: &headers };
-    assert_eq!(judge(parts, LIMITS), Err(Fault::Host), "no authority and no host");
+    assert_eq!(check(parts, LIMITS), Err(Fault::Host), "no authority and no host");
 }
 
 /// What stands for a head that is not read is plain itself, and shows no more than was plain.

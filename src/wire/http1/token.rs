@@ -13,8 +13,8 @@ pub(super) fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// A path, a whole URL of HTTP, or `*` of OPTIONS; without a fragment, which is no part of a request, and without the characters that
-/// browsers encode as well (WHATWG URL, 1.3).
+/// A path, a whole URL of HTTP, or `*` of OPTIONS; without a fragment, which is no part of a request, and without the
+/// characters that browsers encode as well (WHATWG URL, 1.3).
 pub(super) fn is_target(target: &[u8], method: &[u8]) -> bool {
     // Without a branch for each byte: this is on the way of every request.
     let is_odd = |byte: &u8| {

@@ -70,7 +70,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.depth -= 1;
-        judge_keys(&members)?;
+        check_keys(&members)?;
         Ok(Kind::Object(members))
     }
 
@@ -150,7 +150,8 @@ impl<'a> Scanner<'a> {
         Ok(kind)
     }
 
-    /// The string at the opening quote. serde_json unescapes it, so that there is one reading of escapes in the program.
+    /// The string at the opening quote. serde_json unescapes it, so that there is one reading of escapes in the
+    /// program.
     fn string(&mut self) -> Result<String, Malformed> {
         let start = self.at;
         let mut end = start + 1;
@@ -239,7 +240,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// No key twice. Without copies of the keys, which may be as long as the document.
-fn judge_keys(members: &[Member]) -> Result<(), Malformed> {
+fn check_keys(members: &[Member]) -> Result<(), Malformed> {
     let mut seen = HashSet::with_capacity(members.len());
     match members.iter().find(|member| !seen.insert(member.key.as_str())) {
         Some(twice) => Err(fault("found a key twice in one object", twice.key_span.start)),

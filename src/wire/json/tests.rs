@@ -15,7 +15,7 @@ fn rejection(text: &str) -> String {
 }
 
 #[test]
-fn what_two_parsers_may_read_differently_is_refused() {
+fn what_two_parsers_may_read_differently_is_rejected() {
     assert_eq!(rejection(r#"{"a":1,"\u0061":2}"#), "found a key twice in one object at byte 7");
     assert_eq!(rejection(r#"{"a":{"b":1,"b":2}}"#), "found a key twice in one object at byte 12");
     assert_eq!(rejection("\u{feff}{}"), "found a byte order mark at byte 0");
@@ -73,9 +73,9 @@ fn documents_are_bounded_by_what_they_are_read_for() {
     assert!(Document::parse_up_to(MAX_TOKENS + 1, text).is_ok());
 }
 
-/// The corpus beside the project: all that must be refused is refused, all that must be accepted is.
+/// The corpus beside the project: all that must be rejected is rejected, all that must be accepted is.
 #[test]
-fn the_json_test_suite_is_judged_as_it_says() {
+fn the_json_test_suite_is_checked_as_it_says() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/json/JSONTestSuite/test_parsing");
     let Ok(files) = std::fs::read_dir(folder) else {
         println!("skipped: no JSONTestSuite beside the project");
@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_read_as_serde_json_reads_them(source in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn any_bytes_are_rejected_or_read_as_serde_json_reads_them(source in prop::collection::vec(any::<u8>(), 0..40)) {
         if let Ok(document) = Document::parse(Bytes::from(source.clone())) {
             prop_assert_eq!(plain(&document, document.root()), serde_json::from_slice::<serde_json::Value>(&source).unwrap());
         }

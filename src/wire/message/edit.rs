@@ -19,8 +19,8 @@ enum Fate {
 }
 
 impl Parsed {
-    /// The bytes with these changes, of the map in the field `map` and of fields of its own; the very bytes that came if there are
-    /// none.
+    /// The bytes with these changes, of the map in the field `map` and of fields of its own; the very bytes that came
+    /// if there are none.
     pub fn edited(&self, map: &'static str, edits: &[Edit]) -> Bytes {
         if edits.is_empty() {
             return self.source.clone();

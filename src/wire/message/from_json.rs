@@ -1,6 +1,6 @@
 //! Reading JSON, as protocol buffers define it.
 
-use super::from_proto::{MAX_DURATION, judge_oneofs};
+use super::from_proto::{MAX_DURATION, check_oneofs};
 use super::{Entry, Item, Object, Span, Unreadable, Value};
 use crate::wire::is_twin;
 use crate::wire::json::{Document, Kind as Json, Member, Node};
@@ -46,7 +46,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
         let value = value(field, document, &member.value, &path)?;
         object.items.push(Item { field, spelling: member.key.clone(), value, span: member.value.span.clone() });
     }
-    judge_oneofs(&object, path)?;
+    check_oneofs(&object, path)?;
     Ok(object)
 }
 

@@ -37,13 +37,13 @@ pub(super) fn object(
         let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
         add(&mut object, field, source, &raw, &path)?;
     }
-    judge_oneofs(&object, path)?;
-    object.items.iter().try_for_each(judge_keys)?;
+    check_oneofs(&object, path)?;
+    object.items.iter().try_for_each(check_keys)?;
     Ok(object)
 }
 
 /// At most one field of each group.
-pub(super) fn judge_oneofs(object: &Object, path: &str) -> Result<(), Unreadable> {
+pub(super) fn check_oneofs(object: &Object, path: &str) -> Result<(), Unreadable> {
     for oneof in object.schema.oneofs {
         let mut standing = object.items.iter().filter(|item| oneof.members.contains(&item.field.number));
         if let (Some(one), Some(other)) = (standing.next(), standing.next()) {
@@ -65,7 +65,7 @@ fn add(
     path: &str,
 ) -> Result<(), Unreadable> {
     if let Kind::Opaque = field.kind {
-        judge_opaque(source, raw, path)?;
+        check_opaque(source, raw, path)?;
     }
     let old = object.items.iter().position(|item| item.field.number == field.number);
     if let (Kind::Metadata, Some(entry)) = (field.kind, old) {
@@ -90,14 +90,14 @@ fn add(
 }
 
 /// Nobody looks into it, but it has to be a message.
-fn judge_opaque(source: &[u8], raw: &RawField, path: &str) -> Result<(), Unreadable> {
+fn check_opaque(source: &[u8], raw: &RawField, path: &str) -> Result<(), Unreadable> {
     let RawValue::Bytes(content) = &raw.value else {
         return Err(Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
     };
     fields(source, content.clone()).try_for_each(|field| field.map(drop)).map_err(Unreadable::from)
 }
 
-fn judge_keys(item: &Item) -> Result<(), Unreadable> {
+fn check_keys(item: &Item) -> Result<(), Unreadable> {
     let Value::Entries(entries) = &item.value else {
         return Ok(());
     };
@@ -135,7 +135,7 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         Kind::Message(schema) => Value::Message(object(schema, source, bytes()?, path)?),
         Kind::Metadata => Value::Entries(vec![metadata_entry(source, raw, path)?]),
         Kind::Struct => {
-            structs::judge(source, bytes()?, path)?;
+            structs::check(source, bytes()?, path)?;
             Value::Opaque
         }
         Kind::Opaque => Value::Opaque,

@@ -27,7 +27,7 @@ pub(super) fn constraint_violations(object: &Object, codec: Codec) -> Vec<Constr
         let begins = format!("invalid {}.{}: ", object.schema.name, go_name(field.name));
         let chosen = object.schema.oneofs.iter().any(|oneof| oneof.members.contains(&field.number));
         let value = item.map(|item| &item.value);
-        if let Some(reason) = judged(field, value).filter(|_| item.is_some() || !chosen) {
+        if let Some(reason) = checked(field, value).filter(|_| item.is_some() || !chosen) {
             all.push(ConstraintViolation { path: spelling.clone(), text: begins.clone() + &reason });
         }
         if let Some(Value::Message(inner)) = value {
@@ -50,7 +50,7 @@ pub(super) fn constraint_violations(object: &Object, codec: Codec) -> Vec<Constr
 }
 
 /// What is wrong with a field.
-fn judged(field: &Field, value: Option<&Value>) -> Option<String> {
+fn checked(field: &Field, value: Option<&Value>) -> Option<String> {
     let length = || match value {
         Some(Value::Text(text)) => text.chars().count(),
         _ => 0,

@@ -8,8 +8,9 @@ use crate::wire::proto::{RawField, RawValue, fields};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Judges the object that stands in this part of the bytes: its depth, its size, and whether all parsers read the same in it.
-pub(super) fn judge(source: &[u8], content: Range<usize>, path: &str) -> Result<(), Unreadable> {
+/// Judges the object that stands in this part of the bytes: its depth, its size, and whether all parsers read the same
+/// in it.
+pub(super) fn check(source: &[u8], content: Range<usize>, path: &str) -> Result<(), Unreadable> {
     Walk { source, path, left: MAX_TOKENS }.object(content, MAX_DEPTH)
 }
 

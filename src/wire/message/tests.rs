@@ -84,7 +84,7 @@ fn what_real_clients_send_reads_the_same_in_both_encodings() {
 }
 
 #[test]
-fn what_two_parsers_may_read_differently_is_refused() {
+fn what_two_parsers_may_read_differently_is_rejected() {
     for (bytes, what) in [
         ("0a0161 0a0162", "`session_id` stands twice"),
         ("1a020a00 1a021001", "`inner` stands twice"),
@@ -303,7 +303,7 @@ proptest! {
 }
 
 #[test]
-fn the_corpus_of_messages_is_refused() {
+fn the_corpus_of_messages_is_rejected() {
     let Ok(lines) = std::fs::read_to_string("../shared/corpora/protobuf/must_reject.jsonl") else {
         println!("skipped: the corpus of messages is not here");
         return;

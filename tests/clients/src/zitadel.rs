@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// A link that the policy of the sandbox takes.
 const LINK: &str = "https://login.example.com/otp?code={{.Code}}";
 /// And one that it does not.
@@ -56,9 +56,9 @@ struct Results {
 }
 
 impl Results {
-    fn add<A>(&mut self, case: &str, answer: Result<Response<A>, Status>, shown: impl FnOnce(A) -> Value) -> Value {
-        let result = match answer {
-            Ok(answer) => json!({ "ok": shown(answer.into_inner()) }),
+    fn add<A>(&mut self, case: &str, response: Result<Response<A>, Status>, shown: impl FnOnce(A) -> Value) -> Value {
+        let result = match response {
+            Ok(response) => json!({ "ok": shown(response.into_inner()) }),
             Err(status) => json!({ "error": described(&status) }),
         };
         let ok = result["ok"].clone();
@@ -115,9 +115,9 @@ macro_rules! cases {
                 let mut results = Results { carrier: $carrier, all: Vec::new(), token: String::new() };
 
                 let wanted = |value| CreateSessionRequest { metadata: tier(value), lifetime: seconds(3600), ..Default::default() };
-                let created = |answer: api::CreateSessionResponse| {
-                    let sequence = answer.details.map(|details| details.sequence.to_string());
-                    let (id, token) = (answer.session_id, answer.session_token);
+                let created = |response: api::CreateSessionResponse| {
+                    let sequence = response.details.map(|details| details.sequence.to_string());
+                    let (id, token) = (response.session_id, response.session_token);
                     json!({ "details": { "sequence": sequence }, "sessionId": id, "sessionToken": token })
                 };
                 let made = results.add("create", client.create_session(wanted("free")).await, created);
@@ -128,13 +128,13 @@ macro_rules! cases {
                     session_id: id.to_owned(),
                     session_token: token.map(str::to_owned),
                 };
-                let read = |answer: api::GetSessionResponse| json!({ "session": answer.session.map(session) });
-                let changed = |answer: api::SetSessionResponse| {
-                    let sequence = answer.details.map(|details| details.sequence.to_string());
-                    let options = answer.challenges.and_then(|all| all.web_auth_n);
+                let read = |response: api::GetSessionResponse| json!({ "session": response.session.map(session) });
+                let changed = |response: api::SetSessionResponse| {
+                    let sequence = response.details.map(|details| details.sequence.to_string());
+                    let options = response.challenges.and_then(|all| all.web_auth_n);
                     json!({
                         "details": { "sequence": sequence },
-                        "sessionToken": answer.session_token,
+                        "sessionToken": response.session_token,
                         "challenges": { "webAuthN": options.map(|one| json!({
                             "publicKeyCredentialRequestOptions": one.public_key_credential_request_options,
                         })) },
@@ -200,8 +200,8 @@ macro_rules! cases {
                 }
                 let query = Query::IdsQuery(IDsQuery { ids: vec![id.clone()] });
                 let listed = ListSessionsRequest { queries: vec![SearchQuery { query: Some(query) }], ..Default::default() };
-                let sessions = |answer: api::ListSessionsResponse| {
-                    json!({ "sessions": answer.sessions.into_iter().map(session).collect::<Vec<_>>() })
+                let sessions = |response: api::ListSessionsResponse| {
+                    json!({ "sessions": response.sessions.into_iter().map(session).collect::<Vec<_>>() })
                 };
                 results.add("list", client.list_sessions(listed).await, sessions);
                 get!("get missing", "404", None);
@@ -241,7 +241,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let text = |name: &str| input[name].as_str().map(str::to_owned).ok_or(format!("`{name}` is missing"));
     let bearer = format!("Bearer {}", text("token")?).parse()?;
     let given = Given { bearer, user_id: text("user_id")?, password: text("password")? };
-    let channel = Endpoint::from_shared(text("base")?)?.timeout(PATIENCE).connect().await?;
+    let channel = Endpoint::from_shared(text("base")?)?.timeout(TIMEOUT).connect().await?;
     let mut results = v2::run(&given, channel.clone()).await;
     results.extend(v2beta::run(&given, channel).await);
     println!("{}", Value::from(results));

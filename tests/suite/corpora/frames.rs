@@ -1,7 +1,7 @@
 //! Frames of HTTP/2, 22 of them wrong.
 
 use super::{Guarded, corpus};
-use crate::harness::PATIENCE;
+use crate::harness::TIMEOUT;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -36,7 +36,7 @@ fn files(folder: &Path) -> Vec<Value> {
 
 fn taken(guarded: &Guarded, frame: &[u8]) -> Taken {
     let mut stream = TcpStream::connect(guarded.gateway.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(PREFACE).unwrap();
     // Who refuses may close before it has read everything.
     let _ = stream.write_all(&[frame, PING].concat());

@@ -71,7 +71,8 @@ pub fn samples(folder: &Path) -> Vec<Sample> {
     samples
 }
 
-/// The bytes that a block stands for: lines end in CR LF, but for those that end in a backslash, and escapes are as in JavaScript.
+/// The bytes that a block stands for: lines end in CR LF, but for those that end in a backslash, and escapes are as in
+/// JavaScript.
 fn unescaped(block: &str) -> Vec<u8> {
     let text = block.strip_suffix('\n').unwrap_or(block).replace("\\\n", "").replace('\n', "\r\n");
     let mut bytes = Vec::new();

@@ -1,6 +1,7 @@
-//! Obfuscations of `Transfer-Encoding` and `Content-Length`, by which one server sees a body where another sees the next request.
+//! Obfuscations of `Transfer-Encoding` and `Content-Length`, by which one server sees a body where another sees the
+//! next request.
 
-use super::{EVIL, at_all, corpus, is_refusal};
+use super::{EVIL, at_all, corpus, is_rejection};
 use serde_json::Value;
 use std::path::Path;
 
@@ -68,8 +69,9 @@ fn lengths(mutations: &[Value]) -> Vec<Attack> {
     attacks
 }
 
-/// None reaches the provider in two ways; what is hidden in a body reaches it as a request only where everybody sees it as one.
-fn judge(attacks: &[Attack]) -> (usize, usize) {
+/// None reaches the provider in two ways; what is hidden in a body reaches it as a request only where everybody sees it
+/// as one.
+fn check(attacks: &[Attack]) -> (usize, usize) {
     let forwarded = at_all(attacks, |guarded, attack| {
         let start = format!(
             "{} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
@@ -90,7 +92,7 @@ fn judge(attacks: &[Attack]) -> (usize, usize) {
             ))
         };
         match ran.seen.as_slice() {
-            [] if is_refusal(&ran.statuses) => Ok(false),
+            [] if is_rejection(&ran.statuses) => Ok(false),
             [] => fault("answered by nobody"),
             // Behind a plain length it is a request like any other, and its host shows that it was read as one.
             [one, more @ ..]
@@ -112,7 +114,7 @@ fn no_obfuscated_coding_hides_a_request() {
     let Some(path) = corpus("smuggling/te_mutations.jsonl") else { return };
     let mutations = lines(&path);
     assert_eq!(mutations.len(), 388, "the collection is not the one that this test knows");
-    let (count, forwarded) = judge(&codings(&mutations));
+    let (count, forwarded) = check(&codings(&mutations));
     println!("codings: {count} requests, {} refused, {forwarded} forwarded in canonical form", count - forwarded);
     assert!(count - forwarded > count / 2, "{forwarded} of {count}");
 }
@@ -122,7 +124,7 @@ fn no_obfuscated_length_hides_a_request() {
     let Some(path) = corpus("smuggling/cl_mutations.jsonl") else { return };
     let mutations = lines(&path);
     assert_eq!(mutations.len(), 11, "the collection is not the one that this test knows");
-    let (count, forwarded) = judge(&lengths(&mutations));
+    let (count, forwarded) = check(&lengths(&mutations));
     println!("lengths: {count} requests, {} refused, {forwarded} forwarded in canonical form", count - forwarded);
     assert!(count - forwarded > count / 2, "{forwarded} of {count}");
 }

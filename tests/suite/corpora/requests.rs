@@ -1,7 +1,7 @@
 //! The requests of llhttp's tests.
 
 use super::llhttp::{Sample, samples};
-use super::{at_all, corpus, is_refusal};
+use super::{at_all, corpus, is_rejection};
 
 /// As it stands there, and with a host, which most of them have not.
 fn variants(sample: &Sample, host: &str) -> Vec<Vec<u8>> {
@@ -22,7 +22,7 @@ fn variants(sample: &Sample, host: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn each_request_of_llhttp_is_refused_or_forwarded_in_canonical_form() {
+fn each_request_of_llhttp_is_rejected_or_forwarded_in_canonical_form() {
     let Some(folder) = corpus("smuggling/llhttp/test/request") else { return };
     let samples = samples(&folder);
     assert_eq!(samples.len(), 166, "the collection is not the one that this test knows");
@@ -41,7 +41,7 @@ fn each_request_of_llhttp_is_refused_or_forwarded_in_canonical_form() {
             if ran.seen.len() > sample.messages().max(1) {
                 return fault("more requests than there were");
             }
-            if ran.seen.is_empty() && !is_refusal(&ran.statuses) {
+            if ran.seen.is_empty() && !is_rejection(&ran.statuses) {
                 return fault("answered by nobody");
             }
             let good = ran.statuses.iter().filter(|status| (200..300).contains(*status)).count();

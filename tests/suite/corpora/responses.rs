@@ -29,33 +29,33 @@ fn provider(current: &Current) -> Recorder {
 }
 
 /// What is wrong with the answer to a request that got one of these.
-fn fault(sample: &Sample, answer: &std::io::Result<Answer>, governed: bool) -> Option<String> {
-    let Ok(answer) = answer else {
+fn fault(sample: &Sample, response: &std::io::Result<Answer>, governed: bool) -> Option<String> {
+    let Ok(response) = response else {
         // Broken off.
         return None;
     };
-    let own = answer.header("X-Request-Id").is_some()
-        && serde_json::from_slice::<serde_json::Value>(&answer.body)
-            .is_ok_and(|body| body["statusCode"] == answer.status);
+    let own = response.header("X-Request-Id").is_some()
+        && serde_json::from_slice::<serde_json::Value>(&response.body)
+            .is_ok_and(|body| body["statusCode"] == response.status);
     if own || governed {
         return None;
     }
     let all = |name: &str| -> Vec<&str> {
-        let own = answer.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
+        let own = response.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
         own.map(|(_, value)| value.as_str()).collect()
     };
     let codings = all("Transfer-Encoding");
     if !matches!(codings[..], [] | ["chunked"]) || codings.len() + all("Content-Length").len() > 1 {
-        return Some(format!("it is framed by {:?}", answer.headers));
+        return Some(format!("it is framed by {:?}", response.headers));
     }
     // What came through has the body that llhttp finds, of the first answer that is one.
     let whole = sample.messages() == 1 && !sample.has_error() && sample.kind == "response";
-    (whole && answer.text() != sample.body())
-        .then(|| format!("the body is {:?} and not {:?}", answer.text(), sample.body()))
+    (whole && response.text() != sample.body())
+        .then(|| format!("the body is {:?} and not {:?}", response.text(), sample.body()))
 }
 
 #[test]
-fn each_answer_of_llhttp_passes_or_fails_and_the_next_request_gets_its_own() {
+fn each_response_of_llhttp_passes_or_fails_and_the_next_request_gets_its_own() {
     let Some(folder) = corpus("smuggling/llhttp/test/response") else { return };
     let samples = samples(&folder);
     assert_eq!(samples.len(), 85, "the collection is not the one that this test knows");
@@ -71,13 +71,13 @@ fn each_answer_of_llhttp_passes_or_fails_and_the_next_request_gets_its_own() {
             *current.lock().unwrap() = (sample.bytes.clone(), then);
             let session = format!("/api/v2/sessions/{SESSION}");
             for (path, governed) in [("/hostile", false), (session.as_str(), true)] {
-                let answer = Request::new("GET", path).bearer(&recorder.token()).try_send(&gateway.url());
-                counts[match &answer {
-                    Ok(answer) if answer.status < 500 => 0,
+                let response = Request::new("GET", path).bearer(&recorder.token()).try_send(&gateway.url());
+                counts[match &response {
+                    Ok(response) if response.status < 500 => 0,
                     Ok(_) => 1,
                     Err(_) => 2,
                 }] += 1;
-                if let Some(fault) = fault(sample, &answer, governed) {
+                if let Some(fault) = fault(sample, &response, governed) {
                     let _ = writeln!(faults, "{} at {path}: {fault}", sample.name);
                 }
                 number += 1;
@@ -94,25 +94,25 @@ fn each_answer_of_llhttp_passes_or_fails_and_the_next_request_gets_its_own() {
     assert!(faults.is_empty(), "{faults}");
 }
 
-/// What is wrong with honest requests behind a hostile answer, a passed and a governed one: a machine that is slow may cost a failure,
-/// but nothing may come from another request.
+/// What is wrong with honest requests behind a hostile answer, a passed and a governed one: a machine that is slow may
+/// cost a failure, but nothing may come from another request.
 fn honest_faults(recorder: &Recorder, gateway: &Gateway, number: usize) -> Vec<String> {
     let mut faults = Vec::new();
     wait_for("an honest answer", || {
-        let answer = Request::new("GET", &format!("/honest/{number}")).try_send(&gateway.url()).ok()?;
+        let response = Request::new("GET", &format!("/honest/{number}")).try_send(&gateway.url()).ok()?;
         let own = json!({ "honest": number.to_string() });
-        if answer.status < 500 && answer.json() != own {
-            faults.push(format!("{number} got {answer:?} {}", answer.text()));
+        if response.status < 500 && response.json() != own {
+            faults.push(format!("{number} got {response:?} {}", response.text()));
         }
-        (answer.status < 500).then_some(())
+        (response.status < 500).then_some(())
     });
     wait_for("an honest change", || {
         let patch = Request::new("PATCH", &format!("/api/v2/sessions/{SESSION}")).bearer(&recorder.token());
-        let answer = patch.json(r#"{"session_metadata":{"team":"blue"}}"#).try_send(&gateway.url()).ok()?;
-        if answer.status < 500 && (answer.status != 200 || answer.json()["session_metadata"]["team"] != "blue") {
-            faults.push(format!("the change got {answer:?} {}", answer.text()));
+        let response = patch.json(r#"{"session_metadata":{"team":"blue"}}"#).try_send(&gateway.url()).ok()?;
+        if response.status < 500 && (response.status != 200 || response.json()["session_metadata"]["team"] != "blue") {
+            faults.push(format!("the change got {response:?} {}", response.text()));
         }
-        (answer.status < 500).then_some(())
+        (response.status < 500).then_some(())
     });
     faults
 }

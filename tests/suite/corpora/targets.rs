@@ -1,6 +1,6 @@
 //! Targets: URLs that parsers read differently, and ways to leave a folder.
 
-use super::{EVIL, Guarded, at_all, corpus, is_refusal};
+use super::{EVIL, Guarded, at_all, corpus, is_rejection};
 use crate::framing::Http2;
 use crate::properties::servers;
 use crate::recorder::SESSION;
@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The targets that a text is put into: as it stands, below what is passed, and before, below and behind what is governed.
+/// The targets that a text is put into: as it stands, below what is passed, and before, below and behind what is
+/// governed.
 fn spelled(text: &str) -> Vec<String> {
     let rest = text.trim_start_matches('/');
     vec![
@@ -54,7 +55,7 @@ fn texts() -> Option<BTreeSet<String>> {
 fn fault(guarded: &Guarded, target: &str, before: usize, statuses: &[u16]) -> Option<String> {
     let seen = guarded.recorder.seen().split_off(before);
     match seen.as_slice() {
-        [] if is_refusal(statuses) => None,
+        [] if is_rejection(statuses) => None,
         [] => Some(format!("{target:?}: answered {statuses:?} by nobody")),
         [one] => {
             let host = format!("http://{}", guarded.host);

@@ -1,6 +1,6 @@
 //! A server of DNS: it answers with what the test says, over UDP and TCP, and keeps what it was asked.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -61,8 +61,8 @@ impl DnsServer {
                 if stopping.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Some(answer) = answer(&state, &question[..length], false) {
-                    udp.send_to(&answer, from).unwrap();
+                if let Some(response) = response(&state, &question[..length], false) {
+                    udp.send_to(&response, from).unwrap();
                 }
             }
         });
@@ -131,21 +131,21 @@ fn sockets() -> (UdpSocket, TcpListener) {
 }
 
 fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     loop {
         let mut length = [0; 2];
         stream.read_exact(&mut length)?;
         let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut question)?;
-        if let Some(answer) = answer(state, &question, true) {
-            let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
-            stream.write_all(&[&length[..], &answer].concat())?;
+        if let Some(response) = response(state, &question, true) {
+            let length = u16::try_from(response.len()).unwrap().to_be_bytes();
+            stream.write_all(&[&length[..], &response].concat())?;
         }
     }
 }
 
 /// The answer to a question; none where it is not to be answered, or is none.
-fn answer(state: &Mutex<State>, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
+fn response(state: &Mutex<State>, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let (name, end) = name(question, 12)?;
     let kind = u16::from_be_bytes([*question.get(end)?, *question.get(end + 1)?]);
     let mut state = lock(state);
@@ -165,8 +165,8 @@ fn answer(state: &Mutex<State>, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
         Said::Code(code) => (code, false, Vec::new()),
         Said::Silence => return None,
     };
-    let mut answer = question[..2].to_vec();
-    answer.extend([
+    let mut response = question[..2].to_vec();
+    response.extend([
         0x81 | u8::from(truncated) << 1,
         0x80 | code,
         0,
@@ -178,20 +178,20 @@ fn answer(state: &Mutex<State>, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
         0,
         0,
     ]);
-    answer.extend(&question[12..end + 4]);
+    response.extend(&question[12..end + 4]);
     let mut owner = question[12..end].to_vec();
     for (kind, ttl, data) in records {
-        answer.extend(&owner);
-        answer.extend(kind.to_be_bytes());
-        answer.extend([0, 1]);
-        answer.extend(ttl.to_be_bytes());
-        answer.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
-        answer.extend(&data);
+        response.extend(&owner);
+        response.extend(kind.to_be_bytes());
+        response.extend([0, 1]);
+        response.extend(ttl.to_be_bytes());
+        response.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        response.extend(&data);
         if kind == CNAME {
             owner = data;
         }
     }
-    Some(answer)
+    Some(response)
 }
 
 fn records(addresses: &[IpAddr], kind: u16, ttl: u32) -> Vec<(u16, u32, Vec<u8>)> {

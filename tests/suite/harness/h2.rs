@@ -1,6 +1,6 @@
 //! HTTP/2: a provider that speaks it, and one that speaks it frame by frame, so that it can misbehave.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -67,7 +67,8 @@ struct Shared {
     streams: u32,
 }
 
-/// A provider that speaks HTTP/2, with TLS or without. Where TLS agrees on something else, it answers one request as HTTP/1.1.
+/// A provider that speaks HTTP/2, with TLS or without. Where TLS agrees on something else, it answers one request as
+/// HTTP/1.1.
 pub struct H2Provider {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -103,7 +104,8 @@ impl H2Provider {
                     let stream = match acceptor.accept(stream).into_fallible().await {
                         Ok(stream) => stream,
                         Err((_, mut stream)) => {
-                            // What was sent meanwhile is read to its end: otherwise the reason would be lost in a reset.
+                            // What was sent meanwhile is read to its end: otherwise the reason would be lost in a
+                            // reset.
                             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
                             return;
                         }
@@ -146,11 +148,11 @@ impl Shared {
             return;
         };
         while let Some(Ok((request, respond))) = connection.accept().await {
-            tokio::spawn(self.clone().answer(request, respond));
+            tokio::spawn(self.clone().response(request, respond));
         }
     }
 
-    async fn answer(self: Arc<Shared>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    async fn response(self: Arc<Shared>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let (head, mut body) = request.into_parts();
         let turn = {
             let mut all = self.lock();
@@ -204,11 +206,11 @@ impl Shared {
             let head = Request::builder().method(words.next().unwrap()).uri(words.next().unwrap());
             let head = Arc::new(head.version(http::Version::HTTP_11).body(()).unwrap().into_parts().0);
             self.lock().push(Arrived { head, body: Vec::new() });
-            let answer = match text.to_ascii_lowercase().contains("\r\nupgrade: websocket\r\n") {
+            let response = match text.to_ascii_lowercase().contains("\r\nupgrade: websocket\r\n") {
                 true => "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
                 false => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
             };
-            if stream.write_all(answer.as_bytes()).await.is_err() {
+            if stream.write_all(response.as_bytes()).await.is_err() {
                 return;
             }
         }
@@ -221,7 +223,7 @@ pub enum Frames {
     /// It answers with a session.
     Answer,
     /// It answers, says that this was the last one, and closes when it was heard.
-    AnswerLast,
+    ResponseLast,
     /// RST_STREAM with this code, before it looks at the request where that is REFUSED_STREAM (7).
     Reset(u32),
     /// GOAWAY with this code, before it looks at the request: the last stream is one before it.
@@ -235,13 +237,13 @@ pub enum Frames {
     /// Headers that cannot be decoded.
     BadHeaders,
     /// `103 Early Hints`, and RST_STREAM with REFUSED_STREAM.
-    HintThenRefuse,
+    HintThenReject,
     /// The same with GOAWAY, whose last stream is one before it.
     HintThenGoAway,
     /// The same, and the end of the connection.
     HintThenClose,
     /// The head of an answer, a part of its body where this is set, and RST_STREAM with REFUSED_STREAM.
-    BeginThenRefuse(bool),
+    BeginThenReject(bool),
     /// The same with GOAWAY, whose last stream is one before it.
     BeginThenGoAway(bool),
     /// The head of an answer, a part of its body, and RST_STREAM with INTERNAL_ERROR.
@@ -358,7 +360,7 @@ impl FrameState {
     }
 
     fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
         stream.read_exact(&mut [0; 24])?;
         stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
@@ -394,20 +396,20 @@ impl FrameState {
         }
         let go_away = |last: u32, code: u32| frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
         let body = crate::recorder::session(&serde_json::json!({})).to_string();
-        let answer = [good_head(id, 0), frame(DATA, END_STREAM, id, body.as_bytes())].concat();
+        let response = [good_head(id, 0), frame(DATA, END_STREAM, id, body.as_bytes())].concat();
         let half = [good_head(id, 0), frame(DATA, 0, id, b"{")].concat();
         let begun = |body| if body { half.clone() } else { good_head(id, 0) };
         // `:status: 103`, by the name of the static table.
         let hint = frame(HEADERS, END_HEADERS, id, b"\x08\x03103");
-        let refuse = frame(RST_STREAM, 0, id, &7_u32.to_be_bytes());
+        let reject = frame(RST_STREAM, 0, id, &7_u32.to_be_bytes());
         let (bytes, goes_on) = match act {
-            Frames::HintThenRefuse => ([hint, refuse].concat(), true),
+            Frames::HintThenReject => ([hint, reject].concat(), true),
             Frames::HintThenGoAway => ([hint, go_away(id.saturating_sub(2), 0)].concat(), false),
             Frames::HintThenClose => (hint, false),
-            Frames::BeginThenRefuse(body) => ([begun(body), refuse].concat(), true),
+            Frames::BeginThenReject(body) => ([begun(body), reject].concat(), true),
             Frames::BeginThenGoAway(body) => ([begun(body), go_away(id.saturating_sub(2), 0)].concat(), false),
-            Frames::Answer => (answer, true),
-            Frames::AnswerLast => ([answer, go_away(id, 0)].concat(), false),
+            Frames::Answer => (response, true),
+            Frames::ResponseLast => ([response, go_away(id, 0)].concat(), false),
             Frames::Reset(code) => (frame(RST_STREAM, 0, id, &code.to_be_bytes()), true),
             Frames::GoAwayBefore(code) => (go_away(id.saturating_sub(2), code), false),
             Frames::GoAwayAfter(code) => (go_away(id, code), false),

@@ -1,6 +1,6 @@
 //! HTTP/1.1 as bytes.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -87,7 +87,8 @@ pub fn address(url: &str) -> SocketAddr {
     text.trim_end_matches('/').parse().unwrap()
 }
 
-/// An address at which nobody listens. Nobody else takes it either where each test names a host of its own: `127.0.9.x`.
+/// An address at which nobody listens. Nobody else takes it either where each test names a host of its own:
+/// `127.0.9.x`.
 pub fn nobody(host: [u8; 4]) -> SocketAddr {
     TcpListener::bind(SocketAddr::from((host, 0))).unwrap().local_addr().unwrap()
 }
@@ -148,8 +149,8 @@ impl Connection {
         let bytes = request.bytes(self.peer);
         // Who refuses a body early may close before it was sent as a whole; the answer is there all the same.
         let sent = self.write(&bytes);
-        match self.answer(request.method == "HEAD") {
-            Ok(answer) => Ok(answer),
+        match self.response(request.method == "HEAD") {
+            Ok(response) => Ok(response),
             Err(error) => sent.and(Err(error)),
         }
     }
@@ -161,15 +162,15 @@ impl Connection {
     }
 
     /// Reads one answer; informational ones are left out.
-    pub fn answer(&mut self, head_only: bool) -> io::Result<Answer> {
+    pub fn response(&mut self, head_only: bool) -> io::Result<Answer> {
         loop {
             let (status, headers) = self.head()?;
-            let mut answer = Answer { status, headers, body: Vec::new() };
+            let mut response = Answer { status, headers, body: Vec::new() };
             if !(100..200).contains(&status) {
                 if !head_only && status != 204 && status != 304 {
-                    answer.body = self.body(&answer.headers)?;
+                    response.body = self.body(&response.headers)?;
                 }
-                return Ok(answer);
+                return Ok(response);
             }
         }
     }
@@ -234,9 +235,9 @@ impl Connection {
 }
 
 fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&peer, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&peer, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -246,16 +247,16 @@ pub fn raw(peer: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(peer).unwrap();
     // Who refuses may close before it has read everything.
     let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut part = [0; 4096];
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         match stream.read(&mut part) {
             Ok(0) | Err(_) => break,
-            Ok(length) => answer.extend_from_slice(&part[..length]),
+            Ok(length) => response.extend_from_slice(&part[..length]),
         }
         stream.set_read_timeout(Some(QUIET)).unwrap();
     }
     let _ = stream.shutdown(Shutdown::Both);
-    answer
+    response
 }

@@ -1,6 +1,6 @@
 //! The program as a process.
 
-use super::{PATIENCE, Request, wait_for};
+use super::{Request, TIMEOUT, wait_for};
 use regex::Regex;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
@@ -75,7 +75,7 @@ impl Lines {
 
     /// The first line that fits; none where the process is done, or the time is over.
     fn find(&self, mut fits: impl FnMut(&str) -> bool) -> Option<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut written = self.lock();
         let mut seen = 0;
         loop {
@@ -173,8 +173,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one on free ports and waits until it serves. `listen` and `admin` are added where the text does not begin a line
-    /// with them.
+    /// Starts one on free ports and waits until it serves. `listen` and `admin` are added where the text does not begin
+    /// a line with them.
     pub fn start(yaml: &str) -> Gateway {
         Gateway::start_with(yaml, &[])
     }

@@ -76,8 +76,8 @@ impl Tenant {
         self.auth0.tenant().calls()
     }
 
-    /// The part `upstreams` of a configuration: this tenant with its tokens checked, and `more` keys of the upstream, such as
-    /// `cache: { ttl: 30s }`, one a line.
+    /// The part `upstreams` of a configuration: this tenant with its tokens checked, and `more` keys of the upstream,
+    /// such as `cache: { ttl: 30s }`, one a line.
     pub fn upstream(&self, more: &str) -> String {
         let url = self.url();
         let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
@@ -103,7 +103,7 @@ impl Received {
 }
 
 /// An answer of JSON.
-pub fn json_answer(status: u16, body: &str) -> Answer {
+pub fn json_response(status: u16, body: &str) -> Answer {
     Answer {
         status,
         headers: vec![("Content-Type".into(), "application/json; charset=utf-8".into())],
@@ -120,41 +120,41 @@ pub struct Scripted {
 
 impl Scripted {
     /// Starts one on a free port.
-    pub fn start(answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
-        Scripted::start_at(([127, 0, 0, 1], 0).into(), answer)
+    pub fn start(response: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
+        Scripted::start_at(([127, 0, 0, 1], 0).into(), response)
     }
 
     /// Starts one on this port.
-    pub fn start_at(address: SocketAddr, answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
-        Scripted::start_over(address, None, answer)
+    pub fn start_at(address: SocketAddr, response: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Scripted {
+        Scripted::start_over(address, None, response)
     }
 
     /// Starts one on a free port that speaks TLS.
     pub fn start_tls(
         config: Arc<ServerConfig>,
-        answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+        response: impl Fn(&Received) -> Answer + Send + Sync + 'static,
     ) -> Scripted {
-        Scripted::start_over(([127, 0, 0, 1], 0).into(), Some(config), answer)
+        Scripted::start_over(([127, 0, 0, 1], 0).into(), Some(config), response)
     }
 
     fn start_over(
         address: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
-        answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+        response: impl Fn(&Received) -> Answer + Send + Sync + 'static,
     ) -> Scripted {
         let listener = TcpListener::bind(address).unwrap();
         let scripted =
             Scripted { address: listener.local_addr().unwrap(), received: Arc::default(), stopping: Arc::default() };
         let (received, stopping) = (scripted.received.clone(), scripted.stopping.clone());
-        let answer = Arc::new(answer);
+        let response = Arc::new(response);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if stopping.load(Ordering::Relaxed) {
                     return;
                 }
-                let (answer, received, tls) = (answer.clone(), received.clone(), tls.clone());
+                let (response, received, tls) = (response.clone(), received.clone(), tls.clone());
                 // A connection that breaks is the other side's affair.
-                thread::spawn(move || serve(stream, tls, &*answer, &received));
+                thread::spawn(move || serve(stream, tls, &*response, &received));
             }
         });
         scripted
@@ -187,7 +187,7 @@ impl Drop for Scripted {
 fn serve(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
-    answer: &(dyn Fn(&Received) -> Answer + Send + Sync),
+    response: &(dyn Fn(&Received) -> Answer + Send + Sync),
     received: &Mutex<Vec<Received>>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -211,17 +211,17 @@ fn serve(
             request.body = connection.body(&request.headers)?;
         }
         received.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-        let answer = answer(&request);
-        let mut head = format!("HTTP/1.1 {} Scripted\r\n", answer.status);
-        for (name, value) in &answer.headers {
+        let response = response(&request);
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", response.status);
+        for (name, value) in &response.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        if answer.header("Content-Length").is_none() && answer.status != 204 && answer.status != 304 {
-            head.push_str(&format!("Content-Length: {}\r\n", answer.body.len()));
+        if response.header("Content-Length").is_none() && response.status != 204 && response.status != 304 {
+            head.push_str(&format!("Content-Length: {}\r\n", response.body.len()));
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(&answer.body);
+        bytes.extend_from_slice(&response.body);
         connection.write(&bytes)?;
     }
 }

@@ -47,8 +47,8 @@ impl RedisServer {
         wait_for("a server on a free port", || {
             server.port = free_port();
             server.run();
-            let answers = || server.try_connection().is_some();
-            wait_for("an answer or an end", || Some(answers()).filter(|answers| *answers || server.has_ended()))
+            let responses = || server.try_connection().is_some();
+            wait_for("an answer or an end", || Some(responses()).filter(|responses| *responses || server.has_ended()))
                 .then_some(())
         });
         server
@@ -277,7 +277,8 @@ impl RedisCluster {
         }
     }
 
-    /// Moves the slot of a key from the primary that has it to the next one, as a reshard does, while the cluster works.
+    /// Moves the slot of a key from the primary that has it to the next one, as a reshard does, while the cluster
+    /// works.
     pub fn move_slot(&self, key: &str) {
         let moving = self.begin_move(key);
         loop {

@@ -289,7 +289,7 @@ impl Call {
     /// As frames that no client would send. Returns when the stream, or the connection, has ended.
     pub fn send_frames(&self, address: SocketAddr) {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::harness::TIMEOUT)).unwrap();
         let authority = self.headers.iter().find(|(name, _)| name == "Host").map_or("", |(_, value)| value);
         let pseudo = [
             (":method", self.method.as_str()),
@@ -306,7 +306,8 @@ impl Call {
         for (name, value) in
             pseudo.iter().map(|(name, value)| ((*name).to_owned(), *value)).chain(own.map(|(n, v)| (n, v.as_str())))
         {
-            // Literals that are not indexed, without Huffman's code; none is so long that a length needs two bytes more.
+            // Literals that are not indexed, without Huffman's code; none is so long that a length needs two bytes
+            // more.
             head.push(0);
             for text in [name.as_str(), value] {
                 let length = u8::try_from(text.len()).unwrap();

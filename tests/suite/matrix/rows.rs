@@ -10,7 +10,7 @@ use std::io::Write;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Good {
     /// It is refused for its form.
-    Refused,
+    Rejected,
     /// It is forwarded once.
     Forwarded,
 }
@@ -57,8 +57,8 @@ pub struct Row {
     pub make: fn(&Case) -> Call,
 }
 
-fn refused(_: Column) -> Good {
-    Good::Refused
+fn rejected(_: Column) -> Good {
+    Good::Rejected
 }
 
 fn forwarded(_: Column) -> Good {
@@ -67,16 +67,16 @@ fn forwarded(_: Column) -> Good {
 
 /// HTTP/2 has no header `Connection`.
 fn where_http1(column: Column) -> Good {
-    if column == Column::Grpc { Good::Refused } else { Good::Forwarded }
+    if column == Column::Grpc { Good::Rejected } else { Good::Forwarded }
 }
 
 fn where_json(column: Column) -> Good {
-    if column.is_json() { Good::Forwarded } else { Good::Refused }
+    if column.is_json() { Good::Forwarded } else { Good::Rejected }
 }
 
 /// ZITADEL alone checks a credential, whole and as it is; the gateway cannot know what its forms mean.
 fn where_forwarded(column: Column) -> Good {
-    if column.is_auth0() { Good::Refused } else { Good::Forwarded }
+    if column.is_auth0() { Good::Rejected } else { Good::Forwarded }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -142,63 +142,63 @@ type Add<'a> = &'a mut dyn FnMut(&'static str, On, fn(Column) -> Good, fn(&Case)
 
 fn content_types(row: Add) {
     row("the change as it is", On::Every, forwarded, Case::call);
-    row("no content type", On::Every, refused, |c| c.call().without("Content-Type"));
-    row("an empty content type", On::Every, refused, |c| c.call().with("Content-Type", ""));
-    row("text/plain", On::Every, refused, |c| c.call().with("Content-Type", "text/plain"));
-    row("a form", On::Every, refused, |c| c.call().with("Content-Type", "application/x-www-form-urlencoded"));
-    row("a form that is one", On::Every, refused, |c| {
+    row("no content type", On::Every, rejected, |c| c.call().without("Content-Type"));
+    row("an empty content type", On::Every, rejected, |c| c.call().with("Content-Type", ""));
+    row("text/plain", On::Every, rejected, |c| c.call().with("Content-Type", "text/plain"));
+    row("a form", On::Every, rejected, |c| c.call().with("Content-Type", "application/x-www-form-urlencoded"));
+    row("a form that is one", On::Every, rejected, |c| {
         let body = format!("session_metadata[{0}]=blue&refresh_token_metadata[{0}]=blue&metadata[{0}]=blue", c.key);
         c.call().with("Content-Type", "application/x-www-form-urlencoded").body(|_| body.clone().into_bytes())
     });
-    row("multipart", On::Every, refused, |c| c.call().with("Content-Type", "multipart/form-data; boundary=x"));
-    row("charset utf-16", On::Every, refused, |c| c.call().with("Content-Type", "application/json; charset=utf-16"));
-    row("charset utf-7", On::Every, refused, |c| c.call().with("Content-Type", "application/json; charset=utf-7"));
-    row("charset iso-8859-1", On::Every, refused, |c| {
+    row("multipart", On::Every, rejected, |c| c.call().with("Content-Type", "multipart/form-data; boundary=x"));
+    row("charset utf-16", On::Every, rejected, |c| c.call().with("Content-Type", "application/json; charset=utf-16"));
+    row("charset utf-7", On::Every, rejected, |c| c.call().with("Content-Type", "application/json; charset=utf-7"));
+    row("charset iso-8859-1", On::Every, rejected, |c| {
         c.call().with("Content-Type", "application/json; charset=iso-8859-1")
     });
     row("application/JSON", On::Every, where_json, |c| c.call().with("Content-Type", "application/JSON"));
-    row("two types in one header", On::Every, refused, |c| {
+    row("two types in one header", On::Every, rejected, |c| {
         c.call().with("Content-Type", "application/json, text/plain")
     });
-    row("two content types", On::Every, refused, |c| c.call().and("Content-Type", "text/plain"));
-    row("the same content type twice", On::Every, refused, |c| {
+    row("two content types", On::Every, rejected, |c| c.call().and("Content-Type", "text/plain"));
+    row("the same content type twice", On::Every, rejected, |c| {
         let own = c.call().headers.iter().find(|(name, _)| name == "Content-Type").unwrap().1.clone();
         c.call().and("Content-Type", own)
     });
-    row("junk behind the type", On::Every, refused, |c| c.call().with("Content-Type", "application/json; x=\""));
-    row("merge-patch+json", On::Every, refused, |c| c.call().with("Content-Type", "application/merge-patch+json"));
-    row("json-patch+json", On::Every, refused, |c| c.call().with("Content-Type", "application/json-patch+json"));
-    row("vnd.api+json", On::Every, refused, |c| c.call().with("Content-Type", "application/vnd.api+json"));
-    row("grpc-web-text", On::Every, refused, |c| {
+    row("junk behind the type", On::Every, rejected, |c| c.call().with("Content-Type", "application/json; x=\""));
+    row("merge-patch+json", On::Every, rejected, |c| c.call().with("Content-Type", "application/merge-patch+json"));
+    row("json-patch+json", On::Every, rejected, |c| c.call().with("Content-Type", "application/json-patch+json"));
+    row("vnd.api+json", On::Every, rejected, |c| c.call().with("Content-Type", "application/vnd.api+json"));
+    row("grpc-web-text", On::Every, rejected, |c| {
         c.call().with("Content-Type", "application/grpc-web-text").body(|body| STANDARD.encode(body).into_bytes())
     });
-    row("connect+proto, for streams", On::Every, refused, |c| {
+    row("connect+proto, for streams", On::Every, rejected, |c| {
         c.call().with("Content-Type", "application/connect+proto")
     });
-    row("a codec that nobody has", On::Every, refused, |c| c.call().with("Content-Type", "application/grpc+thrift"));
+    row("a codec that nobody has", On::Every, rejected, |c| c.call().with("Content-Type", "application/grpc+thrift"));
 }
 
 fn bodies(row: Add) {
-    row("a byte order mark", On::Json, refused, |c| c.with_json(format!("\u{feff}{}", c.json())));
-    row("UTF-16, little end first", On::Json, refused, |c| c.with_json(utf16(&c.json(), u16::to_le_bytes)));
-    row("UTF-16, big end first", On::Json, refused, |c| c.with_json(utf16(&c.json(), u16::to_be_bytes)));
-    row("NULs behind", On::Json, refused, |c| c.with_json(format!("{}\0\0", c.json())));
-    row("NULs before", On::Json, refused, |c| c.with_json(format!("\0{}", c.json())));
+    row("a byte order mark", On::Json, rejected, |c| c.with_json(format!("\u{feff}{}", c.json())));
+    row("UTF-16, little end first", On::Json, rejected, |c| c.with_json(utf16(&c.json(), u16::to_le_bytes)));
+    row("UTF-16, big end first", On::Json, rejected, |c| c.with_json(utf16(&c.json(), u16::to_be_bytes)));
+    row("NULs behind", On::Json, rejected, |c| c.with_json(format!("{}\0\0", c.json())));
+    row("NULs before", On::Json, rejected, |c| c.with_json(format!("\0{}", c.json())));
     row("white space around", On::Json, forwarded, |c| c.with_json(format!(" \r\n\t{} \n", c.json())));
-    row("a second value", On::Json, refused, |c| c.with_json(format!("{{{}\"x\":1}} {}", c.members(), c.json())));
-    row("a comment", On::Json, refused, |c| c.with_json(format!("{}/**/", c.json())));
-    row("a comma at the end", On::Json, refused, |c| c.with_members(&format!("\"{}\":{},", c.member(), c.object())));
-    row("bytes that are no UTF-8", On::Json, refused, |c| {
+    row("a second value", On::Json, rejected, |c| c.with_json(format!("{{{}\"x\":1}} {}", c.members(), c.json())));
+    row("a comment", On::Json, rejected, |c| c.with_json(format!("{}/**/", c.json())));
+    row("a comma at the end", On::Json, rejected, |c| c.with_members(&format!("\"{}\":{},", c.member(), c.object())));
+    row("bytes that are no UTF-8", On::Json, rejected, |c| {
         c.with_json([c.json().trim_end_matches('}').as_bytes(), b"},\"x\":\"\xff\"}"].concat())
     });
-    row("an array", On::Json, refused, |c| c.with_json(format!("[{}]", c.json())));
-    row("a key twice", On::Json, refused, |c| {
+    row("an array", On::Json, rejected, |c| c.with_json(format!("[{}]", c.json())));
+    row("a key twice", On::Json, rejected, |c| {
         c.with_members(&format!("\"{0}\":{{\"team\":{1}}},\"{0}\":{2}", c.member(), c.value("red"), c.object()))
     });
-    row("a key twice, within", On::Json, refused, |c| {
+    row("a key twice, within", On::Json, rejected, |c| {
         c.with_members(&format!("\"{0}\":{{\"{1}\":{2},\"{1}\":{2}}}", c.member(), c.key, c.value("blue")))
     });
-    row("a key twice, once escaped", On::Json, refused, |c| {
+    row("a key twice, once escaped", On::Json, rejected, |c| {
         c.with_members(&format!(
             "\"{0}\":{{}},\"\\u00{1:02x}{2}\":{3}",
             c.member(),
@@ -220,17 +220,17 @@ fn bodies(row: Add) {
             c.with_members(&format!("\"{}\":{{\"{key}\":{}}}", c.member(), c.value("blue")))
         },
     );
-    row("both spellings of a name", On::ZitadelJson, refused, |c| {
+    row("both spellings of a name", On::ZitadelJson, rejected, |c| {
         c.with_members(&format!("\"session_token\":\"t\",\"metadata\":{}", c.object()))
     });
-    row("a name in another case", On::Json, refused, |c| {
+    row("a name in another case", On::Json, rejected, |c| {
         let other = c.member().to_ascii_uppercase();
         c.with_members(&format!("\"{}\":{{}},\"{other}\":{}", c.member(), c.object()))
     });
     row(
         "a name that folds to it",
         On::Json,
-        |c| if c.is_auth0() { Good::Refused } else { Good::Forwarded },
+        |c| if c.is_auth0() { Good::Rejected } else { Good::Forwarded },
         |c| {
             // ſ folds to s; ZITADEL's name has none, and its parser does not fold.
             let other = c.member().replace('s', "ſ");
@@ -241,7 +241,7 @@ fn bodies(row: Add) {
             }
         },
     );
-    row("__proto__", On::Json, refused, |c| match c.column {
+    row("__proto__", On::Json, rejected, |c| match c.column {
         Column::Auth0 | Column::Auth0Token => {
             c.with_members(&format!("\"__proto__\":{{\"{}\":{}}}", c.member(), c.object()))
         }
@@ -251,33 +251,33 @@ fn bodies(row: Add) {
 }
 
 fn json_values(row: Add) {
-    row("a lone surrogate", On::Json, refused, |c| {
+    row("a lone surrogate", On::Json, rejected, |c| {
         c.with_members(&format!("\"{}\":{{\"{}\":\"\\ud800\"}}", c.member(), c.key))
     });
-    row("an array for the metadata", On::Json, refused, |c| {
+    row("an array for the metadata", On::Json, rejected, |c| {
         c.with_members(&format!("\"{}\":[{}]", c.member(), c.object()))
     });
-    row("text for the metadata", On::Json, refused, |c| c.with_members(&format!("\"{}\":\"{}\"", c.member(), c.key)));
-    row("an object for a value", On::Json, refused, |c| {
+    row("text for the metadata", On::Json, rejected, |c| c.with_members(&format!("\"{}\":\"{}\"", c.member(), c.key)));
+    row("an object for a value", On::Json, rejected, |c| {
         c.with_members(&format!("\"{}\":{{\"{}\":{}}}", c.member(), c.key, c.object()))
     });
-    row("null for a value", On::Json, refused, |c| {
+    row("null for a value", On::Json, rejected, |c| {
         // Nobody says what it means beside a good key.
         c.with_members(&format!("\"{}\":{{\"team\":{},\"x{}\":null}}", c.member(), c.value("a"), c.key))
     });
-    row("a number for a value", On::Json, refused, |c| {
+    row("a number for a value", On::Json, rejected, |c| {
         c.with_members(&format!("\"{}\":{{\"{}\":1}}", c.member(), c.key))
     });
-    row("a truth value for a value", On::Json, refused, |c| {
+    row("a truth value for a value", On::Json, rejected, |c| {
         c.with_members(&format!("\"{}\":{{\"{}\":true}}", c.member(), c.key))
     });
-    row("constructor", On::Json, refused, |c| {
+    row("constructor", On::Json, rejected, |c| {
         c.with_members(&format!("\"{0}\":{{\"constructor\":{1},\"{2}\":{1}}}", c.member(), c.value("x"), c.key))
     });
-    row("a number beyond numbers", On::Json, refused, |c| {
+    row("a number beyond numbers", On::Json, rejected, |c| {
         c.with_members(&format!("\"{}\":{},\"x\":1e", c.member(), c.object()))
     });
-    row("nesting beyond measure", On::Json, refused, |c| {
+    row("nesting beyond measure", On::Json, rejected, |c| {
         c.with_members(&format!("\"{}\":{},\"x\":{}{}", c.member(), c.object(), "[".repeat(500), "]".repeat(500)))
     });
     row("base64 for URLs", On::ZitadelJson, forwarded, |c| {
@@ -286,16 +286,16 @@ fn json_values(row: Add) {
     row("base64 without padding", On::ZitadelJson, forwarded, |c| {
         c.with_members(&format!("\"metadata\":{{\"{}\":\"{}\"}}", c.key, STANDARD_NO_PAD.encode(b"b")))
     });
-    row("base64 with white space", On::ZitadelJson, refused, |c| {
+    row("base64 with white space", On::ZitadelJson, rejected, |c| {
         c.with_members(&format!("\"metadata\":{{\"{}\":\"Ymx1\\nZQ==\"}}", c.key))
     });
-    row("base64 with bits behind its end", On::ZitadelJson, refused, |c| {
+    row("base64 with bits behind its end", On::ZitadelJson, rejected, |c| {
         c.with_members(&format!("\"metadata\":{{\"{}\":\"Ymx1ZR==\"}}", c.key))
     });
     row(
         "another session than that of the path",
         On::Json,
-        |c| if c.is_auth0() { Good::Forwarded } else { Good::Refused },
+        |c| if c.is_auth0() { Good::Forwarded } else { Good::Rejected },
         |c| {
             // A call has no session in its path: there the member stands twice.
             let more = if c.column.is_auth0() { "" } else { "\"sessionId\":\"s2\"," };
@@ -305,63 +305,63 @@ fn json_values(row: Add) {
 }
 
 fn messages(row: Add) {
-    row("an entry twice", On::Proto, refused, |c| c.with_more(&c.entry(c.key)));
+    row("an entry twice", On::Proto, rejected, |c| c.with_more(&c.entry(c.key)));
     row("entries that are split", On::Proto, forwarded, |c| {
         c.with_proto(
             &[c.entry("team"), Case::named(), field(15, b"x"), if c.key == "team" { vec![] } else { c.entry(c.key) }]
                 .concat(),
         )
     });
-    row("a message that is split", On::Proto, refused, |c| {
+    row("a message that is split", On::Proto, rejected, |c| {
         c.with_more(&[field(3, &field(2, &field(1, b"a"))), field(3, b"")].concat())
     });
-    row("a field twice", On::Proto, refused, |c| c.with_more(&field(2, b"other")));
+    row("a field twice", On::Proto, rejected, |c| c.with_more(&field(2, b"other")));
     row("an unknown field", On::Proto, forwarded, |c| c.with_more(&field(15, b"later")));
-    row("a known number of another wire type", On::Proto, refused, |c| c.with_more(&[4 << 3, 1]));
-    row("a group", On::Proto, refused, |c| c.with_more(&[15 << 3 | 3, 15 << 3 | 4]));
-    row("a length beyond the end", On::Proto, refused, |c| c.with_more(&[15 << 3 | 2, 0xff, 0xff, 0xff, 0x7f]));
-    row("a number beyond 64 bits", On::Proto, refused, |c| c.with_more(&[&[15 << 3][..], &[0xff; 10], &[1]].concat()));
-    row("a number that is longer than it need be", On::Proto, refused, |c| {
+    row("a known number of another wire type", On::Proto, rejected, |c| c.with_more(&[4 << 3, 1]));
+    row("a group", On::Proto, rejected, |c| c.with_more(&[15 << 3 | 3, 15 << 3 | 4]));
+    row("a length beyond the end", On::Proto, rejected, |c| c.with_more(&[15 << 3 | 2, 0xff, 0xff, 0xff, 0x7f]));
+    row("a number beyond 64 bits", On::Proto, rejected, |c| c.with_more(&[&[15 << 3][..], &[0xff; 10], &[1]].concat()));
+    row("a number that is longer than it need be", On::Proto, rejected, |c| {
         c.with_proto(&[Case::named(), vec![0xa2, 0x00, 0x00]].concat()).changing_nothing()
     });
-    row("field number 0", On::Proto, refused, |c| c.with_more(&[2, 0]));
+    row("field number 0", On::Proto, rejected, |c| c.with_more(&[2, 0]));
     row("an entry with its key behind", On::Proto, forwarded, |c| {
         let entry = field(4, &[field(2, b"blue"), field(1, c.key.as_bytes())].concat());
         c.with_proto(&[Case::named(), entry].concat())
     });
-    row("an entry with two keys", On::Proto, refused, |c| {
+    row("an entry with two keys", On::Proto, rejected, |c| {
         let entry = field(4, &[field(1, b"team"), field(2, b"blue"), field(1, c.key.as_bytes())].concat());
         c.with_proto(&[Case::named(), entry].concat())
     });
-    row("a key that is no UTF-8", On::Proto, refused, |c| {
+    row("a key that is no UTF-8", On::Proto, rejected, |c| {
         c.with_more(&field(4, &[field(1, b"\xff"), field(2, b"x")].concat()))
     });
-    row("JSON for protocol buffers", On::Proto, refused, |c| c.with_proto(c.json().as_bytes()));
-    row("two messages", On::Framed, refused, |c| c.call().body(|body| [body, body].concat()));
-    row("a good message before", On::Framed, refused, |c| {
+    row("JSON for protocol buffers", On::Proto, rejected, |c| c.with_proto(c.json().as_bytes()));
+    row("two messages", On::Framed, rejected, |c| c.call().body(|body| [body, body].concat()));
+    row("a good message before", On::Framed, rejected, |c| {
         c.call().body(|body| [frame(&[Case::named(), c.entry("team")].concat()), body.to_vec()].concat())
     });
-    row("a message that says it is compressed", On::Framed, refused, |c| {
+    row("a message that says it is compressed", On::Framed, rejected, |c| {
         c.call().body(|body| [&[1], &body[1..]].concat())
     });
-    row("a frame of trailers", On::Framed, refused, |c| c.call().body(|body| [body, &[0x80, 0, 0, 0, 0]].concat()));
-    row("flags that nobody knows", On::Framed, refused, |c| c.call().body(|body| [&[4], &body[1..]].concat()));
-    row("a frame that is longer than its message", On::Framed, refused, |c| {
+    row("a frame of trailers", On::Framed, rejected, |c| c.call().body(|body| [body, &[0x80, 0, 0, 0, 0]].concat()));
+    row("flags that nobody knows", On::Framed, rejected, |c| c.call().body(|body| [&[4], &body[1..]].concat()));
+    row("a frame that is longer than its message", On::Framed, rejected, |c| {
         c.call().body(|body| body[..body.len() - 1].to_vec())
     });
-    row("bytes behind the frame", On::Framed, refused, |c| c.call().body(|body| [body, b"x"].concat()));
-    row("a message without its frame", On::Framed, refused, |c| c.call().body(|body| body[5..].to_vec()));
+    row("bytes behind the frame", On::Framed, rejected, |c| c.call().body(|body| [body, b"x"].concat()));
+    row("a message without its frame", On::Framed, rejected, |c| c.call().body(|body| body[5..].to_vec()));
 }
 
 fn codings(row: Add) {
-    row("gzip", On::Every, refused, |c| c.call().with("Content-Encoding", "gzip").body(gzip));
-    row("gzip that is none", On::Every, refused, |c| c.call().with("Content-Encoding", "gzip"));
-    row("br", On::Every, refused, |c| c.call().with("Content-Encoding", "br"));
-    row("deflate", On::Every, refused, |c| c.call().with("Content-Encoding", "deflate"));
-    row("zstd", On::Every, refused, |c| c.call().with("Content-Encoding", "zstd"));
-    row("a coding that nobody knows", On::Every, refused, |c| c.call().with("Content-Encoding", "x-own"));
-    row("two codings", On::Every, refused, |c| c.call().with("Content-Encoding", "identity, gzip").body(gzip));
-    row("grpc-encoding", On::Framed, refused, |c| {
+    row("gzip", On::Every, rejected, |c| c.call().with("Content-Encoding", "gzip").body(gzip));
+    row("gzip that is none", On::Every, rejected, |c| c.call().with("Content-Encoding", "gzip"));
+    row("br", On::Every, rejected, |c| c.call().with("Content-Encoding", "br"));
+    row("deflate", On::Every, rejected, |c| c.call().with("Content-Encoding", "deflate"));
+    row("zstd", On::Every, rejected, |c| c.call().with("Content-Encoding", "zstd"));
+    row("a coding that nobody knows", On::Every, rejected, |c| c.call().with("Content-Encoding", "x-own"));
+    row("two codings", On::Every, rejected, |c| c.call().with("Content-Encoding", "identity, gzip").body(gzip));
+    row("grpc-encoding", On::Framed, rejected, |c| {
         c.call().with("grpc-encoding", "gzip").body(|body| {
             let packed = gzip(&body[5..]);
             let mut out = vec![1];
@@ -370,7 +370,7 @@ fn codings(row: Add) {
             out
         })
     });
-    row("grpc-encoding without a flag", On::Framed, refused, |c| c.call().with("grpc-encoding", "gzip"));
+    row("grpc-encoding without a flag", On::Framed, rejected, |c| c.call().with("grpc-encoding", "gzip"));
 }
 
 fn framings(row: Add) {
@@ -380,11 +380,11 @@ fn framings(row: Add) {
             "Authorization: Bearer spoofed\r\nContent-Length: 3\r\nX-Forwarded-Host: spoofed\r\n",
         ))
     });
-    row("a length beside chunks", On::Http1, refused, |c| {
+    row("a length beside chunks", On::Http1, rejected, |c| {
         c.call().with("Content-Length", "3").framing(Framing::Chunked(""))
     });
-    row("two lengths", On::Http1, refused, |c| c.call().with("Content-Length", "3"));
-    row("a length with a sign", On::Every, refused, |c| {
+    row("two lengths", On::Http1, rejected, |c| c.call().with("Content-Length", "3"));
+    row("a length with a sign", On::Every, rejected, |c| {
         let length = c.call().body.len();
         c.call().with("Content-Length", format!("+{length}")).framing(if c.column == Column::Grpc {
             Framing::Length
@@ -392,46 +392,46 @@ fn framings(row: Add) {
             Framing::None
         })
     });
-    row("a length spelled with an underscore", On::Every, refused, |c| c.call().with("Content_Length", "3"));
-    row("a coding spelled with an underscore", On::Every, refused, |c| c.call().with("Transfer_Encoding", "chunked"));
-    row("a type spelled with an underscore", On::Every, refused, |c| c.call().with("Content_Type", "text/plain"));
-    row("an encoding spelled with an underscore", On::Every, refused, |c| c.call().with("Content_Encoding", "gzip"));
-    row("a transfer coding in chunks", On::Http1, refused, |c| {
+    row("a length spelled with an underscore", On::Every, rejected, |c| c.call().with("Content_Length", "3"));
+    row("a coding spelled with an underscore", On::Every, rejected, |c| c.call().with("Transfer_Encoding", "chunked"));
+    row("a type spelled with an underscore", On::Every, rejected, |c| c.call().with("Content_Type", "text/plain"));
+    row("an encoding spelled with an underscore", On::Every, rejected, |c| c.call().with("Content_Encoding", "gzip"));
+    row("a transfer coding in chunks", On::Http1, rejected, |c| {
         c.call()
             .with("Transfer-Encoding", "gzip, chunked")
             .framing(Framing::None)
             .body(|body| [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat())
     });
-    row("a body that the length cuts", On::Http1, refused, |c| {
+    row("a body that the length cuts", On::Http1, rejected, |c| {
         c.call().with("Content-Length", "9").with("Connection", "close").framing(Framing::None)
     });
     row("Expect", On::Http1, forwarded, |c| c.call().with("Expect", "100-continue"));
     row("HTTP/1.0", On::Http1, forwarded, |c| c.call().version("HTTP/1.0"));
-    row("HTTP/1.0 in chunks", On::Http1, refused, |c| c.call().version("HTTP/1.0").framing(Framing::Chunked("")));
+    row("HTTP/1.0 in chunks", On::Http1, rejected, |c| c.call().version("HTTP/1.0").framing(Framing::Chunked("")));
 }
 
 fn methods(row: Add) {
-    row("GET with a body", On::Every, refused, |c| c.call().method("GET"));
-    row("HEAD with a body", On::Every, refused, |c| c.call().method("HEAD"));
-    row("a method in another case", On::Every, refused, |c| {
+    row("GET with a body", On::Every, rejected, |c| c.call().method("GET"));
+    row("HEAD with a body", On::Every, rejected, |c| c.call().method("HEAD"));
+    row("a method in another case", On::Every, rejected, |c| {
         c.call().method(if c.column.is_call() { "pOsT" } else { "pAtCh" })
     });
-    row("a space behind the method", On::Http1, refused, |c| {
+    row("a space behind the method", On::Http1, rejected, |c| {
         let method = format!("{} ", c.call().method);
         c.call().method(&method)
     });
-    row("PUT", On::Every, refused, |c| c.call().method("PUT"));
-    row("QUERY", On::Every, refused, |c| c.call().method("QUERY"));
-    row("TRACE", On::Every, refused, |c| c.call().method("TRACE"));
-    row("CONNECT", On::Every, refused, |c| c.call().method("CONNECT"));
-    row("X-HTTP-Method-Override", On::Every, refused, |c| posted(c).with("X-HTTP-Method-Override", "PATCH"));
-    row("X-HTTP-Method", On::Every, refused, |c| posted(c).with("X-HTTP-Method", "PATCH"));
-    row("X-Method-Override", On::Every, refused, |c| posted(c).with("X-Method-Override", "PATCH"));
-    row("X_HTTP_Method_Override", On::Every, refused, |c| posted(c).with("X_HTTP_Method_Override", "PATCH"));
-    row("a form with X-HTTP-Method-Override", On::Every, refused, |c| {
+    row("PUT", On::Every, rejected, |c| c.call().method("PUT"));
+    row("QUERY", On::Every, rejected, |c| c.call().method("QUERY"));
+    row("TRACE", On::Every, rejected, |c| c.call().method("TRACE"));
+    row("CONNECT", On::Every, rejected, |c| c.call().method("CONNECT"));
+    row("X-HTTP-Method-Override", On::Every, rejected, |c| posted(c).with("X-HTTP-Method-Override", "PATCH"));
+    row("X-HTTP-Method", On::Every, rejected, |c| posted(c).with("X-HTTP-Method", "PATCH"));
+    row("X-Method-Override", On::Every, rejected, |c| posted(c).with("X-Method-Override", "PATCH"));
+    row("X_HTTP_Method_Override", On::Every, rejected, |c| posted(c).with("X_HTTP_Method_Override", "PATCH"));
+    row("a form with X-HTTP-Method-Override", On::Every, rejected, |c| {
         posted(c).with("X-HTTP-Method-Override", "PATCH").with("Content-Type", "application/x-www-form-urlencoded")
     });
-    row("_method", On::Every, refused, |c| posted(c).target(|target| format!("{target}?_method=PATCH")));
+    row("_method", On::Every, rejected, |c| posted(c).target(|target| format!("{target}?_method=PATCH")));
 }
 
 fn headers(row: Add) {
@@ -461,22 +461,22 @@ fn headers(row: Add) {
     row("Connection names what proxies add", On::Every, where_http1, |c| {
         c.call().with("Connection", "x-forwarded-for")
     });
-    row("an upgrade", On::Every, refused, |c| c.call().with("Connection", "upgrade").with("Upgrade", "websocket"));
+    row("an upgrade", On::Every, rejected, |c| c.call().with("Connection", "upgrade").with("Upgrade", "websocket"));
     row("an upgrade to h2c", On::Http1, forwarded, |c| {
         c.call()
             .with("Connection", "Upgrade, HTTP2-Settings")
             .with("Upgrade", "h2c")
             .with("HTTP2-Settings", "AAMAAABkAAQAAP__")
     });
-    row("two hosts", On::Http1, refused, |c| c.call().and("Host", "spoofed"));
-    row("no host", On::Http1, refused, |c| c.call().without("Host"));
-    row("a host with a path", On::Http1, refused, |c| c.call().with("Host", "a/b"));
+    row("two hosts", On::Http1, rejected, |c| c.call().and("Host", "spoofed"));
+    row("no host", On::Http1, rejected, |c| c.call().without("Host"));
+    row("a host with a path", On::Http1, rejected, |c| c.call().with("Host", "a/b"));
 }
 
 fn callers(row: Add) {
-    row("no credential", On::Every, refused, |c| c.call().without("Authorization"));
-    row("an empty credential", On::Every, refused, |c| c.call().with("Authorization", ""));
-    row("two credentials", On::Every, refused, |c| c.call().and("Authorization", "Bearer spoofed"));
+    row("no credential", On::Every, rejected, |c| c.call().without("Authorization"));
+    row("an empty credential", On::Every, rejected, |c| c.call().with("Authorization", ""));
+    row("two credentials", On::Every, rejected, |c| c.call().and("Authorization", "Bearer spoofed"));
     row("a scheme in another case", On::Every, forwarded, |c| {
         c.call().with("Authorization", format!("bearer {}", c.token))
     });
@@ -486,7 +486,7 @@ fn callers(row: Add) {
     row("two schemes in one credential", On::Every, where_forwarded, |c| {
         c.call().with("Authorization", format!("Basic eDp4, Bearer {}", c.token))
     });
-    row("a credential in the query", On::Every, refused, |c| {
+    row("a credential in the query", On::Every, rejected, |c| {
         let token = c.token.clone();
         c.call().without("Authorization").target(|target| format!("{target}?access_token={token}"))
     });
@@ -494,61 +494,61 @@ fn callers(row: Add) {
 
 fn targets(row: Add) {
     row("an encoded letter", On::Every, forwarded, |c| c.call().target(|target| target.replacen('e', "%65", 1)));
-    row("an encoded letter and two slashes", On::Every, refused, |c| {
+    row("an encoded letter and two slashes", On::Every, rejected, |c| {
         c.call().target(|target| format!("/{}", target.replacen('e', "%65", 1)))
     });
-    row("an encoded letter in another case", On::Every, refused, |c| {
+    row("an encoded letter in another case", On::Every, rejected, |c| {
         c.call().target(|target| target.replacen('e', "%45", 1))
     });
-    row("a letter encoded twice", On::Every, refused, |c| c.call().target(|target| target.replacen('e', "%2565", 1)));
-    row("half a code", On::Every, refused, |c| c.call().target(|target| format!("{target}%6")));
-    row("an encoded dot", On::Every, refused, |c| c.call().target(|target| format!("{target}%2e")));
-    row("a raw `|`", On::Every, refused, |c| c.call().target(|target| format!("{target}|")));
-    row("an encoded slash", On::Every, refused, |c| {
+    row("a letter encoded twice", On::Every, rejected, |c| c.call().target(|target| target.replacen('e', "%2565", 1)));
+    row("half a code", On::Every, rejected, |c| c.call().target(|target| format!("{target}%6")));
+    row("an encoded dot", On::Every, rejected, |c| c.call().target(|target| format!("{target}%2e")));
+    row("a raw `|`", On::Every, rejected, |c| c.call().target(|target| format!("{target}|")));
+    row("an encoded slash", On::Every, rejected, |c| {
         c.call().target(|target| {
             let at = target.rfind('/').unwrap();
             format!("{}%2F{}", &target[..at], &target[at + 1..])
         })
     });
-    row("two slashes", On::Every, refused, |c| c.call().target(|target| format!("/{target}")));
-    row("two slashes within", On::Every, refused, |c| {
+    row("two slashes", On::Every, rejected, |c| c.call().target(|target| format!("/{target}")));
+    row("two slashes within", On::Every, rejected, |c| {
         c.call().target(|target| {
             let at = target.rfind('/').unwrap();
             format!("{}/{}", &target[..at], &target[at..])
         })
     });
-    row("dot segments", On::Every, refused, |c| c.call().target(|target| format!("/x/..{target}")));
-    row("dot segments within", On::Every, refused, |c| {
+    row("dot segments", On::Every, rejected, |c| c.call().target(|target| format!("/x/..{target}")));
+    row("dot segments within", On::Every, rejected, |c| {
         c.call().target(|target| {
             let at = target.rfind('/').unwrap();
             format!("{}/./{}", &target[..at], &target[at + 1..])
         })
     });
-    row("encoded dot segments", On::Every, refused, |c| c.call().target(|target| format!("/x/%2e%2e{target}")));
-    row("a parameter", On::Every, refused, |c| c.call().target(|target| format!("{target};x=1")));
-    row("a slash at the end", On::Every, refused, |c| c.call().target(|target| format!("{target}/")));
-    row("a backslash", On::Every, refused, |c| {
+    row("encoded dot segments", On::Every, rejected, |c| c.call().target(|target| format!("/x/%2e%2e{target}")));
+    row("a parameter", On::Every, rejected, |c| c.call().target(|target| format!("{target};x=1")));
+    row("a slash at the end", On::Every, rejected, |c| c.call().target(|target| format!("{target}/")));
+    row("a backslash", On::Every, rejected, |c| {
         c.call().target(|target| {
             let at = target.rfind('/').unwrap();
             format!("{}\\{}", &target[..at], &target[at + 1..])
         })
     });
-    row("an encoded NUL", On::Every, refused, |c| c.call().target(|target| format!("{target}%00")));
-    row("another case", On::Every, refused, |c| c.call().target(|target| target.replacen('e', "E", 1)));
-    row("a query", On::Every, refused, |c| c.call().target(|target| format!("{target}?x=1")));
-    row("a query twice", On::Every, refused, |c| {
+    row("an encoded NUL", On::Every, rejected, |c| c.call().target(|target| format!("{target}%00")));
+    row("another case", On::Every, rejected, |c| c.call().target(|target| target.replacen('e', "E", 1)));
+    row("a query", On::Every, rejected, |c| c.call().target(|target| format!("{target}?x=1")));
+    row("a query twice", On::Every, rejected, |c| {
         c.call().target(|target| format!("{target}?session_token=a&session_token=b"))
     });
     row(
         "a fragment",
         On::Every,
         // The parser of HTTP/2 cuts it off.
-        |c| if c == Column::Grpc { Good::Forwarded } else { Good::Refused },
+        |c| if c == Column::Grpc { Good::Forwarded } else { Good::Rejected },
         |c| c.call().target(|target| format!("{target}#x")),
     );
-    row("a target that is no ASCII", On::Every, refused, |c| c.call().target(|target| format!("{target}\u{e9}")));
-    row("a space in the target", On::Every, refused, |c| c.call().target(|target| format!("{target} x")));
-    row("another version of the API", On::Zitadel, refused, |c| {
+    row("a target that is no ASCII", On::Every, rejected, |c| c.call().target(|target| format!("{target}\u{e9}")));
+    row("a space in the target", On::Every, rejected, |c| c.call().target(|target| format!("{target} x")));
+    row("another version of the API", On::Zitadel, rejected, |c| {
         c.call().target(|target| target.replace("v2beta", "v2").replace("v2", "v3alpha"))
     });
     row("an absolute target", On::Http1, forwarded, |c| {
@@ -558,10 +558,10 @@ fn targets(row: Add) {
     row(
         "an absolute target of another host",
         On::Http1,
-        |_| Good::Refused,
+        |_| Good::Rejected,
         |c| c.call().target(|target| format!("http://spoofed{target}")),
     );
-    row("an authority that is not the host", On::Http2, refused, |c| {
+    row("an authority that is not the host", On::Http2, rejected, |c| {
         // Written out as a header, beside the `:authority` that it differs from.
         c.call().and("host", "spoofed")
     });

@@ -21,8 +21,8 @@ pub struct Report {
 /// More generations than are ever minted; other values of their size are names of readers and writers, and are above.
 pub const GENERATIONS: u128 = 100;
 
-/// Writes a state down. Generations are only ever compared with one another, so they are numbered as they come: two states that
-/// differ in nothing but the generations that happened to be minted are one.
+/// Writes a state down. Generations are only ever compared with one another, so they are numbered as they come: two
+/// states that differ in nothing but the generations that happened to be minted are one.
 #[derive(Default)]
 struct Canonical {
     text: Vec<u8>,
@@ -62,8 +62,9 @@ fn fingerprint(world: &World) -> u128 {
     u128::from(first) << 64 | u128::from(canonical.finish())
 }
 
-/// Looks at every state, but no further behind those that are stale. Behind those that go back it goes on: where readers may see
-/// that, what is stale has to be looked for there too. `enough` says whether what was found is all that was looked for.
+/// Looks at every state, but no further behind those that are stale. Behind those that go back it goes on: where
+/// readers may see that, what is stale has to be looked for there too. `enough` says whether what was found is all that
+/// was looked for.
 pub fn search(setting: Setting, enough: impl Fn(&Report) -> bool) -> Report {
     let began = Instant::now();
     let first = World::new(setting);

@@ -1,10 +1,10 @@
 //! A state of the world, and the states that can follow it.
 
 use super::search::GENERATIONS;
-use sessiongate::coherence::reading::{Joint, Link};
+use sessiongate::coherence::reading::{ConnectionId, FlightKey};
 use sessiongate::coherence::sharing::SharedMark;
 use sessiongate::coherence::writing::Placed;
-use sessiongate::coherence::{Acquired, Entry, Generation, Place, Stamp, State, Token};
+use sessiongate::coherence::{Acquired, CoherenceState, Entry, Generation, Stamp, Token, VariantState};
 use std::hash::{Hash, Hasher};
 
 mod readers;
@@ -46,7 +46,8 @@ pub struct Setting {
     pub comparing: bool,
     /// Whether all readers are in one process, and not every other one: then few of them can share a fetch.
     pub together: bool,
-    /// Whether writes whose mark cannot be placed are forwarded all the same, and acknowledged once the store confirms their end.
+    /// Whether writes whose mark cannot be placed are forwarded all the same, and acknowledged once the store confirms
+    /// their end.
     pub held: bool,
     /// Whether local steps are apart from the steps of others that they follow: more states, and the same verdicts.
     pub slowly: bool,
@@ -97,7 +98,8 @@ pub struct Setting {
     pub deleted_for_all: bool,
     /// How many of the readers, the last of them, may not have stored what they fetch.
     pub unstored: usize,
-    /// Whether answers are over at the next step of time, and are not remembered for longer than an older one may be on its way.
+    /// Whether answers are over at the next step of time, and are not remembered for longer than an older one may be on
+    /// its way.
     pub short: bool,
     /// Whether answers are never fresh, and do while they are refreshed or where the provider fails.
     pub windows: bool,
@@ -132,20 +134,21 @@ const SHARED: u128 = 3 * GENERATIONS;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Store {
-    session: State,
+    session: CoherenceState,
     /// What is marked under the second name, where names are marked apart.
-    apart: State,
-    epoch: State,
+    apart: CoherenceState,
+    epoch: CoherenceState,
     /// By name.
-    places: [Place<u8>; 2],
+    variants: [VariantState<u8>; 2],
 }
 
-/// A process: its connection, which is known by the era of the store in which it began, what it knows of the epoch, its fetches.
+/// A process: its connection, which is known by the era of the store in which it began, what it knows of the epoch, its
+/// fetches.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Process {
     alive: bool,
     era: Option<u8>,
-    epoch: Option<State>,
+    epoch: Option<CoherenceState>,
     fetches: Vec<Running>,
     /// The mark that the unverified writes of the session share in it, and of the upstream.
     shared: [SharedMark; 2],
@@ -153,7 +156,7 @@ struct Process {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Running {
-    joint: Joint,
+    joint: FlightKey,
     stamp: Stamp,
     began: u64,
     leader: usize,
@@ -166,11 +169,11 @@ enum Reads {
     /// Its question is under way.
     Asks(Option<Token>, u8),
     /// The epoch was read; the session's part is under way.
-    KnowsEpoch(Option<Token>, u8, State),
+    KnowsEpoch(Option<Token>, u8, CoherenceState),
     /// The session's part was carried out under this epoch; the epoch is still to be read.
-    KnowsSession(Acquired<u8>, u8, State),
+    KnowsSession(Acquired<u8>, u8, CoherenceState),
     /// The answer is under way, or there: over this link, from this time on the store's clock.
-    Told(Acquired<u8>, Link, u64),
+    Told(Acquired<u8>, ConnectionId, u64),
     /// For the fetch of this reader, with what it is answered if the provider fails.
     Waits(usize, Option<u8>),
     /// Since this time, as far as the store has said it.
@@ -210,20 +213,21 @@ enum Writes {
 /// [`Placed`], in a form that can be hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Where {
-    Confirmed(Link),
+    Confirmed(ConnectionId),
     Unknown,
 }
 
 impl Where {
     fn placed(self) -> Placed {
         match self {
-            Where::Confirmed(link) => Placed::Confirmed(link),
+            Where::Confirmed(connection_id) => Placed::Confirmed(connection_id),
             Where::Unknown => Placed::Unknown,
         }
     }
 }
 
-/// A step that nobody waits for, which is carried out at some time or never. The last number is the era of its connection.
+/// A step that nobody waits for, which is carried out at some time or never. The last number is the era of its
+/// connection.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Stray {
     Acquire(usize, u8),
@@ -323,10 +327,10 @@ impl World {
             ..
         } = setting;
         let store = Store {
-            session: State::default(),
-            apart: State::default(),
-            epoch: State::default(),
-            places: Default::default(),
+            session: CoherenceState::default(),
+            apart: CoherenceState::default(),
+            epoch: CoherenceState::default(),
+            variants: Default::default(),
         };
         let process =
             Process { alive: true, era: Some(0), epoch: None, fetches: Vec::new(), shared: Default::default() };
@@ -403,8 +407,8 @@ impl World {
         all.push(((what, number), world));
     }
 
-    /// Whether reads and writes begin apart from their first step. They need not: what begins later has more to keep to. But a
-    /// process that dies may have begun something.
+    /// Whether reads and writes begin apart from their first step. They need not: what begins later has more to keep
+    /// to. But a process that dies may have begun something.
     fn begins_apart(&self) -> bool {
         self.setting.slowly || self.setting.crashes > 0
     }
@@ -433,20 +437,20 @@ impl World {
         if writer < self.setting.sharing { 1 } else { (writer + 1) % PROCESSES }
     }
 
-    fn link(&self, era: u8) -> Link {
+    fn connection_id(&self, era: u8) -> ConnectionId {
         let fence = if self.setting.without_fence { 0 } else { u64::from(era) };
-        Link { number: u64::from(era), fence }
+        ConnectionId { number: u64::from(era), fence }
     }
 
-    fn joint(&self, reader: usize, stamp: Stamp, link: Link) -> Joint {
+    fn joint(&self, reader: usize, stamp: Stamp, connection_id: ConnectionId) -> FlightKey {
         const NONE: Stamp = Stamp { session: Generation(0), epoch: Generation(0) };
         if self.setting.unjoined {
-            return Joint::new(stamp, Link { number: reader as u64, fence: 0 });
+            return FlightKey::new(stamp, ConnectionId { number: reader as u64, fence: 0 });
         }
         match (self.setting.joined_by_place, self.setting.joined_across_links) {
-            (true, _) => Joint::new(NONE, Link::default()),
-            (_, true) => Joint::new(stamp, Link::default()),
-            (false, false) => Joint::new(stamp, link),
+            (true, _) => FlightKey::new(NONE, ConnectionId::default()),
+            (_, true) => FlightKey::new(stamp, ConnectionId::default()),
+            (false, false) => FlightKey::new(stamp, connection_id),
         }
     }
 

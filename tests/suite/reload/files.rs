@@ -1,7 +1,7 @@
 //! Files that change, in whatever way, without a signal.
 
 use super::{BLUE, GREEN, details, metric, read, reloads, write};
-use crate::harness::{Gateway, Request, Scripted, json_answer, wait_for, write_config};
+use crate::harness::{Gateway, Request, Scripted, json_response, wait_for, write_config};
 use crate::listeners::Client;
 use crate::provider_tls::Authority;
 use crate::recorder::Recorder;
@@ -73,7 +73,7 @@ fn a_volume_of_kubernetes_that_is_swapped_is_taken() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_once_and_not_at_every_look() {
+fn what_is_wrong_is_rejected_once_and_not_at_every_look() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&watched(&recorder, "blue", "100ms"));
     gateway.rewrite("nonsense: [");
@@ -85,8 +85,8 @@ fn what_is_wrong_is_refused_once_and_not_at_every_look() {
     assert_eq!(details(&gateway), [""; 0]);
 }
 
-/// Writes a file little by little. Whatever stands there meanwhile is a good configuration, but not the one that is meant. Says how
-/// long it stood still at the most.
+/// Writes a file little by little. Whatever stands there meanwhile is a good configuration, but not the one that is
+/// meant. Says how long it stood still at the most.
 fn dawdle(path: &Path, text: &str, lasts: Duration) -> Duration {
     std::fs::write(path, text.replace("blue", "blue, green")).unwrap();
     let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
@@ -143,7 +143,7 @@ fn without_a_watch_only_a_signal_counts() {
 fn a_provider_is_trusted_by_the_authorities_that_the_file_holds_now() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let provider =
-        Scripted::start_tls(Arc::new(ours.certify(&["localhost"], |_| {})), |_| json_answer(200, r#"{"id":"x"}"#));
+        Scripted::start_tls(Arc::new(ours.certify(&["localhost"], |_| {})), |_| json_response(200, r#"{"id":"x"}"#));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trusted.pem");
     std::fs::copy(&ours.file, &file).unwrap();
@@ -184,7 +184,7 @@ fn a_listener_shows_the_certificate_that_the_file_holds_now() {
         std::fs::copy(from, &certificate).unwrap();
     };
     take(&one);
-    let recorder = Recorder::start(|call| call.answer(200, "", "here"));
+    let recorder = Recorder::start(|call| call.response(200, "", "here"));
     let shown = format!("{{ certificate: {}, key: {} }}", certificate.display(), key.display());
     let gateway = Gateway::start(&format!(
         "reload: {{ interval: 100ms }}
@@ -194,24 +194,24 @@ listeners:
         recorder.upstream("")
     ));
     let client = Client::new(&authority);
-    let good = |name: &str| client.ask(&gateway, name).is_some_and(|answer| answer.ends_with("here"));
+    let good = |name: &str| client.ask(&gateway, name).is_some_and(|response| response.ends_with("here"));
     assert!(good("one.test") && !good("two.test"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut kept = runtime.block_on(client.connect(&gateway, "one.test")).unwrap();
     take(&two);
     wait_for("the other certificate", || good("two.test").then_some(()));
     assert!(!good("one.test"));
-    let answer = runtime.block_on(async {
+    let response = runtime.block_on(async {
         kept.write_all(b"GET /x HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        kept.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        kept.read_to_string(&mut response).await.unwrap();
+        response
     });
-    assert!(answer.ends_with("here"), "who is connected stays so: {answer}");
-    let [applied, refused, _] = reloads(&gateway);
+    assert!(response.ends_with("here"), "who is connected stays so: {response}");
+    let [applied, rejected, _] = reloads(&gateway);
     // A key that is another certificate's, as between two steps of whoever renews both.
     std::fs::copy(&one.1, &key).unwrap();
-    wait_for("the wrong key to be refused", || (reloads(&gateway)[1] > refused).then_some(()));
+    wait_for("the wrong key to be refused", || (reloads(&gateway)[1] > rejected).then_some(()));
     assert!(details(&gateway)[0].contains("listeners.public.tls.certificates[0]"), "{:?}", details(&gateway));
     assert!(good("two.test"));
     std::fs::copy(&one.0, &certificate).unwrap();

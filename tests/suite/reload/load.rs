@@ -1,8 +1,8 @@
-//! Many reloads, half of them of configurations that are wrong, while clients read, write and pass on kept connections of both
-//! versions: no request fails, and each sees its own writes.
+//! Many reloads, half of them of configurations that are wrong, while clients read, write and pass on kept connections
+//! of both versions: no request fails, and each sees its own writes.
 
 use super::{BY_SIGNAL, hang_up, metric, reloads};
-use crate::harness::{Connection, Gateway, PATIENCE, Request, long};
+use crate::harness::{Connection, Gateway, Request, TIMEOUT, long};
 use crate::recorder::{Call, Recorder, SESSION, session};
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -24,15 +24,15 @@ fn provider() -> Recorder {
             let body: Value = serde_json::from_slice(&call.seen.body).unwrap();
             sessions.insert(id.clone(), body["session_metadata"].clone());
         }
-        let mut answer = session(sessions.get(&id).unwrap_or(&json!({})));
-        answer["id"] = json!(id);
+        let mut response = session(sessions.get(&id).unwrap_or(&json!({})));
+        response["id"] = json!(id);
         drop(sessions);
-        call.json(200, &answer)
+        call.json(200, &response)
     })
 }
 
-/// The configuration of a round. Good ones differ in the order of upstreams, in their number, and in everything that makes another
-/// provider, another issuer or another cache of an upstream.
+/// The configuration of a round. Good ones differ in the order of upstreams, in their number, and in everything that
+/// makes another provider, another issuer or another cache of an upstream.
 fn config(recorder: &Recorder, round: usize) -> String {
     let url = recorder.url();
     let upstream = |name: &str, more: &str| {
@@ -67,7 +67,7 @@ struct Client {
 }
 
 /// One request, whatever carries it.
-struct Ask {
+struct AcquireRequest {
     method: &'static str,
     path: String,
     host: &'static str,
@@ -80,10 +80,15 @@ impl Client {
     }
 
     /// What it asks for next: a write, reads through both upstreams of its provider, something that is passed.
-    fn next(&mut self) -> [Ask; 5] {
+    fn next(&mut self) -> [AcquireRequest; 5] {
         self.count += 1;
         let own = format!("/api/v2/sessions/{}", self.session);
-        let ask = |method, path: &str, host, body: &str| Ask { method, path: path.into(), host, body: body.into() };
+        let ask = |method, path: &str, host, body: &str| AcquireRequest {
+            method,
+            path: path.into(),
+            host,
+            body: body.into(),
+        };
         let hosts = if self.count.is_multiple_of(2) { ["a", "b"] } else { ["b", "a"] };
         let write = json!({ "session_metadata": { "n": self.count.to_string() } }).to_string();
         [
@@ -96,7 +101,7 @@ impl Client {
     }
 
     /// What is wrong with an answer.
-    fn judge(&self, ask: &Ask, status: u16, body: &[u8]) {
+    fn check(&self, ask: &AcquireRequest, status: u16, body: &[u8]) {
         let text = String::from_utf8_lossy(body);
         assert_eq!(status, 200, "{} {} at {}: {text}", ask.method, ask.path, ask.host);
         if ask.path.ends_with(&self.session) {
@@ -113,8 +118,8 @@ fn run_http1(mut client: Client, gateway: SocketAddr, over: &AtomicBool, done: &
         for ask in client.next() {
             let request = Request::new(ask.method, &ask.path).header("Host", ask.host).bearer(&client.token);
             let request = if ask.body.is_empty() { request } else { request.json(&ask.body) };
-            let answer = kept.exchange(&request).unwrap();
-            client.judge(&ask, answer.status, &answer.body);
+            let response = kept.exchange(&request).unwrap();
+            client.check(&ask, response.status, &response.body);
             done.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -131,8 +136,8 @@ fn run_http2(clients: Vec<Client>, gateway: SocketAddr, over: &AtomicBool, done:
             while !over.load(Ordering::Relaxed) {
                 for ask in client.next() {
                     let exchange = exchange(sender.clone(), &ask, &client.token);
-                    let (status, body) = tokio::time::timeout(PATIENCE, exchange).await.unwrap().unwrap();
-                    client.judge(&ask, status, &body);
+                    let (status, body) = tokio::time::timeout(TIMEOUT, exchange).await.unwrap().unwrap();
+                    client.check(&ask, status, &body);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -142,7 +147,7 @@ fn run_http2(clients: Vec<Client>, gateway: SocketAddr, over: &AtomicBool, done:
     });
 }
 
-async fn exchange(sender: SendRequest<Bytes>, ask: &Ask, token: &str) -> Result<(u16, Vec<u8>), h2::Error> {
+async fn exchange(sender: SendRequest<Bytes>, ask: &AcquireRequest, token: &str) -> Result<(u16, Vec<u8>), h2::Error> {
     let request = http::Request::builder().method(ask.method).uri(format!("http://{}{}", ask.host, ask.path));
     let request = request.header("authorization", format!("Bearer {token}"));
     let request = if ask.body.is_empty() {

@@ -1,7 +1,7 @@
 //! A configuration under which something would be lost that works is refused until it can do without the loss.
 
 use super::{BY_SIGNAL, cache_status, details, hang_up, metric, read, rewritten};
-use crate::harness::{Gateway, Request, Scripted, json_answer, nobody, wait_for};
+use crate::harness::{Gateway, Request, Scripted, json_response, nobody, wait_for};
 use crate::issuer::{AUDIENCE, ISSUER, SESSION, Signer, document};
 use crate::recorder::Recorder;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ fn status(gateway: &Gateway, key: &Signer) -> u16 {
 #[test]
 fn keys_that_cannot_be_fetched_do_not_take_the_place_of_those_that_hold() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let provider = Scripted::start(|_| json_answer(200, r#"{"id":"tokens"}"#));
+    let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
     let (first, second) = (nobody([127, 0, 9, 10]), nobody([127, 0, 9, 11]));
     let keys = document(&[&old]);
     let _first = Scripted::start_at(first, move |_| keys.clone());
@@ -52,7 +52,7 @@ fn keys_that_cannot_be_fetched_do_not_take_the_place_of_those_that_hold() {
 #[test]
 fn a_watched_configuration_is_tried_again_until_it_can_hold() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let provider = Scripted::start(|_| json_answer(200, r#"{"id":"tokens"}"#));
+    let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
     let (first, second) = (nobody([127, 0, 9, 12]), nobody([127, 0, 9, 13]));
     let keys = document(&[&old]);
     let _first = Scripted::start_at(first, move |_| keys.clone());
@@ -73,7 +73,7 @@ fn a_watched_configuration_is_tried_again_until_it_can_hold() {
 #[test]
 fn keys_of_the_same_source_are_taken_over_while_the_issuer_is_away() {
     let key = Signer::new("one");
-    let provider = Scripted::start(|_| json_answer(200, r#"{"id":"tokens"}"#));
+    let provider = Scripted::start(|_| json_response(200, r#"{"id":"tokens"}"#));
     let address = nobody([127, 0, 9, 14]);
     let keys = document(&[&key]);
     let issuer = Scripted::start_at(address, move |_| keys.clone());
@@ -90,7 +90,7 @@ fn keys_of_the_same_source_are_taken_over_while_the_issuer_is_away() {
 }
 
 #[test]
-fn a_provider_whose_name_is_unknown_does_not_take_the_place_of_one_that_answers() {
+fn a_provider_whose_name_is_unknown_does_not_take_the_place_of_one_that_responses() {
     let recorder = Recorder::auth0();
     let good = format!("{BY_SIGNAL}{}", recorder.upstream("cache: {}"));
     let gateway = Gateway::start(&good);

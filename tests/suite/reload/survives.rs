@@ -1,7 +1,7 @@
 //! What another configuration leaves as it is, and what it must not.
 
 use super::{BLUE, BY_SIGNAL, cache_status, metric, read, rewritten, write};
-use crate::harness::{Answer, Gateway, PATIENCE, RedisServer, Request, redis_installed, wait_for};
+use crate::harness::{Answer, Gateway, RedisServer, Request, TIMEOUT, redis_installed, wait_for};
 use crate::issuer::{Signer, World};
 use crate::recorder::{Call, Recorder, session};
 use serde_json::json;
@@ -17,9 +17,9 @@ fn get(gateway: &Gateway, token: &str, host: &str) -> Answer {
 }
 
 fn status(gateway: &Gateway, token: &str, host: &str) -> String {
-    let answer = get(gateway, token, host);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    cache_status(&answer).to_owned()
+    let response = get(gateway, token, host);
+    assert_eq!(response.status, 200, "{response:?}");
+    cache_status(&response).to_owned()
 }
 
 /// An upstream of this name and host, whose callers the provider checks.
@@ -35,7 +35,7 @@ fn before(upstreams: &[String], more: &str) -> String {
 }
 
 #[test]
-fn cached_answers_survive_what_does_not_concern_them() {
+fn cached_responses_survive_what_does_not_concern_them() {
     let (recorder, other) = (Recorder::auth0(), Recorder::auth0());
     let token = recorder.token();
     let a = || upstream("a", &recorder, "");
@@ -61,9 +61,10 @@ fn cached_answers_survive_what_does_not_concern_them() {
     assert_eq!(recorder.count_of("GET"), 1);
 }
 
-/// Whatever was cached was fetched from another provider, or may not be seen by those who may read now, or is too old by now.
+/// Whatever was cached was fetched from another provider, or may not be seen by those who may read now, or is too old
+/// by now.
 #[test]
-fn cached_answers_do_not_survive_what_concerns_them() {
+fn cached_responses_do_not_survive_what_concerns_them() {
     let (one, two) = (Recorder::auth0(), Recorder::auth0());
     let text = |checked: &Recorder, provider: &Recorder, more: &str| {
         let url = format!("    url: {}\n", checked.url());
@@ -87,12 +88,12 @@ fn cached_answers_do_not_survive_what_concerns_them() {
         assert_eq!(rewritten(&gateway, &yaml), "applied", "{what}");
         // Until no request keeps to what held before, nothing is cached.
         let first_cached = wait_for("what was not cached before to be cached", || {
-            let answer = read(token).send(&gateway.url());
-            (cache_status(&answer) != BYPASS).then_some(answer)
+            let response = read(token).send(&gateway.url());
+            (cache_status(&response) != BYPASS).then_some(response)
         });
-        let answers = [first_cached, read(token).send(&gateway.url())];
-        assert_eq!(answers.each_ref().map(|answer| answer.status), [200; 2], "{what}: {answers:?}");
-        assert_eq!(answers.each_ref().map(cache_status), [MISS, "hit"], "{what}");
+        let responses = [first_cached, read(token).send(&gateway.url())];
+        assert_eq!(responses.each_ref().map(|response| response.status), [200; 2], "{what}: {responses:?}");
+        assert_eq!(responses.each_ref().map(cache_status), [MISS, "hit"], "{what}");
     }
 }
 
@@ -171,7 +172,7 @@ fn nothing_is_mixed_up_when_upstreams_change_places() {
         all.map(|(name, _)| {
             let cached = get(&gateway, "t", name);
             let passed = Request::new("GET", "/api/v2/clients").header("Host", name).send(&gateway.url());
-            let of = |answer: &Answer| answer.json()["session_metadata"]["of"].as_str().unwrap().to_owned();
+            let of = |response: &Answer| response.json()["session_metadata"]["of"].as_str().unwrap().to_owned();
             assert_eq!(of(&passed), name);
             (of(&cached), cache_status(&cached).to_owned())
         })
@@ -227,15 +228,15 @@ impl Held {
     fn during(&self, gateway: &Gateway, host: &str, then: impl FnOnce()) {
         let (url, request) = (gateway.url(), write("t", BLUE).header("Host", host));
         let writer = thread::spawn(move || request.send(&url).status);
-        self.arrived.recv_timeout(PATIENCE).unwrap();
+        self.arrived.recv_timeout(TIMEOUT).unwrap();
         then();
         self.release.send(()).unwrap();
         assert_eq!(writer.join().unwrap(), 200);
     }
 }
 
-fn writes(answer: &Answer) -> String {
-    answer.json()["session_metadata"]["writes"].as_str().unwrap().to_owned()
+fn writes(response: &Answer) -> String {
+    response.json()["session_metadata"]["writes"].as_str().unwrap().to_owned()
 }
 
 const BYPASS: &str = "sessiongate; fwd=bypass";

@@ -4,13 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::super::answer::Answer;
 use super::super::payload::{self, Place};
+use super::super::response::ApiResponse;
 use super::super::store::{Page, Position, Record};
 use super::Job;
 
-/// Parameters of the lists of a user. `page` and `per_page` are in no description of the API, but older SDKs send them, and the
-/// recordings of go-auth0 1.45 (`TestUserManager_ListRefreshTokens`) show that they are taken.
+/// Parameters of the lists of a user. `page` and `per_page` are in no description of the API, but older SDKs send them,
+/// and the recordings of go-auth0 1.45 (`TestUserManager_ListRefreshTokens`) show that they are taken.
 pub(super) const LIST: &[&str] = &["include_totals", "from", "take", "page", "per_page"];
 
 impl Job<'_> {
@@ -18,7 +18,7 @@ impl Job<'_> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn check_flag(&self, name: &str) -> Result<(), Answer> {
+    pub(super) fn check_flag(&self, name: &str) -> Result<(), ApiResponse> {
         match self.parameter(name) {
             None | Some("true" | "false") => Ok(()),
             Some(_) => {
@@ -28,9 +28,9 @@ impl Job<'_> {
         }
     }
 
-    /// Where a list begins and how long it is: `from` is a cursor, `take` 1 to 100, by default 50 (Auth0's OpenAPI document). An
-    /// empty cursor, which its Ruby SDK sends with the first page, is none.
-    pub(super) fn position(&self) -> Result<Position, Answer> {
+    /// Where a list begins and how long it is: `from` is a cursor, `take` 1 to 100, by default 50 (Auth0's OpenAPI
+    /// document). An empty cursor, which its Ruby SDK sends with the first page, is none.
+    pub(super) fn position(&self) -> Result<Position, ApiResponse> {
         let after = match self.parameter("from") {
             None | Some("") => 0,
             Some(cursor) => {
@@ -44,7 +44,7 @@ impl Job<'_> {
         Ok(Position { after, skip: page * size, take: size })
     }
 
-    fn number(&self, name: &str, about: &str, least: usize, most: usize) -> Result<Option<usize>, Answer> {
+    fn number(&self, name: &str, about: &str, least: usize, most: usize) -> Result<Option<usize>, ApiResponse> {
         let what = match self.parameter(name).map(str::parse::<usize>) {
             None => return Ok(None),
             Some(Ok(value)) if value < least => format!("Value {value} is less than minimum {least}"),
@@ -61,7 +61,12 @@ impl Job<'_> {
     }
 }
 
-pub(super) fn list(name: &str, page: Page<'_>, total: Option<usize>, render: fn(&Record, &str) -> Value) -> Answer {
+pub(super) fn list(
+    name: &str,
+    page: Page<'_>,
+    total: Option<usize>,
+    render: fn(&Record, &str) -> Value,
+) -> ApiResponse {
     let items: Vec<Value> = page.records.into_iter().map(|(id, record)| render(record, id)).collect();
     let mut body = Map::from_iter([(name.to_owned(), Value::Array(items))]);
     if let Some(serial) = page.next {
@@ -70,7 +75,7 @@ pub(super) fn list(name: &str, page: Page<'_>, total: Option<usize>, render: fn(
     if let Some(total) = total {
         body.insert("total".to_owned(), json!(total));
     }
-    Answer::ok(Value::Object(body))
+    ApiResponse::ok(Value::Object(body))
 }
 
 fn read_cursor(cursor: &str) -> Option<u64> {

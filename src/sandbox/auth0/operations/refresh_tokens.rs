@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::super::answer::Answer;
 use super::super::payload::{self, Place};
+use super::super::response::ApiResponse;
 use super::super::store::{AUDIENCE, Record};
 use super::super::token::CLIENT;
 use super::paging::{LIST, list};
@@ -12,7 +12,7 @@ use super::{Job, text, wrong_type};
 const REFRESH_TOKEN_LIST: &[&str] = &["user_id", "client_id", "from", "take", "fields", "include_fields"];
 
 impl Job<'_> {
-    pub(super) fn list_refresh_tokens(&self) -> Result<Answer, Answer> {
+    pub(super) fn list_refresh_tokens(&self) -> Result<ApiResponse, ApiResponse> {
         payload::only(Place::Query, self.query.iter().map(|(name, _)| name), REFRESH_TOKEN_LIST)?;
         let position = self.position()?;
         let Some(user) = self.parameter("user_id") else {
@@ -25,27 +25,27 @@ impl Job<'_> {
         Ok(list("refresh_tokens", page, None, Record::refresh_token))
     }
 
-    pub(super) fn get_refresh_token(&self) -> Result<Answer, Answer> {
+    pub(super) fn get_refresh_token(&self) -> Result<ApiResponse, ApiResponse> {
         let store = self.tenant.0.store.lock();
         let token = store.refresh_tokens.get(self.id, self.now).ok_or_else(no_refresh_token)?;
-        Ok(Answer::ok(token.refresh_token(self.id)))
+        Ok(ApiResponse::ok(token.refresh_token(self.id)))
     }
 
-    pub(super) fn update_refresh_token(&self) -> Result<Answer, Answer> {
+    pub(super) fn update_refresh_token(&self) -> Result<ApiResponse, ApiResponse> {
         let metadata = payload::metadata(self.object()?, "refresh_token_metadata", "refresh token")?;
         let mut store = self.tenant.0.store.lock();
         let token = store.refresh_tokens.update(self.id, metadata, self.now).ok_or_else(no_refresh_token)?;
-        Ok(Answer::ok(token.refresh_token(self.id)))
+        Ok(ApiResponse::ok(token.refresh_token(self.id)))
     }
 
     /// Has no 404 either.
-    pub(super) fn delete_refresh_token(&self) -> Answer {
+    pub(super) fn delete_refresh_token(&self) -> ApiResponse {
         self.tenant.0.store.lock().refresh_tokens.end(self.id, self.end());
-        Answer::accepted()
+        ApiResponse::accepted()
     }
 
     /// Ends the tokens with the given ids, or those of a user, perhaps only for one client and audience.
-    pub(super) fn revoke_refresh_tokens(&self) -> Result<Answer, Answer> {
+    pub(super) fn revoke_refresh_tokens(&self) -> Result<ApiResponse, ApiResponse> {
         let object = self.object()?;
         payload::only(Place::Payload, object.keys(), &["ids", "user_id", "client_id", "audience"])?;
         let ids = ids(&object)?;
@@ -65,10 +65,10 @@ impl Job<'_> {
             let listed = ids.as_ref().is_some_and(|ids| ids.contains(&id));
             listed || (client_fits && user == Some(token.user_id.as_str()))
         });
-        Ok(Answer::accepted())
+        Ok(ApiResponse::accepted())
     }
 
-    pub(super) fn list_user_refresh_tokens(&self) -> Result<Answer, Answer> {
+    pub(super) fn list_user_refresh_tokens(&self) -> Result<ApiResponse, ApiResponse> {
         payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
         self.check_flag("include_totals")?;
         let position = self.position()?;
@@ -80,15 +80,15 @@ impl Job<'_> {
         Ok(list("tokens", page, total, Record::refresh_token))
     }
 
-    pub(super) fn delete_user_refresh_tokens(&self) -> Result<Answer, Answer> {
+    pub(super) fn delete_user_refresh_tokens(&self) -> Result<ApiResponse, ApiResponse> {
         let mut store = self.user_store()?;
         store.refresh_tokens.end_where(self.now, self.end(), |_, token| token.user_id == self.id);
-        Ok(Answer::accepted())
+        Ok(ApiResponse::accepted())
     }
 }
 
 /// The optional `ids` of a body, at most 100.
-fn ids(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, Answer> {
+fn ids(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, ApiResponse> {
     let list = match object.get("ids") {
         None => return Ok(None),
         Some(Value::Array(list)) => list,
@@ -103,6 +103,6 @@ fn ids(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, Answer> {
     list.iter().map(id).collect::<Result<_, _>>().map(Some)
 }
 
-fn no_refresh_token() -> Answer {
-    Answer::not_found("The refresh token does not exist.", None)
+fn no_refresh_token() -> ApiResponse {
+    ApiResponse::not_found("The refresh token does not exist.", None)
 }

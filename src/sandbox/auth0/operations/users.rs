@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::super::answer::Answer;
 use super::super::payload::{self, Place};
+use super::super::response::ApiResponse;
 use super::super::store::timestamp;
 use super::{Job, no_user};
 
@@ -31,13 +31,14 @@ const USER_MEMBERS: &[&str] = &[
 ];
 
 impl Job<'_> {
-    pub(super) fn get_user(&self) -> Result<Answer, Answer> {
+    pub(super) fn get_user(&self) -> Result<ApiResponse, ApiResponse> {
         let store = self.user_store()?;
-        Ok(Answer::ok(json!(store.users.get(self.id))))
+        Ok(ApiResponse::ok(json!(store.users.get(self.id))))
     }
 
-    /// Replaces members of the user; the metadata objects are merged at their first level (Auth0's page "Session metadata").
-    pub(super) fn update_user(&self) -> Result<Answer, Answer> {
+    /// Replaces members of the user; the metadata objects are merged at their first level (Auth0's page "Session
+    /// metadata").
+    pub(super) fn update_user(&self) -> Result<ApiResponse, ApiResponse> {
         let changes = self.object()?;
         payload::only(Place::Payload, changes.keys(), USER_MEMBERS)?;
         if changes.is_empty() {
@@ -53,17 +54,17 @@ impl Job<'_> {
             }
         }
         user.insert("updated_at".to_owned(), json!(timestamp(SystemTime::now())));
-        Ok(Answer::ok(Value::Object(user.clone())))
+        Ok(ApiResponse::ok(Value::Object(user.clone())))
     }
 
     /// The user's sessions and tokens are gone at once. There is no 404.
-    pub(super) fn delete_user(&self) -> Answer {
+    pub(super) fn delete_user(&self) -> ApiResponse {
         let mut store = self.tenant.0.store.lock();
         store.users.remove(self.id);
         let user = self.id;
         store.sessions.end_where(self.now, self.now, |_, session| session.user_id == user);
         store.refresh_tokens.end_where(self.now, self.now, |_, token| token.user_id == user);
-        Answer::no_content()
+        ApiResponse::no_content()
     }
 }
 

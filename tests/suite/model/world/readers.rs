@@ -1,16 +1,16 @@
 //! Readers, as `cache/read.rs` and `cache/flight.rs` have them, and how `cache/redis.rs` asks for them.
 
 use super::*;
-use sessiongate::coherence::reading::{Fetch, Next, Windows, next};
-use sessiongate::coherence::{Cause, Observed};
+use sessiongate::coherence::reading::{Fetch, FreshnessWindows, ReadStep, next};
+use sessiongate::coherence::{Observed, RetireCause};
 
 /// When a bypass began of which the store has said nothing.
 const UNKNOWN: u64 = u64::MAX;
 
 impl World {
     pub(super) fn reader_goes_on(&self, reader: usize, all: &mut Following) {
-        let place = self.process_of_reader(reader);
-        let process = &self.now.processes[place];
+        let variant = self.process_of_reader(reader);
+        let process = &self.now.processes[variant];
         let does = &self.now.readers[reader].does;
         match does {
             Reads::Over => {}
@@ -37,7 +37,7 @@ impl World {
             }),
             Reads::KnowsSession(found, era, guess) => self.then(all, "the epoch is read:", reader, |world| {
                 let epoch = world.open_epoch();
-                world.now.processes[place].epoch = epoch.clone();
+                world.now.processes[variant].epoch = epoch.clone();
                 match epoch {
                     _ if matches!(found, Acquired::Bypass | Acquired::Deleted) => {
                         world.tell(reader, found.clone(), *era)
@@ -47,10 +47,10 @@ impl World {
                     None => world.tell(reader, Acquired::Bypass, *era),
                 }
             }),
-            Reads::Told(found, link, began) => self.is_told(reader, found, *link, *began, all),
+            Reads::Told(found, connection_id, began) => self.is_told(reader, found, *connection_id, *began, all),
             Reads::Bypasses(_) if !self.is_ordered() => {
                 self.then(all, "the provider answers past the cache: read", reader, |world| {
-                    world.answer(reader, world.version_for(reader), false);
+                    world.response(reader, world.version_for(reader), false);
                 });
             }
             Reads::Bypasses(began) => self.then(all, "the provider reads past the cache for read", reader, |world| {
@@ -58,7 +58,7 @@ impl World {
             }),
             Reads::Bypassed(began, version) => self.then(all, "it is answered past the cache: read", reader, |world| {
                 world.observe(reader, *began, *version);
-                world.answer(reader, *version, false);
+                world.response(reader, *version, false);
             }),
             // Until it is handed over.
             Reads::Waits(..) => {}
@@ -74,17 +74,17 @@ impl World {
     }
 
     fn asks(&self, reader: usize, steal: Option<Token>, era: u8, all: &mut Following) {
-        let place = self.process_of_reader(reader);
+        let variant = self.process_of_reader(reader);
         if self.setting.wide {
             self.then(all, "the epoch is read first:", reader, |world| {
                 let epoch = world.open_epoch();
-                world.now.processes[place].epoch = epoch.clone();
+                world.now.processes[variant].epoch = epoch.clone();
                 match epoch {
                     Some(epoch) => world.reads(reader, Reads::KnowsEpoch(steal, era, epoch)),
                     None => world.tell(reader, Acquired::Bypass, era),
                 }
             });
-            if let Some(guess) = &self.now.processes[place].epoch {
+            if let Some(guess) = &self.now.processes[variant].epoch {
                 self.then(all, "the session is read first:", reader, |world| {
                     let found = world.acquire(reader, steal, &mut guess.clone());
                     world.reads(reader, Reads::KnowsSession(found, era, guess.clone()));
@@ -122,58 +122,66 @@ impl World {
         }
     }
 
-    /// The store's answer is on its way. Those that need nothing but to be passed on are passed on at once: the earlier a reader
-    /// answers, the more have to keep to it.
+    /// The store's answer is on its way. Those that need nothing but to be passed on are passed on at once: the earlier
+    /// a reader answers, the more have to keep to it.
     fn tell(&mut self, reader: usize, found: Acquired<u8>, era: u8) {
-        let link = self.link(era);
+        let connection_id = self.connection_id(era);
         if self.setting.tenants {
             let deleted = found == Acquired::Deleted;
-            // A session that is gone is gone for its own tenant, and for no other. A write of the upstream deletes nothing.
+            // A session that is gone is gone for its own tenant, and for no other. A write of the upstream deletes
+            // nothing.
             let after = self.now.readers[reader].acknowledged > 0 && !self.setting.wide;
             let shown = after && !deleted && found != Acquired::Bypass;
             self.stale |= if self.is_of_others(reader) { deleted } else { shown };
         }
-        match next(found.clone(), link, self.now.time, self.windows(reader)) {
+        match next(found.clone(), connection_id, self.now.time, self.windows(reader)) {
             // Who looks again begins no fetch: counted, there would be no end of states.
-            Next::Answer(_) | Next::Wait { .. } if self.setting.slowly => {
-                self.reads(reader, Reads::Told(found, link, 0));
+            ReadStep::Respond(_) | ReadStep::Wait { .. } if self.setting.slowly => {
+                self.reads(reader, Reads::Told(found, connection_id, 0));
             }
             _ if self.setting.slowly => {
                 let began = self.begins();
-                self.reads(reader, Reads::Told(found, link, began));
+                self.reads(reader, Reads::Told(found, connection_id, began));
             }
-            Next::Answer(entry) => self.answer(reader, entry.answer, true),
-            Next::Refresh(entry, fetch) => {
+            ReadStep::Respond(entry) => self.response(reader, entry.response, true),
+            ReadStep::Refresh(entry, fetch) => {
                 let began = self.begins();
-                self.refresh(reader, entry.answer, fetch.stamp, (link, began));
+                self.refresh(reader, entry.response, fetch.stamp, (connection_id, began));
             }
-            Next::Bypass | Next::Deleted => {
+            ReadStep::Bypass | ReadStep::Deleted => {
                 let began = if self.is_ordered() { self.begins() } else { UNKNOWN };
                 self.reads(reader, Reads::Bypasses(began));
             }
-            Next::Fetch(_) => {
+            ReadStep::Fetch(_) => {
                 let began = self.begins();
-                self.reads(reader, Reads::Told(found, link, began));
+                self.reads(reader, Reads::Told(found, connection_id, began));
             }
-            Next::Wait { .. } => self.reads(reader, Reads::Told(found, link, 0)),
+            ReadStep::Wait { .. } => self.reads(reader, Reads::Told(found, connection_id, 0)),
         }
     }
 
-    fn is_told(&self, reader: usize, found: &Acquired<u8>, link: Link, began: u64, all: &mut Following) {
-        let place = self.process_of_reader(reader);
-        match next(found.clone(), link, self.now.time, self.windows(reader)) {
-            Next::Answer(entry) => {
-                self.then(all, "a hit: read", reader, |world| world.answer(reader, entry.answer, true));
+    fn is_told(
+        &self,
+        reader: usize,
+        found: &Acquired<u8>,
+        connection_id: ConnectionId,
+        began: u64,
+        all: &mut Following,
+    ) {
+        let variant = self.process_of_reader(reader);
+        match next(found.clone(), connection_id, self.now.time, self.windows(reader)) {
+            ReadStep::Respond(entry) => {
+                self.then(all, "a hit: read", reader, |world| world.response(reader, entry.response, true));
             }
-            Next::Refresh(entry, fetch) => {
+            ReadStep::Refresh(entry, fetch) => {
                 self.then(all, "a hit, and it fetches: read", reader, |world| {
-                    world.refresh(reader, entry.answer, fetch.stamp, (link, began));
+                    world.refresh(reader, entry.response, fetch.stamp, (connection_id, began));
                 });
             }
-            Next::Fetch(Fetch { stamp, since, fallback, .. }) => {
-                let fallback = fallback.map(|entry| entry.answer);
-                let joint = self.joint(reader, stamp, link);
-                match self.joined(place, reader, joint, since).filter(|_| !self.wants_fresh(reader)) {
+            ReadStep::Fetch(Fetch { stamp, since, fallback, .. }) => {
+                let fallback = fallback.map(|entry| entry.response);
+                let joint = self.joint(reader, stamp, connection_id);
+                match self.joined(variant, reader, joint, since).filter(|_| !self.wants_fresh(reader)) {
                     Some(leader) => {
                         self.then(all, "it joins a fetch: read", reader, |world| {
                             world.reads(reader, Reads::Waits(leader, fallback))
@@ -181,19 +189,19 @@ impl World {
                     }
                     None => self.then(all, "it fetches: read", reader, |world| {
                         let fetch = Running { joint, stamp, began, leader: reader, brought: None };
-                        world.now.processes[place].fetches.push(fetch);
+                        world.now.processes[variant].fetches.push(fetch);
                         world.reads(reader, Reads::Waits(reader, fallback));
                     }),
                 }
             }
-            Next::Wait { stamp, reader: other, since } => {
-                let joint = self.joint(reader, stamp, link);
-                if let Some(leader) = self.joined(place, reader, joint, since) {
+            ReadStep::Wait { stamp, reader: other, since } => {
+                let joint = self.joint(reader, stamp, connection_id);
+                if let Some(leader) = self.joined(variant, reader, joint, since) {
                     self.then(all, "it joins the fetch: read", reader, |world| {
                         world.reads(reader, Reads::Waits(leader, None))
                     });
                 } else {
-                    let again = |steal| match self.now.processes[place].era {
+                    let again = |steal| match self.now.processes[variant].era {
                         Some(era) => Reads::Asks(steal, era),
                         None => Reads::Bypasses(UNKNOWN),
                     };
@@ -201,7 +209,7 @@ impl World {
                     self.then(all, "it takes over: read", reader, |world| world.reads(reader, again(Some(other))));
                 }
             }
-            Next::Bypass | Next::Deleted => {
+            ReadStep::Bypass | ReadStep::Deleted => {
                 self.then(all, "it leaves the cache out: read", reader, |world| {
                     world.reads(reader, Reads::Bypasses(began))
                 });
@@ -209,25 +217,25 @@ impl World {
         }
     }
 
-    fn windows(&self, reader: usize) -> Windows {
+    fn windows(&self, reader: usize) -> FreshnessWindows {
         let window = if self.setting.windows { EVER } else { 0 };
         let revalidate = if self.is_unstored(reader) { 0 } else { window };
-        Windows { revalidate, error: window, ..Windows::default() }
+        FreshnessWindows { revalidate, error: window, ..FreshnessWindows::default() }
     }
 
     /// It is answered with what is no longer fresh, and begins a fetch that nobody waits for.
-    fn refresh(&mut self, reader: usize, version: u8, stamp: Stamp, (link, began): (Link, u64)) {
-        let (joint, place) = (self.joint(reader, stamp, link), self.process_of_reader(reader));
+    fn refresh(&mut self, reader: usize, version: u8, stamp: Stamp, (connection_id, began): (ConnectionId, u64)) {
+        let (joint, variant) = (self.joint(reader, stamp, connection_id), self.process_of_reader(reader));
         let fetch = Running { joint, stamp, began, leader: reader, brought: None };
-        self.now.processes[place].fetches.push(fetch);
-        self.answer(reader, version, true);
+        self.now.processes[variant].fetches.push(fetch);
+        self.response(reader, version, true);
     }
 
     /// A response is shown and not stored.
     pub(super) fn observe(&mut self, reader: usize, began: u64, version: u8) {
         let told = self.setting.versioned.then_some(u64::from(version));
         let observed = Observed { began, version: told, digest: u64::from(self.content(version)) };
-        let ends = if self.is_gone(version) { Cause::Ended } else { Cause::Superseded(observed) };
+        let ends = if self.is_gone(version) { RetireCause::WriteEnd } else { RetireCause::Superseded(observed) };
         self.retire(reader, ends);
     }
 
@@ -236,14 +244,14 @@ impl World {
     }
 
     /// Whose fetch a reader may join: the last that is known by this, unless it began too early.
-    fn joined(&self, process: usize, reader: usize, joint: Joint, since: u64) -> Option<usize> {
+    fn joined(&self, process: usize, reader: usize, joint: FlightKey, since: u64) -> Option<usize> {
         let fetches = &self.now.processes[process].fetches;
         let same = |fetch: &&Running| fetch.joint == joint && self.name_of(fetch.leader) == self.name_of(reader);
         let last = fetches.iter().rev().find(same);
         last.filter(|fetch| fetch.began >= since || self.setting.joined_late).map(|fetch| fetch.leader)
     }
 
-    fn answer(&mut self, reader: usize, version: u8, cached: bool) {
+    fn response(&mut self, reader: usize, version: u8, cached: bool) {
         let Reader { acknowledged, seen, .. } = self.now.readers[reader];
         self.stale |= cached && version < acknowledged;
         // Where the provider lags, what it says by itself goes back; what is stored must not.
@@ -302,7 +310,7 @@ impl World {
                 world.now.processes[process].fetches.remove(at);
                 for reader in world.waiting(process, fetch.leader) {
                     match world.now.readers[reader].does {
-                        Reads::Waits(_, Some(fallback)) => world.answer(reader, fallback, true),
+                        Reads::Waits(_, Some(fallback)) => world.response(reader, fallback, true),
                         _ => world.now.readers[reader] = Reader { does: Reads::Over, acknowledged: 0, seen: 0 },
                     }
                 }
@@ -352,7 +360,7 @@ impl World {
     /// Those who joined a fetch have its answer, whether they have looked at it or not.
     fn hand_over(&mut self, process: usize, leader: usize, version: u8, stored: bool) {
         for reader in self.waiting(process, leader) {
-            self.answer(reader, version, stored || leader != reader);
+            self.response(reader, version, stored || leader != reader);
         }
     }
 }

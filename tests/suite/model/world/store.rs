@@ -2,7 +2,8 @@
 
 use super::*;
 use sessiongate::coherence::{
-    Cause, Ended, OWN, Reach, Reading, Retired, Settled, Tenant, acquire, begin, end, fill, release, retire,
+    AcquireInput, OWN, RetireCause, Retired, Settled, Tenant, WriteEnd, WriteScope, acquire, begin, end, fill, release,
+    retire,
 };
 
 impl World {
@@ -18,9 +19,9 @@ impl World {
         }
     }
 
-    fn reading(&self, reader: Token) -> Reading {
-        let (asker, lease, now) = ([1; 16], EVER, self.now.time);
-        Reading { reader, steal: None, fresh: false, unstored: false, asker, tenant: OWN, lease, now }
+    fn reading(&self, reader: Token) -> AcquireInput {
+        let (caller, lease, now) = ([1; 16], EVER, self.now.time);
+        AcquireInput { reader, steal: None, fresh: false, unstored: false, caller, tenant: OWN, lease, now }
     }
 
     /// The tenant that a reader asks.
@@ -28,17 +29,17 @@ impl World {
         if self.is_of_others(reader) && !self.setting.deleted_for_all { [7; 16] } else { OWN }
     }
 
-    pub(super) fn acquire(&mut self, reader: usize, steal: Option<Token>, epoch: &mut State) -> Acquired<u8> {
+    pub(super) fn acquire(&mut self, reader: usize, steal: Option<Token>, epoch: &mut CoherenceState) -> Acquired<u8> {
         let by_client = self.setting.minted_by_clients.then_some(reader as u128);
         let token = Token(READERS + reader as u128);
         let fresh = self.wants_fresh(reader);
         let (tenant, unstored) = (self.tenant_of(reader), self.is_unstored(reader));
-        let reading = Reading { steal, fresh, unstored, tenant, ..self.reading(token) };
+        let reading = AcquireInput { steal, fresh, unstored, tenant, ..self.reading(token) };
         let name = self.name_of(reader);
         let is_apart = self.setting.marked_apart && name == 1;
-        let Store { session, apart, places, .. } = &mut self.now.store;
+        let Store { session, apart, variants, .. } = &mut self.now.store;
         let session = if is_apart { apart } else { session };
-        acquire(session, epoch, &mut places[name], reading, World::mint(&mut self.minted, by_client))
+        acquire(session, epoch, &mut variants[name], reading, World::mint(&mut self.minted, by_client))
     }
 
     /// The whole question at once, where no write of the upstream can come between its parts.
@@ -50,34 +51,34 @@ impl World {
     }
 
     /// The epoch as it is, with a generation; none where it is marked.
-    pub(super) fn open_epoch(&mut self) -> Option<State> {
-        let reading = Reading { fresh: true, ..self.reading(Token(READERS)) };
+    pub(super) fn open_epoch(&mut self) -> Option<CoherenceState> {
+        let reading = AcquireInput { fresh: true, ..self.reading(Token(READERS)) };
         let epoch = &mut self.now.store.epoch;
         let mint = World::mint(&mut self.minted, None);
         // The other state is of no session, and forgotten at once.
-        let found = acquire::<u8>(&mut State::default(), epoch, &mut Place::default(), reading, mint);
+        let found = acquire::<u8>(&mut CoherenceState::default(), epoch, &mut VariantState::default(), reading, mint);
         matches!(found, Acquired::Lead { .. }).then(|| epoch.clone())
     }
 
     pub(super) fn begin(&mut self, writer: usize, token: Token) {
         if self.setting.deleting {
-            self.now.store.places = Default::default();
+            self.now.store.variants = Default::default();
             return;
         }
         let wide = self.is_wide(writer);
         let time = self.now.time;
         let Store { session, epoch, .. } = &mut self.now.store;
-        let reach = if writer < self.setting.sharing { Reach::Unverified } else { Reach::Session };
-        let (state, reach) = if wide { (epoch, Reach::Upstream) } else { (session, reach) };
+        let reach = if writer < self.setting.sharing { WriteScope::Unverified } else { WriteScope::Session };
+        let (state, reach) = if wide { (epoch, WriteScope::Upstream) } else { (session, reach) };
         if self.setting.overwriting {
-            *state = State::default();
+            *state = CoherenceState::default();
         }
         begin(state, token, GUARD, time, reach).unwrap();
     }
 
     pub(super) fn end(&mut self, writer: usize, token: Token, unchanged: bool) {
         if self.setting.deleting {
-            self.now.store.places = Default::default();
+            self.now.store.variants = Default::default();
             return;
         }
         let wide = self.is_wide(writer);
@@ -89,28 +90,29 @@ impl World {
         let settled = Settled { unchanged, deleted_for, ..Settled::default() };
         let before = state.clone();
         let ended = end(state, token, settled, time, World::mint(&mut self.minted, by_client));
-        if self.setting.own_ends && ended == Ended::MarkLost {
+        if self.setting.own_ends && ended == WriteEnd::MarkLost {
             *state = before;
         }
     }
 
     fn entry(&self, fetch: &Running) -> Entry<u8> {
-        let answer = fetch.brought.unwrap_or_default();
+        let response = fetch.brought.unwrap_or_default();
         let over = if self.setting.short { self.now.time + GUARD } else { EVER };
         Entry {
             stamp: fetch.stamp,
             began: fetch.began,
             fresh_until: if self.setting.windows { self.now.time } else { over },
             stale_until: over,
-            version: self.setting.versioned.then_some(u64::from(answer)),
+            version: self.setting.versioned.then_some(u64::from(response)),
             only: None,
             missing: false,
-            digest: u64::from(self.content(answer)),
-            answer,
+            digest: u64::from(self.content(response)),
+            response,
         }
     }
 
-    /// The time in microseconds. Only the order of fetches is told by it, and where nobody asks for that it stands still in an era.
+    /// The time in microseconds. Only the order of fetches is told by it, and where nobody asks for that it stands
+    /// still in an era.
     pub(super) fn clock(&self) -> u64 {
         let passed = if self.setting.short { self.now.time } else { 0 };
         (u64::from(self.now.era) + passed) * BEGUN + self.now.begun
@@ -135,54 +137,55 @@ impl World {
     }
 
     /// An answer that is not stored speaks against what is.
-    pub(super) fn retire(&mut self, reader: usize, cause: Cause) {
+    pub(super) fn retire(&mut self, reader: usize, cause: RetireCause) {
         let now = self.clock();
         let name = self.name_of(reader);
-        let (place, token) = (&mut self.now.store.places[name], Token(READERS + reader as u128));
+        let (variant, token) = (&mut self.now.store.variants[name], Token(READERS + reader as u128));
         let left_out = match cause {
-            Cause::Ended | Cause::Denied(_) => self.setting.unended,
-            Cause::Superseded(_) => self.setting.unsuperseded,
+            RetireCause::WriteEnd | RetireCause::Denied(_) => self.setting.unended,
+            RetireCause::Superseded(_) => self.setting.unsuperseded,
         };
         if left_out {
-            return release(place, token);
+            return release(variant, token);
         }
-        if let Some(newest) = place.newest.as_mut().filter(|_| self.setting.unlanded) {
+        if let Some(newest) = variant.newest.as_mut().filter(|_| self.setting.unlanded) {
             newest.at = 0;
         }
-        let before = place.newest;
-        retire(place, token, Retired { kept: KEPT, cause }, now);
-        if let (Some(newest), Some(before), true) = (place.newest.as_mut(), before, self.setting.unrenewed)
+        let before = variant.newest;
+        retire(variant, token, Retired { kept: KEPT, cause }, now);
+        if let (Some(newest), Some(before), true) = (variant.newest.as_mut(), before, self.setting.unrenewed)
             && newest.digest == before.digest
         {
             *newest = before;
         }
     }
 
-    /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is newer.
+    /// A server compares neither epochs nor, where that part of the protocol is left out, which of two answers is
+    /// newer.
     fn store_entry(&mut self, reader: usize, entry: Entry<u8>) -> Option<u8> {
         let time = self.clock();
         let kept = if self.setting.forgotten { 0 } else { KEPT };
         let name = self.name_of(reader);
         let is_apart = self.setting.marked_apart && name == 1;
-        let Store { session, apart, epoch, places } = &mut self.now.store;
-        let (session, place) = (if is_apart { apart } else { session }, &mut places[name]);
+        let Store { session, apart, epoch, variants } = &mut self.now.store;
+        let (session, variant) = (if is_apart { apart } else { session }, &mut variants[name]);
         let token = Token(READERS + reader as u128);
-        let own = matches!(place.lease, Some(lease) if lease.reader == token);
+        let own = matches!(variant.lease, Some(lease) if lease.reader == token);
         if self.setting.filled_by_lease && !own {
             return None;
         }
-        if let Some(newest) = place.newest.as_mut().filter(|_| self.setting.unlanded) {
+        if let Some(newest) = variant.newest.as_mut().filter(|_| self.setting.unlanded) {
             newest.at = 0;
         }
         let instead = if self.setting.unordered {
-            *place = Place { entry: Some(entry), ..Place::default() };
+            *variant = VariantState { entry: Some(entry), ..VariantState::default() };
             None
         } else if self.setting.comparing {
-            fill(session, epoch, place, token, entry, kept, time)
+            fill(session, epoch, variant, token, entry, kept, time)
         } else {
-            place.put(token, entry, kept, time)
+            variant.put(token, entry, kept, time)
         };
-        instead.map(|entry| entry.answer)
+        instead.map(|entry| entry.response)
     }
 
     pub(super) fn fill_later(&mut self, fetch: &Running, era: u8) {
@@ -215,7 +218,7 @@ impl World {
             }
             Stray::Release(reader, _) => {
                 let name = world.name_of(reader);
-                release(&mut world.now.store.places[name], Token(READERS + reader as u128));
+                release(&mut world.now.store.variants[name], Token(READERS + reader as u128));
             }
         });
     }
@@ -225,12 +228,12 @@ impl World {
         if self.now.left.evictions > 0 {
             self.then(all, "the session's state is evicted", 0, |world| {
                 world.now.left.evictions -= 1;
-                world.now.store.session = State::default();
+                world.now.store.session = CoherenceState::default();
             });
             if self.setting.wide {
                 self.then(all, "the epoch is evicted", 0, |world| {
                     world.now.left.evictions -= 1;
-                    world.now.store.epoch = State::default();
+                    world.now.store.epoch = CoherenceState::default();
                 });
             }
         }
@@ -259,8 +262,8 @@ impl World {
         }
     }
 
-    /// Another server takes over with an older copy. Steps that were under way are lost with their connections, but for the ends
-    /// of writes: processes that live try them again over the next.
+    /// Another server takes over with an older copy. Steps that were under way are lost with their connections, but for
+    /// the ends of writes: processes that live try them again over the next.
     fn set_back(&mut self, copy: &Store) {
         self.now.left.setbacks -= 1;
         let before = std::mem::replace(&mut self.now.store, copy.clone());

@@ -2,7 +2,7 @@
 
 use super::*;
 use sessiongate::coherence::CROWD;
-use sessiongate::coherence::sharing::Leave;
+use sessiongate::coherence::sharing::LeaveAction;
 use sessiongate::coherence::writing::{Unconfirmed, unconfirmed};
 
 impl World {
@@ -47,7 +47,7 @@ impl World {
         let placed = (0..self.now.writers.len()).any(stands);
         if let (true, Writes::Marks(era)) = (self.setting.joined_unconfirmed && placed, self.now.writers[writer]) {
             self.now.shares[writer] = Some((mark, true));
-            self.now.writers[writer] = Writes::Forwarded(Where::Confirmed(self.link(era)));
+            self.now.writers[writer] = Writes::Forwarded(Where::Confirmed(self.connection_id(era)));
         }
     }
 
@@ -142,10 +142,10 @@ impl World {
         let unchanged = version.is_none() || self.setting.changes_forgotten;
         let own = self.mark_of(writer);
         match self.shared_mark(writer).leave(own, unchanged) {
-            Leave::End { unchanged } => self.writes(writer, Writes::Ends(mark, version, unchanged)),
-            Leave::Record => self.writes(writer, Writes::Records(mark, version)),
-            Leave::Retired if !unchanged => self.writes(writer, Writes::Records(mark, version)),
-            Leave::Others | Leave::Retired => self.acknowledge(writer, version),
+            LeaveAction::End { unchanged } => self.writes(writer, Writes::Ends(mark, version, unchanged)),
+            LeaveAction::Record => self.writes(writer, Writes::Records(mark, version)),
+            LeaveAction::Retired if !unchanged => self.writes(writer, Writes::Records(mark, version)),
+            LeaveAction::Others | LeaveAction::Retired => self.acknowledge(writer, version),
         }
     }
 
@@ -155,8 +155,8 @@ impl World {
         let ends = match self.now.shares[writer] {
             None => Some(true),
             Some(_) => match self.shared_mark(writer).leave(mark, true) {
-                Leave::End { unchanged } => Some(unchanged),
-                Leave::Record | Leave::Others | Leave::Retired => None,
+                LeaveAction::End { unchanged } => Some(unchanged),
+                LeaveAction::Record | LeaveAction::Others | LeaveAction::Retired => None,
             },
         };
         if let (Some(unchanged), Some(era)) = (ends, era) {
@@ -164,7 +164,8 @@ impl World {
         }
     }
 
-    /// Nobody knows whether the provider carries it out, and when: another mark takes over, or the shared one has to stand.
+    /// Nobody knows whether the provider carries it out, and when: another mark takes over, or the shared one has to
+    /// stand.
     fn hands_over(&self, writer: usize, over: bool, all: &mut Following) {
         let mark = self.mark_of(writer);
         let after = if over { Writes::Over } else { Writes::Late };
@@ -184,7 +185,7 @@ impl World {
                     true => world.shared_mark(writer).leave(mark, true),
                     false => world.shared_mark(writer).handed_over(mark),
                 };
-                if let Leave::End { unchanged } = left {
+                if let LeaveAction::End { unchanged } = left {
                     world.stray(Stray::End(writer, mark.0, unchanged, era));
                 }
                 world.writes(writer, after);
@@ -213,7 +214,7 @@ impl World {
 
     fn marks(&self, writer: usize, era: u8, all: &mut Following) {
         let mark = self.mark_of(writer);
-        let marked = Writes::Forwarded(Where::Confirmed(self.link(era)));
+        let marked = Writes::Forwarded(Where::Confirmed(self.connection_id(era)));
         self.then(all, "the store marks write", writer, |world| {
             world.begin(writer, mark);
             world.writes(writer, marked);
@@ -275,7 +276,8 @@ impl World {
         }
     }
 
-    /// The store is told of an outcome under this token; then the write is acknowledged, or ends the mark that it shares.
+    /// The store is told of an outcome under this token; then the write is acknowledged, or ends the mark that it
+    /// shares.
     fn settles(
         &self,
         writer: usize,
@@ -308,8 +310,8 @@ impl World {
             if carried_out {
                 world.end(writer, token, unchanged);
             }
-            let link = era.map(|era| world.link(era));
-            let enough = unconfirmed(mark.placed(), link, 0, 1 << 20) == Unconfirmed::Acknowledge;
+            let connection_id = era.map(|era| world.connection_id(era));
+            let enough = unconfirmed(mark.placed(), connection_id, 0, 1 << 20) == Unconfirmed::Acknowledge;
             let variant = world.setting.acknowledged_unconfirmed
                 || (world.setting.forwarded_without_mark && mark == Where::Unknown)
                 || (world.setting.unmarked);
@@ -345,7 +347,7 @@ impl World {
     fn settled(&mut self, writer: usize, mark: Where, version: Option<u8>) {
         let own = self.mark_of(writer);
         if let Writes::Records(..) = self.now.writers[writer]
-            && let Leave::End { unchanged } = self.shared_mark(writer).recorded(own)
+            && let LeaveAction::End { unchanged } = self.shared_mark(writer).recorded(own)
         {
             return self.writes(writer, Writes::Ends(mark, version, unchanged));
         }

@@ -1,13 +1,13 @@
 //! Frames of HTTP/2 as they pass: what a client makes the gateway do without asking for anything.
 //!
-//! The library answers each PING and each SETTINGS frame, and takes any other frame, however many there are: what there may be of
-//! them is counted in [`super::flood`], and what heads hold in [`super::heads`].
+//! The library answers each PING and each SETTINGS frame, and takes any other frame, however many there are: what there
+//! may be of them is counted in [`super::flood`], and what heads hold in [`super::heads`].
 
-use super::flood::Flood;
-use super::frame::{CONTINUATION, Cursor, DATA, END_HEADERS, FrameHead, GOAWAY, HEAD, HEADERS, PREFACE, Seen};
-use super::heads::Heads;
+use super::flood_budget::FloodBudget;
+use super::frame::{CONTINUATION, Cursor, DATA, END_HEADERS, FrameEvent, FrameHead, GOAWAY, HEAD, HEADERS, PREFACE};
+use super::hpack_heads::Heads;
 use super::resets::Resets;
-use super::uploads::{Bodies, Uploads};
+use super::uploads::{OpenBodies, Uploads};
 use super::windows::Windows;
 use crate::telemetry::DisconnectReason;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use std::time::Instant;
 
 /// The frames of a connection.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(super) struct FloodGuard {
     inbound: Cursor,
     outbound: Cursor,
     /// How much of the client's preface is to come.
     preface: usize,
-    flood: Flood,
+    flood: FloodBudget,
     heads: Heads,
     /// How many heads the gateway has rejected.
     rejected: Arc<AtomicU32>,
@@ -34,20 +34,20 @@ pub(super) struct Frames {
     resets: Resets,
 }
 
-impl Frames {
-    /// Those of a connection that begins with the client's preface, and whose heads may have so many fields; how many requests it
-    /// has had, and how many of them were rejected for their heads, is counted elsewhere.
+impl FloodGuard {
+    /// Those of a connection that begins with the client's preface, and whose heads may have so many fields; how many
+    /// requests it has had, and how many of them were rejected for their heads, is counted elsewhere.
     pub fn new(
         now: Instant,
         fields: usize,
         (requests, rejected): (Arc<AtomicU32>, Arc<AtomicU32>),
         uploads: Arc<Uploads>,
-    ) -> Frames {
-        Frames {
+    ) -> FloodGuard {
+        FloodGuard {
             inbound: Cursor::default(),
             outbound: Cursor::default(),
             preface: PREFACE.len(),
-            flood: Flood::new(fields, now),
+            flood: FloodBudget::new(fields, now),
             heads: Heads::new(),
             rejected,
             verdict: None,
@@ -67,14 +67,14 @@ impl Frames {
     pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<DisconnectReason> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        let Frames { inbound, flood, heads, head_since, verdict, windows, uploads, resets, .. } = self;
+        let FloodGuard { inbound, flood, heads, head_since, verdict, windows, uploads, resets, .. } = self;
         flood.tick(now);
         *verdict = verdict.or_else(|| flood.rejected(self.rejected.load(Ordering::Relaxed)));
-        let mut see = |seen, bodies: &mut Bodies| {
+        let mut see = |seen, bodies: &mut OpenBodies| {
             windows.received(seen);
             let mut opens = false;
             let cut = match seen {
-                Seen::Frame(FrameHead { kind: kind @ (HEADERS | CONTINUATION), flags, stream, length }) => {
+                FrameEvent::Frame(FrameHead { kind: kind @ (HEADERS | CONTINUATION), flags, stream, length }) => {
                     *head_since = if flags & END_HEADERS == 0 { head_since.or(Some(now)) } else { None };
                     opens = heads.frame(kind, flags, stream, length);
                     if opens {
@@ -82,7 +82,7 @@ impl Frames {
                     }
                     flood.received(seen, opens)
                 }
-                Seen::Block(part) => {
+                FrameEvent::Block(part) => {
                     heads.payload(part);
                     if heads.is_malformed() { Some(DisconnectReason::Malformed) } else { flood.head(heads.count()) }
                 }
@@ -98,13 +98,13 @@ impl Frames {
 
     /// Bytes go to the client. Says how much of what waited for it they are.
     pub fn sent(&mut self, bytes: &[u8], now: Instant) -> usize {
-        let Frames { outbound, flood, verdict, windows, uploads, resets, .. } = self;
+        let FloodGuard { outbound, flood, verdict, windows, uploads, resets, .. } = self;
         let mut taken = 0;
-        let mut see = |seen, bodies: &mut Bodies| {
+        let mut see = |seen, bodies: &mut OpenBodies| {
             windows.sent(seen);
             resets.sent(seen);
             bodies.sent(seen, now);
-            if let Seen::Frame(FrameHead { kind: DATA, length, .. }) = seen {
+            if let FrameEvent::Frame(FrameHead { kind: DATA, length, .. }) = seen {
                 taken += length;
             }
             *verdict = verdict.or(flood.sent(seen));
@@ -151,8 +151,8 @@ mod tests {
         frame
     }
 
-    fn connection(now: Instant) -> Frames {
-        let mut frames = Frames::new(now, 100, Default::default(), Arc::default());
+    fn connection(now: Instant) -> FloodGuard {
+        let mut frames = FloodGuard::new(now, 100, Default::default(), Arc::default());
         assert_eq!(frames.received(PREFACE, now), None);
         frames
     }
@@ -164,7 +164,7 @@ mod tests {
             (0..101).flat_map(|at| [frame(PING, 0, 8), frame(PING, ACK, 8), frame(9, 4, at % 20)].concat()).collect();
         let whole: Vec<u8> = [whole, frame(PING, 0, 8)].concat();
         for size in 1..30 {
-            let mut frames = Frames::new(now, 10_000, Default::default(), Arc::default());
+            let mut frames = FloodGuard::new(now, 10_000, Default::default(), Arc::default());
             frames.received(PREFACE, now);
             let verdicts: Vec<Option<DisconnectReason>> =
                 whole.chunks(size).map(|part| frames.received(part, now)).collect();
@@ -194,23 +194,24 @@ mod tests {
             let (mut cursor, mut all) = (Cursor::default(), Vec::new());
             for part in frames.chunks(size) {
                 cursor.pass(part, |seen| match seen {
-                    Seen::Frame(_) => {}
+                    FrameEvent::Frame(_) => {}
                     other => all.push(format!("{other:?}")),
                 });
             }
             let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 6 };
             let expected = [
-                Seen::Reset(7),
-                Seen::Setting(4, 9),
-                Seen::Setting(1, 8),
-                Seen::Increment(3, 5),
-                Seen::Padding(padded, 2),
+                FrameEvent::Reset(7),
+                FrameEvent::Setting(4, 9),
+                FrameEvent::Setting(1, 8),
+                FrameEvent::Increment(3, 5),
+                FrameEvent::Padding(padded, 2),
             ];
             assert_eq!(all, expected.map(|seen| format!("{seen:?}")), "{size}");
         }
     }
 
-    /// What a client of the library's own says, with its tables and its codes: requests with these many headers, each with trailers.
+    /// What a client of the library's own says, with its tables and its codes: requests with these many headers, each
+    /// with trailers.
     async fn spoken(requests: u32) -> Vec<u8> {
         let (client, mut server) = tokio::io::duplex(1 << 20);
         let (mut sender, connection) = h2::client::handshake(client).await.unwrap();
@@ -222,12 +223,12 @@ mod tests {
             for more in 0..at % 40 {
                 request = request.header(format!("x-{}", more % 7), format!("{}\u{e9}", "Va ".repeat(more as usize)));
             }
-            let (answer, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+            let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
             let mut trailers = http::HeaderMap::new();
             trailers.insert("x-sum", at.to_string().parse().unwrap());
             trailers.insert("x-0", "Va".parse().unwrap());
             body.send_trailers(trailers).unwrap();
-            open.push((answer, body));
+            open.push((response, body));
         }
         let mut bytes = Vec::new();
         let ended = |bytes: &[u8]| {
@@ -262,7 +263,7 @@ mod tests {
         let now = Instant::now();
         let bytes = spoken(REQUESTS).await;
         for size in [1, 3, 64, bytes.len()] {
-            let mut frames = Frames::new(now, 100, Default::default(), Arc::default());
+            let mut frames = FloodGuard::new(now, 100, Default::default(), Arc::default());
             let mut counts = Vec::new();
             frames.received(PREFACE, now);
             for frame in split(&bytes[PREFACE.len()..]) {
@@ -303,7 +304,7 @@ mod tests {
     fn heads_that_were_rejected_are_counted_and_a_reason_stays() {
         let now = Instant::now();
         let rejected = Arc::new(AtomicU32::new(0));
-        let mut frames = Frames::new(now, 100, (Arc::default(), rejected.clone()), Arc::default());
+        let mut frames = FloodGuard::new(now, 100, (Arc::default(), rejected.clone()), Arc::default());
         frames.received(PREFACE, now);
         rejected.store(33, Ordering::Relaxed);
         assert_eq!(frames.received(&frame(PING, 0, 8), now), None);

@@ -1,6 +1,6 @@
 //! What is wanted of a stream beside its bytes, by Pingora and others.
 
-use super::{Guarded, LINGER};
+use super::{ClientStream, LINGER};
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 
-impl Guarded {
+impl ClientStream {
     /// Whether the client has left, whatever it sent before.
     pub fn has_left(&self) -> bool {
         self.transport.is_closed()
@@ -28,29 +28,29 @@ impl Guarded {
 }
 
 #[async_trait]
-impl Shutdown for Guarded {
+impl Shutdown for ClientStream {
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
-impl UniqueID for Guarded {
+impl UniqueID for ClientStream {
     fn id(&self) -> UniqueIDType {
         self.transport.fd()
     }
 }
 
-impl Ssl for Guarded {}
+impl Ssl for ClientStream {}
 
-impl Peek for Guarded {}
+impl Peek for ClientStream {}
 
-impl GetTimingDigest for Guarded {
+impl GetTimingDigest for ClientStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         Vec::new()
     }
 }
 
-impl GetProxyDigest for Guarded {
+impl GetProxyDigest for ClientStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         None
     }
@@ -58,7 +58,7 @@ impl GetProxyDigest for Guarded {
     fn set_proxy_digest(&mut self, _: ProxyDigest) {}
 }
 
-impl GetSocketDigest for Guarded {
+impl GetSocketDigest for ClientStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         Some(self.digest.clone())
     }

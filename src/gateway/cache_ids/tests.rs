@@ -23,7 +23,7 @@ const A: &str = "url: https://a.example, dialect: auth0, match: { host: a }, cac
     auth: { issuer: https://i.example/, audience: x }, policy: p";
 const B: &str = "url: https://b.example, dialect: zitadel, match: { host: b }, auth: forward";
 
-/// What names the sessions of the upstream `a`, and what names its answers.
+/// What names the sessions of the upstream `a`, and what names its responses.
 fn names(upstreams: &[(&str, &str)], more: &str) -> ([u8; 16], [u8; 16]) {
     let listed: String = upstreams.iter().map(|(name, one)| format!("  {name}: {{ {one} }}\n")).collect();
     let gateway = gateway(&format!("upstreams:\n{listed}policies: {{ p: {{ {more} }} }}\n"));
@@ -51,7 +51,7 @@ fn names_do_not_hang_on_the_rest_of_the_configuration() {
 }
 
 #[test]
-fn another_provider_has_other_sessions_and_other_answers() {
+fn another_provider_has_other_sessions_and_other_responses() {
     let own = names(&[("a", A)], "");
     for url in ["https://b.example", "https://a.example:444", "http://a.example:443", "https://a.example/base"] {
         let other = names(&[("a", &A.replace("https://a.example", url))], "");
@@ -61,7 +61,7 @@ fn another_provider_has_other_sessions_and_other_answers() {
 }
 
 #[test]
-fn what_decides_who_may_have_an_answer_and_for_how_long_is_in_its_name() {
+fn what_decides_who_may_have_an_response_and_for_how_long_is_in_its_name() {
     let mut all = vec![names(&[("a", A)], "")];
     for (from, to) in [
         ("issuer: https://i.example/", "issuer: https://j.example/"),
@@ -84,10 +84,10 @@ fn what_decides_who_may_have_an_answer_and_for_how_long_is_in_its_name() {
         all.push(names(&[("a", &A.replace(from, to))], ""));
     }
     assert!(all.iter().all(|(session, _)| *session == all[0].0), "the provider is the same");
-    let mut answers: Vec<[u8; 16]> = all.iter().map(|(_, answers)| *answers).collect();
-    answers.sort_unstable();
-    answers.dedup();
-    assert_eq!(answers.len(), all.len());
+    let mut responses: Vec<[u8; 16]> = all.iter().map(|(_, responses)| *responses).collect();
+    responses.sort_unstable();
+    responses.dedup();
+    assert_eq!(responses.len(), all.len());
 }
 
 #[test]

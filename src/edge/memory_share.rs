@@ -1,7 +1,11 @@
 //! What a connection holds of the process' memory, and who gives up what when there is too little.
 //!
-//! A client that does not read makes the gateway hold what it has asked for. When memory runs short, those who hold most and take
-//! least are cut off first; a client that reads is not, however much it asks for.
+//! A client that does not read makes the gateway hold what it has asked for. When memory runs short, those who hold
+//! most and take least are cut off first; a client that reads is not, however much it asks for.
+
+mod held;
+
+pub(crate) use held::{Body, RequestPermit, UnreadBytes};
 
 use crate::memory::{Held, Level, Memory, Sweep};
 use crate::telemetry::{MemoryKind, Shed};
@@ -13,22 +17,25 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// What a request costs that is served, in bytes, whatever it is: measured at 17 to 28 KiB; and one that waits to be served.
+/// What a request costs that is served, in bytes, whatever it is: measured at 17 to 28 KiB; and one that waits to be
+/// served.
 const REQUEST: usize = 24 << 10;
 const QUEUED: usize = 4 << 10;
 /// What a connection costs that waits, in bytes, by whether it has TLS and HTTP/2: see the test of memory.
 const PLAIN: usize = 8 << 10;
 const HTTP2: usize = 16 << 10;
 const TLS: usize = 8 << 10;
-/// What a stream of HTTP/2 costs in the library beside its request, and what its place costs to the end of the connection.
+/// What a stream of HTTP/2 costs in the library beside its request, and what its place costs to the end of the
+/// connection.
 const STREAM: usize = 1 << 10;
 const PLACE: usize = 1 << 10;
-/// How much of a body or a response goes on even where memory is short, so that each request that was taken on gets to its end.
+/// How much of a body or a response goes on even where memory is short, so that each request that was taken on gets to
+/// its end.
 const RESERVED: usize = 64 << 10;
 /// How much responses that wait may hold on a connection whose client does not read, before it gets no further streams.
 const WAITING: usize = 16 << 20;
-/// How many streams of HTTP/2 a connection is served at once before its client has taken any response to its end. Each that it takes
-/// is one more.
+/// How many streams of HTTP/2 a connection is served at once before its client has taken any response to its end. Each
+/// that it takes is one more.
 const FIRST: usize = 8;
 /// How often connections are looked at while memory is short, and how often the process is measured.
 const LOOK: Duration = Duration::from_millis(100);
@@ -36,7 +43,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(1);
 /// A client is slow that would need so many looks, or more, for what waits for it.
 const SLOW: usize = 50;
-/// After so many looks in a row over which it was slow a client is given up, and where memory is full. What it takes comes in bursts.
+/// After so many looks in a row over which it was slow a client is given up, and where memory is full. What it takes
+/// comes in bursts.
 const LOOKS: usize = 20;
 const FULL_LOOKS: usize = 3;
 /// How long a client that takes nothing is not stuck yet.
@@ -44,17 +52,17 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// All connections.
 #[derive(Debug)]
-pub(super) struct Shares {
+pub(super) struct MemoryShares {
     memory: Arc<Memory>,
-    open: Mutex<HashMap<u64, Weak<Share>>>,
+    open: Mutex<HashMap<u64, Weak<MemoryShare>>>,
     next: AtomicU64,
     begun: Instant,
 }
 
 /// What one connection holds.
 #[derive(Debug)]
-pub(crate) struct Share {
-    shares: Arc<Shares>,
+pub(crate) struct MemoryShare {
+    shares: Arc<MemoryShares>,
     id: u64,
     connection: Mutex<Held>,
     /// The most streams that were open at once.
@@ -87,22 +95,22 @@ struct Slow {
 
 /// There is too little memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Short;
+pub(crate) struct MemoryShort;
 
 /// What becomes of a request.
 #[derive(Debug)]
-pub(crate) enum Admission {
+pub(crate) enum RequestAdmission {
     /// It is served.
-    Now(Admitted),
+    Now(RequestPermit),
     /// It is served when it is its turn.
     Later,
     /// It is not served.
     Never,
 }
 
-impl Shares {
-    pub fn new(memory: Arc<Memory>) -> Arc<Shares> {
-        Arc::new(Shares { memory, open: Mutex::default(), next: AtomicU64::new(0), begun: Instant::now() })
+impl MemoryShares {
+    pub fn new(memory: Arc<Memory>) -> Arc<MemoryShares> {
+        Arc::new(MemoryShares { memory, open: Mutex::default(), next: AtomicU64::new(0), begun: Instant::now() })
     }
 
     fn now(&self) -> u64 {
@@ -110,10 +118,10 @@ impl Shares {
     }
 
     /// A connection that was opened just now.
-    pub fn open(self: &Arc<Shares>, tls: bool) -> Arc<Share> {
+    pub fn open(self: &Arc<MemoryShares>, tls: bool) -> Arc<MemoryShare> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let bytes = PLAIN + if tls { TLS } else { 0 };
-        let share = Arc::new(Share {
+        let share = Arc::new(MemoryShare {
             shares: self.clone(),
             id,
             connection: Mutex::new(Held::new(&self.memory, MemoryKind::Connections, bytes)),
@@ -139,7 +147,7 @@ impl Shares {
     }
 
     /// Watches over the memory of the process to its end.
-    pub async fn watch(self: Arc<Shares>) {
+    pub async fn watch(self: Arc<MemoryShares>) {
         let mut sweep = Sweep::default();
         let mut swept = Instant::now();
         loop {
@@ -162,8 +170,8 @@ impl Shares {
 
     /// Gives up the clients that hold most and take least, until enough of them are.
     fn look(&self) {
-        let all: Vec<Arc<Share>> = self.open.lock().values().filter_map(Weak::upgrade).collect();
-        let mut slow: Vec<(usize, Arc<Share>)> =
+        let all: Vec<Arc<MemoryShare>> = self.open.lock().values().filter_map(Weak::upgrade).collect();
+        let mut slow: Vec<(usize, Arc<MemoryShare>)> =
             all.into_iter().filter_map(|share| Some((share.look()?, share))).collect();
         slow.sort_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
         let mut excess = self.memory.excess();
@@ -177,7 +185,7 @@ impl Shares {
     }
 }
 
-impl Share {
+impl MemoryShare {
     /// The connection speaks HTTP/2.
     pub fn speaks_http2(&self) {
         self.keeps(0, HTTP2);
@@ -199,23 +207,23 @@ impl Share {
         }
     }
 
-    /// Takes a request on, where there is memory for it. Each connection gets one in any case, and who does not read gets no more.
-    /// So that a client shows first whether it reads, a connection begins with few; those that wait get their turn when others
-    /// end, or little by little: `turns` says how often it was looked for them.
-    pub fn admit(self: &Arc<Share>, turns: u32) -> Admission {
+    /// Takes a request on, where there is memory for it. Each connection gets one in any case, and who does not read
+    /// gets no more. So that a client shows first whether it reads, a connection begins with few; those that wait get
+    /// their turn when others end, or little by little: `turns` says how often it was looked for them.
+    pub fn admit(self: &Arc<MemoryShare>, turns: u32) -> RequestAdmission {
         let blocked = self.blocked.load(Ordering::Relaxed);
         let serving = self.serving.load(Ordering::Relaxed);
         let first = serving == 0;
         let most = self.finished.load(Ordering::Relaxed).saturating_add(FIRST);
         match self.shares.memory.level() {
-            _ if self.is_given_up() => Admission::Never,
-            Level::Over => Admission::Never,
-            Level::Calm | Level::Pressed | Level::Full if first => Admission::Now(self.admitted()),
-            Level::Full => Admission::Never,
-            _ if blocked && self.waiting.load(Ordering::Relaxed) >= WAITING => Admission::Never,
-            Level::Pressed if blocked && self.is_stuck() => Admission::Never,
-            Level::Calm | Level::Pressed if serving >= most << turns.min(16) => Admission::Later,
-            Level::Calm | Level::Pressed => Admission::Now(self.admitted()),
+            _ if self.is_given_up() => RequestAdmission::Never,
+            Level::Over => RequestAdmission::Never,
+            Level::Calm | Level::Pressed | Level::Full if first => RequestAdmission::Now(self.admitted()),
+            Level::Full => RequestAdmission::Never,
+            _ if blocked && self.waiting.load(Ordering::Relaxed) >= WAITING => RequestAdmission::Never,
+            Level::Pressed if blocked && self.is_stuck() => RequestAdmission::Never,
+            Level::Calm | Level::Pressed if serving >= most << turns.min(16) => RequestAdmission::Later,
+            Level::Calm | Level::Pressed => RequestAdmission::Now(self.admitted()),
         }
     }
 
@@ -225,9 +233,9 @@ impl Share {
         u128::from(since) >= STUCK.as_millis()
     }
 
-    fn admitted(self: &Arc<Share>) -> Admitted {
+    fn admitted(self: &Arc<MemoryShare>) -> RequestPermit {
         self.serving.fetch_add(1, Ordering::Relaxed);
-        Admitted { share: self.clone(), _held: Held::new(&self.shares.memory, MemoryKind::Requests, REQUEST) }
+        RequestPermit { share: self.clone(), _held: Held::new(&self.shares.memory, MemoryKind::Requests, REQUEST) }
     }
 
     /// What a request holds that waits to be served, until this is dropped.
@@ -236,8 +244,8 @@ impl Share {
     }
 
     /// What a response holds from now on, until this is dropped.
-    pub fn response(self: &Arc<Share>) -> Waiting {
-        Waiting { share: self.clone(), held: Held::new(&self.shares.memory, MemoryKind::Responses, 0) }
+    pub fn response(self: &Arc<MemoryShare>) -> UnreadBytes {
+        UnreadBytes { share: self.clone(), held: Held::new(&self.shares.memory, MemoryKind::Responses, 0) }
     }
 
     /// What the body of a request holds from now on, until this is dropped.
@@ -305,8 +313,8 @@ impl Share {
         }
     }
 
-    /// How much would be held no more without the connection, where its client has been slow for long enough, or nobody needs it
-    /// while memory is full.
+    /// How much would be held no more without the connection, where its client has been slow for long enough, or nobody
+    /// needs it while memory is full.
     fn look(&self) -> Option<usize> {
         let (waiting, taken) = (self.waiting.load(Ordering::Relaxed), self.taken.swap(0, Ordering::Relaxed));
         let full = self.shares.memory.level() >= Level::Full;
@@ -326,73 +334,8 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         self.shares.open.lock().remove(&self.id);
-    }
-}
-
-/// A request that was taken on, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    share: Arc<Share>,
-    _held: Held,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.share.serving.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What waits for a client to read it, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    share: Arc<Share>,
-    held: Held,
-}
-
-impl Waiting {
-    /// So many bytes wait from now on. Where that is more than before, there may be too little memory for it.
-    pub fn set(&mut self, bytes: usize) -> Result<(), Short> {
-        let level = self.share.level();
-        let short = level == Level::Over || level == Level::Full && self.share.blocks();
-        if short && bytes > self.held.bytes().max(RESERVED) {
-            return Err(Short);
-        }
-        let before = self.held.bytes();
-        self.held.set(bytes);
-        if bytes > before {
-            self.share.waiting.fetch_add(bytes - before, Ordering::Relaxed);
-        } else {
-            self.share.waiting.fetch_sub(before - bytes, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// The same for streams of HTTP/2 that are open, whose number is limited.
-    pub fn set_streams(&mut self, streams: usize) {
-        let _ = self.set(streams * STREAM);
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.share.waiting.fetch_sub(self.held.bytes(), Ordering::Relaxed);
-    }
-}
-
-/// The body of a request, as far as it is held.
-#[derive(Debug)]
-pub(crate) struct Body(Held);
-
-impl Body {
-    /// So much of it is held from now on. Where that is more than before, there may be too little memory for it at this level.
-    pub fn set(&mut self, share: &Share, bytes: usize, level: Level) -> Result<(), Short> {
-        if bytes > self.0.bytes().max(RESERVED) && share.level() >= level {
-            return Err(Short);
-        }
-        self.0.set(bytes);
-        Ok(())
     }
 }

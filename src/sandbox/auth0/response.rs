@@ -1,4 +1,4 @@
-//! Auth0's answers: bodies, error bodies and headers.
+//! Auth0's responses: bodies, error bodies and headers.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -8,18 +8,18 @@ use serde_json::{Map, Value, json};
 
 use super::rate::Quota;
 
-/// The content type of every answer, also of a 204 (recorded answers of the API).
+/// The content type of every response, also of a 204 (recorded responses of the API).
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// An answer without its rate-limit headers.
+/// A response without its rate-limit headers.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     status: StatusCode,
     body: Option<Value>,
     challenge: Option<String>,
 }
 
-impl Answer {
+impl ApiResponse {
     pub(super) fn ok(body: Value) -> Self {
         Self::new(StatusCode::OK, Some(body))
     }
@@ -39,13 +39,13 @@ impl Answer {
 
     /// 401. Auth0 repeats the reason in `attributes` and in the challenge, except when there was no token at all.
     pub(super) fn unauthorized(reason: Option<&str>) -> Self {
-        let mut answer = Self::error(StatusCode::UNAUTHORIZED, reason.unwrap_or("Missing authentication"), None);
-        answer.challenge = Some("Bearer".to_owned());
-        if let (Some(reason), Some(Value::Object(body))) = (reason, &mut answer.body) {
+        let mut response = Self::error(StatusCode::UNAUTHORIZED, reason.unwrap_or("Missing authentication"), None);
+        response.challenge = Some("Bearer".to_owned());
+        if let (Some(reason), Some(Value::Object(body))) = (reason, &mut response.body) {
             body.insert("attributes".to_owned(), json!({"error": reason}));
-            answer.challenge = Some(format!("Bearer error=\"{reason}\""));
+            response.challenge = Some(format!("Bearer error=\"{reason}\""));
         }
-        answer
+        response
     }
 
     pub(super) fn insufficient_scope(any_of: &[&str]) -> Self {
@@ -90,7 +90,7 @@ impl Answer {
         self.body.as_ref()?.get("message")?.as_str()
     }
 
-    /// Adds the headers that live answers have (recorded answers of the API).
+    /// Adds the headers that live answers have (recorded responses of the API).
     pub(super) fn into_response(self, quota: Option<Quota>) -> Response {
         let mut response = Response::new(self.body.map_or_else(Body::empty, |body| Body::from(body.to_string())));
         *response.status_mut() = self.status;

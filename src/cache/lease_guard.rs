@@ -1,29 +1,30 @@
 //! Leases that nobody fetches under: given back, so that nobody waits for them.
 
-use super::{Acquisition, Ask, Sessions, Store, StoreError};
+use super::{AcquireRequest, Acquisition, Sessions, Store, StoreError};
 use crate::gateway::CacheKey;
 use crate::telemetry::StoreFailure;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// What a read may have in the store: the lease of a fetch that it has not begun. It is given back when the read is over, also where
-/// the read is given up while the store is asked, and where the store is too slow to say: it may carry the step out all the same.
-pub(super) struct Claim<'a> {
+/// What a read may have in the store: the lease of a fetch that it has not begun. It is given back when the read is
+/// over, also where the read is given up while the store is asked, and where the store is too slow to say: it may carry
+/// the step out all the same.
+pub(super) struct LeaseGuard<'a> {
     store: &'a Arc<dyn Store>,
     key: CacheKey,
     /// Who asks, and for what.
-    pub ask: Ask,
+    pub ask: AcquireRequest,
     leased: bool,
 }
 
 impl Sessions {
     /// What a read has in the store before it has asked.
-    pub(super) fn claim(&self, key: CacheKey, ask: Ask) -> Claim<'_> {
-        Claim { store: &self.store, key, ask, leased: false }
+    pub(super) fn claim(&self, key: CacheKey, ask: AcquireRequest) -> LeaseGuard<'_> {
+        LeaseGuard { store: &self.store, key, ask, leased: false }
     }
 }
 
-impl Claim<'_> {
+impl LeaseGuard<'_> {
     /// Asks the store.
     pub async fn acquire(&mut self) -> Result<Acquisition, StoreError> {
         // Only a read that would be given a lease has one to give back.
@@ -43,7 +44,7 @@ impl Claim<'_> {
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for LeaseGuard<'_> {
     fn drop(&mut self) {
         if !self.leased {
             return;

@@ -1,6 +1,6 @@
 //! From the configuration to a cache.
 
-use super::{MemoryStore, RedisStore, Sessions, SetupError, Tally};
+use super::{CacheCounters, MemoryStore, RedisStore, Sessions, SetupError};
 use crate::config;
 use crate::telemetry::StoreObserver;
 use std::sync::Arc;
@@ -9,14 +9,15 @@ use tokio::time::MissedTickBehavior;
 
 /// How often a store in memory drops what is over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// How often a replica says which version of the protocol it speaks, and how soon again where the store has not heard it.
+/// How often a replica says which version of the protocol it speaks, and how soon again where the store has not heard
+/// it.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a read waits for the fetch of another process, which a store in memory does not have.
 const LEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// A cache, with what works for it behind the scenes.
-pub struct Opened {
+pub struct OpenCache {
     /// The cache.
     pub sessions: Sessions,
     behind: Behind,
@@ -28,23 +29,23 @@ enum Behind {
 }
 
 /// Sets a cache up. Leases in its store last for `lease`.
-pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn StoreObserver>) -> Result<Opened, SetupError> {
-    let tally = Arc::new(Tally::default());
+pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn StoreObserver>) -> Result<OpenCache, SetupError> {
+    let tally = Arc::new(CacheCounters::default());
     match store {
         config::Store::Memory(memory) => {
             let store = Arc::new(MemoryStore::new(memory.max_bytes, lease));
             let sessions = Sessions::new(store.clone(), LEASE_WAIT, tally);
-            Ok(Opened { sessions, behind: Behind::Memory(store) })
+            Ok(OpenCache { sessions, behind: Behind::Memory(store) })
         }
         config::Store::Redis(redis) => {
             let store = Arc::new(RedisStore::new(redis, lease, tally.clone(), listener)?);
             let sessions = Sessions::new(store.clone(), redis.lease_wait, tally);
-            Ok(Opened { sessions, behind: Behind::Redis(store) })
+            Ok(OpenCache { sessions, behind: Behind::Redis(store) })
         }
     }
 }
 
-impl Opened {
+impl OpenCache {
     /// Starts what works behind the scenes. Has to be called inside a tokio runtime.
     pub fn start(&self) {
         match &self.behind {

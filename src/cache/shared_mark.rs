@@ -2,7 +2,7 @@
 
 use super::Scope;
 use crate::coherence::Token;
-use crate::coherence::sharing::{Leave, SharedMark};
+use crate::coherence::sharing::{LeaveAction, SharedMark};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub(super) struct SharedMarks {
 
 impl SharedMarks {
     /// A write joins the mark of a scope; `new` names one where there is none.
-    pub fn join(self: &Arc<SharedMarks>, scope: Scope, new: impl FnOnce() -> Token) -> Share {
+    pub fn join(self: &Arc<SharedMarks>, scope: Scope, new: impl FnOnce() -> Token) -> SharedMarkPart {
         let mark = self.by_scope.lock().entry(scope).or_default().join(new);
-        Share { marks: self.clone(), scope, mark, left: false }
+        SharedMarkPart { marks: self.clone(), scope, mark, left: false }
     }
 
     fn of<R>(&self, scope: Scope, act: impl FnOnce(&mut SharedMark) -> R) -> R {
@@ -31,9 +31,10 @@ impl SharedMarks {
     }
 }
 
-/// A write's part in a shared mark. A write that is dropped in flight may still be carried out: then the mark runs out by itself.
+/// A write's part in a shared mark. A write that is dropped in flight may still be carried out: then the mark runs out
+/// by itself.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct SharedMarkPart {
     marks: Arc<SharedMarks>,
     scope: Scope,
     /// The mark in the store.
@@ -41,19 +42,19 @@ pub(super) struct Share {
     left: bool,
 }
 
-impl Share {
+impl SharedMarkPart {
     /// The outcome of the write is known.
-    pub fn leave(&mut self, unchanged: bool) -> Leave {
+    pub fn leave(&mut self, unchanged: bool) -> LeaveAction {
         self.step(|shared, mark| shared.leave(mark, unchanged))
     }
 
     /// What the write changed is recorded.
-    pub fn recorded(&mut self) -> Leave {
+    pub fn recorded(&mut self) -> LeaveAction {
         self.step(SharedMark::recorded)
     }
 
     /// Another mark stands for what the write may still change.
-    pub fn handed_over(&mut self) -> Leave {
+    pub fn handed_over(&mut self) -> LeaveAction {
         self.step(SharedMark::handed_over)
     }
 
@@ -63,14 +64,14 @@ impl Share {
         self.marks.of(self.scope, |shared| shared.retire(self.mark));
     }
 
-    fn step(&mut self, step: impl FnOnce(&mut SharedMark, Token) -> Leave) -> Leave {
+    fn step(&mut self, step: impl FnOnce(&mut SharedMark, Token) -> LeaveAction) -> LeaveAction {
         let leave = self.marks.of(self.scope, |shared| step(shared, self.mark));
-        self.left |= leave != Leave::Record;
+        self.left |= leave != LeaveAction::Record;
         leave
     }
 }
 
-impl Drop for Share {
+impl Drop for SharedMarkPart {
     fn drop(&mut self) {
         if !self.left {
             self.retire();

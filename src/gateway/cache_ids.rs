@@ -1,6 +1,6 @@
-//! What stands for providers, upstreams and callers in the cache and in the log. Names are made of what they stand for, never of
-//! places in a configuration: so they are the same in every process and before and after a change of the configuration, and what
-//! a change makes another thing gets another name.
+//! What stands for providers, upstreams and callers in the cache and in the log. Names are made of what they stand for,
+//! never of places in a configuration: so they are the same in every process and before and after a change of the
+//! configuration, and what a change makes another thing gets another name.
 
 use super::{CallerCheck, Freshness, KeySource, Target, Upstream};
 use crate::token::Expectations;
@@ -27,9 +27,9 @@ pub(super) fn provider(secret: &hmac::Key, target: &Target) -> u64 {
     hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// What stands for an upstream in the names of its cached answers. It holds whatever decides on an answer, on who may have it, and
-/// on how long it is good, so that after a change of these nobody finds what was cached before it.
-pub(super) fn answers(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
+/// What stands for an upstream in the names of its cached responses. It holds whatever decides on a response, on who
+/// may have it, and on how long it is good, so that after a change of these nobody finds what was cached before it.
+pub(super) fn responses(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
     // All of them by name: who adds one decides here whether it matters.
     let Upstream {
         name,

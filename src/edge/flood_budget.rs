@@ -1,13 +1,14 @@
 //! What a client makes the gateway do without getting anything for it, frame by frame.
 //!
-//! Each kind of frame is counted against what makes it legitimate, never against time alone: a client may send WINDOW_UPDATE for DATA
-//! that it got, PING for DATA in either direction (which is how clients of gRPC measure the way), PRIORITY and unknown frames for
-//! streams that it opens, and it may take back as many requests as were answered. A download of any size earns what it needs. What is
-//! free besides comes back slowly, so that a quiet connection may be kept alive for ever.
+//! Each kind of frame is counted against what makes it legitimate, never against time alone: a client may send
+//! WINDOW_UPDATE for DATA that it got, PING for DATA in either direction (which is how clients of gRPC measure the
+//! way), PRIORITY and unknown frames for streams that it opens, and it may take back as many requests as were answered.
+//! A download of any size earns what it needs. What is free besides comes back slowly, so that a quiet connection may
+//! be kept alive for ever.
 
 use super::frame::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS,
-    Seen, WINDOW_UPDATE,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameEvent, FrameHead, HEADERS, PADDED, PING, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 use crate::telemetry::DisconnectReason;
 use std::time::{Duration, Instant};
@@ -18,18 +19,19 @@ const FREE: u32 = 100;
 const SAVED: u32 = 1000;
 /// What a stream allows of frames that belong to streams.
 const OF_STREAM: u32 = 4;
-/// What DATA allows of WINDOW_UPDATE: one for the stream and one for the connection, and more where it is large and comes in parts.
+/// What DATA allows of WINDOW_UPDATE: one for the stream and one for the connection, and more where it is large and
+/// comes in parts.
 const OF_DATA: u32 = 2;
 const PART: usize = 256;
-/// How many bytes a frame of DATA should have: of smaller ones it counts what they lack, larger ones make up for it, and so do DATA
-/// and heads in the other direction, as conversations and calls have them. This much is free, and this much of it comes back in
-/// each second.
+/// How many bytes a frame of DATA should have: of smaller ones it counts what they lack, larger ones make up for it,
+/// and so do DATA and heads in the other direction, as conversations and calls have them. This much is free, and this
+/// much of it comes back in each second.
 const SMALL: usize = 32;
 const LACKS: u32 = 300 * SMALL as u32;
 const LACKS_AGAIN: u32 = 50 * SMALL as u32;
 /// So many fields too many count as one head that was rejected.
 const FIELDS: usize = 25;
-/// What a head costs that was rejected: its answer gives one back.
+/// What a head costs that was rejected: its response gives one back.
 const REJECTED: u32 = 3;
 
 /// Codes of resets that say that the client did nothing wrong.
@@ -78,7 +80,7 @@ impl Allowance {
 
 /// What a connection may still do.
 #[derive(Debug)]
-pub(super) struct Flood {
+pub(super) struct FloodBudget {
     since: Instant,
     pings: Allowance,
     settings: Allowance,
@@ -89,7 +91,7 @@ pub(super) struct Flood {
     empty: Allowance,
     /// What frames of DATA may lack, in bytes.
     small: Allowance,
-    /// Requests that end without an answer.
+    /// Requests that end without a response.
     unanswered: Allowance,
     heads: Allowance,
     /// The most fields of a head.
@@ -100,10 +102,10 @@ pub(super) struct Flood {
     rejected: u32,
 }
 
-impl Flood {
+impl FloodBudget {
     /// A connection whose heads may have so many fields.
-    pub fn new(fields: usize, now: Instant) -> Flood {
-        Flood {
+    pub fn new(fields: usize, now: Instant) -> FloodBudget {
+        FloodBudget {
             since: now,
             pings: Allowance::new(DisconnectReason::Pings),
             settings: Allowance::new(DisconnectReason::Settings),
@@ -146,11 +148,15 @@ impl Flood {
     }
 
     /// A frame comes from the client; `opens` where a stream begins with it. Says why it is one too many, where it is.
-    pub fn received(&mut self, seen: Seen, opens: bool) -> Option<DisconnectReason> {
+    pub fn received(&mut self, seen: FrameEvent, opens: bool) -> Option<DisconnectReason> {
         let FrameHead { kind, flags, length, .. } = match seen {
-            Seen::Frame(head) => head,
-            Seen::Padding(head, padding) => return self.data(head.length.saturating_sub(padding + 1), head.flags),
-            Seen::Setting(..) | Seen::Increment(..) | Seen::Reset(_) | Seen::Block(_) => return None,
+            FrameEvent::Frame(head) => head,
+            FrameEvent::Padding(head, padding) => {
+                return self.data(head.length.saturating_sub(padding + 1), head.flags);
+            }
+            FrameEvent::Setting(..) | FrameEvent::Increment(..) | FrameEvent::Reset(_) | FrameEvent::Block(_) => {
+                return None;
+            }
         };
         match kind {
             DATA if flags & PADDED != 0 => None,
@@ -212,16 +218,16 @@ impl Flood {
     }
 
     /// A frame goes to the client. Says why it was one too many, where it was the client's fault.
-    pub fn sent(&mut self, seen: Seen) -> Option<DisconnectReason> {
+    pub fn sent(&mut self, seen: FrameEvent) -> Option<DisconnectReason> {
         match seen {
-            Seen::Frame(FrameHead { kind: DATA, length, .. }) => {
+            FrameEvent::Frame(FrameHead { kind: DATA, length, .. }) => {
                 self.pings.earn(1);
                 self.small.earn(SMALL as u32);
                 let parts = u32::try_from(length / PART).unwrap_or(u32::MAX);
                 self.windows.earn(parts.saturating_add(OF_DATA));
                 None
             }
-            Seen::Frame(FrameHead { kind: HEADERS, .. }) => {
+            FrameEvent::Frame(FrameHead { kind: HEADERS, .. }) => {
                 self.pings.earn(1);
                 // Answers without a body are answers, too.
                 self.small.earn(SMALL as u32);
@@ -230,9 +236,13 @@ impl Flood {
                 self.heads.recover(1);
                 None
             }
-            Seen::Reset(NO_ERROR | INTERNAL_ERROR | CANCEL) => None,
-            Seen::Reset(_) => self.unanswered.spend(1),
-            Seen::Frame(_) | Seen::Padding(..) | Seen::Setting(..) | Seen::Increment(..) | Seen::Block(_) => None,
+            FrameEvent::Reset(NO_ERROR | INTERNAL_ERROR | CANCEL) => None,
+            FrameEvent::Reset(_) => self.unanswered.spend(1),
+            FrameEvent::Frame(_)
+            | FrameEvent::Padding(..)
+            | FrameEvent::Setting(..)
+            | FrameEvent::Increment(..)
+            | FrameEvent::Block(_) => None,
         }
     }
 }
@@ -241,16 +251,16 @@ impl Flood {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, flags: u8, length: usize) -> Seen<'static> {
-        Seen::Frame(FrameHead { kind, flags, stream: 1, length })
+    fn frame(kind: u8, flags: u8, length: usize) -> FrameEvent<'static> {
+        FrameEvent::Frame(FrameHead { kind, flags, stream: 1, length })
     }
 
-    fn flood() -> Flood {
-        Flood::new(100, Instant::now())
+    fn flood() -> FloodBudget {
+        FloodBudget::new(100, Instant::now())
     }
 
     /// After how many frames of a kind a connection is cut off that does nothing else.
-    fn lasts(flood: &mut Flood, frame: Seen, cut: DisconnectReason) -> u32 {
+    fn lasts(flood: &mut FloodBudget, frame: FrameEvent, cut: DisconnectReason) -> u32 {
         for sent in 0..100_000 {
             if let Some(found) = flood.received(frame, false) {
                 assert_eq!(found, cut);
@@ -281,14 +291,14 @@ mod tests {
         }
         assert_eq!(lasts(&mut flood(), frame(DATA, 0, 0), DisconnectReason::EmptyFrames), FREE);
         let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 8 };
-        assert_eq!(lasts(&mut flood(), Seen::Padding(padded, 7), DisconnectReason::EmptyFrames), FREE);
+        assert_eq!(lasts(&mut flood(), FrameEvent::Padding(padded, 7), DisconnectReason::EmptyFrames), FREE);
     }
 
     #[test]
     fn time_gives_back_what_is_free_and_no_more() {
         for (kind, flags, length, cut) in KINDS {
             let now = Instant::now();
-            let mut flood = Flood::new(100, now);
+            let mut flood = FloodBudget::new(100, now);
             flood.tick(now + Duration::from_secs(3600));
             assert_eq!(lasts(&mut flood, frame(kind, flags, length), cut), FREE, "{kind}: nothing is saved up");
             flood.tick(now + Duration::from_secs(3600 + 7));
@@ -296,7 +306,7 @@ mod tests {
         }
         // Kept alive for a day.
         let now = Instant::now();
-        let mut flood = Flood::new(100, now);
+        let mut flood = FloodBudget::new(100, now);
         for second in 0..86_400 {
             flood.tick(now + Duration::from_secs(second));
             assert_eq!(flood.received(frame(PING, 0, 8), false), None);
@@ -310,14 +320,14 @@ mod tests {
             assert_eq!(lasts(&mut flood(), small, DisconnectReason::EmptyFrames), most, "{length}");
             // Nothing is saved up, neither by large frames nor over time.
             let now = Instant::now();
-            let mut saving = Flood::new(100, now);
+            let mut saving = FloodBudget::new(100, now);
             (0..1000).for_each(|_| assert_eq!(saving.received(frame(DATA, 0, 16_384), false), None));
             saving.tick(now + Duration::from_secs(3600));
             assert_eq!(lasts(&mut saving, small, DisconnectReason::EmptyFrames), most, "{length}");
         }
         let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 200 };
         assert_eq!(
-            lasts(&mut flood(), Seen::Padding(padded, 198), DisconnectReason::EmptyFrames),
+            lasts(&mut flood(), FrameEvent::Padding(padded, 198), DisconnectReason::EmptyFrames),
             309,
             "padding is nothing"
         );
@@ -348,7 +358,7 @@ mod tests {
         }
         // One whose other side says nothing, and that is slow.
         let now = Instant::now();
-        let mut slow = Flood::new(100, now);
+        let mut slow = FloodBudget::new(100, now);
         for turn in 0..100_000 {
             slow.tick(now + Duration::from_millis(turn * 20));
             assert_eq!(slow.received(small, false), None, "{turn}");
@@ -415,8 +425,8 @@ mod tests {
     }
 
     #[test]
-    fn requests_without_an_answer_are_counted_against_those_with_one() {
-        let reset = |flood: &mut Flood| {
+    fn requests_without_an_response_are_counted_against_those_with_one() {
+        let reset = |flood: &mut FloodBudget| {
             flood
                 .received(frame(HEADERS, END_HEADERS, 20), true)
                 .or_else(|| flood.received(frame(RST_STREAM, 0, 4), false))
@@ -428,11 +438,14 @@ mod tests {
         );
         // The gateway may have to reset them itself.
         let mut faulty = flood();
-        let sent = (0..1000).find_map(|at| faulty.sent(Seen::Reset(1)).map(|cut| (at, cut)));
+        let sent = (0..1000).find_map(|at| faulty.sent(FrameEvent::Reset(1)).map(|cut| (at, cut)));
         assert_eq!(sent, Some((100, DisconnectReason::Resets)));
         let mut broken = flood();
         for code in [NO_ERROR, INTERNAL_ERROR, CANCEL] {
-            assert!((0..1000).all(|_| broken.sent(Seen::Reset(code)).is_none()), "not the client's fault: {code}");
+            assert!(
+                (0..1000).all(|_| broken.sent(FrameEvent::Reset(code)).is_none()),
+                "not the client's fault: {code}"
+            );
         }
         let mut good = flood();
         (0..5000).for_each(|_| assert_eq!(good.sent(frame(HEADERS, END_HEADERS, 20)), None));

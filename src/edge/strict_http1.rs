@@ -1,12 +1,12 @@
-//! The stream under a connection of HTTP/1. It hands out one request at a time, and only requests that are framed in the one way
-//! that everybody reads alike ([`crate::wire::http1`]).
+//! The stream under a connection of HTTP/1. It hands out one request at a time, and only requests that are framed in
+//! the one way that everybody reads alike ([`crate::wire::http1`]).
 //!
-//! Pingora takes a bare LF for the end of a line, encodes what may not stand in a target, adds up repeated lengths, and knows of what
-//! it refuses by itself neither a log line nor a body. All that is found here, before Pingora sees a byte of it: what is not plain is
-//! replaced by an outline of itself, which the gateway then refuses like any other request. Requests that a client sends before it has
-//! its answer are held back until their turn.
+//! Pingora takes a bare LF for the end of a line, encodes what may not stand in a target, adds up repeated lengths, and
+//! knows of what it rejects by itself neither a log line nor a body. All that is found here, before Pingora sees a byte
+//! of it: what is not plain is replaced by an outline of itself, which the gateway then rejects like any other request.
+//! Requests that a client sends before it has its response are held back until their turn.
 
-use super::guard::Guarded;
+use super::client_stream::ClientStream;
 use crate::wire::http1::{Body, Fault, Head, HeadLimits};
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -24,14 +24,14 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// How long a client whose request was not read to its end is listened to, so that it gets to read the answer.
+/// How long a client whose request was not read to its end is listened to, so that it gets to read the response.
 const LINGER: Duration = Duration::from_secs(1);
 /// How much it may send meanwhile, in bytes.
 const LINGER_BYTES: usize = 1 << 20;
 
 /// The requests of one connection, as its stream and the gateway see them.
 #[derive(Debug)]
-pub(super) struct Requests {
+pub(super) struct StrictRequests {
     limits: HeadLimits,
     /// Whether clients may send something else than a host in `Host`.
     nameless: bool,
@@ -66,8 +66,8 @@ enum Stage {
     Over,
 }
 
-impl Requests {
-    pub fn new(limits: HeadLimits, nameless: bool) -> Arc<Requests> {
+impl StrictRequests {
+    pub fn new(limits: HeadLimits, nameless: bool) -> Arc<StrictRequests> {
         let state = State {
             stage: Stage::Between,
             head: Head::new(limits).nameless(nameless),
@@ -76,12 +76,12 @@ impl Requests {
             fault: None,
             waiting: None,
         };
-        Arc::new(Requests { limits, nameless, state: Mutex::new(state) })
+        Arc::new(StrictRequests { limits, nameless, state: Mutex::new(state) })
     }
 
     /// The connection's stream, as Pingora gets it.
-    pub fn framed(self: &Arc<Requests>, stream: Guarded) -> Framed {
-        Framed { stream, requests: self.clone() }
+    pub fn framed(self: &Arc<StrictRequests>, stream: ClientStream) -> StrictHttp1Stream {
+        StrictHttp1Stream { stream, requests: self.clone() }
     }
 
     /// Whether the next request, or a part of it, is here already.
@@ -121,7 +121,7 @@ impl Requests {
 
 impl State {
     /// How many of these bytes may be handed out: in a head, which begins with them, none before it is complete.
-    fn judge(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn check(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let mut taken = 0;
         if matches!(self.stage, Stage::Head) {
             let Some(end) = self.head.read(bytes)? else {
@@ -146,7 +146,7 @@ impl State {
     /// Looks at what is held, which begins with a head.
     fn look(&mut self) {
         let held = std::mem::take(&mut self.held);
-        match self.judge(&held) {
+        match self.check(&held) {
             Ok(taken) => {
                 self.held = held;
                 self.ready = taken;
@@ -187,7 +187,7 @@ impl State {
             return Ok(());
         }
         let begun = !matches!(self.stage, Stage::Head);
-        match self.judge(bytes) {
+        match self.check(bytes) {
             Ok(taken) => {
                 self.held.extend_from_slice(bytes.get(taken..).unwrap_or_default());
                 buffer.set_filled(before + taken);
@@ -214,28 +214,28 @@ impl State {
 
 /// A stream that hands out one request at a time.
 #[derive(Debug)]
-pub(crate) struct Framed {
-    stream: Guarded,
-    requests: Arc<Requests>,
+pub(crate) struct StrictHttp1Stream {
+    stream: ClientStream,
+    requests: Arc<StrictRequests>,
 }
 
-impl Framed {
+impl StrictHttp1Stream {
     /// Whether the client of a request has left, whatever it sent before.
     pub fn has_left(session: &Session) -> bool {
         let stream = session.as_http1().map(|session| session.stream());
-        let framed = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Framed>());
+        let framed = stream.and_then(|stream| (**stream).as_any().downcast_ref::<StrictHttp1Stream>());
         framed.is_some_and(|framed| framed.stream.has_left())
     }
 
     /// The connection itself.
-    pub(super) fn inner(&mut self) -> &mut Guarded {
+    pub(super) fn inner(&mut self) -> &mut ClientStream {
         &mut self.stream
     }
 }
 
-impl AsyncRead for Framed {
+impl AsyncRead for StrictHttp1Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Framed { stream, requests } = self.get_mut();
+        let StrictHttp1Stream { stream, requests } = self.get_mut();
         if stream.response_is_late(cx) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider does not answer")));
         }
@@ -266,7 +266,7 @@ impl AsyncRead for Framed {
     }
 }
 
-impl AsyncWrite for Framed {
+impl AsyncWrite for StrictHttp1Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
@@ -281,18 +281,18 @@ impl AsyncWrite for Framed {
 }
 
 #[async_trait]
-impl Shutdown for Framed {
+impl Shutdown for StrictHttp1Stream {
     async fn shutdown(&mut self) {
         Shutdown::shutdown(&mut self.stream).await;
         let cut = self.requests.state.lock().is_cut();
         if cut {
-            // Closing on what has come and was not read would reset the connection, and take the answer along.
+            // Closing on what has come and was not read would reset the connection, and take the response along.
             let _ = tokio::time::timeout(LINGER, drain(&mut self.stream)).await;
         }
     }
 }
 
-async fn drain(stream: &mut Guarded) -> io::Result<()> {
+async fn drain(stream: &mut ClientStream) -> io::Result<()> {
     let mut part = [0; 4096];
     let mut left = LINGER_BYTES;
     while left > 0 {
@@ -304,23 +304,23 @@ async fn drain(stream: &mut Guarded) -> io::Result<()> {
     Ok(())
 }
 
-impl Peek for Framed {}
+impl Peek for StrictHttp1Stream {}
 
-impl UniqueID for Framed {
+impl UniqueID for StrictHttp1Stream {
     fn id(&self) -> UniqueIDType {
         self.stream.id()
     }
 }
 
-impl Ssl for Framed {}
+impl Ssl for StrictHttp1Stream {}
 
-impl GetTimingDigest for Framed {
+impl GetTimingDigest for StrictHttp1Stream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.stream.get_timing_digest()
     }
 }
 
-impl GetProxyDigest for Framed {
+impl GetProxyDigest for StrictHttp1Stream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.stream.get_proxy_digest()
     }
@@ -330,7 +330,7 @@ impl GetProxyDigest for Framed {
     }
 }
 
-impl GetSocketDigest for Framed {
+impl GetSocketDigest for StrictHttp1Stream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.stream.get_socket_digest()
     }

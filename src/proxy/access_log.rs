@@ -36,8 +36,8 @@ macro_rules! key {
     };
 }
 
-/// The line. It holds no path, since paths hold identifiers, and nothing that a caller could use to forge another line: methods
-/// and addresses have no quotes or line feeds.
+/// The line. It holds no path, since paths hold identifiers, and nothing that a caller could use to forge another line:
+/// methods and addresses have no quotes or line feeds.
 fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format: LineFormat) -> String {
     let mut line = Line { text: String::with_capacity(512), format };
     let Outcome { upstream, operation, decision, cache, rejection, rules, session: hash } = &context.outcome;

@@ -72,8 +72,8 @@ pub(super) fn content_length(header: &RequestHeader) -> Option<usize> {
     header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Waits until the body of a request begins to come, where it is declared: a client that sends none of it costs no connection to the
-/// provider. Whoever waits to be told to send it is told here.
+/// Waits until the body of a request begins to come, where it is declared: a client that sends none of it costs no
+/// connection to the provider. Whoever waits to be told to send it is told here.
 pub(super) async fn await_body(session: &mut Session, context: &Context) -> Result<()> {
     if session.is_body_empty() || !session.req_header().headers.contains_key(CONTENT_LENGTH) {
         return Ok(());
@@ -97,7 +97,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
     // Another try is timed by itself, or not at all.
     context.is_whole = false;
-    context.pulse.as_ref().inspect(|pulse| pulse.is_not_timed());
+    context.timing.as_ref().inspect(|timing| timing.is_not_timed());
     let address = context.next_address().ok_or_else(unknown)?;
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
@@ -113,7 +113,8 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
         Versions::Http2 => (ALPN::H2, 1),
         Versions::Both => (ALPN::H2H1, 2),
     };
-    // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial numbers.
+    // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial
+    // numbers.
     let left = provider.left();
     let pool = if [1, 2].contains(&kind) { left } else { 0 };
     let switches = kind == 3;
@@ -131,7 +132,8 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
-    // Pingora has one deadline for every read, which over HTTP/2 it does not renew while a body goes the other way: see `first_byte`.
+    // Pingora has one deadline for every read, which over HTTP/2 it does not renew while a body goes the other way: see
+    // `first_byte`.
     let is_timed = [1, 2].contains(&kind) && !whole;
     options.read_timeout = Some(timeouts.idle).filter(|_| !is_timed);
     options.write_timeout = Some(timeouts.idle);
@@ -196,8 +198,8 @@ pub(super) fn connected(context: &mut Context, peer: &HttpPeer, reused: bool) {
     }
 }
 
-/// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only proxies
-/// may say.
+/// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only
+/// proxies may say.
 pub(super) async fn request(context: &mut Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
     context.tries += 1;
     // Pingora may have found another address than the gateway itself, where another version is spoken.
@@ -212,7 +214,7 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
         // Pingora does not hear the provider's 100, and some clients wait for it for ever.
         session.write_continue_response().await.map_err(|error| error.into_down())?;
     }
-    judge_version(request, versions(context, session))?;
+    check_version(request, versions(context, session))?;
     let origin = context.origin(session);
     let forwarded = provider.forwarded(&request.headers, &origin);
     let kept_out = |name: &&HeaderName| provider.keeps_out(name, &origin);
@@ -255,8 +257,8 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
     Ok(())
 }
 
-/// An answer's head without the buffer that it was read into, of which its headers are parts. A connection of HTTP/2 remembers
-/// headers, and with them would keep all of it.
+/// A response's head without the buffer that it was read into, of which its headers are parts. A connection of HTTP/2
+/// remembers headers, and with them would keep all of it.
 pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
     let mut own = ResponseHeader::build(response.status, Some(response.headers.len() + 1))?;
     own.set_version(response.version);
@@ -266,8 +268,8 @@ pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
     Ok(own)
 }
 
-/// Frames an answer for its client, and leaves out what speaks of the provider's connection. A client of HTTP/1.0 reads no chunks: for
-/// it the answer ends with the connection (RFC 9112, section 6.1).
+/// Frames an answer for its client, and leaves out what speaks of the provider's connection. A client of HTTP/1.0 reads
+/// no chunks: for it the response ends with the connection (RFC 9112, section 6.1).
 pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
     let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
     for name in heads::of_connection(&response.headers) {
@@ -288,9 +290,9 @@ pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
     }
 }
 
-/// Whether the client of an answer will see it end where the gateway does: Pingora passes codings on that it does not know, and a
-/// switch to another protocol that nobody asked for.
-pub(super) fn judge(response: &ResponseHeader, upgrades: bool) -> Result<()> {
+/// Whether the client of a response will see it end where the gateway does: Pingora passes codings on that it does not
+/// know, and a switch to another protocol that nobody asked for.
+pub(super) fn check(response: &ResponseHeader, upgrades: bool) -> Result<()> {
     let wrong = if response.status == StatusCode::SWITCHING_PROTOCOLS && !upgrades {
         "a switch of protocols that the client did not ask for"
     } else if let Some(fault) = heads::fault(&response.headers) {
@@ -302,15 +304,16 @@ pub(super) fn judge(response: &ResponseHeader, upgrades: bool) -> Result<()> {
 }
 
 /// The same of what stands behind a body.
-pub(super) fn judge_trailers(trailers: &HeaderMap) -> Result<()> {
+pub(super) fn check_trailers(trailers: &HeaderMap) -> Result<()> {
     if heads::are_bounded(trailers) {
         return Ok(());
     }
     Err(Error::explain(ErrorType::InvalidHTTPHeader, "the answer has too many trailers").into_up())
 }
 
-/// Whether a request goes to its provider in a version that it may have: Pingora falls back to HTTP/1.1 where TLS agrees on nothing.
-fn judge_version(request: &RequestHeader, versions: Versions) -> Result<()> {
+/// Whether a request goes to its provider in a version that it may have: Pingora falls back to HTTP/1.1 where TLS
+/// agrees on nothing.
+fn check_version(request: &RequestHeader, versions: Versions) -> Result<()> {
     if request.version != Version::HTTP_2 && versions == Versions::Http2 {
         return Err(Error::explain(ErrorType::ConnectError, "the provider does not speak HTTP/2").into_up());
     }
@@ -318,7 +321,7 @@ fn judge_version(request: &RequestHeader, versions: Versions) -> Result<()> {
 }
 
 /// Whether the provider says that it has not looked at the request, so that any may be tried again.
-pub(super) fn was_refused(error: &Error) -> bool {
+pub(super) fn was_rejected(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream && client::was_refused(error.root_cause())
 }
 
@@ -330,8 +333,8 @@ pub(super) fn told(error: &Error) -> String {
     [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// What it means to the client that a provider was waited for in vain for so long. A connection of HTTP/2 that may hang is left:
-/// others would wait for it too.
+/// What it means to the client that a provider was waited for in vain for so long. A connection of HTTP/2 that may hang
+/// is left: others would wait for it too.
 pub(super) fn late(context: &Context, within: Duration) -> Rejection {
     context.provider().into_iter().for_each(|provider| provider.leave(context.left));
     Rejection::UpstreamTimeout(within)

@@ -1,10 +1,10 @@
-//! What an admitted caller asks for, and what it may have: a read, or a write that was judged.
+//! What an admitted caller asks for, and what it may have: a read, or a write that was evaluated.
 
-use super::{Admitted, Answer, CacheKey, Credential, Gateway, Governed, Upstream};
-use crate::coherence::{Asker, OWN, Tenant};
+use super::{AuthorizedRequest, CacheKey, Credential, Gateway, Governed, ProviderResponse, Upstream};
+use crate::coherence::{CallerDigest, OWN, Tenant};
 use crate::dialect::{Body, Route};
 use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch, Violations};
-use crate::policy::{Judgement, Mode, Need, Policy};
+use crate::policy::{Evaluation, Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
 use crate::wire::coding;
 use crate::wire::message::Codec;
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// What an admitted caller asks for.
 #[derive(Debug)]
-pub struct Asked {
-    pub(super) admitted: Admitted,
+pub struct DecodedRequest {
+    pub(super) authorized: AuthorizedRequest,
     /// The body as it came.
     pub(super) body: Bytes,
     pub(super) read: Body,
@@ -36,7 +36,7 @@ pub struct Read {
     path: String,
     body: Option<Bytes>,
     key: Option<CacheKey>,
-    asker: Asker,
+    caller: CallerDigest,
     shared: bool,
     pub(super) tenant: Tenant,
 }
@@ -75,9 +75,9 @@ pub enum Decided {
     Need(Need),
 }
 
-impl Asked {
+impl DecodedRequest {
     fn governed(&self) -> &Governed {
-        &self.admitted.governed
+        &self.authorized.governed
     }
 
     /// The upstream.
@@ -110,8 +110,9 @@ impl Asked {
         }
     }
 
-    /// The read that this caller may have. Answers are shared among verified callers where the gateway has verified them and the
-    /// provider's answer does not depend on who asks; otherwise each credential has its own, and no credential none.
+    /// The read that this caller may have. Responses are shared among verified callers where the gateway has verified
+    /// them and the provider's response does not depend on who asks; otherwise each credential has its own, and no
+    /// credential none.
     pub fn read(self, gateway: &Gateway) -> Result<Read, Rejection> {
         if let Some(SessionPatch { constraint_violations, .. }) = self.patch()?
             && !constraint_violations.is_empty()
@@ -119,7 +120,7 @@ impl Asked {
         {
             return Err(Rejection::Violations(constraint_violations.into_iter().collect()));
         }
-        let Governed { upstream, route, carrier, path, query, token, asker, tenant, .. } = self.governed();
+        let Governed { upstream, route, carrier, path, query, token, caller, tenant, .. } = self.governed();
         let mut path = path.clone();
         match (query, token) {
             (Some(query), _) => path += &format!("?{query}"),
@@ -132,9 +133,9 @@ impl Asked {
             let place = upstream.dialect.path(route, None);
             let shown = u8::from(self.token.is_some());
             let (named, place, carrier) = (&upstream.shared, place.as_bytes(), carrier.name().as_bytes());
-            gateway.hashed(&[b"credential", named, tenant, credential, asker, token, &[shown], place, carrier])
+            gateway.hashed(&[b"credential", named, tenant, credential, caller, token, &[shown], place, carrier])
         };
-        let variant = match &self.admitted.credential {
+        let variant = match &self.authorized.credential {
             // No hash of its own: it is the same for all of them, and on the way of every hit.
             Credential::Verified(_) if shared && *tenant == OWN => Some(upstream.shared),
             Credential::Verified(_) if shared => Some(gateway.hashed(&[b"shared", &upstream.shared, tenant])),
@@ -142,18 +143,18 @@ impl Asked {
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
         };
-        let asker = match &self.admitted.credential {
+        let caller = match &self.authorized.credential {
             Credential::Verified(verified) if shared => gateway.hashed(&[b"asker", verified.fingerprint()]),
             Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous => variant.unwrap_or_default(),
         };
-        let shared = shared && matches!(self.admitted.credential, Credential::Verified(_));
+        let shared = shared && matches!(self.authorized.credential, Credential::Verified(_));
         let (upstream, route, carrier, tenant) = (upstream.clone(), *route, *carrier, *tenant);
         let body = if route.call.is_some_and(|call| call.remote) { Some(self.body) } else { None };
         let (session, id) = self.session.unzip();
         let cached = variant.filter(|_| upstream.cache.is_some() && route.operation == Operation::ReadSession);
         let key = cached.zip(session);
         let key = key.map(|(variant, session)| CacheKey { upstream: upstream.scope, session, variant });
-        Ok(Read { upstream, route, carrier, id, path, body, key, asker, shared, tenant })
+        Ok(Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant })
     }
 
     /// The read of what is changed as it is now, for the judgement of a write.
@@ -172,8 +173,8 @@ impl Asked {
         self.policy().mode == Mode::Audit
     }
 
-    /// The write as it came, where the policy only records and could not judge it.
-    pub fn unjudged(&self) -> Result<Write, Rejection> {
+    /// The write as it came, where the policy only records and could not evaluate it.
+    pub fn unevaluated(&self) -> Result<Write, Rejection> {
         if self.only_records() {
             Ok(self.write(self.body.clone(), Violations::new()))
         } else {
@@ -181,10 +182,10 @@ impl Asked {
         }
     }
 
-    /// The metadata as this answer to [`Asked::evidence_path`] shows it.
-    pub fn current_metadata(&self, answer: &Answer) -> Option<Vec<Field>> {
-        let plain = coding::of(&answer.headers).is_none();
-        plain.then(|| self.upstream().dialect.shown_metadata(self.governed().route, &answer.body)).flatten()
+    /// The metadata as this response to [`DecodedRequest::evidence_path`] shows it.
+    pub fn current_metadata(&self, response: &ProviderResponse) -> Option<Vec<Field>> {
+        let plain = coding::of(&response.headers).is_none();
+        plain.then(|| self.upstream().dialect.shown_metadata(self.governed().route, &response.body)).flatten()
     }
 
     fn patch(&self) -> Result<Option<SessionPatch>, Rejection> {
@@ -199,18 +200,18 @@ impl Asked {
         };
         let ends = self.operation() == Operation::DeleteSession;
         // An end changes nothing that a policy could speak of, but the provider's own rules hold.
-        let judgement =
+        let evaluation =
             if ends { Policy::default().evaluate(&patch, current) } else { policy.evaluate(&patch, current) };
-        match (judgement, policy.mode) {
-            (Judgement::Need(need), _) => Ok(Decided::Need(need)),
-            (Judgement::Refuse(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
-            (Judgement::Refuse(violations), Mode::Audit) => {
+        match (evaluation, policy.mode) {
+            (Evaluation::Need(need), _) => Ok(Decided::Need(need)),
+            (Evaluation::Reject(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
+            (Evaluation::Reject(violations), Mode::Audit) => {
                 Ok(Decided::Forward(self.write(self.body.clone(), violations)))
             }
-            (Judgement::Permit(_), Mode::Audit) => {
+            (Evaluation::Permit(_), Mode::Audit) => {
                 Ok(Decided::Forward(self.write(self.body.clone(), Violations::new())))
             }
-            (Judgement::Permit(permit), Mode::Enforce) => {
+            (Evaluation::Permit(permit), Mode::Enforce) => {
                 // Without edits the very bytes that came, framing and all.
                 let edited = if permit.edits().is_empty() { None } else { dialect.edited(&self.read, permit.edits()) };
                 let carrier = self.governed().carrier;
@@ -220,11 +221,11 @@ impl Asked {
         }
     }
 
-    /// What the write changes: the session that it names, or else the sessions of the user that it names. Those whom nobody knows
-    /// can change nothing, and so keep nobody from the cache.
+    /// What the write changes: the session that it names, or else the sessions of the user that it names. Those whom
+    /// nobody knows can change nothing, and so keep nobody from the cache.
     fn changes(&self) -> Changes {
         let names_user = self.governed().route.names_user() || self.read.names_user();
-        match (self.session_hash(), &self.admitted.credential) {
+        match (self.session_hash(), &self.authorized.credential) {
             (Some(session), _) => Changes::Session(session),
             (None, Credential::Verified(_) | Credential::Forwarded(_)) if names_user => Changes::AnySession,
             (None, Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous) => Changes::Nothing,
@@ -241,7 +242,7 @@ impl Asked {
             changes: self.changes(),
             body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, Body::Message(_))),
             findings,
-            entitled: self.admitted.credential.is_verified() && upstream.dialect.scoped,
+            entitled: self.authorized.credential.is_verified() && upstream.dialect.scoped,
             tenant: *tenant,
         }
     }
@@ -263,7 +264,8 @@ impl Read {
         self.carrier
     }
 
-    /// Whether callers share what is stored: the gateway has verified this one, so that it may answer in the provider's place.
+    /// Whether callers share what is stored: the gateway has verified this one, so that it may answer in the provider's
+    /// place.
     pub fn is_shared(&self) -> bool {
         self.shared
     }
@@ -274,18 +276,18 @@ impl Read {
     }
 
     /// Tells callers apart that share what is stored, by their credential.
-    pub fn asker(&self) -> Asker {
-        self.asker
+    pub fn caller(&self) -> CallerDigest {
+        self.caller
     }
 
-    /// The name of the cached answer; none where the read is not cached.
+    /// The name of the cached response; none where the read is not cached.
     pub fn key(&self) -> Option<&CacheKey> {
         self.key.as_ref()
     }
 
-    /// The status of an answer, whatever carried it.
-    pub fn status(&self, answer: &Answer) -> StatusCode {
-        answer.opened(self.carrier).status
+    /// The status of a response, whatever carried it.
+    pub fn status(&self, response: &ProviderResponse) -> StatusCode {
+        response.opened(self.carrier).status
     }
 }
 
@@ -315,8 +317,8 @@ impl Write {
         self.changes
     }
 
-    /// Whether the gateway itself has checked that the caller may write, so that its writes are marked apart from those of others. Where
-    /// tokens have no scopes, a caller that is verified may still be anybody.
+    /// Whether the gateway itself has checked that the caller may write, so that its writes are marked apart from those
+    /// of others. Where tokens have no scopes, a caller that is verified may still be anybody.
     pub fn is_entitled(&self) -> bool {
         self.entitled
     }
@@ -326,41 +328,41 @@ impl Write {
         &self.findings
     }
 
-    /// The status of an answer, whatever carried it.
-    pub fn status(&self, answer: &Answer) -> StatusCode {
-        answer.opened(self.carrier).status
+    /// The status of a response, whatever carried it.
+    pub fn status(&self, response: &ProviderResponse) -> StatusCode {
+        response.opened(self.carrier).status
     }
 
-    /// The answer as the caller may see it: without one-time codes, where the policy says so.
-    pub fn shown(&self, mut answer: Answer) -> Answer {
+    /// The response as the caller may see it: without one-time codes, where the policy says so.
+    pub fn shown(&self, mut response: ProviderResponse) -> ProviderResponse {
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
-        let opened = answer.opened(self.carrier);
-        let coded = coding::of(&answer.headers).is_some();
-        if !strips || !(opened.status.is_success() || coded && answer.status.is_success()) {
-            return answer;
+        let opened = response.opened(self.carrier);
+        let coded = coding::of(&response.headers).is_some();
+        if !strips || !(opened.status.is_success() || coded && response.status.is_success()) {
+            return response;
         }
         let Some(message) = opened.message.filter(|_| !coded) else {
-            return self.emptied(answer);
+            return self.emptied(response);
         };
         let Some(without) = self.upstream.dialect.without_codes(self.route, self.carrier, &message) else {
-            return self.emptied(answer);
+            return self.emptied(response);
         };
         if without != message {
-            answer.body = self.carrier.rewrap(&answer.body, without);
+            response.body = self.carrier.rewrap(&response.body, without);
         }
-        answer
+        response
     }
 
-    /// An answer that cannot be read, without its message: the write was carried out, which its caller has to learn, and the message
-    /// may hold a code, which its caller must not have.
-    fn emptied(&self, mut answer: Answer) -> Answer {
+    /// A response that cannot be read, without its message: the write was carried out, which its caller has to learn,
+    /// and the message may hold a code, which its caller must not have.
+    fn emptied(&self, mut response: ProviderResponse) -> ProviderResponse {
         let message = match self.carrier.codec() {
             Codec::Json => Bytes::from_static(b"{}"),
             Codec::Proto => Bytes::new(),
         };
-        answer.body = self.carrier.rewrap(&answer.body, message);
-        coding::clear(&mut answer.headers);
-        answer
+        response.body = self.carrier.rewrap(&response.body, message);
+        coding::clear(&mut response.headers);
+        response
     }
 }
 

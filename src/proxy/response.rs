@@ -1,12 +1,12 @@
 //! Answers on the wire.
 
 use super::context::Context;
-use super::exchange::REQUEST_ID;
 use super::head::is_http2;
+use super::hooks::REQUEST_ID;
 use crate::coherence::Millis;
-use crate::coherence::reading::Why;
+use crate::coherence::reading::ForwardReason;
 use crate::dialect::{AUTH0, Dialect};
-use crate::gateway::{Answer, Upstream};
+use crate::gateway::{ProviderResponse, Upstream};
 use crate::model::Rejection;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
@@ -20,15 +20,15 @@ use pingora::prelude::Session;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, OrErr, Result};
 
-/// Up to this size a body is left to the library for HTTP/2 as it is, in bytes: a client that does not read it costs no more than
-/// the body, since nobody waits for it.
+/// Up to this size a body is left to the library for HTTP/2 as it is, in bytes: a client that does not read it costs no
+/// more than the body, since nobody waits for it.
 const AT_ONCE: usize = 2 << 10;
 
 /// How a call of gRPC ended.
 const GRPC_STATUS: &str = "grpc-status";
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Where an answer comes from: what `Cache-Status` (RFC 9211) says.
+/// Where a response comes from: what `Cache-Status` (RFC 9211) says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// The cache.
@@ -41,7 +41,7 @@ pub(super) enum Source {
     /// The provider, since the cache had none, or none that would do.
     Miss {
         /// Why.
-        why: Why,
+        why: ForwardReason,
         /// Whether it was stored.
         stored: bool,
     },
@@ -55,23 +55,23 @@ pub(super) enum Source {
     Write,
 }
 
-/// The head of an answer of the provider's, or of the cache's.
-pub(super) fn answer_response(
-    answer: &Answer,
+/// The head of a response of the provider's, or of the cache's.
+pub(super) fn response_response(
+    response: &ProviderResponse,
     source: Source,
     id: &HeaderValue,
     dialect: &Dialect,
     request: &RequestHeader,
 ) -> Result<ResponseHeader> {
-    let mut header = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 4))?;
-    for (name, value) in &answer.headers {
+    let mut header = ResponseHeader::build_no_case(response.status, Some(response.headers.len() + 4))?;
+    for (name, value) in &response.headers {
         if *name != AGE {
             header.append_header(name.clone(), value.clone())?;
         }
     }
     // What has no body has no length of one, or that of another.
-    if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&answer.status) {
-        header.insert_header(CONTENT_LENGTH, answer.body.len())?;
+    if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status) {
+        header.insert_header(CONTENT_LENGTH, response.body.len())?;
     }
     header.insert_header(REQUEST_ID, id.clone())?;
     if !matches!(source, Source::Uncached | Source::Write) {
@@ -95,14 +95,14 @@ pub(super) fn answer_response(
     Ok(header)
 }
 
-fn missed(why: Why, stored: bool) -> &'static str {
+fn missed(why: ForwardReason, stored: bool) -> &'static str {
     match (why, stored) {
-        (Why::Missing, true) => "sessiongate; fwd=miss; stored",
-        (Why::Missing, false) => "sessiongate; fwd=miss",
-        (Why::Stale, true) => "sessiongate; fwd=stale; stored",
-        (Why::Stale, false) => "sessiongate; fwd=stale",
-        (Why::Requested, true) => "sessiongate; fwd=request; stored",
-        (Why::Requested, false) => "sessiongate; fwd=request",
+        (ForwardReason::Missing, true) => "sessiongate; fwd=miss; stored",
+        (ForwardReason::Missing, false) => "sessiongate; fwd=miss",
+        (ForwardReason::Stale, true) => "sessiongate; fwd=stale; stored",
+        (ForwardReason::Stale, false) => "sessiongate; fwd=stale",
+        (ForwardReason::Requested, true) => "sessiongate; fwd=request; stored",
+        (ForwardReason::Requested, false) => "sessiongate; fwd=request",
     }
 }
 
@@ -110,9 +110,9 @@ fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
     header.append_header(CACHE_STATUS, HeaderValue::from_static(status)).map(drop)
 }
 
-/// A rejection in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON. Of a call of gRPC
-/// it is Trailers-Only: its status stands in the head, which is all that there is of it.
-pub(super) fn refusal_response(
+/// A rejection in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON.
+/// Of a call of gRPC it is Trailers-Only: its status stands in the head, which is all that there is of it.
+pub(super) fn rejection_response(
     upstream: Option<&Upstream>,
     request: &RequestHeader,
     rejection: &Rejection,
@@ -136,9 +136,10 @@ pub(super) fn refusal_response(
     Ok((header, reply.body))
 }
 
-/// Lets pages of any origin read the answer, as a provider whose API is for browsers does: what the gateway answers by itself, or
-/// from the cache, comes without the provider's own headers. ZITADEL names the origin, and allows credentials
-/// (`internal/api/http/middleware/cors_interceptor.go`). No page gets more than its own credential gives it.
+/// Lets pages of any origin read the response, as a provider whose API is for browsers does: what the gateway answers
+/// by itself, or from the cache, comes without the provider's own headers. ZITADEL names the origin, and allows
+/// credentials (`internal/api/http/middleware/cors_interceptor.go`). No page gets more than its own credential gives
+/// it.
 fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
     const EXPOSED: &str =
         "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
@@ -170,7 +171,7 @@ fn spoken(dialect: &Dialect, request: &RequestHeader) -> Carrier {
     if package || carrier.is_framed() { carrier } else { Carrier::Rest }
 }
 
-/// Writes an answer as a whole. A gateway that stops says that the connection ends with it.
+/// Writes a response as a whole. A gateway that stops says that the connection ends with it.
 pub(super) async fn write(
     session: &mut Session,
     context: &mut Context,
@@ -225,8 +226,8 @@ async fn write_whole(
     }
 }
 
-/// Writes the head of an answer, which over HTTP/2 ends its stream where the answer is over: the head of a call without a message is
-/// its trailers.
+/// Writes the head of a response, which over HTTP/2 ends its stream where the response is over: the head of a call
+/// without a message is its trailers.
 pub(super) async fn write_head(session: &mut Session, header: ResponseHeader, over: bool) -> Result<()> {
     let written = match &mut *session.downstream_session {
         ServerSession::H2(stream) if over => stream.write_response_header(Box::new(header), true),
@@ -236,7 +237,7 @@ pub(super) async fn write_head(session: &mut Session, header: ResponseHeader, ov
     written.map_err(|error| error.into_down())
 }
 
-/// Writes an answer to a stream of HTTP/2 without waiting for the client to let it.
+/// Writes a response to a stream of HTTP/2 without waiting for the client to let it.
 async fn write_at_once(
     session: &mut Session,
     header: ResponseHeader,

@@ -1,7 +1,7 @@
 //! What a connection of HTTP/1, or a stream of HTTP/2, is doing: what says how long its client may be waited for.
 
-use super::frames::Frames;
-use super::share::Share;
+use super::flood_guard::FloodGuard;
+use super::memory_share::MemoryShare;
 use super::uploads::Uploads;
 use crate::config::Clients;
 use crate::metrics::Metrics;
@@ -17,7 +17,7 @@ const SLOW_START: Duration = Duration::from_secs(10);
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub(crate) struct ClientTimeouts {
     /// See [`Clients::head_timeout`].
     pub head: Duration,
     /// See [`Clients::idle_timeout`].
@@ -28,9 +28,9 @@ pub(crate) struct Patience {
     pub body_rate: usize,
 }
 
-impl Patience {
-    pub fn new(clients: &Clients) -> Patience {
-        Patience {
+impl ClientTimeouts {
+    pub fn new(clients: &Clients) -> ClientTimeouts {
+        ClientTimeouts {
             head: clients.head_timeout,
             idle: clients.idle_timeout,
             write: clients.write_timeout,
@@ -43,7 +43,7 @@ impl Patience {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No byte of it is here yet.
-    Waiting,
+    UnreadBytes,
     /// Its head is coming.
     Head,
     /// Its body is coming.
@@ -67,24 +67,25 @@ pub(crate) struct Arrival {
     /// Where streams are counted that are reset before they become requests.
     pub metrics: Arc<Metrics>,
     /// What its connection holds.
-    pub share: Arc<Share>,
+    pub share: Arc<MemoryShare>,
     /// The bodies that are coming on it: of HTTP/2.
     pub(super) uploads: Arc<Uploads>,
 }
 
 impl Arrival {
     /// The frames of a connection of HTTP/2 whose heads may have so many fields.
-    pub(super) fn frames(&self, fields: usize) -> Frames {
+    pub(super) fn frames(&self, fields: usize) -> FloodGuard {
         let counts = (self.requests.clone(), self.rejected.clone());
-        Frames::new(Instant::now(), fields, counts, self.uploads.clone())
+        FloodGuard::new(Instant::now(), fields, counts, self.uploads.clone())
     }
 }
 
-/// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on it.
+/// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on
+/// it.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct ClientTiming {
     pub arrival: Arrival,
-    pub patience: Patience,
+    pub timeouts: ClientTimeouts,
     state: Mutex<State>,
     /// The request is watched from now on, or for another time.
     watched: Notify,
@@ -93,7 +94,8 @@ pub(crate) struct Pulse {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Since when it is waited for what the phase says. The first request is waited for since the connection was opened.
+    /// Since when it is waited for what the phase says. The first request is waited for since the connection was
+    /// opened.
     since: Instant,
     /// Whether a request was answered before.
     kept: bool,
@@ -103,7 +105,7 @@ struct State {
     /// Since when the client is waited for, where it is.
     waiting: Option<Instant>,
     cut: Option<DisconnectReason>,
-    /// What the provider of a passed request is waited for, where that ends here.
+    /// What the provider of a pass-through request is waited for, where that ends here.
     due: Option<Due>,
     /// How long it was waited for in vain.
     late: Option<Duration>,
@@ -119,11 +121,11 @@ struct Due {
     since: Option<Instant>,
 }
 
-impl Pulse {
+impl ClientTiming {
     /// A connection that was opened just now.
-    pub fn new(arrival: Arrival, patience: Patience) -> Pulse {
+    pub fn new(arrival: Arrival, timeouts: ClientTimeouts) -> ClientTiming {
         let state = State {
-            phase: Phase::Waiting,
+            phase: Phase::UnreadBytes,
             since: Instant::now(),
             kept: false,
             body: 0,
@@ -134,7 +136,7 @@ impl Pulse {
             late: None,
             stuck: None,
         };
-        Pulse { arrival, patience, state: Mutex::new(state), watched: Notify::new() }
+        ClientTiming { arrival, timeouts, state: Mutex::new(state), watched: Notify::new() }
     }
 
     /// Bytes came from the client.
@@ -146,7 +148,7 @@ impl Pulse {
             state.waited += since.elapsed();
         }
         match state.phase {
-            Phase::Waiting => {
+            Phase::UnreadBytes => {
                 state.phase = Phase::Head;
                 // The first request has to be here in time from the connection on.
                 if state.kept {
@@ -158,17 +160,17 @@ impl Pulse {
         }
     }
 
-    /// Until when the client may be waited for, from now on, and what it is cut off for then; none where it may take as long as it
-    /// likes.
+    /// Until when the client may be waited for, from now on, and what it is cut off for then; none where it may take as
+    /// long as it likes.
     pub fn deadline(&self) -> Option<(Instant, DisconnectReason)> {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Waiting if state.kept => Some((state.since + self.patience.idle, DisconnectReason::IdleTimeout)),
-            Phase::Waiting | Phase::Head => Some((state.since + self.patience.head, DisconnectReason::HeadTimeout)),
+            Phase::UnreadBytes if state.kept => Some((state.since + self.timeouts.idle, DisconnectReason::IdleTimeout)),
+            Phase::UnreadBytes | Phase::Head => Some((state.since + self.timeouts.head, DisconnectReason::HeadTimeout)),
             Phase::Body => {
                 let since = *state.waiting.get_or_insert_with(Instant::now);
-                let stalled = since + self.patience.idle;
-                let Some(seconds) = state.body.checked_div(self.patience.body_rate as u64) else {
+                let stalled = since + self.timeouts.idle;
+                let Some(seconds) = state.body.checked_div(self.timeouts.body_rate as u64) else {
                     return Some((stalled, DisconnectReason::MinBodyRate));
                 };
                 let allowed = SLOW_START.max(Duration::from_secs(seconds));
@@ -178,7 +180,8 @@ impl Pulse {
         }
     }
 
-    /// Whether a head is coming of which nothing has been answered, and so can be: the gateway writes nothing else meanwhile.
+    /// Whether a head is coming of which nothing has been answered, and so can be: the gateway writes nothing else
+    /// meanwhile.
     pub fn is_in_head(&self) -> bool {
         self.state.lock().phase == Phase::Head
     }
@@ -188,7 +191,8 @@ impl Pulse {
         self.state.lock().due = Some(Due { within, since: None });
     }
 
-    /// Something of the response has come. Where it was waited for here, the next part is due within `next`, if that is set.
+    /// Something of the response has come. Where it was waited for here, the next part is due within `next`, if that is
+    /// set.
     pub fn response_came(&self, next: Option<Duration>) {
         let mut state = self.state.lock();
         state.due = state.due.and(next).map(|within| Due { within, since: None });
@@ -229,8 +233,8 @@ impl Pulse {
         self.watched.notify_one();
     }
 
-    /// Ends where nothing of a request moves any more. Needs a timer only while a request is watched, and ends with who waits: most
-    /// requests are over long before.
+    /// Ends where nothing of a request moves any more. Needs a timer only while a request is watched, and ends with who
+    /// waits: most requests are over long before.
     pub async fn stands_still(&self) {
         loop {
             let until = self.state.lock().stuck.map(|(_, until)| until);
@@ -316,7 +320,7 @@ impl Pulse {
     /// A request is over.
     pub fn request_is_over(&self) {
         let mut state = self.state.lock();
-        state.phase = Phase::Waiting;
+        state.phase = Phase::UnreadBytes;
         state.since = Instant::now();
         (state.due, state.stuck) = (None, None);
     }
@@ -338,7 +342,7 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
-    use super::super::share::Shares;
+    use super::super::memory_share::MemoryShares;
     use super::*;
     use crate::memory::Memory;
     use tokio::runtime::{Builder, Runtime};
@@ -350,7 +354,7 @@ mod tests {
         Builder::new_current_thread().enable_time().build().unwrap()
     }
 
-    fn pulse() -> Arc<Pulse> {
+    fn timing() -> Arc<ClientTiming> {
         let metrics = Arc::new(Metrics::new().unwrap());
         let arrival = Arrival {
             listener: "main".into(),
@@ -359,20 +363,20 @@ mod tests {
             requests: Arc::default(),
             rejected: Arc::default(),
             metrics,
-            share: Shares::new(Memory::new(None, 0)).open(false),
+            share: MemoryShares::new(Memory::new(None, 0)).open(false),
             uploads: Arc::default(),
         };
-        Arc::new(Pulse::new(arrival, Patience { head: LONG, idle: LONG, write: LONG, body_rate: 0 }))
+        Arc::new(ClientTiming::new(arrival, ClientTimeouts { head: LONG, idle: LONG, write: LONG, body_rate: 0 }))
     }
 
     #[test]
     fn a_request_that_is_over_leaves_nothing_behind() {
         runtime().block_on(async {
             let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-            let (base, kept) = (tasks(), pulse());
+            let (base, kept) = (tasks(), timing());
             for _ in 0..1000 {
                 // A stream of HTTP/2, and one more request of a connection that is kept.
-                pulse().gives_up_after(LONG);
+                timing().gives_up_after(LONG);
                 kept.head_is_here();
                 kept.gives_up_after(LONG);
                 kept.request_is_over();
@@ -385,20 +389,20 @@ mod tests {
     #[test]
     fn a_request_is_given_up_however_often_it_was_watched_before() {
         runtime().block_on(async {
-            let pulse = pulse();
+            let timing = timing();
             for _ in 0..3 {
-                pulse.gives_up_after(Duration::from_millis(1));
-                tokio::time::timeout(PATIENCE, pulse.stands_still()).await.unwrap();
+                timing.gives_up_after(Duration::from_millis(1));
+                tokio::time::timeout(PATIENCE, timing.stands_still()).await.unwrap();
             }
             // It is watched while it is waited for already.
-            pulse.head_is_here();
+            timing.head_is_here();
             let watch = async {
                 tokio::task::yield_now().await;
-                pulse.gives_up_after(Duration::from_millis(1));
+                timing.gives_up_after(Duration::from_millis(1));
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                () = pulse.stands_still() => {}
+                () = timing.stands_still() => {}
                 () = watch => {}
                 () = tokio::time::sleep(PATIENCE) => panic!("it is not given up"),
             }
@@ -408,20 +412,20 @@ mod tests {
     #[test]
     fn another_try_is_not_held_to_the_deadlines_of_the_one_before() {
         runtime().block_on(async {
-            let pulse = pulse();
-            pulse.gives_up_after(Duration::ZERO);
-            pulse.response_is_due(Duration::ZERO);
-            pulse.is_not_timed();
-            pulse.moves();
-            assert_eq!((is_given_up(&pulse).await, pulse.response_due()), (false, None));
+            let timing = timing();
+            timing.gives_up_after(Duration::ZERO);
+            timing.response_is_due(Duration::ZERO);
+            timing.is_not_timed();
+            timing.moves();
+            assert_eq!((is_given_up(&timing).await, timing.response_due()), (false, None));
         });
     }
 
     /// Whether it is given up, where it is looked at once.
-    async fn is_given_up(pulse: &Pulse) -> bool {
+    async fn is_given_up(timing: &ClientTiming) -> bool {
         tokio::select! {
             biased;
-            () = pulse.stands_still() => true,
+            () = timing.stands_still() => true,
             () = std::future::ready(()) => false,
         }
     }
@@ -429,13 +433,13 @@ mod tests {
     #[test]
     fn a_request_that_moves_is_not_given_up() {
         runtime().block_on(async {
-            let pulse = pulse();
-            pulse.gives_up_after(LONG);
-            assert!(!is_given_up(&pulse).await);
-            pulse.gives_up_after(Duration::ZERO);
-            assert!(is_given_up(&pulse).await);
-            pulse.head_is_here();
-            assert!(!is_given_up(&pulse).await, "it is another");
+            let timing = timing();
+            timing.gives_up_after(LONG);
+            assert!(!is_given_up(&timing).await);
+            timing.gives_up_after(Duration::ZERO);
+            assert!(is_given_up(&timing).await);
+            timing.head_is_here();
+            assert!(!is_given_up(&timing).await, "it is another");
         });
     }
 
@@ -443,6 +447,6 @@ mod tests {
     fn a_request_that_is_not_timed_needs_no_timer() {
         // A runtime without one.
         let runtime = Builder::new_current_thread().build().unwrap();
-        assert!(!runtime.block_on(is_given_up(&pulse())));
+        assert!(!runtime.block_on(is_given_up(&timing())));
     }
 }

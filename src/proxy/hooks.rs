@@ -1,20 +1,21 @@
 //! One request, from its head to its line in the log.
 
-use super::answer::{refusal_response, write};
+use super::access_log;
 use super::context::Context;
 use super::declared::Declared;
 use super::governed::{self, Stop};
 use super::head::{self, credential, head, is_http2};
-use super::line;
-use super::passed::KnownCredentials;
+use super::pass_through::KnownCredentials;
+use super::response::{rejection_response, write};
 use super::{
-    MAX_TRIES, chunks, declared, failed, first_byte, invalidating, logout, offers, passed, short, slot, whole,
+    MAX_TRIES, chunks, declared, failed, first_byte, invalidating, logout, offers, overloaded, pass_through, slot,
+    whole,
 };
-use crate::cache::Caution;
+use crate::cache::MarkFailurePolicy;
 use crate::client;
 use crate::descriptors;
-use crate::edge::{self, KEPT, Short};
-use crate::gateway::{Credential, Head, InvalidatingRequest, Refused, Routed, Upstream};
+use crate::edge::{self, KEPT, MemoryShort};
+use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, RequestHead, Routed, Upstream};
 use crate::model::{Operation, Rejection};
 use crate::runtime::CurrentRuntime;
 use crate::telemetry::{CacheStatus, Decision, Shed};
@@ -33,14 +34,14 @@ use std::time::Duration;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The gateway as Pingora sees it.
-pub(super) struct Edge {
+pub(super) struct Hooks {
     running: Arc<CurrentRuntime>,
     credentials: KnownCredentials,
 }
 
-impl Edge {
-    pub fn new(running: Arc<CurrentRuntime>) -> Edge {
-        Edge { running, credentials: KnownCredentials::default() }
+impl Hooks {
+    pub fn new(running: Arc<CurrentRuntime>) -> Hooks {
+        Hooks { running, credentials: KnownCredentials::default() }
     }
 
     /// Finds out what the request is and does what has to be done; `true` where it is answered.
@@ -49,32 +50,32 @@ impl Edge {
         let listener = context.listener();
         // Streams are taken on before: where they cannot be, the client may open them again.
         if !session.is_http2() && context.admit().is_err() {
-            return short::reject(session, context).await;
+            return overloaded::reject_overloaded(session, context).await;
         }
         let over_socket = context.is_over_socket();
         if over_socket {
             head::drop_path(session.req_header_mut());
         }
-        let judged = match head::judge(session.req_header(), edge::fault(), runtime.head_limits, over_socket) {
+        let checked = match head::check(session.req_header(), edge::fault(), runtime.head_limits, over_socket) {
             Ok(()) => declared::ends_where_it_says(session, context).await,
-            refused @ Err(_) => refused,
+            rejected @ Err(_) => rejected,
         };
-        if let Err(rejection) = judged {
-            let Head { host, path, .. } = head(session.req_header(), &listener, false);
-            context.pulse.as_ref().inspect(|pulse| pulse.head_is_rejected());
-            // Only for the form of the answer.
+        if let Err(rejection) = checked {
+            let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
+            context.timing.as_ref().inspect(|timing| timing.head_is_rejected());
+            // Only for the form of the response.
             context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
             session.set_keepalive(None);
-            return refuse(session, context, &rejection).await;
+            return reject(session, context, &rejection).await;
         }
         offers::ignore(session.req_header_mut())?;
         head::drop_root(session.req_header_mut())?;
         let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted(session)));
         match routed {
-            Err(Refused { upstream, operation, rejection }) => {
+            Err(RejectedRequest { upstream, operation, rejection }) => {
                 context.outcome.operation = operation;
                 context.upstream = upstream;
-                refuse(session, context, &rejection).await
+                reject(session, context, &rejection).await
             }
             Ok(Routed::Passed(upstream, operation)) => {
                 context.verified = head::is_recognized(&runtime, &upstream, &session.req_header().headers);
@@ -92,7 +93,7 @@ impl Edge {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
-                let answered = governed::answer(session, context, governed).await;
+                let answered = governed::response(session, context, governed).await;
                 Self::over(session, context, answered.map(|()| true)).await
             }
         }
@@ -102,13 +103,13 @@ impl Edge {
     async fn over(session: &mut Session, context: &mut Context, result: Result<bool, Stop>) -> Result<bool> {
         match result {
             Ok(answered) => Ok(answered),
-            Err(Stop::Rejected(rejection)) => refuse(session, context, &rejection).await,
+            Err(Stop::Rejected(rejection)) => reject(session, context, &rejection).await,
             Err(Stop::Broken(error)) => Err(error),
         }
     }
 
-    /// A call that lists sessions, or something that may change any: admitted and passed. What may change sessions that are cached is
-    /// forwarded as a whole, and marked.
+    /// A call that lists sessions, or something that may change any: admitted and passed. What may change sessions that
+    /// are cached is forwarded as a whole, and marked.
     async fn invalidating(
         session: &mut Session,
         context: &mut Context,
@@ -121,11 +122,13 @@ impl Edge {
             head::set_path(session.req_header_mut(), path)?;
         }
         let credential = credential(context, request.upstream(), session).await?;
-        let upstream = request.admit(&credential)?;
+        let upstream = request.authorize(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));
         let changes = operation == Operation::ChangeRelated && may_change(&upstream, &credential);
-        match caution(&upstream).filter(|_| changes) {
-            Some(caution) => invalidating::forward(session, context, upstream, caution).await.map(|()| true),
+        match on_mark_failure(&upstream).filter(|_| changes) {
+            Some(on_mark_failure) => {
+                invalidating::forward(session, context, upstream, on_mark_failure).await.map(|()| true)
+            }
             None => pass(session, context, upstream, operation).await,
         }
     }
@@ -140,7 +143,7 @@ pub(super) async fn pass(
 ) -> Result<bool, Stop> {
     context.upstream = Some(upstream.clone());
     offers::ignore_empty(session.req_header_mut());
-    passed::await_body(session, context).await?;
+    pass_through::await_body(session, context).await?;
     context.slot = Some(slot::take(session, context, &upstream).await?);
     // Of governed requests only those that need another connection ask for that.
     if descriptors::are_scarce() {
@@ -151,12 +154,12 @@ pub(super) async fn pass(
 }
 
 /// What a write to this upstream does without the store; none where nothing is cached that it could make stale.
-pub(super) fn caution(upstream: &Upstream) -> Option<Caution> {
-    upstream.scope_cache.map(Caution::from)
+pub(super) fn on_mark_failure(upstream: &Upstream) -> Option<MarkFailurePolicy> {
+    upstream.scope_cache.map(MarkFailurePolicy::from)
 }
 
-/// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the rights can
-/// keep the cache out.
+/// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the
+/// rights can keep the cache out.
 fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
     match credential {
         Credential::Verified(verified) => upstream.dialect.lets_change(verified.caller()),
@@ -165,8 +168,8 @@ fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
     }
 }
 
-/// Answers with a rejection in the dialect of the upstream.
-pub(super) async fn refuse(session: &mut Session, context: &mut Context, rejection: &Rejection) -> Result<bool> {
+/// Responses with a rejection in the dialect of the upstream.
+pub(super) async fn reject(session: &mut Session, context: &mut Context, rejection: &Rejection) -> Result<bool> {
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
     context.outcome.rejection = Some(rejection.name());
@@ -177,14 +180,15 @@ pub(super) async fn refuse(session: &mut Session, context: &mut Context, rejecti
     if let Rejection::Violations(violations) = rejection {
         context.outcome.note(violations);
     }
-    let (header, body) = refusal_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
+    let (header, body) = rejection_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
     write(session, context, header, body, None).await?;
     Ok(true)
 }
 
 #[async_trait]
-impl ProxyHttp for Edge {
-    // Boxed, since the future of a request holds it, and is in the way of buffers when it is a little larger: see the test of memory.
+impl ProxyHttp for Hooks {
+    // Boxed, since the future of a request holds it, and is in the way of buffers when it is a little larger: see the
+    // test of memory.
     type CTX = Box<Context>;
 
     fn new_ctx(&self) -> Box<Context> {
@@ -200,17 +204,17 @@ impl ProxyHttp for Edge {
         context.name(session);
         // Those of HTTP/1 stand in the connection; a stream of HTTP/2 that nobody reads has one of its own.
         if session.is_http2() {
-            let patience = context.pulse.as_ref().map(|pulse| pulse.patience.write);
-            session.set_write_timeout(patience);
+            let timeout = context.timing.as_ref().map(|timing| timing.timeouts.write);
+            session.set_write_timeout(timeout);
         }
         // Only where it is on: Pingora has switched it off for requests after which the connection cannot be trusted.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEPT));
         }
         // A call of gRPC may stay open without a word.
-        let streams = session.is_http2() && passed::is_call(&session.req_header().headers);
-        if let Some(pulse) = context.pulse.as_ref().filter(|_| !streams && !session.is_body_empty()) {
-            pulse.expect_body();
+        let streams = session.is_http2() && pass_through::is_call(&session.req_header().headers);
+        if let Some(timing) = context.timing.as_ref().filter(|_| !streams && !session.is_body_empty()) {
+            timing.expect_body();
         }
         Ok(())
     }
@@ -220,7 +224,7 @@ impl ProxyHttp for Edge {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
-        passed::peer(context, &self.credentials, session)
+        pass_through::peer(context, &self.credentials, session)
     }
 
     fn fail_to_connect(
@@ -230,7 +234,7 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
         error: Box<Error>,
     ) -> Box<Error> {
-        passed::go_on(context, peer, error)
+        pass_through::go_on(context, peer, error)
     }
 
     fn error_while_proxy(
@@ -241,13 +245,13 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
         client_reused: bool,
     ) -> Box<Error> {
-        // Whatever the provider says after its response has begun, it has seen the request, and the client a part of the response.
-        // Over HTTP/2 it is not seen whether it has begun.
+        // Whatever the provider says after its response has begun, it has seen the request, and the client a part of
+        // the response. Over HTTP/2 it is not seen whether it has begun.
         let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
         let whole = again && !session.as_ref().retry_buffer_truncated();
         if context.late().is_some() {
             error.set_retry(false);
-        } else if whole && passed::was_refused(&error) {
+        } else if whole && pass_through::was_rejected(&error) {
             error.set_retry(true);
         } else if whole && session.req_header().method.is_safe() {
             error.retry.decide_reuse(client_reused);
@@ -266,7 +270,7 @@ impl ProxyHttp for Edge {
         _: Option<&Digest>,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        passed::connected(context, peer, reused);
+        pass_through::connected(context, peer, reused);
         Ok(())
     }
 
@@ -277,7 +281,7 @@ impl ProxyHttp for Edge {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.declared = Declared::of(session);
-        passed::request(context, session, request).await?;
+        pass_through::request(context, session, request).await?;
         if session.as_mut().is_body_done() {
             first_byte::expect(session, context);
         } else {
@@ -295,12 +299,12 @@ impl ProxyHttp for Edge {
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         context.body_came(session, end_of_stream);
-        context.body_passes(bytes).map_err(|Short| short::end(context, Shed::Request))?;
+        context.body_passes(bytes).map_err(|MemoryShort| overloaded::end(context, Shed::Request))?;
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;
         }
-        // Pingora writes an empty last part as a chunk of its own, which ends the body, and then the end of the body: to the
-        // provider the beginning of another request.
+        // Pingora writes an empty last part as a chunk of its own, which ends the body, and then the end of the body:
+        // to the provider the beginning of another request.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
@@ -320,7 +324,7 @@ impl ProxyHttp for Edge {
         context.begun = true;
         context.ahead = if response.version == Version::HTTP_2 { client::RELAY_WINDOW as usize } else { 0 };
         first_byte::begins(context);
-        passed::judge(response, session.is_upgrade_req())?;
+        pass_through::check(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
             provider.note(None);
         }
@@ -333,7 +337,7 @@ impl ProxyHttp for Edge {
         trailers: &mut HeaderMap,
         _: &mut Box<Context>,
     ) -> Result<()> {
-        passed::judge_trailers(trailers)
+        pass_through::check_trailers(trailers)
     }
 
     async fn response_filter(
@@ -345,9 +349,9 @@ impl ProxyHttp for Edge {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
             edge::open_tunnel();
         }
-        passed::frame(session, response);
+        pass_through::frame(session, response);
         if is_http2(session) {
-            *response = passed::released(response)?;
+            *response = pass_through::released(response)?;
         }
         if !response.status.is_informational() {
             context.status = response.status.as_u16();
@@ -369,20 +373,20 @@ impl ProxyHttp for Edge {
         first_byte::moves(context);
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let passed = context.response_passes(bytes, session.body_bytes_sent(), is_http2(session));
-        passed.map_err(|Short| short::end(context, Shed::Response))?;
+        passed.map_err(|MemoryShort| overloaded::end(context, Shed::Response))?;
         Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
-        failed::answer(session, error, context).await
+        failed::response(session, error, context).await
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
         (context.slot, context.is_timed) = (None, false);
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
-        line::account(context, status, session.body_bytes_sent() + context.written);
-        if let Some(pulse) = context.pulse.as_ref().filter(|_| !is_http2(session)) {
-            pulse.request_is_over();
+        access_log::account(context, status, session.body_bytes_sent() + context.written);
+        if let Some(timing) = context.timing.as_ref().filter(|_| !is_http2(session)) {
+            timing.request_is_over();
         }
     }
 

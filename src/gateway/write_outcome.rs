@@ -1,20 +1,20 @@
-//! What an answer means for the cache.
+//! What a response means for the cache.
 
 use super::{Changes, Freshness, Read, Write};
 use crate::coherence::millis;
-use crate::coherence::reading::{Limits, Windows};
+use crate::coherence::reading::{FreshnessWindows, Limits};
 use crate::coherence::{Millis, OWN, Settled};
 use crate::dialect::Missing;
 use crate::model::Operation;
-use crate::wire::carrier::{Carrier, Opened};
+use crate::wire::carrier::{Carrier, DecodedCall};
 use crate::wire::coding;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
 
-/// A provider's answer.
+/// A provider's response.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ProviderResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers, less those that speak of the connection.
@@ -25,7 +25,7 @@ pub struct Answer {
     pub trailers: Option<HeaderMap>,
 }
 
-/// The headers that a stored answer keeps: those that speak of the session, not of the exchange that fetched it.
+/// The headers that a stored response keeps: those that speak of the session, not of the exchange that fetched it.
 const STORED_HEADERS: [HeaderName; 7] = [
     http::header::CONTENT_TYPE,
     http::header::CONTENT_LANGUAGE,
@@ -36,9 +36,9 @@ const STORED_HEADERS: [HeaderName; 7] = [
     http::header::X_CONTENT_TYPE_OPTIONS,
 ];
 
-impl Answer {
+impl ProviderResponse {
     /// What it says, whatever carried it.
-    pub fn opened(&self, carrier: Carrier) -> Opened {
+    pub fn opened(&self, carrier: Carrier) -> DecodedCall {
         carrier.open(self.status, &self.headers, &self.body, self.trailers.as_ref())
     }
 
@@ -55,11 +55,11 @@ impl Answer {
         context.finish().as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
-    /// What is stored of it, and what others than the one who asked may see. It shares no memory with the answer, whose parts
-    /// hold the whole buffers of the connection that they came from.
-    pub fn stored(&self) -> Answer {
+    /// What is stored of it, and what others than the one who asked may see. It shares no memory with the response,
+    /// whose parts hold the whole buffers of the connection that they came from.
+    pub fn stored(&self) -> ProviderResponse {
         let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
-        Answer {
+        ProviderResponse {
             status: self.status,
             headers: copied(kept),
             body: Bytes::copy_from_slice(&self.body),
@@ -72,7 +72,7 @@ fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> H
     all.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
 }
 
-/// What an answer to a read means for what is stored.
+/// What a response to a read means for what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storable {
     /// It may be stored.
@@ -101,7 +101,8 @@ pub enum Storable {
     Nothing,
 }
 
-/// Whether an answer with this status says nothing of the session: the provider failed, was too slow, or would not say.
+/// Whether a response with this status says nothing of the session: the provider failed, was too slow, or would not
+/// say.
 pub fn says_nothing(status: StatusCode) -> bool {
     // What stands for gRPC's CANCELLED has no name here.
     const CANCELLED: u16 = 499;
@@ -116,7 +117,7 @@ const UNKEYED: [&str; 6] =
 
 /// What an answered write leaves to be done before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settlement {
+pub enum WriteOutcome {
     /// Its outcome is known: the mark ends.
     End(Settled),
     /// Its outcome is not known: the mark stays until it runs out.
@@ -124,19 +125,19 @@ pub enum Settlement {
 }
 
 impl Read {
-    /// What this answer means for what is stored. `floor` is the version below which it is too old, `wall` the time of the fetch's
-    /// start in milliseconds since the epoch.
-    pub fn judge(&self, answer: &Answer, floor: Option<u64>, wall: u64) -> Storable {
+    /// What this response means for what is stored. `floor` is the version below which it is too old, `wall` the time
+    /// of the fetch's start in milliseconds since the epoch.
+    pub fn check(&self, response: &ProviderResponse, floor: Option<u64>, wall: u64) -> Storable {
         let Some(cache) = self.upstream.cache.filter(|_| self.key().is_some()) else {
             return Storable::Nothing;
         };
-        let opened = answer.opened(self.carrier);
+        let opened = response.opened(self.carrier);
         let denies = if self.is_shared() { Storable::Denies } else { Storable::Ends };
         match opened.status {
             status if says_nothing(status) => Storable::Nothing,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => denies,
-            StatusCode::NOT_FOUND | StatusCode::GONE if !self.speaks_of_session(answer) => denies,
-            StatusCode::NOT_FOUND if !cache.negative_ttl.is_zero() && self.may_be_stored(answer, &cache) => {
+            StatusCode::NOT_FOUND | StatusCode::GONE if !self.speaks_of_session(response) => denies,
+            StatusCode::NOT_FOUND if !cache.negative_ttl.is_zero() && self.may_be_stored(response, &cache) => {
                 // That there is none is for the one who was told.
                 Storable::For {
                     fresh: millis(cache.negative_ttl),
@@ -146,15 +147,15 @@ impl Read {
                     only: self.is_shared(),
                 }
             }
-            StatusCode::OK if answer.status == StatusCode::OK && self.may_be_stored(answer, &cache) => {
-                self.judge_session(opened.message, &cache, floor, wall)
+            StatusCode::OK if response.status == StatusCode::OK && self.may_be_stored(response, &cache) => {
+                self.check_session(opened.message, &cache, floor, wall)
             }
             _ => Storable::Ends,
         }
     }
 
-    /// The same for an answer that shows a session.
-    fn judge_session(&self, message: Option<Bytes>, cache: &Freshness, floor: Option<u64>, wall: u64) -> Storable {
+    /// The same for a response that shows a session.
+    fn check_session(&self, message: Option<Bytes>, cache: &Freshness, floor: Option<u64>, wall: u64) -> Storable {
         const MARGIN: Millis = 1_000;
         let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, &message, self.id.as_ref());
         let Some(facts) = message.and_then(facts) else {
@@ -176,8 +177,8 @@ impl Read {
         Storable::For { fresh, stale, version: facts.version, missing: false, only: false }
     }
 
-    /// What an answer means that was too large to be read; `None` for one that never came.
-    pub fn judge_unread(&self, status: Option<StatusCode>) -> Storable {
+    /// What a response means that was too large to be read; `None` for one that never came.
+    pub fn check_unread(&self, status: Option<StatusCode>) -> Storable {
         match status.filter(|status| self.key().is_some() && !says_nothing(*status)) {
             Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.is_shared() => Storable::Denies,
             Some(_) => Storable::Ends,
@@ -185,18 +186,18 @@ impl Read {
         }
     }
 
-    /// Whether an answer may be stored as far as its head and its size speak of it.
-    fn may_be_stored(&self, answer: &Answer, cache: &Freshness) -> bool {
-        let has = |name| answer.headers.contains_key(name);
-        let plain = answer.body.len() <= cache.max_body
+    /// Whether a response may be stored as far as its head and its size speak of it.
+    fn may_be_stored(&self, response: &ProviderResponse, cache: &Freshness) -> bool {
+        let has = |name| response.headers.contains_key(name);
+        let plain = response.body.len() <= cache.max_body
             && !has(http::header::SET_COOKIE)
             && !has(http::header::CONTENT_ENCODING);
-        plain && !self.varies(answer)
+        plain && !self.varies(response)
     }
 
-    /// Whether an answer would be another for other requests with the same key (RFC 9111, section 4.1).
-    fn varies(&self, answer: &Answer) -> bool {
-        let values = answer.headers.get_all(http::header::VARY).iter();
+    /// Whether a response would be another for other requests with the same key (RFC 9111, section 4.1).
+    fn varies(&self, response: &ProviderResponse) -> bool {
+        let values = response.headers.get_all(http::header::VARY).iter();
         let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         names.any(|name| {
             let unkeyed = UNKEYED.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
@@ -204,23 +205,23 @@ impl Read {
         })
     }
 
-    /// Whether an answer that there is none speaks of the session, and not of who asked.
-    fn speaks_of_session(&self, answer: &Answer) -> bool {
+    /// Whether a response that there is none speaks of the session, and not of who asked.
+    fn speaks_of_session(&self, response: &ProviderResponse) -> bool {
         if matches!(self.upstream.dialect.missing, Missing::Any) {
             return true;
         }
-        let text = self.carrier.error_text(&answer.headers, &answer.body, answer.trailers.as_ref());
+        let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
         text.is_some_and(|text| self.upstream.dialect.missing.says(&text))
     }
 
-    /// For how long an answer may be good at the most, in milliseconds.
+    /// For how long a response may be good at the most, in milliseconds.
     pub fn kept(&self) -> Millis {
         self.upstream.cache.map_or(0, |cache| millis(cache.kept()))
     }
 
-    /// For how long answers may do.
-    pub fn windows(&self) -> Windows {
-        let windows = |cache: Freshness| Windows {
+    /// For how long responses may do.
+    pub fn windows(&self) -> FreshnessWindows {
+        let windows = |cache: Freshness| FreshnessWindows {
             fresh: millis(cache.ttl),
             revalidate: millis(cache.stale_while_revalidate),
             error: millis(cache.stale_if_error),
@@ -231,36 +232,36 @@ impl Read {
 }
 
 impl Write {
-    /// What to do before this answer is passed on.
-    pub fn settle(&self, answer: &Answer) -> Settlement {
-        match outcome(self.status(answer)) {
-            Known::Applied => Settlement::End(self.applied(answer)),
+    /// What to do before this response is passed on.
+    pub fn settle(&self, response: &ProviderResponse) -> WriteOutcome {
+        match outcome(self.status(response)) {
+            StatusMeaning::Applied => WriteOutcome::End(self.applied(response)),
             // What failed may have been counted: then the session is read anew.
-            Known::Refused if self.may_count(answer) => Settlement::End(Settled::default()),
-            Known::Refused => Settlement::UNCHANGED,
-            Known::NotApplied => Settlement::End(Settled::default()),
-            Known::No => Settlement::KeepMark,
+            StatusMeaning::RejectedRequest if self.may_count(response) => WriteOutcome::End(Settled::default()),
+            StatusMeaning::RejectedRequest => WriteOutcome::UNCHANGED,
+            StatusMeaning::NotApplied => WriteOutcome::End(Settled::default()),
+            StatusMeaning::No => WriteOutcome::KeepMark,
         }
     }
 
-    /// Whether an answer that says that a write was bad leaves it open what else it did.
-    fn may_count(&self, answer: &Answer) -> bool {
-        self.upstream.dialect.counts_failures && self.status(answer) == StatusCode::BAD_REQUEST
+    /// Whether a response that says that a write was bad leaves it open what else it did.
+    fn may_count(&self, response: &ProviderResponse) -> bool {
+        self.upstream.dialect.counts_failures && self.status(response) == StatusCode::BAD_REQUEST
     }
 
-    /// Whether an answer says by itself that the user is locked: every session of the user has ended then, and nobody knows which
-    /// these are.
-    pub fn says_locked(&self, answer: &Answer) -> bool {
-        if !self.may_count(answer) {
+    /// Whether a response says by itself that the user is locked: every session of the user has ended then, and nobody
+    /// knows which these are.
+    pub fn says_locked(&self, response: &ProviderResponse) -> bool {
+        if !self.may_count(response) {
             return false;
         }
         // What cannot be read may say so.
-        let unread = coding::of(&answer.headers).is_some();
-        let text = self.carrier.error_text(&answer.headers, &answer.body, answer.trailers.as_ref());
+        let unread = coding::of(&response.headers).is_some();
+        let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
         unread || text.is_some_and(|text| self.upstream.dialect.says_locked(&text))
     }
 
-    fn applied(&self, answer: &Answer) -> Settled {
+    fn applied(&self, response: &ProviderResponse) -> Settled {
         match self.changes() {
             Changes::Session(_) => {}
             // What is known of one session says nothing of all.
@@ -269,7 +270,7 @@ impl Write {
         let ends =
             matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession | Operation::RevokeAccess);
         let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
-        let message = answer.opened(self.carrier).message;
+        let message = response.opened(self.carrier).message;
         let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, &message, None));
         let (version, tenant) = (facts.and_then(|facts| facts.version), self.tenant);
         Settled { version, deleted_for, tenant, ..Settled::default() }
@@ -277,32 +278,35 @@ impl Write {
 }
 
 /// Whether a write's outcome is known by its status.
-enum Known {
+enum StatusMeaning {
     /// It was carried out.
     Applied,
-    /// It was refused for what it is or for who sent it: nothing changed.
-    Refused,
+    /// It was rejected for what it is or for who sent it: nothing changed.
+    RejectedRequest,
     /// It was not carried out, but what it names may have changed all the same.
     NotApplied,
     No,
 }
 
-fn outcome(status: StatusCode) -> Known {
+fn outcome(status: StatusCode) -> StatusMeaning {
     match status.as_u16() {
-        400 | 401 | 403 | 429 => Known::Refused,
-        // Not a method, a form or a version that is taken there, or not there at all: nobody looked at what it asks for.
-        301 | 307 | 308 | 405 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431 | 501 | 505 => Known::Refused,
+        400 | 401 | 403 | 429 => StatusMeaning::RejectedRequest,
+        // Not a method, a form or a version that is taken there, or not there at all: nobody looked at what it asks
+        // for.
+        301 | 307 | 308 | 405 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431 | 501 | 505 => {
+            StatusMeaning::RejectedRequest
+        }
         // Somebody gave up waiting (499: what HTTP has for gRPC's CANCELLED).
-        408 | 499 => Known::No,
-        200..=299 => Known::Applied,
-        300..=499 => Known::NotApplied,
-        _ => Known::No,
+        408 | 499 => StatusMeaning::No,
+        200..=299 => StatusMeaning::Applied,
+        300..=499 => StatusMeaning::NotApplied,
+        _ => StatusMeaning::No,
     }
 }
 
-impl Settlement {
+impl WriteOutcome {
     /// What remains of a write that certainly changed nothing, or never reached the provider.
-    pub const UNCHANGED: Settlement = Settlement::End(Settled {
+    pub const UNCHANGED: WriteOutcome = WriteOutcome::End(Settled {
         version: None,
         unchanged: true,
         deleted_for: None,
@@ -312,19 +316,20 @@ impl Settlement {
     });
 }
 
-/// What an answered write that may change any session leaves to be done. What a provider does not know by this name, nobody's change
-/// of it makes stale: otherwise anybody could empty the cache by asking for what is not there. `repeatable` says that whatever stands
-/// between gateway and provider may have sent the request twice (RFC 9110, section 9.2.2), and that its caller's rights are checked: what it
-/// does not find may then be what its first copy has removed or renamed.
-pub fn settle_related(status: StatusCode, repeatable: bool) -> Settlement {
+/// What an answered write that may change any session leaves to be done. What a provider does not know by this name,
+/// nobody's change of it makes stale: otherwise anybody could empty the cache by asking for what is not there.
+/// `repeatable` says that whatever stands between gateway and provider may have sent the request twice (RFC 9110,
+/// section 9.2.2), and that its caller's rights are checked: what it does not find may then be what its first copy has
+/// removed or renamed.
+pub fn settle_related(status: StatusCode, repeatable: bool) -> WriteOutcome {
     match outcome(status) {
-        Known::NotApplied if repeatable && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
-            Settlement::End(Settled::default())
+        StatusMeaning::NotApplied if repeatable && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
+            WriteOutcome::End(Settled::default())
         }
-        Known::NotApplied if status.is_client_error() => Settlement::UNCHANGED,
-        Known::Applied | Known::NotApplied => Settlement::End(Settled::default()),
-        Known::Refused => Settlement::UNCHANGED,
-        Known::No => Settlement::KeepMark,
+        StatusMeaning::NotApplied if status.is_client_error() => WriteOutcome::UNCHANGED,
+        StatusMeaning::Applied | StatusMeaning::NotApplied => WriteOutcome::End(Settled::default()),
+        StatusMeaning::RejectedRequest => WriteOutcome::UNCHANGED,
+        StatusMeaning::No => WriteOutcome::KeepMark,
     }
 }
 
@@ -343,9 +348,9 @@ mod tests {
             for status in statuses {
                 for repeatable in [false, true] {
                     let said = match settle_related(StatusCode::from_u16(*status).unwrap(), repeatable) {
-                        Settlement::End(Settled { unchanged: true, .. }) => 'u',
-                        Settlement::End(_) => 'c',
-                        Settlement::KeepMark => 'k',
+                        WriteOutcome::End(Settled { unchanged: true, .. }) => 'u',
+                        WriteOutcome::End(_) => 'c',
+                        WriteOutcome::KeepMark => 'k',
                     };
                     let expected = if repeatable && matches!(status, 404 | 410) { 'c' } else { expected };
                     assert_eq!(said, expected, "{status} {repeatable}");

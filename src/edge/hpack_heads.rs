@@ -1,9 +1,10 @@
-//! Heads of HTTP/2 as they pass, without their tables: how many fields one has, and whether trailers hold a pseudo-header.
+//! Heads of HTTP/2 as they pass, without their tables: how many fields one has, and whether trailers hold a
+//! pseudo-header.
 //!
-//! The library takes fields apart at a cost of some hundred nanoseconds each, and drops what trailers may not hold without a word
-//! (RFC 9113, section 8.1). Here they are only counted: a field is an index, or a name and a value behind their lengths (RFC 7541).
-//! Of the table that both sides keep one bit of each entry is enough. An index counts from the newest entry, so that it does not
-//! matter which have been dropped.
+//! The library takes fields apart at a cost of some hundred nanoseconds each, and drops what trailers may not hold
+//! without a word (RFC 9113, section 8.1). Here they are only counted: a field is an index, or a name and a value
+//! behind their lengths (RFC 7541). Of the table that both sides keep one bit of each entry is enough. An index counts
+//! from the newest entry, so that it does not matter which have been dropped.
 
 use super::frame::{CONTINUATION, HAS_PRIORITY, PADDED};
 /// The table that everybody knows, and in it the pseudo-headers.

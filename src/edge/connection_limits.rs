@@ -24,8 +24,8 @@ pub(crate) struct Admitted {
 }
 
 impl Admission {
-    /// Lets a connection in, or says why not. `peer` is none for those of the machine that have no address. Proxies that are
-    /// trusted speak for many clients, and so have no limit of their own.
+    /// Lets a connection in, or says why not. `peer` is none for those of the machine that have no address. Proxies
+    /// that are trusted speak for many clients, and so have no limit of their own.
     pub fn admit(
         self: &Arc<Admission>,
         limits: ClientLimits,

@@ -1,6 +1,6 @@
 //! A caller that may do what it asks for, before it is known what exactly it asks.
 
-use super::asked::Asked;
+use super::decoded::DecodedRequest;
 use super::{BodySize, Credential, Gateway, Governed, Upstream};
 use crate::model::{Operation, Rejection};
 use crate::wire::carrier::Carrier;
@@ -10,23 +10,23 @@ use std::sync::Arc;
 
 /// A caller that may do what it asks for.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct AuthorizedRequest {
     pub(super) governed: Governed,
     pub(super) credential: Credential,
 }
 
-/// The name of a cached answer. It can be made only from an admitted read, and it holds no identifier in clear.
+/// The name of a cached response. It can be made only from an admitted read, and it holds no identifier in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheKey {
     /// The upstream's scope.
     pub upstream: u64,
     /// The session.
     pub session: [u8; 16],
-    /// Whom the answer is for.
+    /// Whom the response is for.
     pub variant: [u8; 16],
 }
 
-impl Admitted {
+impl AuthorizedRequest {
     /// The upstream.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.governed.upstream
@@ -47,28 +47,30 @@ impl Admitted {
         self.governed.size
     }
 
-    /// The largest body that may be read, and how it is refused beyond that.
+    /// The largest body that may be read, and how it is rejected beyond that.
     pub fn body_limit(&self) -> (usize, Rejection) {
         let limits = self.governed.upstream.body;
         match self.governed.size {
             BodySize::None | BodySize::Unknown if self.governed.route.call.is_none() => {
                 (limits.max_undeclared, Rejection::LengthRequired(limits.max_undeclared))
             }
-            BodySize::Known(_) | BodySize::None | BodySize::Unknown => (limits.max, Rejection::TooLarge(limits.max)),
+            BodySize::StatusMeaning(_) | BodySize::None | BodySize::Unknown => {
+                (limits.max, Rejection::TooLarge(limits.max))
+            }
         }
     }
 
     /// Whether a body of the size that the head declares may be read at all.
-    pub fn judge_size(&self) -> Result<(), Rejection> {
+    pub fn check_size(&self) -> Result<(), Rejection> {
         let limit = self.governed.upstream.body.max;
         match self.governed.size {
-            BodySize::Known(size) if size > limit => Err(Rejection::TooLarge(limit)),
-            BodySize::Known(_) | BodySize::None | BodySize::Unknown => Ok(()),
+            BodySize::StatusMeaning(size) if size > limit => Err(Rejection::TooLarge(limit)),
+            BodySize::StatusMeaning(_) | BodySize::None | BodySize::Unknown => Ok(()),
         }
     }
 
     /// Reads what is asked for out of the whole body.
-    pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<Asked, Rejection> {
+    pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
         let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
         let takes = route.call.is_none_or(|call| call.remote || route.operation != Operation::ReadSession);
@@ -94,6 +96,6 @@ impl Admitted {
         }
         let token = token.clone().or_else(|| read.token().map(str::to_owned));
         let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
-        Ok(Asked { admitted: self, body, read, session, token })
+        Ok(DecodedRequest { authorized: self, body, read, session, token })
     }
 }

@@ -1,15 +1,15 @@
 //! A connection from a client, as Pingora reads and writes it: whoever waits for the client here waits only so long.
 //!
-//! Deadlines stand where the waiting is, so that no connection needs a timer of its own for each request, and nothing has to watch
-//! over it. Between two requests a connection holds no buffers.
+//! Deadlines stand where the waiting is, so that no connection needs a timer of its own for each request, and nothing
+//! has to watch over it. Between two requests a connection holds no buffers.
 
 mod read;
 mod stream;
 
 use super::authorities::Authorities;
-use super::frames::Frames;
-use super::pulse::Pulse;
-use super::share::{Share, Waiting};
+use super::client_timing::ClientTiming;
+use super::flood_guard::FloodGuard;
+use super::memory_share::{MemoryShare, UnreadBytes};
 use super::socket::{Socket, Transport};
 use crate::telemetry::DisconnectReason;
 use pingora::protocols::SocketDigest;
@@ -23,7 +23,7 @@ use tokio::io::{AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
-/// How much is collected before it is written: the head of an answer and a small body go together.
+/// How much is collected before it is written: the head of a response and a small body go together.
 const COLLECTED: usize = 4096;
 /// How much is read at once while nobody knows what it is.
 const FIRST: usize = 2048;
@@ -34,21 +34,21 @@ const LINGER_BYTES: usize = 1 << 20;
 
 /// A connection from a client.
 #[derive(Debug)]
-pub(super) struct Guarded {
+pub(super) struct ClientStream {
     transport: Transport,
     digest: Arc<SocketDigest>,
-    pulse: Arc<Pulse>,
+    timing: Arc<ClientTiming>,
     /// What was read before anybody asked for it.
     ahead: Vec<u8>,
     /// What is to be written.
     out: Vec<u8>,
     /// How much of it is written.
     written: usize,
-    frames: Option<Box<Frames>>,
+    frames: Option<Box<FloodGuard>>,
     /// What its requests of HTTP/2 are for, where that need not be a host.
     authorities: Option<Box<Authorities>>,
     /// What its streams of HTTP/2 hold.
-    streams: Option<Waiting>,
+    streams: Option<UnreadBytes>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when the client takes nothing, where something is to be written.
     blocked: Option<Instant>,
@@ -58,22 +58,22 @@ pub(super) struct Guarded {
     lingered: usize,
 }
 
-impl Guarded {
+impl ClientStream {
     /// A connection without TLS.
-    pub fn plain(socket: Socket, digest: Arc<SocketDigest>, pulse: Arc<Pulse>) -> Guarded {
-        Guarded::new(Transport::Plain(socket), digest, pulse)
+    pub fn plain(socket: Socket, digest: Arc<SocketDigest>, timing: Arc<ClientTiming>) -> ClientStream {
+        ClientStream::new(Transport::Plain(socket), digest, timing)
     }
 
     /// A connection over TLS.
-    pub fn encrypted(stream: TlsStream<Socket>, digest: Arc<SocketDigest>, pulse: Arc<Pulse>) -> Guarded {
-        Guarded::new(Transport::Tls(Box::new(stream)), digest, pulse)
+    pub fn encrypted(stream: TlsStream<Socket>, digest: Arc<SocketDigest>, timing: Arc<ClientTiming>) -> ClientStream {
+        ClientStream::new(Transport::Tls(Box::new(stream)), digest, timing)
     }
 
-    fn new(transport: Transport, digest: Arc<SocketDigest>, pulse: Arc<Pulse>) -> Guarded {
-        Guarded {
+    fn new(transport: Transport, digest: Arc<SocketDigest>, timing: Arc<ClientTiming>) -> ClientStream {
+        ClientStream {
             transport,
             digest,
-            pulse,
+            timing,
             ahead: Vec::new(),
             out: Vec::new(),
             written: 0,
@@ -87,18 +87,19 @@ impl Guarded {
         }
     }
 
-    /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields, and be so large.
+    /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields, and be so
+    /// large.
     pub fn speaks_http2(&mut self, fields: usize, size: usize) {
-        let arrival = &self.pulse.arrival;
-        arrival.uploads.set_rate(self.pulse.patience.body_rate);
+        let arrival = &self.timing.arrival;
+        arrival.uploads.set_rate(self.timing.timeouts.body_rate);
         self.frames = Some(Box::new(arrival.frames(fields)));
         self.authorities = arrival.over_socket.then(|| Box::new(Authorities::new(size)));
         self.streams = Some(arrival.share.response());
         self.share().speaks_http2();
     }
 
-    fn share(&self) -> &Arc<Share> {
-        &self.pulse.arrival.share
+    fn share(&self) -> &Arc<MemoryShare> {
+        &self.timing.arrival.share
     }
 
     /// Tells what the client lets the gateway send.
@@ -107,8 +108,8 @@ impl Guarded {
         let starved = windows.is_some_and(|windows| windows.is_blocked());
         if let (Some(streams), Some(windows)) = (&mut self.streams, windows) {
             streams.set_streams(windows.open());
-            self.pulse.arrival.share.streams(windows.open());
-            self.pulse.arrival.share.finished(windows.finished());
+            self.timing.arrival.share.streams(windows.open());
+            self.timing.arrival.share.finished(windows.finished());
         }
         self.share().is_blocked(starved || self.blocked.is_some());
     }
@@ -159,14 +160,14 @@ impl Guarded {
         let came = self.transport.poll_read(cx, buf);
         if self.learn(came)?.is_ready() {
             let came = buf.filled().get(before..).unwrap_or_default();
-            self.pulse.received(came.len());
+            self.timing.received(came.len());
             return Poll::Ready(Ok(()));
         }
         let deadline = match &self.frames {
             Some(frames) => {
-                frames.head_since().map(|since| (since + self.pulse.patience.head, DisconnectReason::HeadTimeout))
+                frames.head_since().map(|since| (since + self.timing.timeouts.head, DisconnectReason::HeadTimeout))
             }
-            None => self.pulse.deadline(),
+            None => self.timing.deadline(),
         };
         match deadline {
             Some((deadline, cut)) if self.is_over(cx, deadline) => {
@@ -179,9 +180,9 @@ impl Guarded {
 
     /// Whether the response that the client waits for did not come in time; if not, the task is woken then.
     pub fn response_is_late(&mut self, cx: &mut Context) -> bool {
-        let late = self.pulse.response_due().is_some_and(|due| self.is_over(cx, due));
+        let late = self.timing.response_due().is_some_and(|due| self.is_over(cx, due));
         if late {
-            self.pulse.response_is_late();
+            self.timing.response_is_late();
         }
         late
     }
@@ -206,8 +207,8 @@ impl Guarded {
 
     /// Tells the client that it is cut off, as well as that can be said now.
     fn cut(&mut self, cx: &mut Context, cut: DisconnectReason) {
-        self.pulse.note_cut(cut);
-        let answer: Option<&[u8]> = match (&self.frames, cut) {
+        self.timing.note_cut(cut);
+        let response: Option<&[u8]> = match (&self.frames, cut) {
             (Some(frames), _) => {
                 self.lingers = Some(Instant::now() + LINGER);
                 if let Some(goaway) = frames.goaway(cut) {
@@ -215,12 +216,12 @@ impl Guarded {
                 }
                 None
             }
-            (None, DisconnectReason::HeadTimeout) if self.pulse.is_in_head() => {
+            (None, DisconnectReason::HeadTimeout) if self.timing.is_in_head() => {
                 Some(b"HTTP/1.1 408 Request Timeout\r\n")
             }
             (None, _) => None,
         };
-        if let Some(status) = answer {
+        if let Some(status) = response {
             self.lingers = Some(Instant::now() + LINGER);
             self.out.extend_from_slice(status);
             self.out.extend_from_slice(b"Connection: close\r\nContent-Length: 0\r\n\r\n");
@@ -229,7 +230,8 @@ impl Guarded {
         let _ = self.transport.poll_flush(cx);
     }
 
-    /// Takes what a client sends that was cut off, so that the network does not throw away what it was told, and then fails.
+    /// Takes what a client sends that was cut off, so that the network does not throw away what it was told, and then
+    /// fails.
     fn poll_linger(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
         let cut = || Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client was cut off")));
         let Some(until) = self.lingers else {
@@ -280,7 +282,7 @@ impl Guarded {
         if let Poll::Ready(Err(error)) = &result
             && error.kind() == ErrorKind::TimedOut
         {
-            self.pulse.note_cut(DisconnectReason::WriteTimeout);
+            self.timing.note_cut(DisconnectReason::WriteTimeout);
         }
         result
     }
@@ -294,8 +296,8 @@ impl Guarded {
         self.share().wakes(cx.waker());
         let given_up = self.share().is_given_up();
         let since = self.blocked.unwrap_or_else(Instant::now);
-        if given_up || self.is_over(cx, since + self.pulse.patience.write) {
-            self.pulse.note_cut(if given_up { DisconnectReason::Memory } else { DisconnectReason::WriteTimeout });
+        if given_up || self.is_over(cx, since + self.timing.timeouts.write) {
+            self.timing.note_cut(if given_up { DisconnectReason::Memory } else { DisconnectReason::WriteTimeout });
             self.transport.abandon();
             return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")));
         }
@@ -331,7 +333,7 @@ impl Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.out.len() + data.len() > COLLECTED {
@@ -352,7 +354,7 @@ impl AsyncWrite for Guarded {
         };
         if let Some(frames) = &mut this.frames {
             let bytes = frames.sent(data.get(..taken).unwrap_or_default(), Instant::now());
-            frames.resets().into_iter().for_each(|(stream, code)| this.pulse.stream_was_rejected(stream, code));
+            frames.resets().into_iter().for_each(|(stream, code)| this.timing.stream_was_rejected(stream, code));
             if frames.verdict().is_some() {
                 // The connection is cut off where it is read, which may be long after.
                 cx.waker().wake_by_ref();

@@ -1,26 +1,29 @@
-//! The place of one cached answer: what is stored, who fetches it anew, and what must not be stored or shown any more.
+//! The place of one cached response: what is stored, who fetches it anew, and what must not be stored or shown any
+//! more.
 //!
-//! Answers come in any order, and the newest of them counts: the one with the higher version, and where that says nothing, the one
-//! whose fetch began after the other was known. Of two fetches at the same time nobody knows which one saw the session last. There
-//! what is stored stays if its fetch began later, and who waits for the other is shown it too; otherwise neither is kept.
+//! Answers come in any order, and the newest of them counts: the one with the higher version, and where that says
+//! nothing, the one whose fetch began after the other was known. Of two fetches at the same time nobody knows which one
+//! saw the session last. There what is stored stays if its fetch began later, and who waits for the other is shown it
+//! too; otherwise neither is kept.
 //!
-//! An answer that cannot be stored, but says that what is stored holds no longer (a 404, say), ends it. That is remembered for as
-//! long as an older answer could be on its way; older is whatever began before it was known.
+//! A response that cannot be stored, but says that what is stored holds no longer (a 404, say), ends it. That is
+//! remembered for as long as an older response could be on its way; older is whatever began before it was known.
 //!
-//! A response that is shown to a client and not stored ends what is older too: otherwise the client would be shown that next.
+//! A response that is shown to a client and not stored ends what is older too: otherwise the client would be shown that
+//! next.
 
-use super::{Micros, Millis, Stamp, State, Token};
+use super::{CoherenceState, Micros, Millis, Stamp, Token};
 
 /// Stands for a credential.
-pub type Asker = [u8; 16];
+pub type CallerDigest = [u8; 16];
 
 /// Stands for every credential.
-pub const EVERYBODY: Asker = [0; 16];
+pub const EVERYBODY: CallerDigest = [0; 16];
 
 /// The most credentials that a place is denied to one by one. With one more it is denied to all.
 pub const MAX_DENIED: usize = 32;
 
-/// A stored answer.
+/// A stored response.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry<T> {
     /// The generations under which its fetch began.
@@ -29,18 +32,18 @@ pub struct Entry<T> {
     pub began: Micros,
     /// When it stops being fresh, counted from the start of its fetch.
     pub fresh_until: Millis,
-    /// When it stops being any answer: until then it may do where it is refreshed, or where the provider fails.
+    /// When it stops being any response: until then it may do where it is refreshed, or where the provider fails.
     pub stale_until: Millis,
     /// Its version; none where it has none.
     pub version: Option<u64>,
     /// The only credential that it may be shown to; none where all that share the place may see it.
-    pub only: Option<Asker>,
+    pub only: Option<CallerDigest>,
     /// Whether it says that there is no session. A store need not remember that.
     pub missing: bool,
     /// The same for the same response: versions do not change with everything that a session shows.
     pub digest: u64,
-    /// The answer.
-    pub answer: T,
+    /// The response.
+    pub response: T,
 }
 
 /// What is known of a response that was shown to a client and is not stored.
@@ -63,7 +66,8 @@ impl<T> Entry<T> {
     /// Whether it is newer than another, or as new.
     fn is_newer<U>(&self, other: &Entry<U>) -> bool {
         match (self.version, other.version) {
-            // Versions are compared within a generation: what a session that was made anew begins with is nobody's business.
+            // Versions are compared within a generation: what a session that was made anew begins with is nobody's
+            // business.
             (Some(own), Some(others)) if own != others && self.stamp == other.stamp => own > others,
             _ => self.began >= other.began,
         }
@@ -94,10 +98,10 @@ pub struct Watermark {
     pub until: Millis,
 }
 
-/// The newest response that was shown: nothing is stored whose version is lower. That counts for every generation, since versions of
-/// one session only rise.
+/// The newest response that was shown: nothing is stored whose version is lower. That counts for every generation,
+/// since versions of one session only rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Newest {
+pub struct NewestResponse {
     /// Its version; none where none was ever shown.
     pub version: Option<u64>,
     /// The same for the same response.
@@ -112,27 +116,27 @@ pub struct Newest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Denied {
     /// To whom.
-    pub asker: Asker,
+    pub caller: CallerDigest,
     /// When that is forgotten.
     pub until: Millis,
 }
 
-/// What an answer that is not stored does to what is.
+/// What a response that is not stored does to what is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired {
     /// For how long it is remembered, in milliseconds.
     pub kept: Millis,
     /// Why.
-    pub cause: Cause,
+    pub cause: RetireCause,
 }
 
 /// Why what is stored holds no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum RetireCause {
     /// The response says so.
-    Ended,
+    WriteEnd,
     /// The response says so of this credential alone.
-    Denied(Asker),
+    Denied(CallerDigest),
     /// The response was shown: what is older than it must not be shown after it.
     Superseded(Observed),
 }
@@ -150,36 +154,37 @@ enum Order {
     Unclear,
 }
 
-/// The place of one cached answer.
+/// The place of one cached response.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place<T> {
+pub struct VariantState<T> {
     /// Who fetches it.
     pub lease: Option<Lease>,
-    /// The answer.
+    /// The response.
     pub entry: Option<Entry<T>>,
     /// What is too old to be stored.
     pub watermark: Option<Watermark>,
     /// The same by its version.
-    pub newest: Option<Newest>,
+    pub newest: Option<NewestResponse>,
     /// Whom it is denied to.
     pub denied: Vec<Denied>,
 }
 
-impl<T> Default for Place<T> {
-    fn default() -> Place<T> {
-        Place { lease: None, entry: None, watermark: None, newest: None, denied: Vec::new() }
+impl<T> Default for VariantState<T> {
+    fn default() -> VariantState<T> {
+        VariantState { lease: None, entry: None, watermark: None, newest: None, denied: Vec::new() }
     }
 }
 
-impl<T> Place<T> {
+impl<T> VariantState<T> {
     /// Whether nothing is there.
     pub fn is_empty(&self) -> bool {
         let none = self.lease.is_none() && self.entry.is_none() && self.watermark.is_none();
         none && self.newest.is_none() && self.denied.is_empty()
     }
 
-    /// Whether the place can go, where its [traces](super::traces::Traces) stay: nothing older can then be stored in its place, and nobody is shown
-    /// what they were denied. Where versions say which answer is older, only the entry itself knows that.
+    /// Whether the place can go, where its [traces](super::traces::Traces) stay: nothing older can then be stored in
+    /// its place, and nobody is shown what they were denied. Where versions say which answer is older, only the entry
+    /// itself knows that.
     pub fn can_go(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| entry.missing || entry.version.is_none())
     }
@@ -194,25 +199,25 @@ impl<T> Place<T> {
     }
 
     /// Whether this credential is shown nothing that is stored.
-    pub(super) fn denies(&self, asker: &Asker) -> bool {
-        self.denied.iter().any(|denied| denied.asker == *asker || denied.asker == EVERYBODY)
+    pub(super) fn denies(&self, caller: &CallerDigest) -> bool {
+        self.denied.iter().any(|denied| denied.caller == *caller || denied.caller == EVERYBODY)
     }
 
     /// What may be shown to this credential under this stamp.
-    pub(super) fn shown_to(&self, asker: &Asker, stamp: Stamp) -> Option<&Entry<T>> {
-        let shown = |entry: &&Entry<T>| entry.stamp == stamp && entry.only.is_none_or(|only| only == *asker);
+    pub(super) fn shown_to(&self, caller: &CallerDigest, stamp: Stamp) -> Option<&Entry<T>> {
+        let shown = |entry: &&Entry<T>| entry.stamp == stamp && entry.only.is_none_or(|only| only == *caller);
         self.entry.as_ref().filter(shown)
     }
 
-    /// When the newest answer was known. What began before may be older.
+    /// When the newest response was known. What began before may be older.
     pub(super) fn since(&self) -> Micros {
         let entry = self.entry.as_ref().map_or(0, |entry| entry.began);
         let newest = self.newest.map_or(0, |newest| newest.at);
         entry.max(newest).max(self.watermark.map_or(0, |watermark| watermark.began))
     }
 
-    /// Stores an answer, unless what is known is newer, or may be. `kept` is for how long an older one could be on its way. Gives
-    /// what those who wait for it are shown instead.
+    /// Stores a response, unless what is known is newer, or may be. `kept` is for how long an older one could be on its
+    /// way. Gives what those who wait for it are shown instead.
     pub fn put(&mut self, reader: Token, entry: Entry<T>, kept: Millis, now: Micros) -> Option<Entry<T>>
     where
         T: Clone,
@@ -242,15 +247,15 @@ impl<T> Place<T> {
         None
     }
 
-    /// Whether what is stored is shown to those who wait for another answer, which may be newer or older: whoever has seen that
-    /// one could be shown an older one next. It began later, so it does for all of them.
+    /// Whether what is stored is shown to those who wait for another response, which may be newer or older: whoever has
+    /// seen that one could be shown an older one next. It began later, so it does for all of them.
     fn stands_in(&self, stored: &Entry<T>, other: &Entry<T>, now: Millis) -> bool {
         let decided = differ(stored.version, other.version) || stored.digest == other.digest || other.missing;
         let usable = stored.only.is_none() && self.denied.is_empty() && now < stored.fresh_until;
         !decided && usable && stored.stamp == other.stamp && stored.began >= other.began
     }
 
-    /// An answer is not stored, but shown all the same to those who wait for it.
+    /// A response is not stored, but shown all the same to those who wait for it.
     fn reject(&mut self, reader: Token, entry: &Entry<T>, kept: Millis, now: Micros) {
         self.release(reader);
         if entry.missing {
@@ -274,8 +279,8 @@ impl<T> Place<T> {
         }
     }
 
-    /// Drops what is older than what was shown, or may be, and keeps away what began before that did, or before it was known.
-    /// Whether there was anything to do.
+    /// Drops what is older than what was shown, or may be, and keeps away what began before that did, or before it was
+    /// known. Whether there was anything to do.
     fn supersede(&mut self, observed: &Observed, kept: Millis, now: Micros) -> bool {
         let began = match self.order(observed) {
             Order::Older => return false,
@@ -306,7 +311,7 @@ impl<T> Place<T> {
         let (version, until) = self.newest.map_or((None, 0), |newest| (newest.version, newest.until));
         let until = until.max((now / 1_000).saturating_add(kept));
         let version = observed.version.max(version);
-        self.newest = Some(Newest { version, digest: observed.digest, at: now, until });
+        self.newest = Some(NewestResponse { version, digest: observed.digest, at: now, until });
     }
 
     fn release(&mut self, reader: Token) {
@@ -326,17 +331,17 @@ impl<T> Place<T> {
         self.watermark = Some(Watermark { began: before.began.max(began), until: before.until.max(until) });
     }
 
-    fn deny(&mut self, asker: Asker, kept: Millis, now: Micros) {
+    fn deny(&mut self, caller: CallerDigest, kept: Millis, now: Micros) {
         let until = (now / 1_000).saturating_add(kept);
-        if let Some(known) = self.denied.iter_mut().find(|denied| denied.asker == asker) {
+        if let Some(known) = self.denied.iter_mut().find(|denied| denied.caller == caller) {
             known.until = known.until.max(until);
             return;
         }
         if self.denied.len() < MAX_DENIED {
-            return self.denied.push(Denied { asker, until });
+            return self.denied.push(Denied { caller, until });
         }
         self.end(kept, now);
-        self.denied = vec![Denied { asker: EVERYBODY, until }];
+        self.denied = vec![Denied { caller: EVERYBODY, until }];
     }
 }
 
@@ -345,8 +350,8 @@ fn differ(one: Option<u64>, other: Option<u64>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
-/// A fetch is over and its answer may be stored. `now` is in microseconds. Under a stamp that is no longer the current one nobody
-/// would be shown it. Gives what those who wait for it are shown instead.
+/// A fetch is over and its response may be stored. `now` is in microseconds. Under a stamp that is no longer the
+/// current one nobody would be shown it. Gives what those who wait for it are shown instead.
 ///
 /// A store that cannot look at the epoch in the same step may take it for the one under which the fetch began. What it
 /// stores then is shown to nobody who reads later: they find another epoch. And what it shows instead does for all who
@@ -354,37 +359,37 @@ fn differ(one: Option<u64>, other: Option<u64>) -> bool {
 /// acknowledged, or it would not have joined the fetch; and what is stored has the same stamp, and began no earlier
 /// than the fetch that they wait for.
 pub fn fill<T: Clone>(
-    session: &State,
-    epoch: &State,
-    place: &mut Place<T>,
+    session: &CoherenceState,
+    epoch: &CoherenceState,
+    variant: &mut VariantState<T>,
     reader: Token,
     entry: Entry<T>,
     kept: Millis,
     now: Micros,
 ) -> Option<Entry<T>> {
     if session.generation == Some(entry.stamp.session) && epoch.generation == Some(entry.stamp.epoch) {
-        return place.put(reader, entry, kept, now);
+        return variant.put(reader, entry, kept, now);
     }
-    place.prune(now / 1_000);
-    place.reject(reader, &entry, kept, now);
+    variant.prune(now / 1_000);
+    variant.reject(reader, &entry, kept, now);
     None
 }
 
-/// A fetch is over and its answer says nothing of what is stored: the reader's lease ends.
-pub fn release<T>(place: &mut Place<T>, own: Token) {
-    place.release(own);
+/// A fetch is over and its response says nothing of what is stored: the reader's lease ends.
+pub fn release<T>(variant: &mut VariantState<T>, own: Token) {
+    variant.release(own);
 }
 
-/// A fetch is over, and its answer is not stored, but speaks against what is. `now` is in microseconds.
-pub fn retire<T>(place: &mut Place<T>, own: Token, retired: Retired, now: Micros) {
+/// A fetch is over, and its response is not stored, but speaks against what is. `now` is in microseconds.
+pub fn retire<T>(variant: &mut VariantState<T>, own: Token, retired: Retired, now: Micros) {
     let Retired { kept, cause } = retired;
-    place.prune(now / 1_000);
-    place.release(own);
+    variant.prune(now / 1_000);
+    variant.release(own);
     match cause {
-        Cause::Ended => place.end(kept, now),
-        Cause::Denied(asker) => place.deny(asker, kept, now),
-        // Who has the lease may have begun too early for their answer to be stored.
-        Cause::Superseded(observed) if place.supersede(&observed, kept, now) => place.lease = None,
-        Cause::Superseded(_) => {}
+        RetireCause::WriteEnd => variant.end(kept, now),
+        RetireCause::Denied(caller) => variant.deny(caller, kept, now),
+        // Who has the lease may have begun too early for their response to be stored.
+        RetireCause::Superseded(observed) if variant.supersede(&observed, kept, now) => variant.lease = None,
+        RetireCause::Superseded(_) => {}
     }
 }

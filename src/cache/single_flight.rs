@@ -1,0 +1,99 @@
+//! Fetches in flight, which several reads may wait for. A fetch runs in a task of its own, so that it goes on when the
+//! read that began it is given up. It is known by the response's key *and* the stamp under which it began: a read that
+//! starts after a write has another stamp and can never join a fetch that started before. See [`FlightKey`].
+
+use super::FetchedResponse;
+use crate::coherence::reading::FlightKey;
+use crate::coherence::{Micros, Token};
+use crate::gateway::{CacheKey, Storable};
+use crate::model::Rejection;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+type FetchResult = Option<FetchedResponse>;
+type Name = (CacheKey, FlightKey);
+type InFlightMap = Arc<Mutex<HashMap<Name, InFlightFetch>>>;
+
+/// All fetches in flight.
+#[derive(Default)]
+pub(super) struct SingleFlight {
+    in_flight: InFlightMap,
+}
+
+/// One fetch in flight.
+#[derive(Clone)]
+pub(super) struct InFlightFetch {
+    reader: Token,
+    began: Micros,
+    finished: watch::Receiver<FetchResult>,
+}
+
+impl InFlightFetch {
+    /// Its response.
+    pub async fn finished(mut self) -> FetchedResponse {
+        let finished = self.finished.wait_for(Option::is_some).await.ok().and_then(|finished| finished.clone());
+        // Without a response the task is gone: it panicked, or the runtime stops.
+        finished.unwrap_or(FetchedResponse {
+            response: Err(Rejection::UpstreamFailed),
+            storable: Storable::Nothing,
+            failed: true,
+            caller: [0; 16],
+        })
+    }
+}
+
+/// Takes a flight off the list, also if its task panics; but not one that took its place.
+struct Landing {
+    in_flight: InFlightMap,
+    name: Name,
+    own: watch::Receiver<FetchResult>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let mut in_flight = self.in_flight.lock();
+        if in_flight.get(&self.name).is_some_and(|flight| flight.finished.same_channel(&self.own)) {
+            in_flight.remove(&self.name);
+        }
+    }
+}
+
+impl SingleFlight {
+    /// Starts a fetch. What it brings is kept for others before it is handed over: nobody who has seen it may find
+    /// something older in the store. `keep` says what is handed over. Until then it can be joined.
+    pub fn start<W, K>(
+        &self,
+        name: Name,
+        (reader, began): (Token, Micros),
+        fetch: W,
+        keep: impl FnOnce(FetchedResponse) -> K + Send + 'static,
+    ) -> InFlightFetch
+    where
+        W: Future<Output = FetchedResponse> + Send + 'static,
+        K: Future<Output = FetchedResponse> + Send,
+    {
+        let (sender, finished) = watch::channel(None);
+        let flight = InFlightFetch { reader, began, finished };
+        self.in_flight.lock().insert(name, flight.clone());
+        let landing = Landing { in_flight: self.in_flight.clone(), name, own: flight.finished.clone() };
+        tokio::spawn(async move {
+            let response = keep(fetch.await).await;
+            drop(landing);
+            sender.send_replace(Some(response));
+        });
+        flight
+    }
+
+    /// A fetch of this response that may be joined: one that did not begin before `since`.
+    pub fn join(&self, key: &CacheKey, joint: FlightKey, since: Micros) -> Option<InFlightFetch> {
+        self.in_flight.lock().get(&(*key, joint)).filter(|flight| flight.began >= since).cloned()
+    }
+
+    /// Whether this reader has begun the fetch of this response that is in flight.
+    pub fn is_flown_by(&self, key: &CacheKey, joint: FlightKey, reader: Token) -> bool {
+        self.in_flight.lock().get(&(*key, joint)).is_some_and(|flight| flight.reader == reader)
+    }
+}

@@ -20,7 +20,7 @@ pub use upstream::{
     Authorities, BodyLimits, CallerCheck, Freshness, Identity, KeySource, Matcher, OnUnreachable, Protocol, SlotLimits,
     Target, Timeouts, Unmatched, Upstream,
 };
-pub use write_outcome::{ProviderResponse, Storable, WriteOutcome, says_nothing, settle_related};
+pub use write_outcome::{DecodedResponse, ProviderResponse, Storable, WriteOutcome, says_nothing, settle_related};
 
 use crate::coherence::{OWN, Tenant};
 use crate::dialect::path::Spelling;

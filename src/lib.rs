@@ -27,9 +27,10 @@
 //! | [`cache`] | stores that execute [`coherence`]; single flight |
 //! | [`jwks`] | issuers' keys, and the tokens that were verified with them |
 //! | [`provider`] | buffered fetches that outlive the client that asked, and how many may be in flight |
+//! | [`serve`] | reads and writes of governed requests, without Pingora and sockets |
 //! | [`runtime`] | what one configuration makes of a process: backends, state of the process |
 //! | [`edge`] | a client's connection: TLS, limits, strict HTTP/1, flood guard of HTTP/2, timing |
-//! | [`proxy`] | Pingora's hooks, governed requests, pass-through; with `edge` the only place that names Pingora |
+//! | [`proxy`] | Pingora's hooks and pass-through; with `edge` the only place that names Pingora |
 //! | [`admin`] | probes, metrics, purge |
 //! | [`reload`] | reading the configuration again, and activating it while requests are served |
 //! | [`sandbox`] | simulated providers, which do not know the tables |
@@ -63,10 +64,11 @@
 //! 4. **Evaluate** ([`gateway::DecodedRequest::decide`]). The dialect shows the policy what the body changes; the
 //!    policy returns all violations, or a [`policy::Permit`] with edits, which are made in place. Only a
 //!    [`gateway::Write`] can be sent to the provider, and it holds exactly the bytes that were evaluated.
-//! 5. **Respond.** A read of a session goes through [`cache::Sessions::read`]: a hit, another request's fetch, or its
-//!    own. Other reads are fetched; lists lose the sessions that were deleted ([`gateway::Listing`]). A write sets its
-//!    invalidation mark, is sent, and is settled before it is acknowledged, in a task that goes on when the client
-//!    leaves. Pass-through requests go through Pingora's own forwarding.
+//! 5. **Respond** ([`serve::Service::respond`]). A read of a session goes through [`cache::Sessions::read`]: a hit, the
+//!    fetch of another request, or its own. Other reads are fetched; lists lose the sessions that were deleted
+//!    ([`gateway::Listing`]). A write sets its invalidation mark, is sent, and is settled before it is acknowledged, in
+//!    a task that goes on if the client leaves. Pingora forwards pass-through requests; what may change sessions, or
+//!    may be sent again over HTTP/2, the gateway sends by itself (`proxy::relay`).
 //! 6. **Account**: one [`gateway::Outcome`] becomes metrics and one line of the access log.
 //!
 //! # Glossary
@@ -114,6 +116,7 @@ pub mod metrics;
 pub mod cache;
 pub mod jwks;
 pub mod provider;
+pub mod serve;
 pub mod runtime;
 pub mod edge;
 pub mod proxy;

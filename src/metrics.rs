@@ -5,7 +5,7 @@ mod load;
 mod meters;
 mod store;
 
-pub use meters::Meters;
+pub use meters::{InFlight, Meters};
 pub use store::StoreMetrics;
 
 use crate::config::RestartRequired;

@@ -2,10 +2,11 @@
 //! that asked.
 
 mod forward;
+mod headers;
 pub mod heads;
-mod shared;
 mod slots;
 
+pub use headers::{Origin, RequestHeaders, RequestKind};
 pub use slots::{Slot, SlotUsage, Slots};
 
 use crate::client::{Addresses, Client, ConnectOptions, Exchange, ExchangeError, Resolver};
@@ -13,101 +14,17 @@ use crate::descriptors;
 use crate::gateway::{Protocol, ProviderResponse, Target, Upstream};
 use crate::memory::Memory;
 use crate::model::Rejection;
-use crate::wire::carrier::Carrier;
 use crate::wire::coding;
-use crate::wire::http1::nominated;
-use crate::wire::trace::Trace;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONNECTION, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use ring::digest;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The largest answer to a governed request, in bytes.
 pub const MAX_RESPONSE: usize = 4 * 1024 * 1024;
-
-/// Headers that speak of one connection, not of the message.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authenticate"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
-/// Request headers that the gateway decides on. Responses are read, so they should not be compressed.
-const OWN: [&str; 7] = [
-    "host",
-    "content-length",
-    "expect",
-    "accept-encoding",
-    "grpc-accept-encoding",
-    "connect-accept-encoding",
-    "x-request-id",
-];
-
-/// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a
-/// provider, nor does any that begins with `x-forwarded`.
-const TRUSTED: [&str; 13] = [
-    "forwarded",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-host",
-    "x-original-host",
-    "x-original-uri",
-    "x-original-url",
-    "x-rewrite-url",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "fastly-client-ip",
-];
-
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// Where a request comes from.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// The client's address.
-    pub peer: Option<IpAddr>,
-    /// The host that the client asked for.
-    pub host: Option<HeaderValue>,
-    /// Whether it came over TLS.
-    pub tls: bool,
-    /// Whether it may speak for others.
-    pub trusted: bool,
-    /// Where the request stands in a trace.
-    pub trace: Trace,
-}
-
-/// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1
-/// does not.
-pub fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    let (first, second) = (crumbs.next()?, crumbs.next()?);
-    let mut whole = first.as_bytes().to_vec();
-    for crumb in std::iter::once(second).chain(crumbs) {
-        whole.extend_from_slice(b"; ");
-        whole.extend_from_slice(crumb.as_bytes());
-    }
-    HeaderValue::from_bytes(&whole).ok()
-}
-
-/// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
-fn is_trusted(name: &HeaderName) -> bool {
-    let trusted = |name: &str| name.starts_with("x-forwarded") || TRUSTED.contains(&name);
-    let name = name.as_str();
-    trusted(name) || (name.contains('_') && trusted(&name.replace('_', "-")))
-}
 
 /// A fetch that brought no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +47,7 @@ pub struct Provider {
     /// The same for responses that go on to clients part by part, at their pace.
     forward: Client,
     forward_calls: Option<Client>,
-    authority: HeaderValue,
+    headers: Arc<RequestHeaders>,
     trust: u64,
     failing: AtomicBool,
     /// How often its connections were left.
@@ -144,7 +61,7 @@ pub struct Fetch {
     pub method: Method,
     /// The path at the provider.
     pub path: String,
-    /// The headers to send: see [`Provider::headers`].
+    /// The headers to send: see [`RequestHeaders`].
     pub headers: HeaderMap,
     /// The body.
     pub body: Option<Bytes>,
@@ -187,7 +104,7 @@ impl Provider {
             forward_calls: calls.as_ref().map(Client::apart),
             client,
             calls,
-            authority: HeaderValue::from_str(&target.authority()).unwrap_or(HeaderValue::from_static("")),
+            headers: Arc::new(RequestHeaders::new(upstream)),
             trust: trust(target),
             failing: AtomicBool::new(false),
             left: AtomicU64::new(0),
@@ -208,6 +125,11 @@ impl Provider {
         &self.addresses
     }
 
+    /// The headers that requests to it have.
+    pub fn headers(&self) -> &Arc<RequestHeaders> {
+        &self.headers
+    }
+
     /// How long it may take to connect to one of them.
     pub fn connect_timeout(&self) -> Duration {
         self.upstream.target.timeouts.connect
@@ -217,82 +139,6 @@ impl Provider {
     /// are none of this provider's.
     pub fn trust(&self) -> u64 {
         self.trust
-    }
-
-    /// The `Host` header that it expects.
-    pub fn authority(&self) -> &HeaderValue {
-        &self.authority
-    }
-
-    /// The host that the provider is asked for.
-    pub fn host(&self, origin: &Origin) -> HeaderValue {
-        let own = origin.host.as_ref().filter(|_| self.upstream.preserve_host);
-        own.unwrap_or(&self.authority).clone()
-    }
-
-    /// Whether this header of a request does not reach the provider, because the client has no say in it.
-    pub fn keeps_out(&self, name: &HeaderName, origin: &Origin) -> bool {
-        let dialect = self.upstream.dialect;
-        (is_trusted(name) || dialect.hides(name.as_str())) && !(origin.trusted && dialect.entrusts(name.as_str()))
-    }
-
-    /// The headers of a governed request as the provider gets them: the caller's, less those that speak of its
-    /// connection and those that the gateway decides on.
-    pub fn headers(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
-        let mut headers = self.headers_without(from, origin, carrier.is_grpc(), &OWN);
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers
-    }
-
-    fn headers_without(&self, from: &HeaderMap, origin: &Origin, grpc: bool, own: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(from.len() + 2);
-        let nominated = nominated(from);
-        for (name, value) in from {
-            let dropped = HOP_BY_HOP.contains(name)
-                || own.contains(&name.as_str())
-                || self.keeps_out(name, origin)
-                || nominated.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()));
-            if !dropped {
-                headers.append(name.clone(), value.clone());
-            }
-        }
-        if let Some(cookie) = joined_cookies(&headers) {
-            headers.insert(COOKIE, cookie);
-        }
-        for (name, value) in origin.trace.changes() {
-            match value {
-                Some(value) => drop(headers.insert(name, value.clone())),
-                None => drop(headers.remove(name)),
-            }
-        }
-        headers.insert(HOST, self.host(origin));
-        if grpc {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
-        for (name, value) in self.forwarded(from, origin) {
-            headers.insert(name, value);
-        }
-        headers
-    }
-
-    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it. What a
-    /// trusted peer says of it stays, and the peer joins those that the request came through.
-    pub fn forwarded(&self, from: &HeaderMap, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
-        if !self.upstream.dialect.forwarded {
-            return Vec::new();
-        }
-        // A provider that knows itself by its own name is reached as that; else as the client reached the gateway.
-        let tls = if self.upstream.preserve_host { origin.tls } else { self.upstream.target.tls };
-        let proto = HeaderValue::from_static(if tls { "https" } else { "http" });
-        let mut all = vec![(FORWARDED_PROTO, proto), (FORWARDED_HOST, self.host(origin))];
-        all.retain(|(name, _)| !(origin.trusted && from.contains_key(name)));
-        if let Some(peer) = origin.peer {
-            let before = from.get_all(FORWARDED_FOR).iter().filter(|_| origin.trusted);
-            let before = before.filter_map(|value| value.to_str().ok()).map(|value| format!("{value}, "));
-            let through = before.collect::<String>() + &peer.to_string();
-            all.extend(HeaderValue::from_str(&through).ok().map(|through| (FORWARDED_FOR, through)));
-        }
-        all
     }
 
     /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out
@@ -326,7 +172,7 @@ impl Provider {
         // Nothing was sent.
         let wrong = |error: http::Error| ExchangeError::Connect(error.to_string());
         let scheme = if self.upstream.target.tls { "https" } else { "http" };
-        let authority = self.authority.to_str().unwrap_or_default();
+        let authority = self.headers.authority().to_str().unwrap_or_default();
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(fetch.path.as_str());
         let body = fetch.body.clone().unwrap_or_default();
         let mut request =

@@ -1,25 +1,30 @@
 //! The gateway on the wire: Pingora carries the bytes, the core decides. Nothing else in the program names Pingora.
 
-mod response;
+mod access_log;
+mod attend;
 mod body;
+mod caller;
 mod chunks;
 mod context;
 mod declared;
-mod hooks;
 mod failed;
 mod first_byte;
 mod given_up;
 mod governed;
 mod head;
+mod hooks;
 mod invalidating;
-mod access_log;
 mod logout;
 mod offers;
 mod pass_through;
-mod reading;
-mod overloaded;
-mod slot;
+mod peer;
+mod reject;
+mod relay;
+mod response;
+mod stop;
 mod switch;
+mod upstream_request;
+mod upstream_response;
 mod whole;
 
 use crate::client::Attempts;
@@ -28,7 +33,7 @@ use crate::descriptors;
 use crate::edge::{BoundListener, Connections, ListenerInfo, Server, ServerOptions, Stage, TlsError, server_config};
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
-use hooks::Hooks;
+use hooks::{Hooks, MAX_TRIES};
 use parking_lot::Mutex;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -38,8 +43,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often a request may be sent to a provider, the first time included.
-const MAX_TRIES: usize = 2;
 /// How often a stopping gateway looks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
 /// How long connections without a request may take to end when the gateway stops: a client may just be sending one.

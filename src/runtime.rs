@@ -3,14 +3,12 @@
 //! [`Runtime`], which never changes; [`CurrentRuntime`] says which of them holds.
 
 mod process_state;
-mod lockouts;
 mod readiness;
 pub mod clock;
 mod current;
 mod backends;
 
 pub use current::CurrentRuntime;
-pub use lockouts::Lockouts;
 pub use readiness::Readiness;
 
 use crate::cache::{self, Sessions};
@@ -22,6 +20,7 @@ use crate::log_writer::LogWriter;
 use crate::metrics::{IssuerReading, Meters, MetricsSnapshot};
 use crate::model::Rejection;
 use crate::provider::{Provider, Slot};
+use crate::serve::Service;
 use crate::telemetry::Label;
 use crate::wire::http1::HeadLimits;
 use crate::wire::trace::Trace;
@@ -57,7 +56,9 @@ pub struct Runtime {
     /// The compiled configuration.
     pub gateway: Arc<Gateway>,
     /// The metrics.
-    pub metrics: Meters,
+    pub metrics: Arc<Meters>,
+    /// Serves governed requests.
+    pub service: Arc<Service<Provider>>,
     /// The log.
     pub log_writer: LogWriter,
     /// Whether each request gets a line in the log.
@@ -97,8 +98,16 @@ impl Runtime {
         };
         let backends = gateway.upstreams().iter().map(backend).collect::<Result<Vec<Backend>, RuntimeError>>()?;
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());
+        let metrics = Arc::new(Meters::new(process.metrics.clone(), names));
         Ok(Runtime {
-            metrics: Meters::new(process.metrics.clone(), names),
+            service: Arc::new(Service {
+                gateway: gateway.clone(),
+                sessions: process.cache.sessions.clone(),
+                lockouts: process.lockouts.clone(),
+                metrics: metrics.clone(),
+                backends: backends.iter().map(Backend::serving).collect(),
+            }),
+            metrics,
             log_writer: process.log_writer.clone(),
             log_requests: config.log.requests.then_some(process.format),
             head_limits: config.clients.limits.head,
@@ -113,11 +122,6 @@ impl Runtime {
     /// The cache of session reads.
     pub fn sessions(&self) -> &Sessions {
         &self.process.cache.sessions
-    }
-
-    /// What joins the steps that locked users ask for.
-    pub fn lockouts(&self) -> &Lockouts {
-        &self.process.lockouts
     }
 
     /// The provider of an upstream.

@@ -19,7 +19,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(2);
 /// A cache, with what works for it behind the scenes.
 pub struct OpenCache {
     /// The cache.
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     behind: Behind,
 }
 
@@ -35,12 +35,12 @@ pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn StoreObser
         config::Store::Memory(memory) => {
             let store = Arc::new(MemoryStore::new(memory.max_bytes, lease));
             let sessions = Sessions::new(store.clone(), LEASE_WAIT, tally);
-            Ok(OpenCache { sessions, behind: Behind::Memory(store) })
+            Ok(OpenCache { sessions: Arc::new(sessions), behind: Behind::Memory(store) })
         }
         config::Store::Redis(redis) => {
             let store = Arc::new(RedisStore::new(redis, lease, tally.clone(), listener)?);
             let sessions = Sessions::new(store.clone(), redis.lease_wait, tally);
-            Ok(OpenCache { sessions, behind: Behind::Redis(store) })
+            Ok(OpenCache { sessions: Arc::new(sessions), behind: Behind::Redis(store) })
         }
     }
 }

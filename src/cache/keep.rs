@@ -34,7 +34,7 @@ impl BegunFetch {
                 // Where it is shown all the same, nothing older may be shown after it.
                 match (filled, retired()) {
                     (Ok(StoreResult::Stored(instead)), _) => {
-                        return FetchedResponse { response: Ok(instead), ..fetched };
+                        return FetchedResponse { response: Ok(instead), status: None, ..fetched };
                     }
                     (Ok(StoreResult::Unreadable), Some(retired)) => {
                         tally.count(CacheEvent::Unreadable);

@@ -8,6 +8,7 @@ use crate::coherence::{CallerDigest, Entry, Micros, Millis, Tenant, Token};
 use crate::gateway::{CacheKey, ProviderResponse, Storable};
 use crate::model::Rejection;
 use crate::telemetry::CacheEvent;
+use http::StatusCode;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,6 +21,8 @@ use tokio::sync::watch;
 pub struct FetchedResponse {
     /// The response, or why there is none.
     pub response: Result<Arc<ProviderResponse>, Rejection>,
+    /// Its status as the carrier decodes it; `None` without a response, or if a stored response replaced it.
+    pub status: Option<StatusCode>,
     /// Whether it may be stored.
     pub storable: Storable,
     /// Whether the provider failed, so that an older response may do.

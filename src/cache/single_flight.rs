@@ -38,6 +38,7 @@ impl InFlightFetch {
         // Without a response the task is gone: it panicked, or the runtime stops.
         finished.unwrap_or(FetchedResponse {
             response: Err(Rejection::UpstreamFailed),
+            status: None,
             storable: Storable::Nothing,
             failed: true,
             caller: [0; 16],

@@ -6,7 +6,7 @@ use crate::coherence::millis;
 use crate::coherence::sharing::LeaveAction;
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
 use crate::coherence::{CROWD, Settled, Token, WriteEnd, WriteScope};
-use crate::gateway::{Freshness, OnUnreachable, WriteOutcome};
+use crate::gateway::{Freshness, OnUnreachable, Upstream, WriteOutcome};
 use crate::model::Rejection;
 use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
@@ -32,6 +32,13 @@ pub struct MarkFailurePolicy {
     pub on_unreachable: OnUnreachable,
     /// For how long a response from before it may be given at the most.
     pub bound: Duration,
+}
+
+impl MarkFailurePolicy {
+    /// That of an upstream; `None` if nothing is cached that its writes could make stale.
+    pub fn of(upstream: &Upstream) -> Option<MarkFailurePolicy> {
+        upstream.scope_cache.map(MarkFailurePolicy::from)
+    }
 }
 
 impl From<Freshness> for MarkFailurePolicy {

@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_without_an_response_are_counted_against_those_with_one() {
+    fn requests_without_a_response_are_counted_against_those_with_one() {
         let reset = |flood: &mut FloodBudget| {
             flood
                 .received(frame(HEADERS, END_HEADERS, 20), true)

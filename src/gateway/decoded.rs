@@ -1,6 +1,6 @@
 //! What an admitted caller asks for, and what it may have: a read, or a write that was evaluated.
 
-use super::{AuthorizedRequest, CacheKey, Credential, Gateway, Governed, ProviderResponse, Upstream};
+use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
 use crate::coherence::{CallerDigest, OWN, Tenant};
 use crate::dialect::{Body, Route};
 use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch, Violations};
@@ -287,7 +287,7 @@ impl Read {
 
     /// The status of a response, whatever carried it.
     pub fn status(&self, response: &ProviderResponse) -> StatusCode {
-        response.opened(self.carrier).status
+        response.call(self.carrier).status
     }
 }
 
@@ -328,20 +328,15 @@ impl Write {
         &self.findings
     }
 
-    /// The status of a response, whatever carried it.
-    pub fn status(&self, response: &ProviderResponse) -> StatusCode {
-        response.opened(self.carrier).status
-    }
-
     /// The response as the caller may see it: without one-time codes, where the policy says so.
-    pub fn shown(&self, mut response: ProviderResponse) -> ProviderResponse {
+    pub fn shown(&self, decoded: DecodedResponse) -> ProviderResponse {
+        let DecodedResponse { mut response, call } = decoded;
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
-        let opened = response.opened(self.carrier);
         let coded = coding::of(&response.headers).is_some();
-        if !strips || !(opened.status.is_success() || coded && response.status.is_success()) {
+        if !strips || !(call.status.is_success() || coded && response.status.is_success()) {
             return response;
         }
-        let Some(message) = opened.message.filter(|_| !coded) else {
+        let Some(message) = call.message.filter(|_| !coded) else {
             return self.emptied(response);
         };
         let Some(without) = self.upstream.dialect.without_codes(self.route, self.carrier, &message) else {

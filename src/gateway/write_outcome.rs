@@ -25,6 +25,26 @@ pub struct ProviderResponse {
     pub trailers: Option<HeaderMap>,
 }
 
+/// A provider's response, decoded once.
+#[derive(Debug)]
+pub struct DecodedResponse {
+    pub(super) response: ProviderResponse,
+    pub(super) call: DecodedCall,
+}
+
+impl DecodedResponse {
+    /// The status of the call: of HTTP, or what HTTP has for that of gRPC.
+    pub fn status(&self) -> StatusCode {
+        self.call.status
+    }
+}
+
+impl From<DecodedResponse> for ProviderResponse {
+    fn from(decoded: DecodedResponse) -> ProviderResponse {
+        decoded.response
+    }
+}
+
 /// The headers that a stored response keeps: those that speak of the session, not of the exchange that fetched it.
 const STORED_HEADERS: [HeaderName; 7] = [
     http::header::CONTENT_TYPE,
@@ -37,8 +57,13 @@ const STORED_HEADERS: [HeaderName; 7] = [
 ];
 
 impl ProviderResponse {
-    /// What it says, whatever carried it.
-    pub fn opened(&self, carrier: Carrier) -> DecodedCall {
+    /// The response with its decoded call.
+    pub fn decoded(self, carrier: Carrier) -> DecodedResponse {
+        let call = self.call(carrier);
+        DecodedResponse { response: self, call }
+    }
+
+    pub(super) fn call(&self, carrier: Carrier) -> DecodedCall {
         carrier.open(self.status, &self.headers, &self.body, self.trailers.as_ref())
     }
 
@@ -127,13 +152,13 @@ pub enum WriteOutcome {
 impl Read {
     /// What this response means for what is stored. `floor` is the version below which it is too old, `wall` the time
     /// of the fetch's start in milliseconds since the epoch.
-    pub fn check(&self, response: &ProviderResponse, floor: Option<u64>, wall: u64) -> Storable {
+    pub fn check(&self, decoded: &DecodedResponse, floor: Option<u64>, wall: u64) -> Storable {
         let Some(cache) = self.upstream.cache.filter(|_| self.key().is_some()) else {
             return Storable::Nothing;
         };
-        let opened = response.opened(self.carrier);
+        let DecodedResponse { response, call } = decoded;
         let denies = if self.is_shared() { Storable::Denies } else { Storable::Ends };
-        match opened.status {
+        match call.status {
             status if says_nothing(status) => Storable::Nothing,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => denies,
             StatusCode::NOT_FOUND | StatusCode::GONE if !self.speaks_of_session(response) => denies,
@@ -148,16 +173,16 @@ impl Read {
                 }
             }
             StatusCode::OK if response.status == StatusCode::OK && self.may_be_stored(response, &cache) => {
-                self.check_session(opened.message, &cache, floor, wall)
+                self.check_session(call.message.as_ref(), &cache, floor, wall)
             }
             _ => Storable::Ends,
         }
     }
 
     /// The same for a response that shows a session.
-    fn check_session(&self, message: Option<Bytes>, cache: &Freshness, floor: Option<u64>, wall: u64) -> Storable {
+    fn check_session(&self, message: Option<&Bytes>, cache: &Freshness, floor: Option<u64>, wall: u64) -> Storable {
         const MARGIN: Millis = 1_000;
-        let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, &message, self.id.as_ref());
+        let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, message, self.id.as_ref());
         let Some(facts) = message.and_then(facts) else {
             return Storable::Ends;
         };
@@ -233,8 +258,8 @@ impl Read {
 
 impl Write {
     /// What to do before this response is passed on.
-    pub fn settle(&self, response: &ProviderResponse) -> WriteOutcome {
-        match outcome(self.status(response)) {
+    pub fn settle(&self, response: &DecodedResponse) -> WriteOutcome {
+        match outcome(response.status()) {
             StatusMeaning::Applied => WriteOutcome::End(self.applied(response)),
             // What failed may have been counted: then the session is read anew.
             StatusMeaning::RejectedRequest if self.may_count(response) => WriteOutcome::End(Settled::default()),
@@ -245,23 +270,24 @@ impl Write {
     }
 
     /// Whether a response that says that a write was bad leaves it open what else it did.
-    fn may_count(&self, response: &ProviderResponse) -> bool {
-        self.upstream.dialect.counts_failures && self.status(response) == StatusCode::BAD_REQUEST
+    fn may_count(&self, response: &DecodedResponse) -> bool {
+        self.upstream.dialect.counts_failures && response.status() == StatusCode::BAD_REQUEST
     }
 
     /// Whether a response says by itself that the user is locked: every session of the user has ended then, and nobody
     /// knows which these are.
-    pub fn says_locked(&self, response: &ProviderResponse) -> bool {
-        if !self.may_count(response) {
+    pub fn says_locked(&self, decoded: &DecodedResponse) -> bool {
+        if !self.may_count(decoded) {
             return false;
         }
+        let response = &decoded.response;
         // What cannot be read may say so.
         let unread = coding::of(&response.headers).is_some();
         let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
         unread || text.is_some_and(|text| self.upstream.dialect.says_locked(&text))
     }
 
-    fn applied(&self, response: &ProviderResponse) -> Settled {
+    fn applied(&self, response: &DecodedResponse) -> Settled {
         match self.changes() {
             Changes::Session(_) => {}
             // What is known of one session says nothing of all.
@@ -270,8 +296,8 @@ impl Write {
         let ends =
             matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession | Operation::RevokeAccess);
         let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
-        let message = response.opened(self.carrier).message;
-        let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, &message, None));
+        let message = response.call.message.as_ref();
+        let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, message, None));
         let (version, tenant) = (facts.and_then(|facts| facts.version), self.tenant);
         Settled { version, deleted_for, tenant, ..Settled::default() }
     }

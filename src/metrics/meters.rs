@@ -6,7 +6,7 @@ use crate::gateway::Outcome;
 use crate::model::Operation;
 use crate::telemetry::{CacheStatus, Decision, Label, StatusClass};
 use enum_map::{Enum, EnumMap};
-use prometheus::{Histogram, IntCounter};
+use prometheus::{Histogram, IntCounter, IntGauge};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,6 +43,15 @@ impl Meter {
     }
 }
 
+/// A request that counts as in flight until this is dropped.
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The metrics of a process, with its upstreams as one configuration numbers them.
 pub struct Meters {
     metrics: Arc<Metrics>,
@@ -69,6 +78,12 @@ impl Meters {
         let (none, upstreams) = (meter(NO_UPSTREAM), names.map(&mut meter).collect());
         drop(known);
         Meters { metrics, none, upstreams }
+    }
+
+    /// A request begins.
+    pub fn begin_request(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
     }
 
     fn meter(&self, upstream: Option<usize>) -> &Meter {

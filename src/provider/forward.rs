@@ -1,25 +1,17 @@
 //! Pass-through requests that the gateway sends by itself: as they came, once they are whole. Their responses are
 //! handed out part by part, and are not changed either.
 
-use super::{Failure, Fetch, Origin, Provider, heads};
+use super::{Failure, Fetch, Provider, heads};
 use crate::client::{ExchangeError, Response};
+use http::Uri;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Uri};
 use std::sync::atomic::Ordering;
 
-/// Request headers that speak of one connection beside those of all messages, or that the gateway writes by itself.
-const NOT_PASSED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
-
 impl Provider {
-    /// The headers of a pass-through request as the provider gets them: all that speak of the message, as they came.
-    pub fn passed_headers(&self, from: &HeaderMap, origin: &Origin, grpc: bool) -> HeaderMap {
-        self.headers_without(from, origin, grpc, &NOT_PASSED)
-    }
-
     /// Whether pass-through requests go to it over HTTP/2, where it may choose.
     pub async fn speaks_http2(&self) -> bool {
         let scheme = if self.upstream.target.tls { "https" } else { "http" };
-        let authority = self.authority.to_str().unwrap_or_default();
+        let authority = self.headers.authority().to_str().unwrap_or_default();
         match Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build() {
             Ok(uri) => self.forward.speaks_http2(&uri).await,
             Err(_) => false,

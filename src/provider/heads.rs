@@ -1,8 +1,21 @@
 //! What must hold of the head of any response before any of it reaches a client.
 
-use super::HOP_BY_HOP;
-use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, StatusCode};
+
+/// Headers that speak of one connection, not of the message.
+pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// The largest head: all headers together, in bytes as HTTP/1.1 writes them, and how many.
 const MAX_HEAD: usize = 64 << 10;

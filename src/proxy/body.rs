@@ -1,7 +1,7 @@
 //! Bodies of requests that are read as wholes.
 
 use super::context::Context;
-use super::governed::Stop;
+use super::stop::Stop;
 use crate::memory::Level;
 use crate::model::Rejection;
 use crate::telemetry::Shed;

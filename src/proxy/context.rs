@@ -1,12 +1,12 @@
 //! What is known of a request while it is on its way.
 
 use super::declared::Declared;
-use super::given_up;
 use super::head::{is_http2, requested_id};
 use crate::client::Attempts;
 use crate::edge::{self, Body, ClientTiming, MemoryShare, MemoryShort, RequestAdmission, RequestPermit, UnreadBytes};
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
+use crate::metrics::InFlight;
 use crate::model::Operation;
 use crate::provider::{Origin, Provider, Slot};
 use crate::runtime::Runtime;
@@ -23,22 +23,6 @@ use std::time::{Duration, Instant};
 const FREE: usize = 8 << 10;
 /// How much of a body Pingora keeps until the request is over.
 pub(super) const KEPT_BODY: usize = 64 << 10;
-
-/// Counts a request for as long as it lives, however it ends.
-pub(super) struct InFlight(Arc<Runtime>);
-
-impl InFlight {
-    pub fn new(runtime: &Arc<Runtime>) -> InFlight {
-        runtime.metrics.in_flight.inc();
-        InFlight(runtime.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.metrics.in_flight.dec();
-    }
-}
 
 /// What is known of a request so far.
 pub(super) struct Context {
@@ -131,7 +115,7 @@ impl Context {
             body_bytes: 0,
             response: None,
             response_bytes: 0,
-            _in_flight: InFlight::new(&runtime),
+            _in_flight: runtime.metrics.begin_request(),
             runtime,
         }
     }
@@ -297,15 +281,6 @@ impl Context {
         let tls = self.timing.as_ref().is_some_and(|timing| timing.arrival.tls);
         let host = header.headers.get(HOST).cloned().or(authority);
         Origin { peer, host, tls, trusted, trace: self.trace.clone() }
-    }
-}
-
-impl Drop for Context {
-    /// A request that was given up has no other end.
-    fn drop(&mut self) {
-        if !self.is_accounted_for {
-            given_up::account(self);
-        }
     }
 }
 

@@ -5,14 +5,12 @@
 //! second time where a body ends, and a request that says two different things is malformed (RFC 9113, section 8.1.1):
 //! it is not to be carried out.
 
-use super::context::Context;
-use super::head::is_http2;
+use super::head::{content_length, is_http2};
 use crate::model::Rejection;
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
-use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
+use std::time::Duration;
 
 const DIFFERS: &str = "the body is not as long as `Content-Length` says";
 
@@ -27,8 +25,8 @@ pub(super) struct Declared {
 impl Declared {
     /// That of a request of HTTP/2 whose head says how long its body is.
     pub fn of(session: &Session) -> Option<Declared> {
-        let left = length(session.req_header()).filter(|_| is_http2(session))?;
-        Some(Declared { left, last: Bytes::new() })
+        let left = content_length(session.req_header()).filter(|_| is_http2(session))?;
+        Some(Declared { left: left as u64, last: Bytes::new() })
     }
 
     /// Takes the next part of the body, and leaves of it what may go on.
@@ -52,10 +50,6 @@ impl Declared {
     }
 }
 
-fn length(header: &RequestHeader) -> Option<u64> {
-    header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 fn joined(first: Bytes, second: &Bytes) -> Bytes {
     if first.is_empty() {
         return second.clone();
@@ -69,11 +63,10 @@ fn joined(first: Bytes, second: &Bytes) -> Bytes {
 }
 
 /// Waits for the end of a body of HTTP/2 that is declared to be empty: Pingora takes it for ended before it has.
-pub(super) async fn ends_where_it_says(session: &mut Session, context: &Context) -> Result<(), Rejection> {
-    if !session.is_http2() || length(session.req_header()) != Some(0) {
+pub(super) async fn ends_where_it_says(session: &mut Session, timeout: Duration) -> Result<(), Rejection> {
+    if !session.is_http2() || content_length(session.req_header()) != Some(0) {
         return Ok(());
     }
-    let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
     let end = async {
         loop {
             match session.read_request_body().await {

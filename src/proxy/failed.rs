@@ -2,15 +2,17 @@
 
 use super::context::Context;
 use super::head::{self, is_http2};
-use super::hooks::reject;
-use super::pass_through;
+use super::reject::reject;
+use crate::client;
 use crate::edge;
+use crate::gateway::Timeouts;
 use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
 use http::header::CONTENT_LENGTH;
 use pingora::prelude::Session;
 use pingora::proxy::FailToProxy;
 use pingora::{Error, ErrorSource, ErrorType};
+use std::time::Duration;
 
 /// Nothing is written any more, and the connection, or the stream, ends.
 const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -27,7 +29,7 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         None if let Some(within) = late
             && context.is_whole =>
         {
-            pass_through::late(context, within)
+            provider_is_late(context, within)
         }
         // Neither side says anything, and it may be the client's turn: that tells nothing of the provider.
         None if let Some(within) = late => Rejection::BodyTimeout(within),
@@ -37,10 +39,10 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
             (context.outcome.decision, context.outcome.rejection) = (Decision::ClientGone, None);
             return OVER;
         }
-        None => pass_through::failure(error, context),
+        None => failure(error, context),
     };
     if let Some(provider) = context.provider().filter(|_| rejection.is_failure()) {
-        provider.note(Some(&pass_through::told(error)));
+        provider.note(Some(&told(error)));
     }
     context.outcome.rejection = Some(rejection.name());
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
@@ -86,4 +88,44 @@ fn has_left(error: &Error) -> bool {
             ErrorType::H2Error => true,
             _ => false,
         }
+}
+
+/// Whether the provider says that it has not looked at the request, so that any may be tried again.
+pub(super) fn was_refused(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && client::was_refused(error.root_cause())
+}
+
+/// What an error says, for the log: what it is, what was being done, and what it came from.
+fn told(error: &Error) -> String {
+    let what = format!("{} {}", error.etype().as_str(), error.esource().as_str());
+    let doing = error.context.as_ref().map(|context| context.as_str().to_owned());
+    let cause = Some(error.root_cause()).filter(|cause| !cause.is::<Error>()).map(ToString::to_string);
+    [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+/// What it means to the client that a provider was waited for in vain for so long. A connection of HTTP/2 that may hang
+/// is left: others would wait for it too.
+fn provider_is_late(context: &Context, within: Duration) -> Rejection {
+    context.provider().into_iter().for_each(|provider| provider.leave(context.left));
+    Rejection::UpstreamTimeout(within)
+}
+
+/// What an error of Pingora's means to the client.
+fn failure(error: &Error, context: &Context) -> Rejection {
+    let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
+    let known = context.provider().is_some_and(|provider| provider.addresses().are_known());
+    let limit = |of: fn(&Timeouts) -> Duration| timeouts.as_ref().map_or(Duration::ZERO, of);
+    match (error.etype(), error.esource()) {
+        (ErrorType::ConnectNoRoute, _) if !known => Rejection::Unavailable,
+        (ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout, _) => {
+            Rejection::UpstreamTimeout(limit(|t| t.connect))
+        }
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => {
+            Rejection::UpstreamTimeout(limit(|t| t.idle))
+        }
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Rejection::BodyTimeout(limit(|t| t.idle)),
+        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Rejection::Header("Connection"),
+        (_, ErrorSource::Downstream) => Rejection::Malformed("the request broke off or its framing is wrong".into()),
+        (_, ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset) => Rejection::UpstreamFailed,
+    }
 }

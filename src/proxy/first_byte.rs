@@ -11,7 +11,7 @@
 
 use super::context::Context;
 use super::head::is_http2;
-use super::pass_through::is_call;
+use super::peer::is_call;
 use crate::edge::ClientTiming;
 use async_trait::async_trait;
 use bytes::Bytes;

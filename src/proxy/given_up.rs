@@ -6,8 +6,17 @@ use super::context::Context;
 use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
 
+impl Drop for Context {
+    /// A request that was given up has no other end.
+    fn drop(&mut self) {
+        if !self.is_accounted_for {
+            account(self);
+        }
+    }
+}
+
 /// Accounts for a request that ends in no other way.
-pub(super) fn account(context: &mut Context) {
+fn account(context: &mut Context) {
     let timing = context.timing.clone();
     let is_slow = timing.as_ref().is_some_and(|timing| timing.cut() == Some(DisconnectReason::MinBodyRate));
     let is_stuck = timing.as_ref().is_some_and(|timing| timing.is_stuck());

@@ -1,20 +1,16 @@
 //! What the head of a request says, read off Pingora's view of it.
 
-use super::context::Context;
-use super::governed::Stop;
-use super::hooks::REQUEST_ID;
-use super::slot;
-use crate::gateway::{CallerCheck, Credential, RequestHead, Upstream, bearer};
+use crate::gateway::RequestHead;
 use crate::model::Rejection;
-use crate::runtime::{Runtime, clock};
-use crate::token::is_jwt;
 use crate::wire::http1::{self, Fault, HeadLimits, Parts};
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora::Result as Served;
 use pingora::http::RequestHeader;
 use pingora::prelude::Session;
+
+/// The header with the ID of a request.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The head of a request, as the core sees it.
 pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bool) -> RequestHead<'a> {
@@ -35,6 +31,11 @@ pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bo
 /// Whether a request came over HTTP/2: also where Pingora takes its stream for something else ([`super::first_byte`]).
 pub(super) fn is_http2(session: &Session) -> bool {
     session.req_header().version == Version::HTTP_2
+}
+
+/// The declared length of a body.
+pub(super) fn content_length(header: &RequestHeader) -> Option<usize> {
+    header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Takes out of a request what names no host: over a socket in the file system clients send its path.
@@ -86,7 +87,7 @@ pub(super) fn check(
 }
 
 /// Puts another path in the place of a request's own.
-pub(super) fn set_path(header: &mut RequestHeader, path: &str) -> Result<(), Stop> {
+pub(super) fn set_path(header: &mut RequestHeader, path: &str) -> Result<(), Rejection> {
     let mut parts = header.uri.clone().into_parts();
     let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     parts.path_and_query = Some(format!("{path}{query}").parse().map_err(|_| Rejection::Path)?);
@@ -124,34 +125,5 @@ pub(super) fn rejection(fault: Fault) -> Rejection {
         | Fault::Alias(_)
         | Fault::OfConnection
         | Fault::Chunk => Rejection::Framing(fault.to_string()),
-    }
-}
-
-/// Whether a request comes with a token that the gateway knows, or finds out at once, to be good.
-pub(super) fn is_recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> bool {
-    let shown = runtime.issuer(upstream).zip(bearer(headers).ok().filter(|token| is_jwt(token)));
-    shown.is_some_and(|(issuer, token)| issuer.recognizes(token, clock::seconds()))
-}
-
-/// Who a request comes from, as its upstream wants it found out.
-pub(super) async fn credential(
-    context: &Context,
-    upstream: &Upstream,
-    session: &Session,
-) -> Result<Credential, Rejection> {
-    let (runtime, headers) = (&context.runtime, &session.req_header().headers);
-    let opaque = matches!(upstream.check, CallerCheck::Token { opaque: true, .. });
-    match runtime.issuer(upstream) {
-        Some(issuer) => match bearer(headers)? {
-            token if opaque && !is_jwt(token) => Ok(Credential::Forwarded(Bytes::copy_from_slice(token.as_bytes()))),
-            token => {
-                let source = || slot::source(context, session);
-                issuer.verify(token, clock::seconds(), source).await.map(Credential::Verified)
-            }
-        },
-        None => Ok(match headers.get(AUTHORIZATION) {
-            Some(value) => Credential::Forwarded(Bytes::copy_from_slice(value.as_bytes())),
-            None => Credential::Anonymous,
-        }),
     }
 }

@@ -1,27 +1,28 @@
 //! One request, from its head to its line in the log.
 
 use super::access_log;
+use super::caller::{credential, is_recognized};
 use super::context::Context;
-use super::declared::Declared;
-use super::governed::{self, Stop};
-use super::head::{self, credential, head, is_http2};
-use super::pass_through::KnownCredentials;
-use super::response::{rejection_response, write};
+use super::declared::{self, Declared};
+use super::head::{self, REQUEST_ID, head, is_http2};
+use super::pass_through::pass;
+use super::peer::KnownCredentials;
+use super::reject::{reject, reject_overloaded};
+use super::stop::Stop;
 use super::{
-    MAX_TRIES, chunks, declared, failed, first_byte, invalidating, logout, offers, overloaded, pass_through, slot,
-    whole,
+    chunks, failed, first_byte, governed, invalidating, logout, offers, peer, reject, upstream_request,
+    upstream_response,
 };
 use crate::cache::MarkFailurePolicy;
 use crate::client;
-use crate::descriptors;
 use crate::edge::{self, KEPT, MemoryShort};
 use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, RequestHead, Routed, Upstream};
-use crate::model::{Operation, Rejection};
+use crate::model::Operation;
 use crate::runtime::CurrentRuntime;
-use crate::telemetry::{CacheStatus, Decision, Shed};
+use crate::telemetry::Shed;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::prelude::{HttpPeer, ProxyHttp, Session};
@@ -31,7 +32,8 @@ use pingora::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How often a request may be sent to a provider, the first time included.
+pub(super) const MAX_TRIES: usize = 2;
 
 /// The gateway as Pingora sees it.
 pub(super) struct Hooks {
@@ -50,14 +52,17 @@ impl Hooks {
         let listener = context.listener();
         // Streams are taken on before: where they cannot be, the client may open them again.
         if !session.is_http2() && context.admit().is_err() {
-            return overloaded::reject_overloaded(session, context).await;
+            return reject_overloaded(session, context).await;
         }
         let over_socket = context.is_over_socket();
         if over_socket {
             head::drop_path(session.req_header_mut());
         }
         let checked = match head::check(session.req_header(), edge::fault(), runtime.head_limits, over_socket) {
-            Ok(()) => declared::ends_where_it_says(session, context).await,
+            Ok(()) => {
+                let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
+                declared::ends_where_it_says(session, timeout).await
+            }
             rejected @ Err(_) => rejected,
         };
         if let Err(rejection) = checked {
@@ -78,7 +83,7 @@ impl Hooks {
                 reject(session, context, &rejection).await
             }
             Ok(Routed::Passed(upstream, operation)) => {
-                context.verified = head::is_recognized(&runtime, &upstream, &session.req_header().headers);
+                context.verified = is_recognized(&runtime, &upstream, &session.req_header().headers);
                 let passed = match logout::is_logout(session, context, &upstream) {
                     true => logout::forward(session, context, upstream).await,
                     false => pass(session, context, upstream, operation).await,
@@ -93,7 +98,7 @@ impl Hooks {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
-                let answered = governed::response(session, context, governed).await;
+                let answered = governed::respond(session, context, governed).await;
                 Self::over(session, context, answered.map(|()| true)).await
             }
         }
@@ -104,7 +109,7 @@ impl Hooks {
         match result {
             Ok(answered) => Ok(answered),
             Err(Stop::Rejected(rejection)) => reject(session, context, &rejection).await,
-            Err(Stop::Broken(error)) => Err(error),
+            Err(Stop::Gone(error)) => Err(error),
         }
     }
 
@@ -125,37 +130,11 @@ impl Hooks {
         let upstream = request.authorize(&credential)?;
         context.verified = matches!(credential, Credential::Verified(_));
         let changes = operation == Operation::ChangeRelated && may_change(&upstream, &credential);
-        match on_mark_failure(&upstream).filter(|_| changes) {
-            Some(on_mark_failure) => {
-                invalidating::forward(session, context, upstream, on_mark_failure).await.map(|()| true)
-            }
+        match MarkFailurePolicy::of(&upstream).filter(|_| changes) {
+            Some(policy) => invalidating::forward(session, context, upstream, policy).await.map(|()| true),
             None => pass(session, context, upstream, operation).await,
         }
     }
-}
-
-/// Lets a request pass, once it is its turn.
-pub(super) async fn pass(
-    session: &mut Session,
-    context: &mut Context,
-    upstream: Arc<Upstream>,
-    operation: Operation,
-) -> Result<bool, Stop> {
-    context.upstream = Some(upstream.clone());
-    offers::ignore_empty(session.req_header_mut());
-    pass_through::await_body(session, context).await?;
-    context.slot = Some(slot::take(session, context, &upstream).await?);
-    // Of governed requests only those that need another connection ask for that.
-    if descriptors::are_scarce() {
-        return Err(Rejection::UpstreamBusy.into());
-    }
-    context.passes(&upstream, operation);
-    whole::forward(session, context, &upstream).await
-}
-
-/// What a write to this upstream does without the store; none where nothing is cached that it could make stale.
-pub(super) fn on_mark_failure(upstream: &Upstream) -> Option<MarkFailurePolicy> {
-    upstream.scope_cache.map(MarkFailurePolicy::from)
 }
 
 /// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the
@@ -166,23 +145,6 @@ fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
         Credential::Forwarded(_) => true,
         Credential::Anonymous => false,
     }
-}
-
-/// Responses with a rejection in the dialect of the upstream.
-pub(super) async fn reject(session: &mut Session, context: &mut Context, rejection: &Rejection) -> Result<bool> {
-    context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
-    context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
-    context.outcome.rejection = Some(rejection.name());
-    if *rejection == Rejection::Deleted {
-        context.outcome.decision = Decision::Responded;
-        context.outcome.cache = CacheStatus::Deleted;
-    }
-    if let Rejection::Violations(violations) = rejection {
-        context.outcome.note(violations);
-    }
-    let (header, body) = rejection_response(context.upstream.as_deref(), session.req_header(), rejection, &context.id)?;
-    write(session, context, header, body, None).await?;
-    Ok(true)
 }
 
 #[async_trait]
@@ -212,7 +174,7 @@ impl ProxyHttp for Hooks {
             session.set_keepalive(Some(KEPT));
         }
         // A call of gRPC may stay open without a word.
-        let streams = session.is_http2() && pass_through::is_call(&session.req_header().headers);
+        let streams = session.is_http2() && peer::is_call(&session.req_header().headers);
         if let Some(timing) = context.timing.as_ref().filter(|_| !streams && !session.is_body_empty()) {
             timing.expect_body();
         }
@@ -224,7 +186,7 @@ impl ProxyHttp for Hooks {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
-        pass_through::peer(context, &self.credentials, session)
+        peer::peer(context, &self.credentials, session)
     }
 
     fn fail_to_connect(
@@ -234,7 +196,7 @@ impl ProxyHttp for Hooks {
         context: &mut Box<Context>,
         error: Box<Error>,
     ) -> Box<Error> {
-        pass_through::go_on(context, peer, error)
+        peer::go_on(context, peer, error)
     }
 
     fn error_while_proxy(
@@ -251,7 +213,7 @@ impl ProxyHttp for Hooks {
         let whole = again && !session.as_ref().retry_buffer_truncated();
         if context.late().is_some() {
             error.set_retry(false);
-        } else if whole && pass_through::was_rejected(&error) {
+        } else if whole && failed::was_refused(&error) {
             error.set_retry(true);
         } else if whole && session.req_header().method.is_safe() {
             error.retry.decide_reuse(client_reused);
@@ -270,7 +232,7 @@ impl ProxyHttp for Hooks {
         _: Option<&Digest>,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        pass_through::connected(context, peer, reused);
+        peer::connected(context, peer, reused);
         Ok(())
     }
 
@@ -281,7 +243,7 @@ impl ProxyHttp for Hooks {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.declared = Declared::of(session);
-        pass_through::request(context, session, request).await?;
+        upstream_request::request(context, session, request).await?;
         if session.as_mut().is_body_done() {
             first_byte::expect(session, context);
         } else {
@@ -299,7 +261,7 @@ impl ProxyHttp for Hooks {
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         context.body_came(session, end_of_stream);
-        context.body_passes(bytes).map_err(|MemoryShort| overloaded::end(context, Shed::Request))?;
+        context.body_passes(bytes).map_err(|MemoryShort| reject::end(context, Shed::Request))?;
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;
         }
@@ -324,7 +286,7 @@ impl ProxyHttp for Hooks {
         context.begun = true;
         context.ahead = if response.version == Version::HTTP_2 { client::RELAY_WINDOW as usize } else { 0 };
         first_byte::begins(context);
-        pass_through::check(response, session.is_upgrade_req())?;
+        upstream_response::check(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
             provider.note(None);
         }
@@ -337,7 +299,7 @@ impl ProxyHttp for Hooks {
         trailers: &mut HeaderMap,
         _: &mut Box<Context>,
     ) -> Result<()> {
-        pass_through::check_trailers(trailers)
+        upstream_response::check_trailers(trailers)
     }
 
     async fn response_filter(
@@ -349,9 +311,9 @@ impl ProxyHttp for Hooks {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req() {
             edge::open_tunnel();
         }
-        pass_through::frame(session, response);
+        upstream_response::frame(session, response);
         if is_http2(session) {
-            *response = pass_through::released(response)?;
+            *response = upstream_response::released(response)?;
         }
         if !response.status.is_informational() {
             context.status = response.status.as_u16();
@@ -373,7 +335,7 @@ impl ProxyHttp for Hooks {
         first_byte::moves(context);
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let passed = context.response_passes(bytes, session.body_bytes_sent(), is_http2(session));
-        passed.map_err(|MemoryShort| overloaded::end(context, Shed::Response))?;
+        passed.map_err(|MemoryShort| reject::end(context, Shed::Response))?;
         Ok(None)
     }
 

@@ -3,10 +3,10 @@
 //! requests.
 
 use super::context::Context;
-use super::governed::Stop;
-use super::hooks::{on_mark_failure, pass};
 use super::invalidating::{self, Marking};
-use crate::cache::Scope;
+use super::pass_through::pass;
+use super::stop::Stop;
+use crate::cache::{MarkFailurePolicy, Scope};
 use crate::dialect::path::canonical;
 use crate::gateway::Upstream;
 use crate::model::Operation;
@@ -26,7 +26,7 @@ pub(super) fn is_logout(session: &Session, context: &Context, upstream: &Upstrea
     // It is forwarded as it came: what other servers read as a logout counts as one.
     let path = canonical(path).unwrap_or(path.into());
     let logs_out = upstream.dialect.logouts.contains(&&*path) && [Method::GET, Method::POST].contains(&header.method);
-    logs_out && on_mark_failure(upstream).is_some() && context.runtime.issuer(upstream).is_some()
+    logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.issuer(upstream).is_some()
 }
 
 /// Forwards a logout. A form is read whole before anything is marked or sent.
@@ -71,14 +71,14 @@ fn hints(parameters: &str) -> impl Iterator<Item = &str> {
 /// Marks for the sessions that any of these tokens names: which one counts where there are several, only the provider
 /// knows.
 fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marking> {
-    let Some(on_mark_failure) = on_mark_failure(upstream) else {
+    let Some(policy) = MarkFailurePolicy::of(upstream) else {
         return Vec::new();
     };
     let mut marks: Vec<Marking> = Vec::new();
     for scope in hinted.iter().filter_map(|token| scope(context, upstream, token)) {
         if marks.iter().all(|mark| mark.scope != scope) {
             // Nobody has checked that its sender may do anything.
-            marks.push(Marking { scope, on_mark_failure, apart: false });
+            marks.push(Marking { scope, policy, apart: false });
         }
     }
     marks

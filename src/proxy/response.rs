@@ -1,13 +1,12 @@
 //! Answers on the wire.
 
 use super::context::Context;
-use super::head::is_http2;
-use super::hooks::REQUEST_ID;
-use crate::coherence::Millis;
+use super::head::{REQUEST_ID, is_http2};
 use crate::coherence::reading::ForwardReason;
 use crate::dialect::{AUTH0, Dialect};
 use crate::gateway::{ProviderResponse, Upstream};
 use crate::model::Rejection;
+use crate::serve::Source;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{
@@ -28,35 +27,8 @@ const AT_ONCE: usize = 2 << 10;
 const GRPC_STATUS: &str = "grpc-status";
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Where a response comes from: what `Cache-Status` (RFC 9211) says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The cache.
-    Hit {
-        /// Its age.
-        age: Millis,
-        /// How much longer it is fresh, in milliseconds; below zero where it no longer is.
-        left: i64,
-    },
-    /// The provider, since the cache had none, or none that would do.
-    Miss {
-        /// Why.
-        why: ForwardReason,
-        /// Whether it was stored.
-        stored: bool,
-    },
-    /// The provider, by the fetch of another request.
-    Coalesced,
-    /// The provider, since the cache was left out.
-    Bypass,
-    /// The provider, since the read is not cached.
-    Uncached,
-    /// The provider, since it is a write.
-    Write,
-}
-
 /// The head of a response of the provider's, or of the cache's.
-pub(super) fn response_response(
+pub(super) fn response_head(
     response: &ProviderResponse,
     source: Source,
     id: &HeaderValue,

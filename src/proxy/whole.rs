@@ -5,12 +5,13 @@
 //! what may be sent again for that goes this way, where they are seen, and what goes over HTTP/2 by way of Pingora is
 //! sent once.
 
+use super::attend::attended;
 use super::context::{Context, KEPT_BODY};
-use super::governed::{Stop, provider};
-use super::invalidating::{Relayed, fetch, relay};
-use super::overloaded;
-use super::pass_through::{self, Versions, content_length};
-use super::slot::attended;
+use super::head::content_length;
+use super::peer::{Versions, versions};
+use super::reject;
+use super::relay::{Relayed, fetch, relay};
+use super::stop::Stop;
 use crate::edge::MemoryShort;
 use crate::gateway::Upstream;
 use crate::memory::Level;
@@ -29,7 +30,7 @@ const ALMOST_KEPT: usize = KEPT_BODY - (16 << 10);
 
 /// Forwards a request that is whole, over HTTP/2, and its response. `false` where it is not, or goes another way.
 pub(super) async fn forward(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<bool, Stop> {
-    match pass_through::versions(context, session) {
+    match versions(context, session) {
         Versions::Http1 => Ok(false),
         // Boxed, as all others are to be small.
         versions => Box::pin(over_http2(session, context, upstream, versions)).await,
@@ -42,7 +43,7 @@ async fn over_http2(
     upstream: &Upstream,
     versions: Versions,
 ) -> Result<bool, Stop> {
-    let provider = provider(&context.runtime, upstream)?;
+    let provider = context.runtime.service.backend(upstream)?.provider.clone();
     context.over_http2 = versions == Versions::Http2 || attended(session, context, provider.speaks_http2()).await?;
     if !context.over_http2 {
         return Ok(false);
@@ -51,7 +52,7 @@ async fn over_http2(
         return Ok(false);
     };
     let held = context.holds_body(body.len(), Level::Over);
-    held.map_err(|MemoryShort| overloaded::end(context, Shed::Request))?;
+    held.map_err(|MemoryShort| reject::end(context, Shed::Request))?;
     let reads = session.req_header().method.is_safe();
     let fetch = Fetch { reads, ..fetch(session, context, upstream, &provider, body) };
     let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.rejection)?;

@@ -6,6 +6,7 @@ use crate::gateway::{CallerCheck, Upstream};
 use crate::jwks::{Issuer, SharedByIssuers};
 use crate::memory::Memory;
 use crate::provider::{Provider, SlotUsage, Slots};
+use crate::serve;
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
@@ -59,6 +60,12 @@ impl Backend {
         let same = before.map(|backend| &backend.slots).filter(|slots| slots.limits() == upstream.slots);
         let slots = same.cloned().unwrap_or_else(|| Slots::new(upstream.slots, tally));
         Ok(Backend { provider, issuer, slots })
+    }
+
+    /// What requests to the upstream are served with.
+    pub fn serving(&self) -> serve::Backend<Provider> {
+        let provider = self.provider().clone();
+        serve::Backend { headers: provider.headers().clone(), provider, slots: self.slots.clone() }
     }
 
     /// The provider.

@@ -1,6 +1,5 @@
 //! What lasts as long as the process, whatever its configuration.
 
-use super::lockouts::Lockouts;
 use super::{LineFormat, RuntimeError};
 use crate::cache::{self, OpenCache};
 use crate::config::{Config, LogFormat, Store};
@@ -10,6 +9,7 @@ use crate::log_writer::LogWriter;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, StoreMetrics};
 use crate::provider;
+use crate::serve::Lockouts;
 use crate::wire::hex;
 use crate::wire::trace::Trace;
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub(super) struct ProcessState {
     pub log_writer: LogWriter,
     pub format: LineFormat,
     pub ids: RequestIds,
-    pub lockouts: Lockouts,
+    pub lockouts: Arc<Lockouts>,
     pub stopping: AtomicBool,
     pub started: Instant,
     pub readiness_timeout: Duration,
@@ -100,7 +100,7 @@ impl ProcessState {
             log_writer,
             format,
             ids: RequestIds::default(),
-            lockouts: Lockouts::default(),
+            lockouts: Arc::default(),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
             readiness_timeout: config.readiness_timeout,

@@ -186,6 +186,7 @@ fn fetched(version: u64, too_old: bool) -> FetchedResponse {
     };
     FetchedResponse {
         response: Ok(Arc::new(response)),
+        status: None,
         storable: if too_old {
             Storable::TooOld { version }
         } else {

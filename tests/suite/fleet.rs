@@ -496,7 +496,7 @@ fn fetched(version: u64, too_old: bool) -> FetchedResponse {
     } else {
         Storable::For { fresh: 300_000, stale: 0, version: Some(version), missing: false, only: false }
     };
-    FetchedResponse { response: Ok(Arc::new(response)), storable, failed: false, caller: [0; 16] }
+    FetchedResponse { response: Ok(Arc::new(response)), status: None, storable, failed: false, caller: [0; 16] }
 }
 
 fn version_of(response: &ProviderResponse) -> u64 {

@@ -613,7 +613,7 @@ fn only_good_responses_are_stored() {
 
 /// Its body is whole, but nobody can know that.
 #[test]
-fn an_response_that_breaks_off_is_not_stored() {
+fn a_response_that_breaks_off_is_not_stored() {
     let whole = session(&json!({})).to_string();
     let length = whole.len();
     for broken in [
@@ -637,7 +637,7 @@ fn an_response_that_breaks_off_is_not_stored() {
 }
 
 #[test]
-fn an_response_holds_no_longer_than_the_session() {
+fn a_response_holds_no_longer_than_the_session() {
     let body = Arc::new(Mutex::new(Value::Null));
     let own = body.clone();
     let cached = cached("{ ttl: 5m }", move |call: &mut Call| {
@@ -671,7 +671,7 @@ fn an_response_holds_no_longer_than_the_session() {
 }
 
 #[test]
-fn an_response_that_is_older_than_the_last_write_is_not_stored() {
+fn a_response_that_is_older_than_the_last_write_is_not_stored() {
     let updated = Arc::new(Mutex::new("2026-01-02T03:04:05.678Z".to_owned()));
     let own = updated.clone();
     let cached = cached("{}", move |call: &mut Call| {

@@ -228,7 +228,7 @@ fn check(modes: Vec<Mode>, timeouts: &str, requests: Vec<(Request, &'static str,
 
 /// What others would make of its body, nobody knows.
 #[test]
-fn an_response_with_another_coding_than_chunked_is_none() {
+fn a_response_with_another_coding_than_chunked_is_none() {
     for (coding, status) in [
         ("chunked", 200),
         ("Chunked", 200),
@@ -290,7 +290,7 @@ fn a_second_response_is_not_given_to_the_next_request() {
 
 /// The same where it comes while the connection is idle.
 #[test]
-fn an_response_that_nobody_asked_for_is_given_to_nobody() {
+fn a_response_that_nobody_asked_for_is_given_to_nobody() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         call.json(200, &session(&json!({})))?;
@@ -379,7 +379,7 @@ fn a_provider_whose_name_is_not_known_is_a_503() {
 
 /// An answer that is too large to be read as a whole is refused; a passed one may have any size.
 #[test]
-fn an_response_of_more_than_four_megabytes_is_rejected_where_it_is_read() {
+fn a_response_of_more_than_four_megabytes_is_rejected_where_it_is_read() {
     let recorder = Recorder::start(|call: &mut Call| {
         call.body()?;
         let body = "x".repeat((4 << 20) + 1);

@@ -127,7 +127,7 @@ fn in_two_parts(framing: &'static str, first: &str, gone: impl Fn() + Send + Syn
 }
 
 #[test]
-fn an_response_streams() {
+fn a_response_streams() {
     for framing in ["Transfer-Encoding: chunked", "Connection: close"] {
         let (go, gone) = signal();
         let passing = in_two_parts(framing, "first", gone);
@@ -262,7 +262,7 @@ fn informational_responses_pass() {
 
 /// The head of an answer is no larger than clients can be expected to read, on every way.
 #[test]
-fn an_response_with_too_large_a_head_is_not_passed_on() {
+fn a_response_with_too_large_a_head_is_not_passed_on() {
     let passing = passing(|call: &mut Call| {
         let more = match call.seen.header("X-Size").unwrap().parse::<usize>().unwrap() {
             count if count < 1000 => "X: y\r\n".repeat(count),
@@ -322,7 +322,7 @@ fn responses_without_a_body_leave_the_connection_usable() {
 }
 
 #[test]
-fn an_response_that_breaks_off_at_the_provider_breaks_off_at_the_client() {
+fn a_response_that_breaks_off_at_the_provider_breaks_off_at_the_client() {
     for (framing, part) in [
         ("Content-Length: 100", "half"),
         ("Transfer-Encoding: chunked", "4\r\nhalf\r\n"),
@@ -418,7 +418,7 @@ fn an_offer_is_found_wherever_it_is_named() {
 }
 
 #[test]
-fn a_rejected_upgrade_is_an_response_like_any_other() {
+fn a_rejected_upgrade_is_a_response_like_any_other() {
     let passing = passing(|call: &mut Call| call.response(404, "", "{}"));
     let mut client = passing.open();
     for _ in 0..2 {

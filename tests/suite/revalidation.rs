@@ -117,7 +117,7 @@ fn answering(turn: &Turn) -> impl Fn(&mut Call) -> io::Result<Then> + Send + Syn
 }
 
 #[test]
-fn an_response_that_is_not_stored_ends_what_is() {
+fn a_response_that_is_not_stored_ends_what_is() {
     let turn = Turn::default();
     each("{ ttl: 5m }", answering(&turn), |cached| {
         for at in 1..responses().len() as u64 {

@@ -619,7 +619,7 @@ fn responses_that_break_off_are_nobodys() {
 
 /// The answer to a hit: what there is of the text before, the entry's head, what is sealed, and the very last bytes.
 #[test]
-fn an_response_is_whole_or_none() {
+fn a_response_is_whole_or_none() {
     if !redis_installed() {
         return;
     }

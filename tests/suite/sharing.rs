@@ -161,7 +161,7 @@ fn a_caller_who_has_joined_asks_for_itself_where_the_first_ones_source_has_its_s
 }
 
 #[test]
-fn an_response_that_names_another_session_is_not_stored() {
+fn a_response_that_names_another_session_is_not_stored() {
     let recorder = Recorder::start(|call: &mut Call| {
         let mut other = session(&json!({}));
         other["id"] = json!("another");

@@ -209,7 +209,7 @@ fn a_read_over_grpc_is_a_hit_with_trailers_until_a_write() {
 }
 
 #[test]
-fn an_response_older_than_an_acknowledged_write_is_not_stored() {
+fn a_response_older_than_an_acknowledged_write_is_not_stored() {
     let provider = Grpc::start();
     let gateway = provider.gateway("    cache: {}\n");
     let read = || provider.call(&gateway, GET, &frame(&field(1, b"s1")));

@@ -61,7 +61,7 @@ fn another_provider_has_other_sessions_and_other_responses() {
 }
 
 #[test]
-fn what_decides_who_may_have_an_response_and_for_how_long_is_in_its_name() {
+fn what_decides_who_may_have_a_response_and_for_how_long_is_in_its_name() {
     let mut all = vec![names(&[("a", A)], "")];
     for (from, to) in [
         ("issuer: https://i.example/", "issuer: https://j.example/"),

@@ -1,0 +1,268 @@
+//! The headers of requests to a provider, for requests of every kind.
+
+use super::heads::HOP_BY_HOP;
+use crate::gateway::Upstream;
+use crate::wire::carrier::Carrier;
+use crate::wire::http1::nominated;
+use crate::wire::trace::Trace;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE, TE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Request headers that the gateway decides on. Responses are read, so they should not be compressed.
+const OWN: [&str; 7] = [
+    "host",
+    "content-length",
+    "expect",
+    "accept-encoding",
+    "grpc-accept-encoding",
+    "connect-accept-encoding",
+    "x-request-id",
+];
+
+/// Request headers that speak of one connection beside those of all messages, or that the gateway writes by itself.
+const NOT_PASSED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
+
+/// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a
+/// provider, nor does any that begins with `x-forwarded`.
+const TRUSTED: [&str; 13] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-original-host",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
+];
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Headers that would make the response to a read one client's own.
+const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
+
+/// Headers of reads whose response others may be shown: who asks, of whom, where in a trace, what is only for logs, and
+/// what the gateway writes itself.
+const SHARED: [&str; 9] = [
+    "authorization",
+    "host",
+    "te",
+    "accept-encoding",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "auth0-client",
+    "x-request-id",
+];
+
+/// Those that calls need beside them.
+const CALLS: [&str; 2] = ["connect-protocol-version", "x-grpc-web"];
+
+/// How long one caller waits says nothing of the others.
+const DEADLINES: [&str; 2] = ["grpc-timeout", "connect-timeout-ms"];
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The client's address.
+    pub peer: Option<IpAddr>,
+    /// The host that the client asked for.
+    pub host: Option<HeaderValue>,
+    /// Whether it came over TLS.
+    pub tls: bool,
+    /// Whether it may speak for others.
+    pub trusted: bool,
+    /// Where the request stands in a trace.
+    pub trace: Trace,
+}
+
+/// The kinds of requests, as far as their headers differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestKind {
+    /// A governed request: the gateway reads the response.
+    Governed(Carrier),
+    /// A pass-through request that the gateway sends by itself.
+    Relayed {
+        /// Whether it is a gRPC call.
+        grpc: bool,
+    },
+    /// A pass-through request that Pingora forwards. Pingora itself takes out what belongs to the connection.
+    Streamed,
+}
+
+/// The rules for the headers of requests to one upstream.
+#[derive(Debug)]
+pub struct RequestHeaders {
+    upstream: Arc<Upstream>,
+    authority: HeaderValue,
+}
+
+impl RequestHeaders {
+    /// The rules of an upstream.
+    pub fn new(upstream: &Arc<Upstream>) -> RequestHeaders {
+        let authority = HeaderValue::from_str(&upstream.target.authority()).unwrap_or(HeaderValue::from_static(""));
+        RequestHeaders { upstream: upstream.clone(), authority }
+    }
+
+    /// The `Host` header that the provider expects.
+    pub fn authority(&self) -> &HeaderValue {
+        &self.authority
+    }
+
+    /// The names of the client's headers that do not reach the provider.
+    pub fn removed(&self, from: &HeaderMap, origin: &Origin, kind: RequestKind) -> Vec<HeaderName> {
+        let own: &[&str] = match kind {
+            RequestKind::Governed(_) => &OWN,
+            RequestKind::Relayed { .. } => &NOT_PASSED,
+            RequestKind::Streamed => {
+                return from.keys().filter(|name| self.keeps_out(name, origin)).cloned().collect();
+            }
+        };
+        let nominated = nominated(from);
+        let removed = |name: &&HeaderName| {
+            HOP_BY_HOP.contains(name)
+                || own.contains(&name.as_str())
+                || self.keeps_out(name, origin)
+                || nominated.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
+        };
+        from.keys().filter(removed).cloned().collect()
+    }
+
+    /// The headers that the gateway sets in place of the client's; `None` for one that it takes out.
+    pub fn set(&self, from: &HeaderMap, origin: &Origin, kind: RequestKind) -> Vec<(HeaderName, Option<HeaderValue>)> {
+        let mut set = Vec::with_capacity(8);
+        set.push((HOST, Some(self.host(origin))));
+        let kept = |_: &HeaderValue| !nominated(from).iter().any(|name| name.eq_ignore_ascii_case(COOKIE.as_str()));
+        set.extend(joined_cookies(from).filter(kept).map(|cookie| (COOKIE, Some(cookie))));
+        set.extend(origin.trace.changes().map(|(name, value)| (name, value.cloned())));
+        set.extend(self.forwarded(from, origin).into_iter().map(|(name, value)| (name, Some(value))));
+        let grpc = match kind {
+            RequestKind::Governed(carrier) => {
+                set.push((ACCEPT_ENCODING, Some(HeaderValue::from_static("identity"))));
+                carrier.is_grpc()
+            }
+            RequestKind::Relayed { grpc } => grpc,
+            RequestKind::Streamed => false,
+        };
+        if grpc {
+            set.push((TE, Some(HeaderValue::from_static("trailers"))));
+        }
+        set
+    }
+
+    /// The headers of a governed request.
+    pub fn governed(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier) -> HeaderMap {
+        self.build(from, origin, RequestKind::Governed(carrier))
+    }
+
+    /// The headers of a pass-through request that the gateway sends by itself.
+    pub fn relayed(&self, from: &HeaderMap, origin: &Origin, grpc: bool) -> HeaderMap {
+        self.build(from, origin, RequestKind::Relayed { grpc })
+    }
+
+    /// The headers of a read. If other callers may be shown its response (`shared`), it has only headers that are part
+    /// of the cache key, or that no response depends on. One client's preferences (`Cookie`, `Accept-Language`,
+    /// `Origin`, `Prefer`, …) would decide what the others see.
+    pub fn read(&self, from: &HeaderMap, origin: &Origin, carrier: Carrier, shared: bool) -> HeaderMap {
+        let mut headers = self.governed(from, origin, carrier);
+        CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
+        DEADLINES.iter().for_each(|name| drop(headers.remove(*name)));
+        if !shared {
+            return headers;
+        }
+        let sent = |name: &HeaderName| {
+            let dialect = self.upstream.dialect;
+            let keyed = dialect.keyed.contains(&name.as_str()) || (origin.trusted && dialect.entrusts(name.as_str()));
+            // The content type of a call is its carrier, which is part of the key. A read of a resource has none.
+            let call = carrier != Carrier::Rest && (*name == CONTENT_TYPE || CALLS.contains(&name.as_str()));
+            keyed || call || SHARED.contains(&name.as_str()) || dialect.forwarded && *name == FORWARDED_FOR
+        };
+        let sent = headers.iter().filter(|(name, _)| sent(name)).map(|(name, value)| (name.clone(), value.clone()));
+        let mut headers: HeaderMap = sent.collect();
+        for (name, value) in self.forwarded(from, origin) {
+            headers.insert(name, value);
+        }
+        if carrier == Carrier::Rest {
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        }
+        headers
+    }
+
+    fn build(&self, from: &HeaderMap, origin: &Origin, kind: RequestKind) -> HeaderMap {
+        let removed = self.removed(from, origin, kind);
+        let mut headers = HeaderMap::with_capacity(from.len() + 2);
+        for (name, value) in from.iter().filter(|(name, _)| !removed.contains(name)) {
+            headers.append(name.clone(), value.clone());
+        }
+        for (name, value) in self.set(from, origin, kind) {
+            match value {
+                Some(value) => drop(headers.insert(name, value)),
+                None => drop(headers.remove(name)),
+            }
+        }
+        headers
+    }
+
+    /// The host that the provider is asked for.
+    fn host(&self, origin: &Origin) -> HeaderValue {
+        let own = origin.host.as_ref().filter(|_| self.upstream.preserve_host);
+        own.unwrap_or(&self.authority).clone()
+    }
+
+    /// Whether this header of a request does not reach the provider, because the client has no say in it.
+    fn keeps_out(&self, name: &HeaderName, origin: &Origin) -> bool {
+        let dialect = self.upstream.dialect;
+        (is_trusted(name) || dialect.hides(name.as_str())) && !(origin.trusted && dialect.entrusts(name.as_str()))
+    }
+
+    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it. What a
+    /// trusted peer says of it stays, and the peer joins those that the request came through.
+    fn forwarded(&self, from: &HeaderMap, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
+        if !self.upstream.dialect.forwarded {
+            return Vec::new();
+        }
+        // A provider that knows itself by its own name is reached as that; else as the client reached the gateway.
+        let tls = if self.upstream.preserve_host { origin.tls } else { self.upstream.target.tls };
+        let proto = HeaderValue::from_static(if tls { "https" } else { "http" });
+        let mut all = vec![(FORWARDED_PROTO, proto), (FORWARDED_HOST, self.host(origin))];
+        all.retain(|(name, _)| !(origin.trusted && from.contains_key(name)));
+        if let Some(peer) = origin.peer {
+            let before = from.get_all(FORWARDED_FOR).iter().filter(|_| origin.trusted);
+            let before = before.filter_map(|value| value.to_str().ok()).map(|value| format!("{value}, "));
+            let through = before.collect::<String>() + &peer.to_string();
+            all.extend(HeaderValue::from_str(&through).ok().map(|through| (FORWARDED_FOR, through)));
+        }
+        all
+    }
+}
+
+/// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1
+/// does not.
+fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (first, second) = (crumbs.next()?, crumbs.next()?);
+    let mut whole = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
+    }
+    HeaderValue::from_bytes(&whole).ok()
+}
+
+/// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
+fn is_trusted(name: &HeaderName) -> bool {
+    let trusted = |name: &str| name.starts_with("x-forwarded") || TRUSTED.contains(&name);
+    let name = name.as_str();
+    trusted(name) || (name.contains('_') && trusted(&name.replace('_', "-")))
+}

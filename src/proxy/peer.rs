@@ -1,0 +1,170 @@
+//! Where pass-through requests go: the provider as a peer of Pingora.
+
+use super::context::Context;
+use super::switch;
+use crate::client;
+use crate::gateway::{Identity, Protocol, Target};
+use crate::provider::Provider;
+use crate::wire::carrier::Carrier;
+use http::HeaderMap;
+use parking_lot::RwLock;
+use pingora::prelude::{HttpPeer, Session};
+use pingora::protocols::ALPN;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::Peer;
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use pingora::{Error, ErrorType, Result};
+use rustls_pki_types::CertificateDer;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Calls that share one connection of HTTP/2.
+const MAX_STREAMS: usize = 100;
+
+/// What TLS with a provider needs, in the form that Pingora takes it.
+pub(super) struct Credentials {
+    authorities: Option<Arc<CaType>>,
+    identity: Option<Arc<CertKey>>,
+}
+
+impl Credentials {
+    /// Those of a target, whose certificates have been parsed before.
+    fn of(target: &Target) -> Credentials {
+        let parsed = |all: &[CertificateDer<'_>]| -> Arc<CaType> {
+            all.iter().map(|one| WrappedX509::new(one.to_vec(), parse_x509)).collect::<Vec<_>>().into()
+        };
+        let identity = target.identity.as_ref().map(|Identity { chain, key }| {
+            let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
+            Arc::new(CertKey::new(chain, key.secret_der().to_vec()))
+        });
+        Credentials { authorities: target.authorities.as_deref().map(parsed), identity }
+    }
+}
+
+/// Credentials by what stands for them: few, and seldom others.
+#[derive(Default)]
+pub(super) struct KnownCredentials {
+    known: RwLock<HashMap<u64, Arc<Credentials>>>,
+}
+
+impl KnownCredentials {
+    /// Those towards a provider, where it needs any.
+    fn towards(&self, provider: &Provider, target: &Target) -> Option<Arc<Credentials>> {
+        if target.authorities.is_none() && target.identity.is_none() {
+            return None;
+        }
+        if let Some(known) = self.known.read().get(&provider.trust()) {
+            return Some(known.clone());
+        }
+        let credentials = Arc::new(Credentials::of(target));
+        self.known.write().insert(provider.trust(), credentials.clone());
+        Some(credentials)
+    }
+}
+
+/// The provider as a peer of Pingora's.
+pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mut Session) -> Result<Box<HttpPeer>> {
+    let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
+    // Another try is timed by itself, or not at all.
+    context.is_whole = false;
+    context.timing.as_ref().inspect(|timing| timing.is_not_timed());
+    let address = context.next_address().ok_or_else(unknown)?;
+    let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
+    let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;
+    let whole = session.as_mut().is_body_done();
+    let target = &upstream.target;
+    let timeouts = target.timeouts;
+    // Without a name the certificate would not be verified.
+    let mut peer =
+        HttpPeer::new(address, target.tls, if target.tls { target.server_name().to_owned() } else { String::new() });
+    let (alpn, kind) = match versions(context, session) {
+        Versions::Http1 if session.is_upgrade_req() => (ALPN::H1, 3),
+        Versions::Http1 => (ALPN::H1, 0),
+        Versions::Http2 => (ALPN::H2, 1),
+        Versions::Both => (ALPN::H2H1, 2),
+    };
+    // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial
+    // numbers.
+    let left = provider.left();
+    let pool = if [1, 2].contains(&kind) { left } else { 0 };
+    let switches = kind == 3;
+    let shared = provider.trust().wrapping_add(pool) << 2 | kind;
+    peer.group_key = if switches { switch::lone() } else { shared };
+    let credentials = known.towards(provider, target);
+    peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
+    let options = &mut peer.options;
+    options.alpn = alpn;
+    if switches {
+        options.custom_l4 = Some(Arc::new(switch::Connector));
+    }
+    options.max_h2_streams = MAX_STREAMS;
+    options.h2_stream_window_size = Some(client::RELAY_WINDOW);
+    options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
+    options.connection_timeout = Some(timeouts.connect);
+    options.total_connection_timeout = Some(timeouts.connect);
+    // Pingora has one deadline for every read, which over HTTP/2 it does not renew while a body goes the other way: see
+    // `first_byte`.
+    let is_timed = [1, 2].contains(&kind) && !whole;
+    options.read_timeout = Some(timeouts.idle).filter(|_| !is_timed);
+    options.write_timeout = Some(timeouts.idle);
+    options.idle_timeout = Some(if switches { Duration::ZERO } else { timeouts.keepalive });
+    options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
+    (context.left, context.is_timed) = (left, is_timed);
+    Ok(Box::new(peer))
+}
+
+/// The versions of HTTP that a request can go to its provider in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Versions {
+    Http1,
+    Http2,
+    Both,
+}
+
+/// Those that this request can go in.
+pub(super) fn versions(context: &Context, session: &Session) -> Versions {
+    let target = context.upstream.as_ref().map(|upstream| &upstream.target);
+    let (protocol, tls) = target.map_or((Protocol::Http1, false), |target| (target.protocol, target.tls));
+    match protocol {
+        // gRPC needs HTTP/2 all the way.
+        _ if is_grpc(context, &session.req_header().headers) => Versions::Http2,
+        Protocol::Http1 => Versions::Http1,
+        Protocol::Http2 => Versions::Http2,
+        // A WebSocket needs HTTP/1.1, and so does whoever cannot choose.
+        Protocol::Auto if !tls || session.is_upgrade_req() => Versions::Http1,
+        Protocol::Auto => Versions::Both,
+    }
+}
+
+/// Whether a request is a call of gRPC, to a provider that takes them.
+pub(super) fn is_grpc(context: &Context, headers: &HeaderMap) -> bool {
+    let takes = context.upstream.as_ref().is_some_and(|upstream| upstream.dialect.has_calls);
+    takes && is_call(headers)
+}
+
+/// Whether a request says that it is a call of gRPC.
+pub(super) fn is_call(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|text| Carrier::of_caller(text).is_grpc())
+}
+
+/// It could not be connected to a peer. Nothing was sent, so any request may go on to another address.
+pub(super) fn go_on(context: &mut Context, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
+    // Pingora says so of sockets that it cannot make.
+    let local = matches!(error.etype(), ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError);
+    let dead = !local && client::is_of_address(error.root_cause());
+    let goes_on = peer.address().as_inet().is_some_and(|address| context.goes_on_from(*address, dead));
+    error.set_retry(goes_on);
+    error
+}
+
+/// The request has a connection to a peer.
+pub(super) fn connected(context: &mut Context, peer: &HttpPeer, reused: bool) {
+    if let Some(address) = peer.address().as_inet() {
+        context.is_connected(*address);
+    }
+    if let Some(upstream) = &context.upstream {
+        context.runtime.metrics.upstream_connection(upstream.index, reused);
+    }
+}

@@ -1,0 +1,121 @@
+//! Pass-through requests that the gateway sends by itself, and their responses, part by part.
+
+use super::attend::attended;
+use super::context::Context;
+use super::head::REQUEST_ID;
+use super::response::write_head;
+use super::{peer, reject, upstream_response};
+use crate::client::{Part, Response};
+use crate::edge::MemoryShort;
+use crate::gateway::Upstream;
+use crate::provider::{Fetch, Provider, Slot};
+use crate::telemetry::Shed;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{StatusCode, Version};
+use pingora::http::ResponseHeader;
+use pingora::prelude::Session;
+use pingora::{Error, ErrorType, Result};
+use std::time::Duration;
+
+/// A response that goes on to the client: what was read of its body already, and the rest. It holds the slot until it
+/// is over.
+pub(super) struct Relayed {
+    pub response: Response,
+    pub read: Vec<Part>,
+    pub _slot: Option<Slot>,
+}
+
+/// A pass-through request as it goes to the provider.
+pub(super) fn fetch(
+    session: &Session,
+    context: &Context,
+    upstream: &Upstream,
+    provider: &Provider,
+    body: Bytes,
+) -> Fetch {
+    let header = session.req_header();
+    let grpc = peer::is_grpc(context, &header.headers);
+    let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Fetch {
+        method: header.method.clone(),
+        path: [&upstream.target.base_path, upstream.matcher.inner(header.uri.path()), &query].concat(),
+        headers: provider.headers().relayed(&header.headers, &context.origin(session), grpc),
+        body: Some(body),
+        http2: grpc,
+        reads: false,
+    }
+}
+
+/// Passes a response on, as fast as the client takes it, and for as long as it is there.
+pub(super) async fn relay(
+    session: &mut Session,
+    context: &mut Context,
+    relayed: Relayed,
+    idle: Duration,
+) -> Result<()> {
+    let Relayed { mut response, read, _slot } = relayed;
+    context.ahead = response.body.ahead();
+    let header = head(session, context, &response)?;
+    let mut over = read.is_empty() && response.body.is_over();
+    write_head(session, header, over).await?;
+    let mut read = read.into_iter();
+    while !over {
+        let part = match read.next() {
+            Some(part) => Some(part),
+            None => attended(session, context, next(&mut response, idle)).await??,
+        };
+        over = match part {
+            Some(Part::Data(data)) => {
+                let last = read.len() == 0 && response.body.is_over();
+                let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
+                held.map_err(|MemoryShort| reject::end(context, Shed::Response))?;
+                session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
+                last
+            }
+            // To HTTP/1 they are not written, as other pass-through responses' are not.
+            Some(Part::Trailers(trailers)) if session.is_http2() => {
+                upstream_response::check_trailers(&trailers)?;
+                session.write_response_trailers(trailers).await.map_err(|error| error.into_down())?;
+                true
+            }
+            Some(Part::Trailers(_)) | None => {
+                session.write_response_body(None, true).await.map_err(|error| error.into_down())?;
+                true
+            }
+        };
+    }
+    Ok(())
+}
+
+/// The next part of a body, which may take no longer than this.
+async fn next(response: &mut Response, idle: Duration) -> Result<Option<Part>> {
+    match tokio::time::timeout(idle, response.body.next()).await {
+        Ok(part) => part.map_err(|error| Error::explain(ErrorType::ReadError, error.to_string()).into_up()),
+        Err(_) => {
+            response.body.hangs();
+            Err(Error::explain(ErrorType::ReadTimedout, "the response stands still").into_up())
+        }
+    }
+}
+
+fn head(session: &mut Session, context: &Context, response: &Response) -> Result<ResponseHeader> {
+    let mut header = ResponseHeader::build_no_case(response.status, Some(response.headers.len() + 2))?;
+    for (name, value) in &response.headers {
+        header.append_header(name.clone(), value.as_bytes())?;
+    }
+    header.insert_header(REQUEST_ID, context.id.clone())?;
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status);
+    if !session.is_http2() && !bodiless && !response.headers.contains_key(CONTENT_LENGTH) {
+        if session.req_header().version == Version::HTTP_11 {
+            header.insert_header(TRANSFER_ENCODING, "chunked")?;
+        } else {
+            // Its end is that of the connection.
+            session.set_keepalive(None);
+        }
+    }
+    if context.runtime.is_stopping() {
+        session.set_keepalive(None);
+    }
+    Ok(header)
+}

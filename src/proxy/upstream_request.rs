@@ -1,0 +1,64 @@
+//! What the provider sees of a pass-through request that Pingora forwards.
+
+use super::context::Context;
+use super::head::is_http2;
+use super::peer::{Versions, versions};
+use crate::provider::RequestKind;
+use http::header::{EXPECT, TE};
+use http::{Uri, Version};
+use pingora::http::RequestHeader;
+use pingora::prelude::Session;
+use pingora::{Error, ErrorType, Result};
+
+/// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only
+/// proxies may say.
+pub(super) async fn request(context: &mut Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
+    context.tries += 1;
+    // Pingora may have found another address than the gateway itself, where another version is spoken.
+    context.over_http2 |= request.version == Version::HTTP_2;
+    let Some(upstream) = &context.upstream else {
+        return Ok(());
+    };
+    let Some(headers) = context.provider().map(|provider| provider.headers().clone()) else {
+        return Ok(());
+    };
+    if request.version == Version::HTTP_2 && request.remove_header(&EXPECT).is_some() && context.tries <= 1 {
+        // Pingora does not hear the provider's 100, and some clients wait for it for ever.
+        session.write_continue_response().await.map_err(|error| error.into_down())?;
+    }
+    check_version(request, versions(context, session))?;
+    let origin = context.origin(session);
+    for name in headers.removed(&request.headers, &origin, RequestKind::Streamed) {
+        request.remove_header(&name);
+    }
+    for (name, value) in headers.set(&request.headers, &origin, RequestKind::Streamed) {
+        match value {
+            Some(value) => request.insert_header(name, value)?,
+            None => drop(request.remove_header(&name)),
+        }
+    }
+    // Pingora takes it out where a request is sent once more.
+    let te = session.req_header().headers.get(TE).filter(|_| request.version == Version::HTTP_2 && is_http2(session));
+    if let Some(te) = te.cloned() {
+        request.insert_header(TE, te)?;
+    }
+    let path = upstream.matcher.inner(request.uri.path());
+    let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
+    // An absolute target names the gateway's host, not the provider's.
+    if moved || !request.raw_path().starts_with(b"/") && request.uri.path() != "*" {
+        let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let uri = format!("{}{path}{query}", upstream.target.base_path);
+        let uri: Uri = uri.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the path"))?;
+        request.set_uri(uri);
+    }
+    Ok(())
+}
+
+/// Whether a request goes to its provider in a version that it may have: Pingora falls back to HTTP/1.1 where TLS
+/// agrees on nothing.
+fn check_version(request: &RequestHeader, versions: Versions) -> Result<()> {
+    if request.version != Version::HTTP_2 && versions == Versions::Http2 {
+        return Err(Error::explain(ErrorType::ConnectError, "the provider does not speak HTTP/2").into_up());
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What the client sees of a pass-through response that Pingora forwards.
+
+use crate::provider::heads;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, StatusCode, Version};
+use pingora::http::ResponseHeader;
+use pingora::prelude::Session;
+use pingora::{Error, ErrorType, Result};
+
+/// A response's head without the buffer that it was read into, of which its headers are parts. A connection of HTTP/2
+/// remembers headers, and with them would keep all of it.
+pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
+    let mut own = ResponseHeader::build(response.status, Some(response.headers.len() + 1))?;
+    own.set_version(response.version);
+    for (name, value) in &response.headers {
+        own.append_header(name.clone(), value.as_bytes())?;
+    }
+    Ok(own)
+}
+
+/// Frames an answer for its client, and leaves out what speaks of the provider's connection. A client of HTTP/1.0 reads
+/// no chunks: for it the response ends with the connection (RFC 9112, section 6.1).
+pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    for name in heads::of_connection(&response.headers) {
+        // Which trailers come behind a body is said to its reader.
+        if name != TRAILER && (!switches || ![CONNECTION, UPGRADE].contains(&name)) {
+            response.remove_header(&name);
+        }
+    }
+    let old = session.req_header().version < Version::HTTP_11;
+    if old && !response.headers.contains_key(CONTENT_LENGTH) {
+        session.set_keepalive(None);
+    }
+    if old || heads::has_no_length(response.status) {
+        response.remove_header(&TRANSFER_ENCODING);
+    }
+    if heads::has_no_length(response.status) {
+        response.remove_header(&CONTENT_LENGTH);
+    }
+}
+
+/// Whether the client of a response will see it end where the gateway does: Pingora passes codings on that it does not
+/// know, and a switch to another protocol that nobody asked for.
+pub(super) fn check(response: &ResponseHeader, upgrades: bool) -> Result<()> {
+    let wrong = if response.status == StatusCode::SWITCHING_PROTOCOLS && !upgrades {
+        "a switch of protocols that the client did not ask for"
+    } else if let Some(fault) = heads::fault(&response.headers) {
+        fault
+    } else {
+        return Ok(());
+    };
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, wrong).into_up())
+}
+
+/// The same of what stands behind a body.
+pub(super) fn check_trailers(trailers: &HeaderMap) -> Result<()> {
+    if heads::are_bounded(trailers) {
+        return Ok(());
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "the answer has too many trailers").into_up())
+}

@@ -1,0 +1,17 @@
+//! Governed requests: reads come from the cache or the provider, writes go to the provider under an invalidation mark.
+//!
+//! This room knows no Pingora and no socket. [`ClientRequest`] is what it needs of the client, [`ProviderClient`] what
+//! it needs of the provider.
+
+mod deadline;
+mod directives;
+mod lockouts;
+mod read;
+mod respond;
+mod service;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use lockouts::Lockouts;
+pub use service::{Backend, ClientRequest, ProviderClient, Served, Service, Source, Stop};

@@ -1,0 +1,194 @@
+//! Reads: from the cache, or from the provider.
+
+use super::directives::Directives;
+use super::service::{ClientRequest, ProviderClient, Served, Service, Source, Stop};
+use crate::cache::{FetchedResponse, ReadOptions, ReadResult};
+use crate::coherence::reading::ForwardReason;
+use crate::coherence::{Micros, millis};
+use crate::gateway::{ProviderResponse, Read, Storable};
+use crate::model::Rejection;
+use crate::provider::{Failure, Fetch};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The fetch of a read, with all that it needs after its client has left.
+struct DetachedFetch<P> {
+    service: Arc<Service<P>>,
+    read: Arc<Read>,
+    headers: HeaderMap,
+    source: Option<IpAddr>,
+}
+
+impl<P: ProviderClient> DetachedFetch<P> {
+    async fn fetch(self, floor: Option<u64>) -> FetchedResponse {
+        let DetachedFetch { service, read, headers, source } = self;
+        let caller = read.caller();
+        let none = |rejection, storable, failed| {
+            let response = Err(rejection);
+            FetchedResponse { response, status: None, storable, failed, caller }
+        };
+        let backend = match service.backend(read.upstream()) {
+            Ok(backend) => backend,
+            Err(rejection) => return none(rejection, Storable::Nothing, true),
+        };
+        let _slot = match backend.slots.take(source).await {
+            Ok(slot) => slot,
+            Err(rejection) => return none(rejection.clone(), Storable::Nothing, rejection.is_failure()),
+        };
+        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (method, path, body) = read.request();
+        let (path, http2) = (path.to_owned(), read.carrier().is_grpc());
+        let response = backend.provider.fetch(Fetch { method, path, headers, body, http2, reads: true }).await;
+        let response = response.map(|response| response.decoded(read.carrier()));
+        let status = response.as_ref().ok().map(|response| response.status());
+        service.metrics.fetch(read.upstream().index, status.map(|status| status.as_u16()));
+        match response {
+            Ok(response) => {
+                let storable = read.check(&response, floor, millis(began));
+                let failed = response.status().is_server_error();
+                FetchedResponse { response: Ok(Arc::new(response.into())), status, storable, failed, caller }
+            }
+            Err(Failure { rejection, status, .. }) => {
+                let failed = status.is_none_or(|status| status.is_server_error());
+                none(rejection, read.check_unread(status), failed)
+            }
+        }
+    }
+}
+
+impl<P: ProviderClient> Service<P> {
+    /// Serves a read: from the cache, or from the provider.
+    pub(super) async fn read<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        read: Read,
+    ) -> Result<Served, Stop<C::Gone>> {
+        let read = Arc::new(read);
+        let Some(key) = read.key().copied() else {
+            let response = self.fetch_alone(client, &read).await?.response?;
+            return Ok(Served { response: self.listed(&read, response).await?, source: Source::Uncached });
+        };
+        let own = read.caller();
+        let mut options = read_options(&read, client.headers());
+        let fresh = options.fresh;
+        loop {
+            // Built only for a read that fetches: most reads are hits.
+            let fetch = |floor: Option<u64>| self.detached(client, &read).fetch(floor);
+            let (response, source) = match self.sessions.read(key, options, fetch).await {
+                ReadResult::Hit { response, age, left } => (response, Source::Hit { age, left }),
+                ReadResult::Deleted if read.is_shared() => return Err(Rejection::Deleted.into()),
+                // The gateway has not verified this caller: only the provider may say that there was a session.
+                ReadResult::Deleted => {
+                    let FetchedResponse { response, status, .. } = self.fetch_alone(client, &read).await?;
+                    let response = response?;
+                    if status == Some(StatusCode::OK) {
+                        return Err(Rejection::Deleted.into());
+                    }
+                    (response, Source::Bypass)
+                }
+                ReadResult::Miss(fetched, why) => {
+                    // The second try fetches for itself, but its client did not request that.
+                    let requested = why == ForwardReason::Requested && options.fresh == fresh;
+                    let why = if why == ForwardReason::Requested && !requested { ForwardReason::Missing } else { why };
+                    let stored = matches!(fetched.storable, Storable::For { .. }) && !options.unstored;
+                    (fetched.response?, Source::Miss { why, stored })
+                }
+                // A response to one caller's credential or request tells nothing to another.
+                ReadResult::Coalesced(FetchedResponse { response: Ok(response), status, caller, .. })
+                    if caller != own && !is_for_all(status.unwrap_or_else(|| read.status(&response))) =>
+                {
+                    options.fresh = true;
+                    continue;
+                }
+                ReadResult::Bypass(began) => self.bypass(client, &read, (options, began)).await?,
+                // Another source has too many requests in flight. When its fetch began does not matter here.
+                ReadResult::Coalesced(FetchedResponse { response: Err(Rejection::SourceBusy), .. }) => {
+                    self.bypass(client, &read, (options, None)).await?
+                }
+                ReadResult::Coalesced(FetchedResponse { response, caller, .. }) if caller == own => {
+                    (without_cookies(response?), Source::Coalesced)
+                }
+                ReadResult::Coalesced(fetched) => (Arc::new(fetched.response?.stored()), Source::Coalesced),
+            };
+            return Ok(Served { response, source });
+        }
+    }
+
+    fn detached<C: ClientRequest>(self: &Arc<Self>, client: &C, read: &Arc<Read>) -> DetachedFetch<P> {
+        let shared = read.key().is_some();
+        let headers = self
+            .backend(read.upstream())
+            .map(|backend| backend.headers.read(client.headers(), &client.origin(), read.carrier(), shared));
+        DetachedFetch {
+            headers: headers.unwrap_or_default(),
+            source: client.source(),
+            service: self.clone(),
+            read: read.clone(),
+        }
+    }
+
+    /// A fetch whose response is not stored. It ends when its client leaves.
+    async fn fetch_alone<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        read: &Arc<Read>,
+    ) -> Result<FetchedResponse, Stop<C::Gone>> {
+        let fetch = self.detached(client, read).fetch(None);
+        client.attend(fetch).await.map_err(Stop::Gone)
+    }
+
+    /// A read that bypasses the cache. Its fetch did not begin before `began`.
+    async fn bypass<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        read: &Arc<Read>,
+        (options, began): (ReadOptions, Option<Micros>),
+    ) -> Result<(Arc<ProviderResponse>, Source), Stop<C::Gone>> {
+        let fetched = self.fetch_alone(client, read).await?;
+        if let Some(key) = read.key() {
+            self.sessions.bypassed(key, options, began, &fetched).await;
+        }
+        Ok((fetched.response?, Source::Bypass))
+    }
+
+    /// The response to a read. From a list of sessions, those are taken out that were deleted through the gateway.
+    async fn listed(&self, read: &Read, response: Arc<ProviderResponse>) -> Result<Arc<ProviderResponse>, Rejection> {
+        let Some(listing) = read.listing(&self.gateway, &response)? else {
+            return Ok(response);
+        };
+        // Looked up after the fetch: what was deleted before this read began is known by now.
+        let deleted = self.sessions.deleted(read.upstream().scope, read.tenant(), &listing.sessions()).await;
+        Ok(Arc::new(listing.without(&deleted, ProviderResponse::clone(&response))))
+    }
+}
+
+/// How a read uses the cache: by its upstream, and by what its client asks of caches.
+fn read_options(read: &Read, headers: &HeaderMap) -> ReadOptions {
+    let mut windows = read.windows();
+    let directives = Directives::of(headers);
+    windows.limits = directives.limits;
+    // What is fetched behind a stale response would only be stored.
+    windows.revalidate = if directives.no_store { 0 } else { windows.revalidate };
+    let (caller, tenant) = (read.caller(), *read.tenant());
+    let Directives { no_cache: fresh, no_store: unstored, .. } = directives;
+    ReadOptions { fresh, unstored, caller, tenant, kept: read.kept(), windows }
+}
+
+/// A response without its cookies, which are for the client whose request fetched it.
+fn without_cookies(response: Arc<ProviderResponse>) -> Arc<ProviderResponse> {
+    if !response.headers.contains_key(SET_COOKIE) {
+        return response;
+    }
+    let mut own = ProviderResponse::clone(&response);
+    own.headers.remove(SET_COOKIE);
+    Arc::new(own)
+}
+
+/// Whether a response with this status is about the session as everybody may see it, or about the provider, and not
+/// about the caller or the request. That there is no session is only for the caller who was told.
+fn is_for_all(status: StatusCode) -> bool {
+    status == StatusCode::OK || status.is_server_error()
+}

@@ -1,0 +1,42 @@
+//! Serving a governed request within its caller's deadline.
+
+use super::deadline::deadline;
+use super::service::{ClientRequest, ProviderClient, Served, Service, Stop};
+use crate::gateway::DecodedRequest;
+use crate::model::Rejection;
+use crate::telemetry::Decision;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl<P: ProviderClient> Service<P> {
+    /// Serves a request before its caller's own deadline: `grpc-timeout` or `connect-timeout-ms`.
+    pub async fn respond<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        request: DecodedRequest,
+    ) -> Result<Served, Stop<C::Gone>> {
+        let outcome = client.outcome();
+        outcome.session = request.session_hash();
+        outcome.decision = Decision::Responded;
+        let limit = deadline(request.carrier(), client.headers());
+        let left = limit.map(|limit| limit.saturating_sub(client.started().elapsed()));
+        if let Some((limit, Duration::ZERO)) = limit.zip(left) {
+            return Err(Rejection::UpstreamTimeout(limit).into());
+        }
+        let served = async {
+            if request.operation().reads() {
+                return self.read(client, request.read(&self.gateway)?).await;
+            }
+            // Boxed, so that the future of a cache hit stays small.
+            Box::pin(self.write(client, request)).await
+        };
+        let served = match limit.zip(left) {
+            Some((limit, left)) => {
+                tokio::time::timeout(left, served).await.map_err(|_| Rejection::UpstreamTimeout(limit))??
+            }
+            None => served.await?,
+        };
+        client.outcome().cache = served.source.status();
+        Ok(served)
+    }
+}

@@ -1,0 +1,281 @@
+use super::*;
+use crate::cache::{CacheCounters, MemoryStore, Sessions};
+use crate::config::{Lookup, compile};
+use crate::gateway::{Credential, DecodedRequest, Gateway, Outcome, ProviderResponse, RequestHead, Routed};
+use crate::metrics::{Meters, Metrics};
+use crate::model::Rejection;
+use crate::provider::{Failure, Fetch, Origin, RequestHeaders, Slots};
+use crate::wire::trace::Trace;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use parking_lot::Mutex;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+struct NoFiles;
+
+impl Lookup for NoFiles {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> Result<Vec<u8>, String> {
+        Err("no files".into())
+    }
+}
+
+const CONFIG: &str = "
+upstreams:
+  a: { url: https://a.example, dialect: auth0, match: { host: a }, auth: forward, cache: { ttl: 10s } }
+  z: { url: https://z.example, dialect: zitadel, match: { host: z }, auth: forward }
+";
+
+/// A provider in memory: each session is the body that was written to it last.
+struct FakeProvider {
+    session: Mutex<String>,
+    /// The next response to a write, in place of success.
+    failure: Mutex<Option<Failure>>,
+    sent: Mutex<Vec<String>>,
+    /// Each fetch takes one.
+    gate: Semaphore,
+    reached: Semaphore,
+}
+
+impl ProviderClient for FakeProvider {
+    async fn fetch(&self, fetch: Fetch) -> Result<ProviderResponse, Failure> {
+        self.sent.lock().push(format!("{} {}", fetch.method, fetch.path));
+        self.reached.add_permits(1);
+        self.gate.acquire().await.unwrap().forget();
+        if fetch.method != Method::GET
+            && let Some(failure) = self.failure.lock().take()
+        {
+            return Err(failure);
+        }
+        if let Some(body) = fetch.body {
+            *self.session.lock() = String::from_utf8(body.to_vec()).unwrap();
+        }
+        let body = self.session.lock().replace('{', r#"{"id":"s","updated_at":"2030-01-01T00:00:00Z","#);
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        Ok(ProviderResponse { status: StatusCode::OK, headers, body: body.into(), trailers: None })
+    }
+}
+
+/// A client that stays, or that has left already.
+struct FakeClient {
+    headers: HeaderMap,
+    outcome: Outcome,
+    is_gone: bool,
+}
+
+impl ClientRequest for FakeClient {
+    type Gone = &'static str;
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { peer: None, host: None, tls: true, trusted: false, trace: Trace::default() }
+    }
+
+    fn source(&self) -> Option<IpAddr> {
+        None
+    }
+
+    fn started(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn outcome(&mut self) -> &mut Outcome {
+        &mut self.outcome
+    }
+
+    async fn attend<W>(&mut self, work: W) -> Result<W::Output, &'static str>
+    where
+        W: Future<Output: Send> + Send,
+    {
+        if self.is_gone { Err("gone") } else { Ok(work.await) }
+    }
+}
+
+#[derive(Clone)]
+struct World {
+    service: Arc<Service<FakeProvider>>,
+    provider: Arc<FakeProvider>,
+}
+
+type Answer = Result<Served, Stop<&'static str>>;
+
+impl World {
+    /// A service whose provider answers so many fetches.
+    fn new(fetches: usize) -> World {
+        let gateway: Arc<Gateway> = compile("c", CONFIG, &NoFiles, [7; 32]).unwrap().config.gateway;
+        let provider = Arc::new(FakeProvider {
+            session: Mutex::new(r#"{"session_metadata":{"v":"0"}}"#.into()),
+            failure: Mutex::default(),
+            sent: Mutex::default(),
+            gate: Semaphore::new(fetches),
+            reached: Semaphore::new(0),
+        });
+        let store = Arc::new(MemoryStore::new(1 << 20, Duration::from_secs(5)));
+        let backend = |upstream| Backend {
+            provider: provider.clone(),
+            headers: Arc::new(RequestHeaders::new(upstream)),
+            slots: Slots::new(upstream.slots, Arc::default()),
+        };
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let service = Arc::new(Service {
+            backends: gateway.upstreams().iter().map(backend).collect(),
+            sessions: Arc::new(Sessions::new(store, Duration::from_secs(1), Arc::new(CacheCounters::default()))),
+            lockouts: Arc::default(),
+            metrics: Arc::new(Meters::new(metrics, ["a", "z"].into_iter())),
+            gateway,
+        });
+        World { service, provider }
+    }
+
+    fn decoded(
+        &self,
+        host: &str,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: &'static str,
+    ) -> DecodedRequest {
+        let head = RequestHead {
+            listener: "",
+            method: &method,
+            path,
+            query: None,
+            host,
+            headers,
+            http2: false,
+            trusted: false,
+        };
+        let Ok(Routed::Governed(governed)) = self.service.gateway.route(head) else { panic!("{path} is not governed") };
+        let credential = Credential::Forwarded(Bytes::from_static(b"Bearer token"));
+        governed
+            .authorize(credential)
+            .unwrap()
+            .read_body(&self.service.gateway, Bytes::from_static(body.as_bytes()))
+            .unwrap()
+    }
+
+    async fn send(&self, is_gone: bool, method: Method, body: &'static str) -> Answer {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("content-length", HeaderValue::from(body.len()));
+        let request = self.decoded("a", method, "/api/v2/sessions/s", &headers, body);
+        let mut client = FakeClient { headers, outcome: Outcome::default(), is_gone };
+        self.service.respond(&mut client, request).await
+    }
+
+    async fn read(&self) -> (Source, String) {
+        let Served { response, source } = self.send(false, Method::GET, "").await.unwrap();
+        (source, String::from_utf8(response.body.to_vec()).unwrap())
+    }
+
+    async fn write(&self, is_gone: bool) -> Answer {
+        self.send(is_gone, Method::PATCH, r#"{"session_metadata":{"v":"1"}}"#).await
+    }
+
+    fn sent(&self) -> Vec<String> {
+        self.provider.sent.lock().clone()
+    }
+}
+
+#[tokio::test]
+async fn the_second_read_is_a_hit() {
+    let world = World::new(1);
+    let (source, first) = world.read().await;
+    assert!(matches!(source, Source::Miss { stored: true, .. }), "{source:?}");
+    let (source, second) = world.read().await;
+    assert!(matches!(source, Source::Hit { .. }), "{source:?}");
+    assert_eq!((first, world.sent()), (second, vec!["GET /api/v2/sessions/s".to_owned()]));
+}
+
+#[tokio::test]
+async fn reads_at_the_same_time_share_one_fetch_that_outlives_its_client() {
+    let world = World::new(0);
+    let reading = |world: &World| {
+        let world = world.clone();
+        tokio::spawn(async move { world.read().await.0 })
+    };
+    let first = reading(&world);
+    world.provider.reached.acquire().await.unwrap().forget();
+    let second = reading(&world);
+    tokio::task::yield_now().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    world.provider.gate.add_permits(1);
+    assert_eq!(second.await.unwrap(), Source::Coalesced);
+    assert_eq!(world.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn no_read_after_a_write_shows_what_was_before() {
+    let world = World::new(3);
+    world.read().await;
+    let Served { source, .. } = world.write(false).await.unwrap();
+    assert_eq!(source, Source::Write);
+    let (source, body) = world.read().await;
+    assert!(matches!(source, Source::Miss { .. }) && body.contains(r#""v":"1""#), "{source:?} {body}");
+}
+
+#[tokio::test]
+async fn a_write_is_settled_after_its_client_has_left() {
+    let world = World::new(1);
+    world.read().await;
+    world.provider.reached.acquire().await.unwrap().forget();
+    let own = world.clone();
+    let write = tokio::spawn(async move { own.write(false).await.map(drop) });
+    world.provider.reached.acquire().await.unwrap().forget();
+    write.abort();
+    assert!(write.await.unwrap_err().is_cancelled());
+    world.provider.gate.add_permits(3);
+    // Reads bypass the cache until the write is settled; from then on they are stored again.
+    while !matches!(world.read().await.0, Source::Hit { .. }) {
+        world.provider.gate.add_permits(1);
+        tokio::task::yield_now().await;
+    }
+    assert!(world.read().await.1.contains(r#""v":"1""#));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_for_a_client_that_has_left() {
+    let world = World::new(1);
+    assert!(matches!(world.write(true).await, Err(Stop::Gone("gone"))));
+    assert!(world.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_write_that_was_not_sent_leaves_the_cache_as_it_is() {
+    let world = World::new(2);
+    world.read().await;
+    for (sent, kept) in [(false, true), (true, false)] {
+        let failure = Failure { rejection: Rejection::UpstreamFailed, sent, status: None };
+        *world.provider.failure.lock() = Some(failure);
+        world.provider.gate.add_permits(1);
+        assert!(matches!(world.write(false).await, Err(Stop::Rejected(Rejection::UpstreamFailed))));
+        assert_eq!(matches!(world.read().await.0, Source::Hit { .. }), kept, "sent: {sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_that_has_passed_sends_nothing() {
+    let world = World::new(1);
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("content-length", HeaderValue::from_static("17"));
+    headers.insert("connect-timeout-ms", HeaderValue::from_static("0"));
+    let path = "/zitadel.session.v2.SessionService/GetSession";
+    let request = world.decoded("z", Method::POST, path, &headers, r#"{"sessionId":"1"}"#);
+    let mut client = FakeClient { headers, outcome: Outcome::default(), is_gone: false };
+    let stopped = world.service.respond(&mut client, request).await;
+    assert!(matches!(stopped, Err(Stop::Rejected(Rejection::UpstreamTimeout(_)))));
+    assert!(world.sent().is_empty());
+}

@@ -1,0 +1,146 @@
+//! Writes: evaluated by the policy, sent under an invalidation mark, and settled before they are acknowledged.
+
+use super::service::{ClientRequest, ProviderClient, Served, Service, Source, Stop};
+use crate::cache::{Mark, MarkFailurePolicy, Scope};
+use crate::gateway::{Changes, Decided, DecodedRequest, ProviderResponse, Upstream, Write, WriteOutcome};
+use crate::model::{Field, Rejection};
+use crate::policy::Need;
+use crate::provider::{Failure, Fetch, Slot};
+use crate::wire::carrier::Carrier;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, StatusCode};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The metadata of a session before it is changed; or the provider's response, if it shows none.
+type Current = Result<Vec<Field>, Arc<ProviderResponse>>;
+
+impl<P: ProviderClient> Service<P> {
+    /// Evaluates a write and carries it out.
+    pub(super) async fn write<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        request: DecodedRequest,
+    ) -> Result<Served, Stop<C::Gone>> {
+        let write = match request.decide(None)? {
+            Decided::Forward(write) => write,
+            Decided::Need(Need::CurrentMetadata) => match self.evidence(client, &request).await? {
+                Ok(write) => write,
+                Err(response) => return Ok(Served { response, source: Source::Write }),
+            },
+        };
+        client.outcome().note(write.findings());
+        let backend = self.backend(write.upstream())?;
+        let headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
+        // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
+        let source = client.source();
+        let slot = client.attend(backend.slots.take(source)).await.map_err(Stop::Gone)??;
+        // In a task of its own: a write that was sent is settled even if the client leaves.
+        let (service, in_flight) = (self.clone(), self.metrics.begin_request());
+        let task = tokio::spawn(async move {
+            let response = service.carry_out(write, headers, slot).await;
+            drop(in_flight);
+            response
+        });
+        let response = task.await.unwrap_or(Err(Rejection::UpstreamFailed)).map(Arc::new)?;
+        Ok(Served { response, source: Source::Write })
+    }
+
+    /// Evaluates a write again with the current metadata. Gives the provider's response if there is none.
+    async fn evidence<C: ClientRequest>(
+        &self,
+        client: &mut C,
+        request: &DecodedRequest,
+    ) -> Result<Result<Write, Arc<ProviderResponse>>, Stop<C::Gone>> {
+        let headers =
+            self.backend(request.upstream())?.headers.governed(client.headers(), &client.origin(), Carrier::Rest);
+        let source = client.source();
+        let current = client.attend(self.current(request, headers, source)).await.map_err(Stop::Gone)?;
+        let decided = match current {
+            Ok(Ok(fields)) => request.decide(Some(&fields))?,
+            Ok(Err(_)) | Err(_) if request.only_records() => Decided::Forward(request.unevaluated()?),
+            // The response is to a read that the caller did not send; other carriers could not read it.
+            Ok(Err(response)) if request.carrier() == Carrier::Rest => return Ok(Err(response)),
+            Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),
+            Err(rejection) => return Err(rejection.into()),
+        };
+        match decided {
+            Decided::Forward(write) => Ok(Ok(write)),
+            Decided::Need(_) => Err(Rejection::UpstreamFailed.into()),
+        }
+    }
+
+    /// Fetches the current metadata of what a request changes.
+    async fn current(
+        &self,
+        request: &DecodedRequest,
+        mut headers: HeaderMap,
+        source: Option<IpAddr>,
+    ) -> Result<Current, Rejection> {
+        let (upstream, backend) = (request.upstream(), self.backend(request.upstream())?);
+        // Given back before the write takes its own: no request waits for a slot while it holds one.
+        let _slot = backend.slots.take(source).await?;
+        headers.remove(CONTENT_TYPE);
+        let path = request.evidence_path();
+        let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };
+        let response = backend.provider.fetch(fetch).await;
+        self.metrics.fetch(upstream.index, response.as_ref().ok().map(|response| response.status.as_u16()));
+        let response = response.map_err(|failure| failure.rejection)?;
+        if response.status != StatusCode::OK {
+            return Ok(Err(Arc::new(response)));
+        }
+        request.current_metadata(&response).map(Ok).ok_or(Rejection::UpstreamFailed)
+    }
+
+    /// Sets the mark, sends the write, and settles it.
+    async fn carry_out(&self, write: Write, headers: HeaderMap, slot: Slot) -> Result<ProviderResponse, Rejection> {
+        let mark = self.mark(&write).await?;
+        let (upstream, backend) = (write.upstream(), self.backend(write.upstream())?);
+        let (method, path, body) = write.request();
+        let (path, http2) = (path.to_owned(), write.carrier().is_grpc());
+        let response = backend.provider.fetch(Fetch { method, path, headers, body, http2, reads: false }).await;
+        drop(slot);
+        let response = response.map(|response| response.decoded(write.carrier()));
+        self.metrics.fetch(upstream.index, response.as_ref().ok().map(|response| response.status().as_u16()));
+        let outcome = match &response {
+            Ok(response) => write.settle(response),
+            Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,
+            Err(Failure { sent: true, .. }) => WriteOutcome::KeepMark,
+        };
+        if let Some(mark) = mark {
+            self.sessions.end(mark, outcome).await;
+        }
+        if response.as_ref().is_ok_and(|response| write.says_locked(response)) {
+            self.locked_out(upstream).await;
+        }
+        response.map(|response| write.shown(response)).map_err(|failure| failure.rejection)
+    }
+
+    /// Marks what a write changes. `None` if nothing that it changes can be cached.
+    async fn mark(&self, write: &Write) -> Result<Option<Mark>, Rejection> {
+        let upstream = write.upstream();
+        let scope = match write.changes() {
+            Changes::Nothing => None,
+            Changes::Session(session) => Some(Scope::Session(upstream.scope, session)),
+            Changes::AnySession => Some(Scope::Upstream(upstream.scope)),
+        };
+        let Some((scope, policy)) = scope.zip(MarkFailurePolicy::of(upstream)) else {
+            return Ok(None);
+        };
+        let guard = upstream.target.timeouts.guard();
+        match write.is_entitled() {
+            true => self.sessions.begin(scope, guard, policy).await,
+            false => self.sessions.begin_shared(scope, guard, policy).await,
+        }
+        .map(Some)
+    }
+
+    /// A user of this upstream is locked: cached sessions from before must not be shown. If the store is down, they
+    /// stay at most for their TTL.
+    async fn locked_out(&self, upstream: &Upstream) {
+        let renewed = async { drop(self.sessions.renew(Scope::Upstream(upstream.scope)).await) };
+        if MarkFailurePolicy::of(upstream).is_some() {
+            self.lockouts.join(upstream.scope, renewed).await;
+        }
+    }
+}

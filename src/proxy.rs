@@ -1,4 +1,5 @@
-//! The gateway on the wire: Pingora carries the bytes, the core decides. Nothing else in the program names Pingora.
+//! Pingora's hooks and pass-through: Pingora carries the bytes, the core decides. Only this room and `edge` name
+//! Pingora.
 
 mod access_log;
 mod attend;
@@ -43,23 +44,23 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often a stopping gateway looks whether it is idle.
+/// How often a stopping gateway checks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
-/// How long connections without a request may take to end when the gateway stops: a client may just be sending one.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long idle connections may stay open when the gateway stops: a client may just be sending a request.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-/// A gateway that serves.
+/// A running gateway.
 pub struct Serving {
     running: Arc<CurrentRuntime>,
     connections: Arc<Connections<HttpProxy<Hooks>>>,
-    doors: Vec<Arc<ListenerInfo>>,
+    infos: Vec<Arc<ListenerInfo>>,
     listeners: Mutex<Vec<Arc<BoundListener>>>,
     stage: watch::Sender<Stage>,
     ending: watch::Sender<bool>,
 }
 
 impl Serving {
-    /// Serves on bound listeners, on the tokio runtime that this is called in.
+    /// Serves on bound listeners. Must be called inside a tokio runtime.
     pub fn start(
         running: Arc<CurrentRuntime>,
         listeners: Vec<(Listener, BoundListener)>,
@@ -70,7 +71,7 @@ impl Serving {
         let conf = Arc::new(ServerConf {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             upstream_keepalive_pool_size: descriptors::kept(),
-            // Each may be made after going from one address to the next.
+            // Each try may go through all addresses.
             max_retries: MAX_TRIES * Attempts::MOST,
             ..ServerConf::default()
         });
@@ -78,27 +79,27 @@ impl Serving {
         let metrics = running.metrics.clone();
         let server = Server { app: Arc::new(proxy), metrics, stage: at_stage, ending: at_end };
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
-        let door = |listener: &Listener| {
-            let tls = ArcSwapOption::new(spoken(listener)?);
+        let info = |listener: &Listener| {
+            let tls = ArcSwapOption::new(tls_of(listener)?);
             Ok(Arc::new(ListenerInfo { name: listener.name.as_str().into(), tls }))
         };
-        let doors = listeners.iter().map(|(listener, _)| door(listener)).collect::<Result<Vec<_>, TlsError>>()?;
+        let infos = listeners.iter().map(|(listener, _)| info(listener)).collect::<Result<Vec<_>, TlsError>>()?;
         let listeners: Vec<Arc<BoundListener>> = listeners.into_iter().map(|(_, bound)| Arc::new(bound)).collect();
-        for (bound, door) in listeners.iter().zip(&doors) {
+        for (bound, door) in listeners.iter().zip(&infos) {
             tokio::spawn(connections.clone().accept(bound.clone(), door.clone()));
         }
-        Ok(Serving { running, connections, doors, listeners: Mutex::new(listeners), stage, ending })
+        Ok(Serving { running, connections, infos, listeners: Mutex::new(listeners), stage, ending })
     }
 
-    /// Goes on with other certificates, limits and deadlines, for connections that begin from now on. Nothing changes
-    /// where one of the certificates cannot be used.
+    /// Uses new certificates, limits and timeouts for new connections. Changes nothing if one of the certificates
+    /// cannot be used.
     pub fn renew(&self, listeners: &[Listener], clients: &Clients) -> Result<(), TlsError> {
         let named = |door: &Arc<ListenerInfo>| listeners.iter().find(|listener| *listener.name == *door.name);
-        let pairs = self.doors.iter().filter_map(|door| Some((door, named(door)?)));
+        let pairs = self.infos.iter().filter_map(|door| Some((door, named(door)?)));
         let renewed =
-            pairs.map(|(door, listener)| Ok((door, spoken(listener)?))).collect::<Result<Vec<_>, TlsError>>()?;
+            pairs.map(|(door, listener)| Ok((door, tls_of(listener)?))).collect::<Result<Vec<_>, TlsError>>()?;
         for (door, tls) in renewed {
-            // TLS neither comes nor goes at a listener that is open.
+            // An open listener does not switch between TLS and plaintext.
             if tls.is_some() == door.tls.load().is_some() {
                 door.tls.store(tls);
             }
@@ -108,13 +109,14 @@ impl Serving {
         Ok(())
     }
 
-    /// The listeners, for a process that takes the place of this one.
+    /// The listeners, for a process that takes over from this one.
     pub fn listeners(&self) -> Vec<Arc<BoundListener>> {
         self.listeners.lock().clone()
     }
 
-    /// Stops: no longer ready at once, and clients are asked to go elsewhere; no new connections after `drain_delay`;
-    /// then it waits until nothing is in flight, for `grace` at the most. Says how many requests were cut off.
+    /// Stops. Readiness fails at once, and clients are asked to reconnect elsewhere. After `drain_delay` it accepts no
+    /// more connections and waits until no request is in flight, for `grace` at most. Returns how many requests were
+    /// cut off.
     pub async fn stop(&self, drain_delay: Duration, grace: Duration) -> u64 {
         self.running.stop();
         let _ = self.stage.send(Stage::Draining);
@@ -124,11 +126,11 @@ impl Serving {
         self.listeners.lock().clear();
         self.connections.clean_up().await;
         let (begun, metrics) = (Instant::now(), &self.running.metrics);
-        // One pause in any case: a connection that was accepted just now has not been counted yet.
+        // At least one pause: a connection that was accepted just now has not been counted yet.
         loop {
             tokio::time::sleep(IDLE_CHECK).await;
             let left = metrics.in_flight.get();
-            let over = left <= 0 && (metrics.open_connections() <= 0 || begun.elapsed() >= LAST_CALL);
+            let over = left <= 0 && (metrics.open_connections() <= 0 || begun.elapsed() >= IDLE_GRACE);
             if over || begun.elapsed() >= grace {
                 return u64::try_from(left).unwrap_or(0);
             }
@@ -136,7 +138,7 @@ impl Serving {
     }
 }
 
-/// What a listener speaks TLS with, where it does.
-fn spoken(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+/// The TLS configuration of a listener; `None` for plaintext.
+fn tls_of(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
     listener.tls.as_ref().map(server_config).transpose()
 }

@@ -1,4 +1,4 @@
-//! The end of a request: its metrics, and its line in the log.
+//! The end of a request: its metrics and its access log line.
 
 use super::context::Context;
 use crate::gateway::Outcome;
@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-/// Accounts for a request that is over, with the status of its response, and so many bytes of it.
+/// Counts a finished request and writes its access log line, with the status and the bytes of its response.
 pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
     context.is_accounted_for = true;
     let took = context.started.elapsed();
@@ -19,7 +19,7 @@ pub(super) fn account(context: &mut Context, status: u16, bytes: usize) {
     }
 }
 
-/// The name of a value as both formats write it, in one piece: most of a line is names, and each request has a line.
+/// The name of a field as both formats write it, in one piece: most of a line is names, and each request has a line.
 struct Key {
     word: &'static str,
     number: &'static str,
@@ -36,13 +36,13 @@ macro_rules! key {
     };
 }
 
-/// The line. It holds no path, since paths hold identifiers, and nothing that a caller could use to forge another line:
+/// Formats the line. It has no path, since paths contain identifiers, and nothing that could forge another line:
 /// methods and addresses have no quotes or line feeds.
 fn line(context: &Context, (status, bytes): (u16, usize), took: Duration, format: LineFormat) -> String {
     let mut line = Line { text: String::with_capacity(512), format };
     let Outcome { upstream, operation, decision, cache, rejection, rules, session: hash } = &context.outcome;
     let upstreams = context.runtime.gateway.upstreams();
-    // A client that leaves is nothing that anybody has to look after.
+    // A client that leaves needs no operator's attention.
     line.begin(*decision == Decision::ClientGone);
     line.word(key!("request_id"), context.id.to_str().unwrap_or_default());
     line.word(key!("trace_id"), context.trace.id());

@@ -11,10 +11,10 @@ use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 use std::time::Duration;
 
-/// How often it is looked whether a client is there whose body is not read.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a connection is checked whose request body is not read meanwhile.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Goes on with something for as long as the client is there; nothing is begun for one that has left already.
+/// Waits for `work`, but no longer than the client is there. Nothing begins for a client that has left.
 pub(super) async fn attended<T>(session: &mut Session, context: &Context, work: impl Future<Output = T>) -> Result<T> {
     tokio::select! {
         biased;
@@ -23,8 +23,8 @@ pub(super) async fn attended<T>(session: &mut Session, context: &Context, work: 
     }
 }
 
-/// Ends when the client has left. Over HTTP/1.1 that is behind what it has sent: as much of its body is read meanwhile
-/// as Pingora keeps for the provider. Behind a larger one the connection is looked at from time to time.
+/// Returns when the client has left. Over HTTP/1.1 that shows only behind what the client has sent, so its body is read
+/// meanwhile, as far as Pingora keeps it for the provider. Behind a larger body the connection is checked at intervals.
 async fn left(session: &mut Session, context: &Context) {
     if session.is_http2() && !session.as_mut().is_body_done() {
         if let Some(reset) = session.downstream_session.watch_h2_stream_close() {
@@ -42,27 +42,27 @@ async fn left(session: &mut Session, context: &Context) {
             Err(_) => return,
         }
     }
-    // Nothing of it is waited for any more.
+    // The whole body is here.
     context.body_came(session, true);
     let _ = session.downstream_session.read_body_or_idle(true).await;
 }
 
-/// Ends when a client of HTTP/1 has left, of whose body nothing may be read yet: what it has sent hides that from those
-/// who read. Where more has been sent than the system holds, the end has not come yet: that is seen when the wait is
-/// over.
+/// Returns when an HTTP/1 client has left whose body must not be read yet: unread data hides the end from readers. If
+/// the client has sent more than the socket buffer holds, the end has not arrived; then the client's absence shows only
+/// after the wait.
 async fn hangs_up(session: &mut Session) {
     while !StrictHttp1Stream::has_left(session) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-/// Whether all of a body is kept that is read before it goes on to the provider.
+/// Whether Pingora keeps all of a body that is read before it goes to the provider.
 fn is_kept(session: &mut Session) -> bool {
     let length = content_length(session.req_header());
     session.as_mut().get_retry_buffer().is_some() && length.is_some_and(|length| length <= KEPT_BODY)
 }
 
-/// Takes a slot for a request whose body has been read, or has begun to come.
+/// Takes a slot for a request whose body has been read, or has begun to arrive.
 pub(super) async fn take_slot(session: &mut Session, context: &Context, upstream: &Upstream) -> Result<Slot, Stop> {
     let source = source(context, session);
     Ok(attended(session, context, context.runtime.slot(upstream, source)).await??)

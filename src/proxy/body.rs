@@ -1,4 +1,4 @@
-//! Bodies of requests that are read as wholes.
+//! Request bodies that are read completely before they are used.
 
 use super::context::Context;
 use super::stop::Stop;
@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use pingora::prelude::Session;
 use std::time::Duration;
 
-/// A whole body of at most `most` bytes. A client that waits to be told to send it is told.
+/// Reads a whole body of at most `most` bytes within `within`. Sends 100 to a client that expects it.
 pub(super) async fn whole(
     session: &mut Session,
     context: &mut Context,

@@ -14,13 +14,13 @@ use std::net::{IpAddr, SocketAddr};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whether a request comes with a token that the gateway knows, or finds out at once, to be good.
+/// Whether a request has a token that the gateway knows to be valid, or can verify without a fetch.
 pub(super) fn is_recognized(runtime: &Runtime, upstream: &Upstream, headers: &HeaderMap) -> bool {
     let shown = runtime.issuer(upstream).zip(bearer(headers).ok().filter(|token| is_jwt(token)));
     shown.is_some_and(|(issuer, token)| issuer.recognizes(token, clock::seconds()))
 }
 
-/// Who a request comes from, as its upstream wants it found out.
+/// The credential of a request, verified as its upstream requires.
 pub(super) async fn credential(
     context: &Context,
     upstream: &Upstream,
@@ -43,8 +43,8 @@ pub(super) async fn credential(
     }
 }
 
-/// Where a request comes from that counts for its source: not where its caller is verified, nor where it has none.
-/// Those of this machine and trusted peers that do not say for whom they speak have none.
+/// The address whose share of slots a request uses. `None` for verified callers, for clients without an IP address, and
+/// for trusted peers that report no client.
 pub(super) fn source(context: &Context, session: &Session) -> Option<IpAddr> {
     if context.verified {
         return None;
@@ -58,8 +58,8 @@ pub(super) fn source(context: &Context, session: &Session) -> Option<IpAddr> {
     Some(edge::source(from))
 }
 
-/// The address that a trusted peer reports: the last one that is no trusted peer's. What stands before it, its client
-/// may have written.
+/// The client's address as a trusted peer reports it: the last one that is not a trusted peer's. The client may have
+/// written those before it.
 fn reported(runtime: &Runtime, headers: &HeaderMap) -> Option<IpAddr> {
     let lines = |name: &HeaderName| headers.get_all(name).iter().rev().filter_map(|value| value.to_str().ok());
     let parts = |line: &'_ str| line.rsplit(',').map(str::to_owned).collect::<Vec<_>>();
@@ -72,7 +72,7 @@ fn reported(runtime: &Runtime, headers: &HeaderMap) -> Option<IpAddr> {
     through.find(|address| address.is_none_or(|address| !runtime.trusts(address))).flatten()
 }
 
-/// The `for` of one element of `Forwarded` (RFC 7239).
+/// The `for` parameter of one element of `Forwarded` (RFC 7239).
 fn forwarded_for(element: &str) -> Option<&str> {
     let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
     let (_, node) = { pairs }.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;

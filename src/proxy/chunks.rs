@@ -1,5 +1,5 @@
-//! Responses of HTTP/2 for clients of HTTP/1.0. Where such a response does not say how long it is, Pingora frames it in
-//! chunks, which these clients do not read, and does so behind all filters but those of modules.
+//! HTTP/2 responses for HTTP/1.0 clients. Pingora sends a response of unknown length in chunks, which these clients
+//! cannot read. It does so after all filters except those of modules, so this is a module.
 
 use async_trait::async_trait;
 use http::Version;
@@ -9,7 +9,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, Module};
 use std::any::Any;
 
-/// Makes the module of each request.
+/// Builds the module for each request.
 pub(super) struct Builder;
 
 impl HttpModuleBuilder for Builder {
@@ -18,8 +18,9 @@ impl HttpModuleBuilder for Builder {
     }
 }
 
-/// Whether the client of a request reads chunks.
+/// The module of one request.
 struct Chunks {
+    /// Whether the client can read chunks.
     are_read: bool,
 }
 
@@ -32,7 +33,7 @@ impl HttpModule for Chunks {
 
     async fn response_header_filter(&mut self, response: &mut ResponseHeader, _: bool) -> Result<()> {
         if !self.are_read {
-            // The body ends with the connection: see `pass_through::frame`.
+            // The body ends with the connection: see `upstream_response::frame`.
             response.remove_header(&TRANSFER_ENCODING);
         }
         Ok(())

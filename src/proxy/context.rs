@@ -1,4 +1,4 @@
-//! What is known of a request while it is on its way.
+//! The state of a request, from its head to its access log line.
 
 use super::declared::Declared;
 use super::head::{is_http2, requested_id};
@@ -19,59 +19,58 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a request holds without being counted for it: it is a part of what each request counts for.
+/// How much a request may hold before it is counted, in bytes: a part of what every request is counted with.
 const FREE: usize = 8 << 10;
-/// How much of a body Pingora keeps until the request is over.
+/// How much of a body Pingora keeps for a retry, in bytes.
 pub(super) const KEPT_BODY: usize = 64 << 10;
 
-/// What is known of a request so far.
+/// The state of a request.
 pub(super) struct Context {
-    /// What holds for the request: what held when it began.
+    /// The configuration that was current when the request began.
     pub runtime: Arc<Runtime>,
     pub started: Instant,
     pub id: HeaderValue,
     pub trace: Trace,
     pub method: Method,
-    /// The address of the other end of the connection.
+    /// The address of the client, or of the proxy before the gateway.
     pub client: Option<IpAddr>,
     pub outcome: Outcome,
-    /// The upstream that the request is passed to.
+    /// The upstream of the request.
     pub upstream: Option<Arc<Upstream>>,
     /// Whether the gateway has verified the caller.
     pub verified: bool,
-    /// What a pass-through request holds while it is in flight at the provider.
+    /// The slot of a pass-through request.
     pub slot: Option<Slot>,
-    /// How often it was sent to the provider.
+    /// How often the request was sent to the provider.
     pub tries: usize,
-    /// What was tried to get a connection to the provider, and the address that comes next.
+    /// The addresses that were tried, and the next one.
     pub attempts: Option<Box<(Attempts, Option<SocketAddr>)>>,
-    /// Its body, where the head says how long it is.
+    /// The body of an HTTP/2 request with a declared length.
     pub declared: Option<Declared>,
-    /// Whether it goes to its provider over HTTP/2.
+    /// Whether the request goes to the provider over HTTP/2.
     pub over_http2: bool,
-    /// How often the provider's connections had been left when the request got its own.
+    /// [`Provider::left`] when the request got its connection.
     pub left: u64,
-    /// How much of the provider's response may be held unread behind what was passed on: the window of its stream.
+    /// How much of the response may be buffered unread, in bytes: the flow-control window of the provider's stream.
     pub ahead: usize,
-    /// Whether anything of the provider's response has come, an informational one included: from then on nothing is
-    /// sent again.
+    /// Whether a part of a response has come, even of an informational one: then the request is not retried.
     pub begun: bool,
-    /// Whether the provider's silence is timed by the gateway, and not by Pingora.
+    /// Whether the gateway times the provider's silence, not Pingora.
     pub is_timed: bool,
-    /// Whether all of the request goes to the provider, or went there.
+    /// Whether the whole request has gone to the provider.
     pub is_whole: bool,
-    /// What the connection is doing, or the stream.
+    /// The timing of the connection (HTTP/1) or the stream (HTTP/2).
     pub timing: Option<Arc<ClientTiming>>,
-    /// The status of the response; 0 while there is none.
+    /// The status of the response; 0 if there is none.
     pub status: u16,
-    /// How much of the response was written beside what Pingora counts.
+    /// Bytes of the response that were written without Pingora.
     pub written: usize,
-    /// Whether the request is in the log and in the metrics.
+    /// Whether the request is in the access log and the metrics.
     pub is_accounted_for: bool,
-    /// Whether memory was too short for the request to go on.
+    /// Whether the request ended because the memory budget was used up.
     pub is_short: bool,
-    /// What the request takes of the connection's share: of HTTP/1, since streams are admitted before.
-    authorized: Option<RequestPermit>,
+    /// The permit of an HTTP/1 request. HTTP/2 streams get theirs before.
+    permit: Option<RequestPermit>,
     body: Option<Body>,
     body_bytes: usize,
     response: Option<UnreadBytes>,
@@ -80,7 +79,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// A request whose head has just come.
+    /// The state of a request whose head has just arrived.
     pub fn new(runtime: Arc<Runtime>) -> Context {
         let timing = edge::client_timing();
         if let Some(timing) = &timing {
@@ -110,7 +109,7 @@ impl Context {
             written: 0,
             is_accounted_for: false,
             is_short: false,
-            authorized: None,
+            permit: None,
             body: None,
             body_bytes: 0,
             response: None,
@@ -120,19 +119,19 @@ impl Context {
         }
     }
 
-    /// The request is passed through to an upstream, as this operation.
+    /// The request is forwarded to an upstream as pass-through.
     pub fn passes(&mut self, upstream: &Upstream, operation: Operation) {
         self.outcome.upstream = Some(upstream.index);
         self.outcome.operation = operation;
         self.outcome.decision = Decision::PassedThrough;
     }
 
-    /// The way to the request's upstream.
+    /// The provider of the request's upstream.
     pub fn provider(&self) -> Option<&Arc<Provider>> {
         self.upstream.as_ref().and_then(|upstream| self.runtime.provider(upstream))
     }
 
-    /// The next address of the provider to connect to; none where all were tried.
+    /// The next address of the provider to connect to; `None` if all were tried.
     pub fn next_address(&mut self) -> Option<SocketAddr> {
         let provider = self.provider()?.clone();
         let begin = || Box::new((Attempts::within(provider.connect_timeout()), None));
@@ -140,7 +139,7 @@ impl Context {
         attempts.1.take().or_else(|| provider.addresses().next(&mut attempts.0))
     }
 
-    /// It could not be connected to this address. Whether there is another one, which comes next.
+    /// A connection to this address failed. Whether there is a next address.
     pub fn goes_on_from(&mut self, address: SocketAddr, is_dead: bool) -> bool {
         if let Some(provider) = self.provider().filter(|_| is_dead) {
             provider.addresses().failed(address);
@@ -152,7 +151,7 @@ impl Context {
         })
     }
 
-    /// The request has a connection to this address.
+    /// The request has got a connection to this address.
     pub fn is_connected(&mut self, address: SocketAddr) {
         self.attempts = None;
         if let Some(provider) = self.provider() {
@@ -160,7 +159,7 @@ impl Context {
         }
     }
 
-    /// What the request is called: by a trusted peer, or else by the gateway.
+    /// Gives the request its ID and trace: a trusted peer's, or new ones.
     pub fn name(&mut self, session: &Session) {
         let named = if self.is_trusted(session) { requested_id(&session.req_header().headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
@@ -169,12 +168,12 @@ impl Context {
         self.trace = Trace::of(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }
 
-    /// A part of the request's body is here.
+    /// A part of the request body has arrived.
     pub fn body_came(&self, session: &Session, last: bool) {
         let Some(timing) = &self.timing else {
             return;
         };
-        // The connection counts what comes over HTTP/1. A part may be shown a second time, when it is sent again.
+        // Over HTTP/1 the connection counts. A part may come here again when it is retried.
         if is_http2(session) {
             timing.has_read(session.body_bytes_read() as u64);
         }
@@ -183,27 +182,27 @@ impl Context {
         }
     }
 
-    /// What the connection of the request holds.
+    /// The memory share of the request's connection.
     pub fn share(&self) -> Option<&Arc<MemoryShare>> {
         share_of(&self.timing)
     }
 
-    /// Something of the request was given up to save memory.
+    /// The request lost something because the memory budget was used up.
     pub fn shed(&self, what: Shed) {
         self.share().into_iter().for_each(|share| share.shed(what));
     }
 
-    /// Takes the request of a connection of HTTP/1 on, unless memory is too short for it.
+    /// Takes a permit for an HTTP/1 request, unless the memory budget is used up.
     pub fn admit(&mut self) -> Result<(), MemoryShort> {
-        self.authorized = match self.share().map(|share| share.admit(0)) {
-            Some(RequestAdmission::Now(authorized)) => Some(authorized),
+        self.permit = match self.share().map(|share| share.admit(0)) {
+            Some(RequestAdmission::Now(permit)) => Some(permit),
             Some(RequestAdmission::Later | RequestAdmission::Never) => return Err(MemoryShort),
             None => None,
         };
         Ok(())
     }
 
-    /// So much of the request's body is held, beyond what every request may hold; no more from this level on.
+    /// Counts the bytes of the request body that are held. Fails from this level of memory use on.
     pub fn holds_body(&mut self, bytes: usize, level: Level) -> Result<(), MemoryShort> {
         let Some(share) = share_of(&self.timing) else {
             return Ok(());
@@ -216,13 +215,13 @@ impl Context {
         held
     }
 
-    /// A part of the body of a request that is passed through: what may have to be sent again is kept.
+    /// Counts a part of a pass-through request body. Pingora keeps what it may have to send again.
     pub fn body_passes(&mut self, bytes: usize) -> Result<(), MemoryShort> {
         self.body_bytes += bytes;
         self.holds_body(self.body_bytes.min(KEPT_BODY) + bytes, Level::Over)
     }
 
-    /// So much of a response waits to be read, beyond what every request may hold.
+    /// Counts the bytes of a response that wait for the client.
     pub fn holds_response(&mut self, bytes: usize) -> Result<(), MemoryShort> {
         let Some(share) = share_of(&self.timing) else {
             return Ok(());
@@ -235,45 +234,44 @@ impl Context {
         held
     }
 
-    /// A part of a response that is passed through, when so much of it has been written. As much as the gateway holds
-    /// of it, Pingora holds behind it; and what was written to a stream, the library for HTTP/2 may, where its client
-    /// does not read.
+    /// Counts a part of a pass-through response; `written` bytes went to the client so far. Pingora holds as much again
+    /// as the gateway, and the HTTP/2 library may hold what was written to a stream whose client does not read.
     pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), MemoryShort> {
         self.response_bytes += bytes;
         let blocked = self.share().is_some_and(|share| share.blocks());
         let queued = if http2 && blocked { written.min(edge::HELD) } else { 0 };
         let unwritten = self.response_bytes.saturating_sub(written);
-        // Where the client is slower than the provider, the provider's window fills up.
+        // If the client is slower than the provider, the provider's window fills up.
         let ahead = if blocked && unwritten > bytes { self.ahead } else { 0 };
         self.holds_response(unwritten * 2 + queued + ahead)
     }
 
-    /// How much of the response went to the client: what was passed through, and what was written beside it.
-    pub fn passed(&self) -> usize {
+    /// How many bytes of the response went to the client.
+    pub fn bytes_sent(&self) -> usize {
         self.response_bytes + self.written
     }
 
-    /// How long the provider of a pass-through request was waited for in vain, where that is why it ends.
+    /// The timeout that the provider of a pass-through request exceeded, if that ended the request.
     pub fn late(&self) -> Option<Duration> {
         self.timing.as_ref().and_then(|timing| timing.was_late())
     }
 
-    /// The name of the listener that the request came in at.
+    /// The name of the listener that accepted the request.
     pub fn listener(&self) -> Arc<str> {
         self.timing.as_ref().map_or_else(|| "".into(), |timing| timing.arrival.listener.clone())
     }
 
-    /// Whether the request comes over a socket in the file system.
+    /// Whether the request came over a Unix socket.
     pub fn is_over_socket(&self) -> bool {
         self.timing.as_ref().is_some_and(|timing| timing.arrival.over_socket)
     }
 
-    /// Whether the request comes from a peer that may speak for others.
+    /// Whether the request comes from a trusted peer.
     pub fn is_trusted(&self, session: &Session) -> bool {
         peer(session).is_some_and(|peer| self.runtime.trusts(peer))
     }
 
-    /// Where the request comes from, as the provider is told.
+    /// Where the request comes from, for the headers that the provider gets.
     pub fn origin(&self, session: &Session) -> Origin {
         let (peer, trusted) = (peer(session), self.is_trusted(session));
         let header = session.req_header();
@@ -288,7 +286,7 @@ fn peer(session: &Session) -> Option<IpAddr> {
     session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
 }
 
-/// What the connection holds of a request that does this.
+/// The memory share of the connection with this timing.
 fn share_of(timing: &Option<Arc<ClientTiming>>) -> Option<&Arc<MemoryShare>> {
     timing.as_ref().map(|timing| &timing.arrival.share)
 }

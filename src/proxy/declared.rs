@@ -1,9 +1,9 @@
-//! Bodies of HTTP/2 whose length stands in their head: the provider gets the end of one only when the stream has ended
-//! there.
+//! HTTP/2 request bodies with a `Content-Length`. The last part of one goes to the provider only after the stream has
+//! ended there.
 //!
-//! A provider of HTTP/1 takes a request for complete when as many bytes have come as its head says. HTTP/2 says a
-//! second time where a body ends, and a request that says two different things is malformed (RFC 9113, section 8.1.1):
-//! it is not to be carried out.
+//! An HTTP/1 provider treats a request as complete after as many bytes as its head declares. In HTTP/2 the end of the
+//! stream ends the body as well, and a request in which the two differ is malformed (RFC 9113, section 8.1.1): it must
+//! not be carried out.
 
 use super::head::{content_length, is_http2};
 use crate::model::Rejection;
@@ -14,22 +14,22 @@ use std::time::Duration;
 
 const DIFFERS: &str = "the body is not as long as `Content-Length` says";
 
-/// A body of which the last part waits for the end of its stream.
+/// A body whose last part is kept back until its stream ends.
 #[derive(Debug, Default)]
 pub(super) struct Declared {
-    /// How much is to come.
+    /// How many bytes are missing.
     left: u64,
     last: Bytes,
 }
 
 impl Declared {
-    /// That of a request of HTTP/2 whose head says how long its body is.
+    /// The body of an HTTP/2 request with a declared length.
     pub fn of(session: &Session) -> Option<Declared> {
         let left = content_length(session.req_header()).filter(|_| is_http2(session))?;
         Some(Declared { left: left as u64, last: Bytes::new() })
     }
 
-    /// Takes the next part of the body, and leaves of it what may go on.
+    /// Takes the next part of the body, and leaves in `part` what may be sent now.
     pub fn take(&mut self, part: &mut Option<Bytes>, ends: bool) -> Result<()> {
         let differs = || Error::explain(ErrorType::Custom("BodyLength"), DIFFERS).into_down();
         let ends = ends || part.is_none();
@@ -62,8 +62,8 @@ fn joined(first: Bytes, second: &Bytes) -> Bytes {
     whole.freeze()
 }
 
-/// Waits for the end of a body of HTTP/2 that is declared to be empty: Pingora takes it for ended before it has.
-pub(super) async fn ends_where_it_says(session: &mut Session, timeout: Duration) -> Result<(), Rejection> {
+/// Waits for the end of an HTTP/2 body that is declared as empty, which Pingora does not wait for.
+pub(super) async fn check_empty(session: &mut Session, timeout: Duration) -> Result<(), Rejection> {
     if !session.is_http2() || content_length(session.req_header()) != Some(0) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Requests that Pingora cannot serve to their end: what is answered, and whether it was the client that left.
+//! Requests that Pingora could not complete: the response, and whether the client left.
 
 use super::context::Context;
 use super::head::{self, is_http2};
@@ -14,16 +14,16 @@ use pingora::proxy::FailToProxy;
 use pingora::{Error, ErrorSource, ErrorType};
 use std::time::Duration;
 
-/// Nothing is written any more, and the connection, or the stream, ends.
+/// Nothing more is written, and the connection or stream ends.
 const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: false };
 
-/// Answers a request in the place of its provider, as far as that can still be done.
+/// Responds to a failed request, if a response can still be written.
 pub(super) async fn response(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
     let late = context.late();
     let slow = context.timing.as_ref().is_some_and(|timing| timing.cut() == Some(DisconnectReason::MinBodyRate));
     let rejection = match edge::fault() {
         Some(fault) => head::rejection(fault),
-        // What has reached the provider is not to be tried again.
+        // A request that has reached the provider must not be retried, so it is not `Overloaded`.
         None if context.is_short && !context.begun => Rejection::Overloaded,
         None if slow => Rejection::BodyTimeout(context.started.elapsed()),
         None if let Some(within) = late
@@ -31,9 +31,9 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         {
             provider_is_late(context, within)
         }
-        // Neither side says anything, and it may be the client's turn: that tells nothing of the provider.
+        // Both sides are silent, and it may be the client's turn: this is no failure of the provider.
         None if let Some(within) = late => Rejection::BodyTimeout(within),
-        // It had all of its response, and did not wait for more.
+        // The client had the whole response and did not wait for its end.
         None if has_left(error) && is_whole(session) => return OVER,
         None if has_left(error) => {
             (context.outcome.decision, context.outcome.rejection) = (Decision::ClientGone, None);
@@ -42,15 +42,15 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         None => failure(error, context),
     };
     if let Some(provider) = context.provider().filter(|_| rejection.is_failure()) {
-        provider.note(Some(&told(error)));
+        provider.note(Some(&error_text(error)));
     }
     context.outcome.rejection = Some(rejection.name());
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
-    // Behind a switch of protocols nothing can be answered either.
+    // After a switch of protocols no response can be written either.
     if session.was_upgraded() || session.response_written().is_some_and(|response| !response.status.is_informational())
     {
         if !is_http2(session) {
-            // Pingora has written what came of the response, but not flushed it.
+            // Pingora has written what it had of the response, but not flushed it.
             session.downstream_session.shutdown().await;
         }
         return OVER;
@@ -58,13 +58,13 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
     session.set_keepalive(None);
     let answered = reject(session, context, &rejection).await.is_ok();
     if answered && !is_http2(session) {
-        // Otherwise what the client still sends would reset the connection before it has read the response.
+        // Otherwise what the client still sends resets the connection before the client has read the response.
         session.downstream_session.shutdown().await;
     }
     FailToProxy { error_code: if answered { 502 } else { 0 }, can_reuse_downstream: false }
 }
 
-/// Whether all of a response whose head says how long it is has been written.
+/// Whether a response with a declared length has been written completely.
 fn is_whole(session: &Session) -> bool {
     session.response_written().is_some_and(|response| {
         let length = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -72,8 +72,8 @@ fn is_whole(session: &Session) -> bool {
     })
 }
 
-/// Whether an error says that the client has left: it has closed its connection or reset its stream, or takes nothing
-/// any more. Streams that the library for HTTP/2 has reset were malformed.
+/// Whether an error means that the client has left: it closed its connection, reset its stream, or stopped reading.
+/// Streams that the HTTP/2 library itself reset were malformed.
 fn has_left(error: &Error) -> bool {
     let cause = error.root_cause().downcast_ref::<h2::Error>();
     *error.esource() == ErrorSource::Downstream
@@ -82,35 +82,35 @@ fn has_left(error: &Error) -> bool {
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout => {
                 true
             }
-            // Its connection ended in the body of its request.
+            // The connection ended within the request body.
             ErrorType::Custom("PrematureBodyEnd") => true,
-            // What the library says of a stream that is watched while nothing of it is read.
+            // The library's error for a stream that ends while it is not read.
             ErrorType::H2Error => true,
             _ => false,
         }
 }
 
-/// Whether the provider says that it has not looked at the request, so that any may be tried again.
+/// Whether the provider reports that it has not processed the request: then any request may be retried.
 pub(super) fn was_refused(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream && client::was_refused(error.root_cause())
 }
 
-/// What an error says, for the log: what it is, what was being done, and what it came from.
-fn told(error: &Error) -> String {
+/// The text of an error for the log: its kind, what failed, and its cause.
+fn error_text(error: &Error) -> String {
     let what = format!("{} {}", error.etype().as_str(), error.esource().as_str());
     let doing = error.context.as_ref().map(|context| context.as_str().to_owned());
     let cause = Some(error.root_cause()).filter(|cause| !cause.is::<Error>()).map(ToString::to_string);
     [Some(what), doing, cause].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-/// What it means to the client that a provider was waited for in vain for so long. A connection of HTTP/2 that may hang
-/// is left: others would wait for it too.
+/// The rejection for a provider that did not respond `within` this time. Its shared HTTP/2 connections may hang, so new
+/// requests stop using them.
 fn provider_is_late(context: &Context, within: Duration) -> Rejection {
     context.provider().into_iter().for_each(|provider| provider.leave(context.left));
     Rejection::UpstreamTimeout(within)
 }
 
-/// What an error of Pingora's means to the client.
+/// The rejection for an error of Pingora.
 fn failure(error: &Error, context: &Context) -> Rejection {
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
     let known = context.provider().is_some_and(|provider| provider.addresses().are_known());

@@ -1,13 +1,13 @@
-//! How long a pass-through request waits for its provider, where Pingora does not time that as it should. It has one
-//! deadline for every read from a provider, which is the one between two parts of a response. Over HTTP/2 it begins
-//! with the request and is not renewed by a body that is on its way, so there it is switched off for requests whose
-//! body is not there as a whole.
+//! The provider's timeouts for pass-through requests, where Pingora's own do not fit. Pingora has one timeout for every
+//! read from a provider: the one between two parts of a response. Over HTTP/2 it starts with the request and is not
+//! restarted while the request body is sent, so the gateway switches it off for requests whose body has not arrived
+//! completely.
 //!
-//! A wait ends where the client is watched meanwhile: over HTTP/1 at its connection ([`crate::edge`]), over HTTP/2
-//! here, in a stream that Pingora takes for one of another protocol. Where Pingora watches neither, since it writes to
-//! a provider that takes nothing, or has given that up, the request is given up as a whole
-//! ([`ClientTiming::stands_still`]). A request whose client may be the one that is silent is no failure of the
-//! provider.
+//! A timeout takes effect where the client is watched meanwhile: over HTTP/1 at its connection ([`crate::edge`]), over
+//! HTTP/2 here, in a stream that Pingora treats as one of a custom protocol. If Pingora watches neither side, because
+//! the provider stops reading or Pingora has stopped writing, the whole request is aborted
+//! ([`ClientTiming::stands_still`]). If the client may be the silent side, the request does not count as a failure of
+//! the provider.
 
 use super::context::Context;
 use super::head::is_http2;
@@ -32,31 +32,31 @@ use tokio::time::{Instant, timeout_at};
 
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
-/// How much longer a response that has begun may stand still where nobody watches: its client may be the one who is
-/// slow.
+/// How much longer a response that has begun may make no progress while neither side is watched: its client may be
+/// the slow side.
 const SLOW_CLIENT: Duration = Duration::from_secs(600);
 
-/// The head of a request is on its way to the provider, whose body is still coming.
+/// The head of a request goes to the provider while its body is still arriving.
 pub(super) fn watch(session: &mut Session, context: &Context) {
     let (Some(idle), Some(timing)) = (own_idle(context), &context.timing) else {
         return;
     };
     timing.gives_up_after(idle + idle.max(timing.timeouts.idle));
-    // Other clients are held to send their bodies.
+    // Other clients have to send their bodies: see `edge`.
     if is_http2(session) && is_call(&session.req_header().headers) {
         timing.response_is_due(idle);
-        attend(session, timing);
+        watch_client(session, timing);
     }
 }
 
-/// The whole of a request is on its way to the provider: from now on its response is due.
+/// The whole request has gone to the provider: the timeout for its response starts.
 pub(super) fn expect(session: &mut Session, context: &mut Context) {
     context.is_whole = true;
     let timeouts = context.upstream.as_ref().map(|upstream| upstream.target.timeouts);
     let (Some(timeouts), Some(timing)) = (timeouts, &context.timing) else {
         return;
     };
-    // What is no shorter than the deadline of every read needs no other.
+    // A timeout that is no shorter than the one of every read needs no other.
     let within = match context.begun {
         true => own_idle(context),
         false if context.is_timed || timeouts.first_byte < timeouts.idle => {
@@ -66,7 +66,7 @@ pub(super) fn expect(session: &mut Session, context: &mut Context) {
     };
     if let Some(within) = within {
         timing.response_is_due(within);
-        attend(session, timing);
+        watch_client(session, timing);
     }
 }
 
@@ -81,21 +81,21 @@ pub(super) fn begins(context: &Context) {
     });
 }
 
-/// A part of the request goes to the provider, or a part of its response to the client.
+/// A part of the request goes to the provider, or a part of the response to the client.
 pub(super) fn moves(context: &Context) {
     if context.is_timed {
         context.timing.as_ref().inspect(|timing| timing.moves());
     }
 }
 
-/// How long the provider may be silent, where the gateway times that.
+/// How long the provider may be silent; `None` if Pingora times that.
 fn own_idle(context: &Context) -> Option<Duration> {
     let upstream = context.upstream.as_ref().filter(|_| context.is_timed)?;
     Some(upstream.target.timeouts.idle)
 }
 
-/// Attends to the client of HTTP/2 of a request that waits.
-fn attend(session: &mut Session, timing: &Arc<ClientTiming>) {
+/// Watches the HTTP/2 client of a request that waits for its response.
+fn watch_client(session: &mut Session, timing: &Arc<ClientTiming>) {
     let place = &mut *session.downstream_session;
     *place = match std::mem::replace(place, ServerSession::new_custom(Box::new(()))) {
         ServerSession::H2(stream) => ServerSession::new_custom(Box::new(Watched { stream, timing: timing.clone() })),
@@ -103,7 +103,7 @@ fn attend(session: &mut Session, timing: &Arc<ClientTiming>) {
     };
 }
 
-/// A stream of HTTP/2 whose request waits for its response.
+/// An HTTP/2 stream whose request waits for its response.
 struct Watched {
     stream: HttpSession,
     timing: Arc<ClientTiming>,

@@ -1,5 +1,5 @@
-//! Requests that are given up as they are: nothing more is written, and their stream or connection ends. Pingora does
-//! not see it, so they are accounted for here.
+//! Requests that are aborted: nothing more is written, and their stream or connection ends. Pingora does not call
+//! `logging` for them, so their metrics and access log line are written here.
 
 use super::access_log;
 use super::context::Context;
@@ -7,7 +7,7 @@ use crate::model::Rejection;
 use crate::telemetry::{Decision, DisconnectReason};
 
 impl Drop for Context {
-    /// A request that was given up has no other end.
+    /// An aborted request ends here.
     fn drop(&mut self) {
         if !self.is_accounted_for {
             account(self);
@@ -15,32 +15,32 @@ impl Drop for Context {
     }
 }
 
-/// Accounts for a request that ends in no other way.
+/// Writes metrics and access log of an aborted request.
 fn account(context: &mut Context) {
     let timing = context.timing.clone();
     let is_slow = timing.as_ref().is_some_and(|timing| timing.cut() == Some(DisconnectReason::MinBodyRate));
     let is_stuck = timing.as_ref().is_some_and(|timing| timing.is_stuck());
-    // It tells nothing of the provider then.
+    // Then it is no failure of the provider.
     let is_silent = !context.is_whole && timing.is_some_and(|timing| timing.client_is_silent());
     if is_slow || is_stuck && is_silent {
         reject(context);
     } else if is_stuck && context.is_whole && context.begun {
-        // Otherwise the provider would have been late.
+        // Otherwise the provider's timeout would have ended the request.
         end(context, Decision::ClientGone, None);
     } else if is_stuck {
         fail(context);
     }
-    access_log::account(context, context.status, context.passed());
+    access_log::account(context, context.status, context.bytes_sent());
 }
 
-/// The client did not send its body.
+/// The client did not send the body.
 fn reject(context: &mut Context) {
     let request = context.id.to_str().unwrap_or_default();
     tracing::debug!(request, "a request is given up whose body does not come");
     end(context, Decision::Rejected, Some(&Rejection::BodyTimeout(context.started.elapsed())));
 }
 
-/// The provider did not take it.
+/// The provider did not read the body.
 fn fail(context: &mut Context) {
     let Some(upstream) = context.upstream.clone() else {
         return;

@@ -1,4 +1,4 @@
-//! What the head of a request says, read off Pingora's view of it.
+//! The head of a request, as Pingora parsed it.
 
 use crate::gateway::RequestHead;
 use crate::model::Rejection;
@@ -12,7 +12,7 @@ use pingora::prelude::Session;
 /// The header with the ID of a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The head of a request, as the core sees it.
+/// The head of a request, as the gateway's core takes it.
 pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bool) -> RequestHead<'a> {
     let host = header.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = header.uri.authority().map(|authority| authority.as_str());
@@ -28,7 +28,7 @@ pub(super) fn head<'a>(header: &'a RequestHeader, listener: &'a str, trusted: bo
     }
 }
 
-/// Whether a request came over HTTP/2: also where Pingora takes its stream for something else ([`super::first_byte`]).
+/// Whether a request came over HTTP/2, also if Pingora treats its stream as a custom one ([`super::first_byte`]).
 pub(super) fn is_http2(session: &Session) -> bool {
     session.req_header().version == Version::HTTP_2
 }
@@ -38,7 +38,7 @@ pub(super) fn content_length(header: &RequestHeader) -> Option<usize> {
     header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Takes out of a request what names no host: over a socket in the file system clients send its path.
+/// Removes a `Host` or authority that is not a host: over a Unix socket, clients send the path of the socket.
 pub(super) fn drop_path(request: &mut RequestHeader) {
     if request.headers.get(HOST).is_some_and(|host| !http1::is_authority(host.as_bytes())) {
         request.remove_header(&HOST);
@@ -48,8 +48,7 @@ pub(super) fn drop_path(request: &mut RequestHeader) {
     }
 }
 
-/// Takes the dot of the root out of the host that a request is for: `name.` is `name`, to whatever looks at it from
-/// here on.
+/// Removes the trailing dot of a request's host: `name.` is `name`.
 pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
     let host = request.headers.get(HOST).and_then(|host| http1::without_root(host.to_str().ok()?));
     if let Some(host) = host {
@@ -61,8 +60,8 @@ pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
     Ok(())
 }
 
-/// Judges a head before anything in it counts: what was found in its bytes, and, of HTTP/2, where Pingora has taken the
-/// bytes apart, the same in its parts. Over a socket in the file system it may name no host.
+/// Checks a head before anything in it is used: over HTTP/1 by the fault that was found in its bytes, over HTTP/2,
+/// which Pingora decodes, by its parts. Over a Unix socket it may have no host.
 pub(super) fn check(
     header: &RequestHeader,
     fault: Option<Fault>,
@@ -82,11 +81,11 @@ pub(super) fn check(
         };
         http1::check(parts, limits).map_err(rejection)?;
     }
-    // It would show what proxies have added to the request, and no provider takes it.
+    // A response to TRACE shows what proxies added to the request, and no provider supports it.
     if header.method == Method::TRACE { Err(Rejection::Method(METHODS.into())) } else { Ok(()) }
 }
 
-/// Puts another path in the place of a request's own.
+/// Replaces a request's path.
 pub(super) fn set_path(header: &mut RequestHeader, path: &str) -> Result<(), Rejection> {
     let mut parts = header.uri.clone().into_parts();
     let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -95,7 +94,7 @@ pub(super) fn set_path(header: &mut RequestHeader, path: &str) -> Result<(), Rej
     Ok(())
 }
 
-/// The name that a request came with, if it can stand in a log.
+/// The request ID that a request came with, if it is safe to log.
 pub(super) fn requested_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut names = headers.get_all(REQUEST_ID).iter();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:+/=".contains(byte);
@@ -103,10 +102,10 @@ pub(super) fn requested_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     names.next().is_none().then_some(name)
 }
 
-/// What is answered where no method is for any resource.
+/// The value of `Allow` for methods that no resource has.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// What a fault in the bytes of a request means to its sender.
+/// The rejection for a fault in the bytes of a request.
 pub(super) fn rejection(fault: Fault) -> Rejection {
     match fault {
         Fault::Target => Rejection::Path,

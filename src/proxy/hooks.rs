@@ -1,4 +1,4 @@
-//! One request, from its head to its line in the log.
+//! Pingora's hooks: one request, from its head to its access log line.
 
 use super::access_log;
 use super::caller::{credential, is_recognized};
@@ -32,10 +32,10 @@ use pingora::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a request may be sent to a provider, the first time included.
+/// How often a request may be sent to a provider, including the first try.
 pub(super) const MAX_TRIES: usize = 2;
 
-/// The gateway as Pingora sees it.
+/// The gateway as a Pingora application.
 pub(super) struct Hooks {
     running: Arc<CurrentRuntime>,
     credentials: KnownCredentials,
@@ -46,11 +46,11 @@ impl Hooks {
         Hooks { running, credentials: KnownCredentials::default() }
     }
 
-    /// Finds out what the request is and does what has to be done; `true` where it is answered.
+    /// Routes the request and serves it. `true` if the response has been sent; otherwise Pingora forwards the request.
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let runtime = context.runtime.clone();
         let listener = context.listener();
-        // Streams are taken on before: where they cannot be, the client may open them again.
+        // HTTP/2 streams get their permit before: the client may open a refused stream again.
         if !session.is_http2() && context.admit().is_err() {
             return reject_overloaded(session, context).await;
         }
@@ -61,14 +61,14 @@ impl Hooks {
         let checked = match head::check(session.req_header(), edge::fault(), runtime.head_limits, over_socket) {
             Ok(()) => {
                 let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
-                declared::ends_where_it_says(session, timeout).await
+                declared::check_empty(session, timeout).await
             }
             rejected @ Err(_) => rejected,
         };
         if let Err(rejection) = checked {
             let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
             context.timing.as_ref().inspect(|timing| timing.head_is_rejected());
-            // Only for the form of the response.
+            // Only for the error shape of the response.
             context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
             session.set_keepalive(None);
             return reject(session, context, &rejection).await;
@@ -88,24 +88,24 @@ impl Hooks {
                     true => logout::forward(session, context, upstream).await,
                     false => pass(session, context, upstream, operation).await,
                 };
-                Self::over(session, context, passed).await
+                Self::finish(session, context, passed).await
             }
             Ok(Routed::Invalidating(related)) => {
                 let passed = Self::invalidating(session, context, related).await;
-                Self::over(session, context, passed).await
+                Self::finish(session, context, passed).await
             }
             Ok(Routed::Governed(governed)) => {
                 context.outcome.operation = governed.operation();
                 context.outcome.upstream = Some(governed.upstream().index);
                 context.upstream = Some(governed.upstream().clone());
                 let answered = governed::respond(session, context, governed).await;
-                Self::over(session, context, answered.map(|()| true)).await
+                Self::finish(session, context, answered.map(|()| true)).await
             }
         }
     }
 
-    /// Whether a request is answered, once it is where something has stopped it.
-    async fn over(session: &mut Session, context: &mut Context, result: Result<bool, Stop>) -> Result<bool> {
+    /// Turns a stop into a rejection.
+    async fn finish(session: &mut Session, context: &mut Context, result: Result<bool, Stop>) -> Result<bool> {
         match result {
             Ok(answered) => Ok(answered),
             Err(Stop::Rejected(rejection)) => reject(session, context, &rejection).await,
@@ -113,8 +113,8 @@ impl Hooks {
         }
     }
 
-    /// A call that lists sessions, or something that may change any: admitted and passed. What may change sessions that
-    /// are cached is forwarded as a whole, and marked.
+    /// Authorizes and forwards a call that lists sessions, or a request that may change any session. The latter sets a
+    /// mark if sessions are cached.
     async fn invalidating(
         session: &mut Session,
         context: &mut Context,
@@ -137,8 +137,8 @@ impl Hooks {
     }
 }
 
-/// Whether this caller can change anything at the provider: otherwise nothing has to be marked, and nobody without the
-/// rights can keep the cache out.
+/// Whether this caller can change anything at the provider. If not, no mark is set, so that callers without rights
+/// cannot disable the cache.
 fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
     match credential {
         Credential::Verified(verified) => upstream.dialect.lets_change(verified.caller()),
@@ -149,8 +149,8 @@ fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
 
 #[async_trait]
 impl ProxyHttp for Hooks {
-    // Boxed, since the future of a request holds it, and is in the way of buffers when it is a little larger: see the
-    // test of memory.
+    // Boxed: the future of a request holds it, and a larger future takes the place of buffers in the allocator's size
+    // classes (see the test of memory).
     type CTX = Box<Context>;
 
     fn new_ctx(&self) -> Box<Context> {
@@ -158,22 +158,22 @@ impl ProxyHttp for Hooks {
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
-        // Without the module that compresses: answers go to the client as they come.
+        // Without the compression module: responses reach the client as they come.
         modules.add_module(Box::new(chunks::Builder));
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
         context.name(session);
-        // Those of HTTP/1 stand in the connection; a stream of HTTP/2 that nobody reads has one of its own.
+        // HTTP/1 connections have their own write timeout; an HTTP/2 stream that its client does not read needs one.
         if session.is_http2() {
             let timeout = context.timing.as_ref().map(|timing| timing.timeouts.write);
             session.set_write_timeout(timeout);
         }
-        // Only where it is on: Pingora has switched it off for requests after which the connection cannot be trusted.
+        // Only if keepalive is on: Pingora switches it off after requests whose connection cannot be reused.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEPT));
         }
-        // A call of gRPC may stay open without a word.
+        // A gRPC call may stay open without sending anything.
         let streams = session.is_http2() && peer::is_call(&session.req_header().headers);
         if let Some(timing) = context.timing.as_ref().filter(|_| !streams && !session.is_body_empty()) {
             timing.expect_body();
@@ -207,8 +207,8 @@ impl ProxyHttp for Hooks {
         context: &mut Box<Context>,
         client_reused: bool,
     ) -> Box<Error> {
-        // Whatever the provider says after its response has begun, it has seen the request, and the client a part of
-        // the response. Over HTTP/2 it is not seen whether it has begun.
+        // After its response has begun, the provider has processed the request, and the client has a part of the
+        // response. Over HTTP/2, Pingora does not show whether it has begun.
         let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
         let whole = again && !session.as_ref().retry_buffer_truncated();
         if context.late().is_some() {
@@ -265,8 +265,8 @@ impl ProxyHttp for Hooks {
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;
         }
-        // Pingora writes an empty last part as a chunk of its own, which ends the body, and then the end of the body:
-        // to the provider the beginning of another request.
+        // Pingora writes an empty last part as a chunk, which ends the body, and then the end of the body, which the
+        // provider reads as the start of another request.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
@@ -353,7 +353,7 @@ impl ProxyHttp for Hooks {
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Box<Context>, _: &Error) -> bool {
-        // Failures stand in the request's own line.
+        // The access log line has the failure.
         true
     }
 }

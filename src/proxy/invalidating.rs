@@ -1,7 +1,7 @@
-//! Pass-through requests that may change cached sessions. Each is read whole before anything is marked or sent, so that
-//! one that never ends costs nobody a hit; it is sent and settled in a task of its own, so that a client that leaves
-//! does not stop that; and its response passes part by part, so that a change that was made does not fail because the
-//! response is large.
+//! Pass-through requests that may change cached sessions. Each is read completely before anything is marked or sent, so
+//! that a request that never ends costs no cache hits. It is sent and settled in a task of its own, so that a client
+//! that leaves does not stop that. Its response is streamed, so that a change does not fail because the response is
+//! large.
 
 use super::attend::{attended, take_slot};
 use super::body;
@@ -24,33 +24,33 @@ use pingora::prelude::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A request that is ready to be sent, with all that its task needs.
+/// A request that is ready to be sent, with all that its task uses.
 struct Sending {
     runtime: Arc<Runtime>,
     provider: Arc<Provider>,
     upstream: Arc<Upstream>,
     fetch: Fetch,
-    /// What it may change, if anything.
+    /// What it may change; empty if it changes nothing that is cached.
     marks: Vec<Marking>,
     /// Whether it removes something for a verified caller: see [`settle_related`].
     repeatable: bool,
-    /// How calls carry their status; none where the status is HTTP's own.
+    /// How the response carries the status of a call; `None` if the HTTP status is the status.
     carrier: Option<Carrier>,
     slot: Slot,
 }
 
-/// What a request marks, and how.
+/// A mark that a request needs.
 pub(super) struct Marking {
-    /// What it may change.
+    /// What the request may change.
     pub scope: Scope,
-    /// What becomes of it without the store.
+    /// What to do if the mark cannot be set.
     pub policy: MarkFailurePolicy,
-    /// Whether it has a mark of its own. Only where the gateway itself has checked that the caller may change anything:
-    /// those who may not would otherwise use up the marks that are told apart.
+    /// Whether the mark is the request's own, not shared with other requests. Only if the gateway itself has checked
+    /// that the caller may change sessions: other callers could use up the limited number of marks.
     pub apart: bool,
 }
 
-/// Forwards a request of an admitted caller, and its response.
+/// Forwards a request of an authorized caller, and its response.
 pub(super) async fn forward(
     session: &mut Session,
     context: &mut Context,
@@ -64,7 +64,7 @@ pub(super) async fn forward(
     send(session, context, upstream, Operation::ChangeRelated, body, marks).await
 }
 
-/// The same of a request that has been read, with what it marks.
+/// Forwards a request whose body has been read, and its response.
 pub(super) async fn send(
     session: &mut Session,
     context: &mut Context,
@@ -78,10 +78,10 @@ pub(super) async fn send(
     let provider = runtime.service.backend(&upstream)?.provider.clone();
     let fetch = fetch(session, context, &upstream, &provider, body);
     let carrier = carrier(&upstream, &session.req_header().headers);
-    // Of callers whose rights are checked: any other could empty the cache by deleting what is not there.
+    // Only for callers whose rights are checked: others could empty the cache by deleting what does not exist.
     let idempotent = matches!(fetch.method, Method::DELETE | Method::PUT);
     let repeatable = context.verified && upstream.dialect.scoped && idempotent;
-    // Before the mark, and while nothing has been sent: whoever leaves meanwhile has changed nothing.
+    // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
     let slot = take_slot(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;
     let in_flight = runtime.metrics.begin_request();
@@ -97,7 +97,7 @@ pub(super) async fn send(
     Ok(relay(session, context, relayed, idle).await?)
 }
 
-/// The whole body: of any type, and of undeclared length too.
+/// Reads the whole body, of any type, with or without a declared length.
 pub(super) async fn read_body(
     session: &mut Session,
     context: &mut Context,
@@ -112,21 +112,21 @@ pub(super) async fn read_body(
     body::whole(session, context, limits.max, Rejection::TooLarge(limits.max), limits.timeout).await
 }
 
-/// The carrier of a call whose status does not stand in the head of its response, but behind it.
+/// The carrier of a call whose status comes after the head of its response.
 fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Some(Carrier::of_caller(content_type)).filter(|carrier| upstream.dialect.has_calls && carrier.is_framed())
 }
 
 impl Sending {
-    /// Marks what it may change, sends the request, and settles it as soon as the response says how it ended.
+    /// Sets the marks, sends the request, and settles it as soon as its status is known.
     async fn carry_out(self) -> Result<Relayed, Rejection> {
         let Sending { runtime, provider, upstream, fetch, marks, repeatable, carrier, slot } = self;
         let (sessions, timeouts) = (runtime.sessions(), upstream.target.timeouts);
         let marks = begin(sessions, marks, timeouts.guard()).await?;
         let began = Instant::now();
         let sent = match provider.forward(&fetch).await {
-            // The mark stands for longer than this.
+            // The mark lasts longer than this.
             Ok(response) => ended(response, carrier, (timeouts.first_byte * 2).saturating_sub(began.elapsed())).await,
             Err(failure) => Err(failure),
         };
@@ -145,7 +145,7 @@ impl Sending {
     }
 }
 
-/// Marks all that a request may change, or nothing.
+/// Sets all marks, or none.
 async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Result<Vec<Mark>, Rejection> {
     let mut begun = Vec::with_capacity(marks.len());
     for Marking { scope, policy, apart } in marks {
@@ -166,9 +166,8 @@ async fn begin(sessions: &Sessions, marks: Vec<Marking>, guard: Duration) -> Res
     Ok(begun)
 }
 
-/// How a request ended: by the head of its response, or, for calls, by what follows it. Whatever of the body had to be
-/// read for that comes along: one part at the most and a status, since a call that begins to send a message has done
-/// something.
+/// Waits for the status of a request: in the head of its response, or, for calls, after it. Also gives the parts of the
+/// body that were read for that: one at most, and the status, since a call that begins to send a message has succeeded.
 async fn ended(
     mut response: Response,
     carrier: Option<Carrier>,
@@ -187,7 +186,7 @@ async fn ended(
             match response.body.next().await? {
                 Some(part) => {
                     match &part {
-                        // They say nothing, and would add up.
+                        // Empty parts have no meaning, and would add up.
                         Part::Data(data) if data.is_empty() => continue,
                         Part::Data(data) => end.data(data),
                         Part::Trailers(trailers) => end.trailers(trailers),

@@ -1,6 +1,5 @@
-//! Logouts: pass-through requests without a credential that end one session, by an ID token that names it. Only a token
-//! that the provider has signed makes that session stale, and nothing makes others stale: anybody can send such
-//! requests.
+//! Logouts: pass-through requests without a credential that end the session which an ID token names. Anybody can send
+//! them, so only a token with the provider's signature invalidates the cache, and only for its own session.
 
 use super::context::Context;
 use super::invalidating::{self, Marking};
@@ -16,20 +15,20 @@ use http::header::CONTENT_TYPE;
 use pingora::prelude::Session;
 use std::sync::Arc;
 
-/// The parameter with the token.
+/// The parameter with the ID token.
 const HINT: &str = "id_token_hint=";
 
-/// Whether a request is a logout that could make something stale here.
+/// Whether a request is a logout that could make a cached session stale.
 pub(super) fn is_logout(session: &Session, context: &Context, upstream: &Upstream) -> bool {
     let header = session.req_header();
     let path = upstream.matcher.inner(header.uri.path());
-    // It is forwarded as it came: what other servers read as a logout counts as one.
+    // It is forwarded unchanged, so every spelling counts that a server may read as a logout.
     let path = canonical(path).unwrap_or(path.into());
     let logs_out = upstream.dialect.logouts.contains(&&*path) && [Method::GET, Method::POST].contains(&header.method);
     logs_out && MarkFailurePolicy::of(upstream).is_some() && context.runtime.issuer(upstream).is_some()
 }
 
-/// Forwards a logout. A form is read whole before anything is marked or sent.
+/// Forwards a logout. A form is read completely before anything is marked or sent.
 pub(super) async fn forward(
     session: &mut Session,
     context: &mut Context,
@@ -60,16 +59,15 @@ pub(super) async fn forward(
     }
 }
 
-/// The first and the last token among parameters: providers take the one or the other. Its characters are those that
-/// nothing has to encode.
+/// The first and the last ID token among parameters: providers use the one or the other. Tokens have no characters that
+/// need encoding.
 fn hints(parameters: &str) -> impl Iterator<Item = &str> {
     let mut all = parameters.split('&').filter_map(|pair| pair.strip_prefix(HINT));
     let (first, last) = (all.next(), all.next_back());
     first.into_iter().chain(last)
 }
 
-/// Marks for the sessions that any of these tokens names: which one counts where there are several, only the provider
-/// knows.
+/// Marks for the sessions that these tokens name: only the provider knows which token counts.
 fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marking> {
     let Some(policy) = MarkFailurePolicy::of(upstream) else {
         return Vec::new();
@@ -77,14 +75,14 @@ fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marki
     let mut marks: Vec<Marking> = Vec::new();
     for scope in hinted.iter().filter_map(|token| scope(context, upstream, token)) {
         if marks.iter().all(|mark| mark.scope != scope) {
-            // Nobody has checked that its sender may do anything.
+            // The sender's rights have not been checked.
             marks.push(Marking { scope, policy, apart: false });
         }
     }
     marks
 }
 
-/// The one session that a token names.
+/// The session that a token names.
 fn scope(context: &Context, upstream: &Upstream, token: &str) -> Option<Scope> {
     let sid = context.runtime.issuer(upstream)?.hinted_session(token)?;
     let (_, session) = context.runtime.gateway.named(&upstream.name, Some(&sid)).ok()?;

@@ -1,6 +1,5 @@
-//! Offers to go on in another protocol (`Upgrade`): a server need not take them up, and goes on in HTTP/1.1 (RFC 9110,
-//! section 7.8). Clients make them unasked, as for `h2c`. The only one that means something here is that of a
-//! WebSocket.
+//! Offers to switch protocols (`Upgrade`). A server may ignore them and continue in HTTP/1.1 (RFC 9110, section 7.8);
+//! some clients always send one, such as `h2c`. The gateway forwards offers of a WebSocket and ignores all others.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderName, Method, Version};
@@ -9,8 +8,8 @@ use pingora::http::RequestHeader;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Takes offers out that the gateway does not take up, with all that belongs to them. An offer of a WebSocket stays,
-/// alone or among others: a client that makes it may send something else than HTTP.
+/// Removes ignored offers, with all headers that belong to them. An offer of a WebSocket stays, alone or among others:
+/// its client may send something other than HTTP.
 pub(super) fn ignore(request: &mut RequestHeader) -> Result<()> {
     let settings = request.remove_header(&HTTP2_SETTINGS).is_some();
     let offers = request.headers.contains_key(UPGRADE);
@@ -36,8 +35,8 @@ pub(super) fn ignore(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// Takes the offer of a WebSocket out that asks for nothing: a server ignores one that `Connection` does not name, and
-/// Pingora would take it for a request for a WebSocket.
+/// Removes an offer of a WebSocket that has no effect: a server ignores one that `Connection` does not name, but
+/// Pingora would treat it as a WebSocket request.
 pub(super) fn ignore_empty(request: &mut RequestHeader) {
     let mut offers = request.headers.get_all(UPGRADE).iter();
     let (Some(offer), other) = (offers.next(), offers.next()) else {
@@ -50,14 +49,14 @@ pub(super) fn ignore_empty(request: &mut RequestHeader) {
     }
 }
 
-/// The elements of a list, in all headers of this name.
+/// The list elements of all headers with this name.
 fn elements<'r>(request: &'r RequestHeader, name: &'r HeaderName) -> impl Iterator<Item = &'r [u8]> {
     let values = request.headers.get_all(name).iter();
     let parts = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     parts.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())
 }
 
-/// Whether an offer is that of a WebSocket, of whatever version.
+/// Whether an offer is for a WebSocket, of any version.
 fn is_web_socket(offer: &[u8]) -> bool {
     let name = offer.split(|byte| *byte == b'/').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(b"websocket")

@@ -1,4 +1,4 @@
-//! Pass-through requests: forwarded by Pingora, or by the gateway itself where they are whole.
+//! Pass-through requests: Pingora forwards them, or the gateway itself if their body is here completely.
 
 use super::attend::take_slot;
 use super::context::Context;
@@ -13,7 +13,8 @@ use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 use std::sync::Arc;
 
-/// Lets a request pass, once it is its turn.
+/// Forwards a pass-through request as soon as a slot is free. `true` if the response has been sent; otherwise Pingora
+/// goes on.
 pub(super) async fn pass(
     session: &mut Session,
     context: &mut Context,
@@ -24,7 +25,7 @@ pub(super) async fn pass(
     offers::ignore_empty(session.req_header_mut());
     await_body(session, context).await?;
     context.slot = Some(take_slot(session, context, &upstream).await?);
-    // Of governed requests only those that need another connection ask for that.
+    // A governed request that needs a new connection checks this itself.
     if descriptors::are_scarce() {
         return Err(Rejection::UpstreamBusy.into());
     }
@@ -32,8 +33,8 @@ pub(super) async fn pass(
     whole::forward(session, context, &upstream).await
 }
 
-/// Waits until the body of a request begins to come, where it is declared: a client that sends none of it costs no
-/// connection to the provider. Whoever waits to be told to send it is told here.
+/// Waits until a declared body begins to arrive: a client that sends none of it costs no connection to the provider.
+/// Sends 100 to a client that expects it.
 async fn await_body(session: &mut Session, context: &Context) -> Result<()> {
     if session.is_body_empty() || !session.req_header().headers.contains_key(CONTENT_LENGTH) {
         return Ok(());
@@ -41,7 +42,7 @@ async fn await_body(session: &mut Session, context: &Context) -> Result<()> {
     if session.req_header_mut().remove_header(&EXPECT).is_some() && session.req_header().version > Version::HTTP_10 {
         session.write_continue_response().await.map_err(|error| error.into_down())?;
     }
-    // Pingora sends what it has kept for another try before what it reads.
+    // Pingora sends what it kept for a retry before what it reads.
     session.as_mut().enable_retry_buffering();
     session.read_request_body().await.map_err(|error| error.into_down())?;
     let whole = session.as_mut().is_body_done();

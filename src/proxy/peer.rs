@@ -1,4 +1,4 @@
-//! Where pass-through requests go: the provider as a peer of Pingora.
+//! The provider as a Pingora peer, for pass-through requests.
 
 use super::context::Context;
 use super::switch;
@@ -19,17 +19,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Calls that share one connection of HTTP/2.
+/// How many calls share one HTTP/2 connection.
 const MAX_STREAMS: usize = 100;
 
-/// What TLS with a provider needs, in the form that Pingora takes it.
+/// The TLS certificates for a provider, in Pingora's types.
 pub(super) struct Credentials {
     authorities: Option<Arc<CaType>>,
     identity: Option<Arc<CertKey>>,
 }
 
 impl Credentials {
-    /// Those of a target, whose certificates have been parsed before.
+    /// The certificates of a target, which `config` has checked.
     fn of(target: &Target) -> Credentials {
         let parsed = |all: &[CertificateDer<'_>]| -> Arc<CaType> {
             all.iter().map(|one| WrappedX509::new(one.to_vec(), parse_x509)).collect::<Vec<_>>().into()
@@ -42,15 +42,15 @@ impl Credentials {
     }
 }
 
-/// Credentials by what stands for them: few, and seldom others.
+/// Credentials by [`Provider::trust`]. There are few, and they seldom change.
 #[derive(Default)]
 pub(super) struct KnownCredentials {
     known: RwLock<HashMap<u64, Arc<Credentials>>>,
 }
 
 impl KnownCredentials {
-    /// Those towards a provider, where it needs any.
-    fn towards(&self, provider: &Provider, target: &Target) -> Option<Arc<Credentials>> {
+    /// The credentials for a provider, if it needs any.
+    fn of_provider(&self, provider: &Provider, target: &Target) -> Option<Arc<Credentials>> {
         if target.authorities.is_none() && target.identity.is_none() {
             return None;
         }
@@ -63,10 +63,10 @@ impl KnownCredentials {
     }
 }
 
-/// The provider as a peer of Pingora's.
+/// The provider as a Pingora peer, with its timeouts.
 pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mut Session) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
-    // Another try is timed by itself, or not at all.
+    // A retry has its own timeout, or none.
     context.is_whole = false;
     context.timing.as_ref().inspect(|timing| timing.is_not_timed());
     let address = context.next_address().ok_or_else(unknown)?;
@@ -75,7 +75,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     let whole = session.as_mut().is_body_done();
     let target = &upstream.target;
     let timeouts = target.timeouts;
-    // Without a name the certificate would not be verified.
+    // Without a name, Pingora would not verify the certificate.
     let mut peer =
         HttpPeer::new(address, target.tls, if target.tls { target.server_name().to_owned() } else { String::new() });
     let (alpn, kind) = match versions(context, session) {
@@ -84,14 +84,14 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
         Versions::Http2 => (ALPN::H2, 1),
         Versions::Both => (ALPN::H2H1, 2),
     };
-    // Pingora pools connections without a look at authorities or versions, and tells certificates apart by their serial
-    // numbers.
+    // Pingora's pool ignores trusted authorities and HTTP versions, and identifies client certificates by serial number
+    // only.
     let left = provider.left();
     let pool = if [1, 2].contains(&kind) { left } else { 0 };
     let switches = kind == 3;
     let shared = provider.trust().wrapping_add(pool) << 2 | kind;
-    peer.group_key = if switches { switch::lone() } else { shared };
-    let credentials = known.towards(provider, target);
+    peer.group_key = if switches { switch::lone_pool() } else { shared };
+    let credentials = known.of_provider(provider, target);
     peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
     let options = &mut peer.options;
     options.alpn = alpn;
@@ -103,8 +103,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
-    // Pingora has one deadline for every read, which over HTTP/2 it does not renew while a body goes the other way: see
-    // `first_byte`.
+    // Over HTTP/2, Pingora does not restart its read timeout while a request body is sent: see `first_byte`.
     let is_timed = [1, 2].contains(&kind) && !whole;
     options.read_timeout = Some(timeouts.idle).filter(|_| !is_timed);
     options.write_timeout = Some(timeouts.idle);
@@ -114,7 +113,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     Ok(Box::new(peer))
 }
 
-/// The versions of HTTP that a request can go to its provider in.
+/// The HTTP versions that may carry a request to its provider.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Versions {
     Http1,
@@ -122,36 +121,36 @@ pub(super) enum Versions {
     Both,
 }
 
-/// Those that this request can go in.
+/// The HTTP versions that may carry this request.
 pub(super) fn versions(context: &Context, session: &Session) -> Versions {
     let target = context.upstream.as_ref().map(|upstream| &upstream.target);
     let (protocol, tls) = target.map_or((Protocol::Http1, false), |target| (target.protocol, target.tls));
     match protocol {
-        // gRPC needs HTTP/2 all the way.
+        // gRPC needs HTTP/2.
         _ if is_grpc(context, &session.req_header().headers) => Versions::Http2,
         Protocol::Http1 => Versions::Http1,
         Protocol::Http2 => Versions::Http2,
-        // A WebSocket needs HTTP/1.1, and so does whoever cannot choose.
+        // A WebSocket needs HTTP/1.1, and without TLS there is no ALPN to choose by.
         Protocol::Auto if !tls || session.is_upgrade_req() => Versions::Http1,
         Protocol::Auto => Versions::Both,
     }
 }
 
-/// Whether a request is a call of gRPC, to a provider that takes them.
+/// Whether a request is a gRPC call to a provider that has them.
 pub(super) fn is_grpc(context: &Context, headers: &HeaderMap) -> bool {
     let takes = context.upstream.as_ref().is_some_and(|upstream| upstream.dialect.has_calls);
     takes && is_call(headers)
 }
 
-/// Whether a request says that it is a call of gRPC.
+/// Whether a request has the content type of a gRPC call.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|text| Carrier::of_caller(text).is_grpc())
 }
 
-/// It could not be connected to a peer. Nothing was sent, so any request may go on to another address.
+/// A connection to a peer failed. Nothing was sent, so any request may try the next address.
 pub(super) fn go_on(context: &mut Context, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
-    // Pingora says so of sockets that it cannot make.
+    // Pingora's errors for sockets that it could not create.
     let local = matches!(error.etype(), ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError);
     let dead = !local && client::is_of_address(error.root_cause());
     let goes_on = peer.address().as_inet().is_some_and(|address| context.goes_on_from(*address, dead));
@@ -159,7 +158,7 @@ pub(super) fn go_on(context: &mut Context, peer: &HttpPeer, mut error: Box<Error
     error
 }
 
-/// The request has a connection to a peer.
+/// The request has got a connection to a peer.
 pub(super) fn connected(context: &mut Context, peer: &HttpPeer, reused: bool) {
     if let Some(address) = peer.address().as_inet() {
         context.is_connected(*address);

@@ -1,4 +1,4 @@
-//! Rejections on the wire.
+//! Writing rejections.
 
 use super::context::Context;
 use super::head::head;
@@ -9,7 +9,7 @@ use crate::telemetry::{CacheStatus, Decision, Shed};
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 
-/// Responses with a rejection in the dialect of the upstream.
+/// Responds with a rejection, in the error shape of the request's provider.
 pub(super) async fn reject(session: &mut Session, context: &mut Context, rejection: &Rejection) -> Result<bool> {
     context.outcome.decision = if rejection.is_failure() { Decision::Failed } else { Decision::Rejected };
     context.outcome.upstream = context.upstream.as_ref().map(|upstream| upstream.index);
@@ -26,7 +26,7 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
     Ok(true)
 }
 
-/// Responses that memory is too short for another request.
+/// Rejects a request because the memory budget is used up.
 pub(super) async fn reject_overloaded(session: &mut Session, context: &mut Context) -> Result<bool> {
     let (runtime, listener) = (context.runtime.clone(), context.listener());
     let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
@@ -36,7 +36,7 @@ pub(super) async fn reject_overloaded(session: &mut Session, context: &mut Conte
     reject(session, context, &Rejection::Overloaded).await
 }
 
-/// Ends a request that memory is too short for.
+/// Ends a request because the memory budget is used up.
 pub(super) fn end(context: &Context, what: Shed) -> Box<Error> {
     context.shed(what);
     Error::explain(ErrorType::InternalError, "memory is short")

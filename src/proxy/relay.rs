@@ -1,4 +1,4 @@
-//! Pass-through requests that the gateway sends by itself, and their responses, part by part.
+//! Pass-through requests that the gateway sends by itself, and the streaming of their responses.
 
 use super::attend::attended;
 use super::context::Context;
@@ -18,15 +18,14 @@ use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 use std::time::Duration;
 
-/// A response that goes on to the client: what was read of its body already, and the rest. It holds the slot until it
-/// is over.
+/// A response to be streamed to the client: the parts that were read already, and the rest. Keeps its slot to the end.
 pub(super) struct Relayed {
     pub response: Response,
     pub read: Vec<Part>,
     pub _slot: Option<Slot>,
 }
 
-/// A pass-through request as it goes to the provider.
+/// The request to the provider for a pass-through request.
 pub(super) fn fetch(
     session: &Session,
     context: &Context,
@@ -47,7 +46,7 @@ pub(super) fn fetch(
     }
 }
 
-/// Passes a response on, as fast as the client takes it, and for as long as it is there.
+/// Streams a response to the client, at the client's pace, until it ends or the client leaves.
 pub(super) async fn relay(
     session: &mut Session,
     context: &mut Context,
@@ -73,7 +72,7 @@ pub(super) async fn relay(
                 session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
                 last
             }
-            // To HTTP/1 they are not written, as other pass-through responses' are not.
+            // HTTP/1 clients get no trailers, as Pingora writes none either.
             Some(Part::Trailers(trailers)) if session.is_http2() => {
                 upstream_response::check_trailers(&trailers)?;
                 session.write_response_trailers(trailers).await.map_err(|error| error.into_down())?;
@@ -88,7 +87,7 @@ pub(super) async fn relay(
     Ok(())
 }
 
-/// The next part of a body, which may take no longer than this.
+/// The next part of a body, which has to come within `idle`.
 async fn next(response: &mut Response, idle: Duration) -> Result<Option<Part>> {
     match tokio::time::timeout(idle, response.body.next()).await {
         Ok(part) => part.map_err(|error| Error::explain(ErrorType::ReadError, error.to_string()).into_up()),
@@ -110,7 +109,7 @@ fn head(session: &mut Session, context: &Context, response: &Response) -> Result
         if session.req_header().version == Version::HTTP_11 {
             header.insert_header(TRANSFER_ENCODING, "chunked")?;
         } else {
-            // Its end is that of the connection.
+            // The body ends with the connection.
             session.set_keepalive(None);
         }
     }

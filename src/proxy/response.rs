@@ -1,4 +1,4 @@
-//! Answers on the wire.
+//! Writing responses.
 
 use super::context::Context;
 use super::head::{REQUEST_ID, is_http2};
@@ -19,15 +19,15 @@ use pingora::prelude::Session;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, OrErr, Result};
 
-/// Up to this size a body is left to the library for HTTP/2 as it is, in bytes: a client that does not read it costs no
-/// more than the body, since nobody waits for it.
+/// Up to this size, in bytes, a body is handed to the HTTP/2 library without waiting for the client: a client that does
+/// not read costs no more than the body.
 const AT_ONCE: usize = 2 << 10;
 
-/// How a call of gRPC ended.
+/// The status of a gRPC call.
 const GRPC_STATUS: &str = "grpc-status";
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// The head of a response of the provider's, or of the cache's.
+/// The head of a response from the provider or the cache.
 pub(super) fn response_head(
     response: &ProviderResponse,
     source: Source,
@@ -41,13 +41,13 @@ pub(super) fn response_head(
             header.append_header(name.clone(), value.clone())?;
         }
     }
-    // What has no body has no length of one, or that of another.
+    // These have no body, or the length of another response's.
     if ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status) {
         header.insert_header(CONTENT_LENGTH, response.body.len())?;
     }
     header.insert_header(REQUEST_ID, id.clone())?;
     if !matches!(source, Source::Uncached | Source::Write) {
-        // The provider has not seen whose page it is for.
+        // The provider has not seen the origin of this client's page.
         [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS]
             .iter()
             .for_each(|name| drop(header.remove_header(name)));
@@ -82,8 +82,8 @@ fn append(header: &mut ResponseHeader, status: &'static str) -> Result<()> {
     header.append_header(CACHE_STATUS, HeaderValue::from_static(status)).map(drop)
 }
 
-/// A rejection in the dialect of its upstream; in Auth0's where there is none, since every client can read that JSON.
-/// Of a call of gRPC it is Trailers-Only: its status stands in the head, which is all that there is of it.
+/// A rejection in the error shape of its provider, or in Auth0's JSON if the request has no upstream. For a gRPC call
+/// it is Trailers-Only: the head has the status, and there is no body.
 pub(super) fn rejection_response(
     upstream: Option<&Upstream>,
     request: &RequestHeader,
@@ -108,10 +108,9 @@ pub(super) fn rejection_response(
     Ok((header, reply.body))
 }
 
-/// Lets pages of any origin read the response, as a provider whose API is for browsers does: what the gateway answers
-/// by itself, or from the cache, comes without the provider's own headers. ZITADEL names the origin, and allows
-/// credentials (`internal/api/http/middleware/cors_interceptor.go`). No page gets more than its own credential gives
-/// it.
+/// Adds CORS headers for any origin, as a provider does whose API is for browsers: responses from the gateway or the
+/// cache lack the provider's own. ZITADEL echoes the origin and allows credentials
+/// (`internal/api/http/middleware/cors_interceptor.go`). A page gets no more than its own credential allows.
 fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
     const EXPOSED: &str =
         "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
@@ -131,19 +130,19 @@ fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader
     Ok(())
 }
 
-/// The carrier that the caller understands an error in.
+/// The carrier in which the caller can read an error.
 fn spoken(dialect: &Dialect, request: &RequestHeader) -> Carrier {
     if !dialect.has_calls {
         return Carrier::Rest;
     }
     let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Procedures stand in packages, resources do not.
+    // The path of a procedure begins with its package, which has a dot.
     let package = request.uri.path().trim_start_matches('/').split('/').next().is_some_and(|first| first.contains('.'));
     let carrier = Carrier::of_caller(content_type);
     if package || carrier.is_framed() { carrier } else { Carrier::Rest }
 }
 
-/// Writes a response as a whole. A gateway that stops says that the connection ends with it.
+/// Writes a whole response. A gateway that stops closes the connection after it.
 pub(super) async fn write(
     session: &mut Session,
     context: &mut Context,
@@ -151,7 +150,7 @@ pub(super) async fn write(
     body: Bytes,
     trailers: Option<HeaderMap>,
 ) -> Result<()> {
-    // Nobody but the client can make this fail.
+    // Only the client can make this fail.
     write_whole(session, context, header, body, trailers).await.map_err(|error| error.into_down())
 }
 
@@ -166,10 +165,10 @@ async fn write_whole(
     if context.runtime.is_stopping() {
         session.set_keepalive(None);
     }
-    // What is whole already is not given up for want of memory.
+    // A response that is complete is not dropped to save memory.
     let _ = context.holds_response(body.len());
     let trailers = trailers.filter(|trailers| !trailers.is_empty());
-    // HTTP/1 carries none to its clients, and those of gRPC read them here as well.
+    // HTTP/1 clients get no trailers; gRPC clients read them in the head as well.
     let trailers = match trailers {
         Some(trailers) if !is_http2(session) => {
             for (name, value) in &trailers {
@@ -180,7 +179,7 @@ async fn write_whole(
         trailers => trailers,
     };
     if is_http2(session) && (trailers.is_some() || header.headers.contains_key(GRPC_STATUS)) {
-        // Proxies that carry gRPC take what comes behind a declared length for a fault.
+        // gRPC proxies reject trailers after a body with a declared length.
         header.remove_header(&CONTENT_LENGTH);
     }
     if session.is_http2() && (1..=AT_ONCE).contains(&body.len()) {
@@ -198,8 +197,8 @@ async fn write_whole(
     }
 }
 
-/// Writes the head of a response, which over HTTP/2 ends its stream where the response is over: the head of a call
-/// without a message is its trailers.
+/// Writes the head of a response. Over HTTP/2 it ends the stream if nothing follows: the head of a call without a
+/// message is its trailers.
 pub(super) async fn write_head(session: &mut Session, header: ResponseHeader, over: bool) -> Result<()> {
     let written = match &mut *session.downstream_session {
         ServerSession::H2(stream) if over => stream.write_response_header(Box::new(header), true),
@@ -209,7 +208,7 @@ pub(super) async fn write_head(session: &mut Session, header: ResponseHeader, ov
     written.map_err(|error| error.into_down())
 }
 
-/// Writes a response to a stream of HTTP/2 without waiting for the client to let it.
+/// Writes a response to an HTTP/2 stream without waiting for the client's window.
 async fn write_at_once(
     session: &mut Session,
     header: ResponseHeader,

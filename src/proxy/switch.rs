@@ -1,13 +1,12 @@
-//! Connections to providers for requests that ask to switch protocols.
+//! Connections to providers for requests that ask to switch protocols (`Upgrade`).
 //!
-//! Pingora takes the end of such a request, which has no body, for the end of the tunnel where it sees the provider's
-//! 101 first: it closes at once, and what the provider sends behind its 101 is lost. It looks at both in any order, so
-//! that happens where the 101 is here before Pingora waits for it. On these connections it waits at least once.
+//! If Pingora reads the provider's 101 before it has handled the end of the request, which has no body, it takes that
+//! end for the end of the tunnel: it closes, and what the provider sends after its 101 is lost. It polls both in random
+//! order. On these connections the first read after a write yields once, so that the end of the request comes first.
 //!
-//! Each such connection has one request. Pingora does not know its descriptor, by which it tells apart the connections
-//! that it keeps: it could use none of them again, and would take one for another when one ends. So each is in a pool
-//! of its own ([`lone`]), from which Pingora drops it at once where the provider has not switched and keeps the
-//! connection open.
+//! Each such connection serves one request. Pingora cannot see its file descriptor, by which it tells pooled
+//! connections apart, so it could mix them up. Each connection gets a pool of its own ([`lone_pool`]); if the provider
+//! does not switch and keeps the connection open, Pingora drops it from there.
 
 use async_trait::async_trait;
 use pingora::connectors::L4Connect;
@@ -43,13 +42,13 @@ impl L4Connect for Connector {
     }
 }
 
-/// The key of a pool that is no other connection's: those that share a pool have other last bits.
-pub(super) fn lone() -> u64 {
+/// The key of a pool for one connection. Keys of shared pools have other last bits.
+pub(super) fn lone_pool() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed) << 2 | 3
 }
 
-/// A socket of which the first read behind a write yields once: meanwhile what else the task has ready comes first.
+/// A socket whose first read after a write yields once, so that the rest of the task runs first.
 #[derive(Debug)]
 struct Switching {
     socket: TcpStream,

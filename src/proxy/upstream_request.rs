@@ -10,11 +10,11 @@ use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 
-/// What the provider sees: the caller's request with the provider's own host, and without a client's word on what only
-/// proxies may say.
+/// Turns the client's request into the provider's: with the provider's host and path, and without headers that only
+/// proxies may set.
 pub(super) async fn request(context: &mut Context, session: &mut Session, request: &mut RequestHeader) -> Result<()> {
     context.tries += 1;
-    // Pingora may have found another address than the gateway itself, where another version is spoken.
+    // Pingora may have connected to another address than the gateway would, which may speak another version.
     context.over_http2 |= request.version == Version::HTTP_2;
     let Some(upstream) = &context.upstream else {
         return Ok(());
@@ -23,7 +23,7 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
         return Ok(());
     };
     if request.version == Version::HTTP_2 && request.remove_header(&EXPECT).is_some() && context.tries <= 1 {
-        // Pingora does not hear the provider's 100, and some clients wait for it for ever.
+        // Pingora ignores the provider's 100 over HTTP/2, and some clients wait for it without a timeout.
         session.write_continue_response().await.map_err(|error| error.into_down())?;
     }
     check_version(request, versions(context, session))?;
@@ -37,14 +37,14 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
             None => drop(request.remove_header(&name)),
         }
     }
-    // Pingora takes it out where a request is sent once more.
+    // Pingora removes it when it retries a request.
     let te = session.req_header().headers.get(TE).filter(|_| request.version == Version::HTTP_2 && is_http2(session));
     if let Some(te) = te.cloned() {
         request.insert_header(TE, te)?;
     }
     let path = upstream.matcher.inner(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
-    // An absolute target names the gateway's host, not the provider's.
+    // An absolute target has the gateway's host, not the provider's.
     if moved || !request.raw_path().starts_with(b"/") && request.uri.path() != "*" {
         let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let uri = format!("{}{path}{query}", upstream.target.base_path);
@@ -54,8 +54,7 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
     Ok(())
 }
 
-/// Whether a request goes to its provider in a version that it may have: Pingora falls back to HTTP/1.1 where TLS
-/// agrees on nothing.
+/// Fails if a request that needs HTTP/2 got HTTP/1.1: Pingora falls back to it if ALPN agrees on nothing.
 fn check_version(request: &RequestHeader, versions: Versions) -> Result<()> {
     if request.version != Version::HTTP_2 && versions == Versions::Http2 {
         return Err(Error::explain(ErrorType::ConnectError, "the provider does not speak HTTP/2").into_up());

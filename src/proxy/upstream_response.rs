@@ -7,8 +7,8 @@ use pingora::http::ResponseHeader;
 use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 
-/// A response's head without the buffer that it was read into, of which its headers are parts. A connection of HTTP/2
-/// remembers headers, and with them would keep all of it.
+/// A copy of a response's head that shares no memory with the buffer that it was read into. An HTTP/2 connection keeps
+/// headers in its HPACK table, and would keep the whole buffer with them.
 pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
     let mut own = ResponseHeader::build(response.status, Some(response.headers.len() + 1))?;
     own.set_version(response.version);
@@ -18,12 +18,12 @@ pub(super) fn released(response: &ResponseHeader) -> Result<ResponseHeader> {
     Ok(own)
 }
 
-/// Frames an answer for its client, and leaves out what speaks of the provider's connection. A client of HTTP/1.0 reads
-/// no chunks: for it the response ends with the connection (RFC 9112, section 6.1).
+/// Frames a response for its client, and removes the headers of the provider's connection. An HTTP/1.0 client cannot
+/// read chunks: for it the response ends with the connection (RFC 9112, section 6.1).
 pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
     let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
     for name in heads::of_connection(&response.headers) {
-        // Which trailers come behind a body is said to its reader.
+        // `Trailer` is for the reader of the body.
         if name != TRAILER && (!switches || ![CONNECTION, UPGRADE].contains(&name)) {
             response.remove_header(&name);
         }
@@ -40,8 +40,8 @@ pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
     }
 }
 
-/// Whether the client of a response will see it end where the gateway does: Pingora passes codings on that it does not
-/// know, and a switch to another protocol that nobody asked for.
+/// Fails on a response that the client could read with another end than the gateway: Pingora forwards unknown transfer
+/// codings, and a switch of protocols that the client did not request.
 pub(super) fn check(response: &ResponseHeader, upgrades: bool) -> Result<()> {
     let wrong = if response.status == StatusCode::SWITCHING_PROTOCOLS && !upgrades {
         "a switch of protocols that the client did not ask for"
@@ -53,7 +53,7 @@ pub(super) fn check(response: &ResponseHeader, upgrades: bool) -> Result<()> {
     Err(Error::explain(ErrorType::InvalidHTTPHeader, wrong).into_up())
 }
 
-/// The same of what stands behind a body.
+/// Fails on trailers that are too large.
 pub(super) fn check_trailers(trailers: &HeaderMap) -> Result<()> {
     if heads::are_bounded(trailers) {
         return Ok(());

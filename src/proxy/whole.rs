@@ -1,9 +1,8 @@
-//! Pass-through requests to providers of HTTP/2 that are whole as soon as they come: the gateway sends them by itself.
+//! Pass-through requests to HTTP/2 providers whose body is here completely: the gateway sends them by itself.
 //!
-//! A provider may say that it has not looked at a request (RFC 9113, section 8.7), so that any may be sent again:
-//! unless anything of a response came before, an informational one included. Of HTTP/2 Pingora shows none of those. So
-//! what may be sent again for that goes this way, where they are seen, and what goes over HTTP/2 by way of Pingora is
-//! sent once.
+//! A provider may report that it has not processed a request (RFC 9113, section 8.7). Any such request may be sent
+//! again, unless a part of a response came before, which may be an informational one. Pingora does not show those of
+//! HTTP/2. So requests that can be sent again are sent from here, and Pingora sends each HTTP/2 request once.
 
 use super::attend::attended;
 use super::context::{Context, KEPT_BODY};
@@ -24,15 +23,15 @@ use pingora::prelude::Session;
 use std::pin::pin;
 use std::task::Poll;
 
-/// How much of a body of undeclared length may be kept before another part of it is looked for: one of HTTP/2 is no
-/// larger than the rest.
+/// How much of a body of undeclared length may be kept when its next part is read: a part of HTTP/2 is no larger than
+/// the rest of [`KEPT_BODY`].
 const ALMOST_KEPT: usize = KEPT_BODY - (16 << 10);
 
-/// Forwards a request that is whole, over HTTP/2, and its response. `false` where it is not, or goes another way.
+/// Forwards a request over HTTP/2 if its body is here completely, and its response. `false` if Pingora has to do it.
 pub(super) async fn forward(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<bool, Stop> {
     match versions(context, session) {
         Versions::Http1 => Ok(false),
-        // Boxed, as all others are to be small.
+        // Boxed, so that the future of all other requests stays small.
         versions => Box::pin(over_http2(session, context, upstream, versions)).await,
     }
 }
@@ -62,8 +61,9 @@ async fn over_http2(
     Ok(true)
 }
 
-/// The whole body, as far as Pingora keeps it, where it is declared or is here already: one of undeclared length may be
-/// a side of a conversation, and is not waited for. None where it is not whole: what was read of it is kept.
+/// The whole body, if its length is declared or it is here already, and Pingora keeps all of it. A body of undeclared
+/// length may be one side of a conversation, so its end is not waited for. `None` if it is not complete; Pingora keeps
+/// what was read.
 async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<Bytes>, Stop> {
     if session.is_body_empty() {
         return Ok(Some(Bytes::new()));
@@ -80,11 +80,11 @@ async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<B
         }
         let part = match declared {
             Some(_) => Some(session.read_request_body().await),
-            None => what_is_here(session).await,
+            None => next_if_here(session).await,
         };
         match part.transpose().map_err(|error| error.into_down())? {
             Some(Some(_)) => context.body_came(session, false),
-            // Its end, where trailers may stand.
+            // The end of the body, or its trailers.
             Some(None) => break,
             None => return Ok(None),
         }
@@ -97,8 +97,8 @@ async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<B
     Ok(Some(body))
 }
 
-/// The next part of a body, where it is here.
-async fn what_is_here(session: &mut Session) -> Option<Result<Option<Bytes>>> {
+/// The next part of a body, if it is here already.
+async fn next_if_here(session: &mut Session) -> Option<Result<Option<Bytes>>> {
     let mut part = pin!(session.read_request_body());
     std::future::poll_fn(|cx| match part.as_mut().poll(cx) {
         Poll::Ready(part) => Poll::Ready(Some(part)),

@@ -108,7 +108,7 @@ impl Client {
         if reach.protocol != Protocol::Http2 {
             let mut builder = Builder::new(TokioExecutor::new());
             builder.pool_idle_timeout(reach.keepalive).pool_timer(TokioTimer::new());
-            builder.pool_max_idle_per_host(descriptors::kept());
+            builder.pool_max_idle_per_host(descriptors::max_idle_per_pool());
             client.http1 = Some(builder.build(connector(reach, tls.clone(), Protocol::Http1)));
         }
         if reach.protocol != Protocol::Http1 {

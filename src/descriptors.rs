@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 /// How many are kept back; a quarter where there are few.
 const RESERVED: u64 = 64;
 /// How many unused connections to providers are kept in each pool, where there are descriptors enough.
-const KEPT: u64 = 512;
+const MAX_IDLE: u64 = 512;
 
 /// Lets the process have as many as the system allows it: each client is one, and each connection to a provider.
 /// Systems start with few for the sake of programs that count in bits.
@@ -30,18 +30,18 @@ fn usable() -> u64 {
 
 /// How many clients may be connected at once, of those that are declared, where so many requests may be in flight at
 /// providers: each of these may take a connection, and leave it unused for a while. In any case clients have half.
-pub fn clients(declared: usize, in_flight: usize) -> usize {
-    clients_of(usable(), declared, in_flight)
+pub fn max_clients(declared: usize, in_flight: usize) -> usize {
+    max_clients_of(usable(), declared, in_flight)
 }
 
-fn clients_of(usable: u64, declared: usize, in_flight: usize) -> usize {
+fn max_clients_of(usable: u64, declared: usize, in_flight: usize) -> usize {
     let providers = (in_flight as u64).saturating_mul(2).min(usable / 2);
     usize::try_from(usable - providers).map_or(declared, |most| declared.min(most))
 }
 
 /// How many unused connections to providers a pool keeps.
-pub fn kept() -> usize {
-    usize::try_from(KEPT.min(usable() / 8)).unwrap_or(usize::MAX)
+pub fn max_idle_per_pool() -> usize {
+    usize::try_from(MAX_IDLE.min(usable() / 8)).unwrap_or(usize::MAX)
 }
 
 /// Whether this is one of those that are kept back: systems give out the lowest number that is free.
@@ -50,7 +50,7 @@ pub fn is_reserved(one: &impl AsRawFd) -> bool {
 }
 
 /// Whether all but those that are kept back are in use.
-pub fn are_scarce() -> bool {
+pub fn are_exhausted() -> bool {
     match socket(AddressFamily::UNIX, SocketType::DGRAM, None) {
         Ok(probe) => is_reserved(&probe),
         Err(error) => is_shortage(&error.into()),
@@ -76,13 +76,13 @@ mod tests {
             (960, 100, 500, 100),
             (960, 10_000, 10, 940),
         ] {
-            assert_eq!(clients_of(usable, declared, in_flight), most, "{usable} {declared} {in_flight}");
+            assert_eq!(max_clients_of(usable, declared, in_flight), most, "{usable} {declared} {in_flight}");
         }
     }
 
     #[test]
     fn the_last_ones_are_known_by_their_number() {
-        assert!(!are_scarce());
+        assert!(!are_exhausted());
         let probe = socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap();
         assert!(!is_reserved(&probe));
         assert!(is_shortage(&io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())));

@@ -1,5 +1,5 @@
-//! A client's connection until it has a request, and while it has one: sockets, TLS, limits, strict HTTP/1, the flood
-//! guard of HTTP/2, and client timing. The caller supplies the service that answers requests (`Server`).
+//! Everything about a client's connection below the request: listening sockets, TLS, connection limits, strict HTTP/1,
+//! the HTTP/2 flood guard, timeouts and memory. The caller supplies the service that serves requests (`Server`).
 
 mod connection_limits;
 mod authorities;
@@ -27,10 +27,10 @@ pub(crate) use client_timing::ClientTiming;
 pub(crate) use connection::{Connections, ListenerInfo};
 pub(crate) use connection_limits::source;
 pub(crate) use downstream::{client_timing, fault, open_tunnel};
-pub(crate) use http2::HELD;
+pub(crate) use http2::SEND_BUFFER;
 pub use listener::BoundListener;
-pub(crate) use memory_share::{Body, MemoryShare, MemoryShort, RequestAdmission, RequestPermit, UnreadBytes};
-pub(crate) use server::{KEPT, Server, ServerOptions, Stage};
+pub(crate) use memory_share::{BodyBytes, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes};
+pub(crate) use server::{NO_KEEPALIVE_TIMEOUT, Server, ServerOptions, ShutdownStage};
 pub(crate) use strict_http1::StrictHttp1Stream;
 pub use tls::TlsError;
 pub(crate) use tls::server_config;

@@ -17,24 +17,24 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// How much of what may be held has to be held for the process to be pressed, in percent.
-const PRESSED: usize = 60;
+const HIGH_PERCENT: usize = 60;
 /// How much of what may be held, and of what is resident, makes which level, in percent.
-const COUNTED: [usize; 3] = [PRESSED, 100, 115];
+const COUNTED_PERCENT: [usize; 3] = [HIGH_PERCENT, 100, 115];
 /// Down to how much of the limit is given up what is resident beyond it, in percent.
-const CALM: usize = 70;
-const RESIDENT: [usize; 3] = [80, 90, 95];
+const RESIDENT_TARGET_PERCENT: usize = 70;
+const RESIDENT_PERCENT: [usize; 3] = [80, 90, 95];
 
 /// How near to its limit the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Far.
-    Calm,
+    Normal,
     /// So near that clients who do not read are given up.
-    Pressed,
+    High,
     /// There: nothing is taken on beyond what each connection is given in any case.
     Full,
     /// Beyond it: nothing is taken on.
-    Over,
+    Exceeded,
 }
 
 /// How much memory the process holds for its clients.
@@ -43,13 +43,13 @@ pub struct Memory {
     limit: AtomicUsize,
     budget: AtomicUsize,
     /// What the process holds that is none of its clients'.
-    others: usize,
-    held: AtomicUsize,
+    other_bytes: usize,
+    reserved: AtomicUsize,
     kinds: EnumMap<MemoryKind, AtomicUsize>,
     shed: EnumMap<Shed, AtomicU64>,
     /// What is resident, in bytes.
     resident: AtomicUsize,
-    pressed: Notify,
+    wait_for_pressure: Notify,
 }
 
 /// What is read off when metrics are asked for.
@@ -60,23 +60,23 @@ pub struct MemoryReading {
     /// How much may be held for clients, in bytes.
     pub budget: usize,
     /// What is held, by kind.
-    pub held: Vec<(&'static str, usize)>,
+    pub reserved: Vec<(&'static str, usize)>,
     /// What was given up, by what it was.
     pub shed: Vec<(&'static str, u64)>,
 }
 
 impl Memory {
     /// For a process with this limit, which holds so much for something else than its clients.
-    pub fn new(limit: Option<usize>, others: usize) -> Arc<Memory> {
+    pub fn new(limit: Option<usize>, other_bytes: usize) -> Arc<Memory> {
         let memory = Memory {
             limit: AtomicUsize::new(0),
             budget: AtomicUsize::new(0),
-            others,
-            held: AtomicUsize::new(0),
+            other_bytes,
+            reserved: AtomicUsize::new(0),
             kinds: Default::default(),
             shed: Default::default(),
             resident: AtomicUsize::new(0),
-            pressed: Notify::new(),
+            wait_for_pressure: Notify::new(),
         };
         memory.set_limit(limit);
         Arc::new(memory)
@@ -86,7 +86,7 @@ impl Memory {
     pub fn set_limit(&self, limit: Option<usize>) {
         let limit = limit.unwrap_or_else(system_limit);
         self.limit.store(limit, Ordering::Relaxed);
-        self.budget.store(memory_for_clients(limit, self.others), Ordering::Relaxed);
+        self.budget.store(memory_for_clients(limit, self.other_bytes), Ordering::Relaxed);
     }
 
     /// The limit of the process, in bytes.
@@ -101,47 +101,48 @@ impl Memory {
 
     /// The same, by what is held alone: what is resident may be what a sweep gives back.
     pub fn counted_level(&self) -> Level {
-        level(self.held.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed), COUNTED)
+        level(self.reserved.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed), COUNTED_PERCENT)
     }
 
     /// How much has to be given up for the process to be calm, in bytes.
     pub fn excess(&self) -> usize {
-        let counted = self.held.load(Ordering::Relaxed).saturating_sub(self.budget.load(Ordering::Relaxed) / 2);
-        let resident = self.resident.load(Ordering::Relaxed).saturating_sub(self.limit() / 100 * CALM);
+        let counted = self.reserved.load(Ordering::Relaxed).saturating_sub(self.budget.load(Ordering::Relaxed) / 2);
+        let resident =
+            self.resident.load(Ordering::Relaxed).saturating_sub(self.limit() / 100 * RESIDENT_TARGET_PERCENT);
         counted.max(resident)
     }
 
     /// Ends when the process is pressed.
-    pub async fn pressed(&self) {
+    pub async fn wait_for_pressure(&self) {
         loop {
-            let pressed = self.pressed.notified();
-            if self.level() > Level::Calm {
+            let wait_for_pressure = self.wait_for_pressure.notified();
+            if self.level() > Level::Normal {
                 return;
             }
-            pressed.await;
+            wait_for_pressure.await;
         }
     }
 
     /// How much is held for clients, in bytes.
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+    pub fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Relaxed)
     }
 
     /// Looks how much is resident.
     pub fn measure(&self) {
         self.resident.store(resident().unwrap_or(0), Ordering::Relaxed);
-        if self.resident_level() > Level::Calm {
-            self.pressed.notify_one();
+        if self.resident_level() > Level::Normal {
+            self.wait_for_pressure.notify_one();
         }
     }
 
     /// What is resident may be what the allocator keeps: it ends no service by itself.
     fn resident_level(&self) -> Level {
-        level(self.resident.load(Ordering::Relaxed), self.limit(), RESIDENT).min(Level::Full)
+        level(self.resident.load(Ordering::Relaxed), self.limit(), RESIDENT_PERCENT).min(Level::Full)
     }
 
     /// Something was given up.
-    pub fn shed(&self, what: Shed) {
+    pub fn count_shed(&self, what: Shed) {
         self.shed[what].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -150,39 +151,39 @@ impl Memory {
         MemoryReading {
             limit: self.limit(),
             budget: self.budget.load(Ordering::Relaxed),
-            held: self.kinds.iter().map(|(kind, bytes)| (kind.name(), bytes.load(Ordering::Relaxed))).collect(),
+            reserved: self.kinds.iter().map(|(kind, bytes)| (kind.name(), bytes.load(Ordering::Relaxed))).collect(),
             shed: self.shed.iter().map(|(what, count)| (what.name(), count.load(Ordering::Relaxed))).collect(),
         }
     }
 
-    fn take(&self, kind: MemoryKind, bytes: usize) {
+    fn add(&self, kind: MemoryKind, bytes: usize) {
         self.kinds[kind].fetch_add(bytes, Ordering::Relaxed);
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let pressed = self.budget.load(Ordering::Relaxed) / 100 * PRESSED;
-        if before < pressed && before + bytes >= pressed {
-            self.pressed.notify_one();
+        let before = self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        let wait_for_pressure = self.budget.load(Ordering::Relaxed) / 100 * HIGH_PERCENT;
+        if before < wait_for_pressure && before + bytes >= wait_for_pressure {
+            self.wait_for_pressure.notify_one();
         }
     }
 
-    fn give(&self, kind: MemoryKind, bytes: usize) {
+    fn subtract(&self, kind: MemoryKind, bytes: usize) {
         self.kinds[kind].fetch_sub(bytes, Ordering::Relaxed);
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 /// Something that counts as held until this is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct Reservation {
     memory: Arc<Memory>,
     kind: MemoryKind,
     bytes: usize,
 }
 
-impl Held {
+impl Reservation {
     /// Holds so many bytes.
-    pub fn new(memory: &Arc<Memory>, kind: MemoryKind, bytes: usize) -> Held {
-        memory.take(kind, bytes);
-        Held { memory: memory.clone(), kind, bytes }
+    pub fn new(memory: &Arc<Memory>, kind: MemoryKind, bytes: usize) -> Reservation {
+        memory.add(kind, bytes);
+        Reservation { memory: memory.clone(), kind, bytes }
     }
 
     /// How much is held.
@@ -193,52 +194,52 @@ impl Held {
     /// Holds another number of bytes from now on.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
-            self.memory.take(self.kind, bytes - self.bytes);
+            self.memory.add(self.kind, bytes - self.bytes);
         } else {
-            self.memory.give(self.kind, self.bytes - bytes);
+            self.memory.subtract(self.kind, self.bytes - bytes);
         }
         self.bytes = bytes;
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.memory.give(self.kind, self.bytes);
+        self.memory.subtract(self.kind, self.bytes);
     }
 }
 
-fn level(held: usize, most: usize, [pressed, full, over]: [usize; 3]) -> Level {
+fn level(reserved: usize, most: usize, [wait_for_pressure, full, over]: [usize; 3]) -> Level {
     let share = most / 100;
-    if held >= share * over {
-        Level::Over
-    } else if held >= share * full {
+    if reserved >= share * over {
+        Level::Exceeded
+    } else if reserved >= share * full {
         Level::Full
-    } else if held >= share * pressed {
-        Level::Pressed
+    } else if reserved >= share * wait_for_pressure {
+        Level::High
     } else {
-        Level::Calm
+        Level::Normal
     }
 }
 
 /// What the system lets the process have: the limit of its control group, or three quarters of the machine's memory.
 pub fn system_limit() -> usize {
     let machine = meminfo().unwrap_or(usize::MAX);
-    match control_group_limit() {
+    match cgroup_limit() {
         Some(limit) if limit < machine => limit,
         _ => machine / 4 * 3,
     }
 }
 
 /// The least limit of the control groups that the process is in: of the second version, or of the first.
-fn control_group_limit() -> Option<usize> {
+fn cgroup_limit() -> Option<usize> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let limits = groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         match controllers {
-            "" => limits_of("/sys/fs/cgroup", path, "memory.max"),
+            "" => cgroup_limits("/sys/fs/cgroup", path, "memory.max"),
             _ if controllers.split(',').any(|one| one == "memory") => {
-                limits_of("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+                cgroup_limits("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
             }
             _ => Vec::new(),
         }
@@ -247,7 +248,7 @@ fn control_group_limit() -> Option<usize> {
 }
 
 /// The limits of a group and of all that it is in. In a container its own group is the root of what can be seen.
-fn limits_of(root: &str, path: &str, file: &str) -> Vec<usize> {
+fn cgroup_limits(root: &str, path: &str, file: &str) -> Vec<usize> {
     let above = |path: &str| path.rfind('/').map(|at| path.get(..at).unwrap_or_default().to_owned());
     let paths = std::iter::successors(Some(path.trim_end_matches('/').to_owned()), |path| above(path));
     paths.filter_map(|path| fs::read_to_string(format!("{root}{path}/{file}")).ok()?.trim().parse().ok()).collect()
@@ -255,18 +256,18 @@ fn limits_of(root: &str, path: &str, file: &str) -> Vec<usize> {
 
 /// All memory of the machine, in bytes.
 fn meminfo() -> Option<usize> {
-    kilobytes("/proc/meminfo", "MemTotal:")
+    read_kilobytes("/proc/meminfo", "MemTotal:")
 }
 
 /// What is resident of the process, in bytes.
 fn resident() -> Option<usize> {
-    kilobytes("/proc/self/status", "VmRSS:")
+    read_kilobytes("/proc/self/status", "VmRSS:")
 }
 
-fn kilobytes(file: &str, name: &str) -> Option<usize> {
+fn read_kilobytes(file: &str, name: &str) -> Option<usize> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().trim_end_matches(" kB").parse::<usize>().ok().map(|kilobytes| kilobytes << 10)
+    line.trim().trim_end_matches(" kB").parse::<usize>().ok().map(|read_kilobytes| read_kilobytes << 10)
 }
 
 #[cfg(test)]
@@ -280,21 +281,21 @@ mod tests {
     #[test]
     fn what_is_held_makes_the_level_and_is_given_back() {
         let memory = Memory::new(Some(BASE), 0);
-        assert_eq!(memory.level(), Level::Calm);
-        let mut held = Held::new(&memory, MemoryKind::Requests, ALL / 2);
-        assert_eq!((memory.level(), memory.excess()), (Level::Calm, 0));
-        held.set(ALL / 10 * 7);
-        assert_eq!(memory.level(), Level::Pressed);
+        assert_eq!(memory.level(), Level::Normal);
+        let mut reserved = Reservation::new(&memory, MemoryKind::Requests, ALL / 2);
+        assert_eq!((memory.level(), memory.excess()), (Level::Normal, 0));
+        reserved.set(ALL / 10 * 7);
+        assert_eq!(memory.level(), Level::High);
         assert_eq!(memory.excess(), ALL / 10 * 7 - ALL / 2);
-        let more = Held::new(&memory, MemoryKind::Responses, ALL / 2);
-        assert_eq!(memory.level(), Level::Over);
-        held.set(ALL / 2);
+        let more = Reservation::new(&memory, MemoryKind::Responses, ALL / 2);
+        assert_eq!(memory.level(), Level::Exceeded);
+        reserved.set(ALL / 2);
         assert_eq!(memory.level(), Level::Full);
-        let shown = memory.read().held;
+        let shown = memory.read().reserved;
         assert!(shown.contains(&("requests", ALL / 2)) && shown.contains(&("responses", ALL / 2)), "{shown:?}");
-        drop((held, more));
-        assert_eq!(memory.level(), Level::Calm);
-        assert!(memory.read().held.iter().all(|(_, bytes)| *bytes == 0));
+        drop((reserved, more));
+        assert_eq!(memory.level(), Level::Normal);
+        assert!(memory.read().reserved.iter().all(|(_, bytes)| *bytes == 0));
     }
 
     #[test]
@@ -322,10 +323,10 @@ mod tests {
     #[tokio::test]
     async fn who_watches_is_woken_when_the_process_is_pressed() {
         let memory = Memory::new(Some(BASE), 0);
-        let pressed = memory.pressed();
-        tokio::pin!(pressed);
-        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut pressed).await.is_err());
-        let _held = Held::new(&memory, MemoryKind::Responses, ALL);
-        pressed.await;
+        let wait_for_pressure = memory.wait_for_pressure();
+        tokio::pin!(wait_for_pressure);
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut wait_for_pressure).await.is_err());
+        let _held = Reservation::new(&memory, MemoryKind::Responses, ALL);
+        wait_for_pressure.await;
     }
 }

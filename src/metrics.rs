@@ -233,8 +233,8 @@ impl Metrics {
     }
 
     /// A connection from a client, or a request on it, was cut off.
-    pub fn cut(&self, cut: DisconnectReason) {
-        self.connections_cut.with_label_values(&[cut.name()]).inc();
+    pub fn disconnected(&self, reason: DisconnectReason) {
+        self.connections_cut.with_label_values(&[reason.name()]).inc();
     }
 
     /// The configuration was read again.
@@ -266,7 +266,7 @@ impl Metrics {
         raise(&self.log_lines_dropped, reading.log_lines_dropped);
         self.memory_limit.set(whole(reading.memory.limit as u64));
         self.memory_budget.set(whole(reading.memory.budget as u64));
-        for (kind, bytes) in &reading.memory.held {
+        for (kind, bytes) in &reading.memory.reserved {
             self.memory_held.with_label_values(&[kind]).set(whole(*bytes as u64));
         }
         for (shed, count) in &reading.memory.shed {

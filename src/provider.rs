@@ -204,7 +204,7 @@ impl Provider {
         let sent = !matches!(error, ExchangeError::Connect(_) | ExchangeError::Refused(_));
         let status = if let ExchangeError::TooLarge(_, status) = error { Some(status) } else { None };
         let rejection = match error {
-            ExchangeError::Connect(_) if descriptors::are_scarce() => Rejection::UpstreamBusy,
+            ExchangeError::Connect(_) if descriptors::are_exhausted() => Rejection::UpstreamBusy,
             ExchangeError::Connect(_) if !self.addresses.are_known() => Rejection::Unavailable,
             ExchangeError::Connect(_)
             | ExchangeError::Refused(_)

@@ -31,7 +31,7 @@ mod whole;
 use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
-use crate::edge::{BoundListener, Connections, ListenerInfo, Server, ServerOptions, Stage, TlsError, server_config};
+use crate::edge::{BoundListener, Connections, ListenerInfo, Server, ServerOptions, ShutdownStage, TlsError, server_config};
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
 use hooks::{Hooks, MAX_TRIES};
@@ -55,8 +55,8 @@ pub struct Serving {
     connections: Arc<Connections<HttpProxy<Hooks>>>,
     infos: Vec<Arc<ListenerInfo>>,
     listeners: Mutex<Vec<Arc<BoundListener>>>,
-    stage: watch::Sender<Stage>,
-    ending: watch::Sender<bool>,
+    stage: watch::Sender<ShutdownStage>,
+    shutdown: watch::Sender<bool>,
 }
 
 impl Serving {
@@ -66,18 +66,18 @@ impl Serving {
         listeners: Vec<(Listener, BoundListener)>,
         clients: &Clients,
     ) -> Result<Serving, TlsError> {
-        let (stage, at_stage) = watch::channel(Stage::Serving);
-        let (ending, at_end) = watch::channel(false);
+        let (stage, receiver) = watch::channel(ShutdownStage::Serving);
+        let (shutdown, at_end) = watch::channel(false);
         let conf = Arc::new(ServerConf {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            upstream_keepalive_pool_size: descriptors::kept(),
+            upstream_keepalive_pool_size: descriptors::max_idle_per_pool(),
             // Each try may go through all addresses.
-            max_retries: MAX_TRIES * Attempts::MOST,
+            max_retries: MAX_TRIES * Attempts::MAX,
             ..ServerConf::default()
         });
         let proxy = http_proxy(&conf, Hooks::new(running.clone()));
         let metrics = running.metrics.clone();
-        let server = Server { app: Arc::new(proxy), metrics, stage: at_stage, ending: at_end };
+        let server = Server { app: Arc::new(proxy), metrics, stage: receiver, shutdown: at_end };
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
         let info = |listener: &Listener| {
             let tls = ArcSwapOption::new(tls_of(listener)?);
@@ -88,7 +88,7 @@ impl Serving {
         for (bound, door) in listeners.iter().zip(&infos) {
             tokio::spawn(connections.clone().accept(bound.clone(), door.clone()));
         }
-        Ok(Serving { running, connections, infos, listeners: Mutex::new(listeners), stage, ending })
+        Ok(Serving { running, connections, infos, listeners: Mutex::new(listeners), stage, shutdown })
     }
 
     /// Uses new certificates, limits and timeouts for new connections. Changes nothing if one of the certificates
@@ -104,7 +104,7 @@ impl Serving {
                 door.tls.store(tls);
             }
         }
-        self.connections.set_terms(ServerOptions::new(clients));
+        self.connections.set_options(ServerOptions::new(clients));
         self.running.memory().set_limit(clients.limits.memory);
         Ok(())
     }
@@ -119,10 +119,10 @@ impl Serving {
     /// cut off.
     pub async fn stop(&self, drain_delay: Duration, grace: Duration) -> u64 {
         self.running.stop();
-        let _ = self.stage.send(Stage::Draining);
+        let _ = self.stage.send(ShutdownStage::Draining);
         tokio::time::sleep(drain_delay).await;
-        let _ = self.ending.send(true);
-        let _ = self.stage.send(Stage::Closing);
+        let _ = self.shutdown.send(true);
+        let _ = self.stage.send(ShutdownStage::Closing);
         self.listeners.lock().clear();
         self.connections.clean_up().await;
         let (begun, metrics) = (Instant::now(), &self.running.metrics);

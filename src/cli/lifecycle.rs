@@ -79,9 +79,9 @@ pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandE
     let Some(path) = shutdown.upgrade_socket.clone() else {
         return Err(other("`--upgrade` needs `shutdown.upgrade_socket` in the configuration"));
     };
-    let shown = path.display().to_string();
+    let local_address = path.display().to_string();
     let received = spawn_blocking(move || handover::receive(&path, WAIT_FOR_OLD)).await.map_err(other)?;
-    received.map_err(|error| other(format!("{shown}: {error}")))
+    received.map_err(|error| other(format!("{local_address}: {error}")))
 }
 
 impl Started {
@@ -105,7 +105,7 @@ impl Started {
             ready(&running).await;
             held = if alone { running.hold_cache(held_for(&config.shutdown)).await } else { held };
         }
-        let listen = listeners.iter().map(|(_, bound)| bound.shown()).collect::<Vec<_>>().join(" ");
+        let listen = listeners.iter().map(|(_, bound)| bound.local_address()).collect::<Vec<_>>().join(" ");
         let serving = Arc::new(Serving::start(running.clone(), listeners, &affordable(config)).map_err(other)?);
         let at = admin.as_ref().map(AdminSocket::address);
         let admin = admin.map(|admin| admin::serve(running.clone(), admin)).transpose().map_err(other)?;
@@ -238,7 +238,7 @@ fn affordable(config: &Config) -> Clients {
     let mut clients = config.clients.clone();
     let declared = clients.limits.connections;
     let in_flight = config.gateway.upstreams().iter().map(|upstream| upstream.slots.in_flight).sum();
-    clients.limits.connections = descriptors::clients(declared, in_flight);
+    clients.limits.connections = descriptors::max_clients(declared, in_flight);
     if clients.limits.connections < declared {
         let allowed = clients.limits.connections;
         tracing::warn!(declared, allowed, "clients get fewer connections: the process may have too few open files");

@@ -53,7 +53,7 @@ impl Connector {
 
     /// Connects to the first address that can be connected to and was not tried yet.
     pub async fn connect(&self, to: &Uri, attempts: &mut Attempts) -> Result<(Stream, SocketAddr), Failed> {
-        if !self.vital && descriptors::are_scarce() {
+        if !self.vital && descriptors::are_exhausted() {
             return Err("too many open files".into());
         }
         let mut failed: Option<Failed> = None;
@@ -104,7 +104,7 @@ pub(super) fn tls(reach: &ConnectOptions) -> Result<ClientConfig, rustls::Error>
         None => {
             let found = rustls_native_certs::load_native_certs();
             // Without them no provider would be trusted any more.
-            if descriptors::are_scarce() && !found.errors.is_empty() {
+            if descriptors::are_exhausted() && !found.errors.is_empty() {
                 return Err(rustls::Error::General(
                     "the system's authorities cannot be read: too many open files".into(),
                 ));

@@ -1,7 +1,7 @@
 //! Answers whose bodies come part by part.
 
 use super::{Exchange, ExchangeError, RELAY_WINDOW, http2};
-use crate::memory::{Held, Level, Memory};
+use crate::memory::{Level, Memory, Reservation};
 use crate::telemetry::{MemoryKind, Shed};
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
@@ -51,7 +51,7 @@ impl Response {
     /// `memory`.
     pub(super) async fn whole(mut self, most: usize, memory: Option<&Arc<Memory>>) -> Result<Exchange, ExchangeError> {
         let (mut body, mut trailers) = (BytesMut::new(), None);
-        let mut held: Option<Held> = None;
+        let mut held: Option<Reservation> = None;
         while let Some(part) = self.body.next().await? {
             match part {
                 Part::Data(part) if body.len() + part.len() > most => {
@@ -64,11 +64,11 @@ impl Response {
                         continue;
                     };
                     if memory.level() >= Level::Full {
-                        memory.shed(Shed::ProviderResponse);
+                        memory.count_shed(Shed::ProviderResponse);
                         self.body.release();
                         return Err(ExchangeError::Short);
                     }
-                    let held = held.get_or_insert_with(|| Held::new(memory, MemoryKind::ProviderResponses, 0));
+                    let held = held.get_or_insert_with(|| Reservation::new(memory, MemoryKind::ProviderResponses, 0));
                     held.set(body.capacity());
                 }
                 Part::Trailers(behind) => trailers = Some(behind),

@@ -1,152 +1,154 @@
-//! Heads of HTTP/2 on connections over a socket in the file system, which need not name a host: some clients send the
-//! socket's path as their authority (`run%2Fgate.sock`). The library resets such a stream before anybody sees a
-//! request. So heads are written anew before the library gets them, with [`NO_HOST`] where they name no host.
+//! Rewrites the authority of HTTP/2 requests that arrive over a Unix socket. Some clients send the socket's path as
+//! `:authority` (`run%2Fgate.sock`), and the HTTP/2 library resets such a stream before any hook sees the request. So
+//! request heads are re-encoded before the library reads them, with [`NO_HOST`] in place of an authority that is not a
+//! host.
 //!
-//! All other frames pass as they came. The library sees only heads that were understood here: in place of any other it
-//! gets one that ends the connection, and nothing behind it.
+//! All other frames are forwarded unchanged. If a head cannot be parsed, the library receives an invalid header block
+//! instead, which makes it close the connection, and nothing after it.
 //!
 //! [`NO_HOST`]: crate::wire::hpack::NO_HOST
 
-use super::frame::{CONTINUATION, END_HEADERS, FrameHead, HAS_PRIORITY, HEAD, HEADERS, PADDED, PREFACE};
+use super::frame::{CONTINUATION, END_HEADERS, FRAME_HEAD_LENGTH, FrameHead, HAS_PRIORITY, HEADERS, PADDED, PREFACE};
 use crate::wire::hpack;
 use std::io;
 use std::task::{Poll, ready};
 use tokio::io::ReadBuf;
 
-/// Of HEADERS: a priority stands before the fields, in so many bytes.
+/// Bytes of the priority fields that precede the header block of a HEADERS frame with the PRIORITY flag.
 const PRIORITY_LENGTH: usize = 5;
-/// The largest frame that the gateway takes.
-const LARGEST: usize = 16_384;
-/// How much is read at once.
-const PART: usize = 8192;
-/// How many frames may continue a head.
-const CONTINUED: usize = 64;
-/// An index that no table has.
-const UNREADABLE: &[u8] = &[0x80];
+/// The largest frame that is accepted, in bytes.
+const MAX_FRAME_LENGTH: usize = 16_384;
+/// Bytes per read.
+const READ_LENGTH: usize = 8192;
+/// The most CONTINUATION frames of one head.
+const MAX_CONTINUATIONS: usize = 64;
+/// A header block with an invalid index: the library closes the connection.
+const INVALID_FIELDS: &[u8] = &[0x80];
 
-/// What a client sends on a connection, and how much of it the library may have.
+/// Rewrites one connection's inbound bytes.
 #[derive(Debug)]
 pub(super) struct Authorities {
     heads: hpack::Authorities,
-    /// How large a head may be.
-    most: usize,
-    /// The head that is coming.
+    /// The largest header block, in bytes.
+    max_head_length: usize,
+    /// The head that has begun but not ended.
     head: Option<HeaderBlock>,
-    /// What has come, from the beginning of a frame on.
-    held: Vec<u8>,
-    /// How much of what comes next passes as it is.
-    passes: usize,
-    /// What may be handed out, and how much of it was.
+    /// Bytes received but not processed yet. They start at a frame boundary, unless `untouched` is set.
+    pending: Vec<u8>,
+    /// How many of the next bytes are forwarded unchanged: the preface, or the rest of a frame.
+    untouched: usize,
+    /// Bytes for the library, and how many of them it has read.
     out: Vec<u8>,
-    given: usize,
-    /// Whether the connection is not understood.
-    lost: bool,
-    /// How much memory was in use when it was looked at last.
-    noted: usize,
+    written: usize,
+    /// A head could not be parsed: everything that follows is discarded.
+    failed: bool,
+    /// Memory in use when it was last reported, in bytes.
+    reported: usize,
 }
 
-/// What the frames of a head have brought so far.
+/// The parts of a head received so far.
 #[derive(Debug)]
 struct HeaderBlock {
     first: FrameHead,
     priority: Vec<u8>,
     fields: Vec<u8>,
-    continued: usize,
+    continuations: usize,
 }
 
 impl Authorities {
-    /// Those of a connection that begins with the client's preface, whose heads may be so large.
-    pub fn new(most: usize) -> Authorities {
+    /// For a connection that begins with the client's preface and whose heads have at most `max_head_length` bytes.
+    pub fn new(max_head_length: usize) -> Authorities {
         Authorities {
             heads: hpack::Authorities::default(),
-            most,
+            max_head_length,
             head: None,
-            held: Vec::new(),
-            passes: PREFACE.len(),
+            pending: Vec::new(),
+            untouched: PREFACE.len(),
             out: Vec::new(),
-            given: 0,
-            lost: false,
-            noted: 0,
+            written: 0,
+            failed: false,
+            reported: 0,
         }
     }
 
-    /// Hands out what the library may have, from what can be read of the connection.
+    /// Fills `buffer` with processed bytes. `read` supplies more bytes from the connection.
     pub fn poll_read(
         &mut self,
         buffer: &mut ReadBuf,
         mut read: impl FnMut(&mut ReadBuf) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<()>> {
         while !self.give(buffer) {
-            let mut bytes = [0; PART];
+            let mut bytes = [0; READ_LENGTH];
             let mut part = ReadBuf::new(&mut bytes);
             ready!(read(&mut part))?;
             if part.filled().is_empty() {
-                // What is left are parts of a frame.
-                self.release(self.held.len());
+                // End of the connection: what is left is an incomplete frame.
+                self.forward(self.pending.len());
                 self.give(buffer);
                 return Poll::Ready(Ok(()));
             }
-            self.come(part.filled());
+            self.receive(part.filled());
         }
         Poll::Ready(Ok(()))
     }
 
-    /// How much memory was in use when this was called last, and how much is now; nothing where that is the same.
-    pub fn grown(&mut self) -> Option<(usize, usize)> {
+    /// The memory in use at the last call and now, in bytes; `None` if unchanged.
+    pub fn memory_change(&mut self) -> Option<(usize, usize)> {
         let head = self.head.as_ref().map_or(0, |head| head.fields.capacity());
-        let now = self.held.capacity() + self.out.capacity() + head + self.heads.size();
-        let before = std::mem::replace(&mut self.noted, now);
+        let now = self.pending.capacity() + self.out.capacity() + head + self.heads.size();
+        let before = std::mem::replace(&mut self.reported, now);
         (before != now).then_some((before, now))
     }
 
-    /// Bytes came from the client.
-    fn come(&mut self, bytes: &[u8]) {
-        if self.lost {
+    /// Processes bytes from the client.
+    fn receive(&mut self, bytes: &[u8]) {
+        if self.failed {
             return;
         }
-        self.held.extend_from_slice(bytes);
-        while self.next().unwrap_or_else(|| self.lose()) {}
-        if self.held.is_empty() {
-            self.held = Vec::new();
+        self.pending.extend_from_slice(bytes);
+        while self.next().unwrap_or_else(|| self.fail()) {}
+        if self.pending.is_empty() {
+            self.pending = Vec::new();
         }
     }
 
-    /// Hands out what may be; whether there was anything.
+    /// Moves processed bytes into `buffer`. Returns whether there were any.
     fn give(&mut self, buffer: &mut ReadBuf) -> bool {
-        let left = self.out.get(self.given..).unwrap_or_default();
+        let left = self.out.get(self.written..).unwrap_or_default();
         let part = left.get(..buffer.remaining()).unwrap_or(left);
         buffer.put_slice(part);
-        self.given += part.len();
+        self.written += part.len();
         let any = !part.is_empty();
-        if self.given == self.out.len() {
-            (self.out, self.given) = (Vec::new(), 0);
+        if self.written == self.out.len() {
+            (self.out, self.written) = (Vec::new(), 0);
         }
         any
     }
 
-    /// The library ends the connection for what it gets now.
-    fn lose(&mut self) -> bool {
-        self.lost = true;
-        (self.held, self.head) = (Vec::new(), None);
-        let frame = FrameHead { kind: HEADERS, flags: END_HEADERS, stream: 1, length: UNREADABLE.len() };
+    /// Emits a frame for which the library closes the connection.
+    fn fail(&mut self) -> bool {
+        self.failed = true;
+        (self.pending, self.head) = (Vec::new(), None);
+        let frame = FrameHead { kind: HEADERS, flags: END_HEADERS, stream: 1, length: INVALID_FIELDS.len() };
         self.out.extend(frame.bytes());
-        self.out.extend_from_slice(UNREADABLE);
+        self.out.extend_from_slice(INVALID_FIELDS);
         false
     }
 
-    fn release(&mut self, length: usize) {
-        self.out.extend(self.held.drain(..length.min(self.held.len())));
+    fn forward(&mut self, length: usize) {
+        self.out.extend(self.pending.drain(..length.min(self.pending.len())));
     }
 
-    /// Goes one frame on; whether there may be another one, and none where what comes is not understood.
+    /// Processes one frame. Returns whether there may be another one in `pending`; `None` if the frame cannot be
+    /// parsed.
     fn next(&mut self) -> Option<bool> {
-        if self.passes > 0 {
-            let part = self.passes.min(self.held.len());
-            self.release(part);
-            self.passes -= part;
+        if self.untouched > 0 {
+            let part = self.untouched.min(self.pending.len());
+            self.forward(part);
+            self.untouched -= part;
             return Some(part > 0);
         }
-        let Some(frame) = FrameHead::of(&self.held) else {
+        let Some(frame) = FrameHead::of(&self.pending) else {
             return Some(false);
         };
         match (&self.head, frame.kind) {
@@ -154,36 +156,36 @@ impl Authorities {
             (Some(head), CONTINUATION) if head.first.stream == frame.stream => {}
             (Some(_), _) | (None, CONTINUATION) => return None,
             (None, _) => {
-                self.passes = HEAD + frame.length;
+                self.untouched = FRAME_HEAD_LENGTH + frame.length;
                 return Some(true);
             }
         }
-        if frame.length > LARGEST {
+        if frame.length > MAX_FRAME_LENGTH {
             return None;
         }
-        let end = HEAD + frame.length;
-        let Some(payload) = self.held.get(HEAD..end) else {
+        let end = FRAME_HEAD_LENGTH + frame.length;
+        let Some(payload) = self.pending.get(FRAME_HEAD_LENGTH..end) else {
             return Some(false);
         };
         let head = match self.head.take() {
             None => HeaderBlock::of(frame, payload)?,
             Some(head) => head.with(payload)?,
         };
-        if head.fields.len() > self.most {
+        if head.fields.len() > self.max_head_length {
             return None;
         }
-        self.held.drain(..end);
+        self.pending.drain(..end);
         if frame.flags & END_HEADERS == 0 {
             self.head = Some(head);
         } else {
-            head.write(&self.heads.mend(&head.fields, self.most).ok()?, &mut self.out);
+            head.write(&self.heads.mend(&head.fields, self.max_head_length).ok()?, &mut self.out);
         }
         Some(true)
     }
 }
 
 impl HeaderBlock {
-    /// The first frame of a head; none where it is no head.
+    /// Parses a HEADERS frame. `None` if it is malformed.
     fn of(first: FrameHead, payload: &[u8]) -> Option<HeaderBlock> {
         let payload = match payload {
             [padding, payload @ ..] if first.flags & PADDED != 0 => {
@@ -194,20 +196,20 @@ impl HeaderBlock {
         };
         let before = if first.flags & HAS_PRIORITY != 0 { PRIORITY_LENGTH } else { 0 };
         let (priority, fields) = payload.split_at_checked(before)?;
-        Some(HeaderBlock { first, priority: priority.to_vec(), fields: fields.to_vec(), continued: 0 })
+        Some(HeaderBlock { first, priority: priority.to_vec(), fields: fields.to_vec(), continuations: 0 })
     }
 
-    /// A frame continues it.
+    /// Appends a CONTINUATION frame. `None` if there are too many.
     fn with(mut self, payload: &[u8]) -> Option<HeaderBlock> {
         self.fields.extend_from_slice(payload);
-        self.continued += 1;
-        (self.continued <= CONTINUED).then_some(self)
+        self.continuations += 1;
+        (self.continuations <= MAX_CONTINUATIONS).then_some(self)
     }
 
-    /// Writes frames of the same head with other fields.
+    /// Writes this head's frames with other fields.
     fn write(&self, fields: &[u8], out: &mut Vec<u8>) {
         let FrameHead { flags, stream, .. } = self.first;
-        let (one, mut rest) = fields.split_at(fields.len().min(LARGEST - self.priority.len()));
+        let (one, mut rest) = fields.split_at(fields.len().min(MAX_FRAME_LENGTH - self.priority.len()));
         let end = |rest: &[u8]| if rest.is_empty() { END_HEADERS } else { 0 };
         let length = self.priority.len() + one.len();
         let frame = FrameHead { kind: HEADERS, flags: flags & !(PADDED | END_HEADERS) | end(rest), stream, length };
@@ -215,7 +217,7 @@ impl HeaderBlock {
         out.extend_from_slice(&self.priority);
         out.extend_from_slice(one);
         while !rest.is_empty() {
-            let (part, behind) = rest.split_at(rest.len().min(LARGEST));
+            let (part, behind) = rest.split_at(rest.len().min(MAX_FRAME_LENGTH));
             let frame = FrameHead { kind: CONTINUATION, flags: end(behind), stream, length: part.len() };
             out.extend(frame.bytes());
             out.extend_from_slice(part);

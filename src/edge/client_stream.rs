@@ -1,7 +1,6 @@
-//! A connection from a client, as Pingora reads and writes it: whoever waits for the client here waits only so long.
+//! A client's connection, as Pingora reads and writes it. It enforces the client timeouts where it reads and writes, so
+//! that requests need no timers of their own. Between requests a connection holds no buffers.
 //!
-//! Deadlines stand where the waiting is, so that no connection needs a timer of its own for each request, and nothing
-//! has to watch over it. Between two requests a connection holds no buffers.
 
 mod read;
 mod stream;
@@ -23,39 +22,39 @@ use tokio::io::{AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
-/// How much is collected before it is written: the head of a response and a small body go together.
-const COLLECTED: usize = 4096;
-/// How much is read at once while nobody knows what it is.
-const FIRST: usize = 2048;
-/// How long a client that was cut off may go on sending, so that it reads why.
+/// Bytes that are buffered before they are written: a response's head and a small body go out together.
+const WRITE_BUFFER: usize = 4096;
+/// Bytes per read before the protocol is known, and while lingering.
+const READ_LENGTH: usize = 2048;
+/// How long a disconnected client may go on sending, so that it can read why it was disconnected.
 const LINGER: Duration = Duration::from_secs(2);
-/// How much it may send meanwhile, in bytes: whoever goes on with a flood is not listened to.
+/// The most bytes that it may send meanwhile: a flood is not read to its end.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// A connection from a client.
+/// A client's connection.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     transport: Transport,
     digest: Arc<SocketDigest>,
     timing: Arc<ClientTiming>,
-    /// What was read before anybody asked for it.
+    /// Bytes that were read to detect the protocol.
     ahead: Vec<u8>,
-    /// What is to be written.
+    /// Bytes to be written.
     out: Vec<u8>,
-    /// How much of it is written.
+    /// How many of them have been written.
     written: usize,
-    frames: Option<Box<FloodGuard>>,
-    /// What its requests of HTTP/2 are for, where that need not be a host.
+    flood_guard: Option<Box<FloodGuard>>,
+    /// Rewrites authorities of HTTP/2 requests; only over Unix sockets.
     authorities: Option<Box<Authorities>>,
-    /// What its streams of HTTP/2 hold.
+    /// Memory of its open HTTP/2 streams.
     streams: Option<UnreadBytes>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Since when the client takes nothing, where something is to be written.
-    blocked: Option<Instant>,
-    /// Until when a client that was cut off may go on sending.
-    lingers: Option<Instant>,
-    /// How much it has sent meanwhile.
-    lingered: usize,
+    /// Since when writes block because the client does not read.
+    blocked_since: Option<Instant>,
+    /// Until when a disconnected client may go on sending.
+    linger_until: Option<Instant>,
+    /// How many bytes it has sent meanwhile.
+    lingered_bytes: usize,
 }
 
 impl ClientStream {
@@ -77,62 +76,62 @@ impl ClientStream {
             ahead: Vec::new(),
             out: Vec::new(),
             written: 0,
-            frames: None,
+            flood_guard: None,
             authorities: None,
             streams: None,
             timer: None,
-            blocked: None,
-            lingers: None,
-            lingered: 0,
+            blocked_since: None,
+            linger_until: None,
+            lingered_bytes: 0,
         }
     }
 
-    /// From now on frames of HTTP/2 pass, first those that were read ahead; heads may have so many fields, and be so
-    /// large.
-    pub fn speaks_http2(&mut self, fields: usize, size: usize) {
-        let arrival = &self.timing.arrival;
-        arrival.uploads.set_rate(self.timing.timeouts.body_rate);
-        self.frames = Some(Box::new(arrival.frames(fields)));
-        self.authorities = arrival.over_socket.then(|| Box::new(Authorities::new(size)));
-        self.streams = Some(arrival.share.response());
-        self.share().speaks_http2();
+    /// Starts to inspect HTTP/2 frames, including those that were read ahead. `fields` and `size` limit a head's fields
+    /// and bytes.
+    pub fn start_http2(&mut self, fields: usize, size: usize) {
+        let connection = &self.timing.connection;
+        connection.uploads.set_rate(self.timing.timeouts.body_rate);
+        self.flood_guard = Some(Box::new(connection.flood_guard(fields)));
+        self.authorities = connection.unix_socket.then(|| Box::new(Authorities::new(size)));
+        self.streams = Some(connection.share.response());
+        self.share().start_http2();
     }
 
     fn share(&self) -> &Arc<MemoryShare> {
-        &self.timing.arrival.share
+        &self.timing.connection.share
     }
 
-    /// Tells what the client lets the gateway send.
-    fn share_state(&mut self) {
-        let windows = self.frames.as_ref().map(|frames| frames.windows());
+    /// Updates the memory share with the state of the client's flow control.
+    fn update_share(&mut self) {
+        let windows = self.flood_guard.as_ref().map(|flood_guard| flood_guard.windows());
         let starved = windows.is_some_and(|windows| windows.is_blocked());
         if let (Some(streams), Some(windows)) = (&mut self.streams, windows) {
             streams.set_streams(windows.open());
-            self.timing.arrival.share.streams(windows.open());
-            self.timing.arrival.share.finished(windows.finished());
+            self.timing.connection.share.set_open_streams(windows.open());
+            self.timing.connection.share.set_completed(windows.completed());
         }
-        self.share().is_blocked(starved || self.blocked.is_some());
+        self.share().set_blocked(starved || self.blocked_since.is_some());
     }
 
-    /// The client takes bytes.
-    fn is_taken(&mut self, bytes: usize) {
-        if self.frames.is_none() {
-            self.share().took(bytes);
+    /// The client's socket accepted this many bytes.
+    fn bytes_written(&mut self, bytes: usize) {
+        if self.flood_guard.is_none() {
+            self.share().client_read(bytes);
         }
-        if self.blocked.take().is_some() {
-            self.share_state();
+        if self.blocked_since.take().is_some() {
+            self.update_share();
         }
     }
 
-    /// What was read ahead.
+    /// Bytes that were read ahead.
     pub fn ahead(&self) -> &[u8] {
         &self.ahead
     }
 
-    /// Reads ahead; `false` where the connection has ended.
+    /// Reads ahead. Returns `false` if the connection has ended.
     pub async fn read_ahead(&mut self) -> io::Result<bool> {
         std::future::poll_fn(|cx| {
-            let mut bytes = [0; FIRST];
+            let mut bytes = [0; READ_LENGTH];
             let mut buf = ReadBuf::new(&mut bytes);
             ready!(self.poll_client(cx, &mut buf))?;
             self.ahead.extend_from_slice(buf.filled());
@@ -141,8 +140,8 @@ impl ClientStream {
         .await
     }
 
-    /// Gives up buffers until the next request.
-    pub fn rest(&mut self) {
+    /// Frees the buffers until the next request.
+    pub fn release_buffers(&mut self) {
         if self.out.is_empty() {
             self.out = Vec::new();
         }
@@ -151,51 +150,51 @@ impl ClientStream {
         }
     }
 
-    /// Reads from the client, for as long as it may be waited for.
+    /// Reads from the client, within its timeouts.
     fn poll_client(&mut self, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
-        if self.lingers.is_some() {
+        if self.linger_until.is_some() {
             return self.poll_linger(cx);
         }
         let before = buf.filled().len();
-        let came = self.transport.poll_read(cx, buf);
-        if self.learn(came)?.is_ready() {
-            let came = buf.filled().get(before..).unwrap_or_default();
-            self.timing.received(came.len());
+        let received = self.transport.poll_read(cx, buf);
+        if self.check_timeout(received)?.is_ready() {
+            let received = buf.filled().get(before..).unwrap_or_default();
+            self.timing.received(received.len());
             return Poll::Ready(Ok(()));
         }
-        let deadline = match &self.frames {
-            Some(frames) => {
-                frames.head_since().map(|since| (since + self.timing.timeouts.head, DisconnectReason::HeadTimeout))
-            }
+        let deadline = match &self.flood_guard {
+            Some(flood_guard) => flood_guard
+                .head_started()
+                .map(|since| (since + self.timing.timeouts.head, DisconnectReason::HeadTimeout)),
             None => self.timing.deadline(),
         };
         match deadline {
-            Some((deadline, cut)) if self.is_over(cx, deadline) => {
-                self.cut(cx, cut);
+            Some((deadline, reason)) if self.is_past(cx, deadline) => {
+                self.disconnect(cx, reason);
                 self.poll_linger(cx)
             }
             Some(_) | None => Poll::Pending,
         }
     }
 
-    /// Whether the response that the client waits for did not come in time; if not, the task is woken then.
+    /// Whether the provider's response has missed its deadline. If not, the task is woken at the deadline.
     pub fn response_is_late(&mut self, cx: &mut Context) -> bool {
-        let late = self.timing.response_due().is_some_and(|due| self.is_over(cx, due));
+        let late = self.timing.response_deadline().is_some_and(|due| self.is_past(cx, due));
         if late {
             self.timing.response_is_late();
         }
         late
     }
 
-    /// Whether a time has come; if not, the task is woken then, or at an earlier time that is waited for.
-    fn is_over(&mut self, cx: &mut Context, deadline: Instant) -> bool {
+    /// Whether the deadline has passed. If not, the task is woken then, or earlier if an earlier deadline is pending.
+    fn is_past(&mut self, cx: &mut Context, deadline: Instant) -> bool {
         loop {
             if Instant::now() >= deadline {
                 return true;
             }
             let wanted = tokio::time::Instant::from_std(deadline);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wanted)));
-            // An earlier end of the timer costs a look, a later one would be too late.
+            // A timer that fires too early costs one check; one that fires too late misses the deadline.
             if timer.deadline() > wanted || timer.is_elapsed() {
                 timer.as_mut().reset(wanted);
             }
@@ -205,13 +204,13 @@ impl ClientStream {
         }
     }
 
-    /// Tells the client that it is cut off, as well as that can be said now.
-    fn cut(&mut self, cx: &mut Context, cut: DisconnectReason) {
-        self.timing.note_cut(cut);
-        let response: Option<&[u8]> = match (&self.frames, cut) {
-            (Some(frames), _) => {
-                self.lingers = Some(Instant::now() + LINGER);
-                if let Some(goaway) = frames.goaway(cut) {
+    /// Sends the reason for the disconnect, as far as the protocol allows: GOAWAY, or status 408.
+    fn disconnect(&mut self, cx: &mut Context, reason: DisconnectReason) {
+        self.timing.set_disconnect_reason(reason);
+        let response: Option<&[u8]> = match (&self.flood_guard, reason) {
+            (Some(flood_guard), _) => {
+                self.linger_until = Some(Instant::now() + LINGER);
+                if let Some(goaway) = flood_guard.goaway(reason) {
                     self.out.extend_from_slice(&goaway);
                 }
                 None
@@ -222,94 +221,98 @@ impl ClientStream {
             (None, _) => None,
         };
         if let Some(status) = response {
-            self.lingers = Some(Instant::now() + LINGER);
+            self.linger_until = Some(Instant::now() + LINGER);
             self.out.extend_from_slice(status);
             self.out.extend_from_slice(b"Connection: close\r\nContent-Length: 0\r\n\r\n");
         }
-        let _ = self.poll_out(cx);
+        let _ = self.poll_buffered(cx);
         let _ = self.transport.poll_flush(cx);
     }
 
-    /// Takes what a client sends that was cut off, so that the network does not throw away what it was told, and then
-    /// fails.
+    /// Reads and discards what a disconnected client sends, so that the network does not drop the reason sent to it;
+    /// then fails.
     fn poll_linger(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
-        let cut = || Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client was cut off")));
-        let Some(until) = self.lingers else {
-            return cut();
+        let timed_out = || Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client was cut off")));
+        let Some(until) = self.linger_until else {
+            return timed_out();
         };
-        let told = self.poll_out(cx).is_ready();
-        if told && self.transport.poll_shutdown(cx).is_pending() {
-            return if self.is_over(cx, until) { cut() } else { Poll::Pending };
+        let sent = self.poll_buffered(cx).is_ready();
+        if sent && self.transport.poll_shutdown(cx).is_pending() {
+            return if self.is_past(cx, until) { timed_out() } else { Poll::Pending };
         }
-        let mut bytes = [0; FIRST];
+        let mut bytes = [0; READ_LENGTH];
         loop {
             let mut buf = ReadBuf::new(&mut bytes);
             match self.transport.poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if self.may_go_on(buf.filled().len(), until) => {}
-                Poll::Ready(_) => return cut(),
-                Poll::Pending if self.is_over(cx, until) => return cut(),
+                Poll::Ready(Ok(())) if self.may_linger(buf.filled().len(), until) => {}
+                Poll::Ready(_) => return timed_out(),
+                Poll::Pending if self.is_past(cx, until) => return timed_out(),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Whether a client that was cut off, and sends so many bytes more, is listened to any longer.
-    fn may_go_on(&mut self, came: usize, until: Instant) -> bool {
-        self.lingered += came;
-        came > 0 && self.lingered <= LINGER_BYTES && Instant::now() < until
+    /// Whether to go on reading from a disconnected client that has just sent `received` bytes.
+    fn may_linger(&mut self, received: usize, until: Instant) -> bool {
+        self.lingered_bytes += received;
+        received > 0 && self.lingered_bytes <= LINGER_BYTES && Instant::now() < until
     }
 
-    /// Writes what was collected.
-    fn poll_out(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
+    /// Writes the buffered bytes.
+    fn poll_buffered(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
         while let Some(left) = self.out.get(self.written..).filter(|left| !left.is_empty()) {
             let written = self.transport.poll_write(cx, left);
-            let Poll::Ready(written) = self.learn(written)? else {
+            let Poll::Ready(written) = self.check_timeout(written)? else {
                 return self.poll_blocked(cx);
             };
             if written == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
             self.written += written;
-            self.is_taken(written);
+            self.bytes_written(written);
         }
         self.out.clear();
         self.written = 0;
         Poll::Ready(Ok(()))
     }
 
-    /// Notes where the system has given the client up, which counts from when it took nothing as the gateway does.
-    fn learn<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Records a write timeout if the kernel has closed the connection for it (`TCP_USER_TIMEOUT`).
+    fn check_timeout<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &result
             && error.kind() == ErrorKind::TimedOut
         {
-            self.timing.note_cut(DisconnectReason::WriteTimeout);
+            self.timing.set_disconnect_reason(DisconnectReason::WriteTimeout);
         }
         result
     }
 
-    /// The client takes nothing: it may do so for a while.
+    /// Writes block: waits for the client, up to the write timeout or until its memory is shed.
     fn poll_blocked<T>(&mut self, cx: &mut Context) -> Poll<io::Result<T>> {
-        if self.blocked.is_none() {
-            self.blocked = Some(Instant::now());
-            self.share_state();
+        if self.blocked_since.is_none() {
+            self.blocked_since = Some(Instant::now());
+            self.update_share();
         }
-        self.share().wakes(cx.waker());
-        let given_up = self.share().is_given_up();
-        let since = self.blocked.unwrap_or_else(Instant::now);
-        if given_up || self.is_over(cx, since + self.timing.timeouts.write) {
-            self.timing.note_cut(if given_up { DisconnectReason::Memory } else { DisconnectReason::WriteTimeout });
-            self.transport.abandon();
+        self.share().wake_when_shed(cx.waker());
+        let given_up = self.share().is_shed();
+        let since = self.blocked_since.unwrap_or_else(Instant::now);
+        if given_up || self.is_past(cx, since + self.timing.timeouts.write) {
+            self.timing.set_disconnect_reason(if given_up {
+                DisconnectReason::Memory
+            } else {
+                DisconnectReason::WriteTimeout
+            });
+            self.transport.discard_unsent();
             return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")));
         }
         Poll::Pending
     }
 
-    /// Reads what the client sends, and looks at it.
-    fn poll_frames(&mut self, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
+    /// Reads from the client through the flood guard.
+    fn poll_guarded(&mut self, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let verdict = self.frames.as_ref().and_then(|frames| frames.verdict());
-        if let Some(cut) = verdict.filter(|_| self.lingers.is_none()) {
-            self.cut(cx, cut);
+        let disconnect_reason = self.flood_guard.as_ref().and_then(|flood_guard| flood_guard.disconnect_reason());
+        if let Some(reason) = disconnect_reason.filter(|_| self.linger_until.is_none()) {
+            self.disconnect(cx, reason);
             return self.poll_linger(cx);
         }
         if self.ahead.is_empty() {
@@ -319,13 +322,14 @@ impl ClientStream {
             buf.put_slice(self.ahead.get(..taken).unwrap_or_default());
             self.ahead.drain(..taken);
         }
-        let came = buf.filled().get(before..).unwrap_or_default();
-        let verdict = self.frames.as_mut().and_then(|frames| frames.received(came, Instant::now()));
-        if self.frames.is_some() {
-            self.share_state();
+        let received = buf.filled().get(before..).unwrap_or_default();
+        let disconnect_reason =
+            self.flood_guard.as_mut().and_then(|flood_guard| flood_guard.received(received, Instant::now()));
+        if self.flood_guard.is_some() {
+            self.update_share();
         }
-        if let Some(cut) = verdict {
-            self.cut(cx, cut);
+        if let Some(reason) = disconnect_reason {
+            self.disconnect(cx, reason);
             buf.set_filled(before);
             return self.poll_linger(cx);
         }
@@ -336,40 +340,40 @@ impl ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.out.len() + data.len() > COLLECTED {
-            ready!(this.poll_out(cx))?;
+        if this.out.len() + data.len() > WRITE_BUFFER {
+            ready!(this.poll_buffered(cx))?;
         }
-        let taken = if data.len() < COLLECTED {
+        let taken = if data.len() < WRITE_BUFFER {
             this.out.extend_from_slice(data);
             data.len()
         } else {
             let written = this.transport.poll_write(cx, data);
-            match this.learn(written)? {
+            match this.check_timeout(written)? {
                 Poll::Ready(taken) => {
-                    this.is_taken(taken);
+                    this.bytes_written(taken);
                     taken
                 }
                 Poll::Pending => return this.poll_blocked(cx),
             }
         };
-        if let Some(frames) = &mut this.frames {
-            let bytes = frames.sent(data.get(..taken).unwrap_or_default(), Instant::now());
-            frames.resets().into_iter().for_each(|(stream, code)| this.timing.stream_was_rejected(stream, code));
-            if frames.verdict().is_some() {
-                // The connection is cut off where it is read, which may be long after.
+        if let Some(flood_guard) = &mut this.flood_guard {
+            let bytes = flood_guard.sent(data.get(..taken).unwrap_or_default(), Instant::now());
+            flood_guard.take_resets().into_iter().for_each(|(stream, code)| this.timing.stream_rejected(stream, code));
+            if flood_guard.disconnect_reason().is_some() {
+                // Reads disconnect the client; the next one may come much later.
                 cx.waker().wake_by_ref();
             }
-            this.share().took(bytes);
-            this.share_state();
+            this.share().client_read(bytes);
+            this.update_share();
         }
         Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
-        ready!(self.poll_out(cx))?;
+        ready!(self.poll_buffered(cx))?;
         match self.transport.poll_flush(cx) {
             Poll::Ready(flushed) => {
-                self.is_taken(0);
+                self.bytes_written(0);
                 Poll::Ready(flushed)
             }
             Poll::Pending => self.poll_blocked(cx),
@@ -377,7 +381,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
-        ready!(self.poll_out(cx))?;
+        ready!(self.poll_buffered(cx))?;
         match self.transport.poll_shutdown(cx) {
             Poll::Ready(done) => Poll::Ready(done),
             Poll::Pending => self.poll_blocked(cx),

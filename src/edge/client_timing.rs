@@ -1,4 +1,4 @@
-//! What a connection of HTTP/1, or a stream of HTTP/2, is doing: what says how long its client may be waited for.
+//! The timeouts of an HTTP/1 connection or an HTTP/2 stream, by the phase of its request.
 
 use super::flood_guard::FloodGuard;
 use super::memory_share::MemoryShare;
@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// For how long a body may come as slowly as it likes, waits added up.
+/// Total waiting time before the minimum body rate applies.
 const SLOW_START: Duration = Duration::from_secs(10);
 
-/// How long clients may take.
+/// The client timeouts of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientTimeouts {
     /// See [`Clients::head_timeout`].
@@ -39,138 +39,136 @@ impl ClientTimeouts {
     }
 }
 
-/// Where a request stands.
+/// The phase of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No byte of it is here yet.
-    UnreadBytes,
-    /// Its head is coming.
+    /// No byte received.
+    Idle,
+    /// Receiving the head.
     Head,
-    /// Its body is coming.
+    /// Receiving the body.
     Body,
-    /// All of it is here, or nobody wants the rest.
+    /// Received, or the rest is not needed.
     Busy,
 }
 
-/// Where a request came in.
+/// The connection on which a request arrived.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrival {
+pub(crate) struct ConnectionContext {
     /// The name of the listener.
     pub listener: Arc<str>,
-    /// Whether its client speaks TLS.
+    /// Whether the connection uses TLS.
     pub tls: bool,
-    /// Whether its client has come over a socket in the file system, which it may take for the host.
-    pub over_socket: bool,
-    /// How many requests of HTTP/2 the connection has had, and how many of their heads were rejected.
+    /// Whether it is a Unix socket. Clients may then send its path in place of a host.
+    pub unix_socket: bool,
+    /// HTTP/2 requests so far, and how many of their heads were rejected.
     pub requests: Arc<AtomicU32>,
     pub rejected: Arc<AtomicU32>,
-    /// Where streams are counted that are reset before they become requests.
+    /// Counts streams that are reset before they become requests.
     pub metrics: Arc<Metrics>,
-    /// What its connection holds.
+    /// Its share of the memory budget.
     pub share: Arc<MemoryShare>,
-    /// The bodies that are coming on it: of HTTP/2.
+    /// The request bodies in progress; HTTP/2 only.
     pub(super) uploads: Arc<Uploads>,
 }
 
-impl Arrival {
-    /// The frames of a connection of HTTP/2 whose heads may have so many fields.
-    pub(super) fn frames(&self, fields: usize) -> FloodGuard {
+impl ConnectionContext {
+    /// The flood guard of an HTTP/2 connection. `fields` limits the fields of a head.
+    pub(super) fn flood_guard(&self, fields: usize) -> FloodGuard {
         let counts = (self.requests.clone(), self.rejected.clone());
         FloodGuard::new(Instant::now(), fields, counts, self.uploads.clone())
     }
 }
 
-/// What a connection of HTTP/1, or a stream of HTTP/2, is doing. Shared by the connection and the request that is on
-/// it.
+/// The timing of an HTTP/1 connection or an HTTP/2 stream. The connection and its current request share it.
 #[derive(Debug)]
 pub(crate) struct ClientTiming {
-    pub arrival: Arrival,
+    pub connection: ConnectionContext,
     pub timeouts: ClientTimeouts,
-    state: Mutex<State>,
-    /// The request is watched from now on, or for another time.
-    watched: Notify,
+    state: Mutex<TimingState>,
+    /// Wakes the stall timer when it is started or changed.
+    stall_changed: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct TimingState {
     phase: Phase,
-    /// Since when it is waited for what the phase says. The first request is waited for since the connection was
-    /// opened.
+    /// Start of the phase. For the first request: when the connection was accepted.
     since: Instant,
-    /// Whether a request was answered before.
-    kept: bool,
-    body: u64,
-    /// How long the body was waited for, without the wait that lasts.
+    /// Whether the connection has served a request before.
+    reused: bool,
+    body_bytes: u64,
+    /// Total time spent waiting for the body, without the current wait.
     waited: Duration,
-    /// Since when the client is waited for, where it is.
-    waiting: Option<Instant>,
-    cut: Option<DisconnectReason>,
-    /// What the provider of a pass-through request is waited for, where that ends here.
-    due: Option<Due>,
-    /// How long it was waited for in vain.
-    late: Option<Duration>,
-    /// When the request is given up, unless something of it moves: how long that may take, and until when.
-    stuck: Option<(Duration, Instant)>,
+    /// Start of the current wait for the client, if any.
+    waiting_since: Option<Instant>,
+    disconnect_reason: Option<DisconnectReason>,
+    /// The timer of a pass-through request's response, if it is enforced here.
+    response: Option<ResponseTimer>,
+    /// The timeout that the response missed.
+    expired_response: Option<Duration>,
+    /// The stall timeout of the request, and its current deadline.
+    stall: Option<(Duration, Instant)>,
 }
 
-/// A wait for the provider.
+/// Waits for a provider.
 #[derive(Debug, Clone, Copy)]
-struct Due {
-    within: Duration,
-    /// Since when it is waited for: not while something is written that came before.
+struct ResponseTimer {
+    timeout: Duration,
+    /// Start of the wait; `None` while earlier data is still being written.
     since: Option<Instant>,
 }
 
 impl ClientTiming {
-    /// A connection that was opened just now.
-    pub fn new(arrival: Arrival, timeouts: ClientTimeouts) -> ClientTiming {
-        let state = State {
-            phase: Phase::UnreadBytes,
+    /// For a connection that was accepted just now.
+    pub fn new(connection: ConnectionContext, timeouts: ClientTimeouts) -> ClientTiming {
+        let state = TimingState {
+            phase: Phase::Idle,
             since: Instant::now(),
-            kept: false,
-            body: 0,
+            reused: false,
+            body_bytes: 0,
             waited: Duration::ZERO,
-            waiting: None,
-            cut: None,
-            due: None,
-            late: None,
-            stuck: None,
+            waiting_since: None,
+            disconnect_reason: None,
+            response: None,
+            expired_response: None,
+            stall: None,
         };
-        ClientTiming { arrival, timeouts, state: Mutex::new(state), watched: Notify::new() }
+        ClientTiming { connection, timeouts, state: Mutex::new(state), stall_changed: Notify::new() }
     }
 
-    /// Bytes came from the client.
+    /// The client sent this many bytes.
     pub fn received(&self, bytes: usize) {
         let mut state = self.state.lock();
-        if let Some(since) = state.waiting.take()
+        if let Some(since) = state.waiting_since.take()
             && state.phase == Phase::Body
         {
             state.waited += since.elapsed();
         }
         match state.phase {
-            Phase::UnreadBytes => {
+            Phase::Idle => {
                 state.phase = Phase::Head;
-                // The first request has to be here in time from the connection on.
-                if state.kept {
+                // The head timeout of the first request starts with the connection.
+                if state.reused {
                     state.since = Instant::now();
                 }
             }
-            Phase::Body => state.body += bytes as u64,
+            Phase::Body => state.body_bytes += bytes as u64,
             Phase::Head | Phase::Busy => {}
         }
     }
 
-    /// Until when the client may be waited for, from now on, and what it is cut off for then; none where it may take as
-    /// long as it likes.
+    /// The deadline of the current wait for the client, and the reason to disconnect it then. `None` if there is no
+    /// limit.
     pub fn deadline(&self) -> Option<(Instant, DisconnectReason)> {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::UnreadBytes if state.kept => Some((state.since + self.timeouts.idle, DisconnectReason::IdleTimeout)),
-            Phase::UnreadBytes | Phase::Head => Some((state.since + self.timeouts.head, DisconnectReason::HeadTimeout)),
+            Phase::Idle if state.reused => Some((state.since + self.timeouts.idle, DisconnectReason::IdleTimeout)),
+            Phase::Idle | Phase::Head => Some((state.since + self.timeouts.head, DisconnectReason::HeadTimeout)),
             Phase::Body => {
-                let since = *state.waiting.get_or_insert_with(Instant::now);
+                let since = *state.waiting_since.get_or_insert_with(Instant::now);
                 let stalled = since + self.timeouts.idle;
-                let Some(seconds) = state.body.checked_div(self.timeouts.body_rate as u64) else {
+                let Some(seconds) = state.body_bytes.checked_div(self.timeouts.body_rate as u64) else {
                     return Some((stalled, DisconnectReason::MinBodyRate));
                 };
                 let allowed = SLOW_START.max(Duration::from_secs(seconds));
@@ -180,163 +178,162 @@ impl ClientTiming {
         }
     }
 
-    /// Whether a head is coming of which nothing has been answered, and so can be: the gateway writes nothing else
-    /// meanwhile.
+    /// Whether a head is incomplete. A response may then be sent, since the gateway writes nothing else meanwhile.
     pub fn is_in_head(&self) -> bool {
         self.state.lock().phase == Phase::Head
     }
 
-    /// Something of the provider's is due, so long after the gateway has begun to wait for it.
-    pub fn response_is_due(&self, within: Duration) {
-        self.state.lock().due = Some(Due { within, since: None });
+    /// Starts the response timeout; it counts from when the gateway begins to wait.
+    pub fn expect_response(&self, timeout: Duration) {
+        self.state.lock().response = Some(ResponseTimer { timeout, since: None });
     }
 
-    /// Something of the response has come. Where it was waited for here, the next part is due within `next`, if that is
-    /// set.
-    pub fn response_came(&self, next: Option<Duration>) {
+    /// A part of the response arrived. If the response timeout runs, it restarts with `next`, or ends if that is
+    /// `None`.
+    pub fn response_progressed(&self, next: Option<Duration>) {
         let mut state = self.state.lock();
-        state.due = state.due.and(next).map(|within| Due { within, since: None });
+        state.response = state.response.and(next).map(|timeout| ResponseTimer { timeout, since: None });
     }
 
-    /// When what is waited for is due: it is waited for from now on at the latest.
-    pub fn response_due(&self) -> Option<Instant> {
+    /// The response deadline. Its timeout starts now if it has not started yet.
+    pub fn response_deadline(&self) -> Option<Instant> {
         let mut state = self.state.lock();
-        let due = state.due.as_mut()?;
-        Some(*due.since.get_or_insert_with(Instant::now) + due.within)
+        let response = state.response.as_mut()?;
+        Some(*response.since.get_or_insert_with(Instant::now) + response.timeout)
     }
 
-    /// It did not come in time: nobody waits for it any more.
+    /// The response missed its deadline.
     pub fn response_is_late(&self) {
         let mut state = self.state.lock();
-        state.late = state.due.take().map(|due| due.within);
+        state.expired_response = state.response.take().map(|response| response.timeout);
     }
 
-    /// For how long it was waited for, where it did not come in time.
-    pub fn was_late(&self) -> Option<Duration> {
-        self.state.lock().late
+    /// The timeout that the response missed, if it did.
+    pub fn response_timeout(&self) -> Option<Duration> {
+        self.state.lock().expired_response
     }
 
-    /// A part of the request or of its response is on its way: the next one is waited for from its end on.
-    pub fn moves(&self) {
+    /// A part of the request or response was transferred: restarts the timers.
+    pub fn progressed(&self) {
         let mut state = self.state.lock();
-        if let Some(due) = &mut state.due {
-            due.since = None;
+        if let Some(response) = &mut state.response {
+            response.since = None;
         }
-        if let Some((limit, until)) = &mut state.stuck {
+        if let Some((limit, until)) = &mut state.stall {
             *until = Instant::now() + *limit;
         }
     }
 
-    /// From now on the request is given up where nothing of it moves for so long.
-    pub fn gives_up_after(&self, limit: Duration) {
-        self.state.lock().stuck = Some((limit, Instant::now() + limit));
-        self.watched.notify_one();
+    /// Starts the stall timeout: the longest time without any transfer on the request.
+    pub fn start_stall_timer(&self, limit: Duration) {
+        self.state.lock().stall = Some((limit, Instant::now() + limit));
+        self.stall_changed.notify_one();
     }
 
-    /// Ends where nothing of a request moves any more. Needs a timer only while a request is watched, and ends with who
-    /// waits: most requests are over long before.
-    pub async fn stands_still(&self) {
+    /// Completes when the request has stalled. Needs a timer only while the stall timeout runs.
+    pub async fn stalled(&self) {
         loop {
-            let until = self.state.lock().stuck.map(|(_, until)| until);
+            let until = self.state.lock().stall.map(|(_, until)| until);
             match until {
                 Some(until) if until <= Instant::now() => return,
-                // The time may change meanwhile.
-                Some(until) => drop(tokio::time::timeout_at(until.into(), self.watched.notified()).await),
-                None => self.watched.notified().await,
+                // The deadline may have moved meanwhile.
+                Some(until) => drop(tokio::time::timeout_at(until.into(), self.stall_changed.notified()).await),
+                None => self.stall_changed.notified().await,
             }
         }
     }
 
-    /// Whether nothing of the request moves any more.
-    pub fn is_stuck(&self) -> bool {
-        self.state.lock().stuck.is_some_and(|(_, until)| until <= Instant::now())
+    /// Whether the stall timeout has passed.
+    pub fn is_stalled(&self) -> bool {
+        self.state.lock().stall.is_some_and(|(_, until)| until <= Instant::now())
     }
 
-    /// Neither the provider nor the request as a whole is timed from now on.
-    pub fn is_not_timed(&self) {
+    /// Stops the response and stall timeouts.
+    pub fn stop_timers(&self) {
         let mut state = self.state.lock();
-        (state.due, state.stuck) = (None, None);
+        (state.response, state.stall) = (None, None);
     }
 
-    /// Whether all was read that has come of a body of HTTP/2 whose end has not. The connection times those of HTTP/1.
-    pub fn client_is_silent(&self) -> bool {
-        let read = self.state.lock().body;
-        self.arrival.uploads.are_read(read)
+    /// Whether an unfinished HTTP/2 body has been read as far as it has arrived. Always false for HTTP/1, where the
+    /// connection times the body.
+    pub fn awaits_client(&self) -> bool {
+        let read = self.state.lock().body_bytes;
+        self.connection.uploads.is_all_read(read)
     }
 
-    /// Why the client was cut off, where it was.
-    pub fn cut(&self) -> Option<DisconnectReason> {
-        self.state.lock().cut
+    /// Why the client was disconnected, if it was.
+    pub fn disconnect_reason(&self) -> Option<DisconnectReason> {
+        self.state.lock().disconnect_reason
     }
 
-    /// The client is cut off.
-    pub fn note_cut(&self, cut: DisconnectReason) {
-        self.state.lock().cut.get_or_insert(cut);
+    /// Records why the client is disconnected. The first reason stays.
+    pub fn set_disconnect_reason(&self, reason: DisconnectReason) {
+        self.state.lock().disconnect_reason.get_or_insert(reason);
     }
 
-    /// The head of a request is whole.
-    pub fn head_is_here(&self) {
+    /// The head of a request is complete.
+    pub fn head_complete(&self) {
         let mut state = self.state.lock();
         state.phase = Phase::Busy;
-        state.kept = true;
-        (state.due, state.late, state.stuck) = (None, None, None);
+        state.reused = true;
+        (state.response, state.expired_response, state.stall) = (None, None, None);
     }
 
-    /// The head of a request was rejected, before anything of it counted.
-    pub fn head_is_rejected(&self) {
-        self.arrival.rejected.fetch_add(1, Ordering::Relaxed);
+    /// The head of a request was rejected.
+    pub fn head_rejected(&self) {
+        self.connection.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A stream of HTTP/2 was reset, with this code, before it became a request.
-    pub fn stream_was_rejected(&self, stream: u32, code: u32) {
-        let Arrival { listener, metrics, .. } = &self.arrival;
-        metrics.cut(DisconnectReason::RejectedStream);
+    /// The gateway reset an HTTP/2 stream with this code before it became a request.
+    pub fn stream_rejected(&self, stream: u32, code: u32) {
+        let ConnectionContext { listener, metrics, .. } = &self.connection;
+        metrics.disconnected(DisconnectReason::RejectedStream);
         tracing::debug!(listener = &**listener, stream, code, "a stream was reset before it became a request");
     }
 
-    /// A request of HTTP/2 was answered, or its stream reset, by Pingora itself.
-    pub fn request_was_rejected(&self) {
-        let Arrival { listener, metrics, requests, .. } = &self.arrival;
-        // So that its reset is not counted as that of a stream that became no request.
+    /// Pingora itself rejected an HTTP/2 request.
+    pub fn request_rejected(&self) {
+        let ConnectionContext { listener, metrics, requests, .. } = &self.connection;
+        // Otherwise its reset would count as that of a stream that never became a request.
         requests.fetch_add(1, Ordering::Relaxed);
-        metrics.cut(DisconnectReason::RejectedStream);
+        metrics.disconnected(DisconnectReason::RejectedStream);
         tracing::debug!(listener = &**listener, "a request was rejected before it was served");
     }
 
-    /// A body follows the head.
+    /// A body follows.
     pub fn expect_body(&self) {
         let mut state = self.state.lock();
         state.phase = Phase::Body;
-        state.body = 0;
+        state.body_bytes = 0;
         state.waited = Duration::ZERO;
-        state.waiting = None;
+        state.waiting_since = None;
     }
 
-    /// The body is whole, or nobody wants the rest.
-    pub fn body_is_here(&self) {
+    /// The body is complete, or the rest is not needed.
+    pub fn body_complete(&self) {
         self.state.lock().phase = Phase::Busy;
     }
 
-    /// A request is over.
-    pub fn request_is_over(&self) {
+    /// The request has ended.
+    pub fn request_complete(&self) {
         let mut state = self.state.lock();
-        state.phase = Phase::UnreadBytes;
+        state.phase = Phase::Idle;
         state.since = Instant::now();
-        (state.due, state.stuck) = (None, None);
+        (state.response, state.stall) = (None, None);
     }
 
-    /// So much of the body of a stream of HTTP/2 has been read, all in all.
-    pub fn has_read(&self, bytes: u64) {
-        self.state.lock().body = bytes;
+    /// The total bytes read of an HTTP/2 body.
+    pub fn set_body_read(&self, bytes: u64) {
+        self.state.lock().body_bytes = bytes;
     }
 
-    /// Whether the body of a stream of HTTP/2 comes too slowly.
-    pub fn is_slow(&self) -> bool {
+    /// Whether an HTTP/2 body arrives below the minimum rate.
+    pub fn is_body_slow(&self) -> bool {
         let (phase, read) = {
             let state = self.state.lock();
-            (state.phase, state.body)
+            (state.phase, state.body_bytes)
         };
-        phase == Phase::Body && self.arrival.uploads.are_slow(read, Instant::now())
+        phase == Phase::Body && self.connection.uploads.is_slow(read, Instant::now())
     }
 }
 
@@ -347,7 +344,7 @@ mod tests {
     use crate::memory::Memory;
     use tokio::runtime::{Builder, Runtime};
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
     const LONG: Duration = Duration::from_secs(3600);
 
     fn runtime() -> Runtime {
@@ -356,33 +353,33 @@ mod tests {
 
     fn timing() -> Arc<ClientTiming> {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let arrival = Arrival {
+        let connection = ConnectionContext {
             listener: "main".into(),
             tls: false,
-            over_socket: false,
+            unix_socket: false,
             requests: Arc::default(),
             rejected: Arc::default(),
             metrics,
             share: MemoryShares::new(Memory::new(None, 0)).open(false),
             uploads: Arc::default(),
         };
-        Arc::new(ClientTiming::new(arrival, ClientTimeouts { head: LONG, idle: LONG, write: LONG, body_rate: 0 }))
+        Arc::new(ClientTiming::new(connection, ClientTimeouts { head: LONG, idle: LONG, write: LONG, body_rate: 0 }))
     }
 
     #[test]
     fn a_request_that_is_over_leaves_nothing_behind() {
         runtime().block_on(async {
             let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-            let (base, kept) = (tasks(), timing());
+            let (base, reused) = (tasks(), timing());
             for _ in 0..1000 {
-                // A stream of HTTP/2, and one more request of a connection that is kept.
-                timing().gives_up_after(LONG);
-                kept.head_is_here();
-                kept.gives_up_after(LONG);
-                kept.request_is_over();
+                // An HTTP/2 stream, and another request on a kept connection.
+                timing().start_stall_timer(LONG);
+                reused.head_complete();
+                reused.start_stall_timer(LONG);
+                reused.request_complete();
             }
             tokio::task::yield_now().await;
-            assert_eq!((tasks(), Arc::weak_count(&kept)), (base, 0));
+            assert_eq!((tasks(), Arc::weak_count(&reused)), (base, 0));
         });
     }
 
@@ -391,20 +388,20 @@ mod tests {
         runtime().block_on(async {
             let timing = timing();
             for _ in 0..3 {
-                timing.gives_up_after(Duration::from_millis(1));
-                tokio::time::timeout(PATIENCE, timing.stands_still()).await.unwrap();
+                timing.start_stall_timer(Duration::from_millis(1));
+                tokio::time::timeout(TEST_TIMEOUT, timing.stalled()).await.unwrap();
             }
-            // It is watched while it is waited for already.
-            timing.head_is_here();
+            // The timer starts while the task already waits.
+            timing.head_complete();
             let watch = async {
                 tokio::task::yield_now().await;
-                timing.gives_up_after(Duration::from_millis(1));
+                timing.start_stall_timer(Duration::from_millis(1));
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                () = timing.stands_still() => {}
+                () = timing.stalled() => {}
                 () = watch => {}
-                () = tokio::time::sleep(PATIENCE) => panic!("it is not given up"),
+                () = tokio::time::sleep(TEST_TIMEOUT) => panic!("it is not given up"),
             }
         });
     }
@@ -413,19 +410,19 @@ mod tests {
     fn another_try_is_not_held_to_the_deadlines_of_the_one_before() {
         runtime().block_on(async {
             let timing = timing();
-            timing.gives_up_after(Duration::ZERO);
-            timing.response_is_due(Duration::ZERO);
-            timing.is_not_timed();
-            timing.moves();
-            assert_eq!((is_given_up(&timing).await, timing.response_due()), (false, None));
+            timing.start_stall_timer(Duration::ZERO);
+            timing.expect_response(Duration::ZERO);
+            timing.stop_timers();
+            timing.progressed();
+            assert_eq!((stalls_now(&timing).await, timing.response_deadline()), (false, None));
         });
     }
 
-    /// Whether it is given up, where it is looked at once.
-    async fn is_given_up(timing: &ClientTiming) -> bool {
+    /// Whether it is stalled at the first poll.
+    async fn stalls_now(timing: &ClientTiming) -> bool {
         tokio::select! {
             biased;
-            () = timing.stands_still() => true,
+            () = timing.stalled() => true,
             () = std::future::ready(()) => false,
         }
     }
@@ -434,19 +431,19 @@ mod tests {
     fn a_request_that_moves_is_not_given_up() {
         runtime().block_on(async {
             let timing = timing();
-            timing.gives_up_after(LONG);
-            assert!(!is_given_up(&timing).await);
-            timing.gives_up_after(Duration::ZERO);
-            assert!(is_given_up(&timing).await);
-            timing.head_is_here();
-            assert!(!is_given_up(&timing).await, "it is another");
+            timing.start_stall_timer(LONG);
+            assert!(!stalls_now(&timing).await);
+            timing.start_stall_timer(Duration::ZERO);
+            assert!(stalls_now(&timing).await);
+            timing.head_complete();
+            assert!(!stalls_now(&timing).await, "it is another");
         });
     }
 
     #[test]
     fn a_request_that_is_not_timed_needs_no_timer() {
-        // A runtime without one.
+        // A runtime without timers.
         let runtime = Builder::new_current_thread().build().unwrap();
-        assert!(!runtime.block_on(is_given_up(&timing())));
+        assert!(!runtime.block_on(stalls_now(&timing())));
     }
 }

@@ -1,19 +1,19 @@
-//! The life of a connection from a client: let in, TLS, which protocol it speaks, its requests.
+//! The life of a client's connection: accept, TLS, protocol detection, requests.
 //!
-//! Pingora serves single requests; when the next one may come is decided here. A connection of HTTP/1 that waits for a
-//! request holds nothing of Pingora's, which would be most of its memory.
+//! Pingora serves single requests; this module waits for the next one. While an HTTP/1 connection waits it holds
+//! nothing of Pingora's, which would be most of its memory.
 
 use super::client_stream::ClientStream;
-use super::client_timing::{Arrival, ClientTiming};
-use super::connection_limits::Admission;
+use super::client_timing::{ClientTiming, ConnectionContext};
+use super::connection_limits::ConnectionLimits;
 use super::downstream::{self, Downstream};
 use super::frame::PREFACE;
 use super::http2;
 use super::listener::BoundListener;
 use super::memory_share::MemoryShares;
-use super::server::{KEPT, Server, ServerOptions, Stage, reached};
+use super::server::{NO_KEEPALIVE_TIMEOUT, Server, ServerOptions, ShutdownStage, wait_for_stage};
 use super::socket::Socket;
-use super::strict_http1::{StrictHttp1Stream, StrictRequests};
+use super::strict_http1::{StrictHttp1Reader, StrictHttp1Stream};
 use super::tls;
 use crate::descriptors;
 use crate::memory::Memory;
@@ -31,58 +31,57 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How long a listener rests after the system could not give it a connection.
-const GRACE: Duration = Duration::from_millis(50);
-/// How long it has to have gone well before the log says again that it does not.
-const SAID_AGAIN: Duration = Duration::from_secs(10);
+/// Pause after a failed accept.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// The warning about failed accepts is repeated only after this long without a failure.
+const WARN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// A listener's name and what it speaks TLS with.
+/// A listener's name and TLS configuration.
 pub(crate) struct ListenerInfo {
-    /// The listener's name.
     pub name: Arc<str>,
-    /// What TLS is spoken with; none without TLS.
+    /// `None` without TLS.
     pub tls: ArcSwapOption<ServerConfig>,
 }
 
-/// All connections from clients.
+/// All client connections.
 pub(crate) struct Connections<A> {
     server: Server<A>,
     options: ArcSwap<ServerOptions>,
-    admission: Arc<Admission>,
+    connection_limits: Arc<ConnectionLimits>,
     shares: Arc<MemoryShares>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
-    /// Connections whose requests this server answers.
+    /// Accepts connections for this server. Call inside a tokio runtime.
     pub fn new(server: Server<A>, memory: Arc<Memory>, options: ServerOptions) -> Connections<A> {
         let shares = MemoryShares::new(memory);
         tokio::spawn(shares.clone().watch());
-        Connections { server, options: ArcSwap::from_pointee(options), admission: Arc::default(), shares }
+        Connections { server, options: ArcSwap::from_pointee(options), connection_limits: Arc::default(), shares }
     }
 
-    /// Takes other limits and deadlines, for connections that begin from now on.
-    pub fn set_terms(&self, options: ServerOptions) {
+    /// Sets the limits and timeouts of future connections.
+    pub fn set_options(&self, options: ServerOptions) {
         self.options.store(Arc::new(options));
     }
 
-    /// Ends connections to providers that are kept for later requests.
+    /// Closes idle connections to providers.
     pub async fn clean_up(&self) {
         self.server.app.http_cleanup().await;
     }
 
-    /// Accepts connections until the process takes no more of them.
-    pub async fn accept(self: Arc<Connections<A>>, bound: Arc<BoundListener>, door: Arc<ListenerInfo>) {
+    /// Accepts connections until the process closes its listeners.
+    pub async fn accept(self: Arc<Connections<A>>, bound: Arc<BoundListener>, listener: Arc<ListenerInfo>) {
         let mut stage = self.server.stage.clone();
         let mut failed: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = bound.accept() => accepted,
-                () = reached(&mut stage, Stage::Closing) => break,
+                () = wait_for_stage(&mut stage, ShutdownStage::Closing) => break,
             };
             let error = match accepted {
                 Ok((socket, peer)) => {
                     let last = descriptors::is_reserved(&socket);
-                    self.take(socket, peer, &door);
+                    self.spawn(socket, peer, &listener);
                     last.then(|| "too many open files, but for those in reserve".to_owned())
                 }
                 Err(error) => Some(error.to_string()),
@@ -90,76 +89,76 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             let Some(error) = error else {
                 continue;
             };
-            if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > SAID_AGAIN) {
-                tracing::warn!(listener = &*door.name, error, "connections cannot be accepted");
+            if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > WARN_AGAIN_AFTER) {
+                tracing::warn!(listener = &*listener.name, error, "connections cannot be accepted");
             }
-            tokio::time::sleep(GRACE).await;
-            while descriptors::are_scarce() && *stage.borrow() < Stage::Closing {
+            tokio::time::sleep(ACCEPT_BACKOFF).await;
+            while descriptors::are_exhausted() && *stage.borrow() < ShutdownStage::Closing {
                 failed = Some(Instant::now());
-                tokio::time::sleep(GRACE).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
-        // Those that the system has accepted already would be broken off.
-        while let Some((socket, peer)) = bound.accept_at_once().await {
-            self.take(socket, peer, &door);
+        // Connections in the kernel's backlog would be reset.
+        while let Some((socket, peer)) = bound.try_accept().await {
+            self.spawn(socket, peer, &listener);
         }
     }
 
-    /// Lets a connection in and serves it in a task of its own.
-    fn take(self: &Arc<Connections<A>>, socket: Socket, peer: Option<SocketAddr>, door: &Arc<ListenerInfo>) {
+    /// Checks the connection limits and serves the connection in a task of its own.
+    fn spawn(self: &Arc<Connections<A>>, socket: Socket, peer: Option<SocketAddr>, listener: &Arc<ListenerInfo>) {
         let options = self.options.load_full();
-        let admitted = self.admission.admit(options.limits, &options.trusted, peer.map(|peer| peer.ip()));
-        let admitted = match admitted {
-            Ok(_) if self.shares.is_over() => return self.server.metrics.cut(DisconnectReason::Memory),
-            Ok(admitted) => admitted,
-            Err(cut) => return self.server.metrics.cut(cut),
+        let permit = self.connection_limits.acquire(options.limits, &options.trusted, peer.map(|peer| peer.ip()));
+        let permit = match permit {
+            Ok(_) if self.shares.is_over() => return self.server.metrics.disconnected(DisconnectReason::Memory),
+            Ok(permit) => permit,
+            Err(reason) => return self.server.metrics.disconnected(reason),
         };
-        socket.give_up_after(options.timeouts.write);
-        let (connections, door) = (self.clone(), door.clone());
+        socket.set_write_timeout(options.timeouts.write);
+        let (connections, listener) = (self.clone(), listener.clone());
         tokio::spawn(async move {
-            let _counted = (admitted, connections.server.metrics.connection());
-            connections.serve(socket, peer, &door, &options).await;
+            let _counted = (permit, connections.server.metrics.connection());
+            connections.serve(socket, peer, &listener, &options).await;
         });
     }
 
-    async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, door: &ListenerInfo, options: &ServerOptions) {
-        let config = door.tls.load_full();
-        let (name, tls, share) = (door.name.clone(), config.is_some(), self.shares.open(config.is_some()));
-        let arrival = Arrival {
+    async fn serve(&self, socket: Socket, peer: Option<SocketAddr>, listener: &ListenerInfo, options: &ServerOptions) {
+        let config = listener.tls.load_full();
+        let (name, tls, share) = (listener.name.clone(), config.is_some(), self.shares.open(config.is_some()));
+        let connection = ConnectionContext {
             listener: name,
             tls,
-            over_socket: socket.is_file(),
+            unix_socket: socket.is_unix(),
             requests: Arc::default(),
             rejected: Arc::default(),
             metrics: self.server.metrics.clone(),
             share,
             uploads: Arc::default(),
         };
-        let timing = Arc::new(ClientTiming::new(arrival, options.timeouts));
-        // Boxed, since a task is as large as the largest part of it to its end.
-        let Some((stream, http2)) = Box::pin(self.begin(socket, peer, config, &timing)).await else {
-            return self.note(&timing);
+        let timing = Arc::new(ClientTiming::new(connection, options.timeouts));
+        // Boxed: a task stays as large as its largest part.
+        let Some((stream, http2)) = Box::pin(self.negotiate(socket, peer, config, &timing)).await else {
+            return self.count_disconnect(&timing);
         };
         if http2 {
             http2::serve(&self.server, stream, peer, &timing, options).await;
         } else {
-            let requests = StrictRequests::new(options.limits.head, timing.arrival.over_socket);
-            let served = Box::pin(self.http1(requests.framed(stream), &requests, &timing));
-            let downstream = Downstream { timing: timing.clone(), requests: Some(requests.clone()) };
+            let reader = StrictHttp1Reader::new(options.limits.head, timing.connection.unix_socket);
+            let served = Box::pin(self.http1(reader.wrap(stream), &reader, &timing));
+            let downstream = Downstream { timing: timing.clone(), reader: Some(reader.clone()) };
             downstream::serve(downstream, served).await;
         }
-        self.note(&timing);
+        self.count_disconnect(&timing);
     }
 
-    /// Counts why a connection was cut off, where it was.
-    fn note(&self, timing: &ClientTiming) {
-        if let Some(cut) = timing.cut() {
-            self.server.metrics.cut(cut);
+    /// Counts the disconnect reason, if there is one.
+    fn count_disconnect(&self, timing: &ClientTiming) {
+        if let Some(reason) = timing.disconnect_reason() {
+            self.server.metrics.disconnected(reason);
         }
     }
 
-    /// Agrees on TLS, and finds out which protocol the client speaks; none where the connection ends before that.
-    async fn begin(
+    /// Performs the TLS handshake and detects HTTP/2. `None` if the connection ends before that.
+    async fn negotiate(
         &self,
         socket: Socket,
         peer: Option<SocketAddr>,
@@ -169,11 +168,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         let digest = digest(&socket, peer);
         let Some(config) = config else {
             let mut stream = ClientStream::plain(socket, digest, timing.clone());
-            return match knows_http2(&mut stream).await.ok()?? {
-                Spoken::Http1 => Some((stream, false)),
-                Spoken::Http2 => Some((stream, true)),
-                Spoken::Neither => {
-                    timing.note_cut(DisconnectReason::Malformed);
+            return match detect_protocol(&mut stream).await.ok()?? {
+                Protocol::Http1 => Some((stream, false)),
+                Protocol::Http2 => Some((stream, true)),
+                Protocol::InvalidPreface => {
+                    timing.set_disconnect_reason(DisconnectReason::Malformed);
                     stream.reject_preface().await;
                     None
                 }
@@ -184,8 +183,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             .map_err(|_| DisconnectReason::HeadTimeout);
         let stream = match agreed.and_then(|agreed| agreed.map_err(|_| DisconnectReason::TlsHandshake)) {
             Ok(stream) => stream,
-            Err(cut) => {
-                timing.note_cut(cut);
+            Err(reason) => {
+                timing.set_disconnect_reason(reason);
                 return None;
             }
         };
@@ -193,26 +192,26 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         Some((ClientStream::encrypted(stream, digest, timing.clone()), http2))
     }
 
-    /// Serves one request after the other.
-    async fn http1(&self, stream: StrictHttp1Stream, requests: &StrictRequests, timing: &ClientTiming) {
+    /// Serves the requests of an HTTP/1 connection in turn.
+    async fn http1(&self, stream: StrictHttp1Stream, reader: &StrictHttp1Reader, timing: &ClientTiming) {
         let mut stage = self.server.stage.clone();
         let mut next: Option<(StrictHttp1Stream, Option<HttpPersistentSettings>)> = Some((stream, None));
         while let Some((mut stream, settings)) = next.take() {
-            if !requests.has_more() && !has_more(stream.inner(), settings.is_some(), &mut stage).await {
+            if !reader.has_more() && !has_more(stream.inner(), settings.is_some(), &mut stage).await {
                 return;
             }
-            requests.expect();
+            reader.start_request();
             let mut session = ServerSession::new_http1(Box::new(stream));
             match settings {
                 Some(settings) => settings.apply_to_session(&mut session),
-                None => session.set_keepalive(Some(KEPT)),
+                None => session.set_keepalive(Some(NO_KEEPALIVE_TIMEOUT)),
             }
-            let left = tokio::select! {
+            let reused = tokio::select! {
                 biased;
-                left = self.server.app.process_new_http(session, &self.server.ending) => left,
-                () = timing.stands_still() => return,
+                reused = self.server.app.process_new_http(session, &self.server.shutdown) => reused,
+                () = timing.stalled() => return,
             };
-            next = left.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
+            next = reused.map(ReusedHttpStream::consume).and_then(|(stream, settings)| {
                 let stream = stream.into_any().downcast::<StrictHttp1Stream>().ok()?;
                 Some((*stream, settings))
             });
@@ -220,40 +219,41 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     }
 }
 
-/// Waits for the next request; `false` where the connection ends before it. A kept connection ends with the process.
-async fn has_more(stream: &mut ClientStream, kept: bool, stage: &mut watch::Receiver<Stage>) -> bool {
+/// Waits for the next request. Returns `false` if the connection ends before it. A kept connection ends with the
+/// process.
+async fn has_more(stream: &mut ClientStream, kept: bool, stage: &mut watch::Receiver<ShutdownStage>) -> bool {
     if !stream.ahead().is_empty() {
         return true;
     }
-    stream.rest();
+    stream.release_buffers();
     tokio::select! {
         biased;
         more = stream.read_ahead() => matches!(more, Ok(true)),
-        () = reached(stage, Stage::Closing), if kept => false,
+        () = wait_for_stage(stage, ShutdownStage::Closing), if kept => false,
     }
 }
 
-/// What Pingora is told of a socket.
+/// The socket's digest for Pingora.
 fn digest(socket: &Socket, peer: Option<SocketAddr>) -> Arc<SocketDigest> {
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     let _ = digest.peer_addr.set(peer.map(PeerAddress::Inet));
     Arc::new(digest)
 }
 
-/// What a client speaks that has not agreed on anything.
-enum Spoken {
+/// The protocol of a client without ALPN.
+enum Protocol {
     Http1,
     Http2,
-    /// What begins like HTTP/2 and goes on as something else.
-    Neither,
+    /// Begins like HTTP/2, but is not.
+    InvalidPreface,
 }
 
-/// What no request of HTTP/1 begins with that has a version of HTTP/1.
-const HTTP2_BEGINS: &[u8] = b"PRI * HTTP/2";
+/// No valid HTTP/1 request begins like this.
+const PREFACE_LINE: &[u8] = b"PRI * HTTP/2";
 
-/// Whether a client speaks HTTP/2 without having agreed on it: the first byte that differs decides. None where the
+/// Detects the protocol of a client without ALPN, at the first byte that differs from the HTTP/2 preface. `None` if the
 /// connection ends before that.
-async fn knows_http2(stream: &mut ClientStream) -> io::Result<Option<Spoken>> {
+async fn detect_protocol(stream: &mut ClientStream) -> io::Result<Option<Protocol>> {
     loop {
         if !stream.read_ahead().await? {
             return Ok(None);
@@ -261,11 +261,11 @@ async fn knows_http2(stream: &mut ClientStream) -> io::Result<Option<Spoken>> {
         let seen = stream.ahead();
         let compared = seen.len().min(PREFACE.len());
         if seen.get(..compared) != PREFACE.get(..compared) {
-            let begins = seen.starts_with(HTTP2_BEGINS);
-            return Ok(Some(if begins { Spoken::Neither } else { Spoken::Http1 }));
+            let begins = seen.starts_with(PREFACE_LINE);
+            return Ok(Some(if begins { Protocol::InvalidPreface } else { Protocol::Http1 }));
         }
         if compared == PREFACE.len() {
-            return Ok(Some(Spoken::Http2));
+            return Ok(Some(Protocol::Http2));
         }
     }
 }

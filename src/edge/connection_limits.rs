@@ -1,4 +1,4 @@
-//! How many connections there may be.
+//! Limits on the number of open connections.
 
 use crate::config::ClientLimits;
 use crate::telemetry::DisconnectReason;
@@ -9,33 +9,33 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts connections.
+/// Counts open connections, in total and by source.
 #[derive(Debug, Default)]
-pub(crate) struct Admission {
+pub(crate) struct ConnectionLimits {
     open: AtomicUsize,
     sources: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A connection that counts until it is dropped.
+/// The permit of an open connection; dropping it releases the count.
 #[derive(Debug)]
-pub(crate) struct Admitted {
-    admission: Arc<Admission>,
+pub(crate) struct ConnectionPermit {
+    connection_limits: Arc<ConnectionLimits>,
     source: Option<IpAddr>,
 }
 
-impl Admission {
-    /// Lets a connection in, or says why not. `peer` is none for those of the machine that have no address. Proxies
-    /// that are trusted speak for many clients, and so have no limit of their own.
-    pub fn admit(
-        self: &Arc<Admission>,
+impl ConnectionLimits {
+    /// Acquires a permit, or returns the limit that was reached. `peer` is `None` for Unix sockets. Trusted proxies
+    /// have no limit per source, since they carry many clients.
+    pub fn acquire(
+        self: &Arc<ConnectionLimits>,
         limits: ClientLimits,
         trusted: &[IpNet],
         peer: Option<IpAddr>,
-    ) -> Result<Admitted, DisconnectReason> {
+    ) -> Result<ConnectionPermit, DisconnectReason> {
         let peer = peer.map(|peer| peer.to_canonical());
         let source = peer.filter(|peer| !trusted.iter().any(|network| network.contains(peer))).map(source);
-        // Made first, so that what was counted goes again however this ends.
-        let mut admitted = Admitted { admission: self.clone(), source: None };
+        // Created first: dropping it releases the count on every path.
+        let mut permit = ConnectionPermit { connection_limits: self.clone(), source: None };
         if self.open.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             return Err(DisconnectReason::Connections);
         }
@@ -46,17 +46,17 @@ impl Admission {
                 return Err(DisconnectReason::PerSource);
             }
             *count += 1;
-            admitted.source = Some(source);
+            permit.source = Some(source);
         }
-        Ok(admitted)
+        Ok(permit)
     }
 }
 
-impl Drop for Admitted {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.admission.open.fetch_sub(1, Ordering::Relaxed);
+        self.connection_limits.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(source) = self.source {
-            let mut sources = self.admission.sources.lock();
+            let mut sources = self.connection_limits.sources.lock();
             if let Some(count) = sources.get_mut(&source) {
                 *count -= 1;
                 if *count == 0 {
@@ -67,7 +67,7 @@ impl Drop for Admitted {
     }
 }
 
-/// What stands for everyone behind an address: in IPv6 whoever has one has all of its /64.
+/// The source that a peer counts as: its IPv4 address, or its IPv6 /64, since one host usually owns a whole /64.
 pub(crate) fn source(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::wire::http1::HeadLimits;
 
-    struct Door(Arc<Admission>, ClientLimits);
+    struct Door(Arc<ConnectionLimits>, ClientLimits);
 
     fn door(connections: usize, per_source: usize) -> Door {
         let head = HeadLimits { block: 1, count: 1, single: 1, target: 1 };
@@ -88,8 +88,8 @@ mod tests {
     }
 
     impl Door {
-        fn from(&self, peer: &str) -> Result<Admitted, DisconnectReason> {
-            self.0.admit(self.1, &["10.0.0.0/8".parse().unwrap()], Some(peer.parse().unwrap()))
+        fn from(&self, peer: &str) -> Result<ConnectionPermit, DisconnectReason> {
+            self.0.acquire(self.1, &["10.0.0.0/8".parse().unwrap()], Some(peer.parse().unwrap()))
         }
     }
 
@@ -100,7 +100,7 @@ mod tests {
         let second = door.from("1.1.1.1").unwrap();
         assert_eq!(door.from("1.1.1.1").unwrap_err(), DisconnectReason::PerSource);
         let _third = door.from("2.2.2.2").unwrap();
-        let _fourth = door.0.admit(door.1, &[], None).unwrap();
+        let _fourth = door.0.acquire(door.1, &[], None).unwrap();
         assert_eq!(door.from("3.3.3.3").unwrap_err(), DisconnectReason::Connections);
         drop(first);
         let _again = door.from("1.1.1.1").unwrap();

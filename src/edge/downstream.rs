@@ -1,7 +1,7 @@
-//! The client that a task serves: Pingora's hooks get a session, which does not carry it.
+//! The client that a task serves, as a task-local: Pingora's hooks receive a session, which does not carry it.
 
 use super::client_timing::ClientTiming;
-use super::strict_http1::StrictRequests;
+use super::strict_http1::StrictHttp1Reader;
 use crate::wire::http1::Fault;
 use std::sync::Arc;
 
@@ -9,29 +9,29 @@ tokio::task_local! {
     static DOWNSTREAM: Downstream;
 }
 
-/// The connection of HTTP/1, or the stream of HTTP/2, that a task serves.
+/// The HTTP/1 connection or HTTP/2 stream that a task serves.
 pub(super) struct Downstream {
     pub timing: Arc<ClientTiming>,
-    /// The requests of a connection of HTTP/1.
-    pub requests: Option<Arc<StrictRequests>>,
+    /// The strict reader; HTTP/1 only.
+    pub reader: Option<Arc<StrictHttp1Reader>>,
 }
 
-/// Serves a client in the task that this is called in.
+/// Runs `serving` with this client as the task's downstream.
 pub(super) async fn serve<T>(downstream: Downstream, serving: impl Future<Output = T>) -> T {
     DOWNSTREAM.scope(downstream, serving).await
 }
 
-/// What the client of this task is doing; `None` in a task that serves none.
+/// The timing of this task's client; `None` outside a client's task.
 pub(crate) fn client_timing() -> Option<Arc<ClientTiming>> {
     DOWNSTREAM.try_with(|downstream| downstream.timing.clone()).ok()
 }
 
-/// What is wrong with the framing of this task's request.
+/// The framing fault of this task's request, if any.
 pub(crate) fn fault() -> Option<Fault> {
-    DOWNSTREAM.try_with(|downstream| downstream.requests.as_ref()?.fault()).ok().flatten()
+    DOWNSTREAM.try_with(|downstream| downstream.reader.as_ref()?.fault()).ok().flatten()
 }
 
-/// From here on the connection of this task does not speak HTTP any more.
+/// Switches this task's HTTP/1 connection to a tunnel: the bytes that follow are not HTTP.
 pub(crate) fn open_tunnel() {
-    let _ = DOWNSTREAM.try_with(|downstream| downstream.requests.iter().for_each(|requests| requests.open_tunnel()));
+    let _ = DOWNSTREAM.try_with(|downstream| downstream.reader.iter().for_each(|reader| reader.open_tunnel()));
 }

@@ -1,10 +1,10 @@
-//! What a client makes the gateway do without getting anything for it, frame by frame.
+//! The budget of HTTP/2 frames that cost the gateway work without being part of a useful request.
 //!
-//! Each kind of frame is counted against what makes it legitimate, never against time alone: a client may send
-//! WINDOW_UPDATE for DATA that it got, PING for DATA in either direction (which is how clients of gRPC measure the
-//! way), PRIORITY and unknown frames for streams that it opens, and it may take back as many requests as were answered.
-//! A download of any size earns what it needs. What is free besides comes back slowly, so that a quiet connection may
-//! be kept alive for ever.
+//! Each kind of frame is counted against what makes it legitimate, never against time alone. A client may send
+//! WINDOW_UPDATE for DATA that it received, PING for DATA in either direction (gRPC clients measure the bandwidth so),
+//! PRIORITY and unknown frames for streams that it opens, and may cancel as many requests as it got responses. So a
+//! download of any size earns what it needs. A free allowance on top recovers slowly, so that a quiet connection can be
+//! kept alive indefinitely.
 
 use super::frame::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameEvent, FrameHead, HEADERS, PADDED, PING, PRIORITY,
@@ -13,72 +13,72 @@ use super::frame::{
 use crate::telemetry::DisconnectReason;
 use std::time::{Duration, Instant};
 
-/// How many of each kind are free; one of them comes back in each second.
-const FREE: u32 = 100;
-/// How much a client may save up for taking requests back.
-const SAVED: u32 = 1000;
-/// What a stream allows of frames that belong to streams.
-const OF_STREAM: u32 = 4;
-/// What DATA allows of WINDOW_UPDATE: one for the stream and one for the connection, and more where it is large and
-/// comes in parts.
-const OF_DATA: u32 = 2;
-const PART: usize = 256;
-/// How many bytes a frame of DATA should have: of smaller ones it counts what they lack, larger ones make up for it,
-/// and so do DATA and heads in the other direction, as conversations and calls have them. This much is free, and this
-/// much of it comes back in each second.
-const SMALL: usize = 32;
-const LACKS: u32 = 300 * SMALL as u32;
-const LACKS_AGAIN: u32 = 50 * SMALL as u32;
-/// So many fields too many count as one head that was rejected.
-const FIELDS: usize = 25;
-/// What a head costs that was rejected: its response gives one back.
-const REJECTED: u32 = 3;
+/// Free frames of each kind; one recovers per second.
+const FREE_FRAMES: u32 = 100;
+/// The most cancelled requests that a client can save up.
+const MAX_UNANSWERED: u32 = 1000;
+/// Stream-related frames that each new stream earns.
+const PER_STREAM: u32 = 4;
+/// WINDOW_UPDATE frames that each DATA frame earns: one for the stream and one for the connection, and one more per
+/// `BYTES_PER_UPDATE` bytes.
+const UPDATES_PER_DATA: u32 = 2;
+const BYTES_PER_UPDATE: usize = 256;
+/// The size below which a DATA frame counts as small. What it lacks is charged as shortfall; larger frames, and DATA
+/// and heads in the other direction, give it back, as in conversations and calls. `FREE_SHORTFALL` bytes are free, and
+/// `SHORTFALL_PER_SECOND` of them recover per second.
+const SMALL_DATA: usize = 32;
+const FREE_SHORTFALL: u32 = 300 * SMALL_DATA as u32;
+const SHORTFALL_PER_SECOND: u32 = 50 * SMALL_DATA as u32;
+/// This many excess fields cost one unit of the allowance for rejected heads.
+const FIELDS_PER_REJECTION: usize = 25;
+/// Units that a rejected head costs; its response gives one back.
+const REJECTION_COST: u32 = 3;
 
-/// Codes of resets that say that the client did nothing wrong.
+/// Reset codes that do not blame the client.
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
 
-/// How many frames of a kind there may be.
+/// How many frames of a kind are left.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// How much of it comes back by itself.
+    /// Up to how much recovers with time.
     free: u32,
-    cut: DisconnectReason,
+    reason: DisconnectReason,
 }
 
 impl Allowance {
-    fn new(cut: DisconnectReason) -> Allowance {
-        Allowance::of(FREE, cut)
+    fn new(reason: DisconnectReason) -> Allowance {
+        Allowance::of(FREE_FRAMES, reason)
     }
 
-    fn of(free: u32, cut: DisconnectReason) -> Allowance {
-        Allowance { left: free, free, cut }
+    fn of(free: u32, reason: DisconnectReason) -> Allowance {
+        Allowance { left: free, free, reason }
     }
 
     fn earn(&mut self, more: u32) {
         self.left = self.left.saturating_add(more);
     }
 
-    /// Takes some of it. Says why the connection is cut off where there is not enough.
+    /// Spends some of it. Returns the disconnect reason if too little is left.
     fn spend(&mut self, cost: u32) -> Option<DisconnectReason> {
         match self.left.checked_sub(cost) {
             Some(left) => {
                 self.left = left;
                 None
             }
-            None => Some(self.cut),
+            None => Some(self.reason),
         }
     }
 
-    /// Time went by.
+    /// Recovers with time, up to the free allowance.
     fn recover(&mut self, more: u32) {
         self.left = self.left.max(self.left.saturating_add(more).min(self.free));
     }
 }
 
-/// What a connection may still do.
+/// The frame budget of a connection.
 #[derive(Debug)]
 pub(super) struct FloodBudget {
     since: Instant,
@@ -89,21 +89,21 @@ pub(super) struct FloodBudget {
     windows: Allowance,
     resets: Allowance,
     empty: Allowance,
-    /// What frames of DATA may lack, in bytes.
+    /// Shortfall of small DATA frames, in bytes.
     small: Allowance,
     /// Requests that end without a response.
     unanswered: Allowance,
     heads: Allowance,
-    /// The most fields of a head.
+    /// The field limit of a head.
     fields: usize,
-    /// What the head that is coming has cost.
+    /// What the current head has cost so far.
     charged: u32,
-    /// How many heads were rejected.
+    /// Rejected heads charged so far.
     rejected: u32,
 }
 
 impl FloodBudget {
-    /// A connection whose heads may have so many fields.
+    /// For a new connection. `fields` limits the fields of a head.
     pub fn new(fields: usize, now: Instant) -> FloodBudget {
         FloodBudget {
             since: now,
@@ -114,7 +114,7 @@ impl FloodBudget {
             windows: Allowance::new(DisconnectReason::WindowUpdates),
             resets: Allowance::new(DisconnectReason::Resets),
             empty: Allowance::new(DisconnectReason::EmptyFrames),
-            small: Allowance::of(LACKS, DisconnectReason::EmptyFrames),
+            small: Allowance::of(FREE_SHORTFALL, DisconnectReason::EmptyFrames),
             unanswered: Allowance::new(DisconnectReason::Resets),
             heads: Allowance::new(DisconnectReason::RejectedHeads),
             fields,
@@ -123,15 +123,15 @@ impl FloodBudget {
         }
     }
 
-    /// Lets come back what does so with time.
+    /// Recovers the allowances for the time that has passed.
     pub fn tick(&mut self, now: Instant) {
-        let gone = now.duration_since(self.since).as_secs();
-        if gone == 0 {
+        let elapsed = now.duration_since(self.since).as_secs();
+        if elapsed == 0 {
             return;
         }
-        self.since += Duration::from_secs(gone);
-        let gone = u32::try_from(gone).unwrap_or(u32::MAX);
-        self.small.recover(gone.saturating_mul(LACKS_AGAIN));
+        self.since += Duration::from_secs(elapsed);
+        let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX);
+        self.small.recover(elapsed.saturating_mul(SHORTFALL_PER_SECOND));
         for allowance in [
             &mut self.pings,
             &mut self.settings,
@@ -143,13 +143,14 @@ impl FloodBudget {
             &mut self.unanswered,
             &mut self.heads,
         ] {
-            allowance.recover(gone);
+            allowance.recover(elapsed);
         }
     }
 
-    /// A frame comes from the client; `opens` where a stream begins with it. Says why it is one too many, where it is.
-    pub fn received(&mut self, seen: FrameEvent, opens: bool) -> Option<DisconnectReason> {
-        let FrameHead { kind, flags, length, .. } = match seen {
+    /// Charges a frame from the client; `opens`: it opens a stream. Returns the disconnect reason if the budget is
+    /// exhausted.
+    pub fn received(&mut self, event: FrameEvent, opens: bool) -> Option<DisconnectReason> {
+        let FrameHead { kind, flags, length, .. } = match event {
             FrameEvent::Frame(head) => head,
             FrameEvent::Padding(head, padding) => {
                 return self.data(head.length.saturating_sub(padding + 1), head.flags);
@@ -167,10 +168,10 @@ impl FloodBudget {
                 if opens {
                     self.settings.earn(1);
                     self.resets.earn(1);
-                    self.empty.earn(OF_STREAM);
-                    self.priorities.earn(OF_STREAM);
-                    self.unknown.earn(OF_STREAM);
-                    self.windows.earn(OF_STREAM);
+                    self.empty.earn(PER_STREAM);
+                    self.priorities.earn(PER_STREAM);
+                    self.unknown.earn(PER_STREAM);
+                    self.windows.earn(PER_STREAM);
                 }
                 None
             }
@@ -181,58 +182,58 @@ impl FloodBudget {
             PRIORITY => self.priorities.spend(1),
             RST_STREAM => self.resets.spend(1).or_else(|| self.unanswered.spend(1)),
             WINDOW_UPDATE => self.windows.spend(1),
-            // Acknowledgements are few, since the gateway asks for few, and so are the rest that the library takes.
+            // The gateway asks for few acknowledgements; all other kinds are rare too.
             _ => self.unknown.spend(1),
         }
     }
 
-    /// DATA with so many bytes of a body.
+    /// Charges a DATA frame with this many bytes of body.
     fn data(&mut self, length: usize, flags: u8) -> Option<DisconnectReason> {
         self.pings.earn(1);
-        let lacks = u32::try_from(SMALL.saturating_sub(length)).unwrap_or_default();
+        let shortfall = u32::try_from(SMALL_DATA.saturating_sub(length)).unwrap_or_default();
         match length {
-            // Each stream ends once.
+            // A stream ends only once.
             _ if flags & END_STREAM != 0 => None,
             0 => self.empty.spend(1),
-            _ if lacks > 0 => self.small.spend(lacks),
+            _ if shortfall > 0 => self.small.spend(shortfall),
             _ => {
-                self.small.recover(u32::try_from(length - SMALL).unwrap_or(u32::MAX));
+                self.small.recover(u32::try_from(length - SMALL_DATA).unwrap_or(u32::MAX));
                 None
             }
         }
     }
 
-    /// The head that is coming has so many fields so far.
+    /// Charges the current head, which has `count` fields so far.
     pub fn head(&mut self, count: usize) -> Option<DisconnectReason> {
-        let cost = u32::try_from(count.saturating_sub(self.fields) / FIELDS).unwrap_or(u32::MAX);
+        let cost = u32::try_from(count.saturating_sub(self.fields) / FIELDS_PER_REJECTION).unwrap_or(u32::MAX);
         let more = cost.saturating_sub(self.charged);
         self.charged = self.charged.max(cost);
         self.heads.spend(more)
     }
 
-    /// So many heads were rejected since the connection began.
+    /// Charges rejected heads; `count` is their total on the connection.
     pub fn rejected(&mut self, count: u32) -> Option<DisconnectReason> {
         let more = count.saturating_sub(self.rejected);
         self.rejected = count;
-        self.heads.spend(more.saturating_mul(REJECTED))
+        self.heads.spend(more.saturating_mul(REJECTION_COST))
     }
 
-    /// A frame goes to the client. Says why it was one too many, where it was the client's fault.
-    pub fn sent(&mut self, seen: FrameEvent) -> Option<DisconnectReason> {
-        match seen {
+    /// Credits a frame sent to the client. Returns the disconnect reason if it is a reset that exceeds the budget.
+    pub fn sent(&mut self, event: FrameEvent) -> Option<DisconnectReason> {
+        match event {
             FrameEvent::Frame(FrameHead { kind: DATA, length, .. }) => {
                 self.pings.earn(1);
-                self.small.earn(SMALL as u32);
-                let parts = u32::try_from(length / PART).unwrap_or(u32::MAX);
-                self.windows.earn(parts.saturating_add(OF_DATA));
+                self.small.earn(SMALL_DATA as u32);
+                let parts = u32::try_from(length / BYTES_PER_UPDATE).unwrap_or(u32::MAX);
+                self.windows.earn(parts.saturating_add(UPDATES_PER_DATA));
                 None
             }
             FrameEvent::Frame(FrameHead { kind: HEADERS, .. }) => {
                 self.pings.earn(1);
-                // Answers without a body are answers, too.
-                self.small.earn(SMALL as u32);
-                self.windows.earn(OF_DATA);
-                self.unanswered.left = self.unanswered.left.saturating_add(1).min(SAVED);
+                // Responses without a body count too.
+                self.small.earn(SMALL_DATA as u32);
+                self.windows.earn(UPDATES_PER_DATA);
+                self.unanswered.left = self.unanswered.left.saturating_add(1).min(MAX_UNANSWERED);
                 self.heads.recover(1);
                 None
             }
@@ -259,11 +260,11 @@ mod tests {
         FloodBudget::new(100, Instant::now())
     }
 
-    /// After how many frames of a kind a connection is cut off that does nothing else.
-    fn lasts(flood: &mut FloodBudget, frame: FrameEvent, cut: DisconnectReason) -> u32 {
+    /// After how many frames of a kind the connection is disconnected.
+    fn frames_until_disconnect(flood: &mut FloodBudget, frame: FrameEvent, reason: DisconnectReason) -> u32 {
         for sent in 0..100_000 {
             if let Some(found) = flood.received(frame, false) {
-                assert_eq!(found, cut);
+                assert_eq!(found, reason);
                 return sent;
             }
         }
@@ -286,25 +287,39 @@ mod tests {
 
     #[test]
     fn a_hundred_of_each_kind_are_free_and_one_more_is_too_much() {
-        for (kind, flags, length, cut) in KINDS {
-            assert_eq!(lasts(&mut flood(), frame(kind, flags, length), cut), FREE, "{kind}");
+        for (kind, flags, length, reason) in KINDS {
+            assert_eq!(
+                frames_until_disconnect(&mut flood(), frame(kind, flags, length), reason),
+                FREE_FRAMES,
+                "{kind}"
+            );
         }
-        assert_eq!(lasts(&mut flood(), frame(DATA, 0, 0), DisconnectReason::EmptyFrames), FREE);
+        assert_eq!(
+            frames_until_disconnect(&mut flood(), frame(DATA, 0, 0), DisconnectReason::EmptyFrames),
+            FREE_FRAMES
+        );
         let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 8 };
-        assert_eq!(lasts(&mut flood(), FrameEvent::Padding(padded, 7), DisconnectReason::EmptyFrames), FREE);
+        assert_eq!(
+            frames_until_disconnect(&mut flood(), FrameEvent::Padding(padded, 7), DisconnectReason::EmptyFrames),
+            FREE_FRAMES
+        );
     }
 
     #[test]
     fn time_gives_back_what_is_free_and_no_more() {
-        for (kind, flags, length, cut) in KINDS {
+        for (kind, flags, length, reason) in KINDS {
             let now = Instant::now();
             let mut flood = FloodBudget::new(100, now);
             flood.tick(now + Duration::from_secs(3600));
-            assert_eq!(lasts(&mut flood, frame(kind, flags, length), cut), FREE, "{kind}: nothing is saved up");
+            assert_eq!(
+                frames_until_disconnect(&mut flood, frame(kind, flags, length), reason),
+                FREE_FRAMES,
+                "{kind}: nothing is saved up"
+            );
             flood.tick(now + Duration::from_secs(3600 + 7));
-            assert_eq!(lasts(&mut flood, frame(kind, flags, length), cut), 7, "{kind}");
+            assert_eq!(frames_until_disconnect(&mut flood, frame(kind, flags, length), reason), 7, "{kind}");
         }
-        // Kept alive for a day.
+        // Keepalive for a day.
         let now = Instant::now();
         let mut flood = FloodBudget::new(100, now);
         for second in 0..86_400 {
@@ -317,17 +332,17 @@ mod tests {
     fn a_flood_of_small_parts_of_a_body_is_too_much() {
         for (length, most) in [(1, 309), (15, 564), (31, 9600)] {
             let small = frame(DATA, 0, length);
-            assert_eq!(lasts(&mut flood(), small, DisconnectReason::EmptyFrames), most, "{length}");
-            // Nothing is saved up, neither by large frames nor over time.
+            assert_eq!(frames_until_disconnect(&mut flood(), small, DisconnectReason::EmptyFrames), most, "{length}");
+            // Neither large frames nor time save anything up.
             let now = Instant::now();
             let mut saving = FloodBudget::new(100, now);
             (0..1000).for_each(|_| assert_eq!(saving.received(frame(DATA, 0, 16_384), false), None));
             saving.tick(now + Duration::from_secs(3600));
-            assert_eq!(lasts(&mut saving, small, DisconnectReason::EmptyFrames), most, "{length}");
+            assert_eq!(frames_until_disconnect(&mut saving, small, DisconnectReason::EmptyFrames), most, "{length}");
         }
         let padded = FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 200 };
         assert_eq!(
-            lasts(&mut flood(), FrameEvent::Padding(padded, 198), DisconnectReason::EmptyFrames),
+            frames_until_disconnect(&mut flood(), FrameEvent::Padding(padded, 198), DisconnectReason::EmptyFrames),
             309,
             "padding is nothing"
         );
@@ -336,7 +351,7 @@ mod tests {
     #[test]
     fn small_parts_are_earned_by_large_ones_and_by_what_is_answered() {
         let small = frame(DATA, 0, 5);
-        // Bodies of any size, which some clients cut into a small part and a large one.
+        // Bodies of any size; some clients split them into a small and a large part.
         let mut upload = flood();
         for _ in 0..100_000 {
             assert_eq!(upload.received(small, false), None);
@@ -348,7 +363,7 @@ mod tests {
             assert_eq!(conversation.received(small, false), None);
             assert_eq!(conversation.sent(frame(DATA, 0, 5)), None);
         }
-        // Calls whose small message is not the end of the stream, answered with a head alone.
+        // Calls whose small message does not end the stream, answered by headers alone.
         let mut calls = flood();
         for turn in 0..100_000 {
             calls.received(frame(HEADERS, END_HEADERS, 20), true);
@@ -356,14 +371,14 @@ mod tests {
             assert_eq!(calls.received(frame(DATA, END_STREAM, 0), false), None);
             assert_eq!(calls.sent(frame(HEADERS, END_HEADERS | END_STREAM, 20)), None);
         }
-        // One whose other side says nothing, and that is slow.
+        // A slow upload without any response data.
         let now = Instant::now();
         let mut slow = FloodBudget::new(100, now);
         for turn in 0..100_000 {
             slow.tick(now + Duration::from_millis(turn * 20));
             assert_eq!(slow.received(small, false), None, "{turn}");
         }
-        // Bodies that are one byte each.
+        // Bodies of one byte each.
         let mut many = flood();
         for _ in 0..10_000 {
             many.received(frame(HEADERS, END_HEADERS, 20), true);
@@ -371,7 +386,7 @@ mod tests {
         }
     }
 
-    /// Whatever windows a client has, and however often it says so, its downloads go on.
+    /// Downloads continue whatever the client's window size and update frequency.
     #[test]
     fn a_download_earns_its_window_updates() {
         let update = frame(WINDOW_UPDATE, 0, 4);
@@ -384,13 +399,13 @@ mod tests {
                 }
             }
         }
-        // All of them at the end.
+        // All updates at the end.
         let mut flood = flood();
         (0..70_000).for_each(|_| assert_eq!(flood.sent(frame(DATA, 0, 16_384)), None));
         assert!((0..140_000).all(|_| flood.received(update, false).is_none()));
     }
 
-    /// Clients of gRPC send a PING for DATA that came, in either direction, and some for their own.
+    /// gRPC clients send a PING for DATA in either direction, and some of their own.
     #[test]
     fn a_stream_earns_its_pings() {
         let mut flood = flood();
@@ -417,11 +432,14 @@ mod tests {
                 "a stream may be ended when it was answered"
             );
         }
-        // Trailers open none.
+        // Trailers open no stream.
         for _ in 0..1000 {
             flood.received(frame(HEADERS, END_HEADERS, 20), false);
         }
-        assert_eq!(lasts(&mut flood, frame(PRIORITY, 0, 5), DisconnectReason::Priorities), FREE);
+        assert_eq!(
+            frames_until_disconnect(&mut flood, frame(PRIORITY, 0, 5), DisconnectReason::Priorities),
+            FREE_FRAMES
+        );
     }
 
     #[test]
@@ -433,12 +451,12 @@ mod tests {
         };
         let mut fresh = flood();
         assert_eq!(
-            (0..1000).find_map(|at| reset(&mut fresh).map(|cut| (at, cut))),
+            (0..1000).find_map(|at| reset(&mut fresh).map(|reason| (at, reason))),
             Some((100, DisconnectReason::Resets))
         );
-        // The gateway may have to reset them itself.
+        // The gateway resets them itself.
         let mut faulty = flood();
-        let sent = (0..1000).find_map(|at| faulty.sent(FrameEvent::Reset(1)).map(|cut| (at, cut)));
+        let sent = (0..1000).find_map(|at| faulty.sent(FrameEvent::Reset(1)).map(|reason| (at, reason)));
         assert_eq!(sent, Some((100, DisconnectReason::Resets)));
         let mut broken = flood();
         for code in [NO_ERROR, INTERNAL_ERROR, CANCEL] {
@@ -450,7 +468,7 @@ mod tests {
         let mut good = flood();
         (0..5000).for_each(|_| assert_eq!(good.sent(frame(HEADERS, END_HEADERS, 20)), None));
         assert_eq!(
-            (0..5000).find_map(|at| reset(&mut good).map(|cut| (at, cut))),
+            (0..5000).find_map(|at| reset(&mut good).map(|reason| (at, reason))),
             Some((1000, DisconnectReason::Resets))
         );
     }
@@ -460,7 +478,7 @@ mod tests {
         let mut flood = flood();
         let mut head = |count: usize| {
             flood.received(frame(HEADERS, END_HEADERS, 20), true);
-            // However it comes.
+            // In any number of parts.
             (1..=count).find_map(|count| flood.head(count))
         };
         assert!((0..1000).all(|_| head(100).is_none()), "as many as there may be");
@@ -469,10 +487,10 @@ mod tests {
         let mut flood = super::tests::flood();
         flood.received(frame(HEADERS, 0, 20), true);
         assert_eq!(flood.head(3000), Some(DisconnectReason::RejectedHeads), "before it is whole");
-        // Answers give some back.
+        // Responses give some back.
         let mut flood = super::tests::flood();
         assert_eq!(
-            (1..100).find_map(|count| flood.rejected(count).map(|cut| (count, cut))),
+            (1..100).find_map(|count| flood.rejected(count).map(|reason| (count, reason))),
             Some((34, DisconnectReason::RejectedHeads))
         );
         let mut flood = super::tests::flood();

@@ -1,12 +1,14 @@
-//! Frames of HTTP/2 as they pass: what a client makes the gateway do without asking for anything.
+//! Watches the frames of an HTTP/2 connection and disconnects clients that cause work without making requests.
 //!
-//! The library answers each PING and each SETTINGS frame, and takes any other frame, however many there are: what there
-//! may be of them is counted in [`super::flood`], and what heads hold in [`super::heads`].
+//! The library answers every PING and SETTINGS frame and accepts any number of other frames. [`super::flood_budget`]
+//! limits them; [`super::hpack_heads`] counts the fields of heads.
 
 use super::flood_budget::FloodBudget;
-use super::frame::{CONTINUATION, Cursor, DATA, END_HEADERS, FrameEvent, FrameHead, GOAWAY, HEAD, HEADERS, PREFACE};
-use super::hpack_heads::Heads;
-use super::resets::Resets;
+use super::frame::{
+    CONTINUATION, DATA, END_HEADERS, FRAME_HEAD_LENGTH, FrameEvent, FrameHead, FrameParser, GOAWAY, HEADERS, PREFACE,
+};
+use super::hpack_heads::FieldCounter;
+use super::resets::RejectedStreams;
 use super::uploads::{OpenBodies, Uploads};
 use super::windows::Windows;
 use crate::telemetry::DisconnectReason;
@@ -14,29 +16,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-/// The frames of a connection.
+/// The flood guard of a connection.
 #[derive(Debug)]
 pub(super) struct FloodGuard {
-    inbound: Cursor,
-    outbound: Cursor,
-    /// How much of the client's preface is to come.
+    inbound: FrameParser,
+    outbound: FrameParser,
+    /// Bytes of the client's preface that have not arrived.
     preface: usize,
-    flood: FloodBudget,
-    heads: Heads,
-    /// How many heads the gateway has rejected.
+    budget: FloodBudget,
+    fields: FieldCounter,
+    /// Heads that the gateway has rejected.
     rejected: Arc<AtomicU32>,
-    /// Why the connection is to be cut off, where it is.
-    verdict: Option<DisconnectReason>,
-    /// Since when a head is being sent that is not whole.
-    head_since: Option<Instant>,
+    /// Why to disconnect the client, if there is a reason.
+    disconnect_reason: Option<DisconnectReason>,
+    /// Arrival of the first frame of a head that is incomplete.
+    head_started: Option<Instant>,
     windows: Windows,
     uploads: Arc<Uploads>,
-    resets: Resets,
+    resets: RejectedStreams,
 }
 
 impl FloodGuard {
-    /// Those of a connection that begins with the client's preface, and whose heads may have so many fields; how many
-    /// requests it has had, and how many of them were rejected for their heads, is counted elsewhere.
+    /// For a connection that begins with the client's preface. `fields` limits the fields of a head. The counters are
+    /// the connection's requests and its rejected heads.
     pub fn new(
         now: Instant,
         fields: usize,
@@ -44,95 +46,97 @@ impl FloodGuard {
         uploads: Arc<Uploads>,
     ) -> FloodGuard {
         FloodGuard {
-            inbound: Cursor::default(),
-            outbound: Cursor::default(),
+            inbound: FrameParser::default(),
+            outbound: FrameParser::default(),
             preface: PREFACE.len(),
-            flood: FloodBudget::new(fields, now),
-            heads: Heads::new(),
+            budget: FloodBudget::new(fields, now),
+            fields: FieldCounter::new(),
             rejected,
-            verdict: None,
-            head_since: None,
+            disconnect_reason: None,
+            head_started: None,
             windows: Windows::default(),
             uploads,
-            resets: Resets::new(requests),
+            resets: RejectedStreams::new(requests),
         }
     }
 
-    /// What the client lets the gateway send.
+    /// The client's flow-control windows.
     pub fn windows(&self) -> &Windows {
         &self.windows
     }
 
-    /// Bytes came from the client. Says what is too much, where something is.
+    /// Inspects bytes from the client. Returns the disconnect reason if there is one.
     pub fn received(&mut self, bytes: &[u8], now: Instant) -> Option<DisconnectReason> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        let FloodGuard { inbound, flood, heads, head_since, verdict, windows, uploads, resets, .. } = self;
-        flood.tick(now);
-        *verdict = verdict.or_else(|| flood.rejected(self.rejected.load(Ordering::Relaxed)));
-        let mut see = |seen, bodies: &mut OpenBodies| {
-            windows.received(seen);
+        let FloodGuard { inbound, budget, fields, head_started, disconnect_reason, windows, uploads, resets, .. } =
+            self;
+        budget.tick(now);
+        *disconnect_reason = disconnect_reason.or_else(|| budget.rejected(self.rejected.load(Ordering::Relaxed)));
+        let mut see = |event, bodies: &mut OpenBodies| {
+            windows.received(event);
             let mut opens = false;
-            let cut = match seen {
+            let reason = match event {
                 FrameEvent::Frame(FrameHead { kind: kind @ (HEADERS | CONTINUATION), flags, stream, length }) => {
-                    *head_since = if flags & END_HEADERS == 0 { head_since.or(Some(now)) } else { None };
-                    opens = heads.frame(kind, flags, stream, length);
+                    *head_started = if flags & END_HEADERS == 0 { head_started.or(Some(now)) } else { None };
+                    opens = fields.frame(kind, flags, stream, length);
                     if opens {
                         resets.opened(stream);
                     }
-                    flood.received(seen, opens)
+                    budget.received(event, opens)
                 }
                 FrameEvent::Block(part) => {
-                    heads.payload(part);
-                    if heads.is_malformed() { Some(DisconnectReason::Malformed) } else { flood.head(heads.count()) }
+                    fields.payload(part);
+                    if fields.is_malformed() { Some(DisconnectReason::Malformed) } else { budget.head(fields.count()) }
                 }
-                _ => flood.received(seen, false),
+                _ => budget.received(event, false),
             };
-            bodies.received(seen, opens, now);
-            *verdict = verdict.or(cut);
+            bodies.received(event, opens, now);
+            *disconnect_reason = disconnect_reason.or(reason);
         };
-        uploads.pass(|bodies| inbound.pass(bytes.get(preface..).unwrap_or_default(), |seen| see(seen, bodies)));
-        self.windows.settle();
-        self.verdict
+        uploads
+            .with_bodies(|bodies| inbound.parse(bytes.get(preface..).unwrap_or_default(), |event| see(event, bodies)));
+        self.windows.apply_settings();
+        self.disconnect_reason
     }
 
-    /// Bytes go to the client. Says how much of what waited for it they are.
+    /// Inspects bytes sent to the client. Returns how many of them are response data.
     pub fn sent(&mut self, bytes: &[u8], now: Instant) -> usize {
-        let FloodGuard { outbound, flood, verdict, windows, uploads, resets, .. } = self;
+        let FloodGuard { outbound, budget, disconnect_reason, windows, uploads, resets, .. } = self;
         let mut taken = 0;
-        let mut see = |seen, bodies: &mut OpenBodies| {
-            windows.sent(seen);
-            resets.sent(seen);
-            bodies.sent(seen, now);
-            if let FrameEvent::Frame(FrameHead { kind: DATA, length, .. }) = seen {
+        let mut see = |event, bodies: &mut OpenBodies| {
+            windows.sent(event);
+            resets.sent(event);
+            bodies.sent(event, now);
+            if let FrameEvent::Frame(FrameHead { kind: DATA, length, .. }) = event {
                 taken += length;
             }
-            *verdict = verdict.or(flood.sent(seen));
+            *disconnect_reason = disconnect_reason.or(budget.sent(event));
         };
-        uploads.pass(|bodies| outbound.pass(bytes, |seen| see(seen, bodies)));
+        uploads.with_bodies(|bodies| outbound.parse(bytes, |event| see(event, bodies)));
         taken
     }
 
-    /// Streams that were reset before they became requests, with the codes of their resets, since this was last called.
-    pub fn resets(&mut self) -> Vec<(u32, u32)> {
+    /// Takes the streams, with reset codes, that were reset before they became requests.
+    pub fn take_resets(&mut self) -> Vec<(u32, u32)> {
         self.resets.take()
     }
 
-    /// Why the connection is to be cut off, where it is.
-    pub fn verdict(&self) -> Option<DisconnectReason> {
-        self.verdict
+    /// Why to disconnect the client, if there is a reason.
+    pub fn disconnect_reason(&self) -> Option<DisconnectReason> {
+        self.disconnect_reason
     }
 
-    /// Since when a head is being sent that is not whole.
-    pub fn head_since(&self) -> Option<Instant> {
-        self.head_since
+    /// Arrival of the first frame of a head that is incomplete.
+    pub fn head_started(&self) -> Option<Instant> {
+        self.head_started
     }
 
-    /// The frame that tells the client why its connection ends; none where another frame is being sent.
-    pub fn goaway(&self, cut: DisconnectReason) -> Option<[u8; HEAD + 8]> {
+    /// The GOAWAY frame with the reason; `None` while another frame is being sent.
+    pub fn goaway(&self, reason: DisconnectReason) -> Option<[u8; FRAME_HEAD_LENGTH + 8]> {
         const PROTOCOL_ERROR: u8 = 1;
         const ENHANCE_YOUR_CALM: u8 = 11;
-        let code = if cut == DisconnectReason::Malformed { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM };
+        let code = if reason == DisconnectReason::Malformed { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM };
         let frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, code];
         self.outbound.is_between_frames().then_some(frame)
     }
@@ -147,7 +151,7 @@ mod tests {
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let mut frame = vec![0, 0, u8::try_from(payload).unwrap(), kind, flags, 0, 0, 0, 1];
-        frame.resize(HEAD + payload, 0);
+        frame.resize(FRAME_HEAD_LENGTH + payload, 0);
         frame
     }
 
@@ -166,16 +170,16 @@ mod tests {
         for size in 1..30 {
             let mut frames = FloodGuard::new(now, 10_000, Default::default(), Arc::default());
             frames.received(PREFACE, now);
-            let verdicts: Vec<Option<DisconnectReason>> =
+            let reasons: Vec<Option<DisconnectReason>> =
                 whole.chunks(size).map(|part| frames.received(part, now)).collect();
-            let first = verdicts.iter().position(Option::is_some).unwrap();
-            // Behind one hundred of them: the padding of the last ones is what is left.
+            let first = reasons.iter().position(Option::is_some).unwrap();
+            // After one hundred of each: only the padding of the last ones is left.
             assert!(first * size > whole.len() - 120 - 2 * size, "{size}: {first}");
             assert!(
-                verdicts
+                reasons
                     .iter()
                     .flatten()
-                    .all(|cut| matches!(cut, DisconnectReason::Pings | DisconnectReason::UnknownFrames)),
+                    .all(|reason| matches!(reason, DisconnectReason::Pings | DisconnectReason::UnknownFrames)),
                 "{size}"
             );
         }
@@ -191,9 +195,9 @@ mod tests {
         ]
         .concat();
         for size in 1..20 {
-            let (mut cursor, mut all) = (Cursor::default(), Vec::new());
+            let (mut cursor, mut all) = (FrameParser::default(), Vec::new());
             for part in frames.chunks(size) {
-                cursor.pass(part, |seen| match seen {
+                cursor.parse(part, |event| match event {
                     FrameEvent::Frame(_) => {}
                     other => all.push(format!("{other:?}")),
                 });
@@ -206,13 +210,13 @@ mod tests {
                 FrameEvent::Increment(3, 5),
                 FrameEvent::Padding(padded, 2),
             ];
-            assert_eq!(all, expected.map(|seen| format!("{seen:?}")), "{size}");
+            assert_eq!(all, expected.map(|event| format!("{event:?}")), "{size}");
         }
     }
 
-    /// What a client of the library's own says, with its tables and its codes: requests with these many headers, each
-    /// with trailers.
-    async fn spoken(requests: u32) -> Vec<u8> {
+    /// What the library's client sends, with its dynamic table and Huffman coding: requests with varying numbers of
+    /// headers, each with trailers.
+    async fn written_by_library(requests: u32) -> Vec<u8> {
         let (client, mut server) = tokio::io::duplex(1 << 20);
         let (mut sender, connection) = h2::client::handshake(client).await.unwrap();
         let driven = tokio::spawn(connection);
@@ -243,11 +247,12 @@ mod tests {
         bytes
     }
 
-    /// The frames in these bytes, as far as they are whole.
+    /// The complete frames in these bytes.
     fn split(mut rest: &[u8]) -> Vec<&[u8]> {
         let mut all = Vec::new();
         while let [a, b, c, ..] = rest {
-            let Some((frame, behind)) = rest.split_at_checked(HEAD + u32::from_be_bytes([0, *a, *b, *c]) as usize)
+            let Some((frame, behind)) =
+                rest.split_at_checked(FRAME_HEAD_LENGTH + u32::from_be_bytes([0, *a, *b, *c]) as usize)
             else {
                 break;
             };
@@ -261,7 +266,7 @@ mod tests {
     async fn heads_of_another_implementation_are_counted() {
         const REQUESTS: u32 = 90;
         let now = Instant::now();
-        let bytes = spoken(REQUESTS).await;
+        let bytes = written_by_library(REQUESTS).await;
         for size in [1, 3, 64, bytes.len()] {
             let mut frames = FloodGuard::new(now, 100, Default::default(), Arc::default());
             let mut counts = Vec::new();
@@ -269,20 +274,20 @@ mod tests {
             for frame in split(&bytes[PREFACE.len()..]) {
                 frame.chunks(size).for_each(|part| assert_eq!(frames.received(part, now), None));
                 if [HEADERS, CONTINUATION].contains(&frame[3]) && frame[4] & END_HEADERS != 0 {
-                    counts.push(frames.heads.count());
+                    counts.push(frames.fields.count());
                 }
             }
-            // In which order they come is the library's.
+            // The library chooses their order.
             counts.sort_unstable();
             let mut expected: Vec<usize> = (0..REQUESTS as usize).flat_map(|at| [5 + at % 40, 2]).collect();
             expected.sort_unstable();
             assert_eq!(counts, expected, "{size}");
-            assert!(!frames.heads.is_malformed());
+            assert!(!frames.fields.is_malformed());
         }
     }
 
     proptest! {
-        /// Whatever comes, in whatever pieces, is counted alike.
+        /// Any input is counted alike in any pieces.
         #[test]
         fn pieces_change_nothing(bytes: Vec<u8>, kinds: Vec<(u8, u8, Vec<u8>)>, size in 1..40_usize) {
             let now = Instant::now();
@@ -295,8 +300,8 @@ mod tests {
             let first = one.received(&whole, now);
             let parts: Vec<Option<DisconnectReason>> = whole.chunks(size).map(|part| other.received(part, now)).collect();
             prop_assert_eq!(first.is_some(), parts.iter().any(Option::is_some));
-            prop_assert_eq!(one.heads.count(), other.heads.count());
-            prop_assert_eq!(one.heads.is_malformed(), other.heads.is_malformed());
+            prop_assert_eq!(one.fields.count(), other.fields.count());
+            prop_assert_eq!(one.fields.is_malformed(), other.fields.is_malformed());
         }
     }
 
@@ -318,12 +323,12 @@ mod tests {
         let now = Instant::now();
         let mut frames = connection(now);
         frames.received(&frame(HEADERS, 0, 5), now);
-        assert_eq!(frames.head_since(), Some(now));
+        assert_eq!(frames.head_started(), Some(now));
         frames.received(&frame(CONTINUATION, END_HEADERS, 5), now);
-        assert_eq!(frames.head_since(), None);
+        assert_eq!(frames.head_started(), None);
         assert_eq!(frames.goaway(DisconnectReason::Pings).unwrap()[16], 11);
         assert_eq!(frames.goaway(DisconnectReason::Malformed).unwrap()[16], 1);
-        frames.sent(&frame(DATA, 0, 5)[..HEAD + 2], now);
+        frames.sent(&frame(DATA, 0, 5)[..FRAME_HEAD_LENGTH + 2], now);
         assert!(frames.goaway(DisconnectReason::Pings).is_none());
         frames.sent(&[0; 3], now);
         assert!(frames.goaway(DisconnectReason::Pings).is_some());

@@ -1,19 +1,19 @@
-//! The frames of HTTP/2 (RFC 9113, section 4) as they pass, in parts of any size.
+//! Incremental parser of HTTP/2 frames (RFC 9113, section 4).
 
-/// How a client begins to speak HTTP/2 (RFC 9113, section 3.4).
+/// The client's connection preface (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What comes before a frame's payload: its length in 24 bits, its type, its flags, its stream.
-pub(super) const HEAD: usize = 9;
-/// The size of one setting in a SETTINGS frame, of the increment in a WINDOW_UPDATE frame, of the code in an RST_STREAM
+/// Bytes of a frame header: length (24 bits), type, flags, stream.
+pub(super) const FRAME_HEAD_LENGTH: usize = 9;
+/// Bytes of one setting in a SETTINGS frame, of the increment in a WINDOW_UPDATE frame, of the code in an RST_STREAM
 /// frame.
-const SETTING: usize = 6;
-const INCREMENT: usize = 4;
-const CODE: usize = 4;
-/// The first bit of a stream's number, and of an increment, means nothing.
-const RESERVED: u32 = u32::MAX >> 1;
+const SETTING_LENGTH: usize = 6;
+const INCREMENT_LENGTH: usize = 4;
+const CODE_LENGTH: usize = 4;
+/// The first bit of stream identifiers and increments is reserved.
+const MASK_31_BITS: u32 = u32::MAX >> 1;
 
-// Types of frames.
+// Frame types.
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const PRIORITY: u8 = 2;
@@ -25,111 +25,109 @@ pub(super) const WINDOW_UPDATE: u8 = 8;
 pub(super) const CONTINUATION: u8 = 9;
 
 // Flags.
-/// Of DATA and HEADERS.
+/// On DATA and HEADERS.
 pub(super) const END_STREAM: u8 = 1;
-/// Of SETTINGS and PING.
+/// On SETTINGS and PING.
 pub(super) const ACK: u8 = 1;
-/// Of HEADERS and CONTINUATION.
+/// On HEADERS and CONTINUATION.
 pub(super) const END_HEADERS: u8 = 4;
-/// Of DATA and HEADERS.
+/// On DATA and HEADERS.
 pub(super) const PADDED: u8 = 8;
-/// Of HEADERS: a priority stands before the block.
+/// On HEADERS: priority fields precede the header block.
 pub(super) const HAS_PRIORITY: u8 = 0x20;
 
-/// The setting of the window that streams begin with, and the window without it.
+/// The SETTINGS identifier of the initial window size, and that size if the setting is absent.
 pub(super) const INITIAL_WINDOW_SIZE: u16 = 4;
 pub(super) const INITIAL_WINDOW: i64 = 65_535;
 
-/// The head of a frame.
+/// A frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct FrameHead {
-    /// Its type.
     pub kind: u8,
-    /// Its flags.
     pub flags: u8,
-    /// Its stream; 0 for the connection.
+    /// The stream; 0 for the connection.
     pub stream: u32,
-    /// The length of its payload, in bytes.
+    /// Length of the payload, in bytes.
     pub length: usize,
 }
 
 impl FrameHead {
-    /// The one that these bytes begin with; none where it is not whole.
+    /// Parses the frame header at the start of `bytes`. `None` if it is incomplete.
     pub fn of(bytes: &[u8]) -> Option<FrameHead> {
-        let [a, b, c, kind, flags, d, e, f, g] = *bytes.first_chunk::<HEAD>()?;
+        let [a, b, c, kind, flags, d, e, f, g] = *bytes.first_chunk::<FRAME_HEAD_LENGTH>()?;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        Some(FrameHead { kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & RESERVED, length })
+        Some(FrameHead { kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & MASK_31_BITS, length })
     }
 
-    /// How it is written.
-    pub fn bytes(&self) -> [u8; HEAD] {
+    /// Encodes the frame header.
+    pub fn bytes(&self) -> [u8; FRAME_HEAD_LENGTH] {
         let [.., a, b, c] = self.length.to_be_bytes();
         let [d, e, f, g] = self.stream.to_be_bytes();
         [a, b, c, self.kind, self.flags, d, e, f, g]
     }
 }
 
-/// What passes on a connection.
+/// A step of parsing one direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameEvent<'b> {
-    /// A frame whose payload begins.
+    /// A frame header; its payload follows.
     Frame(FrameHead),
-    /// A setting: its number and its value.
+    /// A setting: identifier and value.
     Setting(u16, u32),
-    /// The increment of a WINDOW_UPDATE frame on this stream.
+    /// A WINDOW_UPDATE frame: stream and increment.
     Increment(u32, u32),
-    /// The code of an RST_STREAM frame.
+    /// The error code of an RST_STREAM frame.
     Reset(u32),
-    /// How much of a frame of DATA is padding.
+    /// Bytes of padding in a DATA frame.
     Padding(FrameHead, usize),
-    /// A part of a frame of HEADERS or CONTINUATION.
+    /// A part of the payload of a HEADERS or CONTINUATION frame.
     Block(&'b [u8]),
 }
 
-/// Where one direction of a connection stands.
+/// Parses one direction of a connection, from pieces of any size.
 #[derive(Debug, Default)]
-pub(super) struct Cursor {
-    head: [u8; HEAD],
+pub(super) struct FrameParser {
+    head: [u8; FRAME_HEAD_LENGTH],
     filled: usize,
-    /// The frame whose payload is to come, or has come.
+    /// The current frame, or the last one.
     frame: FrameHead,
-    /// How much of the payload is to come.
-    left: usize,
-    /// A part of a payload that is read: a setting, or an increment.
-    part: [u8; SETTING],
+    /// Bytes of its payload that have not arrived.
+    payload_left: usize,
+    /// The part of a payload that is decoded: a setting, an increment or a code.
+    part: [u8; SETTING_LENGTH],
     part_filled: usize,
 }
 
-impl Cursor {
-    /// Goes over bytes, and shows each frame whose payload begins in them, and what is read of payloads.
-    pub fn pass<'b>(&mut self, mut bytes: &'b [u8], mut seen: impl FnMut(FrameEvent<'b>)) {
+impl FrameParser {
+    /// Parses bytes and reports each event in them.
+    pub fn parse<'b>(&mut self, mut bytes: &'b [u8], mut event: impl FnMut(FrameEvent<'b>)) {
         while !bytes.is_empty() {
-            let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
-            self.left -= payload.len();
-            self.read(payload, &mut seen);
-            let wanted = (HEAD - self.filled).min(rest.len());
-            let (taken, rest) = rest.split_at(wanted);
+            let (payload, rest) = bytes.split_at(self.payload_left.min(bytes.len()));
+            self.payload_left -= payload.len();
+            self.parse_payload(payload, &mut event);
+            let needed = (FRAME_HEAD_LENGTH - self.filled).min(rest.len());
+            let (taken, rest) = rest.split_at(needed);
             self.head.iter_mut().skip(self.filled).zip(taken).for_each(|(to, from)| *to = *from);
-            self.filled += wanted;
+            self.filled += needed;
             bytes = rest;
-            if self.filled == HEAD {
+            if self.filled == FRAME_HEAD_LENGTH {
                 self.frame = FrameHead::of(&self.head).unwrap_or_default();
-                self.left = self.frame.length;
+                self.payload_left = self.frame.length;
                 self.filled = 0;
                 self.part_filled = 0;
-                seen(FrameEvent::Frame(self.frame));
+                event(FrameEvent::Frame(self.frame));
             }
         }
     }
 
-    /// Reads a part of the payload of a frame, where it is one that is looked at.
-    fn read<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(FrameEvent<'b>)) {
-        let wanted = match self.frame.kind {
-            SETTINGS => SETTING,
-            WINDOW_UPDATE => INCREMENT,
-            RST_STREAM => CODE,
-            DATA if self.frame.flags & PADDED != 0 => return self.padding(payload, seen),
-            HEADERS | CONTINUATION if !payload.is_empty() => return seen(FrameEvent::Block(payload)),
+    /// Decodes a part of a payload, for frame types that need it.
+    fn parse_payload<'b>(&mut self, payload: &'b [u8], event: &mut impl FnMut(FrameEvent<'b>)) {
+        let needed = match self.frame.kind {
+            SETTINGS => SETTING_LENGTH,
+            WINDOW_UPDATE => INCREMENT_LENGTH,
+            RST_STREAM => CODE_LENGTH,
+            DATA if self.frame.flags & PADDED != 0 => return self.padding(payload, event),
+            HEADERS | CONTINUATION if !payload.is_empty() => return event(FrameEvent::Block(payload)),
             _ => return,
         };
         for byte in payload {
@@ -137,28 +135,28 @@ impl Cursor {
                 *to = *byte;
             }
             self.part_filled += 1;
-            if self.part_filled == wanted {
+            if self.part_filled == needed {
                 self.part_filled = 0;
                 let [a, b, c, d, e, f] = self.part;
                 let number = u32::from_be_bytes([a, b, c, d]);
-                seen(match self.frame.kind {
+                event(match self.frame.kind {
                     SETTINGS => FrameEvent::Setting(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f])),
                     RST_STREAM => FrameEvent::Reset(number),
-                    _ => FrameEvent::Increment(self.frame.stream, number & RESERVED),
+                    _ => FrameEvent::Increment(self.frame.stream, number & MASK_31_BITS),
                 });
             }
         }
     }
 
     /// The first byte of a padded frame is the length of its padding.
-    fn padding<'b>(&mut self, payload: &'b [u8], seen: &mut impl FnMut(FrameEvent<'b>)) {
+    fn padding<'b>(&mut self, payload: &'b [u8], event: &mut impl FnMut(FrameEvent<'b>)) {
         if let (0, Some(padding)) = (self.part_filled, payload.first()) {
             self.part_filled = 1;
-            seen(FrameEvent::Padding(self.frame, usize::from(*padding)));
+            event(FrameEvent::Padding(self.frame, usize::from(*padding)));
         }
     }
 
     pub fn is_between_frames(&self) -> bool {
-        self.left == 0 && self.filled == 0
+        self.payload_left == 0 && self.filled == 0
     }
 }

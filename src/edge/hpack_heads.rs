@@ -1,142 +1,141 @@
-//! Heads of HTTP/2 as they pass, without their tables: how many fields one has, and whether trailers hold a
-//! pseudo-header.
+//! Counts the fields of HTTP/2 heads without decoding them, and detects pseudo-headers in trailers.
 //!
-//! The library takes fields apart at a cost of some hundred nanoseconds each, and drops what trailers may not hold
-//! without a word (RFC 9113, section 8.1). Here they are only counted: a field is an index, or a name and a value
-//! behind their lengths (RFC 7541). Of the table that both sides keep one bit of each entry is enough. An index counts
-//! from the newest entry, so that it does not matter which have been dropped.
+//! The library decodes each field at a cost of some hundred nanoseconds, and silently drops what trailers may not
+//! contain (RFC 9113, section 8.1). Here fields are only counted: a field is an index, or a length-prefixed name and
+//! value (RFC 7541). One bit per entry of the dynamic table is enough. An index counts from the newest entry, so
+//! evicted entries do not matter.
 
 use super::frame::{CONTINUATION, HAS_PRIORITY, PADDED};
-/// The table that everybody knows, and in it the pseudo-headers.
-const STATIC: u32 = 61;
-const PSEUDO: std::ops::RangeInclusive<u32> = 1..=14;
-/// `:` in HPACK's code, in the first bits of a byte.
-const COLON: u8 = 0b1011100;
-/// From here on a number is larger than any that means something.
-const LARGE: u32 = 1 << 24;
+/// Entries of the static table, and the pseudo-headers among them.
+const STATIC_TABLE_LENGTH: u32 = 61;
+const STATIC_PSEUDO_HEADERS: std::ops::RangeInclusive<u32> = 1..=14;
+/// `:` in HPACK's Huffman code, in the first bits of a byte.
+const HUFFMAN_COLON: u8 = 0b1011100;
+/// Larger integers are clamped to this: no valid index or length is larger.
+const MAX_INTEGER: u32 = 1 << 24;
 
-/// What comes next.
+/// What the next byte is.
 #[derive(Debug, Clone, Copy)]
-enum Next {
-    /// A field.
+enum Expected {
+    /// The start of a field.
     Field,
-    /// The rest of an index.
-    Index { kind: Kind, so_far: u32, shift: u32 },
-    /// The length of a name or of a value.
+    /// A continuation of an index.
+    Index { kind: FieldKind, so_far: u32, shift: u32 },
+    /// The length of a name or value.
     Length { name: bool },
-    /// The rest of a length.
-    MoreLength { name: bool, coded: bool, so_far: u32, shift: u32 },
-    /// The rest of a name or of a value.
-    Text { name: bool, coded: bool, begun: bool, left: usize },
+    /// A continuation of a length.
+    MoreLength { name: bool, huffman: bool, so_far: u32, shift: u32 },
+    /// The rest of a name or value.
+    Text { name: bool, huffman: bool, started: bool, left: usize },
 }
 
-/// What a field is.
+/// The representation of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// One of a table.
+enum FieldKind {
+    /// Indexed.
     Indexed,
-    /// One that becomes an entry of the table.
+    /// Literal, added to the dynamic table.
     Added,
-    /// One that does not.
+    /// Literal, not added.
     Plain,
-    /// No field: the table gets another size.
+    /// Not a field: a change of the table's size.
     Size,
 }
 
-/// The heads of a connection.
+/// Counts the fields of a connection's heads.
 #[derive(Debug)]
-pub(super) struct Heads {
-    next: Next,
-    kind: Kind,
-    /// Whether the field that is coming is a pseudo-header.
+pub(super) struct FieldCounter {
+    next: Expected,
+    kind: FieldKind,
+    /// Whether the current field is a pseudo-header.
     pseudo: bool,
-    /// Which entries of the table are pseudo-headers, the newest first. A table of 4,096 bytes has no more than 128.
+    /// Which entries of the dynamic table are pseudo-headers, newest first. A table of 4,096 bytes has at most 128.
     table: u128,
-    /// How many fields the head has so far.
+    /// Fields of the current head so far.
     count: usize,
-    /// The newest stream.
+    /// The highest stream so far.
     newest: u32,
-    /// Whether the head stands behind another on its stream.
+    /// Whether the current head is trailers.
     trailers: bool,
-    /// Whether trailers held a pseudo-header.
+    /// Whether trailers contained a pseudo-header.
     malformed: bool,
-    /// How much of a frame comes before its fields, and whether the first byte of that is the length of its padding.
-    before: usize,
+    /// Bytes of the frame before its fields, and whether the first of them is the padding length.
+    prefix: usize,
     padded: bool,
-    /// How much of its fields is to come.
+    /// Bytes of its fields that have not arrived.
     left: usize,
 }
 
-impl Heads {
-    pub fn new() -> Heads {
-        Heads {
-            next: Next::Field,
-            kind: Kind::Plain,
+impl FieldCounter {
+    pub fn new() -> FieldCounter {
+        FieldCounter {
+            next: Expected::Field,
+            kind: FieldKind::Plain,
             pseudo: false,
             table: 0,
             count: 0,
             newest: 0,
             trailers: false,
             malformed: false,
-            before: 0,
+            prefix: 0,
             padded: false,
             left: 0,
         }
     }
 
-    /// How many fields the head has that is coming, or came last.
+    /// Fields of the current head, or of the last one.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether trailers held a pseudo-header.
+    /// Whether trailers contained a pseudo-header.
     pub fn is_malformed(&self) -> bool {
         self.malformed
     }
 
-    /// A frame begins that is a head or continues one. Says whether a stream begins with it.
+    /// Starts a HEADERS or CONTINUATION frame. Returns whether it opens a stream.
     pub fn frame(&mut self, kind: u8, flags: u8, stream: u32, length: usize) -> bool {
         self.left = length;
-        (self.before, self.padded) = (0, false);
+        (self.prefix, self.padded) = (0, false);
         if kind == CONTINUATION {
             return false;
         }
         self.padded = flags & PADDED != 0;
         let priority = if flags & HAS_PRIORITY != 0 { 5 } else { 0 };
-        self.before = usize::from(self.padded) + priority;
-        self.left = length.saturating_sub(self.before);
-        (self.next, self.count) = (Next::Field, 0);
+        self.prefix = usize::from(self.padded) + priority;
+        self.left = length.saturating_sub(self.prefix);
+        (self.next, self.count) = (Expected::Field, 0);
         self.trailers = stream <= self.newest;
         self.newest = self.newest.max(stream);
         !self.trailers
     }
 
-    /// A part of its payload came.
+    /// Processes a part of its payload.
     pub fn payload(&mut self, mut bytes: &[u8]) {
-        while self.before > 0 {
+        while self.prefix > 0 {
             let [first, rest @ ..] = bytes else {
                 return;
             };
             if std::mem::take(&mut self.padded) {
                 self.left = self.left.saturating_sub(usize::from(*first));
             }
-            self.before -= 1;
+            self.prefix -= 1;
             bytes = rest;
         }
-        // What is behind is padding.
+        // The rest is padding.
         let (mut fields, _) = bytes.split_at(self.left.min(bytes.len()));
         self.left -= fields.len();
         while let [first, rest @ ..] = fields {
             fields = match self.next {
-                Next::Text { name, coded, begun, left } => {
-                    if name && !begun {
-                        self.pseudo = if coded { first >> 1 == COLON } else { *first == b':' };
+                Expected::Text { name, huffman, started, left } => {
+                    if name && !started {
+                        self.pseudo = if huffman { first >> 1 == HUFFMAN_COLON } else { *first == b':' };
                     }
                     let (taken, rest) = fields.split_at(left.min(fields.len()));
                     match (left - taken.len(), name) {
-                        (0, true) => self.next = Next::Length { name: false },
-                        (0, false) => self.over(),
-                        (left, name) => self.next = Next::Text { name, coded, begun: true, left },
+                        (0, true) => self.next = Expected::Length { name: false },
+                        (0, false) => self.field_complete(),
+                        (left, name) => self.next = Expected::Text { name, huffman, started: true, left },
                     }
                     rest
                 }
@@ -150,80 +149,80 @@ impl Heads {
 
     fn byte(&mut self, byte: u8) {
         match self.next {
-            Next::Field => self.field(byte),
-            Next::Index { kind, so_far, shift } => match more(so_far, shift, byte) {
+            Expected::Field => self.field(byte),
+            Expected::Index { kind, so_far, shift } => match continue_integer(so_far, shift, byte) {
                 (whole, None) => self.index(kind, whole),
-                (so_far, Some(shift)) => self.next = Next::Index { kind, so_far, shift },
+                (so_far, Some(shift)) => self.next = Expected::Index { kind, so_far, shift },
             },
-            Next::Length { name } => {
-                let (coded, length) = (byte & 0x80 != 0, u32::from(byte & 0x7f));
+            Expected::Length { name } => {
+                let (huffman, length) = (byte & 0x80 != 0, u32::from(byte & 0x7f));
                 if length == 0x7f {
-                    self.next = Next::MoreLength { name, coded, so_far: length, shift: 0 };
+                    self.next = Expected::MoreLength { name, huffman, so_far: length, shift: 0 };
                 } else {
-                    self.length(name, coded, length);
+                    self.length(name, huffman, length);
                 }
             }
-            Next::MoreLength { name, coded, so_far, shift } => match more(so_far, shift, byte) {
-                (whole, None) => self.length(name, coded, whole),
-                (so_far, Some(shift)) => self.next = Next::MoreLength { name, coded, so_far, shift },
+            Expected::MoreLength { name, huffman, so_far, shift } => match continue_integer(so_far, shift, byte) {
+                (whole, None) => self.length(name, huffman, whole),
+                (so_far, Some(shift)) => self.next = Expected::MoreLength { name, huffman, so_far, shift },
             },
-            Next::Text { .. } => {}
+            Expected::Text { .. } => {}
         }
     }
 
-    /// The first byte of a field.
+    /// Processes the first byte of a field.
     fn field(&mut self, byte: u8) {
         let (kind, mask) = match byte {
-            0x80.. => (Kind::Indexed, 0x7f),
-            0x40.. => (Kind::Added, 0x3f),
-            0x20.. => (Kind::Size, 0x1f),
-            _ => (Kind::Plain, 0x0f),
+            0x80.. => (FieldKind::Indexed, 0x7f),
+            0x40.. => (FieldKind::Added, 0x3f),
+            0x20.. => (FieldKind::Size, 0x1f),
+            _ => (FieldKind::Plain, 0x0f),
         };
         let index = u32::from(byte & mask);
         if index == u32::from(mask) {
-            self.next = Next::Index { kind, so_far: index, shift: 0 };
+            self.next = Expected::Index { kind, so_far: index, shift: 0 };
         } else {
             self.index(kind, index);
         }
     }
 
-    fn index(&mut self, kind: Kind, index: u32) {
+    fn index(&mut self, kind: FieldKind, index: u32) {
         self.kind = kind;
-        self.pseudo = match index.checked_sub(STATIC + 1) {
-            None => PSEUDO.contains(&index),
+        self.pseudo = match index.checked_sub(STATIC_TABLE_LENGTH + 1) {
+            None => STATIC_PSEUDO_HEADERS.contains(&index),
             Some(at) => self.table.checked_shr(at).unwrap_or_default() & 1 == 1,
         };
         match kind {
-            Kind::Indexed => self.over(),
-            Kind::Size => self.next = Next::Field,
-            Kind::Added | Kind::Plain => self.next = Next::Length { name: index == 0 },
+            FieldKind::Indexed => self.field_complete(),
+            FieldKind::Size => self.next = Expected::Field,
+            FieldKind::Added | FieldKind::Plain => self.next = Expected::Length { name: index == 0 },
         }
     }
 
-    fn length(&mut self, name: bool, coded: bool, length: u32) {
+    fn length(&mut self, name: bool, huffman: bool, length: u32) {
         match (length, name) {
-            (0, true) => self.next = Next::Length { name: false },
-            (0, false) => self.over(),
-            (left, name) => self.next = Next::Text { name, coded, begun: false, left: left as usize },
+            (0, true) => self.next = Expected::Length { name: false },
+            (0, false) => self.field_complete(),
+            (left, name) => self.next = Expected::Text { name, huffman, started: false, left: left as usize },
         }
     }
 
-    /// A field is whole.
-    fn over(&mut self) {
+    /// A field is complete.
+    fn field_complete(&mut self) {
         self.count += 1;
         self.malformed |= self.trailers && self.pseudo;
-        if self.kind == Kind::Added {
+        if self.kind == FieldKind::Added {
             self.table = self.table << 1 | u128::from(self.pseudo);
         }
-        self.next = Next::Field;
+        self.next = Expected::Field;
     }
 }
 
-/// Goes on with a number: what it is so far, and by how much the next part is shifted; nothing where it is whole.
-fn more(so_far: u32, shift: u32, byte: u8) -> (u32, Option<u32>) {
+/// Continues an HPACK integer. Returns its value so far, and the shift of the next byte; `None` if it is complete.
+fn continue_integer(so_far: u32, shift: u32, byte: u8) -> (u32, Option<u32>) {
     let part = u64::from(byte & 0x7f) << shift.min(28);
-    let whole = (u64::from(so_far) + part).min(u64::from(LARGE));
-    (u32::try_from(whole).unwrap_or(LARGE), (byte & 0x80 != 0).then_some(shift + 7))
+    let whole = (u64::from(so_far) + part).min(u64::from(MAX_INTEGER));
+    (u32::try_from(whole).unwrap_or(MAX_INTEGER), (byte & 0x80 != 0).then_some(shift + 7))
 }
 
 #[cfg(test)]
@@ -231,15 +230,15 @@ mod tests {
     use super::*;
     use crate::edge::frame::HEADERS;
 
-    /// A client's side of a connection, whose heads come in pieces of this size.
+    /// A client whose heads arrive in pieces of this size.
     struct Client {
-        heads: Heads,
+        heads: FieldCounter,
         size: usize,
     }
 
     impl Client {
         fn new(size: usize) -> Client {
-            Client { heads: Heads::new(), size }
+            Client { heads: FieldCounter::new(), size }
         }
 
         fn frame(&mut self, flags: u8, stream: u32, payload: &[u8]) -> usize {
@@ -259,7 +258,7 @@ mod tests {
         [vec![first], text(name.as_bytes()), text(value.as_bytes())].concat()
     }
 
-    /// `GET / HTTP` with the pseudo-headers of the static table.
+    /// `GET http /` with an empty authority, all from the static table.
     const HEAD: [u8; 4] = [0x82, 0x86, 0x84, 0x81];
 
     #[test]
@@ -267,12 +266,12 @@ mod tests {
         let long = "v".repeat(200);
         let fields = [
             &HEAD[..],
-            // The size of the table.
+            // A change of the table's size.
             &[0x3f, 0xe1, 0x1f],
             &literal(0x40, "x-one", "1"),
             &literal(0x00, "x-two", &long),
             &literal(0x10, "x-three", ""),
-            // The name of the static table with an index of two bytes, and the newest entry.
+            // A name of the static table with an index of two bytes, and the newest entry.
             &[0x0f, 0x2b, 1, b'v'],
             &[0xbe],
         ]
@@ -280,7 +279,7 @@ mod tests {
         for size in [1, 2, 3, 7, 1000] {
             let mut client = Client::new(size);
             assert_eq!(client.frame(0, 1, &fields), 9, "{size}");
-            // Padded, with a priority.
+            // Padded, with priority fields.
             let padded = [&[3, 0, 0, 0, 0, 16][..], &fields, &[0x82; 3]].concat();
             assert_eq!(client.frame(PADDED | HAS_PRIORITY, 3, &padded), 9, "{size}");
             assert!(!client.heads.is_malformed());
@@ -295,16 +294,16 @@ mod tests {
 
     #[test]
     fn pseudo_headers_in_trailers_are_found() {
-        let coded = [&[0x40, 0x80 | 2][..], &[0b1011_1000, 0xff], &text(b"v")].concat();
+        let huffman = [&[0x40, 0x80 | 2][..], &[0b1011_1000, 0xff], &text(b"v")].concat();
         for (what, trailers) in [
             ("of the static table", vec![0x82]),
             ("a name of the static table", [&[0x04][..], &text(b"/x")].concat()),
             ("a name of the static table that is kept", [&[0x44][..], &text(b"/x")].concat()),
             ("a name of its own", literal(0x00, ":path", "/x")),
             ("a name of its own that is not to be kept", literal(0x10, ":method", "GET")),
-            ("a name in HPACK's code", coded),
+            ("a name in HPACK's code", huffman),
             ("behind another field", [literal(0x40, "x", "y"), vec![0x84]].concat()),
-            // The head made three entries: the second was `:path`.
+            // The head added three entries: the second was `:path`.
             ("an entry of the table", vec![0xbf]),
             ("the name of an entry", [&[0x0f, 0x30][..], &text(b"/y")].concat()),
         ] {
@@ -324,7 +323,7 @@ mod tests {
         let mut client = Client::new(1);
         client.frame(0, 1, &[&HEAD[..], &literal(0x40, "x-sum", "1")].concat());
         client.frame(0, 1, &[&[0xbe][..], &literal(0x40, "grpc-status", "0")].concat());
-        // The next request may have what trailers may not.
+        // The next request may use them.
         client.frame(0, 3, &[&HEAD[..], &literal(0x40, ":path", "/y")].concat());
         client.frame(0, 3, &[0xbf]);
         assert!(!client.heads.is_malformed());

@@ -1,13 +1,13 @@
-//! What a connection holds of the process' memory, and who gives up what when there is too little.
+//! What each connection uses of the memory budget, and whose connections are shed when memory is short.
 //!
-//! A client that does not read makes the gateway hold what it has asked for. When memory runs short, those who hold
-//! most and take least are cut off first; a client that reads is not, however much it asks for.
+//! A client that does not read makes the gateway hold its responses. When memory is short, the clients that hold most
+//! and read least are disconnected first. A client that reads is not, however much it requests.
 
 mod held;
 
-pub(crate) use held::{Body, RequestPermit, UnreadBytes};
+pub(crate) use held::{BodyBytes, RequestPermit, UnreadBytes};
 
-use crate::memory::{Held, Level, Memory, Sweep};
+use crate::memory::{Level, Memory, Reservation, Sweep};
 use crate::telemetry::{MemoryKind, Shed};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -17,40 +17,37 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// What a request costs that is served, in bytes, whatever it is: measured at 17 to 28 KiB; and one that waits to be
-/// served.
-const REQUEST: usize = 24 << 10;
-const QUEUED: usize = 4 << 10;
-/// What a connection costs that waits, in bytes, by whether it has TLS and HTTP/2: see the test of memory.
-const PLAIN: usize = 8 << 10;
-const HTTP2: usize = 16 << 10;
-const TLS: usize = 8 << 10;
-/// What a stream of HTTP/2 costs in the library beside its request, and what its place costs to the end of the
-/// connection.
-const STREAM: usize = 1 << 10;
-const PLACE: usize = 1 << 10;
-/// How much of a body or a response goes on even where memory is short, so that each request that was taken on gets to
-/// its end.
-const RESERVED: usize = 64 << 10;
-/// How much responses that wait may hold on a connection whose client does not read, before it gets no further streams.
-const WAITING: usize = 16 << 20;
-/// How many streams of HTTP/2 a connection is served at once before its client has taken any response to its end. Each
-/// that it takes is one more.
-const FIRST: usize = 8;
-/// How often connections are looked at while memory is short, and how often the process is measured.
-const LOOK: Duration = Duration::from_millis(100);
-/// How often it is asked whether memory should go back to the system.
-const SWEEP: Duration = Duration::from_secs(1);
-/// A client is slow that would need so many looks, or more, for what waits for it.
-const SLOW: usize = 50;
-/// After so many looks in a row over which it was slow a client is given up, and where memory is full. What it takes
-/// comes in bursts.
-const LOOKS: usize = 20;
-const FULL_LOOKS: usize = 3;
-/// How long a client that takes nothing is not stuck yet.
-const STUCK: Duration = Duration::from_secs(1);
+/// Bytes that a request in progress costs (measured: 17 to 28 KiB), and a queued one.
+const REQUEST_COST: usize = 24 << 10;
+const QUEUED_COST: usize = 4 << 10;
+/// Bytes that an idle connection costs: base, HTTP/2, TLS. The memory test checks them.
+const CONNECTION_COST: usize = 8 << 10;
+const HTTP2_COST: usize = 16 << 10;
+const TLS_COST: usize = 8 << 10;
+/// Bytes that an HTTP/2 stream costs in the library beside its request, and that its slot costs until the connection
+/// ends.
+const STREAM_COST: usize = 1 << 10;
+const STREAM_SLOT_COST: usize = 1 << 10;
+/// Bytes of a body or response that are always allowed, so that every request in progress can finish.
+const GUARANTEED: usize = 64 << 10;
+/// Unread response bytes at which a client that does not read gets no more streams.
+const MAX_UNREAD: usize = 16 << 20;
+/// HTTP/2 streams served at once before the client has read a response to its end; each one that it reads allows one
+/// more.
+const INITIAL_STREAMS: usize = 8;
+/// Interval of the memory checks.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval of the checks whether to return memory to the system.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// A client is slow if it needs this many check intervals or more to read what is unread.
+const SLOW_CHECKS: usize = 50;
+/// Consecutive slow checks before a client is shed, normally and when memory is full. Clients read in bursts.
+const CHECKS_BEFORE_SHEDDING: usize = 20;
+const CHECKS_WHEN_FULL: usize = 3;
+/// A blocked client counts as stuck after this long without progress.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
-/// All connections.
+/// The memory shares of all connections.
 #[derive(Debug)]
 pub(super) struct MemoryShares {
     memory: Arc<Memory>,
@@ -59,53 +56,53 @@ pub(super) struct MemoryShares {
     begun: Instant,
 }
 
-/// What one connection holds.
+/// The memory share of one connection.
 #[derive(Debug)]
 pub(crate) struct MemoryShare {
     shares: Arc<MemoryShares>,
     id: u64,
-    connection: Mutex<Held>,
+    connection: Mutex<Reservation>,
     /// The most streams that were open at once.
-    places: AtomicUsize,
-    /// How many requests are served.
-    serving: AtomicUsize,
-    /// How much waits for the client to read it.
-    waiting: AtomicUsize,
-    /// How much the client has taken since the last look.
-    taken: AtomicUsize,
-    /// When it last took something, or began to take nothing, in milliseconds since the first connection.
-    moved: AtomicU64,
-    /// Whether the client takes nothing of what is there.
+    peak_streams: AtomicUsize,
+    /// Requests in progress.
+    in_progress: AtomicUsize,
+    /// Response bytes that the client has not read.
+    unread: AtomicUsize,
+    /// Bytes that the client has read since the last check.
+    read: AtomicUsize,
+    /// When it last read, or began to block: milliseconds since the process began to accept connections.
+    last_progress: AtomicU64,
+    /// Whether there is something that the client does not read.
     blocked: AtomicBool,
-    /// How many responses the client has taken to their end: of HTTP/2.
-    finished: AtomicUsize,
+    /// Responses that the client has read to the end; HTTP/2 only.
+    completed: AtomicUsize,
     slow: Mutex<Slow>,
     given_up: AtomicBool,
     end: Notify,
-    /// Who waits for a client of HTTP/1.
+    /// The task that writes to the client; HTTP/1 only.
     writer: Mutex<Option<Waker>>,
 }
 
-/// For how many looks in a row a client was slow, and what it took over them.
+/// Consecutive checks at which the client was slow or idle, and the bytes that it read over them.
 #[derive(Debug, Default)]
 struct Slow {
-    looks: usize,
-    taken: usize,
+    checks: usize,
+    read: usize,
 }
 
-/// There is too little memory.
+/// Memory is too short for more bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MemoryShort;
+pub(crate) struct OutOfMemory;
 
-/// What becomes of a request.
+/// Whether a request may be served.
 #[derive(Debug)]
-pub(crate) enum RequestAdmission {
-    /// It is served.
-    Now(RequestPermit),
-    /// It is served when it is its turn.
-    Later,
-    /// It is not served.
-    Never,
+pub(crate) enum RequestDecision {
+    /// Now.
+    Serve(RequestPermit),
+    /// Later, when other requests end.
+    Queue,
+    /// Not at all: memory is short.
+    Reject,
 }
 
 impl MemoryShares {
@@ -117,21 +114,21 @@ impl MemoryShares {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A connection that was opened just now.
+    /// The share of a connection that was accepted just now.
     pub fn open(self: &Arc<MemoryShares>, tls: bool) -> Arc<MemoryShare> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let bytes = PLAIN + if tls { TLS } else { 0 };
+        let bytes = CONNECTION_COST + if tls { TLS_COST } else { 0 };
         let share = Arc::new(MemoryShare {
             shares: self.clone(),
             id,
-            connection: Mutex::new(Held::new(&self.memory, MemoryKind::Connections, bytes)),
-            places: AtomicUsize::new(0),
-            serving: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            taken: AtomicUsize::new(0),
-            moved: AtomicU64::new(self.now()),
+            connection: Mutex::new(Reservation::new(&self.memory, MemoryKind::Connections, bytes)),
+            peak_streams: AtomicUsize::new(0),
+            in_progress: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
+            last_progress: AtomicU64::new(self.now()),
             blocked: AtomicBool::new(false),
-            finished: AtomicUsize::new(0),
+            completed: AtomicUsize::new(0),
             slow: Mutex::default(),
             given_up: AtomicBool::new(false),
             end: Notify::new(),
@@ -141,192 +138,197 @@ impl MemoryShares {
         share
     }
 
-    /// Whether memory is so short that no connection is taken on.
+    /// Whether memory is so short that new connections are closed.
     pub fn is_over(&self) -> bool {
-        self.memory.level() == Level::Over
+        self.memory.level() == Level::Exceeded
     }
 
-    /// Watches over the memory of the process to its end.
+    /// Checks memory until the process ends.
     pub async fn watch(self: Arc<MemoryShares>) {
         let mut sweep = Sweep::default();
         let mut swept = Instant::now();
         loop {
             tokio::select! {
-                () = self.memory.pressed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = self.memory.wait_for_pressure() => {}
+                () = tokio::time::sleep(CHECK_INTERVAL) => {}
             }
             self.memory.measure();
-            sweep.held(self.memory.held());
-            if swept.elapsed() >= SWEEP {
+            sweep.observe(self.memory.reserved());
+            if swept.elapsed() >= SWEEP_INTERVAL {
                 swept = Instant::now();
-                sweep.turn(self.memory.held(), self.memory.counted_level());
+                sweep.tick(self.memory.reserved(), self.memory.counted_level());
             }
-            if self.memory.level() > Level::Calm {
-                self.look();
-                tokio::time::sleep(LOOK).await;
+            if self.memory.level() > Level::Normal {
+                self.shed_slowest();
+                tokio::time::sleep(CHECK_INTERVAL).await;
             }
         }
     }
 
-    /// Gives up the clients that hold most and take least, until enough of them are.
-    fn look(&self) {
+    /// Sheds slow clients, largest first, until memory is back to normal.
+    fn shed_slowest(&self) {
         let all: Vec<Arc<MemoryShare>> = self.open.lock().values().filter_map(Weak::upgrade).collect();
         let mut slow: Vec<(usize, Arc<MemoryShare>)> =
-            all.into_iter().filter_map(|share| Some((share.look()?, share))).collect();
-        slow.sort_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
+            all.into_iter().filter_map(|share| Some((share.shed_candidate()?, share))).collect();
+        slow.sort_by_key(|(unread, _)| std::cmp::Reverse(*unread));
         let mut excess = self.memory.excess();
-        for (waiting, share) in slow {
+        for (unread, share) in slow {
             if excess == 0 {
                 break;
             }
-            excess = excess.saturating_sub(waiting);
-            share.give_up();
+            excess = excess.saturating_sub(unread);
+            share.shed_client();
         }
     }
 }
 
 impl MemoryShare {
-    /// The connection speaks HTTP/2.
-    pub fn speaks_http2(&self) {
-        self.keeps(0, HTTP2);
+    /// Accounts for HTTP/2.
+    pub fn start_http2(&self) {
+        self.replace_bytes(0, HTTP2_COST);
     }
 
-    /// Something on the connection takes another number of bytes than before.
-    pub fn keeps(&self, before: usize, now: usize) {
+    /// Replaces `before` bytes of the connection by `now` bytes.
+    pub fn replace_bytes(&self, before: usize, now: usize) {
         let mut held = self.connection.lock();
         let bytes = held.bytes() + now;
         held.set(bytes.saturating_sub(before));
     }
 
-    /// So many streams are open.
-    pub fn streams(&self, open: usize) {
-        let before = self.places.load(Ordering::Relaxed);
+    /// Sets the number of open streams.
+    pub fn set_open_streams(&self, open: usize) {
+        let before = self.peak_streams.load(Ordering::Relaxed);
         if open > before {
-            self.places.store(open, Ordering::Relaxed);
-            self.keeps(0, (open - before) * PLACE);
+            self.peak_streams.store(open, Ordering::Relaxed);
+            self.replace_bytes(0, (open - before) * STREAM_SLOT_COST);
         }
     }
 
-    /// Takes a request on, where there is memory for it. Each connection gets one in any case, and who does not read
-    /// gets no more. So that a client shows first whether it reads, a connection begins with few; those that wait get
-    /// their turn when others end, or little by little: `turns` says how often it was looked for them.
-    pub fn admit(self: &Arc<MemoryShare>, turns: u32) -> RequestAdmission {
+    /// Decides whether to serve a request. Each connection may have one unless memory is exceeded, and a client that
+    /// does not read gets no more. A connection begins with few streams, until its client shows that it reads. Queued
+    /// requests are served when others end, or gradually: `queue_checks` says how often this one was checked in the
+    /// queue.
+    pub fn try_serve(self: &Arc<MemoryShare>, queue_checks: u32) -> RequestDecision {
         let blocked = self.blocked.load(Ordering::Relaxed);
-        let serving = self.serving.load(Ordering::Relaxed);
-        let first = serving == 0;
-        let most = self.finished.load(Ordering::Relaxed).saturating_add(FIRST);
+        let in_progress = self.in_progress.load(Ordering::Relaxed);
+        let first = in_progress == 0;
+        let most = self.completed.load(Ordering::Relaxed).saturating_add(INITIAL_STREAMS);
         match self.shares.memory.level() {
-            _ if self.is_given_up() => RequestAdmission::Never,
-            Level::Over => RequestAdmission::Never,
-            Level::Calm | Level::Pressed | Level::Full if first => RequestAdmission::Now(self.admitted()),
-            Level::Full => RequestAdmission::Never,
-            _ if blocked && self.waiting.load(Ordering::Relaxed) >= WAITING => RequestAdmission::Never,
-            Level::Pressed if blocked && self.is_stuck() => RequestAdmission::Never,
-            Level::Calm | Level::Pressed if serving >= most << turns.min(16) => RequestAdmission::Later,
-            Level::Calm | Level::Pressed => RequestAdmission::Now(self.admitted()),
+            _ if self.is_shed() => RequestDecision::Reject,
+            Level::Exceeded => RequestDecision::Reject,
+            Level::Normal | Level::High | Level::Full if first => RequestDecision::Serve(self.permit()),
+            Level::Full => RequestDecision::Reject,
+            _ if blocked && self.unread.load(Ordering::Relaxed) >= MAX_UNREAD => RequestDecision::Reject,
+            Level::High if blocked && self.is_stuck() => RequestDecision::Reject,
+            Level::Normal | Level::High if in_progress >= most << queue_checks.min(16) => RequestDecision::Queue,
+            Level::Normal | Level::High => RequestDecision::Serve(self.permit()),
         }
     }
 
-    /// Whether the client has taken nothing for a while of what is there.
+    /// Whether the client has not read for a while although there is something to read.
     fn is_stuck(&self) -> bool {
-        let since = self.shares.now().saturating_sub(self.moved.load(Ordering::Relaxed));
-        u128::from(since) >= STUCK.as_millis()
+        let since = self.shares.now().saturating_sub(self.last_progress.load(Ordering::Relaxed));
+        u128::from(since) >= STUCK_AFTER.as_millis()
     }
 
-    fn admitted(self: &Arc<MemoryShare>) -> RequestPermit {
-        self.serving.fetch_add(1, Ordering::Relaxed);
-        RequestPermit { share: self.clone(), _held: Held::new(&self.shares.memory, MemoryKind::Requests, REQUEST) }
-    }
-
-    /// What a request holds that waits to be served, until this is dropped.
-    pub fn queued(&self) -> Held {
-        Held::new(&self.shares.memory, MemoryKind::Requests, QUEUED)
-    }
-
-    /// What a response holds from now on, until this is dropped.
-    pub fn response(self: &Arc<MemoryShare>) -> UnreadBytes {
-        UnreadBytes { share: self.clone(), held: Held::new(&self.shares.memory, MemoryKind::Responses, 0) }
-    }
-
-    /// What the body of a request holds from now on, until this is dropped.
-    pub fn body(&self) -> Body {
-        Body(Held::new(&self.shares.memory, MemoryKind::RequestBodies, 0))
-    }
-
-    /// Something was given up to save memory.
-    pub fn shed(&self, what: Shed) {
-        self.shares.memory.shed(what);
-    }
-
-    /// The client took so many bytes of what waited for it.
-    pub fn took(&self, bytes: usize) {
-        if bytes > 0 {
-            self.taken.fetch_add(bytes, Ordering::Relaxed);
-            self.moved.store(self.shares.now(), Ordering::Relaxed);
+    fn permit(self: &Arc<MemoryShare>) -> RequestPermit {
+        self.in_progress.fetch_add(1, Ordering::Relaxed);
+        RequestPermit {
+            share: self.clone(),
+            _held: Reservation::new(&self.shares.memory, MemoryKind::Requests, REQUEST_COST),
         }
     }
 
-    /// Says whether the client takes nothing of what is there.
-    pub fn is_blocked(&self, blocked: bool) {
-        // Most often nothing has changed.
+    /// The memory of a queued request, until this is dropped.
+    pub fn queued(&self) -> Reservation {
+        Reservation::new(&self.shares.memory, MemoryKind::Requests, QUEUED_COST)
+    }
+
+    /// The memory of a response, until this is dropped.
+    pub fn response(self: &Arc<MemoryShare>) -> UnreadBytes {
+        UnreadBytes { share: self.clone(), held: Reservation::new(&self.shares.memory, MemoryKind::Responses, 0) }
+    }
+
+    /// The memory of a request body, until this is dropped.
+    pub fn body(&self) -> BodyBytes {
+        BodyBytes(Reservation::new(&self.shares.memory, MemoryKind::RequestBodies, 0))
+    }
+
+    /// Counts something that was shed.
+    pub fn count_shed(&self, what: Shed) {
+        self.shares.memory.count_shed(what);
+    }
+
+    /// The client read this many bytes.
+    pub fn client_read(&self, bytes: usize) {
+        if bytes > 0 {
+            self.read.fetch_add(bytes, Ordering::Relaxed);
+            self.last_progress.store(self.shares.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Sets whether there is something that the client does not read.
+    pub fn set_blocked(&self, blocked: bool) {
+        // Usually it has not changed.
         if self.blocked.load(Ordering::Relaxed) != blocked {
-            self.moved.store(self.shares.now(), Ordering::Relaxed);
+            self.last_progress.store(self.shares.now(), Ordering::Relaxed);
             self.blocked.store(blocked, Ordering::Relaxed);
         }
     }
 
-    /// Whether the client takes nothing of what is there.
-    pub fn blocks(&self) -> bool {
+    /// Whether there is something that the client does not read.
+    pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Says how many responses the client has taken to their end.
-    pub fn finished(&self, finished: usize) {
-        self.finished.store(finished, Ordering::Relaxed);
+    /// Sets how many responses the client has read to the end.
+    pub fn set_completed(&self, completed: usize) {
+        self.completed.store(completed, Ordering::Relaxed);
     }
 
-    /// Wakes this task when the client is given up.
-    pub fn wakes(&self, waker: &Waker) {
+    /// Wakes this task when the client is shed.
+    pub fn wake_when_shed(&self, waker: &Waker) {
         let mut writer = self.writer.lock();
         if !writer.as_ref().is_some_and(|before| before.will_wake(waker)) {
             *writer = Some(waker.clone());
         }
     }
 
-    /// Whether the client is given up.
-    pub fn is_given_up(&self) -> bool {
+    /// Whether the client is shed.
+    pub fn is_shed(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Ends when the client is given up.
-    pub async fn given_up(&self) {
-        while !self.is_given_up() {
+    /// Completes when the client is shed.
+    pub async fn wait_until_shed(&self) {
+        while !self.is_shed() {
             self.end.notified().await;
         }
     }
 
-    fn give_up(&self) {
+    fn shed_client(&self) {
         if !self.given_up.swap(true, Ordering::Relaxed) {
-            self.shed(Shed::Connection);
+            self.count_shed(Shed::Connection);
             self.end.notify_one();
             self.writer.lock().take().into_iter().for_each(Waker::wake);
         }
     }
 
-    /// How much would be held no more without the connection, where its client has been slow for long enough, or nobody
-    /// needs it while memory is full.
-    fn look(&self) -> Option<usize> {
-        let (waiting, taken) = (self.waiting.load(Ordering::Relaxed), self.taken.swap(0, Ordering::Relaxed));
+    /// What shedding this connection would free, in bytes. `None` unless its client has been slow long enough, or it is
+    /// idle while memory is full.
+    fn shed_candidate(&self) -> Option<usize> {
+        let (unread, read) = (self.unread.load(Ordering::Relaxed), self.read.swap(0, Ordering::Relaxed));
         let full = self.shares.memory.level() >= Level::Full;
         let held = self.connection.lock().bytes();
         let mut slow = self.slow.lock();
-        let (looks, taken) = (slow.looks + 1, slow.taken + taken);
+        let (checks, read) = (slow.checks + 1, slow.read + read);
         let is_slow =
-            self.blocked.load(Ordering::Relaxed) && taken.saturating_mul(SLOW) < waiting.saturating_mul(looks);
-        // Of HTTP/2: one of HTTP/1 holds next to nothing then.
-        let is_idle = full && waiting == 0 && self.serving.load(Ordering::Relaxed) == 0 && held > PLAIN + TLS;
-        *slow = if is_slow || is_idle { Slow { looks, taken } } else { Slow::default() };
-        (slow.looks >= if full { FULL_LOOKS } else { LOOKS }).then_some(waiting + held)
+            self.blocked.load(Ordering::Relaxed) && read.saturating_mul(SLOW_CHECKS) < unread.saturating_mul(checks);
+        // HTTP/2 only: an idle HTTP/1 connection holds next to nothing.
+        let is_idle =
+            full && unread == 0 && self.in_progress.load(Ordering::Relaxed) == 0 && held > CONNECTION_COST + TLS_COST;
+        *slow = if is_slow || is_idle { Slow { checks, read } } else { Slow::default() };
+        (slow.checks >= if full { CHECKS_WHEN_FULL } else { CHECKS_BEFORE_SHEDDING }).then_some(unread + held)
     }
 
     fn level(&self) -> Level {

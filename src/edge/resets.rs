@@ -1,51 +1,50 @@
-//! Streams of HTTP/2 that the gateway resets before they become requests: their heads are malformed, or they are more
-//! than there may be. The library resets them by itself and tells nobody, so that they are found among the frames that
-//! pass.
+//! Detects HTTP/2 streams that are reset before they become requests, because their heads are malformed or there are
+//! too many. The library resets them without reporting it, so they are detected in the frames that it sends.
 
 use super::frame::{FrameEvent, FrameHead, HEADERS, RST_STREAM};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many streams are remembered: those that may be open at once are fewer, others end at once.
-const MOST: usize = 10_240;
+/// The most streams that are tracked. Fewer may be open at once; others end immediately.
+const MAX_STREAMS: usize = 10_240;
 
-/// The streams of a connection that are no requests yet.
+/// The streams of a connection that are not requests yet.
 #[derive(Debug)]
-pub(super) struct Resets {
-    /// Those that the client has opened, the oldest first.
+pub(super) struct RejectedStreams {
+    /// Streams that the client has opened, oldest first.
     opened: VecDeque<u32>,
-    /// How many requests the connection has had, and how many of them are taken out of `opened`: they come in the order
-    /// of their streams, behind the resets of those that are malformed.
+    /// The connection's requests, and how many of them were removed from `opened`. Requests arrive in the order of
+    /// their streams, after the resets of malformed ones.
     requests: Arc<AtomicU32>,
-    known: u32,
-    /// The stream whose reset is being sent, where it is no request yet.
+    requests_seen: u32,
+    /// The stream whose reset is being sent, if it is not a request yet.
     stream: Option<u32>,
-    /// Streams that were reset, with the codes of their resets, since it was last asked.
+    /// Reset streams with their codes, since the last [`RejectedStreams::take`].
     found: Vec<(u32, u32)>,
 }
 
-impl Resets {
-    /// Those of a connection that has had so many requests.
-    pub fn new(requests: Arc<AtomicU32>) -> Resets {
-        Resets { opened: VecDeque::new(), requests, known: 0, stream: None, found: Vec::new() }
+impl RejectedStreams {
+    /// For a connection with this request counter.
+    pub fn new(requests: Arc<AtomicU32>) -> RejectedStreams {
+        RejectedStreams { opened: VecDeque::new(), requests, requests_seen: 0, stream: None, found: Vec::new() }
     }
 
-    /// The client opens a stream.
+    /// The client opened a stream.
     pub fn opened(&mut self, stream: u32) {
-        self.learn();
-        if self.opened.len() < MOST {
+        self.skip_requests();
+        if self.opened.len() < MAX_STREAMS {
             self.opened.push_back(stream);
         }
     }
 
-    /// Something goes to the client.
-    pub fn sent(&mut self, seen: FrameEvent) {
-        match seen {
+    /// A frame is sent to the client.
+    pub fn sent(&mut self, event: FrameEvent) {
+        match event {
             FrameEvent::Frame(FrameHead { kind: kind @ (HEADERS | RST_STREAM), stream, .. }) => {
-                self.learn();
+                self.skip_requests();
                 let at = self.opened.iter().position(|opened| *opened == stream);
-                // A stream with a response is as good as a request.
+                // A response shows that the stream was a request.
                 let opened = at.and_then(|at| self.opened.remove(at));
                 self.stream = opened.filter(|_| kind == RST_STREAM);
             }
@@ -58,15 +57,15 @@ impl Resets {
         }
     }
 
-    /// Streams that were reset, with the codes of their resets, since this was last called.
+    /// Takes the streams that were reset, with their codes.
     pub fn take(&mut self) -> Vec<(u32, u32)> {
         std::mem::take(&mut self.found)
     }
 
-    fn learn(&mut self) {
+    fn skip_requests(&mut self) {
         let requests = self.requests.load(Ordering::Relaxed);
-        let new = requests.wrapping_sub(self.known);
-        self.known = requests;
+        let new = requests.wrapping_sub(self.requests_seen);
+        self.requests_seen = requests;
         let new = usize::try_from(new).unwrap_or(usize::MAX).min(self.opened.len());
         self.opened.drain(..new);
     }
@@ -80,7 +79,7 @@ mod tests {
         FrameEvent::Frame(FrameHead { kind, flags: 0, stream, length: 4 })
     }
 
-    fn reset(resets: &mut Resets, stream: u32) -> Vec<(u32, u32)> {
+    fn reset(resets: &mut RejectedStreams, stream: u32) -> Vec<(u32, u32)> {
         resets.sent(head(RST_STREAM, stream));
         resets.sent(FrameEvent::Reset(1));
         resets.take()
@@ -89,9 +88,9 @@ mod tests {
     #[test]
     fn streams_that_became_requests_are_not_found() {
         let requests = Arc::new(AtomicU32::new(0));
-        let mut resets = Resets::new(requests.clone());
+        let mut resets = RejectedStreams::new(requests.clone());
         [1, 3, 5, 7].into_iter().for_each(|stream| resets.opened(stream));
-        // The first and the third are malformed; the library resets them before it shows any other.
+        // The first and third are malformed; the library resets them before it yields any request.
         assert_eq!(reset(&mut resets, 1), [(1, 1)]);
         assert_eq!(reset(&mut resets, 5), [(5, 1)]);
         requests.fetch_add(2, Ordering::Relaxed);
@@ -105,11 +104,11 @@ mod tests {
 
     #[test]
     fn streams_with_a_response_are_not_found() {
-        let mut resets = Resets::new(Arc::default());
+        let mut resets = RejectedStreams::new(Arc::default());
         resets.opened(1);
         resets.sent(head(HEADERS, 1));
         assert_eq!(reset(&mut resets, 1), []);
         (0..20_000).for_each(|stream| resets.opened(2 * stream + 3));
-        assert_eq!(resets.opened.len(), MOST);
+        assert_eq!(resets.opened.len(), MAX_STREAMS);
     }
 }

@@ -1,5 +1,4 @@
-//! What all connections share: the service that answers requests, the limits, and how far the process is on its way to
-//! its end.
+//! What all connections share: the service that serves requests, the limits, the stage of the shutdown.
 
 use super::client_timing::ClientTimeouts;
 use crate::config::{ClientLimits, Clients};
@@ -9,21 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Pingora's word for a kept connection without a timer: deadlines stand elsewhere.
-pub(crate) const KEPT: u64 = 0;
+/// Pingora's value for keeping a connection without a timer; `edge` enforces the timeouts.
+pub(crate) const NO_KEEPALIVE_TIMEOUT: u64 = 0;
 
-/// How far a process is on its way to its end.
+/// The stages of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
-    /// It serves.
+pub(crate) enum ShutdownStage {
+    /// Serving.
     Serving,
-    /// It serves, and asks clients to go elsewhere.
+    /// Serving, while clients are asked to reconnect elsewhere.
     Draining,
-    /// It takes no more connections and ends those that wait.
+    /// No more connections are accepted, and idle ones are closed.
     Closing,
 }
 
-/// What the configuration says of connections.
+/// The connection options of the configuration.
 #[derive(Debug)]
 pub(crate) struct ServerOptions {
     pub timeouts: ClientTimeouts,
@@ -43,16 +42,14 @@ impl ServerOptions {
     }
 }
 
-/// What answers the requests of all connections.
+/// Serves the requests of all connections.
 pub(crate) struct Server<A> {
-    /// Pingora's application.
     pub app: Arc<A>,
-    /// Where connections are counted.
     pub metrics: Arc<Metrics>,
-    /// How far the process is on its way to its end.
-    pub stage: watch::Receiver<Stage>,
-    /// What Pingora takes for the end of the process.
-    pub ending: watch::Receiver<bool>,
+    /// The stage of the shutdown.
+    pub stage: watch::Receiver<ShutdownStage>,
+    /// Pingora's signal for the shutdown.
+    pub shutdown: watch::Receiver<bool>,
 }
 
 impl<A> Clone for Server<A> {
@@ -61,13 +58,13 @@ impl<A> Clone for Server<A> {
             app: self.app.clone(),
             metrics: self.metrics.clone(),
             stage: self.stage.clone(),
-            ending: self.ending.clone(),
+            shutdown: self.shutdown.clone(),
         }
     }
 }
 
-/// Ends when the process is as far on its way to its end.
-pub(super) async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
-    // An error means that there is no process any more.
+/// Completes when the shutdown has reached this stage.
+pub(super) async fn wait_for_stage(stage: &mut watch::Receiver<ShutdownStage>, wanted: ShutdownStage) {
+    // An error means that the sender is gone: the process ends.
     drop(stage.wait_for(|stage| *stage >= wanted).await);
 }

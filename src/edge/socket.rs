@@ -1,4 +1,4 @@
-//! What carries the bytes of a connection: a socket, with or without TLS.
+//! The transport of a connection: a socket, with or without TLS.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -9,26 +9,26 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-/// A socket of a client's.
+/// A client's socket.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// How much of a response the system takes beyond what is on its way: a client that reads nothing should not cost
-/// megabytes.
-const UNSENT: u32 = 128 << 10;
-/// The system counts lost packets too: it needs the time to send them again.
-const LEAST_TIMEOUT: Duration = Duration::from_secs(5);
+/// `TCP_NOTSENT_LOWAT` in bytes: what the kernel buffers beyond what is in flight. A client that does not read should
+/// not cost megabytes.
+const UNSENT_LIMIT: u32 = 128 << 10;
+/// The least user timeout: the kernel also needs time for retransmissions.
+const MIN_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Socket {
-    /// Whether it is one of the file system.
-    pub fn is_file(&self) -> bool {
+    /// Whether it is a Unix socket.
+    pub fn is_unix(&self) -> bool {
         matches!(self, Socket::Unix(_))
     }
 
-    /// Whether the other side has closed the connection, or reset it: also where what it sent before has not been read.
+    /// Whether the peer has closed or reset the connection, even if bytes that it sent before have not been read.
     fn is_closed(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let ready = match self {
@@ -38,14 +38,14 @@ impl Socket {
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
-    /// Has the system, too, give up a client that takes nothing of what was written to it for as long as this: also
-    /// after the connection was closed, and what was written would be kept.
-    pub fn give_up_after(&self, timeout: Duration) {
-        // Errors: there is no connection any more, or the system is too old for it.
+    /// Sets the kernel's timeout for unacknowledged data (`TCP_USER_TIMEOUT`). It also applies after the connection was
+    /// closed, when the kernel would keep unsent data.
+    pub fn set_write_timeout(&self, timeout: Duration) {
+        // Errors are ignored: the connection has ended, or the kernel is too old.
         if let Socket::Tcp(socket) = self {
             let socket = socket2::SockRef::from(socket);
-            let _ = socket.set_tcp_user_timeout(Some(timeout.max(LEAST_TIMEOUT)));
-            let _ = socket.set_tcp_notsent_lowat(UNSENT);
+            let _ = socket.set_tcp_user_timeout(Some(timeout.max(MIN_USER_TIMEOUT)));
+            let _ = socket.set_tcp_notsent_lowat(UNSENT_LIMIT);
         }
     }
 }
@@ -59,8 +59,8 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Hands a call to whatever carries the bytes.
-macro_rules! carried {
+/// Delegates a call to the inner stream.
+macro_rules! delegate {
     ($self:ident, $inner:ident => $call:expr) => {
         match &mut *$self {
             Self::Tcp($inner) => $call,
@@ -71,25 +71,25 @@ macro_rules! carried {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
-        carried!(self, inner => Pin::new(inner).poll_read(cx, buf))
+        delegate!(self, inner => Pin::new(inner).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, buf: &[u8]) -> Poll<io::Result<usize>> {
-        carried!(self, inner => Pin::new(inner).poll_write(cx, buf))
+        delegate!(self, inner => Pin::new(inner).poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
-        carried!(self, inner => Pin::new(inner).poll_flush(cx))
+        delegate!(self, inner => Pin::new(inner).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
-        carried!(self, inner => Pin::new(inner).poll_shutdown(cx))
+        delegate!(self, inner => Pin::new(inner).poll_shutdown(cx))
     }
 }
 
-/// What carries the bytes of a connection.
+/// A socket, with or without TLS.
 #[derive(Debug)]
 pub(super) enum Transport {
     Plain(Socket),
@@ -125,11 +125,11 @@ impl Transport {
         }
     }
 
-    /// Lets the end of the connection throw away what was written and not taken. Otherwise the system would keep it,
-    /// and the connection, for as long as the other side answers at all.
-    pub fn abandon(&self) {
+    /// Makes closing the connection discard unsent data. Otherwise the kernel would keep the data and the connection as
+    /// long as the peer acknowledges anything.
+    pub fn discard_unsent(&self) {
         if let Socket::Tcp(socket) = self.socket() {
-            // An error means that there is no connection any more.
+            // An error means that the connection has ended.
             let _ = socket.set_zero_linger();
         }
     }

@@ -1,10 +1,10 @@
-//! The stream under a connection of HTTP/1. It hands out one request at a time, and only requests that are framed in
-//! the one way that everybody reads alike ([`crate::wire::http1`]).
+//! The stream of an HTTP/1 connection. It releases one request at a time to Pingora, and only requests whose framing
+//! every server reads alike ([`crate::wire::http1`]).
 //!
-//! Pingora takes a bare LF for the end of a line, encodes what may not stand in a target, adds up repeated lengths, and
-//! knows of what it rejects by itself neither a log line nor a body. All that is found here, before Pingora sees a byte
-//! of it: what is not plain is replaced by an outline of itself, which the gateway then rejects like any other request.
-//! Requests that a client sends before it has its response are held back until their turn.
+//! Pingora accepts a bare LF as end of line, encodes invalid characters in the target, merges repeated lengths, and
+//! rejects some requests without a log line or body. All this is detected here, before Pingora sees a byte. A request
+//! that is not strict is replaced by an outline of itself, which the gateway then rejects like any other request.
+//! Pipelined requests are held back until the one before has its response.
 
 use super::client_stream::ClientStream;
 use crate::wire::http1::{Body, Fault, Head, HeadLimits};
@@ -24,177 +24,176 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// How long a client whose request was not read to its end is listened to, so that it gets to read the response.
+/// How long to go on reading from a client whose request was not read to its end, so that it can read the response.
 const LINGER: Duration = Duration::from_secs(1);
-/// How much it may send meanwhile, in bytes.
+/// The most bytes that it may send meanwhile.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// The requests of one connection, as its stream and the gateway see them.
+/// The reading state of one connection, shared by its stream and the gateway.
 #[derive(Debug)]
-pub(super) struct StrictRequests {
+pub(super) struct StrictHttp1Reader {
     limits: HeadLimits,
-    /// Whether clients may send something else than a host in `Host`.
+    /// Whether `Host` may contain something else than a host (Unix sockets).
     nameless: bool,
-    state: Mutex<State>,
+    state: Mutex<ReaderState>,
 }
 
 #[derive(Debug)]
-struct State {
-    stage: Stage,
+struct ReaderState {
+    position: Position,
     head: Head,
-    /// What has come and was not handed out yet.
-    held: BytesMut,
-    /// How much of that may be handed out.
+    /// Bytes received and not released yet.
+    pending: BytesMut,
+    /// How many of them may be released.
     ready: usize,
     fault: Option<Fault>,
-    /// Who waits for what is held.
+    /// The task that waits for pending bytes.
     waiting: Option<Waker>,
 }
 
-/// Where a connection stands.
+/// The position in the byte stream.
 #[derive(Debug)]
-enum Stage {
-    /// Between two requests: nothing is handed out.
+enum Position {
+    /// Between two requests: nothing is released.
     Between,
-    /// In a head, of which nothing was handed out yet.
+    /// In a head: nothing is released before it is complete.
     Head,
-    /// In a body.
     Body(Body),
-    /// No longer in HTTP: everything is handed out.
+    /// After a switch of protocols: everything is released.
     Tunnel,
-    /// Nothing more is handed out than what is ready.
+    /// At the end: only what is ready is still released.
     Over,
 }
 
-impl StrictRequests {
-    pub fn new(limits: HeadLimits, nameless: bool) -> Arc<StrictRequests> {
-        let state = State {
-            stage: Stage::Between,
+impl StrictHttp1Reader {
+    pub fn new(limits: HeadLimits, nameless: bool) -> Arc<StrictHttp1Reader> {
+        let state = ReaderState {
+            position: Position::Between,
             head: Head::new(limits).nameless(nameless),
-            held: BytesMut::new(),
+            pending: BytesMut::new(),
             ready: 0,
             fault: None,
             waiting: None,
         };
-        Arc::new(StrictRequests { limits, nameless, state: Mutex::new(state) })
+        Arc::new(StrictHttp1Reader { limits, nameless, state: Mutex::new(state) })
     }
 
-    /// The connection's stream, as Pingora gets it.
-    pub fn framed(self: &Arc<StrictRequests>, stream: ClientStream) -> StrictHttp1Stream {
-        StrictHttp1Stream { stream, requests: self.clone() }
+    /// Wraps the connection's stream for Pingora.
+    pub fn wrap(self: &Arc<StrictHttp1Reader>, stream: ClientStream) -> StrictHttp1Stream {
+        StrictHttp1Stream { stream, reader: self.clone() }
     }
 
-    /// Whether the next request, or a part of it, is here already.
+    /// Whether the next request, or a part of it, has arrived.
     pub fn has_more(&self) -> bool {
-        !self.state.lock().held.is_empty()
+        !self.state.lock().pending.is_empty()
     }
 
-    /// The next request may be handed out.
-    pub fn expect(&self) {
+    /// Allows the next request to be released.
+    pub fn start_request(&self) {
         let mut state = self.state.lock();
         state.head = Head::new(self.limits).nameless(self.nameless);
-        state.stage = match state.stage {
-            Stage::Between => Stage::Head,
-            // Pingora has seen the end of a request where it is not: nothing that follows can be trusted.
-            Stage::Head | Stage::Body(_) | Stage::Tunnel | Stage::Over => Stage::Over,
+        state.position = match state.position {
+            Position::Between => Position::Head,
+            // Pingora ended the request at another byte than this reader: nothing that follows can be trusted.
+            Position::Head | Position::Body(_) | Position::Tunnel | Position::Over => Position::Over,
         };
-        if matches!(state.stage, Stage::Head) && !state.held.is_empty() {
-            state.look();
+        if matches!(state.position, Position::Head) && !state.pending.is_empty() {
+            state.check_pending();
         }
     }
 
-    /// What is wrong with the request that was handed out last.
+    /// The framing fault of the last request, if any.
     pub fn fault(&self) -> Option<Fault> {
         self.state.lock().fault
     }
 
-    /// From here on the connection does not speak HTTP any more.
+    /// Switches to a tunnel: the bytes that follow are not HTTP.
     pub fn open_tunnel(&self) {
         let mut state = self.state.lock();
-        if matches!(state.stage, Stage::Between) {
-            state.stage = Stage::Tunnel;
-            state.ready = state.held.len();
+        if matches!(state.position, Position::Between) {
+            state.position = Position::Tunnel;
+            state.ready = state.pending.len();
             state.waiting.take().into_iter().for_each(Waker::wake);
         }
     }
 }
 
-impl State {
-    /// How many of these bytes may be handed out: in a head, which begins with them, none before it is complete.
+impl ReaderState {
+    /// How many of these bytes may be released. In a head, which begins with them: none before it is complete.
     fn check(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let mut taken = 0;
-        if matches!(self.stage, Stage::Head) {
+        if matches!(self.position, Position::Head) {
             let Some(end) = self.head.read(bytes)? else {
                 return Ok(0);
             };
             taken = end.length;
-            self.stage = Stage::Body(end.body);
+            self.position = Position::Body(end.body);
         }
-        match &mut self.stage {
-            Stage::Body(body) => {
+        match &mut self.position {
+            Position::Body(body) => {
                 taken += body.take(bytes.get(taken..).unwrap_or_default())?;
                 if body.is_over() {
-                    self.stage = Stage::Between;
+                    self.position = Position::Between;
                 }
             }
-            Stage::Tunnel => taken = bytes.len(),
-            Stage::Between | Stage::Head | Stage::Over => {}
+            Position::Tunnel => taken = bytes.len(),
+            Position::Between | Position::Head | Position::Over => {}
         }
         Ok(taken)
     }
 
-    /// Looks at what is held, which begins with a head.
-    fn look(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        match self.check(&held) {
+    /// Checks the pending bytes, which begin with a head.
+    fn check_pending(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        match self.check(&pending) {
             Ok(taken) => {
-                self.held = held;
+                self.pending = pending;
                 self.ready = taken;
             }
-            Err(fault) => self.outline(fault, &held),
+            Err(fault) => self.outline(fault, &pending),
         }
     }
 
-    /// Puts an outline in the place of a request of which nothing was handed out.
+    /// Replaces a request, of which nothing was released, by its outline.
     fn outline(&mut self, fault: Fault, bytes: &[u8]) {
         self.fault = Some(fault);
-        self.stage = Stage::Over;
-        self.held = BytesMut::from(self.head.outline(bytes).as_slice());
-        self.ready = self.held.len();
+        self.position = Position::Over;
+        self.pending = BytesMut::from(self.head.outline(bytes).as_slice());
+        self.ready = self.pending.len();
     }
 
-    /// Hands out what may be.
-    fn give(&mut self, buffer: &mut ReadBuf) {
+    /// Releases what is ready.
+    fn hand_out(&mut self, buffer: &mut ReadBuf) {
         let part = self.ready.min(buffer.remaining());
-        buffer.put_slice(self.held.get(..part).unwrap_or_default());
-        self.held.advance(part);
+        buffer.put_slice(self.pending.get(..part).unwrap_or_default());
+        self.pending.advance(part);
         self.ready -= part;
-        if self.held.is_empty() {
-            // Connections that wait should cost nothing.
-            self.held = BytesMut::new();
+        if self.pending.is_empty() {
+            // An idle connection holds no buffer.
+            self.pending = BytesMut::new();
         }
     }
 
-    /// Takes what has come into a buffer behind `before`, and leaves in it what may be handed out.
-    fn come(&mut self, buffer: &mut ReadBuf, before: usize) -> io::Result<()> {
+    /// Checks the bytes that were read into `buffer` after `before`, and leaves in it what may be released.
+    fn receive(&mut self, buffer: &mut ReadBuf, before: usize) -> io::Result<()> {
         let bytes = buffer.filled().get(before..).unwrap_or_default();
-        if !self.held.is_empty() || matches!(self.stage, Stage::Between) {
-            self.held.extend_from_slice(bytes);
+        if !self.pending.is_empty() || matches!(self.position, Position::Between) {
+            self.pending.extend_from_slice(bytes);
             buffer.set_filled(before);
-            if matches!(self.stage, Stage::Head) {
-                self.look();
+            if matches!(self.position, Position::Head) {
+                self.check_pending();
             }
             return Ok(());
         }
-        let begun = !matches!(self.stage, Stage::Head);
+        let begun = !matches!(self.position, Position::Head);
         match self.check(bytes) {
             Ok(taken) => {
-                self.held.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+                self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
                 buffer.set_filled(before + taken);
             }
             Err(fault) if begun => {
                 self.fault = Some(fault);
-                self.stage = Stage::Over;
+                self.position = Position::Over;
                 buffer.set_filled(before);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
             }
@@ -206,28 +205,29 @@ impl State {
         Ok(())
     }
 
-    /// Whether there is more of the request than was handed out.
+    /// Whether the request has more bytes than were released.
     fn is_cut(&self) -> bool {
-        self.fault.is_some() || matches!(self.stage, Stage::Body(_))
+        self.fault.is_some() || matches!(self.position, Position::Body(_))
     }
 }
 
-/// A stream that hands out one request at a time.
+/// A stream that releases one request at a time.
 #[derive(Debug)]
 pub(crate) struct StrictHttp1Stream {
     stream: ClientStream,
-    requests: Arc<StrictRequests>,
+    reader: Arc<StrictHttp1Reader>,
 }
 
 impl StrictHttp1Stream {
-    /// Whether the client of a request has left, whatever it sent before.
-    pub fn has_left(session: &Session) -> bool {
+    /// Whether the client of this session has closed the connection, even if bytes that it sent before have not been
+    /// read.
+    pub fn is_disconnected(session: &Session) -> bool {
         let stream = session.as_http1().map(|session| session.stream());
-        let framed = stream.and_then(|stream| (**stream).as_any().downcast_ref::<StrictHttp1Stream>());
-        framed.is_some_and(|framed| framed.stream.has_left())
+        let wrap = stream.and_then(|stream| (**stream).as_any().downcast_ref::<StrictHttp1Stream>());
+        wrap.is_some_and(|wrap| wrap.stream.is_disconnected())
     }
 
-    /// The connection itself.
+    /// The client's stream.
     pub(super) fn inner(&mut self) -> &mut ClientStream {
         &mut self.stream
     }
@@ -235,30 +235,30 @@ impl StrictHttp1Stream {
 
 impl AsyncRead for StrictHttp1Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let StrictHttp1Stream { stream, requests } = self.get_mut();
+        let StrictHttp1Stream { stream, reader } = self.get_mut();
         if stream.response_is_late(cx) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider does not answer")));
         }
-        let mut state = requests.state.lock();
+        let mut state = reader.state.lock();
         let before = buffer.filled().len();
         loop {
             if state.ready > 0 {
-                state.give(buffer);
+                state.hand_out(buffer);
                 return Poll::Ready(Ok(()));
             }
-            match state.stage {
-                Stage::Over => return Poll::Ready(Ok(())),
-                Stage::Between if !state.held.is_empty() => {
+            match state.position {
+                Position::Over => return Poll::Ready(Ok(())),
+                Position::Between if !state.pending.is_empty() => {
                     state.waiting = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
-                Stage::Between | Stage::Head | Stage::Body(_) | Stage::Tunnel => {}
+                Position::Between | Position::Head | Position::Body(_) | Position::Tunnel => {}
             }
             ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
             if buffer.filled().len() == before {
                 return Poll::Ready(Ok(()));
             }
-            state.come(buffer, before)?;
+            state.receive(buffer, before)?;
             if buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
@@ -284,9 +284,9 @@ impl AsyncWrite for StrictHttp1Stream {
 impl Shutdown for StrictHttp1Stream {
     async fn shutdown(&mut self) {
         Shutdown::shutdown(&mut self.stream).await;
-        let cut = self.requests.state.lock().is_cut();
+        let cut = self.reader.state.lock().is_cut();
         if cut {
-            // Closing on what has come and was not read would reset the connection, and take the response along.
+            // Closing with unread bytes would reset the connection and lose the response.
             let _ = tokio::time::timeout(LINGER, drain(&mut self.stream)).await;
         }
     }

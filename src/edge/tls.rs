@@ -1,4 +1,4 @@
-//! TLS with clients: which certificate the gateway shows, and whose it asks for.
+//! TLS of listeners: server certificates and client certificates.
 
 use super::socket::Socket;
 use crate::config::{ClientCertificates, ListenerTls};
@@ -14,18 +14,18 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Why TLS cannot be spoken at a listener.
+/// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The library rejects its settings.
+    /// The TLS library rejects the settings.
     #[error("{0}")]
     Settings(#[from] rustls::Error),
-    /// The authorities of clients cannot be used.
+    /// The CA certificates for clients are unusable.
     #[error("client_certificates: {0}")]
     Clients(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// The certificates of a listener.
+/// The certificates of a listener, chosen by server name.
 #[derive(Debug)]
 struct Certificates(Vec<Arc<CertifiedKey>>);
 
@@ -36,7 +36,7 @@ impl ResolvesServerCert for Certificates {
             let parsed = one.end_entity_cert().ok().and_then(|der| ParsedCertificate::try_from(der).ok());
             parsed.is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
         };
-        // A client that asks for no name that is known gets the first, and evaluates it by itself.
+        // Without a matching server name the client receives the first certificate and decides itself.
         let named = name.and_then(|name| self.0.iter().find(|one| is_for(one, &name)));
         named.or_else(|| self.0.first()).cloned()
     }
@@ -45,8 +45,8 @@ impl ResolvesServerCert for Certificates {
 /// A record with the alert `no_application_protocol` (RFC 7301, section 3.2).
 const NO_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
-/// Agrees with a client on TLS. Who speaks no protocol that is spoken here is told so: with TLS 1.3 the library finds
-/// that out behind its first records, and its alert would not be sent.
+/// Performs the TLS handshake. Without a common ALPN protocol it sends the alert itself: with TLS 1.3 the library
+/// notices only after its first records and would not send the alert.
 pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<TlsStream<Socket>> {
     let mut begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let spoken = |offer: &[u8]| config.alpn_protocols.iter().any(|own| own == offer);
@@ -58,7 +58,7 @@ pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Res
     begun.into_stream(config).await
 }
 
-/// What a listener speaks TLS with.
+/// The TLS configuration of a listener.
 pub(crate) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions: &[&SupportedProtocolVersion] = if tls.only_tls13 { &[&TLS13] } else { &[&TLS12, &TLS13] };

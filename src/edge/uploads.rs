@@ -1,43 +1,43 @@
-//! Bodies that a client of HTTP/2 sends: whether it sends them too slowly, read off the frames that pass.
+//! Detects HTTP/2 request bodies that arrive below the minimum rate, from the connection's frames.
 //!
-//! Only the time counts during which the gateway lets the client send: a body whose provider takes nothing stands
-//! still, and its client can do nothing about it.
+//! Only the time during which the gateway lets the client send counts: if the provider does not read, the flow-control
+//! window is exhausted, and the client is not to blame.
 
 use super::frame::{DATA, END_STREAM, FrameEvent, FrameHead, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// For how long the client may be waited for before it is looked how much has come meanwhile.
-pub(super) const CHECK: Duration = Duration::from_secs(10);
-/// Below this a window counts as used up: some clients send no smaller parts. The library gives windows back by halves,
-/// so that what was read leaves more than this.
-const LEAST: i64 = 1 << 10;
-/// How many bodies are looked at: those that may come at once are fewer.
-const MOST: usize = 10_240;
+/// Waiting time for the client after which the rate is checked.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// Below this many bytes a window counts as exhausted: some clients send no smaller parts. The library returns windows
+/// by halves, so what was read leaves more than this.
+const MIN_WINDOW: i64 = 1 << 10;
+/// The most bodies that are tracked; fewer may be in progress at once.
+const MAX_BODIES: usize = 10_240;
 
-/// The bodies that are coming on a connection. Shared by the connection and the requests that are on it.
+/// The request bodies in progress on a connection, shared by the connection and its requests.
 #[derive(Debug, Default)]
 pub(super) struct Uploads(Mutex<OpenBodies>);
 
-/// The same, for what goes over the connection.
+/// The same, locked.
 #[derive(Debug)]
 pub(super) struct OpenBodies {
-    coming: BTreeMap<u32, Body>,
+    open: BTreeMap<u32, IncomingBody>,
     initial: i64,
     connection: i64,
-    /// How many bytes have to come in a second.
+    /// The minimum rate, in bytes per second.
     rate: u64,
 }
 
-/// A body that is coming.
+/// A body in progress.
 #[derive(Debug)]
-struct Body {
+struct IncomingBody {
     window: i64,
-    /// How much has come, and how much of it since the last look.
-    came: u64,
+    /// Bytes received, in total and since the last check.
+    received: u64,
     recent: u64,
-    /// How long the client was waited for since the last look, up to `since`.
+    /// How long the client was waited for since the last check, up to `since`.
     waited: Duration,
     since: Instant,
     is_slow: bool,
@@ -45,74 +45,75 @@ struct Body {
 
 impl Default for OpenBodies {
     fn default() -> OpenBodies {
-        OpenBodies { coming: BTreeMap::new(), initial: INITIAL_WINDOW, connection: INITIAL_WINDOW, rate: 0 }
+        OpenBodies { open: BTreeMap::new(), initial: INITIAL_WINDOW, connection: INITIAL_WINDOW, rate: 0 }
     }
 }
 
 impl Uploads {
-    /// Sets how many bytes of each body have to come in a second.
+    /// Sets the minimum rate of each body, in bytes per second.
     pub fn set_rate(&self, rate: usize) {
         self.0.lock().rate = rate as u64;
     }
 
-    /// Goes over frames.
-    pub fn pass<T>(&self, frames: impl FnOnce(&mut OpenBodies) -> T) -> T {
+    /// Gives access to the bodies for a series of frames.
+    pub fn with_bodies<T>(&self, frames: impl FnOnce(&mut OpenBodies) -> T) -> T {
         frames(&mut self.0.lock())
     }
 
-    /// Whether a body comes too slowly of which the gateway has read so much, and so all that has come: requests are
-    /// not told by the numbers of their streams.
-    pub fn are_slow(&self, read: u64, now: Instant) -> bool {
+    /// Whether the body of which `read` bytes, all that arrived, have been read is too slow. Requests do not know the
+    /// number of their stream, so bodies are matched by this count.
+    pub fn is_slow(&self, read: u64, now: Instant) -> bool {
         let mut bodies = self.0.lock();
-        let (open, rate) = (bodies.connection >= LEAST, bodies.rate);
-        for body in bodies.coming.values_mut() {
-            body.wait(open, rate, now);
-            // One that goes on is slow until as much has come as has to in a whole wait: a byte would not be enough.
-            body.is_slow &= body.recent < rate.saturating_mul(CHECK.as_secs());
+        let (open, rate) = (bodies.connection >= MIN_WINDOW, bodies.rate);
+        for body in bodies.open.values_mut() {
+            body.advance(open, rate, now);
+            // A slow body that resumes stays slow until the minimum of a whole interval has arrived: one byte is not
+            // enough.
+            body.is_slow &= body.recent < rate.saturating_mul(CHECK_INTERVAL.as_secs());
         }
-        // Where one of these comes as it should, it may be the one that is asked about.
-        let mut same = bodies.coming.values().filter(|body| body.came == read).peekable();
+        // If one of these is fast enough, it may be the one in question.
+        let mut same = bodies.open.values().filter(|body| body.received == read).peekable();
         same.peek().is_some() && same.all(|body| body.is_slow)
     }
 
-    /// Whether all that has come of a body was read, of which the gateway has read so much, and more of it is to come.
-    pub fn are_read(&self, read: u64) -> bool {
-        self.0.lock().coming.values().any(|body| body.came == read)
+    /// Whether an unfinished body has been read as far as it has arrived, at `read` bytes.
+    pub fn is_all_read(&self, read: u64) -> bool {
+        self.0.lock().open.values().any(|body| body.received == read)
     }
 }
 
 impl OpenBodies {
-    /// Something came from the client; `opens` where a stream begins with it.
-    pub fn received(&mut self, seen: FrameEvent, opens: bool, now: Instant) {
-        match seen {
+    /// A frame arrived from the client; `opens`: it opens a stream.
+    pub fn received(&mut self, event: FrameEvent, opens: bool, now: Instant) {
+        match event {
             FrameEvent::Frame(FrameHead { kind: HEADERS, flags, stream, .. }) => {
                 if flags & END_STREAM != 0 {
-                    self.coming.remove(&stream);
-                } else if opens && self.coming.len() < MOST {
-                    self.coming.insert(stream, Body::new(self.initial, now));
+                    self.open.remove(&stream);
+                } else if opens && self.open.len() < MAX_BODIES {
+                    self.open.insert(stream, IncomingBody::new(self.initial, now));
                 }
             }
             FrameEvent::Frame(FrameHead { kind: DATA, flags, stream, length }) => {
                 let length = i64::try_from(length).unwrap_or_default();
                 self.move_connection(-length, now);
-                let (open, rate) = (self.connection >= LEAST, self.rate);
-                if let Some(body) = self.coming.get_mut(&stream) {
-                    body.wait(open, rate, now);
+                let (open, rate) = (self.connection >= MIN_WINDOW, self.rate);
+                if let Some(body) = self.open.get_mut(&stream) {
+                    body.advance(open, rate, now);
                     body.window -= length;
-                    body.came += length.unsigned_abs();
+                    body.received += length.unsigned_abs();
                     body.recent += length.unsigned_abs();
                 }
                 if flags & END_STREAM != 0 {
-                    self.coming.remove(&stream);
+                    self.open.remove(&stream);
                 }
             }
             FrameEvent::Padding(FrameHead { stream, .. }, padding) => {
-                if let Some(body) = self.coming.get_mut(&stream) {
-                    body.came = body.came.saturating_sub(padding as u64 + 1);
+                if let Some(body) = self.open.get_mut(&stream) {
+                    body.received = body.received.saturating_sub(padding as u64 + 1);
                     body.recent = body.recent.saturating_sub(padding as u64 + 1);
                 }
             }
-            FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
+            FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.open.remove(&stream)),
             FrameEvent::Frame(_)
             | FrameEvent::Setting(..)
             | FrameEvent::Increment(..)
@@ -121,23 +122,23 @@ impl OpenBodies {
         }
     }
 
-    /// Something goes to the client.
-    pub fn sent(&mut self, seen: FrameEvent, now: Instant) {
-        match seen {
+    /// A frame is sent to the client.
+    pub fn sent(&mut self, event: FrameEvent, now: Instant) {
+        match event {
             FrameEvent::Increment(0, increment) => self.move_connection(i64::from(increment), now),
             FrameEvent::Increment(stream, increment) => {
-                let (open, rate) = (self.connection >= LEAST, self.rate);
-                if let Some(body) = self.coming.get_mut(&stream) {
-                    body.wait(open, rate, now);
+                let (open, rate) = (self.connection >= MIN_WINDOW, self.rate);
+                if let Some(body) = self.open.get_mut(&stream) {
+                    body.advance(open, rate, now);
                     body.window += i64::from(increment);
                 }
             }
             FrameEvent::Setting(INITIAL_WINDOW_SIZE, size) => {
                 let change = i64::from(size) - self.initial;
                 self.initial += change;
-                self.coming.values_mut().for_each(|body| body.window += change);
+                self.open.values_mut().for_each(|body| body.window += change);
             }
-            FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.coming.remove(&stream)),
+            FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => drop(self.open.remove(&stream)),
             FrameEvent::Frame(_)
             | FrameEvent::Setting(..)
             | FrameEvent::Reset(_)
@@ -146,28 +147,28 @@ impl OpenBodies {
         }
     }
 
-    /// The connection's window changes: where it is used up, or is so no more, that counts for all bodies from now on.
+    /// Changes the connection's window. If it becomes exhausted, or open again, that applies to all bodies from now on.
     fn move_connection(&mut self, change: i64, now: Instant) {
-        let (before, rate) = (self.connection >= LEAST, self.rate);
+        let (before, rate) = (self.connection >= MIN_WINDOW, self.rate);
         self.connection += change;
-        if before != (self.connection >= LEAST) {
-            self.coming.values_mut().for_each(|body| body.wait(before, rate, now));
+        if before != (self.connection >= MIN_WINDOW) {
+            self.open.values_mut().for_each(|body| body.advance(before, rate, now));
         }
     }
 }
 
-impl Body {
-    fn new(window: i64, now: Instant) -> Body {
-        Body { window, came: 0, recent: 0, waited: Duration::ZERO, since: now, is_slow: false }
+impl IncomingBody {
+    fn new(window: i64, now: Instant) -> IncomingBody {
+        IncomingBody { window, received: 0, recent: 0, waited: Duration::ZERO, since: now, is_slow: false }
     }
 
-    /// The client was waited for until now, where its windows were open, and looks whether enough came.
-    fn wait(&mut self, open: bool, rate: u64, now: Instant) {
-        if open && self.window >= LEAST {
+    /// Accounts for the time until now, if the windows were open, and checks the rate after each interval.
+    fn advance(&mut self, open: bool, rate: u64, now: Instant) {
+        if open && self.window >= MIN_WINDOW {
             self.waited += now.saturating_duration_since(self.since);
         }
         self.since = now;
-        if self.waited >= CHECK {
+        if self.waited >= CHECK_INTERVAL {
             self.is_slow = self.recent < rate.saturating_mul(self.waited.as_secs());
             self.waited = Duration::ZERO;
             self.recent = 0;
@@ -182,7 +183,7 @@ mod tests {
     const RATE: u64 = 100;
     const WINDOW: u32 = 64 << 10;
 
-    /// A connection on which time goes by.
+    /// A connection with a clock.
     struct Connection {
         uploads: Uploads,
         now: Instant,
@@ -197,25 +198,25 @@ mod tests {
             connection
         }
 
-        fn sent(&self, seen: FrameEvent) {
-            self.uploads.pass(|bodies| bodies.sent(seen, self.now));
+        fn sent(&self, event: FrameEvent) {
+            self.uploads.with_bodies(|bodies| bodies.sent(event, self.now));
         }
 
         fn frame(&self, kind: u8, flags: u8, stream: u32, length: usize) {
             let head = FrameHead { kind, flags, stream, length };
-            self.uploads.pass(|bodies| bodies.received(FrameEvent::Frame(head), kind == HEADERS, self.now));
+            self.uploads.with_bodies(|bodies| bodies.received(FrameEvent::Frame(head), kind == HEADERS, self.now));
         }
 
         fn open(&self, stream: u32) {
             self.frame(HEADERS, 0, stream, 10);
         }
 
-        fn wait(&mut self, seconds: u64) {
+        fn advance(&mut self, seconds: u64) {
             self.now += Duration::from_secs(seconds);
         }
 
         fn is_slow(&self, read: u64) -> bool {
-            self.uploads.are_slow(read, self.now)
+            self.uploads.is_slow(read, self.now)
         }
     }
 
@@ -223,15 +224,15 @@ mod tests {
     fn a_body_that_does_not_come_is_slow() {
         let mut connection = Connection::new();
         connection.open(1);
-        connection.wait(9);
+        connection.advance(9);
         assert!(!connection.is_slow(0));
-        connection.wait(1);
+        connection.advance(1);
         assert!(connection.is_slow(0));
         assert!(!connection.is_slow(1), "another has read more");
         connection.frame(DATA, 0, 1, 1000);
-        connection.wait(10);
+        connection.advance(10);
         assert!(!connection.is_slow(1000), "enough came meanwhile");
-        connection.wait(10);
+        connection.advance(10);
         assert!(connection.is_slow(1000));
         connection.frame(DATA, END_STREAM, 1, 0);
         assert!(!connection.is_slow(1000), "it is whole");
@@ -240,12 +241,12 @@ mod tests {
     #[test]
     fn a_body_may_be_read_as_far_as_it_has_come() {
         let connection = Connection::new();
-        assert!(!connection.uploads.are_read(0), "there is none");
+        assert!(!connection.uploads.is_all_read(0), "there is none");
         connection.open(1);
         connection.frame(DATA, 0, 1, 1000);
-        assert!(!connection.uploads.are_read(0) && connection.uploads.are_read(1000));
+        assert!(!connection.uploads.is_all_read(0) && connection.uploads.is_all_read(1000));
         connection.frame(DATA, END_STREAM, 1, 0);
-        assert!(!connection.uploads.are_read(1000), "it is whole");
+        assert!(!connection.uploads.is_all_read(1000), "it is whole");
     }
 
     #[test]
@@ -253,9 +254,9 @@ mod tests {
         let mut connection = Connection::new();
         connection.open(1);
         connection.frame(DATA, 0, 1, 2000);
-        connection.wait(10);
+        connection.advance(10);
         assert!(!connection.is_slow(2000));
-        connection.wait(10);
+        connection.advance(10);
         connection.open(3);
         connection.frame(DATA, 0, 3, 2000);
         assert!(!connection.is_slow(2000), "it may be the other one");
@@ -267,7 +268,7 @@ mod tests {
     fn a_slow_body_that_goes_on_is_slow_no_more() {
         let mut connection = Connection::new();
         connection.open(1);
-        connection.wait(10);
+        connection.advance(10);
         assert!(connection.is_slow(0));
         connection.frame(DATA, 0, 1, 1);
         assert!(connection.is_slow(1), "a byte is not enough");
@@ -280,15 +281,15 @@ mod tests {
         let mut connection = Connection::new();
         connection.open(1);
         connection.frame(DATA, 0, 1, WINDOW as usize);
-        connection.wait(3600);
+        connection.advance(3600);
         assert!(!connection.is_slow(u64::from(WINDOW)) && !connection.is_slow(0));
         connection.sent(FrameEvent::Increment(1, WINDOW));
         assert!(!connection.is_slow(u64::from(WINDOW)));
-        connection.wait(9);
+        connection.advance(9);
         assert!(!connection.is_slow(u64::from(WINDOW)), "it has all the time that any body has");
-        connection.wait(1);
+        connection.advance(1);
         connection.is_slow(0);
-        connection.wait(10);
+        connection.advance(10);
         assert!(connection.is_slow(u64::from(WINDOW)));
     }
 
@@ -298,10 +299,10 @@ mod tests {
         connection.open(1);
         connection.open(3);
         connection.frame(DATA, 0, 3, (1 << 20) + 65_535);
-        connection.wait(3600);
+        connection.advance(3600);
         assert!(!connection.is_slow(0));
         connection.sent(FrameEvent::Increment(0, 1 << 20));
-        connection.wait(10);
+        connection.advance(10);
         assert!(connection.is_slow(0));
     }
 
@@ -312,8 +313,10 @@ mod tests {
         for _ in 0..20 {
             connection.frame(DATA, 8, 1, 256);
             let head = FrameHead { kind: DATA, flags: 8, stream: 1, length: 256 };
-            connection.uploads.pass(|bodies| bodies.received(FrameEvent::Padding(head, 254), false, connection.now));
-            connection.wait(1);
+            connection
+                .uploads
+                .with_bodies(|bodies| bodies.received(FrameEvent::Padding(head, 254), false, connection.now));
+            connection.advance(1);
         }
         assert!(connection.is_slow(20));
     }
@@ -329,8 +332,8 @@ mod tests {
         connection.open(5);
         connection.frame(HEADERS, END_STREAM, 5, 10);
         connection.frame(HEADERS, END_STREAM, 7, 10);
-        connection.wait(60);
+        connection.advance(60);
         assert!(!connection.is_slow(0));
-        assert!(connection.uploads.0.lock().coming.is_empty());
+        assert!(connection.uploads.0.lock().open.is_empty());
     }
 }

@@ -1,42 +1,41 @@
-//! What a client of HTTP/2 lets the gateway send: the windows of its streams, read off the frames that pass.
+//! Tracks an HTTP/2 client's flow-control windows, from the connection's frames.
 //!
-//! The library does not tell which responses wait for their client. A response that has begun, on a stream whose window
-//! is used up, does: nobody else can end that wait.
+//! The library does not report which responses wait for the client. A response that has begun on a stream without
+//! window does: only the client can end that wait.
 
 use super::frame::{
     DATA, END_STREAM, FrameEvent, FrameHead, GOAWAY, HEADERS, INITIAL_WINDOW, INITIAL_WINDOW_SIZE, RST_STREAM,
 };
 use std::collections::BTreeMap;
 
-/// How many streams are remembered: those that may be open at once are fewer, others end at once.
-const MOST: usize = 10_240;
+/// The most streams that are tracked. Fewer may be open at once; others end immediately.
+const MAX_STREAMS: usize = 10_240;
 
-/// A stream whose response is not over.
+/// A stream whose response has not ended.
 #[derive(Debug, Clone, Copy)]
 struct Stream {
-    /// How much may be sent on it.
+    /// Bytes that may be sent on it.
     window: i64,
-    /// Whether its response has begun.
-    responds: bool,
+    response_started: bool,
 }
 
-/// The windows of a connection.
+/// The flow-control windows of a connection.
 #[derive(Debug)]
 pub(super) struct Windows {
     streams: BTreeMap<u32, Stream>,
-    /// The last stream that the client has opened.
+    /// The last stream that the client opened.
     last: u32,
     initial: i64,
-    /// What the client wants `initial` to be.
-    wanted: i64,
-    /// Whether the gateway has said that it ends the connection.
-    leaving: bool,
+    /// The initial window that the client set last, if it was not applied yet.
+    next_initial: i64,
+    /// Whether the gateway has sent GOAWAY.
+    goaway_sent: bool,
     connection: i64,
-    /// How many streams respond, and how many of them have no window.
+    /// Streams whose response has begun, and how many of them have no window.
     responding: usize,
     starved: usize,
-    /// How many responses the client has taken to their end.
-    finished: usize,
+    /// Responses that were sent to their end.
+    completed: usize,
 }
 
 impl Default for Windows {
@@ -45,75 +44,75 @@ impl Default for Windows {
             streams: BTreeMap::new(),
             last: 0,
             initial: INITIAL_WINDOW,
-            wanted: INITIAL_WINDOW,
-            leaving: false,
+            next_initial: INITIAL_WINDOW,
+            goaway_sent: false,
             connection: INITIAL_WINDOW,
             responding: 0,
             starved: 0,
-            finished: 0,
+            completed: 0,
         }
     }
 }
 
 impl Windows {
-    /// How many streams are open: their responses are not over.
+    /// Streams whose responses have not ended.
     pub fn open(&self) -> usize {
         self.streams.len()
     }
 
-    /// Whether a response waits for its client.
+    /// Whether a response waits for the client.
     pub fn is_blocked(&self) -> bool {
         self.starved > 0 || self.responding > 0 && self.connection <= 0
     }
 
-    /// How many responses the client has taken to their end.
-    pub fn finished(&self) -> usize {
-        self.finished
+    /// Responses that were sent to their end.
+    pub fn completed(&self) -> usize {
+        self.completed
     }
 
-    /// Something came from the client.
-    pub fn received(&mut self, seen: FrameEvent) {
-        match seen {
+    /// A frame arrived from the client.
+    pub fn received(&mut self, event: FrameEvent) {
+        match event {
             FrameEvent::Frame(FrameHead { kind: HEADERS, stream, .. }) if stream > self.last => {
                 self.last = stream;
-                self.settle();
-                if self.streams.len() < MOST && !self.leaving {
-                    self.streams.insert(stream, Stream { window: self.initial, responds: false });
+                self.apply_settings();
+                if self.streams.len() < MAX_STREAMS && !self.goaway_sent {
+                    self.streams.insert(stream, Stream { window: self.initial, response_started: false });
                 }
             }
             FrameEvent::Frame(FrameHead { kind: RST_STREAM, stream, .. }) => self.end(stream),
             FrameEvent::Frame(_) | FrameEvent::Reset(_) | FrameEvent::Padding(..) | FrameEvent::Block(_) => {}
-            FrameEvent::Setting(INITIAL_WINDOW_SIZE, size) => self.wanted = i64::from(size),
+            FrameEvent::Setting(INITIAL_WINDOW_SIZE, size) => self.next_initial = i64::from(size),
             FrameEvent::Setting(..) => {}
             FrameEvent::Increment(0, increment) => self.connection += i64::from(increment),
             FrameEvent::Increment(stream, increment) => {
                 if let Some(stream) = self.streams.get_mut(&stream) {
-                    stream.widen(i64::from(increment), &mut self.starved);
+                    stream.change_window(i64::from(increment), &mut self.starved);
                 }
             }
         }
     }
 
-    /// Takes up the size of windows that the client has set last: each change goes over all streams, and one frame may
-    /// have many.
-    pub fn settle(&mut self) {
-        let change = self.wanted - self.initial;
+    /// Applies the initial window that the client set last. A change touches all streams, and one frame may contain
+    /// many changes.
+    pub fn apply_settings(&mut self) {
+        let change = self.next_initial - self.initial;
         if change != 0 {
-            self.initial = self.wanted;
+            self.initial = self.next_initial;
             let Windows { streams, starved, .. } = self;
-            streams.values_mut().for_each(|stream| stream.widen(change, starved));
+            streams.values_mut().for_each(|stream| stream.change_window(change, starved));
         }
     }
 
-    /// Something goes to the client.
-    pub fn sent(&mut self, seen: FrameEvent) {
-        let FrameEvent::Frame(FrameHead { kind, flags, stream: id, length }) = seen else {
+    /// A frame is sent to the client.
+    pub fn sent(&mut self, event: FrameEvent) {
+        let FrameEvent::Frame(FrameHead { kind, flags, stream: id, length }) = event else {
             return;
         };
         match kind {
             HEADERS => {
                 if let Some(stream) = self.streams.get_mut(&id)
-                    && !std::mem::replace(&mut stream.responds, true)
+                    && !std::mem::replace(&mut stream.response_started, true)
                 {
                     self.responding += 1;
                     self.starved += usize::from(stream.window <= 0);
@@ -123,23 +122,23 @@ impl Windows {
                 let length = i64::try_from(length).unwrap_or_default();
                 self.connection -= length;
                 if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.widen(-length, &mut self.starved);
+                    stream.change_window(-length, &mut self.starved);
                 }
             }
             RST_STREAM => self.end(id),
-            // The library looks at no stream that is opened behind it, and tells nobody.
-            GOAWAY => self.leaving = true,
+            // The library silently ignores streams that are opened after it.
+            GOAWAY => self.goaway_sent = true,
             _ => {}
         }
         if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
-            self.finished = self.finished.saturating_add(1);
+            self.completed = self.completed.saturating_add(1);
             self.end(id);
         }
     }
 
     fn end(&mut self, stream: u32) {
         if let Some(stream) = self.streams.remove(&stream) {
-            self.responding -= usize::from(stream.responds);
+            self.responding -= usize::from(stream.response_started);
             self.starved -= usize::from(stream.is_starved());
         }
     }
@@ -147,10 +146,10 @@ impl Windows {
 
 impl Stream {
     fn is_starved(&self) -> bool {
-        self.responds && self.window <= 0
+        self.response_started && self.window <= 0
     }
 
-    fn widen(&mut self, change: i64, starved: &mut usize) {
+    fn change_window(&mut self, change: i64, starved: &mut usize) {
         *starved -= usize::from(self.is_starved());
         self.window += change;
         *starved += usize::from(self.is_starved());
@@ -165,7 +164,7 @@ mod tests {
         FrameEvent::Frame(FrameHead { kind, flags, stream, length })
     }
 
-    fn asked(windows: &mut Windows, stream: u32) {
+    fn request(windows: &mut Windows, stream: u32) {
         windows.received(head(HEADERS, END_STREAM, stream, 10));
     }
 
@@ -173,7 +172,7 @@ mod tests {
     fn a_response_is_blocked_when_the_window_of_its_stream_is_used_up() {
         let mut windows = Windows::default();
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 100));
-        asked(&mut windows, 1);
+        request(&mut windows, 1);
         windows.sent(head(HEADERS, 0, 1, 20));
         assert!(!windows.is_blocked());
         windows.sent(head(DATA, 0, 1, 100));
@@ -189,15 +188,15 @@ mod tests {
     fn without_any_window_a_response_is_blocked_from_its_head_on() {
         let mut windows = Windows::default();
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 0));
-        asked(&mut windows, 1);
+        request(&mut windows, 1);
         assert!(!windows.is_blocked(), "the provider is waited for");
         windows.sent(head(HEADERS, 0, 1, 20));
         assert!(windows.is_blocked());
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 10));
-        windows.settle();
+        windows.apply_settings();
         assert!(!windows.is_blocked(), "settings change the windows of open streams");
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 0));
-        windows.settle();
+        windows.apply_settings();
         assert!(windows.is_blocked());
         windows.received(head(RST_STREAM, 0, 1, 4));
         assert!(!windows.is_blocked());
@@ -207,7 +206,7 @@ mod tests {
     fn all_responses_are_blocked_when_the_window_of_the_connection_is_used_up() {
         let mut windows = Windows::default();
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 1 << 30));
-        asked(&mut windows, 1);
+        request(&mut windows, 1);
         windows.sent(head(HEADERS, 0, 1, 20));
         windows.sent(head(DATA, 0, 1, 65_535));
         assert!(windows.is_blocked());
@@ -215,7 +214,7 @@ mod tests {
         assert!(!windows.is_blocked());
         windows.sent(head(DATA, END_STREAM, 1, 65_535));
         assert!(!windows.is_blocked(), "nobody waits");
-        asked(&mut windows, 3);
+        request(&mut windows, 3);
         windows.sent(head(HEADERS, END_STREAM, 3, 20));
         assert!(!windows.is_blocked(), "a response without a body needs no window");
         assert_eq!(windows.open(), 0);
@@ -227,8 +226,8 @@ mod tests {
         windows.sent(head(RST_STREAM, 0, 7, 4));
         windows.received(FrameEvent::Increment(9, 5));
         windows.sent(head(HEADERS, 0, 9, 5));
-        asked(&mut windows, 1);
-        asked(&mut windows, 1);
+        request(&mut windows, 1);
+        request(&mut windows, 1);
         assert_eq!(windows.open(), 1, "trailers open nothing");
         windows.received(head(RST_STREAM, 0, 1, 4));
         windows.received(head(RST_STREAM, 0, 1, 4));
@@ -238,21 +237,21 @@ mod tests {
     #[test]
     fn streams_behind_the_end_of_the_connection_are_nobodys() {
         let mut windows = Windows::default();
-        asked(&mut windows, 1);
+        request(&mut windows, 1);
         windows.sent(head(GOAWAY, 0, 0, 8));
-        (3..10_003).step_by(2).for_each(|stream| asked(&mut windows, stream));
+        (3..10_003).step_by(2).for_each(|stream| request(&mut windows, stream));
         assert_eq!(windows.open(), 1);
     }
 
     #[test]
     fn the_last_of_many_settings_counts() {
         let mut windows = Windows::default();
-        asked(&mut windows, 1);
+        request(&mut windows, 1);
         windows.sent(head(HEADERS, 0, 1, 20));
         (0..2_730).for_each(|size| windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, size)));
         windows.received(FrameEvent::Setting(INITIAL_WINDOW_SIZE, 0));
         assert!(!windows.is_blocked(), "one frame changes windows once");
-        windows.settle();
+        windows.apply_settings();
         assert!(windows.is_blocked());
     }
 }

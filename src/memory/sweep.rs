@@ -14,26 +14,26 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 
 /// How much has to be free that was held before, in bytes, for a sweep to be worth its time.
-const WORTH: usize = 4 << 20;
+const MIN_FREED: usize = 4 << 20;
 /// The same for sweeps that follow each other with each turn.
-const MUCH: usize = 32 << 20;
+const LARGE_FREED: usize = 32 << 20;
 /// After how many turns there may be another sweep otherwise.
-const REST: usize = 4;
+const TICKS_BETWEEN: usize = 4;
 /// How many sweeps there are: some of what is held no more is free only a little later.
 const SWEEPS: usize = 3;
 /// How long a sweep looks for threads that it has not reached.
-const SEARCH: Duration = Duration::from_millis(20);
+const SEARCH_TIME: Duration = Duration::from_millis(20);
 /// More than there is of addresses, and no more than the allocator asks the system for.
-const TOO_MUCH: usize = (usize::MAX >> 16).saturating_sub(1 << 20);
+const IMPOSSIBLE_SIZE: usize = (usize::MAX >> 16).saturating_sub(1 << 20);
 
 /// When to sweep. It has its turn regularly, so that no sweep follows another at once.
 #[derive(Debug, Default)]
 pub struct Sweep {
     /// The most that was held since the last time that there was a reason to sweep, in bytes.
-    high: usize,
+    peak: usize,
     left: usize,
     /// How many turns there are between two of those that are left, and to the next.
-    rest: usize,
+    interval: usize,
     wait: usize,
     /// Says of the sweep that runs whether it has reached all.
     running: Option<Receiver<bool>>,
@@ -41,21 +41,21 @@ pub struct Sweep {
 
 impl Sweep {
     /// So many bytes are held.
-    pub fn held(&mut self, held: usize) {
-        self.high = self.high.max(held);
+    pub fn observe(&mut self, observe: usize) {
+        self.peak = self.peak.max(observe);
     }
 
     /// Sweeps, where it is time to, in a task of its own: nobody waits for it, and it waits for none that still runs.
     /// So many bytes are held, which is this level: where that is much there is something better to do.
-    pub fn turn(&mut self, held: usize, level: Level) {
-        self.held(held);
+    pub fn tick(&mut self, observe: usize, level: Level) {
+        self.observe(observe);
         match self.running.as_mut().map(|running| running.try_recv()) {
             Some(Err(TryRecvError::Empty)) => return,
-            Some(Ok(false)) => self.again(),
+            Some(Ok(false)) => self.repeat(),
             Some(Ok(true) | Err(TryRecvError::Closed)) | None => {}
         }
         self.running = None;
-        if level == Level::Calm && self.is_due(held) {
+        if level == Level::Normal && self.is_due(observe) {
             let (done, running) = oneshot::channel();
             self.running = Some(running);
             tokio::spawn(async move { done.send(sweep_all().await) });
@@ -63,25 +63,25 @@ impl Sweep {
     }
 
     /// Whether to sweep now.
-    fn is_due(&mut self, held: usize) -> bool {
-        self.held(held);
-        let fell = self.high - held;
+    fn is_due(&mut self, observe: usize) -> bool {
+        self.observe(observe);
+        let fell = self.peak - observe;
         self.wait = self.wait.saturating_sub(1);
-        if fell >= MUCH {
-            (self.high, self.left, self.rest, self.wait) = (held, SWEEPS, 1, 0);
-        } else if fell >= WORTH && self.wait == 0 {
-            (self.high, self.left, self.rest) = (held, SWEEPS, REST);
+        if fell >= LARGE_FREED {
+            (self.peak, self.left, self.interval, self.wait) = (observe, SWEEPS, 1, 0);
+        } else if fell >= MIN_FREED && self.wait == 0 {
+            (self.peak, self.left, self.interval) = (observe, SWEEPS, TICKS_BETWEEN);
         }
         let due = self.left > 0 && self.wait == 0;
         if due {
             self.left -= 1;
-            self.wait = self.rest;
+            self.wait = self.interval;
         }
         due
     }
 
     /// The last sweep has not reached all.
-    fn again(&mut self) {
+    fn repeat(&mut self) {
         self.left = self.left.max(1);
     }
 }
@@ -91,24 +91,24 @@ impl Sweep {
 /// all threads were met.
 async fn sweep_all() -> bool {
     let threads = Handle::current().metrics().num_workers();
-    let met = Arc::new(Mutex::new(HashSet::new()));
-    let until = Instant::now() + SEARCH;
-    let tasks: Vec<_> = (0..threads).map(|_| tokio::spawn(meet(met.clone(), threads, until))).collect();
+    let swept = Arc::new(Mutex::new(HashSet::new()));
+    let until = Instant::now() + SEARCH_TIME;
+    let tasks: Vec<_> = (0..threads).map(|_| tokio::spawn(sweep_threads(swept.clone(), threads, until))).collect();
     for task in tasks {
         // It ends early only with the runtime.
         let _ = task.await;
     }
-    met.lock().len() >= threads
+    swept.lock().len() >= threads
 }
 
 /// Sweeps each thread that this comes to and that was not met before.
-async fn meet(met: Arc<Mutex<HashSet<ThreadId>>>, threads: usize, until: Instant) {
+async fn sweep_threads(swept: Arc<Mutex<HashSet<ThreadId>>>, threads: usize, until: Instant) {
     loop {
-        let is_new = met.lock().insert(thread::current().id());
+        let is_new = swept.lock().insert(thread::current().id());
         if is_new {
             sweep();
         }
-        if met.lock().len() >= threads || Instant::now() >= until {
+        if swept.lock().len() >= threads || Instant::now() >= until {
             break;
         }
         tokio::task::yield_now().await;
@@ -119,7 +119,7 @@ async fn meet(met: Arc<Mutex<HashSet<ThreadId>>>, threads: usize, until: Instant
 /// of it: what it does now and then by itself leaves the free parts of pieces that are in use.
 fn sweep() {
     let mut none = Vec::<u8>::new();
-    let _ = black_box(none.try_reserve_exact(TOO_MUCH));
+    let _ = black_box(none.try_reserve_exact(IMPOSSIBLE_SIZE));
 }
 
 #[cfg(test)]
@@ -129,43 +129,43 @@ mod tests {
     const MB: usize = 1 << 20;
 
     /// On which of so many turns a sweep is due.
-    fn due(sweep: &mut Sweep, turns: usize, held: impl Fn(usize) -> usize) -> Vec<usize> {
-        (0..turns).filter(|turn| sweep.is_due(held(*turn))).collect()
+    fn due(sweep: &mut Sweep, ticks: usize, observe: impl Fn(usize) -> usize) -> Vec<usize> {
+        (0..ticks).filter(|tick| sweep.is_due(observe(*tick))).collect()
     }
 
     #[test]
     fn some_sweeps_are_due_when_much_was_given_up() {
         let mut sweep = Sweep::default();
         assert!(!sweep.is_due(0), "nothing was held");
-        sweep.held(50 * MB);
+        sweep.observe(50 * MB);
         assert!(!sweep.is_due(50 * MB), "it is held still");
         assert!(!sweep.is_due(47 * MB), "little is free");
         assert_eq!(due(&mut sweep, 9, |_| MB), [0, 1, 2]);
-        sweep.again();
+        sweep.repeat();
         assert_eq!(due(&mut sweep, 9, |_| MB), [0]);
     }
 
     #[test]
     fn what_comes_and_goes_all_the_time_is_swept_now_and_then() {
         let mut sweep = Sweep::default();
-        let held = |turn| if turn % 2 == 0 { 20 * MB } else { MB };
-        assert_eq!(due(&mut sweep, 20, held), [1, 5, 9, 13, 17]);
-        sweep.held(100 * MB);
+        let observe = |tick| if tick % 2 == 0 { 20 * MB } else { MB };
+        assert_eq!(due(&mut sweep, 20, observe), [1, 5, 9, 13, 17]);
+        sweep.observe(100 * MB);
         assert!(sweep.is_due(MB), "that was much");
     }
 
     #[test]
     fn what_is_given_up_little_by_little_is_swept_too() {
         let mut sweep = Sweep::default();
-        sweep.held(9 * MB);
-        assert_eq!(due(&mut sweep, 20, |turn| 8_usize.saturating_sub(turn) * MB), [3, 7, 11, 15]);
+        sweep.observe(9 * MB);
+        assert_eq!(due(&mut sweep, 20, |tick| 8_usize.saturating_sub(tick) * MB), [3, 7, 11, 15]);
     }
 
     #[test]
     fn what_came_and_went_between_two_looks_is_noticed() {
         let mut sweep = Sweep::default();
-        sweep.held(9 * MB);
-        sweep.held(MB);
+        sweep.observe(9 * MB);
+        sweep.observe(MB);
         assert!(sweep.is_due(MB));
     }
 
@@ -174,17 +174,17 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut sweep = Sweep::default();
-            sweep.held(50 * MB);
-            sweep.turn(MB, Level::Pressed);
+            sweep.observe(50 * MB);
+            sweep.tick(MB, Level::High);
             assert!(sweep.running.is_none(), "there is something better to do");
-            sweep.turn(MB, Level::Calm);
+            sweep.tick(MB, Level::Normal);
             assert!(sweep.running.is_some());
             let left = sweep.left;
             // No task has had its turn.
-            sweep.turn(MB, Level::Calm);
+            sweep.tick(MB, Level::Normal);
             assert_eq!(sweep.left, left, "one at a time");
             while sweep.running.is_some() || sweep.left > 0 {
-                sweep.turn(MB, Level::Calm);
+                sweep.tick(MB, Level::Normal);
                 tokio::task::yield_now().await;
             }
         });

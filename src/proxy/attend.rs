@@ -51,7 +51,7 @@ async fn left(session: &mut Session, context: &Context) {
 /// the client has sent more than the socket buffer holds, the end has not arrived; then the client's absence shows only
 /// after the wait.
 async fn hangs_up(session: &mut Session) {
-    while !StrictHttp1Stream::has_left(session) {
+    while !StrictHttp1Stream::is_disconnected(session) {
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }

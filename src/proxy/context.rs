@@ -3,7 +3,7 @@
 use super::declared::Declared;
 use super::head::{is_http2, requested_id};
 use crate::client::Attempts;
-use crate::edge::{self, Body, ClientTiming, MemoryShare, MemoryShort, RequestAdmission, RequestPermit, UnreadBytes};
+use crate::edge::{self, BodyBytes, ClientTiming, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes};
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
 use crate::metrics::InFlight;
@@ -71,7 +71,7 @@ pub(super) struct Context {
     pub is_short: bool,
     /// The permit of an HTTP/1 request. HTTP/2 streams get theirs before.
     permit: Option<RequestPermit>,
-    body: Option<Body>,
+    body: Option<BodyBytes>,
     body_bytes: usize,
     response: Option<UnreadBytes>,
     response_bytes: usize,
@@ -83,7 +83,7 @@ impl Context {
     pub fn new(runtime: Arc<Runtime>) -> Context {
         let timing = edge::client_timing();
         if let Some(timing) = &timing {
-            timing.head_is_here();
+            timing.head_complete();
         }
         Context {
             started: Instant::now(),
@@ -155,7 +155,7 @@ impl Context {
     pub fn is_connected(&mut self, address: SocketAddr) {
         self.attempts = None;
         if let Some(provider) = self.provider() {
-            provider.addresses().worked(address);
+            provider.addresses().mark_working(address);
         }
     }
 
@@ -175,10 +175,10 @@ impl Context {
         };
         // Over HTTP/1 the connection counts. A part may come here again when it is retried.
         if is_http2(session) {
-            timing.has_read(session.body_bytes_read() as u64);
+            timing.set_body_read(session.body_bytes_read() as u64);
         }
         if last {
-            timing.body_is_here();
+            timing.body_complete();
         }
     }
 
@@ -189,21 +189,21 @@ impl Context {
 
     /// The request lost something because the memory budget was used up.
     pub fn shed(&self, what: Shed) {
-        self.share().into_iter().for_each(|share| share.shed(what));
+        self.share().into_iter().for_each(|share| share.count_shed(what));
     }
 
     /// Takes a permit for an HTTP/1 request, unless the memory budget is used up.
-    pub fn admit(&mut self) -> Result<(), MemoryShort> {
-        self.permit = match self.share().map(|share| share.admit(0)) {
-            Some(RequestAdmission::Now(permit)) => Some(permit),
-            Some(RequestAdmission::Later | RequestAdmission::Never) => return Err(MemoryShort),
+    pub fn admit(&mut self) -> Result<(), OutOfMemory> {
+        self.permit = match self.share().map(|share| share.try_serve(0)) {
+            Some(RequestDecision::Serve(permit)) => Some(permit),
+            Some(RequestDecision::Queue | RequestDecision::Reject) => return Err(OutOfMemory),
             None => None,
         };
         Ok(())
     }
 
     /// Counts the bytes of the request body that are held. Fails from this level of memory use on.
-    pub fn holds_body(&mut self, bytes: usize, level: Level) -> Result<(), MemoryShort> {
+    pub fn holds_body(&mut self, bytes: usize, level: Level) -> Result<(), OutOfMemory> {
         let Some(share) = share_of(&self.timing) else {
             return Ok(());
         };
@@ -216,13 +216,13 @@ impl Context {
     }
 
     /// Counts a part of a pass-through request body. Pingora keeps what it may have to send again.
-    pub fn body_passes(&mut self, bytes: usize) -> Result<(), MemoryShort> {
+    pub fn body_passes(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         self.body_bytes += bytes;
-        self.holds_body(self.body_bytes.min(KEPT_BODY) + bytes, Level::Over)
+        self.holds_body(self.body_bytes.min(KEPT_BODY) + bytes, Level::Exceeded)
     }
 
     /// Counts the bytes of a response that wait for the client.
-    pub fn holds_response(&mut self, bytes: usize) -> Result<(), MemoryShort> {
+    pub fn holds_response(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         let Some(share) = share_of(&self.timing) else {
             return Ok(());
         };
@@ -236,10 +236,10 @@ impl Context {
 
     /// Counts a part of a pass-through response; `written` bytes went to the client so far. Pingora holds as much again
     /// as the gateway, and the HTTP/2 library may hold what was written to a stream whose client does not read.
-    pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), MemoryShort> {
+    pub fn response_passes(&mut self, bytes: usize, written: usize, http2: bool) -> Result<(), OutOfMemory> {
         self.response_bytes += bytes;
-        let blocked = self.share().is_some_and(|share| share.blocks());
-        let queued = if http2 && blocked { written.min(edge::HELD) } else { 0 };
+        let blocked = self.share().is_some_and(|share| share.is_blocked());
+        let queued = if http2 && blocked { written.min(edge::SEND_BUFFER) } else { 0 };
         let unwritten = self.response_bytes.saturating_sub(written);
         // If the client is slower than the provider, the provider's window fills up.
         let ahead = if blocked && unwritten > bytes { self.ahead } else { 0 };
@@ -253,17 +253,17 @@ impl Context {
 
     /// The timeout that the provider of a pass-through request exceeded, if that ended the request.
     pub fn late(&self) -> Option<Duration> {
-        self.timing.as_ref().and_then(|timing| timing.was_late())
+        self.timing.as_ref().and_then(|timing| timing.response_timeout())
     }
 
     /// The name of the listener that accepted the request.
     pub fn listener(&self) -> Arc<str> {
-        self.timing.as_ref().map_or_else(|| "".into(), |timing| timing.arrival.listener.clone())
+        self.timing.as_ref().map_or_else(|| "".into(), |timing| timing.connection.listener.clone())
     }
 
     /// Whether the request came over a Unix socket.
     pub fn is_over_socket(&self) -> bool {
-        self.timing.as_ref().is_some_and(|timing| timing.arrival.over_socket)
+        self.timing.as_ref().is_some_and(|timing| timing.connection.unix_socket)
     }
 
     /// Whether the request comes from a trusted peer.
@@ -276,7 +276,7 @@ impl Context {
         let (peer, trusted) = (peer(session), self.is_trusted(session));
         let header = session.req_header();
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        let tls = self.timing.as_ref().is_some_and(|timing| timing.arrival.tls);
+        let tls = self.timing.as_ref().is_some_and(|timing| timing.connection.tls);
         let host = header.headers.get(HOST).cloned().or(authority);
         Origin { peer, host, tls, trusted, trace: self.trace.clone() }
     }
@@ -288,5 +288,5 @@ fn peer(session: &Session) -> Option<IpAddr> {
 
 /// The memory share of the connection with this timing.
 fn share_of(timing: &Option<Arc<ClientTiming>>) -> Option<&Arc<MemoryShare>> {
-    timing.as_ref().map(|timing| &timing.arrival.share)
+    timing.as_ref().map(|timing| &timing.connection.share)
 }

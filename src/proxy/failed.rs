@@ -20,7 +20,7 @@ const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: fal
 /// Responds to a failed request, if a response can still be written.
 pub(super) async fn response(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
     let late = context.late();
-    let slow = context.timing.as_ref().is_some_and(|timing| timing.cut() == Some(DisconnectReason::MinBodyRate));
+    let slow = context.timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
     let rejection = match edge::fault() {
         Some(fault) => head::rejection(fault),
         // A request that has reached the provider must not be retried, so it is not `Overloaded`.
@@ -34,8 +34,8 @@ pub(super) async fn response(session: &mut Session, error: &Error, context: &mut
         // Both sides are silent, and it may be the client's turn: this is no failure of the provider.
         None if let Some(within) = late => Rejection::BodyTimeout(within),
         // The client had the whole response and did not wait for its end.
-        None if has_left(error) && is_whole(session) => return OVER,
-        None if has_left(error) => {
+        None if is_disconnected(error) && is_whole(session) => return OVER,
+        None if is_disconnected(error) => {
             (context.outcome.decision, context.outcome.rejection) = (Decision::ClientGone, None);
             return OVER;
         }
@@ -74,7 +74,7 @@ fn is_whole(session: &Session) -> bool {
 
 /// Whether an error means that the client has left: it closed its connection, reset its stream, or stopped reading.
 /// Streams that the HTTP/2 library itself reset were malformed.
-fn has_left(error: &Error) -> bool {
+fn is_disconnected(error: &Error) -> bool {
     let cause = error.root_cause().downcast_ref::<h2::Error>();
     *error.esource() == ErrorSource::Downstream
         && !cause.is_some_and(|cause| cause.is_library())

@@ -6,7 +6,7 @@
 //! A timeout takes effect where the client is watched meanwhile: over HTTP/1 at its connection ([`crate::edge`]), over
 //! HTTP/2 here, in a stream that Pingora treats as one of a custom protocol. If Pingora watches neither side, because
 //! the provider stops reading or Pingora has stopped writing, the whole request is aborted
-//! ([`ClientTiming::stands_still`]). If the client may be the silent side, the request does not count as a failure of
+//! ([`ClientTiming::stalled`]). If the client may be the silent side, the request does not count as a failure of
 //! the provider.
 
 use super::context::Context;
@@ -41,10 +41,10 @@ pub(super) fn watch(session: &mut Session, context: &Context) {
     let (Some(idle), Some(timing)) = (own_idle(context), &context.timing) else {
         return;
     };
-    timing.gives_up_after(idle + idle.max(timing.timeouts.idle));
+    timing.start_stall_timer(idle + idle.max(timing.timeouts.idle));
     // Other clients have to send their bodies: see `edge`.
     if is_http2(session) && is_call(&session.req_header().headers) {
-        timing.response_is_due(idle);
+        timing.expect_response(idle);
         watch_client(session, timing);
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn expect(session: &mut Session, context: &mut Context) {
         false => None,
     };
     if let Some(within) = within {
-        timing.response_is_due(within);
+        timing.expect_response(within);
         watch_client(session, timing);
     }
 }
@@ -74,17 +74,17 @@ pub(super) fn expect(session: &mut Session, context: &mut Context) {
 pub(super) fn begins(context: &Context) {
     let idle = own_idle(context);
     context.timing.as_ref().inspect(|timing| {
-        timing.response_came(idle);
+        timing.response_progressed(idle);
         if let Some(idle) = idle {
-            timing.gives_up_after(idle + SLOW_CLIENT);
+            timing.start_stall_timer(idle + SLOW_CLIENT);
         }
     });
 }
 
 /// A part of the request goes to the provider, or a part of the response to the client.
-pub(super) fn moves(context: &Context) {
+pub(super) fn progressed(context: &Context) {
     if context.is_timed {
-        context.timing.as_ref().inspect(|timing| timing.moves());
+        context.timing.as_ref().inspect(|timing| timing.progressed());
     }
 }
 
@@ -113,7 +113,7 @@ struct Watched {
 impl Custom for Watched {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let read = self.stream.read_body_or_idle(no_body_expected);
-        let Some(due) = self.timing.response_due() else {
+        let Some(due) = self.timing.response_deadline() else {
             return read.await;
         };
         match timeout_at(Instant::from_std(due), read).await {

@@ -18,16 +18,16 @@ impl Drop for Context {
 /// Writes metrics and access log of an aborted request.
 fn account(context: &mut Context) {
     let timing = context.timing.clone();
-    let is_slow = timing.as_ref().is_some_and(|timing| timing.cut() == Some(DisconnectReason::MinBodyRate));
-    let is_stuck = timing.as_ref().is_some_and(|timing| timing.is_stuck());
+    let is_slow = timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
+    let is_stalled = timing.as_ref().is_some_and(|timing| timing.is_stalled());
     // Then it is no failure of the provider.
-    let is_silent = !context.is_whole && timing.is_some_and(|timing| timing.client_is_silent());
-    if is_slow || is_stuck && is_silent {
+    let is_silent = !context.is_whole && timing.is_some_and(|timing| timing.awaits_client());
+    if is_slow || is_stalled && is_silent {
         reject(context);
-    } else if is_stuck && context.is_whole && context.begun {
+    } else if is_stalled && context.is_whole && context.begun {
         // Otherwise the provider's timeout would have ended the request.
         end(context, Decision::ClientGone, None);
-    } else if is_stuck {
+    } else if is_stalled {
         fail(context);
     }
     access_log::account(context, context.status, context.bytes_sent());

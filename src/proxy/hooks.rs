@@ -15,7 +15,7 @@ use super::{
 };
 use crate::cache::MarkFailurePolicy;
 use crate::client;
-use crate::edge::{self, KEPT, MemoryShort};
+use crate::edge::{self, NO_KEEPALIVE_TIMEOUT, OutOfMemory};
 use crate::gateway::{Credential, InvalidatingRequest, RejectedRequest, RequestHead, Routed, Upstream};
 use crate::model::Operation;
 use crate::runtime::CurrentRuntime;
@@ -67,7 +67,7 @@ impl Hooks {
         };
         if let Err(rejection) = checked {
             let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
-            context.timing.as_ref().inspect(|timing| timing.head_is_rejected());
+            context.timing.as_ref().inspect(|timing| timing.head_rejected());
             // Only for the error shape of the response.
             context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
             session.set_keepalive(None);
@@ -171,7 +171,7 @@ impl ProxyHttp for Hooks {
         }
         // Only if keepalive is on: Pingora switches it off after requests whose connection cannot be reused.
         if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(KEPT));
+            session.set_keepalive(Some(NO_KEEPALIVE_TIMEOUT));
         }
         // A gRPC call may stay open without sending anything.
         let streams = session.is_http2() && peer::is_call(&session.req_header().headers);
@@ -261,7 +261,7 @@ impl ProxyHttp for Hooks {
     ) -> Result<()> {
         let bytes = body.as_ref().map_or(0, Bytes::len);
         context.body_came(session, end_of_stream);
-        context.body_passes(bytes).map_err(|MemoryShort| reject::end(context, Shed::Request))?;
+        context.body_passes(bytes).map_err(|OutOfMemory| reject::end(context, Shed::Request))?;
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;
         }
@@ -270,7 +270,7 @@ impl ProxyHttp for Hooks {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        first_byte::moves(context);
+        first_byte::progressed(context);
         if end_of_stream {
             first_byte::expect(session, context);
         }
@@ -284,7 +284,7 @@ impl ProxyHttp for Hooks {
         context: &mut Box<Context>,
     ) -> Result<()> {
         context.begun = true;
-        context.ahead = if response.version == Version::HTTP_2 { client::RELAY_WINDOW as usize } else { 0 };
+        context.ahead = if response.version == Version::HTTP_2 { client::STREAMING_WINDOW as usize } else { 0 };
         first_byte::begins(context);
         upstream_response::check(response, session.is_upgrade_req())?;
         if let Some(provider) = context.provider() {
@@ -332,10 +332,10 @@ impl ProxyHttp for Hooks {
         _: bool,
         context: &mut Box<Context>,
     ) -> Result<Option<Duration>> {
-        first_byte::moves(context);
+        first_byte::progressed(context);
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let passed = context.response_passes(bytes, session.body_bytes_sent(), is_http2(session));
-        passed.map_err(|MemoryShort| reject::end(context, Shed::Response))?;
+        passed.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
         Ok(None)
     }
 
@@ -348,7 +348,7 @@ impl ProxyHttp for Hooks {
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         access_log::account(context, status, session.body_bytes_sent() + context.written);
         if let Some(timing) = context.timing.as_ref().filter(|_| !is_http2(session)) {
-            timing.request_is_over();
+            timing.request_complete();
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) async fn pass(
     await_body(session, context).await?;
     context.slot = Some(take_slot(session, context, &upstream).await?);
     // A governed request that needs a new connection checks this itself.
-    if descriptors::are_scarce() {
+    if descriptors::are_exhausted() {
         return Err(Rejection::UpstreamBusy.into());
     }
     context.passes(&upstream, operation);

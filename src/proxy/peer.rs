@@ -68,7 +68,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
     // A retry has its own timeout, or none.
     context.is_whole = false;
-    context.timing.as_ref().inspect(|timing| timing.is_not_timed());
+    context.timing.as_ref().inspect(|timing| timing.stop_timers());
     let address = context.next_address().ok_or_else(unknown)?;
     let upstream = context.upstream.as_ref().ok_or_else(unknown)?;
     let provider = context.runtime.provider(upstream).ok_or_else(unknown)?;

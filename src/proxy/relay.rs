@@ -6,7 +6,7 @@ use super::head::REQUEST_ID;
 use super::response::write_head;
 use super::{peer, reject, upstream_response};
 use crate::client::{Part, Response};
-use crate::edge::MemoryShort;
+use crate::edge::OutOfMemory;
 use crate::gateway::Upstream;
 use crate::provider::{Fetch, Provider, Slot};
 use crate::telemetry::Shed;
@@ -68,7 +68,7 @@ pub(super) async fn relay(
             Some(Part::Data(data)) => {
                 let last = read.len() == 0 && response.body.is_over();
                 let held = context.response_passes(data.len(), session.body_bytes_sent(), session.is_http2());
-                held.map_err(|MemoryShort| reject::end(context, Shed::Response))?;
+                held.map_err(|OutOfMemory| reject::end(context, Shed::Response))?;
                 session.write_response_body(Some(data), last).await.map_err(|error| error.into_down())?;
                 last
             }

@@ -11,7 +11,7 @@ use super::peer::{Versions, versions};
 use super::reject;
 use super::relay::{Relayed, fetch, relay};
 use super::stop::Stop;
-use crate::edge::MemoryShort;
+use crate::edge::OutOfMemory;
 use crate::gateway::Upstream;
 use crate::memory::Level;
 use crate::model::Rejection;
@@ -50,8 +50,8 @@ async fn over_http2(
     let Some(body) = whole_body(session, context).await? else {
         return Ok(false);
     };
-    let held = context.holds_body(body.len(), Level::Over);
-    held.map_err(|MemoryShort| reject::end(context, Shed::Request))?;
+    let held = context.holds_body(body.len(), Level::Exceeded);
+    held.map_err(|OutOfMemory| reject::end(context, Shed::Request))?;
     let reads = session.req_header().method.is_safe();
     let fetch = Fetch { reads, ..fetch(session, context, upstream, &provider, body) };
     let response = attended(session, context, provider.forward(&fetch)).await?.map_err(|failure| failure.rejection)?;

@@ -11,31 +11,31 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&FrameHead { kind, flags, stream, length: payload.len() }.bytes()[..], payload].concat()
 }
 
-/// A request of which nothing but its authority is of interest.
+/// The header block of a request with this authority.
 fn fields(authority: &[u8]) -> Vec<u8> {
     [&[0x82, 0x86, 0x84, 0x41, u8::try_from(authority.len()).unwrap()][..], authority].concat()
 }
 
-/// A request like those of [`fields`], as it is written anew.
-fn anew(authority: &[u8]) -> Vec<u8> {
+/// The same request as the rewriter encodes it.
+fn rewritten(authority: &[u8]) -> Vec<u8> {
     let text = |text: &[u8]| [&[u8::try_from(text.len()).unwrap()], text].concat();
     let field = |name: &[u8], value: &[u8]| [vec![0], text(name), text(value)].concat();
     let own = field(b":authority", authority);
     let rest = [field(b":method", b"GET"), field(b":scheme", b"http"), field(b":path", b"/")].concat();
-    // What is added comes first.
+    // A replaced authority comes first.
     if authority == b"=" { [own, rest].concat() } else { [rest, own].concat() }
 }
 
-/// A frame for which the library ends the connection.
+/// The frame for which the library closes the connection.
 fn end() -> Vec<u8> {
-    frame(HEADERS, END_HEADERS, 1, UNREADABLE)
+    frame(HEADERS, END_HEADERS, 1, INVALID_FIELDS)
 }
 
-const MOST: usize = 64 << 10;
+const MAX_HEAD_LENGTH: usize = 64 << 10;
 
-/// What is handed out of bytes that come in pieces of this size.
-fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
-    let mut authorities = Authorities::new(MOST);
+/// The output for bytes that arrive in pieces of this size.
+fn forwarded(bytes: &[u8], size: usize) -> Vec<u8> {
+    let mut authorities = Authorities::new(MAX_HEAD_LENGTH);
     let (mut rest, mut all) = (bytes, Vec::new());
     loop {
         let mut room = [0; 7];
@@ -57,7 +57,7 @@ fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
 #[test]
 fn heads_are_mended_however_they_come() {
     let own = fields(PATH);
-    let mended = anew(b"=");
+    let mended = rewritten(b"=");
     let body = frame(DATA, END_STREAM, 1, &[7; 40]);
     let priority = [0, 0, 0, 0, 9];
     for (what, head, expected) in [
@@ -86,21 +86,21 @@ fn heads_are_mended_however_they_come() {
         for size in [1, 2, 3, 5, 64, 4096] {
             let all = [PREFACE, &frame(4, 0, 0, &[]), &head, &body, &head].concat();
             let after = [PREFACE, &frame(4, 0, 0, &[]), &expected, &body, &expected].concat();
-            assert_eq!(passed(&all, size), after, "{what}, {size}");
+            assert_eq!(forwarded(&all, size), after, "{what}, {size}");
         }
     }
 }
 
 #[test]
 fn other_frames_and_hosts_are_not_changed() {
-    let (host, same) = (fields(b"a.example:80"), frame(HEADERS, END_HEADERS, 1, &anew(b"a.example:80")));
+    let (host, same) = (fields(b"a.example:80"), frame(HEADERS, END_HEADERS, 1, &rewritten(b"a.example:80")));
     let padded = frame(HEADERS, END_HEADERS | PADDED, 1, &[&[2][..], &host, &[0; 2]].concat());
     let cut = [frame(HEADERS, 0, 1, &host[..2]), frame(CONTINUATION, END_HEADERS, 1, &host[2..])].concat();
     let others = [frame(DATA, 0, 1, PATH), frame(6, 0, 0, &[0; 8])].concat();
     let all = [PREFACE, &padded, &others, &cut, &others, &[0, 0, 9, 0]].concat();
     let expected = [PREFACE, &same, &others, &same, &others, &[0, 0, 9, 0]].concat();
     for size in [1, 3, 4096] {
-        assert_eq!(passed(&all, size), expected, "{size}");
+        assert_eq!(forwarded(&all, size), expected, "{size}");
     }
 }
 
@@ -115,19 +115,19 @@ fn a_connection_that_is_not_understood_ends() {
         ("no length of the padding", frame(HEADERS, END_HEADERS | PADDED, 1, &[])),
         ("no room for a priority", frame(HEADERS, END_HEADERS | HAS_PRIORITY, 1, &[0; 4])),
         ("no HPACK", frame(HEADERS, END_HEADERS, 1, &[0x41, 9])),
-        ("a frame that is too large", frame(HEADERS, END_HEADERS, 1, &[0x82; LARGEST + 1])),
+        ("a frame that is too large", frame(HEADERS, END_HEADERS, 1, &[0x82; MAX_FRAME_LENGTH + 1])),
         ("a head that is too large", {
-            let more = frame(CONTINUATION, 0, 1, &[0x82; LARGEST]);
-            [frame(HEADERS, 0, 1, &[]), more.repeat(MOST / LARGEST + 1)].concat()
+            let more = frame(CONTINUATION, 0, 1, &[0x82; MAX_FRAME_LENGTH]);
+            [frame(HEADERS, 0, 1, &[]), more.repeat(MAX_HEAD_LENGTH / MAX_FRAME_LENGTH + 1)].concat()
         }),
         ("a head in too many frames", {
-            [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, 0, 1, &[]).repeat(CONTINUED + 1)].concat()
+            [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, 0, 1, &[]).repeat(MAX_CONTINUATIONS + 1)].concat()
         }),
     ] {
         let first = frame(4, 0, 0, &[]);
         let all = [PREFACE, &first, &bytes, &own].concat();
         for size in [3, 8192] {
-            assert!(passed(&all, size) == [PREFACE, &first, &end()].concat(), "{what}, {size}");
+            assert!(forwarded(&all, size) == [PREFACE, &first, &end()].concat(), "{what}, {size}");
         }
     }
 }
@@ -136,31 +136,37 @@ fn a_connection_that_is_not_understood_ends() {
 fn fields_that_need_more_room_are_continued() {
     let long = [0x82; 1400];
     let all = [PREFACE, &frame(HEADERS, END_HEADERS, 1, &long)].concat();
-    let fields = anew(b"=")[14..27].repeat(long.len());
-    let expected =
-        [PREFACE, &frame(HEADERS, 0, 1, &fields[..LARGEST]), &frame(CONTINUATION, END_HEADERS, 1, &fields[LARGEST..])]
-            .concat();
-    assert!(passed(&all, 1000) == expected);
+    let fields = rewritten(b"=")[14..27].repeat(long.len());
+    let expected = [
+        PREFACE,
+        &frame(HEADERS, 0, 1, &fields[..MAX_FRAME_LENGTH]),
+        &frame(CONTINUATION, END_HEADERS, 1, &fields[MAX_FRAME_LENGTH..]),
+    ]
+    .concat();
+    assert!(forwarded(&all, 1000) == expected);
 }
 
 #[test]
 fn memory_is_given_back_behind_each_head() {
-    let mut authorities = Authorities::new(MOST);
+    let mut authorities = Authorities::new(MAX_HEAD_LENGTH);
     let room = &mut [0; 4096];
     let mut take = |authorities: &mut Authorities, bytes: &[u8]| {
-        authorities.come(bytes);
+        authorities.receive(bytes);
         while authorities.give(&mut ReadBuf::new(room)) {}
-        authorities.grown()
+        authorities.memory_change()
     };
     take(&mut authorities, PREFACE);
-    let large = vec![0x82; LARGEST];
+    let large = vec![0x82; MAX_FRAME_LENGTH];
     let (before, held) = take(&mut authorities, &frame(HEADERS, 0, 1, &large)).unwrap();
-    assert!(before < 100 && held >= LARGEST, "{before}, {held}");
+    assert!(before < 100 && held >= MAX_FRAME_LENGTH, "{before}, {held}");
     let (before, held) = take(&mut authorities, &frame(CONTINUATION, 0, 1, &large)).unwrap();
-    assert!(before >= LARGEST && (2 * LARGEST..2 * MOST).contains(&held), "{before}, {held}");
+    assert!(
+        before >= MAX_FRAME_LENGTH && (2 * MAX_FRAME_LENGTH..2 * MAX_HEAD_LENGTH).contains(&held),
+        "{before}, {held}"
+    );
     let (_, held) = take(&mut authorities, &frame(CONTINUATION, END_HEADERS, 1, &[])).unwrap();
     assert_eq!(held, 0);
-    // What the client keeps in its table stays.
+    // The client's dynamic table stays.
     let (_, held) = take(&mut authorities, &frame(HEADERS, END_HEADERS, 3, &fields(PATH))).unwrap();
     assert_eq!(held, 32 + ":authority".len() + PATH.len());
     take(&mut authorities, &frame(HEADERS, 0, 5, &large));
@@ -168,7 +174,7 @@ fn memory_is_given_back_behind_each_head() {
     assert!(held < 100, "{held}");
 }
 
-/// What the library makes of a connection: of each request its authority and its other fields.
+/// The requests that the library parses: authority and headers of each.
 async fn requests(bytes: &[u8], count: usize) -> Vec<(Option<String>, http::HeaderMap)> {
     let (mut client, server) = tokio::io::duplex(1 << 20);
     client.write_all(bytes).await.unwrap();
@@ -182,8 +188,8 @@ async fn requests(bytes: &[u8], count: usize) -> Vec<(Option<String>, http::Head
     all
 }
 
-/// What the library's own client says, with its table and its code, in requests with these authorities and many fields.
-async fn spoken(authorities: &[String]) -> Vec<u8> {
+/// What the library's client sends, with its dynamic table and Huffman coding, for these authorities and many fields.
+async fn written_by_library(authorities: &[String]) -> Vec<u8> {
     let (client, mut server) = tokio::io::duplex(1 << 20);
     let (sender, connection) = h2::client::handshake(client).await.unwrap();
     let driven = tokio::spawn(connection);
@@ -199,7 +205,7 @@ async fn spoken(authorities: &[String]) -> Vec<u8> {
     let ended = |bytes: &[u8]| {
         let (mut rest, mut count) = (bytes.get(PREFACE.len()..).unwrap_or_default(), 0);
         while let Some(frame) = FrameHead::of(rest) {
-            let Some(behind) = rest.get(HEAD + frame.length..) else { break };
+            let Some(behind) = rest.get(FRAME_HEAD_LENGTH + frame.length..) else { break };
             count += usize::from(frame.kind == HEADERS);
             rest = behind;
         }
@@ -213,7 +219,7 @@ async fn spoken(authorities: &[String]) -> Vec<u8> {
     bytes
 }
 
-/// The library takes `!` for a part of an authority, which is none of a host: paths and hosts in turn.
+/// The library accepts `!` in an authority, although no host contains it: paths and hosts in turn.
 #[tokio::test]
 async fn another_implementation_reads_the_same_but_for_the_paths() {
     let authorities: Vec<String> = (0..80)
@@ -224,10 +230,10 @@ async fn another_implementation_reads_the_same_but_for_the_paths() {
             _ => format!("tmp!x{at}!gate.sock"),
         })
         .collect();
-    let bytes = spoken(&authorities).await;
+    let bytes = written_by_library(&authorities).await;
     let own = requests(&bytes, authorities.len()).await;
     for size in [1, 100, 1 << 20] {
-        let mended = requests(&passed(&bytes, size), authorities.len()).await;
+        let mended = requests(&forwarded(&bytes, size), authorities.len()).await;
         for (own, mended) in own.iter().zip(&mended) {
             let expected = own.0.as_deref().map(|own| if own.contains('!') { "=" } else { own });
             assert_eq!(mended.0.as_deref(), expected);
@@ -237,8 +243,7 @@ async fn another_implementation_reads_the_same_but_for_the_paths() {
 }
 
 proptest! {
-    /// Whatever comes, in whatever pieces, is handed out alike and to its end; frames that are no heads are not
-    /// changed.
+    /// Any input in any pieces gives the same output; frames other than heads are unchanged.
     #[test]
     fn pieces_change_nothing(
         bytes: Vec<u8>,
@@ -248,12 +253,12 @@ proptest! {
         let frame = |(kind, flags, payload): &(u8, u8, Vec<u8>)| frame(kind % 12, *flags, u32::from(kind & 3), payload);
         let frames: Vec<u8> = frames.iter().flat_map(frame).collect();
         let whole = [PREFACE, &frames, &bytes].concat();
-        prop_assert_eq!(passed(&whole, size), passed(&whole, whole.len()));
+        prop_assert_eq!(forwarded(&whole, size), forwarded(&whole, whole.len()));
     }
 
     #[test]
     fn bodies_are_not_changed(payload: Vec<u8>, size in 1..40_usize) {
         let all = [PREFACE, &frame(DATA, 0, 1, &payload)].concat();
-        prop_assert_eq!(passed(&all, size), all);
+        prop_assert_eq!(forwarded(&all, size), all);
     }
 }

@@ -1,4 +1,4 @@
-//! What is read of a connection: as the client sends it, but for heads of HTTP/2 that need not name a host.
+//! Reads: bytes from the flood guard, and for HTTP/2 over a Unix socket through the authority rewriter.
 
 use super::ClientStream;
 use std::io;
@@ -10,11 +10,11 @@ impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let Some(mut authorities) = this.authorities.take() else {
-            return this.poll_frames(cx, buf);
+            return this.poll_guarded(cx, buf);
         };
-        let read = authorities.poll_read(buf, |part| this.poll_frames(cx, part));
-        if let Some((before, now)) = authorities.grown() {
-            this.share().keeps(before, now);
+        let read = authorities.poll_read(buf, |part| this.poll_guarded(cx, part));
+        if let Some((before, now)) = authorities.memory_change() {
+            this.share().replace_bytes(before, now);
         }
         this.authorities = Some(authorities);
         read

@@ -1,4 +1,4 @@
-//! What is wanted of a stream beside its bytes, by Pingora and others.
+//! The traits that Pingora needs beyond reading and writing.
 
 use super::{ClientStream, LINGER};
 use async_trait::async_trait;
@@ -12,17 +12,17 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 
 impl ClientStream {
-    /// Whether the client has left, whatever it sent before.
-    pub fn has_left(&self) -> bool {
+    /// Whether the client has closed the connection, even if bytes that it sent before have not been read.
+    pub fn is_disconnected(&self) -> bool {
         self.transport.is_closed()
     }
 
-    /// Tells a client whose connection began like one of HTTP/2, and is none, what is wrong with it.
+    /// Rejects a connection that begins like HTTP/2 without being it: sends PROTOCOL_ERROR and closes.
     pub async fn reject_preface(mut self) {
         // SETTINGS, which comes first, and GOAWAY with PROTOCOL_ERROR (RFC 9113, section 3.4).
         self.out.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
         self.out.extend_from_slice(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        self.lingers = Some(Instant::now() + LINGER);
+        self.linger_until = Some(Instant::now() + LINGER);
         let _ = std::future::poll_fn(|cx| self.poll_linger(cx)).await;
     }
 }

@@ -1,70 +1,69 @@
-//! What holds memory in the name of a connection: requests, their bodies, and what waits for a client to read it.
+//! What holds memory on behalf of a connection: requests, request bodies, unread responses.
 
-use super::{MemoryShare, MemoryShort, RESERVED, STREAM};
-use crate::memory::{Held, Level};
+use super::{GUARANTEED, MemoryShare, OutOfMemory, STREAM_COST};
+use crate::memory::{Level, Reservation};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A request that was taken on, until this is dropped.
+/// The permit of a request in progress, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestPermit {
     pub(super) share: Arc<MemoryShare>,
-    pub(super) _held: Held,
+    pub(super) _held: Reservation,
 }
 
 impl Drop for RequestPermit {
     fn drop(&mut self) {
-        self.share.serving.fetch_sub(1, Ordering::Relaxed);
+        self.share.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// What waits for a client to read it, until this is dropped.
+/// Response bytes that the client has not read, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct UnreadBytes {
     pub(super) share: Arc<MemoryShare>,
-    pub(super) held: Held,
+    pub(super) held: Reservation,
 }
 
 impl UnreadBytes {
-    /// So many bytes wait from now on. Where that is more than before, there may be too little memory for it.
-    pub fn set(&mut self, bytes: usize) -> Result<(), MemoryShort> {
+    /// Sets the number of unread bytes. Fails if that is more than before and memory is short.
+    pub fn set(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         let level = self.share.level();
-        let short = level == Level::Over || level == Level::Full && self.share.blocks();
-        if short && bytes > self.held.bytes().max(RESERVED) {
-            return Err(MemoryShort);
+        let short = level == Level::Exceeded || level == Level::Full && self.share.is_blocked();
+        if short && bytes > self.held.bytes().max(GUARANTEED) {
+            return Err(OutOfMemory);
         }
         let before = self.held.bytes();
         self.held.set(bytes);
         if bytes > before {
-            self.share.waiting.fetch_add(bytes - before, Ordering::Relaxed);
+            self.share.unread.fetch_add(bytes - before, Ordering::Relaxed);
         } else {
-            self.share.waiting.fetch_sub(before - bytes, Ordering::Relaxed);
+            self.share.unread.fetch_sub(before - bytes, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// The same for streams of HTTP/2 that are open, whose number is limited.
+    /// Accounts for open HTTP/2 streams. Never fails, since their number is limited.
     pub fn set_streams(&mut self, streams: usize) {
-        let _ = self.set(streams * STREAM);
+        let _ = self.set(streams * STREAM_COST);
     }
 }
 
 impl Drop for UnreadBytes {
     fn drop(&mut self) {
-        self.share.waiting.fetch_sub(self.held.bytes(), Ordering::Relaxed);
+        self.share.unread.fetch_sub(self.held.bytes(), Ordering::Relaxed);
     }
 }
 
-/// The body of a request, as far as it is held.
+/// Bytes held of a request body.
 #[derive(Debug)]
-pub(crate) struct Body(pub(super) Held);
+pub(crate) struct BodyBytes(pub(super) Reservation);
 
-impl Body {
-    /// So much of it is held from now on. Where that is more than before, there may be too little memory for it at this
-    /// level.
-    pub fn set(&mut self, share: &MemoryShare, bytes: usize, level: Level) -> Result<(), MemoryShort> {
-        if bytes > self.0.bytes().max(RESERVED) && share.level() >= level {
-            return Err(MemoryShort);
+impl BodyBytes {
+    /// Sets the number of bytes. Fails if that is more than before and memory is at `level` or above.
+    pub fn set(&mut self, share: &MemoryShare, bytes: usize, level: Level) -> Result<(), OutOfMemory> {
+        if bytes > self.0.bytes().max(GUARANTEED) && share.level() >= level {
+            return Err(OutOfMemory);
         }
         self.0.set(bytes);
         Ok(())

@@ -20,12 +20,12 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// The admin pages, as long as they are served.
-pub struct Served {
+pub struct AdminServer {
     socket: TcpListener,
-    over: Arc<Notify>,
+    stop: Arc<Notify>,
 }
 
-impl Served {
+impl AdminServer {
     /// The listening socket.
     pub fn socket(&self) -> &TcpListener {
         &self.socket
@@ -33,20 +33,20 @@ impl Served {
 
     /// Serves no more of them: another process does.
     pub fn end(&self) {
-        self.over.notify_one();
+        self.stop.notify_one();
     }
 }
 
 /// Serves the admin pages on a bound listener until the process ends, or that is ended.
-pub fn serve(running: Arc<CurrentRuntime>, bound: AdminSocket) -> io::Result<Served> {
+pub fn serve(running: Arc<CurrentRuntime>, bound: AdminSocket) -> io::Result<AdminServer> {
     let listener = bound.into_listener();
-    let served = Served { socket: listener.try_clone()?, over: Arc::default() };
-    let over = served.over.clone();
+    let served = AdminServer { socket: listener.try_clone()?, stop: Arc::default() };
+    let stop = served.stop.clone();
     let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".into()).spawn(move || {
         let served: io::Result<()> = own.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            listener::serve(listener, router(running), over.notified()).await;
+            listener::serve(listener, router(running), stop.notified()).await;
             Ok(())
         });
         if let Err(error) = served {
@@ -62,7 +62,7 @@ pub fn router(running: Arc<CurrentRuntime>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/cache/purge", post(purge::purge).layer(DefaultBodyLimit::max(purge::MOST)))
+        .route("/cache/purge", post(purge::purge).layer(DefaultBodyLimit::max(purge::MAX_BODY)))
         .with_state(running)
 }
 
@@ -70,15 +70,15 @@ async fn ready(State(running): State<Arc<CurrentRuntime>>) -> Response {
     let (readiness, details) = (running.now().readiness(), running.details());
     let ready = readiness.is_ready();
     let checks = readiness.checks.into_iter().map(|(name, result)| {
-        let said = result.map_or_else(|wrong| json!(wrong), |()| json!("ok"));
-        (name, said)
+        let body = result.map_or_else(|wrong| json!(wrong), |()| json!("ok"));
+        (name, body)
     });
     let checks: Map<String, Value> = checks.collect();
-    let mut said = Map::from_iter([("ready".to_owned(), json!(ready)), ("checks".to_owned(), json!(checks))]);
+    let mut body = Map::from_iter([("ready".to_owned(), json!(ready)), ("checks".to_owned(), json!(checks))]);
     let lines = [("reasons", readiness.reasons), ("details", details)];
     let lines = lines.into_iter().filter(|(_, lines)| !lines.is_empty());
-    said.extend(lines.map(|(name, lines)| (name.to_owned(), json!(lines))));
-    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(said)).into_response()
+    body.extend(lines.map(|(name, lines)| (name.to_owned(), json!(lines))));
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
 }
 
 async fn metrics(State(running): State<Arc<CurrentRuntime>>) -> Response {

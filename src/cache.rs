@@ -47,7 +47,7 @@ pub enum Scope {
 
 impl Scope {
     /// What bounds the marks of a write in this scope that has one of its own.
-    pub fn reach(self) -> WriteScope {
+    pub fn write_scope(self) -> WriteScope {
         match self {
             Scope::Session(..) => WriteScope::Session,
             Scope::Upstream(_) => WriteScope::Upstream,
@@ -55,7 +55,7 @@ impl Scope {
     }
 
     /// The same for a mark that is shared.
-    pub fn shared_reach(self) -> WriteScope {
+    pub fn shared_write_scope(self) -> WriteScope {
         match self {
             Scope::Session(..) => WriteScope::Unverified,
             Scope::Upstream(_) => WriteScope::Upstream,
@@ -75,7 +75,7 @@ pub enum StoreError {
     Failed(StoreFailure),
     /// The step was carried out in part: the mark no longer stands, and what the write says may not count.
     #[error("{0}, after a part of the step was done")]
-    Halfway(StoreFailure),
+    Partial(StoreFailure),
 }
 
 impl StoreError {
@@ -83,7 +83,7 @@ impl StoreError {
     fn failure(&self) -> Option<StoreFailure> {
         match self {
             StoreError::TooManyWrites => None,
-            StoreError::Failed(failure) | StoreError::Halfway(failure) => Some(*failure),
+            StoreError::Failed(failure) | StoreError::Partial(failure) => Some(*failure),
         }
     }
 }
@@ -137,9 +137,9 @@ pub struct Acquisition {
 
 /// What those who wait for a response are shown.
 #[derive(Debug, Clone)]
-pub enum StoreResult {
+pub enum FillResult {
     /// The response, whether it is stored or not.
-    Own,
+    Fetched,
     /// What is stored instead.
     Stored(Stored),
     /// What is stored instead cannot be read here, and stays.
@@ -153,7 +153,7 @@ pub trait Store: Send + Sync {
     /// A token that was never used.
     fn token(&self) -> Token;
     /// A read begins.
-    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError>;
+    async fn acquire(&self, key: &CacheKey, request: AcquireRequest) -> Result<Acquisition, StoreError>;
     /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way.
     async fn fill(
         &self,
@@ -161,19 +161,19 @@ pub trait Store: Send + Sync {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<StoreResult, StoreError>;
+    ) -> Result<FillResult, StoreError>;
     /// This reader's answer is not stored, but speaks against what is.
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError>;
     /// This reader's answer says nothing of what is stored: its lease ends.
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError>;
-    /// A write begins. It stays marked for `guard` from now, or longer where its mark stands longer already. `reach`
+    /// A write begins. It stays marked for `guard` from now, or longer where its mark stands longer already. `write_scope`
     /// bounds the marks.
     async fn begin(
         &self,
         scope: Scope,
         writer: Token,
         guard: Millis,
-        reach: WriteScope,
+        write_scope: WriteScope,
     ) -> Result<ConnectionId, StoreError>;
     /// A write's outcome is known.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError>;
@@ -184,7 +184,7 @@ pub trait Store: Send + Sync {
     /// How long there has been no connection for steps on this scope; none where there is one.
     fn disconnected_for(&self, scope: Scope) -> Option<Duration>;
     /// How full it is.
-    fn measure(&self) -> StoreUsage;
+    fn usage(&self) -> StoreUsage;
 }
 
 /// The cache of all upstreams.
@@ -194,7 +194,7 @@ pub struct Sessions {
     waiting: WaitingReads,
     shared: Arc<SharedMarks>,
     lease_wait: Duration,
-    tally: Arc<CacheCounters>,
+    counters: Arc<CacheCounters>,
 }
 
 /// What the cache did, since the start.
@@ -217,9 +217,9 @@ impl CacheCounters {
 
 impl Sessions {
     /// A cache on this store. A read waits for the fetch of another process for `lease_wait` at the most.
-    pub fn new(store: Arc<dyn Store>, lease_wait: Duration, tally: Arc<CacheCounters>) -> Sessions {
+    pub fn new(store: Arc<dyn Store>, lease_wait: Duration, counters: Arc<CacheCounters>) -> Sessions {
         let (single_flight, waiting, shared) = (SingleFlight::default(), WaitingReads::default(), Arc::default());
-        Sessions { store, single_flight, waiting, shared, lease_wait, tally }
+        Sessions { store, single_flight, waiting, shared, lease_wait, counters }
     }
 
     /// The store.
@@ -228,7 +228,7 @@ impl Sessions {
     }
 
     /// What the cache did.
-    pub fn tally(&self) -> &CacheCounters {
-        &self.tally
+    pub fn counters(&self) -> &CacheCounters {
+        &self.counters
     }
 }

@@ -127,35 +127,35 @@ pub fn main() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Purge(args) => on_runtime(Some(1), async {
             purge::purge(&args).await?;
-            say_on(io::stdout(), "purged");
+            print_to(io::stdout(), "purged");
             Ok(())
         }),
         Command::Ready(args) => on_runtime(Some(1), async {
             ready::ready(&args).await?;
-            say_on(io::stdout(), "ready");
+            print_to(io::stdout(), "ready");
             Ok(())
         }),
         Command::Schema => {
-            say_on(io::stdout(), texts::SCHEMA.trim_end());
+            print_to(io::stdout(), texts::SCHEMA.trim_end());
             Ok(())
         }
         Command::Completions(args) => {
-            say_on(io::stdout(), texts::completions(&args).trim_end());
+            print_to(io::stdout(), texts::completions(&args).trim_end());
             Ok(())
         }
-        Command::Man(args) => texts::man(&args).map(|page| say_on(io::stdout(), page.trim_end())),
+        Command::Man(args) => texts::man(&args).map(|page| print_to(io::stdout(), page.trim_end())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say_on(io::stderr(), &error.to_string());
+            print_to(io::stderr(), &error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
 /// Prints lines; a reader that is gone is no error.
-fn say_on(mut out: impl Write, text: &str) {
+fn print_to(mut out: impl Write, text: &str) {
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
 }
@@ -169,8 +169,8 @@ fn random() -> Result<[u8; 32], CommandError> {
 impl From<Unusable> for CommandError {
     fn from(unusable: Unusable) -> CommandError {
         match unusable {
-            Unusable::Faulty(faults) => CommandError::Config(faults),
-            Unusable::Unread(_) | Unusable::Starved => CommandError::Other(unusable.to_string()),
+            Unusable::Invalid(faults) => CommandError::Config(faults),
+            Unusable::Unreadable(_) | Unusable::NoDescriptors => CommandError::Other(unusable.to_string()),
         }
     }
 }
@@ -180,7 +180,7 @@ fn read(source: &Source) -> Result<(Fingerprints, LoadedConfig), CommandError> {
     let (fingerprints, loaded) = source.read();
     let loaded = loaded?;
     for warning in &loaded.warnings {
-        say_on(io::stderr(), &format!("warning: {warning}"));
+        print_to(io::stderr(), &format!("warning: {warning}"));
     }
     Ok((fingerprints, loaded))
 }
@@ -191,7 +191,7 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
     if args.deploy && !loaded.warnings.is_empty() {
         return Err(other(format!("{}: not to be deployed with warnings", path.display())));
     }
-    say_on(io::stdout(), &format!("{}: OK", path.display()));
+    print_to(io::stdout(), &format!("{}: OK", path.display()));
     Ok(())
 }
 

@@ -8,8 +8,8 @@ mod resolver;
 mod response;
 
 pub use addresses::{Addresses, Attempts};
-pub use failure::{is_of_address, was_refused};
-pub use http2::{CONNECTION_WINDOW, RELAY_WINDOW};
+pub use failure::{is_address_failure, was_refused};
+pub use http2::{CONNECTION_WINDOW, STREAMING_WINDOW};
 pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Part, Response};
 
@@ -53,7 +53,7 @@ pub enum ExchangeError {
     TooLarge(usize, StatusCode),
     /// There is too little memory for the response.
     #[error("the answer was given up because memory is short")]
-    Short,
+    OutOfMemory,
 }
 
 /// A response as a whole.
@@ -85,7 +85,7 @@ pub struct ConnectOptions {
     /// How long an unused connection is kept.
     pub keepalive: Duration,
     /// Whether it may take the last descriptors of the process.
-    pub vital: bool,
+    pub may_use_reserve: bool,
     /// Where responses are counted that are read whole; none where they are few and small.
     pub memory: Option<Arc<Memory>>,
 }
@@ -101,26 +101,26 @@ pub struct Client {
 
 impl Client {
     /// A client for one host.
-    pub fn new(reach: &ConnectOptions) -> Result<Client, rustls::Error> {
-        let tls = tls(reach)?;
-        let memory = reach.memory.clone();
-        let mut client = Client { addresses: reach.addresses.clone(), http1: None, http2: None, memory };
-        if reach.protocol != Protocol::Http2 {
+    pub fn new(options: &ConnectOptions) -> Result<Client, rustls::Error> {
+        let tls = tls(options)?;
+        let memory = options.memory.clone();
+        let mut client = Client { addresses: options.addresses.clone(), http1: None, http2: None, memory };
+        if options.protocol != Protocol::Http2 {
             let mut builder = Builder::new(TokioExecutor::new());
-            builder.pool_idle_timeout(reach.keepalive).pool_timer(TokioTimer::new());
+            builder.pool_idle_timeout(options.keepalive).pool_timer(TokioTimer::new());
             builder.pool_max_idle_per_host(descriptors::max_idle_per_pool());
-            client.http1 = Some(builder.build(connector(reach, tls.clone(), Protocol::Http1)));
+            client.http1 = Some(builder.build(connector(options, tls.clone(), Protocol::Http1)));
         }
-        if reach.protocol != Protocol::Http1 {
-            client.http2 = Some(Arc::new(Http2::new(reach, connector(reach, tls, reach.protocol))));
+        if options.protocol != Protocol::Http1 {
+            client.http2 = Some(Arc::new(Http2::new(options, connector(options, tls, options.protocol))));
         }
         Ok(client)
     }
 
     /// The same client, whose requests over HTTP/2 go over another connection: what is in the way there is in nobody's
     /// way here.
-    pub fn apart(&self) -> Client {
-        Client { http2: self.http2.as_ref().map(|http2| Arc::new(http2.apart())), ..self.clone() }
+    pub fn for_streaming(&self) -> Client {
+        Client { http2: self.http2.as_ref().map(|http2| Arc::new(http2.for_streaming())), ..self.clone() }
     }
 
     /// Sends a request and reads the whole response, all within `within` and at most `most` bytes. The URI says where
@@ -134,7 +134,7 @@ impl Client {
         repeatable: bool,
     ) -> Result<Exchange, ExchangeError> {
         let memory = self.memory.as_ref().filter(|_| repeatable);
-        let whole = async { self.response(request).await?.whole(most, memory).await };
+        let whole = async { self.response(request).await?.collect(most, memory).await };
         tokio::time::timeout(within, whole).await.unwrap_or(Err(ExchangeError::Timeout(within)))
     }
 
@@ -187,7 +187,7 @@ impl Client {
         };
         let result = self.over_http1(http1, request).await;
         if let (Err(ExchangeError::Connect(_)), Some(http2)) = (&result, &self.http2) {
-            http2.forget().await;
+            http2.forget_version().await;
         }
         result
     }
@@ -203,7 +203,7 @@ impl Client {
         let begun = Arc::new(AtomicBool::new(false));
         let seen = begun.clone();
         hyper::ext::on_informational(&mut request, move |_| seen.store(true, Ordering::Relaxed));
-        let failed = |error| match failure::of(&error) {
+        let failed = |error| match failure::classify(&error) {
             ExchangeError::Closed if begun.load(Ordering::Relaxed) => {
                 ExchangeError::Broken("the connection was closed behind an informational response".into())
             }
@@ -211,7 +211,7 @@ impl Client {
         };
         let response = pool.request(request).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        let moved = |info: &HttpInfo| !self.addresses.include(info.remote_addr());
+        let moved = |info: &HttpInfo| !self.addresses.contains(info.remote_addr());
         if let Some(connected) = connection.connection_metadata().as_ref()
             && head.extensions.get::<HttpInfo>().is_some_and(moved)
         {

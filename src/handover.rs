@@ -22,13 +22,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The most sockets that are handed over at once.
-const MOST: usize = 64;
+const MAX_SOCKETS: usize = 64;
 /// The longest list of their names, in bytes.
-const LONGEST: usize = 16 << 10;
+const MAX_NAMES: usize = 16 << 10;
 /// What the new process says when it serves.
-const SERVES: &[u8] = b"serves\n";
+const READY: &[u8] = b"serves\n";
 /// How long to wait before looking again for the other process.
-const PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The sockets that a process was handed.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Inherited {
 
     /// Tells the old process that this one serves. What was not taken is closed.
     pub fn confirm(mut self) -> io::Result<Predecessor> {
-        self.old.write_all(SERVES)?;
+        self.old.write_all(READY)?;
         Ok(Predecessor(self.old))
     }
 }
@@ -57,7 +57,7 @@ pub struct Predecessor(UnixStream);
 
 impl Predecessor {
     /// Waits until it has ended. Blocks the thread.
-    pub fn ended(mut self) {
+    pub fn wait(mut self) {
         let _ = self.0.set_read_timeout(None);
         // It sends nothing more: whatever comes is the end.
         let _ = self.0.read(&mut [0]);
@@ -78,7 +78,7 @@ pub fn receive(path: &Path, within: Duration) -> io::Result<Inherited> {
     let listener = UnixListener::bind(path)?;
     let received = std::fs::set_permissions(path, Permissions::from_mode(0o600)).and_then(|()| {
         listener.set_nonblocking(true)?;
-        let old = until(deadline, || listener.accept())?.0;
+        let old = retry_until(deadline, || listener.accept())?.0;
         take(old, deadline)
     });
     let _ = std::fs::remove_file(path);
@@ -88,9 +88,9 @@ pub fn receive(path: &Path, within: Duration) -> io::Result<Inherited> {
 fn take(old: UnixStream, deadline: Instant) -> io::Result<Inherited> {
     check(&old)?;
     old.set_nonblocking(false)?;
-    old.set_read_timeout(Some(left(deadline)?))?;
-    let mut names = vec![0; LONGEST];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    old.set_read_timeout(Some(remaining(deadline)?))?;
+    let mut names = vec![0; MAX_NAMES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = recvmsg(&old, &mut [IoSliceMut::new(&mut names)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut sockets: Vec<OwnedFd> = Vec::new();
@@ -109,22 +109,25 @@ fn take(old: UnixStream, deadline: Instant) -> io::Result<Inherited> {
 
 /// Hands sockets over to the process that waits for them, and waits until it serves. Blocks the thread, for `within` at
 /// the most.
-pub fn pass_on(path: &Path, sockets: &[(String, BorrowedFd)], within: Duration) -> io::Result<Successor> {
+pub fn send(path: &Path, sockets: &[(String, BorrowedFd)], within: Duration) -> io::Result<Successor> {
     let deadline = Instant::now() + within;
-    let mut new = until(deadline, || UnixStream::connect(path))?;
+    let mut new = retry_until(deadline, || UnixStream::connect(path))?;
     check(&new)?;
     let names: String = sockets.iter().map(|(name, _)| format!("{name}\n")).collect();
     let sockets: Vec<BorrowedFd> = sockets.iter().map(|(_, socket)| *socket).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if names.len() > LONGEST || !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, format!("at most {MOST} listeners can be handed over")));
+    if names.len() > MAX_NAMES || !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("at most {MAX_SOCKETS} listeners can be handed over"),
+        ));
     }
     sendmsg(&new, &[IoSlice::new(names.as_bytes())], &mut control, SendFlags::empty())?;
-    new.set_read_timeout(Some(left(deadline)?))?;
-    let mut said = [0; SERVES.len()];
-    new.read_exact(&mut said)?;
-    if said == SERVES { Ok(Successor(new)) } else { Err(ErrorKind::InvalidData.into()) }
+    new.set_read_timeout(Some(remaining(deadline)?))?;
+    let mut reply = [0; READY.len()];
+    new.read_exact(&mut reply)?;
+    if reply == READY { Ok(Successor(new)) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
 /// Only processes of the same user hand sockets to each other.
@@ -135,13 +138,13 @@ fn check(other: &UnixStream) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::PermissionDenied, "the other process belongs to another user"))
 }
 
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    if remaining.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(remaining) }
 }
 
 /// Tries until the other process is there.
-fn until<T>(deadline: Instant, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn retry_until<T>(deadline: Instant, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match attempt() {
             Err(error)
@@ -150,8 +153,9 @@ fn until<T>(deadline: Instant, mut attempt: impl FnMut() -> io::Result<T>) -> io
                     ErrorKind::WouldBlock | ErrorKind::NotFound | ErrorKind::ConnectionRefused
                 ) =>
             {
-                left(deadline).map_err(|_| io::Error::new(ErrorKind::TimedOut, "the other process is not there"))?;
-                thread::sleep(PAUSE);
+                remaining(deadline)
+                    .map_err(|_| io::Error::new(ErrorKind::TimedOut, "the other process is not there"))?;
+                thread::sleep(RETRY_PAUSE);
             }
             done => return done,
         }
@@ -182,15 +186,15 @@ mod tests {
             }
         });
         let sockets = [("one".to_owned(), one.as_fd()), ("two".to_owned(), other.as_fd())];
-        let successor = pass_on(&path, &sockets, TIMEOUT).unwrap();
+        let successor = send(&path, &sockets, TIMEOUT).unwrap();
         let (inherited, predecessor) = new.join().unwrap();
         drop(other);
         let client = TcpStream::connect(address).unwrap();
         assert_eq!(inherited.accept().unwrap().1, client.local_addr().unwrap());
-        let ended = thread::spawn(move || predecessor.ended());
-        assert!(!ended.is_finished());
+        let waiting = thread::spawn(move || predecessor.wait());
+        assert!(!waiting.is_finished());
         drop(successor);
-        ended.join().unwrap();
+        waiting.join().unwrap();
         assert!(!path.exists());
     }
 
@@ -200,7 +204,7 @@ mod tests {
         let path = folder.path().join("upgrade.sock");
         let soon = Duration::from_millis(50);
         assert_eq!(receive(&path, soon).unwrap_err().kind(), ErrorKind::TimedOut);
-        assert_eq!(pass_on(&path, &[], soon).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(send(&path, &[], soon).unwrap_err().kind(), ErrorKind::TimedOut);
         assert!(!path.exists());
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 /// How soon a failed fetch is tried again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
+const MAX_RETRY: Duration = Duration::from_secs(30);
 /// How many verified tokens are remembered.
 const CACHED_TOKENS: usize = 10_000;
 
@@ -39,7 +39,7 @@ struct FetchedKeys {
 
 impl FetchedKeys {
     /// The same document, with the keys of it that are of use to these tokens.
-    fn fit_for(&self, expected: &Expectations) -> Option<Arc<FetchedKeys>> {
+    fn filtered_for(&self, expected: &Expectations) -> Option<Arc<FetchedKeys>> {
         let keys = KeySet::parse(&self.document, &expected.algorithms).ok()?;
         Some(Arc::new(FetchedKeys { keys, document: self.document.clone(), serial: self.serial, at: self.at }))
     }
@@ -59,7 +59,7 @@ pub struct KeyHealth {
     /// Tokens that were verified.
     pub verified: u64,
     /// Tokens that were remembered.
-    pub remembered: u64,
+    pub cached: u64,
 }
 
 /// What happened at the issuers of one upstream, one after another, since the start.
@@ -68,16 +68,16 @@ pub struct JwksCounters {
     fetched: AtomicU64,
     failed: AtomicU64,
     verified: AtomicU64,
-    remembered: AtomicU64,
+    cached: AtomicU64,
 }
 
 /// What an issuer shares with others.
 #[derive(Clone)]
-pub struct SharedByIssuers {
+pub struct IssuerContext {
     /// Looks names up.
     pub resolver: Arc<Resolver>,
     /// Counts what happens.
-    pub tally: Arc<JwksCounters>,
+    pub counters: Arc<JwksCounters>,
 }
 
 /// The keys of one upstream's issuer, and the tokens verified with them.
@@ -89,7 +89,7 @@ pub struct Issuer {
     tokens: Cache<[u8; 32], (u64, Arc<Verified>)>,
     fetches: Fetches,
     failing: AtomicBool,
-    means: SharedByIssuers,
+    context: IssuerContext,
 }
 
 impl Issuer {
@@ -99,11 +99,12 @@ impl Issuer {
         name: &str,
         source: KeySource,
         expected: Expectations,
-        means: SharedByIssuers,
+        context: IssuerContext,
         before: Option<&Issuer>,
     ) -> Arc<Issuer> {
         let before = before.filter(|before| before.shares_source(&source));
-        let keys = before.and_then(|before| before.keys.load_full()).and_then(|fetched| fetched.fit_for(&expected));
+        let keys =
+            before.and_then(|before| before.keys.load_full()).and_then(|fetched| fetched.filtered_for(&expected));
         Arc::new(Issuer {
             name: name.to_owned(),
             source,
@@ -112,13 +113,13 @@ impl Issuer {
             tokens: Cache::new(CACHED_TOKENS),
             fetches: Fetches::default(),
             failing: AtomicBool::new(false),
-            means,
+            context,
         })
     }
 
     /// Whether it does for an upstream with this check, so that no other is needed.
-    pub fn serves(&self, source: &KeySource, expected: &Expectations, resolver: &Arc<Resolver>) -> bool {
-        self.source == *source && self.expected == *expected && Arc::ptr_eq(&self.means.resolver, resolver)
+    pub fn matches(&self, source: &KeySource, expected: &Expectations, resolver: &Arc<Resolver>) -> bool {
+        self.source == *source && self.expected == *expected && Arc::ptr_eq(&self.context.resolver, resolver)
     }
 
     /// Whether both have their keys from the same place.
@@ -140,11 +141,11 @@ impl Issuer {
         let keys = self.keys.load();
         KeyHealth {
             keys: keys.as_ref().filter(|fetched| self.holds(fetched)).map_or(0, |fetched| fetched.keys.len()),
-            fetched: self.means.tally.fetched.load(Ordering::Relaxed),
-            failed: self.means.tally.failed.load(Ordering::Relaxed),
+            fetched: self.context.counters.fetched.load(Ordering::Relaxed),
+            failed: self.context.counters.failed.load(Ordering::Relaxed),
             age: keys.as_ref().map(|fetched| fetched.at.elapsed().as_secs()),
-            verified: self.means.tally.verified.load(Ordering::Relaxed),
-            remembered: self.means.tally.remembered.load(Ordering::Relaxed),
+            verified: self.context.counters.verified.load(Ordering::Relaxed),
+            cached: self.context.counters.cached.load(Ordering::Relaxed),
         }
     }
 
@@ -157,7 +158,7 @@ impl Issuer {
         source: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Arc<Verified>, Rejection> {
         let hash = hashed(token);
-        if let Some(known) = self.remembered(&hash, now) {
+        if let Some(known) = self.cached(&hash, now) {
             return Ok(known);
         }
         let verified = match self.check(token, now) {
@@ -165,7 +166,7 @@ impl Issuer {
             verified => verified,
         };
         match verified {
-            Ok((serial, verified)) => Ok(self.remember(hash, serial, verified)),
+            Ok((serial, verified)) => Ok(self.cache_token(hash, serial, verified)),
             Err(None) => Err(Rejection::KeysUnavailable),
             Err(Some(VerificationError::UnknownKey)) => Err(Rejection::TokenSignature),
             Err(Some(VerificationError::Rejected(rejection))) => Err(rejection),
@@ -175,26 +176,26 @@ impl Issuer {
     /// Whether this token is good, as far as that can be said without newer keys.
     pub fn recognizes(&self, token: &str, now: u64) -> bool {
         let hash = hashed(token);
-        if self.remembered(&hash, now).is_some() {
+        if self.cached(&hash, now).is_some() {
             return true;
         }
-        self.check(token, now).map(|(serial, verified)| self.remember(hash, serial, verified)).is_ok()
+        self.check(token, now).map(|(serial, verified)| self.cache_token(hash, serial, verified)).is_ok()
     }
 
-    fn remembered(&self, hash: &[u8; 32], now: u64) -> Option<Arc<Verified>> {
+    fn cached(&self, hash: &[u8; 32], now: u64) -> Option<Arc<Verified>> {
         let (serial, known) = self.tokens.get(hash)?;
         let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
         if current && known.holds(now) {
-            self.means.tally.remembered.fetch_add(1, Ordering::Relaxed);
+            self.context.counters.cached.fetch_add(1, Ordering::Relaxed);
             return Some(known);
         }
         self.tokens.remove(hash);
         None
     }
 
-    fn remember(&self, hash: [u8; 32], serial: u64, verified: Verified) -> Arc<Verified> {
+    fn cache_token(&self, hash: [u8; 32], serial: u64, verified: Verified) -> Arc<Verified> {
         let verified = Arc::new(verified);
-        self.means.tally.verified.fetch_add(1, Ordering::Relaxed);
+        self.context.counters.verified.fetch_add(1, Ordering::Relaxed);
         self.tokens.insert(hash, (serial, verified.clone()));
         verified
     }
@@ -231,16 +232,16 @@ impl Issuer {
         let interval = self.source.min_interval;
         let mut waiting = self.fetches.wait(source, interval).map_err(Rejection::KeyPending)?;
         loop {
-            let new_enough = waiting.mark();
+            let new_enough = waiting.has_newer();
             let checked = self.check(token, now);
             match &checked {
-                Err(None) if !waiting.is_near(interval) => return Ok(checked),
+                Err(None) if !waiting.fetch_is_near(interval) => return Ok(checked),
                 Err(Some(VerificationError::UnknownKey)) | Err(None) => {}
                 Ok(_) | Err(Some(VerificationError::Rejected(_))) => return Ok(checked),
             }
-            match waiting.newer(new_enough, interval).await {
-                NewerKeys::Look => {}
-                NewerKeys::Same => return Ok(checked),
+            match waiting.wait_for_newer(new_enough, interval).await {
+                NewerKeys::Retry => {}
+                NewerKeys::Current => return Ok(checked),
                 NewerKeys::Later(_) if matches!(checked, Err(None)) => return Ok(checked),
                 NewerKeys::Later(rest) => return Err(Rejection::KeyPending(rest)),
             }
@@ -253,40 +254,40 @@ impl Issuer {
         while Arc::strong_count(&self) > 1 {
             self.fetches.begin();
             let result = self.fetch().await;
-            let good = result.is_ok();
+            let succeeded = result.is_ok();
             let pause = match result {
                 Ok((keys, document)) => {
-                    self.note(None);
-                    self.accept(keys, document);
+                    self.record_result(None);
+                    self.store(keys, document);
                     retry = FIRST_RETRY;
                     self.source.refresh
                 }
                 Err(reason) => {
-                    self.means.tally.failed.fetch_add(1, Ordering::Relaxed);
-                    self.note(Some(&reason));
+                    self.context.counters.failed.fetch_add(1, Ordering::Relaxed);
+                    self.record_result(Some(&reason));
                     let pause = retry;
-                    retry = (retry * 2).min(self.source.refresh).min(LONGEST_RETRY);
+                    retry = (retry * 2).min(self.source.refresh).min(MAX_RETRY);
                     pause
                 }
             };
-            self.fetches.end(good);
-            self.fetches.due(pause, self.source.min_interval).await;
+            self.fetches.end(succeeded);
+            self.fetches.wait_until_due(pause, self.source.min_interval).await;
         }
     }
 
-    fn accept(&self, keys: KeySet, document: Bytes) {
-        self.means.tally.fetched.fetch_add(1, Ordering::Relaxed);
+    fn store(&self, keys: KeySet, document: Bytes) {
+        self.context.counters.fetched.fetch_add(1, Ordering::Relaxed);
         let last = self.keys.load();
         let same = last.as_ref().is_some_and(|last| last.document == document);
         let serial = last.as_ref().map_or(0, |last| if same { last.serial } else { last.serial + 1 });
         if !same {
-            self.tell(&keys);
+            self.log_keys(&keys);
         }
         self.keys.store(Some(Arc::new(FetchedKeys { keys, document, serial, at: Instant::now() })));
     }
 
     /// Logs which keys there are, and which of them are of no use: every token that one of those signed is rejected.
-    fn tell(&self, keys: &KeySet) {
+    fn log_keys(&self, keys: &KeySet) {
         tracing::info!(upstream = self.name, keys = keys.len(), "the issuer has new keys");
         let named = |meant: bool| keys.left_out().iter().filter(move |one: &&LeftOut| one.meant == meant);
         if named(true).next().is_some() {
@@ -304,7 +305,7 @@ impl Issuer {
     }
 
     /// Notes how a fetch went, and logs where that is a change.
-    fn note(&self, failure: Option<&str>) {
+    fn record_result(&self, failure: Option<&str>) {
         let failing = failure.is_some();
         if self.failing.swap(failing, Ordering::Relaxed) == failing {
             return;

@@ -14,7 +14,7 @@ use crate::model::{Operation, Rule};
 use crate::telemetry::{
     CacheEvent, CacheStatus, Decision, DisconnectReason, Label, MemoryKind, ReloadResult, Shed, StoreOperation,
 };
-use load::LoadMetrics;
+use load::ConfigMetrics;
 use meters::Meter;
 use parking_lot::Mutex;
 use prometheus::{
@@ -32,14 +32,14 @@ pub struct Metrics {
     registry: Registry,
     /// By the name of an upstream.
     meters: Mutex<HashMap<String, Arc<Meter>>>,
-    load: LoadMetrics,
+    load: ConfigMetrics,
     requests: IntCounterVec,
     durations: HistogramVec,
     violations: IntCounterVec,
     rejections: IntCounterVec,
     connections: IntGauge,
     connections_accepted: IntCounter,
-    connections_cut: IntCounterVec,
+    disconnects: IntCounterVec,
     /// Requests in flight.
     pub in_flight: IntGauge,
     fetches: IntCounterVec,
@@ -102,7 +102,7 @@ pub struct IssuerReading {
     /// Tokens that were verified.
     pub verified: u64,
     /// Tokens that were remembered.
-    pub remembered: u64,
+    pub cached: u64,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -115,100 +115,101 @@ impl Metrics {
     /// The metrics of a process.
     pub fn new() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
-        let own = Own(&registry);
+        let registrar = Registrar(&registry);
         let request_labels = ["upstream", "operation", "decision", "cache"];
         let metrics = Metrics {
             meters: Mutex::default(),
-            load: LoadMetrics::new(&own)?,
-            requests: own.counters(
+            load: ConfigMetrics::new(&registrar)?,
+            requests: registrar.counters(
                 "sessiongate_requests_total",
                 "Requests, by upstream, operation, decision, cache status and class of the answer's status.",
                 &["upstream", "operation", "decision", "cache", "status"],
             )?,
-            durations: own.durations(
+            durations: registrar.durations(
                 "sessiongate_request_duration_seconds",
                 "Time from a request's head to the end of its answer.",
                 &request_labels,
             )?,
-            violations: own.counters(
+            violations: registrar.counters(
                 "sessiongate_violations_total",
                 "Violations of policies, by upstream and rule; each rule once per request.",
                 &["upstream", "rule"],
             )?,
-            rejections: own.counters(
+            rejections: registrar.counters(
                 "sessiongate_rejections_total",
                 "Rejections: responses of the gateway in place of the provider's, by upstream and reason.",
                 &["upstream", "reason"],
             )?,
-            connections: own.gauge("sessiongate_open_connections", "Open connections from clients.")?,
-            connections_accepted: own.counter("sessiongate_connections_total", "Connections from clients.")?,
-            connections_cut: own.counters(
+            connections: registrar.gauge("sessiongate_open_connections", "Open connections from clients.")?,
+            connections_accepted: registrar.counter("sessiongate_connections_total", "Connections from clients.")?,
+            disconnects: registrar.counters(
                 "sessiongate_connections_cut_total",
                 "Connections from clients, and requests on them, that the gateway cut off, by reason.",
                 &["reason"],
             )?,
-            in_flight: own.gauge("sessiongate_requests_in_flight", "Requests in flight.")?,
-            fetches: own.counters(
+            in_flight: registrar.gauge("sessiongate_requests_in_flight", "Requests in flight.")?,
+            fetches: registrar.counters(
                 "sessiongate_upstream_fetches_total",
                 "Governed requests that were sent to the provider, by upstream and class of the answer's status, or `failed`.",
                 &["upstream", "status"],
             )?,
-            upstream_connections: own.counters(
+            upstream_connections: registrar.counters(
                 "sessiongate_upstream_connections_total",
                 "Connections used by passed requests, by upstream and whether they were new.",
                 &["upstream", "reused"],
             )?,
-            upstream_in_flight: own.gauges(
+            upstream_in_flight: registrar.gauges(
                 "sessiongate_upstream_requests_in_flight",
                 "Requests that are in flight at the provider, whether a client waits for them or not.",
                 &["upstream"],
             )?,
-            upstream_waits: own.counters(
+            upstream_waits: registrar.counters(
                 "sessiongate_upstream_waits_total",
                 "Requests that had to wait until fewer were in flight at the provider.",
                 &["upstream"],
             )?,
-            cache_bytes: own.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
-            cache_sessions: own.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
-            cache_evictions: own.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
-            purges: own.counters(
+            cache_bytes: registrar.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
+            cache_sessions: registrar.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
+            cache_evictions: registrar.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
+            purges: registrar.counters(
                 "sessiongate_cache_purges_total",
                 "Purges of the cache by hand, by upstream and what was purged.",
                 &["upstream", "purged"],
             )?,
-            cache_events: own.counters(
+            cache_events: registrar.counters(
                 "sessiongate_cache_events_total",
                 "What the cache did beside hits and misses, by event.",
                 &["event"],
             )?,
-            jwks_keys: own.gauges("sessiongate_jwks_keys", "Usable keys of the issuer.", &["upstream"])?,
-            jwks_fetches: own.counters(
+            jwks_keys: registrar.gauges("sessiongate_jwks_keys", "Usable keys of the issuer.", &["upstream"])?,
+            jwks_fetches: registrar.counters(
                 "sessiongate_jwks_fetches_total",
                 "Fetches of the issuer's keys, by result.",
                 &["upstream", "result"],
             )?,
-            jwks_age: own.gauges(
+            jwks_age: registrar.gauges(
                 "sessiongate_jwks_age_seconds",
                 "Time since the issuer's keys were last fetched; -1 where they never were.",
                 &["upstream"],
             )?,
-            token_checks: own.counters(
+            token_checks: registrar.counters(
                 "sessiongate_token_checks_total",
                 "Good tokens: verified by their signature, or known from a check before.",
                 &["upstream", "result"],
             )?,
-            memory_limit: own.gauge("sessiongate_memory_limit_bytes", "How much memory the process may have.")?,
-            memory_budget: own.gauge("sessiongate_memory_budget_bytes", "How much of it may be held for clients.")?,
-            memory_held: own.gauges("sessiongate_memory_held_bytes", "What is held for clients, by kind.", &["kind"])?,
-            memory_shed: own.counters(
+            memory_limit: registrar.gauge("sessiongate_memory_limit_bytes", "How much memory the process may have.")?,
+            memory_budget: registrar.gauge("sessiongate_memory_budget_bytes", "How much of it may be held for clients.")?,
+            memory_held: registrar.gauges("sessiongate_memory_held_bytes", "What is held for clients, by kind.", &["kind"])?,
+            memory_shed: registrar.counters(
                 "sessiongate_memory_shed_total",
                 "What was given up because memory was short, by what it was.",
                 &["shed"],
             )?,
-            log_lines_dropped: own.counter("sessiongate_log_lines_dropped_total", "Log lines that nobody took.")?,
+            log_lines_dropped: registrar.counter("sessiongate_log_lines_dropped_total", "Log lines that nobody took.")?,
             registry: registry.clone(),
         };
-        own.gauges("sessiongate_build_info", "The version that runs.", &["version"])?
+        registrar
+            .gauges("sessiongate_build_info", "The version that runs.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -216,7 +217,7 @@ impl Metrics {
     }
 
     /// Shows the metrics of a store too.
-    pub fn show(&self, store: &StoreMetrics) -> Result<(), prometheus::Error> {
+    pub fn register_store(&self, store: &StoreMetrics) -> Result<(), prometheus::Error> {
         store.register(&self.registry)
     }
 
@@ -234,7 +235,7 @@ impl Metrics {
 
     /// A connection from a client, or a request on it, was cut off.
     pub fn disconnected(&self, reason: DisconnectReason) {
-        self.connections_cut.with_label_values(&[reason.name()]).inc();
+        self.disconnects.with_label_values(&[reason.name()]).inc();
     }
 
     /// The configuration was read again.
@@ -246,7 +247,7 @@ impl Metrics {
     /// restart.
     pub fn activate(&self, hash: &str, waiting: &[RestartRequired]) {
         self.load.activate(hash);
-        self.load.wait(waiting);
+        self.load.set_restart_required(waiting);
     }
 
     /// The configuration that was read last is rejected.
@@ -257,37 +258,37 @@ impl Metrics {
     /// The Prometheus text of all metrics.
     pub fn text(&self, reading: &MetricsSnapshot) -> Result<Vec<u8>, prometheus::Error> {
         let (bytes, sessions, evictions) = reading.cache;
-        self.cache_bytes.set(whole(bytes as u64));
-        self.cache_sessions.set(whole(sessions as u64));
-        raise(&self.cache_evictions, evictions);
+        self.cache_bytes.set(to_i64(bytes as u64));
+        self.cache_sessions.set(to_i64(sessions as u64));
+        raise_to(&self.cache_evictions, evictions);
         for (event, count) in &reading.cache_events {
-            raise(&self.cache_events.with_label_values(&[event]), *count);
+            raise_to(&self.cache_events.with_label_values(&[event]), *count);
         }
-        raise(&self.log_lines_dropped, reading.log_lines_dropped);
-        self.memory_limit.set(whole(reading.memory.limit as u64));
-        self.memory_budget.set(whole(reading.memory.budget as u64));
+        raise_to(&self.log_lines_dropped, reading.log_lines_dropped);
+        self.memory_limit.set(to_i64(reading.memory.limit as u64));
+        self.memory_budget.set(to_i64(reading.memory.budget as u64));
         for (kind, bytes) in &reading.memory.reserved {
-            self.memory_held.with_label_values(&[kind]).set(whole(*bytes as u64));
+            self.memory_held.with_label_values(&[kind]).set(to_i64(*bytes as u64));
         }
         for (shed, count) in &reading.memory.shed {
-            raise(&self.memory_shed.with_label_values(&[shed]), *count);
+            raise_to(&self.memory_shed.with_label_values(&[shed]), *count);
         }
         // Those of upstreams that are gone would speak of nothing.
         self.upstream_in_flight.reset();
         for (name, (in_flight, waited)) in &reading.slots {
-            self.upstream_in_flight.with_label_values(&[name]).set(whole(*in_flight as u64));
-            raise(&self.upstream_waits.with_label_values(&[name]), *waited);
+            self.upstream_in_flight.with_label_values(&[name]).set(to_i64(*in_flight as u64));
+            raise_to(&self.upstream_waits.with_label_values(&[name]), *waited);
         }
         self.jwks_keys.reset();
         self.jwks_age.reset();
         for (name, issuer) in &reading.issuers {
             let name = name.as_str();
-            self.jwks_keys.with_label_values(&[name]).set(whole(issuer.keys as u64));
-            self.jwks_age.with_label_values(&[name]).set(issuer.age.map_or(-1, whole));
-            raise(&self.jwks_fetches.with_label_values(&[name, "good"]), issuer.fetched);
-            raise(&self.jwks_fetches.with_label_values(&[name, "failed"]), issuer.failed);
-            raise(&self.token_checks.with_label_values(&[name, "verified"]), issuer.verified);
-            raise(&self.token_checks.with_label_values(&[name, "cached"]), issuer.remembered);
+            self.jwks_keys.with_label_values(&[name]).set(to_i64(issuer.keys as u64));
+            self.jwks_age.with_label_values(&[name]).set(issuer.age.map_or(-1, to_i64));
+            raise_to(&self.jwks_fetches.with_label_values(&[name, "good"]), issuer.fetched);
+            raise_to(&self.jwks_fetches.with_label_values(&[name, "failed"]), issuer.failed);
+            raise_to(&self.token_checks.with_label_values(&[name, "verified"]), issuer.verified);
+            raise_to(&self.token_checks.with_label_values(&[name, "cached"]), issuer.cached);
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -312,18 +313,18 @@ impl Metrics {
 }
 
 /// Brings a counter to what was counted elsewhere.
-fn raise(counter: &IntCounter, to: u64) {
+fn raise_to(counter: &IntCounter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }
 
-fn whole(value: u64) -> i64 {
+fn to_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Makes metrics and puts them on the registry.
-struct Own<'a>(&'a Registry);
+struct Registrar<'a>(&'a Registry);
 
-impl Own<'_> {
+impl Registrar<'_> {
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
         let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(metric.clone()))?;

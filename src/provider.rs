@@ -79,29 +79,29 @@ impl Provider {
         memory: &Arc<Memory>,
     ) -> Result<Provider, rustls::Error> {
         let target = &upstream.target;
-        let reach = ConnectOptions {
+        let options = ConnectOptions {
             addresses: Addresses::new(resolver, &target.lookup_name(), target.port),
             authorities: target.authorities.clone(),
             identity: target.identity.clone(),
             protocol: target.protocol,
             connect: target.timeouts.connect,
             keepalive: target.timeouts.keepalive,
-            vital: false,
+            may_use_reserve: false,
             memory: Some(memory.clone()),
         };
-        let client = Client::new(&reach)?;
+        let client = Client::new(&options)?;
         let calls = match (upstream.dialect.has_calls, target.protocol) {
             (false, _) => None,
             (true, Protocol::Http2) => Some(client.clone()),
             (true, Protocol::Http1 | Protocol::Auto) => {
-                Some(Client::new(&ConnectOptions { protocol: Protocol::Http2, ..reach.clone() })?)
+                Some(Client::new(&ConnectOptions { protocol: Protocol::Http2, ..options.clone() })?)
             }
         };
         Ok(Provider {
             upstream: upstream.clone(),
-            addresses: reach.addresses,
-            forward: client.apart(),
-            forward_calls: calls.as_ref().map(Client::apart),
+            addresses: options.addresses,
+            forward: client.for_streaming(),
+            forward_calls: calls.as_ref().map(Client::for_streaming),
             client,
             calls,
             headers: Arc::new(RequestHeaders::new(upstream)),
@@ -117,7 +117,7 @@ impl Provider {
         let Upstream { name, dialect, target, preserve_host, .. } = &*self.upstream;
         (name, dialect.name, target, preserve_host)
             == (&upstream.name, upstream.dialect.name, &upstream.target, &upstream.preserve_host)
-            && self.addresses.are_found_by(resolver)
+            && self.addresses.uses_resolver(resolver)
     }
 
     /// Its addresses.
@@ -212,7 +212,7 @@ impl Provider {
             | ExchangeError::Closed => Rejection::UpstreamFailed,
             ExchangeError::Timeout(limit) => Rejection::UpstreamTimeout(limit),
             ExchangeError::TooLarge(limit, _) => Rejection::ResponseTooLarge(limit),
-            ExchangeError::Short => Rejection::Overloaded,
+            ExchangeError::OutOfMemory => Rejection::Overloaded,
         };
         Failure { rejection, sent, status }
     }

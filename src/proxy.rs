@@ -31,7 +31,9 @@ mod whole;
 use crate::client::Attempts;
 use crate::config::{Clients, Listener};
 use crate::descriptors;
-use crate::edge::{BoundListener, Connections, ListenerInfo, Server, ServerOptions, ShutdownStage, TlsError, server_config};
+use crate::edge::{
+    BoundListener, Connections, ListenerInfo, Server, ServerOptions, ShutdownStage, TlsError, server_config,
+};
 use crate::runtime::CurrentRuntime;
 use arc_swap::ArcSwapOption;
 use hooks::{Hooks, MAX_TRIES};

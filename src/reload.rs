@@ -18,9 +18,9 @@ use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
 /// How often a configuration is tried again that is rejected for what lies outside of it.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// How many faults of a configuration are logged.
-const MOST_FAULTS: usize = 20;
+const MAX_FAULTS: usize = 20;
 
 /// A part of the process that follows a configuration which is about to hold, or says why it cannot.
 pub type Follower = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
@@ -41,7 +41,7 @@ pub struct Reload {
     changing: Option<Fingerprints>,
     rejected: Option<RejectedConfig>,
     /// Whether there were no descriptors to read it with.
-    starved: bool,
+    no_descriptors: bool,
 }
 
 /// Why the configuration that was read last does not hold.
@@ -52,8 +52,8 @@ struct RejectedConfig {
 }
 
 impl RejectedConfig {
-    fn is_worth_a_try(&self) -> bool {
-        self.tried.is_some_and(|tried| tried.elapsed() >= TRY_AGAIN)
+    fn is_due(&self) -> bool {
+        self.tried.is_some_and(|tried| tried.elapsed() >= RETRY_INTERVAL)
     }
 }
 
@@ -84,7 +84,7 @@ impl Reload {
             read: fingerprints,
             changing: None,
             rejected: None,
-            starved: false,
+            no_descriptors: false,
         }
     }
 
@@ -109,10 +109,10 @@ impl Reload {
     /// written.
     async fn changed(&mut self) -> Option<Fingerprints> {
         let last = self.changing.as_ref().unwrap_or(&self.read).clone();
-        let fingerprints = blocking(move || last.again()).await??;
+        let fingerprints = blocking(move || last.rehash()).await??;
         if fingerprints == self.read {
             self.changing = None;
-            let again = self.starved || self.rejected.as_ref().is_some_and(RejectedConfig::is_worth_a_try);
+            let again = self.no_descriptors || self.rejected.as_ref().is_some_and(RejectedConfig::is_due);
             return again.then_some(fingerprints);
         }
         if self.changing.as_ref() == Some(&fingerprints) {
@@ -127,11 +127,12 @@ impl Reload {
         let Some((fingerprints, loaded)) = blocking(move || source.read()).await else {
             return;
         };
-        let was_starved = std::mem::replace(&mut self.starved, matches!(loaded, Err(Unusable::Starved)));
-        if self.starved {
+        let had_no_descriptors =
+            std::mem::replace(&mut self.no_descriptors, matches!(loaded, Err(Unusable::NoDescriptors)));
+        if self.no_descriptors {
             // What was found of its files says nothing.
             self.running.unread("too many open files".into());
-            if !was_starved {
+            if !had_no_descriptors {
                 tracing::error!("the configuration could not be read: too many open files; the last good one holds");
             }
             return;
@@ -146,17 +147,19 @@ impl Reload {
         self.read = fingerprints;
         self.changing = None;
         match loaded {
-            Ok(loaded) if self.read == self.current => self.stay(&loaded),
+            Ok(loaded) if self.read == self.current => self.unchanged(&loaded),
             Ok(loaded) => self.apply(loaded).await,
-            Err(unread @ (Unusable::Unread(_) | Unusable::Starved)) => self.reject(&[unread.to_string()], false),
-            Err(Unusable::Faulty(faults)) => {
+            Err(unread @ (Unusable::Unreadable(_) | Unusable::NoDescriptors)) => {
+                self.reject(&[unread.to_string()], false)
+            }
+            Err(Unusable::Invalid(faults)) => {
                 self.reject(&faults.iter().map(Fault::to_string).collect::<Vec<_>>(), false);
             }
         }
     }
 
     /// What was read is what holds.
-    fn stay(&mut self, loaded: &LoadedConfig) {
+    fn unchanged(&mut self, loaded: &LoadedConfig) {
         self.rejected = None;
         self.running.unchanged(&loaded.hash);
         tracing::info!(hash = loaded.hash, "the configuration is unchanged");
@@ -169,7 +172,7 @@ impl Reload {
         let config = Arc::new(config);
         let candidate = match self.candidate(config.clone()).await {
             Ok(candidate) => candidate,
-            Err((reasons, may_mend)) => return self.reject(&reasons, may_mend),
+            Err((reasons, may_recover)) => return self.reject(&reasons, may_recover),
         };
         // Whatever else of the process can change while it serves. Those that may fail come first, so that nothing has
         // changed then.
@@ -214,15 +217,15 @@ impl Reload {
         waiting
     }
 
-    fn reject(&mut self, reasons: &[String], may_mend: bool) {
+    fn reject(&mut self, reasons: &[String], may_recover: bool) {
         let reason = reasons.first().cloned().unwrap_or_default();
         // Each try of the same is counted, but told only once.
-        let told = may_mend && self.rejected.as_ref().is_some_and(|last| last.reason == reason);
-        for reason in reasons.iter().take(MOST_FAULTS).filter(|_| !told) {
+        let told = may_recover && self.rejected.as_ref().is_some_and(|last| last.reason == reason);
+        for reason in reasons.iter().take(MAX_FAULTS).filter(|_| !told) {
             tracing::error!(reason, faults = reasons.len(), "the configuration is refused; the last good one holds");
         }
         self.running.rejected(reason.clone());
-        self.rejected = Some(RejectedConfig { reason, tried: may_mend.then(Instant::now) });
+        self.rejected = Some(RejectedConfig { reason, tried: may_recover.then(Instant::now) });
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cache::{self, Sessions};
 use crate::client::{Files, Resolver};
 use crate::config::Config;
 use crate::gateway::{Gateway, Upstream};
-use crate::jwks::{Issuer, SharedByIssuers};
+use crate::jwks::{Issuer, IssuerContext};
 use crate::log_writer::LogWriter;
 use crate::metrics::{IssuerReading, Meters, MetricsSnapshot};
 use crate::model::Rejection;
@@ -27,7 +27,7 @@ use crate::wire::trace::Trace;
 use backends::Backend;
 use http::HeaderValue;
 use ipnet::IpNet;
-use process_state::{ProcessState, Tallies};
+use process_state::{ProcessState, UpstreamCounters};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -92,9 +92,15 @@ impl Runtime {
         let same = last.map(|last| &last.resolver).filter(|resolver| resolver.asks(&config.dns.servers));
         let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
         let backend = |upstream: &Arc<Upstream>| {
-            let Tallies { keys, slots } = process.tallies(&upstream.name);
-            let means = SharedByIssuers { resolver: resolver.clone(), tally: keys };
-            Backend::new(upstream, last.and_then(|last| last.backend_of(&upstream.name)), means, slots, &process.memory)
+            let UpstreamCounters { keys, slots } = process.counters_of(&upstream.name);
+            let issuer_context = IssuerContext { resolver: resolver.clone(), counters: keys };
+            Backend::new(
+                upstream,
+                last.and_then(|last| last.backend_of(&upstream.name)),
+                issuer_context,
+                slots,
+                &process.memory,
+            )
         };
         let backends = gateway.upstreams().iter().map(backend).collect::<Result<Vec<Backend>, RuntimeError>>()?;
         let names = gateway.upstreams().iter().map(|upstream| upstream.name.as_str());
@@ -162,7 +168,7 @@ impl Runtime {
 
     /// What is read off when metrics are asked for.
     pub fn reading(&self) -> MetricsSnapshot {
-        let fill = self.sessions().store().measure();
+        let fill = self.sessions().store().usage();
         let issuers = self.each().filter_map(|(upstream, backend)| {
             let health = backend.issuer()?.health();
             let reading = IssuerReading {
@@ -171,17 +177,17 @@ impl Runtime {
                 failed: health.failed,
                 age: health.age,
                 verified: health.verified,
-                remembered: health.remembered,
+                cached: health.cached,
             };
             Some((upstream.name.clone(), reading))
         });
         MetricsSnapshot {
             cache: (fill.bytes, fill.sessions, fill.evictions),
-            cache_events: self.sessions().tally().read().map(|(event, count)| (event.name(), count)).collect(),
+            cache_events: self.sessions().counters().read().map(|(event, count)| (event.name(), count)).collect(),
             issuers: issuers.collect(),
             slots: self
                 .each()
-                .map(|(upstream, backend)| (upstream.name.clone(), backend.slots().tally().read()))
+                .map(|(upstream, backend)| (upstream.name.clone(), backend.slots().usage().read()))
                 .collect(),
             memory: self.process.memory.read(),
             log_lines_dropped: self.log_writer.dropped(),

@@ -24,11 +24,11 @@ const CONNECTIONS: usize = 32;
 /// How long the head of a request may take, from the connection or the last response on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection lasts, whatever it does.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_AGE: Duration = Duration::from_secs(60);
 /// How long it may then take to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the listener rests after the system could not give it a connection.
-const GRACE: Duration = Duration::from_millis(50);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// A connection that is open.
 struct Open {
@@ -38,18 +38,18 @@ struct Open {
 }
 
 /// Serves until this is over, and then whatever has begun.
-pub(super) async fn serve(listener: TcpListener, app: Router, over: impl Future<Output = ()>) {
+pub(super) async fn serve(listener: TcpListener, app: Router, stop: impl Future<Output = ()>) {
     let (ending, at_end) = watch::channel(());
     let mut tasks = JoinSet::new();
     let mut open: VecDeque<Open> = VecDeque::new();
-    tokio::pin!(over);
+    tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = &mut over => break,
+            () = &mut stop => break,
         };
         let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(GRACE).await;
+            tokio::time::sleep(ACCEPT_BACKOFF).await;
             continue;
         };
         while tasks.try_join_next().is_some() {}
@@ -99,7 +99,7 @@ async fn connection(
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = at_end.changed() => {}
-        () = tokio::time::sleep(LONGEST) => {}
+        () = tokio::time::sleep(MAX_AGE) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection).await;

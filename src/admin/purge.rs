@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The largest request.
-pub(super) const MOST: usize = 4096;
+pub(super) const MAX_BODY: usize = 4096;
 
 /// What is to be purged.
 #[derive(Debug, Deserialize)]
@@ -34,7 +34,7 @@ pub(super) async fn purge(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if let Err((status, message)) = admit(peer, &headers) {
+    if let Err((status, message)) = check_caller(peer, &headers) {
         return reject(status, message);
     }
     let purge: Purge = match serde_json::from_slice(&body) {
@@ -69,7 +69,7 @@ fn told(error: &StoreError) -> String {
 
 /// Whether a request comes from this machine, and not by way of a page that somebody else wrote: such a page can
 /// neither send JSON to another origin nor leave `Origin` out, and a name of its own that leads here stands in `Host`.
-fn admit(peer: SocketAddr, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+fn check_caller(peer: SocketAddr, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !peer.ip().to_canonical().is_loopback() {
         return Err((StatusCode::FORBIDDEN, "only for this machine"));

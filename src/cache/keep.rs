@@ -1,7 +1,7 @@
 //! What becomes of what a fetch has brought: it is stored, or ends what is, or says nothing.
 
 use super::read::{FetchedResponse, ReadOptions};
-use super::{CacheCounters, Sessions, Store, StoreError, StoreResult, Stored};
+use super::{CacheCounters, FillResult, Sessions, Store, StoreError, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Entry, Micros, Observed, RetireCause, Retired, Stamp, Token};
 use crate::gateway::{CacheKey, Storable};
@@ -10,34 +10,34 @@ use std::sync::Arc;
 
 /// A fetch that has begun.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BegunFetch {
+pub(super) struct StartedFetch {
     pub key: CacheKey,
     pub stamp: Stamp,
     pub connection_id: ConnectionId,
     /// When.
-    pub at: Micros,
+    pub began: Micros,
     pub reader: Token,
     pub read_options: ReadOptions,
 }
 
-impl BegunFetch {
+impl StartedFetch {
     /// Does with the store what follows from the response. Gives what those who wait for it are shown.
-    pub async fn keep(self, store: &dyn Store, tally: &CacheCounters, fetched: FetchedResponse) -> FetchedResponse {
-        let BegunFetch { key, at, reader, read_options, .. } = self;
+    pub async fn keep(self, store: &dyn Store, counters: &CacheCounters, fetched: FetchedResponse) -> FetchedResponse {
+        let StartedFetch { key, began, reader, read_options, .. } = self;
         if let Storable::TooOld { .. } = fetched.storable {
-            tally.count(CacheEvent::TooOld);
+            counters.count(CacheEvent::TooOld);
         }
-        let retired = || retired(&fetched, read_options, at);
+        let retired = || retired(&fetched, read_options, began);
         let kept = match self.entry(&fetched) {
             Some(entry) => {
                 let filled = store.fill(&key, reader, entry, read_options.kept).await;
                 // Where it is shown all the same, nothing older may be shown after it.
                 match (filled, retired()) {
-                    (Ok(StoreResult::Stored(instead)), _) => {
+                    (Ok(FillResult::Stored(instead)), _) => {
                         return FetchedResponse { response: Ok(instead), status: None, ..fetched };
                     }
-                    (Ok(StoreResult::Unreadable), Some(retired)) => {
-                        tally.count(CacheEvent::Unreadable);
+                    (Ok(FillResult::Unreadable), Some(retired)) => {
+                        counters.count(CacheEvent::Unreadable);
                         retire(store, &key, reader, retired).await
                     }
                     (Err(error), Some(retired)) if may_pass(&error) => store.retire(&key, reader, retired).await,
@@ -57,7 +57,7 @@ impl BegunFetch {
 
     /// What is to be stored.
     fn entry(&self, fetched: &FetchedResponse) -> Option<Entry<Stored>> {
-        let BegunFetch { stamp, at: began, read_options, .. } = *self;
+        let StartedFetch { stamp, began, read_options, .. } = *self;
         let (Ok(response), Storable::For { fresh, stale, version, missing, only }) =
             (&fetched.response, fetched.storable)
         else {

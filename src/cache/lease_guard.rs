@@ -13,14 +13,14 @@ pub(super) struct LeaseGuard<'a> {
     store: &'a Arc<dyn Store>,
     key: CacheKey,
     /// Who asks, and for what.
-    pub ask: AcquireRequest,
+    pub request: AcquireRequest,
     leased: bool,
 }
 
 impl Sessions {
     /// What a read has in the store before it has asked.
-    pub(super) fn claim(&self, key: CacheKey, ask: AcquireRequest) -> LeaseGuard<'_> {
-        LeaseGuard { store: &self.store, key, ask, leased: false }
+    pub(super) fn lease_guard(&self, key: CacheKey, request: AcquireRequest) -> LeaseGuard<'_> {
+        LeaseGuard { store: &self.store, key, request, leased: false }
     }
 }
 
@@ -28,18 +28,18 @@ impl LeaseGuard<'_> {
     /// Asks the store.
     pub async fn acquire(&mut self) -> Result<Acquisition, StoreError> {
         // Only a read that would be given a lease has one to give back.
-        self.leased = !self.ask.fresh && !self.ask.unstored;
-        let found = self.store.acquire(&self.key, self.ask).await;
+        self.leased = !self.request.fresh && !self.request.unstored;
+        let found = self.store.acquire(&self.key, self.request).await;
         self.leased &= match &found {
             Ok(acquisition) => acquisition.leased,
             Err(StoreError::Failed(failure)) => *failure == StoreFailure::Timeout,
-            Err(StoreError::TooManyWrites | StoreError::Halfway(_)) => false,
+            Err(StoreError::TooManyWrites | StoreError::Partial(_)) => false,
         };
         found
     }
 
     /// The fetch begins, and gives the lease back itself.
-    pub fn fetches(&mut self) {
+    pub fn disarm(&mut self) {
         self.leased = false;
     }
 }
@@ -49,7 +49,7 @@ impl Drop for LeaseGuard<'_> {
         if !self.leased {
             return;
         }
-        let (store, key, reader) = (self.store.clone(), self.key, self.ask.reader);
+        let (store, key, reader) = (self.store.clone(), self.key, self.request.reader);
         // Where the process ends there is nothing to run it on.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {

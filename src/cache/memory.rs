@@ -1,6 +1,6 @@
 //! The store inside the process, bounded by bytes. It is right for one replica: others would not see its marks.
 
-use super::{AcquireRequest, Acquisition, Scope, Store, StoreError, StoreResult, StoreUsage, Stored};
+use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
 use crate::coherence::millis;
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 
 const SHARDS: usize = 16;
 /// What a session costs beside its responses: the map's entry, the state, the queue's entry.
-const OVERHEAD: usize = 400;
+const SESSION_OVERHEAD: usize = 400;
 /// What a place costs beside its response.
-const PLACE: usize = 128;
+const VARIANT_OVERHEAD: usize = 128;
 
 /// How many sessions one step looks at to make room, twice.
-const LOOKS: usize = 16;
+const EVICTION_SCAN: usize = 16;
 /// The most responses of one session: each credential has its own where the gateway does not verify callers.
-const VARIANTS: usize = 64;
+const MAX_VARIANTS: usize = 64;
 
-type Name = (u64, [u8; 16]);
+type SessionKey = (u64, [u8; 16]);
 
 /// Sessions in memory.
 pub struct MemoryStore {
@@ -38,16 +38,16 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Shard {
-    sessions: HashMap<Name, Slot>,
+    sessions: HashMap<SessionKey, CachedSession>,
     /// The order in which sessions are looked at when room is needed: those that were read since are passed over once.
-    queue: VecDeque<Name>,
+    queue: VecDeque<SessionKey>,
     bytes: usize,
-    room: usize,
+    capacity: usize,
     evictions: u64,
 }
 
 #[derive(Default)]
-struct Slot {
+struct CachedSession {
     state: CoherenceState,
     variants: Vec<([u8; 16], VariantState<Stored>)>,
     /// Of places that had to go.
@@ -56,7 +56,7 @@ struct Slot {
     read: bool,
 }
 
-impl Slot {
+impl CachedSession {
     fn variant(&mut self, variant: [u8; 16]) -> Option<&mut VariantState<Stored>> {
         self.variants.iter_mut().find(|(own, _)| *own == variant).map(|(_, variant)| variant)
     }
@@ -66,8 +66,8 @@ impl Slot {
         if self.variant(variant).is_some() {
             return;
         }
-        if self.variants.len() >= VARIANTS {
-            self.forget_old(now);
+        if self.variants.len() >= MAX_VARIANTS {
+            self.prune(now);
             self.make_room();
         }
         self.variants.push((variant, self.traces.variant()));
@@ -77,7 +77,7 @@ impl Slot {
     /// What it knew of responses that are too old, and of credentials that were denied, stays. Where that does not do,
     /// the session begins anew.
     fn make_room(&mut self) {
-        if self.variants.len() < VARIANTS {
+        if self.variants.len() < MAX_VARIANTS {
             return;
         }
         let worth = |variant: &VariantState<Stored>| {
@@ -97,7 +97,7 @@ impl Slot {
         self.variants.drain(gone).for_each(|(_, variant)| self.traces.add(variant));
     }
 
-    fn weigh(&self) -> usize {
+    fn size(&self) -> usize {
         let responses = self.variants.iter().map(|(_, variant)| {
             let response = variant.entry.as_ref().map_or(0, |entry| {
                 let response = &entry.response;
@@ -105,13 +105,13 @@ impl Slot {
                     response.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                 response.body.len() + headers + 256
             });
-            PLACE + variant.denied.capacity() * size_of::<Denied>() + response
+            VARIANT_OVERHEAD + variant.denied.capacity() * size_of::<Denied>() + response
         });
-        OVERHEAD + self.state.bytes() + self.traces.capacity() * size_of::<Denied>() + responses.sum::<usize>()
+        SESSION_OVERHEAD + self.state.bytes() + self.traces.capacity() * size_of::<Denied>() + responses.sum::<usize>()
     }
 
     /// Drops the places in which nothing is, or nothing that still holds.
-    fn forget_old(&mut self, now: Millis) {
+    fn prune(&mut self, now: Millis) {
         self.variants.retain_mut(|(_, variant)| {
             variant.prune(now);
             !variant.is_empty()
@@ -126,15 +126,15 @@ impl Slot {
 
 impl Shard {
     /// Does one step on a session and accounts for what it then costs.
-    fn step<R>(&mut self, name: Name, now: Millis, step: impl FnOnce(&mut Slot) -> R) -> R {
-        let slot = self.sessions.entry(name).or_insert_with(|| {
+    fn step<R>(&mut self, name: SessionKey, now: Millis, step: impl FnOnce(&mut CachedSession) -> R) -> R {
+        let cached = self.sessions.entry(name).or_insert_with(|| {
             self.queue.push_back(name);
-            Slot::default()
+            CachedSession::default()
         });
-        let result = step(slot);
-        let bytes = slot.weigh();
-        self.bytes = (self.bytes + bytes).saturating_sub(slot.bytes);
-        slot.bytes = bytes;
+        let result = step(cached);
+        let bytes = cached.size();
+        self.bytes = (self.bytes + bytes).saturating_sub(cached.bytes);
+        cached.bytes = bytes;
         self.make_room(now);
         result
     }
@@ -144,22 +144,22 @@ impl Shard {
     /// response could get through.
     fn make_room(&mut self, now: Millis) {
         for spare_deleted in [true, false] {
-            for _ in 0..LOOKS {
-                if self.bytes <= self.room {
+            for _ in 0..EVICTION_SCAN {
+                if self.bytes <= self.capacity {
                     return;
                 }
                 let Some(name) = self.queue.pop_front() else {
                     return;
                 };
-                let Some(slot) = self.sessions.get_mut(&name) else {
+                let Some(cached) = self.sessions.get_mut(&name) else {
                     continue;
                 };
-                if slot.read || slot.state.is_marked(now) || (spare_deleted && slot.state.matters(now)) {
-                    slot.read = false;
+                if cached.read || cached.state.is_marked(now) || (spare_deleted && cached.state.matters(now)) {
+                    cached.read = false;
                     self.queue.push_back(name);
                     continue;
                 }
-                self.bytes = self.bytes.saturating_sub(slot.bytes);
+                self.bytes = self.bytes.saturating_sub(cached.bytes);
                 self.sessions.remove(&name);
                 self.evictions += 1;
             }
@@ -168,14 +168,14 @@ impl Shard {
 
     fn sweep(&mut self, now: Millis) {
         let (sessions, bytes) = (&mut self.sessions, &mut self.bytes);
-        sessions.retain(|_, slot| {
-            slot.forget_old(now);
-            let weight = slot.weigh();
-            *bytes = (*bytes + weight).saturating_sub(slot.bytes);
-            slot.bytes = weight;
-            let idle = slot.is_idle(now);
+        sessions.retain(|_, cached| {
+            cached.prune(now);
+            let weight = cached.size();
+            *bytes = (*bytes + weight).saturating_sub(cached.bytes);
+            cached.bytes = weight;
+            let idle = cached.is_idle(now);
             if idle {
-                *bytes = bytes.saturating_sub(slot.bytes);
+                *bytes = bytes.saturating_sub(cached.bytes);
             }
             !idle
         });
@@ -186,7 +186,7 @@ impl Shard {
 impl MemoryStore {
     /// A store of at most `max_bytes`, whose leases last for `lease`.
     pub fn new(max_bytes: usize, lease: Duration) -> MemoryStore {
-        let shard = || Mutex::new(Shard { room: max_bytes / SHARDS, ..Shard::default() });
+        let shard = || Mutex::new(Shard { capacity: max_bytes / SHARDS, ..Shard::default() });
         MemoryStore {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             epochs: Mutex::default(),
@@ -197,7 +197,7 @@ impl MemoryStore {
     }
 
     /// How long leases last from now on.
-    pub fn lease_for(&self, lease: Duration) {
+    pub fn set_lease(&self, lease: Duration) {
         self.lease.store(millis(lease), Ordering::Relaxed);
     }
 
@@ -208,10 +208,10 @@ impl MemoryStore {
     }
 
     fn now(&self) -> Millis {
-        self.moment() / 1_000
+        self.now_micros() / 1_000
     }
 
-    fn moment(&self) -> Micros {
+    fn now_micros(&self) -> Micros {
         Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
@@ -225,18 +225,18 @@ impl MemoryStore {
     }
 
     fn shard(&self, session: &[u8; 16]) -> Result<&Mutex<Shard>, StoreError> {
-        let variant = session.first().copied().map_or(0, usize::from) % SHARDS;
-        self.shards.get(variant).ok_or_else(|| StoreError::from(crate::telemetry::StoreFailure::ProtocolError))
+        let index = session.first().copied().map_or(0, usize::from) % SHARDS;
+        self.shards.get(index).ok_or_else(|| StoreError::from(crate::telemetry::StoreFailure::ProtocolError))
     }
 
-    fn on<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Millis) -> R) -> Result<R, StoreError> {
-        self.at(name, |slot, moment| step(slot, moment / 1_000))
+    fn on<R>(&self, name: SessionKey, step: impl FnOnce(&mut CachedSession, Millis) -> R) -> Result<R, StoreError> {
+        self.at(name, |cached, now_micros| step(cached, now_micros / 1_000))
     }
 
-    fn at<R>(&self, name: Name, step: impl FnOnce(&mut Slot, Micros) -> R) -> Result<R, StoreError> {
+    fn at<R>(&self, name: SessionKey, step: impl FnOnce(&mut CachedSession, Micros) -> R) -> Result<R, StoreError> {
         let mut shard = self.shard(&name.1)?.lock();
-        let moment = self.moment();
-        Ok(shard.step(name, moment / 1_000, |slot| step(slot, moment)))
+        let now_micros = self.now_micros();
+        Ok(shard.step(name, now_micros / 1_000, |cached| step(cached, now_micros)))
     }
 }
 
@@ -246,15 +246,15 @@ impl Store for MemoryStore {
         Token(self.next())
     }
 
-    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
-        self.at((key.upstream, key.session), |slot, moment| {
-            let now = moment / 1_000;
-            slot.make_variant(key.variant, now);
-            let Slot { state, variants, read, .. } = slot;
+    async fn acquire(&self, key: &CacheKey, request: AcquireRequest) -> Result<Acquisition, StoreError> {
+        self.at((key.upstream, key.session), |cached, now_micros| {
+            let now = now_micros / 1_000;
+            cached.make_variant(key.variant, now);
+            let CachedSession { state, variants, read, .. } = cached;
             let mut none = VariantState::default();
             let variant =
                 variants.iter_mut().find(|(own, _)| *own == key.variant).map_or(&mut none, |(_, variant)| variant);
-            let AcquireRequest { reader, steal, fresh, unstored, caller, tenant } = ask;
+            let AcquireRequest { reader, steal, fresh, unstored, caller, tenant } = request;
             let lease = self.lease.load(Ordering::Relaxed);
             let reading = AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now };
             let mut epochs = self.epochs.lock();
@@ -263,7 +263,7 @@ impl Store for MemoryStore {
             // Only a hit shows that keeping it was worth the room.
             *read |= matches!(acquired, Acquired::Hit(..));
             let leased = !fresh && !unstored && matches!(acquired, Acquired::Lead { .. });
-            Acquisition { acquired, connection_id: ConnectionId::default(), now: moment, leased }
+            Acquisition { acquired, connection_id: ConnectionId::default(), now: now_micros, leased }
         })
     }
 
@@ -273,38 +273,38 @@ impl Store for MemoryStore {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<StoreResult, StoreError> {
-        self.at((key.upstream, key.session), |slot, now| {
+    ) -> Result<FillResult, StoreError> {
+        self.at((key.upstream, key.session), |cached, now| {
             // Its place may have gone meanwhile, to make room for others.
-            slot.make_variant(key.variant, now / 1_000);
-            let Slot { state, variants, .. } = slot;
+            cached.make_variant(key.variant, now / 1_000);
+            let CachedSession { state, variants, .. } = cached;
             let variant = variants.iter_mut().find(|(own, _)| *own == key.variant);
             let instead = variant.and_then(|(_, variant)| {
                 let mut epochs = self.epochs.lock();
                 let epoch = epochs.entry(key.upstream).or_default();
                 coherence::fill(state, epoch, variant, reader, entry, kept, now)
             });
-            slot.variants.retain(|(own, variant)| *own != key.variant || !variant.is_empty());
-            instead.map_or(StoreResult::Own, |entry| StoreResult::Stored(entry.response))
+            cached.variants.retain(|(own, variant)| *own != key.variant || !variant.is_empty());
+            instead.map_or(FillResult::Fetched, |entry| FillResult::Stored(entry.response))
         })
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
-        self.at((key.upstream, key.session), |slot, moment| {
+        self.at((key.upstream, key.session), |cached, now_micros| {
             // Also where nothing is: what is under way for it may be older.
-            slot.make_variant(key.variant, moment / 1_000);
-            if let Some(variant) = slot.variant(key.variant) {
-                coherence::retire(variant, reader, retired, moment);
+            cached.make_variant(key.variant, now_micros / 1_000);
+            if let Some(variant) = cached.variant(key.variant) {
+                coherence::retire(variant, reader, retired, now_micros);
             }
         })
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
-        self.on((key.upstream, key.session), |slot, _| {
-            if let Some(variant) = slot.variant(key.variant) {
+        self.on((key.upstream, key.session), |cached, _| {
+            if let Some(variant) = cached.variant(key.variant) {
                 coherence::release(variant, reader);
             }
-            slot.variants.retain(|(own, variant)| *own != key.variant || !variant.is_empty());
+            cached.variants.retain(|(own, variant)| *own != key.variant || !variant.is_empty());
         })
     }
 
@@ -313,16 +313,16 @@ impl Store for MemoryStore {
         scope: Scope,
         writer: Token,
         guard: Millis,
-        reach: WriteScope,
+        write_scope: WriteScope,
     ) -> Result<ConnectionId, StoreError> {
         let begun = match scope {
-            Scope::Session(upstream, session) => {
-                self.on((upstream, session), |slot, now| coherence::begin(&mut slot.state, writer, guard, now, reach))?
-            }
+            Scope::Session(upstream, session) => self.on((upstream, session), |cached, now| {
+                coherence::begin(&mut cached.state, writer, guard, now, write_scope)
+            })?,
             Scope::Upstream(upstream) => {
                 let now = self.now();
                 let mut epochs = self.epochs.lock();
-                coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, reach)
+                coherence::begin(epochs.entry(upstream).or_default(), writer, guard, now, write_scope)
             }
         };
         begun.map(|()| ConnectionId::default()).map_err(|_| StoreError::TooManyWrites)
@@ -331,11 +331,11 @@ impl Store for MemoryStore {
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
         let mint = || Generation(self.next());
         match scope {
-            Scope::Session(upstream, session) => self.on((upstream, session), |slot, now| {
+            Scope::Session(upstream, session) => self.on((upstream, session), |cached, now| {
                 // A purge comes before the deletion is recorded, or after.
                 let epochs = self.epochs.lock();
                 let purged = epochs.get(&upstream).map_or(0, CoherenceState::purged);
-                coherence::end(&mut slot.state, writer, Settled { purged, ..settled }, now, mint)
+                coherence::end(&mut cached.state, writer, Settled { purged, ..settled }, now, mint)
             }),
             Scope::Upstream(upstream) => {
                 let now = self.now();
@@ -353,7 +353,7 @@ impl Store for MemoryStore {
         let deleted = |session: &[u8; 16]| {
             let shard = self.shard(session)?.lock();
             let (now, purged) = (self.now(), self.purged(upstream));
-            let gone = shard.sessions.get(&(upstream, *session)).map(|slot| slot.state.gone(tenant, purged, now));
+            let gone = shard.sessions.get(&(upstream, *session)).map(|cached| cached.state.gone(tenant, purged, now));
             Ok(gone == Some(DeletionState::Deleted))
         };
         sessions.iter().map(deleted).collect()
@@ -367,7 +367,7 @@ impl Store for MemoryStore {
         None
     }
 
-    fn measure(&self) -> StoreUsage {
+    fn usage(&self) -> StoreUsage {
         self.shards.iter().fold(StoreUsage::default(), |sum, shard| {
             let shard = shard.lock();
             StoreUsage {

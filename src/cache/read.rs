@@ -1,6 +1,6 @@
 //! Readers: what they find, whom they wait for, what they fetch.
 
-use super::keep::BegunFetch;
+use super::keep::StartedFetch;
 use super::single_flight::InFlightFetch;
 use super::{AcquireRequest, Acquisition, Sessions};
 use crate::coherence::reading::{ALONE, Fetch, FlightKey, ForwardReason, FreshnessWindows, ReadStep, next};
@@ -72,63 +72,63 @@ pub enum ReadResult {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 /// How many reads may wait for fetches of other processes at once.
-const MOST_WAITING: usize = 10_000;
+const MAX_WAITING: usize = 10_000;
 
-type Looked = (CacheKey, FlightKey);
+type WaitKey = (CacheKey, FlightKey);
 
 /// Reads that wait for fetches of other processes. One of them looks again and again; the others wait for it.
 #[derive(Default)]
 pub(super) struct WaitingReads {
-    looked_for: Mutex<HashMap<Looked, watch::Receiver<()>>>,
+    leaders: Mutex<HashMap<WaitKey, watch::Receiver<()>>>,
     readers: Arc<()>,
 }
 
 /// The read that looks again and again. Those that wait for it go on when it is dropped.
-struct Looking<'a> {
+struct WaitLeader<'a> {
     waiting: &'a WaitingReads,
-    flight: Looked,
+    wait_key: WaitKey,
     _wake: watch::Sender<()>,
 }
 
-impl Drop for Looking<'_> {
+impl Drop for WaitLeader<'_> {
     fn drop(&mut self) {
-        self.waiting.looked_for.lock().remove(&self.flight);
+        self.waiting.leaders.lock().remove(&self.wait_key);
     }
 }
 
 impl WaitingReads {
     /// Becomes the one who looks for this fetch, or waits for the one who does.
-    fn look_or_wait(&self, flight: Looked) -> Result<Looking<'_>, watch::Receiver<()>> {
-        let mut looked_for = self.looked_for.lock();
-        if let Some(woken) = looked_for.get(&flight) {
+    fn lead_or_follow(&self, wait_key: WaitKey) -> Result<WaitLeader<'_>, watch::Receiver<()>> {
+        let mut leaders = self.leaders.lock();
+        if let Some(woken) = leaders.get(&wait_key) {
             return Err(woken.clone());
         }
         let (wake, woken) = watch::channel(());
-        looked_for.insert(flight, woken);
-        Ok(Looking { waiting: self, flight, _wake: wake })
+        leaders.insert(wait_key, woken);
+        Ok(WaitLeader { waiting: self, wait_key, _wake: wake })
     }
 }
 
 /// How long a read has waited, and for how long it will.
 struct WaitBudget {
     began: Instant,
-    most: Duration,
+    limit: Duration,
     pause: Duration,
 }
 
 impl WaitBudget {
-    fn is_over(&self) -> bool {
-        self.began.elapsed() >= self.most
+    fn is_exhausted(&self) -> bool {
+        self.began.elapsed() >= self.limit
     }
 
     /// How long to wait until the next look. Not all at the same times, or they would come in bursts.
     fn pause(&mut self, reader: Token) -> Duration {
         let quarter = self.pause / 4;
         let jitter = quarter.mul_f64((reader.0 % 1024) as f64 / 512.0);
-        let pause = (self.pause - quarter + jitter).min(self.most.saturating_sub(self.began.elapsed()));
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let pause = (self.pause - quarter + jitter).min(self.limit.saturating_sub(self.began.elapsed()));
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
         pause
     }
 }
@@ -143,23 +143,24 @@ impl Sessions {
     {
         let own = self.store.token();
         let ReadOptions { fresh, unstored, caller, tenant, .. } = read_options;
-        let mut claim = self.claim(key, AcquireRequest { reader: own, steal: None, fresh, unstored, caller, tenant });
-        let mut timeout = WaitBudget { began: Instant::now(), most: self.lease_wait, pause: FIRST_PAUSE };
+        let mut lease_guard =
+            self.lease_guard(key, AcquireRequest { reader: own, steal: None, fresh, unstored, caller, tenant });
+        let mut timeout = WaitBudget { began: Instant::now(), limit: self.lease_wait, pause: FIRST_PAUSE };
         let mut yielded = false;
-        let mut looking = None;
-        let mut counted = None;
+        let mut leader = None;
+        let mut reader_count = None;
         loop {
-            let Acquisition { acquired, connection_id, now: moment, .. } = match claim.acquire().await {
+            let Acquisition { acquired, connection_id, now: moment, .. } = match lease_guard.acquire().await {
                 Ok(acquisition) => acquisition,
                 Err(_) => return self.bypass(CacheEvent::BypassFailed, None),
             };
             let now = moment / 1_000;
-            let begun = |stamp| BegunFetch { key, stamp, connection_id, at: moment, reader: own, read_options };
+            let started = |stamp| StartedFetch { key, stamp, connection_id, began: moment, reader: own, read_options };
             match next(acquired, connection_id, now, read_options.windows) {
                 ReadStep::Respond(entry) => return self.hit(&entry, now),
                 ReadStep::Refresh(entry, Fetch { stamp, floor, .. }) => {
-                    claim.fetches();
-                    self.lead(begun(stamp), fetch(floor));
+                    lease_guard.disarm();
+                    self.start_fetch(started(stamp), fetch(floor));
                     return self.hit(&entry, now);
                 }
                 ReadStep::Deleted => return ReadResult::Deleted,
@@ -168,14 +169,14 @@ impl Sessions {
                     let since = if fresh { ALONE } else { since };
                     let joined = self.single_flight.join(&key, FlightKey::new(stamp, connection_id), since);
                     let coalesced = joined.is_some();
-                    let lead = || {
-                        claim.fetches();
-                        self.lead(begun(stamp), fetch(floor))
+                    let start_fetch = || {
+                        lease_guard.disarm();
+                        self.start_fetch(started(stamp), fetch(floor))
                     };
-                    let fetched = joined.unwrap_or_else(lead).finished().await;
+                    let fetched = joined.unwrap_or_else(start_fetch).finished().await;
                     return match fallback {
                         Some(entry) if fetched.failed => {
-                            self.tally.count(CacheEvent::StaleIfError);
+                            self.counters.count(CacheEvent::StaleIfError);
                             hit(&entry, now.saturating_add(crate::coherence::millis(timeout.began.elapsed())))
                         }
                         _ if coalesced => ReadResult::Coalesced(fetched),
@@ -183,9 +184,9 @@ impl Sessions {
                     };
                 }
                 ReadStep::Wait { stamp, reader, since } => {
-                    let joint = FlightKey::new(stamp, connection_id);
-                    if let Some(flight) = self.single_flight.join(&key, joint, since) {
-                        return ReadResult::Coalesced(flight.finished().await);
+                    let flight_key = FlightKey::new(stamp, connection_id);
+                    if let Some(wait_key) = self.single_flight.join(&key, flight_key, since) {
+                        return ReadResult::Coalesced(wait_key.finished().await);
                     }
                     // Between its lease and its flight a leader in this process needs a moment.
                     if !yielded {
@@ -195,22 +196,22 @@ impl Sessions {
                     }
                     // One of this process that began too early brings nothing that would do: a new one takes its place
                     // at once.
-                    if self.single_flight.is_flown_by(&key, joint, reader) {
-                        claim.ask.steal = Some(reader);
+                    if self.single_flight.is_led_by(&key, flight_key, reader) {
+                        lease_guard.request.steal = Some(reader);
                         continue;
                     }
-                    if timeout.is_over() {
-                        if claim.ask.steal.replace(reader) != Some(reader) {
-                            self.tally.count(CacheEvent::LeaseLost);
+                    if timeout.is_exhausted() {
+                        if lease_guard.request.steal.replace(reader) != Some(reader) {
+                            self.counters.count(CacheEvent::LeaseLost);
                         }
                         continue;
                     }
-                    let readers = counted.get_or_insert_with(|| self.waiting.readers.clone());
+                    let readers = reader_count.get_or_insert_with(|| self.waiting.readers.clone());
                     // One of them is nobody's.
-                    if Arc::strong_count(readers) > MOST_WAITING + 1 {
+                    if Arc::strong_count(readers) > MAX_WAITING + 1 {
                         return self.bypass(CacheEvent::BypassWaiting, Some(moment));
                     }
-                    self.wait((key, joint), &mut looking, &mut timeout, own).await;
+                    self.wait((key, flight_key), &mut leader, &mut timeout, own).await;
                 }
             }
         }
@@ -219,17 +220,17 @@ impl Sessions {
     /// Waits a little for the fetch of another process.
     async fn wait<'a>(
         &'a self,
-        flight: Looked,
-        looking: &mut Option<Looking<'a>>,
+        wait_key: WaitKey,
+        leader: &mut Option<WaitLeader<'a>>,
         timeout: &mut WaitBudget,
         reader: Token,
     ) {
-        if looking.as_ref().is_none_or(|looking| looking.flight != flight) {
-            *looking = None;
-            match self.waiting.look_or_wait(flight) {
-                Ok(own) => *looking = Some(own),
+        if leader.as_ref().is_none_or(|leader| leader.wait_key != wait_key) {
+            *leader = None;
+            match self.waiting.lead_or_follow(wait_key) {
+                Ok(own) => *leader = Some(own),
                 Err(mut woken) => {
-                    let rest = timeout.most.saturating_sub(timeout.began.elapsed());
+                    let rest = timeout.limit.saturating_sub(timeout.began.elapsed());
                     // Both ends mean: look oneself.
                     let _ = tokio::time::timeout(rest, woken.changed()).await;
                     return;
@@ -245,33 +246,33 @@ impl Sessions {
         match self.store.deleted(upstream, tenant, sessions).await {
             Ok(deleted) => deleted,
             Err(_) => {
-                self.tally.count(CacheEvent::BypassFailed);
+                self.counters.count(CacheEvent::BypassFailed);
                 vec![false; sessions.len()]
             }
         }
     }
 
     fn bypass(&self, event: CacheEvent, began: Option<Micros>) -> ReadResult {
-        self.tally.count(event);
+        self.counters.count(event);
         ReadResult::Bypass(began)
     }
 
     fn hit(&self, entry: &Entry<Arc<ProviderResponse>>, now: Millis) -> ReadResult {
         if now >= entry.fresh_until {
-            self.tally.count(CacheEvent::StaleWhileRevalidate);
+            self.counters.count(CacheEvent::StaleWhileRevalidate);
         }
         hit(entry, now)
     }
 
     /// Begins a fetch, and keeps what it brings.
-    fn lead<W>(&self, begun: BegunFetch, fetch: W) -> InFlightFetch
+    fn start_fetch<W>(&self, started: StartedFetch, fetch: W) -> InFlightFetch
     where
         W: Future<Output = FetchedResponse> + Send + 'static,
     {
-        let (store, tally) = (self.store.clone(), self.tally.clone());
-        let BegunFetch { key, stamp, connection_id, at, reader, .. } = begun;
-        let keep = move |fetched: FetchedResponse| async move { begun.keep(&*store, &tally, fetched).await };
-        self.single_flight.start((key, FlightKey::new(stamp, connection_id)), (reader, at), fetch, keep)
+        let (store, counters) = (self.store.clone(), self.counters.clone());
+        let StartedFetch { key, stamp, connection_id, began, reader, .. } = started;
+        let keep = move |fetched: FetchedResponse| async move { started.keep(&*store, &counters, fetched).await };
+        self.single_flight.start((key, FlightKey::new(stamp, connection_id)), (reader, began), fetch, keep)
     }
 }
 

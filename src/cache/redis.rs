@@ -20,7 +20,7 @@ mod server;
 
 pub use connect::SetupError;
 
-use super::{AcquireRequest, Acquisition, CacheCounters, Scope, Store, StoreError, StoreResult, StoreUsage, Stored};
+use super::{AcquireRequest, Acquisition, CacheCounters, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
     Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, OWN, RetireCause,
@@ -46,9 +46,9 @@ use tokio::sync::Semaphore;
 
 /// How long a session's state is kept that nobody writes: longer than any response, so that forgetting it costs a fetch
 /// and no more.
-const STATE_KEPT: Millis = 7_200_000;
+const STATE_TTL: Millis = 7_200_000;
 /// How long an epoch is kept that nobody writes.
-const EPOCH_KEPT: Millis = 7 * 24 * 3_600_000;
+const EPOCH_TTL: Millis = 7 * 24 * 3_600_000;
 
 /// The store in Redis.
 pub struct RedisStore {
@@ -65,8 +65,8 @@ pub struct RedisStore {
     max_in_flight: usize,
     lease: AtomicU64,
     seed: u64,
-    drawn: AtomicU64,
-    tally: Arc<CacheCounters>,
+    tokens_drawn: AtomicU64,
+    counters: Arc<CacheCounters>,
     listener: Arc<dyn StoreObserver>,
 }
 
@@ -75,7 +75,7 @@ impl RedisStore {
     pub fn new(
         config: &Redis,
         lease: Duration,
-        tally: Arc<CacheCounters>,
+        counters: Arc<CacheCounters>,
         listener: Arc<dyn StoreObserver>,
     ) -> Result<RedisStore, SetupError> {
         let mut seed = [0; 8];
@@ -90,8 +90,8 @@ impl RedisStore {
             max_in_flight: config.max_in_flight,
             lease: AtomicU64::new(crate::coherence::millis(lease)),
             seed: u64::from_be_bytes(seed),
-            drawn: AtomicU64::new(0),
-            tally,
+            tokens_drawn: AtomicU64::new(0),
+            counters,
             listener,
         })
     }
@@ -102,16 +102,16 @@ impl RedisStore {
     }
 
     /// How long leases last from now on.
-    pub fn lease_for(&self, lease: Duration) {
+    pub fn set_lease(&self, lease: Duration) {
         self.lease.store(crate::coherence::millis(lease), Ordering::Relaxed);
     }
 
     /// What a read may cost: its steps have one deadline together.
-    fn read_by(&self) -> Instant {
+    fn read_deadline(&self) -> Instant {
         Instant::now() + self.timeouts.read
     }
 
-    fn write_by(&self) -> Instant {
+    fn write_deadline(&self) -> Instant {
         Instant::now() + self.timeouts.write
     }
 
@@ -123,7 +123,7 @@ impl RedisStore {
         deadline: Instant,
     ) -> Result<(Value, ConnectionId), StoreFailure> {
         let first = keys.first().copied().unwrap_or_default();
-        self.route.carry_out(first, &script.run(keys, arguments), until(deadline)).await
+        self.route.execute(first, &script.run(keys, arguments), remaining(deadline)).await
     }
 
     fn state_key(&self, scope: Scope) -> String {
@@ -139,7 +139,7 @@ impl RedisStore {
         reader: Token,
         entry: &Entry<Stored>,
         kept: Millis,
-    ) -> Result<StoreResult, StoreFailure> {
+    ) -> Result<FillResult, StoreFailure> {
         let keys = Keys::new(&self.namespace, key);
         let mut text = entry::head(entry, self.seal.digest(entry.digest));
         self.seal.seal(&keys.variant, &mut text, &entry.response);
@@ -148,12 +148,12 @@ impl RedisStore {
         let (reader, kept) = (entry::token(reader), kept.to_string());
         let missing = if entry.missing { "missing" } else { "" };
         let command = FILL.run(&names, &[reader.as_bytes(), &text, kept.as_bytes(), missing.as_bytes()]);
-        match self.route.carry_out(&keys.state, &command, until(self.write_by())).await?.0 {
-            Value::Int(0 | 1) => Ok(StoreResult::Own),
+        match self.route.execute(&keys.state, &command, remaining(self.write_deadline())).await?.0 {
+            Value::Int(0 | 1) => Ok(FillResult::Fetched),
             Value::BulkString(instead) => {
                 self.listener.read(instead.len());
-                let opened = self.seal.open(&keys.variant, &instead, entry::HEAD);
-                Ok(opened.map_or(StoreResult::Unreadable, |response| StoreResult::Stored(Arc::new(response))))
+                let opened = self.seal.open(&keys.variant, &instead, entry::HEAD_LENGTH);
+                Ok(opened.map_or(FillResult::Unreadable, |response| FillResult::Stored(Arc::new(response))))
             }
             _ => Err(StoreFailure::ProtocolError),
         }
@@ -171,7 +171,7 @@ impl RedisStore {
         };
         let mut arguments = vec![reader.as_str(), &kept, &denied, &most];
         arguments.extend(observed.iter().flatten().map(String::as_str));
-        self.run(&RETIRE, &[&keys.variant], &arguments, self.write_by()).await.map(drop)
+        self.run(&RETIRE, &[&keys.variant], &arguments, self.write_deadline()).await.map(drop)
     }
 
     async fn try_begin(
@@ -179,9 +179,9 @@ impl RedisStore {
         scope: Scope,
         writer: Token,
         guard: Millis,
-        reach: WriteScope,
+        write_scope: WriteScope,
     ) -> Result<ConnectionId, StoreError> {
-        let (most, beyond) = match reach {
+        let (most, beyond) = match write_scope {
             WriteScope::Session => (MAX_SESSION_WRITES, "refuse"),
             WriteScope::Unverified => (MAX_SESSION_WRITES, "crowd"),
             WriteScope::Upstream => (MAX_UPSTREAM_WRITES, "crowd"),
@@ -190,7 +190,7 @@ impl RedisStore {
         let key = self.state_key(scope);
         let (writer, guard, most, kept) = (entry::token(writer), guard.to_string(), most.to_string(), kept.to_string());
         let arguments = [writer.as_str(), &guard, &most, beyond, &kept];
-        match self.run(&BEGIN, &[&key], &arguments, self.write_by()).await? {
+        match self.run(&BEGIN, &[&key], &arguments, self.write_deadline()).await? {
             (Value::Int(1), connection_id) => Ok(connection_id),
             (Value::Int(0), _) => Err(StoreError::TooManyWrites),
             _ => Err(StoreFailure::ProtocolError.into()),
@@ -208,13 +208,13 @@ impl RedisStore {
         let mut purged = asked().await;
         let ended = self.end_under(scope, writer, settled, purged).await?;
         // A purge that was over before the deletion was recorded does not lift it.
-        for _ in 0..PURGES {
+        for _ in 0..MAX_PURGES {
             let last = if purged < UNLIFTED { asked().await } else { purged };
             if last <= purged {
                 break;
             }
             purged = last;
-            self.end_under(scope, writer, settled, purged).await.map_err(StoreError::Halfway)?;
+            self.end_under(scope, writer, settled, purged).await.map_err(StoreError::Partial)?;
         }
         Ok(ended)
     }
@@ -239,11 +239,11 @@ impl RedisStore {
         let (tenant, purged) = (entry::caller(&settled.tenant), entry::purged(purged));
         let (floor_kept, most) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string());
         let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept, &tenant, &purged, &floor_kept, &most];
-        let ended = match self.run(&END, &keys, &arguments, self.write_by()).await {
+        let ended = match self.run(&END, &keys, &arguments, self.write_deadline()).await {
             // While the slot moves, a step cannot name a key that does not exist yet. The own tenant's deletion stands
             // in the state too; for other tenants the mark stands until theirs can be recorded.
             Err(StoreFailure::Moving) if own && !settled.lifted => {
-                self.run(&END, &[&key], &arguments, self.write_by()).await?
+                self.run(&END, &[&key], &arguments, self.write_deadline()).await?
             }
             ended => ended?,
         };
@@ -256,7 +256,7 @@ impl RedisStore {
     }
 
     /// Carries a step out and tells of it.
-    async fn counted<T, E: Into<StoreError>>(
+    async fn observed<T, E: Into<StoreError>>(
         &self,
         step: StoreOperation,
         done: impl Future<Output = Result<T, E>>,
@@ -269,13 +269,13 @@ impl RedisStore {
 }
 
 /// How many purges may come while a deletion is recorded.
-const PURGES: usize = 8;
+const MAX_PURGES: usize = 8;
 
 /// How long the state of a scope is kept that nobody writes.
 fn kept(scope: Scope) -> Millis {
     match scope {
-        Scope::Session(..) => STATE_KEPT,
-        Scope::Upstream(_) => EPOCH_KEPT,
+        Scope::Session(..) => STATE_TTL,
+        Scope::Upstream(_) => EPOCH_TTL,
     }
 }
 
@@ -289,7 +289,7 @@ fn deleted(scope: Scope, settled: Settled) -> String {
 }
 
 /// The time that is left.
-fn until(deadline: Instant) -> Duration {
+fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
@@ -302,14 +302,14 @@ impl Store for RedisStore {
             let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             number ^ (number >> 31)
         };
-        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
-        let token = mixed(self.seed.wrapping_add(drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        let tokens_drawn = self.tokens_drawn.fetch_add(1, Ordering::Relaxed);
+        let token = mixed(self.seed.wrapping_add(tokens_drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         // Zero is the crowd's.
         Token(u128::from(token.max(1)))
     }
 
-    async fn acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreError> {
-        self.counted(StoreOperation::Acquire, self.try_acquire(key, ask)).await
+    async fn acquire(&self, key: &CacheKey, request: AcquireRequest) -> Result<Acquisition, StoreError> {
+        self.observed(StoreOperation::Acquire, self.try_acquire(key, request)).await
     }
 
     async fn fill(
@@ -318,19 +318,19 @@ impl Store for RedisStore {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<StoreResult, StoreError> {
-        self.counted(StoreOperation::Fill, self.try_fill(key, reader, &entry, kept)).await
+    ) -> Result<FillResult, StoreError> {
+        self.observed(StoreOperation::Fill, self.try_fill(key, reader, &entry, kept)).await
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
-        self.counted(StoreOperation::Retire, self.try_retire(key, reader, retired)).await
+        self.observed(StoreOperation::Retire, self.try_retire(key, reader, retired)).await
     }
 
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError> {
         let keys = Keys::new(&self.namespace, key);
         let own = entry::token(reader);
-        let released = async { self.run(&RELEASE, &[&keys.variant], &[&own], self.write_by()).await.map(drop) };
-        self.counted(StoreOperation::Release, released).await
+        let released = async { self.run(&RELEASE, &[&keys.variant], &[&own], self.write_deadline()).await.map(drop) };
+        self.observed(StoreOperation::Release, released).await
     }
 
     async fn begin(
@@ -338,17 +338,17 @@ impl Store for RedisStore {
         scope: Scope,
         writer: Token,
         guard: Millis,
-        reach: WriteScope,
+        write_scope: WriteScope,
     ) -> Result<ConnectionId, StoreError> {
-        self.counted(StoreOperation::Begin, self.try_begin(scope, writer, guard, reach)).await
+        self.observed(StoreOperation::Begin, self.try_begin(scope, writer, guard, write_scope)).await
     }
 
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError> {
-        self.counted(StoreOperation::End, self.try_end(scope, writer, settled)).await
+        self.observed(StoreOperation::End, self.try_end(scope, writer, settled)).await
     }
 
     async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
-        self.counted(StoreOperation::Deleted, self.try_deleted(upstream, tenant, sessions)).await
+        self.observed(StoreOperation::Deleted, self.try_deleted(upstream, tenant, sessions)).await
     }
 
     fn connection_id(&self, scope: Scope) -> Option<ConnectionId> {
@@ -359,7 +359,7 @@ impl Store for RedisStore {
         self.route.disconnected_for(&self.state_key(scope))
     }
 
-    fn measure(&self) -> StoreUsage {
+    fn usage(&self) -> StoreUsage {
         StoreUsage::default()
     }
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 type FetchResult = Option<FetchedResponse>;
-type Name = (CacheKey, FlightKey);
-type InFlightMap = Arc<Mutex<HashMap<Name, InFlightFetch>>>;
+type FetchKey = (CacheKey, FlightKey);
+type InFlightMap = Arc<Mutex<HashMap<FetchKey, InFlightFetch>>>;
 
 /// All fetches in flight.
 #[derive(Default)]
@@ -47,13 +47,13 @@ impl InFlightFetch {
 }
 
 /// Takes a flight off the list, also if its task panics; but not one that took its place.
-struct Landing {
+struct RemoveOnDrop {
     in_flight: InFlightMap,
-    name: Name,
+    name: FetchKey,
     own: watch::Receiver<FetchResult>,
 }
 
-impl Drop for Landing {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         let mut in_flight = self.in_flight.lock();
         if in_flight.get(&self.name).is_some_and(|flight| flight.finished.same_channel(&self.own)) {
@@ -67,7 +67,7 @@ impl SingleFlight {
     /// something older in the store. `keep` says what is handed over. Until then it can be joined.
     pub fn start<W, K>(
         &self,
-        name: Name,
+        name: FetchKey,
         (reader, began): (Token, Micros),
         fetch: W,
         keep: impl FnOnce(FetchedResponse) -> K + Send + 'static,
@@ -79,22 +79,22 @@ impl SingleFlight {
         let (sender, finished) = watch::channel(None);
         let flight = InFlightFetch { reader, began, finished };
         self.in_flight.lock().insert(name, flight.clone());
-        let landing = Landing { in_flight: self.in_flight.clone(), name, own: flight.finished.clone() };
+        let remove = RemoveOnDrop { in_flight: self.in_flight.clone(), name, own: flight.finished.clone() };
         tokio::spawn(async move {
             let response = keep(fetch.await).await;
-            drop(landing);
+            drop(remove);
             sender.send_replace(Some(response));
         });
         flight
     }
 
     /// A fetch of this response that may be joined: one that did not begin before `since`.
-    pub fn join(&self, key: &CacheKey, joint: FlightKey, since: Micros) -> Option<InFlightFetch> {
-        self.in_flight.lock().get(&(*key, joint)).filter(|flight| flight.began >= since).cloned()
+    pub fn join(&self, key: &CacheKey, flight_key: FlightKey, since: Micros) -> Option<InFlightFetch> {
+        self.in_flight.lock().get(&(*key, flight_key)).filter(|flight| flight.began >= since).cloned()
     }
 
     /// Whether this reader has begun the fetch of this response that is in flight.
-    pub fn is_flown_by(&self, key: &CacheKey, joint: FlightKey, reader: Token) -> bool {
-        self.in_flight.lock().get(&(*key, joint)).is_some_and(|flight| flight.reader == reader)
+    pub fn is_led_by(&self, key: &CacheKey, flight_key: FlightKey, reader: Token) -> bool {
+        self.in_flight.lock().get(&(*key, flight_key)).is_some_and(|flight| flight.reader == reader)
     }
 }

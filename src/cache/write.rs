@@ -13,17 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the end of a write is tried again before it is acknowledged all the same.
-const INSISTENCE: Duration = Duration::from_secs(1);
+const RETRY_TIME: Duration = Duration::from_secs(1);
 /// For how long a store that is gone is expected back at any moment.
-const BLIP: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(50);
+const SHORT_OUTAGE: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// How often the end is tried again after that, behind the acknowledgement.
-const LATER: Duration = Duration::from_millis(500);
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(500);
 /// A mark that was placed longer ago is placed again before its write is forwarded: the process may have stood still.
-const OLD: Duration = Duration::from_secs(1);
+const MAX_MARK_AGE: Duration = Duration::from_secs(1);
 
 /// How long the mark of a purge stands whose end is lost.
-const PURGE: Duration = Duration::from_secs(5);
+const PURGE_MARK: Duration = Duration::from_secs(5);
 
 /// What a write does without the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,38 +93,38 @@ impl Sessions {
         on_mark_failure: MarkFailurePolicy,
     ) -> Result<Mark, Rejection> {
         let writer = self.store.token();
-        let (mark, reach) = match &share {
-            Some(share) => (share.mark, scope.shared_reach()),
-            None => (writer, scope.reach()),
+        let (mark, write_scope) = match &share {
+            Some(share) => (share.mark, scope.shared_write_scope()),
+            None => (writer, scope.write_scope()),
         };
         loop {
             let at = Instant::now();
-            let placed = match self.variant(scope, mark, guard, reach).await {
+            let placed = match self.place_mark(scope, mark, guard, write_scope).await {
                 Ok(placed) => placed,
                 Err(StoreError::TooManyWrites) => {
-                    self.take_back(scope, None, share, guard);
+                    self.withdraw(scope, None, share, guard);
                     return Err(Rejection::TooManyWrites);
                 }
-                Err(StoreError::Failed(_) | StoreError::Halfway(_))
+                Err(StoreError::Failed(_) | StoreError::Partial(_))
                     if on_mark_failure.on_unreachable == OnUnreachable::Reject =>
                 {
-                    self.tally.count(CacheEvent::WriteRejected);
-                    self.take_back(scope, Some(writer), share, guard);
+                    self.counters.count(CacheEvent::WriteRejected);
+                    self.withdraw(scope, Some(writer), share, guard);
                     return Err(Rejection::StoreUnavailable);
                 }
-                Err(StoreError::Failed(_) | StoreError::Halfway(_)) => {
-                    self.tally.count(CacheEvent::InvalidationFailed);
+                Err(StoreError::Failed(_) | StoreError::Partial(_)) => {
+                    self.counters.count(CacheEvent::InvalidationFailed);
                     Placed::Unknown
                 }
             };
-            if at.elapsed() < OLD || placed == Placed::Unknown {
+            if at.elapsed() < MAX_MARK_AGE || placed == Placed::Unknown {
                 return Ok(Mark { scope, writer, share, guard, on_mark_failure, placed, at });
             }
         }
     }
 
     /// Takes back the mark of a write that is not sent, where it stands or comes to stand: its own, or its part in one.
-    fn take_back(&self, scope: Scope, own: Option<Token>, share: Option<SharedMarkPart>, guard: Duration) {
+    fn withdraw(&self, scope: Scope, own: Option<Token>, share: Option<SharedMarkPart>, guard: Duration) {
         let ends = match share {
             None => own.map(|own| (own, true)),
             Some(mut share) => match share.leave(true) {
@@ -133,22 +133,22 @@ impl Sessions {
             },
         };
         if let Some((mark, unchanged)) = ends {
-            self.end_later(scope, mark, Settled { unchanged, ..Settled::default() }, guard);
+            self.end_in_background(scope, mark, Settled { unchanged, ..Settled::default() }, guard);
         }
     }
 
     /// Places a mark, with a second try: doing it twice does no harm.
-    async fn variant(
+    async fn place_mark(
         &self,
         scope: Scope,
         mark: Token,
         guard: Duration,
-        reach: WriteScope,
+        write_scope: WriteScope,
     ) -> Result<Placed, StoreError> {
-        let mut tried = self.store.begin(scope, mark, millis(guard), reach).await;
+        let mut tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
         // Where there is no connection a second try would meet the same.
         if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
-            tried = self.store.begin(scope, mark, millis(guard), reach).await;
+            tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
         }
         tried.map(Placed::Confirmed)
     }
@@ -156,7 +156,7 @@ impl Sessions {
     /// Settles a write; it may be acknowledged once this is done.
     pub async fn end(&self, mut mark: Mark, write_outcome: WriteOutcome) {
         let WriteOutcome::End(settled) = write_outcome else {
-            return self.keep(mark).await;
+            return self.leave_to_expire(mark).await;
         };
         let Some(mut share) = mark.share.take() else {
             self.settle(&mark, mark.writer, settled).await;
@@ -182,17 +182,17 @@ impl Sessions {
 
     /// Leaves a mark to run out, since the outcome of its write is not known. One that is shared is freed of it by a
     /// mark that nobody takes away: there is one of these for all, so that they do not add up.
-    async fn keep(&self, mut mark: Mark) {
+    async fn leave_to_expire(&self, mut mark: Mark) {
         // Where it may not stand, what was stored before has to go.
         if mark.placed == Placed::Unknown {
-            self.end_later(mark.scope, mark.writer, Settled::default(), mark.on_mark_failure.bound);
+            self.end_in_background(mark.scope, mark.writer, Settled::default(), mark.on_mark_failure.bound);
         }
         let Some(mut share) = mark.share.take() else {
             return;
         };
         let left = mark.guard.saturating_sub(mark.at.elapsed());
         if mark.placed == Placed::Unknown
-            || self.variant(mark.scope, CROWD, left, mark.scope.shared_reach()).await.is_err()
+            || self.place_mark(mark.scope, CROWD, left, mark.scope.shared_write_scope()).await.is_err()
         {
             return share.retire();
         }
@@ -208,25 +208,25 @@ impl Sessions {
         let first = self.store.end(mark.scope, token, settled).await;
         // Later ones may find that an earlier one was carried out, although nobody has heard of it.
         if first == Ok(WriteEnd::MarkLost) && mark.placed != Placed::Unknown {
-            self.tally.count(CacheEvent::MarkLost);
+            self.counters.count(CacheEvent::MarkLost);
         }
         if first.is_ok() {
             return true;
         }
         let elapsed = millis(mark.at.elapsed());
         // Where the end was carried out in part, no mark stands any more.
-        let placed = if matches!(first, Err(StoreError::Halfway(_))) { Placed::Unknown } else { mark.placed };
+        let placed = if matches!(first, Err(StoreError::Partial(_))) { Placed::Unknown } else { mark.placed };
         let safe = unconfirmed(placed, self.store.connection_id(mark.scope), elapsed, millis(mark.guard));
         // A write that changed nothing leaves nothing older behind, whether the store knows of its end or not.
         if safe == Unconfirmed::TryAgain && !settled.unchanged {
             let began = Instant::now();
             // A connection that has just broken is mostly there again at once, here and at other replicas. Where the
             // store has been gone for a while, those who would rather go on without it do not wait for it.
-            let gone = self.store.disconnected_for(mark.scope).is_some_and(|long| long > BLIP);
+            let gone = self.store.disconnected_for(mark.scope).is_some_and(|long| long > SHORT_OUTAGE);
             let lost = mark.placed == Placed::Unknown && gone;
-            let insistence = if lost { Duration::ZERO } else { INSISTENCE };
-            while began.elapsed() < insistence {
-                tokio::time::sleep(PAUSE).await;
+            let retry_time = if lost { Duration::ZERO } else { RETRY_TIME };
+            while began.elapsed() < retry_time {
+                tokio::time::sleep(RETRY_PAUSE).await;
                 if self.store.end(mark.scope, token, settled).await.is_ok() {
                     return true;
                 }
@@ -234,46 +234,46 @@ impl Sessions {
             if mark.on_mark_failure.on_unreachable == OnUnreachable::Hold {
                 tokio::time::sleep(mark.on_mark_failure.bound).await;
             } else {
-                self.tally.count(CacheEvent::Unconfirmed);
+                self.counters.count(CacheEvent::Unconfirmed);
             }
         }
-        self.end_later(mark.scope, token, settled, mark.on_mark_failure.bound.max(mark.guard));
+        self.end_in_background(mark.scope, token, settled, mark.on_mark_failure.bound.max(mark.guard));
         false
     }
 
     /// Makes every response in this scope stale, and lifts the deletions in it.
     pub async fn purge(&self, scope: Scope) -> Result<(), StoreError> {
-        self.change_nothing(scope, Settled { lifted: true, ..Settled::default() }).await
+        self.end_at_once(scope, Settled { lifted: true, ..Settled::default() }).await
     }
 
     /// Makes every response in this scope stale.
     pub async fn renew(&self, scope: Scope) -> Result<(), StoreError> {
-        self.change_nothing(scope, Settled::default()).await
+        self.end_at_once(scope, Settled::default()).await
     }
 
     /// A write that changes nothing at the provider.
-    async fn change_nothing(&self, scope: Scope, settled: Settled) -> Result<(), StoreError> {
+    async fn end_at_once(&self, scope: Scope, settled: Settled) -> Result<(), StoreError> {
         let (writer, began) = (self.store.token(), Instant::now());
         loop {
-            let done = match self.store.begin(scope, writer, millis(PURGE), scope.reach()).await {
+            let done = match self.store.begin(scope, writer, millis(PURGE_MARK), scope.write_scope()).await {
                 Ok(_) | Err(StoreError::TooManyWrites) => self.store.end(scope, writer, settled).await,
                 Err(error) => Err(error),
             };
             match done {
                 Ok(_) => return Ok(()),
-                Err(error) if began.elapsed() >= INSISTENCE => return Err(error),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(error) if began.elapsed() >= RETRY_TIME => return Err(error),
+                Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
             }
         }
     }
 
     /// Ends a write again and again until the store confirms it, or nothing from before it can be there any more.
-    fn end_later(&self, scope: Scope, writer: Token, settled: Settled, bound: Duration) {
+    fn end_in_background(&self, scope: Scope, writer: Token, settled: Settled, bound: Duration) {
         let store: Arc<dyn Store> = self.store.clone();
         tokio::spawn(async move {
             let began = Instant::now();
             while began.elapsed() < bound {
-                tokio::time::sleep(LATER).await;
+                tokio::time::sleep(BACKGROUND_PAUSE).await;
                 if store.end(scope, writer, settled).await.is_ok() {
                     return;
                 }

@@ -20,9 +20,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How long a new process waits for the one whose place it takes.
-const WAIT_FOR_OLD: Duration = Duration::from_secs(60);
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a process waits for the one that takes its place, before it goes on.
-const WAIT_FOR_NEW: Duration = Duration::from_secs(30);
+const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a process whose place is taken still answers on connections that are kept, and ends them with their
 /// responses.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
@@ -36,12 +36,12 @@ pub(super) struct Started {
     /// Where requests come in, as people write it.
     pub listen: String,
     /// The admin pages, and where they are.
-    pub admin: Option<(admin::Served, SocketAddr)>,
+    pub admin: Option<(admin::AdminServer, SocketAddr)>,
     shutdown: Arc<Mutex<Shutdown>>,
     /// Whether what is cached is in the memory of this process only.
-    alone: bool,
+    has_memory_store: bool,
     /// Ends with the process before this one, where there was one.
-    succession: Option<JoinHandle<()>>,
+    predecessor: Option<JoinHandle<()>>,
     /// What follows another configuration when it comes to hold.
     followers: Vec<Follower>,
     signals: Signals,
@@ -79,9 +79,9 @@ pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandE
     let Some(path) = shutdown.upgrade_socket.clone() else {
         return Err(other("`--upgrade` needs `shutdown.upgrade_socket` in the configuration"));
     };
-    let local_address = path.display().to_string();
-    let received = spawn_blocking(move || handover::receive(&path, WAIT_FOR_OLD)).await.map_err(other)?;
-    received.map_err(|error| other(format!("{local_address}: {error}")))
+    let shown = path.display().to_string();
+    let received = spawn_blocking(move || handover::receive(&path, PREDECESSOR_TIMEOUT)).await.map_err(other)?;
+    received.map_err(|error| other(format!("{shown}: {error}")))
 }
 
 impl Started {
@@ -95,26 +95,26 @@ impl Started {
         let signals = Signals::new().map_err(other)?;
         let listeners = config.listeners.iter().map(|listener| bound(listener, &mut inherited));
         let listeners = listeners.collect::<Result<Vec<_>, CommandError>>()?;
-        let admin = config.admin.map(|address| bound_admin(address, &mut inherited)).transpose()?;
+        let admin = config.admin.map(|address| bind_admin(address, &mut inherited)).transpose()?;
         let level = log::start(config, &log_writer);
-        warn_of_proxies();
-        let alone = matches!(config.store, Store::Memory(_));
+        warn_about_proxy_variables();
+        let has_memory_store = matches!(config.store, Store::Memory(_));
         let running = Arc::new(CurrentRuntime::new(config, &loaded.hash, log_writer).map_err(other)?);
         let mut held = Vec::new();
         if inherited.is_some() {
             ready(&running).await;
-            held = if alone { running.hold_cache(held_for(&config.shutdown)).await } else { held };
+            held = if has_memory_store { running.hold_cache(held_for(&config.shutdown)).await } else { held };
         }
         let listen = listeners.iter().map(|(_, bound)| bound.local_address()).collect::<Vec<_>>().join(" ");
-        let serving = Arc::new(Serving::start(running.clone(), listeners, &affordable(config)).map_err(other)?);
+        let serving = Arc::new(Serving::start(running.clone(), listeners, &limit_connections(config)).map_err(other)?);
         let at = admin.as_ref().map(AdminSocket::address);
         let admin = admin.map(|admin| admin::serve(running.clone(), admin)).transpose().map_err(other)?;
-        let mut succession = None;
+        let mut predecessor = None;
         if let Some(inherited) = inherited {
             let old = inherited.confirm().map_err(other)?;
             let running = running.clone();
-            succession = Some(tokio::spawn(async move {
-                let _ = spawn_blocking(|| old.ended()).await;
+            predecessor = Some(tokio::spawn(async move {
+                let _ = spawn_blocking(|| old.wait()).await;
                 tracing::info!("the process before this one has ended");
                 running.release_cache(held).await;
             }));
@@ -122,7 +122,7 @@ impl Started {
         let shutdown = Arc::new(Mutex::new(config.shutdown.clone()));
         let followers = followers(serving.clone(), level, shutdown.clone());
         let admin = admin.zip(at);
-        Ok(Started { running, serving, listen, admin, shutdown, alone, succession, followers, signals })
+        Ok(Started { running, serving, listen, admin, shutdown, has_memory_store, predecessor, followers, signals })
     }
 
     /// Reads the configuration again from now on, whenever there is a cause to; but not before this process alone
@@ -133,10 +133,10 @@ impl Started {
         };
         let followers = std::mem::take(&mut self.followers);
         let reload = Reload::new(source, config, fingerprints, self.running.clone(), followers);
-        let succession = self.succession.take();
+        let predecessor = self.predecessor.take();
         tokio::spawn(async move {
-            if let Some(succession) = succession {
-                let _ = succession.await;
+            if let Some(predecessor) = predecessor {
+                let _ = predecessor.await;
             }
             reload.run(hangup).await;
         });
@@ -191,12 +191,12 @@ impl Started {
         let listeners = self.serving.listeners();
         let admin = self.admin.as_ref().map(|(served, _)| served.socket().try_clone()).transpose()?;
         // Before the other process can change anything, and behind whatever else can fail.
-        let held = if self.alone { self.running.hold_cache(held_for(&shutdown)).await } else { Vec::new() };
+        let held = if self.has_memory_store { self.running.hold_cache(held_for(&shutdown)).await } else { Vec::new() };
         let passed = spawn_blocking(move || {
             let mut sockets: Vec<(String, BorrowedFd)> =
                 listeners.iter().map(|bound| (bound.name(), bound.as_fd())).collect();
             sockets.extend(admin.as_ref().map(|admin| (ADMIN.to_owned(), admin.as_fd())));
-            handover::pass_on(&path, &sockets, WAIT_FOR_NEW)
+            handover::send(&path, &sockets, SUCCESSOR_TIMEOUT)
         });
         match passed.await.map_err(io::Error::other).flatten() {
             Ok(successor) => {
@@ -215,14 +215,14 @@ impl Started {
 
 /// How long a process whose place is taken may go on.
 fn held_for(shutdown: &Shutdown) -> Duration {
-    shutdown.grace + WAIT_FOR_OLD
+    shutdown.grace + PREDECESSOR_TIMEOUT
 }
 
 /// What follows another configuration: first whatever can fail.
 fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdown>>) -> Vec<Follower> {
     vec![
         Box::new(move |config| {
-            let renewed = serving.renew(&config.listeners, &affordable(config));
+            let renewed = serving.renew(&config.listeners, &limit_connections(config));
             renewed.map_err(|error| format!("listeners: {error}"))
         }),
         level,
@@ -234,7 +234,7 @@ fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdow
 }
 
 /// What is declared of clients, with no more connections than the process can have.
-fn affordable(config: &Config) -> Clients {
+fn limit_connections(config: &Config) -> Clients {
     let mut clients = config.clients.clone();
     let declared = clients.limits.connections;
     let in_flight = config.gateway.upstreams().iter().map(|upstream| upstream.slots.in_flight).sum();
@@ -247,7 +247,7 @@ fn affordable(config: &Config) -> Clients {
 }
 
 /// Many programs go through the proxy that these variables name. The gateway does not, and would look as if it did.
-fn warn_of_proxies() {
+fn warn_about_proxy_variables() {
     const NAMES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
     let set = NAMES.into_iter().filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     let set: Vec<&str> = set.collect();
@@ -279,7 +279,7 @@ fn bound(
     Ok((listener.clone(), bound.map_err(taken)?))
 }
 
-fn bound_admin(address: SocketAddr, inherited: &mut Option<Inherited>) -> Result<AdminSocket, CommandError> {
+fn bind_admin(address: SocketAddr, inherited: &mut Option<Inherited>) -> Result<AdminSocket, CommandError> {
     let taken = |error| other(format!("cannot listen on {address}: {error}"));
     let socket = inherited.as_mut().and_then(|inherited| inherited.take(ADMIN));
     if let Some(bound) = socket.map(AdminSocket::adopt).transpose().map_err(taken)?

@@ -1,7 +1,7 @@
 //! `sessiongate sandbox`: the gateway before simulated providers, all in one process.
 
 use super::lifecycle::Started;
-use super::{CommandError, on_runtime, other, random, say_on};
+use super::{CommandError, on_runtime, other, print_to, random};
 use crate::config::Lookup;
 use crate::log_writer::LogWriter;
 use crate::reload::{LoadedConfig, Machine};
@@ -41,17 +41,17 @@ pub(super) struct SandboxArgs {
 }
 
 /// A machine whose secrets last as long as the process.
-struct Passing([String; 2]);
+struct EphemeralSecrets([String; 2]);
 
-impl Passing {
-    fn new() -> Result<Passing, CommandError> {
-        Ok(Passing([hex::text(&random()?), hex::text(&random()?)]))
+impl EphemeralSecrets {
+    fn new() -> Result<EphemeralSecrets, CommandError> {
+        Ok(EphemeralSecrets([hex::text(&random()?), hex::text(&random()?)]))
     }
 }
 
-impl Lookup for Passing {
+impl Lookup for EphemeralSecrets {
     fn variable(&self, name: &str) -> Option<String> {
-        let Passing([hash_key, seal_key]) = self;
+        let EphemeralSecrets([hash_key, seal_key]) = self;
         match name {
             sandbox::HASH_KEY => Some(hash_key.clone()),
             sandbox::SEAL_KEY => Some(seal_key.clone()),
@@ -75,13 +75,13 @@ pub(super) fn run(args: &SandboxArgs) -> Result<(), CommandError> {
             verified: Zitadel::start(args.zitadel_verified).await.map_err(other)?,
         };
         let text = providers.configuration(args.listen, args.admin, args.store.as_deref());
-        let loaded = LoadedConfig::of("sandbox", &text, &Passing::new()?, random()?)?;
+        let loaded = LoadedConfig::of("sandbox", &text, &EphemeralSecrets::new()?, random()?)?;
         let gateway = Started::new(&loaded, log_writer.clone(), None).await?;
         gateway.ready().await;
         let admin = gateway.admin.as_ref().map_or(args.admin, |(_, address)| *address);
         let listen = gateway.listen.parse().unwrap_or(args.listen);
         let text = if args.json { providers.json_line(listen, admin) } else { providers.tour(listen, admin) };
-        say_on(io::stdout(), &text);
+        print_to(io::stdout(), &text);
         gateway.until_stopped().await
     });
     log_writer.flush();

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 /// How soon a name that could not be looked up is looked up again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(10);
+const MAX_RETRY: Duration = Duration::from_secs(10);
 /// For how long an address is avoided that could not be connected to; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// The addresses of a host.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub struct Addresses {
     host: String,
     port: u16,
     known: ArcSwap<Vec<SocketAddr>>,
-    turn: AtomicUsize,
+    round_robin: AtomicUsize,
     /// How many there are in `failing`, so that most requests need not look.
-    avoided: AtomicUsize,
+    failing_count: AtomicUsize,
     failing: Mutex<Vec<Failing>>,
 }
 
@@ -48,17 +48,17 @@ pub struct Attempts {
     /// Where in turn it began.
     first: Option<usize>,
     /// Until when addresses are tried that failed before.
-    patient_until: Instant,
+    retry_until: Instant,
 }
 
 impl Attempts {
     /// The most addresses that a request tries.
-    pub const MOST: usize = 8;
+    pub const MAX: usize = 8;
 
     /// None yet. If connecting to one address may take `connect`, addresses that have failed before are tried in that
     /// time alone: where all are dead, a request is not held up by each.
     pub fn within(connect: Duration) -> Attempts {
-        Attempts { tried: Vec::new(), first: None, patient_until: Instant::now() + connect }
+        Attempts { tried: Vec::new(), first: None, retry_until: Instant::now() + connect }
     }
 }
 
@@ -71,14 +71,14 @@ impl Addresses {
             host: host.to_owned(),
             port,
             known: ArcSwap::from_pointee(known),
-            turn: AtomicUsize::new(0),
-            avoided: AtomicUsize::new(0),
+            round_robin: AtomicUsize::new(0),
+            failing_count: AtomicUsize::new(0),
             failing: Mutex::default(),
         })
     }
 
     /// Whether it is this resolver that looks them up.
-    pub fn are_found_by(&self, resolver: &Arc<Resolver>) -> bool {
+    pub fn uses_resolver(&self, resolver: &Arc<Resolver>) -> bool {
         Arc::ptr_eq(&self.resolver, resolver)
     }
 
@@ -88,7 +88,7 @@ impl Addresses {
     }
 
     /// Whether this is one of them.
-    pub fn include(&self, address: SocketAddr) -> bool {
+    pub fn contains(&self, address: SocketAddr) -> bool {
         self.known.load().contains(&address)
     }
 
@@ -96,14 +96,14 @@ impl Addresses {
     /// all were tried, or where the name could not be looked up yet.
     pub fn next(&self, attempts: &mut Attempts) -> Option<SocketAddr> {
         let known = self.known.load();
-        let first = *attempts.first.get_or_insert_with(|| self.turn.fetch_add(1, Ordering::Relaxed));
+        let first = *attempts.first.get_or_insert_with(|| self.round_robin.fetch_add(1, Ordering::Relaxed));
         let at = first.checked_rem(known.len())?;
         let in_turn = known.iter().cycle().skip(at).take(known.len()).copied();
         let mut untried = in_turn.filter(|address| !attempts.tried.contains(address));
-        if attempts.tried.len() >= Attempts::MOST {
+        if attempts.tried.len() >= Attempts::MAX {
             return None;
         }
-        let next = match self.avoided.load(Ordering::Relaxed) {
+        let next = match self.failing_count.load(Ordering::Relaxed) {
             0 => untried.next(),
             _ => self.preferred(untried, attempts),
         }?;
@@ -127,8 +127,8 @@ impl Addresses {
                 Some(_) => {}
             }
         }
-        let patient = attempts.tried.is_empty() || now < attempts.patient_until;
-        last.map(|(_, address)| address).filter(|_| patient)
+        let retry = attempts.tried.is_empty() || now < attempts.retry_until;
+        last.map(|(_, address)| address).filter(|_| retry)
     }
 
     /// It could not be connected to this address: others are preferred for a while.
@@ -137,28 +137,28 @@ impl Addresses {
         match failing.iter_mut().find(|one| one.address == address) {
             // Several may have tried at once.
             Some(one) if one.until <= now + one.pause / 2 => {
-                one.pause = (one.pause * 2).min(LONGEST_PAUSE);
+                one.pause = (one.pause * 2).min(MAX_PAUSE);
                 one.until = now + one.pause;
             }
             Some(_) => {}
-            None if self.include(address) => {
+            None if self.contains(address) => {
                 failing.push(Failing { address, until: now + FIRST_PAUSE, pause: FIRST_PAUSE });
                 tracing::warn!(host = self.host, %address, "the address cannot be connected to; others are preferred");
             }
             None => {}
         }
-        self.avoided.store(failing.len(), Ordering::Relaxed);
+        self.failing_count.store(failing.len(), Ordering::Relaxed);
     }
 
     /// It was connected to this address.
-    pub fn worked(&self, address: SocketAddr) {
-        if self.avoided.load(Ordering::Relaxed) == 0 {
+    pub fn mark_working(&self, address: SocketAddr) {
+        if self.failing_count.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut failing = self.failing.lock();
         let before = failing.len();
         failing.retain(|one| one.address != address);
-        self.avoided.store(failing.len(), Ordering::Relaxed);
+        self.failing_count.store(failing.len(), Ordering::Relaxed);
         if failing.len() < before {
             tracing::info!(host = self.host, %address, "the address can be connected to again");
         }
@@ -170,7 +170,7 @@ impl Addresses {
             return Ok(Duration::MAX);
         }
         let ResolvedAddresses { addresses, holds } = self.resolver.look_up(&self.host).await?;
-        self.renew(addresses);
+        self.update(addresses);
         Ok(holds)
     }
 
@@ -180,9 +180,9 @@ impl Addresses {
         let mut retry = FIRST_RETRY;
         while Arc::strong_count(&self) > 1 && !self.is_literal() {
             let result = self.look_up().await;
-            self.note(std::mem::replace(&mut failing, result.is_err()), result.as_ref().err());
+            self.log_change(std::mem::replace(&mut failing, result.is_err()), result.as_ref().err());
             let pause = result.unwrap_or(retry);
-            retry = if failing { (retry * 2).min(LONGEST_RETRY) } else { FIRST_RETRY };
+            retry = if failing { (retry * 2).min(MAX_RETRY) } else { FIRST_RETRY };
             tokio::time::sleep(pause).await;
         }
     }
@@ -192,7 +192,7 @@ impl Addresses {
     }
 
     /// Logs how it went, where that is a change.
-    fn note(&self, failed: bool, error: Option<&LookupError>) {
+    fn log_change(&self, failed: bool, error: Option<&LookupError>) {
         let known = self.known.load().len();
         match error {
             Some(error) if !failed => {
@@ -203,7 +203,7 @@ impl Addresses {
         }
     }
 
-    fn renew(&self, found: Vec<IpAddr>) {
+    fn update(&self, found: Vec<IpAddr>) {
         let mut found: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect();
         found.sort_unstable();
         found.dedup();
@@ -216,8 +216,8 @@ impl Addresses {
             }
             self.known.store(Arc::new(found));
             let mut failing = self.failing.lock();
-            failing.retain(|one| self.include(one.address));
-            self.avoided.store(failing.len(), Ordering::Relaxed);
+            failing.retain(|one| self.contains(one.address));
+            self.failing_count.store(failing.len(), Ordering::Relaxed);
         }
     }
 }
@@ -242,7 +242,7 @@ mod tests {
 
     fn known(last: &[u8]) -> Arc<Addresses> {
         let addresses = Addresses::new(&Resolver::new(Vec::new(), Files::default()), "provider.test", 1);
-        addresses.renew(last.iter().map(|last| address(*last).ip()).collect());
+        addresses.update(last.iter().map(|last| address(*last).ip()).collect());
         addresses
     }
 
@@ -255,7 +255,7 @@ mod tests {
             let last = ip.octets()[3];
             all.push(last);
             if !dead.contains(&last) {
-                addresses.worked(next);
+                addresses.mark_working(next);
                 break;
             }
             addresses.failed(next);
@@ -297,9 +297,9 @@ mod tests {
     async fn addresses_that_are_gone_are_forgotten() {
         let addresses = known(&[7, 8]);
         assert_eq!(tried(&addresses, &[7]), [7, 8]);
-        addresses.renew(vec![address(8).ip(), address(9).ip()]);
-        assert_eq!(addresses.avoided.load(Ordering::Relaxed), 0);
+        addresses.update(vec![address(8).ip(), address(9).ip()]);
+        assert_eq!(addresses.failing_count.load(Ordering::Relaxed), 0);
         addresses.failed(address(7));
-        assert_eq!(addresses.avoided.load(Ordering::Relaxed), 0, "it is none of its addresses any more");
+        assert_eq!(addresses.failing_count.load(Ordering::Relaxed), 0, "it is none of its addresses any more");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ConnectOptions;
 use super::addresses::{Addresses, Attempts};
-use super::failure::is_of_address;
+use super::failure::is_address_failure;
 use crate::descriptors;
 use crate::gateway::{Identity, Protocol};
 use http::Uri;
@@ -31,18 +31,18 @@ pub(super) struct Connector {
     /// How long one address may take, with TLS.
     connect: Duration,
     /// Whether it may take the last descriptors.
-    vital: bool,
+    may_use_reserve: bool,
 }
 
-/// What connects as `reach` says, with this TLS. `protocol` is what TLS is to agree on.
-pub(super) fn connector(reach: &ConnectOptions, mut tls: ClientConfig, protocol: Protocol) -> Connector {
+/// What connects as `options` says, with this TLS. `protocol` is what TLS is to agree on.
+pub(super) fn connector(options: &ConnectOptions, mut tls: ClientConfig, protocol: Protocol) -> Connector {
     tls.alpn_protocols = match protocol {
         Protocol::Http1 => Vec::new(),
         Protocol::Http2 => vec![b"h2".to_vec()],
         Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
-    let (addresses, tls) = (reach.addresses.clone(), Arc::new(tls));
-    Connector { addresses, tls, connect: reach.connect, vital: reach.vital }
+    let (addresses, tls) = (options.addresses.clone(), Arc::new(tls));
+    Connector { addresses, tls, connect: options.connect, may_use_reserve: options.may_use_reserve }
 }
 
 impl Connector {
@@ -53,21 +53,21 @@ impl Connector {
 
     /// Connects to the first address that can be connected to and was not tried yet.
     pub async fn connect(&self, to: &Uri, attempts: &mut Attempts) -> Result<(Stream, SocketAddr), Failed> {
-        if !self.vital && descriptors::are_exhausted() {
+        if !self.may_use_reserve && descriptors::are_exhausted() {
             return Err("too many open files".into());
         }
         let mut failed: Option<Failed> = None;
         while let Some(address) = self.addresses.next(attempts) {
-            let mut connector = HttpsConnector::from((To(address), self.tls.clone()));
+            let mut connector = HttpsConnector::from((FixedAddress(address), self.tls.clone()));
             let connecting = tokio::time::timeout(self.connect, connector.call(to.clone()));
             let limit = || format!("no connection within {} ms", self.connect.as_millis());
             match connecting.await.unwrap_or_else(|_| Err(limit().into())) {
                 Ok(stream) => {
-                    self.addresses.worked(address);
+                    self.addresses.mark_working(address);
                     return Ok((stream, address));
                 }
                 Err(error) => {
-                    if is_of_address(&*error) {
+                    if is_address_failure(&*error) {
                         self.addresses.failed(address);
                     }
                     failed = Some(error);
@@ -96,10 +96,10 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// How TLS is spoken as `reach` says. To read the system's authorities takes long.
-pub(super) fn tls(reach: &ConnectOptions) -> Result<ClientConfig, rustls::Error> {
+/// How TLS is spoken as `options` says. To read the system's authorities takes long.
+pub(super) fn tls(options: &ConnectOptions) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    match &reach.authorities {
+    match &options.authorities {
         Some(all) => all.iter().try_for_each(|certificate| roots.add(certificate.clone()))?,
         None => {
             let found = rustls_native_certs::load_native_certs();
@@ -115,7 +115,7 @@ pub(super) fn tls(reach: &ConnectOptions) -> Result<ClientConfig, rustls::Error>
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = builder.with_root_certificates(roots);
-    match &reach.identity {
+    match &options.identity {
         Some(Identity { chain, key }) => builder.with_client_auth_cert(chain.to_vec(), key.clone_key()),
         None => Ok(builder.with_no_client_auth()),
     }
@@ -123,9 +123,9 @@ pub(super) fn tls(reach: &ConnectOptions) -> Result<ClientConfig, rustls::Error>
 
 /// Connects to this address, whatever the URI says.
 #[derive(Clone, Copy)]
-struct To(SocketAddr);
+struct FixedAddress(SocketAddr);
 
-impl Service<Uri> for To {
+impl Service<Uri> for FixedAddress {
     type Response = TokioIo<TcpStream>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;

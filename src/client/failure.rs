@@ -22,7 +22,7 @@ pub fn was_refused(cause: Cause) -> bool {
 
 /// Whether a failure to connect speaks of the address: not where the other side only does not speak the version of HTTP
 /// that was asked for, nor where the gateway has no sockets left.
-pub fn is_of_address(error: Cause) -> bool {
+pub fn is_address_failure(error: Cause) -> bool {
     let other = |cause: Cause| {
         let version = match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::AlertReceived(alert)) => *alert == AlertDescription::NoApplicationProtocol,
@@ -58,13 +58,13 @@ fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {
 }
 
 /// What the error of an exchange over HTTP/1.1 means.
-pub(super) fn of(error: &hyper_util::client::legacy::Error) -> ExchangeError {
+pub(super) fn classify(error: &hyper_util::client::legacy::Error) -> ExchangeError {
     let causes: Vec<Cause> = causes(error.source()).collect();
     let reason = causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let closed = |cause: &Cause| {
         cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled())
     };
-    if error.is_connect() || causes.iter().any(|cause| was_kept_out(*cause)) {
+    if error.is_connect() || causes.iter().any(|cause| is_certificate_rejection(*cause)) {
         ExchangeError::Connect(reason)
     } else if causes.iter().any(closed) {
         ExchangeError::Closed
@@ -75,7 +75,7 @@ pub(super) fn of(error: &hyper_util::client::legacy::Error) -> ExchangeError {
 
 /// With TLS 1.3 the gateway learns that its certificate is not accepted when it has sent its first request already.
 /// Nobody reads that: the handshake never ended on the other side.
-fn was_kept_out(cause: Cause) -> bool {
+fn is_certificate_rejection(cause: Cause) -> bool {
     let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let alert = match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(alert)) => alert,

@@ -27,21 +27,21 @@ use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 /// How much of a response may be on its way to one who reads it whole at once.
-const WHOLE_WINDOW: u32 = 2 << 20;
+const BUFFERED_WINDOW: u32 = 2 << 20;
 /// The same where it goes on to a client, which may be slow: so much of it may be held until the client takes it.
-pub const RELAY_WINDOW: u32 = 256 << 10;
+pub const STREAMING_WINDOW: u32 = 256 << 10;
 /// The same of all responses on a connection: more than those of all its streams together, so that nobody waits for a
 /// client of another's.
 pub const CONNECTION_WINDOW: u32 = 1 << 30;
 /// Requests that share a connection at the same time, where the other side takes as many.
-const MOST_STREAMS: usize = 100;
+const MAX_STREAMS: usize = 100;
 /// How often it is held how a connection is used, beside the requests on it: where it is driven, and where the next
 /// request looks.
-const HELD: usize = 2;
+const BASE_REFERENCES: usize = 2;
 /// The largest head of a response.
 const MAX_HEAD: u32 = 64 << 10;
 /// For how long it is remembered that TLS agreed on HTTP/1.1.
-const REMEMBERED: Duration = Duration::from_secs(600);
+const HTTP1_TTL: Duration = Duration::from_secs(600);
 
 type Stream = TokioIo<connector::Stream>;
 
@@ -50,16 +50,16 @@ pub(super) struct Http2 {
     connector: Connector,
     addresses: Arc<Addresses>,
     /// Whether the other side may choose HTTP/1.1.
-    chosen: bool,
+    may_be_http1: bool,
     connect: Duration,
     keepalive: Duration,
     /// How much of a response may be on its way.
     window: u32,
-    state: Mutex<State>,
+    state: Mutex<Http2State>,
 }
 
 #[derive(Default)]
-struct State {
+struct Http2State {
     connections: Vec<Connection>,
     /// The last failure to connect, so that not all who waited for it try for themselves.
     failure: Option<(Instant, String)>,
@@ -81,31 +81,31 @@ pub(super) struct Connection {
 struct Usage {
     last: parking_lot::Mutex<Instant>,
     /// Whether it takes no further requests.
-    left: AtomicBool,
+    draining: AtomicBool,
 }
 
 impl Http2 {
-    pub fn new(reach: &ConnectOptions, connector: Connector) -> Http2 {
+    pub fn new(options: &ConnectOptions, connector: Connector) -> Http2 {
         Http2 {
             connector,
-            addresses: reach.addresses.clone(),
-            chosen: reach.protocol == Protocol::Auto,
-            connect: reach.connect,
-            keepalive: reach.keepalive,
-            window: WHOLE_WINDOW,
+            addresses: options.addresses.clone(),
+            may_be_http1: options.protocol == Protocol::Auto,
+            connect: options.connect,
+            keepalive: options.keepalive,
+            window: BUFFERED_WINDOW,
             state: Mutex::default(),
         }
     }
 
     /// The same way, with a connection of its own, for responses that go on to clients.
-    pub fn apart(&self) -> Http2 {
+    pub fn for_streaming(&self) -> Http2 {
         Http2 {
             connector: self.connector.clone(),
             addresses: self.addresses.clone(),
-            chosen: self.chosen,
+            may_be_http1: self.may_be_http1,
             connect: self.connect,
             keepalive: self.keepalive,
-            window: RELAY_WINDOW,
+            window: STREAMING_WINDOW,
             state: Mutex::default(),
         }
     }
@@ -114,7 +114,7 @@ impl Http2 {
     pub async fn connection(&self, to: &Uri) -> Result<Option<Connection>, ExchangeError> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
-        if state.http1.is_some_and(|at| at.elapsed() < REMEMBERED) {
+        if state.http1.is_some_and(|at| at.elapsed() < HTTP1_TTL) {
             return Ok(None);
         }
         if let Some(kept) = self.kept(&mut state).await {
@@ -140,7 +140,7 @@ impl Http2 {
     }
 
     /// One of the connections that there are, which takes another request.
-    async fn kept(&self, state: &mut State) -> Option<Connection> {
+    async fn kept(&self, state: &mut Http2State) -> Option<Connection> {
         state.connections.retain(|kept| self.is_current(kept));
         loop {
             let at = state.connections.iter().position(Connection::has_room)?;
@@ -153,13 +153,13 @@ impl Http2 {
     }
 
     /// The other side is to be asked again which version it speaks.
-    pub async fn forget(&self) {
+    pub async fn forget_version(&self) {
         self.state.lock().await.http1 = None;
     }
 
     fn is_current(&self, kept: &Connection) -> bool {
-        let moved = kept.address.is_some_and(|address| !self.addresses.include(address));
-        !moved && !kept.usage.left.load(Ordering::Relaxed)
+        let moved = kept.address.is_some_and(|address| !self.addresses.contains(address));
+        !moved && !kept.usage.draining.load(Ordering::Relaxed)
     }
 
     async fn make(&self, to: &Uri) -> Result<Option<Connection>, String> {
@@ -168,11 +168,11 @@ impl Http2 {
         loop {
             let (stream, address) = match self.connector.connect(to, &mut attempts).await {
                 Ok(connected) => connected,
-                Err(error) => return Err(failed.unwrap_or_else(|| chain(&*error))),
+                Err(error) => return Err(failed.unwrap_or_else(|| describe(&*error))),
             };
             let negotiated = stream.connected().is_negotiated_h2();
             if matches!(stream, MaybeHttpsStream::Https(_)) && !negotiated {
-                return if self.chosen { Ok(None) } else { Err("the other side does not speak HTTP/2".into()) };
+                return if self.may_be_http1 { Ok(None) } else { Err("the other side does not speak HTTP/2".into()) };
             }
             // Nothing was sent: where this fails, another address may be better.
             match tokio::time::timeout(self.connect, self.greet(TokioIo::new(stream))).await {
@@ -203,7 +203,7 @@ impl Http2 {
             }
             pong = pings.ping(Ping::opaque()) => pong.map_err(|error| error.to_string())?,
         };
-        let usage = Arc::new(Usage { last: parking_lot::Mutex::new(Instant::now()), left: AtomicBool::new(false) });
+        let usage = Arc::new(Usage { last: parking_lot::Mutex::new(Instant::now()), draining: AtomicBool::new(false) });
         tokio::spawn(drive(connection, usage.clone(), self.keepalive));
         Ok((sender, usage))
     }
@@ -217,7 +217,7 @@ async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, usage: Arc
             _ = &mut connection => return,
             () = tokio::time::sleep_until(until) => {}
         }
-        let idle = Arc::strong_count(&usage) <= HELD;
+        let idle = Arc::strong_count(&usage) <= BASE_REFERENCES;
         if idle && usage.last.lock().elapsed() >= keepalive {
             return;
         }
@@ -228,7 +228,7 @@ async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, usage: Arc
 }
 
 /// An error, and what it came from.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |cause| cause.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -241,8 +241,8 @@ impl Connection {
 
     /// Whether the other side takes another request at once.
     fn has_room(&self) -> bool {
-        let open = Arc::strong_count(&self.usage).saturating_sub(HELD);
-        open < self.sender.current_max_send_streams().min(MOST_STREAMS)
+        let open = Arc::strong_count(&self.usage).saturating_sub(BASE_REFERENCES);
+        open < self.sender.current_max_send_streams().min(MAX_STREAMS)
     }
 
     /// Sends a request, and waits for the head of its response until a time. Who gives this up before that, or its
@@ -253,21 +253,21 @@ impl Connection {
         until: Instant,
     ) -> Result<Result<(Parts, Body), ExchangeError>, Elapsed> {
         let Connection { mut sender, usage, .. } = self;
-        let mut turn = Turn { usage, over: true };
+        let mut guard = StreamGuard { usage, over: true };
         let opened = tokio::time::timeout_at(until, open(&mut sender, request)).await;
-        turn.over = opened.is_ok();
-        Ok(opened?.map(|(head, stream)| (head, Body { stream, over: false, turn })))
+        guard.over = opened.is_ok();
+        Ok(opened?.map(|(head, stream)| (head, Body { stream, over: false, guard })))
     }
 
     /// Sends a request, and waits for the head of its response. Where this is given up before the response's end, the
     /// connection is left: all who share it would wait for one that hangs.
     pub async fn open(self, request: Request<Bytes>) -> Result<(Parts, Body), ExchangeError> {
         let Connection { mut sender, usage, .. } = self;
-        let mut turn = Turn { usage, over: false };
+        let mut guard = StreamGuard { usage, over: false };
         match open(&mut sender, request).await {
-            Ok((head, stream)) => Ok((head, Body { stream, over: false, turn })),
+            Ok((head, stream)) => Ok((head, Body { stream, over: false, guard })),
             Err(error) => {
-                turn.over = true;
+                guard.over = true;
                 Err(error)
             }
         }
@@ -279,14 +279,14 @@ pub(super) struct Body {
     stream: RecvStream,
     /// Whether all of it has come, but for what stands behind.
     over: bool,
-    turn: Turn,
+    guard: StreamGuard,
 }
 
 impl Body {
     /// The next part; none at the end.
     pub async fn next(&mut self) -> Result<Option<Part>, ExchangeError> {
         let part = self.read().await;
-        self.turn.over |= !matches!(part, Ok(Some(Part::Data(_))));
+        self.guard.over |= !matches!(part, Ok(Some(Part::Data(_))));
         part
     }
 
@@ -311,26 +311,26 @@ impl Body {
 
     /// From here on, who gives it up does so for reasons of its own.
     pub fn release(&mut self) {
-        self.turn.over = true;
+        self.guard.over = true;
     }
 
     /// Nothing comes over its connection.
-    pub fn hangs(&mut self) {
-        self.turn.over = false;
+    pub fn mark_hung(&mut self) {
+        self.guard.over = false;
     }
 }
 
 /// A request on a connection.
-struct Turn {
+struct StreamGuard {
     usage: Arc<Usage>,
     over: bool,
 }
 
-impl Drop for Turn {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         *self.usage.last.lock() = Instant::now();
         if !self.over {
-            self.usage.left.store(true, Ordering::Relaxed);
+            self.usage.draining.store(true, Ordering::Relaxed);
         }
     }
 }

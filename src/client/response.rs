@@ -1,6 +1,6 @@
 //! Answers whose bodies come part by part.
 
-use super::{Exchange, ExchangeError, RELAY_WINDOW, http2};
+use super::{Exchange, ExchangeError, STREAMING_WINDOW, http2};
 use crate::memory::{Level, Memory, Reservation};
 use crate::telemetry::{MemoryKind, Shed};
 use bytes::{Bytes, BytesMut};
@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
 
 /// How much of a response is read even where memory is full.
-const RESERVED: usize = 256 << 10;
+const ALWAYS_ALLOWED: usize = 256 << 10;
 
 /// A response whose head is here.
 pub struct Response {
@@ -49,7 +49,11 @@ impl Response {
 
     /// The response as a whole, of at most `most` bytes. What is more than every response may have is counted in
     /// `memory`.
-    pub(super) async fn whole(mut self, most: usize, memory: Option<&Arc<Memory>>) -> Result<Exchange, ExchangeError> {
+    pub(super) async fn collect(
+        mut self,
+        most: usize,
+        memory: Option<&Arc<Memory>>,
+    ) -> Result<Exchange, ExchangeError> {
         let (mut body, mut trailers) = (BytesMut::new(), None);
         let mut held: Option<Reservation> = None;
         while let Some(part) = self.body.next().await? {
@@ -60,13 +64,13 @@ impl Response {
                 }
                 Part::Data(part) => {
                     body.extend_from_slice(&part);
-                    let Some(memory) = memory.filter(|_| body.len() > RESERVED) else {
+                    let Some(memory) = memory.filter(|_| body.len() > ALWAYS_ALLOWED) else {
                         continue;
                     };
                     if memory.level() >= Level::Full {
                         memory.count_shed(Shed::ProviderResponse);
                         self.body.release();
-                        return Err(ExchangeError::Short);
+                        return Err(ExchangeError::OutOfMemory);
                     }
                     let held = held.get_or_insert_with(|| Reservation::new(memory, MemoryKind::ProviderResponses, 0));
                     held.set(body.capacity());
@@ -113,10 +117,10 @@ impl Body {
     }
 
     /// How much of it may be held unread, in bytes, beside the buffers of a connection.
-    pub fn ahead(&self) -> usize {
+    pub fn read_ahead(&self) -> usize {
         match &self.0 {
             Version::Http1(_) => 0,
-            Version::Http2(_) => RELAY_WINDOW as usize,
+            Version::Http2(_) => STREAMING_WINDOW as usize,
         }
     }
 
@@ -128,9 +132,9 @@ impl Body {
     }
 
     /// Nothing has come for too long: if it is given up now, its connection is too.
-    pub fn hangs(&mut self) {
+    pub fn mark_hung(&mut self) {
         if let Version::Http2(body) = &mut self.0 {
-            body.hangs();
+            body.mark_hung();
         }
     }
 }

@@ -19,7 +19,7 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 /// How long the look-up of a name may take: long enough for a second server where the first one hangs.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
 /// What the gateway calls itself. Firewalls of the web reject requests without a name.
-const OWN_NAME: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 
 /// The member of a discovery document that matters.
 #[derive(Deserialize)]
@@ -64,22 +64,22 @@ impl Issuer {
         let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = Addresses::new(&self.means.resolver, &host, port);
+        let addresses = Addresses::new(&self.context.resolver, &host, port);
         let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
         looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
         // The dot of the root is for the look-up alone.
         let uri = unrooted(&uri).unwrap_or(uri);
-        let uri = called(uri, virtual_host).map_err(|error| fault(error.to_string()))?;
+        let uri = with_authority(uri, virtual_host).map_err(|error| fault(error.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
         let request = Request::get(uri)
-            .header(USER_AGENT, OWN_NAME)
+            .header(USER_AGENT, USER_AGENT_VALUE)
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "identity")
             .body(Bytes::new());
         let request = request.map_err(|error| fault(error.to_string()))?;
         let response = client.exchange(request, MAX_DOCUMENT, self.source.timeout, true).await;
         let response = response.map_err(|error| fault(error.to_string()))?;
-        plain(&response).map_err(fault)?;
+        check_response(&response).map_err(fault)?;
         Ok(response.body)
     }
 
@@ -91,14 +91,14 @@ impl Issuer {
             protocol: Protocol::Http1,
             connect: self.source.timeout,
             keepalive: self.source.timeout,
-            vital: true,
+            may_use_reserve: true,
             memory: None,
         })
     }
 }
 
 /// An address whose server is called otherwise. Where it is has been looked up before.
-fn called(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::InvalidUriParts> {
+fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::InvalidUriParts> {
     let Some(own) = virtual_host else {
         return Ok(uri);
     };
@@ -108,10 +108,10 @@ fn called(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::
 }
 
 /// Whether a response is a document as it was asked for, or what it is instead.
-fn plain(response: &Exchange) -> Result<(), String> {
+fn check_response(response: &Exchange) -> Result<(), String> {
     if response.status.is_redirection() {
         let to = response.headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
-        let to = to.map_or_else(String::new, |to| format!(" to {}", shown(&to)));
+        let to = to.map_or_else(String::new, |to| format!(" to {}", for_log(&to)));
         return Err(format!("answered {}, a redirect{to}, which is not followed", response.status));
     }
     if !response.status.is_success() {
@@ -124,22 +124,22 @@ fn plain(response: &Exchange) -> Result<(), String> {
 }
 
 /// An address for the log: without what may be secret in it, and bounded.
-fn shown(address: &str) -> String {
+fn for_log(address: &str) -> String {
     const MOST: usize = 200;
-    let plain = address.split(['?', '#']).next().unwrap_or_default();
-    let without_user = match plain.split_once("//") {
+    let check_response = address.split(['?', '#']).next().unwrap_or_default();
+    let without_user = match check_response.split_once("//") {
         Some((scheme, rest)) => {
             let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             format!("{scheme}//{}{path}", host.rsplit('@').next().unwrap_or_default())
         }
-        None => plain.to_owned(),
+        None => check_response.to_owned(),
     };
     without_user.chars().take(MOST).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::for_log;
 
     #[test]
     fn addresses_in_the_log_hold_no_secrets() {
@@ -150,8 +150,8 @@ mod tests {
             ("/elsewhere/@me?x", "/elsewhere/@me"),
             ("", ""),
         ] {
-            assert_eq!(shown(address), expected);
+            assert_eq!(for_log(address), expected);
         }
-        assert_eq!(shown(&"x".repeat(1000)).len(), 200);
+        assert_eq!(for_log(&"x".repeat(1000)).len(), 200);
     }
 }

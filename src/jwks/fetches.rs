@@ -12,16 +12,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How many requests may wait at once, and how many of them from one source.
-const MOST_WAITING: usize = 1024;
-const MOST_OF_A_SOURCE: usize = 64;
+const MAX_WAITING: usize = 1024;
+const MAX_PER_SOURCE: usize = 64;
 /// How long a request waits at the most.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// The fetches of an issuer's keys.
 #[derive(Default)]
 pub(super) struct Fetches {
     /// Woken by requests that need newer keys.
-    wanted: Notify,
+    requested: Notify,
     state: Mutex<FetchState>,
     ended: watch::Sender<FinishedFetch>,
 }
@@ -40,16 +40,16 @@ struct FetchState {
 #[derive(Debug, Clone, Copy, Default)]
 struct FinishedFetch {
     number: u64,
-    good: bool,
+    succeeded: bool,
 }
 
 /// What a request finds that needs newer keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewerKeys {
     /// There may be some: it has to look again.
-    Look,
+    Retry,
     /// The keys that it has seen are those that there are.
-    Same,
+    Current,
     /// It is not known, and may be after this time.
     Later(Duration),
 }
@@ -60,7 +60,7 @@ pub(super) struct KeyWait<'f> {
     source: Option<IpAddr>,
     seen: watch::Receiver<FinishedFetch>,
     /// The fetches up to this one began before the request came.
-    before: u64,
+    begun_before: u64,
     until: Instant,
 }
 
@@ -74,17 +74,17 @@ impl Fetches {
     }
 
     /// The last one that has begun has ended; what it brought is in place.
-    pub fn end(&self, good: bool) {
+    pub fn end(&self, succeeded: bool) {
         let mut state = self.state.lock();
         state.running = false;
-        self.ended.send_replace(FinishedFetch { number: state.begun, good });
+        self.ended.send_replace(FinishedFetch { number: state.begun, succeeded });
     }
 
     /// Waits until the next one is to begin: after `pause`, or sooner where a request needs newer keys, but not within
     /// `interval`.
-    pub async fn due(&self, pause: Duration, interval: Duration) {
+    pub async fn wait_until_due(&self, pause: Duration, interval: Duration) {
         let next = Instant::now() + pause;
-        if timeout_at(next, self.wanted.notified()).await.is_ok() {
+        if timeout_at(next, self.requested.notified()).await.is_ok() {
             let allowed = self.state.lock().last.map_or_else(Instant::now, |last| last + interval);
             sleep_until(allowed.min(next)).await;
         }
@@ -94,63 +94,67 @@ impl Fetches {
     pub fn wait(&self, source: Option<IpAddr>, interval: Duration) -> Result<KeyWait<'_>, Duration> {
         let seen = self.ended.subscribe();
         let mut state = self.state.lock();
-        let crowded = source.is_some_and(|source| state.sources.get(&source).is_some_and(|n| *n >= MOST_OF_A_SOURCE));
-        if crowded || state.waiting >= MOST_WAITING {
-            return Err(state.rest(interval));
+        let crowded = source.is_some_and(|source| state.sources.get(&source).is_some_and(|n| *n >= MAX_PER_SOURCE));
+        if crowded || state.waiting >= MAX_WAITING {
+            return Err(state.time_to_next(interval));
         }
         if let Some(source) = source {
             *state.sources.entry(source).or_default() += 1;
         }
         state.waiting += 1;
-        let before = state.begun;
-        Ok(KeyWait { fetches: self, source, seen, before, until: Instant::now() + LONGEST_WAIT })
+        let begun_before = state.begun;
+        Ok(KeyWait { fetches: self, source, seen, begun_before, until: Instant::now() + MAX_WAIT })
     }
 }
 
 impl FetchState {
     /// How long until the next fetch may begin.
-    fn rest(&self, interval: Duration) -> Duration {
+    fn time_to_next(&self, interval: Duration) -> Duration {
         self.last.map_or(Duration::ZERO, |last| interval.saturating_sub(last.elapsed()))
     }
 }
 
 impl KeyWait<'_> {
-    /// What is known of fetches before the keys are looked at: for [`KeyWait::newer`].
-    pub fn mark(&mut self) -> bool {
+    /// What is known of fetches before the keys are looked at: for [`KeyWait::wait_for_newer`].
+    pub fn has_newer(&mut self) -> bool {
         let ended = *self.seen.borrow_and_update();
-        ended.good && ended.number > self.before
+        ended.succeeded && ended.number > self.begun_before
     }
 
     /// Whether a fetch is under way, or may begin at once.
-    pub fn is_near(&self, interval: Duration) -> bool {
+    pub fn fetch_is_near(&self, interval: Duration) -> bool {
         let state = self.fetches.state.lock();
-        state.running || state.rest(interval).is_zero()
+        state.running || state.time_to_next(interval).is_zero()
     }
 
-    /// Waits for newer keys than those that were looked at after the last [`KeyWait::mark`], which has said whether
+    /// Waits for newer keys than those that were looked at after the last [`KeyWait::has_newer`], which has said whether
     /// those are new enough.
-    pub async fn newer(&mut self, new_enough: bool, interval: Duration) -> NewerKeys {
+    pub async fn wait_for_newer(&mut self, new_enough: bool, interval: Duration) -> NewerKeys {
         if new_enough {
-            return NewerKeys::Same;
+            return NewerKeys::Current;
         }
-        let rest = {
+        let time_to_next = {
             let state = self.fetches.state.lock();
-            let rest = state.rest(interval);
+            let time_to_next = state.time_to_next(interval);
             if !state.running {
-                if Instant::now() + rest > self.until {
-                    return NewerKeys::Later(rest);
+                if Instant::now() + time_to_next > self.until {
+                    return NewerKeys::Later(time_to_next);
                 }
-                self.fetches.wanted.notify_one();
+                self.fetches.requested.notify_one();
             }
-            rest
+            time_to_next
         };
         match timeout_at(self.until, self.seen.changed()).await {
             Ok(Ok(())) => {
                 let ended = *self.seen.borrow();
-                let failed = !ended.good && ended.number > self.before;
-                if failed { NewerKeys::Later(self.fetches.state.lock().rest(interval)) } else { NewerKeys::Look }
+                let failed = !ended.succeeded && ended.number > self.begun_before;
+                if failed {
+                    NewerKeys::Later(self.fetches.state.lock().time_to_next(interval))
+                } else {
+                    NewerKeys::Retry
+                }
             }
-            Ok(Err(_)) | Err(_) => NewerKeys::Later(rest),
+            Ok(Err(_)) | Err(_) => NewerKeys::Later(time_to_next),
         }
     }
 }
@@ -190,20 +194,20 @@ mod tests {
         let fetches = fetches();
         fetches.begin();
         let mut waiting = fetches.wait(ONE, INTERVAL).unwrap();
-        assert!(!waiting.mark());
-        let (newer, ()) = tokio::join!(waiting.newer(false, INTERVAL), async { fetches.end(true) });
-        assert_eq!(newer, NewerKeys::Look, "that one had begun before");
-        assert!(!waiting.mark());
+        assert!(!waiting.has_newer());
+        let (wait_for_newer, ()) = tokio::join!(waiting.wait_for_newer(false, INTERVAL), async { fetches.end(true) });
+        assert_eq!(wait_for_newer, NewerKeys::Retry, "that one had begun before");
+        assert!(!waiting.has_newer());
         let next = async {
-            fetches.due(INTERVAL * 9, INTERVAL).await;
+            fetches.wait_until_due(INTERVAL * 9, INTERVAL).await;
             fetches.begin();
             fetches.end(true);
         };
         let began = Instant::now();
-        assert_eq!(tokio::join!(waiting.newer(false, INTERVAL), next).0, NewerKeys::Look);
+        assert_eq!(tokio::join!(waiting.wait_for_newer(false, INTERVAL), next).0, NewerKeys::Retry);
         assert_eq!(began.elapsed().as_secs(), INTERVAL.as_secs(), "not sooner than it may begin");
-        assert!(waiting.mark());
-        assert_eq!(waiting.newer(true, INTERVAL).await, NewerKeys::Same);
+        assert!(waiting.has_newer());
+        assert_eq!(waiting.wait_for_newer(true, INTERVAL).await, NewerKeys::Current);
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,24 +215,29 @@ mod tests {
         let fetches = fetches();
         let hour = Duration::from_secs(3600);
         let mut waiting = fetches.wait(ONE, hour).unwrap();
-        waiting.mark();
-        assert!(matches!(waiting.newer(false, hour).await, NewerKeys::Later(rest) if rest > hour / 2));
+        waiting.has_newer();
+        assert!(
+            matches!(waiting.wait_for_newer(false, hour).await, NewerKeys::Later(time_to_next) if time_to_next > hour / 2)
+        );
         let failing = async {
-            fetches.due(INTERVAL * 9, INTERVAL).await;
+            fetches.wait_until_due(INTERVAL * 9, INTERVAL).await;
             fetches.begin();
             fetches.end(false);
         };
-        let (newer, ()) = tokio::join!(waiting.newer(false, INTERVAL), failing);
-        assert!(matches!(newer, NewerKeys::Later(_)), "{newer:?}");
+        let (wait_for_newer, ()) = tokio::join!(waiting.wait_for_newer(false, INTERVAL), failing);
+        assert!(matches!(wait_for_newer, NewerKeys::Later(_)), "{wait_for_newer:?}");
     }
 
     #[tokio::test]
     async fn so_many_wait_and_no_more_and_fewer_of_one_source() {
         let fetches = fetches();
-        let of_one: Vec<KeyWait> = (0..MOST_OF_A_SOURCE).map(|_| fetches.wait(ONE, INTERVAL).unwrap()).collect();
-        assert!(fetches.wait(ONE, INTERVAL).is_err_and(|rest| rest > Duration::ZERO && rest <= INTERVAL));
-        let others: Vec<KeyWait> =
-            (of_one.len()..MOST_WAITING).map(|_| fetches.wait(None, INTERVAL).unwrap()).collect();
+        let of_one: Vec<KeyWait> = (0..MAX_PER_SOURCE).map(|_| fetches.wait(ONE, INTERVAL).unwrap()).collect();
+        assert!(
+            fetches
+                .wait(ONE, INTERVAL)
+                .is_err_and(|time_to_next| time_to_next > Duration::ZERO && time_to_next <= INTERVAL)
+        );
+        let others: Vec<KeyWait> = (of_one.len()..MAX_WAITING).map(|_| fetches.wait(None, INTERVAL).unwrap()).collect();
         assert!(fetches.wait(None, INTERVAL).is_err());
         drop((of_one, others));
         assert!(fetches.wait(ONE, INTERVAL).is_ok());

@@ -1,6 +1,6 @@
 //! What is told of the configuration: whether it was read again, what became of that, and which one holds.
 
-use super::{Own, whole};
+use super::{Registrar, to_i64};
 use crate::config::RestartRequired;
 use crate::telemetry::{Label, ReloadResult};
 use parking_lot::Mutex;
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use strum::VariantArray;
 
 /// What is told of the configuration.
-pub(super) struct LoadMetrics {
+pub(super) struct ConfigMetrics {
     reloads: IntCounterVec,
     successful: IntGauge,
     success_time: IntGauge,
@@ -19,29 +19,29 @@ pub(super) struct LoadMetrics {
     waiting: IntGaugeVec,
 }
 
-impl LoadMetrics {
-    pub fn new(own: &Own) -> Result<LoadMetrics, prometheus::Error> {
-        let metrics = LoadMetrics {
-            reloads: own.counters(
+impl ConfigMetrics {
+    pub fn new(registrar: &Registrar) -> Result<ConfigMetrics, prometheus::Error> {
+        let metrics = ConfigMetrics {
+            reloads: registrar.counters(
                 "sessiongate_config_reloads_total",
                 "How often the configuration was read again, by what became of it.",
                 &["result"],
             )?,
-            successful: own.gauge(
+            successful: registrar.gauge(
                 "sessiongate_config_last_reload_successful",
                 "Whether the configuration that was read last holds: 1, or 0 where it was refused.",
             )?,
-            success_time: own.gauge(
+            success_time: registrar.gauge(
                 "sessiongate_config_last_reload_success_timestamp_seconds",
                 "When a configuration was last read that holds.",
             )?,
-            info: own.gauges(
+            info: registrar.gauges(
                 "sessiongate_config_info",
                 "The configuration that holds, by the SHA-256 hash of its text.",
                 &["hash"],
             )?,
             shown: Mutex::default(),
-            waiting: own.gauges(
+            waiting: registrar.gauges(
                 "sessiongate_config_restart_needed",
                 "Options that have changed, but hold from the start of a process: 1 where a restart is needed.",
                 &["option"],
@@ -50,7 +50,7 @@ impl LoadMetrics {
         for result in ReloadResult::VARIANTS {
             metrics.reloads.with_label_values(&[result.name()]);
         }
-        metrics.wait(&[]);
+        metrics.set_restart_required(&[]);
         Ok(metrics)
     }
 
@@ -67,7 +67,7 @@ impl LoadMetrics {
         }
         self.successful.set(1);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.success_time.set(whole(now.as_secs()));
+        self.success_time.set(to_i64(now.as_secs()));
     }
 
     pub fn reject(&self) {
@@ -75,7 +75,7 @@ impl LoadMetrics {
     }
 
     /// These options wait for a restart, and no others.
-    pub fn wait(&self, waiting: &[RestartRequired]) {
+    pub fn set_restart_required(&self, waiting: &[RestartRequired]) {
         for option in RestartRequired::VARIANTS {
             self.waiting.with_label_values(&[option.name()]).set(i64::from(waiting.contains(option)));
         }

@@ -14,7 +14,7 @@ const BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.0
 pub struct StoreMetrics {
     durations: HistogramVec,
     /// By operation, so that none is looked up by its name.
-    of_operation: EnumMap<StoreOperation, Histogram>,
+    by_operation: EnumMap<StoreOperation, Histogram>,
     errors: IntCounterVec,
     connections: IntGauge,
     disconnects: IntCounter,
@@ -39,7 +39,7 @@ impl StoreMetrics {
             &["step"],
         )?;
         Ok(StoreMetrics {
-            of_operation: EnumMap::from_fn(|step: StoreOperation| durations.with_label_values(&[step.name()])),
+            by_operation: EnumMap::from_fn(|step: StoreOperation| durations.with_label_values(&[step.name()])),
             durations,
             errors: IntCounterVec::new(
                 Opts::new("sessiongate_store_errors_total", "Steps that the store did not carry out, by reason."),
@@ -68,7 +68,7 @@ impl StoreMetrics {
 
 impl StoreObserver for StoreMetrics {
     fn step(&self, step: StoreOperation, took: Duration, failure: Option<StoreFailure>) {
-        self.of_operation[step].observe(took.as_secs_f64());
+        self.by_operation[step].observe(took.as_secs_f64());
         if let Some(failure) = failure {
             self.errors.with_label_values(&[step.name(), failure.name()]).inc();
         }

@@ -32,11 +32,11 @@ pub fn fault(headers: &HeaderMap) -> Option<&'static str> {
 /// The headers of a response that speak of its connection, with those that `Connection` names: they are no one else's
 /// (RFC 9110, section 7.6.1). What frames the body, or says what it is, is never taken for one of them.
 pub fn of_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    const KEPT: [HeaderName; 4] = [TRANSFER_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING];
+    const ALWAYS_FORWARDED: [HeaderName; 4] = [TRANSFER_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING];
     let values = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let named = values.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     let all = HOP_BY_HOP.into_iter().chain(named);
-    all.filter(|name| headers.contains_key(name) && !KEPT.contains(name)).collect()
+    all.filter(|name| headers.contains_key(name) && !ALWAYS_FORWARDED.contains(name)).collect()
 }
 
 /// Whether a response with this status has no body that could have a length (RFC 9110, section 8.6).

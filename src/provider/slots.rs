@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 /// For each that may be in flight, so many may wait.
-const WAITING: usize = 2;
+const WAITING_PER_SLOT: usize = 2;
 
 /// The slots of one upstream.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ pub struct Slots {
     limits: SlotLimits,
     free: Arc<Semaphore>,
     /// Those who have a slot, and those who wait for one.
-    here: AtomicUsize,
+    present: AtomicUsize,
     sources: Mutex<HashMap<IpAddr, Source>>,
-    tally: Arc<SlotUsage>,
+    usage: Arc<SlotUsage>,
 }
 
 /// What is counted of slots. It goes on where other limits hold.
@@ -47,38 +47,38 @@ impl SlotUsage {
 #[derive(Debug)]
 struct Source {
     free: Arc<Semaphore>,
-    here: usize,
+    present: usize,
 }
 
 /// Leave to have one request in flight, until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
-    _visit: Visit,
-    _guest: Option<Guest>,
-    tally: Arc<SlotUsage>,
+    _presence: UpstreamPresence,
+    _source_presence: Option<SourcePresence>,
+    usage: Arc<SlotUsage>,
 }
 
 /// A request that has a slot or waits for one.
 #[derive(Debug)]
-struct Visit(Arc<Slots>);
+struct UpstreamPresence(Arc<Slots>);
 
 /// The same, of a source.
 #[derive(Debug)]
-struct Guest {
+struct SourcePresence {
     slots: Arc<Slots>,
     source: IpAddr,
 }
 
 impl Slots {
     /// As many as these limits say, all free.
-    pub fn new(limits: SlotLimits, tally: Arc<SlotUsage>) -> Arc<Slots> {
+    pub fn new(limits: SlotLimits, usage: Arc<SlotUsage>) -> Arc<Slots> {
         Arc::new(Slots {
             limits,
             free: Arc::new(Semaphore::new(limits.in_flight)),
-            here: AtomicUsize::new(0),
+            present: AtomicUsize::new(0),
             sources: Mutex::default(),
-            tally,
+            usage,
         })
     }
 
@@ -88,49 +88,54 @@ impl Slots {
     }
 
     /// What is counted.
-    pub fn tally(&self) -> &SlotUsage {
-        &self.tally
+    pub fn usage(&self) -> &SlotUsage {
+        &self.usage
     }
 
     /// Takes a slot, and waits a while for one. `source` is where the request comes from, if its caller is not
     /// verified: such requests share what one source may have.
     pub async fn take(self: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Rejection> {
         let mut waiting = SlotWait { slots: self, until: None };
-        let (guest, own) = match source {
+        let (source_presence, own) = match source {
             Some(source) => {
-                let (guest, free) = self.guest(source).ok_or(Rejection::SourceBusy)?;
-                let own = waiting.for_one_of(free).await.ok_or(Rejection::SourceBusy)?;
-                (Some(guest), Some(own))
+                let (source_presence, free) = self.source_presence(source).ok_or(Rejection::SourceBusy)?;
+                let own = waiting.acquire(free).await.ok_or(Rejection::SourceBusy)?;
+                (Some(source_presence), Some(own))
             }
             None => (None, None),
         };
-        let visit = self.visit().ok_or(Rejection::UpstreamBusy)?;
-        let permit = waiting.for_one_of(self.free.clone()).await.ok_or(Rejection::UpstreamBusy)?;
-        self.tally.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Slot { _permits: (permit, own), _visit: visit, _guest: guest, tally: self.tally.clone() })
+        let presence = self.presence().ok_or(Rejection::UpstreamBusy)?;
+        let permit = waiting.acquire(self.free.clone()).await.ok_or(Rejection::UpstreamBusy)?;
+        self.usage.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ok(Slot {
+            _permits: (permit, own),
+            _presence: presence,
+            _source_presence: source_presence,
+            usage: self.usage.clone(),
+        })
     }
 
-    fn visit(self: &Arc<Slots>) -> Option<Visit> {
+    fn presence(self: &Arc<Slots>) -> Option<UpstreamPresence> {
         // Made first, so that what was counted goes again however this ends.
-        let visit = Visit(self.clone());
-        (self.here.fetch_add(1, Ordering::Relaxed) < most_here(self.limits.in_flight)).then_some(visit)
+        let presence = UpstreamPresence(self.clone());
+        (self.present.fetch_add(1, Ordering::Relaxed) < max_present(self.limits.in_flight)).then_some(presence)
     }
 
-    fn guest(self: &Arc<Slots>, source: IpAddr) -> Option<(Guest, Arc<Semaphore>)> {
+    fn source_presence(self: &Arc<Slots>, source: IpAddr) -> Option<(SourcePresence, Arc<Semaphore>)> {
         let most = self.limits.per_source;
         let mut sources = self.sources.lock();
         let known = sources.entry(source);
-        let known = known.or_insert_with(|| Source { free: Arc::new(Semaphore::new(most)), here: 0 });
-        if known.here >= most_here(most) {
+        let known = known.or_insert_with(|| Source { free: Arc::new(Semaphore::new(most)), present: 0 });
+        if known.present >= max_present(most) {
             return None;
         }
-        known.here += 1;
-        Some((Guest { slots: self.clone(), source }, known.free.clone()))
+        known.present += 1;
+        Some((SourcePresence { slots: self.clone(), source }, known.free.clone()))
     }
 }
 
-fn most_here(in_flight: usize) -> usize {
-    in_flight.saturating_mul(1 + WAITING)
+fn max_present(in_flight: usize) -> usize {
+    in_flight.saturating_mul(1 + WAITING_PER_SLOT)
 }
 
 /// A wait, which ends for all that it is for at the same time.
@@ -140,13 +145,13 @@ struct SlotWait<'s> {
 }
 
 impl SlotWait<'_> {
-    async fn for_one_of(&mut self, free: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    async fn acquire(&mut self, free: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         // Where somebody waits, there is none free: what comes back goes to those who have waited longest.
         if let Ok(permit) = free.clone().try_acquire_owned() {
             return Some(permit);
         }
         let until = *self.until.get_or_insert_with(|| {
-            self.slots.tally.waited.fetch_add(1, Ordering::Relaxed);
+            self.slots.usage.waited.fetch_add(1, Ordering::Relaxed);
             Instant::now() + self.slots.limits.wait
         });
         timeout_at(until, free.acquire_owned()).await.ok()?.ok()
@@ -155,22 +160,22 @@ impl SlotWait<'_> {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.tally.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.usage.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Visit {
+impl Drop for UpstreamPresence {
     fn drop(&mut self) {
-        self.0.here.fetch_sub(1, Ordering::Relaxed);
+        self.0.present.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Guest {
+impl Drop for SourcePresence {
     fn drop(&mut self) {
         let mut sources = self.slots.sources.lock();
         if let Some(known) = sources.get_mut(&self.source) {
-            known.here -= 1;
-            if known.here == 0 {
+            known.present -= 1;
+            if known.present == 0 {
                 sources.remove(&self.source);
             }
         }
@@ -201,7 +206,7 @@ mod tests {
         let third = take(&slots, OTHER).await.unwrap();
         assert_eq!(take(&slots, OTHER).await.unwrap_err(), Rejection::UpstreamBusy);
         assert_eq!(take(&slots, None).await.unwrap_err(), Rejection::UpstreamBusy, "nobody is exempt from this limit");
-        assert_eq!(slots.tally.read(), (3, 3));
+        assert_eq!(slots.usage.read(), (3, 3));
         drop(third);
         // Whoever is verified, or speaks for many, has no share.
         let _last = take(&slots, None).await.unwrap();
@@ -215,7 +220,7 @@ mod tests {
             let slots = slots.clone();
             async move { take(&slots, OTHER).await }
         });
-        while slots.tally.read().1 == 0 {
+        while slots.usage.read().1 == 0 {
             tokio::task::yield_now().await;
         }
         drop(held);
@@ -238,7 +243,7 @@ mod tests {
             let slots = slots.clone();
             waiting.spawn(async move { take(&slots, source).await });
         }
-        while slots.tally.read().1 < 4 {
+        while slots.usage.read().1 < 4 {
             tokio::task::yield_now().await;
         }
         let began = Instant::now();
@@ -248,7 +253,7 @@ mod tests {
         waiting.shutdown().await;
         drop(held);
         assert!(slots.sources.lock().is_empty());
-        assert_eq!((slots.here.load(Ordering::Relaxed), slots.tally.read().0), (0, 0));
+        assert_eq!((slots.present.load(Ordering::Relaxed), slots.usage.read().0), (0, 0));
         take(&slots, ONE).await.unwrap();
     }
 
@@ -256,10 +261,10 @@ mod tests {
     async fn what_is_counted_goes_on_with_other_limits() {
         let before = slots(1, 1);
         let held = take(&before, ONE).await.unwrap();
-        let after = Slots::new(SlotLimits { in_flight: 5, ..before.limits() }, before.tally.clone());
+        let after = Slots::new(SlotLimits { in_flight: 5, ..before.limits() }, before.usage.clone());
         let _more = take(&after, ONE).await.unwrap();
-        assert_eq!(after.tally.read().0, 2);
+        assert_eq!(after.usage.read().0, 2);
         drop(held);
-        assert_eq!(after.tally.read().0, 1);
+        assert_eq!(after.usage.read().0, 1);
     }
 }

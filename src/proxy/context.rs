@@ -3,7 +3,9 @@
 use super::declared::Declared;
 use super::head::{is_http2, requested_id};
 use crate::client::Attempts;
-use crate::edge::{self, BodyBytes, ClientTiming, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes};
+use crate::edge::{
+    self, BodyBytes, ClientTiming, MemoryShare, OutOfMemory, RequestDecision, RequestPermit, UnreadBytes,
+};
 use crate::gateway::{Outcome, Upstream};
 use crate::memory::Level;
 use crate::metrics::InFlight;

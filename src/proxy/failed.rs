@@ -20,7 +20,8 @@ const OVER: FailToProxy = FailToProxy { error_code: 0, can_reuse_downstream: fal
 /// Responds to a failed request, if a response can still be written.
 pub(super) async fn response(session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
     let late = context.late();
-    let slow = context.timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
+    let slow =
+        context.timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
     let rejection = match edge::fault() {
         Some(fault) => head::rejection(fault),
         // A request that has reached the provider must not be retried, so it is not `Overloaded`.

@@ -18,7 +18,8 @@ impl Drop for Context {
 /// Writes metrics and access log of an aborted request.
 fn account(context: &mut Context) {
     let timing = context.timing.clone();
-    let is_slow = timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
+    let is_slow =
+        timing.as_ref().is_some_and(|timing| timing.disconnect_reason() == Some(DisconnectReason::MinBodyRate));
     let is_stalled = timing.as_ref().is_some_and(|timing| timing.is_stalled());
     // Then it is no failure of the provider.
     let is_silent = !context.is_whole && timing.is_some_and(|timing| timing.awaits_client());

@@ -203,7 +203,7 @@ async fn ended(
             Err(Failure { rejection: Rejection::UpstreamFailed, sent: true, status: None })
         }
         Err(_) => {
-            response.body.hangs();
+            response.body.mark_hung();
             Err(Failure { rejection: Rejection::UpstreamTimeout(within), sent: true, status: None })
         }
     }

@@ -99,7 +99,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
         options.custom_l4 = Some(Arc::new(switch::Connector));
     }
     options.max_h2_streams = MAX_STREAMS;
-    options.h2_stream_window_size = Some(client::RELAY_WINDOW);
+    options.h2_stream_window_size = Some(client::STREAMING_WINDOW);
     options.h2_connection_window_size = Some(client::CONNECTION_WINDOW);
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
@@ -152,7 +152,7 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
 pub(super) fn go_on(context: &mut Context, peer: &HttpPeer, mut error: Box<Error>) -> Box<Error> {
     // Pingora's errors for sockets that it could not create.
     let local = matches!(error.etype(), ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError);
-    let dead = !local && client::is_of_address(error.root_cause());
+    let dead = !local && client::is_address_failure(error.root_cause());
     let goes_on = peer.address().as_inet().is_some_and(|address| context.goes_on_from(*address, dead));
     error.set_retry(goes_on);
     error

@@ -54,7 +54,7 @@ pub(super) async fn relay(
     idle: Duration,
 ) -> Result<()> {
     let Relayed { mut response, read, _slot } = relayed;
-    context.ahead = response.body.ahead();
+    context.ahead = response.body.read_ahead();
     let header = head(session, context, &response)?;
     let mut over = read.is_empty() && response.body.is_over();
     write_head(session, header, over).await?;
@@ -92,7 +92,7 @@ async fn next(response: &mut Response, idle: Duration) -> Result<Option<Part>> {
     match tokio::time::timeout(idle, response.body.next()).await {
         Ok(part) => part.map_err(|error| Error::explain(ErrorType::ReadError, error.to_string()).into_up()),
         Err(_) => {
-            response.body.hangs();
+            response.body.mark_hung();
             Err(Error::explain(ErrorType::ReadTimedout, "the response stands still").into_up())
         }
     }

@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The largest file that is read, in bytes.
-const MOST: usize = 8 << 20;
+const MAX_FILE: usize = 8 << 20;
 
 /// Where a configuration is, and what its reading hangs on beside files and variables.
 pub struct Source {
@@ -36,13 +36,13 @@ pub struct LoadedConfig {
 pub enum Unusable {
     /// It cannot be read.
     #[error("{0}")]
-    Unread(String),
+    Unreadable(String),
     /// There were no descriptors to read it with, which says nothing of it.
     #[error("too many open files")]
-    Starved,
+    NoDescriptors,
     /// It is wrong: every fault in it.
     #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
-    Faulty(Vec<Fault>),
+    Invalid(Vec<Fault>),
 }
 
 /// What stood in files: a hash of the contents of each, none where it could not be read.
@@ -66,19 +66,19 @@ impl Source {
 
     fn loaded(&self, seen: &FileState) -> Result<LoadedConfig, Unusable> {
         let name = self.path.display().to_string();
-        let unread = |error: &dyn Display| Unusable::Unread(format!("{name}: {error}"));
-        let text = seen.noted(&self.path, contents(&self.path));
-        if seen.starved.get() {
-            return Err(Unusable::Starved);
+        let unread = |error: &dyn Display| Unusable::Unreadable(format!("{name}: {error}"));
+        let text = seen.record(&self.path, contents(&self.path));
+        if seen.no_descriptors.get() {
+            return Err(Unusable::NoDescriptors);
         }
         let text = text.map_err(|error| unread(&error))?;
-        let hash = hex::text(&hashed(&text));
+        let hash = hex::text(&sha256(&text));
         let text = String::from_utf8(text).map_err(|_| unread(&"is not text in UTF-8"))?;
         let compiled = config::compile(&name, &text, seen, self.random);
-        if seen.starved.get() {
-            return Err(Unusable::Starved);
+        if seen.no_descriptors.get() {
+            return Err(Unusable::NoDescriptors);
         }
-        let compiled = compiled.map_err(Unusable::Faulty)?;
+        let compiled = compiled.map_err(Unusable::Invalid)?;
         Ok(LoadedConfig { config: compiled.config, warnings: compiled.warnings, hash })
     }
 }
@@ -86,18 +86,18 @@ impl Source {
 impl LoadedConfig {
     /// A configuration that stands in no file.
     pub fn of(name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<LoadedConfig, Unusable> {
-        let compiled = config::compile(name, text, lookup, random).map_err(Unusable::Faulty)?;
+        let compiled = config::compile(name, text, lookup, random).map_err(Unusable::Invalid)?;
         Ok(LoadedConfig {
             config: compiled.config,
             warnings: compiled.warnings,
-            hash: hex::text(&hashed(text.as_bytes())),
+            hash: hex::text(&sha256(text.as_bytes())),
         })
     }
 }
 
 impl Fingerprints {
     /// What stands in these files now; none where there are no descriptors to look with.
-    pub fn again(&self) -> Option<Fingerprints> {
+    pub fn rehash(&self) -> Option<Fingerprints> {
         let hash = |path: &PathBuf| match hash_at(path) {
             Err(error) if descriptors::is_shortage(&error) => None,
             found => Some((path.clone(), found.ok())),
@@ -133,14 +133,14 @@ impl Lookup for Machine {
 struct FileState {
     files: RefCell<BTreeMap<PathBuf, Option<[u8; 32]>>>,
     /// Whether there were no descriptors to read one of them with.
-    starved: Cell<bool>,
+    no_descriptors: Cell<bool>,
 }
 
 impl FileState {
-    fn noted(&self, path: &Path, found: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
-        let hash = found.as_ref().ok().map(|bytes| hashed(bytes));
+    fn record(&self, path: &Path, found: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+        let hash = found.as_ref().ok().map(|bytes| sha256(bytes));
         if found.as_ref().is_err_and(descriptors::is_shortage) {
-            self.starved.set(true);
+            self.no_descriptors.set(true);
         }
         let mut seen = self.files.borrow_mut();
         // What changes between two looks stands still in neither.
@@ -156,7 +156,7 @@ impl Lookup for FileState {
     }
 
     fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
-        self.noted(path, contents(path)).map_err(told)
+        self.record(path, contents(path)).map_err(told)
     }
 
     fn memory(&self) -> Option<usize> {
@@ -174,14 +174,14 @@ fn told(error: io::Error) -> String {
 
 fn contents(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MOST as u64 + 1).read_to_end(&mut bytes)?;
-    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", MOST >> 20));
-    if bytes.len() > MOST { Err(too_large()) } else { Ok(bytes) }
+    File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", MAX_FILE >> 20));
+    if bytes.len() > MAX_FILE { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// The hash of a file's contents, which are held in no memory for it: they may be secret.
 fn hash_at(path: &Path) -> io::Result<[u8; 32]> {
-    let mut file = File::open(path)?.take(MOST as u64 + 1);
+    let mut file = File::open(path)?.take(MAX_FILE as u64 + 1);
     let (mut context, mut part) = (digest::Context::new(&digest::SHA256), [0; 4096]);
     loop {
         let read = file.read(&mut part)?;
@@ -190,14 +190,14 @@ fn hash_at(path: &Path) -> io::Result<[u8; 32]> {
         }
         context.update(part.get(..read).unwrap_or_default());
     }
-    if file.limit() == 0 { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes_of(&context.finish())) }
+    if file.limit() == 0 { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(to_array(&context.finish())) }
 }
 
-fn hashed(bytes: &[u8]) -> [u8; 32] {
-    bytes_of(&digest::digest(&digest::SHA256, bytes))
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    to_array(&digest::digest(&digest::SHA256, bytes))
 }
 
-fn bytes_of(digest: &digest::Digest) -> [u8; 32] {
+fn to_array(digest: &digest::Digest) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
     hash

@@ -3,7 +3,7 @@
 
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, Upstream};
-use crate::jwks::{Issuer, SharedByIssuers};
+use crate::jwks::{Issuer, IssuerContext};
 use crate::memory::Memory;
 use crate::provider::{Provider, SlotUsage, Slots};
 use crate::serve;
@@ -41,24 +41,24 @@ impl Backend {
     pub fn new(
         upstream: &Arc<Upstream>,
         before: Option<&Backend>,
-        means: SharedByIssuers,
-        tally: Arc<SlotUsage>,
+        issuer_context: IssuerContext,
+        usage: Arc<SlotUsage>,
         memory: &Arc<Memory>,
     ) -> Result<Backend, RuntimeError> {
-        let serves = |provider: &&Arc<Supervised<Provider>>| provider.value.serves(upstream, &means.resolver);
+        let serves = |provider: &&Arc<Supervised<Provider>>| provider.value.serves(upstream, &issuer_context.resolver);
         let provider = match before.map(|backend| &backend.provider).filter(serves) {
             Some(provider) => provider.clone(),
             None => {
                 let wrong = |error| RuntimeError::Client { upstream: upstream.name.clone(), error };
-                let provider = Arc::new(Provider::new(upstream, &means.resolver, memory).map_err(wrong)?);
+                let provider = Arc::new(Provider::new(upstream, &issuer_context.resolver, memory).map_err(wrong)?);
                 let current = provider.addresses().clone().keep_current();
                 Supervised::new(provider, current)
             }
         };
-        let issuer = issuer(upstream, before.and_then(|backend| backend.issuer.as_ref()), means);
+        let issuer = issuer(upstream, before.and_then(|backend| backend.issuer.as_ref()), issuer_context);
         // Those who hold slots of other limits are done soon; until then they do not count here.
         let same = before.map(|backend| &backend.slots).filter(|slots| slots.limits() == upstream.slots);
-        let slots = same.cloned().unwrap_or_else(|| Slots::new(upstream.slots, tally));
+        let slots = same.cloned().unwrap_or_else(|| Slots::new(upstream.slots, usage));
         Ok(Backend { provider, issuer, slots })
     }
 
@@ -99,16 +99,16 @@ impl Backend {
 fn issuer(
     upstream: &Upstream,
     before: Option<&Arc<Supervised<Issuer>>>,
-    means: SharedByIssuers,
+    issuer_context: IssuerContext,
 ) -> Option<Arc<Supervised<Issuer>>> {
     let CallerCheck::Token { expected, keys, .. } = &upstream.check else {
         return None;
     };
-    if let Some(same) = before.filter(|issuer| issuer.value.serves(keys, expected, &means.resolver)) {
+    if let Some(same) = before.filter(|issuer| issuer.value.matches(keys, expected, &issuer_context.resolver)) {
         return Some(same.clone());
     }
     let before = before.map(|issuer| &*issuer.value);
-    let issuer = Issuer::new(&upstream.name, (**keys).clone(), expected.clone(), means, before);
+    let issuer = Issuer::new(&upstream.name, (**keys).clone(), expected.clone(), issuer_context, before);
     Some(Supervised::new(issuer.clone(), issuer.keep_current()))
 }
 

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// configuration holds.
 const WARM_UP: Duration = Duration::from_secs(5);
 /// How often it is looked whether something is over.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// How much longer a mark stands than it is needed.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -99,7 +99,7 @@ impl CurrentRuntime {
             if Instant::now() >= deadline {
                 return Err(lost);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 
@@ -109,7 +109,7 @@ impl CurrentRuntime {
         let previous = self.previous_with(&last);
         let longest_write = previous.iter().map(|one| one.longest_write).max().unwrap_or_default();
         let marks = self.mark_uncached(&last, &candidate, longest_write + MARGIN).await;
-        self.process.cache.lease_for(longest_lease(&candidate.gateway));
+        self.process.cache.set_lease(longest_lease(&candidate.gateway));
         self.now.store(candidate);
         if !marks.is_empty() {
             tokio::spawn(end_after(previous, longest_write, marks, self.process.clone()));
@@ -229,7 +229,7 @@ fn longest_write(runtime: &Runtime) -> Duration {
 async fn end_after(previous: Vec<Previous>, longest_write: Duration, marks: Vec<Mark>, process: Arc<ProcessState>) {
     let deadline = Instant::now() + longest_write;
     while previous.iter().any(|one| one.runtime.strong_count() > 0) && Instant::now() < deadline {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
     end(marks, &process).await;
 }

@@ -36,12 +36,12 @@ pub(super) struct ProcessState {
     /// Whether it was ready once.
     pub ready: AtomicBool,
     /// By the name of an upstream.
-    tallies: Mutex<HashMap<String, Tallies>>,
+    counters_of: Mutex<HashMap<String, UpstreamCounters>>,
 }
 
 /// What is counted of an upstream, and goes on where a later configuration has it again.
 #[derive(Clone, Default)]
-pub(super) struct Tallies {
+pub(super) struct UpstreamCounters {
     pub keys: Arc<jwks::JwksCounters>,
     pub slots: Arc<provider::SlotUsage>,
 }
@@ -81,7 +81,7 @@ impl ProcessState {
         let metrics = Arc::new(Metrics::new()?);
         let listener = Arc::new(StoreMetrics::new()?);
         if matches!(config.store, Store::Redis(_)) {
-            metrics.show(&listener)?;
+            metrics.register_store(&listener)?;
         }
         let cache = cache::open(&config.store, longest_lease(&config.gateway), listener)?;
         cache.start();
@@ -105,13 +105,13 @@ impl ProcessState {
             started: Instant::now(),
             readiness_timeout: config.readiness_timeout,
             ready: AtomicBool::new(false),
-            tallies: Mutex::default(),
+            counters_of: Mutex::default(),
         })
     }
 
     /// What is counted of an upstream.
-    pub fn tallies(&self, upstream: &str) -> Tallies {
-        self.tallies.lock().entry(upstream.to_owned()).or_default().clone()
+    pub fn counters_of(&self, upstream: &str) -> UpstreamCounters {
+        self.counters_of.lock().entry(upstream.to_owned()).or_default().clone()
     }
 }
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use sessiongate::cache::{
-    AcquireRequest, Acquisition, CacheCounters, FetchedResponse, MarkFailurePolicy, MemoryStore, ReadOptions,
-    ReadResult, Scope, Sessions, Store, StoreError, StoreResult, StoreUsage, Stored,
+    AcquireRequest, Acquisition, CacheCounters, FetchedResponse, FillResult, MarkFailurePolicy, MemoryStore,
+    ReadOptions, ReadResult, Scope, Sessions, Store, StoreError, StoreUsage, Stored,
 };
 use sessiongate::coherence::reading::{ConnectionId, FreshnessWindows};
 use sessiongate::coherence::{
@@ -270,7 +270,7 @@ fn nor_where_room_is_short_and_sessions_are_dropped() {
     let store = memory(setting);
     let world = run(setting, store.clone());
     assert_eq!(world.stale.load(Ordering::Relaxed), 0);
-    assert!(store.measure().evictions > 0, "nothing was dropped");
+    assert!(store.usage().evictions > 0, "nothing was dropped");
 }
 
 /// A run while another thread sweeps the store without a pause.
@@ -315,7 +315,7 @@ fn a_sweep_does_not_forget_which_responses_are_too_old() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let acquired = runtime.block_on(async {
         let (scope, writer) = (Scope::Session(0, name(0)), store.token());
-        store.begin(scope, writer, GUARD, scope.reach()).await.unwrap();
+        store.begin(scope, writer, GUARD, scope.write_scope()).await.unwrap();
         let settled = Settled { version: Some(5), ..Settled::default() };
         store.end(scope, writer, settled).await.unwrap();
         store.sweep();
@@ -445,7 +445,7 @@ impl Store for Unmarked {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<StoreResult, StoreError> {
+    ) -> Result<FillResult, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 
@@ -477,8 +477,8 @@ impl Store for Unmarked {
         self.0.disconnected_for(scope)
     }
 
-    fn measure(&self) -> StoreUsage {
-        self.0.measure()
+    fn usage(&self) -> StoreUsage {
+        self.0.usage()
     }
 }
 
@@ -513,16 +513,10 @@ impl Store for Unstamped {
         Ok(Acquisition { acquired, ..found })
     }
 
-    async fn fill(
-        &self,
-        key: &CacheKey,
-        reader: Token,
-        _: Entry<Stored>,
-        _: Millis,
-    ) -> Result<StoreResult, StoreError> {
+    async fn fill(&self, key: &CacheKey, reader: Token, _: Entry<Stored>, _: Millis) -> Result<FillResult, StoreError> {
         // As after an answer that may not be stored: the next reader leads.
         let unmarked = CacheKey { upstream: 1, ..*key };
-        self.0.release(&unmarked, reader).await.map(|()| StoreResult::Own)
+        self.0.release(&unmarked, reader).await.map(|()| FillResult::Fetched)
     }
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
@@ -559,8 +553,8 @@ impl Store for Unstamped {
         self.0.disconnected_for(scope)
     }
 
-    fn measure(&self) -> StoreUsage {
-        self.0.measure()
+    fn usage(&self) -> StoreUsage {
+        self.0.usage()
     }
 }
 

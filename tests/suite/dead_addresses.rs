@@ -18,8 +18,8 @@ struct Dead {
 }
 
 impl Dead {
-    /// `hangs` says whether connections are held open without a word, or closed at once.
-    fn start(address: SocketAddr, hangs: bool) -> Option<Dead> {
+    /// `mark_hung` says whether connections are held open without a word, or closed at once.
+    fn start(address: SocketAddr, mark_hung: bool) -> Option<Dead> {
         let listener = TcpListener::bind(address).ok()?;
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = accepted.clone();
@@ -27,7 +27,7 @@ impl Dead {
             let mut held: Vec<TcpStream> = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
                 count.fetch_add(1, Ordering::SeqCst);
-                held.extend(hangs.then_some(stream));
+                held.extend(mark_hung.then_some(stream));
             }
         });
         Some(Dead { address, accepted })
@@ -104,7 +104,7 @@ fn addresses_that_reject_cost_no_request_over_http2() {
 fn addresses_without_tls_are_found_out_once_for_all() {
     let authority = Authority::new("ours");
     // The address that lives has to keep to the time too: only where waiting is what is tested, it is not long.
-    for (hangs, connect) in [(false, "20s"), (true, "3s")] {
+    for (mark_hung, connect) in [(false, "20s"), (true, "3s")] {
         let trusted = format!(
             ", tls: {{ ca_file: {} }}, timeouts: {{ connect: {connect}, first_byte: 20s }}",
             authority.file.display()
@@ -114,16 +114,16 @@ fn addresses_without_tls_are_found_out_once_for_all() {
             let provider =
                 Scripted::start_tls(Arc::new(config), |_| json_response(200, &format!(r#"{{"id":"{SESSION}"}}"#)));
             let dead = ["127.0.0.8", "127.0.0.9"].map(|ip| SocketAddr::new(ip.parse().unwrap(), provider.port()));
-            let dead: Vec<Dead> = dead.into_iter().filter_map(|address| Dead::start(address, hangs)).collect();
+            let dead: Vec<Dead> = dead.into_iter().filter_map(|address| Dead::start(address, mark_hung)).collect();
             (dead.len() == 2).then_some((provider, dead))
         });
         let gateway = gateway(&format!("https://provider.test:{}", provider.port()), &trusted);
         for turn in 0..6 {
-            assert_eq!(all(&gateway), [200; 6], "{hangs} {turn}");
+            assert_eq!(all(&gateway), [200; 6], "{mark_hung} {turn}");
         }
         for Dead { address, accepted } in &dead {
             let accepted = accepted.load(Ordering::SeqCst);
-            assert!((1..=4).contains(&accepted), "{address} {hangs}: {accepted} of 36 requests");
+            assert!((1..=4).contains(&accepted), "{address} {mark_hung}: {accepted} of 36 requests");
         }
         assert!(dead.iter().map(Dead::accepted).sum::<usize>() >= 2);
     }

@@ -12,8 +12,8 @@ use http::{HeaderMap, StatusCode};
 use secrecy::SecretSlice;
 use serde_json::json;
 use sessiongate::cache::{
-    AcquireRequest, Acquisition, CacheCounters, FetchedResponse, MarkFailurePolicy, ReadOptions, ReadResult,
-    RedisStore, Scope, Sessions, Store, StoreError, StoreResult, StoreUsage, Stored,
+    AcquireRequest, Acquisition, CacheCounters, FetchedResponse, FillResult, MarkFailurePolicy, ReadOptions,
+    ReadResult, RedisStore, Scope, Sessions, Store, StoreError, StoreUsage, Stored,
 };
 use sessiongate::coherence::reading::ConnectionId;
 use sessiongate::coherence::{Acquired, Entry, Millis, OWN, Retired, Settled, Tenant, Token, WriteEnd, WriteScope};
@@ -306,7 +306,7 @@ impl Store for Unfenced {
         reader: Token,
         entry: Entry<Stored>,
         kept: Millis,
-    ) -> Result<StoreResult, StoreError> {
+    ) -> Result<FillResult, StoreError> {
         self.0.fill(key, reader, entry, kept).await
     }
 
@@ -344,8 +344,8 @@ impl Store for Unfenced {
         self.0.disconnected_for(scope)
     }
 
-    fn measure(&self) -> StoreUsage {
-        self.0.measure()
+    fn usage(&self) -> StoreUsage {
+        self.0.usage()
     }
 }
 

@@ -360,13 +360,13 @@ fn a_connection_that_hangs_is_left() {
     });
     let more = "    protocol: http2\n    timeouts: { first_byte: 2s, idle: 2s }\n";
     let gateway = Gateway::start(&upstream(&format!("http://{}", provider.address()), more));
-    for (hangs, good) in [("/api/v2/sessions/hangs", session_path()), ("/hangs", "/x".into())] {
+    for (mark_hung, good) in [("/api/v2/sessions/hangs", session_path()), ("/hangs", "/x".into())] {
         assert_eq!(Request::new("GET", &good).send(&gateway.url()).status, 200);
         let before = provider.connections();
-        let late = Request::new("GET", hangs).try_send(&gateway.url());
+        let late = Request::new("GET", mark_hung).try_send(&gateway.url());
         assert!(late.as_ref().map_or(true, |late| [504, 200].contains(&late.status)), "{late:?}");
         assert_eq!(Request::new("GET", &good).send(&gateway.url()).status, 200);
-        assert_eq!(provider.connections(), before + 1, "{hangs}");
+        assert_eq!(provider.connections(), before + 1, "{mark_hung}");
     }
 }
 

@@ -56,17 +56,17 @@ async fn it_never_holds_more_than_it_may_and_keeps_what_is_read() {
     for number in 1..2_000 {
         assert!(hits(&store, &key(0)).await, "evicted although it is read, at {number}");
         put(&store, &key(number), 2_000, 60_000).await;
-        assert!(store.measure().bytes <= 1 << 20);
+        assert!(store.usage().bytes <= 1 << 20);
     }
-    assert!(store.measure().evictions > 1_000);
+    assert!(store.usage().evictions > 1_000);
 }
 
 #[tokio::test]
 async fn what_matters_is_not_evicted() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     let (marked, deleted) = (Scope::Session(0, key(0).session), Scope::Session(0, key(16).session));
-    store.begin(marked, Token(1), 60_000, marked.reach()).await.unwrap();
-    store.begin(deleted, Token(2), 60_000, deleted.reach()).await.unwrap();
+    store.begin(marked, Token(1), 60_000, marked.write_scope()).await.unwrap();
+    store.begin(deleted, Token(2), 60_000, deleted.write_scope()).await.unwrap();
     let settled = Settled { deleted_for: Some(60_000), ..Settled::default() };
     store.end(deleted, Token(2), settled).await.unwrap();
     for number in 1..2_000 {
@@ -82,9 +82,9 @@ async fn what_is_over_leaves_the_memory() {
     put(&store, &key(1), 2_000, 0).await;
     put(&store, &key(2), 2_000, 60_000).await;
     store.sweep();
-    assert_eq!(store.measure().sessions, 1);
+    assert_eq!(store.usage().sessions, 1);
     assert!(hits(&store, &key(2)).await);
-    assert!(store.measure().bytes < 4_000);
+    assert!(store.usage().bytes < 4_000);
 }
 
 #[tokio::test]
@@ -93,11 +93,11 @@ async fn deletions_do_not_outgrow_the_store() {
     for number in 0..20_000 {
         let scope = Scope::Session(0, key(number).session);
         let writer = store.token();
-        store.begin(scope, writer, 60_000, scope.reach()).await.unwrap();
+        store.begin(scope, writer, 60_000, scope.write_scope()).await.unwrap();
         let settled = Settled { deleted_for: Some(300_000), ..Settled::default() };
         store.end(scope, writer, settled).await.unwrap();
     }
-    assert!(store.measure().bytes <= 1 << 20);
+    assert!(store.usage().bytes <= 1 << 20);
     let last = acquire(&store, &key(19_999), store.token()).await.acquired;
     assert_eq!(last.name(), "deleted", "the latest are remembered");
 }
@@ -106,7 +106,7 @@ async fn deletions_do_not_outgrow_the_store() {
 async fn rejected_credentials_leave_nothing_behind() {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     put(&store, &key(1), 500, 60_000).await;
-    let before = store.measure().bytes;
+    let before = store.usage().bytes;
     for credential in 0..1_000_u64 {
         let mut other = key(1);
         other.variant[..8].copy_from_slice(&(credential + 1).to_le_bytes());
@@ -114,13 +114,13 @@ async fn rejected_credentials_leave_nothing_behind() {
         assert_eq!(acquire(&store, &other, reader).await.acquired.name(), "lead");
         store.release(&other, reader).await.unwrap();
     }
-    assert_eq!(store.measure().bytes, before);
+    assert_eq!(store.usage().bytes, before);
     for credential in 0..1_000_u64 {
         let mut other = key(1);
         other.variant[..8].copy_from_slice(&(credential + 1).to_le_bytes());
         put(&store, &other, 500, 60_000).await;
     }
-    assert!(store.measure().bytes < 80_000, "{}", store.measure().bytes);
+    assert!(store.usage().bytes < 80_000, "{}", store.usage().bytes);
 }
 
 fn variant(number: u64) -> CacheKey {
@@ -194,7 +194,7 @@ async fn a_place_that_goes_still_keeps_older_responses_away() {
     let (reader, entry) = slow(&store, &owner, 1).await;
     let newer = store.token();
     // Of two moments the later one: they are told apart by microseconds.
-    std::iter::repeat_with(|| store.moment()).find(|moment| *moment > entry.began);
+    std::iter::repeat_with(|| store.now_micros()).find(|now_micros| *now_micros > entry.began);
     store.retire(&owner, newer, ENDED).await.unwrap();
     for junk in 1..200 {
         rejected(&store, &variant(junk)).await;
@@ -203,7 +203,7 @@ async fn a_place_that_goes_still_keeps_older_responses_away() {
     store.fill(&owner, reader, entry, 60_000).await.unwrap();
     assert!(!hits(&store, &owner).await, "an answer from before the 404");
     store.sweep();
-    assert_eq!(store.measure().sessions, 1);
+    assert_eq!(store.usage().sessions, 1);
 }
 
 #[tokio::test]

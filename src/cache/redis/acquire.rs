@@ -3,7 +3,7 @@
 use super::entry::{Keys, read_reply};
 use super::epoch::{KnownEpoch, OpenEpoch};
 use super::scripts::ACQUIRE;
-use super::{RedisStore, STATE_KEPT, entry};
+use super::{RedisStore, STATE_TTL, entry};
 use crate::cache::{AcquireRequest, Acquisition};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Acquired, Generation, Micros, Millis, OWN};
@@ -14,61 +14,66 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// How often a reader asks again because the epoch has changed, or to know whether a purge has lifted a deletion.
-const TRIES: usize = 4;
+const MAX_TRIES: usize = 4;
 
 impl RedisStore {
-    pub(super) async fn try_acquire(&self, key: &CacheKey, ask: AcquireRequest) -> Result<Acquisition, StoreFailure> {
+    pub(super) async fn try_acquire(
+        &self,
+        key: &CacheKey,
+        request: AcquireRequest,
+    ) -> Result<Acquisition, StoreFailure> {
         let _permits = self.permits.try_acquire_many(2).map_err(|_| StoreFailure::Busy)?;
         let keys = Keys::new(&self.namespace, key);
         let epoch = self.epoch_of(key.upstream);
         let (epoch_key, known) = (epoch.key.as_str(), &epoch.last);
-        let token = entry::token(ask.reader);
-        let steal = ask.steal.map(entry::token).unwrap_or_default();
-        let (kept, lease) = (STATE_KEPT.to_string(), self.lease.load(Ordering::Relaxed).to_string());
-        let mode = match ask {
+        let token = entry::token(request.reader);
+        let steal = request.steal.map(entry::token).unwrap_or_default();
+        let (kept, lease) = (STATE_TTL.to_string(), self.lease.load(Ordering::Relaxed).to_string());
+        let mode = match request {
             AcquireRequest { fresh: true, .. } => "fresh",
             AcquireRequest { unstored: true, .. } => "unstored",
             AcquireRequest { .. } => "",
         };
-        let (caller, tenant, deadline) = (entry::caller(&ask.caller), entry::caller(&ask.tenant), self.read_by());
+        let (caller, tenant, deadline) =
+            (entry::caller(&request.caller), entry::caller(&request.tenant), self.read_deadline());
         // Of the own tenant everything stands in the state, but for what a purge may have lifted. Where the keys of a
         // session are on their way to another server, a step on one that does not exist would have to wait.
-        let mut whole = ask.tenant != OWN;
+        let mut with_tenants = request.tenant != OWN;
         let (mut moment, mut leased) = (Micros::MAX, false);
-        for _ in 0..TRIES {
-            let guess = match self.last_epoch(&epoch, &token, deadline).await? {
+        for _ in 0..MAX_TRIES {
+            let assumed = match self.last_epoch(&epoch, &token, deadline).await? {
                 Ok(seen) => seen,
                 Err(purged) => return self.acquire_marked(&keys, &token, &tenant, purged, deadline).await,
             };
-            let (generation, purged) = (entry::generation(guess.generation), entry::purged(guess.purged));
+            let (generation, purged) = (entry::generation(assumed.generation), entry::purged(assumed.purged));
             let arguments = [token.as_str(), &steal, &generation, &kept, &lease, mode, &caller, &tenant, &purged];
-            let names = keys.names(whole);
+            let names = keys.names(with_tenants);
             let session = self.run(&ACQUIRE, &names, &arguments, deadline);
             let (session, epoch) = tokio::join!(session, self.read_epoch(epoch_key, &token, deadline));
             let ((value, session_link), (epoch, epoch_link)) = (session?, epoch?);
-            let connection_id = both(session_link, epoch_link);
+            let connection_id = combined(session_link, epoch_link);
             let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
             let open = |entry: &[u8]| {
                 self.listener.read(entry.len());
-                self.seal.open(&keys.variant, entry, entry::HEAD)
+                self.seal.open(&keys.variant, entry, entry::HEAD_LENGTH)
             };
-            let reply = read_reply(&text, guess.generation, open).ok_or(StoreFailure::ProtocolError)?;
+            let reply = read_reply(&text, assumed.generation, open).ok_or(StoreFailure::ProtocolError)?;
             moment = reply.now;
             // Also where the epoch turns out to be marked: a write that changes nothing gives its generation back.
             leased |= mode.is_empty() && matches!(reply.acquired, Acquired::Lead { .. });
             let acquired = match epoch.generation {
                 // A deletion hangs on the last purge of the upstream, and not on its generation.
                 _ if matches!(reply.acquired, Acquired::Deleted)
-                    && (epoch.purged > guess.purged || (epoch.purged > 0 && !whole)) =>
+                    && (epoch.purged > assumed.purged || (epoch.purged > 0 && !with_tenants)) =>
                 {
-                    *known.lock() = Some(OpenEpoch { purged: epoch.purged, ..guess });
-                    whole = true;
+                    *known.lock() = Some(OpenEpoch { purged: epoch.purged, ..assumed });
+                    with_tenants = true;
                     continue;
                 }
                 _ if matches!(reply.acquired, Acquired::Deleted | Acquired::Bypass) => reply.acquired,
-                Some(now) if now == guess.generation => {
+                Some(now) if now == assumed.generation => {
                     if reply.unreadable {
-                        self.tally.count(CacheEvent::Unreadable);
+                        self.counters.count(CacheEvent::Unreadable);
                     }
                     reply.acquired
                 }
@@ -81,7 +86,7 @@ impl RedisStore {
             if let Acquired::Hit(entry, ..) = &acquired
                 && entry.fetched_at() < connection_id.fence
             {
-                self.tally.count(CacheEvent::Fenced);
+                self.counters.count(CacheEvent::Fenced);
             }
             return Ok(Acquisition { acquired, connection_id, now: reply.now, leased });
         }
@@ -117,11 +122,11 @@ impl RedisStore {
         purged: Millis,
         deadline: Instant,
     ) -> Result<Acquisition, StoreFailure> {
-        let (none, kept) = (Generation(0), STATE_KEPT.to_string());
-        let whole = tenant != entry::caller(&OWN) || purged > 0;
+        let (none, kept) = (Generation(0), STATE_TTL.to_string());
+        let with_tenants = tenant != entry::caller(&OWN) || purged > 0;
         let (generation, purged) = (entry::generation(none), entry::purged(purged));
         let arguments = [token, "", &generation, &kept, "0", "fresh", "", tenant, &purged];
-        let names = keys.names(whole);
+        let names = keys.names(with_tenants);
         let (value, connection_id) = self.run(&ACQUIRE, &names, &arguments, deadline).await?;
         let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
         let reply = read_reply(&text, none, |_| None).ok_or(StoreFailure::ProtocolError)?;
@@ -132,7 +137,7 @@ impl RedisStore {
 }
 
 /// What was found over two links holds as long as both do.
-fn both(one: ConnectionId, other: ConnectionId) -> ConnectionId {
+fn combined(one: ConnectionId, other: ConnectionId) -> ConnectionId {
     let number = one.number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ other.number;
     ConnectionId { number, fence: one.fence.max(other.fence) }
 }

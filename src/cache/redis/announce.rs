@@ -13,6 +13,6 @@ impl RedisStore {
         let key = format!("{}1:protocol:{PROTOCOL}", self.namespace);
         let mut command = redis::cmd("SET");
         command.arg(&key).arg(PROTOCOL).arg("PX").arg(ANNOUNCED);
-        self.route.carry_out(&key, &command, self.timeouts.write).await.is_ok()
+        self.route.execute(&key, &command, self.timeouts.write).await.is_ok()
     }
 }

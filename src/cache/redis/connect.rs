@@ -45,7 +45,7 @@ pub(super) fn route(config: &Redis, listener: Arc<dyn StoreObserver>) -> Result<
             Ok(Route::One(Arc::new(Server::new(name, Address::Fixed(Box::new(node)), options))))
         }
         Servers::Sentinel { service, nodes, login } => {
-            let sentinel = |address| node(address, entered(login, RedisConnectionInfo::default()), tls.as_ref());
+            let sentinel = |address| node(address, with_login(login, RedisConnectionInfo::default()), tls.as_ref());
             let nodes = nodes.iter().map(sentinel).collect::<Result<Vec<_>, SetupError>>()?;
             let sentinels = Sentinels { service: service.clone(), nodes, connect: connect(config, tls.clone()) };
             let address = Address::Sentinels(Arc::new(sentinels));
@@ -109,19 +109,19 @@ fn node(address: &RedisAddress, login: RedisConnectionInfo, tls: Option<&Tls>) -
     let Some(Tls { certificates, server_name }) = tls else {
         return Ok(Node::new(Client::open(info(ConnectionAddr::Tcp(host, port))?)?, None));
     };
-    let variant = server_name.as_ref().map(|_| address.clone());
+    let resolve_to = server_name.as_ref().map(|_| address.clone());
     let host = server_name.clone().unwrap_or(host);
     let to = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-    Ok(Node::new(Client::build_with_tls(info(to)?, certificates.clone())?, variant))
+    Ok(Node::new(Client::build_with_tls(info(to)?, certificates.clone())?, resolve_to))
 }
 
 /// Who the gateway is to the servers.
 fn login(config: &Redis) -> RedisConnectionInfo {
     let plain = RedisConnectionInfo::default().set_db(config.database.into()).set_protocol(ProtocolVersion::RESP3);
-    entered(&config.login, plain)
+    with_login(&config.login, plain)
 }
 
-fn entered(login: &Login, mut info: RedisConnectionInfo) -> RedisConnectionInfo {
+fn with_login(login: &Login, mut info: RedisConnectionInfo) -> RedisConnectionInfo {
     if let Some(username) = &login.username {
         info = info.set_username(username);
     }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use redis::Value;
 
 /// How many are asked for at the same time, unless the store may have less under way.
-const AT_ONCE: usize = 32;
+const CONCURRENT: usize = 32;
 
 impl RedisStore {
     pub(super) async fn try_deleted(
@@ -18,15 +18,15 @@ impl RedisStore {
         tenant: &Tenant,
         sessions: &[[u8; 16]],
     ) -> Result<Vec<bool>, StoreFailure> {
-        let purged = self.purged(upstream, self.read_by()).await?;
+        let purged = self.purged(upstream, self.read_deadline()).await?;
         // As where one session is read.
-        let whole = *tenant != OWN || purged > 0;
+        let with_tenants = *tenant != OWN || purged > 0;
         let (tenant, purged) = (entry::caller(tenant), entry::purged(purged));
         let mut deleted = Vec::with_capacity(sessions.len());
-        for some in sessions.chunks(AT_ONCE.min(self.max_in_flight)) {
+        for some in sessions.chunks(CONCURRENT.min(self.max_in_flight)) {
             let permits = u32::try_from(some.len()).map_err(|_| StoreFailure::Busy)?;
             let _permits = self.permits.try_acquire_many(permits).map_err(|_| StoreFailure::Busy)?;
-            let asked = some.iter().map(|session| self.is_deleted(session, whole, &tenant, &purged));
+            let asked = some.iter().map(|session| self.is_deleted(session, with_tenants, &tenant, &purged));
             for one in join_all(asked).await {
                 deleted.push(one?);
             }
@@ -37,14 +37,14 @@ impl RedisStore {
     async fn is_deleted(
         &self,
         session: &[u8; 16],
-        whole: bool,
+        with_tenants: bool,
         tenant: &str,
         purged: &str,
     ) -> Result<bool, StoreFailure> {
         let state = entry::state(&self.namespace, session);
         let tenants = entry::tenants(&state);
-        let keys: &[&str] = if whole { &[&state, &tenants] } else { &[&state] };
-        match self.run(&DELETED, keys, &[tenant, purged], self.read_by()).await?.0 {
+        let keys: &[&str] = if with_tenants { &[&state, &tenants] } else { &[&state] };
+        match self.run(&DELETED, keys, &[tenant, purged], self.read_deadline()).await?.0 {
             Value::Int(0) => Ok(false),
             Value::Int(1) => Ok(true),
             _ => Err(StoreFailure::ProtocolError),

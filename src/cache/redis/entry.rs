@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
 
 /// The length of an entry's head: the letter, two generations, the version, three times, a credential, the digest.
-pub(super) const HEAD: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + CALLER + DIGEST;
+pub(super) const HEAD_LENGTH: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + CALLER + DIGEST;
 const VERSION: usize = 20;
 const DIGEST: usize = 16;
 /// The greatest time in microseconds that has no more digits than others.
@@ -195,7 +195,7 @@ fn read_entry(
     stamp: Stamp,
     open: impl Fn(&[u8]) -> Option<ProviderResponse>,
 ) -> Option<Entry<Arc<ProviderResponse>>> {
-    let head = text.get(1 + 2 * GENERATION..HEAD)?;
+    let head = text.get(1 + 2 * GENERATION..HEAD_LENGTH)?;
     let (version, head) = head.split_at_checked(VERSION)?;
     let (began, head) = head.split_at_checked(MOMENT)?;
     let (fresh, head) = head.split_at_checked(TIME)?;

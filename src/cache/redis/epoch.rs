@@ -2,7 +2,7 @@
 
 use super::entry::{Epoch, read_epoch, read_opened};
 use super::scripts::OPEN;
-use super::{EPOCH_KEPT, RedisStore, entry, until};
+use super::{EPOCH_TTL, RedisStore, entry, remaining};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Generation, Millis, UNLIFTED};
 use crate::telemetry::StoreFailure;
@@ -42,7 +42,7 @@ impl RedisStore {
         token: &str,
         deadline: Instant,
     ) -> Result<(Epoch, ConnectionId), StoreFailure> {
-        let kept = EPOCH_KEPT.to_string();
+        let kept = EPOCH_TTL.to_string();
         let (value, connection_id) = self.run(&OPEN, &[key], &[token, &kept], deadline).await?;
         let Value::BulkString(text) = value else { return Err(StoreFailure::ProtocolError) };
         let generation = if text == b"W" { None } else { Some(read_opened(&text).ok_or(StoreFailure::ProtocolError)?) };
@@ -55,7 +55,7 @@ impl RedisStore {
         token: &str,
         deadline: Instant,
     ) -> Result<(Epoch, ConnectionId), StoreFailure> {
-        let (epoch, connection_id) = self.look_at_epoch(key, deadline).await?;
+        let (epoch, connection_id) = self.get_epoch(key, deadline).await?;
         match epoch {
             None => self.open_epoch(key, 0, token, deadline).await,
             // Whether its marks still stand is for the server to say.
@@ -65,9 +65,9 @@ impl RedisStore {
     }
 
     /// The epoch as it stands in the store.
-    async fn look_at_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, ConnectionId), StoreFailure> {
+    async fn get_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, ConnectionId), StoreFailure> {
         let command = redis::cmd("GET").arg(key).to_owned();
-        let (value, connection_id) = self.route.carry_out(key, &command, until(deadline)).await?;
+        let (value, connection_id) = self.route.execute(key, &command, remaining(deadline)).await?;
         match &value {
             Value::Nil => Ok((None, connection_id)),
             Value::BulkString(text) => Ok((Some(read_epoch(text).ok_or(StoreFailure::ProtocolError)?), connection_id)),
@@ -77,7 +77,7 @@ impl RedisStore {
 
     /// When an upstream was purged last.
     pub(super) async fn purged(&self, scope: u64, deadline: Instant) -> Result<Millis, StoreFailure> {
-        let (epoch, _) = self.look_at_epoch(&self.epoch_of(scope).key, deadline).await?;
+        let (epoch, _) = self.get_epoch(&self.epoch_of(scope).key, deadline).await?;
         Ok(epoch.map_or(0, |epoch| epoch.purged))
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 pub(super) struct Node {
     client: Client,
     /// Where it is, where the client has the name of its certificate instead.
-    variant: Option<RedisAddress>,
+    resolve_to: Option<RedisAddress>,
 }
 
 /// Makes the way to a server that others name, by its host and its port.
@@ -50,14 +50,14 @@ impl AsyncDNSResolver for FixedResolver {
 
 impl Node {
     /// One that this client connects to, at this place where the client has another name for it.
-    pub fn new(client: Client, variant: Option<RedisAddress>) -> Node {
-        Node { client, variant }
+    pub fn new(client: Client, resolve_to: Option<RedisAddress>) -> Node {
+        Node { client, resolve_to }
     }
 
     /// Connects to it.
     pub async fn connect(&self, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-        let config = match &self.variant {
-            Some(variant) => config.clone().set_dns_resolver(FixedResolver(variant.clone())),
+        let config = match &self.resolve_to {
+            Some(resolve_to) => config.clone().set_dns_resolver(FixedResolver(resolve_to.clone())),
             None => config.clone(),
         };
         self.client.get_multiplexed_async_connection_with_config(&config).await
@@ -70,15 +70,15 @@ impl Sentinels {
     /// kind.
     pub async fn connect(
         self: &Arc<Sentinels>,
-        asking: &AsyncConnectionConfig,
+        sentinel_config: &AsyncConnectionConfig,
         config: &AsyncConnectionConfig,
     ) -> RedisResult<MultiplexedConnection> {
         let mut asked = JoinSet::new();
         for at in 0..self.nodes.len() {
-            let (sentinels, asking, config) = (self.clone(), asking.clone(), config.clone());
-            asked.spawn(async move { sentinels.ask(at, &asking, &config).await });
+            let (sentinels, sentinel_config, config) = (self.clone(), sentinel_config.clone(), config.clone());
+            asked.spawn(async move { sentinels.query(at, &sentinel_config, &config).await });
         }
-        let mut rejected = wrong("no sentinel answers");
+        let mut rejected = sentinel_error("no sentinel answers");
         while let Some(response) = asked.join_next().await {
             match response {
                 Ok(Ok(connection)) => return Ok(connection),
@@ -90,45 +90,45 @@ impl Sentinels {
     }
 
     /// The connection to the server that one of them names.
-    async fn ask(
+    async fn query(
         &self,
         at: usize,
-        asking: &AsyncConnectionConfig,
+        sentinel_config: &AsyncConnectionConfig,
         config: &AsyncConnectionConfig,
     ) -> RedisResult<MultiplexedConnection> {
-        let node = self.nodes.get(at).ok_or_else(|| wrong("there is no such sentinel"))?;
-        let mut sentinel = node.connect(asking).await?;
-        let known: HashMap<String, String> =
+        let node = self.nodes.get(at).ok_or_else(|| sentinel_error("there is no such sentinel"))?;
+        let mut sentinel = node.connect(sentinel_config).await?;
+        let master: HashMap<String, String> =
             redis::cmd("SENTINEL").arg("MASTER").arg(&self.service).query_async(&mut sentinel).await?;
-        let (host, port) = primary(&known)?;
-        let server = (self.connect)(host, port).ok_or_else(|| wrong("a sentinel names no address"))?;
+        let (host, port) = primary(&master)?;
+        let server = (self.connect)(host, port).ok_or_else(|| sentinel_error("a sentinel names no address"))?;
         let mut connection = server.connect(config).await?;
         // A sentinel may not know yet that another server has taken over.
         let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
         if matches!(role, Role::Primary { .. }) {
             Ok(connection)
         } else {
-            Err(wrong("the server that a sentinel names is no primary"))
+            Err(sentinel_error("the server that a sentinel names is no primary"))
         }
     }
 }
 
 /// Where the server is that a sentinel describes. Another one may take over at any moment from one that it takes for
 /// down.
-fn primary(known: &HashMap<String, String>) -> RedisResult<(&str, u16)> {
-    let said = |name: &str| known.get(name).map_or("", String::as_str);
-    let flags = || said("flags").split(',');
+fn primary(master: &HashMap<String, String>) -> RedisResult<(&str, u16)> {
+    let field = |name: &str| master.get(name).map_or("", String::as_str);
+    let flags = || field("flags").split(',');
     if !flags().any(|flag| flag == "master") {
-        return Err(wrong("a sentinel knows of no primary"));
+        return Err(sentinel_error("a sentinel knows of no primary"));
     }
     if flags().any(|flag| matches!(flag, "s_down" | "o_down")) {
-        return Err(wrong("a sentinel takes the server for down"));
+        return Err(sentinel_error("a sentinel takes the server for down"));
     }
-    let port = said("port").parse().map_err(|_| wrong("a sentinel names no port"))?;
-    Ok((said("ip"), port))
+    let port = field("port").parse().map_err(|_| sentinel_error("a sentinel names no port"))?;
+    Ok((field("ip"), port))
 }
 
-fn wrong(what: &'static str) -> RedisError {
+fn sentinel_error(what: &'static str) -> RedisError {
     RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, what))
 }
 
@@ -138,17 +138,17 @@ mod tests {
 
     #[test]
     fn a_server_that_a_sentinel_takes_for_down_is_no_primary() {
-        let known = |flags: &str, port: &str| {
+        let master = |flags: &str, port: &str| {
             let all = [("ip", "192.0.2.1"), ("port", port), ("flags", flags)];
             all.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect::<HashMap<_, _>>()
         };
         for flags in ["master", "master,failover_in_progress", "disconnected,master"] {
-            assert_eq!(primary(&known(flags, "6379")).unwrap(), ("192.0.2.1", 6379), "{flags}");
+            assert_eq!(primary(&master(flags, "6379")).unwrap(), ("192.0.2.1", 6379), "{flags}");
         }
         for flags in ["s_down,master", "s_down,o_down,master,disconnected", "master,o_down", "slave", ""] {
-            assert!(primary(&known(flags, "6379")).is_err(), "{flags}");
+            assert!(primary(&master(flags, "6379")).is_err(), "{flags}");
         }
-        assert!(primary(&known("master", "x")).is_err());
+        assert!(primary(&master("master", "x")).is_err());
         assert!(primary(&HashMap::new()).is_err());
     }
 }

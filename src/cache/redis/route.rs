@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 const SLOTS: usize = 16_384;
 /// How often, at the most, a cluster is asked who has which keys; and how often it is asked without a reason.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where commands go.
 pub(super) enum Route {
@@ -28,7 +28,7 @@ pub(super) enum Route {
 
 /// Who has a slot, and since when.
 #[derive(Clone)]
-struct Owned {
+struct SlotOwner {
     server: Arc<Server>,
     /// Counts the changes of the owner.
     version: u32,
@@ -40,12 +40,12 @@ struct Owned {
 pub(super) struct Cluster {
     seeds: Vec<(String, u16)>,
     servers: Mutex<HashMap<(String, u16), Arc<Server>>>,
-    slots: ArcSwap<Vec<Option<Owned>>>,
+    slots: ArcSwap<Vec<Option<SlotOwner>>>,
     connect: Connect,
     options: Options,
-    learning: Mutex<()>,
+    update_lock: Mutex<()>,
     /// When the servers were last asked.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    refreshed: tokio::sync::Mutex<Option<Instant>>,
     outdated: Notify,
 }
 
@@ -85,7 +85,7 @@ impl Route {
     }
 
     /// Carries a command on this key out; the link that it went over comes with the response.
-    pub async fn carry_out(
+    pub async fn execute(
         &self,
         key: &str,
         command: &Cmd,
@@ -93,19 +93,19 @@ impl Route {
     ) -> Result<(Value, ConnectionId), StoreFailure> {
         let request = &Request::One(command);
         let deadline = Instant::now() + limit;
-        let left = || deadline.saturating_duration_since(Instant::now());
+        let remaining = || deadline.saturating_duration_since(Instant::now());
         let carried_out = async {
             match self {
-                Route::One(server) => match server.carry_out(request, left()).await {
+                Route::One(server) => match server.execute(request, remaining()).await {
                     Ok((value, live)) => Ok((value, connection_id(&live, 0, 0))),
                     Err(ServerError::NoScript) => {
-                        server.load_scripts(left()).await.map_err(failure)?;
-                        let (value, live) = server.carry_out(request, left()).await.map_err(failure)?;
+                        server.load_scripts(remaining()).await.map_err(failure)?;
+                        let (value, live) = server.execute(request, remaining()).await.map_err(failure)?;
                         Ok((value, connection_id(&live, 0, 0)))
                     }
-                    Err(objection) => Err(failure(objection)),
+                    Err(error) => Err(failure(error)),
                 },
-                Route::Cluster(cluster) => cluster.carry_out(slot(key), command, &left).await,
+                Route::Cluster(cluster) => cluster.execute(slot(key), command, &remaining).await,
             }
         };
         // The way of a command has several steps, which have one deadline together.
@@ -121,8 +121,8 @@ impl Route {
     }
 }
 
-fn failure(objection: ServerError) -> StoreFailure {
-    match objection {
+fn failure(error: ServerError) -> StoreFailure {
+    match error {
         ServerError::Failed(failure) => failure,
         ServerError::Moved(_) | ServerError::Ask(_) | ServerError::NoScript => StoreFailure::ServerError,
     }
@@ -141,13 +141,13 @@ impl Cluster {
             slots: ArcSwap::from_pointee(vec![None; SLOTS]),
             connect,
             options,
-            learning: Mutex::default(),
-            asked: tokio::sync::Mutex::default(),
+            update_lock: Mutex::default(),
+            refreshed: tokio::sync::Mutex::default(),
             outdated: Notify::new(),
         }
     }
 
-    fn owner(&self, slot: usize) -> Option<Owned> {
+    fn owner(&self, slot: usize) -> Option<SlotOwner> {
         self.slots.load().get(slot).cloned().flatten()
     }
 
@@ -164,23 +164,23 @@ impl Cluster {
         Some(server)
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
         slot: usize,
         command: &Cmd,
-        left: &impl Fn() -> Duration,
+        remaining: &impl Fn() -> Duration,
     ) -> Result<(Value, ConnectionId), StoreFailure> {
         let request = &Request::One(command);
-        let mut learned = false;
+        let mut scripts_loaded = false;
         let mut moved = false;
         loop {
             let owned = self.owner(slot).ok_or(StoreFailure::Disconnected)?;
             let over = |live: &LiveConnection| connection_id(live, owned.version, owned.fence);
-            match owned.server.carry_out(request, left()).await {
+            match owned.server.execute(request, remaining()).await {
                 Ok((value, live)) => return Ok((value, over(&live))),
-                Err(ServerError::NoScript) if !learned => {
-                    learned = true;
-                    owned.server.load_scripts(left()).await.map_err(failure)?;
+                Err(ServerError::NoScript) if !scripts_loaded => {
+                    scripts_loaded = true;
+                    owned.server.load_scripts(remaining()).await.map_err(failure)?;
                 }
                 Err(ServerError::Moved(_)) if !moved => {
                     moved = true;
@@ -191,25 +191,25 @@ impl Cluster {
                     let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
                     let host = if host.is_empty() { own } else { host.as_str() };
                     let server = self.server(host, port).ok_or(StoreFailure::ServerError)?;
-                    let response = match server.carry_out(&Request::Asking(command), left()).await {
+                    let response = match server.execute(&Request::Asking(command), remaining()).await {
                         Err(ServerError::NoScript) => {
-                            server.load_scripts(left()).await.map_err(failure)?;
-                            server.carry_out(&Request::Asking(command), left()).await
+                            server.load_scripts(remaining()).await.map_err(failure)?;
+                            server.execute(&Request::Asking(command), remaining()).await
                         }
                         response => response,
                     };
                     let (value, live) = response.map_err(failure)?;
                     return Ok((value, connection_id(&live, owned.version, owned.fence)));
                 }
-                Err(objection) => {
+                Err(error) => {
                     // Whoever had it may be gone: the others know who has it now.
                     if matches!(
-                        objection,
+                        error,
                         ServerError::Failed(StoreFailure::Disconnected | StoreFailure::Broken) | ServerError::Moved(_)
                     ) {
                         self.outdated.notify_one();
                     }
-                    return Err(failure(objection));
+                    return Err(failure(error));
                 }
             }
         }
@@ -219,22 +219,22 @@ impl Cluster {
     pub async fn keep_current(self: Arc<Self>) {
         while Arc::strong_count(&self) > 1 {
             let whole = self.refresh().await.is_ok() && self.slots.load().iter().all(Option::is_some);
-            tokio::time::sleep(SHORTEST_INTERVAL).await;
+            tokio::time::sleep(MIN_INTERVAL).await;
             if whole {
-                let _ = tokio::time::timeout(LONGEST_INTERVAL, self.outdated.notified()).await;
+                let _ = tokio::time::timeout(MAX_INTERVAL, self.outdated.notified()).await;
             }
         }
     }
 
     /// Asks a server who has which keys, unless somebody has since then.
     async fn refresh_after(&self, then: Instant) -> Result<(), StoreFailure> {
-        let mut asked = self.asked.lock().await;
-        if asked.is_some_and(|asked| asked >= then) {
+        let mut refreshed = self.refreshed.lock().await;
+        if refreshed.is_some_and(|refreshed| refreshed >= then) {
             return Ok(());
         }
         let now = Instant::now();
         self.refresh().await?;
-        *asked = Some(now);
+        *refreshed = Some(now);
         Ok(())
     }
 
@@ -244,19 +244,19 @@ impl Cluster {
         known.extend(self.seeds.iter().filter_map(|(host, port)| self.server(host, *port)));
         let command = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
         for server in known {
-            let asked = server.carry_out(&Request::One(&command), self.options.timeouts.connect).await;
-            let Ok((value, live)) = asked else { continue };
+            let refreshed = server.execute(&Request::One(&command), self.options.timeouts.connect).await;
+            let Ok((value, live)) = refreshed else { continue };
             // A server that belongs to no cluster knows of no slots.
             if let Some(ranges) = ranges(&value, &server.name).filter(|ranges| !ranges.is_empty()) {
-                self.learn(&ranges, &live);
+                self.update_slots(&ranges, &live);
                 return Ok(());
             }
         }
         Err(StoreFailure::Disconnected)
     }
 
-    fn learn(&self, ranges: &[Range], counted: &LiveConnection) {
-        let _one_by_one = self.learning.lock();
+    fn update_slots(&self, ranges: &[Range], observed: &LiveConnection) {
+        let _one_by_one = self.update_lock.lock();
         let mut slots = Vec::clone(&self.slots.load());
         for range in ranges {
             let Some(server) = self.server(&range.host, range.port) else { continue };
@@ -267,12 +267,12 @@ impl Cluster {
                     None => 0,
                 };
                 // A server that is not connected yet fences by its connection.
-                let fence = server.live().map_or(counted.fence_now(), |live| live.fence_now());
-                *owned = Some(Owned { server: server.clone(), version, fence });
+                let fence = server.live().map_or(observed.fence_now(), |live| live.fence_now());
+                *owned = Some(SlotOwner { server: server.clone(), version, fence });
             }
         }
         self.servers.lock().retain(|_, server| {
-            let has = |owned: &Owned| Arc::ptr_eq(&owned.server, server);
+            let has = |owned: &SlotOwner| Arc::ptr_eq(&owned.server, server);
             slots.iter().flatten().any(has)
                 || self.seeds.iter().any(|(host, port)| server.name == format!("{host}:{port}"))
         });
@@ -291,12 +291,12 @@ struct Range {
 
 /// What `CLUSTER SLOTS` answers: arrays of the first slot, the last, and the servers, whose first may be written to. A
 /// server without a host is the one that was asked.
-fn ranges(value: &Value, asked: &str) -> Option<Vec<Range>> {
+fn ranges(value: &Value, refreshed: &str) -> Option<Vec<Range>> {
     let Value::Array(rows) = value else { return None };
-    rows.iter().map(|row| range(row, asked)).collect()
+    rows.iter().map(|row| range(row, refreshed)).collect()
 }
 
-fn range(row: &Value, asked: &str) -> Option<Range> {
+fn range(row: &Value, refreshed: &str) -> Option<Range> {
     let Value::Array(parts) = row else { return None };
     let number = |value: &Value| match value {
         Value::Int(number) => usize::try_from(*number).ok().filter(|number| *number < SLOTS.max(1 << 16)),
@@ -307,7 +307,7 @@ fn range(row: &Value, asked: &str) -> Option<Range> {
     let port = u16::try_from(number(node.get(1)?)?).ok()?;
     let host = match node.first()? {
         Value::BulkString(host) if !host.is_empty() && host != b"?" => String::from_utf8(host.clone()).ok()?,
-        _ => asked.rsplit_once(':')?.0.to_owned(),
+        _ => refreshed.rsplit_once(':')?.0.to_owned(),
     };
     Some(Range { first, last: last.min(SLOTS - 1), host, port })
 }

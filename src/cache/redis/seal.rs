@@ -22,20 +22,20 @@ const FORMAT: u8 = 1;
 const ID_LEN: usize = 4;
 const PROCESS_LEN: usize = 16;
 /// Derived keys of other processes that are remembered.
-const REMEMBERED: usize = 1_000;
+const CACHED_KEYS: usize = 1_000;
 
 type Process = [u8; PROCESS_LEN];
 type Id = [u8; ID_LEN];
 
 /// A configured key.
-struct Root {
+struct RootKey {
     id: Id,
     salt: Salt,
 }
 
 /// Seals and opens answers.
 pub(super) struct Seal {
-    roots: Vec<Root>,
+    roots: Vec<RootKey>,
     own: LessSafeKey,
     digests: hmac::Key,
     process: Process,
@@ -48,13 +48,13 @@ pub(super) struct Seal {
 #[error("no key to seal cached answers with")]
 pub struct NoKey;
 
-impl Root {
-    fn new(secret: &[u8]) -> Root {
+impl RootKey {
+    fn new(secret: &[u8]) -> RootKey {
         let mut id = [0; ID_LEN];
         let hash = digest(&SHA256, &[b"sessiongate seal id 1".as_slice(), secret].concat());
         id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
         // HKDF's salt is what its first step is keyed with; the secret is long, and random, so it may stand there.
-        Root { id, salt: Salt::new(HKDF_SHA256, secret) }
+        RootKey { id, salt: Salt::new(HKDF_SHA256, secret) }
     }
 
     fn derive(&self, process: &Process) -> Option<LessSafeKey> {
@@ -75,12 +75,12 @@ fn digests(secret: &[u8]) -> Option<hmac::Key> {
 impl Seal {
     /// Seals with the first of these, opens with all; digests are keyed with the other one.
     pub fn new(keys: &[SecretSlice<u8>], hash_key: &SecretSlice<u8>) -> Result<Seal, NoKey> {
-        let roots: Vec<Root> = keys.iter().map(|key| Root::new(key.expose_secret())).collect();
+        let roots: Vec<RootKey> = keys.iter().map(|key| RootKey::new(key.expose_secret())).collect();
         let mut process = [0; PROCESS_LEN];
         SystemRandom::new().fill(&mut process).map_err(|_| NoKey)?;
         let own = roots.first().and_then(|root| root.derive(&process)).ok_or(NoKey)?;
         let digests = digests(hash_key.expose_secret()).ok_or(NoKey)?;
-        Ok(Seal { roots, own, digests, process, sealed: AtomicU64::new(0), derived: Cache::new(REMEMBERED) })
+        Ok(Seal { roots, own, digests, process, sealed: AtomicU64::new(0), derived: Cache::new(CACHED_KEYS) })
     }
 
     /// The digest of a response as it may stand in the store: nobody without the key can tell what it is of.
@@ -95,7 +95,7 @@ impl Seal {
         let number = self.sealed.fetch_add(1, Ordering::Relaxed);
         let mut nonce = [0; NONCE_LEN];
         nonce.iter_mut().zip(number.to_be_bytes()).for_each(|(to, from)| *to = from);
-        let mut text = written(response);
+        let mut text = encode(response);
         entry.push(FORMAT);
         entry.extend_from_slice(&root.id);
         entry.extend_from_slice(&self.process);
@@ -123,7 +123,7 @@ impl Seal {
         let mut text = text.to_vec();
         let open = opener.open_in_place(Nonce::assume_unique_for_key(*nonce), bound, &mut text).ok()?.len();
         text.truncate(open);
-        read(&text)
+        decode(&text)
     }
 
     fn opener(&self, id: Id, process: &Process) -> Option<Arc<LessSafeKey>> {
@@ -137,7 +137,7 @@ impl Seal {
 }
 
 /// A response as bytes: the status, headers and trailers with their lengths, the body.
-fn written(response: &ProviderResponse) -> Vec<u8> {
+fn encode(response: &ProviderResponse) -> Vec<u8> {
     let mut text = Vec::with_capacity(response.body.len() + 512);
     text.extend_from_slice(&response.status.as_u16().to_be_bytes());
     put_headers(&mut text, Some(&response.headers));
@@ -166,7 +166,7 @@ fn put_headers(text: &mut Vec<u8>, headers: Option<&HeaderMap>) {
     }
 }
 
-fn read(text: &[u8]) -> Option<ProviderResponse> {
+fn decode(text: &[u8]) -> Option<ProviderResponse> {
     let (status, rest) = take_number(text)?;
     let (headers, rest) = take_headers(rest)?;
     let (trailers, body) = take_headers(rest)?;

@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// After how many failures in a row a connection is given up.
-const MOST_FAILURES: u32 = 5;
+const MAX_FAILURES: u32 = 5;
 /// How often an idle connection is tried.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// Numbers connections, in all of the process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
@@ -102,7 +102,7 @@ impl From<StoreFailure> for ServerError {
 pub(super) enum Request<'a> {
     One(&'a Cmd),
     Asking(&'a Cmd),
-    All(&'a Pipeline),
+    Pipeline(&'a Pipeline),
 }
 
 impl Server {
@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Carries a command out, within `limit`; the connection that it went over comes with the response.
-    pub async fn carry_out(
+    pub async fn execute(
         &self,
         request: &Request<'_>,
         limit: Duration,
@@ -138,7 +138,7 @@ impl Server {
                     announced.cmd("ASKING").add_command(Cmd::clone(command));
                     first(connection.send_packed_commands(&announced, 1, 1).await)
                 }
-                Request::All(all) => first(connection.send_packed_commands(all, 0, all.len()).await),
+                Request::Pipeline(all) => first(connection.send_packed_commands(all, 0, all.len()).await),
             }
         });
         let response = response.await.map_err(|_| self.failed(&live, StoreFailure::Timeout))?;
@@ -147,11 +147,11 @@ impl Server {
                 self.failures.store(0, Ordering::Relaxed);
                 Ok((value, live))
             }
-            Err(error) => Err(self.objection(&live, &error)),
+            Err(error) => Err(self.classify(&live, &error)),
         }
     }
 
-    fn objection(&self, live: &Arc<LiveConnection>, error: &RedisError) -> ServerError {
+    fn classify(&self, live: &Arc<LiveConnection>, error: &RedisError) -> ServerError {
         use redis::ErrorKind;
         let redirect = || error.redirect_node().and_then(|(node, _)| host_and_port(node));
         match error.kind() {
@@ -163,26 +163,26 @@ impl Server {
             // fetched before it works again may be served; and another server may have taken over.
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 self.rejected.store(true, Ordering::Relaxed);
-                self.give_up(live, &described(error));
+                self.disconnect(live, &describe(error));
                 StoreFailure::ServerError.into()
             }
             _ if error.is_timeout() => self.failed(live, StoreFailure::Timeout),
             _ => {
-                self.give_up(live, &described(error));
+                self.disconnect(live, &describe(error));
                 StoreFailure::Broken.into()
             }
         }
     }
 
     fn failed(&self, live: &Arc<LiveConnection>, failure: StoreFailure) -> ServerError {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_FAILURES {
-            self.give_up(live, "too many commands got no answer in time");
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILURES {
+            self.disconnect(live, "too many commands got no answer in time");
         }
         failure.into()
     }
 
     /// Gives a connection up, unless that has happened.
-    fn give_up(&self, live: &Arc<LiveConnection>, reason: &str) {
+    fn disconnect(&self, live: &Arc<LiveConnection>, reason: &str) {
         let current = self.live.load();
         if current.as_ref().is_some_and(|current| current.number == live.number) {
             let before = self.live.compare_and_swap(&current, None);
@@ -198,16 +198,16 @@ impl Server {
     /// Keeps the connection up for as long as anybody else holds the server.
     pub async fn keep_connected(self: Arc<Self>) {
         let mut pause = FIRST_PAUSE;
-        let mut counted = false;
+        let mut observed = false;
         while Arc::strong_count(&self) > 1 {
             if self.live.load().is_some() {
                 if tokio::time::timeout(HEARTBEAT, self.wake.notified()).await.is_err() {
-                    self.beat().await;
+                    self.heartbeat().await;
                 }
                 continue;
             }
             if self.rejected.swap(false, Ordering::Relaxed) {
-                tokio::time::sleep(LONGEST_PAUSE).await;
+                tokio::time::sleep(MAX_PAUSE).await;
             }
             // There may be several steps to it: the sentinel, the server, TLS, the login.
             let limit = self.options.timeouts.connect * 4;
@@ -218,18 +218,18 @@ impl Server {
                     self.options.listener.connected();
                     tracing::info!(server = self.name, "the store is connected");
                     self.live.store(Some(Arc::new(live)));
-                    (pause, counted) = (FIRST_PAUSE, false);
+                    (pause, observed) = (FIRST_PAUSE, false);
                     continue;
                 }
-                Ok(Err(error)) => described(&error),
+                Ok(Err(error)) => describe(&error),
                 Err(_) => "no connection in time".to_owned(),
             };
-            if !counted {
+            if !observed {
                 tracing::warn!(server = self.name, error, "the store cannot be connected; trying again");
-                counted = true;
+                observed = true;
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
         if self.live.swap(None).is_some() {
             self.options.listener.disconnected();
@@ -237,10 +237,10 @@ impl Server {
     }
 
     /// Finds out whether the server still works. Where nobody asks anything, nobody else would.
-    async fn beat(&self) {
+    async fn heartbeat(&self) {
         let limit = self.options.timeouts.connect;
         for keys in [["beat"].as_slice(), &[]] {
-            match self.carry_out(&Request::One(&scripts::BEAT.run(keys, &[""; 0])), limit).await {
+            match self.execute(&Request::One(&scripts::BEAT.run(keys, &[""; 0])), limit).await {
                 // Another server of the cluster has that key, and this one has not said yet whether it works.
                 Err(ServerError::Moved(_) | ServerError::Ask(_)) => {}
                 Err(ServerError::NoScript) => return drop(self.load_scripts(limit).await),
@@ -253,23 +253,23 @@ impl Server {
     async fn connect(self: &Arc<Self>) -> RedisResult<LiveConnection> {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::downgrade(self);
-        let asking = AsyncConnectionConfig::new()
+        let sentinel_config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.timeouts.connect))
             .set_response_timeout(Some(self.options.timeouts.connect.max(self.options.timeouts.write)));
-        let config = asking.clone().set_pipeline_buffer_size(self.options.max_in_flight).set_push_sender(
+        let config = sentinel_config.clone().set_pipeline_buffer_size(self.options.max_in_flight).set_push_sender(
             move |push: redis::PushInfo| -> Result<(), std::convert::Infallible> {
                 if push.kind == redis::PushKind::Disconnection
                     && let Some(server) = gone.upgrade()
                     && let Some(live) = server.live().filter(|live| live.number == number)
                 {
-                    server.give_up(&live, "the connection ended");
+                    server.disconnect(&live, "the connection ended");
                 }
                 Ok(())
             },
         );
         let mut connection = match &self.address {
             Address::Fixed(node) => node.connect(&config).await?,
-            Address::Sentinels(sentinels) => sentinels.connect(&asking, &config).await?,
+            Address::Sentinels(sentinels) => sentinels.connect(&sentinel_config, &config).await?,
         };
         for script in scripts::ALL {
             let () = redis::cmd("SCRIPT").arg("LOAD").arg(script.text).query_async(&mut connection).await?;
@@ -285,7 +285,7 @@ impl Server {
         for script in scripts::ALL {
             load.cmd("SCRIPT").arg("LOAD").arg(script.text);
         }
-        self.carry_out(&Request::All(&load), limit).await.map(drop)
+        self.execute(&Request::Pipeline(&load), limit).await.map(drop)
     }
 }
 
@@ -305,7 +305,7 @@ fn host_and_port(node: &str) -> Option<(String, u16)> {
 }
 
 /// What an error says, without the text of commands.
-fn described(error: &RedisError) -> String {
+fn describe(error: &RedisError) -> String {
     match error.detail() {
         Some(detail) => format!("{:?}: {detail}", error.kind()),
         None => error.to_string(),

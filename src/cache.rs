@@ -20,7 +20,7 @@ pub use write::{Mark, MarkFailurePolicy};
 
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
-    Acquired, CallerDigest, Entry, Micros, Millis, Retired, Settled, Tenant, Token, WriteEnd, WriteScope,
+    Acquired, CallerDigest, Entry, Micros, Millis, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
 };
 use crate::gateway::{CacheKey, ProviderResponse};
 use crate::telemetry::{CacheEvent, StoreFailure};
@@ -119,7 +119,7 @@ pub struct AcquireRequest {
     /// Whose credential it has.
     pub caller: CallerDigest,
     /// Which tenant it asks.
-    pub tenant: Tenant,
+    pub tenant: TenantId,
 }
 
 /// What a store responses to a reader.
@@ -178,7 +178,7 @@ pub trait Store: Send + Sync {
     /// A write's outcome is known.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError>;
     /// Which of these sessions of an upstream count as deleted for a tenant, in their order.
-    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
+    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
     /// The connection that steps on this scope would be carried out over now.
     fn connection_id(&self, scope: Scope) -> Option<ConnectionId>;
     /// How long there has been no connection for steps on this scope; none where there is one.

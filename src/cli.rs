@@ -8,7 +8,7 @@ mod ready;
 mod sandbox;
 mod texts;
 
-use crate::config::Fault;
+use crate::config::ConfigError;
 use crate::descriptors;
 use crate::log_writer::LogWriter;
 use crate::reload::{Fingerprints, LoadedConfig, Source, Unusable};
@@ -104,8 +104,8 @@ struct CheckArgs {
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
     /// The configuration is wrong: every fault in it.
-    #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
-    Config(Vec<Fault>),
+    #[error("{}", .0.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<ConfigError>),
     /// Anything else.
     #[error("sessiongate: {0}")]
     Other(String),
@@ -119,7 +119,7 @@ fn other(error: impl std::fmt::Display) -> CommandError {
 pub fn main() -> ExitCode {
     // The first thing of all: libraries that set up TLS or verify tokens take the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    crate::token::install_provider();
+    crate::token::install_crypto_provider();
     let result = match CommandLine::parse().command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),

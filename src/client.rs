@@ -14,7 +14,7 @@ pub use resolver::{Files, LookupError, Resolver};
 pub use response::{Body, Part, Response};
 
 use crate::descriptors;
-use crate::gateway::{Authorities, Identity, Protocol};
+use crate::gateway::{CaCertificates, ClientIdentity, Protocol};
 use crate::memory::Memory;
 use bytes::Bytes;
 use connector::{Connector, connector, tls};
@@ -75,9 +75,9 @@ pub struct ConnectOptions {
     /// Where it is.
     pub addresses: Arc<Addresses>,
     /// Whom to trust instead of the system's authorities.
-    pub authorities: Option<Authorities>,
+    pub authorities: Option<CaCertificates>,
     /// Who the gateway is to it.
-    pub identity: Option<Identity>,
+    pub identity: Option<ClientIdentity>,
     /// The version of HTTP.
     pub protocol: Protocol,
     /// How long it may take to connect to one address, with TLS.

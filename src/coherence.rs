@@ -14,7 +14,7 @@
 //!
 //! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`]; which writes share a
 //! mark, in
-//! [`sharing`]; what is shown to one [`Tenant`] and not to others, in `tenants`.
+//! [`sharing`]; what is shown to one [`TenantId`] and not to others, in `tenants`.
 
 mod variant;
 pub mod reading;
@@ -23,10 +23,10 @@ mod tenants;
 mod traces;
 pub mod writing;
 
-pub use tenants::{DeletionState, MAX_TENANTS, OWN, Tenant, UNLIFTED};
-pub use traces::Traces;
+pub use tenants::{DEFAULT_TENANT, DeletionState, MAX_TENANTS, NEVER_LIFTED, TenantId};
+pub use traces::EvictedVariants;
 pub use variant::{
-    CallerDigest, Denied, EVERYBODY, Entry, Lease, MAX_DENIED, NewestResponse, Observed, RetireCause, Retired,
+    ALL_CALLERS, CallerDigest, Denied, Entry, Lease, MAX_DENIED, NewestResponse, Observed, RetireCause, Retired,
     VariantState, Watermark, fill, release, retire,
 };
 
@@ -58,7 +58,7 @@ pub const MAX_SESSION_WRITES: usize = 64;
 pub const MAX_UPSTREAM_WRITES: usize = 256;
 /// The writer of a mark that nobody takes away, and that runs out: of the writes beyond the most that are told apart,
 /// and of those that share a mark and whose outcome is not known.
-pub const CROWD: Token = Token(0);
+pub const SHARED_WRITER: Token = Token(0);
 
 /// How long the version of an acknowledged write is remembered, in milliseconds.
 pub const FLOOR_KEPT: Millis = 600_000;
@@ -97,7 +97,7 @@ pub struct Settled {
     /// Whether it no longer counts as deleted, for no tenant; of an upstream, whether that holds for all its sessions.
     pub lifted: bool,
     /// Whose version and deletion it is.
-    pub tenant: Tenant,
+    pub tenant: TenantId,
     /// When the upstream was purged last, before the deletion. The store says so.
     pub purged: Millis,
 }
@@ -168,7 +168,7 @@ pub struct AcquireInput {
     /// Whose credential it has.
     pub caller: CallerDigest,
     /// Which tenant it is for.
-    pub tenant: Tenant,
+    pub tenant: TenantId,
     /// How long the lease lasts, should the reader lead, in milliseconds.
     pub lease: Millis,
     /// Now.
@@ -207,19 +207,19 @@ impl CoherenceState {
     }
 
     /// Whether anything would be lost if the store forgot this state: a mark or a deletion.
-    pub fn matters(&self, now: Millis) -> bool {
-        self.is_marked(now) || self.deleted_until.is_some_and(|until| until > now) || self.tenants.matter(now)
+    pub fn must_keep(&self, now: Millis) -> bool {
+        self.is_marked(now) || self.deleted_until.is_some_and(|until| until > now) || self.tenants.must_keep(now)
     }
 
     /// Whether the session is gone for a tenant. `purged` says when its upstream was purged last: see
     /// [`CoherenceState::purged`].
-    pub fn gone(&self, tenant: &Tenant, purged: Millis, now: Millis) -> DeletionState {
-        self.tenants.gone(tenant, self.deleted_until, purged, now)
+    pub fn deletion_state(&self, tenant: &TenantId, purged: Millis, now: Millis) -> DeletionState {
+        self.tenants.deletion_state(tenant, self.deleted_until, purged, now)
     }
 
     /// The version below which responses are too old for a tenant.
-    fn floor(&self, tenant: &Tenant, now: Millis) -> Option<u64> {
-        if *tenant == OWN { self.floor } else { self.tenants.floor(tenant, now) }
+    fn floor(&self, tenant: &TenantId, now: Millis) -> Option<u64> {
+        if *tenant == DEFAULT_TENANT { self.floor } else { self.tenants.floor(tenant, now) }
     }
 
     /// Of an epoch: when the upstream was purged last.
@@ -244,9 +244,9 @@ impl CoherenceState {
 
     /// Whether a store that has room should remember this state: it matters, or it knows which responses are too old.
     /// Providers may lag behind their own acknowledgements for a while.
-    pub fn is_worth_keeping(&self, now: Millis) -> bool {
+    pub fn should_keep(&self, now: Millis) -> bool {
         let floor = self.floor.is_some() && now.saturating_sub(self.floor_set) < FLOOR_KEPT;
-        self.matters(now) || floor || self.tenants.are_worth_keeping(now)
+        self.must_keep(now) || floor || self.tenants.should_keep(now)
     }
 
     /// The generation; none where there is a mark, or nobody has read since.
@@ -276,7 +276,7 @@ pub fn acquire<T: Clone>(
 ) -> Acquired<T> {
     session.prune(reading.now);
     epoch.prune(reading.now);
-    match session.gone(&reading.tenant, epoch.purged(), reading.now) {
+    match session.deletion_state(&reading.tenant, epoch.purged(), reading.now) {
         DeletionState::No => {}
         DeletionState::Deleted => return Acquired::Deleted,
         DeletionState::Unknown => return Acquired::Bypass,
@@ -294,7 +294,7 @@ pub fn acquire<T: Clone>(
     if reading.fresh {
         return Acquired::Lead { stamp, floor, stale: None, since };
     }
-    let stale = match variant.shown_to(&reading.caller, stamp) {
+    let stale = match variant.entry_for(&reading.caller, stamp) {
         Some(entry) if reading.now < entry.fresh_until => return Acquired::Hit(entry.clone(), floor, since),
         found => found.cloned(),
     };
@@ -335,8 +335,8 @@ pub fn begin(
     let others = state.marks.iter().filter(|mark| mark.writer != writer).count();
     let writer = match reach {
         WriteScope::Session if others >= MAX_SESSION_WRITES => return Err(TooManyWrites),
-        WriteScope::Unverified if others >= MAX_SESSION_WRITES => CROWD,
-        WriteScope::Upstream if others >= MAX_UPSTREAM_WRITES => CROWD,
+        WriteScope::Unverified if others >= MAX_SESSION_WRITES => SHARED_WRITER,
+        WriteScope::Upstream if others >= MAX_UPSTREAM_WRITES => SHARED_WRITER,
         WriteScope::Session | WriteScope::Unverified | WriteScope::Upstream => writer,
     };
     let own = state.marks.iter().find(|mark| mark.writer == writer).map(|mark| mark.deadline);
@@ -362,7 +362,7 @@ pub fn end(
 ) -> WriteEnd {
     state.prune(now);
     state.deleted_until = state.deleted_until.filter(|_| !settled.lifted);
-    if settled.tenant == OWN {
+    if settled.tenant == DEFAULT_TENANT {
         state.floor = state.floor.max(settled.version);
         state.floor_set = now;
         state.deleted_until = state.deleted_until.max(settled.deleted_for.map(|long| now.saturating_add(long)));

@@ -25,7 +25,7 @@ mod value;
 mod variables;
 
 pub use certificates::text as pem_text;
-pub use fault::Fault;
+pub use fault::ConfigError;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
 pub use restart_required::RestartRequired;
 
@@ -285,7 +285,7 @@ pub struct Reload {
 }
 
 /// What a configuration can refer to outside its text.
-pub trait Lookup {
+pub trait Environment {
     /// The value of a variable; none where it is not set, or is not text.
     fn variable(&self, name: &str) -> Option<String>;
     /// The contents of a file, or why there are none. The reason must not repeat the path, which may come from a
@@ -300,18 +300,18 @@ pub trait Lookup {
 /// What a process takes that serves nobody, in bytes: measured at 16 to 28 MiB.
 pub const BASE_MEMORY: usize = 32 << 20;
 /// The least that is held for clients, in bytes, however little the limit leaves.
-pub const LEAST_MEMORY: usize = 8 << 20;
+pub const MIN_CLIENT_MEMORY: usize = 8 << 20;
 
 /// How much may be held for clients under a limit, where so much is cached: nine tenths of the limit, without what the
 /// process takes in any case, and less a quarter for what the allocator adds.
 pub fn memory_for_clients(limit: usize, cached: usize) -> usize {
     let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + cached);
-    (left / 4 * 3).max(LEAST_MEMORY)
+    (left / 4 * 3).max(MIN_CLIENT_MEMORY)
 }
 
 /// How much may be cached under a limit, so that enough is left for clients.
-pub fn room_for_cached(limit: usize) -> usize {
-    (limit / 10 * 9).saturating_sub(BASE_MEMORY + LEAST_MEMORY / 3 * 4)
+pub fn max_cached_for_limit(limit: usize) -> usize {
+    (limit / 10 * 9).saturating_sub(BASE_MEMORY + MIN_CLIENT_MEMORY / 3 * 4)
 }
 
 /// A configuration that can be used, and what is doubtful in it.
@@ -320,16 +320,21 @@ pub struct Compiled {
     /// The configuration.
     pub config: Config,
     /// What may not be what was meant, in the order of the text.
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<ConfigError>,
 }
 
 /// Compiles a text. `random` keys the hashes that stand for sessions, unless the text names a key. All faults come back
 /// at once, in the order of the text.
-pub fn compile(source_name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<Compiled, Vec<Fault>> {
+pub fn compile(
+    source_name: &str,
+    text: &str,
+    lookup: &dyn Environment,
+    random: [u8; 32],
+) -> Result<Compiled, Vec<ConfigError>> {
     let (root, faults) = tree::parse(text);
     let mut context = Context { file: source_name, lookup, faults: Vec::new(), warnings: Vec::new() };
     faults.into_iter().for_each(|(location, problem)| context.reject(&location, problem));
-    let config = root.and_then(|root| context.open(&Entry::root(&root), |section| process::read(section, &random)));
+    let config = root.and_then(|root| context.read_map(&Entry::root(&root), |section| process::read(section, &random)));
     let Context { mut faults, mut warnings, .. } = context;
     faults.sort_by_key(|fault| (fault.line, fault.column));
     warnings.sort_by_key(|fault| (fault.line, fault.column));

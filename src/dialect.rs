@@ -10,10 +10,10 @@ mod revocation;
 mod zitadel;
 
 pub use auth0::AUTH0;
-pub use call::Body;
-pub use listed::Listed;
-pub use pattern::{InvalidatingRequest, PathPart};
-pub use revocation::{Holds, Revocation, RevocationBody, Term};
+pub use call::DecodedBody;
+pub use listed::SessionList;
+pub use pattern::{InvalidationRule, PathPart};
+pub use revocation::{MemberType, Revocation, RevocationBody, RevocationMember};
 pub use zitadel::ZITADEL;
 
 use crate::model::{Caller, Operation, Rejection, SessionId};
@@ -37,14 +37,14 @@ pub struct Dialect {
     pub routes: &'static [Route],
     /// What else may change sessions, and what does not although it looks like it: the first row that fits a path
     /// decides.
-    pub invalidating: &'static [InvalidatingRequest],
+    pub invalidating: &'static [InvalidationRule],
     /// The paths at which users log out without a credential, by a token of theirs that names the session
     /// (OpenID Connect RP-Initiated Logout 1.0).
     pub logouts: &'static [&'static str],
     /// Whether the scopes of a token say what its caller may change.
-    pub scoped: bool,
+    pub has_scopes: bool,
     /// Where things are in requests and answers.
-    pub message: Message,
+    pub json: JsonMembers,
     /// The longest session id.
     pub session_id_length: usize,
     /// The longest id of a refresh token.
@@ -55,47 +55,47 @@ pub struct Dialect {
     pub limits: Limits,
     /// Whether the provider reads `X-Forwarded-For`, `-Proto` and `-Host`; one that does not is not told about its
     /// clients.
-    pub forwarded: bool,
+    pub reads_forwarded_headers: bool,
     /// Whether it takes calls of gRPC.
-    pub has_calls: bool,
+    pub has_grpc: bool,
     /// The beginnings of headers that a client has no say in, beside those of every proxy.
     pub stripped_headers: &'static [&'static str],
     /// Headers that say for whom, and as what, the provider answers: taken from trusted peers only.
     pub trusted_peer_headers: &'static [&'static str],
     /// Headers of a caller's own that decide on the provider's response: it is keyed by them.
-    pub keyed: &'static [&'static str],
+    pub cache_key_headers: &'static [&'static str],
     /// Whether verified callers may share what is cached: the provider's response does not depend on who asks.
     pub is_shared_between_callers: bool,
     /// Which of its responses that there is no session speak of the session.
-    pub missing: Missing,
+    pub not_found: NotFoundMeaning,
     /// Whether metadata without entries removes all of it, or else changes nothing.
     pub empty_map_clears: bool,
     /// Whether writes have lifetimes, checks and challenges.
     pub has_session_rules: bool,
     /// Whether a write that the provider calls bad may have had effects all the same, such as a check that failed and
     /// is counted.
-    pub counts_failures: bool,
+    pub bad_request_has_effects: bool,
     /// The ids, at the end of an error's text, by which the provider says that a user is locked.
-    pub locked: &'static [&'static str],
+    pub lockout_ids: &'static [&'static str],
     /// The provider's form of a rejection, in the carrier of the call.
     pub reply: fn(&Rejection, Carrier) -> OwnResponse,
 }
 
 /// Which 404 (or 410) of a provider speaks of the session, and not of who asks for it.
 #[derive(Debug, Clone, Copy)]
-pub enum Missing {
+pub enum NotFoundMeaning {
     /// Each.
     Any,
     /// One whose message ends in this id.
     WithId(&'static str),
 }
 
-impl Missing {
+impl NotFoundMeaning {
     /// Whether a response with this text speaks of the session.
-    pub fn says(self, text: &str) -> bool {
+    pub fn is_about_session(self, text: &str) -> bool {
         match self {
-            Missing::Any => true,
-            Missing::WithId(id) => text
+            NotFoundMeaning::Any => true,
+            NotFoundMeaning::WithId(id) => text
                 .trim_end()
                 .strip_suffix(')')
                 .is_some_and(|text| text.strip_suffix(id).is_some_and(|text| text.ends_with('('))),
@@ -141,14 +141,14 @@ pub struct Call {
     /// The message that answers.
     pub response: &'static schema::Message,
     /// Whether it is a remote procedure, and not a resource with a method of HTTP.
-    pub remote: bool,
+    pub is_rpc: bool,
     /// Whether the caller should show the session's token.
-    pub shows_token: bool,
+    pub takes_session_token: bool,
 }
 
 /// Where things are in a provider's JSON messages.
 #[derive(Debug)]
-pub struct Message {
+pub struct JsonMembers {
     /// The member of a response with the session's id.
     pub id: &'static str,
     /// The member with a session's metadata, in requests and answers.
@@ -197,7 +197,7 @@ impl Route {
 
 impl Dialect {
     /// What this request names. `overridden` is the header that asks for another method than the request's own.
-    pub fn find(
+    pub fn match_route(
         &'static self,
         method: &Method,
         path: &str,
@@ -208,10 +208,10 @@ impl Dialect {
         {
             return self.governed(method, path);
         }
-        if self.roots.iter().all(|root| path::is_plainly_outside(path, root)) {
+        if self.roots.iter().all(|root| path::is_clearly_outside(path, root)) {
             return Ok(RouteMatch::Unmatched);
         }
-        let spelling = path::Spelling::of(path);
+        let spelling = path::PathReadings::of(path);
         if self.protected_paths.iter().any(|place| spelling.reaches(place) || spelling.may_reach(place)) {
             return match overridden {
                 Some(name) => Err(Rejection::Header(name)),
@@ -228,16 +228,15 @@ impl Dialect {
 
     /// Whether a request with this method and this path may change sessions, read as a write.
     fn may_change(&self, method: Option<&Method>, parts: &[String]) -> bool {
-        let named = |row: &&InvalidatingRequest| {
-            row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own))
-        };
+        let named =
+            |row: &&InvalidationRule| row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own));
         let row = self.invalidating.iter().filter(named).find(|row| matches(row.path, parts));
         row.is_some_and(|row| row.changes)
     }
 
     /// Whether this caller may change anything at the provider, as far as its token says.
-    pub fn lets_change(&self, caller: &Caller) -> bool {
-        !self.scoped || caller.scopes.iter().any(|scope| !scope.starts_with("read:"))
+    pub fn allows_writes(&self, caller: &Caller) -> bool {
+        !self.has_scopes || caller.scopes.iter().any(|scope| !scope.starts_with("read:"))
     }
 
     /// Whether a path and a method name a governed operation.
@@ -250,7 +249,7 @@ impl Dialect {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let mut here = self.routes.iter().filter(|route| matches(route.path, &parts)).peekable();
         let Some(any) = here.peek().copied() else {
-            return Err(Rejection::Unknown);
+            return Err(Rejection::UnknownOperation);
         };
         let route = here.find(|route| route.method == method.as_str()).ok_or(Rejection::Method(self.methods(any)))?;
         let mut session = None;
@@ -262,9 +261,9 @@ impl Dialect {
                 PathPart::Word(_)
                 | PathPart::Any
                 | PathPart::OneOf(_)
-                | PathPart::Begins(_)
+                | PathPart::StartsWith(_)
                 | PathPart::Rest
-                | PathPart::Ending(_) => {}
+                | PathPart::EndsWith(_) => {}
             }
         }
         Ok(RouteMatch::Governed { route, session, path: path.into_owned() })
@@ -300,34 +299,34 @@ impl Dialect {
             | PathPart::User
             | PathPart::Any
             | PathPart::OneOf(_)
-            | PathPart::Begins(_)
+            | PathPart::StartsWith(_)
             | PathPart::Rest
-            | PathPart::Ending(_) => "",
+            | PathPart::EndsWith(_) => "",
         });
         parts.fold(String::new(), |path, part| path + "/" + part)
     }
 
     /// The operation that reads what another changes, as a resource.
-    pub fn reading(&self, of: Operation) -> Option<&'static Route> {
+    pub fn read_route(&self, of: Operation) -> Option<&'static Route> {
         let reads =
             if of == Operation::UpdateRefreshToken { Operation::ReadRefreshToken } else { Operation::ReadSession };
-        let resource = |route: &&Route| route.call.is_none_or(|call| !call.remote);
+        let resource = |route: &&Route| route.call.is_none_or(|call| !call.is_rpc);
         self.routes.iter().find(|route| route.operation == reads && resource(route))
     }
 
     /// Whether an error's text says that a user is locked, whose sessions have ended with that.
-    pub fn says_locked(&self, text: &str) -> bool {
+    pub fn is_lockout(&self, text: &str) -> bool {
         let id = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, id)| id);
-        id.is_some_and(|id| self.locked.contains(&id))
+        id.is_some_and(|id| self.lockout_ids.contains(&id))
     }
 
     /// Whether the provider takes this header from peers that may speak for others.
-    pub fn entrusts(&self, name: &str) -> bool {
+    pub fn is_trusted_peer_header(&self, name: &str) -> bool {
         self.trusted_peer_headers.contains(&name)
     }
 
     /// Whether a client has no say in this header at this provider.
-    pub fn hides(&self, name: &str) -> bool {
+    pub fn is_stripped_header(&self, name: &str) -> bool {
         let hidden = |name: &str| self.stripped_headers.iter().any(|start| name.starts_with(start));
         !self.stripped_headers.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))
     }

@@ -12,18 +12,20 @@ mod write_outcome;
 mod upstream;
 
 pub use authorized::{AuthorizedRequest, CacheKey};
-pub use decoded::{Changes, Decided, DecodedRequest, Read, Write};
+pub use decoded::{Changes, DecodedRequest, Read, Write, WriteDecision};
 pub use head::{BodySize, RequestHead, bearer};
 pub use listing::Listing;
 pub use outcome::Outcome;
 pub use upstream::{
-    Authorities, BodyLimits, CallerCheck, Freshness, Identity, KeySource, Matcher, OnUnreachable, Protocol, SlotLimits,
-    Target, Timeouts, Unmatched, Upstream,
+    BodyLimits, CaCertificates, CallerCheck, ClientIdentity, Freshness, KeySource, OnUnreachable, Protocol,
+    RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
 };
-pub use write_outcome::{DecodedResponse, ProviderResponse, Storable, WriteOutcome, says_nothing, settle_related};
+pub use write_outcome::{
+    Cacheability, DecodedResponse, ProviderResponse, WriteOutcome, is_inconclusive, settle_invalidating,
+};
 
-use crate::coherence::{OWN, Tenant};
-use crate::dialect::path::Spelling;
+use crate::coherence::{DEFAULT_TENANT, TenantId};
+use crate::dialect::path::PathReadings;
 use crate::dialect::{Route, RouteMatch};
 use crate::model::{Operation, Rejection, SessionId};
 use crate::token::Verified;
@@ -50,7 +52,7 @@ pub enum Routed {
     /// A call that lists sessions, or something that may change any: it has to be admitted.
     Invalidating(InvalidatingRequest),
     /// Something else: passed untouched, with the caller's own credential.
-    Passed(Arc<Upstream>, Operation),
+    PassThrough(Arc<Upstream>, Operation),
 }
 
 /// A rejection, and the upstream in whose dialect it is answered; none where the request is for no upstream.
@@ -81,7 +83,7 @@ pub struct Governed {
     /// What decides the provider's response beside the session, where it depends on who asks.
     caller: Vec<u8>,
     /// Whom the provider takes it to be for.
-    tenant: Tenant,
+    tenant: TenantId,
     size: BodySize,
 }
 
@@ -132,10 +134,10 @@ impl Credential {
 impl Gateway {
     /// A gateway of these upstreams. `secret` keys the hashes that stand for sessions in cache keys and logs.
     pub fn new(upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
-        Gateway::keyed(upstreams, hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Gateway::with_key(upstreams, hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    fn keyed(mut upstreams: Vec<Upstream>, secret: hmac::Key) -> Gateway {
+    fn with_key(mut upstreams: Vec<Upstream>, secret: hmac::Key) -> Gateway {
         let all: Vec<(Target, Option<Freshness>)> =
             upstreams.iter().map(|one| (one.target.clone(), one.cache)).collect();
         for upstream in &mut upstreams {
@@ -149,13 +151,13 @@ impl Gateway {
     }
 
     /// The same gateway with the secret of another.
-    pub fn keyed_as(&self, other: &Gateway) -> Gateway {
-        Gateway::keyed(self.upstreams.iter().map(|one| Upstream::clone(one)).collect(), other.secret.clone())
+    pub fn with_secret_of(&self, other: &Gateway) -> Gateway {
+        Gateway::with_key(self.upstreams.iter().map(|one| Upstream::clone(one)).collect(), other.secret.clone())
     }
 
     /// Whether both have the same secret, and so name everything alike.
-    pub fn names_as(&self, other: &Gateway) -> bool {
-        self.hashed(&[b"alike"]) == other.hashed(&[b"alike"])
+    pub fn has_same_secret(&self, other: &Gateway) -> bool {
+        self.keyed_hash(&[b"alike"]) == other.keyed_hash(&[b"alike"])
     }
 
     /// The upstreams, in their order in the configuration.
@@ -165,8 +167,8 @@ impl Gateway {
 
     /// The upstream that requests at a listener, for a host and a path, are for.
     pub fn upstream_of(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Upstream>> {
-        let found = self.upstreams.iter().filter(|one| one.matcher.takes(listener, host, path));
-        found.max_by_key(|one| one.matcher.precision())
+        let found = self.upstreams.iter().filter(|one| one.matcher.matches(listener, host, path));
+        found.max_by_key(|one| one.matcher.specificity())
     }
 
     /// Finds out what a request is, from its head alone.
@@ -179,7 +181,7 @@ impl Gateway {
         let Some(upstream) = self.upstream_of(head.listener, head.host, head.path) else {
             return Err(rejected(None, Operation::Other, Rejection::NoUpstream));
         };
-        let found = find(upstream, &head);
+        let found = match_route(upstream, &head);
         match found.map_err(|rejection| rejected(Some(upstream), Operation::Other, rejection))? {
             RouteMatch::Governed { route, session, path } => {
                 let operation = route.operation;
@@ -189,7 +191,7 @@ impl Gateway {
                 let upstream = upstream.clone();
                 // Calls that list are passed on, in the spelling that was checked.
                 if operation == Operation::ListSessions && route.call.is_some() {
-                    let inner = upstream.matcher.inner(head.path);
+                    let inner = upstream.matcher.upstream_path(head.path);
                     let before = head.path.strip_suffix(inner).unwrap_or_default();
                     let path = (path != inner).then(|| [before, &path].concat());
                     return Ok(Routed::Invalidating(InvalidatingRequest { upstream, operation, path }));
@@ -218,37 +220,36 @@ impl Gateway {
             RouteMatch::Invalidating | RouteMatch::Unmatched
                 if !upstream.forwards_unmatched() && !is_preflight(upstream, &head) =>
             {
-                Err(rejected(Some(upstream), Operation::Other, Rejection::Unknown))
+                Err(rejected(Some(upstream), Operation::Other, Rejection::UnknownOperation))
             }
             RouteMatch::Invalidating => {
                 let operation = Operation::ChangeRelated;
                 Ok(Routed::Invalidating(InvalidatingRequest { upstream: upstream.clone(), operation, path: None }))
             }
-            RouteMatch::Unmatched => Ok(Routed::Passed(upstream.clone(), Operation::Other)),
+            RouteMatch::Unmatched => Ok(Routed::PassThrough(upstream.clone(), Operation::Other)),
         }
     }
 
     /// What stands for a session of an upstream in the cache and in the log.
     pub(super) fn session_hash(&self, upstream: &Upstream, session: &SessionId) -> [u8; 16] {
-        self.hashed(&[b"session", &upstream.scope.to_be_bytes(), session.as_str().as_bytes()])
+        self.keyed_hash(&[b"session", &upstream.scope.to_be_bytes(), session.as_str().as_bytes()])
     }
 
     /// Which of the provider's tenants a request is for.
-    fn tenant(&self, upstream: &Upstream, head: &RequestHead) -> Tenant {
+    fn tenant(&self, upstream: &Upstream, head: &RequestHead) -> TenantId {
         if !upstream.preserve_host && !head.trusted {
-            return OWN;
+            return DEFAULT_TENANT;
         }
         match head::tenant(upstream, head) {
-            cache_ids if cache_ids.is_empty() => OWN,
-            cache_ids => {
-                self.hashed(&[&[&b"tenant"[..]], &*cache_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat())
-            }
+            cache_ids if cache_ids.is_empty() => DEFAULT_TENANT,
+            cache_ids => self
+                .keyed_hash(&[&[&b"tenant"[..]], &*cache_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat()),
         }
     }
 
     /// What stands for a session of an upstream in the cache, by their names, and the upstream's scope. It names what
     /// may be dropped from the cache, and is no way to what is in it.
-    pub fn named(
+    pub fn purge_target(
         &self,
         upstream: &str,
         session: Option<&str>,
@@ -262,25 +263,25 @@ impl Gateway {
         Ok((upstream, session.map(|session| self.session_hash(upstream, &session))))
     }
 
-    fn hashed(&self, parts: &[&[u8]]) -> [u8; 16] {
-        cache_ids::hashed(&self.secret, parts)
+    fn keyed_hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+        cache_ids::keyed_hash(&self.secret, parts)
     }
 }
 
 /// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path,
 /// nor be left again.
-fn find(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Rejection> {
-    let path = upstream.matcher.inner(head.path);
+fn match_route(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Rejection> {
+    let path = upstream.matcher.upstream_path(head.path);
     let base = upstream.target.base_path.as_str();
-    let found = upstream.dialect.find(head.method, path, head.method_override())?;
+    let found = upstream.dialect.match_route(head.method, path, head.method_override())?;
     if base.is_empty() || matches!(found, RouteMatch::Governed { .. }) {
         return Ok(found);
     }
-    if Spelling::of(path).has_dots() {
+    if PathReadings::of(path).has_dots() {
         return Err(Rejection::Path);
     }
     let whole = [base, path].concat();
-    match upstream.dialect.find(head.method, &whole, head.method_override()) {
+    match upstream.dialect.match_route(head.method, &whole, head.method_override()) {
         Ok(RouteMatch::Unmatched) => Ok(found),
         Ok(whole @ RouteMatch::Invalidating) => Ok(whole),
         Ok(RouteMatch::Governed { .. }) | Err(_) => Err(Rejection::Path),
@@ -290,7 +291,7 @@ fn find(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Rejection
 /// Whether a browser asks, before it sends a governed operation, whether a page may: the response is the provider's to
 /// give, and has no session in it.
 fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
-    let path = upstream.matcher.inner(head.path);
+    let path = upstream.matcher.upstream_path(head.path);
     let mut wanted = head.headers.get_all(ACCESS_CONTROL_REQUEST_METHOD).iter();
     let method = wanted.next().and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     let one = method.filter(|_| wanted.next().is_none() && head.method == Method::OPTIONS);
@@ -298,7 +299,7 @@ fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
 }
 
 /// Whether a credential is of the kind that the upstream asks for.
-fn trusted(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
+fn check_credential(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
     match (check, credential) {
         (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
         (CallerCheck::Forward | CallerCheck::Token { opaque: true, .. }, Credential::Forwarded(value))
@@ -330,7 +331,7 @@ impl InvalidatingRequest {
     /// authorizes a caller. The scope is left to the provider: these operations are many, and the caller's own
     /// credential goes with the request.
     pub fn authorize(self, credential: &Credential) -> Result<Arc<Upstream>, Rejection> {
-        trusted(&self.upstream.check, credential).map(|()| self.upstream)
+        check_credential(&self.upstream.check, credential).map(|()| self.upstream)
     }
 }
 
@@ -348,7 +349,7 @@ impl Governed {
     /// authorizes a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry
     /// the scopes.
     pub fn authorize(self, credential: Credential) -> Result<AuthorizedRequest, Rejection> {
-        trusted(&self.upstream.check, &credential)?;
+        check_credential(&self.upstream.check, &credential)?;
         if let Credential::Verified(verified) = &credential
             && let Some(missing) = self.route.scopes.iter().find(|scope| !verified.caller().has_scope(scope))
         {

@@ -9,7 +9,7 @@ mod fetches;
 use crate::client::Resolver;
 use crate::gateway::KeySource;
 use crate::model::Rejection;
-use crate::token::{Expectations, KeySet, LeftOut, VerificationError, Verified, hinted_session, listed, verify};
+use crate::token::{Expectations, KeySet, UnusedKey, VerificationError, Verified, id_token_session, listed, verify};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, NewerKeys};
@@ -185,7 +185,7 @@ impl Issuer {
     fn cached(&self, hash: &[u8; 32], now: u64) -> Option<Arc<Verified>> {
         let (serial, known) = self.tokens.get(hash)?;
         let current = self.keys.load().as_ref().is_some_and(|keys| keys.serial == serial && self.holds(keys));
-        if current && known.holds(now) {
+        if current && known.is_valid_at(now) {
             self.context.counters.cached.fetch_add(1, Ordering::Relaxed);
             return Some(known);
         }
@@ -202,10 +202,10 @@ impl Issuer {
 
     /// The session that an ID token of this issuer names. Only with keys that are known: whoever sends it has shown
     /// nothing else.
-    pub fn hinted_session(&self, token: &str) -> Option<String> {
+    pub fn id_token_session(&self, token: &str) -> Option<String> {
         let keys = self.keys.load();
         let fetched = keys.as_ref().filter(|fetched| self.holds(fetched))?;
-        hinted_session(token, &fetched.keys, &self.expected)
+        id_token_session(token, &fetched.keys, &self.expected)
     }
 
     /// Whether keys are not too old to be believed.
@@ -289,18 +289,18 @@ impl Issuer {
     /// Logs which keys there are, and which of them are of no use: every token that one of those signed is rejected.
     fn log_keys(&self, keys: &KeySet) {
         tracing::info!(upstream = self.name, keys = keys.len(), "the issuer has new keys");
-        let named = |meant: bool| keys.left_out().iter().filter(move |one: &&LeftOut| one.meant == meant);
+        let named = |meant: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.meant == meant);
         if named(true).next().is_some() {
-            let left_out = listed(named(true));
+            let unused_keys = listed(named(true));
             tracing::warn!(
                 upstream = self.name,
-                left_out,
+                unused_keys,
                 "keys of the issuer are not usable: their tokens are rejected"
             );
         }
         if named(false).next().is_some() {
-            let left_out = listed(named(false));
-            tracing::info!(upstream = self.name, left_out, "keys of the issuer are for other uses");
+            let unused_keys = listed(named(false));
+            tracing::info!(upstream = self.name, unused_keys, "keys of the issuer are for other uses");
         }
     }
 

@@ -273,7 +273,9 @@ fn read_kilobytes(file: &str, name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BASE_MEMORY as BASE, LEAST_MEMORY as LEAST, memory_for_clients as budget, room_for_cached};
+    use crate::config::{
+        BASE_MEMORY as BASE, MIN_CLIENT_MEMORY as LEAST, max_cached_for_limit, memory_for_clients as budget,
+    };
 
     /// What may be held for clients with the least budget there is.
     const ALL: usize = LEAST;
@@ -302,11 +304,11 @@ mod tests {
     fn the_budget_is_what_the_limit_leaves() {
         assert_eq!(budget(40 << 20, 0), LEAST, "never less");
         for limit in [64 << 20, 256 << 20, 4 << 30] {
-            let room = room_for_cached(limit);
+            let room = max_cached_for_limit(limit);
             assert_eq!(budget(limit, room + (4 << 20)), LEAST);
             assert!(budget(limit, room) >= LEAST && budget(limit, room - (4 << 20)) > LEAST, "{limit}: {room}");
         }
-        assert_eq!(room_for_cached(40 << 20), 0);
+        assert_eq!(max_cached_for_limit(40 << 20), 0);
         let budget = budget(256 << 20, 64 << 20);
         assert!((95 << 20..105 << 20).contains(&budget), "{budget}");
         let memory = Memory::new(Some(256 << 20), 64 << 20);

@@ -8,10 +8,10 @@ mod violations;
 
 pub use patch::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, SessionPatch,
-    TokenShown, Value,
+    SessionTokenPresence, Value,
 };
 pub use rejection::Rejection;
-pub use violations::{Violations, shortened};
+pub use violations::{Violations, truncated};
 
 use crate::telemetry::Label;
 use enum_map::Enum;
@@ -212,6 +212,6 @@ const SHOWN: usize = 300;
 pub fn field_path(name: &str, key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     // It is shown, and may be as long as a body.
-    let key = shortened(key.to_owned(), SHOWN);
+    let key = truncated(key.to_owned(), SHOWN);
     if !key.is_empty() && key.chars().all(plain) { format!("{name}.{key}") } else { format!("{name}[{key:?}]") }
 }

@@ -10,9 +10,9 @@ mod rules;
 mod template;
 
 pub use challenges::{ChallengeRule, ReturnCode};
-pub use checks::{CheckRule, TokenRule};
+pub use checks::{CheckRule, SessionTokenRule};
 pub use keys::{KeyPattern, KeyPatterns};
-pub use lifetime::{LifetimeRule, Outside};
+pub use lifetime::{LifetimeRule, OutsideBounds};
 pub use normalize::{KeyCase, Normalize};
 pub use rules::{FieldRule, Limits};
 pub use template::{HostPattern, Scheme, TemplateRule};
@@ -62,7 +62,7 @@ pub struct Policy {
     /// How long sessions may live.
     pub lifetime: LifetimeRule,
     /// Whether a session's token has to come with a write that could carry it.
-    pub session_token: TokenRule,
+    pub session_token: SessionTokenRule,
     /// What the provider may be asked to check.
     pub checks: CheckRule,
     /// What the provider may be asked to challenge with.
@@ -118,7 +118,9 @@ impl Policy {
         self.session_token.check(&patch.token, &mut violations);
         self.checks.check(&patch.checks, &patch.unknown_checks, &mut violations);
         self.challenges.check(&patch.challenges, &patch.unknown_challenges, &mut violations);
-        if let Some(written) = written.as_ref().filter(|written| violations.is_empty() && self.may_lose(written)) {
+        if let Some(written) =
+            written.as_ref().filter(|written| violations.is_empty() && self.may_change_protected(written))
+        {
             let Some(current) = current else {
                 return Evaluation::Need(Need::CurrentMetadata);
             };

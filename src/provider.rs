@@ -90,7 +90,7 @@ impl Provider {
             memory: Some(memory.clone()),
         };
         let client = Client::new(&options)?;
-        let calls = match (upstream.dialect.has_calls, target.protocol) {
+        let calls = match (upstream.dialect.has_grpc, target.protocol) {
             (false, _) => None,
             (true, Protocol::Http2) => Some(client.clone()),
             (true, Protocol::Http1 | Protocol::Auto) => {

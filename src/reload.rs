@@ -9,7 +9,7 @@ mod source;
 
 pub use source::{Fingerprints, LoadedConfig, Machine, Source, Unusable};
 
-use crate::config::{self, Config, Fault, RestartRequired};
+use crate::config::{self, Config, ConfigError, RestartRequired};
 use crate::runtime::{CurrentRuntime, Runtime};
 use crate::telemetry::Label;
 use std::sync::Arc;
@@ -153,7 +153,7 @@ impl Reload {
                 self.reject(&[unread.to_string()], false)
             }
             Err(Unusable::Invalid(faults)) => {
-                self.reject(&faults.iter().map(Fault::to_string).collect::<Vec<_>>(), false);
+                self.reject(&faults.iter().map(ConfigError::to_string).collect::<Vec<_>>(), false);
             }
         }
     }
@@ -209,7 +209,7 @@ impl Reload {
     /// What of a configuration waits for a restart. The store reads its files when it is set up.
     fn waiting(&self, config: &Config) -> Vec<RestartRequired> {
         let (started, fingerprints) = &self.started;
-        let mut waiting = started.waiting(config);
+        let mut waiting = started.restart_required(config);
         let changed = started.store.files().into_iter().any(|path| fingerprints.at(path) != self.read.at(path));
         if changed && !waiting.contains(&RestartRequired::Store) {
             waiting.push(RestartRequired::Store);

@@ -85,8 +85,8 @@ impl Runtime {
     /// runtime.
     fn new(config: &Config, process: Arc<ProcessState>, last: Option<&Runtime>) -> Result<Runtime, RuntimeError> {
         let before = last.map(|last| &last.gateway);
-        let gateway = match before.filter(|before| !before.names_as(&config.gateway)) {
-            Some(before) => Arc::new(config.gateway.keyed_as(before)),
+        let gateway = match before.filter(|before| !before.has_same_secret(&config.gateway)) {
+            Some(before) => Arc::new(config.gateway.with_secret_of(before)),
             None => config.gateway.clone(),
         };
         let same = last.map(|last| &last.resolver).filter(|resolver| resolver.asks(&config.dns.servers));

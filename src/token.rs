@@ -6,8 +6,8 @@ mod keyset;
 mod public;
 mod ring_provider;
 
-pub use keyset::{Key, KeySet, LeftOut, listed};
-pub use ring_provider::install as install_provider;
+pub use keyset::{Key, KeySet, UnusedKey, listed};
+pub use ring_provider::install as install_crypto_provider;
 
 use crate::model::{Caller, Rejection};
 use crate::wire::json::{Document, Kind};
@@ -53,7 +53,7 @@ impl Verified {
 
     /// Whether the token may still be believed at `now` (seconds since the epoch) without another look at it: never
     /// past its `exp`, whatever clocks are allowed to differ by.
-    pub fn holds(&self, now: u64) -> bool {
+    pub fn is_valid_at(&self, now: u64) -> bool {
         now < self.caller.expires_at
     }
 }
@@ -82,20 +82,20 @@ struct Header {
 
 /// Verifies a token at `now` (seconds since the epoch).
 pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> Result<Verified, VerificationError> {
-    let claims = signed(token, keys, expected)?;
+    let claims = verified_payload(token, keys, expected)?;
     let caller = check(Claims::parse(&claims)?, expected, now)?;
     Ok(Verified { caller, fingerprint: fingerprint(token) })
 }
 
 /// The session that an ID token names, if the issuer signed it. Whom the token is for, and whether its time is over,
 /// does not matter where a session is to end that it was given out for.
-pub fn hinted_session(token: &str, keys: &KeySet, expected: &Expectations) -> Option<String> {
-    let (issuer, session) = claims::hint(&signed(token, keys, expected).ok()?).ok()?;
+pub fn id_token_session(token: &str, keys: &KeySet, expected: &Expectations) -> Option<String> {
+    let (issuer, session) = claims::hint(&verified_payload(token, keys, expected).ok()?).ok()?;
     expected.issuers.contains(&issuer).then_some(session)
 }
 
 /// The text of the claims, if one of the keys signed them. Several keys may have one name: each that fits is tried.
-fn signed(token: &str, keys: &KeySet, expected: &Expectations) -> Result<Vec<u8>, VerificationError> {
+fn verified_payload(token: &str, keys: &KeySet, expected: &Expectations) -> Result<Vec<u8>, VerificationError> {
     let header = header(token)?;
     let algorithm = algorithm_of(&header, expected)?;
     let candidates: Vec<&Key> = keys.candidates(header.kid.as_deref(), algorithm).collect();

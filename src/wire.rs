@@ -44,7 +44,7 @@ impl OwnResponse {
 }
 
 /// Another spelling of a known member: parsers exist that would take it for the member itself.
-pub fn is_twin(key: &str, name: &str) -> bool {
+pub fn is_ambiguous_spelling(key: &str, name: &str) -> bool {
     let plain = |text: &str| folded(text).replace(['_', '-'], "");
     key != name && plain(key) == plain(name)
 }

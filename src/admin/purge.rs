@@ -42,7 +42,7 @@ pub(super) async fn purge(
         Err(error) => return reject(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let runtime = running.now();
-    let (upstream, session) = match runtime.gateway.named(&purge.upstream, purge.session.as_deref()) {
+    let (upstream, session) = match runtime.gateway.purge_target(&purge.upstream, purge.session.as_deref()) {
         Ok(named) => named,
         Err(unnamed) => return reject(StatusCode::BAD_REQUEST, &unnamed.to_string()),
     };

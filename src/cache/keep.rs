@@ -4,7 +4,7 @@ use super::read::{FetchedResponse, ReadOptions};
 use super::{CacheCounters, FillResult, Sessions, Store, StoreError, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Entry, Micros, Observed, RetireCause, Retired, Stamp, Token};
-use crate::gateway::{CacheKey, Storable};
+use crate::gateway::{CacheKey, Cacheability};
 use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl StartedFetch {
     /// Does with the store what follows from the response. Gives what those who wait for it are shown.
     pub async fn keep(self, store: &dyn Store, counters: &CacheCounters, fetched: FetchedResponse) -> FetchedResponse {
         let StartedFetch { key, began, reader, read_options, .. } = self;
-        if let Storable::TooOld { .. } = fetched.storable {
+        if let Cacheability::TooOld { .. } = fetched.storable {
             counters.count(CacheEvent::TooOld);
         }
         let retired = || retired(&fetched, read_options, began);
@@ -58,7 +58,7 @@ impl StartedFetch {
     /// What is to be stored.
     fn entry(&self, fetched: &FetchedResponse) -> Option<Entry<Stored>> {
         let StartedFetch { stamp, began, read_options, .. } = *self;
-        let (Ok(response), Storable::For { fresh, stale, version, missing, only }) =
+        let (Ok(response), Cacheability::Store { fresh, stale, version, missing, only }) =
             (&fetched.response, fetched.storable)
         else {
             return None;
@@ -69,7 +69,7 @@ impl StartedFetch {
         let fresh_until = (began / 1_000).saturating_add(fresh);
         let stale_until = fresh_until.saturating_add(stale);
         let only = only.then_some(fetched.caller);
-        let (digest, response) = (response.digest(), Arc::new(response.stored()));
+        let (digest, response) = (response.digest(), Arc::new(response.cacheable_copy()));
         Some(Entry { stamp, began, fresh_until, stale_until, version, only, missing, digest, response })
     }
 }
@@ -104,11 +104,11 @@ fn retired(fetched: &FetchedResponse, read_options: ReadOptions, began: Micros) 
     let digest = || fetched.response.as_ref().map_or(0, |response| response.digest());
     let superseded = |version| RetireCause::Superseded(Observed { began, version, digest: digest() });
     let cause = match fetched.storable {
-        Storable::Ends | Storable::For { missing: true, .. } => RetireCause::WriteEnd,
-        Storable::Denies => RetireCause::Denied(fetched.caller),
-        Storable::For { version, .. } => superseded(version),
-        Storable::TooOld { version } => superseded(Some(version)),
-        Storable::Nothing => return None,
+        Cacheability::Invalidate | Cacheability::Store { missing: true, .. } => RetireCause::Invalidated,
+        Cacheability::Deny => RetireCause::Denied(fetched.caller),
+        Cacheability::Store { version, .. } => superseded(version),
+        Cacheability::TooOld { version } => superseded(Some(version)),
+        Cacheability::Unrelated => return None,
     };
     Some(Retired { kept: read_options.kept, cause })
 }

@@ -4,8 +4,8 @@ use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, S
 use crate::coherence::millis;
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
-    self, AcquireInput, Acquired, CoherenceState, DeletionState, Denied, Entry, Generation, Micros, Millis, Retired,
-    Settled, Tenant, Token, Traces, VariantState, WriteEnd, WriteScope,
+    self, AcquireInput, Acquired, CoherenceState, DeletionState, Denied, Entry, EvictedVariants, Generation, Micros,
+    Millis, Retired, Settled, TenantId, Token, VariantState, WriteEnd, WriteScope,
 };
 use crate::gateway::CacheKey;
 use async_trait::async_trait;
@@ -51,7 +51,7 @@ struct CachedSession {
     state: CoherenceState,
     variants: Vec<([u8; 16], VariantState<Stored>)>,
     /// Of places that had to go.
-    traces: Traces,
+    traces: EvictedVariants,
     bytes: usize,
     read: bool,
 }
@@ -83,7 +83,7 @@ impl CachedSession {
         let worth = |variant: &VariantState<Stored>| {
             (!variant.denied.is_empty(), variant.entry.is_some(), variant.lease.is_some())
         };
-        let able = self.variants.iter().enumerate().filter(|(_, (_, variant))| variant.can_go());
+        let able = self.variants.iter().enumerate().filter(|(_, (_, variant))| variant.is_evictable());
         let victim = able.min_by_key(|(_, (_, variant))| worth(variant)).map(|(at, _)| at);
         let gone = match victim {
             Some(at) => at..at + 1,
@@ -120,7 +120,7 @@ impl CachedSession {
     }
 
     fn is_idle(&self, now: Millis) -> bool {
-        !self.state.is_worth_keeping(now) && self.variants.is_empty() && self.traces.is_empty()
+        !self.state.should_keep(now) && self.variants.is_empty() && self.traces.is_empty()
     }
 }
 
@@ -154,7 +154,7 @@ impl Shard {
                 let Some(cached) = self.sessions.get_mut(&name) else {
                     continue;
                 };
-                if cached.read || cached.state.is_marked(now) || (spare_deleted && cached.state.matters(now)) {
+                if cached.read || cached.state.is_marked(now) || (spare_deleted && cached.state.must_keep(now)) {
                     cached.read = false;
                     self.queue.push_back(name);
                     continue;
@@ -349,11 +349,14 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         let deleted = |session: &[u8; 16]| {
             let shard = self.shard(session)?.lock();
             let (now, purged) = (self.now(), self.purged(upstream));
-            let gone = shard.sessions.get(&(upstream, *session)).map(|cached| cached.state.gone(tenant, purged, now));
+            let gone = shard
+                .sessions
+                .get(&(upstream, *session))
+                .map(|cached| cached.state.deletion_state(tenant, purged, now));
             Ok(gone == Some(DeletionState::Deleted))
         };
         sessions.iter().map(deleted).collect()

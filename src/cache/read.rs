@@ -3,9 +3,9 @@
 use super::keep::StartedFetch;
 use super::single_flight::InFlightFetch;
 use super::{AcquireRequest, Acquisition, Sessions};
-use crate::coherence::reading::{ALONE, Fetch, FlightKey, ForwardReason, FreshnessWindows, ReadStep, next};
-use crate::coherence::{CallerDigest, Entry, Micros, Millis, Tenant, Token};
-use crate::gateway::{CacheKey, ProviderResponse, Storable};
+use crate::coherence::reading::{Fetch, FlightKey, ForwardReason, FreshnessWindows, NEVER_JOIN, ReadStep, next};
+use crate::coherence::{CallerDigest, Entry, Micros, Millis, TenantId, Token};
+use crate::gateway::{CacheKey, Cacheability, ProviderResponse};
 use crate::model::Rejection;
 use crate::telemetry::CacheEvent;
 use http::StatusCode;
@@ -24,7 +24,7 @@ pub struct FetchedResponse {
     /// Its status as the carrier decodes it; `None` without a response, or if a stored response replaced it.
     pub status: Option<StatusCode>,
     /// Whether it may be stored.
-    pub storable: Storable,
+    pub storable: Cacheability,
     /// Whether the provider failed, so that an older response may do.
     pub failed: bool,
     /// Tells apart who asked.
@@ -41,7 +41,7 @@ pub struct ReadOptions {
     /// Tells apart who asks.
     pub caller: CallerDigest,
     /// Which tenant is asked.
-    pub tenant: Tenant,
+    pub tenant: TenantId,
     /// For how long a response may be good that is still on its way, in milliseconds.
     pub kept: Millis,
     /// For how long responses may do, those on their way included.
@@ -166,7 +166,7 @@ impl Sessions {
                 ReadStep::Deleted => return ReadResult::Deleted,
                 ReadStep::Bypass => return self.bypass(CacheEvent::BypassMarked, Some(moment)),
                 ReadStep::Fetch(Fetch { stamp, floor, fallback, since, why }) => {
-                    let since = if fresh { ALONE } else { since };
+                    let since = if fresh { NEVER_JOIN } else { since };
                     let joined = self.single_flight.join(&key, FlightKey::new(stamp, connection_id), since);
                     let coalesced = joined.is_some();
                     let start_fetch = || {
@@ -242,7 +242,7 @@ impl Sessions {
 
     /// Which of these sessions of a tenant were deleted through the gateway, in their order. Where the store fails it
     /// knows of none, as for single reads.
-    pub async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Vec<bool> {
+    pub async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Vec<bool> {
         match self.store.deleted(upstream, tenant, sessions).await {
             Ok(deleted) => deleted,
             Err(_) => {

@@ -23,8 +23,8 @@ pub use connect::SetupError;
 use super::{AcquireRequest, Acquisition, CacheCounters, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
-    Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis, OWN, RetireCause,
-    Retired, Settled, Tenant, Token, UNLIFTED, WriteEnd, WriteScope,
+    DEFAULT_TENANT, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis,
+    NEVER_LIFTED, RetireCause, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
 };
 use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::CacheKey;
@@ -163,7 +163,7 @@ impl RedisStore {
         let keys = Keys::new(&self.namespace, key);
         let (reader, kept, most) = (entry::token(reader), retired.kept.to_string(), MAX_DENIED.to_string());
         let (denied, observed) = match retired.cause {
-            RetireCause::WriteEnd => (String::new(), None),
+            RetireCause::Invalidated => (String::new(), None),
             RetireCause::Denied(caller) => (entry::caller(&caller), None),
             RetireCause::Superseded(seen) => {
                 (String::new(), Some(entry::observed(&seen, self.seal.digest(seen.digest))))
@@ -209,7 +209,7 @@ impl RedisStore {
         let ended = self.end_under(scope, writer, settled, purged).await?;
         // A purge that was over before the deletion was recorded does not lift it.
         for _ in 0..MAX_PURGES {
-            let last = if purged < UNLIFTED { asked().await } else { purged };
+            let last = if purged < NEVER_LIFTED { asked().await } else { purged };
             if last <= purged {
                 break;
             }
@@ -229,7 +229,7 @@ impl RedisStore {
     ) -> Result<WriteEnd, StoreFailure> {
         let key = self.state_key(scope);
         // Most writes say nothing that is remembered there.
-        let own = settled.tenant == OWN;
+        let own = settled.tenant == DEFAULT_TENANT;
         let says = settled.lifted || settled.deleted_for.is_some() || (settled.version.is_some() && !own);
         let tenants = matches!(scope, Scope::Session(..)).then(|| entry::tenants(&key)).filter(|_| says);
         let keys: Vec<&str> = [Some(&key), tenants.as_ref()].into_iter().flatten().map(String::as_str).collect();
@@ -347,7 +347,7 @@ impl Store for RedisStore {
         self.observed(StoreOperation::End, self.try_end(scope, writer, settled)).await
     }
 
-    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.observed(StoreOperation::Deleted, self.try_deleted(upstream, tenant, sessions)).await
     }
 

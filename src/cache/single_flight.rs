@@ -5,7 +5,7 @@
 use super::FetchedResponse;
 use crate::coherence::reading::FlightKey;
 use crate::coherence::{Micros, Token};
-use crate::gateway::{CacheKey, Storable};
+use crate::gateway::{CacheKey, Cacheability};
 use crate::model::Rejection;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ impl InFlightFetch {
         finished.unwrap_or(FetchedResponse {
             response: Err(Rejection::UpstreamFailed),
             status: None,
-            storable: Storable::Nothing,
+            storable: Cacheability::Unrelated,
             failed: true,
             caller: [0; 16],
         })

@@ -5,7 +5,7 @@ use super::{Scope, Sessions, Store, StoreError};
 use crate::coherence::millis;
 use crate::coherence::sharing::LeaveAction;
 use crate::coherence::writing::{Placed, Unconfirmed, unconfirmed};
-use crate::coherence::{CROWD, Settled, Token, WriteEnd, WriteScope};
+use crate::coherence::{SHARED_WRITER, Settled, Token, WriteEnd, WriteScope};
 use crate::gateway::{Freshness, OnUnreachable, Upstream, WriteOutcome};
 use crate::model::Rejection;
 use crate::telemetry::{CacheEvent, StoreFailure};
@@ -43,7 +43,7 @@ impl MarkFailurePolicy {
 
 impl From<Freshness> for MarkFailurePolicy {
     fn from(cache: Freshness) -> MarkFailurePolicy {
-        MarkFailurePolicy { on_unreachable: cache.on_unreachable, bound: cache.longest() }
+        MarkFailurePolicy { on_unreachable: cache.on_unreachable, bound: cache.max_serving_time() }
     }
 }
 
@@ -192,7 +192,7 @@ impl Sessions {
         };
         let left = mark.guard.saturating_sub(mark.at.elapsed());
         if mark.placed == Placed::Unknown
-            || self.place_mark(mark.scope, CROWD, left, mark.scope.shared_write_scope()).await.is_err()
+            || self.place_mark(mark.scope, SHARED_WRITER, left, mark.scope.shared_write_scope()).await.is_err()
         {
             return share.retire();
         }

@@ -2,7 +2,7 @@
 
 use super::lifecycle::Started;
 use super::{CommandError, on_runtime, other, print_to, random};
-use crate::config::Lookup;
+use crate::config::Environment;
 use crate::log_writer::LogWriter;
 use crate::reload::{LoadedConfig, Machine};
 use crate::sandbox::{self, Auth0, Providers, TENANT_RATE, Zitadel};
@@ -49,7 +49,7 @@ impl EphemeralSecrets {
     }
 }
 
-impl Lookup for EphemeralSecrets {
+impl Environment for EphemeralSecrets {
     fn variable(&self, name: &str) -> Option<String> {
         let EphemeralSecrets([hash_key, seal_key]) = self;
         match name {

@@ -4,7 +4,7 @@ use super::ConnectOptions;
 use super::addresses::{Addresses, Attempts};
 use super::failure::is_address_failure;
 use crate::descriptors;
-use crate::gateway::{Identity, Protocol};
+use crate::gateway::{ClientIdentity, Protocol};
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
@@ -116,7 +116,7 @@ pub(super) fn tls(options: &ConnectOptions) -> Result<ClientConfig, rustls::Erro
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = builder.with_root_certificates(roots);
     match &options.identity {
-        Some(Identity { chain, key }) => builder.with_client_auth_cert(chain.to_vec(), key.clone_key()),
+        Some(ClientIdentity { chain, key }) => builder.with_client_auth_cert(chain.to_vec(), key.clone_key()),
         None => Ok(builder.with_no_client_auth()),
     }
 }

@@ -80,7 +80,7 @@ pub struct Fetch<T> {
 }
 
 /// No fetch of others will do.
-pub const ALONE: Micros = Micros::MAX;
+pub const NEVER_JOIN: Micros = Micros::MAX;
 
 /// Why a read goes to the provider: the values that `fwd` has for it in `Cache-Status` (RFC 9211, section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +140,7 @@ pub fn next<T: Clone>(
             ReadStep::Fetch(Fetch { stamp: entry.stamp, floor, fallback: None, since, why })
         }
         Acquired::Denied { stamp, floor } => {
-            ReadStep::Fetch(Fetch { stamp, floor, fallback: None, since: ALONE, why: ForwardReason::Missing })
+            ReadStep::Fetch(Fetch { stamp, floor, fallback: None, since: NEVER_JOIN, why: ForwardReason::Missing })
         }
         Acquired::Wait { stale: Some(entry), .. } if usable(&entry) && within(&entry, windows.revalidate) => {
             ReadStep::Respond(entry)

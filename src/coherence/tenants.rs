@@ -12,17 +12,17 @@
 use super::{FLOOR_KEPT, Millis, Settled};
 
 /// Names a tenant of a provider.
-pub type Tenant = [u8; 16];
+pub type TenantId = [u8; 16];
 
 /// The tenant that the provider's own name is for.
-pub const OWN: Tenant = [0; 16];
+pub const DEFAULT_TENANT: TenantId = [0; 16];
 
 /// For how many tenants something is remembered of one session. With one more, the deletion that ends first is
 /// forgotten.
 pub const MAX_TENANTS: usize = 64;
 
 /// Later than any purge of an upstream: a deletion that none lifts.
-pub const UNLIFTED: Millis = 9_999_999_999_999;
+pub const NEVER_LIFTED: Millis = 9_999_999_999_999;
 
 /// Whether a session is gone, as far as a tenant is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub enum DeletionState {
 
 /// What is remembered for one tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Facts {
-    tenant: Tenant,
+struct TenantState {
+    tenant: TenantId,
     floor: Option<u64>,
     floor_until: Millis,
     deleted_until: Millis,
@@ -48,7 +48,7 @@ struct Facts {
 
 /// What is remembered for each tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Tenants(Vec<Facts>);
+pub(super) struct Tenants(Vec<TenantState>);
 
 impl Tenants {
     /// Drops what is over.
@@ -66,7 +66,7 @@ impl Tenants {
             self.0.iter_mut().for_each(|facts| facts.deleted_until = 0);
             self.prune(now);
         }
-        let version = settled.version.filter(|version| *version > 0 && settled.tenant != OWN);
+        let version = settled.version.filter(|version| *version > 0 && settled.tenant != DEFAULT_TENANT);
         if version.is_none() && settled.deleted_for.is_none() {
             return;
         }
@@ -85,55 +85,61 @@ impl Tenants {
     }
 
     /// Changes what is remembered for a tenant.
-    fn change(&mut self, tenant: Tenant, change: impl FnOnce(&mut Facts)) {
+    fn change(&mut self, tenant: TenantId, change: impl FnOnce(&mut TenantState)) {
         if let Some(facts) = self.0.iter_mut().find(|facts| facts.tenant == tenant) {
             return change(facts);
         }
         if self.0.len() >= MAX_TENANTS {
-            let ends = |facts: &Facts| (facts.deleted_until, facts.floor_until);
+            let ends = |facts: &TenantState| (facts.deleted_until, facts.floor_until);
             let first = self.0.iter().enumerate().min_by_key(|(_, facts)| ends(facts)).map(|(at, _)| at);
             if let Some(at) = first {
                 self.0.remove(at);
             }
         }
-        let mut facts = Facts { tenant, floor: None, floor_until: 0, deleted_until: 0, purged: 0 };
+        let mut facts = TenantState { tenant, floor: None, floor_until: 0, deleted_until: 0, purged: 0 };
         change(&mut facts);
         self.0.push(facts);
     }
 
     /// The version below which a tenant's responses are too old; the own tenant's stands in the state.
-    pub fn floor(&self, tenant: &Tenant, now: Millis) -> Option<u64> {
+    pub fn floor(&self, tenant: &TenantId, now: Millis) -> Option<u64> {
         let facts = self.0.iter().find(|facts| facts.tenant == *tenant)?;
         facts.floor.filter(|_| facts.floor_until > now)
     }
 
     /// Whether the session is gone for a tenant. `shared` is until when the state says so, `purged` when the upstream
     /// was purged last.
-    pub fn gone(&self, tenant: &Tenant, shared: Option<Millis>, purged: Millis, now: Millis) -> DeletionState {
-        let counts = |facts: &Facts| facts.deleted_until > now && facts.purged >= purged;
+    pub fn deletion_state(
+        &self,
+        tenant: &TenantId,
+        shared: Option<Millis>,
+        purged: Millis,
+        now: Millis,
+    ) -> DeletionState {
+        let counts = |facts: &TenantState| facts.deleted_until > now && facts.purged >= purged;
         if self.0.iter().any(|facts| facts.tenant == *tenant && counts(facts)) {
             return DeletionState::Deleted;
         }
-        let known = |until| self.0.iter().any(|facts| facts.tenant == OWN && facts.deleted_until == until);
+        let known = |until| self.0.iter().any(|facts| facts.tenant == DEFAULT_TENANT && facts.deleted_until == until);
         match shared.filter(|until| *until > now && !known(*until)) {
             None => DeletionState::No,
-            Some(_) if *tenant == OWN => DeletionState::Deleted,
+            Some(_) if *tenant == DEFAULT_TENANT => DeletionState::Deleted,
             Some(_) => DeletionState::Unknown,
         }
     }
 
     /// Whether a deletion is remembered.
-    pub fn matter(&self, now: Millis) -> bool {
+    pub fn must_keep(&self, now: Millis) -> bool {
         self.0.iter().any(|facts| facts.deleted_until > now)
     }
 
     /// Whether anything is remembered.
-    pub fn are_worth_keeping(&self, now: Millis) -> bool {
-        self.matter(now) || self.0.iter().any(|facts| facts.floor.is_some() && facts.floor_until > now)
+    pub fn should_keep(&self, now: Millis) -> bool {
+        self.must_keep(now) || self.0.iter().any(|facts| facts.floor.is_some() && facts.floor_until > now)
     }
 
     /// How many bytes it takes.
     pub fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Facts>()
+        self.0.capacity() * size_of::<TenantState>()
     }
 }

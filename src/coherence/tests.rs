@@ -22,7 +22,16 @@ impl World {
     fn reading(&self, reader: u128) -> AcquireInput {
         let caller = [1; 16];
         let (reader, now) = (Token(reader), self.now);
-        AcquireInput { reader, steal: None, fresh: false, unstored: false, caller, tenant: OWN, lease: 100, now }
+        AcquireInput {
+            reader,
+            steal: None,
+            fresh: false,
+            unstored: false,
+            caller,
+            tenant: DEFAULT_TENANT,
+            lease: 100,
+            now,
+        }
     }
 
     fn acquire(&mut self, reader: u128) -> Acquired<&'static str> {
@@ -64,7 +73,7 @@ impl World {
     }
 
     fn retire(&mut self, denied: Option<CallerDigest>) {
-        self.retire_for(denied.map_or(RetireCause::WriteEnd, RetireCause::Denied));
+        self.retire_for(denied.map_or(RetireCause::Invalidated, RetireCause::Denied));
     }
 
     /// A response was shown that is not stored.
@@ -164,7 +173,7 @@ fn a_write_that_changed_nothing_leaves_what_was_stored() {
 }
 
 const UNCHANGED: Settled =
-    Settled { version: None, unchanged: true, deleted_for: None, lifted: false, tenant: OWN, purged: 0 };
+    Settled { version: None, unchanged: true, deleted_for: None, lifted: false, tenant: DEFAULT_TENANT, purged: 0 };
 
 #[test]
 fn a_mark_that_is_placed_again_stands_longer_and_never_less_long() {
@@ -823,29 +832,29 @@ fn an_unconfirmed_end_is_enough_only_while_the_mark_certainly_stands() {
 mod of_tenants {
     use super::super::*;
 
-    const OTHER: Tenant = [1; 16];
-    const THIRD: Tenant = [2; 16];
+    const OTHER: TenantId = [1; 16];
+    const THIRD: TenantId = [2; 16];
 
     fn settle(state: &mut CoherenceState, settled: Settled, now: Millis) {
         end(state, Token(1), settled, now, || Generation(1));
     }
 
-    fn deleted(tenant: Tenant, purged: Millis) -> Settled {
+    fn deleted(tenant: TenantId, purged: Millis) -> Settled {
         Settled { deleted_for: Some(100), tenant, purged, ..Settled::default() }
     }
 
     fn gone(state: &CoherenceState, purged: Millis, now: Millis) -> [DeletionState; 3] {
-        [OWN, OTHER, THIRD].map(|tenant| state.gone(&tenant, purged, now))
+        [DEFAULT_TENANT, OTHER, THIRD].map(|tenant| state.deletion_state(&tenant, purged, now))
     }
 
     #[test]
     fn a_deletion_is_its_tenants() {
         use DeletionState::{Deleted, No};
-        for (tenant, expected) in [(OWN, [Deleted, No, No]), (OTHER, [No, Deleted, No])] {
+        for (tenant, expected) in [(DEFAULT_TENANT, [Deleted, No, No]), (OTHER, [No, Deleted, No])] {
             let mut state = CoherenceState::default();
             settle(&mut state, deleted(tenant, 0), 0);
             assert_eq!(gone(&state, 0, 99), expected);
-            assert!(state.matters(99));
+            assert!(state.must_keep(99));
             assert_eq!(gone(&state, 0, 100), [No; 3], "it is over");
             settle(&mut state, deleted(THIRD, 0), 50);
             settle(&mut state, Settled { lifted: true, ..Settled::default() }, 60);
@@ -857,12 +866,12 @@ mod of_tenants {
     fn a_purge_of_the_upstream_lifts_what_was_deleted_before() {
         use DeletionState::{Deleted, No};
         let (mut state, mut epoch) = (CoherenceState::default(), CoherenceState::default());
-        settle(&mut state, deleted(OWN, epoch.purged()), 0);
+        settle(&mut state, deleted(DEFAULT_TENANT, epoch.purged()), 0);
         settle(&mut state, deleted(OTHER, epoch.purged()), 0);
         epoch.purge(0);
         settle(&mut state, deleted(THIRD, epoch.purged()), 0);
         assert_eq!(gone(&state, epoch.purged(), 1), [No, No, Deleted]);
-        settle(&mut state, deleted(OWN, epoch.purged()), 1);
+        settle(&mut state, deleted(DEFAULT_TENANT, epoch.purged()), 1);
         assert_eq!(gone(&state, epoch.purged(), 2), [Deleted, No, Deleted]);
         let before = epoch.purged();
         epoch.purge(0);
@@ -876,7 +885,10 @@ mod of_tenants {
         for purged in [7, 5] {
             settle(&mut state, deleted(OTHER, purged), 0);
         }
-        assert_eq!((state.gone(&OTHER, 7, 1), state.gone(&OTHER, 8, 1)), (DeletionState::Deleted, DeletionState::No));
+        assert_eq!(
+            (state.deletion_state(&OTHER, 7, 1), state.deletion_state(&OTHER, 8, 1)),
+            (DeletionState::Deleted, DeletionState::No)
+        );
     }
 
     #[test]
@@ -890,18 +902,18 @@ mod of_tenants {
         assert_eq!(found, Acquired::Bypass);
         // A later one that is known to be the own tenant's does not explain it.
         settle(&mut state, Settled { deleted_for: Some(50), ..Settled::default() }, 0);
-        assert_eq!(state.gone(&OTHER, 0, 60), DeletionState::Unknown);
+        assert_eq!(state.deletion_state(&OTHER, 0, 60), DeletionState::Unknown);
     }
 
     #[test]
     fn a_floor_is_its_tenants() {
         let mut state = CoherenceState::default();
-        for (tenant, version) in [(OWN, 5), (OTHER, 7), (OTHER, 6)] {
+        for (tenant, version) in [(DEFAULT_TENANT, 5), (OTHER, 7), (OTHER, 6)] {
             settle(&mut state, Settled { version: Some(version), tenant, ..Settled::default() }, 0);
         }
-        let floors = [OWN, OTHER, THIRD].map(|tenant| state.floor(&tenant, 1));
+        let floors = [DEFAULT_TENANT, OTHER, THIRD].map(|tenant| state.floor(&tenant, 1));
         assert_eq!(floors, [Some(5), Some(7), None]);
         assert_eq!(state.floor(&OTHER, FLOOR_KEPT), None);
-        assert!(state.is_worth_keeping(FLOOR_KEPT - 1) && !state.is_worth_keeping(FLOOR_KEPT));
+        assert!(state.should_keep(FLOOR_KEPT - 1) && !state.should_keep(FLOOR_KEPT));
     }
 }

@@ -1,16 +1,16 @@
 //! What is left of places that had to go.
 
-use super::{Denied, EVERYBODY, MAX_DENIED, Millis, NewestResponse, VariantState, Watermark};
+use super::{ALL_CALLERS, Denied, MAX_DENIED, Millis, NewestResponse, VariantState, Watermark};
 
 /// What is remembered of places that a store had no room for, so that a place that is made later knows it too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Traces {
+pub struct EvictedVariants {
     watermark: Option<Watermark>,
     newest: Option<NewestResponse>,
     denied: Vec<Denied>,
 }
 
-impl Traces {
+impl EvictedVariants {
     /// Remembers a place that goes. Beyond so many credentials all count as denied.
     pub fn add<T>(&mut self, variant: VariantState<T>) {
         // Of several newest responses one is remembered; what may be older than any is kept away.
@@ -26,7 +26,7 @@ impl Traces {
         }
         if self.denied.len() > MAX_DENIED {
             let until = self.denied.iter().map(|denied| denied.until).max().unwrap_or_default();
-            self.denied = vec![Denied { caller: EVERYBODY, until }];
+            self.denied = vec![Denied { caller: ALL_CALLERS, until }];
         }
     }
 
@@ -49,7 +49,7 @@ impl Traces {
 
     /// A place that knows all that.
     pub fn variant<T>(&self) -> VariantState<T> {
-        let Traces { watermark, newest, denied } = self;
+        let EvictedVariants { watermark, newest, denied } = self;
         VariantState { watermark: *watermark, newest: *newest, denied: denied.clone(), ..VariantState::default() }
     }
 }

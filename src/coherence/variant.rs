@@ -18,7 +18,7 @@ use super::{CoherenceState, Micros, Millis, Stamp, Token};
 pub type CallerDigest = [u8; 16];
 
 /// Stands for every credential.
-pub const EVERYBODY: CallerDigest = [0; 16];
+pub const ALL_CALLERS: CallerDigest = [0; 16];
 
 /// The most credentials that a place is denied to one by one. With one more it is denied to all.
 pub const MAX_DENIED: usize = 32;
@@ -134,7 +134,7 @@ pub struct Retired {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetireCause {
     /// The response says so.
-    WriteEnd,
+    Invalidated,
     /// The response says so of this credential alone.
     Denied(CallerDigest),
     /// The response was shown: what is older than it must not be shown after it.
@@ -185,7 +185,7 @@ impl<T> VariantState<T> {
     /// Whether the place can go, where its [traces](super::traces::Traces) stay: nothing older can then be stored in
     /// its place, and nobody is shown what they were denied. Where versions say which answer is older, only the entry
     /// itself knows that.
-    pub fn can_go(&self) -> bool {
+    pub fn is_evictable(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| entry.missing || entry.version.is_none())
     }
 
@@ -200,11 +200,11 @@ impl<T> VariantState<T> {
 
     /// Whether this credential is shown nothing that is stored.
     pub(super) fn denies(&self, caller: &CallerDigest) -> bool {
-        self.denied.iter().any(|denied| denied.caller == *caller || denied.caller == EVERYBODY)
+        self.denied.iter().any(|denied| denied.caller == *caller || denied.caller == ALL_CALLERS)
     }
 
     /// What may be shown to this credential under this stamp.
-    pub(super) fn shown_to(&self, caller: &CallerDigest, stamp: Stamp) -> Option<&Entry<T>> {
+    pub(super) fn entry_for(&self, caller: &CallerDigest, stamp: Stamp) -> Option<&Entry<T>> {
         let shown = |entry: &&Entry<T>| entry.stamp == stamp && entry.only.is_none_or(|only| only == *caller);
         self.entry.as_ref().filter(shown)
     }
@@ -227,7 +227,7 @@ impl<T> VariantState<T> {
         let late = self.watermark.is_some_and(|watermark| entry.began < watermark.began);
         let unclear = self.order(&entry.observed()) == Order::Unclear;
         if !newer || late || unclear || self.knows_higher(entry.version) {
-            let instead = self.entry.as_ref().filter(|old| self.stands_in(old, &entry, now / 1_000)).cloned();
+            let instead = self.entry.as_ref().filter(|old| self.can_replace(old, &entry, now / 1_000)).cloned();
             match instead {
                 Some(_) => self.release(reader),
                 None => self.reject(reader, &entry, kept, now),
@@ -249,7 +249,7 @@ impl<T> VariantState<T> {
 
     /// Whether what is stored is shown to those who wait for another response, which may be newer or older: whoever has
     /// seen that one could be shown an older one next. It began later, so it does for all of them.
-    fn stands_in(&self, stored: &Entry<T>, other: &Entry<T>, now: Millis) -> bool {
+    fn can_replace(&self, stored: &Entry<T>, other: &Entry<T>, now: Millis) -> bool {
         let decided = differ(stored.version, other.version) || stored.digest == other.digest || other.missing;
         let usable = stored.only.is_none() && self.denied.is_empty() && now < stored.fresh_until;
         !decided && usable && stored.stamp == other.stamp && stored.began >= other.began
@@ -341,7 +341,7 @@ impl<T> VariantState<T> {
             return self.denied.push(Denied { caller, until });
         }
         self.end(kept, now);
-        self.denied = vec![Denied { caller: EVERYBODY, until }];
+        self.denied = vec![Denied { caller: ALL_CALLERS, until }];
     }
 }
 
@@ -386,7 +386,7 @@ pub fn retire<T>(variant: &mut VariantState<T>, own: Token, retired: Retired, no
     variant.prune(now / 1_000);
     variant.release(own);
     match cause {
-        RetireCause::WriteEnd => variant.end(kept, now),
+        RetireCause::Invalidated => variant.end(kept, now),
         RetireCause::Denied(caller) => variant.deny(caller, kept, now),
         // Who has the lease may have begun too early for their response to be stored.
         RetireCause::Superseded(observed) if variant.supersede(&observed, kept, now) => variant.lease = None,

@@ -43,7 +43,7 @@ pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
 }
 
 fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
-    section.context.open(entry, |section| {
+    section.context.read_map(entry, |section| {
         let issuers = section.one_or_several("issuer", "expected the URL of the issuer", Url::without_query);
         let audiences = section.one_or_several("audience", "expected the audience that tokens are for", value::text);
         let jwks = section.entry("jwks");
@@ -101,9 +101,9 @@ pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
     let uri = keys.jwks.as_ref().and_then(|jwks| jwks.parse::<Uri>().ok());
     let same = uri.is_some_and(|uri| {
         let tls = uri.scheme_str() == Some("https");
-        let host = without_root(uri.host().unwrap_or_default()).trim_matches(['[', ']']);
+        let host = without_root_dot(uri.host().unwrap_or_default()).trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        host.eq_ignore_ascii_case(without_root(&target.host)) && (tls, port) == (target.tls, target.port)
+        host.eq_ignore_ascii_case(without_root_dot(&target.host)) && (tls, port) == (target.tls, target.port)
     });
     if same && keys.host.is_none() {
         keys.host = target.virtual_host.clone();
@@ -111,7 +111,7 @@ pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
 }
 
 /// A host without the dot of the root, which changes only how it is looked up.
-fn without_root(host: &str) -> &str {
+fn without_root_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 

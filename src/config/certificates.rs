@@ -4,7 +4,7 @@
 use super::fault::{Location, Problem};
 use super::secret;
 use super::section::{Context, Section};
-use crate::gateway::{Authorities, Identity};
+use crate::gateway::{CaCertificates, ClientIdentity};
 use rustls::crypto::ring;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
@@ -18,7 +18,7 @@ const CERTIFICATES: &str = "expected certificates in PEM format";
 const KEY: &str = "expected one in PEM format, without a passphrase";
 
 /// The authorities of the file `ca_file`, if it is named.
-pub(super) fn authorities(section: &mut Section) -> Option<Authorities> {
+pub(super) fn authorities(section: &mut Section) -> Option<CaCertificates> {
     let (location, _, bytes) = secret::file(section, "ca_file")?;
     let certificates = parse(section.context, &location, &bytes)?;
     let mut roots = RootCertStore::empty();
@@ -31,7 +31,7 @@ pub(super) fn authorities(section: &mut Section) -> Option<Authorities> {
 
 /// What the files `certificate` and `key` hold, if they are named: a certificate, those that vouch for it, and its
 /// private key.
-pub(super) fn identity(section: &mut Section) -> Option<Identity> {
+pub(super) fn identity(section: &mut Section) -> Option<ClientIdentity> {
     let chain = secret::file(section, "certificate");
     let chain = chain.and_then(|(location, _, bytes)| Some((parse(section.context, &location, &bytes)?, location)));
     let key = secret::file(section, "key");
@@ -45,7 +45,7 @@ pub(super) fn identity(section: &mut Section) -> Option<Identity> {
     }
     let ((chain, place), (key, key_place)) = (chain?, key?);
     match CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()) {
-        Ok(_) => return Some(Identity { chain: chain.into(), key: Arc::new(key) }),
+        Ok(_) => return Some(ClientIdentity { chain: chain.into(), key: Arc::new(key) }),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             let problem = Problem::new("is not the key of the certificate beside it");
             section

@@ -2,14 +2,14 @@
 //!
 //! The judgement of the policy itself is asked wherever it can be, so that both always agree.
 
-use super::declared::Declared;
+use super::declared::DeclaredPolicy;
 use super::fault::Problem;
 use super::section::{Context, Spanned};
 use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value, Violations};
 use crate::policy::{Evaluation, KeyCase, Limits, Normalize, Policy};
 
 /// Keys that normalizing would change, and rules of keys that are not allowed.
-pub(super) fn check_keys(declared: &Declared, context: &mut Context) {
+pub(super) fn check_keys(declared: &DeclaredPolicy, context: &mut Context) {
     let policy = &declared.policy;
     for Spanned { location, value: key } in declared.keys.iter().chain(&declared.protected) {
         if is_changed(policy.normalize, key, "value") {
@@ -27,7 +27,7 @@ pub(super) fn check_keys(declared: &Declared, context: &mut Context) {
 }
 
 /// Defaults and declared values that the policy's own rules would refuse.
-pub(super) fn check_values(declared: &Declared, context: &mut Context) {
+pub(super) fn check_values(declared: &DeclaredPolicy, context: &mut Context) {
     let normalize = Normalize { key_case: KeyCase::Keep, ..declared.policy.normalize };
     for Spanned { location, value: (pattern, rule, value) } in &declared.values {
         let mut violations = Violations::new();
@@ -51,7 +51,7 @@ pub(super) fn check_values(declared: &Declared, context: &mut Context) {
 }
 
 /// Keys and values that break the limits, of the policy alone or together with those of an upstream.
-pub(super) fn check_limits(declared: &Declared, limits: Limits, upstream: Option<&str>, context: &mut Context) {
+pub(super) fn check_limits(declared: &DeclaredPolicy, limits: Limits, upstream: Option<&str>, context: &mut Context) {
     let keys = declared.keys.iter().map(|Spanned { location, value: key }| (location, key.as_str(), "v"));
     let values =
         declared.values.iter().map(|Spanned { location, value: (_, _, value) }| (location, "k", value.as_str()));

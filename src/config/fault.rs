@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One thing that is wrong with a configuration, and where. It never holds a secret, nor the value of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigError {
     /// The name of the text, as [`super::compile`] was given it.
     pub file: String,
     /// The line, from 1.
@@ -21,7 +21,7 @@ pub struct Fault {
     pub suggestion: Option<String>,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
         if !self.path.is_empty() {
@@ -38,7 +38,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ConfigError {}
 
 /// A fault before its place is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,17 +70,17 @@ impl Problem {
     }
 
     /// Gives it its place.
-    pub fn at(self, file: &str, location: &Location) -> Fault {
-        let Place { line, column } = location.place;
+    pub fn at(self, file: &str, location: &Location) -> ConfigError {
+        let Position { line, column } = location.place;
         let path = location.path.clone();
         let Problem { found, allowed, suggestion } = self;
-        Fault { file: file.to_owned(), line, column, path, found, allowed, suggestion }
+        ConfigError { file: file.to_owned(), line, column, path, found, allowed, suggestion }
     }
 }
 
 /// A line and a column of a text, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub line: usize,
     pub column: usize,
 }
@@ -89,7 +89,7 @@ pub(super) struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
     pub path: String,
-    pub place: Place,
+    pub place: Position,
 }
 
 /// The path of an option below another: dotted where its key is plain, quoted otherwise.

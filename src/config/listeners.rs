@@ -17,7 +17,7 @@ const MAIN: &str = "main";
 /// What the address of a socket in the file system begins with.
 const UNIX: &str = "unix:";
 /// The longest path of a socket that every system takes, in bytes.
-const LONGEST_PATH: usize = 100;
+const MAX_SOCKET_PATH: usize = 100;
 const ADDRESS: &str =
     "expected an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or `unix:` and an absolute path";
 
@@ -34,7 +34,7 @@ pub struct Listener {
 
 impl Listener {
     /// Whether a process that listens here can go on with the other one in its place: all but certificates is the same.
-    pub fn is_same_place(&self, other: &Listener) -> bool {
+    pub fn differs_only_in_certificates(&self, other: &Listener) -> bool {
         self.name == other.name && self.address == other.address && self.tls.is_some() == other.tls.is_some()
     }
 }
@@ -143,7 +143,7 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
         let found = entry.and_then(|entry| entry.read(section.context, address));
         let mode = section.optional("mode", mode);
         let owner = section.optional("owner", owner);
-        let tls = section.inside("tls", tls).flatten();
+        let tls = section.optional_subsection("tls", tls).flatten();
         let mut found = found?;
         match &mut found {
             ListenAddress::Unix(file) => {
@@ -165,7 +165,7 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
         let location = section.location_of("address");
         Some((location, Listener { name: name.to_owned(), address: found, tls }))
     };
-    section.context.open(entry, read).flatten()
+    section.context.read_map(entry, read).flatten()
 }
 
 fn address(text: &Text) -> Result<ListenAddress, Problem> {
@@ -177,8 +177,8 @@ fn address(text: &Text) -> Result<ListenAddress, Problem> {
     if !path.is_absolute() || path.file_name().is_none() {
         return Err(wrong("does not name an absolute path"));
     }
-    if path.as_os_str().len() > LONGEST_PATH {
-        return Err(wrong("is too long").expected(format!("at most {LONGEST_PATH} bytes are allowed")));
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        return Err(wrong("is too long").expected(format!("at most {MAX_SOCKET_PATH} bytes are allowed")));
     }
     Ok(ListenAddress::Unix(SocketFile { path, mode: 0o660, owner: None }))
 }
@@ -203,12 +203,12 @@ fn owner(text: &Text) -> Result<(u32, u32), Problem> {
 fn tls(section: &mut Section) -> Option<ListenerTls> {
     const VERSIONS: &[(&str, bool)] = &[("1.2", false), ("1.3", true)];
     let only_tls13 = section.read("min_version", false, choice(VERSIONS));
-    let clients = section.inside("client_certificates", client_certificates).flatten();
+    let clients = section.optional_subsection("client_certificates", client_certificates).flatten();
     let wanted = "expected a list of maps with `certificate` and `key`";
     let entry = section.required("certificates", wanted)?;
     let items = entry.items(section.context, wanted);
     let count = items.len();
-    let read = |item| section.context.open(item, identity).flatten();
+    let read = |item| section.context.read_map(item, identity).flatten();
     let certificates: Vec<Arc<CertifiedKey>> = items.iter().filter_map(read).collect();
     (count > 0 && certificates.len() == count).then_some(ListenerTls { certificates, clients, only_tls13 })
 }

@@ -1,7 +1,7 @@
 //! Policies: read once, then bound to each upstream that uses them, whose dialect has limits of its own.
 
 use super::consistency;
-use super::declared::{Declared, Part};
+use super::declared::{DeclaredPolicy, LimitKind};
 use super::fault::{Location, Problem};
 use super::section::{Context, Entry, Section, Spanned};
 use super::session_rules;
@@ -12,10 +12,10 @@ use crate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Limits, Mode, N
 use std::collections::BTreeMap;
 
 /// More than any provider allows; a bound only so that no number can overflow anything.
-const MOST: usize = 1_000_000;
+const MAX_LIMIT: usize = 1_000_000;
 
 /// The policies by name; none where one could not be read.
-pub(super) type Policies = BTreeMap<String, Option<Declared>>;
+pub(super) type Policies = BTreeMap<String, Option<DeclaredPolicy>>;
 
 /// Reads the option `policies`.
 pub(super) fn read(section: &mut Section) -> Policies {
@@ -52,7 +52,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
         let why = format!("writes of its dialect `{}` have no such thing", upstream.dialect.name);
         context.warn(location, Problem::new(found).expected(why));
     }
-    if declared.sound {
+    if declared.is_valid {
         consistency::check_limits(declared, limits, Some(&upstream.name), context);
     }
     Some(Policy { limits, ..declared.policy.clone() })
@@ -65,31 +65,31 @@ pub(super) fn warn_of_unused(policies: &Policies, context: &mut Context) {
     }
 }
 
-impl Part {
+impl LimitKind {
     fn of(self, limits: &mut Limits) -> &mut Option<usize> {
         match self {
-            Part::Properties => &mut limits.properties,
-            Part::KeyLength => &mut limits.key_length,
-            Part::ValueLength => &mut limits.value_length,
+            LimitKind::Properties => &mut limits.properties,
+            LimitKind::KeyLength => &mut limits.key_length,
+            LimitKind::ValueLength => &mut limits.value_length,
         }
     }
 }
 
-fn declared(context: &mut Context, entry: &Entry) -> Option<Declared> {
+fn declared(context: &mut Context, entry: &Entry) -> Option<DeclaredPolicy> {
     let before = context.faults.len();
-    let mut declared = context.open(entry, policy)?;
+    let mut declared = context.read_map(entry, policy)?;
     let own = declared.policy.limits;
     consistency::check_keys(&declared, context);
     consistency::check_values(&declared, context);
     consistency::check_limits(&declared, own, None, context);
-    declared.sound = context.faults.len() == before;
+    declared.is_valid = context.faults.len() == before;
     Some(declared)
 }
 
-fn policy(section: &mut Section) -> Declared {
+fn policy(section: &mut Section) -> DeclaredPolicy {
     const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
     const WIPES: &[(&str, Wipe)] = &[("allow", Wipe::Allow), ("reject", Wipe::Reject)];
-    let mut declared = Declared {
+    let mut declared = DeclaredPolicy {
         policy: Policy::default(),
         keys: Vec::new(),
         protected: Vec::new(),
@@ -97,20 +97,20 @@ fn policy(section: &mut Section) -> Declared {
         limits: Vec::new(),
         session_rules: Vec::new(),
         location: section.location.clone(),
-        sound: true,
+        is_valid: true,
         used: false,
     };
     declared.policy.mode = section.read("mode", Mode::default(), choice(MODES));
     declared.policy.wipe = section.read("wipe", Wipe::default(), choice(WIPES));
-    section.within("keys", |section| keys(section, &mut declared));
+    section.subsection("keys", |section| keys(section, &mut declared));
     fields(section, &mut declared);
-    section.within("limits", |section| limits(section, &mut declared));
-    declared.policy.normalize = section.within("normalize", normalize);
+    section.subsection("limits", |section| limits(section, &mut declared));
+    declared.policy.normalize = section.subsection("normalize", normalize);
     session_rules::read(section, &mut declared);
     declared
 }
 
-fn keys(section: &mut Section, declared: &mut Declared) {
+fn keys(section: &mut Section, declared: &mut DeclaredPolicy) {
     let allowed = section.list("allowed", pattern);
     let required = section.list("required", pattern).unwrap_or_default();
     let protected = section.list("protected", pattern).unwrap_or_default();
@@ -132,7 +132,7 @@ fn exact(placed: &Spanned<KeyPattern>) -> Option<Spanned<String>> {
 }
 
 /// The rules of single keys. The first that matches counts, so exact keys come before patterns.
-fn fields(section: &mut Section, declared: &mut Declared) {
+fn fields(section: &mut Section, declared: &mut DeclaredPolicy) {
     let Some(entry) = section.entry("fields") else {
         return;
     };
@@ -143,7 +143,7 @@ fn fields(section: &mut Section, declared: &mut Declared) {
             section.context.reject(&entry.location, problem);
         }
         let pattern = parsed.ok();
-        let rule = section.context.open(&entry, |section| rule(section, pattern.as_ref(), declared));
+        let rule = section.context.read_map(&entry, |section| rule(section, pattern.as_ref(), declared));
         let (Some(pattern), Some(rule)) = (pattern, rule) else {
             continue;
         };
@@ -153,17 +153,17 @@ fn fields(section: &mut Section, declared: &mut Declared) {
     declared.policy.fields.sort_by_key(|(pattern, _)| pattern.exact().is_none());
 }
 
-fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Declared) -> FieldRule {
+fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut DeclaredPolicy) -> FieldRule {
     let regex = section.optional("regex", |text| {
         FieldRule::pattern(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())))
     });
     let one_of = section.list("one_of", value::any_text);
     let (min_length, max_length) = lengths(section);
     let default = section.optional("default", value::any_text);
-    let default_spot = section.location_of("default");
+    let default_location = section.location_of("default");
     if default.is_some() && pattern.is_some_and(|pattern| pattern.exact().is_none()) {
         let problem = Problem::new("a pattern cannot have a default").expected("expected an exact key, or no default");
-        section.context.reject(&default_spot, problem);
+        section.context.reject(&default_location, problem);
     }
     let mut rule = FieldRule { regex, min_length, max_length, ..FieldRule::default() };
     if let Some(pattern) = pattern {
@@ -173,14 +173,14 @@ fn rule(section: &mut Section, pattern: Option<&KeyPattern>, declared: &mut Decl
         };
         declared.values.extend(one_of.iter().flatten().map(|one| checked(&one.location, &rule, &one.value)));
         rule.one_of = one_of.map(|all| all.into_iter().map(|one| one.value).collect());
-        declared.values.extend(default.iter().map(|value| checked(&default_spot, &rule, value)));
+        declared.values.extend(default.iter().map(|value| checked(&default_location, &rule, value)));
     }
     FieldRule { default, ..rule }
 }
 
 fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
-    let least = section.optional("min_length", count(0..=MOST));
-    let most = section.optional("max_length", count(0..=MOST));
+    let least = section.optional("min_length", count(0..=MAX_LIMIT));
+    let most = section.optional("max_length", count(0..=MAX_LIMIT));
     if let (Some(least), Some(most)) = (least, most)
         && least > most
     {
@@ -191,11 +191,14 @@ fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
     (least, most)
 }
 
-fn limits(section: &mut Section, declared: &mut Declared) {
-    let parts =
-        [("properties", Part::Properties), ("key_length", Part::KeyLength), ("value_length", Part::ValueLength)];
+fn limits(section: &mut Section, declared: &mut DeclaredPolicy) {
+    let parts = [
+        ("properties", LimitKind::Properties),
+        ("key_length", LimitKind::KeyLength),
+        ("value_length", LimitKind::ValueLength),
+    ];
     for (key, part) in parts {
-        if let Some(limit) = section.optional(key, count(1..=MOST)) {
+        if let Some(limit) = section.optional(key, count(1..=MAX_LIMIT)) {
             *part.of(&mut declared.policy.limits) = Some(limit);
             declared.limits.push(Spanned { location: section.location_of(key), value: (part, limit) });
         }

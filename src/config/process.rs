@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The shortest `hash_key`, in bytes.
-const LEAST_KEY: usize = 16;
+const MIN_HASH_KEY: usize = 16;
 /// The least that a client is given, and the shortest time between two looks.
-const HASTE: Duration = Duration::from_millis(100);
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads all options. What it makes is complete if no fault was collected.
@@ -29,21 +29,21 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let threads = section.read("threads", None, threads);
     let replicas = section.read("replicas", 1, count(1..=1000));
     let readiness_timeout = section.read("readiness_timeout", seconds(60), duration(seconds(0)..=minutes(60)));
-    let log = section.within("log", log);
-    let clients = section.within("clients", clients);
-    let shutdown = section.within("shutdown", |section| Shutdown {
+    let log = section.subsection("log", log);
+    let clients = section.subsection("clients", clients);
+    let shutdown = section.subsection("shutdown", |section| Shutdown {
         drain_delay: section.read("drain_delay", seconds(0), duration(seconds(0)..=minutes(10))),
         grace: section.read("grace", seconds(30), duration(seconds(0)..=minutes(60))),
         upgrade_socket: section.optional("upgrade_socket", value::path),
     });
-    let reload = section.within("reload", |section| Reload {
+    let reload = section.subsection("reload", |section| Reload {
         watch: section.read("watch", true, value::boolean),
-        interval: section.read("interval", seconds(2), duration(HASTE..=minutes(60))),
+        interval: section.read("interval", seconds(2), duration(MIN_TIMEOUT..=minutes(60))),
     });
-    let key = secret::secret(section, "hash_key", LEAST_KEY);
+    let key = secret::secret(section, "hash_key", MIN_HASH_KEY);
     let keyed = section.has("hash_key");
-    let (store, room) = section.within("store", |section| store::read(section, keyed, key.as_ref()));
-    let dns = section.within("dns", dns);
+    let (store, room) = section.subsection("store", |section| store::read(section, keyed, key.as_ref()));
+    let dns = section.subsection("dns", dns);
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies, &listeners);
     policies::warn_of_unused(&policies, section.context);
@@ -99,12 +99,12 @@ fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
 
 fn clients(section: &mut Section) -> Clients {
     Clients {
-        head_timeout: section.read("head_timeout", seconds(10), duration(HASTE..=minutes(10))),
-        idle_timeout: section.read("idle_timeout", seconds(60), duration(HASTE..=minutes(60))),
-        write_timeout: section.read("write_timeout", seconds(30), duration(HASTE..=minutes(60))),
+        head_timeout: section.read("head_timeout", seconds(10), duration(MIN_TIMEOUT..=minutes(10))),
+        idle_timeout: section.read("idle_timeout", seconds(60), duration(MIN_TIMEOUT..=minutes(60))),
+        write_timeout: section.read("write_timeout", seconds(30), duration(MIN_TIMEOUT..=minutes(60))),
         max_age: section.read("max_age", minutes(60), duration(seconds(1)..=minutes(60 * 24 * 7))),
         min_body_rate: section.read("min_body_rate", 256, size(0..=1 << 20)),
-        limits: section.within("limits", |section| ClientLimits {
+        limits: section.subsection("limits", |section| ClientLimits {
             connections: section.read("connections", 10_000, count(1..=1_000_000)),
             per_source: section.read("per_source", 200, count(1..=1_000_000)),
             streams: section.read("streams", 100, count(1..=10_000)),
@@ -121,7 +121,7 @@ fn check_room(cached: usize, declared: Option<usize>, location: &Location, conte
     let Some(limit) = declared.or_else(|| context.lookup.memory()) else {
         return;
     };
-    let room = super::room_for_cached(limit);
+    let room = super::max_cached_for_limit(limit);
     if cached > room {
         let limit = if declared.is_some() {
             format!("`clients.limits.memory`, which is {}", shown_size(limit))

@@ -25,7 +25,7 @@ pub enum RestartRequired {
 
 impl Config {
     /// What a process that was started with this configuration does not take from another.
-    pub fn waiting(&self, other: &Config) -> Vec<RestartRequired> {
+    pub fn restart_required(&self, other: &Config) -> Vec<RestartRequired> {
         // All of them by name: who adds one decides here whether a running process takes it.
         let Config {
             gateway,
@@ -43,11 +43,11 @@ impl Config {
         } = other;
         let Log { format, level: _, requests: _ } = log;
         let differs = |option: &RestartRequired| match option {
-            RestartRequired::Listeners => !are_same_places(&self.listeners, listeners),
+            RestartRequired::Listeners => !differ_only_in_certificates(&self.listeners, listeners),
             RestartRequired::Admin => self.admin != *admin,
             RestartRequired::Threads => self.threads != *threads,
             RestartRequired::LogFormat => self.log.format != *format,
-            RestartRequired::HashKey => !self.gateway.names_as(gateway),
+            RestartRequired::HashKey => !self.gateway.has_same_secret(gateway),
             RestartRequired::Store => self.store != *store,
         };
         RestartRequired::VARIANTS.iter().copied().filter(differs).collect()
@@ -55,8 +55,9 @@ impl Config {
 }
 
 /// Whether both are the same listeners, in any order and with any certificates.
-fn are_same_places(ones: &[Listener], others: &[Listener]) -> bool {
-    ones.len() == others.len() && ones.iter().all(|one| others.iter().any(|other| one.is_same_place(other)))
+fn differ_only_in_certificates(ones: &[Listener], others: &[Listener]) -> bool {
+    ones.len() == others.len()
+        && ones.iter().all(|one| others.iter().any(|other| one.differs_only_in_certificates(other)))
 }
 
 impl Store {

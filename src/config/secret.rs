@@ -13,25 +13,25 @@ pub(super) const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
 /// A secret of at least `least` bytes, by reference, if it is there.
 pub(super) fn secret(section: &mut Section, key: &'static str, least: usize) -> Option<SecretSlice<u8>> {
     let entry = section.entry(key)?;
-    held(section.context, &entry, least)
+    referenced_secret(section.context, &entry, least)
 }
 
 /// A secret that is text, by reference, if it is there.
 pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretString> {
     let entry = section.entry(key)?;
-    let found = held(section.context, &entry, 1)?;
+    let found = referenced_secret(section.context, &entry, 1)?;
     let text = std::str::from_utf8(found.expose_secret()).map(SecretString::from);
     text.map_err(|_| section.context.reject(&entry.location, Problem::new("the secret is not text in UTF-8"))).ok()
 }
 
 /// What an entry refers to: a secret of at least `least` bytes.
-pub(super) fn held(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
+pub(super) fn referenced_secret(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
     if entry.is_single() {
         let problem = Problem::new("a secret must not stand in the configuration").expected(FORMS);
         context.reject(&entry.location, problem);
         return None;
     }
-    let found = context.open(entry, referred)??;
+    let found = context.read_map(entry, referred)??;
     let length = found.expose_secret().len();
     if length == 0 && least == 1 {
         context.reject(&entry.location, Problem::new("the secret is empty"));

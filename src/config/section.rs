@@ -1,16 +1,16 @@
 //! Reading options out of the tree: every fault is collected, and what is not read in the end is unknown.
 
-use super::Lookup;
-use super::fault::{Fault, Location, Problem, listed, path_below};
+use super::Environment;
+use super::fault::{ConfigError, Location, Problem, listed, path_below};
 use super::tree::{Kind, Member, Node};
 use super::variables::Text;
 
 /// Where faults are collected, and what can be looked up.
 pub(super) struct Context<'l> {
     pub file: &'l str,
-    pub lookup: &'l dyn Lookup,
-    pub faults: Vec<Fault>,
-    pub warnings: Vec<Fault>,
+    pub lookup: &'l dyn Environment,
+    pub faults: Vec<ConfigError>,
+    pub warnings: Vec<ConfigError>,
 }
 
 /// A value with its path.
@@ -49,11 +49,15 @@ impl Context<'_> {
 
 impl<'l> Context<'l> {
     /// Reads a map of options, and rejects the options that `read` did not ask for. None where it is not a map.
-    pub fn open<'t, T>(&mut self, entry: &Entry<'t>, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> Option<T> {
+    pub fn read_map<'t, T>(
+        &mut self,
+        entry: &Entry<'t>,
+        read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T,
+    ) -> Option<T> {
         let members = entry.members(self)?;
         let mut section = Section { location: entry.location.clone(), context: self, members, known: Vec::new() };
         let value = read(&mut section);
-        section.close();
+        section.reject_unknown();
         Some(value)
     }
 }
@@ -213,24 +217,28 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     }
 
     /// A map of options below this one; where there is none, all of it has its defaults.
-    pub fn within<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> T {
+    pub fn subsection<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> T {
         let entry = self.entry(key);
         let location = self.location_of(key);
         let members = entry.and_then(|entry| entry.members(self.context)).unwrap_or_default();
         let mut section = Section { location, context: &mut *self.context, members, known: Vec::new() };
         let value = read(&mut section);
-        section.close();
+        section.reject_unknown();
         value
     }
 
     /// A map of options below this one, if it is there.
-    pub fn inside<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> Option<T> {
+    pub fn optional_subsection<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T,
+    ) -> Option<T> {
         let entry = self.entry(key)?;
-        self.context.open(&entry, read)
+        self.context.read_map(&entry, read)
     }
 
     /// Refuses what was not asked for.
-    fn close(self) {
+    fn reject_unknown(self) {
         for member in self.members.iter().filter(|member| !self.known.contains(&member.key.as_str())) {
             let location = Location { path: path_below(&self.location.path, &member.key), place: member.place };
             let allowed = format!("allowed are {}", listed(self.known.iter().copied()));

@@ -17,7 +17,7 @@ const WAYS: [&str; 3] = ["url", "sentinel", "cluster"];
 const FORMS: &str = "expected `redis://` or `rediss://`, a host, and if need be a port";
 
 /// Servers, and what their addresses say about the way to them.
-pub(super) struct RouteMatch {
+pub(super) struct StoreServers {
     pub servers: Servers,
     /// Whether TLS is spoken on it.
     pub tls: bool,
@@ -32,12 +32,12 @@ struct Address {
 }
 
 /// Reads where the servers are. There is nothing where a fault was collected.
-pub(super) fn read(section: &mut Section) -> Option<RouteMatch> {
+pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
     let url = section.entry("url");
     let url = url.and_then(|entry| {
         Some(Spanned { value: entry.read(section.context, address(SERVER_PORT))?, location: entry.location })
     });
-    let sentinel = section.inside("sentinel", sentinel).flatten();
+    let sentinel = section.optional_subsection("sentinel", sentinel).flatten();
     let cluster = section.list("cluster", address(SERVER_PORT));
     let given: Vec<&str> = WAYS.into_iter().filter(|way| section.has(way)).collect();
     if given.len() != 1 {
@@ -52,28 +52,31 @@ pub(super) fn read(section: &mut Section) -> Option<RouteMatch> {
     }
     if let Some(Spanned { location, value: Address { tls, address } }) = url {
         let exposed = (!tls && !is_loopback(&address.host)).then_some(location);
-        return Some(RouteMatch { servers: Servers::Single(address), tls, exposed });
+        return Some(StoreServers { servers: Servers::Single(address), tls, exposed });
     }
     if let Some(found) = sentinel {
         return Some(found);
     }
-    let (nodes, tls, exposed) = alike(section, &cluster?)?;
-    Some(RouteMatch { servers: Servers::Cluster(nodes), tls, exposed })
+    let (nodes, tls, exposed) = check_nodes(section, &cluster?)?;
+    Some(StoreServers { servers: Servers::Cluster(nodes), tls, exposed })
 }
 
-fn sentinel(section: &mut Section) -> Option<RouteMatch> {
+fn sentinel(section: &mut Section) -> Option<StoreServers> {
     let service = section.required("service", "expected the name that the sentinels know the servers by");
     let service = service.and_then(|entry| entry.read(section.context, value::text));
     let nodes = section.required("nodes", "expected a list of the addresses of sentinels");
     let nodes = nodes.map(|entry| entry.read_items(section.context, address(SENTINEL_PORT)));
     let login = login(section);
-    let (nodes, tls, exposed) = alike(section, &nodes?)?;
-    Some(RouteMatch { servers: Servers::Sentinel { service: service?, nodes, login }, tls, exposed })
+    let (nodes, tls, exposed) = check_nodes(section, &nodes?)?;
+    Some(StoreServers { servers: Servers::Sentinel { service: service?, nodes, login }, tls, exposed })
 }
 
 /// Addresses for one purpose have one scheme, and each stands once. Says also whether that is TLS, and which of them is
 /// exposed.
-fn alike(section: &mut Section, nodes: &[Spanned<Address>]) -> Option<(Vec<RedisAddress>, bool, Option<Location>)> {
+fn check_nodes(
+    section: &mut Section,
+    nodes: &[Spanned<Address>],
+) -> Option<(Vec<RedisAddress>, bool, Option<Location>)> {
     let first = nodes.first()?;
     let tls = first.value.tls;
     for (index, Spanned { location, value }) in nodes.iter().enumerate() {

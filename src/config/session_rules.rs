@@ -1,29 +1,31 @@
 //! The options of a policy that speak of lifetimes, checks and challenges.
 
-use super::declared::Declared;
+use super::declared::DeclaredPolicy;
 use super::fault::Problem;
 use super::section::{Section, Spanned};
 use super::value::{self, choice, duration, label, minutes};
 use super::variables::Text;
 use crate::model::CheckKind;
-use crate::policy::{HostPattern, LifetimeRule, Outside, ReturnCode, Scheme, TemplateRule, TokenRule};
+use crate::policy::{HostPattern, LifetimeRule, OutsideBounds, ReturnCode, Scheme, SessionTokenRule, TemplateRule};
 use std::time::Duration;
 
 /// The options, as they are called in a policy.
 const OPTIONS: [&str; 4] = ["lifetime", "session_token", "checks", "challenges"];
 /// The longest bound: ten years.
-const LONGEST: Duration = minutes(3650 * 24 * 60);
+const MAX_LIFETIME: Duration = minutes(3650 * 24 * 60);
 
 /// Reads the options, and notes which of them are there.
-pub(super) fn read(section: &mut Section, declared: &mut Declared) {
-    const TOKENS: &[(&str, TokenRule)] = &[("required", TokenRule::Required), ("optional", TokenRule::Optional)];
+pub(super) fn read(section: &mut Section, declared: &mut DeclaredPolicy) {
+    const TOKENS: &[(&str, SessionTokenRule)] =
+        &[("required", SessionTokenRule::Required), ("optional", SessionTokenRule::Optional)];
     let policy = &mut declared.policy;
-    policy.lifetime = section.within("lifetime", lifetime);
-    policy.session_token = section.read("session_token", TokenRule::default(), choice(TOKENS));
-    policy.checks.allowed = section.within("checks", |section| values(section.list("allowed", label::<CheckKind>())));
-    section.within("challenges", |section| {
+    policy.lifetime = section.subsection("lifetime", lifetime);
+    policy.session_token = section.read("session_token", SessionTokenRule::default(), choice(TOKENS));
+    policy.checks.allowed =
+        section.subsection("checks", |section| values(section.list("allowed", label::<CheckKind>())));
+    section.subsection("challenges", |section| {
         policy.challenges.return_code = section.read("return_code", ReturnCode::default(), choice(RETURNS));
-        policy.challenges.url_template = section.within("url_template", url_template);
+        policy.challenges.url_template = section.subsection("url_template", url_template);
     });
     declared
         .session_rules
@@ -34,8 +36,8 @@ const RETURNS: &[(&str, ReturnCode)] =
     &[("allow", ReturnCode::Allow), ("reject", ReturnCode::Reject), ("strip", ReturnCode::Strip)];
 
 fn lifetime(section: &mut Section) -> LifetimeRule {
-    const OUTSIDE: &[(&str, Outside)] = &[("reject", Outside::Reject), ("clamp", Outside::Clamp)];
-    let bound = || duration(Duration::from_millis(1)..=LONGEST);
+    const OUTSIDE: &[(&str, OutsideBounds)] = &[("reject", OutsideBounds::Reject), ("clamp", OutsideBounds::Clamp)];
+    let bound = || duration(Duration::from_millis(1)..=MAX_LIFETIME);
     let min = section.optional("min", bound());
     let max = section.optional("max", bound());
     let bounded = section.has("min") || section.has("max");
@@ -46,8 +48,8 @@ fn lifetime(section: &mut Section) -> LifetimeRule {
         let (min, max) = (value::shown_duration(min), value::shown_duration(max));
         section.context.reject(&location, Problem::new(format!("{min} is more than the `max` of {max}")));
     }
-    let outside = section.read("outside", Outside::default(), choice(OUTSIDE));
-    if outside == Outside::Clamp && !bounded {
+    let outside = section.read("outside", OutsideBounds::default(), choice(OUTSIDE));
+    if outside == OutsideBounds::Clamp && !bounded {
         let location = section.location_of("outside");
         let problem =
             Problem::new("`clamp` has no meaning without a bound").expected("expected `min` or `max` beside it");

@@ -12,11 +12,11 @@ use secrecy::{ExposeSecret, SecretSlice};
 use std::time::Duration;
 
 /// The shortest key that seals, in bytes.
-const LEAST_SEAL: usize = 32;
+const MIN_SEAL_KEY: usize = 32;
 /// The most keys of which one may have sealed a response.
-const MOST_SEALS: usize = 8;
+const MAX_SEAL_KEYS: usize = 8;
 /// The longest namespace, in characters.
-const LONGEST_NAMESPACE: usize = 32;
+const MAX_NAMESPACE: usize = 32;
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -58,11 +58,11 @@ impl PartialEq for Login {
 /// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a
 /// `hash_key`, which may be faulty.
 pub(super) fn read(section: &mut Section, keyed: bool, hash_key: Option<&SecretSlice<u8>>) -> (Store, Location) {
-    let (memory, location) = section.within("memory", |section| {
+    let (memory, location) = section.subsection("memory", |section| {
         let memory = Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) };
         (memory, section.location_of("max_bytes"))
     });
-    let shared = section.inside("redis", |section| shared(section, hash_key)).flatten();
+    let shared = section.optional_subsection("redis", |section| shared(section, hash_key)).flatten();
     if section.has("redis") {
         let location = section.location_of("redis");
         if section.has("memory") {
@@ -88,10 +88,10 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
         section.context.reject(&location, Problem::new("a cluster has no databases").expected("leave it out"));
     }
     let login = servers::login(section);
-    let tls = section.inside("tls", tls);
+    let tls = section.optional_subsection("tls", tls);
     let namespace = section.read("namespace", "sessiongate".to_owned(), namespace);
     let seal_keys = seal_keys(section);
-    let timeouts = section.within("timeouts", |section| RedisTimeouts {
+    let timeouts = section.subsection("timeouts", |section| RedisTimeouts {
         connect: section.read("connect", millis(250), duration(millis(10)..=seconds(10))),
         read: section.read("read", millis(50), duration(millis(1)..=seconds(5))),
         write: section.read("write", millis(100), duration(millis(1)..=seconds(5))),
@@ -100,7 +100,7 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     let max_in_flight = section.read("max_in_flight", 1024, count(2..=65_536));
     let allow_plaintext = section.read("allow_plaintext", false, boolean);
     let settle = section.read("settle", seconds(2), duration(seconds(0)..=minutes(1)));
-    let servers::RouteMatch { servers, tls: encrypted, exposed } = found?;
+    let servers::StoreServers { servers, tls: encrypted, exposed } = found?;
     if section.has("tls") && !encrypted {
         let location = section.location_of("tls");
         let problem = Problem::new("the addresses do not use TLS");
@@ -157,10 +157,10 @@ fn tls(section: &mut Section) -> RedisTls {
 fn namespace(text: &Text) -> Result<String, Problem> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.');
     let name = text.as_str();
-    if !name.is_empty() && name.len() <= LONGEST_NAMESPACE && name.bytes().all(plain) {
+    if !name.is_empty() && name.len() <= MAX_NAMESPACE && name.bytes().all(plain) {
         return Ok(name.to_owned());
     }
-    let allowed = format!("expected 1 to {LONGEST_NAMESPACE} characters of `a-z`, `0-9`, `_`, `-`, `.`");
+    let allowed = format!("expected 1 to {MAX_NAMESPACE} characters of `a-z`, `0-9`, `_`, `-`, `.`");
     Err(Problem::new(format!("{} cannot be a namespace", text.shown())).expected(allowed))
 }
 
@@ -170,9 +170,9 @@ fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
         return Vec::new();
     };
     let items = entry.items(section.context, "expected at least one secret by reference");
-    if items.len() > MOST_SEALS {
+    if items.len() > MAX_SEAL_KEYS {
         let problem = Problem::new(format!("has {} keys", items.len()));
-        section.context.reject(&entry.location, problem.expected(format!("at most {MOST_SEALS} are allowed")));
+        section.context.reject(&entry.location, problem.expected(format!("at most {MAX_SEAL_KEYS} are allowed")));
     }
-    items.iter().filter_map(|item| secret::held(section.context, item, LEAST_SEAL)).collect()
+    items.iter().filter_map(|item| secret::referenced_secret(section.context, item, MIN_SEAL_KEY)).collect()
 }

@@ -2,13 +2,13 @@ mod schema;
 
 use super::*;
 use crate::gateway::{
-    Authorities, BodyLimits, CallerCheck, Credential, Freshness, Matcher, OnUnreachable, Protocol, RequestHead, Routed,
-    Target, Timeouts, Unmatched,
+    BodyLimits, CaCertificates, CallerCheck, Credential, Freshness, OnUnreachable, Protocol, RequestHead,
+    RequestMatcher, Routed, Target, Timeouts, Unmatched,
 };
 use crate::model::{CheckKind, Length};
 use crate::policy::{
-    ChallengeRule, KeyCase, KeyPatterns, LifetimeRule, Limits, Mode, Normalize, Outside, Policy, ReturnCode,
-    TemplateRule, TokenRule, Wipe,
+    ChallengeRule, KeyCase, KeyPatterns, LifetimeRule, Limits, Mode, Normalize, OutsideBounds, Policy, ReturnCode,
+    SessionTokenRule, TemplateRule, Wipe,
 };
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ const SEAL: &str = "0123456789abcdef0123456789abcdef";
 /// A machine that has so much memory for the process.
 struct Sized(usize);
 
-impl Lookup for Sized {
+impl Environment for Sized {
     fn variable(&self, name: &str) -> Option<String> {
         Sample.variable(name)
     }
@@ -61,7 +61,7 @@ fn a_store_in_memory_has_to_fit_into_the_memory_of_the_process() {
 static GATE: LazyLock<rcgen::CertifiedKey<rcgen::KeyPair>> =
     LazyLock::new(|| rcgen::generate_simple_self_signed(vec!["gate.example".into()]).unwrap());
 
-impl Lookup for Sample {
+impl Environment for Sample {
     fn variable(&self, name: &str) -> Option<String> {
         match name {
             "AUTH" => Some(HIDDEN.into()),
@@ -118,7 +118,7 @@ fn certificate() -> String {
 
 /// The lines of faults, or else of warnings, without the name of the text.
 fn lines(text: &str) -> Vec<String> {
-    let line = |mark: &str, fault: &Fault| format!("{mark} {}", fault.to_string().strip_prefix("c:").unwrap());
+    let line = |mark: &str, fault: &ConfigError| format!("{mark} {}", fault.to_string().strip_prefix("c:").unwrap());
     match compile("c", text, &Sample, [7; 32]) {
         Ok(compiled) => compiled.warnings.iter().map(|warning| line("~>", warning)).collect(),
         Err(faults) => faults.iter().map(|fault| line("=>", fault)).collect(),
@@ -292,7 +292,7 @@ fn every_option_stands_in_the_example_and_in_the_reference() {
         let mut root = tree::parse(example).0.unwrap();
         spoil(&mut root);
         let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
-        context.open(&Entry::root(&root), |section| process::read(section, &[7; 32]));
+        context.read_map(&Entry::root(&root), |section| process::read(section, &[7; 32]));
         let unknown = context.faults.iter().filter(|fault| fault.found == "unknown key");
         for (fault, key) in unknown.flat_map(|fault| {
             fault.allowed.iter().flat_map(|all| all.split('`').skip(1).step_by(2)).map(move |key| (fault, key))
@@ -323,7 +323,7 @@ fn what_is_left_out_has_its_default() {
     );
     let upstream = &config.gateway.upstreams()[0];
     assert_eq!((upstream.name.as_str(), upstream.index, upstream.dialect.name), ("a", 0, "auth0"));
-    assert_eq!(upstream.matcher, Matcher::default());
+    assert_eq!(upstream.matcher, RequestMatcher::default());
     assert_eq!(upstream.unmatched, Unmatched::Forward);
     assert!(matches!(upstream.check, CallerCheck::None));
     assert_eq!(upstream.policy.limits, upstream.dialect.limits);
@@ -371,7 +371,7 @@ fn listeners_are_what_is_written() {
 fn what_is_written_is_what_counts() {
     let config = compiled(EXAMPLE);
     let upstream = &config.gateway.upstreams()[0];
-    let matcher = Matcher {
+    let matcher = RequestMatcher {
         listener: Some("main".into()),
         host: Some("sessions.acme.example".into()),
         path_prefix: "/acme".into(),
@@ -407,7 +407,7 @@ fn what_is_written_is_what_counts() {
 }
 
 /// The one certificate of the tests, as it is held.
-fn authorities() -> Option<Authorities> {
+fn authorities() -> Option<CaCertificates> {
     use rustls_pki_types::pem::PemObject;
     Some(vec![rustls_pki_types::CertificateDer::from_pem_slice(certificate().as_bytes()).unwrap()].into())
 }
@@ -464,9 +464,10 @@ fn rules_beside_metadata_are_what_is_written() {
     assert_eq!(found[1..], options.map(|option| format!("policies.logins.{option}")));
     let Policy { lifetime, session_token, checks, challenges, .. } = &config.gateway.upstreams()[0].policy;
     let length = |seconds| Some(Length { seconds, nanos: 0 });
-    let expected = LifetimeRule { min: length(300), max: length(43_200), outside: Outside::Clamp, required: true };
+    let expected =
+        LifetimeRule { min: length(300), max: length(43_200), outside: OutsideBounds::Clamp, required: true };
     assert_eq!(*lifetime, expected);
-    assert_eq!(*session_token, TokenRule::Required);
+    assert_eq!(*session_token, SessionTokenRule::Required);
     assert_eq!(checks.allowed, Some(vec![CheckKind::User, CheckKind::Password, CheckKind::Totp]));
     let ChallengeRule { return_code, url_template: TemplateRule { schemes, hosts } } = challenges;
     assert_eq!(*return_code, ReturnCode::Reject);
@@ -534,7 +535,7 @@ fn what_waits_for_a_restart_is_what_differs() {
     let started = compiled(&text);
     let waiting = |from: &str, to: &str| {
         assert!(text.contains(from), "{from}");
-        started.waiting(&compiled(&text.replace(from, to)))
+        started.restart_required(&compiled(&text.replace(from, to)))
     };
     for (from, to) in [
         ("file: /run/secrets/seal-2", "env: SEAL"),
@@ -573,10 +574,10 @@ fn what_waits_for_a_restart_is_what_differs() {
     }
     let memory = compiled(EXAMPLE);
     assert_eq!(
-        memory.waiting(&compiled(&EXAMPLE.replace("max_bytes: 64MiB", "max_bytes: 65MiB"))),
+        memory.restart_required(&compiled(&EXAMPLE.replace("max_bytes: 64MiB", "max_bytes: 65MiB"))),
         [RestartRequired::Store]
     );
-    assert_eq!(memory.waiting(&started), [RestartRequired::HashKey, RestartRequired::Store]);
+    assert_eq!(memory.restart_required(&started), [RestartRequired::HashKey, RestartRequired::Store]);
     let files: Vec<_> = started.store.files().into_iter().map(|path| path.to_str().unwrap()).collect();
     let own = ["/etc/ssl/certs/ca-certificates.crt", "/run/secrets/redis-client.pem", "/run/secrets/redis-client.key"];
     assert_eq!(files, own);
@@ -593,11 +594,11 @@ fn staleness_is_what_is_written() {
         (millis(2000), millis(1000), millis(1500))
     );
     assert_eq!(
-        (cache.negative_ttl, cache.on_unreachable, cache.longest()),
+        (cache.negative_ttl, cache.on_unreachable, cache.max_serving_time()),
         (millis(1000), OnUnreachable::Hold, millis(4500))
     );
     let negative = Freshness { ttl: millis(1000), negative_ttl: millis(2000), ..Freshness::default() };
-    assert_eq!(negative.longest(), millis(2000));
+    assert_eq!(negative.max_serving_time(), millis(2000));
 }
 
 #[test]
@@ -755,7 +756,7 @@ fn what_a_variable_holds_is_in_no_message() {
 
 struct Held(&'static str);
 
-impl Lookup for Held {
+impl Environment for Held {
     fn variable(&self, name: &str) -> Option<String> {
         if name == "HELD" { Some(self.0.to_owned()) } else { Sample.variable(name) }
     }

@@ -3,7 +3,7 @@
 //! It is stricter than YAML: one document, text as keys, each key once, no tags, no merge keys. What remains can be
 //! read in one way only.
 
-use super::fault::{Location, Place, Problem, path_below};
+use super::fault::{Location, Position, Problem, path_below};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 32;
 /// A value, and where it begins.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    pub place: Place,
+    pub place: Position,
     pub kind: Kind,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Member {
     pub key: String,
-    pub place: Place,
+    pub place: Position,
     pub value: Node,
 }
 
@@ -83,7 +83,7 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<(Location, Problem)>) {
 }
 
 /// A fault after which nothing more can be read.
-type Fatal = (Place, Problem);
+type Fatal = (Position, Problem);
 
 #[derive(Default)]
 struct Builder {
@@ -96,7 +96,7 @@ struct Builder {
 
 /// A map or a list that has not ended.
 struct Open {
-    place: Place,
+    place: Position,
     anchor: usize,
     kind: Collected,
 }
@@ -109,7 +109,7 @@ enum Collected {
 /// A key whose value comes next.
 struct Key {
     text: String,
-    place: Place,
+    place: Position,
     /// Whether there is a fault in it already, so that its value is not looked at.
     dropped: bool,
 }
@@ -123,7 +123,7 @@ struct Anchored {
 
 impl Builder {
     fn read(&mut self, text: &str) -> Result<(), Fatal> {
-        let begin = Place { line: 1, column: 1 };
+        let begin = Position { line: 1, column: 1 };
         if text.len() > MAX_TEXT {
             return Err((begin, Problem::new(format!("has {} bytes, at most {MAX_TEXT} are allowed", text.len()))));
         }
@@ -138,7 +138,7 @@ impl Builder {
         Ok(())
     }
 
-    fn event(&mut self, event: Event, place: Place) -> Result<(), Fatal> {
+    fn event(&mut self, event: Event, place: Position) -> Result<(), Fatal> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.reject_tag(tag.as_deref(), place);
@@ -165,7 +165,7 @@ impl Builder {
         }
     }
 
-    fn scalar(&mut self, text: String, plain: bool, anchor: usize, place: Place) -> Result<(), Fatal> {
+    fn scalar(&mut self, text: String, plain: bool, anchor: usize, place: Position) -> Result<(), Fatal> {
         if self.expects_key() {
             self.key(text, plain, place);
             return Ok(());
@@ -176,7 +176,7 @@ impl Builder {
         Ok(())
     }
 
-    fn reject_tag(&mut self, tag: Option<&Tag>, place: Place) {
+    fn reject_tag(&mut self, tag: Option<&Tag>, place: Position) {
         if let Some(tag) = tag {
             let problem = Problem::new(format!("has the tag `{}`", tag.to_string().escape_debug()))
                 .expected("tags are not supported");
@@ -188,12 +188,12 @@ impl Builder {
         self.open.last().is_some_and(|open| matches!(open.kind, Collected::Map { key: None, .. }))
     }
 
-    fn key(&mut self, text: String, plain: bool, place: Place) {
+    fn key(&mut self, text: String, plain: bool, place: Position) {
         let Some(Open { kind: Collected::Map { members, key }, .. }) = self.open.last_mut() else {
             return;
         };
         let first = members.iter().find(|member| member.key == text).map(|member| member.place);
-        let problem = if let Some(Place { line, column }) = first {
+        let problem = if let Some(Position { line, column }) = first {
             Some(Problem::new(format!("stands twice, first at {line}:{column}")))
         } else if plain && text == "<<" {
             Some(
@@ -209,7 +209,7 @@ impl Builder {
         }
     }
 
-    fn begin(&mut self, kind: Collected, anchor: usize, tag: Option<&Tag>, place: Place) -> Result<(), Fatal> {
+    fn begin(&mut self, kind: Collected, anchor: usize, tag: Option<&Tag>, place: Position) -> Result<(), Fatal> {
         if self.expects_key() {
             return Err((place, Problem::new("a map or a list stands as a key").expected("a key has to be text")));
         }
@@ -230,7 +230,7 @@ impl Builder {
         self.add(Node { place, kind }, anchor);
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Fatal> {
+    fn alias(&mut self, anchor: usize, place: Position) -> Result<(), Fatal> {
         if self.expects_key() {
             return Err((place, Problem::new("an alias stands as a key").expected("a key has to be text")));
         }
@@ -243,7 +243,7 @@ impl Builder {
         Ok(())
     }
 
-    fn count(&mut self, nodes: usize, depth: usize, place: Place) -> Result<(), Fatal> {
+    fn count(&mut self, nodes: usize, depth: usize, place: Position) -> Result<(), Fatal> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
             return Err((
@@ -283,6 +283,6 @@ impl Builder {
     }
 }
 
-fn place(marker: &Marker) -> Place {
-    Place { line: marker.line(), column: marker.col() + 1 }
+fn place(marker: &Marker) -> Position {
+    Position { line: marker.line(), column: marker.col() + 1 }
 }

@@ -12,7 +12,7 @@ use super::variables::Text;
 use crate::dialect::path::ANY;
 use crate::dialect::{AUTH0, Dialect, ZITADEL};
 use crate::gateway::{
-    BodyLimits, Freshness, Matcher, OnUnreachable, Protocol, SlotLimits, Target, Timeouts, Unmatched, Upstream,
+    BodyLimits, Freshness, OnUnreachable, Protocol, RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
 };
 use crate::model::Operation;
 use crate::policy::Policy;
@@ -23,7 +23,7 @@ static DIALECTS: [&Dialect; 2] = [&AUTH0, &ZITADEL];
 /// The largest evaluated body of undeclared length.
 const MAX_UNDECLARED: usize = 64 << 10;
 /// The longest time for which a write is held back from its caller.
-const LONGEST_HOLD: Duration = seconds(5);
+const MAX_HOLD: Duration = seconds(5);
 
 /// Reads the option `upstreams`. It is complete if no fault was collected.
 pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[Listener]) -> Vec<Upstream> {
@@ -36,17 +36,17 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
             .context
             .reject(&entry.location, Problem::new("no upstream is declared").expected("expected at least one"));
     }
-    let mut upstreams: Vec<RouteMatch> = Vec::new();
+    let mut upstreams: Vec<CompiledUpstream> = Vec::new();
     for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
         if let Err(problem) = value::check_name(name) {
             section.context.reject(&entry.location, problem);
         }
-        let read = section.context.open(&entry, |section| upstream(section, name, index, policies, listeners));
+        let read = section.context.read_map(&entry, |section| upstream(section, name, index, policies, listeners));
         let Some(found) = read.flatten() else {
             continue;
         };
         let matcher = &found.upstream.matcher;
-        if let Some(twin) = upstreams.iter().find(|other| is_twin(&other.upstream.matcher, matcher)) {
+        if let Some(twin) = upstreams.iter().find(|other| has_same_match(&other.upstream.matcher, matcher)) {
             let problem = Problem::new(format!("takes the same requests as upstream `{}`", twin.upstream.name));
             section
                 .context
@@ -59,7 +59,7 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
 }
 
 /// An upstream, and where those of its options stand that others may contradict.
-struct RouteMatch {
+struct CompiledUpstream {
     upstream: Upstream,
     matched: Location,
     /// Its `cache.on_unreachable`, where it has a `cache`.
@@ -68,14 +68,15 @@ struct RouteMatch {
 
 /// A write is held until nobody can be answered from before it, and so also as long as other upstreams of its provider
 /// cache.
-fn check_holds(section: &mut Section, upstreams: &[RouteMatch]) {
-    let holds =
-        |found: &RouteMatch| found.upstream.cache.is_some_and(|cache| cache.on_unreachable == OnUnreachable::Hold);
-    for RouteMatch { upstream, held, .. } in upstreams.iter().filter(|found| holds(found)) {
+fn check_holds(section: &mut Section, upstreams: &[CompiledUpstream]) {
+    let holds = |found: &CompiledUpstream| {
+        found.upstream.cache.is_some_and(|cache| cache.on_unreachable == OnUnreachable::Hold)
+    };
+    for CompiledUpstream { upstream, held, .. } in upstreams.iter().filter(|found| holds(found)) {
         let others = upstreams.iter().map(|found| &found.upstream).filter(|other| other.index != upstream.index);
         let shared = others.filter(|other| other.target.is_same_provider(&upstream.target));
-        let longest = shared.filter_map(|other| Some((other.cache?.longest(), &other.name))).max();
-        if let (Some((time, name)), Some(location)) = (longest.filter(|(time, _)| *time > LONGEST_HOLD), held) {
+        let longest = shared.filter_map(|other| Some((other.cache?.max_serving_time(), &other.name))).max();
+        if let (Some((time, name)), Some(location)) = (longest.filter(|(time, _)| *time > MAX_HOLD), held) {
             let found = format!(
                 "would hold a write for {}, as long as upstream `{name}` of the same provider answers from before it",
                 value::shown_duration(time)
@@ -86,12 +87,12 @@ fn check_holds(section: &mut Section, upstreams: &[RouteMatch]) {
 }
 
 fn too_long(found: String) -> Problem {
-    let longest = value::shown_duration(LONGEST_HOLD);
+    let longest = value::shown_duration(MAX_HOLD);
     Problem::new(found)
         .expected(format!("`ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest} together"))
 }
 
-fn is_twin(one: &Matcher, other: &Matcher) -> bool {
+fn has_same_match(one: &RequestMatcher, other: &RequestMatcher) -> bool {
     one.host == other.host && one.listener == other.listener && one.path_prefix == other.path_prefix
 }
 
@@ -101,16 +102,16 @@ fn upstream(
     index: usize,
     policies: &mut Policies,
     listeners: &[Listener],
-) -> Option<RouteMatch> {
+) -> Option<CompiledUpstream> {
     let dialect = section.required("dialect", &format!("allowed are {}", listed(dialects())));
     let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
     let target = target(section);
-    let matcher = section.within("match", |section| matcher(section, listeners));
+    let matcher = section.subsection("match", |section| matcher(section, listeners));
     let unmatched = section.read("unmatched", Unmatched::default(), choice(UNMATCHED));
     let check = callers::read(section);
     let cache = cache(section);
-    let body = section.within("body", body);
-    let slots = section.within("limits", slots);
+    let body = section.subsection("body", body);
+    let slots = section.subsection("limits", slots);
     let preserve_host = section.read("preserve_host", false, value::boolean);
     let allow_http = section.read("allow_http", false, value::boolean);
     let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
@@ -142,7 +143,7 @@ fn upstream(
         target,
     };
     bind(section, named, policies, &mut upstream);
-    Some(RouteMatch { upstream, matched: section.location_of("match"), held: cache.map(|cache| cache.location) })
+    Some(CompiledUpstream { upstream, matched: section.location_of("match"), held: cache.map(|cache| cache.location) })
 }
 
 /// Binds the policy of sessions, and that of refresh tokens, which is the same where none is named.
@@ -159,7 +160,7 @@ fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Polici
         upstream.refresh_token_policy = policy;
     }
     let location = section.location_of(REFRESH_TOKEN_POLICY);
-    if section.has(REFRESH_TOKEN_POLICY) && upstream.dialect.reading(Operation::UpdateRefreshToken).is_none() {
+    if section.has(REFRESH_TOKEN_POLICY) && upstream.dialect.read_route(Operation::UpdateRefreshToken).is_none() {
         let why = format!("its dialect `{}` has no refresh tokens", upstream.dialect.name);
         section.context.warn(&location, Problem::new("has no effect").expected(why));
     }
@@ -198,10 +199,10 @@ fn target(section: &mut Section) -> Option<Target> {
     let url = section.required("url", "expected the URL of the provider");
     let url = url.and_then(|entry| entry.read(section.context, Url::without_query));
     let files = |section: &mut Section| (certificates::authorities(section), certificates::identity(section));
-    let (authorities, identity) = section.inside("tls", files).unwrap_or_default();
+    let (authorities, identity) = section.optional_subsection("tls", files).unwrap_or_default();
     let virtual_host = section.optional("host", authority);
     let protocol = section.read("protocol", Protocol::default(), choice(PROTOCOLS));
-    let timeouts = section.within("timeouts", timeouts);
+    let timeouts = section.subsection("timeouts", timeouts);
     let url = url?;
     if !url.tls && section.has("tls") {
         let location = section.location_of("tls");
@@ -240,13 +241,13 @@ fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
         });
         return None;
     }
-    section.context.open(&entry, |section| {
+    section.context.read_map(&entry, |section| {
         let faults = section.context.faults.len();
         let value = freshness(section);
         let location = section.location_of("on_unreachable");
-        let sound = section.context.faults.len() == faults;
-        if sound && value.on_unreachable == OnUnreachable::Hold && value.longest() > LONGEST_HOLD {
-            let found = format!("would hold a write for {}", value::shown_duration(value.longest()));
+        let is_valid = section.context.faults.len() == faults;
+        if is_valid && value.on_unreachable == OnUnreachable::Hold && value.max_serving_time() > MAX_HOLD {
+            let found = format!("would hold a write for {}", value::shown_duration(value.max_serving_time()));
             section.context.reject(&location, too_long(found));
         }
         Spanned { location, value }
@@ -282,7 +283,7 @@ fn slots(section: &mut Section) -> SlotLimits {
     }
 }
 
-fn matcher(section: &mut Section, listeners: &[Listener]) -> Matcher {
+fn matcher(section: &mut Section, listeners: &[Listener]) -> RequestMatcher {
     let listener = section.optional("listener", |text| listener_named(text, listeners));
     let host = section.optional("host", |text| {
         let host = text.as_str().to_ascii_lowercase();
@@ -300,7 +301,7 @@ fn matcher(section: &mut Section, listeners: &[Listener]) -> Matcher {
         let problem = || Problem::new(format!("{} is not a plain path", text.shown())).expected(allowed);
         plain.then(|| text.as_str().to_owned()).ok_or_else(problem)
     });
-    Matcher { listener, host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::boolean) }
+    RequestMatcher { listener, host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::boolean) }
 }
 
 fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem> {
@@ -330,7 +331,7 @@ fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
 }
 
 /// Paths that are well-formed, but by which no governed request could ever be recognized.
-fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &Matcher, target: &Target) {
+fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatcher, target: &Target) {
     let location = section.location_of("match");
     let prefix = &matcher.path_prefix;
     if prefix.is_empty() && matcher.strip_prefix {

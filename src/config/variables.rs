@@ -2,7 +2,7 @@
 //!
 //! They are resolved after parsing, so that the value of a variable can never become structure.
 
-use super::Lookup;
+use super::Environment;
 use super::fault::Problem;
 
 /// A value as it is meant, and as messages show it.
@@ -14,7 +14,7 @@ pub(super) struct Text {
 
 impl Text {
     /// Resolves the references in `source`, or says what is wrong with each of them.
-    pub fn resolve(source: &str, lookup: &dyn Lookup) -> Result<Text, Vec<Problem>> {
+    pub fn resolve(source: &str, lookup: &dyn Environment) -> Result<Text, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut value = String::new();
         let mut referring = false;
@@ -63,7 +63,7 @@ fn unclosed() -> Problem {
     Problem::new("`${` is not closed by `}`").expected(FORMS)
 }
 
-fn look_up(reference: &str, lookup: &dyn Lookup) -> Result<String, Problem> {
+fn look_up(reference: &str, lookup: &dyn Environment) -> Result<String, Problem> {
     let (name, rest) = reference.split_once(':').map_or((reference, None), |(name, rest)| (name, Some(rest)));
     if !is_name(name) || reference.contains("${") {
         return Err(malformed(reference));

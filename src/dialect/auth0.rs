@@ -6,8 +6,10 @@
 mod invalidating;
 
 use super::PathPart::{RefreshToken, Session, User, Word};
-use super::{BodyKind, Dialect, Holds, Message, Missing, PathPart, RevocationBody, Route, Term};
-use crate::model::{Operation, Rejection, shortened};
+use super::{
+    BodyKind, Dialect, JsonMembers, MemberType, NotFoundMeaning, PathPart, RevocationBody, RevocationMember, Route,
+};
+use crate::model::{Operation, Rejection, truncated};
 use crate::policy::Limits;
 use crate::wire::OwnResponse;
 use crate::wire::carrier::Carrier;
@@ -79,8 +81,8 @@ static ROUTES: &[Route] = &[
 /// The body of `POST /users/{id}/revoke-access`. Without one, or without a session, everything of the user is revoked.
 static ACCESS: RevocationBody = RevocationBody {
     members: &[
-        Term { name: "session_id", holds: Holds::Session, with: &[] },
-        Term { name: "preserve_refresh_tokens", holds: Holds::Truth, with: &[] },
+        RevocationMember { name: "session_id", member_type: MemberType::Session, with: &[] },
+        RevocationMember { name: "preserve_refresh_tokens", member_type: MemberType::Boolean, with: &[] },
     ],
     one_of: &[],
 };
@@ -88,10 +90,10 @@ static ACCESS: RevocationBody = RevocationBody {
 /// The body of `POST /refresh-tokens/revoke`.
 static BULK: RevocationBody = RevocationBody {
     members: &[
-        Term { name: "ids", holds: Holds::Texts { most: 100, length: 30 }, with: &[] },
-        Term { name: "user_id", holds: Holds::User, with: &[] },
-        Term { name: "client_id", holds: Holds::Text(64), with: &["user_id"] },
-        Term { name: "audience", holds: Holds::Text(600), with: &["user_id", "client_id"] },
+        RevocationMember { name: "ids", member_type: MemberType::TextList { most: 100, length: 30 }, with: &[] },
+        RevocationMember { name: "user_id", member_type: MemberType::User, with: &[] },
+        RevocationMember { name: "client_id", member_type: MemberType::Text(64), with: &["user_id"] },
+        RevocationMember { name: "audience", member_type: MemberType::Text(600), with: &["user_id", "client_id"] },
     ],
     one_of: &["ids", "user_id"],
 };
@@ -108,10 +110,10 @@ pub static AUTH0: Dialect = Dialect {
         "/api/v2/users/{}/revoke-access",
     ],
     routes: ROUTES,
-    invalidating: invalidating::RELATED,
+    invalidating: invalidating::RULES,
     logouts: &["/oidc/logout"],
-    scoped: true,
-    message: Message {
+    has_scopes: true,
+    json: JsonMembers {
         id: "id",
         metadata: "session_metadata",
         sessions: "sessions",
@@ -122,17 +124,17 @@ pub static AUTH0: Dialect = Dialect {
     refresh_token_id_length: 30,
     user_id_length: 300,
     limits: Limits { properties: Some(25), key_length: Some(255), value_length: Some(255), plain_keys: true },
-    forwarded: false,
-    has_calls: false,
+    reads_forwarded_headers: false,
+    has_grpc: false,
     stripped_headers: &[],
     trusted_peer_headers: &[],
-    keyed: &[],
+    cache_key_headers: &[],
     is_shared_between_callers: true,
-    missing: Missing::Any,
+    not_found: NotFoundMeaning::Any,
     empty_map_clears: true,
     has_session_rules: false,
-    counts_failures: false,
-    locked: &[],
+    bad_request_has_effects: false,
+    lockout_ids: &[],
     reply,
 };
 
@@ -190,7 +192,7 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
         Rejection::Header(name) => {
             (400, Some("invalid_headers"), format!("The header `{name}` is not allowed here, or stands twice.").into())
         }
-        Rejection::Unknown => (404, None, "Not Found".into()),
+        Rejection::UnknownOperation => (404, None, "Not Found".into()),
         Rejection::NoUpstream => (404, None, "No upstream is declared for this host and path.".into()),
         Rejection::Method(allowed) => (405, None, format!("Method not allowed; allowed are {allowed}.").into()),
         Rejection::Deleted => (404, None, "The session does not exist.".into()),
@@ -220,7 +222,7 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
             (408, BODY, format!("The body did not arrive within {} s.", limit.as_secs()).into())
         }
         Rejection::Malformed(what) => {
-            let what = shortened(what.clone(), SHOWN);
+            let what = truncated(what.clone(), SHOWN);
             (400, BODY, format!("Payload validation error: the body is not readable: {what}.").into())
         }
         Rejection::Violations(all) => (400, BODY, format!("Payload validation error: {}.", all.text(ROOM)).into()),

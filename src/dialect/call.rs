@@ -4,18 +4,18 @@ use super::resource::current_metadata;
 use super::{BodyKind, Call, Dialect, ResponseFacts, Revocation, Route};
 use crate::model::{
     Challenge, ChallengeKind, Check, CheckKind, Edit, Field, Length, Lifetime, MetadataChange, Operation, Rejection,
-    Rule, SessionId, SessionPatch, TokenShown, Value, Violation, field_path,
+    Rule, SessionId, SessionPatch, SessionTokenPresence, Value, Violation, field_path,
 };
 use crate::telemetry::Label;
 use crate::wire::carrier::Carrier;
 use crate::wire::json::Document;
-use crate::wire::message::{Codec, Edit as Change, Entry, Item, Object, Parsed, Span, Value as Held};
+use crate::wire::message::{Codec, Edit as Change, Entry, Item, Object, Parsed, SecondsNanos, Value as Held};
 use bytes::Bytes;
 use strum::VariantArray;
 
 /// What a request says.
 #[derive(Debug, Clone)]
-pub enum Body {
+pub enum DecodedBody {
     /// Nothing: the operation takes no body.
     None,
     /// A document of JSON, and the member with the metadata.
@@ -26,27 +26,27 @@ pub enum Body {
     Message(Parsed),
 }
 
-impl Body {
+impl DecodedBody {
     fn text(&self, name: &str) -> Option<&str> {
         match self {
-            Body::Message(parsed) => parsed.root().text(name),
-            Body::None | Body::Document(..) | Body::Revocation(_) => None,
+            DecodedBody::Message(parsed) => parsed.root().text(name),
+            DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Revocation(_) => None,
         }
     }
 
     /// The session that the body names.
     pub fn session(&self) -> Option<&str> {
         match self {
-            Body::Revocation(revocation) => revocation.session.as_ref().map(SessionId::as_str),
-            Body::None | Body::Document(..) | Body::Message(_) => self.text("session_id"),
+            DecodedBody::Revocation(revocation) => revocation.session.as_ref().map(SessionId::as_str),
+            DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Message(_) => self.text("session_id"),
         }
     }
 
     /// Whether the body names a user whose sessions it is about.
     pub fn names_user(&self) -> bool {
         match self {
-            Body::Revocation(revocation) => revocation.names_user,
-            Body::None | Body::Document(..) | Body::Message(_) => false,
+            DecodedBody::Revocation(revocation) => revocation.names_user,
+            DecodedBody::None | DecodedBody::Document(..) | DecodedBody::Message(_) => false,
         }
     }
 
@@ -58,7 +58,7 @@ impl Body {
 
 impl Dialect {
     /// Reads the body of a request, without what its carrier puts around it.
-    pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<Body, Rejection> {
+    pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<DecodedBody, Rejection> {
         let malformed = |what: String| Rejection::Malformed(what);
         match (route.call, route.body) {
             (Some(call), _) => {
@@ -66,43 +66,43 @@ impl Dialect {
                 let empty = body.is_empty() && carrier == Carrier::Rest;
                 let read =
                     Parsed::read(call.request, carrier.codec(), if empty { Bytes::from_static(b"{}") } else { body });
-                read.map(Body::Message).map_err(|error| malformed(error.to_string()))
+                read.map(DecodedBody::Message).map_err(|error| malformed(error.to_string()))
             }
             (None, BodyKind::Metadata(name)) => {
                 let document = Document::parse(body).map_err(|error| malformed(error.to_string()))?;
-                Ok(Body::Document(document, name))
+                Ok(DecodedBody::Document(document, name))
             }
-            (None, BodyKind::Revocation(terms)) => self.read_revocation(terms, body).map(Body::Revocation),
-            (None, BodyKind::Nothing) if body.is_empty() => Ok(Body::None),
+            (None, BodyKind::Revocation(terms)) => self.read_revocation(terms, body).map(DecodedBody::Revocation),
+            (None, BodyKind::Nothing) if body.is_empty() => Ok(DecodedBody::None),
             (None, BodyKind::Nothing) => Err(Rejection::UnexpectedBody),
         }
     }
 
     /// The view of a write that the policy evaluates; none where it has nothing to evaluate.
-    pub fn patch(&self, route: &Route, body: &Body) -> Result<Option<SessionPatch>, Rejection> {
+    pub fn session_patch(&self, route: &Route, body: &DecodedBody) -> Result<Option<SessionPatch>, Rejection> {
         match (body, route.call) {
-            (Body::None | Body::Revocation(_), _) => Ok(None),
-            (Body::Document(document, name), _) => self.read_patch(name, document).map(Some),
-            (Body::Message(parsed), Some(call)) => Ok(Some(self.view(route, call, parsed))),
-            (Body::Message(_), None) => Ok(None),
+            (DecodedBody::None | DecodedBody::Revocation(_), _) => Ok(None),
+            (DecodedBody::Document(document, name), _) => self.read_patch(name, document).map(Some),
+            (DecodedBody::Message(parsed), Some(call)) => Ok(Some(self.view(route, call, parsed))),
+            (DecodedBody::Message(_), None) => Ok(None),
         }
     }
 
     /// The bytes to forward: the caller's own, but for the edits.
-    pub fn edited(&self, body: &Body, edits: &[Edit]) -> Option<Bytes> {
+    pub fn apply_edits(&self, body: &DecodedBody, edits: &[Edit]) -> Option<Bytes> {
         match body {
-            Body::None | Body::Revocation(_) => None,
-            Body::Document(document, name) => Some(self.apply(name, document, edits)),
-            Body::Message(parsed) => {
+            DecodedBody::None | DecodedBody::Revocation(_) => None,
+            DecodedBody::Document(document, name) => Some(self.apply(name, document, edits)),
+            DecodedBody::Message(parsed) => {
                 let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
-                Some(parsed.edited(self.message.metadata, &changes))
+                Some(parsed.edited(self.json.metadata, &changes))
             }
         }
     }
 
     fn view(&self, route: &Route, call: &Call, parsed: &Parsed) -> SessionPatch {
         let root = parsed.root();
-        let name = self.message.metadata;
+        let name = self.json.metadata;
         let metadata = match root.entries(name) {
             Some(entries) if !entries.is_empty() => MetadataChange::Replace(entries.iter().map(field).collect()),
             Some(_) | None => MetadataChange::Absent,
@@ -110,7 +110,7 @@ impl Dialect {
         // A resource names its session in the path, where it was read from and evaluated.
         let (checks, unknown_checks) = checks(root);
         let (challenges, unknown_challenges) = challenges(root);
-        let in_path = |path: &str| !call.remote && matches!(path, "session_id" | "sessionId");
+        let in_path = |path: &str| !call.is_rpc && matches!(path, "session_id" | "sessionId");
         let constraint_violations = parsed.constraint_violations().into_iter().filter(|breach| !in_path(&breach.path));
         SessionPatch {
             name,
@@ -120,9 +120,9 @@ impl Dialect {
             empty_map_clears: self.empty_map_clears,
             lifetime: lifetime(call, parsed),
             token: match root.text("session_token") {
-                _ if !call.shows_token => TokenShown::NotRequested,
-                Some(token) if !token.is_empty() => TokenShown::Given,
-                Some(_) | None => TokenShown::Absent(parsed.spelling("session_token").to_owned()),
+                _ if !call.takes_session_token => SessionTokenPresence::NotRequested,
+                Some(token) if !token.is_empty() => SessionTokenPresence::Given,
+                Some(_) | None => SessionTokenPresence::Absent(parsed.spelling("session_token").to_owned()),
             },
             checks,
             unknown_checks,
@@ -134,24 +134,24 @@ impl Dialect {
         }
     }
 
-    /// The metadata of what `route` changes, as the response to [`Dialect::reading`] shows it.
-    pub fn shown_metadata(&self, route: &Route, response: &Bytes) -> Option<Vec<Field>> {
+    /// The metadata of what `route` changes, as the response to [`Dialect::read_route`] shows it.
+    pub fn metadata_in_response(&self, route: &Route, response: &Bytes) -> Option<Vec<Field>> {
         let name = match route.body {
             BodyKind::Metadata(name) => name,
-            BodyKind::Nothing | BodyKind::Revocation(_) => self.message.metadata,
+            BodyKind::Nothing | BodyKind::Revocation(_) => self.json.metadata,
         };
-        match self.reading(route.operation)?.call {
+        match self.read_route(route.operation)?.call {
             None => current_metadata(name, &Document::parse(response.clone()).ok()?),
             Some(call) => {
                 let parsed = Parsed::read(call.response, Codec::Json, response.clone()).ok()?;
                 let session = parsed.root().message("session")?;
-                Some(session.entries(self.message.metadata).unwrap_or_default().iter().map(field).collect())
+                Some(session.entries(self.json.metadata).unwrap_or_default().iter().map(field).collect())
             }
         }
     }
 
     /// What a response says of itself; none where nothing may be concluded from it.
-    pub fn facts(
+    pub fn response_facts(
         &self,
         route: &Route,
         carrier: Carrier,
@@ -168,7 +168,7 @@ impl Dialect {
         };
         let session = root.message("session").filter(|session| session.text("id") == Some(asked.as_str()))?;
         let expires = match session.item("expiration_date").map(|item| &item.value) {
-            Some(Held::Timestamp(Span { seconds, nanos })) => {
+            Some(Held::Timestamp(SecondsNanos { seconds, nanos })) => {
                 let millis = seconds.saturating_mul(1000).saturating_add(i64::from(*nanos) / 1_000_000);
                 Some(u64::try_from(millis).unwrap_or(0))
             }
@@ -198,7 +198,7 @@ fn lifetime(call: &Call, parsed: &Parsed) -> Lifetime {
         return Lifetime::NotOffered;
     }
     match parsed.root().item("lifetime") {
-        Some(Item { value: Held::Duration(Span { seconds, nanos }), spelling, .. }) => {
+        Some(Item { value: Held::Duration(SecondsNanos { seconds, nanos }), spelling, .. }) => {
             let length = Length { seconds: *seconds, nanos: *nanos };
             Lifetime::Given { path: spelling.clone(), length }
         }
@@ -278,6 +278,6 @@ fn change(edit: Edit) -> Change {
         Edit::Set { field, value } => Change::Value(field, value.into_bytes()),
         Edit::Remove { field } => Change::Remove(field),
         Edit::Insert { key, value } => Change::Add(key, value.into_bytes()),
-        Edit::Lifetime(Length { seconds, nanos }) => Change::Duration("lifetime", Span { seconds, nanos }),
+        Edit::Lifetime(Length { seconds, nanos }) => Change::Duration("lifetime", SecondsNanos { seconds, nanos }),
     }
 }

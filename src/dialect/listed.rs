@@ -11,7 +11,7 @@ const MAX_SESSIONS: usize = 1_000;
 
 /// A list of sessions.
 #[derive(Debug)]
-pub struct Listed {
+pub struct SessionList {
     document: Document,
     ids: Vec<String>,
     /// The member with the list; none where the list is the whole response.
@@ -21,9 +21,9 @@ pub struct Listed {
 impl Dialect {
     /// Reads a response that lists sessions: an object with a list in it, or a list; none where it cannot be read as a
     /// whole.
-    pub fn listed(&self, response: &Bytes) -> Option<Listed> {
+    pub fn session_list(&self, response: &Bytes) -> Option<SessionList> {
         let document = Document::parse_up_to(MAX_TOKENS, response.clone()).ok()?;
-        let member = document.members().map(|_| self.message.sessions);
+        let member = document.members().map(|_| self.json.sessions);
         let ids = match &list(&document, member)?.kind {
             Kind::Array(sessions) if sessions.len() <= MAX_SESSIONS => {
                 sessions.iter().map(|session| self.id_of(session)).collect::<Option<_>>()?
@@ -32,21 +32,21 @@ impl Dialect {
                 return None;
             }
         };
-        Some(Listed { document, ids, member })
+        Some(SessionList { document, ids, member })
     }
 
     fn id_of(&self, session: &Node) -> Option<String> {
         let Kind::Object(members) = &session.kind else {
             return None;
         };
-        match members.iter().find(|member| member.key == self.message.id).map(|member| &member.value.kind) {
+        match members.iter().find(|member| member.key == self.json.id).map(|member| &member.value.kind) {
             Some(Kind::Text(id)) => Some(id.clone()),
             Some(_) | None => None,
         }
     }
 }
 
-impl Listed {
+impl SessionList {
     /// The sessions, in their order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.ids.iter().map(String::as_str)

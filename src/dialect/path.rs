@@ -16,16 +16,16 @@ const ROUNDS: usize = 3;
 
 /// A path and its readings.
 #[derive(Debug)]
-pub struct Spelling {
+pub struct PathReadings {
     readings: Vec<Vec<String>>,
     /// The text after each round of decoding, in lower case.
     texts: Vec<String>,
 }
 
-impl Spelling {
+impl PathReadings {
     /// The readings of a path: decoded once, twice, …; in lower case; with back slashes as slashes; without parameters
     /// behind `;`, empty parts and dot segments.
-    pub fn of(raw: &str) -> Spelling {
+    pub fn of(raw: &str) -> PathReadings {
         let mut texts = vec![folded(&String::from_utf8_lossy(raw.as_bytes()))];
         let mut bytes = raw.as_bytes().to_vec();
         for _ in 0..ROUNDS {
@@ -40,7 +40,7 @@ impl Spelling {
         // To one who keeps it, white space is a part like any other.
         let spaced = |text: &&String| text.contains(char::is_whitespace);
         readings.extend(texts.iter().filter(spaced).map(|text| parts(text, |part| part)));
-        Spelling { readings, texts }
+        PathReadings { readings, texts }
     }
 
     /// Whether the path has dot segments, in any round of decoding.
@@ -51,7 +51,7 @@ impl Spelling {
 
     /// Whether the path has anything in it that servers resolve in an order of their own: dot segments, parameters,
     /// back slashes, what ends a path.
-    pub fn is_odd(&self) -> bool {
+    pub fn is_ambiguous(&self) -> bool {
         // Two slashes in front begin a host to some.
         let odd = |text: &String| text.starts_with("//") || text.contains(['\\', ';', '?', '#', '\0']);
         self.has_dots() || self.texts.iter().any(odd)
@@ -60,7 +60,7 @@ impl Spelling {
     /// Whether the path is odd and names the last word of a place anywhere: then some order of resolving may end there.
     pub fn may_reach(&self, place: &str) -> bool {
         let word = folded(place.rsplit('/').next().unwrap_or_default());
-        self.is_odd() && self.texts.iter().any(|text| text.contains(&word))
+        self.is_ambiguous() && self.texts.iter().any(|text| text.contains(&word))
     }
 
     /// Whether any reading fits.
@@ -83,18 +83,18 @@ impl Spelling {
 /// `;`, backslashes, and encoded dots, which are dot segments before or after decoding.
 pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     let dot = |raw: &[u8]| raw.eq_ignore_ascii_case(b"%2e");
-    respelled(path, b"/", b"\\;?#").filter(|_| !path.as_bytes().windows(3).any(dot))
+    canonicalized(path, b"/", b"\\;?#").filter(|_| !path.as_bytes().windows(3).any(dot))
 }
 
 /// The canonical form of a value in a query. None where servers differ in what it means, such as `+`, which is a space
 /// to some, or where it holds control characters.
 pub fn canonical_value(value: &str) -> Option<Cow<'_, str>> {
-    respelled(value, b"", b"\\;#&=+").filter(|value| decoded_text(value).is_some())
+    canonicalized(value, b"", b"\\;#&=+").filter(|value| decoded_text(value).is_some())
 }
 
 /// A text in which unreserved characters and those of `raw` are raw, and all others encoded. None where it has anything
 /// of `odd` raw, a `%` without two digits, or what no client may send raw.
-fn respelled<'a>(text: &'a str, raw: &[u8], odd: &[u8]) -> Option<Cow<'a, str>> {
+fn canonicalized<'a>(text: &'a str, raw: &[u8], odd: &[u8]) -> Option<Cow<'a, str>> {
     let is_raw = |byte: u8| is_unreserved(byte) || raw.contains(&byte);
     if text.bytes().all(is_raw) {
         return Some(Cow::Borrowed(text));
@@ -174,7 +174,7 @@ fn is_unreserved(byte: u8) -> bool {
 
 /// Whether no reading can take the path below `root`: it has nothing that could be read in two ways, and another
 /// beginning.
-pub fn is_plainly_outside(path: &str, root: &str) -> bool {
+pub fn is_clearly_outside(path: &str, root: &str) -> bool {
     let odd = |b: u8| !b.is_ascii_graphic() || matches!(b, b'%' | b'\\' | b';' | b'?' | b'#');
     let beginning = path.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root));
     // Each pass-through request is asked this for each root: two bytes need no searcher of texts.

@@ -16,16 +16,16 @@ pub enum PathPart {
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A word that begins with one of these.
-    Begins(&'static [&'static str]),
+    StartsWith(&'static [&'static str]),
     /// Any further parts, also none.
     Rest,
     /// Any further parts, of which the last is one of these words.
-    Ending(&'static [&'static str]),
+    EndsWith(&'static [&'static str]),
 }
 
 /// What requests that are not governed mean for sessions, as far as they do not only read.
 #[derive(Debug)]
-pub struct InvalidatingRequest {
+pub struct InvalidationRule {
     /// The method; any where there is none.
     pub method: Option<&'static str>,
     /// The path, part by part, in lower case.
@@ -34,20 +34,20 @@ pub struct InvalidatingRequest {
     pub changes: bool,
 }
 
-impl InvalidatingRequest {
+impl InvalidationRule {
     /// Requests that may change sessions.
-    pub(super) const fn changes(path: &'static [PathPart]) -> InvalidatingRequest {
-        InvalidatingRequest { method: None, path, changes: true }
+    pub(super) const fn changes(path: &'static [PathPart]) -> InvalidationRule {
+        InvalidationRule { method: None, path, changes: true }
     }
 
     /// Requests that leave sessions as they are.
-    pub(super) const fn keeps(path: &'static [PathPart]) -> InvalidatingRequest {
-        InvalidatingRequest { method: None, path, changes: false }
+    pub(super) const fn keeps(path: &'static [PathPart]) -> InvalidationRule {
+        InvalidationRule { method: None, path, changes: false }
     }
 
     /// The same with this method.
-    pub(super) const fn with(self, method: &'static str) -> InvalidatingRequest {
-        InvalidatingRequest { method: Some(method), ..self }
+    pub(super) const fn with(self, method: &'static str) -> InvalidationRule {
+        InvalidationRule { method: Some(method), ..self }
     }
 }
 
@@ -56,18 +56,18 @@ pub(super) fn matches<S: AsRef<str>>(pattern: &[PathPart], parts: &[S]) -> bool 
     match pattern.split_first() {
         None => parts.is_empty(),
         Some((PathPart::Rest, _)) => true,
-        Some((PathPart::Ending(words), _)) => parts.last().is_some_and(|last| words.contains(&last.as_ref())),
+        Some((PathPart::EndsWith(words), _)) => parts.last().is_some_and(|last| words.contains(&last.as_ref())),
         Some((part, pattern)) => parts.split_first().is_some_and(|(first, parts)| {
             let fits = match part {
                 PathPart::Word(word) => *word == first.as_ref(),
                 PathPart::OneOf(words) => words.contains(&first.as_ref()),
-                PathPart::Begins(starts) => starts.iter().any(|start| first.as_ref().starts_with(start)),
+                PathPart::StartsWith(starts) => starts.iter().any(|start| first.as_ref().starts_with(start)),
                 PathPart::Session
                 | PathPart::RefreshToken
                 | PathPart::User
                 | PathPart::Any
                 | PathPart::Rest
-                | PathPart::Ending(_) => !first.as_ref().is_empty(),
+                | PathPart::EndsWith(_) => !first.as_ref().is_empty(),
             };
             fits && matches(pattern, parts)
         }),

@@ -1,8 +1,8 @@
-//! Messages of providers that speak JSON only: the members of [`super::Message`].
+//! Messages of providers that speak JSON only: the members of [`super::JsonMembers`].
 
 use super::{Dialect, ResponseFacts};
 use crate::model::{Edit, Field, MetadataChange, Rejection, SessionId, SessionPatch, Value};
-use crate::wire::is_twin;
+use crate::wire::is_ambiguous_spelling;
 use crate::wire::json::{Change, Document, Kind, Member, Node};
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ impl Dialect {
             let found = document.root().kind.name();
             return Err(Rejection::Malformed(format!("expected an object, found {found}")));
         };
-        if let Some(twin) = members.iter().find(|member| is_twin(&member.key, name)) {
+        if let Some(twin) = members.iter().find(|member| is_ambiguous_spelling(&member.key, name)) {
             return Err(Rejection::Malformed(format!("expected `{name}`, found `{}`", twin.key.escape_debug())));
         }
         let metadata = match members.iter().find(|member| member.key == name) {
@@ -34,7 +34,7 @@ impl Dialect {
     /// was asked for, so that nothing may be concluded from it.
     pub(super) fn read_response(&self, response: &Document, asked: Option<&SessionId>) -> Option<ResponseFacts> {
         let members = response.members()?;
-        let named = members.iter().find(|member| member.key == self.message.id).map(|member| &member.value.kind);
+        let named = members.iter().find(|member| member.key == self.json.id).map(|member| &member.value.kind);
         if let (Some(named), Some(asked)) = (named, asked)
             && !matches!(named, Kind::Text(id) if id == asked.as_str())
         {
@@ -47,12 +47,12 @@ impl Dialect {
             Some(Kind::Bool(_) | Kind::Number | Kind::Array(_) | Kind::Object(_)) => None,
         };
         let mut expires_at: Option<u64> = None;
-        for name in self.message.expiries {
+        for name in self.json.expiries {
             if let Some(found) = time(name)? {
                 expires_at = Some(expires_at.map_or(found, |known| known.min(found)));
             }
         }
-        Some(ResponseFacts { expires_at, version: time(self.message.changed_at)? })
+        Some(ResponseFacts { expires_at, version: time(self.json.changed_at)? })
     }
 }
 

@@ -2,7 +2,7 @@
 //! declared, and no policy relaxes that.
 
 use super::Dialect;
-use crate::model::{Rejection, Rule, SessionId, Violation, Violations, shortened};
+use crate::model::{Rejection, Rule, SessionId, Violation, Violations, truncated};
 use crate::wire::json::{Document, Kind, Member, Node};
 use bytes::Bytes;
 
@@ -10,35 +10,35 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub struct RevocationBody {
     /// The members, each of which may be left out.
-    pub members: &'static [Term],
+    pub members: &'static [RevocationMember],
     /// Of these exactly one has to be there. Where none has to, there may also be no body.
     pub one_of: &'static [&'static str],
 }
 
 /// A member of such a request.
 #[derive(Debug)]
-pub struct Term {
+pub struct RevocationMember {
     /// Its name.
     pub name: &'static str,
     /// What it holds.
-    pub holds: Holds,
+    pub member_type: MemberType,
     /// The members that have to be there with it.
     pub with: &'static [&'static str],
 }
 
 /// What a member holds.
 #[derive(Debug, Clone, Copy)]
-pub enum Holds {
+pub enum MemberType {
     /// The id of a session.
     Session,
     /// The id of a user.
     User,
     /// A truth value.
-    Truth,
+    Boolean,
     /// A text of at most so many characters.
     Text(usize),
     /// Texts.
-    Texts {
+    TextList {
         /// The most of them.
         most: usize,
         /// The longest, in characters.
@@ -80,19 +80,19 @@ impl Dialect {
         if !violations.is_empty() {
             return Err(Rejection::Violations(violations));
         }
-        let named = |wanted: fn(&Holds) -> bool| {
-            let term = terms.members.iter().find(|term| wanted(&term.holds))?;
+        let named = |wanted: fn(&MemberType) -> bool| {
+            let term = terms.members.iter().find(|term| wanted(&term.member_type))?;
             value(members, term.name)
         };
-        let session = match named(|holds| matches!(holds, Holds::Session)).map(|node| &node.kind) {
+        let session = match named(|member_type| matches!(member_type, MemberType::Session)).map(|node| &node.kind) {
             Some(Kind::Text(id)) => Some(self.session_id(id)?),
             Some(_) | None => None,
         };
-        Ok(Revocation { session, names_user: named(|holds| matches!(holds, Holds::User)).is_some() })
+        Ok(Revocation { session, names_user: named(|member_type| matches!(member_type, MemberType::User)).is_some() })
     }
 
-    fn check_term(&self, term: &Term, found: &Node, members: &[Member], violations: &mut Violations) {
-        if let Some(fault) = self.fault(term.holds, &found.kind) {
+    fn check_term(&self, term: &RevocationMember, found: &Node, members: &[Member], violations: &mut Violations) {
+        if let Some(fault) = self.fault(term.member_type, &found.kind) {
             report(term.name, fault, violations);
         }
         let missing: Vec<&str> = term.with.iter().copied().filter(|name| value(members, name).is_none()).collect();
@@ -102,26 +102,26 @@ impl Dialect {
     }
 
     /// What is wrong with a value.
-    fn fault(&self, holds: Holds, found: &Kind) -> Option<String> {
+    fn fault(&self, member_type: MemberType, found: &Kind) -> Option<String> {
         let expected = |what: &str| Some(format!("expected {what}, found {}", found.name()));
-        match (holds, found) {
-            (Holds::Truth, Kind::Bool(_)) => None,
-            (Holds::Truth, _) => expected("true or false"),
-            (Holds::Session, Kind::Text(id)) if self.session_id(id).is_ok() => None,
-            (Holds::Session, Kind::Text(_)) => {
+        match (member_type, found) {
+            (MemberType::Boolean, Kind::Bool(_)) => None,
+            (MemberType::Boolean, _) => expected("true or false"),
+            (MemberType::Session, Kind::Text(id)) if self.session_id(id).is_ok() => None,
+            (MemberType::Session, Kind::Text(_)) => {
                 let most = self.session_id_length;
                 Some(format!("is no session id: expected 1 to {most} letters, numbers, underscores and hyphens"))
             }
-            (Holds::User, Kind::Text(id)) => length_fault(id, self.user_id_length),
-            (Holds::Text(most), Kind::Text(text)) => length_fault(text, most),
-            (Holds::Session | Holds::User | Holds::Text(_), _) => expected("a string"),
-            (Holds::Texts { most, length }, Kind::Array(items)) => {
+            (MemberType::User, Kind::Text(id)) => length_fault(id, self.user_id_length),
+            (MemberType::Text(most), Kind::Text(text)) => length_fault(text, most),
+            (MemberType::Session | MemberType::User | MemberType::Text(_), _) => expected("a string"),
+            (MemberType::TextList { most, length }, Kind::Array(items)) => {
                 if items.is_empty() || items.len() > most {
                     return Some(format!("has {} items, expected 1 to {most}", items.len()));
                 }
-                items.iter().find_map(|item| self.fault(Holds::Text(length), &item.kind))
+                items.iter().find_map(|item| self.fault(MemberType::Text(length), &item.kind))
             }
-            (Holds::Texts { .. }, _) => expected("an array of strings"),
+            (MemberType::TextList { .. }, _) => expected("an array of strings"),
         }
     }
 }
@@ -150,7 +150,7 @@ fn allowed(terms: &RevocationBody) -> String {
 /// A name that somebody else chose.
 fn shown(key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    let key = shortened(key.to_owned(), 300);
+    let key = truncated(key.to_owned(), 300);
     if !key.is_empty() && key.chars().all(plain) { key } else { format!("{key:?}") }
 }
 

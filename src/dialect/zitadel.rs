@@ -9,7 +9,7 @@ mod invalidating;
 mod reply;
 
 use super::PathPart::{Session, Word};
-use super::{BodyKind, Call, Dialect, Message, Missing, PathPart, Route};
+use super::{BodyKind, Call, Dialect, JsonMembers, NotFoundMeaning, PathPart, Route};
 use crate::model::Operation;
 use crate::policy::Limits;
 
@@ -26,10 +26,10 @@ macro_rules! operations {
     ($($method:literal $path:expr, $name:literal in $service:expr => $operation:ident, $request:ident -> $response:ident, $shows:literal;)*) => {
         &[$(
             route($method, $path, Operation::$operation, &Call {
-                request: &messages::$request, response: &messages::$response, remote: false, shows_token: $shows,
+                request: &messages::$request, response: &messages::$response, is_rpc: false, takes_session_token: $shows,
             }),
             route("POST", &[$service, Word($name)], Operation::$operation, &Call {
-                request: &messages::$request, response: &messages::$response, remote: true, shows_token: $shows,
+                request: &messages::$request, response: &messages::$response, is_rpc: true, takes_session_token: $shows,
             }),
         )*]
     };
@@ -71,18 +71,18 @@ pub static ZITADEL: Dialect = Dialect {
         "POST" SESSIONS, "CreateSession" in SERVICE => CreateSession, CREATE -> CREATE_RESPONSE, false;
         "POST" SESSIONS_BETA, "CreateSession" in SERVICE_BETA => CreateSession, CREATE_BETA -> CREATE_RESPONSE, false;
     },
-    invalidating: invalidating::RELATED,
+    invalidating: invalidating::RULES,
     logouts: &["/oidc/v1/end_session"],
     // Its tokens have no scopes that would say so: roles do, which are not in them.
-    scoped: false,
+    has_scopes: false,
     // For evidence, which is fetched as REST: the session stands one level deeper than `message` reaches.
-    message: Message { id: "id", metadata: "metadata", sessions: "sessions", expiries: &[], changed_at: "changeDate" },
+    json: JsonMembers { id: "id", metadata: "metadata", sessions: "sessions", expiries: &[], changed_at: "changeDate" },
     session_id_length: 200,
     refresh_token_id_length: 0,
     user_id_length: 0,
     limits: Limits { properties: None, key_length: None, value_length: None, plain_keys: false },
-    forwarded: true,
-    has_calls: true,
+    reads_forwarded_headers: true,
+    has_grpc: true,
     stripped_headers: &["grpc-metadata-", "x-zitadel-instance-host", "x-zitadel-public-host", "x-zitadel-forwarded"],
     trusted_peer_headers: &[
         "x-zitadel-instance-host",
@@ -93,16 +93,16 @@ pub static ZITADEL: Dialect = Dialect {
         "x-forwarded-proto",
         "x-forwarded-for",
     ],
-    keyed: &["x-zitadel-orgid"],
+    cache_key_headers: &["x-zitadel-orgid"],
     is_shared_between_callers: false,
     // Another 404 says that the caller is no member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
-    missing: Missing::WithId("QUERY-SFeaa"),
+    not_found: NotFoundMeaning::WithId("QUERY-SFeaa"),
     empty_map_clears: false,
     has_session_rules: true,
-    counts_failures: true,
+    bad_request_has_effects: true,
     // Those of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`,
     // `internal/domain`).
-    locked: &[
+    lockout_ids: &[
         "COMMAND-JLK35",
         "COMMAND-SFA3t",
         "COMMAND-SF3fg",

@@ -27,8 +27,8 @@ const INVALID_FIELDS: &[u8] = &[0x80];
 
 /// Rewrites one connection's inbound bytes.
 #[derive(Debug)]
-pub(super) struct Authorities {
-    heads: hpack::Authorities,
+pub(super) struct AuthorityRewriter {
+    heads: hpack::AuthorityRewriter,
     /// The largest header block, in bytes.
     max_head_length: usize,
     /// The head that has begun but not ended.
@@ -55,11 +55,11 @@ struct HeaderBlock {
     continuations: usize,
 }
 
-impl Authorities {
+impl AuthorityRewriter {
     /// For a connection that begins with the client's preface and whose heads have at most `max_head_length` bytes.
-    pub fn new(max_head_length: usize) -> Authorities {
-        Authorities {
-            heads: hpack::Authorities::default(),
+    pub fn new(max_head_length: usize) -> AuthorityRewriter {
+        AuthorityRewriter {
+            heads: hpack::AuthorityRewriter::default(),
             max_head_length,
             head: None,
             pending: Vec::new(),
@@ -178,7 +178,7 @@ impl Authorities {
         if frame.flags & END_HEADERS == 0 {
             self.head = Some(head);
         } else {
-            head.write(&self.heads.mend(&head.fields, self.max_head_length).ok()?, &mut self.out);
+            head.write(&self.heads.rewrite(&head.fields, self.max_head_length).ok()?, &mut self.out);
         }
         Some(true)
     }

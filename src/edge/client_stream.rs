@@ -5,7 +5,7 @@
 mod read;
 mod stream;
 
-use super::authorities::Authorities;
+use super::authorities::AuthorityRewriter;
 use super::client_timing::ClientTiming;
 use super::flood_guard::FloodGuard;
 use super::memory_share::{MemoryShare, UnreadBytes};
@@ -45,7 +45,7 @@ pub(super) struct ClientStream {
     written: usize,
     flood_guard: Option<Box<FloodGuard>>,
     /// Rewrites authorities of HTTP/2 requests; only over Unix sockets.
-    authorities: Option<Box<Authorities>>,
+    authorities: Option<Box<AuthorityRewriter>>,
     /// Memory of its open HTTP/2 streams.
     streams: Option<UnreadBytes>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -92,7 +92,7 @@ impl ClientStream {
         let connection = &self.timing.connection;
         connection.uploads.set_rate(self.timing.timeouts.body_rate);
         self.flood_guard = Some(Box::new(connection.flood_guard(fields)));
-        self.authorities = connection.unix_socket.then(|| Box::new(Authorities::new(size)));
+        self.authorities = connection.unix_socket.then(|| Box::new(AuthorityRewriter::new(size)));
         self.streams = Some(connection.share.response());
         self.share().start_http2();
     }

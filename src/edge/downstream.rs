@@ -2,7 +2,7 @@
 
 use super::client_timing::ClientTiming;
 use super::strict_http1::StrictHttp1Reader;
-use crate::wire::http1::Fault;
+use crate::wire::http1::RequestError;
 use std::sync::Arc;
 
 tokio::task_local! {
@@ -27,7 +27,7 @@ pub(crate) fn client_timing() -> Option<Arc<ClientTiming>> {
 }
 
 /// The framing fault of this task's request, if any.
-pub(crate) fn fault() -> Option<Fault> {
+pub(crate) fn fault() -> Option<RequestError> {
     DOWNSTREAM.try_with(|downstream| downstream.reader.as_ref()?.fault()).ok().flatten()
 }
 

@@ -7,7 +7,7 @@
 //! Pipelined requests are held back until the one before has its response.
 
 use super::client_stream::ClientStream;
-use crate::wire::http1::{Body, Fault, Head, HeadLimits};
+use crate::wire::http1::{BodyFraming, HeadLimits, HeadParser, RequestError};
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
@@ -34,19 +34,19 @@ const LINGER_BYTES: usize = 1 << 20;
 pub(super) struct StrictHttp1Reader {
     limits: HeadLimits,
     /// Whether `Host` may contain something else than a host (Unix sockets).
-    nameless: bool,
+    host_optional: bool,
     state: Mutex<ReaderState>,
 }
 
 #[derive(Debug)]
 struct ReaderState {
     position: Position,
-    head: Head,
+    head: HeadParser,
     /// Bytes received and not released yet.
     pending: BytesMut,
     /// How many of them may be released.
     ready: usize,
-    fault: Option<Fault>,
+    fault: Option<RequestError>,
     /// The task that waits for pending bytes.
     waiting: Option<Waker>,
 }
@@ -58,7 +58,7 @@ enum Position {
     Between,
     /// In a head: nothing is released before it is complete.
     Head,
-    Body(Body),
+    Body(BodyFraming),
     /// After a switch of protocols: everything is released.
     Tunnel,
     /// At the end: only what is ready is still released.
@@ -66,16 +66,16 @@ enum Position {
 }
 
 impl StrictHttp1Reader {
-    pub fn new(limits: HeadLimits, nameless: bool) -> Arc<StrictHttp1Reader> {
+    pub fn new(limits: HeadLimits, host_optional: bool) -> Arc<StrictHttp1Reader> {
         let state = ReaderState {
             position: Position::Between,
-            head: Head::new(limits).nameless(nameless),
+            head: HeadParser::new(limits).host_optional(host_optional),
             pending: BytesMut::new(),
             ready: 0,
             fault: None,
             waiting: None,
         };
-        Arc::new(StrictHttp1Reader { limits, nameless, state: Mutex::new(state) })
+        Arc::new(StrictHttp1Reader { limits, host_optional, state: Mutex::new(state) })
     }
 
     /// Wraps the connection's stream for Pingora.
@@ -91,7 +91,7 @@ impl StrictHttp1Reader {
     /// Allows the next request to be released.
     pub fn start_request(&self) {
         let mut state = self.state.lock();
-        state.head = Head::new(self.limits).nameless(self.nameless);
+        state.head = HeadParser::new(self.limits).host_optional(self.host_optional);
         state.position = match state.position {
             Position::Between => Position::Head,
             // Pingora ended the request at another byte than this reader: nothing that follows can be trusted.
@@ -103,7 +103,7 @@ impl StrictHttp1Reader {
     }
 
     /// The framing fault of the last request, if any.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<RequestError> {
         self.state.lock().fault
     }
 
@@ -120,7 +120,7 @@ impl StrictHttp1Reader {
 
 impl ReaderState {
     /// How many of these bytes may be released. In a head, which begins with them: none before it is complete.
-    fn check(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn check(&mut self, bytes: &[u8]) -> Result<usize, RequestError> {
         let mut taken = 0;
         if matches!(self.position, Position::Head) {
             let Some(end) = self.head.read(bytes)? else {
@@ -150,15 +150,15 @@ impl ReaderState {
                 self.pending = pending;
                 self.ready = taken;
             }
-            Err(fault) => self.outline(fault, &pending),
+            Err(fault) => self.placeholder(fault, &pending),
         }
     }
 
     /// Replaces a request, of which nothing was released, by its outline.
-    fn outline(&mut self, fault: Fault, bytes: &[u8]) {
+    fn placeholder(&mut self, fault: RequestError, bytes: &[u8]) {
         self.fault = Some(fault);
         self.position = Position::Over;
-        self.pending = BytesMut::from(self.head.outline(bytes).as_slice());
+        self.pending = BytesMut::from(self.head.placeholder(bytes).as_slice());
         self.ready = self.pending.len();
     }
 
@@ -198,7 +198,7 @@ impl ReaderState {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
             }
             Err(fault) => {
-                self.outline(fault, bytes);
+                self.placeholder(fault, bytes);
                 buffer.set_filled(before);
             }
         }

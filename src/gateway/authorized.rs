@@ -54,9 +54,7 @@ impl AuthorizedRequest {
             BodySize::None | BodySize::Unknown if self.governed.route.call.is_none() => {
                 (limits.max_undeclared, Rejection::LengthRequired(limits.max_undeclared))
             }
-            BodySize::StatusMeaning(_) | BodySize::None | BodySize::Unknown => {
-                (limits.max, Rejection::TooLarge(limits.max))
-            }
+            BodySize::Declared(_) | BodySize::None | BodySize::Unknown => (limits.max, Rejection::TooLarge(limits.max)),
         }
     }
 
@@ -64,8 +62,8 @@ impl AuthorizedRequest {
     pub fn check_size(&self) -> Result<(), Rejection> {
         let limit = self.governed.upstream.body.max;
         match self.governed.size {
-            BodySize::StatusMeaning(size) if size > limit => Err(Rejection::TooLarge(limit)),
-            BodySize::StatusMeaning(_) | BodySize::None | BodySize::Unknown => Ok(()),
+            BodySize::Declared(size) if size > limit => Err(Rejection::TooLarge(limit)),
+            BodySize::Declared(_) | BodySize::None | BodySize::Unknown => Ok(()),
         }
     }
 
@@ -73,11 +71,11 @@ impl AuthorizedRequest {
     pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
         let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
-        let takes = route.call.is_none_or(|call| call.remote || route.operation != Operation::ReadSession);
+        let takes = route.call.is_none_or(|call| call.is_rpc || route.operation != Operation::ReadSession);
         if !takes && !body.is_empty() {
             return Err(Rejection::UnexpectedBody);
         }
-        let message = carrier.unwrap(&body).map_err(|error| match error {
+        let message = carrier.request_message(&body).map_err(|error| match error {
             FrameError::Compressed => Rejection::ContentCoding,
             FrameError::Flags | FrameError::Length => Rejection::Malformed(error.to_string()),
         })?;

@@ -8,7 +8,7 @@ use ring::hmac;
 use std::time::Duration;
 
 /// A keyed hash: what stands for an identifier wherever it may be seen.
-pub(super) fn hashed(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
+pub(super) fn keyed_hash(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
     let mut context = hmac::Context::with_key(secret);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
@@ -22,8 +22,10 @@ pub(super) fn hashed(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
 /// What stands for a provider: upstreams have the same where [`Target::is_same_provider`] says so.
 pub(super) fn provider(secret: &hmac::Key, target: &Target) -> u64 {
     let (tls, host, port, base_path) = target.name();
-    let hash =
-        hashed(secret, &[b"provider", &[u8::from(tls)], host.as_bytes(), &port.to_be_bytes(), base_path.as_bytes()]);
+    let hash = keyed_hash(
+        secret,
+        &[b"provider", &[u8::from(tls)], host.as_bytes(), &port.to_be_bytes(), base_path.as_bytes()],
+    );
     hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
@@ -54,7 +56,7 @@ pub(super) fn responses(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
     parts.push(vec![u8::from(*preserve_host)]);
     parts.extend(cache.iter().flat_map(times).map(|time| time.as_millis().to_be_bytes().to_vec()));
     parts.extend(callers(check));
-    hashed(secret, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    keyed_hash(secret, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 fn times(cache: &Freshness) -> [Duration; 4] {

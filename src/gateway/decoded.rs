@@ -1,8 +1,8 @@
 //! What an admitted caller asks for, and what it may have: a read, or a write that was evaluated.
 
 use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
-use crate::coherence::{CallerDigest, OWN, Tenant};
-use crate::dialect::{Body, Route};
+use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
+use crate::dialect::{DecodedBody, Route};
 use crate::model::{Field, Operation, Rejection, SessionId, SessionPatch, Violations};
 use crate::policy::{Evaluation, Mode, Need, Policy};
 use crate::wire::carrier::Carrier;
@@ -18,7 +18,7 @@ pub struct DecodedRequest {
     pub(super) authorized: AuthorizedRequest,
     /// The body as it came.
     pub(super) body: Bytes,
-    pub(super) read: Body,
+    pub(super) read: DecodedBody,
     /// The session, with what stands for it.
     pub(super) session: Option<([u8; 16], SessionId)>,
     /// The session's token, where the caller shows it.
@@ -38,7 +38,7 @@ pub struct Read {
     key: Option<CacheKey>,
     caller: CallerDigest,
     shared: bool,
-    pub(super) tenant: Tenant,
+    pub(super) tenant: TenantId,
 }
 
 /// A write that may be forwarded: these bytes and no others.
@@ -50,9 +50,9 @@ pub struct Write {
     path: String,
     changes: Changes,
     body: Option<Bytes>,
-    findings: Violations,
-    entitled: bool,
-    pub(super) tenant: Tenant,
+    audit_violations: Violations,
+    scope_checked: bool,
+    pub(super) tenant: TenantId,
 }
 
 /// What a write changes of what may be cached.
@@ -68,7 +68,7 @@ pub enum Changes {
 
 /// What becomes of an admitted write.
 #[derive(Debug)]
-pub enum Decided {
+pub enum WriteDecision {
     /// It may be forwarded.
     Forward(Write),
     /// The judgement needs something from outside: get it and decide again.
@@ -133,23 +133,23 @@ impl DecodedRequest {
             let place = upstream.dialect.path(route, None);
             let shown = u8::from(self.token.is_some());
             let (named, place, carrier) = (&upstream.shared, place.as_bytes(), carrier.name().as_bytes());
-            gateway.hashed(&[b"credential", named, tenant, credential, caller, token, &[shown], place, carrier])
+            gateway.keyed_hash(&[b"credential", named, tenant, credential, caller, token, &[shown], place, carrier])
         };
         let variant = match &self.authorized.credential {
             // No hash of its own: it is the same for all of them, and on the way of every hit.
-            Credential::Verified(_) if shared && *tenant == OWN => Some(upstream.shared),
-            Credential::Verified(_) if shared => Some(gateway.hashed(&[b"shared", &upstream.shared, tenant])),
+            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT => Some(upstream.shared),
+            Credential::Verified(_) if shared => Some(gateway.keyed_hash(&[b"shared", &upstream.shared, tenant])),
             Credential::Verified(_) => Some(own(b"")),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
         };
         let caller = match &self.authorized.credential {
-            Credential::Verified(verified) if shared => gateway.hashed(&[b"asker", verified.fingerprint()]),
+            Credential::Verified(verified) if shared => gateway.keyed_hash(&[b"asker", verified.fingerprint()]),
             Credential::Verified(_) | Credential::Forwarded(_) | Credential::Anonymous => variant.unwrap_or_default(),
         };
         let shared = shared && matches!(self.authorized.credential, Credential::Verified(_));
         let (upstream, route, carrier, tenant) = (upstream.clone(), *route, *carrier, *tenant);
-        let body = if route.call.is_some_and(|call| call.remote) { Some(self.body) } else { None };
+        let body = if route.call.is_some_and(|call| call.is_rpc) { Some(self.body) } else { None };
         let (session, id) = self.session.unzip();
         let cached = variant.filter(|_| upstream.cache.is_some() && route.operation == Operation::ReadSession);
         let key = cached.zip(session);
@@ -161,7 +161,7 @@ impl DecodedRequest {
     pub fn evidence_path(&self) -> String {
         let Governed { upstream, route, path, .. } = self.governed();
         let id = self.session.as_ref().map(|(_, id)| id);
-        match upstream.dialect.reading(route.operation) {
+        match upstream.dialect.read_route(route.operation) {
             Some(reading) if reading.path == route.path => path.clone(),
             Some(reading) => upstream.target.base_path.clone() + &upstream.dialect.path(reading, id),
             None => String::new(),
@@ -169,13 +169,13 @@ impl DecodedRequest {
     }
 
     /// Whether the policy only records, so that a write passes also where the evidence cannot be had.
-    pub fn only_records(&self) -> bool {
+    pub fn is_audit(&self) -> bool {
         self.policy().mode == Mode::Audit
     }
 
     /// The write as it came, where the policy only records and could not evaluate it.
     pub fn unevaluated(&self) -> Result<Write, Rejection> {
-        if self.only_records() {
+        if self.is_audit() {
             Ok(self.write(self.body.clone(), Violations::new()))
         } else {
             Err(Rejection::UpstreamFailed)
@@ -185,38 +185,39 @@ impl DecodedRequest {
     /// The metadata as this response to [`DecodedRequest::evidence_path`] shows it.
     pub fn current_metadata(&self, response: &ProviderResponse) -> Option<Vec<Field>> {
         let plain = coding::of(&response.headers).is_none();
-        plain.then(|| self.upstream().dialect.shown_metadata(self.governed().route, &response.body)).flatten()
+        plain.then(|| self.upstream().dialect.metadata_in_response(self.governed().route, &response.body)).flatten()
     }
 
     fn patch(&self) -> Result<Option<SessionPatch>, Rejection> {
-        self.upstream().dialect.patch(self.governed().route, &self.read)
+        self.upstream().dialect.session_patch(self.governed().route, &self.read)
     }
 
     /// Judges a write. `current` is the evidence that an earlier call asked for.
-    pub fn decide(&self, current: Option<&[Field]>) -> Result<Decided, Rejection> {
+    pub fn decide(&self, current: Option<&[Field]>) -> Result<WriteDecision, Rejection> {
         let (dialect, policy) = (self.upstream().dialect, self.policy());
         let Some(patch) = self.patch()? else {
-            return Ok(Decided::Forward(self.write(self.body.clone(), Violations::new())));
+            return Ok(WriteDecision::Forward(self.write(self.body.clone(), Violations::new())));
         };
         let ends = self.operation() == Operation::DeleteSession;
         // An end changes nothing that a policy could speak of, but the provider's own rules hold.
         let evaluation =
             if ends { Policy::default().evaluate(&patch, current) } else { policy.evaluate(&patch, current) };
         match (evaluation, policy.mode) {
-            (Evaluation::Need(need), _) => Ok(Decided::Need(need)),
+            (Evaluation::Need(need), _) => Ok(WriteDecision::Need(need)),
             (Evaluation::Reject(violations), Mode::Enforce) => Err(Rejection::Violations(violations)),
             (Evaluation::Reject(violations), Mode::Audit) => {
-                Ok(Decided::Forward(self.write(self.body.clone(), violations)))
+                Ok(WriteDecision::Forward(self.write(self.body.clone(), violations)))
             }
             (Evaluation::Permit(_), Mode::Audit) => {
-                Ok(Decided::Forward(self.write(self.body.clone(), Violations::new())))
+                Ok(WriteDecision::Forward(self.write(self.body.clone(), Violations::new())))
             }
             (Evaluation::Permit(permit), Mode::Enforce) => {
                 // Without edits the very bytes that came, framing and all.
-                let edited = if permit.edits().is_empty() { None } else { dialect.edited(&self.read, permit.edits()) };
+                let edited =
+                    if permit.edits().is_empty() { None } else { dialect.apply_edits(&self.read, permit.edits()) };
                 let carrier = self.governed().carrier;
-                let body = edited.map_or_else(|| self.body.clone(), |message| carrier.wrap(message));
-                Ok(Decided::Forward(self.write(body, Violations::new())))
+                let body = edited.map_or_else(|| self.body.clone(), |message| carrier.request_body(message));
+                Ok(WriteDecision::Forward(self.write(body, Violations::new())))
             }
         }
     }
@@ -232,7 +233,7 @@ impl DecodedRequest {
         }
     }
 
-    fn write(&self, body: Bytes, findings: Violations) -> Write {
+    fn write(&self, body: Bytes, audit_violations: Violations) -> Write {
         let Governed { upstream, route, carrier, path, tenant, .. } = self.governed();
         Write {
             upstream: upstream.clone(),
@@ -240,9 +241,9 @@ impl DecodedRequest {
             carrier: *carrier,
             path: path.clone(),
             changes: self.changes(),
-            body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, Body::Message(_))),
-            findings,
-            entitled: self.authorized.credential.is_verified() && upstream.dialect.scoped,
+            body: Some(body).filter(|body| !body.is_empty() || matches!(self.read, DecodedBody::Message(_))),
+            audit_violations,
+            scope_checked: self.authorized.credential.is_verified() && upstream.dialect.has_scopes,
             tenant: *tenant,
         }
     }
@@ -271,7 +272,7 @@ impl Read {
     }
 
     /// Which of the provider's tenants it is for.
-    pub fn tenant(&self) -> &Tenant {
+    pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
@@ -319,17 +320,17 @@ impl Write {
 
     /// Whether the gateway itself has checked that the caller may write, so that its writes are marked apart from those
     /// of others. Where tokens have no scopes, a caller that is verified may still be anybody.
-    pub fn is_entitled(&self) -> bool {
-        self.entitled
+    pub fn is_scope_checked(&self) -> bool {
+        self.scope_checked
     }
 
     /// What is wrong with it, where the policy only records.
-    pub fn findings(&self) -> &Violations {
-        &self.findings
+    pub fn audit_violations(&self) -> &Violations {
+        &self.audit_violations
     }
 
     /// The response as the caller may see it: without one-time codes, where the policy says so.
-    pub fn shown(&self, decoded: DecodedResponse) -> ProviderResponse {
+    pub fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
         let DecodedResponse { mut response, call } = decoded;
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
         let coded = coding::of(&response.headers).is_some();
@@ -337,25 +338,25 @@ impl Write {
             return response;
         }
         let Some(message) = call.message.filter(|_| !coded) else {
-            return self.emptied(response);
+            return self.with_empty_message(response);
         };
         let Some(without) = self.upstream.dialect.without_codes(self.route, self.carrier, &message) else {
-            return self.emptied(response);
+            return self.with_empty_message(response);
         };
         if without != message {
-            response.body = self.carrier.rewrap(&response.body, without);
+            response.body = self.carrier.replace_message(&response.body, without);
         }
         response
     }
 
     /// A response that cannot be read, without its message: the write was carried out, which its caller has to learn,
     /// and the message may hold a code, which its caller must not have.
-    fn emptied(&self, mut response: ProviderResponse) -> ProviderResponse {
+    fn with_empty_message(&self, mut response: ProviderResponse) -> ProviderResponse {
         let message = match self.carrier.codec() {
             Codec::Json => Bytes::from_static(b"{}"),
             Codec::Proto => Bytes::new(),
         };
-        response.body = self.carrier.rewrap(&response.body, message);
+        response.body = self.carrier.replace_message(&response.body, message);
         coding::clear(&mut response.headers);
         response
     }

@@ -6,7 +6,7 @@ use crate::dialect::path::canonical_value;
 use crate::dialect::{BodyKind, Route};
 use crate::model::{Operation, Rejection};
 use crate::wire::carrier::{Carrier, is_json};
-use crate::wire::http1::nominated;
+use crate::wire::http1::connection_options;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 
@@ -40,7 +40,7 @@ pub enum BodySize {
     /// There is none, or there may be one that has to be empty.
     None,
     /// It has this many bytes.
-    StatusMeaning(usize),
+    Declared(usize),
     /// It ends when it ends.
     Unknown,
 }
@@ -83,7 +83,7 @@ pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Re
     }
     let size = body_size(head.headers)?;
     let carrier = match route.call {
-        Some(call) => carrier(route, call.remote, head, size)?,
+        Some(call) => carrier(route, call.is_rpc, head, size)?,
         None => {
             check_document(route, head.headers, size)?;
             Carrier::Rest
@@ -95,12 +95,12 @@ pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Re
 /// What must hold of the body of an operation without messages, as far as the head speaks of it.
 fn check_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Rejection> {
     let needed = match route.body {
-        BodyKind::Nothing if matches!(size, BodySize::StatusMeaning(1..)) => return Err(Rejection::UnexpectedBody),
+        BodyKind::Nothing if matches!(size, BodySize::Declared(1..)) => return Err(Rejection::UnexpectedBody),
         BodyKind::Nothing => return Ok(()),
         BodyKind::Metadata(_) => true,
         // Whoever revokes all that there is may come without a body, and then without its type.
         BodyKind::Revocation(terms) => {
-            !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::StatusMeaning(0))
+            !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::Declared(0))
         }
     };
     check_coding(headers)?;
@@ -108,11 +108,11 @@ fn check_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<
 }
 
 /// The carrier of a call, which may have any that is read here, and no other.
-fn carrier(route: &Route, remote: bool, head: &RequestHead, size: BodySize) -> Result<Carrier, Rejection> {
+fn carrier(route: &Route, is_rpc: bool, head: &RequestHead, size: BodySize) -> Result<Carrier, Rejection> {
     check_coding(head.headers)?;
-    if !remote {
+    if !is_rpc {
         let reads = route.operation == Operation::ReadSession;
-        if reads && matches!(size, BodySize::StatusMeaning(1..)) {
+        if reads && matches!(size, BodySize::Declared(1..)) {
             return Err(Rejection::UnexpectedBody);
         }
         let needed = !reads && route.operation != Operation::DeleteSession;
@@ -169,7 +169,7 @@ fn query(route: &Route, query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
     }
-    let reads = route.operation == Operation::ReadSession && route.call.is_some_and(|call| !call.remote);
+    let reads = route.operation == Operation::ReadSession && route.call.is_some_and(|call| !call.is_rpc);
     let (name, token) = query.split_once('=').filter(|_| reads).ok_or(Rejection::Query(&[]))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=%:".contains(&b);
     let good = matches!(name, "sessionToken" | "session_token") && token.bytes().all(plain);
@@ -188,7 +188,7 @@ pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
     // Each with its name: no value can be taken for one of another's.
     let credential = head.headers.get_all(AUTHORIZATION).iter().map(|value| (AUTHORIZATION.as_str(), value.as_bytes()));
     let others = entrusted(upstream, head).filter(|(name, _)| *name != CLIENT);
-    for (name, value) in credential.chain(forwarded(head, upstream.dialect.keyed)).chain(others) {
+    for (name, value) in credential.chain(forwarded(head, upstream.dialect.cache_key_headers)).chain(others) {
         part(name.as_bytes());
         part(value);
     }
@@ -243,7 +243,7 @@ fn forwarded<'a>(
     names: &'static [&'static str],
 ) -> impl Iterator<Item = (&'static str, &'a [u8])> {
     let headers = head.headers;
-    let dropped = if names.is_empty() { Vec::new() } else { nominated(headers) };
+    let dropped = if names.is_empty() { Vec::new() } else { connection_options(headers) };
     let stay = names.iter().copied().filter(move |name| !dropped.iter().any(|own| own.eq_ignore_ascii_case(name)));
     stay.flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value.as_bytes())))
 }
@@ -265,7 +265,7 @@ fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
     match length.map(|length| length.to_str().ok().and_then(|text| text.parse().ok())) {
         None if headers.contains_key(TRANSFER_ENCODING) => Ok(BodySize::Unknown),
         None => Ok(BodySize::None),
-        Some(Some(size)) => Ok(BodySize::StatusMeaning(size)),
+        Some(Some(size)) => Ok(BodySize::Declared(size)),
         Some(None) => Err(Rejection::Header("Content-Length")),
     }
 }

@@ -1,14 +1,14 @@
 //! Lists of sessions: what a caller may see of one session holds for each of a list.
 
 use super::{Gateway, ProviderResponse, Read};
-use crate::dialect::Listed;
+use crate::dialect::SessionList;
 use crate::model::{Operation, Rejection};
 use crate::wire::coding;
 
 /// The sessions of a response that lists some.
 #[derive(Debug)]
 pub struct Listing {
-    listed: Listed,
+    listed: SessionList,
     /// Those that may have been deleted through the gateway: where they stand in the list, and what stands for them in
     /// the cache.
     sessions: Vec<(usize, [u8; 16])>,
@@ -22,8 +22,10 @@ impl Read {
         if !lists || !response.status.is_success() {
             return Ok(None);
         }
-        let read =
-            coding::of(&response.headers).is_none().then(|| self.upstream.dialect.listed(&response.body)).flatten();
+        let read = coding::of(&response.headers)
+            .is_none()
+            .then(|| self.upstream.dialect.session_list(&response.body))
+            .flatten();
         let listed = read.ok_or(Rejection::UpstreamFailed)?;
         // What is no id of a session here was never deleted here.
         let known =

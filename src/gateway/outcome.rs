@@ -24,7 +24,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Notes the rules that were broken, each once.
-    pub fn note(&mut self, violations: &Violations) {
+    pub fn add_rules(&mut self, violations: &Violations) {
         self.rules.extend(violations.rules());
         self.rules.sort_unstable();
         self.rules.dedup();

@@ -27,7 +27,7 @@ pub struct Upstream {
     /// What its API looks like.
     pub dialect: &'static Dialect,
     /// Which requests are for it.
-    pub matcher: Matcher,
+    pub matcher: RequestMatcher,
     /// What becomes of requests that the dialect does not know.
     pub unmatched: Unmatched,
     /// How callers are checked.
@@ -60,7 +60,7 @@ impl Upstream {
 
 /// Which requests are for an upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Matcher {
+pub struct RequestMatcher {
     /// The name of the listener; any where there is none.
     pub listener: Option<String>,
     /// The host, in lower case and without a port; any where there is none.
@@ -71,8 +71,8 @@ pub struct Matcher {
     pub strip_prefix: bool,
 }
 
-impl Matcher {
-    pub(super) fn takes(&self, listener: &str, host: &str, path: &str) -> bool {
+impl RequestMatcher {
+    pub(super) fn matches(&self, listener: &str, host: &str, path: &str) -> bool {
         let here = self.listener.as_ref().is_none_or(|own| own == listener);
         let named = here && self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(plain_host(host)));
         let rest = path.strip_prefix(self.path_prefix.as_str());
@@ -80,12 +80,12 @@ impl Matcher {
     }
 
     /// A host counts more than a listener, a listener more than any prefix, a longer prefix more than a shorter one.
-    pub(super) fn precision(&self) -> (bool, bool, usize) {
+    pub(super) fn specificity(&self) -> (bool, bool, usize) {
         (self.host.is_some(), self.listener.is_some(), self.path_prefix.len())
     }
 
     /// The path as the provider sees it.
-    pub fn inner<'a>(&self, path: &'a str) -> &'a str {
+    pub fn upstream_path<'a>(&self, path: &'a str) -> &'a str {
         let rest = if self.strip_prefix { path.strip_prefix(self.path_prefix.as_str()).unwrap_or(path) } else { path };
         if rest.is_empty() { "/" } else { rest }
     }
@@ -151,7 +151,7 @@ pub struct KeySource {
     /// How long a fetch may take.
     pub timeout: Duration,
     /// Authorities to trust instead of the system's.
-    pub authorities: Option<Authorities>,
+    pub authorities: Option<CaCertificates>,
 }
 
 /// How session reads are cached. Its default is what counts where nothing is written.
@@ -173,7 +173,7 @@ pub struct Freshness {
 
 impl Freshness {
     /// The longest time for which a response may be served after it was fetched.
-    pub fn longest(&self) -> Duration {
+    pub fn max_serving_time(&self) -> Duration {
         self.negative_ttl.max(self.ttl + self.stale_while_revalidate + self.stale_if_error)
     }
 
@@ -216,7 +216,7 @@ pub enum OnUnreachable {
     #[default]
     Forward,
     /// It is sent, but acknowledged only when no response from before it can be served any more: after the longest
-    /// [`Freshness::longest`] of all upstreams in the scope.
+    /// [`Freshness::max_serving_time`] of all upstreams in the scope.
     Hold,
     /// It is rejected, and never reaches the provider.
     Reject,
@@ -245,11 +245,11 @@ pub struct SlotLimits {
 }
 
 /// Certificates of authorities, of which there is at least one.
-pub type Authorities = Arc<[CertificateDer<'static>]>;
+pub type CaCertificates = Arc<[CertificateDer<'static>]>;
 
 /// Who the gateway is to a provider that asks for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct ClientIdentity {
     /// The gateway's own certificate, then those that lead to an authority.
     pub chain: Arc<[CertificateDer<'static>]>,
     /// The private key of the first of them.
@@ -285,9 +285,9 @@ pub struct Target {
     /// What stands before every path. Without a slash at the end.
     pub base_path: String,
     /// Authorities to trust instead of the system's.
-    pub authorities: Option<Authorities>,
+    pub authorities: Option<CaCertificates>,
     /// Who the gateway is to it.
-    pub identity: Option<Identity>,
+    pub identity: Option<ClientIdentity>,
     /// The version of HTTP.
     pub protocol: Protocol,
     /// How long things may take.

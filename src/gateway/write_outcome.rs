@@ -3,8 +3,8 @@
 use super::{Changes, Freshness, Read, Write};
 use crate::coherence::millis;
 use crate::coherence::reading::{FreshnessWindows, Limits};
-use crate::coherence::{Millis, OWN, Settled};
-use crate::dialect::Missing;
+use crate::coherence::{DEFAULT_TENANT, Millis, Settled};
+use crate::dialect::NotFoundMeaning;
 use crate::model::Operation;
 use crate::wire::carrier::{Carrier, DecodedCall};
 use crate::wire::coding;
@@ -64,7 +64,7 @@ impl ProviderResponse {
     }
 
     pub(super) fn call(&self, carrier: Carrier) -> DecodedCall {
-        carrier.open(self.status, &self.headers, &self.body, self.trailers.as_ref())
+        carrier.decode_response(self.status, &self.headers, &self.body, self.trailers.as_ref())
     }
 
     /// The same for the same response; what speaks of the exchange alone does not count.
@@ -82,7 +82,7 @@ impl ProviderResponse {
 
     /// What is stored of it, and what others than the one who asked may see. It shares no memory with the response,
     /// whose parts hold the whole buffers of the connection that they came from.
-    pub fn stored(&self) -> ProviderResponse {
+    pub fn cacheable_copy(&self) -> ProviderResponse {
         let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
         ProviderResponse {
             status: self.status,
@@ -99,9 +99,9 @@ fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> H
 
 /// What a response to a read means for what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storable {
+pub enum Cacheability {
     /// It may be stored.
-    For {
+    Store {
         /// How long it is fresh, counted from the start of the fetch.
         fresh: Millis,
         /// How much longer it may do where it is fetched anew, or the provider fails.
@@ -119,16 +119,16 @@ pub enum Storable {
         version: u64,
     },
     /// It may not be stored, but what is stored holds no longer (RFC 9111, section 4.3.3).
-    Ends,
+    Invalidate,
     /// It speaks of this credential alone: others may go on sharing what is stored.
-    Denies,
+    Deny,
     /// It says nothing of the session: the provider failed, or would not say.
-    Nothing,
+    Unrelated,
 }
 
 /// Whether a response with this status says nothing of the session: the provider failed, was too slow, or would not
 /// say.
-pub fn says_nothing(status: StatusCode) -> bool {
+pub fn is_inconclusive(status: StatusCode) -> bool {
     // What stands for gRPC's CANCELLED has no name here.
     const CANCELLED: u16 = 499;
     status.is_server_error()
@@ -152,19 +152,19 @@ pub enum WriteOutcome {
 impl Read {
     /// What this response means for what is stored. `floor` is the version below which it is too old, `wall` the time
     /// of the fetch's start in milliseconds since the epoch.
-    pub fn check(&self, decoded: &DecodedResponse, floor: Option<u64>, wall: u64) -> Storable {
+    pub fn cacheability(&self, decoded: &DecodedResponse, floor: Option<u64>, wall: u64) -> Cacheability {
         let Some(cache) = self.upstream.cache.filter(|_| self.key().is_some()) else {
-            return Storable::Nothing;
+            return Cacheability::Unrelated;
         };
         let DecodedResponse { response, call } = decoded;
-        let denies = if self.is_shared() { Storable::Denies } else { Storable::Ends };
+        let denies = if self.is_shared() { Cacheability::Deny } else { Cacheability::Invalidate };
         match call.status {
-            status if says_nothing(status) => Storable::Nothing,
+            status if is_inconclusive(status) => Cacheability::Unrelated,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => denies,
-            StatusCode::NOT_FOUND | StatusCode::GONE if !self.speaks_of_session(response) => denies,
+            StatusCode::NOT_FOUND | StatusCode::GONE if !self.is_about_session(response) => denies,
             StatusCode::NOT_FOUND if !cache.negative_ttl.is_zero() && self.may_be_stored(response, &cache) => {
                 // That there is none is for the one who was told.
-                Storable::For {
+                Cacheability::Store {
                     fresh: millis(cache.negative_ttl),
                     stale: 0,
                     version: None,
@@ -173,23 +173,29 @@ impl Read {
                 }
             }
             StatusCode::OK if response.status == StatusCode::OK && self.may_be_stored(response, &cache) => {
-                self.check_session(call.message.as_ref(), &cache, floor, wall)
+                self.session_cacheability(call.message.as_ref(), &cache, floor, wall)
             }
-            _ => Storable::Ends,
+            _ => Cacheability::Invalidate,
         }
     }
 
     /// The same for a response that shows a session.
-    fn check_session(&self, message: Option<&Bytes>, cache: &Freshness, floor: Option<u64>, wall: u64) -> Storable {
+    fn session_cacheability(
+        &self,
+        message: Option<&Bytes>,
+        cache: &Freshness,
+        floor: Option<u64>,
+        wall: u64,
+    ) -> Cacheability {
         const MARGIN: Millis = 1_000;
-        let facts = |message| self.upstream.dialect.facts(self.route, self.carrier, message, self.id.as_ref());
+        let facts = |message| self.upstream.dialect.response_facts(self.route, self.carrier, message, self.id.as_ref());
         let Some(facts) = message.and_then(facts) else {
-            return Storable::Ends;
+            return Cacheability::Invalidate;
         };
         match (floor, facts.version) {
-            (Some(floor), Some(version)) if version < floor => return Storable::TooOld { version },
+            (Some(floor), Some(version)) if version < floor => return Cacheability::TooOld { version },
             // Nobody knows how old it is.
-            (Some(_), None) => return Storable::Ends,
+            (Some(_), None) => return Cacheability::Invalidate,
             (Some(_) | None, _) => {}
         }
         // Nothing outlives the session.
@@ -197,17 +203,17 @@ impl Read {
         let fresh = millis(cache.ttl).min(left);
         let stale = millis(cache.stale_while_revalidate.max(cache.stale_if_error)).min(left - fresh);
         if fresh == 0 {
-            return Storable::Ends;
+            return Cacheability::Invalidate;
         }
-        Storable::For { fresh, stale, version: facts.version, missing: false, only: false }
+        Cacheability::Store { fresh, stale, version: facts.version, missing: false, only: false }
     }
 
     /// What a response means that was too large to be read; `None` for one that never came.
-    pub fn check_unread(&self, status: Option<StatusCode>) -> Storable {
-        match status.filter(|status| self.key().is_some() && !says_nothing(*status)) {
-            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.is_shared() => Storable::Denies,
-            Some(_) => Storable::Ends,
-            None => Storable::Nothing,
+    pub fn cacheability_unread(&self, status: Option<StatusCode>) -> Cacheability {
+        match status.filter(|status| self.key().is_some() && !is_inconclusive(*status)) {
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.is_shared() => Cacheability::Deny,
+            Some(_) => Cacheability::Invalidate,
+            None => Cacheability::Unrelated,
         }
     }
 
@@ -231,12 +237,12 @@ impl Read {
     }
 
     /// Whether a response that there is none speaks of the session, and not of who asked.
-    fn speaks_of_session(&self, response: &ProviderResponse) -> bool {
-        if matches!(self.upstream.dialect.missing, Missing::Any) {
+    fn is_about_session(&self, response: &ProviderResponse) -> bool {
+        if matches!(self.upstream.dialect.not_found, NotFoundMeaning::Any) {
             return true;
         }
         let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
-        text.is_some_and(|text| self.upstream.dialect.missing.says(&text))
+        text.is_some_and(|text| self.upstream.dialect.not_found.is_about_session(&text))
     }
 
     /// For how long a response may be good at the most, in milliseconds.
@@ -259,24 +265,24 @@ impl Read {
 impl Write {
     /// What to do before this response is passed on.
     pub fn settle(&self, response: &DecodedResponse) -> WriteOutcome {
-        match outcome(response.status()) {
+        match status_meaning(response.status()) {
             StatusMeaning::Applied => WriteOutcome::End(self.applied(response)),
             // What failed may have been counted: then the session is read anew.
-            StatusMeaning::RejectedRequest if self.may_count(response) => WriteOutcome::End(Settled::default()),
-            StatusMeaning::RejectedRequest => WriteOutcome::UNCHANGED,
+            StatusMeaning::Rejected if self.may_count(response) => WriteOutcome::End(Settled::default()),
+            StatusMeaning::Rejected => WriteOutcome::UNCHANGED,
             StatusMeaning::NotApplied => WriteOutcome::End(Settled::default()),
-            StatusMeaning::No => WriteOutcome::KeepMark,
+            StatusMeaning::Unknown => WriteOutcome::KeepMark,
         }
     }
 
     /// Whether a response that says that a write was bad leaves it open what else it did.
     fn may_count(&self, response: &DecodedResponse) -> bool {
-        self.upstream.dialect.counts_failures && response.status() == StatusCode::BAD_REQUEST
+        self.upstream.dialect.bad_request_has_effects && response.status() == StatusCode::BAD_REQUEST
     }
 
     /// Whether a response says by itself that the user is locked: every session of the user has ended then, and nobody
     /// knows which these are.
-    pub fn says_locked(&self, decoded: &DecodedResponse) -> bool {
+    pub fn is_lockout(&self, decoded: &DecodedResponse) -> bool {
         if !self.may_count(decoded) {
             return false;
         }
@@ -284,7 +290,7 @@ impl Write {
         // What cannot be read may say so.
         let unread = coding::of(&response.headers).is_some();
         let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
-        unread || text.is_some_and(|text| self.upstream.dialect.says_locked(&text))
+        unread || text.is_some_and(|text| self.upstream.dialect.is_lockout(&text))
     }
 
     fn applied(&self, response: &DecodedResponse) -> Settled {
@@ -297,7 +303,8 @@ impl Write {
             matches!(self.operation(), Operation::DeleteSession | Operation::RevokeSession | Operation::RevokeAccess);
         let deleted_for = self.upstream.scope_cache.map(|cache| millis(cache.ttl)).filter(|_| ends);
         let message = response.call.message.as_ref();
-        let facts = message.and_then(|message| self.upstream.dialect.facts(self.route, self.carrier, message, None));
+        let facts =
+            message.and_then(|message| self.upstream.dialect.response_facts(self.route, self.carrier, message, None));
         let (version, tenant) = (facts.and_then(|facts| facts.version), self.tenant);
         Settled { version, deleted_for, tenant, ..Settled::default() }
     }
@@ -308,25 +315,23 @@ enum StatusMeaning {
     /// It was carried out.
     Applied,
     /// It was rejected for what it is or for who sent it: nothing changed.
-    RejectedRequest,
+    Rejected,
     /// It was not carried out, but what it names may have changed all the same.
     NotApplied,
-    No,
+    Unknown,
 }
 
-fn outcome(status: StatusCode) -> StatusMeaning {
+fn status_meaning(status: StatusCode) -> StatusMeaning {
     match status.as_u16() {
-        400 | 401 | 403 | 429 => StatusMeaning::RejectedRequest,
+        400 | 401 | 403 | 429 => StatusMeaning::Rejected,
         // Not a method, a form or a version that is taken there, or not there at all: nobody looked at what it asks
         // for.
-        301 | 307 | 308 | 405 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431 | 501 | 505 => {
-            StatusMeaning::RejectedRequest
-        }
+        301 | 307 | 308 | 405 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431 | 501 | 505 => StatusMeaning::Rejected,
         // Somebody gave up waiting (499: what HTTP has for gRPC's CANCELLED).
-        408 | 499 => StatusMeaning::No,
+        408 | 499 => StatusMeaning::Unknown,
         200..=299 => StatusMeaning::Applied,
         300..=499 => StatusMeaning::NotApplied,
-        _ => StatusMeaning::No,
+        _ => StatusMeaning::Unknown,
     }
 }
 
@@ -337,7 +342,7 @@ impl WriteOutcome {
         unchanged: true,
         deleted_for: None,
         lifted: false,
-        tenant: OWN,
+        tenant: DEFAULT_TENANT,
         purged: 0,
     });
 }
@@ -347,15 +352,15 @@ impl WriteOutcome {
 /// `repeatable` says that whatever stands between gateway and provider may have sent the request twice (RFC 9110,
 /// section 9.2.2), and that its caller's rights are checked: what it does not find may then be what its first copy has
 /// removed or renamed.
-pub fn settle_related(status: StatusCode, repeatable: bool) -> WriteOutcome {
-    match outcome(status) {
+pub fn settle_invalidating(status: StatusCode, repeatable: bool) -> WriteOutcome {
+    match status_meaning(status) {
         StatusMeaning::NotApplied if repeatable && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
             WriteOutcome::End(Settled::default())
         }
         StatusMeaning::NotApplied if status.is_client_error() => WriteOutcome::UNCHANGED,
         StatusMeaning::Applied | StatusMeaning::NotApplied => WriteOutcome::End(Settled::default()),
-        StatusMeaning::RejectedRequest => WriteOutcome::UNCHANGED,
-        StatusMeaning::No => WriteOutcome::KeepMark,
+        StatusMeaning::Rejected => WriteOutcome::UNCHANGED,
+        StatusMeaning::Unknown => WriteOutcome::KeepMark,
     }
 }
 
@@ -373,7 +378,7 @@ mod tests {
         ] {
             for status in statuses {
                 for repeatable in [false, true] {
-                    let said = match settle_related(StatusCode::from_u16(*status).unwrap(), repeatable) {
+                    let said = match settle_invalidating(StatusCode::from_u16(*status).unwrap(), repeatable) {
                         WriteOutcome::End(Settled { unchanged: true, .. }) => 'u',
                         WriteOutcome::End(_) => 'c',
                         WriteOutcome::KeepMark => 'k',

@@ -5,7 +5,7 @@ use crate::client::{Addresses, Client, ConnectOptions, Exchange};
 use crate::gateway::Protocol;
 use crate::token::KeySet;
 use crate::wire::coding;
-use crate::wire::http1::unrooted;
+use crate::wire::http1::uri_without_root_dot;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, LOCATION, USER_AGENT};
 use http::uri::Authority;
@@ -68,7 +68,7 @@ impl Issuer {
         let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
         looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
         // The dot of the root is for the look-up alone.
-        let uri = unrooted(&uri).unwrap_or(uri);
+        let uri = uri_without_root_dot(&uri).unwrap_or(uri);
         let uri = with_authority(uri, virtual_host).map_err(|error| fault(error.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
         let request = Request::get(uri)

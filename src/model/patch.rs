@@ -23,7 +23,7 @@ pub struct SessionPatch {
     /// How long the session is to live.
     pub lifetime: Lifetime,
     /// Whether the session's token comes with it.
-    pub token: TokenShown,
+    pub token: SessionTokenPresence,
     /// What the provider is asked to check.
     pub checks: Vec<Check>,
     /// Where it asks for checks, or for something about them, that the gateway does not know.
@@ -46,7 +46,7 @@ impl Default for SessionPatch {
             creates: false,
             empty_map_clears: true,
             lifetime: Lifetime::NotOffered,
-            token: TokenShown::NotRequested,
+            token: SessionTokenPresence::NotRequested,
             checks: Vec::new(),
             unknown_checks: Vec::new(),
             challenges: Vec::new(),
@@ -194,7 +194,7 @@ pub enum Lifetime {
 
 /// Whether the session's token comes with a write.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum TokenShown {
+pub enum SessionTokenPresence {
     /// The operation does not ask for it.
     #[default]
     NotRequested,

@@ -17,8 +17,7 @@ pub enum Rejection {
     /// The path is written in a way that two parts of the way could read differently.
     Path,
     /// The path belongs to a governed surface, but names no operation of it.
-    #[strum(serialize = "unknown_operation")]
-    Unknown,
+    UnknownOperation,
     /// The operation does not exist with this method; these do.
     Method(String),
     /// The query holds something else than these, each once and in a plain spelling.

@@ -31,7 +31,7 @@ impl Violations {
     /// Adds one.
     pub fn push(&mut self, Violation { path, rule, message }: Violation) {
         if self.counts(rule) {
-            self.listed.push(Violation { path: shortened(path, PATH), rule, message: shortened(message, MESSAGE) });
+            self.listed.push(Violation { path: truncated(path, PATH), rule, message: truncated(message, MESSAGE) });
         }
     }
 
@@ -41,10 +41,10 @@ impl Violations {
         if !self.counts(rule) {
             return;
         }
-        let list = shortened(list(), MESSAGE);
+        let list = truncated(list(), MESSAGE);
         let message = if self.told.contains(&list) { short.to_owned() } else { format!("{what}{list}") };
         self.told.push(list);
-        let (path, message) = (shortened(path.to_owned(), PATH), shortened(message, MESSAGE));
+        let (path, message) = (truncated(path.to_owned(), PATH), truncated(message, MESSAGE));
         self.listed.push(Violation { path, rule, message });
     }
 
@@ -72,7 +72,7 @@ impl Violations {
         let mut text = String::new();
         let mut shown = 0;
         for violation in &self.listed {
-            let one = shortened(violation.to_string(), most);
+            let one = truncated(violation.to_string(), most);
             if shown > 0 && text.len() + one.len() > most {
                 break;
             }
@@ -133,7 +133,7 @@ impl FromIterator<Violation> for Violations {
 }
 
 /// A text of at most so many bytes, cut between two characters.
-pub fn shortened(mut text: String, most: usize) -> String {
+pub fn truncated(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
         text.push('…');

@@ -1,11 +1,11 @@
 //! What a write may ask the provider to check, and whether it has to show the session's token.
 
-use crate::model::{Check, CheckKind, Rule, TokenShown, Violation, Violations};
+use crate::model::{Check, CheckKind, Rule, SessionTokenPresence, Violation, Violations};
 use crate::telemetry::Label;
 
 /// Whether the session's token has to come with a write that could carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TokenRule {
+pub enum SessionTokenRule {
     /// A write without it is a violation.
     Required,
     /// It may be left out, as far as the gateway goes: some providers that take it do not look at it any more.
@@ -13,15 +13,16 @@ pub enum TokenRule {
     Optional,
 }
 
-impl TokenRule {
-    pub(super) fn check(self, token: &TokenShown, violations: &mut Violations) {
+impl SessionTokenRule {
+    pub(super) fn check(self, token: &SessionTokenPresence, violations: &mut Violations) {
         match (self, token) {
-            (TokenRule::Required, TokenShown::Absent(path)) => violations.push(Violation {
+            (SessionTokenRule::Required, SessionTokenPresence::Absent(path)) => violations.push(Violation {
                 path: path.clone(),
                 rule: Rule::SessionToken,
                 message: "is required and missing".into(),
             }),
-            (TokenRule::Required, TokenShown::NotRequested | TokenShown::Given) | (TokenRule::Optional, _) => {}
+            (SessionTokenRule::Required, SessionTokenPresence::NotRequested | SessionTokenPresence::Given)
+            | (SessionTokenRule::Optional, _) => {}
         }
     }
 }

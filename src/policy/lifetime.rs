@@ -4,7 +4,7 @@ use crate::model::{Edit, Length, Lifetime, Rule, Violation, Violations};
 
 /// What a lifetime outside the bounds meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Outside {
+pub enum OutsideBounds {
     /// It is a violation.
     #[default]
     Reject,
@@ -20,7 +20,7 @@ pub struct LifetimeRule {
     /// The longest.
     pub max: Option<Length>,
     /// What others meet.
-    pub outside: Outside,
+    pub outside: OutsideBounds,
     /// Whether every write that could has to say.
     pub required: bool,
 }
@@ -45,14 +45,14 @@ impl LifetimeRule {
         let above = self.max.filter(|max| length.is_none_or(|length| length > *max));
         let bound = below.or(above)?;
         match (self.outside, length) {
-            (Outside::Clamp, _) => return Some(Edit::Lifetime(bound)),
-            (Outside::Reject, None) => {
+            (OutsideBounds::Clamp, _) => return Some(Edit::Lifetime(bound)),
+            (OutsideBounds::Reject, None) => {
                 report(format!("is missing, so the session would never end; at most {bound} are allowed"));
             }
-            (Outside::Reject, Some(length)) if below.is_some() => {
+            (OutsideBounds::Reject, Some(length)) if below.is_some() => {
                 report(format!("is {length}, at least {bound} are required"));
             }
-            (Outside::Reject, Some(length)) => report(format!("is {length}, at most {bound} are allowed")),
+            (OutsideBounds::Reject, Some(length)) => report(format!("is {length}, at most {bound} are allowed")),
         }
         None
     }

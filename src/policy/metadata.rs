@@ -169,7 +169,7 @@ impl Policy {
     }
 
     /// Whether a protected key could be added, changed or removed.
-    pub(super) fn may_lose(&self, written: &Written) -> bool {
+    pub(super) fn may_change_protected(&self, written: &Written) -> bool {
         let mut keys = written.entries.iter().map(|entry| &entry.key);
         !self.protected.is_empty() && (written.replaces || keys.any(|key| self.protected.matches(key)))
     }

@@ -3,7 +3,7 @@
 use super::heads::HOP_BY_HOP;
 use crate::gateway::Upstream;
 use crate::wire::carrier::Carrier;
-use crate::wire::http1::nominated;
+use crate::wire::http1::connection_options;
 use crate::wire::trace::Trace;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Request headers that the gateway decides on. Responses are read, so they should not be compressed.
-const OWN: [&str; 7] = [
+const DEFAULT_TENANT: [&str; 7] = [
     "host",
     "content-length",
     "expect",
@@ -123,18 +123,18 @@ impl RequestHeaders {
     /// The names of the client's headers that do not reach the provider.
     pub fn removed(&self, from: &HeaderMap, origin: &Origin, kind: RequestKind) -> Vec<HeaderName> {
         let own: &[&str] = match kind {
-            RequestKind::Governed(_) => &OWN,
+            RequestKind::Governed(_) => &DEFAULT_TENANT,
             RequestKind::Relayed { .. } => &NOT_PASSED,
             RequestKind::Streamed => {
                 return from.keys().filter(|name| self.keeps_out(name, origin)).cloned().collect();
             }
         };
-        let nominated = nominated(from);
+        let connection_options = connection_options(from);
         let removed = |name: &&HeaderName| {
             HOP_BY_HOP.contains(name)
                 || own.contains(&name.as_str())
                 || self.keeps_out(name, origin)
-                || nominated.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
+                || connection_options.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
         };
         from.keys().filter(removed).cloned().collect()
     }
@@ -143,7 +143,8 @@ impl RequestHeaders {
     pub fn set(&self, from: &HeaderMap, origin: &Origin, kind: RequestKind) -> Vec<(HeaderName, Option<HeaderValue>)> {
         let mut set = Vec::with_capacity(8);
         set.push((HOST, Some(self.host(origin))));
-        let kept = |_: &HeaderValue| !nominated(from).iter().any(|name| name.eq_ignore_ascii_case(COOKIE.as_str()));
+        let kept =
+            |_: &HeaderValue| !connection_options(from).iter().any(|name| name.eq_ignore_ascii_case(COOKIE.as_str()));
         set.extend(joined_cookies(from).filter(kept).map(|cookie| (COOKIE, Some(cookie))));
         set.extend(origin.trace.changes().map(|(name, value)| (name, value.cloned())));
         set.extend(self.forwarded(from, origin).into_iter().map(|(name, value)| (name, Some(value))));
@@ -183,10 +184,14 @@ impl RequestHeaders {
         }
         let sent = |name: &HeaderName| {
             let dialect = self.upstream.dialect;
-            let keyed = dialect.keyed.contains(&name.as_str()) || (origin.trusted && dialect.entrusts(name.as_str()));
+            let keyed = dialect.cache_key_headers.contains(&name.as_str())
+                || (origin.trusted && dialect.is_trusted_peer_header(name.as_str()));
             // The content type of a call is its carrier, which is part of the key. A read of a resource has none.
             let call = carrier != Carrier::Rest && (*name == CONTENT_TYPE || CALLS.contains(&name.as_str()));
-            keyed || call || SHARED.contains(&name.as_str()) || dialect.forwarded && *name == FORWARDED_FOR
+            keyed
+                || call
+                || SHARED.contains(&name.as_str())
+                || dialect.reads_forwarded_headers && *name == FORWARDED_FOR
         };
         let sent = headers.iter().filter(|(name, _)| sent(name)).map(|(name, value)| (name.clone(), value.clone()));
         let mut headers: HeaderMap = sent.collect();
@@ -223,13 +228,14 @@ impl RequestHeaders {
     /// Whether this header of a request does not reach the provider, because the client has no say in it.
     fn keeps_out(&self, name: &HeaderName, origin: &Origin) -> bool {
         let dialect = self.upstream.dialect;
-        (is_trusted(name) || dialect.hides(name.as_str())) && !(origin.trusted && dialect.entrusts(name.as_str()))
+        (is_trusted(name) || dialect.is_stripped_header(name.as_str()))
+            && !(origin.trusted && dialect.is_trusted_peer_header(name.as_str()))
     }
 
     /// What the gateway tells a provider of where a request comes from: nothing where it does not read it. What a
     /// trusted peer says of it stays, and the peer joins those that the request came through.
     fn forwarded(&self, from: &HeaderMap, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
-        if !self.upstream.dialect.forwarded {
+        if !self.upstream.dialect.reads_forwarded_headers {
             return Vec::new();
         }
         // A provider that knows itself by its own name is reached as that; else as the client reached the gateway.

@@ -167,7 +167,7 @@ impl Context {
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
         self.method = session.req_header().method.clone();
         self.client = peer(session);
-        self.trace = Trace::of(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
+        self.trace = Trace::from_headers(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }
 
     /// A part of the request body has arrived.

@@ -2,7 +2,7 @@
 
 use crate::gateway::RequestHead;
 use crate::model::Rejection;
-use crate::wire::http1::{self, Fault, HeadLimits, Parts};
+use crate::wire::http1::{self, HeadLimits, Http2Head, RequestError};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora::Result as Served;
@@ -43,18 +43,18 @@ pub(super) fn drop_path(request: &mut RequestHeader) {
     if request.headers.get(HOST).is_some_and(|host| !http1::is_authority(host.as_bytes())) {
         request.remove_header(&HOST);
     }
-    if let Some(uri) = http1::unnamed(&request.uri) {
+    if let Some(uri) = http1::without_invalid_authority(&request.uri) {
         request.set_uri(uri);
     }
 }
 
 /// Removes the trailing dot of a request's host: `name.` is `name`.
 pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
-    let host = request.headers.get(HOST).and_then(|host| http1::without_root(host.to_str().ok()?));
+    let host = request.headers.get(HOST).and_then(|host| http1::without_root_dot(host.to_str().ok()?));
     if let Some(host) = host {
         request.insert_header(HOST, host)?;
     }
-    if let Some(uri) = http1::unrooted(&request.uri) {
+    if let Some(uri) = http1::uri_without_root_dot(&request.uri) {
         request.set_uri(uri);
     }
     Ok(())
@@ -64,7 +64,7 @@ pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
 /// which Pingora decodes, by its parts. Over a Unix socket it may have no host.
 pub(super) fn check(
     header: &RequestHeader,
-    fault: Option<Fault>,
+    fault: Option<RequestError>,
     limits: HeadLimits,
     over_socket: bool,
 ) -> Result<(), Rejection> {
@@ -72,11 +72,11 @@ pub(super) fn check(
         return Err(rejection(fault));
     }
     if header.version == Version::HTTP_2 {
-        let parts = Parts {
+        let parts = Http2Head {
             method: header.method.as_str(),
             target: header.raw_path(),
             authority: header.uri.authority().map(|authority| authority.as_str().as_bytes()),
-            nameless: over_socket,
+            host_optional: over_socket,
             headers: &header.headers,
         };
         http1::check(parts, limits).map_err(rejection)?;
@@ -106,23 +106,25 @@ pub(super) fn requested_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The rejection for a fault in the bytes of a request.
-pub(super) fn rejection(fault: Fault) -> Rejection {
+pub(super) fn rejection(fault: RequestError) -> Rejection {
     match fault {
-        Fault::Target => Rejection::Path,
-        Fault::Host => Rejection::Header("Host"),
-        Fault::Length => Rejection::Header("Content-Length"),
-        Fault::Coding => Rejection::Header("Transfer-Encoding"),
-        Fault::Connect => Rejection::Method(METHODS.into()),
-        Fault::TargetLength(limit) => Rejection::TargetTooLong(limit),
-        Fault::Count(_) | Fault::Single(_) | Fault::Block(_) => Rejection::HeadTooLarge(fault.to_string()),
-        Fault::LineEnd
-        | Fault::Control
-        | Fault::RequestLine
-        | Fault::Method
-        | Fault::Version
-        | Fault::Name
-        | Fault::Alias(_)
-        | Fault::OfConnection
-        | Fault::Chunk => Rejection::Framing(fault.to_string()),
+        RequestError::Target => Rejection::Path,
+        RequestError::Host => Rejection::Header("Host"),
+        RequestError::Length => Rejection::Header("Content-Length"),
+        RequestError::Coding => Rejection::Header("Transfer-Encoding"),
+        RequestError::Connect => Rejection::Method(METHODS.into()),
+        RequestError::TargetLength(limit) => Rejection::TargetTooLong(limit),
+        RequestError::Count(_) | RequestError::Single(_) | RequestError::Block(_) => {
+            Rejection::HeadTooLarge(fault.to_string())
+        }
+        RequestError::LineEnd
+        | RequestError::Control
+        | RequestError::RequestLine
+        | RequestError::Method
+        | RequestError::Version
+        | RequestError::Name
+        | RequestError::Alias(_)
+        | RequestError::OfConnection
+        | RequestError::Chunk => Rejection::Framing(fault.to_string()),
     }
 }

@@ -82,7 +82,7 @@ impl Hooks {
                 context.upstream = upstream;
                 reject(session, context, &rejection).await
             }
-            Ok(Routed::Passed(upstream, operation)) => {
+            Ok(Routed::PassThrough(upstream, operation)) => {
                 context.verified = is_recognized(&runtime, &upstream, &session.req_header().headers);
                 let passed = match logout::is_logout(session, context, &upstream) {
                     true => logout::forward(session, context, upstream).await,
@@ -141,7 +141,7 @@ impl Hooks {
 /// cannot disable the cache.
 fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
     match credential {
-        Credential::Verified(verified) => upstream.dialect.lets_change(verified.caller()),
+        Credential::Verified(verified) => upstream.dialect.allows_writes(verified.caller()),
         Credential::Forwarded(_) => true,
         Credential::Anonymous => false,
     }

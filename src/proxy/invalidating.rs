@@ -10,7 +10,7 @@ use super::relay::{Relayed, fetch, relay};
 use super::stop::Stop;
 use crate::cache::{Mark, MarkFailurePolicy, Scope, Sessions};
 use crate::client::{Part, Response};
-use crate::gateway::{Upstream, WriteOutcome, settle_related};
+use crate::gateway::{Upstream, WriteOutcome, settle_invalidating};
 use crate::model::{Operation, Rejection};
 use crate::provider::{Failure, Fetch, Provider, Slot};
 use crate::runtime::Runtime;
@@ -32,7 +32,7 @@ struct Sending {
     fetch: Fetch,
     /// What it may change; empty if it changes nothing that is cached.
     marks: Vec<Marking>,
-    /// Whether it removes something for a verified caller: see [`settle_related`].
+    /// Whether it removes something for a verified caller: see [`settle_invalidating`].
     repeatable: bool,
     /// How the response carries the status of a call; `None` if the HTTP status is the status.
     carrier: Option<Carrier>,
@@ -59,7 +59,7 @@ pub(super) async fn forward(
 ) -> Result<(), Stop> {
     context.passes(&upstream, Operation::ChangeRelated);
     let body = read_body(session, context, &upstream).await?;
-    let apart = context.verified && upstream.dialect.scoped;
+    let apart = context.verified && upstream.dialect.has_scopes;
     let marks = vec![Marking { scope: Scope::Upstream(upstream.scope), policy, apart }];
     send(session, context, upstream, Operation::ChangeRelated, body, marks).await
 }
@@ -80,7 +80,7 @@ pub(super) async fn send(
     let carrier = carrier(&upstream, &session.req_header().headers);
     // Only for callers whose rights are checked: others could empty the cache by deleting what does not exist.
     let idempotent = matches!(fetch.method, Method::DELETE | Method::PUT);
-    let repeatable = context.verified && upstream.dialect.scoped && idempotent;
+    let repeatable = context.verified && upstream.dialect.has_scopes && idempotent;
     // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
     let slot = take_slot(session, context, &upstream).await?;
     let idle = upstream.target.timeouts.idle;
@@ -115,7 +115,7 @@ pub(super) async fn read_body(
 /// The carrier of a call whose status comes after the head of its response.
 fn carrier(upstream: &Upstream, headers: &HeaderMap) -> Option<Carrier> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Some(Carrier::of_caller(content_type)).filter(|carrier| upstream.dialect.has_calls && carrier.is_framed())
+    Some(Carrier::of_caller(content_type)).filter(|carrier| upstream.dialect.has_grpc && carrier.is_framed())
 }
 
 impl Sending {
@@ -133,7 +133,7 @@ impl Sending {
         let status = sent.as_ref().ok().map(|(status, ..)| *status);
         runtime.metrics.fetch(upstream.index, status.map(|status| status.as_u16()));
         let write_outcome = match &sent {
-            Ok((status, ..)) => settle_related(*status, repeatable),
+            Ok((status, ..)) => settle_invalidating(*status, repeatable),
             Err(Failure { sent: false, .. }) => WriteOutcome::UNCHANGED,
             Err(Failure { sent: true, .. }) => WriteOutcome::KeepMark,
         };

@@ -21,7 +21,7 @@ const HINT: &str = "id_token_hint=";
 /// Whether a request is a logout that could make a cached session stale.
 pub(super) fn is_logout(session: &Session, context: &Context, upstream: &Upstream) -> bool {
     let header = session.req_header();
-    let path = upstream.matcher.inner(header.uri.path());
+    let path = upstream.matcher.upstream_path(header.uri.path());
     // It is forwarded unchanged, so every spelling counts that a server may read as a logout.
     let path = canonical(path).unwrap_or(path.into());
     let logs_out = upstream.dialect.logouts.contains(&&*path) && [Method::GET, Method::POST].contains(&header.method);
@@ -84,7 +84,7 @@ fn marks(context: &Context, upstream: &Upstream, hinted: &[String]) -> Vec<Marki
 
 /// The session that a token names.
 fn scope(context: &Context, upstream: &Upstream, token: &str) -> Option<Scope> {
-    let sid = context.runtime.issuer(upstream)?.hinted_session(token)?;
-    let (_, session) = context.runtime.gateway.named(&upstream.name, Some(&sid)).ok()?;
+    let sid = context.runtime.issuer(upstream)?.id_token_session(token)?;
+    let (_, session) = context.runtime.gateway.purge_target(&upstream.name, Some(&sid)).ok()?;
     Some(Scope::Session(upstream.scope, session?))
 }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::switch;
 use crate::client;
-use crate::gateway::{Identity, Protocol, Target};
+use crate::gateway::{ClientIdentity, Protocol, Target};
 use crate::provider::Provider;
 use crate::wire::carrier::Carrier;
 use http::HeaderMap;
@@ -34,7 +34,7 @@ impl Credentials {
         let parsed = |all: &[CertificateDer<'_>]| -> Arc<CaType> {
             all.iter().map(|one| WrappedX509::new(one.to_vec(), parse_x509)).collect::<Vec<_>>().into()
         };
-        let identity = target.identity.as_ref().map(|Identity { chain, key }| {
+        let identity = target.identity.as_ref().map(|ClientIdentity { chain, key }| {
             let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
             Arc::new(CertKey::new(chain, key.secret_der().to_vec()))
         });
@@ -138,7 +138,7 @@ pub(super) fn versions(context: &Context, session: &Session) -> Versions {
 
 /// Whether a request is a gRPC call to a provider that has them.
 pub(super) fn is_grpc(context: &Context, headers: &HeaderMap) -> bool {
-    let takes = context.upstream.as_ref().is_some_and(|upstream| upstream.dialect.has_calls);
+    let takes = context.upstream.as_ref().is_some_and(|upstream| upstream.dialect.has_grpc);
     takes && is_call(headers)
 }
 

@@ -38,7 +38,7 @@ pub(super) fn fetch(
     let query = header.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     Fetch {
         method: header.method.clone(),
-        path: [&upstream.target.base_path, upstream.matcher.inner(header.uri.path()), &query].concat(),
+        path: [&upstream.target.base_path, upstream.matcher.upstream_path(header.uri.path()), &query].concat(),
         headers: provider.headers().relayed(&header.headers, &context.origin(session), grpc),
         body: Some(body),
         http2: grpc,

@@ -114,7 +114,7 @@ pub(super) fn rejection_response(
 fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
     const EXPOSED: &str =
         "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
-    if !dialect.has_calls || header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+    if !dialect.has_grpc || header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
         return Ok(());
     }
     let values = header.headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -132,7 +132,7 @@ fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader
 
 /// The carrier in which the caller can read an error.
 fn spoken(dialect: &Dialect, request: &RequestHeader) -> Carrier {
-    if !dialect.has_calls {
+    if !dialect.has_grpc {
         return Carrier::Rest;
     }
     let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

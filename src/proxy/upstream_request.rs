@@ -42,7 +42,7 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
     if let Some(te) = te.cloned() {
         request.insert_header(TE, te)?;
     }
-    let path = upstream.matcher.inner(request.uri.path());
+    let path = upstream.matcher.upstream_path(request.uri.path());
     let moved = path.len() != request.uri.path().len() || !upstream.target.base_path.is_empty();
     // An absolute target has the gateway's host, not the provider's.
     if moved || !request.raw_path().starts_with(b"/") && request.uri.path() != "*" {

@@ -1,6 +1,6 @@
 //! A configuration as it stands on this machine: its text, and the files and variables that it refers to.
 
-use crate::config::{self, Config, Fault, Lookup};
+use crate::config::{self, Config, ConfigError, Environment};
 use crate::descriptors;
 use crate::memory;
 use crate::wire::hex;
@@ -26,7 +26,7 @@ pub struct LoadedConfig {
     /// What it says.
     pub config: Config,
     /// What may not be what was meant.
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<ConfigError>,
     /// The SHA-256 hash of its text, in hexadecimal digits.
     pub hash: String,
 }
@@ -41,8 +41,8 @@ pub enum Unusable {
     #[error("too many open files")]
     NoDescriptors,
     /// It is wrong: every fault in it.
-    #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
-    Invalid(Vec<Fault>),
+    #[error("{}", .0.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Vec<ConfigError>),
 }
 
 /// What stood in files: a hash of the contents of each, none where it could not be read.
@@ -85,7 +85,7 @@ impl Source {
 
 impl LoadedConfig {
     /// A configuration that stands in no file.
-    pub fn of(name: &str, text: &str, lookup: &dyn Lookup, random: [u8; 32]) -> Result<LoadedConfig, Unusable> {
+    pub fn of(name: &str, text: &str, lookup: &dyn Environment, random: [u8; 32]) -> Result<LoadedConfig, Unusable> {
         let compiled = config::compile(name, text, lookup, random).map_err(Unusable::Invalid)?;
         Ok(LoadedConfig {
             config: compiled.config,
@@ -114,7 +114,7 @@ impl Fingerprints {
 /// The environment and the files of this machine.
 pub struct Machine;
 
-impl Lookup for Machine {
+impl Environment for Machine {
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -150,7 +150,7 @@ impl FileState {
     }
 }
 
-impl Lookup for FileState {
+impl Environment for FileState {
     fn variable(&self, name: &str) -> Option<String> {
         Machine.variable(name)
     }

@@ -130,7 +130,7 @@ impl CurrentRuntime {
         let before = cached(last);
         let mut marks = Vec::new();
         for (scope, upstream) in cached(candidate).into_iter().filter(|(scope, _)| !before.contains_key(scope)) {
-            let bound = upstream.scope_cache.map(|cache| cache.longest()).unwrap_or_default();
+            let bound = upstream.scope_cache.map(|cache| cache.max_serving_time()).unwrap_or_default();
             let on_mark_failure = MarkFailurePolicy { on_unreachable: OnUnreachable::Forward, bound };
             match self.process.cache.sessions.begin(Scope::Upstream(scope), guard, on_mark_failure).await {
                 Ok(mark) => marks.push(mark),

@@ -71,7 +71,7 @@ impl RequestIds {
     /// A new trace. Samplers take the second half of its id for a random number.
     pub fn trace(&self) -> Trace {
         let [high, low, span] = self.fresh();
-        Trace::begun([high, low], span)
+        Trace::start([high, low], span)
     }
 }
 

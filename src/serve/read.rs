@@ -5,7 +5,7 @@ use super::service::{ClientRequest, ProviderClient, Served, Service, Source, Sto
 use crate::cache::{FetchedResponse, ReadOptions, ReadResult};
 use crate::coherence::reading::ForwardReason;
 use crate::coherence::{Micros, millis};
-use crate::gateway::{ProviderResponse, Read, Storable};
+use crate::gateway::{Cacheability, ProviderResponse, Read};
 use crate::model::Rejection;
 use crate::provider::{Failure, Fetch};
 use http::header::SET_COOKIE;
@@ -32,11 +32,11 @@ impl<P: ProviderClient> DetachedFetch<P> {
         };
         let backend = match service.backend(read.upstream()) {
             Ok(backend) => backend,
-            Err(rejection) => return none(rejection, Storable::Nothing, true),
+            Err(rejection) => return none(rejection, Cacheability::Unrelated, true),
         };
         let _slot = match backend.slots.take(source).await {
             Ok(slot) => slot,
-            Err(rejection) => return none(rejection.clone(), Storable::Nothing, rejection.is_failure()),
+            Err(rejection) => return none(rejection.clone(), Cacheability::Unrelated, rejection.is_failure()),
         };
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (method, path, body) = read.request();
@@ -47,13 +47,13 @@ impl<P: ProviderClient> DetachedFetch<P> {
         service.metrics.fetch(read.upstream().index, status.map(|status| status.as_u16()));
         match response {
             Ok(response) => {
-                let storable = read.check(&response, floor, millis(began));
+                let storable = read.cacheability(&response, floor, millis(began));
                 let failed = response.status().is_server_error();
                 FetchedResponse { response: Ok(Arc::new(response.into())), status, storable, failed, caller }
             }
             Err(Failure { rejection, status, .. }) => {
                 let failed = status.is_none_or(|status| status.is_server_error());
-                none(rejection, read.check_unread(status), failed)
+                none(rejection, read.cacheability_unread(status), failed)
             }
         }
     }
@@ -93,7 +93,7 @@ impl<P: ProviderClient> Service<P> {
                     // The second try fetches for itself, but its client did not request that.
                     let requested = why == ForwardReason::Requested && options.fresh == fresh;
                     let why = if why == ForwardReason::Requested && !requested { ForwardReason::Missing } else { why };
-                    let stored = matches!(fetched.storable, Storable::For { .. }) && !options.unstored;
+                    let stored = matches!(fetched.storable, Cacheability::Store { .. }) && !options.unstored;
                     (fetched.response?, Source::Miss { why, stored })
                 }
                 // A response to one caller's credential or request tells nothing to another.
@@ -111,7 +111,7 @@ impl<P: ProviderClient> Service<P> {
                 ReadResult::Coalesced(FetchedResponse { response, caller, .. }) if caller == own => {
                     (without_cookies(response?), Source::Coalesced)
                 }
-                ReadResult::Coalesced(fetched) => (Arc::new(fetched.response?.stored()), Source::Coalesced),
+                ReadResult::Coalesced(fetched) => (Arc::new(fetched.response?.cacheable_copy()), Source::Coalesced),
             };
             return Ok(Served { response, source });
         }

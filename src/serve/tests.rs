@@ -1,6 +1,6 @@
 use super::*;
 use crate::cache::{CacheCounters, MemoryStore, Sessions};
-use crate::config::{Lookup, compile};
+use crate::config::{Environment, compile};
 use crate::gateway::{Credential, DecodedRequest, Gateway, Outcome, ProviderResponse, RequestHead, Routed};
 use crate::metrics::{Meters, Metrics};
 use crate::model::Rejection;
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 struct NoFiles;
 
-impl Lookup for NoFiles {
+impl Environment for NoFiles {
     fn variable(&self, _: &str) -> Option<String> {
         None
     }

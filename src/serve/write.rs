@@ -2,7 +2,7 @@
 
 use super::service::{ClientRequest, ProviderClient, Served, Service, Source, Stop};
 use crate::cache::{Mark, MarkFailurePolicy, Scope};
-use crate::gateway::{Changes, Decided, DecodedRequest, ProviderResponse, Upstream, Write, WriteOutcome};
+use crate::gateway::{Changes, DecodedRequest, ProviderResponse, Upstream, Write, WriteDecision, WriteOutcome};
 use crate::model::{Field, Rejection};
 use crate::policy::Need;
 use crate::provider::{Failure, Fetch, Slot};
@@ -23,13 +23,13 @@ impl<P: ProviderClient> Service<P> {
         request: DecodedRequest,
     ) -> Result<Served, Stop<C::Gone>> {
         let write = match request.decide(None)? {
-            Decided::Forward(write) => write,
-            Decided::Need(Need::CurrentMetadata) => match self.evidence(client, &request).await? {
+            WriteDecision::Forward(write) => write,
+            WriteDecision::Need(Need::CurrentMetadata) => match self.evidence(client, &request).await? {
                 Ok(write) => write,
                 Err(response) => return Ok(Served { response, source: Source::Write }),
             },
         };
-        client.outcome().note(write.findings());
+        client.outcome().add_rules(write.audit_violations());
         let backend = self.backend(write.upstream())?;
         let headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
         // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
@@ -58,15 +58,15 @@ impl<P: ProviderClient> Service<P> {
         let current = client.attend(self.current(request, headers, source)).await.map_err(Stop::Gone)?;
         let decided = match current {
             Ok(Ok(fields)) => request.decide(Some(&fields))?,
-            Ok(Err(_)) | Err(_) if request.only_records() => Decided::Forward(request.unevaluated()?),
+            Ok(Err(_)) | Err(_) if request.is_audit() => WriteDecision::Forward(request.unevaluated()?),
             // The response is to a read that the caller did not send; other carriers could not read it.
             Ok(Err(response)) if request.carrier() == Carrier::Rest => return Ok(Err(response)),
             Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),
             Err(rejection) => return Err(rejection.into()),
         };
         match decided {
-            Decided::Forward(write) => Ok(Ok(write)),
-            Decided::Need(_) => Err(Rejection::UpstreamFailed.into()),
+            WriteDecision::Forward(write) => Ok(Ok(write)),
+            WriteDecision::Need(_) => Err(Rejection::UpstreamFailed.into()),
         }
     }
 
@@ -110,10 +110,10 @@ impl<P: ProviderClient> Service<P> {
         if let Some(mark) = mark {
             self.sessions.end(mark, outcome).await;
         }
-        if response.as_ref().is_ok_and(|response| write.says_locked(response)) {
+        if response.as_ref().is_ok_and(|response| write.is_lockout(response)) {
             self.locked_out(upstream).await;
         }
-        response.map(|response| write.shown(response)).map_err(|failure| failure.rejection)
+        response.map(|response| write.response_for_caller(response)).map_err(|failure| failure.rejection)
     }
 
     /// Marks what a write changes. `None` if nothing that it changes can be cached.
@@ -128,7 +128,7 @@ impl<P: ProviderClient> Service<P> {
             return Ok(None);
         };
         let guard = upstream.target.timeouts.guard();
-        match write.is_entitled() {
+        match write.is_scope_checked() {
             true => self.sessions.begin(scope, guard, policy).await,
             false => self.sessions.begin_shared(scope, guard, policy).await,
         }

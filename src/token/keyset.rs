@@ -1,6 +1,6 @@
 //! The keys of an issuer, as its JWKS document declares them.
 
-use super::public::{Public, Unusable};
+use super::public::{Jwk, Unusable};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -24,7 +24,7 @@ impl Key {
     /// The key of one entry. An error where it is not a public key for verifying signatures of a kind that is
     /// supported.
     fn parse(entry: &str, allowed: &[Algorithm]) -> Result<Key, Unusable> {
-        let public: Public =
+        let public: Jwk =
             serde_json::from_str(entry).map_err(|error| Unusable::wrong(format!("it cannot be read: {error}")))?;
         public.verifies()?;
         let algorithms = public.algorithms(allowed)?;
@@ -34,7 +34,7 @@ impl Key {
 
 /// An entry of a document that is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct UnusedKey {
     /// Its `kid`, or which one it is, and the reason. Bounded.
     pub what: String,
     /// Whether tokens may come that it signed. Keys for other uses are normal.
@@ -44,8 +44,8 @@ pub struct LeftOut {
 /// The most characters of a `kid`, and of a reason, in a message.
 const SHOWN: (usize, usize) = (64, 200);
 
-impl LeftOut {
-    fn new(at: usize, entry: &str, Unusable { why, meant }: Unusable) -> LeftOut {
+impl UnusedKey {
+    fn new(at: usize, entry: &str, Unusable { why, meant }: Unusable) -> UnusedKey {
         #[derive(Deserialize)]
         struct Named {
             kid: String,
@@ -55,7 +55,7 @@ impl LeftOut {
             Ok(Named { kid }) => format!("key `{}`", cut(&kid, SHOWN.0)),
             Err(_) => format!("key number {}", at + 1),
         };
-        LeftOut { what: format!("{name}: {}", cut(&why, SHOWN.1)), meant }
+        UnusedKey { what: format!("{name}: {}", cut(&why, SHOWN.1)), meant }
     }
 }
 
@@ -63,14 +63,14 @@ impl LeftOut {
 #[derive(Clone, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
-    left_out: Vec<LeftOut>,
+    unused_keys: Vec<UnusedKey>,
 }
 
 /// Entries that are not used, in words: as many as a line of the log should hold.
-pub fn listed<'l>(left_out: impl Iterator<Item = &'l LeftOut> + Clone) -> String {
+pub fn listed<'l>(unused_keys: impl Iterator<Item = &'l UnusedKey> + Clone) -> String {
     const MOST: usize = 5;
-    let shown: Vec<&str> = left_out.clone().take(MOST).map(|one| one.what.as_str()).collect();
-    match left_out.count().saturating_sub(MOST) {
+    let shown: Vec<&str> = unused_keys.clone().take(MOST).map(|one| one.what.as_str()).collect();
+    match unused_keys.count().saturating_sub(MOST) {
         0 => shown.join("; "),
         more => format!("{}; and {more} more", shown.join("; ")),
     }
@@ -95,19 +95,19 @@ impl KeySet {
         for (at, entry) in entries.keys.iter().enumerate() {
             match Key::parse(entry.get(), allowed) {
                 Ok(key) => set.keys.push(key),
-                Err(unusable) => set.left_out.push(LeftOut::new(at, entry.get(), unusable)),
+                Err(unusable) => set.unused_keys.push(UnusedKey::new(at, entry.get(), unusable)),
             }
         }
-        match (set.keys.as_slice(), set.left_out.as_slice()) {
+        match (set.keys.as_slice(), set.unused_keys.as_slice()) {
             ([], []) => Err("has no keys".into()),
-            ([], left_out) => Err(format!("has no usable key: {}", listed(left_out.iter()))),
+            ([], unused_keys) => Err(format!("has no usable key: {}", listed(unused_keys.iter()))),
             _ => Ok(set),
         }
     }
 
     /// The entries of the document that are not used.
-    pub fn left_out(&self) -> &[LeftOut] {
-        &self.left_out
+    pub fn unused_keys(&self) -> &[UnusedKey] {
+        &self.unused_keys
     }
 
     /// How many keys there are.

@@ -18,7 +18,7 @@ const EXPONENT: usize = 33;
 
 /// The members that matter. A member that is there has its one type; otherwise the entry is not used.
 #[derive(Deserialize)]
-pub(super) struct Public {
+pub(super) struct Jwk {
     kty: String,
     #[serde(default, deserialize_with = "present")]
     kid: Option<String>,
@@ -62,7 +62,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Op
     T::deserialize(from).map(Some)
 }
 
-impl Public {
+impl Jwk {
     /// The name of the key.
     pub fn id(&self) -> Option<String> {
         self.kid.clone()

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 const NOW: u64 = 1_800_000_000;
 
 static SIGNER: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
-    install_provider();
+    install_crypto_provider();
     let random = SystemRandom::new();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap()
@@ -91,7 +91,7 @@ fn a_good_token_names_its_caller() {
     let verified = verified(&signed(good_header(), &claims(json!({})))).unwrap();
     assert_eq!(verified.caller().subject, "me");
     assert!(verified.caller().has_scope("read:sessions") && !verified.caller().has_scope("read"));
-    assert!(verified.holds(NOW + 99) && !verified.holds(NOW + 100));
+    assert!(verified.is_valid_at(NOW + 99) && !verified.is_valid_at(NOW + 100));
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn weak_keys_are_not_used() {
 /// A key with a zero byte before its modulus is the same key.
 #[test]
 fn a_modulus_with_a_leading_zero_verifies() {
-    install_provider();
+    install_crypto_provider();
     let expected = Expectations {
         issuers: vec!["http://127.0.0.1:18301/".into()],
         audiences: vec!["http://127.0.0.1:18301/api/v2/".into()],
@@ -376,7 +376,7 @@ fn short_pair() -> (EcdsaKeyPair, Vec<u8>, Vec<u8>) {
 
 #[test]
 fn coordinates_without_their_zeros_or_with_more_verify() {
-    install_provider();
+    install_crypto_provider();
     let (pair, x, y) = short_pair();
     let message =
         format!("{}.{}", URL_SAFE_NO_PAD.encode(good_header().to_string()), URL_SAFE_NO_PAD.encode(claims(json!({}))));
@@ -427,8 +427,8 @@ fn keys_that_verify_nothing_are_left_out_and_named() {
     ] {
         let found = keys(&[jwk(json!({ "kid": "good" })), entry.clone()]).unwrap();
         assert_eq!(found.len(), 1, "{entry}");
-        let left_out = LeftOut { what: said.to_owned(), meant };
-        assert_eq!(found.left_out(), [left_out], "{entry}");
+        let unused_keys = UnusedKey { what: said.to_owned(), meant };
+        assert_eq!(found.unused_keys(), [unused_keys], "{entry}");
         assert_eq!(
             keys(&[entry]).map(|_| ()).unwrap_err().replace("number 1", "number 2"),
             format!("has no usable key: {said}")
@@ -457,7 +457,7 @@ fn all_keys_of_one_name_are_tried() {
 /// RFC 9864 has a name of its own for the one curve of `EdDSA`.
 #[test]
 fn ed25519_is_eddsa_in_keys_and_tokens() {
-    install_provider();
+    install_crypto_provider();
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
     let x = URL_SAFE_NO_PAD.encode(pair.public_key());
@@ -493,7 +493,7 @@ fn a_token_that_names_no_key_is_taken_only_where_there_is_one() {
 /// The corpus beside the project: no signature that must not verify does, all that must do.
 #[test]
 fn wycheproof_signatures_are_checked_as_they_say() {
-    install_provider();
+    install_crypto_provider();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/jwt");
     let suites = [
         ("rsa_signature_2048_sha256_test.json", Algorithm::RS256),
@@ -540,7 +540,7 @@ fn wycheproof_signatures_are_checked_as_they_say() {
 /// The same of whole tokens with the keys that they come with: keys, headers and signatures.
 #[test]
 fn wycheproof_tokens_are_checked_as_they_say() {
-    install_provider();
+    install_crypto_provider();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpora/jwt/json_web_signature_test.json");
     let Ok(text) = std::fs::read(path) else {
         println!("skipped: no {path}");

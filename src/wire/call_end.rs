@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 /// More than any status takes.
-const MOST: usize = 16 << 10;
+const MAX_BUFFERED: usize = 16 << 10;
 /// What begins a frame of trailers.
 const TRAILERS: u8 = 0x80;
 
@@ -54,7 +54,7 @@ impl CallEnd {
             true => !matches!(first, b'A'..=b'Z' | b'a'..=b'f'),
             false => first & TRAILERS != 0,
         };
-        if !ends || self.body.len() + part.len() > MOST {
+        if !ends || self.body.len() + part.len() > MAX_BUFFERED {
             self.status = Some(StatusCode::OK);
             return;
         }
@@ -75,7 +75,7 @@ impl CallEnd {
     fn conclude(&mut self, trailers: Option<&HeaderMap>) {
         if self.status.is_none() {
             let body = if self.text { decoded(&self.body) } else { Bytes::copy_from_slice(&self.body) };
-            self.status = Some(self.carrier.open(StatusCode::OK, &self.headers, &body, trailers).status);
+            self.status = Some(self.carrier.decode_response(StatusCode::OK, &self.headers, &body, trailers).status);
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(end.status(), Some(StatusCode::OK), "{content_type}");
         }
         let mut end = of(WEB, &[]);
-        end.data(&Bytes::from(vec![TRAILERS; MOST + 1]));
+        end.data(&Bytes::from(vec![TRAILERS; MAX_BUFFERED + 1]));
         assert_eq!(end.status(), Some(StatusCode::OK), "more than a status");
     }
 }

@@ -103,17 +103,17 @@ impl Carrier {
     }
 
     /// The message of a request.
-    pub fn unwrap(self, body: &Bytes) -> Result<Bytes, FrameError> {
+    pub fn request_message(self, body: &Bytes) -> Result<Bytes, FrameError> {
         if self.is_framed() { frame::message(body) } else { Ok(body.clone()) }
     }
 
     /// The body of a request with this message.
-    pub fn wrap(self, message: Bytes) -> Bytes {
+    pub fn request_body(self, message: Bytes) -> Bytes {
         if self.is_framed() { frame::framed(&message) } else { message }
     }
 
     /// What a response says. `trailers` are those behind the body.
-    pub fn open(
+    pub fn decode_response(
         self,
         status: StatusCode,
         headers: &HeaderMap,
@@ -154,7 +154,7 @@ impl Carrier {
     }
 
     /// The body of a response with another message.
-    pub fn rewrap(self, body: &Bytes, message: Bytes) -> Bytes {
+    pub fn replace_message(self, body: &Bytes, message: Bytes) -> Bytes {
         if !self.is_framed() {
             return message;
         }
@@ -266,17 +266,21 @@ mod tests {
         let good = DecodedCall { status: StatusCode::OK, message: Some(Bytes::from_static(b"m")) };
         let (none, zero, five) = (HeaderMap::new(), map(&[("grpc-status", "0")]), map(&[("grpc-status", "5")]));
         let grpc = Carrier::Grpc(Codec::Proto);
-        assert_eq!(grpc.open(StatusCode::OK, &none, &framed, Some(&zero)), good);
+        assert_eq!(grpc.decode_response(StatusCode::OK, &none, &framed, Some(&zero)), good);
         let web = Carrier::GrpcWeb(Codec::Proto);
         let body = Bytes::from([framed.clone(), frame::framed_trailers(&zero)].concat());
-        assert_eq!(web.open(StatusCode::OK, &none, &body, None), good);
+        assert_eq!(web.decode_response(StatusCode::OK, &none, &body, None), good);
         let missing = DecodedCall { status: StatusCode::NOT_FOUND, message: None };
-        assert_eq!(grpc.open(StatusCode::OK, &none, &Bytes::new(), Some(&five)), missing);
-        assert_eq!(grpc.open(StatusCode::OK, &five, &Bytes::new(), None), missing, "trailers only");
-        assert_eq!(web.open(StatusCode::OK, &five, &Bytes::new(), None), missing, "in the headers");
-        assert_eq!(web.open(StatusCode::OK, &none, &frame::framed_trailers(&five), None), missing);
-        assert_eq!(grpc.open(StatusCode::OK, &none, &framed, None).status, StatusCode::BAD_GATEWAY, "broken off");
+        assert_eq!(grpc.decode_response(StatusCode::OK, &none, &Bytes::new(), Some(&five)), missing);
+        assert_eq!(grpc.decode_response(StatusCode::OK, &five, &Bytes::new(), None), missing, "trailers only");
+        assert_eq!(web.decode_response(StatusCode::OK, &five, &Bytes::new(), None), missing, "in the headers");
+        assert_eq!(web.decode_response(StatusCode::OK, &none, &frame::framed_trailers(&five), None), missing);
+        assert_eq!(
+            grpc.decode_response(StatusCode::OK, &none, &framed, None).status,
+            StatusCode::BAD_GATEWAY,
+            "broken off"
+        );
         let proto = Carrier::Connect(Codec::Proto);
-        assert_eq!(proto.open(StatusCode::OK, &none, &Bytes::from_static(b"m"), None), good);
+        assert_eq!(proto.decode_response(StatusCode::OK, &none, &Bytes::from_static(b"m"), None), good);
     }
 }

@@ -8,7 +8,7 @@ mod table;
 
 use super::http1::is_authority;
 use bytes::Bytes;
-pub use table::Unreadable;
+pub use table::HpackError;
 use table::{Field, Table};
 
 /// What stands where a request names no host: libraries take it for an authority, and no host is called that.
@@ -18,11 +18,11 @@ pub const NO_HOST: &str = "=";
 const AUTHORITY: &[u8] = b":authority";
 const HOST: &[u8] = b"host";
 /// Numbers have so many bytes at the most.
-const LONGEST_NUMBER: u32 = 4;
+const MAX_NUMBER_BYTES: u32 = 4;
 
 /// The authorities in the heads of one connection.
 #[derive(Debug, Default)]
-pub struct Authorities {
+pub struct AuthorityRewriter {
     table: Table,
 }
 
@@ -32,10 +32,10 @@ struct Reader<'b> {
     at: usize,
 }
 
-impl Authorities {
+impl AuthorityRewriter {
     /// The next head of the connection, with [`NO_HOST`] where it names no host. In place of a head that is larger than
     /// `most`, as its receiver counts that, there is one that is too large as well, and says nothing else.
-    pub fn mend(&mut self, head: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
+    pub fn rewrite(&mut self, head: &[u8], most: usize) -> Result<Vec<u8>, HpackError> {
         let mut fields = self.fields(head, most)?;
         name_one_host(&mut fields);
         let mut written = Vec::with_capacity(head.len());
@@ -48,7 +48,7 @@ impl Authorities {
         self.table.size()
     }
 
-    fn fields(&mut self, head: &[u8], most: usize) -> Result<Vec<Field>, Unreadable> {
+    fn fields(&mut self, head: &[u8], most: usize) -> Result<Vec<Field>, HpackError> {
         let mut reader = Reader { bytes: head, at: 0 };
         let (mut fields, mut size, mut resizes) = (Vec::new(), 0, true);
         while let Some(first) = head.get(reader.at) {
@@ -63,7 +63,7 @@ impl Authorities {
                     self.table.resize(reader.number(0x1f)?)?;
                     continue;
                 }
-                0x20.. => return Err(Unreadable),
+                0x20.. => return Err(HpackError),
                 _ => self.literal(&mut reader, 0x0f)?,
             };
             resizes = false;
@@ -78,7 +78,7 @@ impl Authorities {
     }
 
     /// A field with a value of its own.
-    fn literal(&self, reader: &mut Reader, mask: u8) -> Result<Field, Unreadable> {
+    fn literal(&self, reader: &mut Reader, mask: u8) -> Result<Field, HpackError> {
         let name = match reader.number(mask)? {
             0 => reader.text()?,
             index => self.table.get(index)?.name,
@@ -136,37 +136,37 @@ fn write_length(length: usize, out: &mut Vec<u8>) {
 }
 
 impl<'b> Reader<'b> {
-    fn byte(&mut self) -> Result<u8, Unreadable> {
-        let byte = self.bytes.get(self.at).ok_or(Unreadable)?;
+    fn byte(&mut self) -> Result<u8, HpackError> {
+        let byte = self.bytes.get(self.at).ok_or(HpackError)?;
         self.at += 1;
         Ok(*byte)
     }
 
     /// A number that begins in the last bits of a byte.
-    fn number(&mut self, mask: u8) -> Result<usize, Unreadable> {
+    fn number(&mut self, mask: u8) -> Result<usize, HpackError> {
         let first = self.byte()? & mask;
         let mut number = usize::from(first);
         if first < mask {
             return Ok(number);
         }
-        for part in 0..LONGEST_NUMBER {
+        for part in 0..MAX_NUMBER_BYTES {
             let byte = self.byte()?;
             number += usize::from(byte & 0x7f) << (7 * part);
             if byte & 0x80 == 0 {
                 return Ok(number);
             }
         }
-        Err(Unreadable)
+        Err(HpackError)
     }
 
     /// A string: a name or a value.
-    fn text(&mut self) -> Result<Bytes, Unreadable> {
-        let coded = self.bytes.get(self.at).ok_or(Unreadable)? & 0x80 != 0;
+    fn text(&mut self) -> Result<Bytes, HpackError> {
+        let coded = self.bytes.get(self.at).ok_or(HpackError)? & 0x80 != 0;
         let length = self.number(0x7f)?;
-        let bytes = self.bytes.get(self.at..).and_then(|rest| rest.get(..length)).ok_or(Unreadable)?;
+        let bytes = self.bytes.get(self.at..).and_then(|rest| rest.get(..length)).ok_or(HpackError)?;
         self.at += length;
         if coded {
-            huffman::decoded(bytes).map(Bytes::from).ok_or(Unreadable)
+            huffman::decoded(bytes).map(Bytes::from).ok_or(HpackError)
         } else {
             Ok(Bytes::copy_from_slice(bytes))
         }

@@ -18,7 +18,7 @@ pub const MAX_TOKENS: usize = 10_000;
 /// Why a document is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset}")]
-pub struct Malformed {
+pub struct JsonError {
     /// What was found.
     pub what: String,
     /// Where, counted from 0.
@@ -109,12 +109,12 @@ impl fmt::Debug for Document {
 
 impl Document {
     /// Reads a document.
-    pub fn parse(source: Bytes) -> Result<Document, Malformed> {
+    pub fn parse(source: Bytes) -> Result<Document, JsonError> {
         Document::parse_up_to(MAX_TOKENS, source)
     }
 
     /// Reads a document of at most so many values and keys.
-    pub fn parse_up_to(tokens: usize, source: Bytes) -> Result<Document, Malformed> {
+    pub fn parse_up_to(tokens: usize, source: Bytes) -> Result<Document, JsonError> {
         let root = scan::Scanner::new(&source, tokens)?.document()?;
         Ok(Document { source, root })
     }

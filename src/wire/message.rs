@@ -28,11 +28,11 @@ pub enum Codec {
 /// Why a body is no message of its schema. It holds no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unreadable(pub(super) String);
+pub struct MessageError(pub(super) String);
 
 /// A length of time, or a time since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
+pub struct SecondsNanos {
     /// Whole seconds.
     pub seconds: i64,
     /// Billionths of a second, of the same sign.
@@ -90,9 +90,9 @@ pub enum Value {
     /// A value of an enumeration.
     Enum(i32),
     /// A length of time.
-    Duration(Span),
+    Duration(SecondsNanos),
     /// A time.
-    Timestamp(Span),
+    Timestamp(SecondsNanos),
     /// Another message.
     Message(Object),
     /// The entries of a map.
@@ -123,7 +123,7 @@ pub enum Edit {
     /// Adds an entry.
     Add(String, Vec<u8>),
     /// Sets the length of time in this field, whether it stood there or not.
-    Duration(&'static str, Span),
+    Duration(&'static str, SecondsNanos),
 }
 
 impl fmt::Debug for Parsed {
@@ -133,7 +133,7 @@ impl fmt::Debug for Parsed {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for SecondsNanos {
     /// As JSON has it: `18000s`, `1.500s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.seconds < 0 || self.nanos < 0 { "-" } else { "" };
@@ -200,7 +200,7 @@ impl Object {
 
 impl Parsed {
     /// Reads a message.
-    pub fn read(schema: &'static Message, codec: Codec, source: Bytes) -> Result<Parsed, Unreadable> {
+    pub fn read(schema: &'static Message, codec: Codec, source: Bytes) -> Result<Parsed, MessageError> {
         let root = match codec {
             Codec::Proto => from_proto::object(schema, &source, 0..source.len(), "")?,
             Codec::Json => from_json::root(schema, &source)?,

@@ -36,7 +36,7 @@ impl Default for Trace {
 
 impl Trace {
     /// The place that a request says it has; none where it says nothing, or nothing that can be read.
-    pub fn of(headers: &HeaderMap) -> Option<Trace> {
+    pub fn from_headers(headers: &HeaderMap) -> Option<Trace> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let parent = parents.next().filter(|parent| is_parent(parent.as_bytes()) && parents.next().is_none())?;
         Some(Trace { parent: parent.clone(), is_given: true, has_state: is_state(headers) })
@@ -44,7 +44,7 @@ impl Trace {
 
     /// The beginning of a trace, by random numbers. Nothing is recorded of it here, so it does not ask anybody to
     /// record more.
-    pub fn begun([first, second]: [u64; 2], parent: u64) -> Trace {
+    pub fn start([first, second]: [u64; 2], parent: u64) -> Trace {
         let mut text = Vec::with_capacity(LENGTH);
         text.extend_from_slice(b"00-");
         // Zero stands for none.
@@ -143,7 +143,7 @@ mod tests {
         for (name, value) in headers {
             map.append(name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Trace::of(&map)
+        Trace::from_headers(&map)
     }
 
     #[test]
@@ -222,10 +222,10 @@ mod tests {
     #[test]
     fn a_trace_that_begins_here_is_one() {
         for (id, parent) in [([1, 2], 3), ([0, 0], 0), ([u64::MAX, 0], u64::MAX)] {
-            let trace = Trace::begun(id, parent);
+            let trace = Trace::start(id, parent);
             let headers: HeaderMap = trace.changes().filter_map(|(name, value)| Some((name, value?.clone()))).collect();
             assert_eq!(headers.len(), 1);
-            let read = Trace::of(&headers).unwrap();
+            let read = Trace::from_headers(&headers).unwrap();
             assert_eq!((read.id(), read.id().len()), (trace.id(), 32));
             assert!(
                 trace.changes().any(|(name, value)| name == TRACESTATE && value.is_none()),

@@ -25,15 +25,16 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use sessiongate::config::{self, Lookup};
+use sessiongate::config::{self, Environment};
 use sessiongate::dialect::{AUTH0, Dialect, ZITADEL};
 use sessiongate::gateway::{
-    BodySize, CallerCheck, Changes, Credential, Decided, Gateway, RequestHead, Routed, Unmatched, Upstream, bearer,
+    BodySize, CallerCheck, Changes, Credential, Gateway, RequestHead, Routed, Unmatched, Upstream, WriteDecision,
+    bearer,
 };
 use sessiongate::model::{Field, Operation, Rejection};
 use sessiongate::policy::Need;
 use sessiongate::sandbox::auth0::{Options, Tenant};
-use sessiongate::token::{KeySet, VerificationError, install_provider, verify};
+use sessiongate::token::{KeySet, VerificationError, install_crypto_provider, verify};
 use sessiongate::wire::carrier::Carrier;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ const ALL_SCOPES: &str =
 
 #[test]
 fn every_case_is_decided_as_written() {
-    install_provider();
+    install_crypto_provider();
     let update = std::env::var_os("UPDATE_CASES").is_some();
     let tenant = Tenant::new(ISSUER, Options::default(), [3; 32]).unwrap();
     let keys = KeySet::parse(key_set(&tenant).as_bytes(), &[Algorithm::RS256]).unwrap();
@@ -174,7 +175,7 @@ impl File {
 /// No variables, no files.
 struct Nothing;
 
-impl Lookup for Nothing {
+impl Environment for Nothing {
     fn variable(&self, _: &str) -> Option<String> {
         None
     }
@@ -213,7 +214,7 @@ impl Case {
         let routed = gateway.route(head);
         if let Some(why) = self.rejected() {
             let upstream = match &routed {
-                Ok(Routed::Passed(upstream, _)) => upstream,
+                Ok(Routed::PassThrough(upstream, _)) => upstream,
                 Ok(Routed::Invalidating(related)) => related.upstream(),
                 Ok(Routed::Governed(governed)) => governed.upstream(),
                 Err(_) => panic!("{}: belongs nowhere", self.name),
@@ -222,7 +223,7 @@ impl Case {
         }
         match routed {
             Err(rejected) => rejection(rejected.upstream.as_deref(), &rejected.rejection, carrier),
-            Ok(Routed::Passed(upstream, operation)) => passed(&upstream, operation, &request, None, several),
+            Ok(Routed::PassThrough(upstream, operation)) => passed(&upstream, operation, &request, None, several),
             Ok(Routed::Invalidating(related)) => {
                 let path = related.path().map(str::to_owned);
                 let (upstream, operation) = (related.upstream().clone(), related.operation());
@@ -290,7 +291,7 @@ impl Case {
 
 fn shown_metadata(dialect: &Dialect, operation: Operation, response: String) -> Vec<Field> {
     let route = dialect.routes.iter().find(|route| route.operation == operation).unwrap();
-    dialect.shown_metadata(route, &Bytes::from(response)).unwrap()
+    dialect.metadata_in_response(route, &Bytes::from(response)).unwrap()
 }
 
 fn bearer_of(token: Option<&str>, scopes: Option<&str>, tenant: &Tenant) -> Option<String> {
@@ -399,13 +400,13 @@ fn checked(
         return Ok(format!("forward{name} {method} {path}{cached}"));
     }
     let decided = match asked.decide(None)? {
-        Decided::Need(Need::CurrentMetadata) => match &request.current {
+        WriteDecision::Need(Need::CurrentMetadata) => match &request.current {
             None => return Ok(format!("need GET {}", asked.evidence_path())),
             Some(current) => asked.decide(Some(current))?,
         },
-        decided @ Decided::Forward(_) => decided,
+        decided @ WriteDecision::Forward(_) => decided,
     };
-    let Decided::Forward(write) = decided else {
+    let WriteDecision::Forward(write) = decided else {
         panic!("it needs what it got");
     };
     let (method, path, forwarded) = write.request();
@@ -425,7 +426,7 @@ fn checked(
         Changes::Nothing | Changes::Session(_) => "",
     };
     text.push_str(stale);
-    for finding in write.findings() {
+    for finding in write.audit_violations() {
         let _ = write!(text, "\nfinding: {}", shown(finding.to_string().as_bytes()));
     }
     Ok(text)
@@ -436,7 +437,7 @@ fn named(upstream: &Upstream, several: bool) -> String {
 }
 
 fn passed(upstream: &Upstream, operation: Operation, request: &Parsed, path: Option<&str>, several: bool) -> String {
-    let path = upstream.matcher.inner(path.unwrap_or(request.uri.path()));
+    let path = upstream.matcher.upstream_path(path.unwrap_or(request.uri.path()));
     let path = format!("{}{path}", upstream.target.base_path);
     let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let name = named(upstream, several);

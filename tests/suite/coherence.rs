@@ -13,9 +13,9 @@ use sessiongate::cache::{
 };
 use sessiongate::coherence::reading::{ConnectionId, FreshnessWindows};
 use sessiongate::coherence::{
-    Acquired, Entry, Generation, Millis, OWN, Retired, Settled, Stamp, Tenant, Token, WriteEnd, WriteScope,
+    Acquired, DEFAULT_TENANT, Entry, Generation, Millis, Retired, Settled, Stamp, TenantId, Token, WriteEnd, WriteScope,
 };
-use sessiongate::gateway::{CacheKey, OnUnreachable, ProviderResponse, Storable, WriteOutcome};
+use sessiongate::gateway::{CacheKey, Cacheability, OnUnreachable, ProviderResponse, WriteOutcome};
 use sessiongate::telemetry::CacheEvent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,8 +171,8 @@ fn name(session: usize) -> [u8; 16] {
 }
 
 /// The provider's own tenant, or another.
-fn tenant(session: usize) -> Tenant {
-    let mut tenant = OWN;
+fn tenant(session: usize) -> TenantId {
+    let mut tenant = DEFAULT_TENANT;
     tenant[0] = session as u8 % 2;
     tenant
 }
@@ -188,9 +188,9 @@ fn fetched(version: u64, too_old: bool) -> FetchedResponse {
         response: Ok(Arc::new(response)),
         status: None,
         storable: if too_old {
-            Storable::TooOld { version }
+            Cacheability::TooOld { version }
         } else {
-            Storable::For { fresh: TTL, stale: 0, version: Some(version), missing: false, only: false }
+            Cacheability::Store { fresh: TTL, stale: 0, version: Some(version), missing: false, only: false }
         },
         failed: false,
         caller: [0; 16],
@@ -329,7 +329,7 @@ fn a_sweep_does_not_forget_which_responses_are_too_old() {
                     fresh: false,
                     unstored: false,
                     caller: [0; 16],
-                    tenant: OWN,
+                    tenant: DEFAULT_TENANT,
                 },
             )
             .await
@@ -361,7 +361,7 @@ fn readers_that_wait_are_bounded() {
                     fresh: false,
                     unstored: false,
                     caller: [0; 16],
-                    tenant: OWN,
+                    tenant: DEFAULT_TENANT,
                 },
             )
             .await
@@ -465,7 +465,7 @@ impl Store for Unmarked {
         Ok(WriteEnd::Reopened)
     }
 
-    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
 
@@ -541,7 +541,7 @@ impl Store for Unstamped {
         self.0.end(scope, writer, settled).await
     }
 
-    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
 

@@ -16,9 +16,11 @@ use sessiongate::cache::{
     ReadResult, RedisStore, Scope, Sessions, Store, StoreError, StoreUsage, Stored,
 };
 use sessiongate::coherence::reading::ConnectionId;
-use sessiongate::coherence::{Acquired, Entry, Millis, OWN, Retired, Settled, Tenant, Token, WriteEnd, WriteScope};
+use sessiongate::coherence::{
+    Acquired, DEFAULT_TENANT, Entry, Millis, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
+};
 use sessiongate::config::{Login, Redis, RedisAddress, RedisTimeouts, Servers};
-use sessiongate::gateway::{CacheKey, OnUnreachable, ProviderResponse, Storable, WriteOutcome};
+use sessiongate::gateway::{CacheKey, Cacheability, OnUnreachable, ProviderResponse, WriteOutcome};
 use sessiongate::metrics::StoreMetrics;
 use std::io;
 use std::sync::Arc;
@@ -36,7 +38,7 @@ struct Known {
 
 /// What a run has found.
 #[derive(Default)]
-pub struct RouteMatch {
+pub struct LoadReport {
     pub hits: AtomicU64,
     others: AtomicU64,
     writes: AtomicU64,
@@ -56,7 +58,7 @@ impl Known {
         (self.acknowledged.load(Ordering::SeqCst), self.seen.load(Ordering::SeqCst))
     }
 
-    fn check(&self, (acknowledged, seen): (u64, u64), shown: u64, hit: bool, found: &RouteMatch) {
+    fn check(&self, (acknowledged, seen): (u64, u64), shown: u64, hit: bool, found: &LoadReport) {
         let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
         count(&found.hits, hit);
         count(&found.others, !hit);
@@ -66,13 +68,13 @@ impl Known {
     }
 }
 
-impl RouteMatch {
+impl LoadReport {
     fn operations(&self) -> u64 {
         [&self.hits, &self.others, &self.writes].iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
     pub fn tell(&self, what: &str) {
-        let RouteMatch { hits, others, writes, rejected, stale, backwards, undeleted, others_deleted } = self;
+        let LoadReport { hits, others, writes, rejected, stale, backwards, undeleted, others_deleted } = self;
         println!(
             "{what}: hits {hits:?}, other reads {others:?}, writes {writes:?}, refused {rejected:?}, stale {stale:?}, \
              backwards {backwards:?}, undeleted {undeleted:?}, deleted for others {others_deleted:?}"
@@ -159,9 +161,9 @@ impl Fleet {
     }
 
     /// Reads and writes through all replicas until `act` is over, and what was found.
-    pub fn under_load(&self, act: impl FnOnce(&RouteMatch)) -> RouteMatch {
+    pub fn under_load(&self, act: impl FnOnce(&LoadReport)) -> LoadReport {
         const CLIENTS: u64 = 8;
-        let (seed, found, over) = (seed(), RouteMatch::default(), AtomicBool::new(false));
+        let (seed, found, over) = (seed(), LoadReport::default(), AtomicBool::new(false));
         thread::scope(|scope| {
             for client in 0..CLIENTS {
                 let (found, over) = (&found, &over);
@@ -191,7 +193,7 @@ impl Fleet {
         self.replicas.iter().map(|replica| replica.event(name)).sum()
     }
 
-    fn once(&self, connection: &mut Connection, token: &str, random: &mut Random, found: &RouteMatch) {
+    fn once(&self, connection: &mut Connection, token: &str, random: &mut Random, found: &LoadReport) {
         let (number, tenant) = (random.below(SESSIONS as u64 + 1) as usize, random.below(2) as usize);
         let session = &self.known[known_as(tenant, number)];
         let request = |method: &str| Request::new(method, &session_path(number)).header("Host", TENANTS[tenant]);
@@ -236,7 +238,7 @@ fn gone(
     token: &str,
     session: &Known,
     random: &mut Random,
-    found: &RouteMatch,
+    found: &LoadReport,
 ) {
     let count = |counter: &AtomicU64, what: bool| counter.fetch_add(u64::from(what), Ordering::Relaxed);
     if tenant == 0 && random.below(20) == 0 {
@@ -332,7 +334,7 @@ impl Store for Unfenced {
         self.0.end(scope, writer, settled).await
     }
 
-    async fn deleted(&self, upstream: u64, tenant: &Tenant, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
+    async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError> {
         self.0.deleted(upstream, tenant, sessions).await
     }
 
@@ -370,7 +372,7 @@ fn settings(server: &RedisServer) -> Redis {
 }
 
 /// Three caches in this process on one server, which is set back to an older copy of its data again and again.
-fn set_back(fenced: bool) -> RouteMatch {
+fn set_back(fenced: bool) -> LoadReport {
     const READERS: u64 = 6;
     const WRITERS: u64 = 3;
     const ROUNDS: u64 = 12;
@@ -379,7 +381,7 @@ fn set_back(fenced: bool) -> RouteMatch {
     let seed = seed();
     let mut server = RedisServer::start();
     let known: Arc<Vec<Known>> = Arc::new((0..SESSIONS).map(|_| Known::default()).collect());
-    let (found, over) = (Arc::new(RouteMatch::default()), Arc::new(AtomicBool::new(false)));
+    let (found, over) = (Arc::new(LoadReport::default()), Arc::new(AtomicBool::new(false)));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _entered = runtime.enter();
     let caches: Vec<Arc<Sessions>> = (0..3)
@@ -448,7 +450,7 @@ fn name(session: usize) -> [u8; 16] {
     name
 }
 
-async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: &mut Random, found: &RouteMatch) {
+async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: &mut Random, found: &LoadReport) {
     let key = CacheKey { upstream: 0, session: name(number), variant: [0; 16] };
     let bounds = known[number].bounds();
     let (before, after) = (random.below(1500), random.below(1500));
@@ -475,7 +477,7 @@ async fn read(cache: &Sessions, known: &Arc<Vec<Known>>, number: usize, random: 
 }
 
 /// As `proxy/governed.rs` carries a write out.
-async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Random, found: &RouteMatch) {
+async fn write(cache: &Sessions, known: &Known, number: usize, random: &mut Random, found: &LoadReport) {
     let on_mark_failure = MarkFailurePolicy { on_unreachable: OnUnreachable::Forward, bound: Duration::from_secs(300) };
     let scope = Scope::Session(0, name(number));
     let mark = cache.begin(scope, Duration::from_secs(30), on_mark_failure).await.unwrap();
@@ -492,9 +494,9 @@ fn fetched(version: u64, too_old: bool) -> FetchedResponse {
     let (headers, body) = (HeaderMap::new(), Bytes::from(version.to_string()));
     let response = ProviderResponse { status: StatusCode::OK, headers, body, trailers: None };
     let storable = if too_old {
-        Storable::TooOld { version }
+        Cacheability::TooOld { version }
     } else {
-        Storable::For { fresh: 300_000, stale: 0, version: Some(version), missing: false, only: false }
+        Cacheability::Store { fresh: 300_000, stale: 0, version: Some(version), missing: false, only: false }
     };
     FetchedResponse { response: Ok(Arc::new(response)), status: None, storable, failed: false, caller: [0; 16] }
 }
@@ -549,7 +551,7 @@ fn a_read_beside_a_write_of_the_upstream_leaves_no_lease_behind() {
         fresh: false,
         unstored: false,
         caller: [0; 16],
-        tenant: OWN,
+        tenant: DEFAULT_TENANT,
     };
     runtime.block_on(async {
         // From here on it knows the epoch, and asks under it.

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 /// What a request means for sessions: `changes`, `keeps` where it changes nothing, or `governed`.
 fn decided(dialect: &'static Dialect, method: &str, path: &str) -> &'static str {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    match dialect.find(&method, path, None) {
+    match dialect.match_route(&method, path, None) {
         Ok(RouteMatch::Invalidating) => "changes",
         Ok(RouteMatch::Unmatched) => "keeps",
         Ok(RouteMatch::Governed { .. }) | Err(_) => "governed",

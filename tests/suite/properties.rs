@@ -5,18 +5,18 @@ use http::{HeaderMap, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use serde_json::Value;
-use sessiongate::config::{self, Lookup};
+use sessiongate::config::{self, Environment};
 use sessiongate::dialect::{AUTH0, RouteMatch, ZITADEL};
-use sessiongate::gateway::{Credential, Decided, Gateway, RequestHead, Routed, Upstream};
+use sessiongate::gateway::{Credential, Gateway, RequestHead, Routed, Upstream, WriteDecision};
 use sessiongate::model::Rejection;
 use sessiongate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Mode, Normalize, Policy, Wipe};
-use sessiongate::wire::http1::{self, Fault, HeadLimits};
+use sessiongate::wire::http1::{self, HeadLimits, RequestError};
 use std::path::Path;
 use std::sync::LazyLock;
 
 struct Nothing;
 
-impl Lookup for Nothing {
+impl Environment for Nothing {
     fn variable(&self, _: &str) -> Option<String> {
         None
     }
@@ -59,8 +59,8 @@ fn forwarded(gateway: &Gateway, body: &[u8]) -> Result<Bytes, Rejection> {
     };
     let authorized = governed.authorize(Credential::Anonymous)?;
     match authorized.read_body(gateway, Bytes::copy_from_slice(body))?.decide(None)? {
-        Decided::Forward(write) => Ok(write.request().2.unwrap()),
-        Decided::Need(_) => panic!("nothing is protected here"),
+        WriteDecision::Forward(write) => Ok(write.request().2.unwrap()),
+        WriteDecision::Need(_) => panic!("nothing is protected here"),
     }
 }
 
@@ -494,7 +494,7 @@ fn is_passed(gateway: &Gateway, path: &str) -> bool {
         trusted: false,
     };
     match gateway.route(head) {
-        Ok(Routed::Passed(..) | Routed::Invalidating(_)) => true,
+        Ok(Routed::PassThrough(..) | Routed::Invalidating(_)) => true,
         Ok(Routed::Governed(_)) | Err(_) => false,
     }
 }
@@ -534,9 +534,9 @@ proptest! {
         let dialect = [&AUTH0, &ZITADEL][dialect];
         let path = if dialect.name == "zitadel" { path.replacen("/api/v2", "/v2", 1) } else { path };
         for method in [Method::GET, Method::PATCH, Method::DELETE, Method::POST] {
-            let Ok(RouteMatch::Governed { path: forwarded, .. }) = dialect.find(&method, &path, None) else { continue };
+            let Ok(RouteMatch::Governed { path: forwarded, .. }) = dialect.match_route(&method, &path, None) else { continue };
             prop_assert_eq!(parts_by_the_book(&path), parts_by_the_book(&forwarded), "{} became {}", path, forwarded);
-            let again = dialect.find(&method, &forwarded, None);
+            let again = dialect.match_route(&method, &forwarded, None);
             let same = matches!(&again, Ok(RouteMatch::Governed { path, .. }) if *path == forwarded);
             prop_assert!(same, "{} is canonical, and becomes {:?}", forwarded, again);
             let expected = parts_by_the_book(&forwarded);
@@ -580,7 +580,7 @@ proptest! {
     #[test]
     fn every_spelling_of_a_user_is_forwarded_as_one((sent, expected) in any_spelling()) {
         let method = if expected.ends_with("access") { Method::POST } else { Method::DELETE };
-        let found = AUTH0.find(&method, &sent, None);
+        let found = AUTH0.match_route(&method, &sent, None);
         let forwarded = matches!(&found, Ok(RouteMatch::Governed { path, .. }) if *path == expected);
         prop_assert!(forwarded, "{} is {:?}, expected {}", sent, found, expected);
     }
@@ -689,8 +689,8 @@ fn any_message() -> impl Strategy<Value = Vec<u8>> {
 const LIMITS: HeadLimits = HeadLimits { block: 512, count: 8, single: 128, target: 64 };
 
 /// How long a request is; none where more of it has to come.
-fn length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
-    let Some(end) = http1::Head::new(LIMITS).read(bytes)? else {
+fn length(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
+    let Some(end) = http1::HeadParser::new(LIMITS).read(bytes)? else {
         return Ok(None);
     };
     let mut body = end.body;
@@ -699,8 +699,8 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
 }
 
 /// The same, when the bytes come one after the other.
-fn slow_length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
-    let mut head = http1::Head::new(LIMITS);
+fn slow_length(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
+    let mut head = http1::HeadParser::new(LIMITS);
     for come in 1..=bytes.len() {
         let Some(end) = head.read(&bytes[..come])? else {
             continue;

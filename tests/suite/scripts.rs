@@ -4,9 +4,9 @@
 use crate::harness::{Random, RedisServer, redis_installed};
 use redis::{Connection, Value};
 use sessiongate::coherence::{
-    AcquireInput, Acquired, CROWD, CallerDigest, CoherenceState, DeletionState, Entry, FLOOR_KEPT, Generation,
-    MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, OWN, Observed, RetireCause, Retired, Settled,
-    Stamp, Tenant, Token, VariantState, WriteEnd, WriteScope, acquire, begin, end, fill, release, retire,
+    AcquireInput, Acquired, CallerDigest, CoherenceState, DEFAULT_TENANT, DeletionState, Entry, FLOOR_KEPT, Generation,
+    MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Observed, RetireCause, Retired, SHARED_WRITER,
+    Settled, Stamp, TenantId, Token, VariantState, WriteEnd, WriteScope, acquire, begin, end, fill, release, retire,
 };
 use std::collections::HashMap;
 
@@ -313,8 +313,8 @@ impl Both {
         self.same(response, Value::Int(expected));
     }
 
-    fn gone(&mut self, tenant: Tenant) -> DeletionState {
-        let rules = self.session.gone(&tenant, self.epoch.purged(), self.now);
+    fn gone(&mut self, tenant: TenantId) -> DeletionState {
+        let rules = self.session.deletion_state(&tenant, self.epoch.purged(), self.now);
         let arguments = [hex(&tenant), self.servers_purged()];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let response = self.run(&[TENANTS, DELETED].concat(), &["{a}s", "{a}t"], &arguments);
@@ -404,8 +404,8 @@ fn text(value: &Value) -> String {
 }
 
 /// One of several tenants, the own one among them.
-fn tenant(number: u64) -> Tenant {
-    let mut tenant = OWN;
+fn tenant(number: u64) -> TenantId {
+    let mut tenant = DEFAULT_TENANT;
     tenant[15] = number as u8;
     tenant
 }
@@ -449,7 +449,7 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
                 came.stale += u64::from(matches!(acquired, Acquired::Lead { stale: Some(_), .. }));
                 came.denied += u64::from(matches!(acquired, Acquired::Denied { .. }));
                 let floor = matches!(acquired, Acquired::Lead { floor: Some(_), .. });
-                came.floors += u64::from(floor && reading.tenant != OWN);
+                came.floors += u64::from(floor && reading.tenant != DEFAULT_TENANT);
             }
             6..=8 if !led.is_empty() => {
                 // In any order: slow ones come behind those that began later.
@@ -472,7 +472,7 @@ fn sequence(both: &mut Both, random: &mut Random, came: &mut Came) {
             9 if !led.is_empty() => {
                 let led = led.remove(taken);
                 let cause = match random.below(4) {
-                    0 => RetireCause::WriteEnd,
+                    0 => RetireCause::Invalidated,
                     1 => RetireCause::Denied(caller(random.below(3))),
                     _ => RetireCause::Superseded(Observed {
                         began: if random.below(4) == 0 { u64::MAX } else { led.began },
@@ -547,7 +547,7 @@ fn the_scripts_show_what_is_stored_instead_as_the_rules_do() {
         let mut both = Both::new(&server);
         let read = |both: &mut Both, reader: u64| {
             let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
-            let (reader, caller, tenant) = (Token(reader.into()), caller(100), OWN);
+            let (reader, caller, tenant) = (Token(reader.into()), caller(100), DEFAULT_TENANT);
             both.acquire(AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now })
         };
         let [first, second] = [1, 2].map(|reader| read(&mut both, reader).1.unwrap());
@@ -588,7 +588,7 @@ fn the_scripts_deny_to_all_where_there_are_too_many() {
     let mut both = Both::new(&server);
     let read = |both: &mut Both, reader: u64, number: u64| {
         let (steal, fresh, unstored, lease, now) = (None, true, false, TICK, 0);
-        let (reader, caller, tenant) = (Token(reader.into()), caller(number), OWN);
+        let (reader, caller, tenant) = (Token(reader.into()), caller(number), DEFAULT_TENANT);
         both.acquire(AcquireInput { reader, steal, fresh, unstored, caller, tenant, lease, now })
     };
     for number in 0..=MAX_DENIED as u64 {
@@ -613,12 +613,22 @@ fn the_scripts_bound_the_writes_in_flight_as_the_rules_do() {
         both.begin(WriteScope::Unverified, writer, TICK);
     }
     (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.begin(WriteScope::Upstream, writer, TICK));
-    assert_eq!(CROWD, Token(0));
+    assert_eq!(SHARED_WRITER, Token(0));
     (1..=MAX_UPSTREAM_WRITES as u64 + 3).for_each(|writer| both.end(true, writer, Settled::default()));
     (1..=MAX_SESSION_WRITES as u64).for_each(|writer| both.end(false, writer, Settled::default()));
     let read = |both: &mut Both| {
         let (reader, steal, fresh, unstored, lease, now) = (Token(1), None, false, false, TICK, 0);
-        both.acquire(AcquireInput { reader, steal, fresh, unstored, caller: caller(0), tenant: OWN, lease, now }).0
+        both.acquire(AcquireInput {
+            reader,
+            steal,
+            fresh,
+            unstored,
+            caller: caller(0),
+            tenant: DEFAULT_TENANT,
+            lease,
+            now,
+        })
+        .0
     };
     assert_eq!(read(&mut both), Acquired::Bypass, "what is beyond the most runs out by itself");
     both.pass(TICK * 2);

@@ -1,7 +1,7 @@
 //! The ways to a store in Redis: through sentinels, in a cluster, over TLS. Servers are lost under load, and keys move;
 //! no client sees an error, nothing is stale, and the cache works again afterwards.
 
-use crate::fleet::{Fleet, RouteMatch, SESSIONS};
+use crate::fleet::{Fleet, LoadReport, SESSIONS};
 use crate::harness::{RedisCluster, RedisServer, Request, Sandbox, Sentinels, redis_installed, wait_for};
 use crate::provider_tls::Authority;
 use crate::shared::{PATIENT, Provider, Replica, path, status, version};
@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Waits until the cache has answered that often again.
-fn wait_hits(found: &RouteMatch, count: u64) {
+fn wait_hits(found: &LoadReport, count: u64) {
     let before = found.hits.load(Ordering::Relaxed);
     wait_for("hits", || (found.hits.load(Ordering::Relaxed) > before + count).then_some(()));
 }
 
-fn assert_good(what: &str, found: RouteMatch) {
+fn assert_good(what: &str, found: LoadReport) {
     found.tell(what);
     assert_eq!((found.stale.into_inner(), found.others_deleted.into_inner()), (0, 0));
 }

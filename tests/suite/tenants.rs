@@ -412,12 +412,12 @@ fn what_is_not_forwarded_tells_no_tenants_apart() {
         }
         // It may, but says that the header is not to be forwarded.
         let world = Instances::start(redis, "[127.0.0.0/8]");
-        let nominated = [("Connection", "X-Zitadel-Instance-Host"), INSTANCE];
-        assert_eq!(world.send("DELETE", "t1", &nominated).status, 200);
+        let connection_options = [("Connection", "X-Zitadel-Instance-Host"), INSTANCE];
+        assert_eq!(world.send("DELETE", "t1", &connection_options).status, 200);
         assert_eq!(world.send("GET", "t1", &[]).status, 404);
         assert_eq!(world.send("GET", "t1", &[INSTANCE]).status, 200);
         assert_eq!(world.send("DELETE", "t2", &[INSTANCE]).status, 200);
-        assert_eq!(world.send("GET", "t2", &nominated).status, 200);
+        assert_eq!(world.send("GET", "t2", &connection_options).status, 200);
     });
 }
 
@@ -441,7 +441,7 @@ fn a_write_in_one_organization_ends_hits_in_every_other() {
         }
         assert!(!is_hit(&world.send("GET", "s", &[])));
         // An organization that is not forwarded is none.
-        let nominated = [("Connection", "x-zitadel-orgid"), ("x-zitadel-orgid", "1")];
-        assert!(is_hit(&world.send("GET", "s", &nominated)));
+        let connection_options = [("Connection", "x-zitadel-orgid"), ("x-zitadel-orgid", "1")];
+        assert!(is_hit(&world.send("GET", "s", &connection_options)));
     });
 }

@@ -9,9 +9,9 @@ use http::{HeaderMap, Method};
 use proptest::prelude::*;
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
-use sessiongate::config::{self, Lookup};
+use sessiongate::config::{self, Environment};
 use sessiongate::dialect::ZITADEL;
-use sessiongate::gateway::{Credential, Decided, Gateway, RequestHead, Routed};
+use sessiongate::gateway::{Credential, Gateway, RequestHead, Routed, WriteDecision};
 use sessiongate::model::{Operation, Rejection};
 use sessiongate::wire::carrier::Carrier;
 use sessiongate::wire::message::Codec;
@@ -21,7 +21,7 @@ use std::sync::{Arc, LazyLock};
 
 struct Nothing;
 
-impl Lookup for Nothing {
+impl Environment for Nothing {
     fn variable(&self, _: &str) -> Option<String> {
         None
     }
@@ -211,7 +211,7 @@ impl Asked {
         let checked = || -> Result<Bytes, Rejection> {
             let governed = match gateway.route(head) {
                 Ok(Routed::Governed(governed)) => governed,
-                Ok(Routed::Passed(..) | Routed::Invalidating(_)) => panic!("{method} {path} is governed"),
+                Ok(Routed::PassThrough(..) | Routed::Invalidating(_)) => panic!("{method} {path} is governed"),
                 Err(rejected) => return Err(rejected.rejection),
             };
             let authorized = governed.authorize(Credential::Forwarded(Bytes::from_static(b"Bearer pat")))?;
@@ -219,8 +219,8 @@ impl Asked {
             let operation = if self.creates { Operation::CreateSession } else { Operation::UpdateSession };
             assert_eq!((asked.operation(), asked.carrier()), (operation, carrier));
             match asked.decide(None)? {
-                Decided::Forward(write) => Ok(write.request().2.unwrap()),
-                Decided::Need(_) => panic!("nothing is protected here"),
+                WriteDecision::Forward(write) => Ok(write.request().2.unwrap()),
+                WriteDecision::Need(_) => panic!("nothing is protected here"),
             }
         };
         checked().map(|bytes| Forwarded::read(carrier, self.creates, &bytes)).map_err(|rejection| {

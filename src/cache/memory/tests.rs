@@ -1,5 +1,5 @@
 use super::*;
-use crate::coherence::{OWN, RetireCause};
+use crate::coherence::{DEFAULT_TENANT, RetireCause};
 use crate::gateway::ProviderResponse;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -15,7 +15,14 @@ async fn acquire(store: &MemoryStore, key: &CacheKey, reader: Token) -> Acquisit
     store
         .acquire(
             key,
-            AcquireRequest { reader, steal: None, fresh: false, unstored: false, caller: [1; 16], tenant: OWN },
+            AcquireRequest {
+                reader,
+                steal: None,
+                fresh: false,
+                unstored: false,
+                caller: [1; 16],
+                tenant: DEFAULT_TENANT,
+            },
         )
         .await
         .unwrap()
@@ -129,7 +136,7 @@ fn variant(number: u64) -> CacheKey {
     key
 }
 
-const ENDED: Retired = Retired { kept: 60_000, cause: RetireCause::WriteEnd };
+const ENDED: Retired = Retired { kept: 60_000, cause: RetireCause::Invalidated };
 
 /// A read with a credential that the provider rejects.
 async fn rejected(store: &MemoryStore, key: &CacheKey) {
@@ -233,7 +240,14 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
     // All of them are asked for by another.
     for other in 1..200 {
         let (reader, key) = (store.token(), variant(other));
-        let ask = AcquireRequest { reader, steal: None, fresh: false, unstored: false, caller: [2; 16], tenant: OWN };
+        let ask = AcquireRequest {
+            reader,
+            steal: None,
+            fresh: false,
+            unstored: false,
+            caller: [2; 16],
+            tenant: DEFAULT_TENANT,
+        };
         let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: began, .. } =
             store.acquire(&key, ask).await.unwrap()
         else {
@@ -263,7 +277,7 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
 fn what_is_stored_shares_no_memory_with_the_connection_it_came_from() {
     let body = Bytes::from(vec![b'x'; 8192]).slice(10..20);
     let response = ProviderResponse { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers: None };
-    assert_ne!(response.stored().body.as_ptr(), response.body.as_ptr());
+    assert_ne!(response.cacheable_copy().body.as_ptr(), response.body.as_ptr());
 }
 
 impl Acquired<Stored> {

@@ -6,7 +6,7 @@ use super::scripts::ACQUIRE;
 use super::{RedisStore, STATE_TTL, entry};
 use crate::cache::{AcquireRequest, Acquisition};
 use crate::coherence::reading::ConnectionId;
-use crate::coherence::{Acquired, Generation, Micros, Millis, OWN};
+use crate::coherence::{Acquired, DEFAULT_TENANT, Generation, Micros, Millis};
 use crate::gateway::CacheKey;
 use crate::telemetry::{CacheEvent, StoreFailure};
 use redis::Value;
@@ -38,7 +38,7 @@ impl RedisStore {
             (entry::caller(&request.caller), entry::caller(&request.tenant), self.read_deadline());
         // Of the own tenant everything stands in the state, but for what a purge may have lifted. Where the keys of a
         // session are on their way to another server, a step on one that does not exist would have to wait.
-        let mut with_tenants = request.tenant != OWN;
+        let mut with_tenants = request.tenant != DEFAULT_TENANT;
         let (mut moment, mut leased) = (Micros::MAX, false);
         for _ in 0..MAX_TRIES {
             let assumed = match self.last_epoch(&epoch, &token, deadline).await? {
@@ -123,7 +123,7 @@ impl RedisStore {
         deadline: Instant,
     ) -> Result<Acquisition, StoreFailure> {
         let (none, kept) = (Generation(0), STATE_TTL.to_string());
-        let with_tenants = tenant != entry::caller(&OWN) || purged > 0;
+        let with_tenants = tenant != entry::caller(&DEFAULT_TENANT) || purged > 0;
         let (generation, purged) = (entry::generation(none), entry::purged(purged));
         let arguments = [token, "", &generation, &kept, "0", "fresh", "", tenant, &purged];
         let names = keys.names(with_tenants);

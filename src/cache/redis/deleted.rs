@@ -3,7 +3,7 @@
 
 use super::scripts::DELETED;
 use super::{RedisStore, entry};
-use crate::coherence::{OWN, Tenant};
+use crate::coherence::{DEFAULT_TENANT, TenantId};
 use crate::telemetry::StoreFailure;
 use futures_util::future::join_all;
 use redis::Value;
@@ -15,12 +15,12 @@ impl RedisStore {
     pub(super) async fn try_deleted(
         &self,
         upstream: u64,
-        tenant: &Tenant,
+        tenant: &TenantId,
         sessions: &[[u8; 16]],
     ) -> Result<Vec<bool>, StoreFailure> {
         let purged = self.purged(upstream, self.read_deadline()).await?;
         // As where one session is read.
-        let with_tenants = *tenant != OWN || purged > 0;
+        let with_tenants = *tenant != DEFAULT_TENANT || purged > 0;
         let (tenant, purged) = (entry::caller(tenant), entry::purged(purged));
         let mut deleted = Vec::with_capacity(sessions.len());
         for some in sessions.chunks(CONCURRENT.min(self.max_in_flight)) {

@@ -1,6 +1,8 @@
 //! What stands in the store, as text: the names of keys, the heads of entries, the responses of scripts.
 
-use crate::coherence::{Acquired, CallerDigest, EVERYBODY, Entry, Generation, Micros, Millis, Observed, Stamp, Token};
+use crate::coherence::{
+    ALL_CALLERS, Acquired, CallerDigest, Entry, Generation, Micros, Millis, Observed, Stamp, Token,
+};
 use crate::gateway::{CacheKey, ProviderResponse};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -124,7 +126,7 @@ pub(super) fn observed(observed: &Observed, digest: u64) -> [String; 3] {
 pub(super) fn head(entry: &Entry<Arc<ProviderResponse>>, digest: u64) -> Vec<u8> {
     let Entry { stamp, began, fresh_until, stale_until, version, only, missing: _, digest: _, response: _ } = entry;
     let (session, epoch) = (generation(stamp.session), generation(stamp.epoch));
-    let (version, only) = (version.unwrap_or_default(), caller(&only.unwrap_or(EVERYBODY)));
+    let (version, only) = (version.unwrap_or_default(), caller(&only.unwrap_or(ALL_CALLERS)));
     format!("D{session}{epoch}{version:020}{began:016}{fresh_until:013}{stale_until:013}{only}{digest:016x}")
         .into_bytes()
 }
@@ -208,7 +210,7 @@ fn read_entry(
         fresh_until: read_number(fresh)?,
         stale_until: read_number(stale)?,
         version: Some(read_number(version)?).filter(|version| *version > 0),
-        only: Some(only).filter(|only| *only != EVERYBODY),
+        only: Some(only).filter(|only| *only != ALL_CALLERS),
         missing: false,
         // Only servers compare them.
         digest: 0,

@@ -4,7 +4,7 @@ use super::entry::{Epoch, read_epoch, read_opened};
 use super::scripts::OPEN;
 use super::{EPOCH_TTL, RedisStore, entry, remaining};
 use crate::coherence::reading::ConnectionId;
-use crate::coherence::{Generation, Millis, UNLIFTED};
+use crate::coherence::{Generation, Millis, NEVER_LIFTED};
 use crate::telemetry::StoreFailure;
 use parking_lot::Mutex;
 use redis::Value;
@@ -84,6 +84,6 @@ impl RedisStore {
     /// The same for a deletion that is to be remembered in any case: where the server of the epoch cannot be asked, no
     /// purge of the upstream lifts it.
     pub(super) async fn purged_before(&self, scope: u64, deadline: Instant) -> Millis {
-        self.purged(scope, deadline).await.unwrap_or(UNLIFTED)
+        self.purged(scope, deadline).await.unwrap_or(NEVER_LIFTED)
     }
 }

@@ -138,14 +138,14 @@ fn node_at<'n>(node: &'n mut Node, path: &[Step]) -> &'n mut Node {
     })
 }
 
-fn scalar(place: fault::Place, text: &str) -> Node {
+fn scalar(place: fault::Position, text: &str) -> Node {
     Node { place, kind: Kind::Scalar { text: text.into(), plain: true } }
 }
 
 /// What the reader makes of a tree: the configuration as it is shown, and the faults.
-fn read(root: &Node) -> (String, Vec<Fault>) {
+fn read(root: &Node) -> (String, Vec<ConfigError>) {
     let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
-    let config = context.open(&Entry::root(root), |section| process::read(section, &[7; 32]));
+    let config = context.read_map(&Entry::root(root), |section| process::read(section, &[7; 32]));
     (format!("{config:?}"), context.faults)
 }
 
@@ -209,7 +209,7 @@ fn each_value(mut look: impl FnMut(&Node, &[Step], Vec<&Value>)) {
     }
 }
 
-fn with(root: &Node, path: &[Step], text: &str) -> Vec<Fault> {
+fn with(root: &Node, path: &[Step], text: &str) -> Vec<ConfigError> {
     let mut changed = root.clone();
     let node = node_at(&mut changed, path);
     *node = scalar(node.place, text);

@@ -4,7 +4,7 @@
 //! Source: Auth0's OpenAPI document of the Management API: all operations that do not only read.
 
 use super::super::PathPart::{Any, OneOf, Rest, Word};
-use super::super::{InvalidatingRequest, PathPart};
+use super::super::{InvalidationRule, PathPart};
 
 const API: PathPart = Word("api");
 const V2: PathPart = Word("v2");
@@ -43,19 +43,19 @@ const APART: PathPart = OneOf(&[
     "verifiable-credentials",
 ]);
 
-pub(super) const RELATED: &[InvalidatingRequest] = &[
-    InvalidatingRequest::keeps(&[API, V2, APART, Rest]),
+pub(super) const RULES: &[InvalidationRule] = &[
+    InvalidationRule::keeps(&[API, V2, APART, Rest]),
     // What is new has no sessions yet.
-    InvalidatingRequest::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])]).with("POST"),
-    InvalidatingRequest::keeps(&[API, V2, Word("clients"), Any, OneOf(&["credentials", "rotate-secret"]), Rest]),
-    InvalidatingRequest::keeps(&[API, V2, USERS, Any, OneOf(&["permissions", "roles"])]),
-    InvalidatingRequest::keeps(&[API, V2, ORGANIZATIONS, Any, Word("invitations"), Rest]),
-    InvalidatingRequest::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members")]).with("POST"),
-    InvalidatingRequest::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members"), Any, Word("roles")]),
-    InvalidatingRequest::keeps(&[API, V2, Word("jobs"), OneOf(&["users-exports", "verification-email"])]),
-    InvalidatingRequest::keeps(&[API, V2, Word("tickets"), Word("email-verification")]),
-    InvalidatingRequest::keeps(&[API, V2, Word("guardian"), OneOf(&["factors", "policies", "settings"]), Rest]),
-    InvalidatingRequest::keeps(&[API, V2, Word("guardian"), Word("enrollments"), Word("ticket")]),
+    InvalidationRule::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])]).with("POST"),
+    InvalidationRule::keeps(&[API, V2, Word("clients"), Any, OneOf(&["credentials", "rotate-secret"]), Rest]),
+    InvalidationRule::keeps(&[API, V2, USERS, Any, OneOf(&["permissions", "roles"])]),
+    InvalidationRule::keeps(&[API, V2, ORGANIZATIONS, Any, Word("invitations"), Rest]),
+    InvalidationRule::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members")]).with("POST"),
+    InvalidationRule::keeps(&[API, V2, ORGANIZATIONS, Any, Word("members"), Any, Word("roles")]),
+    InvalidationRule::keeps(&[API, V2, Word("jobs"), OneOf(&["users-exports", "verification-email"])]),
+    InvalidationRule::keeps(&[API, V2, Word("tickets"), Word("email-verification")]),
+    InvalidationRule::keeps(&[API, V2, Word("guardian"), OneOf(&["factors", "policies", "settings"]), Rest]),
+    InvalidationRule::keeps(&[API, V2, Word("guardian"), Word("enrollments"), Word("ticket")]),
     // Users, their identities, what they log in with and through: and whatever nobody knows yet.
-    InvalidatingRequest::changes(&[API, V2, Any, Rest]),
+    InvalidationRule::changes(&[API, V2, Any, Rest]),
 ];

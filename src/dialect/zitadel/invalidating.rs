@@ -5,12 +5,12 @@
 //! what its sessions follow (`internal/query/projection/session.go`: users that are locked, deactivated or removed,
 //! passwords that change, names that are read together with them, instances that are removed).
 
-use super::super::PathPart::{Any, Begins, Ending, OneOf, Rest, Word};
-use super::super::{InvalidatingRequest, PathPart};
+use super::super::PathPart::{Any, EndsWith, OneOf, Rest, StartsWith, Word};
+use super::super::{InvalidationRule, PathPart};
 
 /// Resources of the services of version 2 and later.
-const V2: PathPart = Begins(&["v2", "v3"]);
-const SERVICE: PathPart = Begins(&["zitadel."]);
+const V2: PathPart = StartsWith(&["v2", "v3"]);
+const SERVICE: PathPart = StartsWith(&["zitadel."]);
 const USERS: PathPart = Word("users");
 const MANAGEMENT: PathPart = Word("management");
 const AUTH: PathPart = Word("auth");
@@ -23,59 +23,53 @@ const READS: &[&str] = &["get", "list", "search"];
 const OTHER_READS: &[&str] =
     &["exportdata", "existsdomain", "healthz", "isorgunique", "isuserunique", "retrieveidentityproviderintent"];
 
-pub(super) const RELATED: &[InvalidatingRequest] = &[
-    InvalidatingRequest::keeps(&[Ending(SEARCHES)]).with("POST"),
-    InvalidatingRequest::keeps(&[SERVICE, Begins(READS)]),
-    InvalidatingRequest::keeps(&[SERVICE, OneOf(OTHER_READS)]),
-    InvalidatingRequest::keeps(&[Word("admin"), V1, Word("export")]).with("POST"),
-    InvalidatingRequest::keeps(&[Word("system"), V1, Word("domains"), Any, Word("_exists")]).with("POST"),
+pub(super) const RULES: &[InvalidationRule] = &[
+    InvalidationRule::keeps(&[EndsWith(SEARCHES)]).with("POST"),
+    InvalidationRule::keeps(&[SERVICE, StartsWith(READS)]),
+    InvalidationRule::keeps(&[SERVICE, OneOf(OTHER_READS)]),
+    InvalidationRule::keeps(&[Word("admin"), V1, Word("export")]).with("POST"),
+    InvalidationRule::keeps(&[Word("system"), V1, Word("domains"), Any, Word("_exists")]).with("POST"),
     // Lists users.
-    InvalidatingRequest::keeps(&[V2, USERS]).with("POST"),
+    InvalidationRule::keeps(&[V2, USERS]).with("POST"),
     // What is new has no sessions yet.
-    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), OneOf(&["addhumanuser", "createuser"])]),
-    InvalidatingRequest::keeps(&[V2, USERS, OneOf(&["human", "new"])]).with("POST"),
-    InvalidatingRequest::keeps(&[
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(&["addhumanuser", "createuser"])]),
+    InvalidationRule::keeps(&[V2, USERS, OneOf(&["human", "new"])]).with("POST"),
+    InvalidationRule::keeps(&[
         MANAGEMENT_SERVICE,
         OneOf(&["addhumanuser", "importhumanuser", "addmachineuser", "addorg"]),
     ]),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, OneOf(&["human", "machine"])]).with("POST"),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Word("human"), Word("_import")]).with("POST"),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, Word("orgs")]).with("POST"),
-    InvalidatingRequest::keeps(&[Begins(&["zitadel.org.v2"]), OneOf(&["addorganization", "createorganization"])]),
-    InvalidatingRequest::keeps(&[V2, Word("organizations")]).with("POST"),
-    InvalidatingRequest::keeps(&[Word("scim"), Word("v2"), Any, USERS]).with("POST"),
-    InvalidatingRequest::keeps(&[SYSTEM_SERVICE, OneOf(&["addinstance", "createinstance"])]),
-    InvalidatingRequest::keeps(&[Word("system"), V1, Word("instances")]).with("POST"),
-    InvalidatingRequest::keeps(&[Word("system"), V1, Word("instances"), Word("_create")]).with("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, OneOf(&["human", "machine"])]).with("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Word("human"), Word("_import")]).with("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, Word("orgs")]).with("POST"),
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.org.v2"]), OneOf(&["addorganization", "createorganization"])]),
+    InvalidationRule::keeps(&[V2, Word("organizations")]).with("POST"),
+    InvalidationRule::keeps(&[Word("scim"), Word("v2"), Any, USERS]).with("POST"),
+    InvalidationRule::keeps(&[SYSTEM_SERVICE, OneOf(&["addinstance", "createinstance"])]),
+    InvalidationRule::keeps(&[Word("system"), V1, Word("instances")]).with("POST"),
+    InvalidationRule::keeps(&[Word("system"), V1, Word("instances"), Word("_create")]).with("POST"),
     // Logins at applications, which show a session and change nothing of it.
-    InvalidatingRequest::keeps(&[Begins(&["zitadel.oidc.", "zitadel.saml."]), Any]),
-    InvalidatingRequest::keeps(&[V2, OneOf(&["oidc", "saml"]), Rest]),
-    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), Word("startidentityproviderintent")]),
-    InvalidatingRequest::keeps(&[V2, Word("idp_intents"), Rest]).with("POST"),
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.oidc.", "zitadel.saml."]), Any]),
+    InvalidationRule::keeps(&[V2, OneOf(&["oidc", "saml"]), Rest]),
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), Word("startidentityproviderintent")]),
+    InvalidationRule::keeps(&[V2, Word("idp_intents"), Rest]).with("POST"),
     // Codes and links that are sent, and factors that begin to be registered.
-    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), OneOf(SENT)]),
-    InvalidatingRequest::keeps(&[
-        V2,
-        USERS,
-        Any,
-        OneOf(&["email", "phone", "invite_code"]),
-        OneOf(&["resend", "send"]),
-    ])
-    .with("POST"),
-    InvalidatingRequest::keeps(&[V2, USERS, Any, Word("passkeys"), Word("registration_link")]).with("POST"),
-    InvalidatingRequest::keeps(&[V2, USERS, Any, OneOf(SENT_RESOURCES)]).with("POST"),
-    InvalidatingRequest::keeps(&[MANAGEMENT_SERVICE, OneOf(SENT_BY_MANAGEMENT)]),
-    InvalidatingRequest::keeps(&[
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(SENT)]),
+    InvalidationRule::keeps(&[V2, USERS, Any, OneOf(&["email", "phone", "invite_code"]), OneOf(&["resend", "send"])])
+        .with("POST"),
+    InvalidationRule::keeps(&[V2, USERS, Any, Word("passkeys"), Word("registration_link")]).with("POST"),
+    InvalidationRule::keeps(&[V2, USERS, Any, OneOf(SENT_RESOURCES)]).with("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT_SERVICE, OneOf(SENT_BY_MANAGEMENT)]),
+    InvalidationRule::keeps(&[
         MANAGEMENT,
         V1,
         USERS,
         Any,
-        Ending(&["_resend_initialization", "_resend_verification", "_send_link"]),
+        EndsWith(&["_resend_initialization", "_resend_verification", "_send_link"]),
     ])
     .with("POST"),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Any, Word("password"), Word("_reset")]).with("POST"),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Any, Word("passwordless"), Word("_link")]).with("POST"),
-    InvalidatingRequest::keeps(&[
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, Word("password"), Word("_reset")]).with("POST"),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, Word("passwordless"), Word("_link")]).with("POST"),
+    InvalidationRule::keeps(&[
         AUTH_SERVICE,
         OneOf(&[
             "resendmyemailverification",
@@ -84,34 +78,28 @@ pub(super) const RELATED: &[InvalidatingRequest] = &[
             "sendmypasswordlesslink",
         ]),
     ]),
-    InvalidatingRequest::keeps(&[
-        AUTH,
-        V1,
-        USERS,
-        Word("me"),
-        Ending(&["_resend_verification", "_link", "_send_link"]),
-    ])
-    .with("POST"),
+    InvalidationRule::keeps(&[AUTH, V1, USERS, Word("me"), EndsWith(&["_resend_verification", "_link", "_send_link"])])
+        .with("POST"),
     // What sessions do not show: metadata of users and organizations, and grants at projects.
-    InvalidatingRequest::keeps(&[Begins(&["zitadel.user.v2"]), OneOf(&["setusermetadata", "deleteusermetadata"])]),
-    InvalidatingRequest::keeps(&[V2, USERS, Any, Word("metadata")]),
-    InvalidatingRequest::keeps(&[
-        Begins(&["zitadel.org.v2"]),
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(&["setusermetadata", "deleteusermetadata"])]),
+    InvalidationRule::keeps(&[V2, USERS, Any, Word("metadata")]),
+    InvalidationRule::keeps(&[
+        StartsWith(&["zitadel.org.v2"]),
         OneOf(&["setorganizationmetadata", "deleteorganizationmetadata"]),
     ]),
-    InvalidatingRequest::keeps(&[V2, Word("organizations"), Any, Word("metadata")]),
-    InvalidatingRequest::keeps(&[MANAGEMENT_SERVICE, OneOf(APART_IN_MANAGEMENT)]),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, USERS, Any, OneOf(&["metadata", "grants"]), Rest]),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, Word("metadata"), Rest]),
-    InvalidatingRequest::keeps(&[MANAGEMENT, V1, Word("user_grants"), Word("_bulk")]),
-    InvalidatingRequest::keeps(&[Begins(&["zitadel.authorization.", "zitadel.analytics."]), Any]),
-    InvalidatingRequest::keeps(&[V2, Word("authorizations"), Rest]),
+    InvalidationRule::keeps(&[V2, Word("organizations"), Any, Word("metadata")]),
+    InvalidationRule::keeps(&[MANAGEMENT_SERVICE, OneOf(APART_IN_MANAGEMENT)]),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, USERS, Any, OneOf(&["metadata", "grants"]), Rest]),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, Word("metadata"), Rest]),
+    InvalidationRule::keeps(&[MANAGEMENT, V1, Word("user_grants"), Word("_bulk")]),
+    InvalidationRule::keeps(&[StartsWith(&["zitadel.authorization.", "zitadel.analytics."]), Any]),
+    InvalidationRule::keeps(&[V2, Word("authorizations"), Rest]),
     // Users, organizations, instances, their settings and members: and whatever nobody knows yet.
-    InvalidatingRequest::changes(&[SERVICE, Any, Rest]),
-    InvalidatingRequest::changes(&[V2, Any, Rest]),
-    InvalidatingRequest::changes(&[OneOf(&["auth", "management", "admin", "system"]), V1, Rest]),
-    InvalidatingRequest::changes(&[Word("scim"), Word("v2"), Rest]),
-    InvalidatingRequest::changes(&[Word("resources"), V2, Rest]),
+    InvalidationRule::changes(&[SERVICE, Any, Rest]),
+    InvalidationRule::changes(&[V2, Any, Rest]),
+    InvalidationRule::changes(&[OneOf(&["auth", "management", "admin", "system"]), V1, Rest]),
+    InvalidationRule::changes(&[Word("scim"), Word("v2"), Rest]),
+    InvalidationRule::changes(&[Word("resources"), V2, Rest]),
 ];
 
 const MANAGEMENT_SERVICE: PathPart = Word("zitadel.management.v1.managementservice");

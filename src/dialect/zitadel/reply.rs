@@ -3,7 +3,7 @@
 //! Sources: ZITADEL's `internal/api/grpc/gerrors` and its REST gateway's error handler, gRPC's "Status codes",
 //! Connect's "Protocol Reference" (codes and error details), and `google/rpc/error_details.proto`.
 
-use crate::model::{Rejection, Rule, Violations, shortened};
+use crate::model::{Rejection, Rule, Violations, truncated};
 use crate::telemetry::Label;
 use crate::wire::carrier::{Carrier, http_status};
 use crate::wire::frame::framed_trailers;
@@ -210,7 +210,7 @@ fn error(rejection: &Rejection, room: Room) -> Error {
         Rejection::RefreshTokenId | Rejection::UserId => (3, None, "the id is not valid".into()),
         Rejection::Query(_) => (3, None, "the query may hold one `sessionToken` and nothing else".into()),
         Rejection::Header(name) => (3, None, format!("the header `{name}` is not allowed here, or stands twice")),
-        Rejection::Unknown => (5, None, "Not Found".into()),
+        Rejection::UnknownOperation => (5, None, "Not Found".into()),
         Rejection::NoUpstream => (5, None, "no upstream is declared for this host and path".into()),
         Rejection::Method(_) => (12, Some(405), "Method Not Allowed".into()),
         Rejection::Deleted => (5, None, "Session does not exist".into()),
@@ -234,7 +234,7 @@ fn error(rejection: &Rejection, room: Room) -> Error {
             (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs()))
         }
         Rejection::Malformed(what) => {
-            (3, None, format!("the request is not readable: {}", shortened(what.clone(), SHOWN)))
+            (3, None, format!("the request is not readable: {}", truncated(what.clone(), SHOWN)))
         }
         Rejection::Violations(all) => return violations(all, room),
         Rejection::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
@@ -262,12 +262,12 @@ const CONTENT: &str = "the content type is not one that is read here; expected `
 fn violations(all: &Violations, room: Room) -> Error {
     let text = match all.first() {
         // What the provider would say comes in its own words, which its clients may know.
-        Some(first) if first.rule == Rule::Provider => shortened(first.message.clone(), room.text),
+        Some(first) if first.rule == Rule::Provider => truncated(first.message.clone(), room.text),
         Some(_) | None => all.text(room.text),
     };
     let mut left = room.fields;
     let fields = all.iter().map(|one| {
-        let description = format!("{} ({})", shortened(one.message.clone(), room.text / 2), one.rule.name());
+        let description = format!("{} ({})", truncated(one.message.clone(), room.text / 2), one.rule.name());
         (one.path.clone(), description)
     });
     let fits = |(path, description): &(String, String)| {

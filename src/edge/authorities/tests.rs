@@ -35,7 +35,7 @@ const MAX_HEAD_LENGTH: usize = 64 << 10;
 
 /// The output for bytes that arrive in pieces of this size.
 fn forwarded(bytes: &[u8], size: usize) -> Vec<u8> {
-    let mut authorities = Authorities::new(MAX_HEAD_LENGTH);
+    let mut authorities = AuthorityRewriter::new(MAX_HEAD_LENGTH);
     let (mut rest, mut all) = (bytes, Vec::new());
     loop {
         let mut room = [0; 7];
@@ -148,9 +148,9 @@ fn fields_that_need_more_room_are_continued() {
 
 #[test]
 fn memory_is_given_back_behind_each_head() {
-    let mut authorities = Authorities::new(MAX_HEAD_LENGTH);
+    let mut authorities = AuthorityRewriter::new(MAX_HEAD_LENGTH);
     let room = &mut [0; 4096];
-    let mut take = |authorities: &mut Authorities, bytes: &[u8]| {
+    let mut take = |authorities: &mut AuthorityRewriter, bytes: &[u8]| {
         authorities.receive(bytes);
         while authorities.give(&mut ReadBuf::new(room)) {}
         authorities.memory_change()

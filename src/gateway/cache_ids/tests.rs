@@ -1,11 +1,11 @@
-use crate::config::{Lookup, compile};
+use crate::config::{Environment, compile};
 use crate::gateway::Gateway;
 use std::path::Path;
 use std::sync::Arc;
 
 struct Files;
 
-impl Lookup for Files {
+impl Environment for Files {
     fn variable(&self, _: &str) -> Option<String> {
         Some("0123456789abcdef".into())
     }
@@ -27,7 +27,7 @@ const B: &str = "url: https://b.example, dialect: zitadel, match: { host: b }, a
 fn names(upstreams: &[(&str, &str)], more: &str) -> ([u8; 16], [u8; 16]) {
     let listed: String = upstreams.iter().map(|(name, one)| format!("  {name}: {{ {one} }}\n")).collect();
     let gateway = gateway(&format!("upstreams:\n{listed}policies: {{ p: {{ {more} }} }}\n"));
-    let (upstream, session) = gateway.named("a", Some("session")).unwrap();
+    let (upstream, session) = gateway.purge_target("a", Some("session")).unwrap();
     (session.unwrap(), upstream.shared)
 }
 
@@ -95,10 +95,10 @@ fn the_secret_of_another_gateway_names_as_it_does() {
     let text = format!("upstreams: {{ a: {{ {A} }} }}\npolicies: {{ p: {{}} }}\n");
     let keyed = gateway(&format!("{text}hash_key: {{ env: KEY }}\n"));
     let random = gateway(&text);
-    assert!(!keyed.names_as(&random));
-    let alike = keyed.keyed_as(&random);
-    assert!(alike.names_as(&random) && !alike.names_as(&keyed));
-    let session = |gateway: &Gateway| gateway.named("a", Some("session")).map(|(_, session)| session).unwrap();
+    assert!(!keyed.has_same_secret(&random));
+    let alike = keyed.with_secret_of(&random);
+    assert!(alike.has_same_secret(&random) && !alike.has_same_secret(&keyed));
+    let session = |gateway: &Gateway| gateway.purge_target("a", Some("session")).map(|(_, session)| session).unwrap();
     assert_eq!(session(&alike), session(&random));
     assert_ne!(session(&alike), session(&keyed));
     assert_eq!(alike.upstreams()[0].shared, random.upstreams()[0].shared);

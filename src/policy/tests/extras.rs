@@ -1,7 +1,7 @@
 //! Lifetimes, tokens, checks and challenges.
 
 use super::*;
-use crate::model::{Challenge, ChallengeKind, Check, CheckKind, Length, Lifetime, TokenShown};
+use crate::model::{Challenge, ChallengeKind, Check, CheckKind, Length, Lifetime, SessionTokenPresence};
 use crate::telemetry::Label;
 use std::time::Duration;
 use strum::VariantArray;
@@ -21,7 +21,7 @@ fn edits(policy: &Policy, patch: &SessionPatch) -> Vec<Edit> {
     }
 }
 
-fn bounded(outside: Outside, required: bool) -> Policy {
+fn bounded(outside: OutsideBounds, required: bool) -> Policy {
     let (min, max) = (Duration::from_millis(1500).into(), Duration::from_secs(3600).into());
     Policy { lifetime: LifetimeRule { min: Some(min), max: Some(max), outside, required }, ..Policy::default() }
 }
@@ -44,7 +44,7 @@ fn lengths_are_exact_and_shown_as_protobuf_does() {
 
 #[test]
 fn lifetimes_are_bounded_to_the_nanosecond() {
-    let policy = bounded(Outside::Reject, false);
+    let policy = bounded(OutsideBounds::Reject, false);
     assert_eq!(edits(&policy, &lasting(1, 500_000_000)), []);
     assert_eq!(edits(&policy, &lasting(3600, 0)), []);
     assert_eq!(
@@ -60,7 +60,7 @@ fn lifetimes_are_bounded_to_the_nanosecond() {
 
 #[test]
 fn lifetimes_outside_become_the_bound() {
-    let policy = bounded(Outside::Clamp, false);
+    let policy = bounded(OutsideBounds::Clamp, false);
     let set = |seconds, nanos| vec![Edit::Lifetime(Length { seconds, nanos })];
     assert_eq!(edits(&policy, &lasting(1, 0)), set(1, 500_000_000));
     assert_eq!(edits(&policy, &lasting(i64::MAX, 0)), set(3600, 0));
@@ -72,35 +72,35 @@ fn lifetimes_outside_become_the_bound() {
 fn a_session_that_is_made_without_a_lifetime_never_ends() {
     let update = SessionPatch { lifetime: Lifetime::Absent("lifetime".into()), ..write() };
     let create = SessionPatch { creates: true, ..update.clone() };
-    let policy = bounded(Outside::Reject, false);
+    let policy = bounded(OutsideBounds::Reject, false);
     assert_eq!(edits(&policy, &update), [], "what the session has stays");
     assert_eq!(
         violations(&policy, &create),
         ["lifetime: is missing, so the session would never end; at most 3600s are allowed (lifetime)"]
     );
     let max = Length { seconds: 3600, nanos: 0 };
-    assert_eq!(edits(&bounded(Outside::Clamp, false), &create), [Edit::Lifetime(max)]);
-    assert_eq!(edits(&bounded(Outside::Clamp, false), &update), []);
+    assert_eq!(edits(&bounded(OutsideBounds::Clamp, false), &create), [Edit::Lifetime(max)]);
+    assert_eq!(edits(&bounded(OutsideBounds::Clamp, false), &update), []);
     let least = LifetimeRule { max: None, ..policy.lifetime };
     assert_eq!(edits(&Policy { lifetime: least, ..Policy::default() }, &create), [], "longer than any minimum");
     for patch in [&update, &create] {
-        for outside in [Outside::Reject, Outside::Clamp] {
+        for outside in [OutsideBounds::Reject, OutsideBounds::Clamp] {
             let found = violations(&bounded(outside, true), patch);
             assert_eq!(found, ["lifetime: is required and missing (lifetime)"]);
         }
     }
     let nowhere = SessionPatch { lifetime: Lifetime::NotOffered, creates: true, ..write() };
-    assert_eq!(edits(&bounded(Outside::Reject, true), &nowhere), []);
+    assert_eq!(edits(&bounded(OutsideBounds::Reject, true), &nowhere), []);
 }
 
 #[test]
 fn a_token_has_to_come_where_it_could() {
     let with = |token| SessionPatch { token, ..write() };
-    let absent = with(TokenShown::Absent("sessionToken".into()));
-    let policy = Policy { session_token: TokenRule::Required, ..Policy::default() };
+    let absent = with(SessionTokenPresence::Absent("sessionToken".into()));
+    let policy = Policy { session_token: SessionTokenRule::Required, ..Policy::default() };
     assert_eq!(violations(&policy, &absent), ["sessionToken: is required and missing (session_token)"]);
-    assert_eq!(edits(&policy, &with(TokenShown::Given)), []);
-    assert_eq!(edits(&policy, &with(TokenShown::NotRequested)), []);
+    assert_eq!(edits(&policy, &with(SessionTokenPresence::Given)), []);
+    assert_eq!(edits(&policy, &with(SessionTokenPresence::NotRequested)), []);
     assert_eq!(edits(&Policy::default(), &absent), [], "unless it is asked for");
 }
 
@@ -300,13 +300,13 @@ fn everything_is_reported_at_once_and_breaches_come_first() {
         required: vec![KeyPattern::parse("team").unwrap()],
         checks: CheckRule { allowed: Some(vec![CheckKind::User]) },
         challenges: coded(ReturnCode::Reject).challenges,
-        session_token: TokenRule::Required,
-        ..bounded(Outside::Reject, true)
+        session_token: SessionTokenRule::Required,
+        ..bounded(OutsideBounds::Reject, true)
     };
     let patch = SessionPatch {
         creates: true,
         lifetime: Lifetime::Absent("lifetime".into()),
-        token: TokenShown::Absent("sessionToken".into()),
+        token: SessionTokenPresence::Absent("sessionToken".into()),
         checks: vec![Check { path: "checks.totp".into(), kind: CheckKind::Totp }],
         constraint_violations: vec![breach],
         ..challenged(vec![("challenges.otpSms.returnCode", ChallengeKind::OtpSms { returns_code: true })])
@@ -322,13 +322,13 @@ proptest! {
     fn clamping_is_idempotent(
         seconds in -10_i64..5000, nanos in 0..1_000_000_000_i32, absent: bool, creates: bool,
     ) {
-        let policy = bounded(Outside::Clamp, false);
+        let policy = bounded(OutsideBounds::Clamp, false);
         let lifetime = if absent { Lifetime::Absent("lifetime".into()) } else { lasting(seconds, nanos).lifetime };
         let patch = SessionPatch { creates, lifetime, ..write() };
         let Some(Edit::Lifetime(length)) = edits(&policy, &patch).first().cloned() else { return Ok(()) };
         let again = SessionPatch { creates, ..lasting(length.seconds, length.nanos) };
         prop_assert_eq!(edits(&policy, &again), []);
-        prop_assert_eq!(edits(&bounded(Outside::Reject, true), &again), []);
+        prop_assert_eq!(edits(&bounded(OutsideBounds::Reject, true), &again), []);
     }
 
     /// No template that leads elsewhere by another parser's reading passes.

@@ -39,7 +39,7 @@ pub(super) const CODES: [(u32, u64, &[u8]); 21] = [
     (30, 0x3ffffffc, b"\n\r\x16"),
 ];
 /// What is longer than this is no code of a character.
-const LONGEST_CODE: u32 = 30;
+const MAX_CODE_BITS: u32 = 30;
 
 /// A string out of its code; none where it has something that is no code, or ends wrongly.
 pub(super) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -53,7 +53,7 @@ pub(super) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
             count -= length;
             bits &= (1 << count) - 1;
         }
-        if count >= LONGEST_CODE {
+        if count >= MAX_CODE_BITS {
             return None;
         }
     }

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// How large the table of a connection may be: the gateway announces no other size (RFC 9113, section 6.5.2).
-const MOST: usize = 4096;
+const MAX_TABLE_SIZE: usize = 4096;
 /// What an entry counts beside its name and value.
-pub(super) const ENTRY: usize = 32;
+pub(super) const ENTRY_OVERHEAD: usize = 32;
 
 /// A head that is none: nothing is known of the table from here on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the head of a request is no HPACK")]
-pub struct Unreadable;
+pub struct HpackError;
 
 /// A field of a head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +23,12 @@ pub(super) struct Field {
 impl Field {
     /// How large it is, as HPACK counts that, and the receiver of a head.
     pub fn size(&self) -> usize {
-        self.name.len() + self.value.len() + ENTRY
+        self.name.len() + self.value.len() + ENTRY_OVERHEAD
     }
 }
 
 /// RFC 7541, appendix A.
-const KNOWN: [(&str, &str); 61] = [
+const STATIC_TABLE: [(&str, &str); 61] = [
     (":authority", ""),
     (":method", "GET"),
     (":method", "POST"),
@@ -102,20 +102,20 @@ pub(super) struct Table {
 
 impl Default for Table {
     fn default() -> Table {
-        Table { entries: VecDeque::new(), size: 0, most: MOST }
+        Table { entries: VecDeque::new(), size: 0, most: MAX_TABLE_SIZE }
     }
 }
 
 impl Table {
     /// The field with this index in both tables.
-    pub fn get(&self, index: usize) -> Result<Field, Unreadable> {
-        let at = index.checked_sub(1).ok_or(Unreadable)?;
-        match KNOWN.get(at) {
+    pub fn get(&self, index: usize) -> Result<Field, HpackError> {
+        let at = index.checked_sub(1).ok_or(HpackError)?;
+        match STATIC_TABLE.get(at) {
             Some((name, value)) => {
                 let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
                 Ok(Field { name: bytes(name), value: bytes(value) })
             }
-            None => self.entries.get(at - KNOWN.len()).cloned().ok_or(Unreadable),
+            None => self.entries.get(at - STATIC_TABLE.len()).cloned().ok_or(HpackError),
         }
     }
 
@@ -130,9 +130,9 @@ impl Table {
     }
 
     /// The client gives its table another size.
-    pub fn resize(&mut self, most: usize) -> Result<(), Unreadable> {
-        if most > MOST {
-            return Err(Unreadable);
+    pub fn resize(&mut self, most: usize) -> Result<(), HpackError> {
+        if most > MAX_TABLE_SIZE {
+            return Err(HpackError);
         }
         self.most = most;
         self.shrink(most);

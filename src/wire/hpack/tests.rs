@@ -1,5 +1,5 @@
 use super::huffman::{CODES, decoded};
-use super::table::ENTRY;
+use super::table::ENTRY_OVERHEAD;
 use super::*;
 use proptest::prelude::*;
 
@@ -68,8 +68,8 @@ fn read(mut bytes: &[u8]) -> Vec<(String, String)> {
     fields
 }
 
-fn mend(head: &[u8]) -> Result<Vec<u8>, Unreadable> {
-    Authorities::default().mend(head, MOST)
+fn rewrite(head: &[u8]) -> Result<Vec<u8>, HpackError> {
+    AuthorityRewriter::default().rewrite(head, MOST)
 }
 
 #[test]
@@ -114,16 +114,16 @@ fn what_is_no_host_counts_as_absent_however_it_is_written() {
                 let head =
                     [&[0x82, 0x84], &name[..], &text(value.as_bytes(), coded), &literal(0x40, "x", "%")].concat();
                 let expected = plain(&[none, get[0], get[1], ("x", "%")]);
-                assert_eq!(mend(&head), Ok(expected), "{value}, {coded}, {name:?}");
+                assert_eq!(rewrite(&head), Ok(expected), "{value}, {coded}, {name:?}");
             }
         }
         for value in ["localhost", "a.example:8080", "[::1]:80", "127.0.0.1", "a_b", "XYZ."] {
             let head = [vec![0x82, 0x84, 0x41], text(value.as_bytes(), coded)].concat();
-            assert_eq!(mend(&head), Ok(plain(&[get[0], get[1], (":authority", value)])), "{value}, {coded}");
+            assert_eq!(rewrite(&head), Ok(plain(&[get[0], get[1], (":authority", value)])), "{value}, {coded}");
         }
     }
     // The empty values of the table that everybody knows.
-    assert_eq!(mend(&[0x82, 0x81, 0xa6, 0x84]), Ok(plain(&[none, get[0], get[1]])));
+    assert_eq!(rewrite(&[0x82, 0x81, 0xa6, 0x84]), Ok(plain(&[none, get[0], get[1]])));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_host_beside_what_is_none_counts() {
         (&[other, other], &[other, other]),
     ] {
         let before = [(":method", "GET"), (":path", "/")];
-        let mended = read(&mend(&plain(&[&before[..], fields].concat())).unwrap());
+        let mended = read(&rewrite(&plain(&[&before[..], fields].concat())).unwrap());
         let mended: Vec<(&str, &str)> = mended.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let rest: Vec<(&str, &str)> = mended.iter().filter(|field| !before.contains(field)).copied().collect();
         assert_eq!(rest, expected, "{fields:?}");
@@ -159,24 +159,24 @@ fn a_host_beside_what_is_none_counts() {
     }
     // Trailers name no host.
     let trailers = plain(&[("grpc-status", "0"), ("host", PATH)]);
-    assert_eq!(mend(&trailers), Ok(trailers.clone()));
+    assert_eq!(rewrite(&trailers), Ok(trailers.clone()));
 }
 
 #[test]
 fn heads_that_are_too_large_stay_so_and_small() {
-    let mut heads = Authorities::default();
+    let mut heads = AuthorityRewriter::default();
     let large = literal(0x40, "x", &"v".repeat(4000));
-    assert!(heads.mend(&large, MOST).is_ok());
+    assert!(heads.rewrite(&large, MOST).is_ok());
     let many = [0xbe_u8; 60_000];
-    let mended = heads.mend(&many, MOST).unwrap();
+    let mended = heads.rewrite(&many, MOST).unwrap();
     assert_eq!(read(&mended), [("x".to_owned(), "x".repeat(MOST))]);
     // The table goes on.
     assert_eq!(
-        heads.mend(&[&literal(0x40, "y", "1")[..], &many].concat(), MOST).map(|mended| mended.len() > MOST),
+        heads.rewrite(&[&literal(0x40, "y", "1")[..], &many].concat(), MOST).map(|mended| mended.len() > MOST),
         Ok(true)
     );
-    assert_eq!(heads.mend(&[0xbe], MOST), Ok(plain(&[("y", "1")])));
-    assert_eq!(heads.size(), ENTRY + 2 + ENTRY + 4001);
+    assert_eq!(heads.rewrite(&[0xbe], MOST), Ok(plain(&[("y", "1")])));
+    assert_eq!(heads.size(), ENTRY_OVERHEAD + 2 + ENTRY_OVERHEAD + 4001);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn what_is_no_hpack_is_not_read() {
         &[0x82, 0x20],
         &[0x3f, 0xe2, 0x1f],
     ] {
-        assert_eq!(mend(head), Err(Unreadable), "{head:?}");
+        assert_eq!(rewrite(head), Err(HpackError), "{head:?}");
     }
 }
 
@@ -293,7 +293,7 @@ proptest! {
         heads in prop::collection::vec((prop::option::of(0..4097_usize), prop::collection::vec(step(), 1..12)), 1..6),
         other: Vec<u8>,
     ) {
-        let mut authorities = Authorities::default();
+        let mut authorities = AuthorityRewriter::default();
         let mut client = Client { table: Vec::new(), most: 4096 };
         for (resize, steps) in &heads {
             let mut bytes = Vec::new();
@@ -305,7 +305,7 @@ proptest! {
             bytes.push(0x82);
             let mut fields = vec![(":method".to_owned(), "GET".to_owned())];
             fields.extend(steps.iter().map(|step| client.write(step, &mut bytes)));
-            let mended = read(&authorities.mend(&bytes, MOST).unwrap());
+            let mended = read(&authorities.rewrite(&bytes, MOST).unwrap());
             prop_assert_eq!(authorities.size(), client.size());
             let count = |name: &str| fields.iter().filter(|field| field.0 == name).count();
             let count_all = count(":authority") + count("host");
@@ -318,10 +318,10 @@ proptest! {
             prop_assert_eq!(mended, fields);
             // An entry that was dropped is none any more.
             let gone = number(62 + client.table.len(), 0x7f, 0x80);
-            let mut same = Authorities { table: authorities.table.clone() };
-            prop_assert_eq!(same.mend(&gone, MOST), Err(Unreadable));
+            let mut same = AuthorityRewriter { table: authorities.table.clone() };
+            prop_assert_eq!(same.rewrite(&gone, MOST), Err(HpackError));
         }
         // Whatever comes is read to its end, or not at all.
-        let _ = authorities.mend(&other, MOST);
+        let _ = authorities.rewrite(&other, MOST);
     }
 }

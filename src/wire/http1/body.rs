@@ -1,11 +1,11 @@
 //! The body of a request: how much of what follows a head belongs to it.
 
 use super::chunks::Chunks;
-use super::fault::Fault;
+use super::fault::RequestError;
 
 /// What is behind a head, as far as it has not come yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Body(pub(super) Framing);
+pub struct BodyFraming(pub(super) Framing);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -14,9 +14,9 @@ pub(super) enum Framing {
     Chunked(Chunks),
 }
 
-impl Body {
+impl BodyFraming {
     /// How many of these bytes, which follow those before, belong to the body.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, RequestError> {
         match &mut self.0 {
             Framing::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());

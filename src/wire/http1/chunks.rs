@@ -1,17 +1,17 @@
 //! A body in chunks (RFC 9112, 7.1).
 
-use super::fault::{Fault, HeadLimits};
+use super::fault::{HeadLimits, RequestError};
 use super::token::is_token_byte;
 
 /// The longest extension of a chunk. Nobody reads any, and nobody is known to send one.
-const LONGEST_EXTENSION: usize = 256;
+const MAX_EXTENSION: usize = 256;
 /// The most digits of a size.
-const MOST_DIGITS: u32 = 15;
+const MAX_SIZE_DIGITS: u32 = 15;
 
 /// A body in chunks, as far as it has not come yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunks {
-    place: Place,
+    place: State,
     limits: HeadLimits,
     /// How many trailers have come, and how many bytes they have.
     trailers: (usize, usize),
@@ -19,7 +19,7 @@ pub(super) struct Chunks {
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum State {
     /// The size of a chunk, of which this has come.
     Size { digits: u32, size: u64 },
     /// More of an extension, of which this many bytes have come.
@@ -48,23 +48,23 @@ enum Place {
 
 impl Chunks {
     pub fn new(limits: HeadLimits) -> Chunks {
-        Chunks { place: Place::Size { digits: 0, size: 0 }, limits, trailers: (0, 0) }
+        Chunks { place: State::Size { digits: 0, size: 0 }, limits, trailers: (0, 0) }
     }
 
     pub fn is_over(&self) -> bool {
-        self.place == Place::Over
+        self.place == State::Over
     }
 
     /// How many of these bytes belong to the body.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, RequestError> {
         let mut taken = 0;
         while let Some(byte) = bytes.get(taken) {
             match self.place {
-                Place::Over => break,
-                Place::Data(left) => {
+                State::Over => break,
+                State::Data(left) => {
                     let part = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - taken);
                     let left = left - part as u64;
-                    self.place = if left == 0 { Place::DataEnd } else { Place::Data(left) };
+                    self.place = if left == 0 { State::DataEnd } else { State::Data(left) };
                     taken += part;
                 }
                 place => {
@@ -76,44 +76,44 @@ impl Chunks {
         Ok(taken)
     }
 
-    fn next(&mut self, place: Place, byte: u8) -> Result<Place, Fault> {
+    fn next(&mut self, place: State, byte: u8) -> Result<State, RequestError> {
         Ok(match (place, byte) {
-            (Place::Size { digits: 1.., size }, b'\r') => Place::SizeEnd { size },
-            (Place::Size { digits: 1.., size }, b';') => Place::Extension { size, length: 1 },
-            (Place::Size { digits: digits @ ..MOST_DIGITS, size }, _) => {
-                let digit = char::from(byte).to_digit(16).ok_or(Fault::Chunk)?;
-                Place::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+            (State::Size { digits: 1.., size }, b'\r') => State::SizeEnd { size },
+            (State::Size { digits: 1.., size }, b';') => State::Extension { size, length: 1 },
+            (State::Size { digits: digits @ ..MAX_SIZE_DIGITS, size }, _) => {
+                let digit = char::from(byte).to_digit(16).ok_or(RequestError::Chunk)?;
+                State::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
             }
-            (Place::Extension { size, .. }, b'\r') => Place::SizeEnd { size },
-            (Place::Extension { size, length: length @ ..LONGEST_EXTENSION }, b'\t' | b' '..=b'~') => {
-                Place::Extension { size, length: length + 1 }
+            (State::Extension { size, .. }, b'\r') => State::SizeEnd { size },
+            (State::Extension { size, length: length @ ..MAX_EXTENSION }, b'\t' | b' '..=b'~') => {
+                State::Extension { size, length: length + 1 }
             }
-            (Place::SizeEnd { size: 0 }, b'\n') => Place::Trailer,
-            (Place::SizeEnd { size }, b'\n') => Place::Data(size),
-            (Place::DataEnd, b'\r') => Place::DataEndLf,
-            (Place::DataEndLf, b'\n') => Place::Size { digits: 0, size: 0 },
-            (Place::Trailer, b'\r') => Place::LastLf,
-            (Place::LastLf, b'\n') => Place::Over,
-            (Place::Trailer | Place::Name | Place::Value | Place::TrailerEnd, _) => self.trailer(place, byte)?,
-            _ => return Err(Fault::Chunk),
+            (State::SizeEnd { size: 0 }, b'\n') => State::Trailer,
+            (State::SizeEnd { size }, b'\n') => State::Data(size),
+            (State::DataEnd, b'\r') => State::DataEndLf,
+            (State::DataEndLf, b'\n') => State::Size { digits: 0, size: 0 },
+            (State::Trailer, b'\r') => State::LastLf,
+            (State::LastLf, b'\n') => State::Over,
+            (State::Trailer | State::Name | State::Value | State::TrailerEnd, _) => self.trailer(place, byte)?,
+            _ => return Err(RequestError::Chunk),
         })
     }
 
     /// Trailers are dropped, but lines of them that servers read differently would end the body at different places.
-    fn trailer(&mut self, place: Place, byte: u8) -> Result<Place, Fault> {
+    fn trailer(&mut self, place: State, byte: u8) -> Result<State, RequestError> {
         let (count, length) = &mut self.trailers;
-        *count += usize::from(place == Place::Trailer);
+        *count += usize::from(place == State::Trailer);
         *length += 1;
         if *count > self.limits.count || *length > self.limits.block {
-            return Err(Fault::Chunk);
+            return Err(RequestError::Chunk);
         }
         match (place, byte) {
-            (Place::Trailer | Place::Name, byte) if is_token_byte(byte) => Ok(Place::Name),
-            (Place::Name, b':') => Ok(Place::Value),
-            (Place::Value, b'\r') => Ok(Place::TrailerEnd),
-            (Place::Value, b'\t' | b' '..=b'~' | 0x80..) => Ok(Place::Value),
-            (Place::TrailerEnd, b'\n') => Ok(Place::Trailer),
-            _ => Err(Fault::Chunk),
+            (State::Trailer | State::Name, byte) if is_token_byte(byte) => Ok(State::Name),
+            (State::Name, b':') => Ok(State::Value),
+            (State::Value, b'\r') => Ok(State::TrailerEnd),
+            (State::Value, b'\t' | b' '..=b'~' | 0x80..) => Ok(State::Value),
+            (State::TrailerEnd, b'\n') => Ok(State::Trailer),
+            _ => Err(RequestError::Chunk),
         }
     }
 }

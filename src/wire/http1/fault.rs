@@ -15,7 +15,7 @@ pub struct HeadLimits {
 
 /// Why a request is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum RequestError {
     /// A line ends in something other than CR LF, or a CR or LF stands within one.
     #[error("a line does not end in CR LF")]
     LineEnd,

@@ -1,8 +1,8 @@
 //! What holds for each header of a request, whatever version of HTTP it comes in: one set of rules, so that nothing
 //! passes in one version that is a fault in the other. HTTP/2 is turned into HTTP/1 on its way to most providers.
 
-use super::fault::{Fault, HeadLimits};
-use super::token::{LONGEST_METHOD, is_target, is_token};
+use super::fault::{HeadLimits, RequestError};
+use super::token::{MAX_METHOD, is_target, is_token};
 use http::header::CONNECTION;
 use http::{HeaderMap, Uri, uri};
 use std::net::Ipv6Addr;
@@ -16,18 +16,18 @@ const OF_CONNECTION: [&str; 5] = ["connection", "keep-alive", "proxy-connection"
 
 /// What the headers so far say of how the request is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Fields {
+pub(super) struct FramingFields {
     /// Whether there was a `Host`.
     pub host: bool,
     /// Whether it may be something else than a host.
-    pub nameless: bool,
+    pub host_optional: bool,
     pub length: Option<u64>,
     pub chunked: bool,
 }
 
 /// The names of headers that `Connection` declares to be hop-by-hop, so that they are not forwarded. A client must not
 /// be able to take its credential out of a request that was evaluated with it.
-pub fn nominated(headers: &HeaderMap) -> Vec<&str> {
+pub fn connection_options(headers: &HeaderMap) -> Vec<&str> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let kept = |name: &&str| {
         !name.is_empty() && !["authorization", "content-type"].iter().any(|own| own.eq_ignore_ascii_case(name))
@@ -35,31 +35,31 @@ pub fn nominated(headers: &HeaderMap) -> Vec<&str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(kept).collect()
 }
 
-impl Fields {
+impl FramingFields {
     /// Takes another header, whose value has no white space around it.
-    pub fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
+    pub fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), RequestError> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 let twice = std::mem::replace(&mut self.host, true);
-                let fits = is_authority(value) || self.nameless && !value.contains(&b'@');
-                if twice || !fits { Err(Fault::Host) } else { Ok(()) }
+                let fits = is_authority(value) || self.host_optional && !value.contains(&b'@');
+                if twice || !fits { Err(RequestError::Host) } else { Ok(()) }
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = length(value).ok_or(Fault::Length)?;
-                if self.length.replace(length).is_some() { Err(Fault::Length) } else { Ok(()) }
+                let length = length(value).ok_or(RequestError::Length)?;
+                if self.length.replace(length).is_some() { Err(RequestError::Length) } else { Ok(()) }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 let twice = std::mem::replace(&mut self.chunked, true);
-                if twice || !value.eq_ignore_ascii_case(b"chunked") { Err(Fault::Coding) } else { Ok(()) }
+                if twice || !value.eq_ignore_ascii_case(b"chunked") { Err(RequestError::Coding) } else { Ok(()) }
             }
-            _ => alias(name).map_or(Ok(()), |own| Err(Fault::Alias(own))),
+            _ => alias(name).map_or(Ok(()), |own| Err(RequestError::Alias(own))),
         }
     }
 }
 
 /// A request of HTTP/2, whose head comes in parts.
 #[derive(Debug, Clone, Copy)]
-pub struct Parts<'a> {
+pub struct Http2Head<'a> {
     /// `:method`.
     pub method: &'a str,
     /// `:path`.
@@ -67,53 +67,53 @@ pub struct Parts<'a> {
     /// `:authority`.
     pub authority: Option<&'a [u8]>,
     /// Whether it may name no host at all.
-    pub nameless: bool,
+    pub host_optional: bool,
     /// All that is no pseudo-header.
     pub headers: &'a HeaderMap,
 }
 
 /// Judges a request of HTTP/2 by the rules of HTTP/1, and by those that only HTTP/2 has. Says how long its body is,
 /// where it does.
-pub fn check(parts: Parts, limits: HeadLimits) -> Result<Option<u64>, Fault> {
+pub fn check(parts: Http2Head, limits: HeadLimits) -> Result<Option<u64>, RequestError> {
     check_method(parts.method.as_bytes())?;
     if parts.target.len() > limits.target {
-        return Err(Fault::TargetLength(limits.target));
+        return Err(RequestError::TargetLength(limits.target));
     }
     if parts.headers.len() > limits.count {
-        return Err(Fault::Count(limits.count));
+        return Err(RequestError::Count(limits.count));
     }
     let mut block = 0;
-    let mut fields = Fields::default();
+    let mut fields = FramingFields::default();
     for (name, value) in parts.headers {
         let (name, value) = (name.as_str(), value.as_bytes());
         let size = name.len() + 2 + value.len();
         if size > limits.single {
-            return Err(Fault::Single(limits.single));
+            return Err(RequestError::Single(limits.single));
         }
         block += size + 2;
         // The library takes names that HTTP/1 does not have; control characters in values it does not take.
         if !is_token(name.as_bytes()) {
-            return Err(Fault::Name);
+            return Err(RequestError::Name);
         }
         if OF_CONNECTION.contains(&name) || (name == "te" && value != b"trailers") {
-            return Err(Fault::OfConnection);
+            return Err(RequestError::OfConnection);
         }
         fields.take(name.as_bytes(), value)?;
     }
     if block > limits.block {
-        return Err(Fault::Block(limits.block));
+        return Err(RequestError::Block(limits.block));
     }
-    if !parts.authority.map_or(fields.host || parts.nameless, is_authority) {
-        return Err(Fault::Host);
+    if !parts.authority.map_or(fields.host || parts.host_optional, is_authority) {
+        return Err(RequestError::Host);
     }
-    if is_target(parts.target, parts.method.as_bytes()) { Ok(fields.length) } else { Err(Fault::Target) }
+    if is_target(parts.target, parts.method.as_bytes()) { Ok(fields.length) } else { Err(RequestError::Target) }
 }
 
 /// Judges the method of a request in any version.
-pub(super) fn check_method(method: &[u8]) -> Result<(), Fault> {
+pub(super) fn check_method(method: &[u8]) -> Result<(), RequestError> {
     match method {
-        b"CONNECT" => Err(Fault::Connect),
-        method if !is_token(method) || method.len() > LONGEST_METHOD => Err(Fault::Method),
+        b"CONNECT" => Err(RequestError::Connect),
+        method if !is_token(method) || method.len() > MAX_METHOD => Err(RequestError::Method),
         _ => Ok(()),
     }
 }
@@ -153,7 +153,7 @@ pub fn is_authority(value: &[u8]) -> bool {
 }
 
 /// A URI that names something else than a host, without that; none where it names a host, or nothing.
-pub fn unnamed(uri: &Uri) -> Option<Uri> {
+pub fn without_invalid_authority(uri: &Uri) -> Option<Uri> {
     uri.authority().filter(|authority| !is_authority(authority.as_str().as_bytes()))?;
     let mut parts = uri::Parts::default();
     parts.path_and_query = uri.path_and_query().cloned();
@@ -162,7 +162,7 @@ pub fn unnamed(uri: &Uri) -> Option<Uri> {
 
 /// A host as it is without the dot of the root at its end, with its port; none where it has no such dot. `name.` is the
 /// same host as `name`: the dot only says that no search domain is to be tried.
-pub fn without_root(authority: &str) -> Option<String> {
+pub fn without_root_dot(authority: &str) -> Option<String> {
     let end = authority.find(':').filter(|_| !authority.starts_with('[')).unwrap_or(authority.len());
     let (name, port) = authority.split_at_checked(end)?;
     let name = name.strip_suffix('.').filter(|name| !name.is_empty() && !name.ends_with('.'))?;
@@ -170,8 +170,8 @@ pub fn without_root(authority: &str) -> Option<String> {
 }
 
 /// The same of a URI.
-pub fn unrooted(uri: &Uri) -> Option<Uri> {
-    let authority = without_root(uri.authority()?.as_str())?;
+pub fn uri_without_root_dot(uri: &Uri) -> Option<Uri> {
+    let authority = without_root_dot(uri.authority()?.as_str())?;
     let mut parts = uri.clone().into_parts();
     parts.authority = Some(authority.parse().ok()?);
     Uri::from_parts(parts).ok()

@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderName};
 const LIMITS: HeadLimits = HeadLimits { block: 256, count: 4, single: 64, target: 32 };
 
 /// What a head says, as it is read in one piece.
-fn read(text: &str) -> Result<Option<HeadEnd>, Fault> {
-    Head::new(LIMITS).read(text.as_bytes())
+fn read(text: &str) -> Result<Option<ParsedHead>, RequestError> {
+    HeadParser::new(LIMITS).read(text.as_bytes())
 }
 
-fn fault(text: &str) -> Fault {
+fn fault(text: &str) -> RequestError {
     read(text).unwrap_err()
 }
 
@@ -19,7 +19,7 @@ fn head(fields: &str) -> String {
 }
 
 /// What stands behind the head, whole; how much of it is body.
-fn body(fields: &str, body: &str) -> Result<(usize, bool), Fault> {
+fn body(fields: &str, body: &str) -> Result<(usize, bool), RequestError> {
     let mut end = read(&head(fields))?.unwrap().body;
     let taken = end.take(body.as_bytes())?;
     // One byte after the other says the same.
@@ -37,24 +37,24 @@ fn a_plain_head_is_read_at_whatever_places_it_is_cut() {
     let text = "\r\nGET /x?y=`z HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 5\r\nX: \t\u{e9} ~\r\n\r\n";
     let whole = text.len();
     for cut in 0..whole {
-        let mut head = Head::new(LIMITS);
+        let mut head = HeadParser::new(LIMITS);
         assert_eq!(head.read(&text.as_bytes()[..cut]), Ok(None), "{cut}");
         let end = head.read(format!("{text}hello").as_bytes()).unwrap().unwrap();
-        assert_eq!((end.length, end.body), (whole, Body(Framing::Length(5))), "{cut}");
+        assert_eq!((end.length, end.body), (whole, BodyFraming(Framing::Length(5))), "{cut}");
     }
 }
 
 #[test]
 fn a_fault_is_found_as_soon_as_it_has_come() {
     for (text, expected) in [
-        ("\x16\x03\x01", Fault::Control),
-        ("GET /x HTTP/1.1\n", Fault::LineEnd),
-        ("GET /x HTTP/1.1\r\nHost: a\n", Fault::LineEnd),
-        ("GET /x HTTP/1.1\r\nHost: a\rb", Fault::LineEnd),
-        ("\r\n\r\n", Fault::RequestLine),
-        ("GET /x HTTP/1.1\r\n X", Fault::Name),
+        ("\x16\x03\x01", RequestError::Control),
+        ("GET /x HTTP/1.1\n", RequestError::LineEnd),
+        ("GET /x HTTP/1.1\r\nHost: a\n", RequestError::LineEnd),
+        ("GET /x HTTP/1.1\r\nHost: a\rb", RequestError::LineEnd),
+        ("\r\n\r\n", RequestError::RequestLine),
+        ("GET /x HTTP/1.1\r\n X", RequestError::Name),
     ] {
-        let text = if expected == Fault::Name { format!("{text}\r\n") } else { text.to_owned() };
+        let text = if expected == RequestError::Name { format!("{text}\r\n") } else { text.to_owned() };
         assert_eq!(fault(&text), expected, "{text:?}");
     }
 }
@@ -63,17 +63,17 @@ fn a_fault_is_found_as_soon_as_it_has_come() {
 fn a_request_line_has_three_parts() {
     let line = |line: &str| fault(&format!("{line}\r\nHost: a\r\n\r\n"));
     for text in ["GET /x", "GET", "GET /a b HTTP/1.1", " GET /x HTTP/1.1", "GET  /x HTTP/1.1", "GET /x HTTP/1.1 "] {
-        assert_eq!(line(text), Fault::RequestLine, "{text}");
+        assert_eq!(line(text), RequestError::RequestLine, "{text}");
     }
     for text in ["GE(T /x HTTP/1.1", "G\u{e9}T /x HTTP/1.1", "/ /x HTTP/1.1"] {
-        assert_eq!(line(text), Fault::Method, "{text}");
+        assert_eq!(line(text), RequestError::Method, "{text}");
     }
-    assert_eq!(line(&format!("{} /x HTTP/1.1", "M".repeat(33))), Fault::Method);
+    assert_eq!(line(&format!("{} /x HTTP/1.1", "M".repeat(33))), RequestError::Method);
     assert!(read(&format!("{} /x HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(32))).unwrap().is_some());
     for version in ["HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "HTTP/1.10", "http/1.1", "HTTP/1", "ICE/1.0", ""] {
-        assert_eq!(line(&format!("GET /x {version}")), Fault::Version, "{version}");
+        assert_eq!(line(&format!("GET /x {version}")), RequestError::Version, "{version}");
     }
-    assert_eq!(line("CONNECT a:443 HTTP/1.1"), Fault::Connect);
+    assert_eq!(line("CONNECT a:443 HTTP/1.1"), RequestError::Connect);
 }
 
 #[test]
@@ -85,25 +85,25 @@ fn a_target_is_a_path_or_a_whole_url() {
     for target in
         ["x", "/#", "/x#y", "*", "?x", "/\u{e9}", "/`", "/\"", "/<", "/x?>", "/x?\"", "a:443", "ftp://a/", "http:/a"]
     {
-        assert_eq!(line(target), Err(Fault::Target), "{target}");
+        assert_eq!(line(target), Err(RequestError::Target), "{target}");
     }
     for target in ["http://b/", "http://a:80/", "http://", "http:///x", "http://u@a/", "http://a\\x/", "http://A/"] {
-        assert_eq!(line(target), Err(Fault::Host), "{target}");
+        assert_eq!(line(target), Err(RequestError::Host), "{target}");
     }
     assert!(read("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().is_some());
-    assert_eq!(fault("GET http://a/ HTTP/1.0\r\n\r\n"), Fault::Host);
+    assert_eq!(fault("GET http://a/ HTTP/1.0\r\n\r\n"), RequestError::Host);
 }
 
 #[test]
 fn a_header_has_a_plain_name_and_value() {
     for field in ["X : a", " X: a", "\tX: a", ": a", "X", "X\u{e9}: a", "X(: a", "X\t: a", "\"X\": a"] {
-        assert_eq!(fault(&head(&format!("{field}\r\n"))), Fault::Name, "{field}");
+        assert_eq!(fault(&head(&format!("{field}\r\n"))), RequestError::Name, "{field}");
     }
     for value in ["\0", "a\x01b", "\x1b", "\x7f", "\x0b", "\x0c"] {
-        assert_eq!(fault(&head(&format!("X: {value}\r\n"))), Fault::Control, "{value:?}");
+        assert_eq!(fault(&head(&format!("X: {value}\r\n"))), RequestError::Control, "{value:?}");
     }
     for value in ["a\rb", "a\n b", "a\r b", "\n"] {
-        assert_eq!(fault(&head(&format!("X: {value}\r\n"))), Fault::LineEnd, "{value:?}");
+        assert_eq!(fault(&head(&format!("X: {value}\r\n"))), RequestError::LineEnd, "{value:?}");
     }
     for field in ["X:", "X: ", "X:\t a\t b \t", "!#$%&'*+-.^_`|~1a: \u{e9}"] {
         assert!(read(&head(&format!("{field}\r\n"))).unwrap().is_some(), "{field}");
@@ -118,9 +118,9 @@ fn names_with_underscores_are_rejected_where_they_stand_for_others() {
         ("content_type", "content-type"),
         ("Content_encoding", "content-encoding"),
     ] {
-        assert_eq!(fault(&head(&format!("{field}: 1\r\n"))), Fault::Alias(own));
+        assert_eq!(fault(&head(&format!("{field}: 1\r\n"))), RequestError::Alias(own));
         let headers = HeaderMap::from_iter([(field.parse().unwrap(), "1".parse().unwrap())]);
-        assert_eq!(judge2(&headers, "/"), Err(Fault::Alias(own)));
+        assert_eq!(judge2(&headers, "/"), Err(RequestError::Alias(own)));
     }
     for field in ["X_Own", "content_lengt", "Content-Languag_", "_", "contentxlength"] {
         assert!(read(&head(&format!("{field}: 1\r\n"))).unwrap().is_some(), "{field}");
@@ -136,10 +136,10 @@ fn a_host_is_a_name_or_an_address() {
     // The dot of the root.
     for (host, plain) in [("a.", "a"), ("a.b.:80", "a.b:80"), ("A.EXAMPLE.", "A.EXAMPLE")] {
         assert!(is_authority(host.as_bytes()), "{host}");
-        assert_eq!(without_root(host).as_deref(), Some(plain));
+        assert_eq!(without_root_dot(host).as_deref(), Some(plain));
     }
     for host in ["a", "a:80", "a.b", "[::1]", "[::1]:80", "", ".", "a..", ":80"] {
-        assert_eq!(without_root(host), None, "{host}");
+        assert_eq!(without_root_dot(host), None, "{host}");
     }
     for host in [
         "",
@@ -175,29 +175,29 @@ fn a_host_is_a_name_or_an_address() {
         "a;b",
     ] {
         assert!(!is_authority(host.as_bytes()), "{host}");
-        assert_eq!(fault(&format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n")), Fault::Host, "{host}");
+        assert_eq!(fault(&format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n")), RequestError::Host, "{host}");
     }
-    assert_eq!(fault("GET /x HTTP/1.1\r\n\r\n"), Fault::Host);
-    assert_eq!(fault("GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Fault::Host);
+    assert_eq!(fault("GET /x HTTP/1.1\r\n\r\n"), RequestError::Host);
+    assert_eq!(fault("GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), RequestError::Host);
     assert!(read("GET /x HTTP/1.0\r\n\r\n").unwrap().is_some());
-    assert_eq!(fault("GET /x HTTP/1.0\r\nHost:\r\n\r\n"), Fault::Host);
+    assert_eq!(fault("GET /x HTTP/1.0\r\nHost:\r\n\r\n"), RequestError::Host);
 }
 
 #[test]
 fn a_body_has_one_length_or_one_coding() {
     for value in ["", "+3", "-1", "0x3", "3, 3", "3,", "03", "3 3", "3.0", "1e1", "9223372036854775808", "\u{b2}"] {
-        assert_eq!(fault(&head(&format!("Content-Length: {value}\r\n"))), Fault::Length, "{value}");
+        assert_eq!(fault(&head(&format!("Content-Length: {value}\r\n"))), RequestError::Length, "{value}");
     }
     for value in
         ["", "identity", "gzip, chunked", "chunked, chunked", "chunked,", "\"chunked\"", "xchunked", "chunked;q=1"]
     {
-        assert_eq!(fault(&head(&format!("Transfer-Encoding: {value}\r\n"))), Fault::Coding, "{value}");
+        assert_eq!(fault(&head(&format!("Transfer-Encoding: {value}\r\n"))), RequestError::Coding, "{value}");
     }
-    assert_eq!(fault(&head("Content-Length: 3\r\ncontent-length: 3\r\n")), Fault::Length);
-    assert_eq!(fault(&head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n")), Fault::Coding);
-    assert_eq!(fault(&head("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n")), Fault::Length);
-    assert_eq!(fault(&head("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n")), Fault::Length);
-    assert_eq!(fault("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Fault::Coding);
+    assert_eq!(fault(&head("Content-Length: 3\r\ncontent-length: 3\r\n")), RequestError::Length);
+    assert_eq!(fault(&head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n")), RequestError::Coding);
+    assert_eq!(fault(&head("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n")), RequestError::Length);
+    assert_eq!(fault(&head("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n")), RequestError::Length);
+    assert_eq!(fault("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), RequestError::Coding);
     assert_eq!(body("", "x"), Ok((0, true)));
     assert_eq!(body("Content-Length: 0\r\n", "x"), Ok((0, true)));
     assert_eq!(body("Content-Length:  3\t\r\n", "abcd"), Ok((3, true)));
@@ -253,13 +253,13 @@ fn chunks_are_framed_to_the_letter() {
         "0000000000000000\r\n",
         &long,
     ] {
-        assert_eq!(chunked(text), Err(Fault::Chunk), "{text:?}");
+        assert_eq!(chunked(text), Err(RequestError::Chunk), "{text:?}");
     }
     let fits = format!("3;{}\r\n", "x".repeat(255));
     assert_eq!(chunked(&fits), Ok((fits.len(), false)));
     let trailers = |count: usize| format!("0\r\n{}\r\n", "X: y\r\n".repeat(count));
     assert!(chunked(&trailers(4)).unwrap().1);
-    assert_eq!(chunked(&trailers(5)), Err(Fault::Chunk));
+    assert_eq!(chunked(&trailers(5)), Err(RequestError::Chunk));
 }
 
 /// Each limit holds at its byte, whether the line has ended or not, and for HTTP/2 as well.
@@ -267,24 +267,24 @@ fn chunks_are_framed_to_the_letter() {
 fn limits_hold_at_the_byte() {
     let target = |length: usize| "/".repeat(length);
     assert!(read(&format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(32))).unwrap().is_some());
-    assert_eq!(fault(&format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(33))), Fault::TargetLength(32));
-    assert_eq!(fault(&format!("GET {}", target(80))), Fault::TargetLength(32));
+    assert_eq!(fault(&format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(33))), RequestError::TargetLength(32));
+    assert_eq!(fault(&format!("GET {}", target(80))), RequestError::TargetLength(32));
     let field = |size: usize| format!("X: {}", "y".repeat(size - 3));
     assert!(read(&head(&format!("{}\r\n", field(64)))).unwrap().is_some());
-    assert_eq!(fault(&head(&format!("{}\r\n", field(65)))), Fault::Single(64));
+    assert_eq!(fault(&head(&format!("{}\r\n", field(65)))), RequestError::Single(64));
     assert_eq!(read(&format!("GET / HTTP/1.1\r\n{}", field(64))), Ok(None));
     assert_eq!(read(&format!("GET / HTTP/1.1\r\n{}\r", field(64))), Ok(None));
-    assert_eq!(fault(&format!("GET / HTTP/1.1\r\n{}", field(66))), Fault::Single(64));
+    assert_eq!(fault(&format!("GET / HTTP/1.1\r\n{}", field(66))), RequestError::Single(64));
     // `Host: a` is one.
     assert!(read(&head(&"X: y\r\n".repeat(3))).unwrap().is_some());
-    assert_eq!(fault(&head(&"X: y\r\n".repeat(4))), Fault::Count(4));
+    assert_eq!(fault(&head(&"X: y\r\n".repeat(4))), RequestError::Count(4));
     let block = |size: usize| {
         let limits = HeadLimits { block: 100, ..LIMITS };
         let rest = size - "Host: a\r\n".len() - 50 - 2;
-        Head::new(limits).read(head(&format!("{}\r\n{}\r\n", field(48), field(rest))).as_bytes())
+        HeadParser::new(limits).read(head(&format!("{}\r\n{}\r\n", field(48), field(rest))).as_bytes())
     };
     assert!(block(100).unwrap().is_some());
-    assert_eq!(block(101), Err(Fault::Block(100)));
+    assert_eq!(block(101), Err(RequestError::Block(100)));
     let headers = |sizes: &[usize]| -> HeaderMap {
         let all = sizes.iter().map(|size| ("x".parse().unwrap(), "y".repeat(size - 3).parse().unwrap()));
         all.fold(HeaderMap::new(), |mut headers, (name, value): (http::HeaderName, http::HeaderValue)| {
@@ -294,16 +294,19 @@ fn limits_hold_at_the_byte() {
     };
     let path = |length: usize| format!("/{}", "x".repeat(length - 1));
     assert_eq!(judge2(&headers(&[64, 64, 64, 3]), &path(32)), Ok(None));
-    assert_eq!(judge2(&headers(&[64]), &path(33)), Err(Fault::TargetLength(32)));
-    assert_eq!(judge2(&headers(&[65]), "/"), Err(Fault::Single(64)));
-    assert_eq!(judge2(&headers(&[3; 5]), "/"), Err(Fault::Count(4)), "crumbs count as well");
+    assert_eq!(judge2(&headers(&[64]), &path(33)), Err(RequestError::TargetLength(32)));
+    assert_eq!(judge2(&headers(&[65]), "/"), Err(RequestError::Single(64)));
+    assert_eq!(judge2(&headers(&[3; 5]), "/"), Err(RequestError::Count(4)), "crumbs count as well");
     assert_eq!(judge2(&headers(&[64, 64, 64, 56]), "/"), Ok(None));
-    assert_eq!(judge2(&headers(&[64, 64, 64, 57]), "/"), Err(Fault::Block(256)));
+    assert_eq!(judge2(&headers(&[64, 64, 64, 57]), "/"), Err(RequestError::Block(256)));
 }
 
 /// Judges the parts of a request of HTTP/2.
-fn judge2(headers: &HeaderMap, target: &str) -> Result<Option<u64>, Fault> {
-    check(Parts { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), nameless: false, headers }, LIMITS)
+fn judge2(headers: &HeaderMap, target: &str) -> Result<Option<u64>, RequestError> {
+    check(
+        Http2Head { method: "PATCH", target: target.as_bytes(), authority: Some(b"a"), host_optional: false, headers },
+        LIMITS,
+    )
 }
 
 /// What is a fault in one version is one in the other.
@@ -314,21 +317,21 @@ fn both_versions_have_the_same_rules() {
     for (method, fields, fault) in [
         ("POST", vec![("content-length", "31")], None),
         ("POST", vec![("content-length", "0")], None),
-        ("POST", vec![("content-length", "031")], Some(Fault::Length)),
-        ("POST", vec![("content-length", "00")], Some(Fault::Length)),
-        ("POST", vec![("content-length", "+3")], Some(Fault::Length)),
-        ("POST", vec![("content-length", "3, 3")], Some(Fault::Length)),
-        ("POST", vec![("content-length", "")], Some(Fault::Length)),
-        ("POST", vec![("content-length", &large)], Some(Fault::Length)),
-        ("POST", vec![("content-length", "3"), ("content-length", "3")], Some(Fault::Length)),
-        ("POST", vec![("content_length", "3")], Some(Fault::Alias("content-length"))),
-        ("POST", vec![("x\"y", "1")], Some(Fault::Name)),
+        ("POST", vec![("content-length", "031")], Some(RequestError::Length)),
+        ("POST", vec![("content-length", "00")], Some(RequestError::Length)),
+        ("POST", vec![("content-length", "+3")], Some(RequestError::Length)),
+        ("POST", vec![("content-length", "3, 3")], Some(RequestError::Length)),
+        ("POST", vec![("content-length", "")], Some(RequestError::Length)),
+        ("POST", vec![("content-length", &large)], Some(RequestError::Length)),
+        ("POST", vec![("content-length", "3"), ("content-length", "3")], Some(RequestError::Length)),
+        ("POST", vec![("content_length", "3")], Some(RequestError::Alias("content-length"))),
+        ("POST", vec![("x\"y", "1")], Some(RequestError::Name)),
         ("POST", vec![("x!#$%&'*+-.^_`|~y", "1")], None),
-        (&method, vec![], Some(Fault::Method)),
+        (&method, vec![], Some(RequestError::Method)),
         (&method[1..], vec![], None),
-        ("CONNECT", vec![], Some(Fault::Connect)),
-        ("POST", vec![("host", "a"), ("host", "a")], Some(Fault::Host)),
-        ("POST", vec![("host", "a/b")], Some(Fault::Host)),
+        ("CONNECT", vec![], Some(RequestError::Connect)),
+        ("POST", vec![("host", "a"), ("host", "a")], Some(RequestError::Host)),
+        ("POST", vec![("host", "a/b")], Some(RequestError::Host)),
     ] {
         let headers: HeaderMap = fields
             .iter()
@@ -336,10 +339,11 @@ fn both_versions_have_the_same_rules() {
             .collect();
         let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let host = if fields.iter().any(|(name, _)| *name == "host") { "" } else { "Host: a\r\n" };
-        let first = Head::new(LIMITS).read(format!("{method} /x HTTP/1.1\r\n{host}{lines}\r\n").as_bytes()).err();
+        let first = HeadParser::new(LIMITS).read(format!("{method} /x HTTP/1.1\r\n{host}{lines}\r\n").as_bytes()).err();
         let authority = Some(&b"a"[..]).filter(|_| !host.is_empty());
         let second =
-            check(Parts { method, target: b"/x", authority, nameless: false, headers: &headers }, LIMITS).err();
+            check(Http2Head { method, target: b"/x", authority, host_optional: false, headers: &headers }, LIMITS)
+                .err();
         assert_eq!((first, second), (fault, fault), "{method} {fields:?}");
     }
 }
@@ -348,21 +352,21 @@ fn both_versions_have_the_same_rules() {
 #[test]
 fn http2_has_no_headers_that_speak_of_a_connection() {
     for (name, value, fault) in [
-        ("connection", "x", Some(Fault::OfConnection)),
-        ("keep-alive", "timeout=5", Some(Fault::OfConnection)),
-        ("proxy-connection", "x", Some(Fault::OfConnection)),
-        ("transfer-encoding", "chunked", Some(Fault::OfConnection)),
-        ("upgrade", "websocket", Some(Fault::OfConnection)),
-        ("te", "gzip", Some(Fault::OfConnection)),
-        ("te", "trailers, gzip", Some(Fault::OfConnection)),
+        ("connection", "x", Some(RequestError::OfConnection)),
+        ("keep-alive", "timeout=5", Some(RequestError::OfConnection)),
+        ("proxy-connection", "x", Some(RequestError::OfConnection)),
+        ("transfer-encoding", "chunked", Some(RequestError::OfConnection)),
+        ("upgrade", "websocket", Some(RequestError::OfConnection)),
+        ("te", "gzip", Some(RequestError::OfConnection)),
+        ("te", "trailers, gzip", Some(RequestError::OfConnection)),
         ("te", "trailers", None),
     ] {
         let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
         assert_eq!(judge2(&headers, "/x").err(), fault, "{name}: {value}");
     }
     let headers = HeaderMap::new();
-    let parts = Parts { method: "GET", target: b"/x", authority: None, nameless: false, headers: &headers };
-    assert_eq!(check(parts, LIMITS), Err(Fault::Host), "no authority and no host");
+    let parts = Http2Head { method: "GET", target: b"/x", authority: None, host_optional: false, headers: &headers };
+    assert_eq!(check(parts, LIMITS), Err(RequestError::Host), "no authority and no host");
 }
 
 /// What stands for a head that is not read is plain itself, and shows no more than was plain.
@@ -379,40 +383,40 @@ fn an_outline_is_a_plain_head() {
         "GET /a b HTTP/1.1\r\n",
         "GET /x HTTP/1.1\r\nHost: a/b\r\n",
     ] {
-        let mut head = Head::new(LIMITS);
+        let mut head = HeadParser::new(LIMITS);
         assert!(head.read(text.as_bytes()).is_err(), "{text:?}");
-        let outline = String::from_utf8(head.outline(text.as_bytes())).unwrap();
-        let end = read(&outline).unwrap_or_else(|fault| panic!("{outline:?}: {fault}")).unwrap();
-        assert_eq!((end.length, end.body.is_over()), (outline.len(), true), "{outline:?}");
-        assert!(outline.contains("Connection: close\r\n"), "{outline:?}");
+        let placeholder = String::from_utf8(head.placeholder(text.as_bytes())).unwrap();
+        let end = read(&placeholder).unwrap_or_else(|fault| panic!("{placeholder:?}: {fault}")).unwrap();
+        assert_eq!((end.length, end.body.is_over()), (placeholder.len(), true), "{placeholder:?}");
+        assert!(placeholder.contains("Connection: close\r\n"), "{placeholder:?}");
     }
-    let outline = |text: &str| {
-        let mut head = Head::new(LIMITS);
+    let placeholder = |text: &str| {
+        let mut head = HeadParser::new(LIMITS);
         let _ = head.read(text.as_bytes());
-        String::from_utf8(head.outline(text.as_bytes())).unwrap()
+        String::from_utf8(head.placeholder(text.as_bytes())).unwrap()
     };
-    assert!(outline("HEAD /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n").starts_with("HEAD /x HTTP/1.1\r\n"));
-    assert!(outline("CONNECT a:1 HTTP/1.1\r\n").starts_with("- / HTTP/1.1\r\n"));
+    assert!(placeholder("HEAD /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n").starts_with("HEAD /x HTTP/1.1\r\n"));
+    assert!(placeholder("CONNECT a:1 HTTP/1.1\r\n").starts_with("- / HTTP/1.1\r\n"));
 }
 
 #[test]
 fn over_a_socket_a_host_may_be_none() {
     let read = |host: &str, target: &str| {
         let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        Head::new(LIMITS).nameless(true).read(text.as_bytes())
+        HeadParser::new(LIMITS).host_optional(true).read(text.as_bytes())
     };
     for host in ["", "a", "run%2Fx.sock", "/run/x.sock", "unix:/x", "a b"] {
         assert!(read(host, "/x").unwrap().is_some(), "{host}");
     }
-    assert_eq!(read("a@b", "/x"), Err(Fault::Host));
-    assert_eq!(read("a%2fb", "http://a%2fb/x"), Err(Fault::Host), "in a URL it has to be one");
-    assert_eq!(Head::new(LIMITS).nameless(true).read(b"GET / HTTP/1.1\r\n\r\n"), Err(Fault::Host));
+    assert_eq!(read("a@b", "/x"), Err(RequestError::Host));
+    assert_eq!(read("a%2fb", "http://a%2fb/x"), Err(RequestError::Host), "in a URL it has to be one");
+    assert_eq!(HeadParser::new(LIMITS).host_optional(true).read(b"GET / HTTP/1.1\r\n\r\n"), Err(RequestError::Host));
     assert_eq!(
-        Head::new(LIMITS).nameless(true).read(b"GET / HTTP/1.1\r\nHost: %\r\nHost: %\r\n\r\n"),
-        Err(Fault::Host)
+        HeadParser::new(LIMITS).host_optional(true).read(b"GET / HTTP/1.1\r\nHost: %\r\nHost: %\r\n\r\n"),
+        Err(RequestError::Host)
     );
     for (uri, expected) in [("http://a!b/x?y=z", Some("/x?y=z")), ("http://a/x", None), ("/x", None)] {
         let uri = uri.parse().unwrap();
-        assert_eq!(unnamed(&uri).map(|uri| uri.to_string()).as_deref(), expected);
+        assert_eq!(without_invalid_authority(&uri).map(|uri| uri.to_string()).as_deref(), expected);
     }
 }

@@ -1,7 +1,7 @@
 //! The smallest parts of a head: tokens and targets.
 
 /// The longest method. Those that are registered have at most 17 letters.
-pub(super) const LONGEST_METHOD: usize = 32;
+pub(super) const MAX_METHOD: usize = 32;
 
 /// RFC 9110, 5.6.2.
 pub(super) fn is_token_byte(byte: u8) -> bool {

@@ -1,6 +1,6 @@
 //! The scanner: bytes to nodes.
 
-use super::{Kind, MAX_DEPTH, Malformed, Member, Node};
+use super::{JsonError, Kind, MAX_DEPTH, Member, Node};
 use std::collections::HashSet;
 
 /// Reads one document from front to back.
@@ -15,17 +15,17 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// A scanner that reads at most so many values and keys.
-    pub(super) fn new(source: &'a [u8], most: usize) -> Result<Scanner<'a>, Malformed> {
+    pub(super) fn new(source: &'a [u8], most: usize) -> Result<Scanner<'a>, JsonError> {
         let text = std::str::from_utf8(source)
-            .map_err(|e| Malformed { what: "found invalid UTF-8".into(), offset: e.valid_up_to() })?;
+            .map_err(|e| JsonError { what: "found invalid UTF-8".into(), offset: e.valid_up_to() })?;
         if text.starts_with('\u{feff}') {
-            return Err(Malformed { what: "found a byte order mark".into(), offset: 0 });
+            return Err(JsonError { what: "found a byte order mark".into(), offset: 0 });
         }
         Ok(Scanner { text, bytes: source, at: 0, depth: 0, tokens: 0, most })
     }
 
     /// The whole document: one value and nothing behind it.
-    pub(super) fn document(mut self) -> Result<Node, Malformed> {
+    pub(super) fn document(mut self) -> Result<Node, JsonError> {
         self.skip_space();
         let root = self.value()?;
         self.skip_space();
@@ -35,7 +35,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn value(&mut self) -> Result<Node, Malformed> {
+    fn value(&mut self) -> Result<Node, JsonError> {
         self.count()?;
         let start = self.at;
         let kind = match self.peek() {
@@ -51,7 +51,7 @@ impl<'a> Scanner<'a> {
         Ok(Node { span: start..self.at, kind })
     }
 
-    fn object(&mut self) -> Result<Kind, Malformed> {
+    fn object(&mut self) -> Result<Kind, JsonError> {
         self.enter()?;
         let mut members = Vec::new();
         if !self.closes(b'}') {
@@ -74,7 +74,7 @@ impl<'a> Scanner<'a> {
         Ok(Kind::Object(members))
     }
 
-    fn member(&mut self) -> Result<Member, Malformed> {
+    fn member(&mut self) -> Result<Member, JsonError> {
         self.count()?;
         let start = self.at;
         if self.peek() != Some(b'"') {
@@ -91,7 +91,7 @@ impl<'a> Scanner<'a> {
         Ok(Member { key_span, key, value: self.value()? })
     }
 
-    fn array(&mut self) -> Result<Kind, Malformed> {
+    fn array(&mut self) -> Result<Kind, JsonError> {
         self.enter()?;
         let mut items = Vec::new();
         if !self.closes(b']') {
@@ -107,7 +107,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over the opening bracket.
-    fn enter(&mut self) -> Result<(), Malformed> {
+    fn enter(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(fault(&format!("found more than {MAX_DEPTH} levels of nesting"), self.at));
@@ -126,7 +126,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Behind an item: `true` at the closing bracket, `false` behind a comma.
-    fn separator(&mut self, bracket: u8, expected: &str) -> Result<bool, Malformed> {
+    fn separator(&mut self, bracket: u8, expected: &str) -> Result<bool, JsonError> {
         self.skip_space();
         match self.peek() {
             Some(b',') => {
@@ -142,7 +142,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn word(&mut self, word: &str, kind: Kind) -> Result<Kind, Malformed> {
+    fn word(&mut self, word: &str, kind: Kind) -> Result<Kind, JsonError> {
         if !self.rest().starts_with(word) {
             return Err(self.found("a value"));
         }
@@ -152,7 +152,7 @@ impl<'a> Scanner<'a> {
 
     /// The string at the opening quote. serde_json unescapes it, so that there is one reading of escapes in the
     /// program.
-    fn string(&mut self) -> Result<String, Malformed> {
+    fn string(&mut self) -> Result<String, JsonError> {
         let start = self.at;
         let mut end = start + 1;
         let mut plain = true;
@@ -177,7 +177,7 @@ impl<'a> Scanner<'a> {
             .map_err(|_| fault("found a string with an escape that stands for no character", start))
     }
 
-    fn number(&mut self) -> Result<Kind, Malformed> {
+    fn number(&mut self) -> Result<Kind, JsonError> {
         let start = self.at;
         self.eat(|b| b == b'-', 1);
         let leading_zero = self.peek() == Some(b'0');
@@ -222,7 +222,7 @@ impl<'a> Scanner<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn count(&mut self) -> Result<(), Malformed> {
+    fn count(&mut self) -> Result<(), JsonError> {
         self.tokens += 1;
         if self.tokens > self.most {
             return Err(fault(&format!("found more than {} keys and values", self.most), self.at));
@@ -230,17 +230,17 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn found(&self, expected: &str) -> Malformed {
+    fn found(&self, expected: &str) -> JsonError {
         let what = match self.rest().chars().next() {
             Some(c) => format!("expected {expected}, found `{}`", c.escape_default()),
             None => format!("expected {expected}, found the end"),
         };
-        Malformed { what, offset: self.at }
+        JsonError { what, offset: self.at }
     }
 }
 
 /// No key twice. Without copies of the keys, which may be as long as the document.
-fn check_keys(members: &[Member]) -> Result<(), Malformed> {
+fn check_keys(members: &[Member]) -> Result<(), JsonError> {
     let mut seen = HashSet::with_capacity(members.len());
     match members.iter().find(|member| !seen.insert(member.key.as_str())) {
         Some(twice) => Err(fault("found a key twice in one object", twice.key_span.start)),
@@ -248,8 +248,8 @@ fn check_keys(members: &[Member]) -> Result<(), Malformed> {
     }
 }
 
-fn fault(what: &str, offset: usize) -> Malformed {
-    Malformed { what: what.to_owned(), offset }
+fn fault(what: &str, offset: usize) -> JsonError {
+    JsonError { what: what.to_owned(), offset }
 }
 
 /// Whether every parser reads the same number: integers within 2^53, others finite and not rounded to zero.

@@ -1,6 +1,6 @@
 //! Editing messages in place.
 
-use super::{Codec, Edit, Entry, Item, Parsed, Span, Value};
+use super::{Codec, Edit, Entry, Item, Parsed, SecondsNanos, Value};
 use crate::wire::json;
 use crate::wire::proto::{put_bytes, put_number};
 use base64::Engine;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::ops::Range;
 
 /// Bytes in the place of others.
-type Spot = (Range<usize>, Vec<u8>);
+type Splice = (Range<usize>, Vec<u8>);
 
 /// What becomes of an entry of a map.
 enum Fate {
@@ -34,7 +34,7 @@ impl Parsed {
     fn edited_proto(&self, map: &str, edits: &[Edit]) -> Bytes {
         let number = |name: &str| self.root.schema.field(name).map_or(0, |field| field.number);
         let entries = self.root.entries(map).unwrap_or_default();
-        let mut spots: Vec<Spot> = Vec::new();
+        let mut splices: Vec<Splice> = Vec::new();
         for (entry, fate) in entries.iter().zip(fates(entries, edits)) {
             let mut bytes = Vec::new();
             match fate {
@@ -42,7 +42,7 @@ impl Parsed {
                 Fate::Goes => {}
                 Fate::Becomes(key, value) => put_entry(&mut bytes, number(map), &key, &value),
             }
-            spots.push((entry.span.clone(), bytes));
+            splices.push((entry.span.clone(), bytes));
         }
         let mut behind = Vec::new();
         for edit in edits {
@@ -51,22 +51,22 @@ impl Parsed {
                 (Edit::Duration(name, span), Some(item)) => {
                     let mut bytes = Vec::new();
                     put_duration(&mut bytes, number(name), *span);
-                    spots.push((item.span.clone(), bytes));
+                    splices.push((item.span.clone(), bytes));
                 }
                 (Edit::Duration(name, span), None) => put_duration(&mut behind, number(name), *span),
                 (Edit::Key(..) | Edit::Value(..) | Edit::Remove(_), _) => {}
             }
         }
-        let mut whole = self.spliced(spots);
+        let mut whole = self.spliced(splices);
         whole.extend_from_slice(&behind);
         whole.into()
     }
 
-    fn spliced(&self, mut spots: Vec<Spot>) -> Vec<u8> {
-        spots.sort_by_key(|(span, _)| span.start);
+    fn spliced(&self, mut splices: Vec<Splice>) -> Vec<u8> {
+        splices.sort_by_key(|(span, _)| span.start);
         let mut whole = Vec::with_capacity(self.source.len() + 64);
         let mut at = 0;
-        for (span, bytes) in spots {
+        for (span, bytes) in splices {
             whole.extend_from_slice(self.source.get(at..span.start).unwrap_or_default());
             whole.extend_from_slice(&bytes);
             at = span.end;
@@ -102,7 +102,7 @@ impl Parsed {
         source
     }
 
-    fn with_duration(&self, source: Bytes, name: &'static str, span: Span) -> Bytes {
+    fn with_duration(&self, source: Bytes, name: &'static str, span: SecondsNanos) -> Bytes {
         let text = span.to_string();
         let set = |at| json::Change::Text(at, text.clone());
         self.with_member(source, name, &set, &|key| json::Change::Add(key, text.clone()))
@@ -217,7 +217,7 @@ pub(super) fn put_entry(out: &mut Vec<u8>, number: u32, key: &str, value: &[u8])
 }
 
 /// Writes a length of time.
-pub(super) fn put_duration(out: &mut Vec<u8>, number: u32, span: Span) {
+pub(super) fn put_duration(out: &mut Vec<u8>, number: u32, span: SecondsNanos) {
     let mut inner = Vec::new();
     if span.seconds != 0 {
         put_number(&mut inner, 1, span.seconds.cast_unsigned());

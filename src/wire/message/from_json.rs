@@ -1,8 +1,8 @@
 //! Reading JSON, as protocol buffers define it.
 
 use super::from_proto::{MAX_DURATION, check_oneofs};
-use super::{Entry, Item, Object, Span, Unreadable, Value};
-use crate::wire::is_twin;
+use super::{Entry, Item, MessageError, Object, SecondsNanos, Value};
+use crate::wire::is_ambiguous_spelling;
 use crate::wire::json::{Document, Kind as Json, Member, Node};
 use crate::wire::schema::{Field, Kind, Message};
 use base64::Engine;
@@ -17,15 +17,15 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PA
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
 /// The message that a body is.
-pub(super) fn root(schema: &'static Message, source: &Bytes) -> Result<Object, Unreadable> {
-    let document = Document::parse(source.clone()).map_err(|error| Unreadable(error.to_string()))?;
+pub(super) fn root(schema: &'static Message, source: &Bytes) -> Result<Object, MessageError> {
+    let document = Document::parse(source.clone()).map_err(|error| MessageError(error.to_string()))?;
     object(schema, &document, document.root(), "")
 }
 
-fn object(schema: &'static Message, document: &Document, node: &Node, path: &str) -> Result<Object, Unreadable> {
+fn object(schema: &'static Message, document: &Document, node: &Node, path: &str) -> Result<Object, MessageError> {
     let Json::Object(members) = &node.kind else {
         let path = if path.is_empty() { "the body" } else { path };
-        return Err(Unreadable(format!("expected an object as `{path}`, found {}", node.kind.name())));
+        return Err(MessageError(format!("expected an object as `{path}`, found {}", node.kind.name())));
     };
     let mut object = Object::new(schema, node.span.clone());
     let mut seen: Vec<u32> = Vec::new();
@@ -36,7 +36,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
         };
         let path = if path.is_empty() { member.key.clone() } else { format!("{path}.{}", member.key) };
         if seen.contains(&field.number) {
-            return Err(Unreadable(format!("`{path}` stands twice, in both spellings")));
+            return Err(MessageError(format!("`{path}` stands twice, in both spellings")));
         }
         seen.push(field.number);
         // Null is as good as nothing.
@@ -51,22 +51,22 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
 }
 
 /// The field that a member is; a fault where some parser may take it for one that it is not.
-fn find(schema: &'static Message, member: &Member, path: &str) -> Result<Option<&'static Field>, Unreadable> {
+fn find(schema: &'static Message, member: &Member, path: &str) -> Result<Option<&'static Field>, MessageError> {
     let key = member.key.as_str();
     if let Some(field) = schema.fields.iter().find(|field| field.name == key || field.json == key) {
         return Ok(Some(field));
     }
-    match schema.fields.iter().find(|field| is_twin(key, field.json)) {
+    match schema.fields.iter().find(|field| is_ambiguous_spelling(key, field.json)) {
         Some(field) => {
             let dot = if path.is_empty() { "" } else { "." };
-            Err(Unreadable(format!("expected `{path}{dot}{}`, found `{}`", field.json, key.escape_debug())))
+            Err(MessageError(format!("expected `{path}{dot}{}`, found `{}`", field.json, key.escape_debug())))
         }
         None => Ok(None),
     }
 }
 
-fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<Value, Unreadable> {
-    let wrong = |expected: &str| Unreadable(format!("expected {expected} as `{path}`, found {}", node.kind.name()));
+fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<Value, MessageError> {
+    let wrong = |expected: &str| MessageError(format!("expected {expected} as `{path}`, found {}", node.kind.name()));
     let text = |expected| match &node.kind {
         Json::Text(text) => Ok(text.as_str()),
         _ => Err(wrong(expected)),
@@ -82,12 +82,12 @@ fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<
         Kind::Duration => {
             let text = text("a duration such as `3600s`")?;
             Value::Duration(
-                duration(text).ok_or_else(|| Unreadable(format!("`{path}` is no duration such as `3600s`")))?,
+                duration(text).ok_or_else(|| MessageError(format!("`{path}` is no duration such as `3600s`")))?,
             )
         }
         Kind::Timestamp => {
             let text = text("a time of RFC 3339")?;
-            Value::Timestamp(time(text).ok_or_else(|| Unreadable(format!("`{path}` is no time of RFC 3339")))?)
+            Value::Timestamp(time(text).ok_or_else(|| MessageError(format!("`{path}` is no time of RFC 3339")))?)
         }
         Kind::Message(schema) => Value::Message(object(schema, document, node, path)?),
         Kind::Metadata => Value::Entries(entries(node, path)?),
@@ -99,16 +99,16 @@ fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<
     })
 }
 
-fn entries(node: &Node, path: &str) -> Result<Vec<Entry>, Unreadable> {
+fn entries(node: &Node, path: &str) -> Result<Vec<Entry>, MessageError> {
     let Json::Object(members) = &node.kind else {
-        return Err(Unreadable(format!("expected an object as `{path}`, found {}", node.kind.name())));
+        return Err(MessageError(format!("expected an object as `{path}`, found {}", node.kind.name())));
     };
     let entry = |member: &Member| match &member.value.kind {
         Json::Text(text) => {
-            let value = decoded(text).ok_or_else(|| Unreadable(format!("a value of `{path}` is not base64")))?;
+            let value = decoded(text).ok_or_else(|| MessageError(format!("a value of `{path}` is not base64")))?;
             Ok(Entry { key: member.key.clone(), value, span: member.value.span.clone() })
         }
-        other => Err(Unreadable(format!("expected base64 in a string as value of `{path}`, found {}", other.name()))),
+        other => Err(MessageError(format!("expected base64 in a string as value of `{path}`, found {}", other.name()))),
     };
     members.iter().map(entry).collect()
 }
@@ -136,7 +136,7 @@ fn choice(names: &[(i32, &str)], document: &Document, node: &Node) -> Option<i32
 }
 
 /// `18000s`, `-1.5s`.
-fn duration(text: &str) -> Option<Span> {
+fn duration(text: &str) -> Option<SecondsNanos> {
     let number = text.strip_suffix('s')?;
     let (negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
     let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
@@ -146,11 +146,14 @@ fn duration(text: &str) -> Option<Span> {
     }
     let seconds: i64 = whole.parse().ok().filter(|seconds| *seconds <= MAX_DURATION)?;
     let nanos: i32 = format!("{part:0<9}").parse().ok()?;
-    Some(if negative { Span { seconds: -seconds, nanos: -nanos } } else { Span { seconds, nanos } })
+    Some(if negative { SecondsNanos { seconds: -seconds, nanos: -nanos } } else { SecondsNanos { seconds, nanos } })
 }
 
 /// A time; none before 1970, which no session knows.
-fn time(text: &str) -> Option<Span> {
+fn time(text: &str) -> Option<SecondsNanos> {
     let since = humantime::parse_rfc3339(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Span { seconds: i64::try_from(since.as_secs()).ok()?, nanos: i32::try_from(since.subsec_nanos()).ok()? })
+    Some(SecondsNanos {
+        seconds: i64::try_from(since.as_secs()).ok()?,
+        nanos: i32::try_from(since.subsec_nanos()).ok()?,
+    })
 }

@@ -1,7 +1,7 @@
 //! Reading protocol buffers.
 
 use super::structs;
-use super::{Entry, Item, Object, Span, Unreadable, Value};
+use super::{Entry, Item, MessageError, Object, SecondsNanos, Value};
 use crate::wire::proto::{ProtoError, RawField, RawValue, fields};
 use crate::wire::schema::{Field, Kind, Message};
 use std::collections::HashSet;
@@ -14,9 +14,9 @@ const MAX_ENTRIES: usize = 5_000;
 /// From the year 1 to the year 9999 (`google/protobuf/timestamp.proto`).
 const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-impl From<ProtoError> for Unreadable {
-    fn from(error: ProtoError) -> Unreadable {
-        Unreadable(error.to_string())
+impl From<ProtoError> for MessageError {
+    fn from(error: ProtoError) -> MessageError {
+        MessageError(error.to_string())
     }
 }
 
@@ -26,7 +26,7 @@ pub(super) fn object(
     source: &[u8],
     content: Range<usize>,
     path: &str,
-) -> Result<Object, Unreadable> {
+) -> Result<Object, MessageError> {
     let mut object = Object::new(schema, content.clone());
     for raw in fields(source, content) {
         let raw = raw?;
@@ -43,12 +43,12 @@ pub(super) fn object(
 }
 
 /// At most one field of each group.
-pub(super) fn check_oneofs(object: &Object, path: &str) -> Result<(), Unreadable> {
+pub(super) fn check_oneofs(object: &Object, path: &str) -> Result<(), MessageError> {
     for oneof in object.schema.oneofs {
         let mut standing = object.items.iter().filter(|item| oneof.members.contains(&item.field.number));
         if let (Some(one), Some(other)) = (standing.next(), standing.next()) {
             let dot = if path.is_empty() { "" } else { "." };
-            return Err(Unreadable(format!(
+            return Err(MessageError(format!(
                 "`{path}{dot}{}` and `{path}{dot}{}` exclude each other",
                 one.spelling, other.spelling
             )));
@@ -63,7 +63,7 @@ fn add(
     source: &[u8],
     raw: &RawField,
     path: &str,
-) -> Result<(), Unreadable> {
+) -> Result<(), MessageError> {
     if let Kind::Opaque = field.kind {
         check_opaque(source, raw, path)?;
     }
@@ -73,7 +73,7 @@ fn add(
             return Ok(());
         };
         if entries.len() >= MAX_ENTRIES {
-            return Err(Unreadable(format!("`{path}` has more than {MAX_ENTRIES} entries")));
+            return Err(MessageError(format!("`{path}` has more than {MAX_ENTRIES} entries")));
         }
         entries.push(metadata_entry(source, raw, path)?);
         return Ok(());
@@ -82,7 +82,7 @@ fn add(
         if matches!(field.kind, Kind::Opaque) {
             return Ok(());
         }
-        return Err(Unreadable(format!("`{path}` stands twice")));
+        return Err(MessageError(format!("`{path}` stands twice")));
     }
     let value = value(field, source, raw, path)?;
     object.items.push(Item { field, spelling: field.name.to_owned(), value, span: raw.span.clone() });
@@ -90,14 +90,14 @@ fn add(
 }
 
 /// Nobody looks into it, but it has to be a message.
-fn check_opaque(source: &[u8], raw: &RawField, path: &str) -> Result<(), Unreadable> {
+fn check_opaque(source: &[u8], raw: &RawField, path: &str) -> Result<(), MessageError> {
     let RawValue::Bytes(content) = &raw.value else {
-        return Err(Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
+        return Err(MessageError(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
     };
-    fields(source, content.clone()).try_for_each(|field| field.map(drop)).map_err(Unreadable::from)
+    fields(source, content.clone()).try_for_each(|field| field.map(drop)).map_err(MessageError::from)
 }
 
-fn check_keys(item: &Item) -> Result<(), Unreadable> {
+fn check_keys(item: &Item) -> Result<(), MessageError> {
     let Value::Entries(entries) = &item.value else {
         return Ok(());
     };
@@ -105,11 +105,11 @@ fn check_keys(item: &Item) -> Result<(), Unreadable> {
     if entries.iter().all(|entry| seen.insert(&entry.key)) {
         return Ok(());
     }
-    Err(Unreadable(format!("a key of `{}` stands twice", item.field.name)))
+    Err(MessageError(format!("a key of `{}` stands twice", item.field.name)))
 }
 
-fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Value, Unreadable> {
-    let wrong = || Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start));
+fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Value, MessageError> {
+    let wrong = || MessageError(format!("`{path}` has another type than its field at byte {}", raw.span.start));
     let bytes = || match &raw.value {
         RawValue::Bytes(content) => Ok(content.clone()),
         RawValue::Varint(_) | RawValue::Fixed => Err(wrong()),
@@ -123,12 +123,12 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         Kind::Bool => match number()? {
             0 => Value::Bool(false),
             1 => Value::Bool(true),
-            _ => return Err(Unreadable(format!("`{path}` is neither true nor false"))),
+            _ => return Err(MessageError(format!("`{path}` is neither true nor false"))),
         },
         Kind::Unsigned => Value::Unsigned(number()?),
         Kind::Enum(_) => {
             let value = i32::try_from(number()?.cast_signed());
-            Value::Enum(value.map_err(|_| Unreadable(format!("`{path}` is no value of an enumeration")))?)
+            Value::Enum(value.map_err(|_| MessageError(format!("`{path}` is no value of an enumeration")))?)
         }
         Kind::Duration => Value::Duration(span(source, bytes()?, path, -MAX_DURATION..=MAX_DURATION, true)?),
         Kind::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMES, false)?),
@@ -142,15 +142,15 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
     })
 }
 
-fn text(source: &[u8], content: Range<usize>, path: &str) -> Result<String, Unreadable> {
+fn text(source: &[u8], content: Range<usize>, path: &str) -> Result<String, MessageError> {
     let bytes = source.get(content).unwrap_or_default();
-    let text = std::str::from_utf8(bytes).map_err(|_| Unreadable(format!("`{path}` is not UTF-8")))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| MessageError(format!("`{path}` is not UTF-8")))?;
     Ok(text.to_owned())
 }
 
-fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, Unreadable> {
+fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, MessageError> {
     let RawValue::Bytes(content) = &raw.value else {
-        return Err(Unreadable(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
+        return Err(MessageError(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
     };
     let (mut key, mut value) = (None, None);
     for part in fields(source, content.clone()) {
@@ -160,7 +160,7 @@ fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, Un
             (2, RawValue::Bytes(content)) if value.is_none() => {
                 value = Some(source.get(content).unwrap_or_default().to_vec());
             }
-            _ => return Err(Unreadable(format!("an entry of `{path}` is not one key and one value"))),
+            _ => return Err(MessageError(format!("an entry of `{path}` is not one key and one value"))),
         }
     }
     Ok(Entry { key: key.unwrap_or_default(), value: value.unwrap_or_default(), span: raw.span.clone() })
@@ -172,8 +172,8 @@ fn span(
     path: &str,
     allowed: std::ops::RangeInclusive<i64>,
     signed: bool,
-) -> Result<Span, Unreadable> {
-    let wrong = || Unreadable(format!("`{path}` is no time that can be"));
+) -> Result<SecondsNanos, MessageError> {
+    let wrong = || MessageError(format!("`{path}` is no time that can be"));
     let (mut seconds, mut nanos) = (None, None);
     for part in fields(source, content) {
         let part = part?;
@@ -185,7 +185,7 @@ fn span(
             _ => return Err(wrong()),
         }
     }
-    let span = Span { seconds: seconds.unwrap_or_default(), nanos: nanos.unwrap_or_default() };
+    let span = SecondsNanos { seconds: seconds.unwrap_or_default(), nanos: nanos.unwrap_or_default() };
     let least = if signed { -999_999_999 } else { 0 };
     let agree = span.seconds == 0 || span.nanos == 0 || (span.seconds < 0) == (span.nanos < 0) || !signed;
     let good = allowed.contains(&span.seconds) && (least..=999_999_999).contains(&span.nanos) && agree;

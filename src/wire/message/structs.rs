@@ -2,7 +2,7 @@
 //!
 //! Source: `google/protobuf/struct.proto`, which says of a value without a kind that it is an error.
 
-use super::Unreadable;
+use super::MessageError;
 use crate::wire::json::{MAX_DEPTH, MAX_TOKENS};
 use crate::wire::proto::{RawField, RawValue, fields};
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// Judges the object that stands in this part of the bytes: its depth, its size, and whether all parsers read the same
 /// in it.
-pub(super) fn check(source: &[u8], content: Range<usize>, path: &str) -> Result<(), Unreadable> {
+pub(super) fn check(source: &[u8], content: Range<usize>, path: &str) -> Result<(), MessageError> {
     Walk { source, path, left: MAX_TOKENS }.object(content, MAX_DEPTH)
 }
 
@@ -22,35 +22,35 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn wrong(&self, what: &str) -> Unreadable {
-        Unreadable(format!("`{}` {what}", self.path))
+    fn wrong(&self, what: &str) -> MessageError {
+        MessageError(format!("`{}` {what}", self.path))
     }
 
     /// The content of a field of messages.
-    fn message(&self, raw: &RawField) -> Result<Range<usize>, Unreadable> {
+    fn message(&self, raw: &RawField) -> Result<Range<usize>, MessageError> {
         match &raw.value {
             RawValue::Bytes(content) => Ok(content.clone()),
             RawValue::Varint(_) | RawValue::Fixed => Err(self.wrong("has a value of another type than its field")),
         }
     }
 
-    fn text(&self, content: Range<usize>) -> Result<&'a str, Unreadable> {
+    fn text(&self, content: Range<usize>) -> Result<&'a str, MessageError> {
         let bytes = self.source.get(content).unwrap_or_default();
         std::str::from_utf8(bytes).map_err(|_| self.wrong("has text that is not UTF-8"))
     }
 
-    fn count(&mut self) -> Result<(), Unreadable> {
+    fn count(&mut self) -> Result<(), MessageError> {
         self.left =
             self.left.checked_sub(1).ok_or_else(|| self.wrong(&format!("has more than {MAX_TOKENS} values")))?;
         Ok(())
     }
 
-    fn deeper(&self, depth: usize) -> Result<usize, Unreadable> {
+    fn deeper(&self, depth: usize) -> Result<usize, MessageError> {
         depth.checked_sub(1).ok_or_else(|| self.wrong(&format!("has more than {MAX_DEPTH} levels of nesting")))
     }
 
     /// `Struct`, whose only field is a map.
-    fn object(&mut self, content: Range<usize>, depth: usize) -> Result<(), Unreadable> {
+    fn object(&mut self, content: Range<usize>, depth: usize) -> Result<(), MessageError> {
         let depth = self.deeper(depth)?;
         let mut seen = HashSet::new();
         for entry in fields(self.source, content) {
@@ -66,7 +66,7 @@ impl<'a> Walk<'a> {
     }
 
     /// An entry of its map: one key and one value, in their order or not. Says the key.
-    fn entry(&mut self, content: Range<usize>, depth: usize) -> Result<&'a str, Unreadable> {
+    fn entry(&mut self, content: Range<usize>, depth: usize) -> Result<&'a str, MessageError> {
         self.count()?;
         let (mut key, mut value) = (None, None);
         for part in fields(self.source, content) {
@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `Value`: one of six kinds.
-    fn value(&mut self, content: Range<usize>, depth: usize) -> Result<(), Unreadable> {
+    fn value(&mut self, content: Range<usize>, depth: usize) -> Result<(), MessageError> {
         self.count()?;
         let mut kinds = 0;
         for kind in fields(self.source, content) {
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `ListValue`.
-    fn list(&mut self, content: Range<usize>, depth: usize) -> Result<(), Unreadable> {
+    fn list(&mut self, content: Range<usize>, depth: usize) -> Result<(), MessageError> {
         let depth = self.deeper(depth)?;
         for item in fields(self.source, content) {
             let item = item?;

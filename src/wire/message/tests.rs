@@ -36,11 +36,11 @@ static OUTER: Message = Message {
     oneofs: &[],
 };
 
-fn proto(bytes: &[u8]) -> Result<Parsed, Unreadable> {
+fn proto(bytes: &[u8]) -> Result<Parsed, MessageError> {
     Parsed::read(&OUTER, Codec::Proto, Bytes::copy_from_slice(bytes))
 }
 
-fn json(text: &str) -> Result<Parsed, Unreadable> {
+fn json(text: &str) -> Result<Parsed, MessageError> {
     Parsed::read(&OUTER, Codec::Json, Bytes::copy_from_slice(text.as_bytes()))
 }
 
@@ -241,7 +241,7 @@ fn encoded(sample: &Sample) -> (Vec<u8>, String) {
         members.insert("count".into(), count.to_string().into());
     }
     if let Some((seconds, nanos)) = sample.lifetime {
-        let span = Span { seconds: i64::from(seconds), nanos: i32::try_from(nanos).unwrap() };
+        let span = SecondsNanos { seconds: i64::from(seconds), nanos: i32::try_from(nanos).unwrap() };
         put_duration(&mut bytes, 6, span);
         members.insert("lifetime".into(), span.to_string().into());
     }
@@ -270,7 +270,7 @@ proptest! {
             Edit::Key(1, format!("{key}1")),
             Edit::Value(1, value.clone()),
             Edit::Add(format!("{key}2"), value),
-            Edit::Duration("lifetime", Span { seconds: 60, nanos: 500_000_000 }),
+            Edit::Duration("lifetime", SecondsNanos { seconds: 60, nanos: 500_000_000 }),
         ];
         let (one, other) = (proto(&bytes).unwrap(), json(&text).unwrap());
         let one = proto(&one.edited("metadata", &edits)).unwrap();

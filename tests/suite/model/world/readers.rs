@@ -235,7 +235,7 @@ impl World {
     pub(super) fn observe(&mut self, reader: usize, began: u64, version: u8) {
         let told = self.setting.versioned.then_some(u64::from(version));
         let observed = Observed { began, version: told, digest: u64::from(self.content(version)) };
-        let ends = if self.is_gone(version) { RetireCause::WriteEnd } else { RetireCause::Superseded(observed) };
+        let ends = if self.is_gone(version) { RetireCause::Invalidated } else { RetireCause::Superseded(observed) };
         self.retire(reader, ends);
     }
 

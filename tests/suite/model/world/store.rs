@@ -2,8 +2,8 @@
 
 use super::*;
 use sessiongate::coherence::{
-    AcquireInput, OWN, RetireCause, Retired, Settled, Tenant, WriteEnd, WriteScope, acquire, begin, end, fill, release,
-    retire,
+    AcquireInput, DEFAULT_TENANT, RetireCause, Retired, Settled, TenantId, WriteEnd, WriteScope, acquire, begin, end,
+    fill, release, retire,
 };
 
 impl World {
@@ -21,12 +21,12 @@ impl World {
 
     fn reading(&self, reader: Token) -> AcquireInput {
         let (caller, lease, now) = ([1; 16], EVER, self.now.time);
-        AcquireInput { reader, steal: None, fresh: false, unstored: false, caller, tenant: OWN, lease, now }
+        AcquireInput { reader, steal: None, fresh: false, unstored: false, caller, tenant: DEFAULT_TENANT, lease, now }
     }
 
     /// The tenant that a reader asks.
-    fn tenant_of(&self, reader: usize) -> Tenant {
-        if self.is_of_others(reader) && !self.setting.deleted_for_all { [7; 16] } else { OWN }
+    fn tenant_of(&self, reader: usize) -> TenantId {
+        if self.is_of_others(reader) && !self.setting.deleted_for_all { [7; 16] } else { DEFAULT_TENANT }
     }
 
     pub(super) fn acquire(&mut self, reader: usize, steal: Option<Token>, epoch: &mut CoherenceState) -> Acquired<u8> {
@@ -142,7 +142,7 @@ impl World {
         let name = self.name_of(reader);
         let (variant, token) = (&mut self.now.store.variants[name], Token(READERS + reader as u128));
         let left_out = match cause {
-            RetireCause::WriteEnd | RetireCause::Denied(_) => self.setting.unended,
+            RetireCause::Invalidated | RetireCause::Denied(_) => self.setting.unended,
             RetireCause::Superseded(_) => self.setting.unsuperseded,
         };
         if left_out {

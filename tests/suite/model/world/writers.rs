@@ -1,7 +1,7 @@
 //! Writers, as `cache/write.rs` and `proxy/governed.rs` have them.
 
 use super::*;
-use sessiongate::coherence::CROWD;
+use sessiongate::coherence::SHARED_WRITER;
 use sessiongate::coherence::sharing::LeaveAction;
 use sessiongate::coherence::writing::{Unconfirmed, unconfirmed};
 
@@ -61,7 +61,7 @@ impl World {
             }
             Writes::Records(..) => self.stray(Stray::End(writer, own, false, era)),
             Writes::Ends(_, _, unchanged) => self.stray(Stray::End(writer, mark, unchanged, era)),
-            Writes::HandsOver(..) => self.stray(Stray::Begin(writer, CROWD.0, era)),
+            Writes::HandsOver(..) => self.stray(Stray::Begin(writer, SHARED_WRITER.0, era)),
             Writes::Idle | Writes::Forwarded(_) | Writes::Late | Writes::Settles(..) | Writes::Over => {}
         }
         let does = match self.now.writers[writer] {
@@ -179,7 +179,7 @@ impl World {
             self.then(all, "another mark takes over from write", writer, |world| {
                 let era = world.now.era;
                 if !world.setting.left_unknown {
-                    world.begin(writer, CROWD);
+                    world.begin(writer, SHARED_WRITER);
                 }
                 let left = match world.setting.left_unknown {
                     true => world.shared_mark(writer).leave(mark, true),

@@ -2,7 +2,7 @@
 
 mod auth0;
 mod call;
-mod listed;
+mod session_list;
 pub mod path;
 mod pattern;
 mod resource;
@@ -11,9 +11,9 @@ mod zitadel;
 
 pub use auth0::AUTH0;
 pub use call::DecodedBody;
-pub use listed::SessionList;
 pub use pattern::{InvalidationRule, PathPart};
 pub use revocation::{MemberType, Revocation, RevocationBody, RevocationMember};
+pub use session_list::SessionList;
 pub use zitadel::ZITADEL;
 
 use crate::model::{Caller, Operation, Rejection, SessionId};
@@ -27,71 +27,69 @@ use std::borrow::Cow;
 /// A provider's API.
 #[derive(Debug)]
 pub struct Dialect {
-    /// Its name in the configuration.
+    /// The name in the configuration.
     pub name: &'static str,
-    /// The paths under which all of the API lies, in lower case.
+    /// Prefixes of every path of the API, in lower case.
     pub roots: &'static [&'static str],
-    /// The places (see [`path`]) at and below which the canonical form of every request has to be one of `routes`.
+    /// Path prefixes (see [`path`]) below which every request must match one of `routes`.
     pub protected_paths: &'static [&'static str],
     /// The governed operations.
     pub routes: &'static [Route],
-    /// What else may change sessions, and what does not although it looks like it: the first row that fits a path
-    /// decides.
+    /// Which other requests may change sessions. The first matching row applies.
     pub invalidating: &'static [InvalidationRule],
-    /// The paths at which users log out without a credential, by a token of theirs that names the session
-    /// (OpenID Connect RP-Initiated Logout 1.0).
+    /// Paths where users log out without a credential: a token in the request names the session (OpenID Connect
+    /// RP-Initiated Logout 1.0).
     pub logouts: &'static [&'static str],
-    /// Whether the scopes of a token say what its caller may change.
+    /// Whether access tokens carry scopes that limit what the caller may change.
     pub has_scopes: bool,
-    /// Where things are in requests and answers.
+    /// The members of JSON messages.
     pub json: JsonMembers,
-    /// The longest session id.
+    /// The maximum length of a session ID.
     pub session_id_length: usize,
-    /// The longest id of a refresh token.
+    /// The maximum length of a refresh token ID.
     pub refresh_token_id_length: usize,
-    /// The longest id of a user, decoded.
+    /// The maximum length of a user ID, decoded.
     pub user_id_length: usize,
     /// The provider's own limits of metadata.
     pub limits: Limits,
-    /// Whether the provider reads `X-Forwarded-For`, `-Proto` and `-Host`; one that does not is not told about its
-    /// clients.
+    /// Whether the provider uses `X-Forwarded-For`, `-Proto` and `-Host`. If not, they are not sent.
     pub reads_forwarded_headers: bool,
-    /// Whether it takes calls of gRPC.
+    /// Whether the provider accepts gRPC calls.
     pub has_grpc: bool,
-    /// The beginnings of headers that a client has no say in, beside those of every proxy.
+    /// Prefixes of headers that are removed from client requests, in addition to those that every proxy removes.
     pub stripped_headers: &'static [&'static str],
-    /// Headers that say for whom, and as what, the provider answers: taken from trusted peers only.
+    /// Headers that select the client, host or instance of a request: accepted from trusted peers only.
     pub trusted_peer_headers: &'static [&'static str],
-    /// Headers of a caller's own that decide on the provider's response: it is keyed by them.
+    /// Headers of the caller that change the provider's response, so they are part of the cache key.
     pub cache_key_headers: &'static [&'static str],
-    /// Whether verified callers may share what is cached: the provider's response does not depend on who asks.
+    /// Whether verified callers may share cached responses: the provider's response does not depend on the caller.
     pub is_shared_between_callers: bool,
-    /// Which of its responses that there is no session speak of the session.
+    /// Which of the provider's 404 responses are about the session.
     pub not_found: NotFoundMeaning,
-    /// Whether metadata without entries removes all of it, or else changes nothing.
+    /// Whether an empty map removes all metadata; if not, it changes nothing.
     pub empty_map_clears: bool,
     /// Whether writes have lifetimes, checks and challenges.
     pub has_session_rules: bool,
-    /// Whether a write that the provider calls bad may have had effects all the same, such as a check that failed and
-    /// is counted.
+    /// Whether a write that the provider rejects with 400 may have changed something, such as a counter of failed
+    /// checks.
     pub bad_request_has_effects: bool,
-    /// The ids, at the end of an error's text, by which the provider says that a user is locked.
+    /// Error IDs, at the end of an error's text, that mean that the user is locked.
     pub lockout_ids: &'static [&'static str],
-    /// The provider's form of a rejection, in the carrier of the call.
+    /// Renders a rejection in the provider's shape, for the carrier of the call.
     pub reply: fn(&Rejection, Carrier) -> OwnResponse,
 }
 
-/// Which 404 (or 410) of a provider speaks of the session, and not of who asks for it.
+/// Which 404 (or 410) responses mean that the session does not exist, rather than that the caller may not see it.
 #[derive(Debug, Clone, Copy)]
 pub enum NotFoundMeaning {
-    /// Each.
+    /// All.
     Any,
-    /// One whose message ends in this id.
+    /// Those whose message ends with this ID in parentheses.
     WithId(&'static str),
 }
 
 impl NotFoundMeaning {
-    /// Whether a response with this text speaks of the session.
+    /// Whether a response with this message is about the session.
     pub fn is_about_session(self, text: &str) -> bool {
         match self {
             NotFoundMeaning::Any => true,
@@ -106,97 +104,101 @@ impl NotFoundMeaning {
 /// A governed operation.
 #[derive(Debug)]
 pub struct Route {
-    /// The method, in upper case.
+    /// The HTTP method, in upper case.
     pub method: &'static str,
-    /// The path, part by part.
+    /// The path, segment by segment.
     pub path: &'static [PathPart],
-    /// What it does.
+    /// The operation.
     pub operation: Operation,
-    /// The scopes that the caller's token needs, all of them; none where the provider has none.
+    /// The scopes that the caller's token needs, all of them; empty if the provider has no scopes.
     pub scopes: &'static [&'static str],
-    /// What may stand in the query, each once.
+    /// The allowed query parameters, each at most once.
     pub query: &'static [&'static str],
-    /// The body, where the provider declares no messages.
+    /// The body, if `call` is `None`.
     pub body: BodyKind,
-    /// The messages, where the provider declares them.
+    /// The schemas of the messages, if the provider declares them.
     pub call: Option<&'static Call>,
 }
 
-/// The body of an operation that has no declared messages.
+/// The body of an operation without message schemas.
 #[derive(Debug, Clone, Copy)]
 pub enum BodyKind {
-    /// None.
+    /// No body.
     Nothing,
-    /// A document with this member for the metadata.
+    /// A JSON document; the metadata is this member.
     Metadata(&'static str),
-    /// A document that says what is revoked.
+    /// A JSON document that names what to revoke.
     Revocation(&'static RevocationBody),
 }
 
 /// The messages of an operation.
 #[derive(Debug)]
 pub struct Call {
-    /// The message that asks.
+    /// The schema of the request.
     pub request: &'static schema::Message,
-    /// The message that answers.
+    /// The schema of the response.
     pub response: &'static schema::Message,
-    /// Whether it is a remote procedure, and not a resource with a method of HTTP.
+    /// Whether this is a remote procedure call rather than an HTTP method on a resource.
     pub is_rpc: bool,
-    /// Whether the caller should show the session's token.
+    /// Whether policies may require the session's token in this request.
     pub takes_session_token: bool,
 }
 
-/// Where things are in a provider's JSON messages.
+/// The names of members in a provider's JSON messages.
 #[derive(Debug)]
 pub struct JsonMembers {
-    /// The member of a response with the session's id.
+    /// In a response: the session's ID.
     pub id: &'static str,
-    /// The member with a session's metadata, in requests and answers.
+    /// In requests and responses: the session's metadata.
     pub metadata: &'static str,
-    /// The member of a response with a list of sessions.
+    /// In a response: the list of sessions.
     pub sessions: &'static str,
-    /// The members of a response with times after which it does not hold.
+    /// In a response: the times at which it expires.
     pub expiries: &'static [&'static str],
-    /// The member of a response with the time of its last change.
+    /// In a response: the time of the last change.
     pub changed_at: &'static str,
 }
 
-/// What a path and a method name in a dialect.
+/// What a method and a path match.
 #[derive(Debug, Clone)]
 pub enum RouteMatch {
     /// A governed operation.
     Governed {
-        /// Its row.
+        /// The matching row.
         route: &'static Route,
-        /// The session, where the path names it.
+        /// The session, if the path names one.
         session: Option<SessionId>,
-        /// The path in its canonical form: what was checked, and so what is forwarded.
+        /// The canonical path: it was validated, so it is what is forwarded.
         path: String,
     },
-    /// Something that may change any session.
+    /// A request that may change any session.
     Invalidating,
-    /// Nothing that the dialect knows.
+    /// No route and no invalidating request.
     Unmatched,
 }
 
-/// What a session's answer says of itself.
+/// What a response tells about its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResponseFacts {
-    /// When it stops to hold, in milliseconds since the epoch.
+    /// When the session expires, in milliseconds since the epoch.
     pub expires_at: Option<u64>,
-    /// Its version: the time of the last change, in milliseconds since the epoch.
+    /// The session's version: its time of last change in milliseconds since the epoch, or its sequence number.
     pub version: Option<u64>,
 }
 
 impl Route {
-    /// Whether it names a user.
+    /// Whether the path names a user.
     pub fn names_user(&self) -> bool {
         self.path.contains(&PathPart::User)
     }
 }
 
 impl Dialect {
-    /// What this request names. `overridden` is the header that asks for another method than the request's own.
+    /// Matches a request. `overridden` is the header that asks for another method, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a request that could reach a protected path but is not exactly one of the routes.
     pub fn match_route(
         &'static self,
         method: &Method,
@@ -212,21 +214,21 @@ impl Dialect {
             return Ok(RouteMatch::Unmatched);
         }
         let spelling = path::PathReadings::of(path);
-        if self.protected_paths.iter().any(|place| spelling.reaches(place) || spelling.may_reach(place)) {
+        if self.protected_paths.iter().any(|prefix| spelling.reaches(prefix) || spelling.may_reach(prefix)) {
             return match overridden {
                 Some(name) => Err(Rejection::Header(name)),
                 None if method == Method::OPTIONS => Ok(RouteMatch::Unmatched),
                 None => Err(Rejection::Path),
             };
         }
-        // Whoever asks for another method may get any.
+        // A request with a method override may be executed with any method.
         let method = Some(method).filter(|_| overridden.is_none());
         let writes = method.is_none_or(|method| !is_safe(method));
         let related = writes && spelling.any(|parts| self.may_change(method, parts));
         Ok(if related { RouteMatch::Invalidating } else { RouteMatch::Unmatched })
     }
 
-    /// Whether a request with this method and this path may change sessions, read as a write.
+    /// Whether a request with this method and path may change sessions. A method of `None` stands for any.
     fn may_change(&self, method: Option<&Method>, parts: &[String]) -> bool {
         let named =
             |row: &&InvalidationRule| row.method.is_none_or(|own| method.is_some_and(|method| method.as_str() == own));
@@ -234,12 +236,12 @@ impl Dialect {
         row.is_some_and(|row| row.changes)
     }
 
-    /// Whether this caller may change anything at the provider, as far as its token says.
+    /// Whether the caller's token allows any write at the provider.
     pub fn allows_writes(&self, caller: &Caller) -> bool {
         !self.has_scopes || caller.scopes.iter().any(|scope| !scope.starts_with("read:"))
     }
 
-    /// Whether a path and a method name a governed operation.
+    /// Whether this method and path match a governed operation.
     pub fn governs(&'static self, method: &Method, path: &str) -> bool {
         let found = path::canonical_below(path, self.protected_paths).map(|path| self.governed(method, path));
         matches!(found, Some(Ok(RouteMatch::Governed { .. })))
@@ -270,7 +272,7 @@ impl Dialect {
     }
 
     fn check_refresh_token_id(&self, text: &str) -> Result<(), Rejection> {
-        // Their ids have the same characters.
+        // Refresh token IDs allow the same characters as session IDs.
         SessionId::parse(text, self.refresh_token_id_length).map(drop).ok_or(Rejection::RefreshTokenId)
     }
 
@@ -279,18 +281,18 @@ impl Dialect {
         path::decoded_part(part).filter(fits).map(drop).ok_or(Rejection::UserId)
     }
 
-    /// A session's identifier.
+    /// Parses a session ID.
     pub fn session_id(&self, text: &str) -> Result<SessionId, Rejection> {
         SessionId::parse(text, self.session_id_length).ok_or(Rejection::SessionId)
     }
 
-    /// The methods of a governed path, as `Allow` lists them.
+    /// The methods of a path, for the `Allow` header.
     fn methods(&self, like: &Route) -> String {
         let here = self.routes.iter().filter(|route| route.path == like.path);
         here.map(|route| route.method).collect::<Vec<_>>().join(", ")
     }
 
-    /// The path of an operation at the provider that names nothing but a session.
+    /// The path at the provider of an operation whose path has no variable but the session.
     pub fn path(&self, route: &Route, id: Option<&SessionId>) -> String {
         let parts = route.path.iter().map(|part| match part {
             PathPart::Word(word) => word,
@@ -306,7 +308,7 @@ impl Dialect {
         parts.fold(String::new(), |path, part| path + "/" + part)
     }
 
-    /// The operation that reads what another changes, as a resource.
+    /// The REST operation that reads what this operation changes.
     pub fn read_route(&self, of: Operation) -> Option<&'static Route> {
         let reads =
             if of == Operation::UpdateRefreshToken { Operation::ReadRefreshToken } else { Operation::ReadSession };
@@ -314,18 +316,18 @@ impl Dialect {
         self.routes.iter().find(|route| route.operation == reads && resource(route))
     }
 
-    /// Whether an error's text says that a user is locked, whose sessions have ended with that.
+    /// Whether an error's text means that the user is locked. The user's sessions have ended then.
     pub fn is_lockout(&self, text: &str) -> bool {
         let id = text.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, id)| id);
         id.is_some_and(|id| self.lockout_ids.contains(&id))
     }
 
-    /// Whether the provider takes this header from peers that may speak for others.
+    /// Whether trusted peers may send this header to the provider.
     pub fn is_trusted_peer_header(&self, name: &str) -> bool {
         self.trusted_peer_headers.contains(&name)
     }
 
-    /// Whether a client has no say in this header at this provider.
+    /// Whether this header is removed from client requests.
     pub fn is_stripped_header(&self, name: &str) -> bool {
         let hidden = |name: &str| self.stripped_headers.iter().any(|start| name.starts_with(start));
         !self.stripped_headers.is_empty() && (hidden(name) || (name.contains('_') && hidden(&name.replace('_', "-"))))

@@ -9,7 +9,9 @@ mod fetches;
 use crate::client::Resolver;
 use crate::gateway::KeySource;
 use crate::model::Rejection;
-use crate::token::{Expectations, KeySet, UnusedKey, VerificationError, Verified, id_token_session, listed, verify};
+use crate::token::{
+    Expectations, KeySet, UnusedKey, VerificationError, Verified, describe_unused, id_token_session, verify,
+};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fetches::{Fetches, NewerKeys};
@@ -289,9 +291,9 @@ impl Issuer {
     /// Logs which keys there are, and which of them are of no use: every token that one of those signed is rejected.
     fn log_keys(&self, keys: &KeySet) {
         tracing::info!(upstream = self.name, keys = keys.len(), "the issuer has new keys");
-        let named = |meant: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.meant == meant);
+        let named = |may_sign: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.may_sign == may_sign);
         if named(true).next().is_some() {
-            let unused_keys = listed(named(true));
+            let unused_keys = describe_unused(named(true));
             tracing::warn!(
                 upstream = self.name,
                 unused_keys,
@@ -299,7 +301,7 @@ impl Issuer {
             );
         }
         if named(false).next().is_some() {
-            let unused_keys = listed(named(false));
+            let unused_keys = describe_unused(named(false));
             tracing::info!(upstream = self.name, unused_keys, "keys of the issuer are for other uses");
         }
     }

@@ -1,6 +1,6 @@
-//! The nouns of the domain: what callers ask for, what they change, and what is wrong with it.
+//! The nouns of the domain: operations, callers, changes, violations, rejections.
 //!
-//! Nothing here knows a wire format, a provider or the outside world.
+//! Nothing here knows an encoding, a provider or the outside world.
 
 mod patch;
 mod rejection;
@@ -18,18 +18,17 @@ use enum_map::Enum;
 use std::fmt;
 use strum::{IntoStaticStr, VariantArray};
 
-/// What a request does to sessions and to what belongs to them. A closed set: it is also the `operation` label of the
-/// metrics.
+/// What a request does to sessions and refresh tokens: the `operation` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Operation {
     /// Reads one session.
     ReadSession,
-    /// Changes one session (its metadata).
+    /// Changes one session, such as its metadata.
     UpdateSession,
     /// Deletes one session.
     DeleteSession,
-    /// Revokes one session and what hangs on it (refresh tokens).
+    /// Revokes one session and its refresh tokens.
     RevokeSession,
     /// Creates a session.
     CreateSession,
@@ -37,11 +36,11 @@ pub enum Operation {
     ListSessions,
     /// Deletes all sessions of a user.
     DeleteUserSessions,
-    /// Revokes one session of a user, or all, and what hangs on them.
+    /// Revokes one session of a user, or all of them, and their refresh tokens.
     RevokeAccess,
     /// Reads one refresh token.
     ReadRefreshToken,
-    /// Changes one refresh token (its metadata).
+    /// Changes one refresh token's metadata.
     UpdateRefreshToken,
     /// Deletes one refresh token.
     DeleteRefreshToken,
@@ -51,14 +50,15 @@ pub enum Operation {
     RevokeRefreshTokens,
     /// Deletes all refresh tokens of a user.
     DeleteUserRefreshTokens,
-    /// May change sessions that the request does not name. Forwarded; makes every cached session of the upstream stale.
+    /// May change sessions that the request does not name. Pass-through; makes every cached session of the upstream
+    /// stale.
     ChangeRelated,
     /// Anything else.
     Other,
 }
 
 impl Operation {
-    /// Whether it changes nothing.
+    /// Whether the operation only reads.
     pub fn reads(self) -> bool {
         match self {
             Operation::ReadSession
@@ -80,7 +80,7 @@ impl Operation {
         }
     }
 
-    /// Whether there is nothing to do without a session that it is named for.
+    /// Whether the operation is invalid without a session ID.
     pub fn needs_session(self) -> bool {
         match self {
             Operation::ReadSession | Operation::UpdateSession | Operation::DeleteSession | Operation::RevokeSession => {
@@ -102,19 +102,19 @@ impl Operation {
     }
 }
 
-/// A session's identifier whose form was checked. It is never logged in clear.
+/// A session ID of valid form. It is never logged in clear.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionId(Box<str>);
 
 impl SessionId {
-    /// Accepts 1 to `max` characters of `A-Z a-z 0-9 _ -`, which no part of the way can read in two ways.
+    /// Accepts 1 to `max` characters of `A-Z a-z 0-9 _ -`: every server reads these alike.
     pub fn parse(text: &str, max: usize) -> Option<SessionId> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         let fits = !text.is_empty() && text.len() <= max && text.bytes().all(plain);
         fits.then(|| SessionId(text.into()))
     }
 
-    /// The identifier as the provider spells it.
+    /// The ID in the provider's spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -126,25 +126,25 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Who sends a request, as a verified token says.
+/// Who sends a request, from a verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The token's `sub`; empty where the token has none.
+    /// The token's `sub`; empty if absent.
     pub subject: String,
     /// The token's scopes.
     pub scopes: Vec<String>,
-    /// When the token ends, in seconds since the epoch.
+    /// When the token expires, in seconds since the epoch.
     pub expires_at: u64,
 }
 
 impl Caller {
-    /// Whether the token carries `scope`.
+    /// Whether the token has this scope.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| own == scope)
     }
 }
 
-/// The rule that a request broke. A closed set: it is also the `rule` label of the metrics.
+/// The rule that a write violates: the `rule` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Rule {
@@ -160,42 +160,42 @@ pub enum Rule {
     KeyCharacters,
     /// A value is too short or too long.
     ValueLength,
-    /// The key is not among the allowed ones.
+    /// The key is not in the list of allowed keys.
     Allowed,
     /// A required key is missing.
     Required,
     /// A protected key would be added, changed or removed.
     Protected,
-    /// The value does not match its pattern.
+    /// The value does not match the regular expression.
     Pattern,
-    /// The value is not one of those declared.
+    /// The value is not in the list of allowed values.
     OneOf,
-    /// Removing all metadata is not allowed, or would be a side effect.
+    /// All metadata would be removed, on purpose or as a side effect of normalization.
     Wipe,
-    /// Two keys become one.
+    /// Two keys become the same after normalization.
     Collision,
-    /// The provider's own validation.
+    /// The provider's own constraint.
     Provider,
-    /// How long a session may live.
+    /// The session's lifetime is missing or out of bounds.
     Lifetime,
-    /// The session's token has to be shown.
+    /// The session's token is missing.
     SessionToken,
-    /// The check is not among the allowed ones.
+    /// The check is not in the list of allowed checks.
     Check,
-    /// One-time codes may not be handed to callers.
+    /// The write requests that one-time codes are returned to the caller.
     ReturnCode,
-    /// A link may only lead to declared places.
+    /// The link in an email leads to a scheme or host that is not allowed.
     UrlTemplate,
 }
 
-/// One thing that is wrong with a write.
+/// One violation of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The field, in the caller's own spelling: `session_metadata.Team`.
     pub path: String,
     /// The rule.
     pub rule: Rule,
-    /// What was found and what is allowed. It never holds a value.
+    /// What was found and what is allowed. Never contains a value from the body.
     pub message: String,
 }
 
@@ -205,13 +205,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// How many bytes of a key are shown.
-const SHOWN: usize = 300;
+/// The maximum length of a key in a path, in bytes.
+const MAX_KEY_SHOWN: usize = 300;
 
-/// The path of a metadata entry: dotted where the key is plain, quoted otherwise.
+/// The path of an entry: `name.key` if the key is plain, `name["key"]` otherwise.
 pub fn field_path(name: &str, key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    // It is shown, and may be as long as a body.
-    let key = truncated(key.to_owned(), SHOWN);
+    // A caller's key may be as long as its body.
+    let key = truncated(key.to_owned(), MAX_KEY_SHOWN);
     if !key.is_empty() && key.chars().all(plain) { format!("{name}.{key}") } else { format!("{name}[{key:?}]") }
 }

@@ -1,4 +1,4 @@
-//! Policies: what a write may do. A pure judgement over the view of a write; it never sees bytes, sockets or clocks.
+//! Policies: what a write may do. Evaluation is pure: it sees a [`SessionPatch`], and no bytes, sockets or clocks.
 
 mod challenges;
 mod checks;
@@ -18,92 +18,92 @@ pub use rules::{FieldRule, Limits};
 pub use template::{HostPattern, Scheme, TemplateRule};
 
 use crate::model::{Edit, Field, Rule, SessionPatch, Violation, Violations};
-use metadata::Written;
+use metadata::ResultingMetadata;
 
-/// Whether a policy's verdicts count.
+/// Whether violations reject requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// A violation rejects the request.
     #[default]
     Enforce,
-    /// A violation is only recorded; the request goes on as the caller wrote it, without edits.
+    /// Violations are only recorded. The request is forwarded as the caller wrote it, without edits.
     Audit,
 }
 
-/// What a request that removes all metadata meets.
+/// How to treat a request that removes all metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wipe {
-    /// It may pass, as long as no required or protected key would be lost.
+    /// Allowed, unless it removes a required or protected key.
     #[default]
     Allow,
-    /// It is a violation.
+    /// A violation.
     Reject,
 }
 
 /// A compiled policy.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// Whether its verdicts count.
+    /// Whether violations reject requests.
     pub mode: Mode,
-    /// What a wipe meets.
+    /// How to treat a request that removes all metadata.
     pub wipe: Wipe,
-    /// The limits: the provider's, or tighter ones.
+    /// The provider's limits, or tighter ones.
     pub limits: Limits,
-    /// The keys that may be set; all of them where there is no list.
+    /// The keys that may be set; `None` allows all.
     pub allowed: Option<KeyPatterns>,
-    /// The keys that must be there: at least one for each pattern.
+    /// At least one key must match each of these.
     pub required: Vec<KeyPattern>,
-    /// The keys that callers may neither add, change nor remove.
+    /// Keys that callers may not add, change or remove.
     pub protected: KeyPatterns,
-    /// The rules of single keys: the first whose pattern matches counts.
+    /// The rules for single keys. The first match applies.
     pub fields: Vec<(KeyPattern, FieldRule)>,
-    /// What is rewritten before it is evaluated.
+    /// What to normalize before the evaluation.
     pub normalize: Normalize,
-    /// How long sessions may live.
+    /// The bounds of a session's lifetime.
     pub lifetime: LifetimeRule,
-    /// Whether a session's token has to come with a write that could carry it.
+    /// Whether a write must carry the session's token.
     pub session_token: SessionTokenRule,
-    /// What the provider may be asked to check.
+    /// The checks that a write may request.
     pub checks: CheckRule,
-    /// What the provider may be asked to challenge with.
+    /// The challenges that a write may request.
     pub challenges: ChallengeRule,
 }
 
-/// The proof that a write was evaluated: the edits that make the document what was evaluated.
+/// The proof that a write was evaluated and is allowed after these edits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     edits: Vec<Edit>,
 }
 
 impl Permit {
-    /// What has to change in the document before it is forwarded.
+    /// The edits to apply before the document is forwarded.
     pub fn edits(&self) -> &[Edit] {
         &self.edits
     }
 }
 
-/// What the judgement needs to know from outside before it can be made.
+/// What the evaluation needs from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// The session's metadata as it is now.
+    /// The session's current metadata.
     CurrentMetadata,
 }
 
-/// The outcome of a judgement.
+/// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evaluation {
-    /// The write may pass, with these edits.
+    /// The write is allowed with these edits.
     Permit(Permit),
-    /// The write may not pass: everything that is wrong with it.
+    /// The write is not allowed: all violations.
     Reject(Violations),
-    /// Nothing is wrong so far; ask again with the evidence.
+    /// No violation so far. Evaluate again with this.
     Need(Need),
 }
 
 impl Policy {
-    /// Judges a write. `current` is the session's metadata as it is now: only asked for where keys are protected.
+    /// Evaluates a write. `current` is the session's current metadata, which is needed only if keys are protected.
     pub fn evaluate(&self, patch: &SessionPatch, current: Option<&[Field]>) -> Evaluation {
-        // A session that does not exist yet holds nothing.
+        // A session that is about to be created has no metadata.
         let current = if patch.creates { Some(&[][..]) } else { current };
         let mut violations: Violations = patch.constraint_violations.iter().cloned().collect();
         if patch.empty {
@@ -113,27 +113,28 @@ impl Policy {
                 message: format!("is empty; expected `{}`", patch.name),
             });
         }
-        let written = self.written(patch, current, &mut violations);
+        let resulting_metadata = self.resulting_metadata(patch, current, &mut violations);
         let lifetime = self.lifetime.check(&patch.lifetime, patch.creates, &mut violations);
         self.session_token.check(&patch.token, &mut violations);
         self.checks.check(&patch.checks, &patch.unknown_checks, &mut violations);
         self.challenges.check(&patch.challenges, &patch.unknown_challenges, &mut violations);
-        if let Some(written) =
-            written.as_ref().filter(|written| violations.is_empty() && self.may_change_protected(written))
+        if let Some(resulting_metadata) = resulting_metadata
+            .as_ref()
+            .filter(|resulting_metadata| violations.is_empty() && self.may_change_protected(resulting_metadata))
         {
             let Some(current) = current else {
                 return Evaluation::Need(Need::CurrentMetadata);
             };
-            self.check_protected(written, current, &mut violations);
+            self.check_protected(resulting_metadata, current, &mut violations);
         }
         if !violations.is_empty() {
             return Evaluation::Reject(violations);
         }
-        let metadata = written.as_ref().map(Written::edits).unwrap_or_default();
+        let metadata = resulting_metadata.as_ref().map(ResultingMetadata::edits).unwrap_or_default();
         Evaluation::Permit(Permit { edits: metadata.into_iter().chain(lifetime).collect() })
     }
 
-    /// Whether one-time codes are to be taken out of responses: a policy that only records takes nothing out.
+    /// Whether one-time codes must be removed from responses. In audit mode nothing is removed.
     pub fn strips_codes(&self) -> bool {
         self.mode == Mode::Enforce && self.challenges.return_code == ReturnCode::Strip
     }

@@ -1,7 +1,7 @@
-//! Closed sets: each value is a label of a metric, and a word in the log.
+//! Closed sets of values that are metric labels and log values.
 //!
-//! A set is an enum with derived names, so that none can be left out: [`Label::name`] gives the name of a value,
-//! [`VariantArray::VARIANTS`] lists the set, and [`EnumMap`](enum_map::EnumMap) holds something for each value.
+//! Each set is an enum with derived names, so no value can be left out: [`Label::name`] gives the name of a value,
+//! [`VariantArray::VARIANTS`] lists the set, and [`EnumMap`](enum_map::EnumMap) stores one item per value.
 
 use enum_map::Enum;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 /// A value of a closed set.
 pub trait Label: VariantArray + Copy + Into<&'static str> {
-    /// The name in metrics and in the log.
+    /// The name in metrics and logs.
     fn name(self) -> &'static str {
         self.into()
     }
@@ -22,41 +22,41 @@ pub trait Label: VariantArray + Copy + Into<&'static str> {
 
 impl<T: VariantArray + Copy + Into<&'static str>> Label for T {}
 
-/// What the gateway did. It is the `decision` label.
+/// What the gateway did with a request: the `decision` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Decision {
-    /// Answered a governed request, from the cache or from the provider.
+    /// Responded to a governed request, from the cache or from the provider.
     Responded,
-    /// Passed an ungoverned request.
+    /// Streamed an ungoverned request through to the provider.
     PassedThrough,
-    /// Refused the request.
+    /// Rejected the request.
     Rejected,
-    /// Answered in the place of a provider that failed.
+    /// Responded with an error because the provider or the gateway itself failed.
     Failed,
-    /// Nothing, or not all: the client left before its response was written.
+    /// The client left before its whole response was written.
     ClientGone,
 }
 
-/// What the cache had to do with a request. It is the `cache` label.
+/// How the cache took part in a request: the `cache` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CacheStatus {
-    /// Nothing.
+    /// The cache was not used.
     None,
-    /// It answered.
+    /// Served from the cache.
     Hit,
-    /// It answered that the session was deleted.
+    /// The cache knows that the session was deleted.
     Deleted,
-    /// It had no response; this request fetched one.
+    /// Not in the cache; this request fetched the response.
     Miss,
-    /// It had no response; this request shared the fetch of another.
+    /// Not in the cache; this request waited for another request's fetch.
     Coalesced,
-    /// It was left out: a write was in flight, or it could not be reached.
+    /// The cache was bypassed: a write was in flight, or the store was unavailable.
     Bypass,
 }
 
-/// The class of a response's status. It is the `status` label.
+/// The class of a response's status: the `status` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 pub enum StatusClass {
     /// There was no response.
@@ -80,7 +80,7 @@ pub enum StatusClass {
 }
 
 impl StatusClass {
-    /// The class of this status; `None` for 0 and other numbers that are no status.
+    /// The class of a status code; [`StatusClass::None`] outside 100 to 599.
     pub fn of(status: u16) -> StatusClass {
         match status {
             100..=199 => StatusClass::Informational,
@@ -93,106 +93,106 @@ impl StatusClass {
     }
 }
 
-/// What a cache does that an operator wants to know of. It is the `event` label.
+/// Something that happened in the cache: the `event` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CacheEvent {
-    /// A read left the cache out because a write was in flight.
+    /// A read bypassed the cache because a write was in flight.
     BypassMarked,
-    /// A read left the cache out because the store failed.
+    /// A read bypassed the cache because the store failed.
     BypassFailed,
-    /// A read left the cache out because too many waited.
+    /// A read bypassed the cache because too many reads were already waiting.
     BypassWaiting,
-    /// A read took over from a reader that did not finish.
+    /// A read took over the lease of a reader that did not finish.
     LeaseLost,
-    /// A response was there but may have outlived a mark that the store lost, and was fetched again.
+    /// A response was cached, but it may be older than a mark that the store lost, so it was fetched again.
     Fenced,
-    /// A response was there but could not be opened.
+    /// A cached response could not be decrypted or decoded.
     Unreadable,
-    /// A response was older than an acknowledged write, and was not stored.
+    /// A response was not stored because it is older than an acknowledged write.
     TooOld,
-    /// A response that was no longer fresh was given while it was fetched again.
+    /// A stale response was served while it was fetched again.
     StaleWhileRevalidate,
-    /// A response that was no longer fresh was given because the provider failed.
+    /// A stale response was served because the provider failed.
     StaleIfError,
-    /// A write was forwarded although its mark could not be placed.
+    /// A write was forwarded although its invalidation mark could not be set.
     InvalidationFailed,
-    /// A write was rejected because its mark could not be placed.
+    /// A write was rejected because its invalidation mark could not be set.
     WriteRejected,
     /// A write was acknowledged although the store confirmed neither its mark nor its end.
     Unconfirmed,
-    /// A write took longer than its mark stood, or the store lost the mark.
+    /// A write outlived its mark, or the store lost the mark.
     MarkLost,
 }
 
-/// A step that a store carries out. It is the `step` label.
+/// A step that a store executes: the `step` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum StoreOperation {
-    /// A read begins.
+    /// Begin a read: find an entry or take the lease.
     Acquire,
-    /// A response is stored.
+    /// Store a response.
     Fill,
-    /// What is stored ends, or is denied to somebody.
+    /// Invalidate an entry, or deny it to one caller.
     Retire,
-    /// A lease ends.
+    /// End a lease.
     Release,
-    /// A write is marked.
+    /// Set a write's invalidation mark.
     Begin,
-    /// A write is settled.
+    /// End a write's invalidation mark.
     End,
-    /// A list asks which of its sessions are deleted.
+    /// Look up which sessions of a list are deleted.
     Deleted,
 }
 
-/// How a store failed. It is the `reason` label.
+/// How a store failed: the `reason` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray, thiserror::Error)]
 #[strum(serialize_all = "snake_case")]
 pub enum StoreFailure {
-    /// There is no connection.
+    /// No connection.
     #[error("the store is not connected")]
     Disconnected,
-    /// As many commands are under way as may be.
+    /// Too many commands in flight.
     #[error("too many commands are under way")]
     Busy,
-    /// No response came in time.
+    /// No reply in time.
     #[error("the store did not answer in time")]
     Timeout,
     /// The connection broke.
     #[error("the connection to the store broke")]
     Broken,
-    /// The server answered with an error.
+    /// The server replied with an error.
     #[error("the store refused")]
     ServerError,
-    /// The keys are on their way to another server, and not all of them are at the same one.
+    /// A cluster slot is migrating, and its keys are not all on the same node.
     #[error("the keys are on their way to another server")]
     Moving,
-    /// What it answered makes no sense.
+    /// The reply does not follow the protocol.
     #[error("the store's answer makes no sense")]
     ProtocolError,
 }
 
-/// Why a connection from a client, or a request on it, was cut off. It is the `reason` label.
+/// Why the gateway closed a client's connection or reset a request on it: the `reason` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum DisconnectReason {
-    /// There are as many connections as the process may have.
+    /// The process has its maximum number of connections.
     Connections,
-    /// There are as many connections from its source as there may be.
+    /// The source address has its maximum number of connections.
     PerSource,
-    /// TLS was not agreed on.
+    /// The TLS handshake failed.
     TlsHandshake,
-    /// No whole head of a request came in time.
+    /// The request's head did not arrive in time.
     HeadTimeout,
-    /// What came is no HTTP, or trailers with a pseudo-header.
+    /// Invalid HTTP, or trailers with a pseudo-header.
     Malformed,
-    /// No other request came in time.
+    /// No further request arrived in time.
     IdleTimeout,
-    /// A body came too slowly.
+    /// The body arrived too slowly.
     MinBodyRate,
-    /// Nothing of a response was taken in time.
+    /// The client stopped reading its response for too long.
     WriteTimeout,
-    /// A connection of HTTP/2 was old enough.
+    /// An HTTP/2 connection reached its maximum age.
     MaxAge,
     /// Too many PING frames.
     Pings,
@@ -200,80 +200,80 @@ pub enum DisconnectReason {
     Settings,
     /// Too many PRIORITY frames.
     Priorities,
-    /// Too many requests of HTTP/2 that are malformed.
+    /// Too many malformed HTTP/2 requests.
     MalformedStreams,
-    /// A stream of HTTP/2 was reset, or answered by a library, before it became a request.
+    /// An HTTP/2 stream was reset, or a library responded to it, before it became a request.
     RejectedStream,
-    /// Too many requests of HTTP/2 that were reset.
+    /// Too many reset HTTP/2 requests.
     Resets,
     /// Too many WINDOW_UPDATE frames.
     WindowUpdates,
-    /// Too many frames that mean nothing.
+    /// Too many frames of unknown types.
     UnknownFrames,
-    /// Too many frames with nothing in them.
+    /// Too many empty frames.
     EmptyFrames,
-    /// Too many heads of requests of HTTP/2 that were rejected, or a very large one.
+    /// Too many rejected HTTP/2 request heads, or a very large one.
     RejectedHeads,
-    /// Memory was short, and its client did not read.
+    /// Memory was short, and the client did not read.
     Memory,
 }
 
-/// What is held in memory. It is the `kind` label.
+/// What memory is used for: the `kind` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum MemoryKind {
-    /// Connections from clients.
+    /// Client connections.
     Connections,
-    /// Requests that are served: what each costs in any case.
+    /// Requests in progress: the fixed cost of each.
     Requests,
-    /// Bodies of requests.
+    /// Request bodies.
     RequestBodies,
-    /// Responses that clients have not taken.
+    /// Responses that clients have not read yet.
     Responses,
-    /// Responses of providers that are read whole.
+    /// Provider responses that are buffered whole.
     ProviderResponses,
 }
 
-/// What was given up to save memory. It is the `shed` label.
+/// What was dropped to save memory: the `shed` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Shed {
-    /// A request, with 503.
+    /// A request, with status 503.
     Request,
-    /// A stream of HTTP/2, which the client may open again.
+    /// An HTTP/2 stream, which the client may retry.
     Stream,
-    /// A response that had begun.
+    /// A response that had already started.
     Response,
-    /// A response of a provider, of which nothing was passed on.
+    /// A provider's response, before any part of it was forwarded.
     ProviderResponse,
-    /// A connection whose client did not read, or that was idle.
+    /// A connection that was idle, or whose client did not read.
     Connection,
 }
 
-/// What became of a configuration that was read again. It is the `result` label.
+/// The result of a configuration reload: the `result` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReloadResult {
-    /// It holds.
+    /// The new configuration is active.
     Applied,
-    /// It is wrong, or cannot work: the last good one holds.
+    /// The new configuration is invalid or cannot work; the previous one stays active.
     Rejected,
-    /// It is the one that holds.
+    /// The configuration has not changed.
     Unchanged,
-    /// It could not be read for want of descriptors, which says nothing of it.
+    /// The configuration could not be read: no free file descriptors. It may be valid.
     Unread,
 }
 
-/// Observes a shared store.
+/// Receives the events of a shared store, for metrics.
 pub trait StoreObserver: Send + Sync {
-    /// A step is over.
+    /// A step ended.
     fn step(&self, step: StoreOperation, took: Duration, failure: Option<StoreFailure>);
-    /// There is one more connection to a server.
+    /// A connection to a server opened.
     fn connected(&self);
-    /// There is one connection to a server less.
+    /// A connection to a server closed.
     fn disconnected(&self);
-    /// An entry of so many bytes came.
+    /// An entry of this many bytes was read.
     fn read(&self, bytes: usize);
-    /// An entry of so many bytes went.
+    /// An entry of this many bytes was written.
     fn written(&self, bytes: usize);
 }

@@ -1,12 +1,12 @@
-//! Tokens: from the text of a JWT to a verified caller. Pure: the keys and the time are passed in.
+//! Verifies tokens: from the text of a JWT to a caller. Pure: keys and time are parameters.
 
 mod claims;
 mod curve;
 mod keyset;
-mod public;
+mod jwk;
 mod ring_provider;
 
-pub use keyset::{Key, KeySet, UnusedKey, listed};
+pub use keyset::{Key, KeySet, UnusedKey, describe_unused};
 pub use ring_provider::install as install_crypto_provider;
 
 use crate::model::{Caller, Rejection};
@@ -17,23 +17,23 @@ use claims::Claims;
 use jsonwebtoken::Algorithm;
 use ring::digest::{SHA256, digest};
 
-/// The longest token that is looked at, in bytes.
+/// The maximum length of a token, in bytes.
 pub const MAX_TOKEN: usize = 8 * 1024;
 
-/// What a token has to say to be believed.
+/// What a token must contain to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectations {
-    /// The issuers that are accepted; `iss` has to be one of them, to the letter.
+    /// The accepted issuers. `iss` must equal one of them exactly.
     pub issuers: Vec<String>,
-    /// The audiences that are accepted; `aud` has to name at least one of them.
+    /// The accepted audiences. `aud` must contain at least one of them.
     pub audiences: Vec<String>,
-    /// The signature algorithms that are accepted.
+    /// The accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// How far clocks may be apart, in seconds.
+    /// The allowed clock skew, in seconds.
     pub leeway: u64,
 }
 
-/// The proof that a token was verified. Only [`verify`] makes one.
+/// The proof that a token was verified. Only [`verify`] creates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     caller: Caller,
@@ -41,29 +41,29 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Who the token speaks of.
+    /// The caller that the token identifies.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Tells the token from others: a hash of what it says.
+    /// A hash of the token's content that identifies it.
     pub fn fingerprint(&self) -> &[u8] {
         &self.fingerprint
     }
 
-    /// Whether the token may still be believed at `now` (seconds since the epoch) without another look at it: never
-    /// past its `exp`, whatever clocks are allowed to differ by.
+    /// Whether the token is still valid at `now` (seconds since the epoch) without another verification. The leeway
+    /// does not apply: never after `exp`.
     pub fn is_valid_at(&self, now: u64) -> bool {
         now < self.caller.expires_at
     }
 }
 
-/// Why a token is not believed.
+/// Why a token was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerificationError {
-    /// It is wrong.
+    /// The token is invalid.
     Rejected(Rejection),
-    /// It names a key that is not in the set: newer keys may have it.
+    /// The token names a key that is not in the set. Newer keys may contain it.
     UnknownKey,
 }
 
@@ -73,7 +73,7 @@ impl From<Rejection> for VerificationError {
     }
 }
 
-/// The members of a header that matter.
+/// The relevant members of a token's header.
 struct Header {
     alg: String,
     kid: Option<String>,
@@ -87,14 +87,14 @@ pub fn verify(token: &str, keys: &KeySet, expected: &Expectations, now: u64) -> 
     Ok(Verified { caller, fingerprint: fingerprint(token) })
 }
 
-/// The session that an ID token names, if the issuer signed it. Whom the token is for, and whether its time is over,
-/// does not matter where a session is to end that it was given out for.
+/// The session that an ID token names, if the issuer signed the token. Its audience and expiry are not checked: an
+/// expired token still names the session to end.
 pub fn id_token_session(token: &str, keys: &KeySet, expected: &Expectations) -> Option<String> {
-    let (issuer, session) = claims::hint(&verified_payload(token, keys, expected).ok()?).ok()?;
+    let (issuer, session) = claims::session_claims(&verified_payload(token, keys, expected).ok()?).ok()?;
     expected.issuers.contains(&issuer).then_some(session)
 }
 
-/// The text of the claims, if one of the keys signed them. Several keys may have one name: each that fits is tried.
+/// The payload, if one of the keys signed it. Several keys may have the same `kid`: each is tried.
 fn verified_payload(token: &str, keys: &KeySet, expected: &Expectations) -> Result<Vec<u8>, VerificationError> {
     let header = header(token)?;
     let algorithm = algorithm_of(&header, expected)?;
@@ -115,7 +115,7 @@ fn verified_payload(token: &str, keys: &KeySet, expected: &Expectations) -> Resu
     URL_SAFE_NO_PAD.decode(claims).map_err(|_| Rejection::TokenInvalid(claims::NOT_CLAIMS).into())
 }
 
-/// The hash of what is signed: the same claims may have more than one good signature.
+/// The hash of the signed part: the same claims may have more than one valid signature.
 fn fingerprint(token: &str) -> [u8; 32] {
     let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
     let mut hash = [0; 32];
@@ -124,7 +124,7 @@ fn fingerprint(token: &str) -> [u8; 32] {
     hash
 }
 
-/// Whether a token has the form of a JWT: three parts. One that has not cannot be evaluated here.
+/// Whether the token has three parts, like a JWT. Other tokens are opaque to the gateway.
 pub fn is_jwt(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
@@ -139,12 +139,12 @@ fn header(token: &str) -> Result<Header, VerificationError> {
     }
     let malformed = Rejection::CredentialMalformed;
     let decoded = URL_SAFE_NO_PAD.decode(head).map_err(|_| malformed.clone())?;
-    // Read strictly: a member that stands twice is one thing to us and another to somebody else.
+    // Parsed strictly: other parsers may read duplicate members differently.
     let document = Document::parse(decoded.into()).map_err(|_| malformed.clone())?;
     let members = document.members().ok_or(malformed.clone())?;
     let found = |name: &str| members.iter().find(|member| member.key == name).map(|member| &member.value.kind);
-    // `crit` names extensions that must be understood, and none are; it is never empty (RFC 7515, section 4.1.11).
-    // `b64` is one that access tokens do not have (RFC 7797, section 7).
+    // `crit` names extensions that must be understood, and none are supported; it is never empty (RFC 7515, section
+    // 4.1.11). `b64` is one that access tokens do not have (RFC 7797, section 7).
     if found("crit").is_some() {
         return Err(Rejection::TokenInvalid("its header has `crit`").into());
     }
@@ -159,7 +159,7 @@ fn header(token: &str) -> Result<Header, VerificationError> {
     Ok(Header { alg: text("alg")?.ok_or(malformed.clone())?, kid: text("kid")?, typ: text("typ")? })
 }
 
-/// The algorithm of this name: RFC 9864 has a name of its own for the one curve of `EdDSA` that is supported.
+/// The algorithm with this name. RFC 9864 has a name of its own for the one curve of `EdDSA` that is supported.
 pub fn algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
@@ -191,7 +191,7 @@ fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, Ve
     Ok(Caller { subject: claims.subject, scopes: claims.scopes, expires_at })
 }
 
-/// Whole seconds; a float-to-integer cast saturates, so nothing overflows.
+/// Whole seconds. A float-to-integer cast saturates, so this cannot overflow.
 fn seconds(time: f64) -> u64 {
     time as u64
 }

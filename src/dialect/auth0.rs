@@ -1,4 +1,4 @@
-//! Auth0's Management API v2: sessions, refresh tokens, and what a user has of both.
+//! Auth0's Management API v2: sessions and refresh tokens, also those of a user.
 //!
 //! Sources: Auth0's OpenAPI document of the Management API (paths, scopes, limits) and its pages "Session metadata" and
 //! "Configure session metadata" (what counts as a character, which keys are allowed).
@@ -33,11 +33,11 @@ const READ: &[&str] = &["read:sessions"];
 const DELETE: &[&str] = &["delete:sessions"];
 const READ_TOKENS: &[&str] = &["read:refresh_tokens"];
 const DELETE_TOKENS: &[&str] = &["delete:refresh_tokens"];
-/// Access is revoked by ending sessions and, if need be, the refresh tokens that hang on them.
+/// Revoking access deletes sessions and, unless the request preserves them, their refresh tokens.
 const DELETE_BOTH: &[&str] = &["delete:sessions", "delete:refresh_tokens"];
 
 /// The parameters of a user's lists. The last two are in no description of the API: go-auth0 1 and auth0-java 1 and 2
-/// send them, and Auth0 responses with 200 (recordings of go-auth0, `TestUserManager_ListRefreshTokens`).
+/// send them, and Auth0 responds with 200 (recordings of go-auth0, `TestUserManager_ListRefreshTokens`).
 const PAGE: &[&str] = &["include_totals", "from", "take", "page", "per_page"];
 
 const fn row(
@@ -78,11 +78,12 @@ static ROUTES: &[Route] = &[
     row("DELETE", USER_TOKENS, Operation::DeleteUserRefreshTokens, DELETE_TOKENS),
 ];
 
-/// The body of `POST /users/{id}/revoke-access`. Without one, or without a session, everything of the user is revoked.
+/// The body of `POST /users/{id}/revoke-access`. Without a body, or without a session, all access of the user is
+/// revoked.
 static ACCESS: RevocationBody = RevocationBody {
     members: &[
-        RevocationMember { name: "session_id", member_type: MemberType::Session, with: &[] },
-        RevocationMember { name: "preserve_refresh_tokens", member_type: MemberType::Boolean, with: &[] },
+        RevocationMember { name: "session_id", member_type: MemberType::Session, requires: &[] },
+        RevocationMember { name: "preserve_refresh_tokens", member_type: MemberType::Boolean, requires: &[] },
     ],
     one_of: &[],
 };
@@ -90,10 +91,10 @@ static ACCESS: RevocationBody = RevocationBody {
 /// The body of `POST /refresh-tokens/revoke`.
 static BULK: RevocationBody = RevocationBody {
     members: &[
-        RevocationMember { name: "ids", member_type: MemberType::TextList { most: 100, length: 30 }, with: &[] },
-        RevocationMember { name: "user_id", member_type: MemberType::User, with: &[] },
-        RevocationMember { name: "client_id", member_type: MemberType::Text(64), with: &["user_id"] },
-        RevocationMember { name: "audience", member_type: MemberType::Text(600), with: &["user_id", "client_id"] },
+        RevocationMember { name: "ids", member_type: MemberType::TextList { most: 100, length: 30 }, requires: &[] },
+        RevocationMember { name: "user_id", member_type: MemberType::User, requires: &[] },
+        RevocationMember { name: "client_id", member_type: MemberType::Text(64), requires: &["user_id"] },
+        RevocationMember { name: "audience", member_type: MemberType::Text(600), requires: &["user_id", "client_id"] },
     ],
     one_of: &["ids", "user_id"],
 };
@@ -138,7 +139,7 @@ pub static AUTH0: Dialect = Dialect {
     reply,
 };
 
-/// A rejection in Auth0's shape, so that its SDKs raise their own exceptions.
+/// Renders a rejection in Auth0's shape, so its SDKs raise their own exceptions.
 fn reply(rejection: &Rejection, _: Carrier) -> OwnResponse {
     let (status, code, message) = parts(rejection);
     let mut body = json!({
@@ -149,7 +150,7 @@ fn reply(rejection: &Rejection, _: Carrier) -> OwnResponse {
     if let (Some(code), Some(body)) = (code, body.as_object_mut()) {
         body.insert("errorCode".into(), code.into());
     }
-    // As Auth0 does where it says why it does not take a token.
+    // Auth0 sets `attributes` when it explains why a token is invalid.
     let distrust =
         matches!(rejection, Rejection::TokenExpired | Rejection::TokenSignature | Rejection::TokenInvalid(_));
     if let (true, Some(body)) = (distrust, body.as_object_mut()) {
@@ -170,8 +171,8 @@ fn reply(rejection: &Rejection, _: Carrier) -> OwnResponse {
     }
 }
 
-/// Status, `errorCode` and message: one row for each rejection. Statuses and codes are those that Auth0 responses with
-/// where it knows the case; never 409, which its Python SDK would retry.
+/// The status, `errorCode` and message of a rejection. Statuses and codes are those of Auth0 in the same case; never
+/// 409, which its Python SDK would retry.
 fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
     const BODY: Option<&str> = Some("invalid_body");
     const URI: Option<&str> = Some("invalid_uri");
@@ -222,10 +223,12 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
             (408, BODY, format!("The body did not arrive within {} s.", limit.as_secs()).into())
         }
         Rejection::Malformed(what) => {
-            let what = truncated(what.clone(), SHOWN);
+            let what = truncated(what.clone(), MAX_SHOWN);
             (400, BODY, format!("Payload validation error: the body is not readable: {what}.").into())
         }
-        Rejection::Violations(all) => (400, BODY, format!("Payload validation error: {}.", all.text(ROOM)).into()),
+        Rejection::Violations(all) => {
+            (400, BODY, format!("Payload validation error: {}.", all.text(MAX_VIOLATIONS)).into())
+        }
         Rejection::StoreUnavailable => (503, None, "The cache cannot be told of the change, so it is not made.".into()),
         Rejection::TooManyWrites => {
             (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
@@ -249,10 +252,10 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
     (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message.into_owned())
 }
 
-/// How many bytes of what a body holds are shown.
-const SHOWN: usize = 500;
-/// How many bytes violations may take in a message: more would let a small request cost a large response.
-const ROOM: usize = 8 << 10;
+/// The maximum length of a quoted part of the body, in bytes.
+const MAX_SHOWN: usize = 500;
+/// The maximum length of violations in a message, in bytes. With more, a small request could cause a large response.
+const MAX_VIOLATIONS: usize = 8 << 10;
 const SESSION_ID: &str = "Path validation error: 'Object didn't pass validation for format session-id: expected 1 to 50 letters, \
     numbers, underscores and hyphens' on property id.";
 const REFRESH_TOKEN_ID: &str = "Path validation error: 'Object didn't pass validation for format refresh-token-id: expected 1 to 30 \

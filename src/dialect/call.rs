@@ -1,4 +1,4 @@
-//! Requests and answers as their operation declares them: a document of JSON, or a message with a schema.
+//! Decoding of request bodies and responses: a JSON document, or a message with a schema.
 
 use super::resource::current_metadata;
 use super::{BodyKind, Call, Dialect, ResponseFacts, Revocation, Route};
@@ -9,20 +9,22 @@ use crate::model::{
 use crate::telemetry::Label;
 use crate::wire::carrier::Carrier;
 use crate::wire::json::Document;
-use crate::wire::message::{Codec, Edit as Change, Entry, Item, Object, Parsed, SecondsNanos, Value as Held};
+use crate::wire::message::{
+    Codec, Edit as MessageEdit, Entry, Item, Object, Parsed, SecondsNanos, Value as FieldValue,
+};
 use bytes::Bytes;
 use strum::VariantArray;
 
-/// What a request says.
+/// A decoded request body.
 #[derive(Debug, Clone)]
 pub enum DecodedBody {
-    /// Nothing: the operation takes no body.
+    /// The operation has no body.
     None,
-    /// A document of JSON, and the member with the metadata.
+    /// A JSON document, and the name of the member with the metadata.
     Document(Document, &'static str),
-    /// What is revoked.
+    /// A revocation.
     Revocation(Revocation),
-    /// A message.
+    /// A message with a schema.
     Message(Parsed),
 }
 
@@ -42,7 +44,7 @@ impl DecodedBody {
         }
     }
 
-    /// Whether the body names a user whose sessions it is about.
+    /// Whether the body names a user, and so all sessions of that user.
     pub fn names_user(&self) -> bool {
         match self {
             DecodedBody::Revocation(revocation) => revocation.names_user,
@@ -50,19 +52,19 @@ impl DecodedBody {
         }
     }
 
-    /// The session's token that the body shows.
+    /// The session's token in the body; `None` if empty.
     pub fn token(&self) -> Option<&str> {
         self.text("session_token").filter(|token| !token.is_empty())
     }
 }
 
 impl Dialect {
-    /// Reads the body of a request, without what its carrier puts around it.
+    /// Decodes a request body that its carrier has unwrapped.
     pub fn read_body(&self, route: &Route, carrier: Carrier, body: Bytes) -> Result<DecodedBody, Rejection> {
         let malformed = |what: String| Rejection::Malformed(what);
         match (route.call, route.body) {
             (Some(call), _) => {
-                // A gateway of REST takes nothing for an empty message.
+                // ZITADEL's REST gateway accepts no body as an empty message.
                 let empty = body.is_empty() && carrier == Carrier::Rest;
                 let read =
                     Parsed::read(call.request, carrier.codec(), if empty { Bytes::from_static(b"{}") } else { body });
@@ -78,7 +80,7 @@ impl Dialect {
         }
     }
 
-    /// The view of a write that the policy evaluates; none where it has nothing to evaluate.
+    /// What the policy evaluates of a write. `None` if nothing is to be evaluated.
     pub fn session_patch(&self, route: &Route, body: &DecodedBody) -> Result<Option<SessionPatch>, Rejection> {
         match (body, route.call) {
             (DecodedBody::None | DecodedBody::Revocation(_), _) => Ok(None),
@@ -88,13 +90,13 @@ impl Dialect {
         }
     }
 
-    /// The bytes to forward: the caller's own, but for the edits.
+    /// The bytes to forward: the original bytes with the edits applied.
     pub fn apply_edits(&self, body: &DecodedBody, edits: &[Edit]) -> Option<Bytes> {
         match body {
             DecodedBody::None | DecodedBody::Revocation(_) => None,
             DecodedBody::Document(document, name) => Some(self.apply(name, document, edits)),
             DecodedBody::Message(parsed) => {
-                let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
+                let changes: Vec<MessageEdit> = edits.iter().cloned().map(change).collect();
                 Some(parsed.edited(self.json.metadata, &changes))
             }
         }
@@ -107,7 +109,7 @@ impl Dialect {
             Some(entries) if !entries.is_empty() => MetadataChange::Replace(entries.iter().map(field).collect()),
             Some(_) | None => MetadataChange::Absent,
         };
-        // A resource names its session in the path, where it was read from and evaluated.
+        // On a resource, the path names the session, and the path is already validated.
         let (checks, unknown_checks) = checks(root);
         let (challenges, unknown_challenges) = challenges(root);
         let in_path = |path: &str| !call.is_rpc && matches!(path, "session_id" | "sessionId");
@@ -134,7 +136,7 @@ impl Dialect {
         }
     }
 
-    /// The metadata of what `route` changes, as the response to [`Dialect::read_route`] shows it.
+    /// The metadata that `route` would change, from a response to [`Dialect::read_route`].
     pub fn metadata_in_response(&self, route: &Route, response: &Bytes) -> Option<Vec<Field>> {
         let name = match route.body {
             BodyKind::Metadata(name) => name,
@@ -150,25 +152,26 @@ impl Dialect {
         }
     }
 
-    /// What a response says of itself; none where nothing may be concluded from it.
+    /// What a response tells about its session. `requested` is the session that was read; `None` for a write. `None` if
+    /// the response does not parse or is about another session.
     pub fn response_facts(
         &self,
         route: &Route,
         carrier: Carrier,
         response: &Bytes,
-        asked: Option<&SessionId>,
+        requested: Option<&SessionId>,
     ) -> Option<ResponseFacts> {
         let Some(call) = route.call else {
-            return self.read_response(&Document::parse(response.clone()).ok()?, asked);
+            return self.read_response(&Document::parse(response.clone()).ok()?, requested);
         };
         let parsed = Parsed::read(call.response, carrier.codec(), response.clone()).ok()?;
         let root = parsed.root();
-        let Some(asked) = asked else {
+        let Some(requested) = requested else {
             return Some(ResponseFacts { expires_at: None, version: root.message("details")?.number("sequence") });
         };
-        let session = root.message("session").filter(|session| session.text("id") == Some(asked.as_str()))?;
+        let session = root.message("session").filter(|session| session.text("id") == Some(requested.as_str()))?;
         let expires = match session.item("expiration_date").map(|item| &item.value) {
-            Some(Held::Timestamp(SecondsNanos { seconds, nanos })) => {
+            Some(FieldValue::Timestamp(SecondsNanos { seconds, nanos })) => {
                 let millis = seconds.saturating_mul(1000).saturating_add(i64::from(*nanos) / 1_000_000);
                 Some(u64::try_from(millis).unwrap_or(0))
             }
@@ -177,7 +180,7 @@ impl Dialect {
         Some(ResponseFacts { expires_at: expires, version: session.number("sequence") })
     }
 
-    /// The response without one-time codes; none where it cannot be read, so that nobody may see it.
+    /// The response without one-time codes. `None` if it cannot be parsed: it must not reach the caller then.
     pub fn without_codes(&self, route: &Route, carrier: Carrier, response: &Bytes) -> Option<Bytes> {
         let call = route.call?;
         let parsed = Parsed::read(call.response, carrier.codec(), response.clone()).ok()?;
@@ -198,7 +201,7 @@ fn lifetime(call: &Call, parsed: &Parsed) -> Lifetime {
         return Lifetime::NotOffered;
     }
     match parsed.root().item("lifetime") {
-        Some(Item { value: Held::Duration(SecondsNanos { seconds, nanos }), spelling, .. }) => {
+        Some(Item { value: FieldValue::Duration(SecondsNanos { seconds, nanos }), spelling, .. }) => {
             let length = Length { seconds: *seconds, nanos: *nanos };
             Lifetime::Given { path: spelling.clone(), length }
         }
@@ -206,46 +209,46 @@ fn lifetime(call: &Call, parsed: &Parsed) -> Lifetime {
     }
 }
 
-/// The checks that are asked for, and what is not known in them.
+/// The requested checks, and the paths of unknown fields in them.
 fn checks(root: &Object) -> (Vec<Check>, Vec<String>) {
-    let Some((asked, object)) = root.item("checks").zip(root.message("checks")) else {
+    let Some((requested, object)) = root.item("checks").zip(root.message("checks")) else {
         return Default::default();
     };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for item in &object.items {
-        let path = format!("{}.{}", asked.spelling, item.spelling);
+        let path = format!("{}.{}", requested.spelling, item.spelling);
         match CheckKind::VARIANTS.iter().copied().find(|kind| kind.name() == item.field.name) {
             Some(kind) => known.push(Check { path, kind }),
             None => unknown.push(path),
         }
     }
-    note_unknown(&asked.spelling, object, &mut unknown);
+    collect_unknown(&requested.spelling, object, &mut unknown);
     (known, unknown)
 }
 
-/// What is not known in a message and in those within it: where it stands.
-fn note_unknown(path: &str, object: &Object, found: &mut Vec<String>) {
+/// Collects the paths of unknown fields in a message and its nested messages.
+fn collect_unknown(path: &str, object: &Object, found: &mut Vec<String>) {
     found.extend(object.unknown.iter().map(|name| field_path(path, name)));
     for item in &object.items {
-        if let Held::Message(inner) = &item.value {
-            note_unknown(&format!("{path}.{}", item.spelling), inner, found);
+        if let FieldValue::Message(inner) = &item.value {
+            collect_unknown(&format!("{path}.{}", item.spelling), inner, found);
         }
     }
 }
 
-/// The challenges that are asked for, and what is not known in them.
+/// The requested challenges, and the paths of unknown fields in them.
 fn challenges(root: &Object) -> (Vec<Challenge>, Vec<String>) {
-    let Some((asked, object)) = root.item("challenges").zip(root.message("challenges")) else {
+    let Some((requested, object)) = root.item("challenges").zip(root.message("challenges")) else {
         return Default::default();
     };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     let challenge = |item: &Item| {
-        let path = format!("{}.{}", asked.spelling, item.spelling);
-        let Held::Message(inner) = &item.value else {
+        let path = format!("{}.{}", requested.spelling, item.spelling);
+        let FieldValue::Message(inner) = &item.value else {
             return None;
         };
-        // As a truth value it may be false; as a message it is there.
-        let returned = inner.item("return_code").filter(|item| !matches!(item.value, Held::Bool(false)));
+        // For SMS the field is a boolean and may be false; for email it is a message and counts if present.
+        let returned = inner.item("return_code").filter(|item| !matches!(item.value, FieldValue::Bool(false)));
         let returns_code = returned.is_some();
         let kind = match item.field.name {
             "web_auth_n" => ChallengeKind::WebAuthN,
@@ -258,26 +261,26 @@ fn challenges(root: &Object) -> (Vec<Challenge>, Vec<String>) {
     for item in &object.items {
         match challenge(item) {
             Some(challenge) => known.push(challenge),
-            None => unknown.push(format!("{}.{}", asked.spelling, item.spelling)),
+            None => unknown.push(format!("{}.{}", requested.spelling, item.spelling)),
         }
     }
-    note_unknown(&asked.spelling, object, &mut unknown);
+    collect_unknown(&requested.spelling, object, &mut unknown);
     (known, unknown)
 }
 
-/// The link that a mail would have: where it is asked for, and its template.
+/// The path and the text of the link template in an email challenge.
 fn link(mail: &Object, path: &str) -> Option<(String, String)> {
     let (send, message) = mail.item("send_code").zip(mail.message("send_code"))?;
     let (link, template) = message.item("url_template").zip(message.text("url_template"))?;
     Some((format!("{path}.{}.{}", send.spelling, link.spelling), template.to_owned()))
 }
 
-fn change(edit: Edit) -> Change {
+fn change(edit: Edit) -> MessageEdit {
     match edit {
-        Edit::Rename { field, key } => Change::Key(field, key),
-        Edit::Set { field, value } => Change::Value(field, value.into_bytes()),
-        Edit::Remove { field } => Change::Remove(field),
-        Edit::Insert { key, value } => Change::Add(key, value.into_bytes()),
-        Edit::Lifetime(Length { seconds, nanos }) => Change::Duration("lifetime", SecondsNanos { seconds, nanos }),
+        Edit::Rename { field, key } => MessageEdit::Key(field, key),
+        Edit::Set { field, value } => MessageEdit::Value(field, value.into_bytes()),
+        Edit::Remove { field } => MessageEdit::Remove(field),
+        Edit::Insert { key, value } => MessageEdit::Add(key, value.into_bytes()),
+        Edit::Lifetime(Length { seconds, nanos }) => MessageEdit::Duration("lifetime", SecondsNanos { seconds, nanos }),
     }
 }

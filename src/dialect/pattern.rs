@@ -1,57 +1,57 @@
-//! Patterns of paths, and the requests outside of the governed surface that a dialect names by them.
+//! Path patterns, and the rules for requests that are not governed but may change sessions.
 
-/// A part of a path.
+/// A segment of a path pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathPart {
-    /// This word.
+    /// Exactly this word.
     Word(&'static str),
-    /// The id of a session.
+    /// A session ID.
     Session,
-    /// The id of a refresh token.
+    /// A refresh token ID.
     RefreshToken,
-    /// The id of a user.
+    /// A user ID.
     User,
-    /// Any single part.
+    /// Any one segment.
     Any,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A word that begins with one of these.
+    /// A word with one of these prefixes.
     StartsWith(&'static [&'static str]),
-    /// Any further parts, also none.
+    /// Any number of further segments.
     Rest,
-    /// Any further parts, of which the last is one of these words.
+    /// One or more further segments, the last of which is one of these words.
     EndsWith(&'static [&'static str]),
 }
 
-/// What requests that are not governed mean for sessions, as far as they do not only read.
+/// Whether a kind of ungoverned request may change sessions.
 #[derive(Debug)]
 pub struct InvalidationRule {
-    /// The method; any where there is none.
+    /// The method; `None` matches any.
     pub method: Option<&'static str>,
-    /// The path, part by part, in lower case.
+    /// The path, segment by segment, in lower case.
     pub path: &'static [PathPart],
-    /// Whether they may change sessions.
+    /// Whether such requests may change sessions.
     pub changes: bool,
 }
 
 impl InvalidationRule {
-    /// Requests that may change sessions.
+    /// A rule for requests that may change sessions.
     pub(super) const fn changes(path: &'static [PathPart]) -> InvalidationRule {
         InvalidationRule { method: None, path, changes: true }
     }
 
-    /// Requests that leave sessions as they are.
+    /// A rule for requests that never change sessions.
     pub(super) const fn keeps(path: &'static [PathPart]) -> InvalidationRule {
         InvalidationRule { method: None, path, changes: false }
     }
 
-    /// The same with this method.
+    /// Limits the rule to this method.
     pub(super) const fn with(self, method: &'static str) -> InvalidationRule {
         InvalidationRule { method: Some(method), ..self }
     }
 }
 
-/// Whether these parts of a path are of this pattern.
+/// Whether these path segments match the pattern.
 pub(super) fn matches<S: AsRef<str>>(pattern: &[PathPart], parts: &[S]) -> bool {
     match pattern.split_first() {
         None => parts.is_empty(),

@@ -1,4 +1,4 @@
-//! Messages of providers that speak JSON only: the members of [`super::JsonMembers`].
+//! Messages of providers that use JSON without a schema: the members in [`super::JsonMembers`].
 
 use super::{Dialect, ResponseFacts};
 use crate::model::{Edit, Field, MetadataChange, Rejection, SessionId, SessionPatch, Value};
@@ -7,7 +7,7 @@ use crate::wire::json::{Change, Document, Kind, Member, Node};
 use bytes::Bytes;
 
 impl Dialect {
-    /// The view of a write that the policy evaluates.
+    /// What the policy evaluates of a write.
     pub(super) fn read_patch(&self, name: &'static str, document: &Document) -> Result<SessionPatch, Rejection> {
         let Some(members) = document.members() else {
             let found = document.root().kind.name();
@@ -23,20 +23,19 @@ impl Dialect {
         Ok(SessionPatch { name, empty: members.is_empty(), metadata, ..SessionPatch::default() })
     }
 
-    /// The bytes to forward: the caller's own, but for the edits.
+    /// The bytes to forward: the original bytes with the edits applied.
     pub(super) fn apply(&self, name: &str, document: &Document, edits: &[Edit]) -> Bytes {
         let metadata = document.members().and_then(|members| metadata_of(name, members));
         let changes: Vec<Change> = edits.iter().cloned().filter_map(change).collect();
         document.edited(metadata.unwrap_or(document.root()), &changes)
     }
 
-    /// What a response says of itself; none where it cannot be understood, or names another session than the one that
-    /// was asked for, so that nothing may be concluded from it.
-    pub(super) fn read_response(&self, response: &Document, asked: Option<&SessionId>) -> Option<ResponseFacts> {
+    /// What a response tells about its session. `None` if it does not parse, or names another session than `requested`.
+    pub(super) fn read_response(&self, response: &Document, requested: Option<&SessionId>) -> Option<ResponseFacts> {
         let members = response.members()?;
         let named = members.iter().find(|member| member.key == self.json.id).map(|member| &member.value.kind);
-        if let (Some(named), Some(asked)) = (named, asked)
-            && !matches!(named, Kind::Text(id) if id == asked.as_str())
+        if let (Some(named), Some(requested)) = (named, requested)
+            && !matches!(named, Kind::Text(id) if id == requested.as_str())
         {
             return None;
         }
@@ -60,7 +59,7 @@ fn metadata_of<'a>(name: &str, members: &'a [Member]) -> Option<&'a Node> {
     members.iter().find(|member| member.key == name).map(|member| &member.value)
 }
 
-/// The metadata that a response shows under this name; none where it shows something else.
+/// The metadata in a response: its member `name`. `None` if that is neither an object nor null.
 pub(super) fn current_metadata(name: &str, response: &Document) -> Option<Vec<Field>> {
     match metadata_of(name, response.members()?).map(|node| metadata_change(response, node)) {
         None | Some(MetadataChange::Wipe | MetadataChange::Absent) => Some(Vec::new()),
@@ -96,12 +95,12 @@ fn change(edit: Edit) -> Option<Change> {
         Edit::Set { field, value } => Some(Change::Text(field, value)),
         Edit::Remove { field } => Some(Change::Remove(field)),
         Edit::Insert { key, value } => Some(Change::Add(key, value)),
-        // The view of these writes has no lifetime that could be edited.
+        // Writes of this provider have no lifetime.
         Edit::Lifetime(_) => None,
     }
 }
 
-/// Milliseconds since the epoch of an RFC 3339 time.
+/// Converts an RFC 3339 time to milliseconds since the epoch.
 fn millis(text: &str) -> Option<u64> {
     let time = humantime::parse_rfc3339(text).ok()?;
     let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -1,64 +1,66 @@
-//! Requests that say what is revoked. What they say decides what becomes stale, so that everything in them has to be
-//! declared, and no policy relaxes that.
+//! Requests that name what to revoke.
+//!
+//! Their content decides what becomes stale in the cache, so every member must be declared here. No policy relaxes
+//! that.
 
 use super::Dialect;
 use crate::model::{Rejection, Rule, SessionId, Violation, Violations, truncated};
 use crate::wire::json::{Document, Kind, Member, Node};
 use bytes::Bytes;
 
-/// What such a request may say.
+/// The members that such a request may have.
 #[derive(Debug)]
 pub struct RevocationBody {
-    /// The members, each of which may be left out.
+    /// The known members, all optional.
     pub members: &'static [RevocationMember],
-    /// Of these exactly one has to be there. Where none has to, there may also be no body.
+    /// Exactly one of these is required. If empty, the body is optional.
     pub one_of: &'static [&'static str],
 }
 
 /// A member of such a request.
 #[derive(Debug)]
 pub struct RevocationMember {
-    /// Its name.
+    /// The member's name.
     pub name: &'static str,
-    /// What it holds.
+    /// The type of its value.
     pub member_type: MemberType,
-    /// The members that have to be there with it.
-    pub with: &'static [&'static str],
+    /// Other members that are required with it.
+    pub requires: &'static [&'static str],
 }
 
-/// What a member holds.
+/// The type of a member's value.
 #[derive(Debug, Clone, Copy)]
 pub enum MemberType {
-    /// The id of a session.
+    /// A session ID.
     Session,
-    /// The id of a user.
+    /// A user ID.
     User,
-    /// A truth value.
+    /// A boolean.
     Boolean,
-    /// A text of at most so many characters.
+    /// A string of at most this many characters.
     Text(usize),
-    /// Texts.
+    /// An array of strings.
     TextList {
-        /// The most of them.
+        /// The maximum number of items.
         most: usize,
-        /// The longest, in characters.
+        /// The maximum length of an item, in characters.
         length: usize,
     },
 }
 
-/// What a request revokes, as far as it says so in its body.
+/// What a request's body revokes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocation {
-    /// The session.
+    /// The session, if named.
     pub session: Option<SessionId>,
     /// Whether it names a user.
     pub names_user: bool,
 }
 
 impl Dialect {
-    /// Reads what is revoked; rejects with everything that is wrong with it.
-    pub(super) fn read_revocation(&self, terms: &RevocationBody, body: Bytes) -> Result<Revocation, Rejection> {
-        if body.is_empty() && terms.one_of.is_empty() {
+    /// Parses the body. Rejects it with all violations.
+    pub(super) fn read_revocation(&self, expected: &RevocationBody, body: Bytes) -> Result<Revocation, Rejection> {
+        if body.is_empty() && expected.one_of.is_empty() {
             return Ok(Revocation::default());
         }
         let document = Document::parse(body).map_err(|error| Rejection::Malformed(error.to_string()))?;
@@ -68,20 +70,20 @@ impl Dialect {
         };
         let mut violations = Violations::new();
         for member in members {
-            match terms.members.iter().find(|term| term.name == member.key) {
+            match expected.members.iter().find(|term| term.name == member.key) {
                 Some(term) => self.check_term(term, &member.value, members, &mut violations),
                 None => {
                     let what = "is no member of this request";
-                    violations.report(&shown(&member.key), Rule::Provider, what, || allowed(terms), what);
+                    violations.report(&shown(&member.key), Rule::Provider, what, || allowed(expected), what);
                 }
             }
         }
-        check_choice(terms, members, &mut violations);
+        check_choice(expected, members, &mut violations);
         if !violations.is_empty() {
             return Err(Rejection::Violations(violations));
         }
         let named = |wanted: fn(&MemberType) -> bool| {
-            let term = terms.members.iter().find(|term| wanted(&term.member_type))?;
+            let term = expected.members.iter().find(|term| wanted(&term.member_type))?;
             value(members, term.name)
         };
         let session = match named(|member_type| matches!(member_type, MemberType::Session)).map(|node| &node.kind) {
@@ -92,17 +94,17 @@ impl Dialect {
     }
 
     fn check_term(&self, term: &RevocationMember, found: &Node, members: &[Member], violations: &mut Violations) {
-        if let Some(fault) = self.fault(term.member_type, &found.kind) {
-            report(term.name, fault, violations);
+        if let Some(type_error) = self.type_error(term.member_type, &found.kind) {
+            report(term.name, type_error, violations);
         }
-        let missing: Vec<&str> = term.with.iter().copied().filter(|name| value(members, name).is_none()).collect();
+        let missing: Vec<&str> = term.requires.iter().copied().filter(|name| value(members, name).is_none()).collect();
         if !missing.is_empty() {
             report(term.name, format!("needs `{}` beside it", missing.join("` and `")), violations);
         }
     }
 
-    /// What is wrong with a value.
-    fn fault(&self, member_type: MemberType, found: &Kind) -> Option<String> {
+    /// What is wrong with a value's type or length.
+    fn type_error(&self, member_type: MemberType, found: &Kind) -> Option<String> {
         let expected = |what: &str| Some(format!("expected {what}, found {}", found.name()));
         match (member_type, found) {
             (MemberType::Boolean, Kind::Bool(_)) => None,
@@ -119,20 +121,20 @@ impl Dialect {
                 if items.is_empty() || items.len() > most {
                     return Some(format!("has {} items, expected 1 to {most}", items.len()));
                 }
-                items.iter().find_map(|item| self.fault(MemberType::Text(length), &item.kind))
+                items.iter().find_map(|item| self.type_error(MemberType::Text(length), &item.kind))
             }
             (MemberType::TextList { .. }, _) => expected("an array of strings"),
         }
     }
 }
 
-/// Exactly one of some members has to be there.
-fn check_choice(terms: &RevocationBody, members: &[Member], violations: &mut Violations) {
-    let there: Vec<&str> = terms.one_of.iter().copied().filter(|name| value(members, name).is_some()).collect();
-    let wanted = terms.one_of.join("` or `");
+/// Checks that exactly one member of `one_of` is present.
+fn check_choice(expected: &RevocationBody, members: &[Member], violations: &mut Violations) {
+    let there: Vec<&str> = expected.one_of.iter().copied().filter(|name| value(members, name).is_some()).collect();
+    let wanted = expected.one_of.join("` or `");
     match there.as_slice() {
         [_] => {}
-        [] if terms.one_of.is_empty() => {}
+        [] if expected.one_of.is_empty() => {}
         [] => report("body", format!("names nothing to revoke; expected `{wanted}`"), violations),
         [first, ..] => report(first, format!("only one of `{wanted}` may be there"), violations),
     }
@@ -142,12 +144,12 @@ fn value<'a>(members: &'a [Member], name: &str) -> Option<&'a Node> {
     members.iter().find(|member| member.key == name).map(|member| &member.value)
 }
 
-fn allowed(terms: &RevocationBody) -> String {
-    let names: Vec<&str> = terms.members.iter().map(|term| term.name).collect();
+fn allowed(expected: &RevocationBody) -> String {
+    let names: Vec<&str> = expected.members.iter().map(|term| term.name).collect();
     format!("; allowed are `{}`", names.join("`, `"))
 }
 
-/// A name that somebody else chose.
+/// The caller's name for a member, shortened and quoted for a message.
 fn shown(key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let key = truncated(key.to_owned(), 300);

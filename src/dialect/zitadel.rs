@@ -1,8 +1,8 @@
-//! ZITADEL's session service, versions 2 and 2beta, as REST, gRPC, gRPC-web and Connect.
+//! ZITADEL's session service, versions 2 and 2beta, over REST, gRPC, gRPC-web and Connect.
 //!
 //! Sources: ZITADEL's proto files `zitadel/session/{v2,v2beta}/session_service.proto` (procedures, paths, messages) and
-//! its API's reference. All procedures are unary, none is declared free of side effects, so that Connect has no GET of
-//! them.
+//! its API's reference. All procedures are unary, none is declared free of side effects, so Connect has no GET requests
+//! for them.
 
 mod messages;
 mod invalidating;
@@ -73,9 +73,9 @@ pub static ZITADEL: Dialect = Dialect {
     },
     invalidating: invalidating::RULES,
     logouts: &["/oidc/v1/end_session"],
-    // Its tokens have no scopes that would say so: roles do, which are not in them.
+    // Tokens have no scopes that limit writes. Roles do, but they are not in the token.
     has_scopes: false,
-    // For evidence, which is fetched as REST: the session stands one level deeper than `message` reaches.
+    // Used for current metadata, which is fetched over REST. The session is one level deeper than `json` reaches.
     json: JsonMembers { id: "id", metadata: "metadata", sessions: "sessions", expiries: &[], changed_at: "changeDate" },
     session_id_length: 200,
     refresh_token_id_length: 0,
@@ -95,12 +95,12 @@ pub static ZITADEL: Dialect = Dialect {
     ],
     cache_key_headers: &["x-zitadel-orgid"],
     is_shared_between_callers: false,
-    // Another 404 says that the caller is no member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
+    // Another 404 means that the caller is not a member of anything (AUTHZ-cdgFk): `internal/query/session.go`.
     not_found: NotFoundMeaning::WithId("QUERY-SFeaa"),
     empty_map_clears: false,
     has_session_rules: true,
     bad_request_has_effects: true,
-    // Those of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`,
+    // The IDs of `Errors.User.Locked` where passwords and one-time codes are checked (`internal/command`,
     // `internal/domain`).
     lockout_ids: &[
         "COMMAND-JLK35",

@@ -1,4 +1,4 @@
-//! The view of a write: everything that a policy can evaluate, and the changes that it can ask for.
+//! What a policy sees of a write, and the edits that it can make.
 
 use super::Violation;
 use std::cmp::Ordering;
@@ -6,38 +6,38 @@ use std::fmt;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
-/// The view of a write that policies evaluate.
+/// A write as policies see it, whatever its provider and encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionPatch {
-    /// How the provider names the metadata: the first part of every violation's path.
+    /// The provider's name for the metadata. Every metadata violation's path begins with it.
     pub name: &'static str,
-    /// Whether the body changes nothing at all.
+    /// Whether the body has no member at all.
     pub empty: bool,
-    /// The change of the metadata.
+    /// What happens to the metadata.
     pub metadata: MetadataChange,
-    /// Whether it makes a session that does not exist yet.
+    /// Whether it creates a session.
     pub creates: bool,
-    /// Whether metadata without entries removes all of it. Where it does not, it changes nothing, and the provider
-    /// drops entries with an empty value.
+    /// Whether an empty map removes all metadata. If not, an empty map changes nothing, and the provider drops entries
+    /// with an empty value.
     pub empty_map_clears: bool,
-    /// How long the session is to live.
+    /// The lifetime that the write sets.
     pub lifetime: Lifetime,
-    /// Whether the session's token comes with it.
+    /// Whether the write carries the session's token.
     pub token: SessionTokenPresence,
-    /// What the provider is asked to check.
+    /// The checks that the write requests.
     pub checks: Vec<Check>,
-    /// Where it asks for checks, or for something about them, that the gateway does not know.
+    /// Paths of requested checks, or of parts of them, that the gateway does not know.
     pub unknown_checks: Vec<String>,
-    /// What the provider is asked to challenge with.
+    /// The challenges that the write requests.
     pub challenges: Vec<Challenge>,
-    /// Where it asks for challenges, or for something about them, that the gateway does not know.
+    /// Paths of requested challenges, or of parts of them, that the gateway does not know.
     pub unknown_challenges: Vec<String>,
-    /// What the provider's own validation rejects, with [`super::Rule::Provider`].
+    /// Violations of the provider's own constraints, each with [`super::Rule::Provider`].
     pub constraint_violations: Vec<Violation>,
 }
 
 impl Default for SessionPatch {
-    /// A write that changes nothing, at a provider of which a write can change metadata only.
+    /// A write that changes nothing, for a provider whose writes can change metadata only.
     fn default() -> SessionPatch {
         SessionPatch {
             name: "",
@@ -61,20 +61,20 @@ impl Default for SessionPatch {
 pub enum Value {
     /// A string.
     Text(String),
-    /// A number, exactly as it was written.
+    /// A number in its original spelling.
     Number(String),
     /// `true` or `false`.
     Bool(bool),
     /// `null`.
     Null,
-    /// An array or an object.
+    /// An array or an object: which of the two.
     Composite(&'static str),
-    /// Bytes which are not UTF-8.
+    /// Bytes that are not UTF-8.
     Bytes(Vec<u8>),
 }
 
 impl Value {
-    /// What the value is, for messages.
+    /// The type's name, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Text(_) => "string",
@@ -86,7 +86,7 @@ impl Value {
         }
     }
 
-    /// Whether both are known to be the same: of arrays and objects that cannot be told.
+    /// Whether both values are certainly equal. Arrays and objects never are: their content is not compared.
     pub fn is_same(&self, other: &Value) -> bool {
         match self {
             Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null | Value::Bytes(_) => self == other,
@@ -107,22 +107,22 @@ pub struct Field {
 /// What a write does to a session's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetadataChange {
-    /// Nothing: the request does not name it.
+    /// The request does not name the metadata.
     Absent,
-    /// Removes all of it.
+    /// Remove all metadata.
     Wipe,
-    /// Replaces all of it by these entries, of which there is at least one.
+    /// Replace all metadata with these entries; never empty.
     Replace(Vec<Field>),
-    /// Something that is neither: the kind that was found.
+    /// Neither an object nor null: the type that was found.
     Malformed(&'static str),
 }
 
-/// A length of time, exact to the nanosecond, as protobuf's Duration has it. Both parts have the same sign.
+/// A duration, exact to the nanosecond, as in protobuf's `Duration`. Both parts have the same sign.
 #[derive(Debug, Clone, Copy)]
 pub struct Length {
-    /// The whole seconds.
+    /// Whole seconds.
     pub seconds: i64,
-    /// What is left of a second, in nanoseconds.
+    /// The fraction of a second, in nanoseconds.
     pub nanos: i32,
 }
 
@@ -162,7 +162,7 @@ impl From<Duration> for Length {
 }
 
 impl fmt::Display for Length {
-    /// As protobuf's JSON has it: `18000s`, `1.5s`.
+    /// In protobuf's JSON format: `18000s`, `1.5s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.nanoseconds();
         let sign = if all < 0 { "-" } else { "" };
@@ -175,49 +175,49 @@ impl fmt::Display for Length {
     }
 }
 
-/// How long a write lets a session live.
+/// The lifetime that a write sets for a session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Lifetime {
-    /// The operation, or the provider, has no such thing.
+    /// The operation, or the provider, has no lifetime.
     #[default]
     NotOffered,
-    /// The write does not say, but could: here.
+    /// The write sets none, but could at this path.
     Absent(String),
-    /// This long.
+    /// The write sets this lifetime.
     Given {
-        /// Where it says so.
+        /// The field's path.
         path: String,
-        /// How long.
+        /// The lifetime.
         length: Length,
     },
 }
 
-/// Whether the session's token comes with a write.
+/// Whether a write carries the session's token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SessionTokenPresence {
-    /// The operation does not ask for it.
+    /// The operation has no field for it.
     #[default]
     NotRequested,
-    /// It does not come, but could: here.
+    /// Missing, but allowed at this path.
     Absent(String),
-    /// It comes.
+    /// Present.
     Given,
 }
 
-/// What the provider is asked to check.
+/// A check that the write asks the provider to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Where the write asks for it.
+    /// The check's path in the write.
     pub path: String,
-    /// What is checked.
+    /// The kind of check.
     pub kind: CheckKind,
 }
 
-/// By what a user proves something. A closed set: configurations name them.
+/// The kind of proof that a user gives. Configurations name these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CheckKind {
-    /// The user is named.
+    /// The user, by ID or login name.
     User,
     /// A password.
     Password,
@@ -225,74 +225,74 @@ pub enum CheckKind {
     WebAuthN,
     /// A finished login at another identity provider.
     IdpIntent,
-    /// A code of an authenticator.
+    /// A code of an authenticator app (TOTP).
     Totp,
-    /// A code that came by SMS.
+    /// A one-time code sent by SMS.
     OtpSms,
-    /// A code that came by mail.
+    /// A one-time code sent by email.
     OtpEmail,
     /// A recovery code.
     RecoveryCode,
 }
 
-/// What the provider is asked to challenge the user with.
+/// A challenge that the write asks the provider to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Where the write asks for it; of one that returns its code: the member that asks for that. In the caller's own
-    /// spelling.
+    /// The challenge's path in the caller's own spelling. For one that returns its code, the path of the field that
+    /// requests that.
     pub path: String,
-    /// The challenge.
+    /// The kind of challenge.
     pub kind: ChallengeKind,
 }
 
-/// A challenge.
+/// A kind of challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChallengeKind {
     /// WebAuthN.
     WebAuthN,
-    /// A code by SMS.
+    /// A one-time code by SMS.
     OtpSms {
-        /// Whether the code is in the response instead.
+        /// Whether the provider returns the code in its response instead of sending it.
         returns_code: bool,
     },
-    /// A code by mail.
+    /// A one-time code by email.
     OtpEmail {
-        /// Whether the code is in the response instead.
+        /// Whether the provider returns the code in its response instead of sending it.
         returns_code: bool,
-        /// The link in the mail, where the caller gives one: where it does, and the template.
+        /// The path and the text of the link template, if the caller gives one.
         url_template: Option<(String, String)>,
     },
 }
 
-/// One change of a document. Fields are named by their place in [`MetadataChange::Replace`].
+/// An edit of a document. `field` is an index into [`MetadataChange::Replace`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// Gives the field another key.
+    /// Rename the entry's key.
     Rename {
-        /// The field.
+        /// The entry's index.
         field: usize,
-        /// Its new key.
+        /// The new key.
         key: String,
     },
-    /// Gives the field another value, a string.
+    /// Set the entry's value to a string.
     Set {
-        /// The field.
+        /// The entry's index.
         field: usize,
-        /// Its new value.
+        /// The new value.
         value: String,
     },
-    /// Takes the field out.
+    /// Remove the entry.
     Remove {
-        /// The field.
+        /// The entry's index.
         field: usize,
     },
-    /// Adds an entry, also where the document has no metadata.
+    /// Add an entry. Adds the metadata too if the document has none.
     Insert {
-        /// Its key.
+        /// The new key.
         key: String,
-        /// Its value.
+        /// The new value.
         value: String,
     },
-    /// Sets the lifetime, also where the document has none.
+    /// Set the lifetime, whether or not the document has one.
     Lifetime(Length),
 }

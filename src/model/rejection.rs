@@ -1,96 +1,96 @@
-//! Why the gateway answers by itself.
+//! Why the gateway responds in place of the provider.
 
 use super::Violations;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantNames};
 
-/// Why the gateway answers by itself instead of the provider. Dialects give each the provider's shape.
+/// Why the gateway responds in place of the provider. Dialects render each in the provider's shape.
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Rejection {
-    /// The bytes of the request are not framed in the one way that everybody reads alike: what is wrong.
+    /// The request is not valid strict HTTP: what is wrong.
     Framing(String),
-    /// The head of the request is larger than what is read: by which bound.
+    /// The request's head exceeds a limit: which one.
     HeadTooLarge(String),
-    /// The target of the request has more than this number of bytes.
+    /// The request target has more bytes than this limit.
     TargetTooLong(usize),
-    /// The path is written in a way that two parts of the way could read differently.
+    /// The path is not canonical: servers could read it in different ways.
     Path,
-    /// The path belongs to a governed surface, but names no operation of it.
+    /// The path is protected, but no operation has it.
     UnknownOperation,
-    /// The operation does not exist with this method; these do.
+    /// The path has no operation with this method: the allowed methods.
     Method(String),
-    /// The query holds something else than these, each once and in a plain spelling.
+    /// The query has anything but these parameters, each at most once and in canonical form.
     Query(&'static [&'static str]),
-    /// A header that may not stand on a governed request, or stands twice.
+    /// This header is not allowed on a governed request, or is repeated.
     Header(&'static str),
-    /// The session id cannot be one of the provider's.
+    /// The session ID is not valid at the provider.
     SessionId,
-    /// The refresh token's id cannot be one of the provider's.
+    /// The refresh token ID is not valid at the provider.
     RefreshTokenId,
-    /// The user's id cannot be one of the provider's.
+    /// The user ID is not valid at the provider.
     UserId,
-    /// No upstream is declared for this host and path.
+    /// No upstream matches this host and path.
     NoUpstream,
     /// No credential.
     CredentialMissing,
-    /// A credential that is not a bearer token of the expected form.
+    /// The credential is not a well-formed bearer token.
     CredentialMalformed,
-    /// The token has ended.
+    /// The token has expired.
     TokenExpired,
-    /// The token's signature, or key, is not the issuer's.
+    /// The token's signature is invalid.
     TokenSignature,
-    /// The token is for another audience: the one expected.
+    /// The token is for another audience: the expected one.
     TokenAudience(String),
-    /// The token is rejected for another reason.
+    /// The token is invalid for this other reason.
     TokenInvalid(&'static str),
-    /// The token lacks the scope of the operation.
+    /// The token lacks this scope, which the operation needs.
     Scope(&'static str),
-    /// The issuer's keys are not known yet.
+    /// The issuer's keys have not been loaded yet.
     KeysUnavailable,
-    /// The token names a key that is not known, and may be when the issuer's keys are fetched again: after this time.
+    /// The token names an unknown key. The issuer's keys are fetched again after this time.
     KeyPending(Duration),
     /// The operation takes no body.
     UnexpectedBody,
-    /// The length of the body must be declared above this number of bytes.
+    /// A body larger than this many bytes needs a declared length.
     LengthRequired(usize),
-    /// The body is larger than this number of bytes.
+    /// The body is larger than this many bytes.
     TooLarge(usize),
-    /// The content type is not one that is read.
+    /// The content type is not supported.
     ContentType,
-    /// The body has a content coding.
+    /// The body has a content encoding.
     ContentCoding,
     /// The body did not arrive within this time.
     BodyTimeout(Duration),
-    /// The body is not what its content type says: what was found, and where.
+    /// The body does not parse: what is wrong, and where.
     Malformed(String),
-    /// The policy does not allow the change.
+    /// The policy does not allow the write.
     #[strum(serialize = "policy")]
     Violations(Violations),
     /// The session was deleted or revoked through the gateway.
     Deleted,
-    /// Too many writes on one session at the same time.
+    /// Too many writes are in flight on this session.
     TooManyWrites,
-    /// The write's mark could not be placed in the store, and the configuration says that it must be.
+    /// The write's invalidation mark could not be set, and the configuration requires it.
     StoreUnavailable,
-    /// The provider could not be reached, or broke off.
+    /// The provider could not be reached, or its response broke off.
     UpstreamFailed,
-    /// The provider did not answer within this time.
+    /// The provider did not respond within this time.
     UpstreamTimeout(Duration),
-    /// The provider's address is not known, or the gateway is stopping.
+    /// The provider's address is not known, or the gateway is shutting down.
     Unavailable,
-    /// As many requests are in flight at the provider as may be.
+    /// The upstream has its maximum number of requests in flight.
     UpstreamBusy,
-    /// As many of them come from the source of this one as may be.
+    /// The source address has its maximum number of requests in flight at the upstream.
     SourceBusy,
     /// The gateway is short of memory.
     Overloaded,
-    /// The provider's response is larger than this number of bytes.
+    /// The provider's response is larger than this many bytes.
     ResponseTooLarge(usize),
 }
 
 impl Rejection {
-    /// The name in metrics and in the log.
+    /// The name in metrics and logs.
     pub fn name(&self) -> &'static str {
         self.into()
     }
@@ -100,7 +100,7 @@ impl Rejection {
         Rejection::VARIANTS
     }
 
-    /// After how many seconds it may be otherwise, where that is so soon that it is worth saying.
+    /// The value of `Retry-After`, in seconds, if a retry may soon succeed.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Rejection::KeyPending(rest) => Some(rest.as_secs().saturating_add(1)),
@@ -115,7 +115,7 @@ impl Rejection {
         }
     }
 
-    /// Whether it is the gateway or the provider that failed, not the caller.
+    /// Whether the gateway or the provider failed, rather than the caller.
     pub fn is_failure(&self) -> bool {
         matches!(
             self,

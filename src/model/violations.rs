@@ -1,73 +1,76 @@
-//! What is wrong with a write, bounded: whoever sends many faults gets no response, and takes no memory, that grows
-//! with them.
+//! All violations of a write, bounded in size: many violations cannot make the response or the memory use grow.
 
 use super::{Rule, Violation};
 use std::ops::Deref;
 
-/// How many violations are told apart; the rest is counted.
-const LISTED: usize = 20;
-/// How many bytes of a path are shown, which a caller may have made as long as a body.
-const PATH: usize = 400;
-/// How many bytes of a message are shown: lists of what is allowed may be long.
-const MESSAGE: usize = 4096;
+/// How many violations are listed; the rest is counted.
+const MAX_LISTED: usize = 20;
+/// The maximum length of a path, in bytes. A caller's key may be as long as its body.
+const MAX_PATH: usize = 400;
+/// The maximum length of a message, in bytes. Lists of allowed values may be long.
+const MAX_MESSAGE: usize = 4096;
 
-/// Violations in the order in which they were found: the first few, and how many there are.
+/// The first violations in the order they were found, and the total count.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Violations {
     listed: Vec<Violation>,
     count: usize,
-    /// The rules that were broken, each once.
+    /// The violated rules, each once.
     rules: Vec<Rule>,
-    /// The lists that were told.
-    told: Vec<String>,
+    /// The lists of allowed values that are already in a message.
+    shown_lists: Vec<String>,
 }
 
 impl Violations {
-    /// None so far.
+    /// No violations.
     pub fn new() -> Violations {
         Violations::default()
     }
 
-    /// Adds one.
+    /// Adds a violation.
     pub fn push(&mut self, Violation { path, rule, message }: Violation) {
-        if self.counts(rule) {
-            self.listed.push(Violation { path: truncated(path, PATH), rule, message: truncated(message, MESSAGE) });
+        if self.count_one(rule) {
+            self.listed.push(Violation {
+                path: truncated(path, MAX_PATH),
+                rule,
+                message: truncated(message, MAX_MESSAGE),
+            });
         }
     }
 
-    /// Adds one whose message ends in a list of what is allowed: it is made only where it is shown, and told once.
-    /// Where it was told before, `short` is the whole message.
+    /// Adds a violation whose message ends with a list of what is allowed. The list is built only if the violation is
+    /// listed, and shown only the first time; later messages are `short` alone.
     pub fn report(&mut self, path: &str, rule: Rule, what: &str, list: impl FnOnce() -> String, short: &str) {
-        if !self.counts(rule) {
+        if !self.count_one(rule) {
             return;
         }
-        let list = truncated(list(), MESSAGE);
-        let message = if self.told.contains(&list) { short.to_owned() } else { format!("{what}{list}") };
-        self.told.push(list);
-        let (path, message) = (truncated(path.to_owned(), PATH), truncated(message, MESSAGE));
+        let list = truncated(list(), MAX_MESSAGE);
+        let message = if self.shown_lists.contains(&list) { short.to_owned() } else { format!("{what}{list}") };
+        self.shown_lists.push(list);
+        let (path, message) = (truncated(path.to_owned(), MAX_PATH), truncated(message, MAX_MESSAGE));
         self.listed.push(Violation { path, rule, message });
     }
 
-    /// Counts one, and says whether it is shown.
-    fn counts(&mut self, rule: Rule) -> bool {
+    /// Counts a violation. Returns whether it is listed.
+    fn count_one(&mut self, rule: Rule) -> bool {
         self.count += 1;
         if !self.rules.contains(&rule) {
             self.rules.push(rule);
         }
-        self.listed.len() < LISTED
+        self.listed.len() < MAX_LISTED
     }
 
-    /// How many there are.
+    /// The total number of violations, listed or not.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The rules that were broken, each once.
+    /// The violated rules, each once.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// All of them as a text of about this many bytes at the most: the first ones, and how many more there are.
+    /// A text of about `most` bytes: the first violations, and how many more there are.
     pub fn text(&self, most: usize) -> String {
         let mut text = String::new();
         let mut shown = 0;
@@ -89,7 +92,7 @@ impl Violations {
     }
 }
 
-/// The first of them.
+/// The listed violations.
 impl Deref for Violations {
     type Target = [Violation];
 
@@ -98,7 +101,7 @@ impl Deref for Violations {
     }
 }
 
-/// The first of them.
+/// The listed violations.
 impl IntoIterator for Violations {
     type Item = Violation;
     type IntoIter = std::vec::IntoIter<Violation>;
@@ -108,7 +111,7 @@ impl IntoIterator for Violations {
     }
 }
 
-/// The first of them.
+/// The listed violations.
 impl<'v> IntoIterator for &'v Violations {
     type Item = &'v Violation;
     type IntoIter = std::slice::Iter<'v, Violation>;
@@ -132,7 +135,7 @@ impl FromIterator<Violation> for Violations {
     }
 }
 
-/// A text of at most so many bytes, cut between two characters.
+/// A text of at most `most` bytes, cut between two characters and then marked with `…`.
 pub fn truncated(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
@@ -141,7 +144,7 @@ pub fn truncated(mut text: String, most: usize) -> String {
     text
 }
 
-/// A number with a comma between thousands: `4,970`.
+/// A number with thousands separators: `4,970`.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);

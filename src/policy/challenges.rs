@@ -1,33 +1,33 @@
-//! What a write may ask the provider to challenge the user with.
+//! The rule for the challenges that a write may request.
 
 use super::template::TemplateRule;
 use crate::model::{Challenge, ChallengeKind, Rule, Violation, Violations};
 
-/// What a challenge meets whose code would be in the response instead of being sent to the user.
+/// How to treat a challenge whose code the provider would return to the caller instead of sending it to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReturnCode {
-    /// It may pass.
+    /// Allowed.
     #[default]
     Allow,
-    /// It is a violation.
+    /// A violation.
     Reject,
-    /// It may pass, but the gateway takes the codes out of the response.
+    /// Allowed, but the gateway removes the codes from the response.
     Strip,
 }
 
-/// What the provider may be asked to challenge with.
+/// Which challenges a write may request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChallengeRule {
-    /// What challenges meet that return their code.
+    /// How to treat challenges that return their code.
     pub return_code: ReturnCode,
-    /// Where the links in mails may lead.
+    /// Where the links in emails may lead.
     pub url_template: TemplateRule,
 }
 
 impl ChallengeRule {
     pub(super) fn check(&self, challenges: &[Challenge], unknown: &[String], violations: &mut Violations) {
-        // Nobody knows where such a code would go, or such a link would lead.
-        let closed = match (self.return_code, self.url_template.is_free()) {
+        // An unknown challenge may return its code, or send a link that cannot be checked.
+        let closed = match (self.return_code, self.url_template.allows_any()) {
             (ReturnCode::Reject | ReturnCode::Strip, _) => Some(Rule::ReturnCode),
             (ReturnCode::Allow, false) => Some(Rule::UrlTemplate),
             (ReturnCode::Allow, true) => None,

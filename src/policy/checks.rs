@@ -1,14 +1,14 @@
-//! What a write may ask the provider to check, and whether it has to show the session's token.
+//! The rules for the checks that a write may request, and for the session's token.
 
 use crate::model::{Check, CheckKind, Rule, SessionTokenPresence, Violation, Violations};
 use crate::telemetry::Label;
 
-/// Whether the session's token has to come with a write that could carry it.
+/// Whether a write must carry the session's token, if its operation has a field for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SessionTokenRule {
-    /// A write without it is a violation.
+    /// A write without the token is a violation.
     Required,
-    /// It may be left out, as far as the gateway goes: some providers that take it do not look at it any more.
+    /// The gateway does not require the token. Some providers have a field for it, but ignore it.
     #[default]
     Optional,
 }
@@ -27,15 +27,15 @@ impl SessionTokenRule {
     }
 }
 
-/// What the provider may be asked to check.
+/// Which checks a write may request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckRule {
-    /// Only these; all of them where there is no list.
+    /// The allowed checks; `None` allows all.
     pub allowed: Option<Vec<CheckKind>>,
 }
 
 impl CheckRule {
-    /// A list is closed: what is not known cannot be on it.
+    /// A list of allowed checks is closed: an unknown check is not allowed.
     pub(super) fn check(&self, checks: &[Check], unknown: &[String], violations: &mut Violations) {
         let Some(allowed) = &self.allowed else {
             return;

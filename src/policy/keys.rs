@@ -1,9 +1,9 @@
-//! Which keys a rule speaks of.
+//! Patterns for the keys of a rule.
 
 use regex::Regex;
 use std::fmt;
 
-/// An exact key, or a pattern: with `*` for any characters, or a regular expression between slashes.
+/// An exact key, or a pattern: `*` for any characters, or a regular expression between slashes.
 #[derive(Debug, Clone)]
 pub struct KeyPattern {
     source: String,
@@ -11,44 +11,45 @@ pub struct KeyPattern {
 }
 
 impl KeyPattern {
-    /// Compiles a key or a pattern. A regular expression has to match the whole key.
+    /// Compiles a key or a pattern. A regular expression must match the whole key.
     pub fn parse(source: &str) -> Result<KeyPattern, String> {
         if source.is_empty() {
             return Err("is empty; expected a key, a pattern with `*`, or /a regular expression/".into());
         }
         let expression = match source.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
-            Some(expression) => Some(whole(expression)?),
+            Some(expression) => Some(compile_anchored(expression)?),
             None if source.contains('*') => {
-                Some(whole(&format!("(?s:{})", regex::escape(source).replace("\\*", ".*")))?)
+                Some(compile_anchored(&format!("(?s:{})", regex::escape(source).replace("\\*", ".*")))?)
             }
             None => None,
         };
         Ok(KeyPattern { source: source.to_owned(), regex: expression })
     }
 
-    /// Whether it speaks of this key.
+    /// Whether this key matches.
     pub fn matches(&self, key: &str) -> bool {
         self.regex.as_ref().map_or(self.source == key, |regex| regex.is_match(key))
     }
 
-    /// The key, where it is an exact one.
+    /// The key, if this is an exact key.
     pub fn exact(&self) -> Option<&str> {
         self.regex.is_none().then_some(self.source.as_str())
     }
 
-    /// As it was written.
+    /// The text from the configuration.
     pub fn source(&self) -> &str {
         &self.source
     }
 }
 
-/// A regular expression that has to match the whole text. It has to be one by itself: `a)|(b` would close our brackets.
-pub(super) fn whole(expression: &str) -> Result<Regex, String> {
+/// Compiles a regular expression that must match the whole text. It must be valid on its own: `a)|(b` would otherwise
+/// close the added parentheses.
+pub(super) fn compile_anchored(expression: &str) -> Result<Regex, String> {
     compile(expression)?;
     compile(&format!("^(?:{expression})$"))
 }
 
-/// Compiles a regular expression, with a bound on what it may cost, and says in one line what is wrong with it.
+/// Compiles a regular expression of bounded size. The error is one line.
 fn compile(expression: &str) -> Result<Regex, String> {
     regex::RegexBuilder::new(expression).size_limit(1 << 20).build().map_err(|error| {
         let text = error.to_string();
@@ -62,12 +63,12 @@ fn compile(expression: &str) -> Result<Regex, String> {
 pub struct KeyPatterns(pub Vec<KeyPattern>);
 
 impl KeyPatterns {
-    /// Whether any of them speaks of this key.
+    /// Whether any pattern matches this key.
     pub fn matches(&self, key: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(key))
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,38 +1,38 @@
-//! How long sessions may live.
+//! The rule for the lifetime of sessions.
 
 use crate::model::{Edit, Length, Lifetime, Rule, Violation, Violations};
 
-/// What a lifetime outside the bounds meets.
+/// How to treat a lifetime out of bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutsideBounds {
-    /// It is a violation.
+    /// A violation.
     #[default]
     Reject,
-    /// It becomes the bound.
+    /// Set to the bound that it exceeds.
     Clamp,
 }
 
-/// How long a write may let a session live.
+/// The bounds of the lifetime that a write may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LifetimeRule {
-    /// The shortest.
+    /// The minimum.
     pub min: Option<Length>,
-    /// The longest.
+    /// The maximum.
     pub max: Option<Length>,
-    /// What others meet.
+    /// How to treat a lifetime out of bounds.
     pub outside: OutsideBounds,
-    /// Whether every write that could has to say.
+    /// Whether every write that can set a lifetime must do so.
     pub required: bool,
 }
 
 impl LifetimeRule {
-    /// What is wrong with a lifetime, or the edit that puts it right.
+    /// Checks a lifetime. Returns the edit that clamps it, if any.
     pub(super) fn check(&self, found: &Lifetime, creates: bool, violations: &mut Violations) -> Option<Edit> {
         let (path, length) = match found {
             Lifetime::NotOffered => return None,
             Lifetime::Given { path, length } => (path, Some(*length)),
             Lifetime::Absent(path) if self.required || creates => (path, None),
-            // What the session has stays.
+            // The session keeps its lifetime.
             Lifetime::Absent(_) => return None,
         };
         let mut report = |message| violations.push(Violation { path: path.clone(), rule: Rule::Lifetime, message });
@@ -40,7 +40,7 @@ impl LifetimeRule {
             report("is required and missing".into());
             return None;
         }
-        // A session that is made without one never ends.
+        // A session that is created without a lifetime never expires.
         let below = self.min.filter(|min| length.is_some_and(|length| length < *min));
         let above = self.max.filter(|max| length.is_none_or(|length| length > *max));
         let bound = below.or(above)?;

@@ -1,48 +1,48 @@
-//! The judgement of a write's metadata.
+//! Evaluation of a write's metadata.
 
-use super::normalize::{self, Entry};
+use super::normalize::{self, NormalizedEntry};
 use super::{Policy, Wipe};
 use crate::model::{Edit, Field, MetadataChange, Rule, SessionPatch, Value, Violation, Violations, field_path};
 use std::collections::HashMap;
 
-/// The metadata as a write would leave it.
-pub(super) struct Written<'p> {
+/// The metadata that a write would leave.
+pub(super) struct ResultingMetadata<'p> {
     patch: &'p SessionPatch,
     fields: &'p [Field],
-    entries: Vec<Entry>,
-    /// Whether it takes the place of what the session holds; otherwise nothing changes.
+    entries: Vec<NormalizedEntry>,
+    /// Whether it replaces the session's metadata. If not, the metadata stays unchanged.
     replaces: bool,
 }
 
-impl Written<'_> {
-    /// The edits that make the document say it.
+impl ResultingMetadata<'_> {
+    /// The edits that turn the document into this.
     pub fn edits(&self) -> Vec<Edit> {
         normalize::edits(self.fields, &self.entries)
     }
 
-    fn path(&self, entry: &Entry) -> String {
+    fn path(&self, entry: &NormalizedEntry) -> String {
         entry.path(self.patch.name, self.fields)
     }
 
     /// Whether the provider keeps this entry.
-    fn keeps(&self, entry: &Entry) -> bool {
+    fn keeps(&self, entry: &NormalizedEntry) -> bool {
         keeps(self.patch, entry)
     }
 }
 
-fn keeps(patch: &SessionPatch, entry: &Entry) -> bool {
+fn keeps(patch: &SessionPatch, entry: &NormalizedEntry) -> bool {
     patch.empty_map_clears || !entry.is_empty()
 }
 
 impl Policy {
-    /// The metadata after normalizing, evaluated by everything but what the session holds; none where the write has
-    /// none.
-    pub(super) fn written<'p>(
+    /// The metadata after normalization. Evaluates all rules but those for protected keys. `None` if the write has no
+    /// metadata.
+    pub(super) fn resulting_metadata<'p>(
         &self,
         patch: &'p SessionPatch,
         current: Option<&[Field]>,
         violations: &mut Violations,
-    ) -> Option<Written<'p>> {
+    ) -> Option<ResultingMetadata<'p>> {
         match &patch.metadata {
             MetadataChange::Replace(fields) => Some(self.check_fields(patch, fields, current, violations)),
             MetadataChange::Malformed(found) => {
@@ -57,7 +57,7 @@ impl Policy {
                 Some(self.check_fields(patch, &[], current, violations))
             }
             MetadataChange::Wipe if patch.empty_map_clears => {
-                let written = Written { patch, fields: &[], entries: Vec::new(), replaces: true };
+                let written = ResultingMetadata { patch, fields: &[], entries: Vec::new(), replaces: true };
                 self.check_wipe(&written, violations);
                 Some(written)
             }
@@ -65,7 +65,7 @@ impl Policy {
         }
     }
 
-    fn check_wipe(&self, written: &Written, violations: &mut Violations) {
+    fn check_wipe(&self, written: &ResultingMetadata, violations: &mut Violations) {
         if self.wipe == Wipe::Reject {
             violations.push(Violation {
                 path: written.patch.name.into(),
@@ -82,8 +82,8 @@ impl Policy {
         fields: &'p [Field],
         current: Option<&[Field]>,
         violations: &mut Violations,
-    ) -> Written<'p> {
-        // What is protected and comes back as it is stays as it is, also where it is not in normal form.
+    ) -> ResultingMetadata<'p> {
+        // A protected field that comes back unchanged stays unchanged, even if it is not in normal form.
         let untouched = |field: &Field| {
             current.is_some_and(|current| self.protected.matches(&field.key) && current.contains(field))
         };
@@ -92,7 +92,7 @@ impl Policy {
         if replaces {
             entries.extend(self.defaults(&entries));
         }
-        let written = Written { patch, fields, entries, replaces };
+        let written = ResultingMetadata { patch, fields, entries, replaces };
         if !replaces && patch.empty_map_clears {
             violations.push(Violation {
                 path: patch.name.into(),
@@ -111,18 +111,18 @@ impl Policy {
         written
     }
 
-    /// The entries that rules with a default add.
-    fn defaults(&self, entries: &[Entry]) -> Vec<Entry> {
+    /// Entries for the defaults of keys that are missing.
+    fn defaults(&self, entries: &[NormalizedEntry]) -> Vec<NormalizedEntry> {
         let missing = |key: &str| !entries.iter().any(|entry| entry.key == key);
         let rules = self.fields.iter().filter_map(|(pattern, rule)| Some((pattern.exact()?, rule.default.as_ref()?)));
         rules
             .filter(|(key, _)| missing(key))
-            .map(|(key, value)| Entry { field: None, key: key.to_owned(), value: Value::Text(value.clone()) })
+            .map(|(key, value)| NormalizedEntry { field: None, key: key.to_owned(), value: Value::Text(value.clone()) })
             .collect()
     }
 
-    fn check_entry(&self, written: &Written, entry: &Entry, violations: &mut Violations) {
-        // It may only stay what it is, so no other rule speaks of it.
+    fn check_entry(&self, written: &ResultingMetadata, entry: &NormalizedEntry, violations: &mut Violations) {
+        // A protected entry may only stay as it is, so no other rule applies.
         if self.protected.matches(&entry.key) {
             return;
         }
@@ -152,8 +152,8 @@ impl Policy {
         }
     }
 
-    /// Where nothing replaces what the session holds, only what the write itself names can be missing from it.
-    fn check_required(&self, written: &Written, violations: &mut Violations) {
+    /// If the write does not replace the metadata, only keys that the write itself names can become missing.
+    fn check_required(&self, written: &ResultingMetadata, violations: &mut Violations) {
         for pattern in &self.required {
             let mut named = written.entries.iter().filter(|entry| pattern.matches(&entry.key)).peekable();
             let emptied = named.peek().map(|entry| written.path(entry));
@@ -168,14 +168,14 @@ impl Policy {
         }
     }
 
-    /// Whether a protected key could be added, changed or removed.
-    pub(super) fn may_change_protected(&self, written: &Written) -> bool {
+    /// Whether the write could add, change or remove a protected key.
+    pub(super) fn may_change_protected(&self, written: &ResultingMetadata) -> bool {
         let mut keys = written.entries.iter().map(|entry| &entry.key);
         !self.protected.is_empty() && (written.replaces || keys.any(|key| self.protected.matches(key)))
     }
 
-    /// A write replaces all metadata, so a protected key has to come with it, and with the value that it has.
-    pub(super) fn check_protected(&self, written: &Written, current: &[Field], violations: &mut Violations) {
+    /// A write replaces all metadata, so it must contain every protected key with its current value.
+    pub(super) fn check_protected(&self, written: &ResultingMetadata, current: &[Field], violations: &mut Violations) {
         let mut report = |path: String, message: &str| {
             violations.push(Violation { path, rule: Rule::Protected, message: message.into() });
         };
@@ -204,9 +204,9 @@ impl Policy {
     }
 }
 
-/// Two keys that normalization makes one are a violation of both, never an overwrite.
-fn collisions(written: &Written, violations: &mut Violations) {
-    let mut places: HashMap<&str, Vec<&Entry>> = HashMap::new();
+/// Keys that become the same are a violation each; none overwrites the other.
+fn collisions(written: &ResultingMetadata, violations: &mut Violations) {
+    let mut places: HashMap<&str, Vec<&NormalizedEntry>> = HashMap::new();
     for entry in &written.entries {
         places.entry(&entry.key).or_default().push(entry);
     }

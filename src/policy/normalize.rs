@@ -1,52 +1,52 @@
-//! What is rewritten before it is evaluated, and the edits that make the document say the same.
+//! Normalization before the evaluation, and the edits that apply it to the document.
 
 use crate::model::{Edit, Field, Value, field_path};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// What becomes of the case of keys.
+/// How to change the case of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeyCase {
-    /// It stays.
+    /// Not at all.
     #[default]
     Keep,
-    /// Keys become lower case.
+    /// To lower case.
     Lower,
-    /// Keys become upper case.
+    /// To upper case.
     Upper,
 }
 
-/// What is rewritten. Nothing, unless it is declared.
+/// What to normalize; nothing by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Normalize {
-    /// Keys and values become Unicode Normalization Form C.
+    /// Convert keys and values to Unicode Normalization Form C.
     pub nfc: bool,
-    /// White space at both ends of keys and values is removed.
+    /// Remove white space at both ends of keys and values.
     pub trim: bool,
-    /// What becomes of the case of keys.
+    /// How to change the case of keys.
     pub key_case: KeyCase,
-    /// Numbers and booleans become strings, spelled as they were.
+    /// Turn numbers and booleans into strings, in their original spelling.
     pub scalars_to_strings: bool,
-    /// Entries whose value is the empty string are dropped.
+    /// Drop entries whose value is empty.
     pub drop_empty: bool,
 }
 
-/// An entry as it will be forwarded.
+/// An entry as it is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// The field that it comes from; none for a default.
+pub(super) struct NormalizedEntry {
+    /// The index of its field in the write; `None` for a default.
     pub field: Option<usize>,
     pub key: String,
     pub value: Value,
 }
 
-impl Entry {
-    /// Its path in the caller's own spelling.
+impl NormalizedEntry {
+    /// The entry's path in the caller's own spelling.
     pub fn path(&self, name: &str, fields: &[Field]) -> String {
         let own = self.field.and_then(|index| fields.get(index)).map(|field| field.key.as_str());
         field_path(name, own.unwrap_or(&self.key))
     }
 
-    /// Whether its value is nothing.
+    /// Whether the value is an empty string, or no bytes.
     pub fn is_empty(&self) -> bool {
         match &self.value {
             Value::Text(text) => text.is_empty(),
@@ -57,13 +57,14 @@ impl Entry {
 }
 
 impl Normalize {
-    /// The entries that remain, in the order in which they came. What is `untouched` stays as it is.
-    pub(super) fn entries(&self, fields: &[Field], untouched: impl Fn(&Field) -> bool) -> Vec<Entry> {
+    /// The entries that remain, in their original order. Fields that are `untouched` are not normalized.
+    pub(super) fn entries(&self, fields: &[Field], untouched: impl Fn(&Field) -> bool) -> Vec<NormalizedEntry> {
         let mut entries = Vec::with_capacity(fields.len());
         for (index, field) in fields.iter().enumerate() {
             let kept = untouched(field);
             let own = if kept { Normalize::default() } else { *self };
-            let entry = Entry { field: Some(index), key: own.key(&field.key), value: own.value(&field.value) };
+            let entry =
+                NormalizedEntry { field: Some(index), key: own.key(&field.key), value: own.value(&field.value) };
             if !(own.drop_empty && entry.is_empty()) {
                 entries.push(entry);
             }
@@ -96,9 +97,9 @@ impl Normalize {
 }
 
 /// The edits that turn `fields` into `entries`.
-pub(super) fn edits(fields: &[Field], entries: &[Entry]) -> Vec<Edit> {
+pub(super) fn edits(fields: &[Field], entries: &[NormalizedEntry]) -> Vec<Edit> {
     let mut edits = Vec::new();
-    // Entries that come from fields have the order of the fields.
+    // Entries that come from fields are in the order of the fields.
     let mut kept = entries.iter().filter(|entry| entry.field.is_some()).peekable();
     for (index, field) in fields.iter().enumerate() {
         let Some(entry) = kept.next_if(|entry| entry.field == Some(index)) else {

@@ -1,20 +1,19 @@
-//! Limits of the whole, and rules of single keys.
+//! Limits of the metadata as a whole, and rules for single keys.
 
-use super::keys::whole;
+use super::keys::compile_anchored;
 use crate::model::{Rule, Violation, Violations};
 use regex::Regex;
 
-/// How much metadata there may be. Lengths count UTF-16 code units, the strictest reading of "characters" among the
-/// providers.
+/// Limits of metadata. Lengths count UTF-16 code units, the strictest reading of "characters" among the providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// The most entries.
+    /// The maximum number of entries.
     pub properties: Option<usize>,
-    /// The longest key.
+    /// The maximum length of a key.
     pub key_length: Option<usize>,
-    /// The longest value.
+    /// The maximum length of a value.
     pub value_length: Option<usize>,
-    /// Whether keys are held to `A-Z a-z 0-9 _ -`, at least one of them.
+    /// Whether keys must consist of one or more of `A-Z a-z 0-9 _ -`.
     pub plain_keys: bool,
 }
 
@@ -30,7 +29,7 @@ impl Limits {
     }
 
     pub(super) fn check_key(&self, path: &str, key: &str, violations: &mut Violations) {
-        let found = units(key);
+        let found = utf16_length(key);
         if let Some(most) = self.key_length.filter(|most| found > *most) {
             violations.push(Violation {
                 path: path.into(),
@@ -49,39 +48,39 @@ impl Limits {
     }
 
     pub(super) fn check_value(&self, path: &str, value: &str, violations: &mut Violations) {
-        check_length(path, (units(value), "characters"), (None, self.value_length), violations);
+        check_length(path, (utf16_length(value), "characters"), (None, self.value_length), violations);
     }
 
-    /// The same of a value of bytes that are not text.
+    /// Checks a value that is not text. Its length counts bytes.
     pub(super) fn check_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
         check_length(path, (length, "bytes"), (None, self.value_length), violations);
     }
 }
 
-/// The rule of one key, or of the keys of a pattern.
+/// The rule for one key, or for the keys that match a pattern.
 #[derive(Debug, Clone, Default)]
 pub struct FieldRule {
-    /// The value has to match it as a whole.
+    /// The value must match this as a whole.
     pub regex: Option<Regex>,
-    /// The value has to be one of these.
+    /// The value must be one of these.
     pub one_of: Option<Vec<String>>,
-    /// The shortest value.
+    /// The minimum length of a value.
     pub min_length: Option<usize>,
-    /// The longest value.
+    /// The maximum length of a value.
     pub max_length: Option<usize>,
-    /// The value that a change gets where it does not name the key.
+    /// The value to add if a write does not contain the key.
     pub default: Option<String>,
 }
 
 impl FieldRule {
-    /// Compiles a rule's regular expression, which has to match the whole value.
+    /// Compiles a regular expression that must match the whole value.
     pub fn pattern(source: &str) -> Result<Regex, String> {
-        whole(source)
+        compile_anchored(source)
     }
 
-    /// What is wrong with this value.
+    /// Checks a value.
     pub fn check(&self, path: &str, value: &str, violations: &mut Violations) {
-        check_length(path, (units(value), "characters"), (self.min_length, self.max_length), violations);
+        check_length(path, (utf16_length(value), "characters"), (self.min_length, self.max_length), violations);
         if let Some(regex) = self.regex.as_ref().filter(|regex| !regex.is_match(value)) {
             let source = regex.as_str();
             let source = source.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(source);
@@ -94,7 +93,7 @@ impl FieldRule {
         }
     }
 
-    /// What is wrong with a value of this many bytes that are not text.
+    /// Checks a value that is not text. `length` is in bytes.
     pub fn check_bytes(&self, path: &str, length: usize, violations: &mut Violations) {
         check_length(path, (length, "bytes"), (self.min_length, self.max_length), violations);
         let textual = [(self.regex.is_some(), Rule::Pattern), (self.one_of.is_some(), Rule::OneOf)];
@@ -119,6 +118,6 @@ fn check_length(
     }
 }
 
-fn units(text: &str) -> usize {
+fn utf16_length(text: &str) -> usize {
     text.encode_utf16().count()
 }

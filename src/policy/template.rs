@@ -1,44 +1,46 @@
-//! Where the links in mails may lead. Their templates are Go's: what stands before the end of the authority has to be
-//! literal, so that nothing behind it can lead elsewhere.
+//! The rule for links in emails.
+//!
+//! Link templates are Go templates. Everything up to the end of the authority must be literal, so no template action
+//! can change the host.
 
 use crate::model::{Rule, Violation, Violations};
 use std::fmt;
 
-/// Where links may lead: anywhere, unless one of the lists is there.
+/// Where links may lead: anywhere, unless one of the lists is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TemplateRule {
-    /// Only with these schemes. Where only `hosts` are declared: only with `https`.
+    /// The allowed schemes. If only `hosts` is set, only `https` is allowed.
     pub schemes: Option<Vec<Scheme>>,
-    /// Only to these hosts.
+    /// The allowed hosts.
     pub hosts: Option<Vec<HostPattern>>,
 }
 
-/// A scheme of URLs, in lower case.
+/// A URL scheme in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scheme(String);
 
-/// A host in lower case, or, written `*.example.com`, everything below it but not itself.
+/// A host in lower case. `*.example.com` means every host below `example.com`, but not `example.com` itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern {
     host: String,
-    below: bool,
+    subdomains_only: bool,
 }
 
 impl TemplateRule {
     /// Whether links may lead anywhere.
-    pub(super) fn is_free(&self) -> bool {
+    pub(super) fn allows_any(&self) -> bool {
         self.schemes.is_none() && self.hosts.is_none()
     }
 
-    /// What is wrong with a template. What is in doubt is wrong.
+    /// Checks a template. Anything ambiguous is a violation.
     pub(super) fn check(&self, path: &str, template: &str, violations: &mut Violations) {
-        if self.is_free() {
+        if self.allows_any() {
             return;
         }
         let report = |violations: &mut Violations, message: &str| {
             violations.push(Violation { path: path.to_owned(), rule: Rule::UrlTemplate, message: message.into() });
         };
-        let (scheme, authority) = match beginning(template) {
+        let (scheme, authority) = match scheme_and_authority(template) {
             Ok(found) => found,
             Err(message) => return report(violations, message),
         };
@@ -46,13 +48,25 @@ impl TemplateRule {
         let schemes = self.schemes.as_deref().unwrap_or(&https);
         if !schemes.contains(&scheme) {
             let what = format!("has the scheme `{scheme}`");
-            violations.report(path, Rule::UrlTemplate, &what, || format!("; allowed are {}", listed(schemes)), &what);
+            violations.report(
+                path,
+                Rule::UrlTemplate,
+                &what,
+                || format!("; allowed are {}", quoted_list(schemes)),
+                &what,
+            );
         }
         match (host(authority), &self.hosts) {
             (Err(message), _) => report(violations, message),
             (Ok(host), Some(hosts)) if !hosts.iter().any(|pattern| pattern.matches(&host)) => {
                 let what = format!("leads to `{host}`");
-                violations.report(path, Rule::UrlTemplate, &what, || format!("; allowed are {}", listed(hosts)), &what);
+                violations.report(
+                    path,
+                    Rule::UrlTemplate,
+                    &what,
+                    || format!("; allowed are {}", quoted_list(hosts)),
+                    &what,
+                );
             }
             (Ok(_), Some(_) | None) => {}
         }
@@ -60,7 +74,7 @@ impl TemplateRule {
 }
 
 impl Scheme {
-    /// A letter, then letters, digits, `+`, `-` and `.`.
+    /// Accepts a letter followed by letters, digits, `+`, `-` and `.`.
     pub fn parse(text: &str) -> Option<Scheme> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
         let fits = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(plain);
@@ -75,16 +89,16 @@ impl fmt::Display for Scheme {
 }
 
 impl HostPattern {
-    /// A host of plain ASCII labels, or `*.` and one.
+    /// Accepts a host of plain ASCII labels, optionally after `*.`.
     pub fn parse(text: &str) -> Option<HostPattern> {
-        let (below, host) = text.strip_prefix("*.").map_or((false, text), |host| (true, host));
-        is_host(host).then(|| HostPattern { host: host.to_ascii_lowercase(), below })
+        let (subdomains_only, host) = text.strip_prefix("*.").map_or((false, text), |host| (true, host));
+        is_host(host).then(|| HostPattern { host: host.to_ascii_lowercase(), subdomains_only })
     }
 
-    /// Whether a host, in lower case, is meant.
+    /// Whether this host, in lower case, matches.
     fn matches(&self, host: &str) -> bool {
         match host.strip_suffix(self.host.as_str()) {
-            Some(rest) if self.below => rest.ends_with('.'),
+            Some(rest) if self.subdomains_only => rest.ends_with('.'),
             Some(rest) => rest.is_empty(),
             None => false,
         }
@@ -93,16 +107,16 @@ impl HostPattern {
 
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.below { "*." } else { "" }, self.host)
+        write!(f, "{}{}", if self.subdomains_only { "*." } else { "" }, self.host)
     }
 }
 
 /// The scheme and the authority of an absolute URL.
-fn beginning(template: &str) -> Result<(Scheme, &str), &'static str> {
+fn scheme_and_authority(template: &str) -> Result<(Scheme, &str), &'static str> {
     let found = template.split_once("://").and_then(|(scheme, rest)| Some((Scheme::parse(scheme)?, rest)));
     let (scheme, rest) = found.ok_or("is not an absolute URL: expected a literal scheme, `://`, and a literal host")?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // An action that begins before the first of these characters may hold it, as in `{{"/"}}`.
+    // A template action may contain the character that seems to end the authority, as in `{{"/"}}`.
     if authority.contains("{{") {
         return Err("has a `{{` before the end of its host and port, which have to be literal");
     }
@@ -129,7 +143,7 @@ fn host(authority: &str) -> Result<String, &'static str> {
     Ok(host.to_ascii_lowercase())
 }
 
-/// Whether it is made of labels of letters, digits and hyphens, as DNS has them.
+/// Whether the host consists of DNS labels: letters, digits and hyphens.
 fn is_host(host: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     let label = |label: &str| {
@@ -138,6 +152,6 @@ fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(label)
 }
 
-fn listed(all: &[impl fmt::Display]) -> String {
+fn quoted_list(all: &[impl fmt::Display]) -> String {
     all.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ")
 }

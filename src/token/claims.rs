@@ -1,5 +1,4 @@
-//! The claims that matter, in the only forms that RFC 7519 allows. What is wrong with one names it, and shows nothing
-//! of it.
+//! The claims of a token, in the only forms that RFC 7519 allows. Errors name the claim and never its value.
 
 use crate::model::Rejection;
 use serde::de::{MapAccess, Visitor};
@@ -7,14 +6,14 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// What a payload is told that has no claims.
+/// The error for a payload that is not a JSON object.
 pub(super) const NOT_CLAIMS: &str = "its claims are not a JSON object";
 
 /// The claims of an access token.
 pub(super) struct Claims {
     pub issuer: String,
     pub audiences: Vec<String>,
-    /// `exp` and `nbf`, in seconds since the epoch. Finite.
+    /// `exp` and `nbf` in seconds since the epoch, as finite numbers.
     pub expires: f64,
     pub begins: f64,
     pub subject: String,
@@ -22,14 +21,14 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Reads the payload of a token.
+    /// Parses the payload of an access token.
     pub fn parse(payload: &[u8]) -> Result<Claims, Rejection> {
         let members = Members::parse(payload)?;
-        let scopes = members.optional::<Texts>(&SCOPE)?.map_or_else(Vec::new, Texts::all);
+        let scopes = members.optional::<OneOrMany>(&SCOPE)?.map_or_else(Vec::new, OneOrMany::all);
         let scopes = scopes.iter().flat_map(|text| text.split(' ')).filter(|scope| !scope.is_empty());
         Ok(Claims {
             issuer: members.required(&ISS)?,
-            audiences: members.required::<Texts>(&AUD)?.all(),
+            audiences: members.required::<OneOrMany>(&AUD)?.all(),
             expires: members.required(&EXP)?,
             begins: members.optional(&NBF)?.unwrap_or(0.0),
             subject: members.optional(&SUB)?.unwrap_or_default(),
@@ -38,13 +37,13 @@ impl Claims {
     }
 }
 
-/// The issuer and the session that an ID token names.
-pub(super) fn hint(payload: &[u8]) -> Result<(String, String), Rejection> {
+/// The issuer and the session (`iss` and `sid`) of an ID token.
+pub(super) fn session_claims(payload: &[u8]) -> Result<(String, String), Rejection> {
     let members = Members::parse(payload)?;
     Ok((members.required(&ISS)?, members.required(&SID)?))
 }
 
-/// A claim, and what is said of one that is not as it should be.
+/// A claim's name and its error texts.
 struct Claim {
     name: &'static str,
     missing: &'static str,
@@ -71,24 +70,24 @@ const SUB: Claim = claim!("sub");
 const SID: Claim = claim!("sid");
 const SCOPE: Claim = claim!("scope");
 
-/// One text or a list of them.
+/// A string, or an array of strings.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Texts {
+enum OneOrMany {
     One(String),
     Several(Vec<String>),
 }
 
-impl Texts {
+impl OneOrMany {
     fn all(self) -> Vec<String> {
         match self {
-            Texts::One(one) => vec![one],
-            Texts::Several(several) => several,
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Several(several) => several,
         }
     }
 }
 
-/// The members of a payload, as they are written.
+/// The members of a payload, unparsed.
 struct Members<'p>(Vec<(String, &'p RawValue)>);
 
 impl<'p> Members<'p> {
@@ -96,7 +95,7 @@ impl<'p> Members<'p> {
         serde_json::from_slice(payload).map_err(|_| Rejection::TokenInvalid(NOT_CLAIMS))
     }
 
-    /// A claim that may be missing, or `null`.
+    /// A claim that may be missing or `null`.
     fn optional<T: Deserialize<'p>>(&self, claim: &Claim) -> Result<Option<T>, Rejection> {
         let mut found = self.0.iter().filter(|(name, _)| name == claim.name);
         let (first, second) = (found.next(), found.next());

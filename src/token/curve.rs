@@ -1,10 +1,10 @@
-//! Curves: whether a point that an issuer publishes lies on one. Signatures are never good with one that does not.
+//! Elliptic curves: whether a published point lies on its curve. No signature is valid for a point that does not.
 //!
-//! All numbers are public, so nothing here needs to take the same time for all of them.
+//! All numbers are public, so constant-time arithmetic is not needed.
 
 use std::cmp::Ordering;
 
-/// A number, its lowest digits first.
+/// A number in 64-bit limbs, least significant first.
 type Number = [u64; 6];
 
 const ZERO: Number = [0; 6];
@@ -51,8 +51,8 @@ const EDWARDS_D: Number =
     [0x75eb_4dca_1359_78a3, 0x0070_0a4d_4141_d8ab, 0x8cc7_4079_7779_e898, 0x5203_6cee_2b6f_fe73, 0, 0];
 
 impl Curve {
-    /// Whether the point with these coordinates, highest bytes first, lies on it.
-    pub fn has(&self, x: &[u8], y: &[u8]) -> bool {
+    /// Whether the point with these big-endian coordinates lies on the curve.
+    pub fn contains(&self, x: &[u8], y: &[u8]) -> bool {
         let (x, y) = (number(x.iter().rev()), number(y.iter().rev()));
         if !is_less(&x, &self.prime) || !is_less(&y, &self.prime) {
             return false;
@@ -64,12 +64,12 @@ impl Curve {
     }
 }
 
-/// Whether these 32 bytes are a point of Ed25519 in its short form: x² = (y² - 1) / (dy² + 1) has to have a root.
+/// Whether these 32 bytes are a compressed point of Ed25519: x² = (y² - 1) / (dy² + 1) must have a root.
 pub(super) fn is_edwards_point(bytes: &[u8; 32]) -> bool {
     let field = Field(EDWARDS_PRIME);
     let mut y = number(bytes.iter());
     if let Some(top) = y.get_mut(3) {
-        // The sign of x.
+        // Clear the sign bit of x.
         *top &= u64::MAX >> 1;
     }
     let y = field.plus(&y, &ZERO);
@@ -93,7 +93,7 @@ fn is_less(one: &Number, other: &Number) -> bool {
     one.iter().rev().cmp(other.iter().rev()) == Ordering::Less
 }
 
-/// The sum, and whether it is too large for a number.
+/// The sum, and whether it overflows.
 fn sum(one: &Number, other: &Number) -> (Number, bool) {
     let (mut sum, mut carry) = (*one, false);
     for (digit, more) in sum.iter_mut().zip(other) {
@@ -104,7 +104,7 @@ fn sum(one: &Number, other: &Number) -> (Number, bool) {
     (sum, carry)
 }
 
-/// The difference, as if there were a digit more where it is below zero.
+/// The difference, modulo 2^384.
 fn difference(one: &Number, other: &Number) -> Number {
     let (mut difference, mut borrow) = (*one, false);
     for (digit, less) in difference.iter_mut().zip(other) {
@@ -126,7 +126,7 @@ fn low(number: &Number) -> u64 {
     number.first().copied().unwrap_or_default()
 }
 
-/// The numbers below a prime.
+/// Arithmetic modulo a prime.
 struct Field(Number);
 
 impl Field {
@@ -152,7 +152,7 @@ impl Field {
         product
     }
 
-    /// Whether a number is the square of another: by its Jacobi symbol, which is never -1 then.
+    /// Whether the number is a square: its Jacobi symbol is then not -1.
     fn has_root(&self, number: Number) -> bool {
         let (mut top, mut bottom, mut positive) = (number, self.0, true);
         while top != ZERO {
@@ -186,10 +186,10 @@ mod tests {
                 let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
                 let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(curve.length);
-                assert!(curve.has(x, y));
+                assert!(curve.contains(x, y));
                 let mut off = y.to_vec();
                 off[curve.length - 1] ^= 1;
-                assert!(!curve.has(x, &off) && !curve.has(&[0xff; 48][..curve.length], y));
+                assert!(!curve.contains(x, &off) && !curve.contains(&[0xff; 48][..curve.length], y));
             }
         }
     }

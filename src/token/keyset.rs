@@ -1,14 +1,14 @@
-//! The keys of an issuer, as its JWKS document declares them.
+//! An issuer's keys, from its JWKS document.
 
-use super::public::{Jwk, Unusable};
+use super::jwk::{Jwk, Unusable};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The most keys that a document may hold.
+/// The maximum number of keys in a document.
 pub const MAX_KEYS: usize = 100;
 
-/// One public key that may sign tokens.
+/// A public key that verifies tokens.
 #[derive(Clone)]
 pub struct Key {
     id: Option<String>,
@@ -21,8 +21,7 @@ impl Key {
         &self.decoding
     }
 
-    /// The key of one entry. An error where it is not a public key for verifying signatures of a kind that is
-    /// supported.
+    /// Parses an entry. Fails unless it is a public key that can verify signatures of a supported kind.
     fn parse(entry: &str, allowed: &[Algorithm]) -> Result<Key, Unusable> {
         let public: Jwk =
             serde_json::from_str(entry).map_err(|error| Unusable::wrong(format!("it cannot be read: {error}")))?;
@@ -35,27 +34,27 @@ impl Key {
 /// An entry of a document that is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnusedKey {
-    /// Its `kid`, or which one it is, and the reason. Bounded.
+    /// The entry's `kid` or number, and the reason. Bounded in length.
     pub what: String,
-    /// Whether tokens may come that it signed. Keys for other uses are normal.
-    pub meant: bool,
+    /// Whether the issuer may sign tokens with this key. Keys for other purposes are normal.
+    pub may_sign: bool,
 }
 
-/// The most characters of a `kid`, and of a reason, in a message.
-const SHOWN: (usize, usize) = (64, 200);
+/// The maximum length of a `kid` and of a reason in a message, in characters.
+const MAX_SHOWN: (usize, usize) = (64, 200);
 
 impl UnusedKey {
-    fn new(at: usize, entry: &str, Unusable { why, meant }: Unusable) -> UnusedKey {
+    fn new(at: usize, entry: &str, Unusable { why, may_sign }: Unusable) -> UnusedKey {
         #[derive(Deserialize)]
         struct Named {
             kid: String,
         }
         let cut = |text: &str, most| text.chars().take(most).collect::<String>();
         let name = match serde_json::from_str(entry) {
-            Ok(Named { kid }) => format!("key `{}`", cut(&kid, SHOWN.0)),
+            Ok(Named { kid }) => format!("key `{}`", cut(&kid, MAX_SHOWN.0)),
             Err(_) => format!("key number {}", at + 1),
         };
-        UnusedKey { what: format!("{name}: {}", cut(&why, SHOWN.1)), meant }
+        UnusedKey { what: format!("{name}: {}", cut(&why, MAX_SHOWN.1)), may_sign }
     }
 }
 
@@ -66,8 +65,8 @@ pub struct KeySet {
     unused_keys: Vec<UnusedKey>,
 }
 
-/// Entries that are not used, in words: as many as a line of the log should hold.
-pub fn listed<'l>(unused_keys: impl Iterator<Item = &'l UnusedKey> + Clone) -> String {
+/// Describes the first few unused entries, and how many more there are, for one log line.
+pub fn describe_unused<'l>(unused_keys: impl Iterator<Item = &'l UnusedKey> + Clone) -> String {
     const MOST: usize = 5;
     let shown: Vec<&str> = unused_keys.clone().take(MOST).map(|one| one.what.as_str()).collect();
     match unused_keys.count().saturating_sub(MOST) {
@@ -76,15 +75,18 @@ pub fn listed<'l>(unused_keys: impl Iterator<Item = &'l UnusedKey> + Clone) -> S
     }
 }
 
-/// Entries are read one by one, so that one of a new kind does not cost the others.
+/// Entries are parsed one by one, so an entry of an unknown kind does not affect the others.
 #[derive(Deserialize)]
 struct Entries {
     keys: Vec<Box<RawValue>>,
 }
 
 impl KeySet {
-    /// Reads a JWKS document, for tokens with these algorithms. Entries that cannot verify any are left out; a document
-    /// without any usable key is an error.
+    /// Parses a JWKS document for tokens with these algorithms. Entries that cannot verify any are left out.
+    ///
+    /// # Errors
+    ///
+    /// If the document is invalid or has no usable key.
     pub fn parse(document: &[u8], allowed: &[Algorithm]) -> Result<KeySet, String> {
         let entries: Entries =
             serde_json::from_slice(document).map_err(|error| format!("not a JWKS document: {error}"))?;
@@ -100,27 +102,27 @@ impl KeySet {
         }
         match (set.keys.as_slice(), set.unused_keys.as_slice()) {
             ([], []) => Err("has no keys".into()),
-            ([], unused_keys) => Err(format!("has no usable key: {}", listed(unused_keys.iter()))),
+            ([], unused_keys) => Err(format!("has no usable key: {}", describe_unused(unused_keys.iter()))),
             _ => Ok(set),
         }
     }
 
-    /// The entries of the document that are not used.
+    /// The entries that are not used.
     pub fn unused_keys(&self) -> &[UnusedKey] {
         &self.unused_keys
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The keys that may have signed a token with this header: those of that id, or all where the token names none.
+    /// The keys that may have signed a token with this header: those with its `kid`, or all if it has none.
     pub(super) fn candidates<'a>(
         &'a self,
         kid: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! The cryptography behind jsonwebtoken: verification with ring, which the TLS side of the program uses too.
+//! Makes jsonwebtoken verify with ring, which TLS in this program uses too.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -6,18 +6,18 @@ use jsonwebtoken::signature::{Error, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::signature as backend;
 
-/// Makes ring the process's verifier of tokens. Calling it again changes nothing.
+/// Installs ring as the process's token verifier. Calling it again does nothing.
 pub fn install() {
     static PROVIDER: CryptoProvider = CryptoProvider {
         signer_factory: no_signer,
         verifier_factory: verifier,
         key_utils: KeyUtils::new_unimplemented(),
     };
-    // An error means that it is installed already.
+    // It fails only if a provider is already installed.
     let _ = PROVIDER.install_default();
 }
 
-/// The gateway verifies; it never signs.
+/// The gateway verifies tokens and never signs them.
 fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     Err(ErrorKind::InvalidAlgorithm.into())
 }
@@ -33,7 +33,8 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         Algorithm::ES256 => Scheme::Curve(&backend::ECDSA_P256_SHA256_FIXED),
         Algorithm::ES384 => Scheme::Curve(&backend::ECDSA_P384_SHA384_FIXED),
         Algorithm::EdDSA => Scheme::Curve(&backend::ED25519),
-        // Shared secrets are not supported (a secret that can verify can also sign), nor what the library may add.
+        // Neither shared secrets (a secret that can verify can also sign) nor algorithms that the library may add
+        // later.
         _ => return Err(ErrorKind::InvalidAlgorithm.into()),
     };
     if key.family() == AlgorithmFamily::Hmac {

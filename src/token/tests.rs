@@ -410,7 +410,7 @@ fn keys_that_verify_nothing_are_left_out_and_named() {
     let mut none = [0; 32];
     none[0] = 2;
     let rsa = |n: &[u8]| json!({ "kty": "RSA", "kid": "rsa", "n": URL_SAFE_NO_PAD.encode(n), "e": "AQAB" });
-    for (entry, said, meant) in [
+    for (entry, said, may_sign) in [
         (jwk(json!({ "x": off })), "key `k1`: its point does not lie on its curve", true),
         (jwk(json!({ "x": long })), "key `k1`: a coordinate of it has more than 32 bytes", true),
         (jwk(json!({ "y": "*" })), "key `k1`: its `y` is not base64url", true),
@@ -427,7 +427,7 @@ fn keys_that_verify_nothing_are_left_out_and_named() {
     ] {
         let found = keys(&[jwk(json!({ "kid": "good" })), entry.clone()]).unwrap();
         assert_eq!(found.len(), 1, "{entry}");
-        let unused_keys = UnusedKey { what: said.to_owned(), meant };
+        let unused_keys = UnusedKey { what: said.to_owned(), may_sign };
         assert_eq!(found.unused_keys(), [unused_keys], "{entry}");
         assert_eq!(
             keys(&[entry]).map(|_| ()).unwrap_err().replace("number 1", "number 2"),

@@ -1,5 +1,4 @@
-//! What requests of the Management API beside the governed ones mean for sessions. `docs/invalidation.md` gives the
-//! reasons.
+//! Which ungoverned requests of the Management API may change sessions. `docs/invalidation.md` gives the reasons.
 //!
 //! Source: Auth0's OpenAPI document of the Management API: all operations that do not only read.
 
@@ -11,8 +10,8 @@ const V2: PathPart = Word("v2");
 const USERS: PathPart = Word("users");
 const ORGANIZATIONS: PathPart = Word("organizations");
 
-/// What is configured for logins to come, or has nothing to do with sessions.
-const APART: PathPart = OneOf(&[
+/// Settings of future logins, and resources without any relation to sessions.
+const UNRELATED: PathPart = OneOf(&[
     "actions",
     "anomaly",
     "attack-protection",
@@ -44,8 +43,8 @@ const APART: PathPart = OneOf(&[
 ]);
 
 pub(super) const RULES: &[InvalidationRule] = &[
-    InvalidationRule::keeps(&[API, V2, APART, Rest]),
-    // What is new has no sessions yet.
+    InvalidationRule::keeps(&[API, V2, UNRELATED, Rest]),
+    // A new user, client, connection or organization has no sessions yet.
     InvalidationRule::keeps(&[API, V2, OneOf(&["users", "clients", "connections", "organizations"])]).with("POST"),
     InvalidationRule::keeps(&[API, V2, Word("clients"), Any, OneOf(&["credentials", "rotate-secret"]), Rest]),
     InvalidationRule::keeps(&[API, V2, USERS, Any, OneOf(&["permissions", "roles"])]),
@@ -56,6 +55,6 @@ pub(super) const RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[API, V2, Word("tickets"), Word("email-verification")]),
     InvalidationRule::keeps(&[API, V2, Word("guardian"), OneOf(&["factors", "policies", "settings"]), Rest]),
     InvalidationRule::keeps(&[API, V2, Word("guardian"), Word("enrollments"), Word("ticket")]),
-    // Users, their identities, what they log in with and through: and whatever nobody knows yet.
+    // Users, their identities and the clients and connections of their logins, and everything unknown.
     InvalidationRule::changes(&[API, V2, Any, Rest]),
 ];

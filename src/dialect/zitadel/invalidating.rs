@@ -1,9 +1,8 @@
-//! What requests of ZITADEL's APIs beside the governed ones mean for sessions. `docs/invalidation.md` gives the
-//! reasons.
+//! Which ungoverned requests of ZITADEL's APIs may change sessions. `docs/invalidation.md` gives the reasons.
 //!
 //! Sources: the services in ZITADEL's proto files, with the rules that name their resources, its SCIM interface, and
-//! what its sessions follow (`internal/query/projection/session.go`: users that are locked, deactivated or removed,
-//! passwords that change, names that are read together with them, instances that are removed).
+//! the events that change sessions (`internal/query/projection/session.go`: users that are locked, deactivated or
+//! removed, passwords that change, names that are read together with them, instances that are removed).
 
 use super::super::PathPart::{Any, EndsWith, OneOf, Rest, StartsWith, Word};
 use super::super::{InvalidationRule, PathPart};
@@ -16,9 +15,9 @@ const MANAGEMENT: PathPart = Word("management");
 const AUTH: PathPart = Word("auth");
 const V1: PathPart = Word("v1");
 
-/// What only reads although it comes as a POST.
+/// Endings of POST paths that only read.
 const SEARCHES: &[&str] = &["_search", "search", ".search"];
-/// How procedures are called that only read.
+/// Prefixes of procedures that only read.
 const READS: &[&str] = &["get", "list", "search"];
 const OTHER_READS: &[&str] =
     &["exportdata", "existsdomain", "healthz", "isorgunique", "isuserunique", "retrieveidentityproviderintent"];
@@ -31,7 +30,7 @@ pub(super) const RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[Word("system"), V1, Word("domains"), Any, Word("_exists")]).with("POST"),
     // Lists users.
     InvalidationRule::keeps(&[V2, USERS]).with("POST"),
-    // What is new has no sessions yet.
+    // A new user, organization or instance has no sessions yet.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(&["addhumanuser", "createuser"])]),
     InvalidationRule::keeps(&[V2, USERS, OneOf(&["human", "new"])]).with("POST"),
     InvalidationRule::keeps(&[
@@ -47,12 +46,12 @@ pub(super) const RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[SYSTEM_SERVICE, OneOf(&["addinstance", "createinstance"])]),
     InvalidationRule::keeps(&[Word("system"), V1, Word("instances")]).with("POST"),
     InvalidationRule::keeps(&[Word("system"), V1, Word("instances"), Word("_create")]).with("POST"),
-    // Logins at applications, which show a session and change nothing of it.
+    // Logins at applications use a session but do not change it.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.oidc.", "zitadel.saml."]), Any]),
     InvalidationRule::keeps(&[V2, OneOf(&["oidc", "saml"]), Rest]),
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), Word("startidentityproviderintent")]),
     InvalidationRule::keeps(&[V2, Word("idp_intents"), Rest]).with("POST"),
-    // Codes and links that are sent, and factors that begin to be registered.
+    // Requests that send codes or links, or begin the registration of a factor.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(SENT)]),
     InvalidationRule::keeps(&[V2, USERS, Any, OneOf(&["email", "phone", "invite_code"]), OneOf(&["resend", "send"])])
         .with("POST"),
@@ -80,7 +79,7 @@ pub(super) const RULES: &[InvalidationRule] = &[
     ]),
     InvalidationRule::keeps(&[AUTH, V1, USERS, Word("me"), EndsWith(&["_resend_verification", "_link", "_send_link"])])
         .with("POST"),
-    // What sessions do not show: metadata of users and organizations, and grants at projects.
+    // Not part of a session: metadata of users and organizations, and grants at projects.
     InvalidationRule::keeps(&[StartsWith(&["zitadel.user.v2"]), OneOf(&["setusermetadata", "deleteusermetadata"])]),
     InvalidationRule::keeps(&[V2, USERS, Any, Word("metadata")]),
     InvalidationRule::keeps(&[
@@ -94,7 +93,7 @@ pub(super) const RULES: &[InvalidationRule] = &[
     InvalidationRule::keeps(&[MANAGEMENT, V1, Word("user_grants"), Word("_bulk")]),
     InvalidationRule::keeps(&[StartsWith(&["zitadel.authorization.", "zitadel.analytics."]), Any]),
     InvalidationRule::keeps(&[V2, Word("authorizations"), Rest]),
-    // Users, organizations, instances, their settings and members: and whatever nobody knows yet.
+    // Users, organizations, instances, their settings and members, and everything unknown.
     InvalidationRule::changes(&[SERVICE, Any, Rest]),
     InvalidationRule::changes(&[V2, Any, Rest]),
     InvalidationRule::changes(&[OneOf(&["auth", "management", "admin", "system"]), V1, Rest]),
@@ -106,7 +105,7 @@ const MANAGEMENT_SERVICE: PathPart = Word("zitadel.management.v1.managementservi
 const AUTH_SERVICE: PathPart = Word("zitadel.auth.v1.authservice");
 const SYSTEM_SERVICE: PathPart = Word("zitadel.system.v1.systemservice");
 
-/// Procedures of the user services that send something, or only begin something.
+/// Procedures of the user services that only send a message or begin a registration.
 const SENT: &[&str] = &[
     "resendemailcode",
     "sendemailcode",
@@ -120,7 +119,7 @@ const SENT: &[&str] = &[
     "registertotp",
     "humanmfainitskipped",
 ];
-/// The resources of the rest of them, below a user.
+/// The last path segments of such procedures' resources below a user.
 const SENT_RESOURCES: &[&str] = &["password_reset", "invite_code", "passkeys", "u2f", "totp", "mfa_init_skipped"];
 const SENT_BY_MANAGEMENT: &[&str] = &[
     "resendhumaninitialization",

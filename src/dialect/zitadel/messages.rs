@@ -79,7 +79,7 @@ pub static SET_BETA: Message = message(
     ],
 );
 
-/// `GetSessionRequest` of v2beta, which has no rules.
+/// `GetSessionRequest` of v2beta, which has no validation rules.
 pub static GET_BETA: Message = message(
     "GetSessionRequest",
     &[
@@ -88,7 +88,7 @@ pub static GET_BETA: Message = message(
     ],
 );
 
-/// `ListSessionsRequest` of both versions: it only reads, so that nothing in it is evaluated.
+/// `ListSessionsRequest` of both versions. It only reads, so no policy applies.
 pub static LIST: Message = message(
     "ListSessionsRequest",
     &[
@@ -179,7 +179,7 @@ static CHECKS_BETA: Message = message(
         field(5, "totp", "totp", Kind::Message(&TOTP), Rule::None),
         field(6, "otp_sms", "otpSms", Kind::Message(&OTP), Rule::None),
         field(7, "otp_email", "otpEmail", Kind::Message(&OTP), Rule::None),
-        // Its definition does not have it: known by name all the same, so that a policy says the same of both versions.
+        // The v2beta definition lacks this field. It is known here so that a policy treats both versions alike.
         field(8, "recovery_code", "recoveryCode", Opaque, Rule::None),
     ],
 );

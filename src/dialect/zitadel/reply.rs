@@ -1,4 +1,4 @@
-//! Refusals in ZITADEL's shape, in each carrier's own form, so that every client raises its own exception.
+//! Renders rejections in ZITADEL's shape, in each carrier's own form, so every client raises its own exception.
 //!
 //! Sources: ZITADEL's `internal/api/grpc/gerrors` and its REST gateway's error handler, gRPC's "Status codes",
 //! Connect's "Protocol Reference" (codes and error details), and `google/rpc/error_details.proto`.
@@ -15,40 +15,40 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHEN
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-/// How many bytes of violations a response has room for: more would let a small request cost a large response.
+/// The maximum length of violations in a response, in bytes. With more, a small request could cause a large response.
 #[derive(Clone, Copy)]
-struct Room {
+struct SizeLimit {
     text: usize,
     fields: usize,
 }
 
-/// In a body.
-const BODY: Room = Room { text: 8 << 10, fields: 16 << 10 };
-/// In headers, where the text stands three times, twice in base64: common clients of gRPC take 8 KiB of them.
-const HEADERS: Room = Room { text: 1000, fields: 1500 };
-/// How many bytes of what a body holds are shown.
-const SHOWN: usize = 500;
+/// For responses with a body.
+const BODY: SizeLimit = SizeLimit { text: 8 << 10, fields: 16 << 10 };
+/// For trailers. They contain the text three times, two of them in base64, and common gRPC clients accept 8 KiB.
+const HEADERS: SizeLimit = SizeLimit { text: 1000, fields: 1500 };
+/// The maximum length of a quoted part of the body, in bytes.
+const MAX_SHOWN: usize = 500;
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const DETAIL: &str = "zitadel.v1.ErrorDetail";
 const BAD_REQUEST: &str = "google.rpc.BadRequest";
 
-/// What is wrong, as ZITADEL says it.
+/// An error as ZITADEL reports it.
 struct Error {
-    /// gRPC's code.
+    /// The gRPC status code.
     code: u32,
-    /// The id, as ZITADEL's own errors have one.
+    /// The error ID, like those of ZITADEL's own errors.
     id: String,
     text: String,
     fields: Vec<(String, String)>,
-    /// HTTP's status, where it says more than that of the code.
+    /// The HTTP status, if it differs from that of the gRPC code.
     status: StatusCode,
 }
 
-/// A rejection in ZITADEL's shape.
+/// Renders a rejection in ZITADEL's shape.
 pub(super) fn reply(rejection: &Rejection, carrier: Carrier) -> OwnResponse {
-    let room = if matches!(carrier, Carrier::Grpc(_)) { HEADERS } else { BODY };
-    let error = error(rejection, room);
+    let limit = if matches!(carrier, Carrier::Grpc(_)) { HEADERS } else { BODY };
+    let error = error(rejection, limit);
     let message = if error.id.is_empty() { error.text.clone() } else { format!("{} ({})", error.text, error.id) };
     let reply = match carrier {
         Carrier::Rest => rest(&error, &message),
@@ -62,8 +62,7 @@ pub(super) fn reply(rejection: &Rejection, carrier: Carrier) -> OwnResponse {
             Err(_) => reply,
         },
         Rejection::ContentCoding => match carrier {
-            // What would be read, so that clients can send it anew (gRPC's document "Compression"; RFC 9110, section
-            // 12.5.3).
+            // Tells clients which encoding to retry with (gRPC's document "Compression"; RFC 9110, section 12.5.3).
             Carrier::Grpc(_) | Carrier::GrpcWeb(_) => reply.with(GRPC_ACCEPT_ENCODING, IDENTITY),
             Carrier::Rest | Carrier::Connect(_) => reply.with(ACCEPT_ENCODING, IDENTITY),
         },
@@ -100,14 +99,14 @@ fn connect(error: &Error, message: &str) -> OwnResponse {
         .map(|(name, bytes)| json!({ "type": name, "value": STANDARD_NO_PAD.encode(bytes) }))
         .collect();
     let body = json!({ "code": code_name(error.code), "message": message, "details": details });
-    // A method that is not POST is no call at all.
+    // A request with a method other than POST is not a Connect call.
     let status = if error.status == StatusCode::METHOD_NOT_ALLOWED { error.status } else { http_status(error.code) };
     OwnResponse::new(status, "application/json", body.to_string())
 }
 
-/// The response of a framed carrier: the error stands behind the body, which is empty or holds the frame of the
-/// trailers. The status of HTTP is 200, but for a method that is not POST: that is no call at all, and a HEAD would see
-/// nothing but the 200.
+/// The response of a framed carrier: the error is in trailers, or for gRPC-web in a trailers frame in the body. The
+/// HTTP status is 200, except for a method other than POST: such a request is not a call, and a HEAD request would see
+/// only the 200.
 fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> OwnResponse {
     let mut trailers = HeaderMap::new();
     let mut add = |name: &'static str, value: &str| {
@@ -134,7 +133,7 @@ fn framed(error: &Error, message: &str, web: bool, codec: Codec) -> OwnResponse 
     reply
 }
 
-/// `google.rpc.Status`.
+/// Encodes `google.rpc.Status`.
 fn status(error: &Error, message: &str) -> Vec<u8> {
     let mut status = Vec::new();
     proto::put_number(&mut status, 1, u64::from(error.code));
@@ -166,7 +165,7 @@ fn details(error: &Error) -> Vec<(&'static str, Vec<u8>)> {
     details
 }
 
-/// As gRPC writes messages into headers: everything but plain ASCII, and `%`, in percent-encoding.
+/// Percent-encodes a message for a gRPC header: everything but printable ASCII, and `%`.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -199,8 +198,8 @@ fn code_name(code: u32) -> &'static str {
     }
 }
 
-/// Code and text of a rejection: one row for each.
-fn error(rejection: &Rejection, room: Room) -> Error {
+/// The code and text of a rejection.
+fn error(rejection: &Rejection, limit: SizeLimit) -> Error {
     let (code, status, text): (u32, Option<u16>, String) = match rejection {
         Rejection::Framing(what) => (3, None, format!("the request is not readable: {what}")),
         Rejection::HeadTooLarge(bound) => (8, Some(431), format!("the request is not read: {bound}")),
@@ -234,9 +233,9 @@ fn error(rejection: &Rejection, room: Room) -> Error {
             (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs()))
         }
         Rejection::Malformed(what) => {
-            (3, None, format!("the request is not readable: {}", truncated(what.clone(), SHOWN)))
+            (3, None, format!("the request is not readable: {}", truncated(what.clone(), MAX_SHOWN)))
         }
-        Rejection::Violations(all) => return violations(all, room),
+        Rejection::Violations(all) => return violations(all, limit),
         Rejection::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
         Rejection::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
         Rejection::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
@@ -259,15 +258,15 @@ const SESSION_ID: &str = "the session id is not valid; expected 1 to 200 letters
 const CONTENT: &str = "the content type is not one that is read here; expected `application/json`, or one of gRPC, gRPC-web or \
     Connect, without parameters but the charset UTF-8";
 
-fn violations(all: &Violations, room: Room) -> Error {
+fn violations(all: &Violations, limit: SizeLimit) -> Error {
     let text = match all.first() {
-        // What the provider would say comes in its own words, which its clients may know.
-        Some(first) if first.rule == Rule::Provider => truncated(first.message.clone(), room.text),
-        Some(_) | None => all.text(room.text),
+        // The provider's constraint violations are in the provider's own words, which its clients may know.
+        Some(first) if first.rule == Rule::Provider => truncated(first.message.clone(), limit.text),
+        Some(_) | None => all.text(limit.text),
     };
-    let mut left = room.fields;
+    let mut left = limit.fields;
     let fields = all.iter().map(|one| {
-        let description = format!("{} ({})", truncated(one.message.clone(), room.text / 2), one.rule.name());
+        let description = format!("{} ({})", truncated(one.message.clone(), limit.text / 2), one.rule.name());
         (one.path.clone(), description)
     });
     let fits = |(path, description): &(String, String)| {

@@ -4,23 +4,23 @@ use super::Dialect;
 use crate::wire::json::{Document, Kind, Node};
 use bytes::Bytes;
 
-/// The most values and keys of a list: a hundred sessions with all metadata that they may have are far below it.
+/// The maximum number of values and keys. A hundred sessions with all their metadata stay far below it.
 const MAX_TOKENS: usize = 100_000;
-/// The most sessions of a list: no provider puts so many on one page.
+/// The maximum number of sessions. No provider has pages that large.
 const MAX_SESSIONS: usize = 1_000;
 
-/// A list of sessions.
+/// A parsed list of sessions.
 #[derive(Debug)]
 pub struct SessionList {
     document: Document,
     ids: Vec<String>,
-    /// The member with the list; none where the list is the whole response.
+    /// The member that contains the list; `None` if the whole response is the list.
     member: Option<&'static str>,
 }
 
 impl Dialect {
-    /// Reads a response that lists sessions: an object with a list in it, or a list; none where it cannot be read as a
-    /// whole.
+    /// Parses a response that is a list of sessions, or an object that contains one. `None` if any part is not as
+    /// expected.
     pub fn session_list(&self, response: &Bytes) -> Option<SessionList> {
         let document = Document::parse_up_to(MAX_TOKENS, response.clone()).ok()?;
         let member = document.members().map(|_| self.json.sessions);
@@ -47,12 +47,12 @@ impl Dialect {
 }
 
 impl SessionList {
-    /// The sessions, in their order.
+    /// The session IDs, in order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.ids.iter().map(String::as_str)
     }
 
-    /// The response without the sessions at these places.
+    /// The response without the sessions at these indexes.
     pub fn without(&self, gone: &[usize]) -> Bytes {
         let list = list(&self.document, self.member);
         list.map(|list| self.document.without(list, gone)).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! An entry of a JWKS document: which of them are keys to verify tokens with.
+//! An entry of a JWKS document, and whether it can verify tokens.
 //!
 //! Sources: RFC 7517 (members of a key), RFC 7518 section 6 and RFC 8037 (parameters).
 
@@ -11,12 +11,13 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-/// The sizes of moduli, in bits: RFC 7518 forbids smaller ones, and larger ones would make each check expensive.
+/// The allowed sizes of an RSA modulus, in bits. RFC 7518 forbids smaller ones; larger ones would make each
+/// verification expensive.
 const MODULUS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// The longest public exponent, in bits.
+/// The maximum size of an RSA public exponent, in bits.
 const EXPONENT: usize = 33;
 
-/// The members that matter. A member that is there has its one type; otherwise the entry is not used.
+/// The relevant members. If one has a wrong type, the entry is not used.
 #[derive(Deserialize)]
 pub(super) struct Jwk {
     kty: String,
@@ -38,7 +39,7 @@ pub(super) struct Jwk {
     x: Option<String>,
     #[serde(default, deserialize_with = "present")]
     y: Option<String>,
-    // What only the owner of a key may know: one that is published anybody can sign with.
+    // Members of a private key: anyone could sign with a key that is published with these.
     #[serde(default, deserialize_with = "present")]
     d: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "present")]
@@ -57,18 +58,18 @@ pub(super) struct Jwk {
     k: Option<IgnoredAny>,
 }
 
-/// A member that is there, `null` among its values only where its type has it.
+/// Deserializes a member that is present. `null` is an error unless its type allows it.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
 impl Jwk {
-    /// The name of the key.
+    /// The key's `kid`.
     pub fn id(&self) -> Option<String> {
         self.kid.clone()
     }
 
-    /// The algorithms that it may be used with: of those that are `allowed`.
+    /// The algorithms that the key can verify, limited to those `allowed`.
     pub fn algorithms(&self, allowed: &[Algorithm]) -> Result<Vec<Algorithm>, Unusable> {
         const RSA: &[Algorithm] = &[
             Algorithm::RS256,
@@ -103,8 +104,8 @@ impl Jwk {
         Ok(usable)
     }
 
-    /// What it verifies with. A private key, a weak one, and one with which no signature could ever be good has none.
-    /// Certificates (`x5c`) are not looked at.
+    /// The verification key. Fails for private keys, weak keys, and keys for which no signature can be valid.
+    /// Certificates (`x5c`) are ignored.
     pub fn decoding(&self) -> Result<DecodingKey, Unusable> {
         if self.is_private() {
             return Err(Unusable::wrong("it is private or shared: anybody could sign with it"));
@@ -121,10 +122,10 @@ impl Jwk {
         }
     }
 
-    /// Whether its owner means it for verifying: where `use` and `key_ops` say anything, both have to say so.
+    /// Whether the key is intended for verification: `use` and `key_ops`, if present, must both say so.
     pub fn verifies(&self) -> Result<(), Unusable> {
         if let Some(usage) = self.usage.as_ref().filter(|usage| *usage != "sig") {
-            return Err(Unusable { why: format!("its `use` is `{usage}`"), meant: usage != "enc" });
+            return Err(Unusable { why: format!("its `use` is `{usage}`"), may_sign: usage != "enc" });
         }
         let Some(all) = &self.key_ops else {
             return Ok(());
@@ -133,7 +134,7 @@ impl Jwk {
             return Err(Unusable::wrong("its `key_ops` has a value twice"));
         }
         let verify = all.iter().any(|one| one == "verify");
-        if verify { Ok(()) } else { Err(Unusable { why: "its `key_ops` has no `verify`".into(), meant: false }) }
+        if verify { Ok(()) } else { Err(Unusable { why: "its `key_ops` has no `verify`".into(), may_sign: false }) }
     }
 
     fn is_private(&self) -> bool {
@@ -142,23 +143,23 @@ impl Jwk {
     }
 }
 
-/// Why an entry of a document is not used.
+/// Why an entry is not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unusable {
     /// The reason, for the log.
     pub why: String,
-    /// Whether the issuer may sign tokens with it all the same: a key that encrypts is left out in silence.
-    pub meant: bool,
+    /// Whether the issuer may sign tokens with this key. An encryption key is left out without a warning.
+    pub may_sign: bool,
 }
 
 impl Unusable {
     pub fn wrong(why: impl Into<String>) -> Unusable {
-        Unusable { why: why.into(), meant: true }
+        Unusable { why: why.into(), may_sign: true }
     }
 }
 
-/// Binary data of RFC 7515, section 2. Some issuers write the other alphabet, or padding, or leave bits at the end that
-/// count for nothing: the bytes are the same.
+/// Decodes base64url (RFC 7515, section 2). Some issuers use the other alphabet, padding, or nonzero trailing bits: the
+/// bytes are the same.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &URL_SAFE,
@@ -169,7 +170,7 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
     LENIENT.decode(text.replace('+', "-").replace('/', "_")).ok()
 }
 
-/// A number of RFC 7518, section 2. Some libraries put zero bytes before it, which change nothing of its value.
+/// A number (RFC 7518, section 2) without leading zero bytes, which some libraries add.
 fn number(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.get(zeros..).unwrap_or_default()
@@ -195,7 +196,7 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<DecodingKey, Unusable> {
     Ok(DecodingKey::from_rsa_raw_components(n, e))
 }
 
-/// A point of a curve. Its coordinates have the curve's length; some libraries leave leading zeros out, or add one.
+/// A key from a point's coordinates. They have the curve's length; some libraries omit leading zeros, or add one.
 fn point(curve: &Curve, x: &[u8], y: &[u8]) -> Result<DecodingKey, Unusable> {
     let coordinate = |bytes| {
         let digits = number(bytes);
@@ -205,7 +206,7 @@ fn point(curve: &Curve, x: &[u8], y: &[u8]) -> Result<DecodingKey, Unusable> {
     let (Some(x), Some(y)) = (coordinate(x), coordinate(y)) else {
         return Err(Unusable::wrong(format!("a coordinate of it has more than {} bytes", curve.length)));
     };
-    if !curve.has(&x, &y) {
+    if !curve.contains(&x, &y) {
         return Err(Unusable::wrong("its point does not lie on its curve"));
     }
     Ok(DecodingKey::from_ec_der(&[&[4][..], &x, &y].concat()))
@@ -218,7 +219,7 @@ fn edwards(x: &[u8]) -> Result<DecodingKey, Unusable> {
     if let Some(last) = unsigned.last_mut() {
         *last &= 0x7f;
     }
-    if SMALL.contains(&unsigned) {
+    if SMALL_ORDER_POINTS.contains(&unsigned) {
         return Err(Unusable::wrong("its point has a small order: anybody could sign for it"));
     }
     if !is_edwards_point(&bytes) {
@@ -227,9 +228,9 @@ fn edwards(x: &[u8]) -> Result<DecodingKey, Unusable> {
     Ok(DecodingKey::from_ed_der(&bytes))
 }
 
-/// The points of small order, less their sign, also where they are not in their shortest form: signatures that anybody
-/// can make are good with them.
-const SMALL: [[u8; 32]; 7] = {
+/// The points of small order without their sign bit, also in non-canonical encodings: anyone can make signatures that
+/// are valid for them.
+const SMALL_ORDER_POINTS: [[u8; 32]; 7] = {
     const fn ends(first: u8, rest: u8, last: u8) -> [u8; 32] {
         let mut point = [rest; 32];
         point[0] = first;

@@ -1,30 +1,30 @@
-//! The cache protocol's decisions, as a pure state machine. Stores only execute them: each function below has to run in
-//! one piece.
+//! The cache protocol's decisions, as a pure state machine. Stores only execute them: each function below must run
+//! atomically.
 //!
-//! Where a store cannot run them, it has to do the same: `tests/suite/scripts.rs` holds the scripts of Redis against
+//! A store that cannot run them must do exactly the same: `tests/suite/scripts.rs` compares the Redis scripts with
 //! them.
 //!
-//! What a session's cached responses hang on is its *generation*. A write puts a *mark* in the generation's place
-//! before it is forwarded, and a fresh generation when its outcome is known. A reader that finds a mark goes to the
-//! provider and stores nothing. An entry carries the generation under which its fetch began and is a hit only under the
-//! very same one: a late fill is harmless, and so is a mark that nobody takes away, since it runs out by itself.
+//! The validity of a session's cached responses depends on its *generation*. A write replaces the generation by an
+//! *invalidation mark* before it is forwarded, and by a fresh generation when its outcome is known. A reader that finds
+//! a mark bypasses the cache and stores nothing. An entry carries the generation under which its fetch began and is a
+//! hit only under that generation. So a late fill does no harm, and neither does a mark that is never removed, because
+//! it expires.
 //!
 //! The *epoch* of an upstream has the same states. Writes that may change any session mark it, and every entry carries
 //! its generation too.
 //!
-//! What readers and writers make of a store's answers is decided in [`reading`] and [`writing`]; which writes share a
-//! mark, in
-//! [`sharing`]; what is shown to one [`TenantId`] and not to others, in `tenants`.
+//! [`reading`] and [`writing`] decide what readers and writers do with a store's replies, [`sharing`] which writes
+//! share a mark, and `tenants` what belongs to one [`TenantId`] only.
 
 mod variant;
 pub mod reading;
 pub mod sharing;
 mod tenants;
-mod traces;
+mod evicted;
 pub mod writing;
 
+pub use evicted::EvictedVariants;
 pub use tenants::{DEFAULT_TENANT, DeletionState, MAX_TENANTS, NEVER_LIFTED, TenantId};
-pub use traces::EvictedVariants;
 pub use variant::{
     ALL_CALLERS, CallerDigest, Denied, Entry, Lease, MAX_DENIED, NewestResponse, Observed, RetireCause, Retired,
     VariantState, Watermark, fill, release, retire,
@@ -33,76 +33,77 @@ pub use variant::{
 use std::time::Duration;
 use tenants::Tenants;
 
-/// A value that is never used twice: the store mints it.
+/// A unique value that the store mints, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Generation(pub u128);
 
-/// Names one read or write, so that doing a step twice does no harm. Never used twice either.
+/// Identifies one read or write, so that repeating a step does no harm. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub u128);
 
-/// Milliseconds on the clock of the store.
+/// Milliseconds on the store's clock.
 pub type Millis = u64;
 
-/// As milliseconds, however long it is.
+/// A duration in milliseconds; saturates.
 pub fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
-/// Microseconds on the clock of the store: fine enough to say which of two fetches began first.
+/// Microseconds on the store's clock: fine enough to tell which of two fetches began first.
 pub type Micros = u64;
 
-/// The most writes in flight on one session.
+/// The maximum number of writes in flight on one session.
 pub const MAX_SESSION_WRITES: usize = 64;
-/// The most writes in flight that may change any session of an upstream and are told apart. More of them share one
-/// mark, which nobody takes away: it runs out.
+/// The maximum number of distinct marks of writes that may change any session of an upstream. Further writes share one
+/// mark, which is never removed and expires.
 pub const MAX_UPSTREAM_WRITES: usize = 256;
-/// The writer of a mark that nobody takes away, and that runs out: of the writes beyond the most that are told apart,
-/// and of those that share a mark and whose outcome is not known.
+/// The writer of a shared mark that is never removed and expires: for writes beyond the maximum number of distinct
+/// marks, and for writes that share a mark and have an unknown outcome.
 pub const SHARED_WRITER: Token = Token(0);
 
 /// How long the version of an acknowledged write is remembered, in milliseconds.
 pub const FLOOR_KEPT: Millis = 600_000;
 
-/// A write in flight.
+/// The mark of a write in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct WriteMark {
     writer: Token,
     deadline: Millis,
 }
 
-/// What the coherence of one session, or of one upstream's epoch, hangs on.
+/// The coherence state of one session, or of one upstream's epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct CoherenceState {
     marks: Vec<WriteMark>,
     generation: Option<Generation>,
-    /// The generation before the only write in flight: what it returns to if that write changes nothing.
+    /// The generation before the only write in flight. It is restored if that write changes nothing.
     before: Option<Generation>,
-    /// The own tenant's. Of an epoch: when the upstream was purged last.
+    /// For a session: the default tenant's version floor. For an epoch: the time of the upstream's last purge.
     floor: Option<u64>,
     floor_set: Millis,
-    /// The own tenant's, or, where nothing else says so, any tenant's: the version before knows only this.
+    /// The expiry of the default tenant's deletion. If nothing else records a deletion, it may be any tenant's: the
+    /// previous version of the gateway writes only this.
     deleted_until: Option<Millis>,
     tenants: Tenants,
 }
 
-/// What a write that is over leaves behind.
+/// The outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Settled {
-    /// The version that the provider gave the session: older responses are not stored.
+    /// The version that the provider gave the session. Older responses are not stored.
     pub version: Option<u64>,
-    /// Whether the write certainly changed nothing, so that what was stored before it still holds.
+    /// Whether the write certainly changed nothing, so entries from before it stay valid.
     pub unchanged: bool,
-    /// For how long the session counts as deleted, whatever a provider that deletes late still answers.
+    /// How long the session counts as deleted, whatever a provider that deletes late still responds.
     pub deleted_for: Option<Millis>,
-    /// Whether it no longer counts as deleted, for no tenant; of an upstream, whether that holds for all its sessions.
+    /// Whether the session's deletion is lifted for all tenants; for an upstream, the deletions of all its sessions.
     pub lifted: bool,
-    /// Whose version and deletion it is.
+    /// The tenant of the version and the deletion.
     pub tenant: TenantId,
-    /// When the upstream was purged last, before the deletion. The store says so.
+    /// The upstream's last purge before the deletion. The store sets it.
     pub purged: Millis,
 }
 
-/// The generations under which a response is fetched: of the session and of the upstream's epoch.
+/// The generations under which a response is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// The session's.
@@ -111,89 +112,89 @@ pub struct Stamp {
     pub epoch: Generation,
 }
 
-/// What a reader finds.
+/// What a reader finds in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Acquired<T> {
-    /// A fresh response, the version below which a newer fetch would be too old to store, and the time before which
-    /// none will do that began.
+    /// A fresh entry, the version below which a newer fetch is too old to store, and the earliest start of a fetch that
+    /// may be joined.
     Hit(Entry<T>, Option<u64>, Micros),
-    /// Nothing fresh, and nobody fetches: the reader has to, and may fill under this stamp unless the response is older
-    /// than the floor.
+    /// No fresh entry and no fetch: the reader holds the lease. It may fill under this stamp unless the response is
+    /// older than the floor.
     Lead {
         /// The generations to fill under.
         stamp: Stamp,
         /// The version below which a response is too old to store.
         floor: Option<u64>,
-        /// A response that is no longer fresh.
+        /// A stale entry.
         stale: Option<Entry<T>>,
-        /// No fetch will do that began before this: something newer was known.
+        /// The earliest start of a fetch that may be joined: something newer was known before.
         since: Micros,
     },
-    /// Somebody fetches under this stamp: join them, or look again a little later.
+    /// Another reader fetches under this stamp: join it, or ask again a little later.
     Wait {
         /// The generations of the fetch.
         stamp: Stamp,
-        /// Who fetches: what to take over from if they never finish.
+        /// The reader that fetches, to take over from if it never finishes.
         reader: Token,
-        /// A response that is no longer fresh.
+        /// A stale entry.
         stale: Option<Entry<T>>,
-        /// No fetch will do that began before this.
+        /// The earliest start of a fetch that may be joined.
         since: Micros,
     },
-    /// The provider has denied this credential the session a moment ago: the reader fetches for itself, without a
-    /// lease, and is shown nothing that was fetched for others.
+    /// The provider recently denied the session to this caller. The reader fetches for itself, without a lease, and is
+    /// not served responses that were fetched for others.
     Denied {
         /// The generations to fill under.
         stamp: Stamp,
         /// The version below which a response is too old to store.
         floor: Option<u64>,
     },
-    /// A write is in flight, or nobody knows for which tenant the session was deleted: fetch, and store nothing.
+    /// A write is in flight, or it is unknown for which tenant the session was deleted. Fetch, and store nothing.
     Bypass,
     /// The session was deleted.
     Deleted,
 }
 
-/// The reader's side of an acquisition.
+/// A reader's input to [`acquire`].
 #[derive(Debug, Clone, Copy)]
 pub struct AcquireInput {
     /// The reader.
     pub reader: Token,
-    /// A reader that is taken for dead.
+    /// A reader that is presumed dead: its lease may be taken over.
     pub steal: Option<Token>,
-    /// Whether only a fetch of its own will do: then there is no hit, and no lease.
+    /// Whether the reader needs a fetch of its own: no hit, and no lease.
     pub fresh: bool,
-    /// Whether what it fetches may not be stored: then it takes no lease, which others would wait for in vain.
+    /// Whether the response must not be stored. The reader then takes no lease, for which others would wait in vain.
     pub unstored: bool,
-    /// Whose credential it has.
+    /// The caller's credential.
     pub caller: CallerDigest,
-    /// Which tenant it is for.
+    /// The tenant of the request.
     pub tenant: TenantId,
-    /// How long the lease lasts, should the reader lead, in milliseconds.
+    /// The duration of the lease, in milliseconds.
     pub lease: Millis,
-    /// Now.
+    /// The current time.
     pub now: Millis,
 }
 
 /// What the end of a write found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WriteEnd {
-    /// Other writes are in flight: the last of them opens the session again.
+    /// Other writes are in flight. The last of them makes the session cacheable again.
     OthersInFlight,
     /// Responses may be stored again.
     Reopened,
-    /// The same, but the write's own mark was gone: it had run out, or the store lost it.
+    /// Responses may be stored again, but the write's own mark was gone: it had expired, or the store lost it.
     MarkLost,
 }
 
-/// As many writes are in flight as may be.
+/// The maximum number of writes is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many writes in flight")]
 pub struct TooManyWrites;
 
 impl CoherenceState {
-    /// Drops marks whose time is over. A state that loses its last mark that way has no generation: what was fetched
-    /// while the mark stood was fetched under none.
+    /// Drops what has expired. A state that loses its last mark this way has no generation, because what was fetched
+    /// meanwhile has none.
     fn prune(&mut self, now: Millis) {
         let marks = self.marks.len();
         self.marks.retain(|mark| mark.deadline > now);
@@ -206,12 +207,12 @@ impl CoherenceState {
         self.tenants.prune(now);
     }
 
-    /// Whether anything would be lost if the store forgot this state: a mark or a deletion.
+    /// Whether a store must not evict this state: it has a mark or a deletion.
     pub fn must_keep(&self, now: Millis) -> bool {
         self.is_marked(now) || self.deleted_until.is_some_and(|until| until > now) || self.tenants.must_keep(now)
     }
 
-    /// Whether the session is gone for a tenant. `purged` says when its upstream was purged last: see
+    /// Whether the session is deleted for a tenant. `purged` is the time of the upstream's last purge: see
     /// [`CoherenceState::purged`].
     pub fn deletion_state(&self, tenant: &TenantId, purged: Millis, now: Millis) -> DeletionState {
         self.tenants.deletion_state(tenant, self.deleted_until, purged, now)
@@ -222,17 +223,17 @@ impl CoherenceState {
         if *tenant == DEFAULT_TENANT { self.floor } else { self.tenants.floor(tenant, now) }
     }
 
-    /// Of an epoch: when the upstream was purged last.
+    /// For an epoch: the time of the upstream's last purge; 0 if never.
     pub fn purged(&self) -> Millis {
         self.floor.unwrap_or_default()
     }
 
-    /// Of an epoch: deletions from before this are lifted.
+    /// For an epoch: lifts all deletions from before now.
     pub fn purge(&mut self, now: Millis) {
         self.floor = Some(now.max(self.purged().saturating_add(1)));
     }
 
-    /// How many bytes it takes beside its own size.
+    /// The heap memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         self.tenants.bytes()
     }
@@ -242,31 +243,31 @@ impl CoherenceState {
         self.marks.iter().any(|mark| mark.deadline > now)
     }
 
-    /// Whether a store that has room should remember this state: it matters, or it knows which responses are too old.
-    /// Providers may lag behind their own acknowledgements for a while.
+    /// Whether a store with enough memory should keep this state: it must, or the state knows which responses are too
+    /// old. Providers may return older responses for a while after they acknowledged a write.
     pub fn should_keep(&self, now: Millis) -> bool {
         let floor = self.floor.is_some() && now.saturating_sub(self.floor_set) < FLOOR_KEPT;
         self.must_keep(now) || floor || self.tenants.should_keep(now)
     }
 
-    /// The generation; none where there is a mark, or nobody has read since.
+    /// The generation. `None` during a write, or before the first read after it.
     pub fn generation(&self) -> Option<Generation> {
         self.generation
     }
 
-    /// Ends all that was fetched until now: none of it is a hit any more, or stored.
+    /// Invalidates everything fetched until now.
     pub fn renew(&mut self) {
         self.generation = None;
         self.before = None;
     }
 
-    /// The generation, minted now where there is none.
-    fn open(&mut self, mint: &mut impl FnMut() -> Generation) -> Generation {
+    /// The generation, minted now if there is none.
+    fn mint_generation(&mut self, mint: &mut impl FnMut() -> Generation) -> Generation {
         *self.generation.get_or_insert_with(mint)
     }
 }
 
-/// A read begins.
+/// Begins a read.
 pub fn acquire<T: Clone>(
     session: &mut CoherenceState,
     epoch: &mut CoherenceState,
@@ -284,7 +285,7 @@ pub fn acquire<T: Clone>(
     if !session.marks.is_empty() || !epoch.marks.is_empty() {
         return Acquired::Bypass;
     }
-    let stamp = Stamp { session: session.open(&mut mint), epoch: epoch.open(&mut mint) };
+    let stamp = Stamp { session: session.mint_generation(&mut mint), epoch: epoch.mint_generation(&mut mint) };
     let floor = session.floor(&reading.tenant, reading.now);
     variant.prune(reading.now);
     if variant.denies(&reading.caller) {
@@ -312,28 +313,30 @@ pub fn acquire<T: Clone>(
 /// What a write may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteScope {
-    /// One session: only so many writes may be in flight.
+    /// One session. The number of writes in flight is limited.
     Session,
-    /// One session, by callers of whom only the provider knows whether they may: they share a mark, which has to find
-    /// room in any case.
+    /// One session, by unverified callers. They share a mark, for which there is always room.
     Unverified,
-    /// Any session of an upstream: there is no reason to reject one because of the others.
+    /// Any session of an upstream. Such a write is never rejected because of others.
     Upstream,
 }
 
-/// A write begins; it may be forwarded once this is done. `guard` is longer than any write can take, in milliseconds.
-/// Done again, by the same write or by another that shares its mark, it makes the mark stand longer, and never less
-/// long.
+/// Begins a write, which may be forwarded once this is done. `guard` is longer than any write can take, in
+/// milliseconds. Repeating it, for the same write or one that shares its mark, extends the mark and never shortens it.
+///
+/// # Errors
+///
+/// If too many writes are in flight on the session.
 pub fn begin(
     state: &mut CoherenceState,
     writer: Token,
     guard: Millis,
     now: Millis,
-    reach: WriteScope,
+    scope: WriteScope,
 ) -> Result<(), TooManyWrites> {
     state.prune(now);
     let others = state.marks.iter().filter(|mark| mark.writer != writer).count();
-    let writer = match reach {
+    let writer = match scope {
         WriteScope::Session if others >= MAX_SESSION_WRITES => return Err(TooManyWrites),
         WriteScope::Unverified if others >= MAX_SESSION_WRITES => SHARED_WRITER,
         WriteScope::Upstream if others >= MAX_UPSTREAM_WRITES => SHARED_WRITER,
@@ -341,7 +344,7 @@ pub fn begin(
     };
     let own = state.marks.iter().find(|mark| mark.writer == writer).map(|mark| mark.deadline);
     state.marks.retain(|mark| mark.writer != writer);
-    // Beside another write nothing is certain any more.
+    // With concurrent writes, nothing is certain any more.
     let alone = state.marks.is_empty();
     let generation = state.generation.take();
     let before = if own.is_some() { state.before } else { generation };
@@ -351,8 +354,8 @@ pub fn begin(
     Ok(())
 }
 
-/// A write's outcome is known; it may be acknowledged once this is done. Where the outcome is not known this is not
-/// called, and the mark runs out.
+/// Ends a write whose outcome is known. The write may be acknowledged once this is done. If the outcome is unknown, do
+/// not call this: the mark expires on its own.
 pub fn end(
     state: &mut CoherenceState,
     writer: Token,
@@ -369,7 +372,7 @@ pub fn end(
     }
     state.tenants.settle(settled, now);
     if !settled.unchanged {
-        // Also where other marks stand: what they found was changed beside them.
+        // This also holds if other marks remain: the state before them has changed.
         state.before = None;
     }
     let marks = state.marks.len();

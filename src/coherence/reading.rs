@@ -1,28 +1,28 @@
-//! What a reader makes of what it finds in the store.
+//! What a reader does with the store's reply.
 
 use super::{Acquired, Entry, Micros, Millis, Stamp, Token};
 
-/// The connection over which a step was carried out. Stores that lose acknowledged steps do so with their connections:
-/// when another server takes over, or when one begins anew.
+/// The connection over which a step was executed. Stores that lose acknowledged steps do so when the connection
+/// changes: at a failover or a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ConnectionId {
-    /// Another connection has another number.
+    /// A number that is unique to the connection.
     pub number: u64,
-    /// What was fetched before this may have outlived a mark that the store has lost.
+    /// A response fetched before this time may be older than a mark that the store lost.
     pub fence: Millis,
 }
 
-/// For how long a response may do, in milliseconds.
+/// How long a response may be served, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshnessWindows {
-    /// While it is fresh, counted from the start of its fetch. A fetch that runs longer is not joined: what is stored
-    /// is bounded so, and what is on its way has to be too.
+    /// How long it is fresh, from the start of its fetch. Fetches that have run longer are not joined either, so that
+    /// what is joined is as fresh as what is stored.
     pub fresh: Millis,
-    /// While it is refreshed.
+    /// How long it may be served stale while it is fetched again.
     pub revalidate: Millis,
-    /// If the provider fails.
+    /// How long it may be served stale if the provider fails.
     pub error: Millis,
-    /// What the client says of the response's age.
+    /// The client's own limits.
     pub limits: Limits,
 }
 
@@ -33,73 +33,73 @@ impl Default for FreshnessWindows {
 }
 
 impl FreshnessWindows {
-    /// No fetch is joined that began before this: what it brings would not be a hit by now, if it were stored.
+    /// The earliest start of a fetch that may be joined. The response of an older one would not be a hit now.
     fn joinable(&self, now: Millis) -> Micros {
         let age = self.fresh.saturating_sub(self.limits.min_fresh.max(1)).min(self.limits.max_age);
         now.saturating_sub(age).saturating_mul(1_000)
     }
 }
 
-/// What a reader does.
+/// What a reader does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadStep<T> {
-    /// It responses with this.
+    /// Responds with this entry.
     Respond(Entry<T>),
-    /// It responses with this, and begins a fetch that nobody waits for.
+    /// Responds with this entry, and starts a background fetch.
     Refresh(Entry<T>, Fetch<T>),
-    /// It joins the fetch in this process that began under this stamp and over this link, or begins it.
+    /// Joins the fetch in this process with the same stamp and connection, or starts it.
     Fetch(Fetch<T>),
-    /// Somebody else fetches: it joins them if they are in this process, and otherwise looks again a little later.
+    /// Another reader fetches: joins that fetch if it is in this process, and otherwise asks the store again a little
+    /// later.
     Wait {
         /// The generations of the fetch.
         stamp: Stamp,
-        /// Who fetches.
+        /// The reader that fetches.
         reader: Token,
-        /// No fetch will do that began before this.
+        /// The earliest start of a fetch that may be joined.
         since: Micros,
     },
-    /// It asks the provider, and stores nothing.
+    /// Fetches from the provider and stores nothing.
     Bypass,
-    /// It responses that there is no such session.
+    /// Responds that the session does not exist.
     Deleted,
 }
 
-/// A fetch to begin.
+/// A fetch to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch<T> {
     /// The generations to fill under.
     pub stamp: Stamp,
-    /// The version below which a response is too old to store.
+    /// The version below which the response is too old to store.
     pub floor: Option<u64>,
-    /// What to answer with if the provider fails.
+    /// The entry to serve if the provider fails.
     pub fallback: Option<Entry<T>>,
-    /// No fetch will do that began before this: what it would join.
+    /// The earliest start of a fetch that may be joined instead.
     pub since: Micros,
-    /// Why.
+    /// Why the read goes to the provider.
     pub why: ForwardReason,
 }
 
-/// No fetch of others will do.
+/// A value of `since` that allows no join.
 pub const NEVER_JOIN: Micros = Micros::MAX;
 
-/// Why a read goes to the provider: the values that `fwd` has for it in `Cache-Status` (RFC 9211, section 2.2).
+/// Why a read goes to the provider: its values of `fwd` in `Cache-Status` (RFC 9211, section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardReason {
-    /// There is no response.
+    /// No entry.
     Missing,
-    /// There is one, but it is no longer fresh.
+    /// A stale entry.
     Stale,
-    /// The client does not want the one that there is.
+    /// The client rejects the cached entry.
     Requested,
 }
 
-/// What a response must be for a reader to be answered with it: a client may ask for a younger one (RFC 9111, section
-/// 5.2.1).
+/// The client's requirements for a cached response (RFC 9111, section 5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The greatest age, in milliseconds.
+    /// The maximum age, in milliseconds.
     pub max_age: Millis,
-    /// The shortest time for which it is still fresh, in milliseconds.
+    /// The minimum remaining freshness, in milliseconds.
     pub min_fresh: Millis,
 }
 
@@ -110,14 +110,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Whether a response is young enough.
+    /// Whether the entry meets both limits.
     pub fn allow<T>(&self, entry: &Entry<T>, now: Millis) -> bool {
         let age = now.saturating_sub(entry.fetched_at());
         age <= self.max_age && entry.fresh_until.saturating_sub(now) >= self.min_fresh
     }
 }
 
-/// Decides what to do. `now` is the store's time when it answered.
+/// Decides what a reader does. `now` is the store's time of its reply.
 pub fn next<T: Clone>(
     acquired: Acquired<T>,
     connection_id: ConnectionId,
@@ -133,7 +133,7 @@ pub fn next<T: Clone>(
         Acquired::Bypass => ReadStep::Bypass,
         Acquired::Deleted => ReadStep::Deleted,
         Acquired::Hit(entry, ..) if usable(&entry) => ReadStep::Respond(entry),
-        // Without a lease: the place is taken by what cannot be trusted, or is not wanted, and the fill replaces it.
+        // Without a lease: the cached entry cannot be trusted or is not accepted, and the fill replaces it.
         Acquired::Hit(entry, floor, since) => {
             let since = since.max(joinable);
             let why = if trusted(&entry) { ForwardReason::Requested } else { ForwardReason::Missing };
@@ -160,9 +160,9 @@ pub fn next<T: Clone>(
     }
 }
 
-/// What a fetch of this process is known by beside the response that it is for. A reader may join it only if it has
-/// found the same stamp over the same link by itself: known by the response alone, a fetch that began before a write
-/// would be joined after it, and known by the stamp alone, one that began before the store lost a mark.
+/// Identifies a fetch in this process, together with its cache key. A reader may join a fetch only if it has found the
+/// same stamp over the same connection itself. With the cache key alone, a read after a write could join a fetch from
+/// before it; with the stamp alone, a read could join a fetch from before the store lost a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlightKey {
     stamp: Stamp,
@@ -170,7 +170,7 @@ pub struct FlightKey {
 }
 
 impl FlightKey {
-    /// What a fetch is known by that begins under this stamp over this link, or what a reader looks for who found them.
+    /// The key of a fetch under this stamp and connection.
     pub fn new(stamp: Stamp, connection_id: ConnectionId) -> FlightKey {
         FlightKey { stamp, connection_id: connection_id.number }
     }

@@ -1,53 +1,51 @@
-//! The mark that writes share whose callers the gateway has not verified.
+//! The mark that writes of unverified callers share.
 //!
-//! Anybody can send such writes, so how many there are says nothing. In each process those of one scope share one mark:
-//! they cannot fill a session's marks, and so never get another caller's write rejected. [`SharedMark`] says which mark
-//! a write joins, and what remains to be done when it leaves.
+//! Anyone can send such writes, in any number. In each process those of one scope share one mark: they cannot use up a
+//! session's marks, so they never cause another caller's write to be rejected. [`SharedMark`] decides which mark a
+//! write joins, and what remains to be done when it leaves.
 
 use super::Token;
 
 /// The mark that the unverified writes in flight on one scope share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct SharedMark {
-    open: Option<Open>,
+    open: Option<OpenMark>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Open {
+struct OpenMark {
     mark: Token,
     writers: usize,
-    /// Whether any of its writes so far has changed something, or may have.
+    /// Whether any of its writes has changed something, or may have.
     changed: bool,
 }
 
 /// What remains to be done for a write whose outcome is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaveAction {
-    /// It was the last: it ends the mark, and so records what it changed too. Nobody joins this mark any more.
+    /// It was the last write: end the mark, which also records the change. No later write joins this mark.
     End {
         /// Whether none of the mark's writes changed anything.
         unchanged: bool,
     },
-    /// Others still need the mark. It records what it changed under a token of its own, and then leaves by
-    /// [`SharedMark::recorded`].
+    /// Other writes still use the mark. Record the change under a new token, then leave with [`SharedMark::recorded`].
     Record,
-    /// Others still need the mark, and there is nothing to record: it has left.
+    /// Other writes still use the mark, and there is nothing to record. The write has left.
     Others,
-    /// The mark runs out by itself. It records what it changed under a token of its own.
+    /// The mark expires on its own. Record the change under a new token.
     Retired,
 }
 
 impl SharedMark {
-    /// A write joins. It may be sent once the store has confirmed this mark for as long as the write may take; `new`
-    /// names a mark where there is none to join.
+    /// Adds a write. It may be sent once the store has confirmed this mark for as long as the write may take. `new`
+    /// creates a mark if none is open.
     pub fn join(&mut self, new: impl FnOnce() -> Token) -> Token {
-        let open = self.open.get_or_insert_with(|| Open { mark: new(), writers: 0, changed: false });
+        let open = self.open.get_or_insert_with(|| OpenMark { mark: new(), writers: 0, changed: false });
         open.writers += 1;
         open.mark
     }
 
-    /// The outcome of a write is known. What it changed counts from here on, whether the store confirms the rest or
-    /// not.
+    /// Reports a write's outcome. Its change counts from now on, whether or not the store confirms the rest.
     pub fn leave(&mut self, mark: Token, unchanged: bool) -> LeaveAction {
         let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) else {
             return LeaveAction::Retired;
@@ -59,7 +57,7 @@ impl SharedMark {
         self.recorded(mark)
     }
 
-    /// A write whose outcome is not known leaves: another mark, which nobody takes away, stands for what it may still
+    /// Removes a write whose outcome is unknown. Another mark, which expires on its own, stands for what it may still
     /// change.
     pub fn handed_over(&mut self, mark: Token) -> LeaveAction {
         if let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) {
@@ -68,7 +66,7 @@ impl SharedMark {
         self.recorded(mark)
     }
 
-    /// A write that has recorded what it changed leaves.
+    /// Removes a write whose change is recorded.
     pub fn recorded(&mut self, mark: Token) -> LeaveAction {
         let Some(open) = self.open.as_mut().filter(|open| open.mark == mark) else {
             return LeaveAction::Retired;
@@ -82,14 +80,14 @@ impl SharedMark {
         LeaveAction::End { unchanged }
     }
 
-    /// The mark has to stand until it runs out: nobody ends it any more, and later writes take a new one.
+    /// Lets the mark expire on its own: it is not ended, and later writes get a new one.
     pub fn retire(&mut self, mark: Token) {
         if self.open.as_ref().is_some_and(|open| open.mark == mark) {
             self.open = None;
         }
     }
 
-    /// Whether no write needs it, so that it can be forgotten.
+    /// Whether no write uses it, so it can be dropped.
     pub fn is_idle(&self) -> bool {
         self.open.is_none()
     }

@@ -1,57 +1,55 @@
-//! What belongs to one tenant of a provider: that its session was deleted, and the version below which responses are
-//! too old.
+//! State per tenant of a provider: whether the session was deleted, and the version below which responses are too old.
 //!
-//! Tenants behind one address may have sessions with the same id. Marks and generations are shared by all of them: a
-//! tenant may have several names, and a write by one name has to end the hits by every other. What a caller is *shown*
-//! belongs to the tenant.
+//! Tenants behind one address may have sessions with the same ID. Marks and generations are shared by all of them: a
+//! tenant may have several names, and a write by one name must end the hits by every other. Deletions and versions
+//! belong to one tenant.
 //!
-//! What the provider's own tenant is shown stands in the session's state, as the version before has it. That version
-//! keeps all deletions there, so one that is in the state alone may be any tenant's: it is the own tenant's 404, and
-//! others go to the provider.
+//! The default tenant's state is in the session's own state, as the previous version of the gateway stores it. That
+//! version stores all deletions there. So a deletion that is only there may be any tenant's: for the default tenant it
+//! is a 404, and other tenants go to the provider.
 
 use super::{FLOOR_KEPT, Millis, Settled};
 
-/// Names a tenant of a provider.
+/// Identifies a tenant of a provider: a keyed hash of its host names.
 pub type TenantId = [u8; 16];
 
-/// The tenant that the provider's own name is for.
+/// The tenant that the provider's own host name selects.
 pub const DEFAULT_TENANT: TenantId = [0; 16];
 
-/// For how many tenants something is remembered of one session. With one more, the deletion that ends first is
-/// forgotten.
+/// The maximum number of tenants with state for one session. Beyond it, the deletion that expires first is forgotten.
 pub const MAX_TENANTS: usize = 64;
 
-/// Later than any purge of an upstream: a deletion that none lifts.
+/// A time after any purge: a deletion with it is never lifted.
 pub const NEVER_LIFTED: Millis = 9_999_999_999_999;
 
-/// Whether a session is gone, as far as a tenant is concerned.
+/// Whether a tenant's session is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletionState {
-    /// Nothing says so.
+    /// Not as far as the store knows.
     No,
-    /// It was deleted.
+    /// Deleted.
     Deleted,
-    /// It was deleted for some tenant, nobody knows for which.
+    /// Deleted for some tenant, but it is not known for which.
     Unknown,
 }
 
-/// What is remembered for one tenant.
+/// The state of one tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct TenantState {
     tenant: TenantId,
     floor: Option<u64>,
     floor_until: Millis,
     deleted_until: Millis,
-    /// The last purge of the upstream before the deletion: a later one lifts it.
+    /// The upstream's last purge before the deletion. A later purge lifts it.
     purged: Millis,
 }
 
-/// What is remembered for each tenant.
+/// The state of each tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Tenants(Vec<TenantState>);
 
 impl Tenants {
-    /// Drops what is over.
+    /// Drops what has expired.
     pub fn prune(&mut self, now: Millis) {
         for facts in &mut self.0 {
             facts.floor = facts.floor.filter(|_| facts.floor_until > now);
@@ -59,7 +57,7 @@ impl Tenants {
         self.0.retain(|facts| facts.floor.is_some() || facts.deleted_until > now);
     }
 
-    /// Remembers what a write says of its tenant. The floor of the own tenant stands in the state.
+    /// Records the outcome of a write for its tenant. The default tenant's floor is in the session's own state.
     pub fn settle(&mut self, settled: Settled, now: Millis) {
         self.prune(now);
         if settled.lifted {
@@ -76,7 +74,7 @@ impl Tenants {
                 facts.floor_until = now.saturating_add(FLOOR_KEPT);
             }
             if let Some(long) = settled.deleted_for {
-                // Of two at the same time, the one that is recorded last may have looked for the last purge first.
+                // Of two concurrent deletions, the one recorded last may have read the purge time first.
                 let before = if facts.deleted_until > now { facts.purged } else { 0 };
                 facts.purged = settled.purged.max(before);
                 facts.deleted_until = facts.deleted_until.max(now.saturating_add(long));
@@ -84,7 +82,7 @@ impl Tenants {
         });
     }
 
-    /// Changes what is remembered for a tenant.
+    /// Changes a tenant's state, and creates it if needed.
     fn change(&mut self, tenant: TenantId, change: impl FnOnce(&mut TenantState)) {
         if let Some(facts) = self.0.iter_mut().find(|facts| facts.tenant == tenant) {
             return change(facts);
@@ -101,14 +99,14 @@ impl Tenants {
         self.0.push(facts);
     }
 
-    /// The version below which a tenant's responses are too old; the own tenant's stands in the state.
+    /// The version below which this tenant's responses are too old. The default tenant's is in the session's own state.
     pub fn floor(&self, tenant: &TenantId, now: Millis) -> Option<u64> {
         let facts = self.0.iter().find(|facts| facts.tenant == *tenant)?;
         facts.floor.filter(|_| facts.floor_until > now)
     }
 
-    /// Whether the session is gone for a tenant. `shared` is until when the state says so, `purged` when the upstream
-    /// was purged last.
+    /// Whether the session is deleted for a tenant. `shared` is the deletion's expiry in the session's own state,
+    /// `purged` the time of the upstream's last purge.
     pub fn deletion_state(
         &self,
         tenant: &TenantId,
@@ -128,17 +126,17 @@ impl Tenants {
         }
     }
 
-    /// Whether a deletion is remembered.
+    /// Whether any deletion is recorded.
     pub fn must_keep(&self, now: Millis) -> bool {
         self.0.iter().any(|facts| facts.deleted_until > now)
     }
 
-    /// Whether anything is remembered.
+    /// Whether anything is recorded.
     pub fn should_keep(&self, now: Millis) -> bool {
         self.must_keep(now) || self.0.iter().any(|facts| facts.floor.is_some() && facts.floor_until > now)
     }
 
-    /// How many bytes it takes.
+    /// The heap memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         self.0.capacity() * size_of::<TenantState>()
     }

@@ -1,26 +1,26 @@
-//! The place of one cached response: what is stored, who fetches it anew, and what must not be stored or shown any
-//! more.
+//! The state of one cached response: the entry, the lease to fetch it, and what must not be stored or served any more.
 //!
-//! Answers come in any order, and the newest of them counts: the one with the higher version, and where that says
-//! nothing, the one whose fetch began after the other was known. Of two fetches at the same time nobody knows which one
-//! saw the session last. There what is stored stays if its fetch began later, and who waits for the other is shown it
+//! Responses arrive in any order, and the newest counts: the one with the higher version or, if versions do not tell,
+//! the one whose fetch began after the other was known. Of two concurrent fetches it is unclear which saw the newer
+//! session. The stored one then stays if its fetch began later, and the readers that wait for the other are served it
 //! too; otherwise neither is kept.
 //!
-//! A response that cannot be stored, but says that what is stored holds no longer (a 404, say), ends it. That is
-//! remembered for as long as an older response could be on its way; older is whatever began before it was known.
+//! A response that cannot be stored but proves the entry invalid (a 404, for example) invalidates it. This is
+//! remembered for as long as an older response may still arrive, that is, one whose fetch began before the
+//! invalidation.
 //!
-//! A response that is shown to a client and not stored ends what is older too: otherwise the client would be shown that
-//! next.
+//! A response that is served but not stored also invalidates what is older. Otherwise the client could be served an
+//! older response next.
 
 use super::{CoherenceState, Micros, Millis, Stamp, Token};
 
-/// Stands for a credential.
+/// A keyed hash of a credential.
 pub type CallerDigest = [u8; 16];
 
 /// Stands for every credential.
 pub const ALL_CALLERS: CallerDigest = [0; 16];
 
-/// The most credentials that a place is denied to one by one. With one more it is denied to all.
+/// The maximum number of credentials that are denied one by one. Beyond it, all are denied.
 pub const MAX_DENIED: usize = 32;
 
 /// A stored response.
@@ -28,46 +28,45 @@ pub const MAX_DENIED: usize = 32;
 pub struct Entry<T> {
     /// The generations under which its fetch began.
     pub stamp: Stamp,
-    /// When its fetch began.
+    /// The start of its fetch.
     pub began: Micros,
-    /// When it stops being fresh, counted from the start of its fetch.
+    /// The end of its freshness, counted from the start of its fetch.
     pub fresh_until: Millis,
-    /// When it stops being any response: until then it may do where it is refreshed, or where the provider fails.
+    /// The end of its use: until then it may be served stale.
     pub stale_until: Millis,
-    /// Its version; none where it has none.
+    /// The session's version, if the response has one.
     pub version: Option<u64>,
-    /// The only credential that it may be shown to; none where all that share the place may see it.
+    /// The only credential that it may be served to; `None` for all that share the variant.
     pub only: Option<CallerDigest>,
-    /// Whether it says that there is no session. A store need not remember that.
+    /// Whether it says that the session does not exist. A store need not keep such an entry.
     pub missing: bool,
-    /// The same for the same response: versions do not change with everything that a session shows.
+    /// A hash of the response. The version alone does not change with everything that a session shows.
     pub digest: u64,
     /// The response.
     pub response: T,
 }
 
-/// What is known of a response that was shown to a client and is not stored.
+/// What is known of a response that was served but not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Observed {
-    /// When its fetch began; [`Micros::MAX`] where that is not known.
+    /// The start of its fetch; [`Micros::MAX`] if unknown.
     pub began: Micros,
-    /// Its version; none where it has none.
+    /// The session's version, if the response has one.
     pub version: Option<u64>,
-    /// The same for the same response.
+    /// A hash of the response.
     pub digest: u64,
 }
 
 impl<T> Entry<T> {
-    /// When its fetch began, in milliseconds.
+    /// The start of its fetch, in milliseconds.
     pub fn fetched_at(&self) -> Millis {
         self.began / 1_000
     }
 
-    /// Whether it is newer than another, or as new.
+    /// Whether this is at least as new as the other.
     fn is_newer<U>(&self, other: &Entry<U>) -> bool {
         match (self.version, other.version) {
-            // Versions are compared within a generation: what a session that was made anew begins with is nobody's
-            // business.
+            // Versions are comparable within a generation only: a recreated session may start with a lower one.
             (Some(own), Some(others)) if own != others && self.stamp == other.stamp => own > others,
             _ => self.began >= other.began,
         }
@@ -78,94 +77,94 @@ impl<T> Entry<T> {
     }
 }
 
-/// Somebody fetches.
+/// The right to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The generations of the fetch.
     pub stamp: Stamp,
-    /// Who fetches.
+    /// The reader that fetches.
     pub reader: Token,
-    /// When nobody waits for it any more.
+    /// When other readers stop waiting for it.
     pub until: Millis,
 }
 
-/// Nothing is stored whose fetch began before this.
+/// A response whose fetch began before this is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Watermark {
-    /// When what was stored was ended.
+    /// The start of the oldest fetch that may be stored.
     pub began: Micros,
-    /// When nothing can come any more whose fetch began earlier.
+    /// When no older fetch can still end.
     pub until: Millis,
 }
 
-/// The newest response that was shown: nothing is stored whose version is lower. That counts for every generation,
-/// since versions of one session only rise.
+/// The newest response that was served. Responses with a lower version are not stored, whatever their generation:
+/// versions of one session only rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NewestResponse {
-    /// Its version; none where none was ever shown.
+    /// The highest version that was served, if any.
     pub version: Option<u64>,
-    /// The same for the same response.
+    /// A hash of the response.
     pub digest: u64,
-    /// When it was known: a fetch that began before may have seen the session earlier, and is not joined.
+    /// When it became known. A fetch that began earlier may be older, so it is not joined.
     pub at: Micros,
-    /// When nothing can come any more whose fetch began before that.
+    /// When no fetch that began earlier can still end.
     pub until: Millis,
 }
 
-/// The provider has denied the session to somebody.
+/// The provider denied the session to a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Denied {
-    /// To whom.
+    /// The caller.
     pub caller: CallerDigest,
-    /// When that is forgotten.
+    /// When this is forgotten.
     pub until: Millis,
 }
 
-/// What a response that is not stored does to what is.
+/// What a response that is not stored does to the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired {
-    /// For how long it is remembered, in milliseconds.
+    /// How long it is remembered, in milliseconds.
     pub kept: Millis,
-    /// Why.
+    /// Why the entry is retired.
     pub cause: RetireCause,
 }
 
-/// Why what is stored holds no longer.
+/// Why an entry must not be served any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetireCause {
-    /// The response says so.
+    /// A response proves it invalid for all callers.
     Invalidated,
-    /// The response says so of this credential alone.
+    /// The provider denied the session to this caller.
     Denied(CallerDigest),
-    /// The response was shown: what is older than it must not be shown after it.
+    /// This response was served: nothing older may be served after it.
     Superseded(Observed),
 }
 
-/// How a response compares to the newest that is known.
+/// How a response compares to the newest known one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    /// Its version is lower.
+enum Ordering {
+    /// It has a lower version.
     Older,
-    /// It is the same once more.
+    /// It is the same response.
     Same,
-    /// Its version is higher, or its fetch began after the other was known.
+    /// It has a higher version, or its fetch began after the other was known.
     Newer,
-    /// Both were fetched at the same time.
+    /// Their fetches were concurrent, and versions do not tell.
     Unclear,
 }
 
-/// The place of one cached response.
+/// The state of one cached response.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VariantState<T> {
     /// Who fetches it.
     pub lease: Option<Lease>,
-    /// The response.
+    /// The stored response.
     pub entry: Option<Entry<T>>,
-    /// What is too old to be stored.
+    /// The oldest fetch that may be stored.
     pub watermark: Option<Watermark>,
-    /// The same by its version.
+    /// The newest response that was served.
     pub newest: Option<NewestResponse>,
-    /// Whom it is denied to.
+    /// The callers that it is denied to.
     pub denied: Vec<Denied>,
 }
 
@@ -176,20 +175,20 @@ impl<T> Default for VariantState<T> {
 }
 
 impl<T> VariantState<T> {
-    /// Whether nothing is there.
+    /// Whether the state holds nothing.
     pub fn is_empty(&self) -> bool {
         let none = self.lease.is_none() && self.entry.is_none() && self.watermark.is_none();
         none && self.newest.is_none() && self.denied.is_empty()
     }
 
-    /// Whether the place can go, where its [traces](super::traces::Traces) stay: nothing older can then be stored in
-    /// its place, and nobody is shown what they were denied. Where versions say which answer is older, only the entry
-    /// itself knows that.
+    /// Whether a store may evict this state and keep only its [`EvictedVariants`](super::evicted::EvictedVariants):
+    /// nothing older can then be stored, and denied callers stay denied. An entry with a version is not evictable,
+    /// because only the entry knows the version.
     pub fn is_evictable(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| entry.missing || entry.version.is_none())
     }
 
-    /// Drops what is over.
+    /// Drops what has expired.
     pub fn prune(&mut self, now: Millis) {
         self.lease = self.lease.filter(|lease| lease.until > now);
         self.entry = self.entry.take().filter(|entry| entry.stale_until > now);
@@ -198,114 +197,115 @@ impl<T> VariantState<T> {
         self.denied.retain(|denied| denied.until > now);
     }
 
-    /// Whether this credential is shown nothing that is stored.
+    /// Whether stored responses are denied to this caller.
     pub(super) fn denies(&self, caller: &CallerDigest) -> bool {
         self.denied.iter().any(|denied| denied.caller == *caller || denied.caller == ALL_CALLERS)
     }
 
-    /// What may be shown to this credential under this stamp.
+    /// The entry that this caller may be served under this stamp.
     pub(super) fn entry_for(&self, caller: &CallerDigest, stamp: Stamp) -> Option<&Entry<T>> {
         let shown = |entry: &&Entry<T>| entry.stamp == stamp && entry.only.is_none_or(|only| only == *caller);
         self.entry.as_ref().filter(shown)
     }
 
-    /// When the newest response was known. What began before may be older.
+    /// When the newest response became known. A fetch that began earlier may be older.
     pub(super) fn since(&self) -> Micros {
         let entry = self.entry.as_ref().map_or(0, |entry| entry.began);
         let newest = self.newest.map_or(0, |newest| newest.at);
         entry.max(newest).max(self.watermark.map_or(0, |watermark| watermark.began))
     }
 
-    /// Stores a response, unless what is known is newer, or may be. `kept` is for how long an older one could be on its
-    /// way. Gives what those who wait for it are shown instead.
-    pub fn put(&mut self, reader: Token, entry: Entry<T>, kept: Millis, now: Micros) -> Option<Entry<T>>
+    /// Stores a response unless a newer one is known, or may be. `kept` is how long an older response may still arrive.
+    /// Returns the entry to serve to waiting readers instead, if any.
+    pub fn store(&mut self, reader: Token, entry: Entry<T>, kept: Millis, now: Micros) -> Option<Entry<T>>
     where
         T: Clone,
     {
         self.prune(now / 1_000);
         let newer = self.entry.as_ref().is_none_or(|old| entry.is_newer(old));
         let late = self.watermark.is_some_and(|watermark| entry.began < watermark.began);
-        let unclear = self.order(&entry.observed()) == Order::Unclear;
-        if !newer || late || unclear || self.knows_higher(entry.version) {
+        let unclear = self.order(&entry.observed()) == Ordering::Unclear;
+        if !newer || late || unclear || self.has_newer_version(entry.version) {
             let instead = self.entry.as_ref().filter(|old| self.can_replace(old, &entry, now / 1_000)).cloned();
             match instead {
                 Some(_) => self.release(reader),
-                None => self.reject(reader, &entry, kept, now),
+                None => self.discard(reader, &entry, kept, now),
             }
             return instead;
         }
-        // What is older must not come once this one is over.
+        // Older responses must stay out after this one expires.
         let latest = self.entry.as_ref().map_or(entry.began, |old| old.began.max(entry.began));
         if entry.missing {
-            self.bar(now, kept, now);
+            self.raise_watermark(now, kept, now);
         } else if entry.version.is_none() || entry.stale_until < (latest / 1_000).saturating_add(kept) {
-            self.bar(latest, kept, now);
+            self.raise_watermark(latest, kept, now);
         }
-        self.see(&entry.observed(), kept, now);
+        self.record_newest(&entry.observed(), kept, now);
         self.lease = None;
         self.entry = Some(entry);
         None
     }
 
-    /// Whether what is stored is shown to those who wait for another response, which may be newer or older: whoever has
-    /// seen that one could be shown an older one next. It began later, so it does for all of them.
+    /// Whether waiting readers may be served the stored entry instead of another response of unclear order. Otherwise a
+    /// client that has seen the other response could be served an older one next. The entry's fetch must have begun
+    /// later, so that it is new enough for all of them.
     fn can_replace(&self, stored: &Entry<T>, other: &Entry<T>, now: Millis) -> bool {
-        let decided = differ(stored.version, other.version) || stored.digest == other.digest || other.missing;
+        let decided = versions_differ(stored.version, other.version) || stored.digest == other.digest || other.missing;
         let usable = stored.only.is_none() && self.denied.is_empty() && now < stored.fresh_until;
         !decided && usable && stored.stamp == other.stamp && stored.began >= other.began
     }
 
-    /// A response is not stored, but shown all the same to those who wait for it.
-    fn reject(&mut self, reader: Token, entry: &Entry<T>, kept: Millis, now: Micros) {
+    /// Handles a response that is not stored, but is still served to the readers that wait for it.
+    fn discard(&mut self, reader: Token, entry: &Entry<T>, kept: Millis, now: Micros) {
         self.release(reader);
         if entry.missing {
-            self.end(kept, now);
+            self.invalidate(kept, now);
         } else {
             self.supersede(&entry.observed(), kept, now);
         }
     }
 
-    /// How a response compares to the newest that is known.
-    fn order(&self, observed: &Observed) -> Order {
+    /// How a response compares to the newest known one.
+    fn order(&self, observed: &Observed) -> Ordering {
         let stored = || self.entry.as_ref().map(|entry| (entry.version, entry.digest, entry.began));
         let newest = self.newest.map(|newest| (newest.version, newest.digest, newest.at));
-        let Some((version, digest, at)) = newest.or_else(stored) else { return Order::Newer };
-        match differ(version, observed.version) {
-            true if observed.version < version => Order::Older,
-            true => Order::Newer,
-            false if observed.digest == digest => Order::Same,
-            false if observed.began < at => Order::Unclear,
-            false => Order::Newer,
+        let Some((version, digest, at)) = newest.or_else(stored) else { return Ordering::Newer };
+        match versions_differ(version, observed.version) {
+            true if observed.version < version => Ordering::Older,
+            true => Ordering::Newer,
+            false if observed.digest == digest => Ordering::Same,
+            false if observed.began < at => Ordering::Unclear,
+            false => Ordering::Newer,
         }
     }
 
-    /// Drops what is older than what was shown, or may be, and keeps away what began before that did, or before it was
-    /// known. Whether there was anything to do.
+    /// Invalidates what is older than this served response, or may be, and raises the watermark. Returns whether there
+    /// was anything to invalidate.
     fn supersede(&mut self, observed: &Observed, kept: Millis, now: Micros) -> bool {
         let began = match self.order(observed) {
-            Order::Older => return false,
-            Order::Same => {
-                // What began before may have seen the session between the two.
-                self.see(observed, kept, now);
+            Ordering::Older => return false,
+            Ordering::Same => {
+                // A fetch that began earlier may have seen the session between the two.
+                self.record_newest(observed, kept, now);
                 return false;
             }
-            Order::Newer => observed.began.min(now),
-            Order::Unclear => now,
+            Ordering::Newer => observed.began.min(now),
+            Ordering::Unclear => now,
         };
         self.entry = None;
-        self.bar(began, kept, now);
-        self.see(observed, kept, now);
+        self.raise_watermark(began, kept, now);
+        self.record_newest(observed, kept, now);
         true
     }
 
-    /// Whether a higher version was shown.
-    fn knows_higher(&self, version: Option<u64>) -> bool {
+    /// Whether a higher version was served.
+    fn has_newer_version(&self, version: Option<u64>) -> bool {
         version.zip(self.newest.and_then(|newest| newest.version)).is_some_and(|(version, newest)| version < newest)
     }
 
-    /// Remembers what is shown, unless a higher version was.
-    fn see(&mut self, observed: &Observed, kept: Millis, now: Micros) {
-        if self.knows_higher(observed.version) {
+    /// Records a served response, unless one with a higher version was served.
+    fn record_newest(&mut self, observed: &Observed, kept: Millis, now: Micros) {
+        if self.has_newer_version(observed.version) {
             return;
         }
         let (version, until) = self.newest.map_or((None, 0), |newest| (newest.version, newest.until));
@@ -318,14 +318,14 @@ impl<T> VariantState<T> {
         self.lease = self.lease.filter(|lease| lease.reader != reader);
     }
 
-    /// Drops what is stored, and keeps away what was not by now. Nobody is to wait for that any longer.
-    fn end(&mut self, kept: Millis, now: Micros) {
+    /// Removes the entry and the lease, and keeps out all fetches that began before now.
+    fn invalidate(&mut self, kept: Millis, now: Micros) {
         self.lease = None;
         self.entry = None;
-        self.bar(now, kept, now);
+        self.raise_watermark(now, kept, now);
     }
 
-    fn bar(&mut self, began: Micros, kept: Millis, now: Micros) {
+    fn raise_watermark(&mut self, began: Micros, kept: Millis, now: Micros) {
         let before = self.watermark.unwrap_or(Watermark { began: 0, until: 0 });
         let until = (now / 1_000).saturating_add(kept);
         self.watermark = Some(Watermark { began: before.began.max(began), until: before.until.max(until) });
@@ -340,24 +340,24 @@ impl<T> VariantState<T> {
         if self.denied.len() < MAX_DENIED {
             return self.denied.push(Denied { caller, until });
         }
-        self.end(kept, now);
+        self.invalidate(kept, now);
         self.denied = vec![Denied { caller: ALL_CALLERS, until }];
     }
 }
 
-/// Whether two versions say which response is newer.
-fn differ(one: Option<u64>, other: Option<u64>) -> bool {
+/// Whether the versions tell which response is newer.
+fn versions_differ(one: Option<u64>, other: Option<u64>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
-/// A fetch is over and its response may be stored. `now` is in microseconds. Under a stamp that is no longer the
-/// current one nobody would be shown it. Gives what those who wait for it are shown instead.
+/// Ends a fetch whose response may be stored. `now` is in microseconds. A response under an outdated stamp would never
+/// be a hit, so it is not stored. Returns the entry to serve to waiting readers instead, if any.
 ///
-/// A store that cannot look at the epoch in the same step may take it for the one under which the fetch began. What it
-/// stores then is shown to nobody who reads later: they find another epoch. And what it shows instead does for all who
-/// wait: each of them has found the stamp's two generations itself, before a write that ended the epoch was
-/// acknowledged, or it would not have joined the fetch; and what is stored has the same stamp, and began no earlier
-/// than the fetch that they wait for.
+/// A store that cannot read the epoch in the same step may assume the epoch of the fetch. What it then stores is not a
+/// hit for later readers, which find another epoch. What it returns is valid for all waiting readers: each has found
+/// both generations of the stamp itself, before any write that ended the epoch was acknowledged (otherwise it would not
+/// have joined the fetch), and the stored entry has the same stamp and began no earlier than the fetch that they wait
+/// for.
 pub fn fill<T: Clone>(
     session: &CoherenceState,
     epoch: &CoherenceState,
@@ -368,27 +368,27 @@ pub fn fill<T: Clone>(
     now: Micros,
 ) -> Option<Entry<T>> {
     if session.generation == Some(entry.stamp.session) && epoch.generation == Some(entry.stamp.epoch) {
-        return variant.put(reader, entry, kept, now);
+        return variant.store(reader, entry, kept, now);
     }
     variant.prune(now / 1_000);
-    variant.reject(reader, &entry, kept, now);
+    variant.discard(reader, &entry, kept, now);
     None
 }
 
-/// A fetch is over and its response says nothing of what is stored: the reader's lease ends.
+/// Ends a fetch whose response does not concern the entry: only the lease ends.
 pub fn release<T>(variant: &mut VariantState<T>, own: Token) {
     variant.release(own);
 }
 
-/// A fetch is over, and its response is not stored, but speaks against what is. `now` is in microseconds.
+/// Ends a fetch whose response is not stored but makes the entry invalid. `now` is in microseconds.
 pub fn retire<T>(variant: &mut VariantState<T>, own: Token, retired: Retired, now: Micros) {
     let Retired { kept, cause } = retired;
     variant.prune(now / 1_000);
     variant.release(own);
     match cause {
-        RetireCause::Invalidated => variant.end(kept, now),
+        RetireCause::Invalidated => variant.invalidate(kept, now),
         RetireCause::Denied(caller) => variant.deny(caller, kept, now),
-        // Who has the lease may have begun too early for their response to be stored.
+        // The lease holder's fetch may have begun too early to be stored.
         RetireCause::Superseded(observed) if variant.supersede(&observed, kept, now) => variant.lease = None,
         RetireCause::Superseded(_) => {}
     }

@@ -1,31 +1,31 @@
-//! What a writer makes of steps that the store did not confirm.
+//! What a writer does if the store does not confirm a step.
 
 use super::Millis;
 use super::reading::ConnectionId;
 
-/// How far before its end a mark is no longer relied on, in milliseconds.
+/// How long before its deadline a mark is no longer relied on, in milliseconds.
 pub const MARGIN: Millis = 1_000;
 
-/// The mark of a write in flight.
+/// Whether a write's invalidation mark was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
-    /// The store has confirmed it over this link.
+    /// The store confirmed it over this connection.
     Confirmed(ConnectionId),
-    /// It may or may not stand.
+    /// It may or may not be set.
     Unknown,
 }
 
-/// How an answered write whose end the store did not confirm may be acknowledged.
+/// When to acknowledge a write if the store did not confirm the end of its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unconfirmed {
-    /// At once: its mark stands, keeps every reader from the cache, and runs out by itself.
+    /// At once: the mark is still set, makes every reader bypass the cache, and expires on its own.
     Acknowledge,
-    /// Not before the end was tried again: the mark may be lost, and with it what keeps readers from older responses.
+    /// Only after another attempt to end the mark: it may be lost, and older responses may be served.
     TryAgain,
 }
 
-/// Decides about a write whose end the store did not confirm. `connection_id` is the one that there is now; `elapsed`
-/// is the time since the mark was placed.
+/// Decides about a write if the store did not confirm the end of its mark. `connection_id` is the current connection;
+/// `elapsed` is the time since the mark was set.
 pub fn unconfirmed(placed: Placed, connection_id: Option<ConnectionId>, elapsed: Millis, guard: Millis) -> Unconfirmed {
     match (placed, connection_id) {
         (Placed::Confirmed(then), Some(now)) if then.number == now.number && elapsed.saturating_add(MARGIN) < guard => {

@@ -1,8 +1,8 @@
-//! What is left of places that had to go.
+//! What a store remembers of variants that it has evicted.
 
 use super::{ALL_CALLERS, Denied, MAX_DENIED, Millis, NewestResponse, VariantState, Watermark};
 
-/// What is remembered of places that a store had no room for, so that a place that is made later knows it too.
+/// The watermarks, versions and denials of evicted variants, for variants that are created later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EvictedVariants {
     watermark: Option<Watermark>,
@@ -11,9 +11,9 @@ pub struct EvictedVariants {
 }
 
 impl EvictedVariants {
-    /// Remembers a place that goes. Beyond so many credentials all count as denied.
+    /// Records a variant that is evicted. Beyond the maximum number of denied callers, all are denied.
     pub fn add<T>(&mut self, variant: VariantState<T>) {
-        // Of several newest responses one is remembered; what may be older than any is kept away.
+        // Only one newest response is kept. The watermark keeps out what may be older than any of them.
         let newest = variant.newest.map(|newest| Watermark { began: newest.at, until: newest.until });
         let marks = [self.watermark, variant.watermark, newest].into_iter().flatten();
         self.watermark = marks.reduce(|a, b| Watermark { began: a.began.max(b.began), until: a.until.max(b.until) });
@@ -30,24 +30,24 @@ impl EvictedVariants {
         }
     }
 
-    /// Drops what is over.
+    /// Drops what has expired.
     pub fn prune(&mut self, now: Millis) {
         self.watermark = self.watermark.filter(|watermark| watermark.until > now);
         self.newest = self.newest.filter(|newest| newest.until > now);
         self.denied.retain(|denied| denied.until > now);
     }
 
-    /// Whether nothing is remembered.
+    /// Whether nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.watermark.is_none() && self.newest.is_none() && self.denied.is_empty()
     }
 
-    /// For how many denials there is room.
+    /// The number of denials that fit without another allocation.
     pub fn capacity(&self) -> usize {
         self.denied.capacity()
     }
 
-    /// A place that knows all that.
+    /// A new variant with all that is recorded.
     pub fn variant<T>(&self) -> VariantState<T> {
         let EvictedVariants { watermark, newest, denied } = self;
         VariantState { watermark: *watermark, newest: *newest, denied: denied.clone(), ..VariantState::default() }

@@ -1,15 +1,15 @@
-//! From the text of a configuration to everything that a process needs, or to all faults in it with their places.
+//! Compiles the text of a configuration into everything that a process needs, or into all errors with their locations.
 //!
-//! The text is YAML, read more strictly than YAML asks for: see `config/tree.rs`. Values can refer to variables;
-//! secrets stand in files or variables and are only referred to. Defaults and bounds are decided here, so that nothing
-//! behind it has to ask. `docs/configuration.md` is the reference.
+//! The text is YAML, parsed more strictly than YAML requires: see `config/tree.rs`. Values can refer to variables;
+//! secrets are in files or variables and are only referred to. All defaults and bounds are applied here.
+//! `docs/configuration.md` is the reference.
 
 mod callers;
 mod certificates;
 mod consistency;
 mod session_rules;
 mod declared;
-mod fault;
+mod error;
 mod restart_required;
 mod listeners;
 mod policies;
@@ -25,7 +25,7 @@ mod value;
 mod variables;
 
 pub use certificates::text as pem_text;
-pub use fault::ConfigError;
+pub use error::ConfigError;
 pub use listeners::{ClientCertificates, ListenAddress, Listener, ListenerTls, SocketFile};
 pub use restart_required::RestartRequired;
 
@@ -42,70 +42,70 @@ use std::time::Duration;
 /// Everything that a process needs.
 #[derive(Debug)]
 pub struct Config {
-    /// What decides about requests.
+    /// The compiled upstreams and policies.
     pub gateway: Arc<Gateway>,
-    /// Where requests come in; at least one.
+    /// The listeners for requests; at least one.
     pub listeners: Vec<Listener>,
-    /// Where probes and metrics are answered; nowhere if there is none.
+    /// The address for probes and metrics; `None` disables it.
     pub admin: Option<SocketAddr>,
-    /// How many threads serve requests; as many as there are processors if there is none.
+    /// The number of threads that serve requests; `None` for one per processor.
     pub threads: Option<usize>,
-    /// How many processes serve the same upstreams.
+    /// The number of processes that serve the same upstreams.
     pub replicas: usize,
-    /// How long a process that starts waits for the names and keys of its upstreams, before it is ready with those that
-    /// it has.
+    /// How long a starting process waits for the addresses and keys of its upstreams before it reports ready without
+    /// them.
     pub readiness_timeout: Duration,
-    /// What is logged.
+    /// The option `log`.
     pub log: Log,
-    /// Where cached responses are.
+    /// The store for cached responses.
     pub store: Store,
-    /// How names are looked up.
+    /// The option `dns`.
     pub dns: Dns,
-    /// How long clients may take.
+    /// Timeouts and limits of clients.
     pub clients: Clients,
-    /// How the process ends.
+    /// The option `shutdown`.
     pub shutdown: Shutdown,
-    /// When the configuration is read again.
+    /// The option `reload`.
     pub reload: Reload,
 }
 
-/// How the names of providers and issuers are looked up.
+/// How the host names of providers and issuers are resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dns {
-    /// The servers that are asked, in this order; those of the system where there are none.
+    /// The DNS servers, tried in this order; empty for those of the system.
     pub servers: Vec<SocketAddr>,
 }
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
-    /// The form of a line.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// The least important lines that are written.
+    /// The minimum level that is logged.
     pub level: LogLevel,
-    /// Whether each request is logged.
+    /// Whether the access log is on.
     pub requests: bool,
 }
 
-/// The form of a line of the log.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// A JSON object.
     Json,
-    /// Text for people.
+    /// Human-readable text.
     Text,
 }
 
-/// How important a line of the log is.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
     /// Something failed.
     Error,
     /// Something may fail.
     Warn,
-    /// What an operator wants to know.
+    /// State changes that operators need.
     Info,
-    /// What a developer wants to know.
+    /// Details for developers.
     Debug,
     /// Everything.
     Trace,
@@ -124,215 +124,218 @@ impl LogLevel {
     }
 }
 
-/// Where cached responses are.
+/// The store for cached responses.
 #[derive(Debug, PartialEq)]
 pub enum Store {
-    /// In the memory of the process.
+    /// The process's own memory.
     Memory(Memory),
-    /// In Redis, or what speaks its protocol: shared by several processes.
+    /// Redis or a compatible server, shared by several processes.
     Redis(Box<Redis>),
 }
 
-/// A store of cached responses in the memory of the process.
+/// A store in the process's own memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// How much it holds at the most, in bytes.
+    /// The maximum size, in bytes.
     pub max_bytes: usize,
 }
 
-/// A store of cached responses that several processes share.
+/// A store that several processes share.
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// Where it is.
+    /// The addresses of the servers.
     pub servers: Servers,
-    /// The number of the database; 0 in a cluster, which has no other.
+    /// The database number; always 0 in a cluster.
     pub database: u8,
-    /// How TLS is spoken to the servers, and to sentinels; not at all where there is none.
+    /// TLS to servers and sentinels; `None` for plaintext.
     pub tls: Option<RedisTls>,
-    /// Who the gateway is to the servers.
+    /// The login at the servers.
     pub login: Login,
-    /// What every key begins with.
+    /// The prefix of every key.
     pub namespace: String,
-    /// What cached responses are sealed with: the first seals, all open. There is at least one, of at least 32 bytes
-    /// each.
+    /// The keys that encrypt cached responses: the first encrypts, all decrypt. At least one, each of at least 32
+    /// bytes.
     pub seal_keys: Vec<SecretSlice<u8>>,
-    /// What all processes have in common while the keys that seal are replaced: the option `hash_key`.
+    /// The option `hash_key`: all processes share it, also while seal keys are rotated.
     pub hash_key: SecretSlice<u8>,
-    /// How long single commands may take.
+    /// The timeouts of single commands.
     pub timeouts: RedisTimeouts,
-    /// How long a read waits for the fetch of another process before it fetches itself.
+    /// How long a read waits for another process's fetch before it fetches itself.
     pub lease_wait: Duration,
-    /// How many commands may be on their way at once.
+    /// The maximum number of commands in flight.
     pub max_in_flight: usize,
-    /// For how long after a connection began nothing is served that was fetched by then: as far as the clocks of
-    /// servers may be apart, and as long as other processes may take to find the same server.
+    /// After a new connection, responses that were fetched up to this time after its start are not served. It covers
+    /// the clock skew of the servers and the time until other processes find the same server.
     pub settle: Duration,
 }
 
-/// Where a shared store is.
+/// The addresses of a shared store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Servers {
-    /// One server.
+    /// A single server.
     Single(RedisAddress),
-    /// The servers that sentinels name.
+    /// The servers that sentinels report.
     Sentinel {
-        /// The name that sentinels know the servers by.
+        /// The name of the service at the sentinels.
         service: String,
         /// The sentinels; at least one.
         nodes: Vec<RedisAddress>,
-        /// Who the gateway is to the sentinels.
+        /// The login at the sentinels.
         login: Login,
     },
-    /// A cluster, by some of its servers; at least one.
+    /// Some nodes of a cluster; at least one.
     Cluster(Vec<RedisAddress>),
 }
 
 /// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisAddress {
-    /// The host name or address, in lower case and without brackets.
+    /// The host name or IP address, in lower case and without brackets.
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
-/// How TLS is spoken to a shared store.
+/// TLS settings of a shared store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RedisTls {
-    /// Authorities to trust instead of the system's, in a PEM file.
+    /// A PEM file of CA certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The certificate that the gateway shows, and its key, in PEM files.
+    /// PEM files of the client certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// The name in the certificates of all servers and sentinels, where that is another than the one by which they are
-    /// reached.
+    /// The name in the certificates of all servers and sentinels, if it differs from their addresses.
     pub server_name: Option<String>,
 }
 
-/// Who the gateway is to a server. There is no name without a password.
+/// The login at a server. A username is never without a password.
 #[derive(Debug, Clone, Default)]
 pub struct Login {
-    /// The name; the server's default user where there is none.
+    /// The username; `None` for the server's default user.
     pub username: Option<String>,
     /// The password.
     pub password: Option<SecretString>,
 }
 
-/// How long single commands to a shared store may take.
+/// The timeouts of single commands to a shared store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedisTimeouts {
-    /// To connect, with TLS and login.
+    /// To connect, including TLS and login.
     pub connect: Duration,
-    /// What a read may cost before the cache is left out.
+    /// For a read; after it, the cache is bypassed.
     pub read: Duration,
-    /// What a write may cost before its mark counts as not placed.
+    /// For a write; after it, the invalidation mark counts as not set.
     pub write: Duration,
 }
 
-/// How long clients may take, how much they may ask for, and which of them are trusted.
+/// Timeouts and limits of clients, and which of them are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clients {
-    /// From the connection, or from the first byte of a request on a kept one, to the end of the request's head.
+    /// From the connection, or from a request's first byte on a kept-alive connection, to the end of the request's
+    /// head.
     pub head_timeout: Duration,
-    /// From the end of a response to the first byte of the next request, on a kept connection; and how long any wait
-    /// for a part of a body may last.
+    /// From the end of a response to the next request's first byte on a kept-alive connection, and the maximum wait for
+    /// any part of a body.
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of a response.
+    /// How long a client may stop reading its response.
     pub write_timeout: Duration,
-    /// After which time a connection of HTTP/2 is asked to end.
+    /// The age at which an HTTP/2 connection is asked to close.
     pub max_age: Duration,
-    /// How many bytes of a body have to come in each second that the gateway waits for them, after the first ten; 0 for
-    /// any.
+    /// The minimum rate of a request body after the first ten seconds, in bytes per second of waiting for it; 0
+    /// disables it.
     pub min_body_rate: usize,
-    /// How much there may be of what.
+    /// The limits of connections, memory and request heads.
     pub limits: ClientLimits,
-    /// The networks of the peers that may speak for others.
+    /// The networks of proxies whose forwarding headers are accepted.
     pub trusted_peers: Vec<IpNet>,
 }
 
-/// How much clients may ask for.
+/// The limits of connections, memory and request heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// Connections to the process.
+    /// The maximum number of connections to the process.
     pub connections: usize,
-    /// Connections from one address (IPv4), or from one /64 (IPv6), that is not trusted.
+    /// The maximum number of connections from one IPv4 address, or from one IPv6 /64, unless trusted.
     pub per_source: usize,
-    /// Requests at the same time on one connection of HTTP/2.
+    /// The maximum number of concurrent requests on one HTTP/2 connection.
     pub streams: usize,
-    /// How much memory the process may have, in bytes; what the system lets it have if there is none.
+    /// The memory limit of the process, in bytes; `None` for that of the system.
     pub memory: Option<usize>,
-    /// How large the head of a request may be.
+    /// The limits of a request's head.
     pub head: HeadLimits,
 }
 
-/// How the process ends.
+/// How the process shuts down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long requests are still accepted after the signal to end, so that load balancers can look elsewhere.
+    /// How long requests are still accepted after the signal, so that load balancers can react.
     pub drain_delay: Duration,
-    /// How long requests may take to end after that.
+    /// How long requests in flight may take after that.
     pub grace: Duration,
-    /// Where a process waits for the listeners of the one whose place it takes.
+    /// The socket at which a new process waits for the listeners of the one it replaces.
     pub upgrade_socket: Option<PathBuf>,
 }
 
-/// When the configuration is read again, beside when a signal asks for it.
+/// When the configuration is reloaded, besides on a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reload {
-    /// Whether its files are looked at for changes.
+    /// Whether its files are watched for changes.
     pub watch: bool,
-    /// How often.
+    /// The interval between two checks for changes.
     pub interval: Duration,
 }
 
 /// What a configuration can refer to outside its text.
 pub trait Environment {
-    /// The value of a variable; none where it is not set, or is not text.
+    /// The value of a variable. `None` if it is not set or not UTF-8.
     fn variable(&self, name: &str) -> Option<String>;
-    /// The contents of a file, or why there are none. The reason must not repeat the path, which may come from a
+    /// The contents of a file, or why it cannot be read. The reason must not repeat the path, which may come from a
     /// variable.
     fn file(&self, path: &Path) -> Result<Vec<u8>, String>;
-    /// The memory that the system lets the process have, in bytes; none where that is not known.
+    /// The system's memory limit for the process, in bytes; `None` if unknown.
     fn memory(&self) -> Option<usize> {
         None
     }
 }
 
-/// What a process takes that serves nobody, in bytes: measured at 16 to 28 MiB.
+/// The memory of an idle process, in bytes: measured at 16 to 28 MiB.
 pub const BASE_MEMORY: usize = 32 << 20;
-/// The least that is held for clients, in bytes, however little the limit leaves.
+/// The minimum memory budget for clients, in bytes, however small the limit.
 pub const MIN_CLIENT_MEMORY: usize = 8 << 20;
 
-/// How much may be held for clients under a limit, where so much is cached: nine tenths of the limit, without what the
-/// process takes in any case, and less a quarter for what the allocator adds.
+/// The memory budget for clients under a memory limit, if the store holds `cached` bytes: nine tenths of the limit
+/// without the idle process and the store, less a quarter for the allocator's overhead.
 pub fn memory_for_clients(limit: usize, cached: usize) -> usize {
     let left = (limit / 10 * 9).saturating_sub(BASE_MEMORY + cached);
     (left / 4 * 3).max(MIN_CLIENT_MEMORY)
 }
 
-/// How much may be cached under a limit, so that enough is left for clients.
+/// The maximum size of a store in memory that leaves enough of the limit for clients.
 pub fn max_cached_for_limit(limit: usize) -> usize {
     (limit / 10 * 9).saturating_sub(BASE_MEMORY + MIN_CLIENT_MEMORY / 3 * 4)
 }
 
-/// A configuration that can be used, and what is doubtful in it.
+/// A valid configuration and its warnings.
 #[derive(Debug)]
 pub struct Compiled {
     /// The configuration.
     pub config: Config,
-    /// What may not be what was meant, in the order of the text.
+    /// Likely mistakes, in the order of the text.
     pub warnings: Vec<ConfigError>,
 }
 
-/// Compiles a text. `random` keys the hashes that stand for sessions, unless the text names a key. All faults come back
-/// at once, in the order of the text.
+/// Compiles a text. `random` keys the hashes of session IDs unless the text sets `hash_key`.
+///
+/// # Errors
+///
+/// All errors at once, in the order of the text.
 pub fn compile(
     source_name: &str,
     text: &str,
-    lookup: &dyn Environment,
+    environment: &dyn Environment,
     random: [u8; 32],
 ) -> Result<Compiled, Vec<ConfigError>> {
     let (root, faults) = tree::parse(text);
-    let mut context = Context { file: source_name, lookup, faults: Vec::new(), warnings: Vec::new() };
+    let mut context = Context { file: source_name, environment, faults: Vec::new(), warnings: Vec::new() };
     faults.into_iter().for_each(|(location, problem)| context.reject(&location, problem));
     let config = root.and_then(|root| context.read_map(&Entry::root(&root), |section| process::read(section, &random)));
     let Context { mut faults, mut warnings, .. } = context;

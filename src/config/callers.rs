@@ -1,7 +1,7 @@
-//! How callers are checked: the option `auth` of an upstream.
+//! The option `auth` of an upstream: how callers are verified.
 
 use super::certificates;
-use super::fault::{Problem, listed};
+use super::error::{Problem, listed};
 use super::section::{Entry, Section, Spanned};
 use super::url::{Url, authority};
 use super::value::{self, choice, duration, minutes, seconds, whole_seconds};
@@ -29,7 +29,7 @@ const ALGORITHMS: [(&str, Algorithm); 10] = [
     ("Ed25519", Algorithm::EdDSA),
 ];
 
-/// Reads `auth`. It has no default: nothing may pass because something was not configured.
+/// Reads `auth`. It is required: a missing option must not allow anything.
 pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
     let entry = section.required("auth", FORMS)?;
     if entry.is_single() {
@@ -93,7 +93,7 @@ fn keys(section: &mut Section, issuer: String, jwks: Option<String>, host: Optio
     source
 }
 
-/// Keys that come from the upstream's own address come from the server that is called as it is.
+/// If the JWKS document has the upstream's own address, it is fetched with the upstream's `host` too.
 pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
     let CallerCheck::Token { keys, .. } = check else {
         return;
@@ -110,12 +110,12 @@ pub(super) fn inherit_host(check: &mut CallerCheck, target: &Target) {
     }
 }
 
-/// A host without the dot of the root, which changes only how it is looked up.
+/// The host without a trailing dot, which affects name resolution only.
 fn without_root_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-/// Whoever can change keys on their way can sign tokens.
+/// Requires TLS: anyone who can change keys in transit can sign tokens.
 fn require_tls(section: &mut Section, url: &Spanned<Url>) {
     if !url.value.tls && !url.value.is_loopback() {
         let problem = Problem::new("keys would travel unprotected");
@@ -142,6 +142,6 @@ fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
     })
 }
 
-fn values<T>(placed: Vec<Spanned<T>>) -> Vec<T> {
-    placed.into_iter().map(|placed| placed.value).collect()
+fn values<T>(spanned: Vec<Spanned<T>>) -> Vec<T> {
+    spanned.into_iter().map(|spanned| spanned.value).collect()
 }

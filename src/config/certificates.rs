@@ -1,7 +1,7 @@
-//! Certificates and keys towards providers and issuers. They are read when the configuration is compiled, so that what
-//! was checked is what is used, and so that two configurations can be told apart by what their files held.
+//! Certificates and keys, for providers, issuers and listeners. They are read when the configuration is compiled, so
+//! what was validated is what is used, and two configurations can be compared by the contents of their files.
 
-use super::fault::{Location, Problem};
+use super::error::{Location, Problem};
 use super::secret;
 use super::section::{Context, Section};
 use crate::gateway::{CaCertificates, ClientIdentity};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 const CERTIFICATES: &str = "expected certificates in PEM format";
 const KEY: &str = "expected one in PEM format, without a passphrase";
 
-/// The authorities of the file `ca_file`, if it is named.
+/// The CA certificates in the file `ca_file`, if set.
 pub(super) fn authorities(section: &mut Section) -> Option<CaCertificates> {
     let (location, _, bytes) = secret::file(section, "ca_file")?;
     let certificates = parse(section.context, &location, &bytes)?;
@@ -29,8 +29,7 @@ pub(super) fn authorities(section: &mut Section) -> Option<CaCertificates> {
     Some(certificates.into())
 }
 
-/// What the files `certificate` and `key` hold, if they are named: a certificate, those that vouch for it, and its
-/// private key.
+/// The client identity in the files `certificate` and `key`, if set: a certificate chain and its private key.
 pub(super) fn identity(section: &mut Section) -> Option<ClientIdentity> {
     let chain = secret::file(section, "certificate");
     let chain = chain.and_then(|(location, _, bytes)| Some((parse(section.context, &location, &bytes)?, location)));
@@ -58,33 +57,33 @@ pub(super) fn identity(section: &mut Section) -> Option<ClientIdentity> {
     None
 }
 
-/// The certificates of the file under this key, if it is named.
+/// The certificates in the file that this option names, if set.
 pub(super) fn chain(section: &mut Section, key: &'static str) -> Option<Vec<CertificateDer<'static>>> {
     let (location, _, bytes) = secret::file(section, key)?;
     parse(section.context, &location, &bytes)
 }
 
-/// The private key of the file under this key, if it is named.
+/// The private key in the file that this option names, if set.
 pub(super) fn key(section: &mut Section, key: &'static str) -> Option<PrivateKeyDer<'static>> {
     let (location, _, bytes) = secret::file(section, key)?;
     private_key(section.context, &location, &bytes)
 }
 
-/// The path of a file with certificates, if it is named: it has to be readable, and to hold at least one.
+/// The path of a file of certificates, if set. It must be readable and contain at least one.
 pub(super) fn authorities_file(section: &mut Section, key: &'static str) -> Option<PathBuf> {
     let (location, path, bytes) = secret::file(section, key)?;
     parse(section.context, &location, &bytes);
     Some(path)
 }
 
-/// The path of a file with a private key, if it is named: it has to be readable, and to hold one.
+/// The path of a file with a private key, if set. It must be readable and contain one.
 pub(super) fn private_key_file(section: &mut Section, key: &'static str) -> Option<PathBuf> {
     let (location, path, bytes) = secret::file(section, key)?;
     private_key(section.context, &location, &bytes);
     Some(path)
 }
 
-/// The certificates of a file, of which there has to be at least one.
+/// Parses the certificates of a file; at least one is required.
 fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(bytes.expose_secret())).collect();
     match certificates {
@@ -92,7 +91,7 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
             context.reject(location, Problem::new("the file has no certificate").expected(CERTIFICATES));
             None
         }
-        // The proxy takes certificates apart with this parser, and takes none that it cannot.
+        // Pingora parses certificates with this library, so all must be valid for it.
         Ok(certificates) if certificates.iter().all(|one| x509_parser::parse_x509_certificate(one).is_ok()) => {
             Some(certificates)
         }
@@ -103,14 +102,14 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
     }
 }
 
-/// The private key of a file, which has to hold one.
+/// Parses the private key of a file.
 fn private_key(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
     let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
     let problem = |_| Problem::new("the file has no private key that can be read").expected(KEY);
     key.map_err(|error| context.reject(location, problem(error))).ok()
 }
 
-/// A text without the byte order mark that some editors put before it.
+/// Removes the byte order mark that some editors add.
 pub fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }

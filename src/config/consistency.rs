@@ -1,14 +1,14 @@
-//! What in a policy contradicts the rest of it, so that no write, or no default, could ever satisfy it.
+//! Checks for contradictions within a policy, which no write could satisfy.
 //!
-//! The judgement of the policy itself is asked wherever it can be, so that both always agree.
+//! Wherever possible the policy itself is evaluated, so the checks cannot disagree with it.
 
 use super::declared::DeclaredPolicy;
-use super::fault::Problem;
+use super::error::Problem;
 use super::section::{Context, Spanned};
 use crate::model::{Field, MetadataChange, Rule, SessionPatch, Value, Violations};
 use crate::policy::{Evaluation, KeyCase, Limits, Normalize, Policy};
 
-/// Keys that normalizing would change, and rules of keys that are not allowed.
+/// Rejects keys that normalization would change, and rules for keys that are not allowed.
 pub(super) fn check_keys(declared: &DeclaredPolicy, context: &mut Context) {
     let policy = &declared.policy;
     for Spanned { location, value: key } in declared.keys.iter().chain(&declared.protected) {
@@ -26,7 +26,7 @@ pub(super) fn check_keys(declared: &DeclaredPolicy, context: &mut Context) {
     }
 }
 
-/// Defaults and declared values that the policy's own rules would refuse.
+/// Rejects defaults and allowed values that the policy's own rules would reject.
 pub(super) fn check_values(declared: &DeclaredPolicy, context: &mut Context) {
     let normalize = Normalize { key_case: KeyCase::Keep, ..declared.policy.normalize };
     for Spanned { location, value: (pattern, rule, value) } in &declared.values {
@@ -50,7 +50,7 @@ pub(super) fn check_values(declared: &DeclaredPolicy, context: &mut Context) {
     }
 }
 
-/// Keys and values that break the limits, of the policy alone or together with those of an upstream.
+/// Rejects keys and values beyond the limits, of the policy alone or together with those of an upstream.
 pub(super) fn check_limits(declared: &DeclaredPolicy, limits: Limits, upstream: Option<&str>, context: &mut Context) {
     let keys = declared.keys.iter().map(|Spanned { location, value: key }| (location, key.as_str(), "v"));
     let values =
@@ -67,7 +67,7 @@ pub(super) fn check_limits(declared: &DeclaredPolicy, limits: Limits, upstream: 
     }
 }
 
-/// Whether normalizing leaves nothing as it is of this key with this value.
+/// Whether normalization would change this key or value.
 fn is_changed(normalize: Normalize, key: &str, value: &str) -> bool {
     let policy = Policy { normalize, ..Policy::default() };
     match policy.evaluate(&single(key, value), None) {

@@ -1,6 +1,6 @@
-//! A policy as it is written, before an upstream takes it.
+//! A policy as written, before it is bound to an upstream.
 
-use super::fault::Location;
+use super::error::Location;
 use super::section::Spanned;
 use crate::policy::{FieldRule, KeyPattern, Policy};
 
@@ -8,22 +8,22 @@ use crate::policy::{FieldRule, KeyPattern, Policy};
 #[derive(Debug)]
 pub(super) struct DeclaredPolicy {
     pub policy: Policy,
-    /// The keys that it names, and where; less the protected ones, which may be older than any limit.
+    /// The exact keys that it names, except protected ones, which may be older than any limit.
     pub keys: Vec<Spanned<String>>,
-    /// The protected keys that it names, and where.
+    /// The exact keys that it protects.
     pub protected: Vec<Spanned<String>>,
-    /// The values that it names: the key or pattern, its rule, and the value.
+    /// The values that it names, each with its key or pattern and its rule.
     pub values: Vec<Spanned<(KeyPattern, FieldRule, String)>>,
     pub limits: Vec<Spanned<(LimitKind, usize)>>,
-    /// The options that only some dialects have a use for.
+    /// The options that have an effect with some dialects only.
     pub session_rules: Vec<Location>,
     pub location: Location,
-    /// Whether nothing was wrong with it, so that it may be evaluated again with an upstream's limits.
+    /// Whether it has no errors, so it can be evaluated again with an upstream's limits.
     pub is_valid: bool,
     pub used: bool,
 }
 
-/// One of the numbers of [`crate::policy::Limits`].
+/// A field of [`crate::policy::Limits`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum LimitKind {
     Properties,

@@ -1,7 +1,7 @@
-//! Where requests come in: the options `listen` and `listeners`.
+//! The options `listen` and `listeners`: where the gateway accepts requests.
 
 use super::certificates;
-use super::fault::{Location, Problem};
+use super::error::{Location, Problem};
 use super::section::{Entry, Section};
 use super::value::{self, choice};
 use super::variables::Text;
@@ -14,37 +14,38 @@ use std::sync::Arc;
 
 /// The name of the listener that `listen` declares.
 const MAIN: &str = "main";
-/// What the address of a socket in the file system begins with.
+/// The prefix of the address of a Unix socket.
 const UNIX: &str = "unix:";
-/// The longest path of a socket that every system takes, in bytes.
+/// The maximum length of a Unix socket's path on every system, in bytes.
 const MAX_SOCKET_PATH: usize = 100;
 const ADDRESS: &str =
     "expected an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`, or `unix:` and an absolute path";
 
-/// Where requests come in.
+/// A listener for requests.
 #[derive(Debug, Clone)]
 pub struct Listener {
-    /// Its name in the configuration and in the log.
+    /// The name in the configuration and in the log.
     pub name: String,
     /// Where it listens.
     pub address: ListenAddress,
-    /// How TLS is spoken there; not at all where there is none.
+    /// TLS settings; `None` for plaintext.
     pub tls: Option<ListenerTls>,
 }
 
 impl Listener {
-    /// Whether a process that listens here can go on with the other one in its place: all but certificates is the same.
+    /// Whether both listeners are the same but for their certificates, so that a running process can switch to the
+    /// other.
     pub fn differs_only_in_certificates(&self, other: &Listener) -> bool {
         self.name == other.name && self.address == other.address && self.tls.is_some() == other.tls.is_some()
     }
 }
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
-    /// An address and a port; port 0 for a free one.
+    /// An IP address and a port; port 0 for any free one.
     Tcp(SocketAddr),
-    /// A socket in the file system.
+    /// A Unix socket.
     Unix(SocketFile),
 }
 
@@ -57,39 +58,39 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A socket in the file system.
+/// A Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketFile {
-    /// Where it is.
+    /// The absolute path.
     pub path: PathBuf,
-    /// Its permissions.
+    /// The permissions.
     pub mode: u32,
-    /// The numbers of its user and group; those of the process where there are none.
+    /// The user ID and group ID; `None` for those of the process.
     pub owner: Option<(u32, u32)>,
 }
 
-/// How TLS is spoken to clients.
+/// TLS settings of a listener.
 #[derive(Debug, Clone)]
 pub struct ListenerTls {
-    /// The gateway's certificates with their keys, the first of them for clients that ask for no name that one is for;
-    /// at least one.
+    /// The certificates with their keys; at least one. The first is for clients that request no name, or one without a
+    /// certificate.
     pub certificates: Vec<Arc<CertifiedKey>>,
-    /// Whose certificates clients may show; they are asked for none where there is none.
+    /// Which client certificates are accepted; `None` to request none.
     pub clients: Option<ClientCertificates>,
     /// Whether TLS 1.2 is rejected.
     pub only_tls13: bool,
 }
 
-/// Which certificates clients may show.
+/// Which client certificates are accepted.
 #[derive(Debug, Clone)]
 pub struct ClientCertificates {
-    /// Who issues them; at least one.
+    /// The CA certificates; at least one.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// Whether a client without one is rejected.
+    /// Whether a client without a certificate is rejected.
     pub required: bool,
 }
 
-/// Reads all listeners. There is at least one if no fault was collected.
+/// Reads all listeners. At least one, unless there was an error.
 pub(super) fn read(section: &mut Section) -> Vec<Listener> {
     let listen = section.entry("listen");
     let Some(entry) = section.entry("listeners") else {
@@ -125,7 +126,7 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
     listeners
 }
 
-/// Whether two listeners cannot be there at once.
+/// Whether two listeners cannot be open at the same time.
 pub(super) fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
         (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {
@@ -183,7 +184,7 @@ fn address(text: &Text) -> Result<ListenAddress, Problem> {
     Ok(ListenAddress::Unix(SocketFile { path, mode: 0o660, owner: None }))
 }
 
-/// Permissions in octal digits.
+/// Parses permissions in octal digits.
 fn mode(text: &Text) -> Result<u32, Problem> {
     let digits = text.as_str();
     let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
@@ -192,7 +193,7 @@ fn mode(text: &Text) -> Result<u32, Problem> {
     found.ok_or_else(|| problem().expected("expected permissions in octal digits, such as `\"0660\"`"))
 }
 
-/// The numbers of a user and a group. Names would depend on files that a container may not have.
+/// Parses a user ID and a group ID. Names would depend on files that a container may not have.
 fn owner(text: &Text) -> Result<(u32, u32), Problem> {
     let number = |digits: &str| digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
     let found = text.as_str().split_once(':').and_then(|(user, group)| Some((number(user)?, number(group)?)));
@@ -220,7 +221,7 @@ fn client_certificates(section: &mut Section) -> Option<ClientCertificates> {
     Some(ClientCertificates { authorities, required })
 }
 
-/// A certificate with its chain, and its key.
+/// A certificate chain and its key.
 fn identity(section: &mut Section) -> Option<Arc<CertifiedKey>> {
     let needed = "expected a file in PEM format";
     let location = section.required("certificate", needed).map(|entry| entry.location);

@@ -1,8 +1,9 @@
-//! Policies: read once, then bound to each upstream that uses them, whose dialect has limits of its own.
+//! The option `policies`: each policy is read once, then bound to each upstream that uses it and to the limits of its
+//! dialect.
 
 use super::consistency;
 use super::declared::{DeclaredPolicy, LimitKind};
-use super::fault::{Location, Problem};
+use super::error::{Location, Problem};
 use super::section::{Context, Entry, Section, Spanned};
 use super::session_rules;
 use super::value::{self, choice, count};
@@ -11,10 +12,10 @@ use crate::gateway::Upstream;
 use crate::policy::{FieldRule, KeyCase, KeyPattern, KeyPatterns, Limits, Mode, Normalize, Policy, Wipe};
 use std::collections::BTreeMap;
 
-/// More than any provider allows; a bound only so that no number can overflow anything.
+/// The maximum of any limit: more than any provider allows, and too small to overflow.
 const MAX_LIMIT: usize = 1_000_000;
 
-/// The policies by name; none where one could not be read.
+/// The policies by name; `None` if one has errors.
 pub(super) type Policies = BTreeMap<String, Option<DeclaredPolicy>>;
 
 /// Reads the option `policies`.
@@ -32,7 +33,8 @@ pub(super) fn read(section: &mut Section) -> Policies {
     policies
 }
 
-/// A policy for an upstream: the provider's limits, tightened by those of the policy; none where it could not be read.
+/// Binds a policy to an upstream: the provider's limits apply where the policy's are not tighter. `None` if the policy
+/// has errors.
 pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, context: &mut Context) -> Option<Policy> {
     let declared = policies.get_mut(name)?.as_mut()?;
     declared.used = true;
@@ -58,7 +60,7 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
     Some(Policy { limits, ..declared.policy.clone() })
 }
 
-/// Warns of policies that no upstream uses: perhaps one was meant to.
+/// Warns of policies that no upstream uses.
 pub(super) fn warn_of_unused(policies: &Policies, context: &mut Context) {
     for declared in policies.values().flatten().filter(|declared| !declared.used) {
         context.warn(&declared.location, Problem::new("no upstream uses this policy"));
@@ -116,7 +118,7 @@ fn keys(section: &mut Section, declared: &mut DeclaredPolicy) {
     let protected = section.list("protected", pattern).unwrap_or_default();
     declared.keys.extend(allowed.iter().flatten().chain(&required).filter_map(exact));
     declared.protected.extend(protected.iter().filter_map(exact));
-    let patterns = |placed: Vec<Spanned<KeyPattern>>| placed.into_iter().map(|placed| placed.value).collect();
+    let patterns = |spanned: Vec<Spanned<KeyPattern>>| spanned.into_iter().map(|spanned| spanned.value).collect();
     declared.policy.allowed = allowed.map(|allowed| KeyPatterns(patterns(allowed)));
     declared.policy.required = patterns(required);
     declared.policy.protected = KeyPatterns(patterns(protected));
@@ -126,12 +128,12 @@ fn pattern(text: &Text) -> Result<KeyPattern, Problem> {
     KeyPattern::parse(text.as_str()).map_err(|reason| Problem::new(format!("{} {reason}", text.shown())))
 }
 
-fn exact(placed: &Spanned<KeyPattern>) -> Option<Spanned<String>> {
-    let key = placed.value.exact()?;
-    Some(Spanned { location: placed.location.clone(), value: key.to_owned() })
+fn exact(spanned: &Spanned<KeyPattern>) -> Option<Spanned<String>> {
+    let key = spanned.value.exact()?;
+    Some(Spanned { location: spanned.location.clone(), value: key.to_owned() })
 }
 
-/// The rules of single keys. The first that matches counts, so exact keys come before patterns.
+/// Reads the rules for single keys. Exact keys come before patterns, because the first match applies.
 fn fields(section: &mut Section, declared: &mut DeclaredPolicy) {
     let Some(entry) = section.entry("fields") else {
         return;

@@ -1,6 +1,6 @@
-//! The options of the process, and all of a configuration put together.
+//! The process-wide options, and the assembly of the whole configuration.
 
-use super::fault::{Location, Problem};
+use super::error::{Location, Problem};
 use super::section::{Context, Section};
 use super::value::{self, choice, count, duration, minutes, seconds, shown_size, size};
 use super::variables::Text;
@@ -16,13 +16,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The shortest `hash_key`, in bytes.
+/// The minimum length of `hash_key`, in bytes.
 const MIN_HASH_KEY: usize = 16;
-/// The least that a client is given, and the shortest time between two looks.
+/// The minimum of client timeouts and of the reload interval.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Reads all options. What it makes is complete if no fault was collected.
+/// Reads all options. The result is complete only if there was no error.
 pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let listeners = listeners::read(section);
     let admin = admin(section, &listeners);
@@ -41,8 +41,8 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
         interval: section.read("interval", seconds(2), duration(MIN_TIMEOUT..=minutes(60))),
     });
     let key = secret::secret(section, "hash_key", MIN_HASH_KEY);
-    let keyed = section.has("hash_key");
-    let (store, room) = section.subsection("store", |section| store::read(section, keyed, key.as_ref()));
+    let has_hash_key = section.has("hash_key");
+    let (store, room) = section.subsection("store", |section| store::read(section, has_hash_key, key.as_ref()));
     let dns = section.subsection("dns", dns);
     let mut policies = policies::read(section);
     let upstreams = upstreams::read(section, &mut policies, &listeners);
@@ -56,7 +56,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     if let Store::Memory(memory) = &store
         && cached
     {
-        check_room(memory.max_bytes, clients.limits.memory, &room, section.context);
+        check_store_size(memory.max_bytes, clients.limits.memory, &room, section.context);
     }
     let key = key.as_ref().map_or(random.as_slice(), |key| key.expose_secret());
     let gateway = Arc::new(Gateway::new(upstreams, key));
@@ -76,8 +76,7 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     }
 }
 
-/// How large the head of a request may be. What Pingora reads at the most is more: a head of 1 MiB, 256 headers, and a
-/// target of 64 KiB.
+/// The limits of a request's head. All are below Pingora's own: a head of 1 MiB, 256 headers, and a target of 64 KiB.
 fn head_limits(section: &mut Section) -> HeadLimits {
     HeadLimits {
         block: section.read("header_block", 32 << 10, size(1 << 10..=256 << 10)),
@@ -87,7 +86,7 @@ fn head_limits(section: &mut Section) -> HeadLimits {
     }
 }
 
-/// The peers that may speak for others. Those of the whole internet are nobody's peers.
+/// The networks of trusted proxies. Warns of a network that contains all addresses.
 fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
     let networks = section.list("trusted_peers", value::network).unwrap_or_default();
     for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
@@ -115,10 +114,9 @@ fn clients(section: &mut Section) -> Clients {
     }
 }
 
-/// What the store in memory may hold counts before anything is held for clients. A store that leaves them less than the
-/// least fills the memory of the process beyond its limit.
-fn check_room(cached: usize, declared: Option<usize>, location: &Location, context: &mut Context) {
-    let Some(limit) = declared.or_else(|| context.lookup.memory()) else {
+/// Warns if a store in memory leaves clients less than the minimum budget. The process would exceed its memory limit.
+fn check_store_size(cached: usize, declared: Option<usize>, location: &Location, context: &mut Context) {
+    let Some(limit) = declared.or_else(|| context.environment.memory()) else {
         return;
     };
     let room = super::max_cached_for_limit(limit);

@@ -1,32 +1,32 @@
-//! What of a configuration holds from the start of a process to its end, whatever is written later.
+//! The options that take effect only after a restart.
 
 use super::{Config, Listener, Log, Store};
 use std::path::Path;
 use strum::{IntoStaticStr, VariantArray};
 
-/// An option that a process takes only when it starts. A closed set: it is also the `option` label of the metrics.
+/// An option that takes effect only after a restart: the `option` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum RestartRequired {
-    /// Where requests come in, but for certificates.
+    /// The listeners, except their certificates.
     Listeners,
-    /// Where probes and metrics are answered.
+    /// The address for probes and metrics.
     Admin,
-    /// How many threads serve requests.
+    /// The number of threads that serve requests.
     Threads,
-    /// The form of a line of the log.
+    /// The format of log lines.
     #[strum(serialize = "log.format")]
     LogFormat,
-    /// What keys the hashes that stand for sessions.
+    /// The key of the hashes of session IDs.
     HashKey,
-    /// Where cached responses are.
+    /// The store for cached responses.
     Store,
 }
 
 impl Config {
-    /// What a process that was started with this configuration does not take from another.
+    /// The options of `other` that differ and that a process started with `self` cannot change.
     pub fn restart_required(&self, other: &Config) -> Vec<RestartRequired> {
-        // All of them by name: who adds one decides here whether a running process takes it.
+        // No `..`: a new option must be classified here.
         let Config {
             gateway,
             listeners,
@@ -61,7 +61,7 @@ fn differ_only_in_certificates(ones: &[Listener], others: &[Listener]) -> bool {
 }
 
 impl Store {
-    /// The files that it is set up with.
+    /// The files that the store's TLS settings name.
     pub fn files(&self) -> Vec<&Path> {
         let Store::Redis(shared) = self else {
             return Vec::new();

@@ -1,22 +1,22 @@
-//! Secrets and certificates: the configuration names where they are, never what they are.
+//! References to secrets and certificates. Their values are never in the configuration itself.
 
-use super::fault::{Location, Problem};
+use super::error::{Location, Problem};
 use super::section::{Context, Entry, Section};
 use super::value;
 use super::variables::is_name;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::path::PathBuf;
 
-/// How a secret is referred to.
+/// The forms of a reference to a secret.
 pub(super) const FORMS: &str = "expected `{ file: path }` or `{ env: NAME }`";
 
-/// A secret of at least `least` bytes, by reference, if it is there.
+/// A secret of at least `least` bytes, if the option is set.
 pub(super) fn secret(section: &mut Section, key: &'static str, least: usize) -> Option<SecretSlice<u8>> {
     let entry = section.entry(key)?;
     referenced_secret(section.context, &entry, least)
 }
 
-/// A secret that is text, by reference, if it is there.
+/// A secret that is UTF-8 text, if the option is set.
 pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretString> {
     let entry = section.entry(key)?;
     let found = referenced_secret(section.context, &entry, 1)?;
@@ -24,7 +24,7 @@ pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretStr
     text.map_err(|_| section.context.reject(&entry.location, Problem::new("the secret is not text in UTF-8"))).ok()
 }
 
-/// What an entry refers to: a secret of at least `least` bytes.
+/// The secret that an entry refers to, of at least `least` bytes.
 pub(super) fn referenced_secret(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
     if entry.is_single() {
         let problem = Problem::new("a secret must not stand in the configuration").expected(FORMS);
@@ -55,12 +55,12 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
             Some(SecretSlice::from(without_line_end(bytes)))
         }
         (None, Some(env)) => {
-            let lookup = section.context.lookup;
+            let environment = section.context.environment;
             let value = env.read(section.context, |text| {
                 let wrong = |what: &str| Problem::new(format!("{} is not {what}", text.shown()));
                 let name = Some(text.as_str()).filter(|name| is_name(name));
                 let name = name.ok_or_else(|| wrong("the name of a variable"))?;
-                lookup.variable(name).ok_or_else(|| wrong("a variable that is set"))
+                environment.variable(name).ok_or_else(|| wrong("a variable that is set"))
             })?;
             Some(SecretSlice::from(value.into_bytes()))
         }
@@ -72,22 +72,22 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
     }
 }
 
-/// A file, if it is named: where it is named, its path, and what it holds, which may be a secret.
+/// The location, path and contents of a file, if the option is set. The contents may be secret.
 pub(super) fn file(section: &mut Section, key: &'static str) -> Option<(Location, PathBuf, SecretSlice<u8>)> {
     let entry = section.entry(key)?;
     let (path, bytes) = contents(section.context, &entry)?;
     Some((entry.location, path, SecretSlice::from(bytes)))
 }
 
-/// The file that an entry names: its path, and what it holds.
+/// The path and the contents of the file that an entry names.
 fn contents(context: &mut Context, entry: &Entry) -> Option<(PathBuf, Vec<u8>)> {
     let (path, shown) = entry.read(context, |text| Ok((value::path(text)?, text.shown().to_owned())))?;
     let problem = |error| Problem::new(format!("the file cannot be read: {shown}: {error}"));
-    let found = context.lookup.file(&path);
+    let found = context.environment.file(&path);
     found.map(|bytes| (path, bytes)).map_err(|error| context.reject(&entry.location, problem(error))).ok()
 }
 
-/// Editors and `echo` end a file with a line end, which is no part of a secret.
+/// Removes the line end that editors and `echo` add to a file.
 fn without_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();

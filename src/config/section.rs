@@ -1,33 +1,33 @@
-//! Reading options out of the tree: every fault is collected, and what is not read in the end is unknown.
+//! Reads options out of the tree. All errors are collected, and options that were not read are unknown.
 
 use super::Environment;
-use super::fault::{ConfigError, Location, Problem, listed, path_below};
+use super::error::{ConfigError, Location, Problem, listed, path_below};
 use super::tree::{Kind, Member, Node};
 use super::variables::Text;
 
-/// Where faults are collected, and what can be looked up.
+/// Collects errors and warnings, and gives access to the environment.
 pub(super) struct Context<'l> {
     pub file: &'l str,
-    pub lookup: &'l dyn Environment,
+    pub environment: &'l dyn Environment,
     pub faults: Vec<ConfigError>,
     pub warnings: Vec<ConfigError>,
 }
 
-/// A value with its path.
+/// A value with its location.
 #[derive(Clone)]
 pub(super) struct Entry<'t> {
     pub location: Location,
     node: &'t Node,
 }
 
-/// Something that was read, and where it stands.
+/// A parsed value with its location.
 #[derive(Debug, Clone)]
 pub(super) struct Spanned<T> {
     pub location: Location,
     pub value: T,
 }
 
-/// A map of options. Each option is known once it was asked for.
+/// A map of options. An option is known once it was read.
 pub(super) struct Section<'t, 'c, 'l> {
     pub location: Location,
     pub context: &'c mut Context<'l>,
@@ -36,19 +36,19 @@ pub(super) struct Section<'t, 'c, 'l> {
 }
 
 impl Context<'_> {
-    /// Collects a fault.
+    /// Adds an error.
     pub fn reject(&mut self, location: &Location, problem: Problem) {
         self.faults.push(problem.at(self.file, location));
     }
 
-    /// Collects a warning.
+    /// Adds a warning.
     pub fn warn(&mut self, location: &Location, problem: Problem) {
         self.warnings.push(problem.at(self.file, location));
     }
 }
 
 impl<'l> Context<'l> {
-    /// Reads a map of options, and rejects the options that `read` did not ask for. None where it is not a map.
+    /// Reads a map of options, and rejects the options that `read` did not read. `None` if the value is not a map.
     pub fn read_map<'t, T>(
         &mut self,
         entry: &Entry<'t>,
@@ -63,7 +63,7 @@ impl<'l> Context<'l> {
 }
 
 impl<'t> Entry<'t> {
-    /// The whole of a text.
+    /// The whole text.
     pub fn root(node: &'t Node) -> Entry<'t> {
         Entry { location: Location { path: String::new(), place: node.place }, node }
     }
@@ -74,12 +74,12 @@ impl<'t> Entry<'t> {
         Entry { location: Location { path: path_below(&parent.path, &member.key), place }, node: &member.value }
     }
 
-    /// Whether it is neither a map, nor a list, nor nothing.
+    /// Whether the value is a single one: not a map, a list or null.
     pub fn is_single(&self) -> bool {
         matches!(self.node.kind, Kind::Scalar { .. }) && !self.node.is_null()
     }
 
-    /// Its text.
+    /// The value as text, with its references resolved.
     pub fn text(&self, context: &mut Context) -> Option<Text> {
         let Kind::Scalar { text, .. } = &self.node.kind else {
             context
@@ -90,7 +90,7 @@ impl<'t> Entry<'t> {
             context.reject(&self.location, Problem::new("has no value"));
             return None;
         }
-        match Text::resolve(text, context.lookup) {
+        match Text::resolve(text, context.environment) {
             Ok(text) => Some(text),
             Err(problems) => {
                 problems.into_iter().for_each(|problem| context.reject(&self.location, problem));
@@ -99,14 +99,13 @@ impl<'t> Entry<'t> {
         }
     }
 
-    /// What `parse` makes of its text.
+    /// The parsed value.
     pub fn read<T>(&self, context: &mut Context, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
         let parsed = parse(&self.text(context)?);
         parsed.map_err(|problem| context.reject(&self.location, problem)).ok()
     }
 
-    /// The items of a list, of which there has to be one; none where it is not a list. `allowed` says what to do about
-    /// none.
+    /// The items of a list. An empty list is an error, and `allowed` its hint.
     pub fn items(&self, context: &mut Context, allowed: &str) -> Vec<Entry<'t>> {
         let Kind::Sequence(items) = &self.node.kind else {
             context.reject(&self.location, Problem::new(format!("expected a list, found {}", self.node.name())));
@@ -122,7 +121,7 @@ impl<'t> Entry<'t> {
         items.iter().enumerate().map(entry).collect()
     }
 
-    /// What `parse` makes of each item of a list.
+    /// The parsed items of a list.
     pub fn read_items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Spanned<T>> {
         let entries = self.items(context, "leave the key out instead").into_iter();
         entries
@@ -139,7 +138,7 @@ impl<'t> Entry<'t> {
         None
     }
 
-    /// The entries of a map with free names; none where it is not a map.
+    /// The entries of a map with user-defined keys. `None` if the value is not a map.
     pub fn named(&self, context: &mut Context) -> Option<Vec<(&'t str, Entry<'t>)>> {
         let members = self.members(context)?;
         let entry = |member: &'t Member| (member.key.as_str(), Entry::member(&self.location, member));
@@ -148,7 +147,7 @@ impl<'t> Entry<'t> {
 }
 
 impl<'t, 'l> Section<'t, '_, 'l> {
-    /// An option, if it is there.
+    /// An option's value, if set.
     pub fn entry(&mut self, key: &'static str) -> Option<Entry<'t>> {
         if !self.known.contains(&key) {
             self.known.push(key);
@@ -157,29 +156,29 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         Some(Entry::member(&self.location, member))
     }
 
-    /// Whether an option is there.
+    /// Whether an option is set.
     pub fn has(&self, key: &str) -> bool {
         self.members.iter().any(|member| member.key == key)
     }
 
-    /// Where an option stands, or the map that it is missing in.
+    /// The location of an option, or of the map that lacks it.
     pub fn location_of(&self, key: &str) -> Location {
         let member = self.members.iter().find(|member| member.key == key);
         let missing = || Location { path: path_below(&self.location.path, key), place: self.location.place };
         member.map_or_else(missing, |member| Entry::member(&self.location, member).location)
     }
 
-    /// An option of one value, or its default.
+    /// An option's parsed value, or its default.
     pub fn read<T>(&mut self, key: &'static str, default: T, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> T {
         self.optional(key, parse).unwrap_or(default)
     }
 
-    /// An option of one value, if it is there.
+    /// An option's parsed value, if set.
     pub fn optional<T>(&mut self, key: &'static str, parse: impl FnOnce(&Text) -> Result<T, Problem>) -> Option<T> {
         self.entry(key)?.read(self.context, parse)
     }
 
-    /// An option that has to be there. `allowed` says what it has to be.
+    /// An option's value; an error if it is not set. `allowed` describes it.
     pub fn required(&mut self, key: &'static str, allowed: &str) -> Option<Entry<'t>> {
         let entry = self.entry(key);
         if entry.is_none() {
@@ -189,7 +188,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         entry
     }
 
-    /// An option of several values, if it is there.
+    /// The parsed items of an option that is a list, if set.
     pub fn list<T>(
         &mut self,
         key: &'static str,
@@ -199,7 +198,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         Some(entry.read_items(self.context, parse))
     }
 
-    /// A required option of one or several values.
+    /// The parsed values of a required option that is a single value or a list.
     pub fn one_or_several<T>(
         &mut self,
         key: &'static str,
@@ -216,7 +215,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         entry.read_items(self.context, parse)
     }
 
-    /// A map of options below this one; where there is none, all of it has its defaults.
+    /// Reads a nested map of options. If it is not set, all its options have their defaults.
     pub fn subsection<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'l>) -> T) -> T {
         let entry = self.entry(key);
         let location = self.location_of(key);
@@ -227,7 +226,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         value
     }
 
-    /// A map of options below this one, if it is there.
+    /// Reads a nested map of options, if set.
     pub fn optional_subsection<T>(
         &mut self,
         key: &'static str,
@@ -237,7 +236,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
         self.context.read_map(&entry, read)
     }
 
-    /// Refuses what was not asked for.
+    /// Rejects the options that were not read.
     fn reject_unknown(self) {
         for member in self.members.iter().filter(|member| !self.known.contains(&member.key.as_str())) {
             let location = Location { path: path_below(&self.location.path, &member.key), place: member.place };

@@ -1,6 +1,6 @@
-//! Where a shared store is: the addresses of its servers, and who the gateway is to them.
+//! The servers of a shared store: their addresses and logins.
 
-use super::fault::{Location, Problem, listed};
+use super::error::{Location, Problem, listed};
 use super::section::{Section, Spanned};
 use super::url::{is_host, is_loopback, port};
 use super::value;
@@ -8,30 +8,30 @@ use super::variables::Text;
 use super::{Login, RedisAddress, Servers, secret};
 use http::Uri;
 
-/// The port of a server whose address names none.
+/// The default port of a server.
 const SERVER_PORT: u16 = 6379;
-/// The port of a sentinel whose address names none.
+/// The default port of a sentinel.
 const SENTINEL_PORT: u16 = 26379;
-/// The options of which exactly one says where the servers are.
-const WAYS: [&str; 3] = ["url", "sentinel", "cluster"];
+/// The options that name the servers. Exactly one must be set.
+const SERVER_OPTIONS: [&str; 3] = ["url", "sentinel", "cluster"];
 const FORMS: &str = "expected `redis://` or `rediss://`, a host, and if need be a port";
 
-/// Servers, and what their addresses say about the way to them.
+/// The servers, and whether their connections are encrypted.
 pub(super) struct StoreServers {
     pub servers: Servers,
-    /// Whether TLS is spoken on it.
+    /// Whether the addresses use TLS.
     pub tls: bool,
-    /// The first address that is reached over the network without TLS.
+    /// The location of the first address on the network without TLS.
     pub exposed: Option<Location>,
 }
 
-/// An address, taken apart.
+/// A parsed address.
 struct Address {
     tls: bool,
     address: RedisAddress,
 }
 
-/// Reads where the servers are. There is nothing where a fault was collected.
+/// Reads the addresses. `None` after an error.
 pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
     let url = section.entry("url");
     let url = url.and_then(|entry| {
@@ -39,16 +39,17 @@ pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
     });
     let sentinel = section.optional_subsection("sentinel", sentinel).flatten();
     let cluster = section.list("cluster", address(SERVER_PORT));
-    let given: Vec<&str> = WAYS.into_iter().filter(|way| section.has(way)).collect();
+    let given: Vec<&str> = SERVER_OPTIONS.into_iter().filter(|option| section.has(option)).collect();
     if given.len() != 1 {
         let location = section.location.clone();
         let found = match given.as_slice() {
             [] => "does not say where the servers are".to_owned(),
             several => format!("says more than once where the servers are: {}", listed(several.iter().copied())),
         };
-        section
-            .context
-            .reject(&location, Problem::new(found).expected(format!("expected exactly one of {}", listed(WAYS))));
+        section.context.reject(
+            &location,
+            Problem::new(found).expected(format!("expected exactly one of {}", listed(SERVER_OPTIONS))),
+        );
     }
     if let Some(Spanned { location, value: Address { tls, address } }) = url {
         let exposed = (!tls && !is_loopback(&address.host)).then_some(location);
@@ -71,8 +72,8 @@ fn sentinel(section: &mut Section) -> Option<StoreServers> {
     Some(StoreServers { servers: Servers::Sentinel { service: service?, nodes, login }, tls, exposed })
 }
 
-/// Addresses for one purpose have one scheme, and each stands once. Says also whether that is TLS, and which of them is
-/// exposed.
+/// Checks that all addresses have the same scheme and are distinct. Returns them, whether they use TLS, and the
+/// location of the first exposed one.
 fn check_nodes(
     section: &mut Section,
     nodes: &[Spanned<Address>],
@@ -95,7 +96,7 @@ fn check_nodes(
     Some((nodes.iter().map(|node| node.value.address.clone()).collect(), tls, exposed))
 }
 
-/// Who the gateway is to servers: `username` and `password`.
+/// The login at servers: `username` and `password`.
 pub(super) fn login(section: &mut Section) -> Login {
     let username = section.optional("username", value::text);
     let password = secret::text(section, "password");
@@ -106,7 +107,7 @@ pub(super) fn login(section: &mut Section) -> Login {
     Login { username, password }
 }
 
-/// Takes an address apart. Its text does not appear in problems where it may hold a password.
+/// Parses an address. Errors do not show its text if it may contain a password.
 fn address(default: u16) -> impl Fn(&Text) -> Result<Address, Problem> {
     move |text| {
         let source = text.as_str();

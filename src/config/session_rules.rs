@@ -1,7 +1,7 @@
-//! The options of a policy that speak of lifetimes, checks and challenges.
+//! A policy's options for lifetimes, session tokens, checks and challenges.
 
 use super::declared::DeclaredPolicy;
-use super::fault::Problem;
+use super::error::Problem;
 use super::section::{Section, Spanned};
 use super::value::{self, choice, duration, label, minutes};
 use super::variables::Text;
@@ -9,12 +9,12 @@ use crate::model::CheckKind;
 use crate::policy::{HostPattern, LifetimeRule, OutsideBounds, ReturnCode, Scheme, SessionTokenRule, TemplateRule};
 use std::time::Duration;
 
-/// The options, as they are called in a policy.
+/// The names of these options in a policy.
 const OPTIONS: [&str; 4] = ["lifetime", "session_token", "checks", "challenges"];
-/// The longest bound: ten years.
+/// The maximum bound of a lifetime: ten years.
 const MAX_LIFETIME: Duration = minutes(3650 * 24 * 60);
 
-/// Reads the options, and notes which of them are there.
+/// Reads the options, and records which of them are set.
 pub(super) fn read(section: &mut Section, declared: &mut DeclaredPolicy) {
     const TOKENS: &[(&str, SessionTokenRule)] =
         &[("required", SessionTokenRule::Required), ("optional", SessionTokenRule::Optional)];
@@ -75,5 +75,5 @@ const HOSTS: &str = "expected one such as `login.example.com`, or `*.example.com
     without a port, and international names in punycode";
 
 fn values<T>(list: Option<Vec<Spanned<T>>>) -> Option<Vec<T>> {
-    list.map(|list| list.into_iter().map(|placed| placed.value).collect())
+    list.map(|list| list.into_iter().map(|spanned| spanned.value).collect())
 }

@@ -1,7 +1,7 @@
-//! Where cached responses are: the option `store`.
+//! The option `store`: where cached responses are kept.
 
 use super::certificates;
-use super::fault::{Location, Problem};
+use super::error::{Location, Problem};
 use super::section::Section;
 use super::url::host;
 use super::value::{boolean, count, duration, minutes, seconds, size};
@@ -11,11 +11,11 @@ use super::{secret, servers};
 use secrecy::{ExposeSecret, SecretSlice};
 use std::time::Duration;
 
-/// The shortest key that seals, in bytes.
+/// The minimum length of a seal key, in bytes.
 const MIN_SEAL_KEY: usize = 32;
-/// The most keys of which one may have sealed a response.
+/// The maximum number of seal keys.
 const MAX_SEAL_KEYS: usize = 8;
-/// The longest namespace, in characters.
+/// The maximum length of a namespace, in characters.
 const MAX_NAMESPACE: usize = 32;
 
 const fn millis(count: u64) -> Duration {
@@ -24,7 +24,7 @@ const fn millis(count: u64) -> Duration {
 
 impl PartialEq for Redis {
     fn eq(&self, other: &Redis) -> bool {
-        // All of them by name, so that none is forgotten.
+        // No `..`, so that no field is forgotten.
         let Redis {
             servers,
             database,
@@ -32,7 +32,7 @@ impl PartialEq for Redis {
             login,
             namespace,
             seal_keys,
-            // An option of its own, which is compared by itself.
+            // Compared on its own.
             hash_key: _,
             timeouts,
             lease_wait,
@@ -55,9 +55,9 @@ impl PartialEq for Login {
     }
 }
 
-/// Reads the option `store`, and where it says how large a store in memory may be. `keyed` says whether there is a
-/// `hash_key`, which may be faulty.
-pub(super) fn read(section: &mut Section, keyed: bool, hash_key: Option<&SecretSlice<u8>>) -> (Store, Location) {
+/// Reads the option `store`. Returns the location of `memory.max_bytes` too. `has_hash_key` is also true for an invalid
+/// `hash_key`.
+pub(super) fn read(section: &mut Section, has_hash_key: bool, hash_key: Option<&SecretSlice<u8>>) -> (Store, Location) {
     let (memory, location) = section.subsection("memory", |section| {
         let memory = Memory { max_bytes: section.read("max_bytes", 64 << 20, size(1 << 20..=1 << 40)) };
         (memory, section.location_of("max_bytes"))
@@ -69,7 +69,7 @@ pub(super) fn read(section: &mut Section, keyed: bool, hash_key: Option<&SecretS
             let problem = Problem::new("stands beside `memory`, but there is one store");
             section.context.reject(&location, problem.expected("expected one of the two"));
         }
-        if !keyed {
+        if !has_hash_key {
             let problem = Problem::new("`hash_key` is missing: all processes have to name a session alike");
             section
                 .context
@@ -79,7 +79,7 @@ pub(super) fn read(section: &mut Section, keyed: bool, hash_key: Option<&SecretS
     (shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared))), location)
 }
 
-/// Reads a shared store. There is nothing where a fault was collected.
+/// Reads a shared store. `None` after an error.
 fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<Redis> {
     let found = servers::read(section);
     let database = section.read("database", 0, |text| Ok(u8::try_from(count(0..=15)(text)?).unwrap_or_default()));
@@ -124,7 +124,7 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     })
 }
 
-/// Warns of a password that anybody on the way could read.
+/// Warns of a password that goes over the network unencrypted.
 fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, exposed: Option<Location>) {
     let sentinels = match servers {
         Servers::Sentinel { login, .. } => login.password.is_some(),
@@ -164,7 +164,7 @@ fn namespace(text: &Text) -> Result<String, Problem> {
     Err(Problem::new(format!("{} cannot be a namespace", text.shown())).expected(allowed))
 }
 
-/// What cached responses are sealed with.
+/// The keys that encrypt cached responses.
 fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
     let Some(entry) = section.required("seal_keys", "expected a list of secrets, each by reference") else {
         return Vec::new();

@@ -1,38 +1,38 @@
-//! From YAML to a tree in which everything knows its place.
+//! Parses YAML into a tree of values with positions.
 //!
-//! It is stricter than YAML: one document, text as keys, each key once, no tags, no merge keys. What remains can be
-//! read in one way only.
+//! It is stricter than YAML: one document, keys that are text and unique, no tags, no merge keys. What remains is
+//! unambiguous.
 
-use super::fault::{Location, Position, Problem, path_below};
+use super::error::{Location, Position, Problem, path_below};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::collections::BTreeMap;
 
-/// The largest text that is read, in bytes.
+/// The maximum size of the text, in bytes.
 const MAX_TEXT: usize = 1 << 20;
-/// The most nodes: aliases can make few bytes many nodes.
+/// The maximum number of nodes. Aliases can expand a few bytes into many nodes.
 const MAX_NODES: usize = 50_000;
-/// The deepest nesting.
+/// The maximum nesting depth.
 const MAX_DEPTH: usize = 32;
 
-/// A value, and where it begins.
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub place: Position,
     pub kind: Kind,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
-    /// Options, in their order in the text.
+    /// A map, in the order of the text.
     Map(Vec<Member>),
     /// A list.
     Sequence(Vec<Node>),
-    /// Text as it was written, less the quotes. `plain` says that there were none.
+    /// Text without its quotes. `plain` means that it had none.
     Scalar { text: String, plain: bool },
 }
 
-/// A key, where it begins, and its value.
+/// A key, its position, and its value.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
     pub key: String,
@@ -41,7 +41,7 @@ pub(super) struct Member {
 }
 
 impl Node {
-    /// What it is, for messages.
+    /// The kind of value, for messages.
     pub fn name(&self) -> &'static str {
         match &self.kind {
             Kind::Map(_) => "a map",
@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    /// Whether it is YAML's way to say nothing.
+    /// Whether this is a null value.
     pub fn is_null(&self) -> bool {
         match &self.kind {
             Kind::Scalar { text, plain } => *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"),
@@ -59,7 +59,7 @@ impl Node {
         }
     }
 
-    /// How many nodes it has, and how deep it is.
+    /// The number of nodes and the depth.
     fn extent(&self) -> (usize, usize) {
         let children: Vec<&Node> = match &self.kind {
             Kind::Map(members) => members.iter().map(|member| &member.value).collect(),
@@ -72,7 +72,7 @@ impl Node {
     }
 }
 
-/// Reads a text. The tree is there even if keys stand twice, so that all faults of a text can be reported at once.
+/// Parses a text. A tree is returned even with duplicate keys, so that all errors can be reported at once.
 pub(super) fn parse(text: &str) -> (Option<Node>, Vec<(Location, Problem)>) {
     let mut builder = Builder::default();
     if let Err((place, problem)) = builder.read(text) {
@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<(Location, Problem)>) {
     (builder.root, builder.faults)
 }
 
-/// A fault after which nothing more can be read.
+/// An error that ends the parsing.
 type Fatal = (Position, Problem);
 
 #[derive(Default)]
@@ -110,11 +110,11 @@ enum Collected {
 struct Key {
     text: String,
     place: Position,
-    /// Whether there is a fault in it already, so that its value is not looked at.
+    /// Whether the key has an error, so its value is dropped.
     dropped: bool,
 }
 
-/// What aliases stand for, and how much it is.
+/// The node that aliases of an anchor stand for, and its size.
 struct Anchored {
     node: Node,
     nodes: usize,
@@ -273,7 +273,7 @@ impl Builder {
         }
     }
 
-    /// The path of what is being read.
+    /// The path of the value that is being parsed.
     fn path(&self) -> String {
         self.open.iter().fold(String::new(), |path, open| match &open.kind {
             Collected::Map { key: Some(key), .. } => path_below(&path, &key.text),

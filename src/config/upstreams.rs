@@ -1,9 +1,9 @@
-//! Upstreams: from the option `upstreams` to the gateway's own types.
+//! The option `upstreams`: compiled into the gateway's own types.
 
 use super::Listener;
 use super::callers;
 use super::certificates;
-use super::fault::{Location, Problem, listed};
+use super::error::{Location, Problem, listed};
 use super::policies::{self, Policies};
 use super::section::{Section, Spanned};
 use super::url::{Url, authority, is_host, is_loopback, is_plain_path};
@@ -20,12 +20,12 @@ use std::time::Duration;
 
 static DIALECTS: [&Dialect; 2] = [&AUTH0, &ZITADEL];
 
-/// The largest evaluated body of undeclared length.
+/// The maximum size of an evaluated body of undeclared length, in bytes.
 const MAX_UNDECLARED: usize = 64 << 10;
-/// The longest time for which a write is held back from its caller.
+/// The maximum time that a write's response is held.
 const MAX_HOLD: Duration = seconds(5);
 
-/// Reads the option `upstreams`. It is complete if no fault was collected.
+/// Reads the option `upstreams`. The result is complete only if there was no error.
 pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[Listener]) -> Vec<Upstream> {
     let Some(entry) = section.required("upstreams", "expected a map with at least one upstream") else {
         return Vec::new();
@@ -48,9 +48,10 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
         let matcher = &found.upstream.matcher;
         if let Some(twin) = upstreams.iter().find(|other| has_same_match(&other.upstream.matcher, matcher)) {
             let problem = Problem::new(format!("takes the same requests as upstream `{}`", twin.upstream.name));
-            section
-                .context
-                .reject(&found.matched, problem.expected("expected another `host`, `listener` or `path_prefix`"));
+            section.context.reject(
+                &found.match_location,
+                problem.expected("expected another `host`, `listener` or `path_prefix`"),
+            );
         }
         upstreams.push(found);
     }
@@ -58,25 +59,25 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
     upstreams.into_iter().map(|found| found.upstream).collect()
 }
 
-/// An upstream, and where those of its options stand that others may contradict.
+/// An upstream, and the locations of options that may contradict those of other upstreams.
 struct CompiledUpstream {
     upstream: Upstream,
-    matched: Location,
-    /// Its `cache.on_unreachable`, where it has a `cache`.
-    held: Option<Location>,
+    match_location: Location,
+    /// The location of `cache.on_unreachable`, if `cache` is set.
+    on_unreachable: Option<Location>,
 }
 
-/// A write is held until nobody can be answered from before it, and so also as long as other upstreams of its provider
-/// cache.
+/// Rejects holds that would be too long. A response is held until no response from before the write can be served,
+/// which depends on all upstreams of the same provider.
 fn check_holds(section: &mut Section, upstreams: &[CompiledUpstream]) {
     let holds = |found: &CompiledUpstream| {
         found.upstream.cache.is_some_and(|cache| cache.on_unreachable == OnUnreachable::Hold)
     };
-    for CompiledUpstream { upstream, held, .. } in upstreams.iter().filter(|found| holds(found)) {
+    for CompiledUpstream { upstream, on_unreachable, .. } in upstreams.iter().filter(|found| holds(found)) {
         let others = upstreams.iter().map(|found| &found.upstream).filter(|other| other.index != upstream.index);
         let shared = others.filter(|other| other.target.is_same_provider(&upstream.target));
         let longest = shared.filter_map(|other| Some((other.cache?.max_serving_time(), &other.name))).max();
-        if let (Some((time, name)), Some(location)) = (longest.filter(|(time, _)| *time > MAX_HOLD), held) {
+        if let (Some((time, name)), Some(location)) = (longest.filter(|(time, _)| *time > MAX_HOLD), on_unreachable) {
             let found = format!(
                 "would hold a write for {}, as long as upstream `{name}` of the same provider answers from before it",
                 value::shown_duration(time)
@@ -143,10 +144,14 @@ fn upstream(
         target,
     };
     bind(section, named, policies, &mut upstream);
-    Some(CompiledUpstream { upstream, matched: section.location_of("match"), held: cache.map(|cache| cache.location) })
+    Some(CompiledUpstream {
+        upstream,
+        match_location: section.location_of("match"),
+        on_unreachable: cache.map(|cache| cache.location),
+    })
 }
 
-/// Binds the policy of sessions, and that of refresh tokens, which is the same where none is named.
+/// Binds the policies for sessions and for refresh tokens. The latter defaults to the former.
 fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Policies, upstream: &mut Upstream) {
     let [sessions, refresh_tokens] = named;
     let refresh_tokens = refresh_tokens.filter(|name| Some(name) != sessions.as_ref());
@@ -228,7 +233,7 @@ fn timeouts(section: &mut Section) -> Timeouts {
     }
 }
 
-/// How session reads are cached, and where it stands what a write meets whose mark cannot be placed.
+/// Reads the option `cache`. The location is that of `on_unreachable`.
 fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
     let entry = section.entry("cache")?;
     if entry.is_single() {
@@ -313,7 +318,7 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
     Err(problem.expected(format!("allowed are {}", listed(names()))).like(text.as_str(), names()))
 }
 
-/// Warns of what somebody else on the network could read, and of a choice that nobody makes.
+/// Warns of plaintext on the network, and of `protocol: auto` without TLS.
 fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
     if !target.tls && !is_loopback(&target.host) && !allow_http {
         let location = section.location_of("url");
@@ -330,7 +335,7 @@ fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
     }
 }
 
-/// Paths that are well-formed, but by which no governed request could ever be recognized.
+/// Rejects paths with which no governed request could match.
 fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatcher, target: &Target) {
     let location = section.location_of("match");
     let prefix = &matcher.path_prefix;
@@ -352,7 +357,7 @@ fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatche
     }
 }
 
-/// Whether a path is another one, or lies below it.
+/// Whether a path equals the prefix or is below it.
 fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }

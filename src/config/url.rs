@@ -1,32 +1,32 @@
-//! Addresses of providers and issuers.
+//! URLs of providers and issuers.
 
-use super::fault::Problem;
+use super::error::Problem;
 use super::variables::Text;
 use http::Uri;
 use http::uri::Authority;
 use std::net::IpAddr;
 
-/// An address over HTTP, taken apart.
+/// A parsed HTTP URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Url {
-    /// Whether it is `https`.
+    /// Whether the scheme is `https`.
     pub tls: bool,
-    /// The host, in lower case, without brackets, and without the dot of the root.
+    /// The host, in lower case, without brackets and without a trailing dot.
     pub host: String,
-    /// Whether it has that dot.
+    /// Whether the host has a trailing dot.
     pub rooted: bool,
     /// The port.
     pub port: u16,
-    /// The path, without a slash at the end.
+    /// The path, without a trailing slash.
     pub path: String,
     /// Whether it has a query.
     pub query: bool,
-    /// As it was written.
+    /// The original text.
     pub text: String,
 }
 
 impl Url {
-    /// Takes an address apart. Its text does not appear in problems where it may hold a password.
+    /// Parses a URL. Errors do not show its text if it may contain a password.
     pub fn parse(text: &Text) -> Result<Url, Problem> {
         let forms = "expected `http://` or `https://`, a host, and if need be a port and a path";
         let wrong = |what: &str| Problem::new(what).expected(forms);
@@ -60,24 +60,24 @@ impl Url {
         Ok(Url { tls, host, rooted, port, path, query: uri.query().is_some(), text: source.to_owned() })
     }
 
-    /// The same, but without a query.
+    /// Parses a URL and rejects a query.
     pub fn without_query(text: &Text) -> Result<Url, Problem> {
         let url = Url::parse(text)?;
         if url.query { Err(Problem::new("has a query").expected("expected a URL without one")) } else { Ok(url) }
     }
 
-    /// Whether it can only be this machine.
+    /// Whether the host is certainly this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
     }
 }
 
-/// Whether a host, without brackets, can only be this machine.
+/// Whether a host, without brackets, is certainly this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Takes a `Host` apart: a host, and a port where it has one.
+/// Parses a `Host` value: a host, and optionally a port.
 pub(super) fn authority(text: &Text) -> Result<Authority, Problem> {
     let host = text.as_str().to_ascii_lowercase();
     let found: Option<Authority> = host.parse().ok().filter(|found: &Authority| {
@@ -91,7 +91,7 @@ pub(super) fn authority(text: &Text) -> Result<Authority, Problem> {
     found.ok_or_else(|| problem().expected("expected a host name or an address, and if need be a port"))
 }
 
-/// A host alone, in lower case and without brackets.
+/// Parses a host without a port. Returns it in lower case and without brackets.
 pub(super) fn host(text: &Text) -> Result<String, Problem> {
     let host = text.as_str().to_ascii_lowercase();
     if is_host(&host) {
@@ -101,7 +101,7 @@ pub(super) fn host(text: &Text) -> Result<String, Problem> {
         .expected("expected a host name or an address, without a port"))
 }
 
-/// Whether it is a host name, an IPv4 address, or an IPv6 address in brackets; in lower case and without a port.
+/// Whether this is a host name, an IPv4 address, or an IPv6 address in brackets, in lower case and without a port.
 pub(super) fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
@@ -110,14 +110,14 @@ pub(super) fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(plain))
 }
 
-/// Whether a path can be read in one way only: `/`, then plain parts, and no slash at the end.
+/// Whether a path is unambiguous: `/`, then plain segments, without a trailing slash.
 pub(super) fn is_plain_path(path: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
     path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part))
 }
 
-/// The port of an address; `default` where it names none.
+/// The port of a URI, or `default`.
 pub(super) fn port(uri: &Uri, default: u16) -> Option<u16> {
     let authority = uri.authority()?;
     let rest = authority.as_str().strip_prefix(authority.host())?;

@@ -1,6 +1,6 @@
-//! What single values can be: times, sizes, counts, names, choices.
+//! Parsers of single values: durations, sizes, counts, names, choices.
 
-use super::fault::{Problem, listed};
+use super::error::{Problem, listed};
 use super::variables::Text;
 use crate::telemetry::Label;
 use ipnet::IpNet;
@@ -13,9 +13,9 @@ use std::time::Duration;
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 /// Units of size, in bytes.
 const SIZES: [(&str, usize); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-/// Words of earlier versions, and what they are called now.
+/// Words of earlier versions and their new names.
 const RENAMED: [(&str, &str); 1] = [("refuse", "reject")];
-/// The longest name of an upstream or a policy.
+/// The maximum length of the name of an upstream or a policy.
 const MAX_NAME: usize = 64;
 
 pub(super) const fn seconds(count: u64) -> Duration {
@@ -26,7 +26,7 @@ pub(super) const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
 }
 
-/// Text that is not empty.
+/// Any text that is not empty.
 pub(super) fn text(text: &Text) -> Result<String, Problem> {
     if text.as_str().is_empty() {
         Err(Problem::new(format!("{} is empty", text.shown())))
@@ -35,7 +35,7 @@ pub(super) fn text(text: &Text) -> Result<String, Problem> {
     }
 }
 
-/// Any text.
+/// Any text, also an empty one.
 pub(super) fn any_text(text: &Text) -> Result<String, Problem> {
     Ok(text.as_str().to_owned())
 }
@@ -45,12 +45,12 @@ pub(super) fn path(value: &Text) -> Result<PathBuf, Problem> {
     text(value).map(PathBuf::from)
 }
 
-/// One of a few words.
+/// One of these words.
 pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Text) -> Result<T, Problem> {
     move |text| chosen(text, choices.iter().copied())
 }
 
-/// A value of a closed set, by its name.
+/// A value of a closed set, by its label name.
 pub(super) fn label<L: Label>() -> impl Fn(&Text) -> Result<L, Problem> {
     |text| chosen(text, L::VARIANTS.iter().map(|one| (one.name(), *one)))
 }
@@ -77,7 +77,7 @@ pub(super) fn boolean(text: &Text) -> Result<bool, Problem> {
     }
 }
 
-/// A time with a unit: `500ms`, `1m30s`.
+/// A duration with a unit: `500ms`, `1m30s`.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Result<Duration, Problem> {
     move |text| {
         let forms = "expected a time such as `500ms`, `30s`, `5m`, `1h30m`, `7d`";
@@ -88,7 +88,7 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Res
     }
 }
 
-/// A time with a unit, in whole seconds.
+/// A duration of whole seconds, with a unit.
 pub(super) fn whole_seconds(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Result<u64, Problem> {
     move |text| match duration(range.clone())(text)? {
         found if found.subsec_nanos() == 0 => Ok(found.as_secs()),
@@ -107,7 +107,7 @@ pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<usi
     }
 }
 
-/// A number.
+/// A whole number.
 pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<usize, Problem> {
     move |text| {
         let digits = text.as_str().bytes().all(|b| b.is_ascii_digit());
@@ -117,7 +117,7 @@ pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<us
     }
 }
 
-/// An address to listen at.
+/// An IP address and port to listen at.
 pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
     let forms = "expected an IP address and a port, such as `127.0.0.1:8080`, `0.0.0.0:8080`, `[::]:8080`";
     text.as_str()
@@ -125,7 +125,7 @@ pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
         .map_err(|_| Problem::new(format!("{} is not an address to listen at", text.shown())).expected(forms))
 }
 
-/// The address of a server of DNS.
+/// The IP address of a DNS server, with an optional port.
 pub(super) fn server(text: &Text) -> Result<SocketAddr, Problem> {
     let forms = "expected an IP address, and if need be a port, such as `10.0.0.10`, `127.0.0.1:5353`, `[::1]:53`";
     let found = text.as_str().parse().ok().filter(|found: &SocketAddr| found.port() != 0);
@@ -133,7 +133,7 @@ pub(super) fn server(text: &Text) -> Result<SocketAddr, Problem> {
     found.ok_or_else(|| Problem::new(format!("{} is not the address of a server", text.shown())).expected(forms))
 }
 
-/// A network, or a single address.
+/// A network in CIDR notation, or a single IP address.
 pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
     let forms = "expected an address or a network, such as `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`";
     let found = text.as_str().parse::<IpNet>().ok();
@@ -147,7 +147,7 @@ pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
     Ok(found)
 }
 
-/// Says what is wrong with the name of an upstream or a policy.
+/// Validates the name of an upstream or a policy.
 pub(super) fn check_name(name: &str) -> Result<(), Problem> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
     if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain) {
@@ -157,7 +157,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Problem> {
     Err(Problem::new(format!("`{}` cannot be a name", name.escape_debug())).expected(allowed))
 }
 
-/// A time for messages.
+/// A duration for messages.
 pub(super) fn shown_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {

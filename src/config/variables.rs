@@ -1,11 +1,11 @@
 //! References to variables in values: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, and `$$` for a single `$`.
 //!
-//! They are resolved after parsing, so that the value of a variable can never become structure.
+//! They are resolved after parsing, so the value of a variable cannot change the structure.
 
 use super::Environment;
-use super::fault::Problem;
+use super::error::Problem;
 
-/// A value as it is meant, and as messages show it.
+/// A resolved value, and its form for messages.
 #[derive(Debug)]
 pub(super) struct Text {
     value: String,
@@ -13,8 +13,8 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Resolves the references in `source`, or says what is wrong with each of them.
-    pub fn resolve(source: &str, lookup: &dyn Environment) -> Result<Text, Vec<Problem>> {
+    /// Resolves the references in `source`. Fails with one error per invalid reference.
+    pub fn resolve(source: &str, environment: &dyn Environment) -> Result<Text, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut value = String::new();
         let mut referring = false;
@@ -28,7 +28,7 @@ impl Text {
                 let (reference, after) = after.split_once('}').ok_or_else(|| vec![unclosed()])?;
                 referring = true;
                 rest = after;
-                match look_up(reference, lookup) {
+                match resolve_reference(reference, environment) {
                     Ok(found) => value.push_str(&found),
                     Err(problem) => problems.push(problem),
                 }
@@ -46,12 +46,12 @@ impl Text {
         if problems.is_empty() { Ok(Text { value, shown }) } else { Err(problems) }
     }
 
-    /// The value. It is not for messages: see [`Text::shown`].
+    /// The value. Do not use it in messages: see [`Text::shown`].
     pub fn as_str(&self) -> &str {
         &self.value
     }
 
-    /// The value for messages: with the names of variables in the place of their values.
+    /// The value for messages, with references to variables unresolved.
     pub fn shown(&self) -> &str {
         &self.shown
     }
@@ -63,12 +63,12 @@ fn unclosed() -> Problem {
     Problem::new("`${` is not closed by `}`").expected(FORMS)
 }
 
-fn look_up(reference: &str, lookup: &dyn Environment) -> Result<String, Problem> {
+fn resolve_reference(reference: &str, environment: &dyn Environment) -> Result<String, Problem> {
     let (name, rest) = reference.split_once(':').map_or((reference, None), |(name, rest)| (name, Some(rest)));
     if !is_name(name) || reference.contains("${") {
         return Err(malformed(reference));
     }
-    let found = lookup.variable(name);
+    let found = environment.variable(name);
     let filled = found.clone().filter(|value| !value.is_empty());
     match rest.map(|rest| (rest.strip_prefix('-'), rest.strip_prefix('?'))) {
         None => found.ok_or_else(|| Problem::new(format!("the variable `{name}` is not set"))),
@@ -84,7 +84,7 @@ fn malformed(reference: &str) -> Problem {
     Problem::new(format!("`${{{}}}` is not a reference to a variable", reference.escape_debug())).expected(FORMS)
 }
 
-/// Whether a variable can have this name.
+/// Whether this is a valid name of a variable.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     !name.is_empty() && name.bytes().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit())

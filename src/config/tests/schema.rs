@@ -138,13 +138,13 @@ fn node_at<'n>(node: &'n mut Node, path: &[Step]) -> &'n mut Node {
     })
 }
 
-fn scalar(place: fault::Position, text: &str) -> Node {
+fn scalar(place: error::Position, text: &str) -> Node {
     Node { place, kind: Kind::Scalar { text: text.into(), plain: true } }
 }
 
 /// What the reader makes of a tree: the configuration as it is shown, and the faults.
 fn read(root: &Node) -> (String, Vec<ConfigError>) {
-    let mut context = Context { file: "c", lookup: &Sample, faults: Vec::new(), warnings: Vec::new() };
+    let mut context = Context { file: "c", environment: &Sample, faults: Vec::new(), warnings: Vec::new() };
     let config = context.read_map(&Entry::root(root), |section| process::read(section, &[7; 32]));
     (format!("{config:?}"), context.faults)
 }
@@ -152,7 +152,7 @@ fn read(root: &Node) -> (String, Vec<ConfigError>) {
 /// A path as faults have it.
 fn shown(path: &[Step]) -> String {
     path.iter().fold(String::new(), |path, step| match step {
-        Step::Key(key) => fault::path_below(&path, key),
+        Step::Key(key) => error::path_below(&path, key),
         Step::Item(place) => format!("{path}[{place}]"),
     })
 }

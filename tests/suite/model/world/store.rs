@@ -183,7 +183,7 @@ impl World {
         } else if self.setting.comparing {
             fill(session, epoch, variant, token, entry, kept, time)
         } else {
-            variant.put(token, entry, kept, time)
+            variant.store(token, entry, kept, time)
         };
         instead.map(|entry| entry.response)
     }

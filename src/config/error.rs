@@ -1,23 +1,23 @@
-//! What can be wrong with a configuration, and how it is said.
+//! Errors in a configuration, and their messages.
 
 use std::fmt;
 
-/// One thing that is wrong with a configuration, and where. It never holds a secret, nor the value of a variable.
+/// An error or warning with its location. It never contains a secret or the value of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The name of the text, as [`super::compile`] was given it.
+    /// The name of the text, as passed to [`super::compile`].
     pub file: String,
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1, in characters.
     pub column: usize,
-    /// The option: `upstreams.auth0.cache.ttl`. Empty where the text as a whole is meant.
+    /// The option's path: `upstreams.auth0.cache.ttl`. Empty for the text as a whole.
     pub path: String,
     /// What was found.
     pub found: String,
-    /// What is allowed there, where that is not plain.
+    /// What is allowed, unless obvious.
     pub allowed: Option<String>,
-    /// A known word that is like the unknown one.
+    /// A known word that is similar to an unknown one.
     pub suggestion: Option<String>,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A fault before its place is known.
+/// An error without its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     found: String,
@@ -49,18 +49,18 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// Says what was found.
+    /// An error with what was found.
     pub fn new(found: impl Into<String>) -> Problem {
         Problem { found: found.into(), allowed: None, suggestion: None }
     }
 
-    /// Says what is allowed.
+    /// Adds what is allowed.
     pub fn expected(mut self, allowed: impl Into<String>) -> Problem {
         self.allowed = Some(allowed.into());
         self
     }
 
-    /// Suggests the known word that is most like `word`, if any is like it.
+    /// Suggests the known word that is most similar to `word`, if any is.
     pub fn like<'a>(mut self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
         let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
         let near = known.into_iter().map(|other| (distance(other), other)).min();
@@ -69,7 +69,7 @@ impl Problem {
         self
     }
 
-    /// Gives it its place.
+    /// Adds the location.
     pub fn at(self, file: &str, location: &Location) -> ConfigError {
         let Position { line, column } = location.place;
         let path = location.path.clone();
@@ -78,26 +78,26 @@ impl Problem {
     }
 }
 
-/// A line and a column of a text, from 1.
+/// A line and a column, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub line: usize,
     pub column: usize,
 }
 
-/// A place, and what stands there.
+/// The position and the path of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
     pub path: String,
     pub place: Position,
 }
 
-/// The path of an option below another: dotted where its key is plain, quoted otherwise.
+/// The path of an option below another: `path.key` if the key is plain, `path["key"]` otherwise.
 pub(super) fn path_below(path: &str, key: &str) -> String {
     if path.is_empty() { key.escape_debug().to_string() } else { crate::model::field_path(path, key) }
 }
 
-/// Several words as a list: `a`, `b`.
+/// Formats words as a list: `a`, `b`.
 pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     quoted.join(", ")

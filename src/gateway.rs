@@ -1,6 +1,8 @@
-//! The compiled gateway, and the chain of types that is the order of security: `RequestHead -> Governed ->
-//! AuthorizedRequest -> DecodedRequest -> Read | Write`. Each step consumes the one before it, so that a cached session
-//! cannot be served, nor a body forwarded, before the caller, the route and the body were evaluated.
+//! The compiled gateway, and the chain of types that fixes the order of security checks: `RequestHead -> Governed ->
+//! AuthorizedRequest -> DecodedRequest -> Read | Write`.
+//!
+//! Each step consumes the one before it. So no cached session can be served, and no body forwarded, before the route,
+//! the caller and the body were checked.
 
 mod authorized;
 mod decoded;
@@ -37,92 +39,93 @@ use http::header::ACCESS_CONTROL_REQUEST_METHOD;
 use ring::hmac;
 use std::sync::Arc;
 
-/// The compiled configuration. It never changes; a new configuration is a new gateway.
+/// The compiled configuration. It is immutable; a new configuration makes a new gateway.
 #[derive(Debug)]
 pub struct Gateway {
     upstreams: Vec<Arc<Upstream>>,
     secret: hmac::Key,
 }
 
-/// Where a request goes.
+/// What a request is.
 #[derive(Debug)]
 pub enum Routed {
-    /// An operation of a governed surface: it has to be admitted and evaluated.
+    /// A governed operation, which must be authorized and evaluated.
     Governed(Governed),
-    /// A call that lists sessions, or something that may change any: it has to be admitted.
+    /// A pass-through request that may change any session, or a call that lists sessions. Its caller must be
+    /// authorized.
     Invalidating(InvalidatingRequest),
-    /// Something else: passed untouched, with the caller's own credential.
+    /// Any other request: passed through unchanged, with the caller's own credential.
     PassThrough(Arc<Upstream>, Operation),
 }
 
-/// A rejection, and the upstream in whose dialect it is answered; none where the request is for no upstream.
+/// A rejection, and the upstream whose dialect renders it.
 #[derive(Debug)]
 pub struct RejectedRequest {
-    /// The upstream.
+    /// The upstream; `None` if none matched.
     pub upstream: Option<Arc<Upstream>>,
-    /// The operation, where it was found.
+    /// The operation, if known.
     pub operation: Operation,
-    /// Why.
+    /// The reason.
     pub rejection: Rejection,
 }
 
-/// An operation of a governed surface, not yet admitted.
+/// A governed operation, not yet authorized.
 #[derive(Debug)]
 pub struct Governed {
     upstream: Arc<Upstream>,
     route: &'static Route,
     carrier: Carrier,
-    /// The session, where the path names it.
+    /// The session, if the path names one.
     session: Option<SessionId>,
-    /// The path at the provider, in its canonical form.
+    /// The canonical path at the provider.
     path: String,
-    /// What stands in the query.
+    /// The query to forward.
     query: Option<String>,
-    /// The session's token, where the query shows it.
+    /// The session's token from the query.
     token: Option<String>,
-    /// What decides the provider's response beside the session, where it depends on who asks.
+    /// What the provider's response depends on besides the session, if it depends on the caller.
     caller: Vec<u8>,
-    /// Whom the provider takes it to be for.
+    /// The provider's tenant that the request is for.
     tenant: TenantId,
     size: BodySize,
 }
 
-/// A call that lists sessions, or something that may change any, not yet admitted.
+/// A request that may change any session, or a call that lists sessions, not yet authorized.
 #[derive(Debug)]
 pub struct InvalidatingRequest {
     upstream: Arc<Upstream>,
     operation: Operation,
-    /// The path that is forwarded in place of the one that came.
+    /// The path to forward instead of the original one.
     path: Option<String>,
 }
 
-/// Why a name names nothing in the cache.
+/// Why the target of a purge is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownPurgeTarget {
-    /// There is no such upstream.
+    /// No upstream has this name.
     #[error("`upstream` is none of the configured ones")]
     Upstream,
-    /// Nothing of the upstream is cached.
+    /// The upstream has no cache.
     #[error("nothing of this upstream is cached")]
     Uncached,
-    /// The provider has no such session ids.
+    /// The session ID is not valid at the provider.
     #[error("`session` is no id of a session at this upstream")]
     Session,
 }
 
-/// Who a request comes from.
+/// The credential of a request.
 #[derive(Debug, Clone)]
 pub enum Credential {
     /// A token that the gateway has verified.
     Verified(Arc<Verified>),
-    /// An access token that the gateway has not verified: the provider does. Without its scheme.
+    /// An access token that the gateway forwards without verifying it. Without its scheme.
     Forwarded(Bytes),
-    /// Nothing.
+    /// No credential.
     Anonymous,
 }
 
 impl Credential {
-    /// Whether the gateway has verified it.
+    /// Whether the gateway has verified the credential.
     pub fn is_verified(&self) -> bool {
         match self {
             Credential::Verified(_) => true,
@@ -132,7 +135,7 @@ impl Credential {
 }
 
 impl Gateway {
-    /// A gateway of these upstreams. `secret` keys the hashes that stand for sessions in cache keys and logs.
+    /// Compiles upstreams. `secret` keys the hashes of session IDs in cache keys and logs.
     pub fn new(upstreams: Vec<Upstream>, secret: &[u8]) -> Gateway {
         Gateway::with_key(upstreams, hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
@@ -145,7 +148,7 @@ impl Gateway {
             let caches = all.iter().filter(|(target, _)| same(target)).filter_map(|(_, cache)| *cache);
             upstream.scope_cache = caches.reduce(Freshness::strictest);
             upstream.scope = cache_ids::provider(&secret, &upstream.target);
-            upstream.shared = cache_ids::responses(&secret, upstream);
+            upstream.response_id = cache_ids::responses(&secret, upstream);
         }
         Gateway { upstreams: upstreams.into_iter().map(Arc::new).collect(), secret }
     }
@@ -155,30 +158,35 @@ impl Gateway {
         Gateway::with_key(self.upstreams.iter().map(|one| Upstream::clone(one)).collect(), other.secret.clone())
     }
 
-    /// Whether both have the same secret, and so name everything alike.
+    /// Whether both have the same secret, so that their hashes are equal.
     pub fn has_same_secret(&self, other: &Gateway) -> bool {
         self.keyed_hash(&[b"alike"]) == other.keyed_hash(&[b"alike"])
     }
 
-    /// The upstreams, in their order in the configuration.
+    /// The upstreams, in the order of the configuration.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
     }
 
-    /// The upstream that requests at a listener, for a host and a path, are for.
-    pub fn upstream_of(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Upstream>> {
+    /// The upstream for a listener, a host and a path: the most specific match.
+    pub fn find_upstream(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Upstream>> {
         let found = self.upstreams.iter().filter(|one| one.matcher.matches(listener, host, path));
         found.max_by_key(|one| one.matcher.specificity())
     }
 
-    /// Finds out what a request is, from its head alone.
+    /// Classifies a request by its head alone.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a request that no upstream matches, that is not a valid request for a protected path, or that is
+    /// unmatched at an upstream that rejects such requests.
     pub fn route(&self, head: RequestHead) -> Result<Routed, RejectedRequest> {
         let rejected = |upstream: Option<&Arc<Upstream>>, operation, rejection| RejectedRequest {
             upstream: upstream.cloned(),
             operation,
             rejection,
         };
-        let Some(upstream) = self.upstream_of(head.listener, head.host, head.path) else {
+        let Some(upstream) = self.find_upstream(head.listener, head.host, head.path) else {
             return Err(rejected(None, Operation::Other, Rejection::NoUpstream));
         };
         let found = match_route(upstream, &head);
@@ -189,7 +197,7 @@ impl Gateway {
                 let CheckedHead { carrier, size, query, token } =
                     checked.map_err(|rejection| rejected(Some(upstream), operation, rejection))?;
                 let upstream = upstream.clone();
-                // Calls that list are passed on, in the spelling that was checked.
+                // Calls that list sessions are passed through, with the canonical path.
                 if operation == Operation::ListSessions && route.call.is_some() {
                     let inner = upstream.matcher.upstream_path(head.path);
                     let before = head.path.strip_suffix(inner).unwrap_or_default();
@@ -230,25 +238,25 @@ impl Gateway {
         }
     }
 
-    /// What stands for a session of an upstream in the cache and in the log.
+    /// The keyed hash of a session ID, for the cache and the log.
     pub(super) fn session_hash(&self, upstream: &Upstream, session: &SessionId) -> [u8; 16] {
         self.keyed_hash(&[b"session", &upstream.scope.to_be_bytes(), session.as_str().as_bytes()])
     }
 
-    /// Which of the provider's tenants a request is for.
+    /// The provider's tenant that the request is for.
     fn tenant(&self, upstream: &Upstream, head: &RequestHead) -> TenantId {
         if !upstream.preserve_host && !head.trusted {
             return DEFAULT_TENANT;
         }
         match head::tenant(upstream, head) {
-            cache_ids if cache_ids.is_empty() => DEFAULT_TENANT,
-            cache_ids => self
-                .keyed_hash(&[&[&b"tenant"[..]], &*cache_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat()),
+            names if names.is_empty() => DEFAULT_TENANT,
+            names => {
+                self.keyed_hash(&[&[&b"tenant"[..]], &*names.iter().map(Vec::as_slice).collect::<Vec<_>>()].concat())
+            }
         }
     }
 
-    /// What stands for a session of an upstream in the cache, by their names, and the upstream's scope. It names what
-    /// may be dropped from the cache, and is no way to what is in it.
+    /// What to purge: an upstream and optionally a session, as its keyed hash. It cannot be used to read the cache.
     pub fn purge_target(
         &self,
         upstream: &str,
@@ -268,8 +276,8 @@ impl Gateway {
     }
 }
 
-/// What a request names at its upstream. A base path must neither hide an operation, by being a part of the API's path,
-/// nor be left again.
+/// Matches a request at its upstream. An upstream's base path must not turn a request into a governed operation, and
+/// dot segments must not leave the base path.
 fn match_route(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Rejection> {
     let path = upstream.matcher.upstream_path(head.path);
     let base = upstream.target.base_path.as_str();
@@ -288,8 +296,8 @@ fn match_route(upstream: &Upstream, head: &RequestHead) -> Result<RouteMatch, Re
     }
 }
 
-/// Whether a browser asks, before it sends a governed operation, whether a page may: the response is the provider's to
-/// give, and has no session in it.
+/// Whether this is a CORS preflight for a governed operation. The provider responds to it, and the response contains no
+/// session.
 fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
     let path = upstream.matcher.upstream_path(head.path);
     let mut wanted = head.headers.get_all(ACCESS_CONTROL_REQUEST_METHOD).iter();
@@ -298,7 +306,7 @@ fn is_preflight(upstream: &Upstream, head: &RequestHead) -> bool {
     one.is_some_and(|method| upstream.dialect.governs(&method, path))
 }
 
-/// Whether a credential is of the kind that the upstream asks for.
+/// Checks that the credential is of the kind that the upstream requires.
 fn check_credential(check: &CallerCheck, credential: &Credential) -> Result<(), Rejection> {
     match (check, credential) {
         (CallerCheck::Token { .. }, Credential::Verified(_)) | (CallerCheck::None, _) => Ok(()),
@@ -322,14 +330,13 @@ impl InvalidatingRequest {
         &self.upstream
     }
 
-    /// The path that takes the place of the one that came, where that was spelled in another way than the canonical
-    /// one.
+    /// The canonical path to forward, if the original one has another spelling.
     pub fn path(&self) -> Option<&str> {
         self.path.as_deref()
     }
 
-    /// authorizes a caller. The scope is left to the provider: these operations are many, and the caller's own
-    /// credential goes with the request.
+    /// Authorizes the caller. Scopes are left to the provider: these operations are many, and the request keeps the
+    /// caller's own credential.
     pub fn authorize(self, credential: &Credential) -> Result<Arc<Upstream>, Rejection> {
         check_credential(&self.upstream.check, credential).map(|()| self.upstream)
     }
@@ -346,8 +353,8 @@ impl Governed {
         self.route.operation
     }
 
-    /// authorizes a caller: its credential has to be of the kind that the upstream asks for, and a token has to carry
-    /// the scopes.
+    /// Authorizes the caller: the credential must be of the kind that the upstream requires, and a verified token must
+    /// have the operation's scopes.
     pub fn authorize(self, credential: Credential) -> Result<AuthorizedRequest, Rejection> {
         check_credential(&self.upstream.check, &credential)?;
         if let Credential::Verified(verified) = &credential

@@ -130,7 +130,7 @@ fn upstream(
         index,
         scope: 0,
         scope_cache: None,
-        shared: [0; 16],
+        response_id: [0; 16],
         dialect,
         matcher,
         unmatched,

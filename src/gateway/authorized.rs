@@ -1,4 +1,4 @@
-//! A caller that may do what it asks for, before it is known what exactly it asks.
+//! A request whose caller is authorized, before its body is read.
 
 use super::decoded::DecodedRequest;
 use super::{BodySize, Credential, Gateway, Governed, Upstream};
@@ -8,21 +8,21 @@ use crate::wire::frame::FrameError;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// A caller that may do what it asks for.
+/// A governed request whose caller is authorized.
 #[derive(Debug)]
 pub struct AuthorizedRequest {
     pub(super) governed: Governed,
     pub(super) credential: Credential,
 }
 
-/// The name of a cached response. It can be made only from an admitted read, and it holds no identifier in clear.
+/// The key of a cached response. It can be made only from an authorized read, and contains no ID in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheKey {
-    /// The upstream's scope.
+    /// The scope: the hash of the upstream's provider.
     pub upstream: u64,
-    /// The session.
+    /// The keyed hash of the session ID.
     pub session: [u8; 16],
-    /// Whom the response is for.
+    /// The hash of what else the response depends on.
     pub variant: [u8; 16],
 }
 
@@ -37,17 +37,17 @@ impl AuthorizedRequest {
         self.governed.route.operation
     }
 
-    /// How the call stands on the wire.
+    /// The call's encoding.
     pub fn carrier(&self) -> Carrier {
         self.governed.carrier
     }
 
-    /// What the head said of the body, which must be read before the request is decided.
+    /// The size of the body, as the head declares it.
     pub fn body_size(&self) -> BodySize {
         self.governed.size
     }
 
-    /// The largest body that may be read, and how it is rejected beyond that.
+    /// The maximum size of the body, and the rejection of a larger one.
     pub fn body_limit(&self) -> (usize, Rejection) {
         let limits = self.governed.upstream.body;
         match self.governed.size {
@@ -58,7 +58,7 @@ impl AuthorizedRequest {
         }
     }
 
-    /// Whether a body of the size that the head declares may be read at all.
+    /// Rejects a body whose declared size exceeds the limit.
     pub fn check_size(&self) -> Result<(), Rejection> {
         let limit = self.governed.upstream.body.max;
         match self.governed.size {
@@ -67,7 +67,11 @@ impl AuthorizedRequest {
         }
     }
 
-    /// Reads what is asked for out of the whole body.
+    /// Decodes the whole body.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a body that is malformed, unexpected, or contradicts the path.
     pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
         let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
         let dialect = upstream.dialect;
@@ -80,7 +84,7 @@ impl AuthorizedRequest {
             FrameError::Flags | FrameError::Length => Rejection::Malformed(error.to_string()),
         })?;
         let read = dialect.read_body(route, *carrier, message)?;
-        // In a path and in the body they would have to agree, and nothing says which of them counts.
+        // The path and the body must name the same session: it is unknown which of them the provider would use.
         let session = match (session, read.session().filter(|named| !named.is_empty())) {
             (Some(session), Some(named)) if named != session.as_str() => {
                 return Err(Rejection::Malformed("the session in the body is not that of the path".into()));

@@ -1,13 +1,14 @@
-//! What stands for providers, upstreams and callers in the cache and in the log. Names are made of what they stand for,
-//! never of places in a configuration: so they are the same in every process and before and after a change of the
-//! configuration, and what a change makes another thing gets another name.
+//! Keyed hashes that identify providers, upstreams and callers in the cache and in the log.
+//!
+//! They depend on what they identify, never on its position in the configuration. So they are the same in every process
+//! and across reloads, and an upstream that changes gets another ID.
 
 use super::{CallerCheck, Freshness, KeySource, Target, Upstream};
 use crate::token::Expectations;
 use ring::hmac;
 use std::time::Duration;
 
-/// A keyed hash: what stands for an identifier wherever it may be seen.
+/// A keyed hash of an identifier.
 pub(super) fn keyed_hash(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
     let mut context = hmac::Context::with_key(secret);
     for part in parts {
@@ -19,9 +20,9 @@ pub(super) fn keyed_hash(secret: &hmac::Key, parts: &[&[u8]]) -> [u8; 16] {
     hash
 }
 
-/// What stands for a provider: upstreams have the same where [`Target::is_same_provider`] says so.
+/// The ID of a provider. It is the same for all upstreams for which [`Target::is_same_provider`] is true.
 pub(super) fn provider(secret: &hmac::Key, target: &Target) -> u64 {
-    let (tls, host, port, base_path) = target.name();
+    let (tls, host, port, base_path) = target.provider_identity();
     let hash = keyed_hash(
         secret,
         &[b"provider", &[u8::from(tls)], host.as_bytes(), &port.to_be_bytes(), base_path.as_bytes()],
@@ -29,16 +30,16 @@ pub(super) fn provider(secret: &hmac::Key, target: &Target) -> u64 {
     hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// What stands for an upstream in the names of its cached responses. It holds whatever decides on a response, on who
-/// may have it, and on how long it is good, so that after a change of these nobody finds what was cached before it.
+/// The ID of an upstream's cached responses. It covers everything that decides what the provider responds, who may see
+/// it, and how long it is fresh. So a change of these makes all cached responses unreachable.
 pub(super) fn responses(secret: &hmac::Key, upstream: &Upstream) -> [u8; 16] {
-    // All of them by name: who adds one decides here whether it matters.
+    // No `..`: a new field must be classified here.
     let Upstream {
         name,
         index: _,
         scope,
         scope_cache: _,
-        shared: _,
+        response_id: _,
         dialect,
         matcher: _,
         unmatched: _,
@@ -64,7 +65,7 @@ fn times(cache: &Freshness) -> [Duration; 4] {
     [*ttl, *stale_while_revalidate, *stale_if_error, *negative_ttl]
 }
 
-/// Whom the gateway believes.
+/// Which callers the gateway accepts.
 fn callers(check: &CallerCheck) -> Vec<Vec<u8>> {
     let CallerCheck::Token { expected, keys, opaque } = check else {
         return vec![if matches!(check, CallerCheck::Forward) { b"forward".to_vec() } else { b"none".to_vec() }];

@@ -1,4 +1,4 @@
-//! What an admitted caller asks for, and what it may have: a read, or a write that was evaluated.
+//! A decoded request of an authorized caller, and what comes of it: a read, or a write that was evaluated.
 
 use super::{AuthorizedRequest, CacheKey, Credential, DecodedResponse, Gateway, Governed, ProviderResponse, Upstream};
 use crate::coherence::{CallerDigest, DEFAULT_TENANT, TenantId};
@@ -12,26 +12,26 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use std::sync::Arc;
 
-/// What an admitted caller asks for.
+/// A decoded request of an authorized caller.
 #[derive(Debug)]
 pub struct DecodedRequest {
     pub(super) authorized: AuthorizedRequest,
-    /// The body as it came.
+    /// The original body.
     pub(super) body: Bytes,
     pub(super) read: DecodedBody,
-    /// The session, with what stands for it.
+    /// The session and its keyed hash.
     pub(super) session: Option<([u8; 16], SessionId)>,
-    /// The session's token, where the caller shows it.
+    /// The session's token, if the request carries it.
     pub(super) token: Option<String>,
 }
 
-/// A read that may be answered.
+/// A read that may be served.
 #[derive(Debug)]
 pub struct Read {
     pub(super) upstream: Arc<Upstream>,
     pub(super) route: &'static Route,
     pub(super) carrier: Carrier,
-    /// The session, where it reads one.
+    /// The session, for a read of one session.
     pub(super) id: Option<SessionId>,
     path: String,
     body: Option<Bytes>,
@@ -41,7 +41,7 @@ pub struct Read {
     pub(super) tenant: TenantId,
 }
 
-/// A write that may be forwarded: these bytes and no others.
+/// A write that may be forwarded, with exactly these bytes.
 #[derive(Debug)]
 pub struct Write {
     pub(super) upstream: Arc<Upstream>,
@@ -55,23 +55,23 @@ pub struct Write {
     pub(super) tenant: TenantId,
 }
 
-/// What a write changes of what may be cached.
+/// Which cached sessions a write changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changes {
-    /// Nothing: it makes a session, or changes what belongs to one.
+    /// None: it creates a session, or changes something that is not cached.
     Nothing,
     /// One session.
     Session([u8; 16]),
-    /// The sessions of a user, which nobody knows: so any.
+    /// All sessions of a user. It is unknown which these are, so any.
     AnySession,
 }
 
-/// What becomes of an admitted write.
+/// What to do with a write.
 #[derive(Debug)]
 pub enum WriteDecision {
-    /// It may be forwarded.
+    /// Forward it.
     Forward(Write),
-    /// The judgement needs something from outside: get it and decide again.
+    /// Get what the evaluation needs, then decide again.
     Need(Need),
 }
 
@@ -90,17 +90,17 @@ impl DecodedRequest {
         self.governed().route.operation
     }
 
-    /// How the call stands on the wire.
+    /// The call's encoding.
     pub fn carrier(&self) -> Carrier {
         self.governed().carrier
     }
 
-    /// What stands for the session in the cache and in the log; none where there is no session yet.
+    /// The keyed hash of the session ID; `None` if the request names no session.
     pub fn session_hash(&self) -> Option<[u8; 16]> {
         self.session.as_ref().map(|(hash, _)| *hash)
     }
 
-    /// What a policy says of what is asked for.
+    /// The policy for this operation.
     fn policy(&self) -> &Policy {
         let upstream = self.upstream();
         if self.operation() == Operation::UpdateRefreshToken {
@@ -110,9 +110,12 @@ impl DecodedRequest {
         }
     }
 
-    /// The read that this caller may have. Responses are shared among verified callers where the gateway has verified
-    /// them and the provider's response does not depend on who asks; otherwise each credential has its own, and no
-    /// credential none.
+    /// The read for this caller. Verified callers share cached responses if the provider's response does not depend on
+    /// the caller. Otherwise each credential has its own, and without a credential nothing is cached.
+    ///
+    /// # Errors
+    ///
+    /// Rejects violations of the provider's own constraints, unless in audit mode.
     pub fn read(self, gateway: &Gateway) -> Result<Read, Rejection> {
         if let Some(SessionPatch { constraint_violations, .. }) = self.patch()?
             && !constraint_violations.is_empty()
@@ -132,13 +135,13 @@ impl DecodedRequest {
             let token = self.token.as_deref().unwrap_or_default().as_bytes();
             let place = upstream.dialect.path(route, None);
             let shown = u8::from(self.token.is_some());
-            let (named, place, carrier) = (&upstream.shared, place.as_bytes(), carrier.name().as_bytes());
+            let (named, place, carrier) = (&upstream.response_id, place.as_bytes(), carrier.name().as_bytes());
             gateway.keyed_hash(&[b"credential", named, tenant, credential, caller, token, &[shown], place, carrier])
         };
         let variant = match &self.authorized.credential {
-            // No hash of its own: it is the same for all of them, and on the way of every hit.
-            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT => Some(upstream.shared),
-            Credential::Verified(_) if shared => Some(gateway.keyed_hash(&[b"shared", &upstream.shared, tenant])),
+            // Precomputed, because every hit of verified callers needs it.
+            Credential::Verified(_) if shared && *tenant == DEFAULT_TENANT => Some(upstream.response_id),
+            Credential::Verified(_) if shared => Some(gateway.keyed_hash(&[b"shared", &upstream.response_id, tenant])),
             Credential::Verified(_) => Some(own(b"")),
             Credential::Forwarded(credential) if !credential.trim_ascii().is_empty() => Some(own(credential)),
             Credential::Forwarded(_) | Credential::Anonymous => None,
@@ -157,7 +160,7 @@ impl DecodedRequest {
         Ok(Read { upstream, route, carrier, id, path, body, key, caller, shared, tenant })
     }
 
-    /// The read of what is changed as it is now, for the judgement of a write.
+    /// The path that reads the current metadata, for the evaluation of a write.
     pub fn evidence_path(&self) -> String {
         let Governed { upstream, route, path, .. } = self.governed();
         let id = self.session.as_ref().map(|(_, id)| id);
@@ -168,12 +171,12 @@ impl DecodedRequest {
         }
     }
 
-    /// Whether the policy only records, so that a write passes also where the evidence cannot be had.
+    /// Whether the policy is in audit mode. The write is then forwarded even if the current metadata is unavailable.
     pub fn is_audit(&self) -> bool {
         self.policy().mode == Mode::Audit
     }
 
-    /// The write as it came, where the policy only records and could not evaluate it.
+    /// The original write, for audit mode when the evaluation was not possible.
     pub fn unevaluated(&self) -> Result<Write, Rejection> {
         if self.is_audit() {
             Ok(self.write(self.body.clone(), Violations::new()))
@@ -182,7 +185,7 @@ impl DecodedRequest {
         }
     }
 
-    /// The metadata as this response to [`DecodedRequest::evidence_path`] shows it.
+    /// The metadata in a response to [`DecodedRequest::evidence_path`].
     pub fn current_metadata(&self, response: &ProviderResponse) -> Option<Vec<Field>> {
         let plain = coding::of(&response.headers).is_none();
         plain.then(|| self.upstream().dialect.metadata_in_response(self.governed().route, &response.body)).flatten()
@@ -192,14 +195,14 @@ impl DecodedRequest {
         self.upstream().dialect.session_patch(self.governed().route, &self.read)
     }
 
-    /// Judges a write. `current` is the evidence that an earlier call asked for.
+    /// Evaluates a write. `current` is the current metadata that an earlier call asked for.
     pub fn decide(&self, current: Option<&[Field]>) -> Result<WriteDecision, Rejection> {
         let (dialect, policy) = (self.upstream().dialect, self.policy());
         let Some(patch) = self.patch()? else {
             return Ok(WriteDecision::Forward(self.write(self.body.clone(), Violations::new())));
         };
         let ends = self.operation() == Operation::DeleteSession;
-        // An end changes nothing that a policy could speak of, but the provider's own rules hold.
+        // The policy has no rules for deletions, but the provider's constraints apply.
         let evaluation =
             if ends { Policy::default().evaluate(&patch, current) } else { policy.evaluate(&patch, current) };
         match (evaluation, policy.mode) {
@@ -212,7 +215,7 @@ impl DecodedRequest {
                 Ok(WriteDecision::Forward(self.write(self.body.clone(), Violations::new())))
             }
             (Evaluation::Permit(permit), Mode::Enforce) => {
-                // Without edits the very bytes that came, framing and all.
+                // Without edits the original bytes are forwarded, including their framing.
                 let edited =
                     if permit.edits().is_empty() { None } else { dialect.apply_edits(&self.read, permit.edits()) };
                 let carrier = self.governed().carrier;
@@ -222,8 +225,8 @@ impl DecodedRequest {
         }
     }
 
-    /// What the write changes: the session that it names, or else the sessions of the user that it names. Those whom
-    /// nobody knows can change nothing, and so keep nobody from the cache.
+    /// What the write changes: the named session, or else all sessions of the named user. A request without a
+    /// credential cannot change a user's sessions, so it does not invalidate them.
     fn changes(&self) -> Changes {
         let names_user = self.governed().route.names_user() || self.read.names_user();
         match (self.session_hash(), &self.authorized.credential) {
@@ -260,33 +263,32 @@ impl Read {
         (method(self.route), &self.path, self.body.clone())
     }
 
-    /// How the call stands on the wire.
+    /// The call's encoding.
     pub fn carrier(&self) -> Carrier {
         self.carrier
     }
 
-    /// Whether callers share what is stored: the gateway has verified this one, so that it may answer in the provider's
-    /// place.
+    /// Whether verified callers share the cached response. The gateway may then respond in the provider's place.
     pub fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// Which of the provider's tenants it is for.
+    /// The provider's tenant that the read is for.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Tells callers apart that share what is stored, by their credential.
+    /// The keyed hash that identifies the caller among those who share a cached response.
     pub fn caller(&self) -> CallerDigest {
         self.caller
     }
 
-    /// The name of the cached response; none where the read is not cached.
+    /// The cache key; `None` if the read is not cached.
     pub fn key(&self) -> Option<&CacheKey> {
         self.key.as_ref()
     }
 
-    /// The status of a response, whatever carried it.
+    /// The status of the call in a response, whatever its encoding.
     pub fn status(&self, response: &ProviderResponse) -> StatusCode {
         response.call(self.carrier).status
     }
@@ -308,28 +310,28 @@ impl Write {
         (method(self.route), &self.path, self.body.clone())
     }
 
-    /// How the call stands on the wire.
+    /// The call's encoding.
     pub fn carrier(&self) -> Carrier {
         self.carrier
     }
 
-    /// What it changes of what may be cached.
+    /// Which cached sessions the write changes.
     pub fn changes(&self) -> Changes {
         self.changes
     }
 
-    /// Whether the gateway itself has checked that the caller may write, so that its writes are marked apart from those
-    /// of others. Where tokens have no scopes, a caller that is verified may still be anybody.
+    /// Whether the gateway has verified the caller's scopes. Such writes get marks of their own. If tokens have no
+    /// scopes, even a verified caller may lack the right to write.
     pub fn is_scope_checked(&self) -> bool {
         self.scope_checked
     }
 
-    /// What is wrong with it, where the policy only records.
+    /// The violations found in audit mode.
     pub fn audit_violations(&self) -> &Violations {
         &self.audit_violations
     }
 
-    /// The response as the caller may see it: without one-time codes, where the policy says so.
+    /// The response for the caller: without one-time codes, if the policy strips them.
     pub fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
         let DecodedResponse { mut response, call } = decoded;
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
@@ -349,8 +351,8 @@ impl Write {
         response
     }
 
-    /// A response that cannot be read, without its message: the write was carried out, which its caller has to learn,
-    /// and the message may hold a code, which its caller must not have.
+    /// Replaces the message of a response that cannot be parsed by an empty one. The caller must learn that the write
+    /// succeeded, but the message may contain a one-time code.
     fn with_empty_message(&self, mut response: ProviderResponse) -> ProviderResponse {
         let message = match self.carrier.codec() {
             Codec::Json => Bytes::from_static(b"{}"),

@@ -1,4 +1,4 @@
-//! The head of a request: what must hold of it before anything else is looked at.
+//! Checks of a request's head, before anything else.
 
 use super::Upstream;
 use super::upstream::without_port;
@@ -10,62 +10,62 @@ use crate::wire::http1::connection_options;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 
-/// Headers by which some servers let a request stand for another method.
+/// Headers with which some servers override the method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// The head of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
-    /// The name of the listener that it came in at.
+    /// The name of the listener.
     pub listener: &'a str,
     /// The method.
     pub method: &'a Method,
-    /// The path, as it was sent.
+    /// The original path.
     pub path: &'a str,
     /// The query, without `?`.
     pub query: Option<&'a str>,
-    /// The host that the request is for, with or without a port.
+    /// The requested host, with or without a port.
     pub host: &'a str,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// Whether it came over HTTP/2.
+    /// Whether the request came over HTTP/2.
     pub http2: bool,
-    /// Whether it came from a peer that may speak for others.
+    /// Whether the request came from a trusted peer.
     pub trusted: bool,
 }
 
-/// What a head says of its body.
+/// The body's size, as a head declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodySize {
-    /// There is none, or there may be one that has to be empty.
+    /// No body, or one that must be empty.
     None,
-    /// It has this many bytes.
+    /// This many bytes.
     Declared(usize),
-    /// It ends when it ends.
+    /// Unknown length (chunked).
     Unknown,
 }
 
 impl RequestHead<'_> {
-    /// The header that asks for another method than the request's own, also where it is spelled with underscores.
+    /// The header that overrides the method, if any. Underscores count as hyphens.
     pub(super) fn method_override(&self) -> Option<&'static str> {
         let is = |own: &str, name: &str| own.len() == name.len() && own == name.replace('_', "-");
         METHOD_OVERRIDES.into_iter().find(|own| self.headers.keys().any(|name| is(own, name.as_str())))
     }
 }
 
-/// What a governed request's head says.
+/// What the head of a governed request contains.
 pub(super) struct CheckedHead {
-    /// How the call stands on the wire.
+    /// The call's encoding.
     pub carrier: Carrier,
-    /// What it says of the body.
+    /// The body's declared size.
     pub size: BodySize,
-    /// The query, where it is one of parameters.
+    /// The query to forward, for operations with query parameters.
     pub query: Option<String>,
-    /// The session's token, where the query shows it.
+    /// The session's token, if the query contains it.
     pub token: Option<String>,
 }
 
-/// What must hold of a governed request's head.
+/// Checks the head of a governed request.
 pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Rejection> {
     if let Some(name) = head.method_override() {
         return Err(Rejection::Header(name));
@@ -92,13 +92,13 @@ pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Re
     Ok(CheckedHead { carrier, size, query, token })
 }
 
-/// What must hold of the body of an operation without messages, as far as the head speaks of it.
+/// Checks the headers that describe the body, for operations without message schemas.
 fn check_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<(), Rejection> {
     let needed = match route.body {
         BodyKind::Nothing if matches!(size, BodySize::Declared(1..)) => return Err(Rejection::UnexpectedBody),
         BodyKind::Nothing => return Ok(()),
         BodyKind::Metadata(_) => true,
-        // Whoever revokes all that there is may come without a body, and then without its type.
+        // A revocation of everything may have no body, and then no content type.
         BodyKind::Revocation(terms) => {
             !terms.one_of.is_empty() || !matches!(size, BodySize::None | BodySize::Declared(0))
         }
@@ -107,7 +107,7 @@ fn check_document(route: &Route, headers: &HeaderMap, size: BodySize) -> Result<
     check_json(headers, needed)
 }
 
-/// The carrier of a call, which may have any that is read here, and no other.
+/// The encoding of a call. Rejects encodings that are not supported.
 fn carrier(route: &Route, is_rpc: bool, head: &RequestHead, size: BodySize) -> Result<Carrier, Rejection> {
     check_coding(head.headers)?;
     if !is_rpc {
@@ -116,18 +116,18 @@ fn carrier(route: &Route, is_rpc: bool, head: &RequestHead, size: BodySize) -> R
             return Err(Rejection::UnexpectedBody);
         }
         let needed = !reads && route.operation != Operation::DeleteSession;
-        // A read or a removal may come with the type of a body that it has not.
+        // A read or a deletion may have the content type of a body that it does not have.
         check_json(head.headers, needed)?;
         return Ok(Carrier::Rest);
     }
     let mut types = head.headers.get_all(CONTENT_TYPE).iter();
     let one = types.next().and_then(|value| value.to_str().ok()).filter(|_| types.next().is_none());
     let carrier = one.and_then(Carrier::of_call).ok_or(Rejection::ContentType)?;
-    // Without HTTP/2 it has no trailers, and no server of it reads it.
+    // gRPC over HTTP/1 has no trailers, and no server accepts it.
     if carrier.is_grpc() && !head.http2 { Err(Rejection::ContentType) } else { Ok(carrier) }
 }
 
-/// No coding of the body, in any of the headers that carriers have for it.
+/// Rejects content encodings, in any of the headers that carriers use.
 fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     let plain =
         |name: &str| headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
@@ -144,7 +144,7 @@ fn check_json(headers: &HeaderMap, needed: bool) -> Result<(), Rejection> {
     }
 }
 
-/// Known parameters, each once, with values in their canonical form. One without `=` has an empty value, as Auth0's
+/// Accepts known parameters, each at most once, with canonical values. One without `=` has an empty value, as Auth0's
 /// Ruby SDK sends it.
 fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
@@ -163,8 +163,8 @@ fn parameters(known: &'static [&'static str], query: &str) -> Result<Option<Stri
     Ok(Some(all))
 }
 
-/// The session's token is all that the query of a call may show, in one of its two spellings, and only where a session
-/// is read.
+/// Accepts only the session's token in a call's query, in one of its two spellings, and only if the call reads a
+/// session.
 fn query(route: &Route, query: &str) -> Result<Option<String>, Rejection> {
     if query.is_empty() {
         return Ok(None);
@@ -176,8 +176,8 @@ fn query(route: &Route, query: &str) -> Result<Option<String>, Rejection> {
     if good { Ok(Some(token.to_owned())) } else { Err(Rejection::Query(&[])) }
 }
 
-/// What decides a provider's response where it depends on who asks: the credential, the organization that it is used
-/// in, and what names the instance.
+/// What the provider's response depends on, if it depends on the caller: the credential, the organization, and the
+/// headers that select the instance.
 pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
     let mut caller = Vec::new();
     let mut part = |value: &[u8]| {
@@ -185,9 +185,9 @@ pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
         caller.extend_from_slice(value);
     };
     part(if upstream.preserve_host { head.host.as_bytes() } else { b"" });
-    // Each with its name: no value can be taken for one of another's.
+    // Each value follows its header name, so values of different headers cannot be confused.
     let credential = head.headers.get_all(AUTHORIZATION).iter().map(|value| (AUTHORIZATION.as_str(), value.as_bytes()));
-    let others = entrusted(upstream, head).filter(|(name, _)| *name != CLIENT);
+    let others = trusted_peer_headers(upstream, head).filter(|(name, _)| *name != CLIENT_ADDRESS);
     for (name, value) in credential.chain(forwarded(head, upstream.dialect.cache_key_headers)).chain(others) {
         part(name.as_bytes());
         part(value);
@@ -195,25 +195,24 @@ pub(super) fn caller(upstream: &Upstream, head: &RequestHead) -> Vec<u8> {
     caller
 }
 
-/// What tells the tenants behind one address of a provider apart, which may have sessions of the same id: the host that
-/// the provider is told, and the hosts by which those that may speak for others name the instance. Nothing for the
-/// tenant that the provider's own name is for. A name has one spelling here, and no port.
+/// The names that identify a tenant among those behind one address of a provider, which may have sessions with the same
+/// ID: the host that the provider receives, and the hosts in the headers of trusted peers. Empty for the tenant of the
+/// provider's own name. Names are normalized and without a port.
 pub(super) fn tenant(upstream: &Upstream, head: &RequestHead) -> Vec<Vec<u8>> {
-    // It has neither a port nor brackets.
+    // `server_name` has neither a port nor brackets.
     let own = upstream.target.server_name().trim_end_matches('.').to_ascii_lowercase().into_bytes();
-    let told = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
-    let host = told.map_or_else(|| own.clone(), plain);
+    let forwarded_host = Some(head.host.as_bytes()).filter(|host| upstream.preserve_host && !host.is_empty());
+    let host = forwarded_host.map_or_else(|| own.clone(), normalized_host);
     let mut names = Vec::new();
-    for (name, value) in entrusted(upstream, head) {
-        // Who repeats the host says nothing new.
-        let others = hosts(name, value).into_iter().map(plain).filter(|named| *named != host);
+    for (name, value) in trusted_peer_headers(upstream, head) {
+        // A header that repeats the host does not change the tenant.
+        let others = hosts(name, value).into_iter().map(normalized_host).filter(|named| *named != host);
         names.extend(others.flat_map(|named| [name.as_bytes().to_vec(), named]));
     }
     if names.is_empty() && host == own { names } else { [vec![host], names].concat() }
 }
 
-/// The hosts in a header that says for whom a request is. What stands beside them (the client, the scheme) tells no
-/// tenants apart.
+/// The hosts in a trusted peer's header. Other parts, such as the client and the scheme, do not select the tenant.
 fn hosts<'a>(name: &str, value: &'a [u8]) -> Vec<&'a [u8]> {
     if name.ends_with("host") {
         return vec![value.trim_ascii()];
@@ -223,8 +222,8 @@ fn hosts<'a>(name: &str, value: &'a [u8]) -> Vec<&'a [u8]> {
     hosts.filter_map(|pair| pair.get(5..)).collect()
 }
 
-/// A host without its port, its brackets or quotes, and its last dot, in lower case.
-fn plain(host: &[u8]) -> Vec<u8> {
+/// A host in lower case, without its port, brackets, quotes and trailing dot.
+fn normalized_host(host: &[u8]) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(host) else {
         return host.to_vec();
     };
@@ -232,12 +231,15 @@ fn plain(host: &[u8]) -> Vec<u8> {
     name.to_ascii_lowercase().into_bytes()
 }
 
-/// What peers say for others, as far as the provider is told.
-fn entrusted<'a>(upstream: &Upstream, head: &RequestHead<'a>) -> impl Iterator<Item = (&'static str, &'a [u8])> {
+/// The headers of a trusted peer that are forwarded to the provider.
+fn trusted_peer_headers<'a>(
+    upstream: &Upstream,
+    head: &RequestHead<'a>,
+) -> impl Iterator<Item = (&'static str, &'a [u8])> {
     forwarded(head, if head.trusted { upstream.dialect.trusted_peer_headers } else { &[] })
 }
 
-/// These headers with their values, as far as they are forwarded.
+/// These headers and their values, without those that `Connection` names.
 fn forwarded<'a>(
     head: &RequestHead<'a>,
     names: &'static [&'static str],
@@ -248,8 +250,8 @@ fn forwarded<'a>(
     stay.flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value.as_bytes())))
 }
 
-/// Says where a request comes from, not whom it is for.
-const CLIENT: &str = "x-forwarded-for";
+/// Names the client of a request, not its tenant.
+const CLIENT_ADDRESS: &str = "x-forwarded-for";
 
 fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -270,7 +272,7 @@ fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
     }
 }
 
-/// The bearer token of a request.
+/// Extracts the bearer token of a request.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Rejection::CredentialMissing)?;
@@ -279,7 +281,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Rejection::CredentialMalformed)?;
     let (scheme, token) = text.split_once(' ').ok_or(Rejection::CredentialMalformed)?;
-    // Without a branch for each byte: tokens are long, and this is on the way of every request.
+    // A loop without branches: tokens are long, and this runs on every request.
     let plain = token.bytes().fold(true, |plain, b| plain & (b > b' ') & (b < 0x7f) & (b != b','));
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !plain {
         return Err(Rejection::CredentialMalformed);

@@ -1,22 +1,24 @@
-//! Lists of sessions: what a caller may see of one session holds for each of a list.
+//! Responses that list sessions: deleted sessions must not appear in them either.
 
 use super::{Gateway, ProviderResponse, Read};
 use crate::dialect::SessionList;
 use crate::model::{Operation, Rejection};
 use crate::wire::coding;
 
-/// The sessions of a response that lists some.
+/// The sessions of a response that lists sessions.
 #[derive(Debug)]
 pub struct Listing {
     listed: SessionList,
-    /// Those that may have been deleted through the gateway: where they stand in the list, and what stands for them in
-    /// the cache.
+    /// The index in the list and the keyed hash of each session that may have been deleted through the gateway.
     sessions: Vec<(usize, [u8; 16])>,
 }
 
 impl Read {
-    /// The sessions that a response lists; none where it lists none that the gateway knows anything of. A list that
-    /// cannot be read is rejected, since it may hold what nobody is to see.
+    /// Parses a response that lists sessions. `None` if it is not such a response or nothing is cached.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be parsed: it may contain deleted sessions.
     pub fn listing(&self, gateway: &Gateway, response: &ProviderResponse) -> Result<Option<Listing>, Rejection> {
         let lists = self.route.operation == Operation::ListSessions && self.upstream.cache.is_some();
         if !lists || !response.status.is_success() {
@@ -27,7 +29,7 @@ impl Read {
             .then(|| self.upstream.dialect.session_list(&response.body))
             .flatten();
         let listed = read.ok_or(Rejection::UpstreamFailed)?;
-        // What is no id of a session here was never deleted here.
+        // An ID that is not valid here was never deleted here.
         let known =
             listed.ids().enumerate().filter_map(|(at, id)| Some((at, self.upstream.dialect.session_id(id).ok()?)));
         let sessions = known.map(|(at, id)| (at, gateway.session_hash(&self.upstream, &id))).collect();
@@ -36,13 +38,12 @@ impl Read {
 }
 
 impl Listing {
-    /// What stands for the sessions in the cache.
+    /// The keyed hashes of the sessions.
     pub fn sessions(&self) -> Vec<[u8; 16]> {
         self.sessions.iter().map(|(_, session)| *session).collect()
     }
 
-    /// The response without those of [`Listing::sessions`] that are deleted. Counts that the provider gives stay as
-    /// they are.
+    /// The response without the deleted ones of [`Listing::sessions`]. The provider's own counts stay unchanged.
     pub fn without(&self, deleted: &[bool], mut response: ProviderResponse) -> ProviderResponse {
         let gone = self.sessions.iter().zip(deleted).filter(|(_, deleted)| **deleted);
         let gone: Vec<usize> = gone.map(|((at, _), _)| *at).collect();

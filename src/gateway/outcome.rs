@@ -1,29 +1,29 @@
-//! What became of a request: what metrics and the log line tell.
+//! The outcome of a request, for metrics and the access log.
 
 use crate::model::{Operation, Rule, Violations};
 use crate::telemetry::{CacheStatus, Decision};
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The upstream's place in the configuration; none where the request was for none.
+    /// The upstream's index in the configuration; `None` if none matched.
     pub upstream: Option<usize>,
     /// The operation.
     pub operation: Operation,
     /// What the gateway did.
     pub decision: Decision,
-    /// What the cache had to do with it.
+    /// How the cache took part.
     pub cache: CacheStatus,
-    /// Why it was rejected, by name.
+    /// The name of the rejection.
     pub rejection: Option<&'static str>,
-    /// The rules that were broken, each once.
+    /// The violated rules, each once.
     pub rules: Vec<Rule>,
-    /// What stands for the session.
+    /// The keyed hash of the session ID.
     pub session: Option<[u8; 16]>,
 }
 
 impl Outcome {
-    /// Notes the rules that were broken, each once.
+    /// Adds the violated rules, each once.
     pub fn add_rules(&mut self, violations: &Violations) {
         self.rules.extend(violations.rules());
         self.rules.sort_unstable();

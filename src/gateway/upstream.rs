@@ -1,4 +1,4 @@
-//! An upstream, compiled: how requests find it, who may use it, and what holds for it.
+//! A compiled upstream: which requests it receives, who may use it, and its settings.
 
 use crate::dialect::Dialect;
 use crate::policy::Policy;
@@ -11,45 +11,45 @@ use std::time::Duration;
 /// A provider behind the gateway.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// Its name in the configuration, in metrics and in logs.
+    /// The name in the configuration, in metrics and in logs.
     pub name: String,
-    /// Its place in the configuration.
+    /// The index in the configuration.
     pub index: usize,
-    /// What the coherence of its cached sessions hangs on: what stands for its provider, since a write through one
-    /// upstream changes what others of the same provider would answer. [`super::Gateway::new`] makes it.
+    /// The ID of its provider. Upstreams of the same provider share generations and marks, because a write through one
+    /// changes the responses of the others. [`super::Gateway::new`] sets it.
     pub scope: u64,
-    /// What writes have to reckon with: the longest times and the greatest caution in the scope; none where nothing in
-    /// it is cached.
+    /// The longest times and the strictest failure policy of all upstreams in the scope, for writes. `None` if none of
+    /// them has a cache.
     pub scope_cache: Option<Freshness>,
-    /// What stands for it in the names of cached responses, and alone for all verified callers where they share them.
-    /// [`super::Gateway::new`] makes it.
-    pub shared: [u8; 16],
-    /// What its API looks like.
+    /// The ID of its cached responses. On its own, the variant that verified callers share. [`super::Gateway::new`]
+    /// sets it.
+    pub response_id: [u8; 16],
+    /// The provider's API.
     pub dialect: &'static Dialect,
-    /// Which requests are for it.
+    /// Which requests it receives.
     pub matcher: RequestMatcher,
-    /// What becomes of requests that the dialect does not know.
+    /// How to treat requests that the dialect does not know.
     pub unmatched: Unmatched,
-    /// How callers are checked.
+    /// How callers are verified.
     pub check: CallerCheck,
-    /// What writes of sessions may do.
+    /// The policy for writes of sessions.
     pub policy: Policy,
-    /// What writes of refresh tokens may do.
+    /// The policy for writes of refresh tokens.
     pub refresh_token_policy: Policy,
-    /// How session reads are cached; not at all where there is none.
+    /// How session reads are cached; `None` disables the cache.
     pub cache: Option<Freshness>,
-    /// The bounds of evaluated bodies.
+    /// The limits of evaluated bodies.
     pub body: BodyLimits,
-    /// How much may be in flight at the provider.
+    /// The limits of requests in flight.
     pub slots: SlotLimits,
-    /// Whether the provider sees the host that the client asked for, and not its own.
+    /// Whether the provider receives the client's `Host` instead of its own.
     pub preserve_host: bool,
-    /// Where it is.
+    /// The provider's address.
     pub target: Target,
 }
 
 impl Upstream {
-    /// Whether requests that the dialect has no operation for reach the provider.
+    /// Whether requests that match no operation are forwarded.
     pub fn forwards_unmatched(&self) -> bool {
         match self.unmatched {
             Unmatched::Forward => true,
@@ -58,16 +58,16 @@ impl Upstream {
     }
 }
 
-/// Which requests are for an upstream.
+/// Which requests an upstream receives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestMatcher {
-    /// The name of the listener; any where there is none.
+    /// The name of the listener; `None` for any.
     pub listener: Option<String>,
-    /// The host, in lower case and without a port; any where there is none.
+    /// The host, in lower case and without a port; `None` for any.
     pub host: Option<String>,
-    /// The path has to begin with it, at a `/`. Without a slash at the end; empty for any path.
+    /// The path prefix, which ends at a segment boundary. Without a trailing slash; empty for any path.
     pub path_prefix: String,
-    /// Whether the prefix is taken away before the path is looked at and forwarded.
+    /// Whether to remove the prefix before the path is matched and forwarded.
     pub strip_prefix: bool,
 }
 
@@ -79,19 +79,20 @@ impl RequestMatcher {
         named && rest.is_some_and(|rest| self.path_prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// A host counts more than a listener, a listener more than any prefix, a longer prefix more than a shorter one.
+    /// The order of matches: a host counts more than a listener, a listener more than any prefix, a longer prefix more
+    /// than a shorter one.
     pub(super) fn specificity(&self) -> (bool, bool, usize) {
         (self.host.is_some(), self.listener.is_some(), self.path_prefix.len())
     }
 
-    /// The path as the provider sees it.
+    /// The path at the provider, without its base path.
     pub fn upstream_path<'a>(&self, path: &'a str) -> &'a str {
         let rest = if self.strip_prefix { path.strip_prefix(self.path_prefix.as_str()).unwrap_or(path) } else { path };
         if rest.is_empty() { "/" } else { rest }
     }
 }
 
-/// A host without its port, and without the dot of the root.
+/// A host without its port and trailing dot.
 fn plain_host(host: &str) -> &str {
     let host = without_port(host);
     host.strip_suffix('.').unwrap_or(host)
@@ -104,85 +105,84 @@ pub(super) fn without_port(host: &str) -> &str {
     }
 }
 
-/// What becomes of requests that a dialect does not know.
+/// How to treat requests that a dialect does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unmatched {
-    /// They are passed untouched.
+    /// Pass them through unchanged.
     #[default]
     Forward,
-    /// They are answered with 404, reads and writes alike; preflights of governed operations are passed.
+    /// Respond with 404, to reads and writes alike. CORS preflights of governed operations are passed through.
     Reject,
 }
 
-/// How callers are checked.
+/// How callers are verified.
 #[derive(Debug, Clone)]
 pub enum CallerCheck {
     /// By a JWT of this issuer.
     Token {
-        /// What the token has to say.
+        /// What the token must contain.
         expected: Expectations,
-        /// Where the issuer's keys are.
+        /// The issuer's keys.
         keys: Box<KeySource>,
-        /// Whether a token that is no JWT is left to the provider, and not rejected.
+        /// Whether opaque tokens are forwarded to the provider instead of rejected.
         opaque: bool,
     },
-    /// By the provider alone; but there has to be a credential.
+    /// By the provider alone, but a credential is required.
     Forward,
-    /// Not at all: the provider decides.
+    /// By the provider alone, if at all.
     None,
 }
 
-/// Where an issuer's keys are.
+/// How an issuer's keys are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySource {
-    /// The JWKS document's address; discovered from the issuer where there is none.
+    /// The URL of the JWKS document; `None` to discover it from the issuer.
     pub jwks: Option<String>,
-    /// The `Host` that the document is fetched with, and the name that TLS asks for; that of the address where there is
-    /// none.
+    /// The `Host` and TLS server name of the fetch; `None` for those of the URL.
     pub host: Option<Authority>,
     /// The issuer, whose `.well-known/openid-configuration` names the document.
     pub issuer: String,
-    /// How often the document is fetched anew.
+    /// The interval between fetches.
     pub refresh: Duration,
-    /// How often, at most, it is fetched because a token names an unknown key.
+    /// The minimum interval between fetches because of unknown keys.
     pub min_interval: Duration,
-    /// How long the last good document holds when no newer one can be had.
+    /// How long the last document stays valid if no newer one can be fetched.
     pub max_stale: Duration,
-    /// How long a fetch may take.
+    /// The timeout of a fetch.
     pub timeout: Duration,
-    /// Authorities to trust instead of the system's.
+    /// CA certificates to trust instead of the system's.
     pub authorities: Option<CaCertificates>,
 }
 
-/// How session reads are cached. Its default is what counts where nothing is written.
+/// How session reads are cached. The default has the configuration's default values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// How long a response holds at the most. Also: how long a deleted session is answered with 404.
+    /// How long a response is fresh at most, and how long a deleted session is reported as 404.
     pub ttl: Duration,
-    /// The largest answer that is stored, in bytes.
+    /// The maximum size of a stored response, in bytes.
     pub max_body: usize,
-    /// How long after `ttl` a response is still served while it is fetched anew.
+    /// How long after `ttl` a stale response is served while it is fetched again.
     pub stale_while_revalidate: Duration,
-    /// How long after `ttl` a response is still served where the provider cannot give a newer one.
+    /// How long after `ttl` a stale response is served if the provider fails.
     pub stale_if_error: Duration,
-    /// How long the provider's 404 holds; it is not stored where this is zero.
+    /// How long the provider's 404 is cached; zero disables it.
     pub negative_ttl: Duration,
-    /// What a write meets whose mark cannot be placed in the store.
+    /// What to do with a write whose invalidation mark cannot be set.
     pub on_unreachable: OnUnreachable,
 }
 
 impl Freshness {
-    /// The longest time for which a response may be served after it was fetched.
+    /// The longest time between the fetch of a response and its last use.
     pub fn max_serving_time(&self) -> Duration {
         self.negative_ttl.max(self.ttl + self.stale_while_revalidate + self.stale_if_error)
     }
 
-    /// For how long a response that is stored is there at the most.
-    pub fn kept(&self) -> Duration {
+    /// The longest time that a response is stored.
+    pub fn retention(&self) -> Duration {
         self.negative_ttl.max(self.ttl + self.stale_while_revalidate.max(self.stale_if_error))
     }
 
-    /// The longer times and the greater caution of two.
+    /// The longer times and the stricter failure policy of two.
     pub(super) fn strictest(self, other: Freshness) -> Freshness {
         Freshness {
             ttl: self.ttl.max(other.ttl),
@@ -208,101 +208,100 @@ impl Default for Freshness {
     }
 }
 
-/// What a write meets whose mark cannot be placed in the store, so that other processes may go on answering from before
-/// it. In the order of caution.
+/// What to do with a write whose invalidation mark cannot be set, so that other processes may still serve older
+/// responses. From the least to the most strict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum OnUnreachable {
-    /// It is sent all the same: responses from before it end with their time.
+    /// Forward it. Older responses are served until they expire.
     #[default]
     Forward,
-    /// It is sent, but acknowledged only when no response from before it can be served any more: after the longest
+    /// Forward it, but delay its response until no older response can be served: by the longest
     /// [`Freshness::max_serving_time`] of all upstreams in the scope.
     Hold,
-    /// It is rejected, and never reaches the provider.
+    /// Reject it. It never reaches the provider.
     Reject,
 }
 
-/// The bounds of evaluated bodies.
+/// The limits of evaluated bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyLimits {
-    /// The largest body, in bytes.
+    /// The maximum size, in bytes.
     pub max: usize,
-    /// The largest body of undeclared length, in bytes.
+    /// The maximum size of a body of undeclared length, in bytes.
     pub max_undeclared: usize,
     /// How long a body may take to arrive.
     pub timeout: Duration,
 }
 
-/// How much may be in flight at a provider.
+/// The limits of requests in flight at a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotLimits {
-    /// How many requests at once, whoever sent them.
+    /// The maximum number of requests in flight.
     pub in_flight: usize,
-    /// How many of them for one source of callers whom the gateway has not verified.
+    /// The maximum of them for one source of unverified callers.
     pub per_source: usize,
-    /// How long a request waits for others to end.
+    /// How long a request waits for a free slot.
     pub wait: Duration,
 }
 
-/// Certificates of authorities, of which there is at least one.
+/// CA certificates; at least one.
 pub type CaCertificates = Arc<[CertificateDer<'static>]>;
 
-/// Who the gateway is to a provider that asks for a certificate.
+/// The client certificate that the gateway presents to a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIdentity {
-    /// The gateway's own certificate, then those that lead to an authority.
+    /// The certificate, then its intermediate certificates.
     pub chain: Arc<[CertificateDer<'static>]>,
-    /// The private key of the first of them.
+    /// The certificate's private key.
     pub key: Arc<PrivateKeyDer<'static>>,
 }
 
-/// The version of HTTP that a provider is spoken to in. Calls of gRPC need HTTP/2 in any case.
+/// The HTTP version for connections to a provider. gRPC calls always use HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2, and nothing else; without TLS by prior knowledge.
+    /// HTTP/2 only; without TLS by prior knowledge.
     Http2,
-    /// What the provider chooses in the TLS handshake, and HTTP/1.1 without TLS.
+    /// The version negotiated by ALPN; HTTP/1.1 without TLS.
     Auto,
 }
 
-/// Where an upstream is and how it is spoken to.
+/// The address of a provider, and how to connect to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Whether it is spoken to over TLS.
+    /// Whether to use TLS.
     pub tls: bool,
-    /// The host name or address, without brackets and without the dot of the root.
+    /// The host name or IP address, without brackets and without a trailing dot.
     pub host: String,
-    /// Whether its name is looked up with that dot: as it is, in no search domain.
+    /// Whether the name is resolved with a trailing dot, that is, without search domains.
     pub rooted: bool,
     /// The port.
     pub port: u16,
-    /// What it is called in `Host` and in TLS, with a port where that belongs to it: where it is reached by another
-    /// name.
+    /// The `Host` and TLS server name, if they differ from the address. With a port if that is part of the name.
     pub virtual_host: Option<Authority>,
-    /// What stands before every path. Without a slash at the end.
+    /// A prefix of every path, without a trailing slash.
     pub base_path: String,
-    /// Authorities to trust instead of the system's.
+    /// CA certificates to trust instead of the system's.
     pub authorities: Option<CaCertificates>,
-    /// Who the gateway is to it.
+    /// The client certificate, if the provider requires one.
     pub identity: Option<ClientIdentity>,
-    /// The version of HTTP.
+    /// The HTTP version.
     pub protocol: Protocol,
-    /// How long things may take.
+    /// The timeouts.
     pub timeouts: Timeouts,
 }
 
 impl Target {
-    /// Whether both name the same provider.
+    /// Whether both are the same provider.
     pub fn is_same_provider(&self, other: &Target) -> bool {
-        self.name() == other.name()
+        self.provider_identity() == other.provider_identity()
     }
 
-    /// What tells its provider from others: whether it uses TLS, host, port, and path. A provider that is reached by
-    /// another name than its own is the one that `https://` and its own name lead to.
-    pub(super) fn name(&self) -> (bool, String, u16, &str) {
+    /// What identifies the provider: TLS, host, port, and base path. With a virtual host, the provider is the one at
+    /// `https://` and that host.
+    pub(super) fn provider_identity(&self) -> (bool, String, u16, &str) {
         const HTTPS: u16 = 443;
         let (tls, host, port) = match &self.virtual_host {
             Some(own) => (true, own.host(), own.port_u16().unwrap_or(HTTPS)),
@@ -311,13 +310,13 @@ impl Target {
         (tls, host.to_ascii_lowercase(), port, &self.base_path)
     }
 
-    /// The name that its certificate has to be for.
+    /// The name that the provider's certificate must have.
     pub fn server_name(&self) -> &str {
         let own = self.virtual_host.as_ref().map(|own| own.host().trim_matches(['[', ']']));
         own.unwrap_or(&self.host)
     }
 
-    /// The name that is looked up.
+    /// The name to resolve.
     pub fn lookup_name(&self) -> String {
         if self.rooted { format!("{}.", self.host) } else { self.host.clone() }
     }
@@ -333,23 +332,22 @@ impl Target {
     }
 }
 
-/// How long things at an upstream may take.
+/// The timeouts of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To connect, with TLS.
+    /// To connect, including TLS.
     pub connect: Duration,
-    /// From the end of a request to the first byte of its response. A governed request has to be answered as a whole
-    /// within it.
+    /// From the end of a request to the first byte of its response. A governed request must be complete within it.
     pub first_byte: Duration,
-    /// How long neither side of a pass-through request may send anything. It also bounds the wait for the first byte of
-    /// a response.
+    /// How long both sides of a pass-through request may be silent. It also limits the wait for the first byte of a
+    /// response.
     pub idle: Duration,
-    /// How long an unused connection is kept.
+    /// How long an unused connection is kept open.
     pub keepalive: Duration,
 }
 
 impl Timeouts {
-    /// How long a write stays marked if its outcome never becomes known: longer than it can take in any case.
+    /// How long a mark lasts if a write's outcome stays unknown: longer than any write can take.
     pub fn guard(&self) -> Duration {
         (self.connect + self.first_byte) * 2 + Duration::from_secs(1)
     }

@@ -1,4 +1,4 @@
-//! What a response means for the cache.
+//! What a provider's response means for the cache.
 
 use super::{Changes, Freshness, Read, Write};
 use crate::coherence::millis;
@@ -12,16 +12,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
 
-/// A provider's response.
+/// A provider's whole response.
 #[derive(Debug, Clone)]
 pub struct ProviderResponse {
     /// The status.
     pub status: StatusCode,
-    /// The headers, less those that speak of the connection.
+    /// The headers, without those of the connection.
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// What stood behind the body.
+    /// The trailers.
     pub trailers: Option<HeaderMap>,
 }
 
@@ -33,7 +33,7 @@ pub struct DecodedResponse {
 }
 
 impl DecodedResponse {
-    /// The status of the call: of HTTP, or what HTTP has for that of gRPC.
+    /// The status of the call: HTTP's, or the HTTP equivalent of gRPC's.
     pub fn status(&self) -> StatusCode {
         self.call.status
     }
@@ -45,7 +45,7 @@ impl From<DecodedResponse> for ProviderResponse {
     }
 }
 
-/// The headers that a stored response keeps: those that speak of the session, not of the exchange that fetched it.
+/// The headers that a stored response keeps: those about the session, not about the exchange.
 const STORED_HEADERS: [HeaderName; 7] = [
     http::header::CONTENT_TYPE,
     http::header::CONTENT_LANGUAGE,
@@ -57,7 +57,7 @@ const STORED_HEADERS: [HeaderName; 7] = [
 ];
 
 impl ProviderResponse {
-    /// The response with its decoded call.
+    /// Decodes the call in the response.
     pub fn decoded(self, carrier: Carrier) -> DecodedResponse {
         let call = self.call(carrier);
         DecodedResponse { response: self, call }
@@ -67,7 +67,7 @@ impl ProviderResponse {
         carrier.decode_response(self.status, &self.headers, &self.body, self.trailers.as_ref())
     }
 
-    /// The same for the same response; what speaks of the exchange alone does not count.
+    /// A hash that identifies the response. Headers are left out, because they describe the exchange.
     pub fn digest(&self) -> u64 {
         let mut context = Context::new(&SHA256);
         context.update(&self.status.as_u16().to_be_bytes());
@@ -80,8 +80,8 @@ impl ProviderResponse {
         context.finish().as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
-    /// What is stored of it, and what others than the one who asked may see. It shares no memory with the response,
-    /// whose parts hold the whole buffers of the connection that they came from.
+    /// The part of the response that is stored and that other callers may see. It is copied, so that it does not keep
+    /// the connection's whole buffers alive.
     pub fn cacheable_copy(&self) -> ProviderResponse {
         let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
         ProviderResponse {
@@ -97,61 +97,60 @@ fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> H
     all.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
 }
 
-/// What a response to a read means for what is stored.
+/// What the response to a read means for the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cacheability {
     /// It may be stored.
     Store {
-        /// How long it is fresh, counted from the start of the fetch.
+        /// How long it is fresh, from the start of the fetch.
         fresh: Millis,
-        /// How much longer it may do where it is fetched anew, or the provider fails.
+        /// How much longer it may be served stale.
         stale: Millis,
-        /// Its version.
+        /// The session's version.
         version: Option<u64>,
-        /// Whether it says that there is no session.
+        /// Whether it says that the session does not exist.
         missing: bool,
-        /// Whether it is for this credential only, also where others share what is stored.
+        /// Whether only this caller may be served it, even if callers share the variant.
         only: bool,
     },
-    /// It is older than a write that was acknowledged: what is stored may be newer.
+    /// It is older than an acknowledged write. The stored entry may be newer.
     TooOld {
-        /// Its version.
+        /// The session's version.
         version: u64,
     },
-    /// It may not be stored, but what is stored holds no longer (RFC 9111, section 4.3.3).
+    /// It may not be stored, and the stored entry is no longer valid (RFC 9111, section 4.3.3).
     Invalidate,
-    /// It speaks of this credential alone: others may go on sharing what is stored.
+    /// It is a denial of this caller only. Other callers may still share the entry.
     Deny,
-    /// It says nothing of the session: the provider failed, or would not say.
+    /// It does not tell anything about the session: the provider failed or throttled the request.
     Unrelated,
 }
 
-/// Whether a response with this status says nothing of the session: the provider failed, was too slow, or would not
-/// say.
+/// Whether a status does not tell anything about the session: the provider failed, timed out, or throttled the request.
 pub fn is_inconclusive(status: StatusCode) -> bool {
-    // What stands for gRPC's CANCELLED has no name here.
+    // The HTTP equivalent of gRPC's CANCELLED.
     const CANCELLED: u16 = 499;
     status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
         || status.as_u16() == CANCELLED
 }
 
-/// Request headers that go out on shared reads, but are no part of the key. Others are part of it, or are not sent.
+/// Request headers of shared reads that are not part of the cache key. Other headers are part of it, or are not sent.
 const UNKEYED: [&str; 6] =
     ["user-agent", "auth0-client", "traceparent", "tracestate", "x-forwarded-for", "x-request-id"];
 
-/// What an answered write leaves to be done before it is acknowledged.
+/// How to end a write's mark, before the write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// Its outcome is known: the mark ends.
+    /// The outcome is known: end the mark.
     End(Settled),
-    /// Its outcome is not known: the mark stays until it runs out.
+    /// The outcome is unknown: let the mark expire.
     KeepMark,
 }
 
 impl Read {
-    /// What this response means for what is stored. `floor` is the version below which it is too old, `wall` the time
-    /// of the fetch's start in milliseconds since the epoch.
+    /// What a response means for the cache. `floor` is the version below which it is too old, `wall` the start of the
+    /// fetch in milliseconds since the epoch.
     pub fn cacheability(&self, decoded: &DecodedResponse, floor: Option<u64>, wall: u64) -> Cacheability {
         let Some(cache) = self.upstream.cache.filter(|_| self.key().is_some()) else {
             return Cacheability::Unrelated;
@@ -163,7 +162,7 @@ impl Read {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => denies,
             StatusCode::NOT_FOUND | StatusCode::GONE if !self.is_about_session(response) => denies,
             StatusCode::NOT_FOUND if !cache.negative_ttl.is_zero() && self.may_be_stored(response, &cache) => {
-                // That there is none is for the one who was told.
+                // Another caller may still see the session, so a 404 is cached for this caller only.
                 Cacheability::Store {
                     fresh: millis(cache.negative_ttl),
                     stale: 0,
@@ -179,7 +178,7 @@ impl Read {
         }
     }
 
-    /// The same for a response that shows a session.
+    /// What a response with a session means for the cache.
     fn session_cacheability(
         &self,
         message: Option<&Bytes>,
@@ -194,11 +193,11 @@ impl Read {
         };
         match (floor, facts.version) {
             (Some(floor), Some(version)) if version < floor => return Cacheability::TooOld { version },
-            // Nobody knows how old it is.
+            // Without a version it is unknown whether the response is too old.
             (Some(_), None) => return Cacheability::Invalidate,
             (Some(_) | None, _) => {}
         }
-        // Nothing outlives the session.
+        // No response is served after its session expires.
         let left = facts.expires_at.map_or(Millis::MAX, |at| at.saturating_sub(wall).saturating_sub(MARGIN));
         let fresh = millis(cache.ttl).min(left);
         let stale = millis(cache.stale_while_revalidate.max(cache.stale_if_error)).min(left - fresh);
@@ -208,7 +207,7 @@ impl Read {
         Cacheability::Store { fresh, stale, version: facts.version, missing: false, only: false }
     }
 
-    /// What a response means that was too large to be read; `None` for one that never came.
+    /// What a response that was too large to read means for the cache. `None` stands for no response.
     pub fn cacheability_unread(&self, status: Option<StatusCode>) -> Cacheability {
         match status.filter(|status| self.key().is_some() && !is_inconclusive(*status)) {
             Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.is_shared() => Cacheability::Deny,
@@ -217,7 +216,7 @@ impl Read {
         }
     }
 
-    /// Whether a response may be stored as far as its head and its size speak of it.
+    /// Whether the headers and the size of a response allow storing it.
     fn may_be_stored(&self, response: &ProviderResponse, cache: &Freshness) -> bool {
         let has = |name| response.headers.contains_key(name);
         let plain = response.body.len() <= cache.max_body
@@ -226,7 +225,7 @@ impl Read {
         plain && !self.varies(response)
     }
 
-    /// Whether a response would be another for other requests with the same key (RFC 9111, section 4.1).
+    /// Whether the response depends on headers that are not part of the cache key (RFC 9111, section 4.1).
     fn varies(&self, response: &ProviderResponse) -> bool {
         let values = response.headers.get_all(http::header::VARY).iter();
         let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
@@ -236,7 +235,7 @@ impl Read {
         })
     }
 
-    /// Whether a response that there is none speaks of the session, and not of who asked.
+    /// Whether a 404 is about the session rather than about the caller.
     fn is_about_session(&self, response: &ProviderResponse) -> bool {
         if matches!(self.upstream.dialect.not_found, NotFoundMeaning::Any) {
             return true;
@@ -245,12 +244,12 @@ impl Read {
         text.is_some_and(|text| self.upstream.dialect.not_found.is_about_session(&text))
     }
 
-    /// For how long a response may be good at the most, in milliseconds.
-    pub fn kept(&self) -> Millis {
-        self.upstream.cache.map_or(0, |cache| millis(cache.kept()))
+    /// The longest time that a response is stored, in milliseconds.
+    pub fn retention(&self) -> Millis {
+        self.upstream.cache.map_or(0, |cache| millis(cache.retention()))
     }
 
-    /// For how long responses may do.
+    /// How long responses may be served.
     pub fn windows(&self) -> FreshnessWindows {
         let windows = |cache: Freshness| FreshnessWindows {
             fresh: millis(cache.ttl),
@@ -263,31 +262,31 @@ impl Read {
 }
 
 impl Write {
-    /// What to do before this response is passed on.
+    /// How to end this write's mark, before the response is sent.
     pub fn settle(&self, response: &DecodedResponse) -> WriteOutcome {
         match status_meaning(response.status()) {
             StatusMeaning::Applied => WriteOutcome::End(self.applied(response)),
-            // What failed may have been counted: then the session is read anew.
-            StatusMeaning::Rejected if self.may_count(response) => WriteOutcome::End(Settled::default()),
+            // A failed check may have been counted, so the session must be fetched again.
+            StatusMeaning::Rejected if self.may_have_effects(response) => WriteOutcome::End(Settled::default()),
             StatusMeaning::Rejected => WriteOutcome::UNCHANGED,
             StatusMeaning::NotApplied => WriteOutcome::End(Settled::default()),
             StatusMeaning::Unknown => WriteOutcome::KeepMark,
         }
     }
 
-    /// Whether a response that says that a write was bad leaves it open what else it did.
-    fn may_count(&self, response: &DecodedResponse) -> bool {
+    /// Whether the write may have changed something although the provider rejected it.
+    fn may_have_effects(&self, response: &DecodedResponse) -> bool {
         self.upstream.dialect.bad_request_has_effects && response.status() == StatusCode::BAD_REQUEST
     }
 
-    /// Whether a response says by itself that the user is locked: every session of the user has ended then, and nobody
-    /// knows which these are.
+    /// Whether the response means that the user is locked. Then all sessions of the user have ended, and it is unknown
+    /// which these are.
     pub fn is_lockout(&self, decoded: &DecodedResponse) -> bool {
-        if !self.may_count(decoded) {
+        if !self.may_have_effects(decoded) {
             return false;
         }
         let response = &decoded.response;
-        // What cannot be read may say so.
+        // A response that cannot be decoded may mean it too.
         let unread = coding::of(&response.headers).is_some();
         let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
         unread || text.is_some_and(|text| self.upstream.dialect.is_lockout(&text))
@@ -296,7 +295,7 @@ impl Write {
     fn applied(&self, response: &DecodedResponse) -> Settled {
         match self.changes() {
             Changes::Session(_) => {}
-            // What is known of one session says nothing of all.
+            // The version of one session says nothing about the others.
             Changes::AnySession | Changes::Nothing => return Settled::default(),
         }
         let ends =
@@ -310,13 +309,13 @@ impl Write {
     }
 }
 
-/// Whether a write's outcome is known by its status.
+/// What a write's status tells about its outcome.
 enum StatusMeaning {
-    /// It was carried out.
+    /// The write was applied.
     Applied,
-    /// It was rejected for what it is or for who sent it: nothing changed.
+    /// The request or its caller was rejected: nothing changed.
     Rejected,
-    /// It was not carried out, but what it names may have changed all the same.
+    /// The write was not applied, but the session may have changed in another way.
     NotApplied,
     Unknown,
 }
@@ -324,10 +323,9 @@ enum StatusMeaning {
 fn status_meaning(status: StatusCode) -> StatusMeaning {
     match status.as_u16() {
         400 | 401 | 403 | 429 => StatusMeaning::Rejected,
-        // Not a method, a form or a version that is taken there, or not there at all: nobody looked at what it asks
-        // for.
+        // The method, form or version is not supported, or the resource is elsewhere: the request was not evaluated.
         301 | 307 | 308 | 405 | 411 | 413 | 414 | 415 | 417 | 421 | 426 | 431 | 501 | 505 => StatusMeaning::Rejected,
-        // Somebody gave up waiting (499: what HTTP has for gRPC's CANCELLED).
+        // A timeout, or 499, the HTTP equivalent of gRPC's CANCELLED.
         408 | 499 => StatusMeaning::Unknown,
         200..=299 => StatusMeaning::Applied,
         300..=499 => StatusMeaning::NotApplied,
@@ -336,7 +334,7 @@ fn status_meaning(status: StatusCode) -> StatusMeaning {
 }
 
 impl WriteOutcome {
-    /// What remains of a write that certainly changed nothing, or never reached the provider.
+    /// The outcome of a write that certainly changed nothing, or never reached the provider.
     pub const UNCHANGED: WriteOutcome = WriteOutcome::End(Settled {
         version: None,
         unchanged: true,
@@ -347,11 +345,10 @@ impl WriteOutcome {
     });
 }
 
-/// What an answered write that may change any session leaves to be done. What a provider does not know by this name,
-/// nobody's change of it makes stale: otherwise anybody could empty the cache by asking for what is not there.
-/// `repeatable` says that whatever stands between gateway and provider may have sent the request twice (RFC 9110,
-/// section 9.2.2), and that its caller's rights are checked: what it does not find may then be what its first copy has
-/// removed or renamed.
+/// How to end the mark of a write that may change any session. A write that does not find its target changes nothing;
+/// otherwise anyone could empty the cache with writes to unknown targets. `repeatable` means that a proxy before the
+/// provider may have sent the request twice (RFC 9110, section 9.2.2) and that the caller's scopes are checked: a
+/// missing target may then have been removed or renamed by the first copy.
 pub fn settle_invalidating(status: StatusCode, repeatable: bool) -> WriteOutcome {
     match status_meaning(status) {
         StatusMeaning::NotApplied if repeatable && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
@@ -368,7 +365,7 @@ pub fn settle_invalidating(status: StatusCode, repeatable: bool) -> WriteOutcome
 mod tests {
     use super::*;
 
-    /// What each status leaves of a change of any session: `u` unchanged, `c` changed, `k` its mark.
+    /// The result for each status: `u` unchanged, `c` changed, `k` mark kept.
     #[test]
     fn statuses_say_what_became_of_a_change() {
         for (statuses, expected) in [

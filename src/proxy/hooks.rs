@@ -69,7 +69,7 @@ impl Hooks {
             let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
             context.timing.as_ref().inspect(|timing| timing.head_rejected());
             // Only for the error shape of the response.
-            context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
+            context.upstream = runtime.gateway.find_upstream(&listener, host, path).cloned();
             session.set_keepalive(None);
             return reject(session, context, &rejection).await;
         }

@@ -30,7 +30,7 @@ pub(super) async fn reject(session: &mut Session, context: &mut Context, rejecti
 pub(super) async fn reject_overloaded(session: &mut Session, context: &mut Context) -> Result<bool> {
     let (runtime, listener) = (context.runtime.clone(), context.listener());
     let RequestHead { host, path, .. } = head(session.req_header(), &listener, false);
-    context.upstream = runtime.gateway.upstream_of(&listener, host, path).cloned();
+    context.upstream = runtime.gateway.find_upstream(&listener, host, path).cloned();
     context.shed(Shed::Request);
     session.set_keepalive(None);
     reject(session, context, &Rejection::Overloaded).await

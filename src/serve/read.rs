@@ -174,7 +174,7 @@ fn read_options(read: &Read, headers: &HeaderMap) -> ReadOptions {
     windows.revalidate = if directives.no_store { 0 } else { windows.revalidate };
     let (caller, tenant) = (read.caller(), *read.tenant());
     let Directives { no_cache: fresh, no_store: unstored, .. } = directives;
-    ReadOptions { fresh, unstored, caller, tenant, kept: read.kept(), windows }
+    ReadOptions { fresh, unstored, caller, tenant, kept: read.retention(), windows }
 }
 
 /// A response without its cookies, which are for the client whose request fetched it.

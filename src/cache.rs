@@ -2,6 +2,7 @@
 //! Concurrent misses on one response make one fetch; a write marks what it may change before it is forwarded, and
 //! settles it before it is acknowledged.
 
+mod fetched;
 mod lease_guard;
 mod single_flight;
 mod keep;
@@ -13,8 +14,9 @@ mod shared_mark;
 mod write;
 
 pub use builder::{OpenCache, open};
+pub use fetched::{FetchedResponse, ReadOptions};
 pub use memory::MemoryStore;
-pub use read::{FetchedResponse, ReadOptions, ReadResult};
+pub use read::ReadResult;
 pub use redis::{RedisStore, SetupError};
 pub use write::{Mark, MarkFailurePolicy};
 

@@ -5,13 +5,15 @@ mod connector;
 mod failure;
 mod http2;
 mod resolver;
+mod part;
 mod response;
 
 pub use addresses::{Addresses, Attempts};
 pub use failure::{is_address_failure, was_refused};
 pub use http2::{CONNECTION_WINDOW, STREAMING_WINDOW};
+pub use part::Part;
 pub use resolver::{Files, LookupError, Resolver};
-pub use response::{Body, Part, Response};
+pub use response::{Body, Response};
 
 use crate::descriptors;
 use crate::gateway::{CaCertificates, ClientIdentity, Protocol};

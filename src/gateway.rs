@@ -10,6 +10,8 @@ mod head;
 mod listing;
 mod cache_ids;
 mod outcome;
+mod provider_response;
+mod read_body;
 mod write_outcome;
 mod upstream;
 
@@ -18,13 +20,12 @@ pub use decoded::{Changes, DecodedRequest, Read, Write, WriteDecision};
 pub use head::{BodySize, RequestHead, bearer};
 pub use listing::Listing;
 pub use outcome::Outcome;
+pub use provider_response::{DecodedResponse, ProviderResponse};
 pub use upstream::{
     BodyLimits, CaCertificates, CallerCheck, ClientIdentity, Freshness, KeySource, OnUnreachable, Protocol,
     RequestMatcher, SlotLimits, Target, Timeouts, Unmatched, Upstream,
 };
-pub use write_outcome::{
-    Cacheability, DecodedResponse, ProviderResponse, WriteOutcome, is_inconclusive, settle_invalidating,
-};
+pub use write_outcome::{Cacheability, WriteOutcome, is_inconclusive, settle_invalidating};
 
 use crate::coherence::{DEFAULT_TENANT, TenantId};
 use crate::dialect::path::PathReadings;

@@ -1,6 +1,6 @@
 //! What becomes of what a fetch has brought: it is stored, or ends what is, or says nothing.
 
-use super::read::{FetchedResponse, ReadOptions};
+use super::fetched::{FetchedResponse, ReadOptions};
 use super::{CacheCounters, FillResult, Sessions, Store, StoreError, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Entry, Micros, Observed, RetireCause, Retired, Stamp, Token};

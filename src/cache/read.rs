@@ -1,52 +1,19 @@
 //! Readers: what they find, whom they wait for, what they fetch.
 
+use super::fetched::{FetchedResponse, ReadOptions};
 use super::keep::StartedFetch;
 use super::single_flight::InFlightFetch;
 use super::{AcquireRequest, Acquisition, Sessions};
-use crate::coherence::reading::{Fetch, FlightKey, ForwardReason, FreshnessWindows, NEVER_JOIN, ReadStep, next};
-use crate::coherence::{CallerDigest, Entry, Micros, Millis, TenantId, Token};
-use crate::gateway::{CacheKey, Cacheability, ProviderResponse};
-use crate::model::Rejection;
+use crate::coherence::reading::{Fetch, FlightKey, ForwardReason, NEVER_JOIN, ReadStep, next};
+use crate::coherence::{Entry, Micros, Millis, TenantId, Token};
+use crate::gateway::{CacheKey, ProviderResponse};
 use crate::telemetry::CacheEvent;
-use http::StatusCode;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// What a fetch brought.
-#[derive(Debug, Clone)]
-pub struct FetchedResponse {
-    /// The response, or why there is none.
-    pub response: Result<Arc<ProviderResponse>, Rejection>,
-    /// Its status as the carrier decodes it; `None` without a response, or if a stored response replaced it.
-    pub status: Option<StatusCode>,
-    /// Whether it may be stored.
-    pub storable: Cacheability,
-    /// Whether the provider failed, so that an older response may do.
-    pub failed: bool,
-    /// Tells apart who asked.
-    pub caller: CallerDigest,
-}
-
-/// What a read wants of the cache.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ReadOptions {
-    /// Whether only a fetch of its own will do.
-    pub fresh: bool,
-    /// Whether what it fetches may not be stored.
-    pub unstored: bool,
-    /// Tells apart who asks.
-    pub caller: CallerDigest,
-    /// Which tenant is asked.
-    pub tenant: TenantId,
-    /// For how long a response may be good that is still on its way, in milliseconds.
-    pub kept: Millis,
-    /// For how long responses may do, those on their way included.
-    pub windows: FreshnessWindows,
-}
 
 /// What a read gets.
 #[derive(Debug, Clone)]

@@ -17,122 +17,29 @@ mod route;
 mod scripts;
 mod seal;
 mod server;
+mod store;
 
 pub use connect::SetupError;
+pub use store::RedisStore;
 
-use super::{AcquireRequest, Acquisition, CacheCounters, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
+use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{
     DEFAULT_TENANT, Entry, FLOOR_KEPT, MAX_DENIED, MAX_SESSION_WRITES, MAX_TENANTS, MAX_UPSTREAM_WRITES, Millis,
     NEVER_LIFTED, RetireCause, Retired, Settled, TenantId, Token, WriteEnd, WriteScope,
 };
-use crate::config::{Redis, RedisTimeouts};
 use crate::gateway::CacheKey;
-use crate::telemetry::{StoreFailure, StoreObserver, StoreOperation};
+use crate::telemetry::{StoreFailure, StoreOperation};
 use async_trait::async_trait;
 use entry::Keys;
-use epoch::KnownEpoch;
-use parking_lot::RwLock;
 use redis::Value;
-use ring::rand::{SecureRandom, SystemRandom};
-use route::Route;
-use scripts::{BEGIN, END, FILL, RELEASE, RETIRE, Script};
-use seal::Seal;
-use std::collections::HashMap;
+use scripts::{BEGIN, END, FILL, RELEASE, RETIRE};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
-
-/// How long a session's state is kept that nobody writes: longer than any response, so that forgetting it costs a fetch
-/// and no more.
-const STATE_TTL: Millis = 7_200_000;
-/// How long an epoch is kept that nobody writes.
-const EPOCH_TTL: Millis = 7 * 24 * 3_600_000;
-
-/// The store in Redis.
-pub struct RedisStore {
-    route: Route,
-    seal: Seal,
-    namespace: String,
-    /// By scope, as far as they were asked for.
-    epochs: RwLock<HashMap<u64, Arc<KnownEpoch>>>,
-    timeouts: RedisTimeouts,
-    /// What readers may have under way. Writers are not bounded by it: a write without its mark is worse than a late
-    /// one.
-    permits: Semaphore,
-    /// How many those are.
-    max_in_flight: usize,
-    lease: AtomicU64,
-    seed: u64,
-    tokens_drawn: AtomicU64,
-    counters: Arc<CacheCounters>,
-    listener: Arc<dyn StoreObserver>,
-}
+use store::{EPOCH_TTL, STATE_TTL, remaining};
 
 impl RedisStore {
-    /// A store whose leases last for `lease`. It connects once it is started.
-    pub fn new(
-        config: &Redis,
-        lease: Duration,
-        counters: Arc<CacheCounters>,
-        listener: Arc<dyn StoreObserver>,
-    ) -> Result<RedisStore, SetupError> {
-        let mut seed = [0; 8];
-        SystemRandom::new().fill(&mut seed).map_err(|_| SetupError::Random)?;
-        Ok(RedisStore {
-            route: connect::route(config, listener.clone())?,
-            seal: Seal::new(&config.seal_keys, &config.hash_key).map_err(|_| SetupError::Random)?,
-            namespace: config.namespace.clone(),
-            epochs: RwLock::default(),
-            timeouts: config.timeouts,
-            permits: Semaphore::new(config.max_in_flight),
-            max_in_flight: config.max_in_flight,
-            lease: AtomicU64::new(crate::coherence::millis(lease)),
-            seed: u64::from_be_bytes(seed),
-            tokens_drawn: AtomicU64::new(0),
-            counters,
-            listener,
-        })
-    }
-
-    /// Starts what keeps the connections up. Has to be called inside a tokio runtime.
-    pub fn start(&self) {
-        self.route.start();
-    }
-
-    /// How long leases last from now on.
-    pub fn set_lease(&self, lease: Duration) {
-        self.lease.store(crate::coherence::millis(lease), Ordering::Relaxed);
-    }
-
-    /// What a read may cost: its steps have one deadline together.
-    fn read_deadline(&self) -> Instant {
-        Instant::now() + self.timeouts.read
-    }
-
-    fn write_deadline(&self) -> Instant {
-        Instant::now() + self.timeouts.write
-    }
-
-    async fn run(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: &[&str],
-        deadline: Instant,
-    ) -> Result<(Value, ConnectionId), StoreFailure> {
-        let first = keys.first().copied().unwrap_or_default();
-        self.route.execute(first, &script.run(keys, arguments), remaining(deadline)).await
-    }
-
-    fn state_key(&self, scope: Scope) -> String {
-        match scope {
-            Scope::Session(_, session) => entry::state(&self.namespace, &session),
-            Scope::Upstream(scope) => self.epoch_of(scope).key.clone(),
-        }
-    }
-
     async fn try_fill(
         &self,
         key: &CacheKey,
@@ -254,18 +161,6 @@ impl RedisStore {
             _ => Err(StoreFailure::ProtocolError),
         }
     }
-
-    /// Carries a step out and tells of it.
-    async fn observed<T, E: Into<StoreError>>(
-        &self,
-        step: StoreOperation,
-        done: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, StoreError> {
-        let began = Instant::now();
-        let result = done.await.map_err(Into::into);
-        self.listener.step(step, began.elapsed(), result.as_ref().err().and_then(StoreError::failure));
-        result
-    }
 }
 
 /// How many purges may come while a deletion is recorded.
@@ -286,11 +181,6 @@ fn deleted(scope: Scope, settled: Settled) -> String {
         Scope::Upstream(_) if settled.lifted => "purged".to_owned(),
         Scope::Session(..) | Scope::Upstream(_) => settled.deleted_for.unwrap_or_default().to_string(),
     }
-}
-
-/// The time that is left.
-fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 #[async_trait]

@@ -2,7 +2,7 @@
 //! read that began it is given up. It is known by the response's key *and* the stamp under which it began: a read that
 //! starts after a write has another stamp and can never join a fetch that started before. See [`FlightKey`].
 
-use super::FetchedResponse;
+use super::fetched::FetchedResponse;
 use crate::coherence::reading::FlightKey;
 use crate::coherence::{Micros, Token};
 use crate::gateway::{CacheKey, Cacheability};

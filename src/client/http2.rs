@@ -5,7 +5,8 @@
 
 use super::connector::{self, Connector};
 use super::failure::was_refused;
-use super::{Addresses, ConnectOptions, ExchangeError, Part};
+use super::part::Part;
+use super::{Addresses, ConnectOptions, ExchangeError};
 use crate::gateway::Protocol;
 use bytes::Bytes;
 use h2::client::SendRequest;

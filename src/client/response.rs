@@ -1,9 +1,11 @@
 //! Answers whose bodies come part by part.
 
-use super::{Exchange, ExchangeError, STREAMING_WINDOW, http2};
+use super::http2::{self, STREAMING_WINDOW};
+use super::part::Part;
+use super::{Exchange, ExchangeError};
 use crate::memory::{Level, Memory, Reservation};
 use crate::telemetry::{MemoryKind, Shed};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
@@ -31,15 +33,6 @@ pub struct Body(Version);
 enum Version {
     Http1(Incoming),
     Http2(http2::Body),
-}
-
-/// A part of a body.
-#[derive(Debug)]
-pub enum Part {
-    /// Bytes.
-    Data(Bytes),
-    /// What stands behind them.
-    Trailers(HeaderMap),
 }
 
 impl Response {

@@ -5,7 +5,7 @@
 
 mod held;
 
-pub(crate) use held::{BodyBytes, RequestPermit, UnreadBytes};
+pub(crate) use held::{BodyBytes, RequestDecision, RequestPermit, UnreadBytes};
 
 use crate::memory::{Level, Memory, Reservation, Sweep};
 use crate::telemetry::{MemoryKind, Shed};
@@ -17,24 +17,12 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Bytes that a request in progress costs (measured: 17 to 28 KiB), and a queued one.
-const REQUEST_COST: usize = 24 << 10;
-const QUEUED_COST: usize = 4 << 10;
 /// Bytes that an idle connection costs: base, HTTP/2, TLS. The memory test checks them.
 const CONNECTION_COST: usize = 8 << 10;
 const HTTP2_COST: usize = 16 << 10;
 const TLS_COST: usize = 8 << 10;
-/// Bytes that an HTTP/2 stream costs in the library beside its request, and that its slot costs until the connection
-/// ends.
-const STREAM_COST: usize = 1 << 10;
+/// Bytes that the slot of an HTTP/2 stream costs until the connection ends.
 const STREAM_SLOT_COST: usize = 1 << 10;
-/// Bytes of a body or response that are always allowed, so that every request in progress can finish.
-const GUARANTEED: usize = 64 << 10;
-/// Unread response bytes at which a client that does not read gets no more streams.
-const MAX_UNREAD: usize = 16 << 20;
-/// HTTP/2 streams served at once before the client has read a response to its end; each one that it reads allows one
-/// more.
-const INITIAL_STREAMS: usize = 8;
 /// Interval of the memory checks.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval of the checks whether to return memory to the system.
@@ -93,17 +81,6 @@ struct Slow {
 /// Memory is too short for more bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutOfMemory;
-
-/// Whether a request may be served.
-#[derive(Debug)]
-pub(crate) enum RequestDecision {
-    /// Now.
-    Serve(RequestPermit),
-    /// Later, when other requests end.
-    Queue,
-    /// Not at all: memory is short.
-    Reject,
-}
 
 impl MemoryShares {
     pub fn new(memory: Arc<Memory>) -> Arc<MemoryShares> {
@@ -204,54 +181,10 @@ impl MemoryShare {
         }
     }
 
-    /// Decides whether to serve a request. Each connection may have one unless memory is exceeded, and a client that
-    /// does not read gets no more. A connection begins with few streams, until its client shows that it reads. Queued
-    /// requests are served when others end, or gradually: `queue_checks` says how often this one was checked in the
-    /// queue.
-    pub fn try_serve(self: &Arc<MemoryShare>, queue_checks: u32) -> RequestDecision {
-        let blocked = self.blocked.load(Ordering::Relaxed);
-        let in_progress = self.in_progress.load(Ordering::Relaxed);
-        let first = in_progress == 0;
-        let most = self.completed.load(Ordering::Relaxed).saturating_add(INITIAL_STREAMS);
-        match self.shares.memory.level() {
-            _ if self.is_shed() => RequestDecision::Reject,
-            Level::Exceeded => RequestDecision::Reject,
-            Level::Normal | Level::High | Level::Full if first => RequestDecision::Serve(self.permit()),
-            Level::Full => RequestDecision::Reject,
-            _ if blocked && self.unread.load(Ordering::Relaxed) >= MAX_UNREAD => RequestDecision::Reject,
-            Level::High if blocked && self.is_stuck() => RequestDecision::Reject,
-            Level::Normal | Level::High if in_progress >= most << queue_checks.min(16) => RequestDecision::Queue,
-            Level::Normal | Level::High => RequestDecision::Serve(self.permit()),
-        }
-    }
-
     /// Whether the client has not read for a while although there is something to read.
     fn is_stuck(&self) -> bool {
         let since = self.shares.now().saturating_sub(self.last_progress.load(Ordering::Relaxed));
         u128::from(since) >= STUCK_AFTER.as_millis()
-    }
-
-    fn permit(self: &Arc<MemoryShare>) -> RequestPermit {
-        self.in_progress.fetch_add(1, Ordering::Relaxed);
-        RequestPermit {
-            share: self.clone(),
-            _held: Reservation::new(&self.shares.memory, MemoryKind::Requests, REQUEST_COST),
-        }
-    }
-
-    /// The memory of a queued request, until this is dropped.
-    pub fn queued(&self) -> Reservation {
-        Reservation::new(&self.shares.memory, MemoryKind::Requests, QUEUED_COST)
-    }
-
-    /// The memory of a response, until this is dropped.
-    pub fn response(self: &Arc<MemoryShare>) -> UnreadBytes {
-        UnreadBytes { share: self.clone(), held: Reservation::new(&self.shares.memory, MemoryKind::Responses, 0) }
-    }
-
-    /// The memory of a request body, until this is dropped.
-    pub fn body(&self) -> BodyBytes {
-        BodyBytes(Reservation::new(&self.shares.memory, MemoryKind::RequestBodies, 0))
     }
 
     /// Counts something that was shed.

@@ -4,77 +4,17 @@
 //! beyond it, nothing that two parsers may read differently: no key twice in one object (after unescaping), no
 //! `__proto__`, no lone surrogates, no byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
 
+mod node;
 mod scan;
+
+pub use node::{JsonError, Kind, MAX_DEPTH, Member, Node};
 
 use bytes::Bytes;
 use std::fmt;
 use std::ops::Range;
 
-/// The deepest nesting that is read.
-pub const MAX_DEPTH: usize = 32;
 /// The most values and keys that a document may hold.
 pub const MAX_TOKENS: usize = 10_000;
-
-/// Why a document is rejected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} at byte {offset}")]
-pub struct JsonError {
-    /// What was found.
-    pub what: String,
-    /// Where, counted from 0.
-    pub offset: usize,
-}
-
-/// A value and where it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Node {
-    /// The bytes of the value in the source.
-    pub span: Range<usize>,
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// What a value is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
-    /// `null`
-    Null,
-    /// `true`, `false`
-    Bool(bool),
-    /// A number: its spelling is the node's span.
-    Number,
-    /// A string, unescaped.
-    Text(String),
-    /// An array.
-    Array(Vec<Node>),
-    /// An object.
-    Object(Vec<Member>),
-}
-
-impl Kind {
-    /// The type's name in JSON.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Kind::Null => "null",
-            Kind::Bool(_) => "boolean",
-            Kind::Number => "number",
-            Kind::Text(_) => "string",
-            Kind::Array(_) => "array",
-            Kind::Object(_) => "object",
-        }
-    }
-}
-
-/// A member of an object.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Member {
-    /// The bytes of the key, quotes included.
-    pub key_span: Range<usize>,
-    /// The key, unescaped.
-    pub key: String,
-    /// The value.
-    pub value: Node,
-}
 
 /// One change of an object's members, which are named by their place.
 #[derive(Debug, Clone, PartialEq, Eq)]

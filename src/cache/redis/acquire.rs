@@ -1,9 +1,8 @@
 //! A read begins: what is asked, and what is made of the responses.
 
-use super::entry::{Keys, read_reply};
-use super::epoch::{KnownEpoch, OpenEpoch};
+use super::entry::{self, Keys, read_reply};
 use super::scripts::ACQUIRE;
-use super::{RedisStore, STATE_TTL, entry};
+use super::store::{KnownEpoch, OpenEpoch, RedisStore, STATE_TTL};
 use crate::cache::{AcquireRequest, Acquisition};
 use crate::coherence::reading::ConnectionId;
 use crate::coherence::{Acquired, DEFAULT_TENANT, Generation, Micros, Millis};

@@ -1,6 +1,6 @@
 //! What replicas tell each other of themselves: the version of the protocol that they speak with the store.
 
-use super::RedisStore;
+use super::store::RedisStore;
 
 /// The version of the protocol: of what stands in the store, and of what is done with it.
 const PROTOCOL: u32 = 2;

@@ -1,8 +1,9 @@
 //! Which sessions of a list count as deleted. Each session's state may be on a server of its own, so each is asked for
 //! by itself, many at the same time.
 
+use super::entry;
 use super::scripts::DELETED;
-use super::{RedisStore, entry};
+use super::store::RedisStore;
 use crate::coherence::{DEFAULT_TENANT, TenantId};
 use crate::telemetry::StoreFailure;
 use futures_util::future::join_all;

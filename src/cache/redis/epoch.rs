@@ -2,38 +2,14 @@
 
 use super::entry::{Epoch, read_epoch, read_opened};
 use super::scripts::OPEN;
-use super::{EPOCH_TTL, RedisStore, entry, remaining};
+use super::store::{EPOCH_TTL, RedisStore, remaining};
 use crate::coherence::reading::ConnectionId;
-use crate::coherence::{Generation, Millis, NEVER_LIFTED};
+use crate::coherence::{Millis, NEVER_LIFTED};
 use crate::telemetry::StoreFailure;
-use parking_lot::Mutex;
 use redis::Value;
-use std::sync::Arc;
 use std::time::Instant;
 
-/// What is known of the epoch of a scope.
-pub(super) struct KnownEpoch {
-    pub key: String,
-    /// What was seen last.
-    pub last: Mutex<Option<OpenEpoch>>,
-}
-
-/// An epoch that was open.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct OpenEpoch {
-    pub generation: Generation,
-    pub purged: Millis,
-}
-
 impl RedisStore {
-    pub(super) fn epoch_of(&self, scope: u64) -> Arc<KnownEpoch> {
-        if let Some(known) = self.epochs.read().get(&scope) {
-            return known.clone();
-        }
-        let new = || Arc::new(KnownEpoch { key: entry::epoch(&self.namespace, scope), last: Mutex::new(None) });
-        self.epochs.write().entry(scope).or_insert_with(new).clone()
-    }
-
     /// The epoch as it is now; a new generation where there is none.
     async fn open_epoch(
         &self,

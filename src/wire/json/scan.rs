@@ -1,6 +1,6 @@
 //! The scanner: bytes to nodes.
 
-use super::{JsonError, Kind, MAX_DEPTH, Member, Node};
+use super::node::{JsonError, Kind, MAX_DEPTH, Member, Node};
 use std::collections::HashSet;
 
 /// Reads one document from front to back.

@@ -1,7 +1,6 @@
 //! Reading JSON, as protocol buffers define it.
 
-use super::from_proto::{MAX_DURATION, check_oneofs};
-use super::{Entry, Item, MessageError, Object, SecondsNanos, Value};
+use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use crate::wire::is_ambiguous_spelling;
 use crate::wire::json::{Document, Kind as Json, Member, Node};
 use crate::wire::schema::{Field, Kind, Message};
@@ -46,7 +45,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
         let value = value(field, document, &member.value, &path)?;
         object.items.push(Item { field, spelling: member.key.clone(), value, span: member.value.span.clone() });
     }
-    check_oneofs(&object, path)?;
+    object.check_oneofs(path)?;
     Ok(object)
 }
 

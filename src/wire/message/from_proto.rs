@@ -1,24 +1,16 @@
 //! Reading protocol buffers.
 
+use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use super::structs;
-use super::{Entry, Item, MessageError, Object, SecondsNanos, Value};
-use crate::wire::proto::{ProtoError, RawField, RawValue, fields};
+use crate::wire::proto::{RawField, RawValue, fields};
 use crate::wire::schema::{Field, Kind, Message};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The most that a duration may be, either way, in seconds (`google/protobuf/duration.proto`).
-pub(super) const MAX_DURATION: i64 = 315_576_000_000;
 /// Entries of one map: what they may cost is bounded with them.
 const MAX_ENTRIES: usize = 5_000;
 /// From the year 1 to the year 9999 (`google/protobuf/timestamp.proto`).
 const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
-
-impl From<ProtoError> for MessageError {
-    fn from(error: ProtoError) -> MessageError {
-        MessageError(error.to_string())
-    }
-}
 
 /// The message in this part of the bytes. `path` is what messages call it.
 pub(super) fn object(
@@ -37,24 +29,9 @@ pub(super) fn object(
         let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
         add(&mut object, field, source, &raw, &path)?;
     }
-    check_oneofs(&object, path)?;
+    object.check_oneofs(path)?;
     object.items.iter().try_for_each(check_keys)?;
     Ok(object)
-}
-
-/// At most one field of each group.
-pub(super) fn check_oneofs(object: &Object, path: &str) -> Result<(), MessageError> {
-    for oneof in object.schema.oneofs {
-        let mut standing = object.items.iter().filter(|item| oneof.members.contains(&item.field.number));
-        if let (Some(one), Some(other)) = (standing.next(), standing.next()) {
-            let dot = if path.is_empty() { "" } else { "." };
-            return Err(MessageError(format!(
-                "`{path}{dot}{}` and `{path}{dot}{}` exclude each other",
-                one.spelling, other.spelling
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn add(

@@ -1,6 +1,6 @@
 //! The rules of protoc-gen-validate, with the texts that it gives.
 
-use super::{Codec, Object, Value};
+use super::object::{Codec, Object, Value};
 use crate::wire::schema::{Field, Kind, Rule};
 
 /// Something that the provider's validation would refuse.

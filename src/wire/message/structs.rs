@@ -2,7 +2,7 @@
 //!
 //! Source: `google/protobuf/struct.proto`, which says of a value without a kind that it is an error.
 
-use super::MessageError;
+use super::object::MessageError;
 use crate::wire::json::{MAX_DEPTH, MAX_TOKENS};
 use crate::wire::proto::{RawField, RawValue, fields};
 use std::collections::HashSet;

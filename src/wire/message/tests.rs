@@ -1,7 +1,7 @@
 use super::edit::{put_duration, put_entry};
 use super::*;
 use crate::wire::proto::{put_bytes, put_number, put_varint};
-use crate::wire::schema::{Kind, OneOf, Rule};
+use crate::wire::schema::{Field, Kind, OneOf, Rule};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;

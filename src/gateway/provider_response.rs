@@ -1,0 +1,91 @@
+//! A response of the provider, whole, and what its call says.
+
+use crate::wire::carrier::{Carrier, DecodedCall};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ring::digest::{Context, SHA256};
+
+/// A provider's whole response.
+#[derive(Debug, Clone)]
+pub struct ProviderResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, without those of the connection.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// The trailers.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// A provider's response, decoded once.
+#[derive(Debug)]
+pub struct DecodedResponse {
+    pub(super) response: ProviderResponse,
+    pub(super) call: DecodedCall,
+}
+
+impl DecodedResponse {
+    /// The status of the call: HTTP's, or the HTTP equivalent of gRPC's.
+    pub fn status(&self) -> StatusCode {
+        self.call.status
+    }
+}
+
+impl From<DecodedResponse> for ProviderResponse {
+    fn from(decoded: DecodedResponse) -> ProviderResponse {
+        decoded.response
+    }
+}
+
+/// The headers that a stored response keeps: those about the session, not about the exchange.
+const STORED_HEADERS: [HeaderName; 7] = [
+    http::header::CONTENT_TYPE,
+    http::header::CONTENT_LANGUAGE,
+    http::header::CACHE_CONTROL,
+    http::header::VARY,
+    http::header::DATE,
+    http::header::STRICT_TRANSPORT_SECURITY,
+    http::header::X_CONTENT_TYPE_OPTIONS,
+];
+
+impl ProviderResponse {
+    /// Decodes the call in the response.
+    pub fn decoded(self, carrier: Carrier) -> DecodedResponse {
+        let call = self.call(carrier);
+        DecodedResponse { response: self, call }
+    }
+
+    pub(super) fn call(&self, carrier: Carrier) -> DecodedCall {
+        carrier.decode_response(self.status, &self.headers, &self.body, self.trailers.as_ref())
+    }
+
+    /// A hash that identifies the response. Headers are left out, because they describe the exchange.
+    pub fn digest(&self) -> u64 {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.status.as_u16().to_be_bytes());
+        context.update(&(self.body.len() as u64).to_be_bytes());
+        context.update(&self.body);
+        for (name, value) in self.trailers.iter().flatten() {
+            context.update(name.as_str().as_bytes());
+            context.update(value.as_bytes());
+        }
+        context.finish().as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    }
+
+    /// The part of the response that is stored and that other callers may see. It is copied, so that it does not keep
+    /// the connection's whole buffers alive.
+    pub fn cacheable_copy(&self) -> ProviderResponse {
+        let kept = self.headers.iter().filter(|(name, _)| STORED_HEADERS.contains(name));
+        ProviderResponse {
+            status: self.status,
+            headers: copied(kept),
+            body: Bytes::copy_from_slice(&self.body),
+            trailers: self.trailers.as_ref().map(|trailers| copied(trailers.iter())),
+        }
+    }
+}
+
+fn copied<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
+    all.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
+}

@@ -1,0 +1,44 @@
+//! From an authorized request and its body to a decoded request.
+
+use super::authorized::AuthorizedRequest;
+use super::decoded::DecodedRequest;
+use super::{Gateway, Governed};
+use crate::model::{Operation, Rejection};
+use crate::wire::frame::FrameError;
+use bytes::Bytes;
+
+impl AuthorizedRequest {
+    /// Decodes the whole body.
+    ///
+    /// # Errors
+    ///
+    /// Rejects a body that is malformed, unexpected, or contradicts the path.
+    pub fn read_body(self, gateway: &Gateway, body: Bytes) -> Result<DecodedRequest, Rejection> {
+        let Governed { upstream, route, carrier, session, token, .. } = &self.governed;
+        let dialect = upstream.dialect;
+        let takes = route.call.is_none_or(|call| call.is_rpc || route.operation != Operation::ReadSession);
+        if !takes && !body.is_empty() {
+            return Err(Rejection::UnexpectedBody);
+        }
+        let message = carrier.request_message(&body).map_err(|error| match error {
+            FrameError::Compressed => Rejection::ContentCoding,
+            FrameError::Flags | FrameError::Length => Rejection::Malformed(error.to_string()),
+        })?;
+        let read = dialect.read_body(route, *carrier, message)?;
+        // The path and the body must name the same session: it is unknown which of them the provider would use.
+        let session = match (session, read.session().filter(|named| !named.is_empty())) {
+            (Some(session), Some(named)) if named != session.as_str() => {
+                return Err(Rejection::Malformed("the session in the body is not that of the path".into()));
+            }
+            (Some(session), _) => Some(session.clone()),
+            (None, Some(named)) => Some(dialect.session_id(named)?),
+            (None, None) => None,
+        };
+        if session.is_none() && route.operation.needs_session() {
+            return Err(Rejection::SessionId);
+        }
+        let token = token.clone().or_else(|| read.token().map(str::to_owned));
+        let session = session.map(|session| (gateway.session_hash(upstream, &session), session));
+        Ok(DecodedRequest { authorized: self, body, read, session, token })
+    }
+}

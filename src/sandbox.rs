@@ -1,6 +1,7 @@
 //! The sandbox: simulated providers for demonstrations and tests. They know nothing of the gateway's tables.
 
 pub mod auth0;
+mod clock;
 pub mod zitadel;
 
 use auth0::{Options, Rate, Tenant, Tokens};
@@ -9,8 +10,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 use tokio::net::TcpListener;
 use zitadel::Instance;
 
@@ -319,9 +318,4 @@ read_twice $VERIFIED/v2/sessions/{second}
 vcall -X POST $VERIFIED/v2/users/{user}/lock; vcall -D - $VERIFIED/v2/sessions/{second} | grep -i cache-status
 "#
     )
-}
-
-/// Seconds since the epoch.
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

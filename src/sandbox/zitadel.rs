@@ -11,354 +11,36 @@
 mod accounts;
 mod authority;
 mod body;
+mod call;
 mod carriers;
 mod checks;
 mod fault;
+mod header;
+mod instance;
+mod job;
 mod json;
 mod listing;
 mod messages;
 mod operations;
 mod origin;
+mod procedures;
 mod rest;
 mod routes;
 mod rpc;
 mod store;
 mod validation;
 
-use crate::sandbox::unix_seconds;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+pub use checks::{CODE, PASSWORD, RECOVERY_CODE};
+pub use instance::{Error, Instance, Made, Options, Tokens};
+pub use store::Mail;
 
 use axum::Router;
-use http::HeaderMap;
-use parking_lot::{Mutex, MutexGuard};
-use serde_json::{Value, json};
-
-use authority::{Authority, Caller, bearer};
-use fault::{Code, Fault};
-use json::Scalar;
-use messages::Factor;
-use origin::Origin;
-use rpc::{Rpc, Version};
-use store::{Random, Record, State, Store, timestamp};
-
-/// The password of the user who can log in.
-pub const PASSWORD: &str = "Passw0rd!";
-/// The code that passes every check of a TOTP.
-pub const CODE: &str = "123456";
-/// The code that passes every check of a recovery code.
-pub const RECOVERY_CODE: &str = "RCVR-0001-0002";
-
-/// How the simulated instance behaves.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Time every response is held back (zero by default). The request is carried out first, so a response can be older
-    /// than a change that overtook it.
-    pub latency: Duration,
-    /// Domains of the instance besides its own address: hosts with their ports, such as that of a gateway before it.
-    pub domains: Vec<String>,
-    /// Whether any host is taken for a domain of the instance; tokens are then good wherever their issuer is known.
-    pub any_domain: bool,
-    /// Where clients reach the instance, if it is not at its own address: the issuer of its tokens, and a domain.
-    pub external_url: Option<String>,
-    /// How many wrong passwords lock the user, who is never locked by them by default.
-    pub password_attempts: Option<i32>,
-}
-
-/// Tokens to call the instance with. They are not printable by accident: no `Debug`.
-#[derive(Clone)]
-pub struct Tokens {
-    /// Personal access token of an instance owner: may do all.
-    pub owner: String,
-    /// An access token of the owner that is a JWT, signed with the instance's key.
-    pub jwt: String,
-    /// As `jwt`, but it expired an hour ago.
-    pub expired: String,
-    /// Personal access token of someone who may read all and change nothing.
-    pub viewer: String,
-    /// Personal access token of a user without any membership.
-    pub no_membership: String,
-}
-
-/// A mail with a one-time code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// The session that it is for.
-    pub session_id: String,
-    /// Where it leads: the caller's template, filled in.
-    pub url: String,
-    /// The code.
-    pub code: String,
-}
-
-/// A session that was made without a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
-    /// Its id.
-    pub id: String,
-    /// Its token, until the next change.
-    pub token: String,
-}
-
-/// Why an instance could not be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Error {
-    /// A URL is not `http://` or `https://` followed by a host, without a path.
-    Url,
-    /// No key could be made to sign tokens with.
-    Key,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Url => "the URL must be http:// or https:// and a host, without a path",
-            Self::Key => "no key can be made to sign tokens with",
-        })
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// A simulated ZITADEL instance. Clones share one state.
-#[derive(Clone)]
-pub struct Instance(Arc<Shared>);
-
-struct Shared {
-    options: Options,
-    /// The URL that clients use: the issuer.
-    url: String,
-    domains: Vec<String>,
-    authority: Authority,
-    first: String,
-    store: Mutex<Store>,
-    calls: Mutex<BTreeMap<&'static str, u64>>,
-    executed: Mutex<BTreeMap<&'static str, u64>>,
-}
 
 impl Instance {
-    /// Makes an instance with one user who has one session. `url` is its own address, for instance
-    /// `http://127.0.0.1:8080`. The same `random_seed` gives the same ids.
-    ///
-    /// # Errors
-    /// If a URL has the wrong form or no key can be made.
-    pub fn new(url: &str, options: Options, random_seed: [u8; 32]) -> Result<Self, Error> {
-        let own = host(url)?;
-        let external = options.external_url.clone().unwrap_or_else(|| url.to_owned());
-        let mut domains = options.domains.clone();
-        domains.extend([own.to_owned(), host(&external)?.to_owned()]);
-        domains.extend(own.rsplit_once(':').map(|(_, port)| format!("localhost:{port}")));
-        let mut random = Random::new(random_seed);
-        let authority = Authority::new(&mut random)?;
-        let mut store = Store::new(random);
-        store.password_attempts = options.password_attempts;
-        let first = make_session(&mut store, &authority.owner.user_id).id;
-        Ok(Self(Arc::new(Shared {
-            url: external.trim_end_matches('/').to_owned(),
-            domains,
-            authority,
-            first,
-            store: Mutex::new(store),
-            calls: Mutex::default(),
-            executed: Mutex::default(),
-            options,
-        })))
-    }
-
-    /// Fresh tokens to call the instance with.
-    #[must_use]
-    pub fn tokens(&self) -> Tokens {
-        let authority = &self.0.authority;
-        let now = unix_seconds(SystemTime::now());
-        let past = json!({"iat": now.saturating_sub(46_800), "exp": now.saturating_sub(3_600)});
-        Tokens {
-            owner: authority.owner.token.clone(),
-            jwt: self.sign(json!({})),
-            expired: self.sign(past),
-            viewer: authority.viewer.token.clone(),
-            no_membership: authority.stranger.token.clone(),
-        }
-    }
-
-    /// Signs an access token: the claims are laid over those of the owner's token, and a `null` removes a claim.
-    #[must_use]
-    pub fn sign(&self, claims: Value) -> String {
-        self.0.authority.sign(&self.0.url, claims, SystemTime::now())
-    }
-
-    /// An ID token of the user for a session, as an application has it that the user logged in to: its time is over.
-    #[must_use]
-    pub fn id_token(&self, session_id: &str) -> String {
-        let now = unix_seconds(SystemTime::now());
-        let (iat, exp) = (now.saturating_sub(90_000), now.saturating_sub(46_800));
-        let audience = ["310000000000000003"];
-        self.sign(json!({
-            "sub": self.user_id(), "sid": session_id, "aud": audience, "iat": iat, "exp": exp, "nbf": null, "jti": null,
-        }))
-    }
-
-    /// The issuer of its tokens.
-    #[must_use]
-    pub fn issuer(&self) -> &str {
-        &self.0.url
-    }
-
-    /// The audience that its tokens have: the id of its own project.
-    #[must_use]
-    pub fn audience(&self) -> &'static str {
-        authority::PROJECT
-    }
-
-    /// The id of the session that exists from the start.
-    #[must_use]
-    pub fn session_id(&self) -> &str {
-        &self.0.first
-    }
-
-    /// The token of a session as it is now.
-    #[must_use]
-    pub fn session_token(&self, id: &str) -> Option<String> {
-        self.store().sessions.get(id)?.token.clone()
-    }
-
-    /// The id of the user who can log in.
-    #[must_use]
-    pub fn user_id(&self) -> String {
-        self.store().user.id.clone()
-    }
-
-    /// The login name of the user who can log in.
-    #[must_use]
-    pub fn login_name(&self) -> String {
-        self.store().user.login_name.clone()
-    }
-
-    /// The id of the one organization, which `x-zitadel-orgid` may name.
-    #[must_use]
-    pub fn org_id(&self) -> String {
-        self.store().org_id.clone()
-    }
-
-    /// Logs the user in once more.
-    #[must_use]
-    pub fn create_session(&self) -> Made {
-        make_session(&mut self.store(), &self.0.authority.owner.user_id)
-    }
-
-    /// A session as GetSession shows it, in JSON.
-    #[must_use]
-    pub fn session(&self, id: &str) -> Option<Value> {
-        self.store().visible(id).map(|record| operations::readable(record, Version::V2).write())
-    }
-
-    /// The metadata of a session.
-    #[must_use]
-    pub fn metadata(&self, id: &str) -> Option<BTreeMap<String, Vec<u8>>> {
-        self.store().visible(id).map(|record| record.metadata.clone())
-    }
-
-    /// The mails that were sent, the oldest first.
-    #[must_use]
-    pub fn mails(&self) -> Vec<Mail> {
-        self.store().mails.clone()
-    }
-
-    /// Does what a change of the user's password does elsewhere: sessions lose that factor, and their sequences stay.
-    pub fn change_password(&self) {
-        for record in self.store().sessions.values_mut() {
-            record.factors.password = None;
-        }
-    }
-
-    /// Deactivates the user, which removes the user's sessions.
-    pub fn deactivate_user(&self) {
-        self.store().forget_user();
-    }
-
-    /// How many requests have reached a procedure so far, whatever they were answered.
-    #[must_use]
-    pub fn calls(&self) -> u64 {
-        self.0.calls.lock().values().sum()
-    }
-
-    /// How often a procedure, such as `SetSession`, was carried out for an admitted caller with a valid request.
-    #[must_use]
-    pub fn executed(&self, procedure: &str) -> u64 {
-        self.0.executed.lock().get(procedure).copied().unwrap_or_default()
-    }
-
     /// The instance as a service, for HTTP/1.1 and HTTP/2.
     pub fn router(&self) -> Router {
         Router::new().fallback(routes::serve).with_state(self.clone())
     }
-
-    fn store(&self) -> MutexGuard<'_, Store> {
-        self.0.store.lock()
-    }
-
-    fn count_call(&self, rpc: Rpc) {
-        *self.0.calls.lock().entry(rpc.name()).or_default() += 1;
-    }
-
-    fn count_executed(&self, rpc: Rpc) {
-        *self.0.executed.lock().entry(rpc.name()).or_default() += 1;
-    }
-
-    fn knows_domain(&self, host: &str) -> bool {
-        self.0.options.any_domain || self.0.domains.iter().any(|domain| domain == host)
-    }
-
-    /// Finds the instance and the caller of a request.
-    fn admit(&self, origin: &Origin, metadata: &HeaderMap, now: SystemTime) -> Result<Caller, Fault> {
-        origin.check(|host| self.knows_domain(host))?;
-        let header = metadata.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let caller = self.caller(bearer(header)?, origin, now)?;
-        match carriers::text(metadata, "x-zitadel-orgid") {
-            "" => Ok(caller),
-            org if org == self.store().org_id => Ok(caller),
-            _ => Err(Fault::new(Code::PermissionDenied, "AUTH-Bs7Ds", "Organisation doesn't exist")),
-        }
-    }
-
-    fn caller(&self, token: &str, origin: &Origin, now: SystemTime) -> Result<Caller, Fault> {
-        let lenient = self.0.options.any_domain;
-        // A JWT is good only where it was issued: the request's own origin.
-        let issued_here = |issuer: &str| issuer == origin.url || (lenient && issuer == self.0.url);
-        if let Some(caller) = self.0.authority.caller(token, now, issued_here) {
-            return Ok(caller);
-        }
-        let store = self.store();
-        let session = store.sessions.values().find(|record| record.has_token(token) && !record.gone);
-        match session.and_then(|record| Some((record, record.user_id()?))) {
-            Some((record, _)) if record.expired(now) => {
-                Err(Fault::new(Code::PermissionDenied, "AUTHZ-EGDo3", "session expired"))
-            }
-            Some((_, user_id)) => Ok(self.0.authority.user(user_id)),
-            None => Err(Fault::new(Code::Unauthenticated, "AUTH-7fs1e", "Errors.Token.Invalid")),
-        }
-    }
-}
-
-/// A session of the user who can log in, with the password checked.
-fn make_session(store: &mut Store, creator: &str) -> Made {
-    let now = SystemTime::now();
-    let id = store.random.id();
-    let mut record = Record::new(&id, State::Active, creator, now);
-    record.factors.user = Some(store.user_factor(now));
-    record.factors.password = Some(Factor { verified_at: Some(timestamp(now)) });
-    record.sequence = 4;
-    let token = store.renew_token(&mut record);
-    store.sessions.insert(id.clone(), record);
-    Made { id, token }
-}
-
-/// The host, with its port, of a URL without a path.
-fn host(url: &str) -> Result<&str, Error> {
-    let base = url.strip_suffix('/').unwrap_or(url);
-    let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://")).ok_or(Error::Url)?;
-    if host.is_empty() || host.contains(['/', '?', '#']) { Err(Error::Url) } else { Ok(host) }
 }
 
 #[cfg(test)]

@@ -1,35 +1,24 @@
 //! What the endpoints do once a request may pass.
 
+mod job;
 mod paging;
 mod refresh_tokens;
 mod users;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
 use serde_json::{Map, Value, json};
 
-use super::Tenant;
-use super::payload::{self, Pairs, Place};
+use super::payload::{self, Id, Place};
 use super::response::ApiResponse;
-use super::routes::{self, Call, Id, Operation};
+use super::routes::{self, Call, Operation};
 use super::store::{Record, Store};
+use super::tenant::Tenant;
 use super::token::CLIENT;
+use job::Job;
 use paging::{LIST, list};
-
-/// Keeps the sum of now and the delay within what a clock can hold; ten years.
-const LONGEST_DELAY: Duration = Duration::from_secs(315_360_000);
-
-/// A request to carry out, with the moment it is carried out at.
-struct Job<'a> {
-    tenant: &'a Tenant,
-    id: &'a str,
-    query: Pairs,
-    parts: &'a Parts,
-    body: Bytes,
-    now: Instant,
-}
 
 /// Checks the rest of a request and carries it out. `Err` is a rejection.
 pub(super) fn perform(
@@ -136,26 +125,11 @@ impl Job<'_> {
         }
         sessions.end_where(self.now, self.end(), which);
     }
-
-    /// When a delete that is accepted now takes effect.
-    fn end(&self) -> Instant {
-        self.now + self.tenant.0.options.delete_delay.min(LONGEST_DELAY)
-    }
-
-    fn object(&self) -> Result<Map<String, Value>, ApiResponse> {
-        payload::object(self.parts, &self.body)
-    }
-
-    /// The store, if the user of the path exists.
-    fn user_store(&self) -> Result<parking_lot::MutexGuard<'_, Store>, ApiResponse> {
-        let store = self.tenant.0.store.lock();
-        if store.users.contains_key(self.id) { Ok(store) } else { Err(no_user()) }
-    }
 }
 
 /// The optional `session_id` of a revoke-access body.
 fn session_to_revoke(object: &Map<String, Value>) -> Result<Option<&str>, ApiResponse> {
-    let session_id = text(object, "session_id")?;
+    let session_id = payload::text(object, "session_id")?;
     match session_id {
         Some(id) if payload::check_id(Id::Session, id).is_err() => {
             let what = format!("Object didn't pass validation for format session-id: {id}");
@@ -171,30 +145,13 @@ fn keeps_tokens(object: &Map<String, Value>) -> Result<bool, ApiResponse> {
         None => Ok(false),
         Some(Value::Bool(keep)) => Ok(*keep),
         Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
-        Some(other) => Err(wrong_type("boolean", other, "preserve_refresh_tokens")),
+        Some(other) => Err(payload::wrong_member("boolean", other, "preserve_refresh_tokens")),
     }
-}
-
-/// An optional text member of a body.
-fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiResponse> {
-    match object.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(wrong_type("string", other, name)),
-    }
-}
-
-fn wrong_type(expected: &str, found: &Value, name: &str) -> ApiResponse {
-    payload::fault(Place::Payload, &payload::wrong_type(expected, found), Some((name, "")))
 }
 
 /// Has no `errorCode`: none was found for sessions, and many 404s lack it (recorded errors of the API).
 fn no_session() -> ApiResponse {
     ApiResponse::not_found("The session does not exist.", None)
-}
-
-fn no_user() -> ApiResponse {
-    ApiResponse::not_found("The user does not exist.", Some("inexistent_user"))
 }
 
 /// Something that has nothing to do with sessions.

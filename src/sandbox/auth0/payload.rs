@@ -6,7 +6,6 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::response::ApiResponse;
-use super::routes::Id;
 
 /// Decoded key-value pairs.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -14,6 +13,15 @@ pub(super) type Pairs = Vec<(String, String)>;
 /// Limits of `session_metadata` and `refresh_token_metadata` (Auth0's page "Session metadata").
 const MAX_PROPERTIES: usize = 25;
 const MAX_CHARACTERS: usize = 255;
+
+/// What the `{id}` of a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Id {
+    None,
+    Session,
+    RefreshToken,
+    User,
+}
 
 /// The part of a request that a rejection is about.
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +159,20 @@ fn check_pair(name: &str, description: &str, key: &str, value: &Value) -> Result
         return Err(fault(Place::Payload, &what, Some((&property, ""))));
     }
     Ok(())
+}
+
+/// An optional text member of a body.
+pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiResponse> {
+    match object.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong_member("string", other, name)),
+    }
+}
+
+/// The rejection of a member of the wrong type.
+pub(super) fn wrong_member(expected: &str, found: &Value, name: &str) -> ApiResponse {
+    fault(Place::Payload, &wrong_type(expected, found), Some((name, "")))
 }
 
 /// The validator's message for a value of the wrong type.

@@ -2,8 +2,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Rate;
-use crate::sandbox::unix_seconds;
+use crate::sandbox::clock::unix_seconds;
+
+/// A token-bucket rate limit (Auth0's page "Rate limit policy").
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Requests that a full bucket lets pass at once.
+    pub burst: u32,
+    /// Requests per second that refill the bucket; with 0 it is never refilled.
+    pub per_second: u32,
+}
 
 /// A token bucket.
 pub(super) struct Bucket {

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::payload::{Pairs, percent_decode};
+use super::payload::{self, Id, Pairs, percent_decode};
 
 /// What an endpoint does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +25,6 @@ pub(super) enum Operation {
     UpdateUser,
     DeleteUser,
     ListClients,
-}
-
-/// What the `{id}` of a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Id {
-    None,
-    Session,
-    RefreshToken,
-    User,
 }
 
 /// An endpoint.
@@ -138,7 +129,7 @@ pub(super) fn all_scopes() -> String {
 
 /// The pairs of a query string, or `None` if it is malformed.
 pub(super) fn query(text: Option<&str>) -> Option<Pairs> {
-    super::payload::pairs(text.unwrap_or_default())
+    payload::pairs(text.unwrap_or_default())
 }
 
 fn below_api(segments: &[String]) -> Option<&[String]> {

@@ -1,8 +1,9 @@
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::payload::{metadata, object, percent_decode};
 use super::routes::{Route, find};
 use super::*;
+use serde_json::Value;
 
 fn tenant(options: Options) -> Tenant {
     Tenant::new("http://127.0.0.1:8081", options, [1; 32]).unwrap()

@@ -1,6 +1,7 @@
 //! Access tokens of the tenant: signing, the key set and verifying (Auth0's page "Management API access tokens").
 
-use crate::sandbox::unix_seconds;
+use crate::sandbox::clock::unix_seconds;
+use std::fmt;
 use std::time::SystemTime;
 
 use base64::Engine;
@@ -13,7 +14,6 @@ use ring::rsa::{KeyPair, PublicKeyComponents};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use serde_json::{Map, Value, json};
 
-use super::Error;
 use super::response::ApiResponse;
 use super::routes::all_scopes;
 
@@ -23,6 +23,26 @@ const DEMO_KEY: &str = include_str!("../auth0_demo_key.pem");
 pub(super) const CLIENT: &str = "Sb7Qm2xKpV0dTzYw4RfLc9HnEuJ1gAoX";
 /// Lifetime of a Management API token.
 const LIFETIME: u64 = 86_400;
+
+/// Why a tenant could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// The issuer URL is not `http://` or `https://` followed by a host, without a path.
+    Issuer,
+    /// The built-in demo key could not be read or does not sign.
+    Key,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Issuer => "the issuer URL must be http:// or https:// and a host, without a path",
+            Self::Key => "the built-in demo key cannot be used",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// The part of a tenant that issues and checks tokens.
 pub(super) struct Authority {

@@ -11,10 +11,9 @@ use ring::signature::{
 };
 use serde_json::{Map, Value, json};
 
-use super::Error;
 use super::fault::{Code, Fault};
 use super::store::Random;
-use crate::sandbox::unix_seconds;
+use crate::sandbox::clock::unix_seconds;
 
 /// The project of the management API, which user tokens must have in their audience.
 pub(super) const PROJECT: &str = "310000000000000001";
@@ -75,14 +74,15 @@ pub(super) struct Account {
 }
 
 impl Authority {
-    pub(super) fn new(random: &mut Random) -> Result<Self, Error> {
+    /// None if no key can be made.
+    pub(super) fn new(random: &mut Random) -> Option<Self> {
         let system = SystemRandom::new();
         let scheme = &ECDSA_P256_SHA256_FIXED_SIGNING;
-        let document = EcdsaKeyPair::generate_pkcs8(scheme, &system).map_err(|_| Error::Key)?;
-        let key = EcdsaKeyPair::from_pkcs8(scheme, document.as_ref(), &system).map_err(|_| Error::Key)?;
+        let document = EcdsaKeyPair::generate_pkcs8(scheme, &system).ok()?;
+        let key = EcdsaKeyPair::from_pkcs8(scheme, document.as_ref(), &system).ok()?;
         let key_id = URL_SAFE_NO_PAD.encode(digest(&SHA256, key.public_key().as_ref()));
         let mut account = |role| Account { user_id: random.id(), token: random.text(53), role };
-        Ok(Self {
+        Some(Self {
             key,
             key_id,
             random: system,

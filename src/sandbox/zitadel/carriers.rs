@@ -10,11 +10,13 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::Instance;
 use super::body::{Frames, envelope};
+use super::call::Call;
 use super::fault::{Code, Fault};
+use super::header::text;
+use super::instance::Instance;
 use super::origin::Origin;
-use super::rpc::{Bound, Call, Form, Input, carry_out};
+use super::rpc::{Bound, Form, Input, carry_out};
 
 /// What `grpc-message` escapes: all but printable ASCII, and the escape itself.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
@@ -220,9 +222,4 @@ fn empty(status: StatusCode, name: HeaderName, value: HeaderValue) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(name, value);
     response
-}
-
-/// A header as text, empty if it is absent.
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

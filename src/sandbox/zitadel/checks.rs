@@ -1,15 +1,22 @@
 //! What a change does to a session: checks, challenges, metadata and lifetime, in ZITADEL's order.
 
 mod challenges;
+mod done;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::Mail;
 use super::fault::{Code, Fault};
-use super::messages::{Challenges, CheckUser, Checks, Factor, Factors, RequestChallenges, Search, WebAuthNFactor};
+use super::messages::{CheckUser, Checks, Factor, Factors, RequestChallenges, Search, WebAuthNFactor};
 use super::store::{Pending, Record, Store, timestamp};
-use super::{CODE, PASSWORD, RECOVERY_CODE};
+use done::Done;
+
+/// The password of the user who can log in.
+pub const PASSWORD: &str = "Passw0rd!";
+/// The code that passes every check of a TOTP.
+pub const CODE: &str = "123456";
+/// The code that passes every check of a recovery code.
+pub const RECOVERY_CODE: &str = "RCVR-0001-0002";
 
 /// What the caller wants.
 pub(super) struct Wanted {
@@ -17,14 +24,6 @@ pub(super) struct Wanted {
     pub(super) metadata: BTreeMap<String, Vec<u8>>,
     pub(super) challenges: Option<RequestChallenges>,
     pub(super) lifetime: Option<prost_types::Duration>,
-}
-
-/// What was done.
-#[derive(Default)]
-pub(super) struct Done {
-    pub(super) events: u64,
-    pub(super) challenges: Option<Challenges>,
-    pub(super) mail: Option<Mail>,
 }
 
 /// Changes a copy of a session, which the caller stores if all went well.
@@ -72,7 +71,7 @@ fn check_all(store: &mut Store, record: &mut Record, checks: &Checks, now: Syste
         pass(&mut record.factors.password);
     }
     if checks.idp_intent.is_some() {
-        need_user(record, "COMMAND-Sfw3r")?;
+        record.need_user("COMMAND-Sfw3r")?;
         return Err(Fault::new(Code::FailedPrecondition, "COMMAND-Df4bw", "Intent has not succeeded"));
     }
     if checks.web_auth_n.is_some() {
@@ -80,14 +79,14 @@ fn check_all(store: &mut Store, record: &mut Record, checks: &Checks, now: Syste
         users += 1;
     }
     if let Some(check) = &checks.totp {
-        need_user(record, "COMMAND-eeR2e")?;
+        record.need_user("COMMAND-eeR2e")?;
         same_code(&check.code, Some(CODE), "EVENT-8isk2")?;
         pass(&mut record.factors.totp);
     }
     let Record { pending, factors, .. } = record;
     check_sent_codes(pending, factors, checks, &mut pass)?;
     if let Some(check) = &checks.recovery_code {
-        need_user(record, "COMMAND-eeR2e")?;
+        record.need_user("COMMAND-eeR2e")?;
         same_code(&check.code, Some(RECOVERY_CODE), "COMMAND-84rgg")?;
         pass(&mut record.factors.recovery_code);
     }
@@ -131,7 +130,7 @@ fn check_user(store: &Store, record: &mut Record, check: &CheckUser, now: System
 
 /// A wrong password counts, although the session stays as it is.
 fn check_password(store: &mut Store, record: &Record, password: &str) -> Result<(), Fault> {
-    need_user(record, "COMMAND-Sfw3f")?;
+    record.need_user("COMMAND-Sfw3f")?;
     let limit = store.password_attempts;
     let user = &mut store.user;
     if user.locked {
@@ -157,13 +156,6 @@ fn check_web_auth_n(record: &mut Record, now: SystemTime) -> Result<(), Fault> {
     }
     record.factors.web_auth_n = Some(WebAuthNFactor { verified_at: Some(timestamp(now)), user_verified: true });
     Ok(())
-}
-
-fn need_user(record: &Record, id: &str) -> Result<(), Fault> {
-    if record.user_id().is_some() {
-        return Ok(());
-    }
-    Err(Fault::new(Code::FailedPrecondition, id, "User ID missing"))
 }
 
 fn same_code(code: &str, expected: Option<&str>, id: &str) -> Result<(), Fault> {

@@ -6,9 +6,9 @@ use prost_types::Timestamp;
 
 use super::authority::Caller;
 use super::fault::Fault;
+use super::job::Job;
 use super::messages::{ListDetails, ListSessionsRequest, ListSessionsResponse, Query};
-use super::operations::{may_read, readable};
-use super::rpc::Job;
+use super::operations::may_read;
 use super::store::{Record, State, timestamp};
 
 /// The most that one page has, and what it has where no limit is asked for.
@@ -37,7 +37,7 @@ pub(super) fn list_sessions(job: &Job<'_>, request: ListSessionsRequest) -> Resu
     let details =
         ListDetails { total_result: found.len() as u64, processed_sequence: 0, timestamp: Some(timestamp(job.now)) };
     let offset = usize::try_from(page.offset).unwrap_or(usize::MAX);
-    let sessions = found.into_iter().skip(offset).take(limit).map(|record| readable(record, job.version)).collect();
+    let sessions = found.into_iter().skip(offset).take(limit).map(|record| record.session(job.version)).collect();
     Ok(ListSessionsResponse { details: Some(details), sessions })
 }
 

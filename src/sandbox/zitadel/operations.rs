@@ -3,11 +3,11 @@
 use super::authority::{Caller, Role};
 use super::checks::{Wanted, apply};
 use super::fault::{Code, Fault};
+use super::job::Job;
 use super::messages::{
     CreateSessionRequest, CreateSessionResponse, DeleteSessionRequest, DeleteSessionResponse, GetSessionRequest,
-    GetSessionResponse, GetUserByIdRequest, GetUserByIdResponse, Session, SetSessionRequest, SetSessionResponse, User,
+    GetSessionResponse, GetUserByIdRequest, GetUserByIdResponse, SetSessionRequest, SetSessionResponse, User,
 };
-use super::rpc::{Job, Version};
 use super::store::{Record, State};
 
 /// Starts a session: one event for it, and one or more for what it is started with.
@@ -64,7 +64,7 @@ pub(super) fn get_session(job: &Job<'_>, request: GetSessionRequest) -> Result<G
         token if record.has_token(token) => {}
         _ => return Err(Fault::new(Code::PermissionDenied, "QUERY-dsfr3", "Errors.PermissionDenied")),
     }
-    Ok(GetSessionResponse { session: Some(readable(record, job.version)) })
+    Ok(GetSessionResponse { session: Some(record.session(job.version)) })
 }
 
 /// Ends a session. One that is unknown or ended already is no fault.
@@ -105,15 +105,6 @@ pub(super) fn may_read(caller: &Caller, record: &Record) -> Result<(), Fault> {
         Role::None if owns(caller, record) => Ok(()),
         Role::None => Err(Fault::new(Code::NotFound, "AUTHZ-cdgFk", "membership not found")),
     }
-}
-
-/// The session in the shape of a version of the API.
-pub(super) fn readable(record: &Record, version: Version) -> Session {
-    let mut session = record.session();
-    if let (Version::V2Beta, Some(factors)) = (version, &mut session.factors) {
-        factors.recovery_code = None;
-    }
-    session
 }
 
 /// Whether the session is the caller's own: started by the caller, or the caller's login.

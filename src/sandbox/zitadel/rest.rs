@@ -9,13 +9,14 @@ use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::Instance;
-use super::accounts::Account;
-use super::carriers::text;
+use super::call::{Call, Rpc, Version};
 use super::fault::{Code, Fault};
+use super::header::text;
+use super::instance::Instance;
 use super::json::camel;
 use super::origin::Origin;
-use super::rpc::{Bound, Call, Form, Input, Rpc, Version, carry_out};
+use super::procedures::Account;
+use super::rpc::{Bound, Form, Input, carry_out};
 
 /// The one content type, letter by letter, with which a POST may mean another method.
 const FORM: &str = "application/x-www-form-urlencoded";

@@ -16,9 +16,10 @@ use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use super::call::Call;
+use super::instance::Instance;
 use super::origin::Origin;
-use super::rpc::Call;
-use super::{Instance, accounts, carriers, rest};
+use super::{accounts, carriers, rest};
 
 /// The largest body that the instance reads; ZITADEL itself has no limit.
 const MAX_BODY: usize = 32 * 1024 * 1024;

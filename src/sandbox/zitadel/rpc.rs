@@ -6,44 +6,19 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use prost::Message;
 
-use super::accounts::{Account, Named};
-use super::authority::Caller;
+use super::call::{Call, Rpc, Version};
 use super::fault::{Code, Fault};
+use super::instance::Instance;
+use super::job::Job;
 use super::json::{self, Scalar};
 use super::messages::{
     CreateSessionRequest, DeleteSessionRequest, GetSessionRequest, GetUserByIdRequest, ListSessionsRequest,
     OfCallerRequest, OfIdRequest, OfUserRequest, Query, SetSessionRequest,
 };
 use super::origin::Origin;
+use super::procedures::Named;
 use super::validation::{Rules, validate};
-use super::{Instance, listing, operations};
-
-/// A version of the session API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
-    V2,
-    V2Beta,
-}
-
-/// A procedure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rpc {
-    CreateSession,
-    SetSession,
-    GetSession,
-    DeleteSession,
-    ListSessions,
-    GetUserById,
-    /// Of users and organizations.
-    Account(Account),
-}
-
-/// A procedure of one version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Call {
-    pub(super) rpc: Rpc,
-    pub(super) version: Version,
-}
+use super::{accounts, listing, operations};
 
 /// How a request is written; the response is written likewise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,45 +46,6 @@ pub(super) struct Bound {
     pub(super) session_token: Option<String>,
 }
 
-/// What an operation knows besides its request.
-pub(super) struct Job<'a> {
-    pub(super) instance: &'a Instance,
-    pub(super) caller: Caller,
-    pub(super) version: Version,
-    pub(super) now: SystemTime,
-}
-
-impl Rpc {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::CreateSession => "CreateSession",
-            Self::SetSession => "SetSession",
-            Self::GetSession => "GetSession",
-            Self::DeleteSession => "DeleteSession",
-            Self::ListSessions => "ListSessions",
-            Self::GetUserById => "GetUserByID",
-            Self::Account(account) => account.name(),
-        }
-    }
-}
-
-impl Call {
-    /// The procedure that a path such as `/zitadel.session.v2.SessionService/GetSession` names.
-    pub(super) fn of(path: &str) -> Option<Self> {
-        const SESSION: [Rpc; 5] =
-            [Rpc::CreateSession, Rpc::SetSession, Rpc::GetSession, Rpc::DeleteSession, Rpc::ListSessions];
-        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-        let named = |rpcs: &[Rpc]| rpcs.iter().copied().find(|rpc| rpc.name() == method);
-        let (rpc, version) = match service {
-            "zitadel.session.v2.SessionService" => (named(&SESSION), Version::V2),
-            "zitadel.session.v2beta.SessionService" => (named(&SESSION), Version::V2Beta),
-            "zitadel.user.v2.UserService" if method == Rpc::GetUserById.name() => (Some(Rpc::GetUserById), Version::V2),
-            service => (Account::of(service, method).map(Rpc::Account), Version::V2),
-        };
-        Some(Self { rpc: rpc?, version })
-    }
-}
-
 /// Carries a request out and gives the written answer.
 pub(super) fn carry_out(instance: &Instance, input: Input<'_>) -> Result<Vec<u8>, Fault> {
     match input.call.rpc {
@@ -120,9 +56,15 @@ pub(super) fn carry_out(instance: &Instance, input: Input<'_>) -> Result<Vec<u8>
         Rpc::ListSessions => run(instance, input, listing::list_sessions),
         Rpc::GetUserById => run(instance, input, operations::get_user),
         Rpc::Account(account) => match account.named() {
-            Named::User => run(instance, input, move |job, request| account.user(job, request)),
-            Named::Id => run(instance, input, move |job, request| account.id(job, request)),
-            Named::Caller => run(instance, input, move |job, request| account.caller(job, request)),
+            Named::User => run(instance, input, move |job, request: OfUserRequest| {
+                accounts::carry_out(account, job, &request.user_id)
+            }),
+            Named::Id => {
+                run(instance, input, move |job, request: OfIdRequest| accounts::carry_out(account, job, &request.id))
+            }
+            Named::Caller => run(instance, input, move |job, _: OfCallerRequest| {
+                accounts::carry_out(account, job, &job.caller.user_id)
+            }),
         },
     }
 }

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
 use ring::digest::{SHA256, digest};
 
-use super::Mail;
+use super::call::Version;
+use super::fault::{Code, Fault};
 use super::messages::{Details, Factors, Session, UserAgent, UserFactor};
 
 /// A session token is a compact JWE since release 4.14; this is its header.
@@ -24,6 +25,17 @@ pub(super) struct Store {
     pub(super) mails: Vec<Mail>,
     /// How many wrong passwords lock the user; any number where there is none.
     pub(super) password_attempts: Option<i32>,
+}
+
+/// A mail with a one-time code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The session that it is for.
+    pub session_id: String,
+    /// Where it leads: the caller's template, filled in.
+    pub url: String,
+    /// The code.
+    pub code: String,
 }
 
 /// The user who can log in.
@@ -189,15 +201,27 @@ impl Record {
         self.token.as_deref() == Some(token)
     }
 
-    /// The session as it is read.
-    pub(super) fn session(&self) -> Session {
-        let factors = (self.factors != Factors::default()).then(|| self.factors.clone());
+    /// Rejects a step that needs to know the user.
+    pub(super) fn need_user(&self, id: &str) -> Result<(), Fault> {
+        if self.user_id().is_some() {
+            return Ok(());
+        }
+        Err(Fault::new(Code::FailedPrecondition, id, "User ID missing"))
+    }
+
+    /// The session as this version of the API shows it.
+    pub(super) fn session(&self, version: Version) -> Session {
+        let mut factors = self.factors.clone();
+        let any = factors != Factors::default();
+        if version == Version::V2Beta {
+            factors.recovery_code = None;
+        }
         Session {
             id: self.id.clone(),
             creation_date: Some(timestamp(self.created)),
             change_date: Some(timestamp(self.changed)),
             sequence: self.sequence,
-            factors,
+            factors: any.then_some(factors),
             metadata: self.metadata.clone(),
             user_agent: self.agent.clone(),
             expiration_date: self.expires.map(timestamp),

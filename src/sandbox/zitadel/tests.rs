@@ -1,13 +1,16 @@
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::messages::{GetSessionRequest, GetSessionResponse, SetSessionRequest, SetSessionResponse, Status};

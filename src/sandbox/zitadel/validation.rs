@@ -1,7 +1,7 @@
 //! The rules that the definitions attach to fields, with the texts of protoc-gen-validate. Only the first fault is
 //! told.
 
-use super::Version;
+use super::call::Version;
 use super::fault::{Code, Fault};
 use super::messages::{
     CheckCode, Checks, CreateSessionRequest, DeleteSessionRequest, Delivery, EmailChallenge, GetSessionRequest,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::payload::{self, Place};
 use super::super::response::ApiResponse;
 use super::super::store::{Page, Position, Record};
-use super::Job;
+use super::job::Job;
 
 /// Parameters of the lists of a user. `page` and `per_page` are in no description of the API, but older SDKs send them,
 /// and the recordings of go-auth0 1.45 (`TestUserManager_ListRefreshTokens`) show that they are taken.

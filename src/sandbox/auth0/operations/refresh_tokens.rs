@@ -6,8 +6,8 @@ use super::super::payload::{self, Place};
 use super::super::response::ApiResponse;
 use super::super::store::{AUDIENCE, Record};
 use super::super::token::CLIENT;
+use super::job::Job;
 use super::paging::{LIST, list};
-use super::{Job, text, wrong_type};
 
 const REFRESH_TOKEN_LIST: &[&str] = &["user_id", "client_id", "from", "take", "fields", "include_fields"];
 
@@ -49,8 +49,8 @@ impl Job<'_> {
         let object = self.object()?;
         payload::only(Place::Payload, object.keys(), &["ids", "user_id", "client_id", "audience"])?;
         let ids = ids(&object)?;
-        let (user, client) = (text(&object, "user_id")?, text(&object, "client_id")?);
-        let audience = text(&object, "audience")?;
+        let (user, client) = (payload::text(&object, "user_id")?, payload::text(&object, "client_id")?);
+        let audience = payload::text(&object, "audience")?;
         // The combinations that the description of the body names.
         if !matches!(
             (ids.is_some(), user.is_some(), client.is_some(), audience.is_some()),
@@ -92,14 +92,14 @@ fn ids(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, ApiResponse> {
     let list = match object.get("ids") {
         None => return Ok(None),
         Some(Value::Array(list)) => list,
-        Some(other) => return Err(wrong_type("array", other, "ids")),
+        Some(other) => return Err(payload::wrong_member("array", other, "ids")),
     };
     if list.is_empty() || list.len() > 100 {
         let (size, bound) = if list.is_empty() { ("short", "minimum 1") } else { ("long", "maximum 100") };
         let what = format!("Array is too {size} ({}), {bound}", list.len());
         return Err(payload::fault(Place::Payload, &what, Some(("ids", ""))));
     }
-    let id = |item| Value::as_str(item).ok_or_else(|| wrong_type("string", item, "ids"));
+    let id = |item| Value::as_str(item).ok_or_else(|| payload::wrong_member("string", item, "ids"));
     list.iter().map(id).collect::<Result<_, _>>().map(Some)
 }
 

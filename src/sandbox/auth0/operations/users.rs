@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::payload::{self, Place};
 use super::super::response::ApiResponse;
 use super::super::store::timestamp;
-use super::{Job, no_user};
+use super::job::{Job, no_user};
 
 /// Members of a user that PATCH takes here; Auth0 has some more.
 const USER_MEMBERS: &[&str] = &[

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
-use super::{Done, need_user};
-use crate::sandbox::zitadel::Mail;
+use super::done::Done;
 use crate::sandbox::zitadel::fault::{Code, Fault};
 use crate::sandbox::zitadel::messages::{
     Challenges, Delivery, EmailChallenge, RequestChallenges, WebAuthNChallenge, WebAuthNOptions,
 };
-use crate::sandbox::zitadel::store::{Record, Store};
+use crate::sandbox::zitadel::store::{Mail, Record, Store};
 
 /// Where a mail leads without a template of the caller's.
 const DEFAULT_TEMPLATE: &str = "/otp/verify?loginName={{.LoginName}}&code={{.Code}}";
@@ -25,20 +24,20 @@ pub(super) fn challenge(
 ) -> Result<(), Fault> {
     let mut told = Challenges::default();
     if let Some(challenge) = &wanted.web_auth_n {
-        need_user(record, "COMMAND-eeR2e")?;
+        record.need_user("COMMAND-eeR2e")?;
         record.pending.web_auth_n = true;
         told.web_auth_n = Some(options(store, challenge));
         done.events += 1;
     }
     if let Some(challenge) = &wanted.otp_sms {
-        need_user(record, "COMMAND-JKL3g")?;
+        record.need_user("COMMAND-JKL3g")?;
         let code = store.random.code();
         told.otp_sms = challenge.return_code.then(|| code.clone());
         record.pending.sms = Some(code);
         done.events += 1;
     }
     if let Some(challenge) = &wanted.otp_email {
-        need_user(record, "COMMAND-JK3gp")?;
+        record.need_user("COMMAND-JK3gp")?;
         let code = store.random.code();
         match mail(store, record, challenge, &code)? {
             Some(mail) => done.mail = Some(mail),

@@ -1,5 +1,7 @@
 //! The order of the modules, and what each may name: `src/lib.rs` declares the order, and this holds the code to it.
 
+mod circles;
+
 use crate::harness::project;
 use regex::Regex;
 use std::fs;

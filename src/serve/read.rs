@@ -137,7 +137,8 @@ impl<P: ProviderClient> Service<P> {
         read: &Arc<Read>,
     ) -> Result<FetchedResponse, Stop<C::Gone>> {
         let fetch = self.detached(client, read).fetch(None);
-        client.attend(fetch).await.map_err(Stop::Gone)
+        // Boxed, so that the future of a cache hit stays small.
+        client.attend(Box::pin(fetch)).await.map_err(Stop::Gone)
     }
 
     /// A read that bypasses the cache. Its fetch did not begin before `began`.

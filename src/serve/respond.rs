@@ -23,20 +23,26 @@ impl<P: ProviderClient> Service<P> {
         if let Some((limit, Duration::ZERO)) = limit.zip(left) {
             return Err(Rejection::UpstreamTimeout(limit).into());
         }
-        let served = async {
-            if request.operation().reads() {
-                return self.read(client, request.read(&self.gateway)?).await;
-            }
-            // Boxed, so that the future of a cache hit stays small.
-            Box::pin(self.write(client, request)).await
-        };
         let served = match limit.zip(left) {
-            Some((limit, left)) => {
-                tokio::time::timeout(left, served).await.map_err(|_| Rejection::UpstreamTimeout(limit))??
-            }
-            None => served.await?,
+            // Boxed, so that the future of a request without a deadline is built in place.
+            Some((limit, left)) => tokio::time::timeout(left, Box::pin(self.serve(client, request)))
+                .await
+                .map_err(|_| Rejection::UpstreamTimeout(limit))??,
+            None => self.serve(client, request).await?,
         };
         client.outcome().cache = served.source.status();
         Ok(served)
+    }
+
+    async fn serve<C: ClientRequest>(
+        self: &Arc<Self>,
+        client: &mut C,
+        request: DecodedRequest,
+    ) -> Result<Served, Stop<C::Gone>> {
+        if request.operation().reads() {
+            return self.read(client, request.read(&self.gateway)?).await;
+        }
+        // Boxed, so that the future of a cache hit stays small.
+        Box::pin(self.write(client, request)).await
     }
 }

@@ -1,6 +1,6 @@
-//! The session cache: stores that execute [`crate::coherence`], and in front of them the loops of readers and writers.
-//! Concurrent misses on one response make one fetch; a write marks what it may change before it is forwarded, and
-//! settles it before it is acknowledged.
+//! The session cache: stores that execute [`crate::coherence`], and the procedures of reads and writes on top of them.
+//! Concurrent misses on one response share one fetch. A write sets an invalidation mark before it is forwarded, and
+//! ends it before it is acknowledged.
 
 mod fetched;
 mod lease_guard;
@@ -35,10 +35,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A stored response.
+/// A cached response.
 pub type Stored = Arc<ProviderResponse>;
 
-/// What a write marks. The number is the upstream's scope.
+/// What a write invalidates. The number identifies the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One session of an upstream.
@@ -48,7 +48,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// What bounds the marks of a write in this scope that has one of its own.
+    /// Which limit applies to the marks of writes in this scope.
     pub fn write_scope(self) -> WriteScope {
         match self {
             Scope::Session(..) => WriteScope::Session,
@@ -56,7 +56,7 @@ impl Scope {
         }
     }
 
-    /// The same for a mark that is shared.
+    /// Which limit applies to a mark that several writes share.
     pub fn shared_write_scope(self) -> WriteScope {
         match self {
             Scope::Session(..) => WriteScope::Unverified,
@@ -65,23 +65,23 @@ impl Scope {
     }
 }
 
-/// Why a store did not do a step.
+/// Why a store did not execute a step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Too many writes in flight on one session.
+    /// Too many writes are in flight on one session.
     #[error("too many writes in flight on one session")]
     TooManyWrites,
-    /// The store cannot be reached, did not answer in time, or rejected. The step may be carried out all the same, also
+    /// The store is unreachable, did not respond in time, or rejected the step. It may still execute the step, even
     /// later.
     #[error("{0}")]
     Failed(StoreFailure),
-    /// The step was carried out in part: the mark no longer stands, and what the write says may not count.
+    /// The step was executed in part: the mark is gone, and the write's outcome may not be recorded.
     #[error("{0}, after a part of the step was done")]
     Partial(StoreFailure),
 }
 
 impl StoreError {
-    /// What went wrong at the store.
+    /// The store failure behind the error, if any.
     fn failure(&self) -> Option<StoreFailure> {
         match self {
             StoreError::TooManyWrites => None,
@@ -96,67 +96,66 @@ impl From<StoreFailure> for StoreError {
     }
 }
 
-/// How full a store is. One that is shared does not know.
+/// How full a store is. A shared store does not know: all zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreUsage {
-    /// Bytes held, with what it costs to hold them.
+    /// Bytes in use, with overhead.
     pub bytes: usize,
-    /// Sessions known.
+    /// Sessions in the store.
     pub sessions: usize,
-    /// Sessions dropped to make room, since the start.
+    /// Sessions evicted since the start.
     pub evictions: u64,
 }
 
-/// What a reader asks a store.
+/// A read's request to a store.
 #[derive(Debug, Clone, Copy)]
 pub struct AcquireRequest {
-    /// The reader.
+    /// The token of this read.
     pub reader: Token,
-    /// A reader that is taken for dead.
+    /// A read whose lease is taken over, because it is considered dead.
     pub steal: Option<Token>,
-    /// Whether only a fetch of its own will do.
+    /// Whether the read needs a fetch of its own.
     pub fresh: bool,
-    /// Whether what it fetches may not be stored.
+    /// Whether its response must not be stored.
     pub unstored: bool,
-    /// Whose credential it has.
+    /// Digest of the caller's credential.
     pub caller: CallerDigest,
-    /// Which tenant it asks.
+    /// The tenant of the request.
     pub tenant: TenantId,
 }
 
-/// What a store responses to a reader.
+/// The store's reply to a read.
 #[derive(Debug, Clone)]
 pub struct Acquisition {
-    /// What the reader finds.
+    /// What the read found.
     pub acquired: Acquired<Stored>,
-    /// The connection over which it was found.
+    /// The connection to the store over which it was found.
     pub connection_id: ConnectionId,
-    /// The store's time.
+    /// The store's clock.
     pub now: Micros,
-    /// Whether it has a lease now, which is to be given back where it does not fetch under it.
+    /// Whether the read holds a lease. It must release the lease unless it fetches under it.
     pub leased: bool,
 }
 
-/// What those who wait for a response are shown.
+/// Which response those who wait for a fetch receive.
 #[derive(Debug, Clone)]
 pub enum FillResult {
-    /// The response, whether it is stored or not.
+    /// The fetched one, whether it was stored or not.
     Fetched,
-    /// What is stored instead.
+    /// A stored one that is newer.
     Stored(Stored),
-    /// What is stored instead cannot be read here, and stays.
+    /// A stored one is newer but cannot be decrypted here; it stays.
     Unreadable,
 }
 
-/// A store: it executes the steps of [`crate::coherence`], each in one piece. A step that fails may be carried out all
-/// the same.
+/// A store: it executes the steps of [`crate::coherence`], each atomically. A step that fails may still be executed.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// A token that was never used.
+    /// A new unique token.
     fn token(&self) -> Token;
-    /// A read begins.
+    /// Begins a read.
     async fn acquire(&self, key: &CacheKey, request: AcquireRequest) -> Result<Acquisition, StoreError>;
-    /// This reader's answer may be stored, unless what is known is newer. For `kept` an older one may be on its way.
+    /// Stores the response of this read, unless a newer one is known. An older one may still be in flight for `kept`.
     async fn fill(
         &self,
         key: &CacheKey,
@@ -164,12 +163,12 @@ pub trait Store: Send + Sync {
         entry: Entry<Stored>,
         kept: Millis,
     ) -> Result<FillResult, StoreError>;
-    /// This reader's answer is not stored, but speaks against what is.
+    /// Ends the read's lease. Its response is not stored but invalidates what is.
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError>;
-    /// This reader's answer says nothing of what is stored: its lease ends.
+    /// Ends the read's lease. Its response has no effect on what is stored.
     async fn release(&self, key: &CacheKey, reader: Token) -> Result<(), StoreError>;
-    /// A write begins. It stays marked for `guard` from now, or longer where its mark stands longer already. `write_scope`
-    /// bounds the marks.
+    /// Begins a write: sets its mark for `guard` from now, or longer if it is already set for longer. `write_scope`
+    /// selects the limit on marks.
     async fn begin(
         &self,
         scope: Scope,
@@ -177,19 +176,19 @@ pub trait Store: Send + Sync {
         guard: Millis,
         write_scope: WriteScope,
     ) -> Result<ConnectionId, StoreError>;
-    /// A write's outcome is known.
+    /// Ends a write with its outcome.
     async fn end(&self, scope: Scope, writer: Token, settled: Settled) -> Result<WriteEnd, StoreError>;
-    /// Which of these sessions of an upstream count as deleted for a tenant, in their order.
+    /// Which of these sessions of an upstream count as deleted for the tenant, in order.
     async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Result<Vec<bool>, StoreError>;
-    /// The connection that steps on this scope would be carried out over now.
+    /// The connection that steps on this scope would use now.
     fn connection_id(&self, scope: Scope) -> Option<ConnectionId>;
-    /// How long there has been no connection for steps on this scope; none where there is one.
+    /// How long there has been no connection for steps on this scope; `None` if there is one.
     fn disconnected_for(&self, scope: Scope) -> Option<Duration>;
-    /// How full it is.
+    /// How full the store is.
     fn usage(&self) -> StoreUsage;
 }
 
-/// The cache of all upstreams.
+/// The session cache of the process, for all upstreams.
 pub struct Sessions {
     store: Arc<dyn Store>,
     single_flight: SingleFlight,
@@ -199,37 +198,37 @@ pub struct Sessions {
     counters: Arc<CacheCounters>,
 }
 
-/// What the cache did, since the start.
+/// Counts cache events since the start.
 #[derive(Debug, Default)]
 pub struct CacheCounters {
     counts: EnumMap<CacheEvent, AtomicU64>,
 }
 
 impl CacheCounters {
-    /// Counts one.
+    /// Adds one to an event.
     pub fn count(&self, event: CacheEvent) {
         self.counts[event].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Every event with how often it happened.
+    /// Every event with its count.
     pub fn read(&self) -> impl Iterator<Item = (CacheEvent, u64)> + '_ {
         self.counts.iter().map(|(event, count)| (event, count.load(Ordering::Relaxed)))
     }
 }
 
 impl Sessions {
-    /// A cache on this store. A read waits for the fetch of another process for `lease_wait` at the most.
+    /// A cache on this store. `lease_wait` bounds how long a read waits for a fetch of another process.
     pub fn new(store: Arc<dyn Store>, lease_wait: Duration, counters: Arc<CacheCounters>) -> Sessions {
         let (single_flight, waiting, shared) = (SingleFlight::default(), WaitingReads::default(), Arc::default());
         Sessions { store, single_flight, waiting, shared, lease_wait, counters }
     }
 
-    /// The store.
+    /// The store behind the cache.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// What the cache did.
+    /// The event counters.
     pub fn counters(&self) -> &CacheCounters {
         &self.counters
     }

@@ -1,4 +1,4 @@
-//! From the configuration to a cache.
+//! Builds the cache from the configuration.
 
 use super::{CacheCounters, MemoryStore, RedisStore, Sessions, SetupError};
 use crate::config;
@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
-/// How often a store in memory drops what is over.
+/// Interval at which the memory store removes what has expired.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// How often a replica says which version of the protocol it speaks, and how soon again where the store has not heard
-/// it.
+/// Interval at which a replica announces its protocol version, and the retry interval if that fails.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
 const ANNOUNCE_RETRY: Duration = Duration::from_secs(1);
-/// How long a read waits for the fetch of another process, which a store in memory does not have.
+/// How long a read waits for a fetch of another process. The memory store has no other process.
 const LEASE_WAIT: Duration = Duration::from_secs(2);
 
-/// A cache, with what works for it behind the scenes.
+/// A cache, with the store behind it.
 pub struct OpenCache {
-    /// The cache.
+    /// The session cache.
     pub sessions: Arc<Sessions>,
     store: StoreHandle,
 }
@@ -28,7 +27,7 @@ enum StoreHandle {
     Redis(Arc<RedisStore>),
 }
 
-/// Sets a cache up. Leases in its store last for `lease`.
+/// Builds the cache. Leases in its store last for `lease`.
 pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn StoreObserver>) -> Result<OpenCache, SetupError> {
     let counters = Arc::new(CacheCounters::default());
     match store {
@@ -46,7 +45,7 @@ pub fn open(store: &config::Store, lease: Duration, listener: Arc<dyn StoreObser
 }
 
 impl OpenCache {
-    /// Starts what works behind the scenes. Has to be called inside a tokio runtime.
+    /// Starts the background tasks. Call inside a tokio runtime.
     pub fn start(&self) {
         match &self.store {
             StoreHandle::Memory(store) => drop(tokio::spawn(sweep_periodically(Arc::downgrade(store)))),
@@ -57,7 +56,7 @@ impl OpenCache {
         }
     }
 
-    /// How long leases last from now on.
+    /// Sets how long new leases last.
     pub fn set_lease(&self, lease: Duration) {
         match &self.store {
             StoreHandle::Memory(store) => store.set_lease(lease),
@@ -66,7 +65,7 @@ impl OpenCache {
     }
 }
 
-/// Says again and again that this replica is there, for as long as anybody holds the store.
+/// Announces this replica periodically, until the store is dropped.
 async fn announce_periodically(store: std::sync::Weak<RedisStore>) {
     loop {
         let announced = match store.upgrade() {
@@ -77,7 +76,7 @@ async fn announce_periodically(store: std::sync::Weak<RedisStore>) {
     }
 }
 
-/// Sweeps a store in memory, again and again, for as long as anybody holds it.
+/// Sweeps the memory store periodically, until it is dropped.
 async fn sweep_periodically(store: std::sync::Weak<MemoryStore>) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

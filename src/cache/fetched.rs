@@ -7,34 +7,34 @@ use crate::model::Rejection;
 use http::StatusCode;
 use std::sync::Arc;
 
-/// What a fetch brought.
+/// The result of a fetch.
 #[derive(Debug, Clone)]
 pub struct FetchedResponse {
-    /// The response, or why there is none.
+    /// The response, or the rejection in its place.
     pub response: Result<Arc<ProviderResponse>, Rejection>,
     /// Its status as the carrier decodes it; `None` without a response, or if a stored response replaced it.
     pub status: Option<StatusCode>,
-    /// Whether it may be stored.
+    /// Whether it may be stored, and for how long.
     pub storable: Cacheability,
-    /// Whether the provider failed, so that an older response may do.
+    /// Whether the provider failed, so that a stale response may be used.
     pub failed: bool,
-    /// Tells apart who asked.
+    /// Digest of the caller's credential.
     pub caller: CallerDigest,
 }
 
-/// What a read wants of the cache.
+/// What a read needs from the cache.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOptions {
-    /// Whether only a fetch of its own will do.
+    /// Whether the read needs a fetch of its own.
     pub fresh: bool,
-    /// Whether what it fetches may not be stored.
+    /// Whether its response must not be stored.
     pub unstored: bool,
-    /// Tells apart who asks.
+    /// Digest of the caller's credential.
     pub caller: CallerDigest,
-    /// Which tenant is asked.
+    /// The tenant of the request.
     pub tenant: TenantId,
-    /// For how long a response may be good that is still on its way, in milliseconds.
+    /// How long a response in flight may still count as fresh or stale, in milliseconds.
     pub kept: Millis,
-    /// For how long responses may do, those on their way included.
+    /// The freshness windows of this read, for stored responses and those in flight.
     pub windows: FreshnessWindows,
 }

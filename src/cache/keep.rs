@@ -1,4 +1,4 @@
-//! What becomes of what a fetch has brought: it is stored, or ends what is, or says nothing.
+//! The effect of a fetched response on the store: it is stored, invalidates what is stored, or has no effect.
 
 use super::fetched::{FetchedResponse, ReadOptions};
 use super::{CacheCounters, FillResult, Sessions, Store, StoreError, Stored};
@@ -8,20 +8,20 @@ use crate::gateway::{CacheKey, Cacheability};
 use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
 
-/// A fetch that has begun.
+/// A fetch that has started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StartedFetch {
     pub key: CacheKey,
     pub stamp: Stamp,
     pub connection_id: ConnectionId,
-    /// When.
+    /// When it started, by the store's clock.
     pub began: Micros,
     pub reader: Token,
     pub read_options: ReadOptions,
 }
 
 impl StartedFetch {
-    /// Does with the store what follows from the response. Gives what those who wait for it are shown.
+    /// Applies the response to the store. Returns the response for those who wait for it.
     pub async fn keep(self, store: &dyn Store, counters: &CacheCounters, fetched: FetchedResponse) -> FetchedResponse {
         let StartedFetch { key, began, reader, read_options, .. } = self;
         if let Cacheability::TooOld { .. } = fetched.storable {
@@ -31,7 +31,7 @@ impl StartedFetch {
         let kept = match self.entry(&fetched) {
             Some(entry) => {
                 let filled = store.fill(&key, reader, entry, read_options.kept).await;
-                // Where it is shown all the same, nothing older may be shown after it.
+                // It is shown although it was not stored, so nothing older may be shown after it.
                 match (filled, retired()) {
                     (Ok(FillResult::Stored(instead)), _) => {
                         return FetchedResponse { response: Ok(instead), status: None, ..fetched };
@@ -55,7 +55,7 @@ impl StartedFetch {
         fetched
     }
 
-    /// What is to be stored.
+    /// The entry to store, if the response may be stored.
     fn entry(&self, fetched: &FetchedResponse) -> Option<Entry<Stored>> {
         let StartedFetch { stamp, began, read_options, .. } = *self;
         let (Ok(response), Cacheability::Store { fresh, stale, version, missing, only }) =
@@ -75,8 +75,8 @@ impl StartedFetch {
 }
 
 impl Sessions {
-    /// A read that left the cache out has this response, whose fetch did not begin before `began`: what it ends must
-    /// not come back once the cache is in again.
+    /// Applies the response of a read that bypassed the cache. Its fetch did not start before `began`. What the
+    /// response invalidates must not reappear when the cache is used again.
     pub async fn bypassed(
         &self,
         key: &CacheKey,
@@ -87,8 +87,8 @@ impl Sessions {
         let Some(retired) = retired(fetched, read_options, began.unwrap_or(Micros::MAX)) else {
             return;
         };
-        // A store that has just failed is not pressed with every response that is shown: each try is waited for, and
-        // commands that fail bring the connection to its end before the marks of writes are sent over it.
+        // After a store failure this step is skipped for mere supersessions: each attempt is waited for, and failing
+        // commands close the connection before the marks of writes can be sent.
         if began.is_none() && matches!(retired.cause, RetireCause::Superseded(_)) {
             return;
         }
@@ -98,8 +98,7 @@ impl Sessions {
     }
 }
 
-/// What a response does to what is stored where it is not stored itself: whoever has seen it must not be shown anything
-/// older.
+/// How a response that is not stored affects the stored ones: nothing older may be shown after it.
 fn retired(fetched: &FetchedResponse, read_options: ReadOptions, began: Micros) -> Option<Retired> {
     let digest = || fetched.response.as_ref().map_or(0, |response| response.digest());
     let superseded = |version| RetireCause::Superseded(Observed { began, version, digest: digest() });
@@ -113,7 +112,7 @@ fn retired(fetched: &FetchedResponse, read_options: ReadOptions, began: Micros) 
     Some(Retired { kept: read_options.kept, cause })
 }
 
-/// With a second try: doing it twice does no harm.
+/// Retires with one retry: the step is idempotent.
 async fn retire(store: &dyn Store, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
     let tried = store.retire(key, reader, retired).await;
     if tried.as_ref().is_err_and(may_pass) {
@@ -122,7 +121,7 @@ async fn retire(store: &dyn Store, key: &CacheKey, reader: Token, retired: Retir
     tried
 }
 
-/// Whether a store that failed so may do the next step. Where there is no connection it would meet the same.
+/// Whether a retry may succeed. Without a connection it would fail in the same way.
 fn may_pass(error: &StoreError) -> bool {
     matches!(error, StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))
 }

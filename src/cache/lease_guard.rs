@@ -1,4 +1,4 @@
-//! Leases that nobody fetches under: given back, so that nobody waits for them.
+//! Releases leases under which no fetch started, so that no other read waits for them.
 
 use super::{AcquireRequest, Acquisition, Sessions, Store, StoreError};
 use crate::gateway::CacheKey;
@@ -6,28 +6,27 @@ use crate::telemetry::StoreFailure;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// What a read may have in the store: the lease of a fetch that it has not begun. It is given back when the read is
-/// over, also where the read is given up while the store is asked, and where the store is too slow to say: it may carry
-/// the step out all the same.
+/// The lease that a read may hold in the store before it starts its fetch. It is released when the read ends, also if
+/// the read is dropped while the store works, or if the store times out: it may still execute the step.
 pub(super) struct LeaseGuard<'a> {
     store: &'a Arc<dyn Store>,
     key: CacheKey,
-    /// Who asks, and for what.
+    /// The read's request to the store.
     pub request: AcquireRequest,
     leased: bool,
 }
 
 impl Sessions {
-    /// What a read has in the store before it has asked.
+    /// A guard for a read that has not contacted the store yet.
     pub(super) fn lease_guard(&self, key: CacheKey, request: AcquireRequest) -> LeaseGuard<'_> {
         LeaseGuard { store: &self.store, key, request, leased: false }
     }
 }
 
 impl LeaseGuard<'_> {
-    /// Asks the store.
+    /// Sends the request to the store.
     pub async fn acquire(&mut self) -> Result<Acquisition, StoreError> {
-        // Only a read that would be given a lease has one to give back.
+        // Other reads never get a lease.
         self.leased = !self.request.fresh && !self.request.unstored;
         let found = self.store.acquire(&self.key, self.request).await;
         self.leased &= match &found {
@@ -38,7 +37,7 @@ impl LeaseGuard<'_> {
         found
     }
 
-    /// The fetch begins, and gives the lease back itself.
+    /// Hands the lease to the fetch, which releases it itself.
     pub fn disarm(&mut self) {
         self.leased = false;
     }
@@ -50,7 +49,7 @@ impl Drop for LeaseGuard<'_> {
             return;
         }
         let (store, key, reader) = (self.store.clone(), self.key, self.request.reader);
-        // Where the process ends there is nothing to run it on.
+        // Without a runtime the process is ending.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = store.release(&key, reader).await {

@@ -1,4 +1,4 @@
-//! The store inside the process, bounded by bytes. It is right for one replica: others would not see its marks.
+//! The store in memory, limited in bytes. Only for a single replica: others would not see its marks.
 
 use super::{AcquireRequest, Acquisition, FillResult, Scope, Store, StoreError, StoreUsage, Stored};
 use crate::coherence::millis;
@@ -15,19 +15,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SHARDS: usize = 16;
-/// What a session costs beside its responses: the map's entry, the state, the queue's entry.
+/// Bytes per session without its responses: map entry, state, queue entry.
 const SESSION_OVERHEAD: usize = 400;
-/// What a place costs beside its response.
+/// Bytes per variant without its response.
 const VARIANT_OVERHEAD: usize = 128;
 
-/// How many sessions one step looks at to make room, twice.
+/// Sessions that one step examines for eviction, in each of two passes.
 const EVICTION_SCAN: usize = 16;
-/// The most responses of one session: each credential has its own where the gateway does not verify callers.
+/// The most responses of one session: each credential has its own if the gateway does not verify callers.
 const MAX_VARIANTS: usize = 64;
 
 type SessionKey = (u64, [u8; 16]);
 
-/// Sessions in memory.
+/// The store in memory.
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
     epochs: Mutex<HashMap<u64, CoherenceState>>,
@@ -39,7 +39,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Shard {
     sessions: HashMap<SessionKey, CachedSession>,
-    /// The order in which sessions are looked at when room is needed: those that were read since are passed over once.
+    /// The eviction queue: sessions that were read since the last pass get a second chance.
     queue: VecDeque<SessionKey>,
     bytes: usize,
     capacity: usize,
@@ -50,8 +50,8 @@ struct Shard {
 struct CachedSession {
     state: CoherenceState,
     variants: Vec<([u8; 16], VariantState<Stored>)>,
-    /// Of places that had to go.
-    traces: EvictedVariants,
+    /// What is still known of evicted variants.
+    evicted: EvictedVariants,
     bytes: usize,
     read: bool,
 }
@@ -61,7 +61,7 @@ impl CachedSession {
         self.variants.iter_mut().find(|(own, _)| *own == variant).map(|(_, variant)| variant)
     }
 
-    /// Sees to it that there is a place.
+    /// Adds the variant if it is missing.
     fn make_variant(&mut self, variant: [u8; 16], now: Millis) {
         if self.variant(variant).is_some() {
             return;
@@ -70,12 +70,12 @@ impl CachedSession {
             self.prune(now);
             self.make_room();
         }
-        self.variants.push((variant, self.traces.variant()));
+        self.variants.push((variant, self.evicted.variant()));
     }
 
-    /// Drops a place: the oldest of those that are worth least, so that reads which were rejected cost nobody a hit.
-    /// What it knew of responses that are too old, and of credentials that were denied, stays. Where that does not do,
-    /// the session begins anew.
+    /// Evicts the oldest of the least valuable variants, so that rejected reads cost no hits. What it knew of outdated
+    /// responses and denied credentials stays. If no variant can be evicted, the session gets a new generation and
+    /// loses all of them.
     fn make_room(&mut self) {
         if self.variants.len() < MAX_VARIANTS {
             return;
@@ -89,12 +89,12 @@ impl CachedSession {
             Some(at) => at..at + 1,
             None => {
                 self.state.renew();
-                // What was fetched until now cannot be stored any more, whatever its version.
+                // Fetches of the old generation cannot be stored any more, whatever their version.
                 self.variants.iter_mut().for_each(|(_, variant)| variant.newest = None);
                 0..self.variants.len()
             }
         };
-        self.variants.drain(gone).for_each(|(_, variant)| self.traces.add(variant));
+        self.variants.drain(gone).for_each(|(_, variant)| self.evicted.add(variant));
     }
 
     fn size(&self) -> usize {
@@ -107,25 +107,25 @@ impl CachedSession {
             });
             VARIANT_OVERHEAD + variant.denied.capacity() * size_of::<Denied>() + response
         });
-        SESSION_OVERHEAD + self.state.bytes() + self.traces.capacity() * size_of::<Denied>() + responses.sum::<usize>()
+        SESSION_OVERHEAD + self.state.bytes() + self.evicted.capacity() * size_of::<Denied>() + responses.sum::<usize>()
     }
 
-    /// Drops the places in which nothing is, or nothing that still holds.
+    /// Removes expired content and empty variants.
     fn prune(&mut self, now: Millis) {
         self.variants.retain_mut(|(_, variant)| {
             variant.prune(now);
             !variant.is_empty()
         });
-        self.traces.prune(now);
+        self.evicted.prune(now);
     }
 
     fn is_idle(&self, now: Millis) -> bool {
-        !self.state.should_keep(now) && self.variants.is_empty() && self.traces.is_empty()
+        !self.state.should_keep(now) && self.variants.is_empty() && self.evicted.is_empty()
     }
 }
 
 impl Shard {
-    /// Does one step on a session and accounts for what it then costs.
+    /// Runs a step on a session and updates its size.
     fn step<R>(&mut self, name: SessionKey, now: Millis, step: impl FnOnce(&mut CachedSession) -> R) -> R {
         let cached = self.sessions.entry(name).or_insert_with(|| {
             self.queue.push_back(name);
@@ -139,9 +139,9 @@ impl Shard {
         result
     }
 
-    /// Drops sessions until there is room, looking at a bounded number of them. Those that were read since are passed
-    /// over once; those that are deleted go only where nothing else does, and those that a write marks never do: an old
-    /// response could get through.
+    /// Evicts sessions until the size fits, examining a bounded number. Sessions that were read since get a second
+    /// chance. Deleted ones are evicted only in the second pass. Sessions with a write mark are never evicted: an old
+    /// response could be stored again.
     fn make_room(&mut self, now: Millis) {
         for spare_deleted in [true, false] {
             for _ in 0..EVICTION_SCAN {
@@ -184,7 +184,7 @@ impl Shard {
 }
 
 impl MemoryStore {
-    /// A store of at most `max_bytes`, whose leases last for `lease`.
+    /// A store of at most `max_bytes`, with leases of this length.
     pub fn new(max_bytes: usize, lease: Duration) -> MemoryStore {
         let shard = || Mutex::new(Shard { capacity: max_bytes / SHARDS, ..Shard::default() });
         MemoryStore {
@@ -196,12 +196,13 @@ impl MemoryStore {
         }
     }
 
-    /// How long leases last from now on.
+    /// Sets how long new leases last.
     pub fn set_lease(&self, lease: Duration) {
         self.lease.store(millis(lease), Ordering::Relaxed);
     }
 
-    /// Drops what is over. Called now and then, so that session data does not stay in memory until room is needed.
+    /// Removes what has expired. Called periodically, so that session data does not stay in memory until space is
+    /// needed.
     pub fn sweep(&self) {
         let now = self.now();
         self.shards.iter().for_each(|shard| shard.lock().sweep(now));
@@ -215,7 +216,7 @@ impl MemoryStore {
         Micros::try_from(self.started.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
-    /// When an upstream was purged last.
+    /// When the upstream was last purged.
     fn purged(&self, upstream: u64) -> Millis {
         self.epochs.lock().get(&upstream).map_or(0, CoherenceState::purged)
     }
@@ -260,7 +261,7 @@ impl Store for MemoryStore {
             let mut epochs = self.epochs.lock();
             let epoch = epochs.entry(key.upstream).or_default();
             let acquired = coherence::acquire(state, epoch, variant, reading, || Generation(self.next()));
-            // Only a hit shows that keeping it was worth the room.
+            // Only hits protect from eviction.
             *read |= matches!(acquired, Acquired::Hit(..));
             let leased = !fresh && !unstored && matches!(acquired, Acquired::Lead { .. });
             Acquisition { acquired, connection_id: ConnectionId::default(), now: now_micros, leased }
@@ -275,7 +276,7 @@ impl Store for MemoryStore {
         kept: Millis,
     ) -> Result<FillResult, StoreError> {
         self.at((key.upstream, key.session), |cached, now| {
-            // Its place may have gone meanwhile, to make room for others.
+            // The variant may have been evicted meanwhile.
             cached.make_variant(key.variant, now / 1_000);
             let CachedSession { state, variants, .. } = cached;
             let variant = variants.iter_mut().find(|(own, _)| *own == key.variant);
@@ -291,7 +292,7 @@ impl Store for MemoryStore {
 
     async fn retire(&self, key: &CacheKey, reader: Token, retired: Retired) -> Result<(), StoreError> {
         self.at((key.upstream, key.session), |cached, now_micros| {
-            // Also where nothing is: what is under way for it may be older.
+            // Also without an entry: a fetch in flight may be older.
             cached.make_variant(key.variant, now_micros / 1_000);
             if let Some(variant) = cached.variant(key.variant) {
                 coherence::retire(variant, reader, retired, now_micros);
@@ -332,7 +333,7 @@ impl Store for MemoryStore {
         let mint = || Generation(self.next());
         match scope {
             Scope::Session(upstream, session) => self.on((upstream, session), |cached, now| {
-                // A purge comes before the deletion is recorded, or after.
+                // Under the lock a purge comes either before or after the deletion is recorded.
                 let epochs = self.epochs.lock();
                 let purged = epochs.get(&upstream).map_or(0, CoherenceState::purged);
                 coherence::end(&mut cached.state, writer, Settled { purged, ..settled }, now, mint)

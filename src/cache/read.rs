@@ -1,4 +1,4 @@
-//! Readers: what they find, whom they wait for, what they fetch.
+//! Reads: hit, fetch, or wait for another fetch.
 
 use super::fetched::{FetchedResponse, ReadOptions};
 use super::keep::StartedFetch;
@@ -15,44 +15,45 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What a read gets.
+/// The result of a read.
 #[derive(Debug, Clone)]
 pub enum ReadResult {
-    /// A stored response.
+    /// A cached response.
     Hit {
-        /// The response.
+        /// The cached response.
         response: Arc<ProviderResponse>,
-        /// Its age, in milliseconds.
+        /// Age in milliseconds.
         age: Millis,
-        /// How much longer it is fresh, in milliseconds; below zero where it no longer is.
+        /// Remaining freshness in milliseconds; negative if it is stale.
         left: i64,
     },
     /// The session was deleted through the gateway.
     Deleted,
-    /// The response of a fetch that this read began.
+    /// The response of a fetch that this read started.
     Miss(FetchedResponse, ForwardReason),
-    /// The response of a fetch that another read began.
+    /// The response of a fetch that another read started.
     Coalesced(FetchedResponse),
-    /// The cache is to be left out. What the provider says has to be told to [`Sessions::bypassed`], with this time;
-    /// none where the store did not answer.
+    /// The caller must bypass the cache, and pass the provider's response to [`Sessions::bypassed`] with this time;
+    /// `None` if the store did not respond.
     Bypass(Option<Micros>),
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
-/// How many reads may wait for fetches of other processes at once.
+/// The most reads that wait for fetches of other processes at once.
 const MAX_WAITING: usize = 10_000;
 
 type WaitKey = (CacheKey, FlightKey);
 
-/// Reads that wait for fetches of other processes. One of them looks again and again; the others wait for it.
+/// Reads that wait for fetches of other processes. For each fetch one read, the leader, polls the store; the others
+/// wait for it.
 #[derive(Default)]
 pub(super) struct WaitingReads {
     leaders: Mutex<HashMap<WaitKey, watch::Receiver<()>>>,
     readers: Arc<()>,
 }
 
-/// The read that looks again and again. Those that wait for it go on when it is dropped.
+/// The leader, which polls the store. Dropping it wakes the reads that wait for it.
 struct WaitLeader<'a> {
     waiting: &'a WaitingReads,
     wait_key: WaitKey,
@@ -66,7 +67,7 @@ impl Drop for WaitLeader<'_> {
 }
 
 impl WaitingReads {
-    /// Becomes the one who looks for this fetch, or waits for the one who does.
+    /// Becomes the leader for this fetch, or returns a receiver to wait for the leader.
     fn lead_or_follow(&self, wait_key: WaitKey) -> Result<WaitLeader<'_>, watch::Receiver<()>> {
         let mut leaders = self.leaders.lock();
         if let Some(woken) = leaders.get(&wait_key) {
@@ -78,7 +79,7 @@ impl WaitingReads {
     }
 }
 
-/// How long a read has waited, and for how long it will.
+/// How long a read may wait for other processes.
 struct WaitBudget {
     began: Instant,
     limit: Duration,
@@ -90,7 +91,7 @@ impl WaitBudget {
         self.began.elapsed() >= self.limit
     }
 
-    /// How long to wait until the next look. Not all at the same times, or they would come in bursts.
+    /// The pause until the next poll, with jitter, so that reads do not poll in bursts.
     fn pause(&mut self, reader: Token) -> Duration {
         let quarter = self.pause / 4;
         let jitter = quarter.mul_f64((reader.0 % 1024) as f64 / 512.0);
@@ -101,8 +102,8 @@ impl WaitBudget {
 }
 
 impl Sessions {
-    /// Answers a read. `fetch` is called at most once, with the version below which a response is too old to store; it
-    /// runs in a task of its own, which goes on if this read is given up.
+    /// Serves a read. `fetch` is called at most once, with the version below which a response is too old to store. It
+    /// runs in a task of its own, which continues if this read is dropped.
     pub async fn read<F, W>(&self, key: CacheKey, read_options: ReadOptions, fetch: F) -> ReadResult
     where
         F: FnOnce(Option<u64>) -> W,
@@ -155,14 +156,13 @@ impl Sessions {
                     if let Some(wait_key) = self.single_flight.join(&key, flight_key, since) {
                         return ReadResult::Coalesced(wait_key.finished().await);
                     }
-                    // Between its lease and its flight a leader in this process needs a moment.
+                    // A leader in this process registers its fetch a moment after it gets the lease.
                     if !yielded {
                         yielded = true;
                         tokio::task::yield_now().await;
                         continue;
                     }
-                    // One of this process that began too early brings nothing that would do: a new one takes its place
-                    // at once.
+                    // A fetch of this process that started too early is of no use: a new one replaces it at once.
                     if self.single_flight.is_led_by(&key, flight_key, reader) {
                         lease_guard.request.steal = Some(reader);
                         continue;
@@ -174,7 +174,7 @@ impl Sessions {
                         continue;
                     }
                     let readers = reader_count.get_or_insert_with(|| self.waiting.readers.clone());
-                    // One of them is nobody's.
+                    // One reference is the counter's own.
                     if Arc::strong_count(readers) > MAX_WAITING + 1 {
                         return self.bypass(CacheEvent::BypassWaiting, Some(moment));
                     }
@@ -184,7 +184,7 @@ impl Sessions {
         }
     }
 
-    /// Waits a little for the fetch of another process.
+    /// Waits for one poll interval, or for the leader.
     async fn wait<'a>(
         &'a self,
         wait_key: WaitKey,
@@ -198,7 +198,7 @@ impl Sessions {
                 Ok(own) => *leader = Some(own),
                 Err(mut woken) => {
                     let rest = timeout.limit.saturating_sub(timeout.began.elapsed());
-                    // Both ends mean: look oneself.
+                    // Either way this read polls next.
                     let _ = tokio::time::timeout(rest, woken.changed()).await;
                     return;
                 }
@@ -207,8 +207,8 @@ impl Sessions {
         tokio::time::sleep(timeout.pause(reader)).await;
     }
 
-    /// Which of these sessions of a tenant were deleted through the gateway, in their order. Where the store fails it
-    /// knows of none, as for single reads.
+    /// Which of these sessions were deleted through the gateway, in order. If the store fails, none, as with single
+    /// reads.
     pub async fn deleted(&self, upstream: u64, tenant: &TenantId, sessions: &[[u8; 16]]) -> Vec<bool> {
         match self.store.deleted(upstream, tenant, sessions).await {
             Ok(deleted) => deleted,
@@ -231,7 +231,7 @@ impl Sessions {
         hit(entry, now)
     }
 
-    /// Begins a fetch, and keeps what it brings.
+    /// Starts a fetch, and applies its response to the store.
     fn start_fetch<W>(&self, started: StartedFetch, fetch: W) -> InFlightFetch
     where
         W: Future<Output = FetchedResponse> + Send + 'static,

@@ -1,10 +1,9 @@
-//! The store in Redis, or in what speaks its protocol: shared by all replicas. Its servers run the scripts that do the
-//! steps of
-//! [`crate::coherence`]; what is read and what is written goes over connections that are kept up behind the scenes.
+//! The store in Redis, or in a server that speaks its protocol, shared by all replicas. Its servers run the scripts
+//! that execute the steps of [`crate::coherence`], over connections that background tasks keep up.
 //!
-//! A step is one round trip. A session's state and answers have one hash tag; the epoch of its upstream has another,
-//! and is read at the same time. So a reader says under which epoch it looks for a response, the last that it knows,
-//! and asks again in the rare case that there is another by now.
+//! A step is one round trip. A session's state and responses share one hash tag; the epoch of its upstream has another
+//! one and is read at the same time. So a read sends the last epoch that it knows, and repeats the step in the rare
+//! case that the epoch has changed.
 
 mod acquire;
 mod announce;
@@ -108,13 +107,13 @@ impl RedisStore {
         let (Scope::Session(upstream, _), Some(_)) = (scope, settled.deleted_for) else {
             return Ok(self.end_under(scope, writer, settled, 0).await?);
         };
-        // Another server may have the epoch: where it hangs, this one has its own time all the same.
+        // The epoch may be on another server; if that one hangs, this step still has its own time.
         let asked = || self.purged_before(upstream, Instant::now() + self.timeouts.write / 2);
-        // What this process has seen of it may be long past. A step that is lost may be carried out all the same, and
-        // ends the mark: so the first one already must record a deletion that no purge from before lifts.
+        // This process's copy may be outdated. A step that is lost may still be executed and end the mark, so the first
+        // attempt must already record a deletion that no earlier purge lifts.
         let mut purged = asked().await;
         let ended = self.end_under(scope, writer, settled, purged).await?;
-        // A purge that was over before the deletion was recorded does not lift it.
+        // A purge that ended before the deletion was recorded must not lift it.
         for _ in 0..MAX_PURGES {
             let last = if purged < NEVER_LIFTED { asked().await } else { purged };
             if last <= purged {
@@ -126,7 +125,7 @@ impl RedisStore {
         Ok(ended)
     }
 
-    /// Ends a write whose deletion is lifted by purges of the upstream after this one.
+    /// Ends a write. Its deletion is lifted by purges of the upstream after `purged`.
     async fn end_under(
         &self,
         scope: Scope,
@@ -135,7 +134,7 @@ impl RedisStore {
         purged: Millis,
     ) -> Result<WriteEnd, StoreFailure> {
         let key = self.state_key(scope);
-        // Most writes say nothing that is remembered there.
+        // Most writes change nothing in the tenants' key.
         let own = settled.tenant == DEFAULT_TENANT;
         let says = settled.lifted || settled.deleted_for.is_some() || (settled.version.is_some() && !own);
         let tenants = matches!(scope, Scope::Session(..)).then(|| entry::tenants(&key)).filter(|_| says);
@@ -147,8 +146,8 @@ impl RedisStore {
         let (floor_kept, most) = (FLOOR_KEPT.to_string(), MAX_TENANTS.to_string());
         let arguments = [writer.as_str(), &floor, unchanged, &deleted, &kept, &tenant, &purged, &floor_kept, &most];
         let ended = match self.run(&END, &keys, &arguments, self.write_deadline()).await {
-            // While the slot moves, a step cannot name a key that does not exist yet. The own tenant's deletion stands
-            // in the state too; for other tenants the mark stands until theirs can be recorded.
+            // While the slot migrates, a step cannot use a key that does not exist yet. The state records the default
+            // tenant's deletion too; for other tenants the mark stays until theirs can be recorded.
             Err(StoreFailure::Moving) if own && !settled.lifted => {
                 self.run(&END, &[&key], &arguments, self.write_deadline()).await?
             }
@@ -163,10 +162,10 @@ impl RedisStore {
     }
 }
 
-/// How many purges may come while a deletion is recorded.
+/// The most purges that may occur while a deletion is recorded.
 const MAX_PURGES: usize = 8;
 
-/// How long the state of a scope is kept that nobody writes.
+/// TTL of the state of a scope.
 fn kept(scope: Scope) -> Millis {
     match scope {
         Scope::Session(..) => STATE_TTL,
@@ -174,7 +173,7 @@ fn kept(scope: Scope) -> Millis {
     }
 }
 
-/// For how long a session counts as deleted, as the script is told.
+/// How long the session counts as deleted, as the script expects it.
 fn deleted(scope: Scope, settled: Settled) -> String {
     match scope {
         Scope::Session(..) if settled.lifted => "lifted".to_owned(),
@@ -186,7 +185,7 @@ fn deleted(scope: Scope, settled: Settled) -> String {
 #[async_trait]
 impl Store for RedisStore {
     fn token(&self) -> Token {
-        // Counted and mixed by a step of SplitMix64, which gives each number once.
+        // A counter mixed by SplitMix64: each token is unique.
         let mixed = |number: u64| {
             let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -194,7 +193,7 @@ impl Store for RedisStore {
         };
         let tokens_drawn = self.tokens_drawn.fetch_add(1, Ordering::Relaxed);
         let token = mixed(self.seed.wrapping_add(tokens_drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
-        // Zero is the crowd's.
+        // Zero is the shared mark of unverified writes.
         Token(u128::from(token.max(1)))
     }
 

@@ -1,4 +1,4 @@
-//! The marks that writes of unverified callers share in this process: see [`crate::coherence::sharing`].
+//! Marks that writes of unverified callers share within this process: see [`crate::coherence::sharing`].
 
 use super::Scope;
 use crate::coherence::Token;
@@ -7,14 +7,14 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The shared marks of scopes on which unverified writes are in flight.
+/// The shared marks of scopes with unverified writes in flight.
 #[derive(Debug, Default)]
 pub(super) struct SharedMarks {
     by_scope: Mutex<HashMap<Scope, SharedMark>>,
 }
 
 impl SharedMarks {
-    /// A write joins the mark of a scope; `new` names one where there is none.
+    /// Joins the mark of a scope; `new` creates its token if there is none.
     pub fn join(self: &Arc<SharedMarks>, scope: Scope, new: impl FnOnce() -> Token) -> SharedMarkPart {
         let mark = self.by_scope.lock().entry(scope).or_default().join(new);
         SharedMarkPart { marks: self.clone(), scope, mark, left: false }
@@ -31,34 +31,34 @@ impl SharedMarks {
     }
 }
 
-/// A write's part in a shared mark. A write that is dropped in flight may still be carried out: then the mark runs out
-/// by itself.
+/// A write's part in a shared mark. If it is dropped in flight, the write may still be executed, so the mark is left to
+/// expire.
 #[derive(Debug)]
 pub(super) struct SharedMarkPart {
     marks: Arc<SharedMarks>,
     scope: Scope,
-    /// The mark in the store.
+    /// The mark's token in the store.
     pub mark: Token,
     left: bool,
 }
 
 impl SharedMarkPart {
-    /// The outcome of the write is known.
+    /// The write's outcome is known.
     pub fn leave(&mut self, unchanged: bool) -> LeaveAction {
         self.step(|shared, mark| shared.leave(mark, unchanged))
     }
 
-    /// What the write changed is recorded.
+    /// The store has recorded what the write changed.
     pub fn recorded(&mut self) -> LeaveAction {
         self.step(SharedMark::recorded)
     }
 
-    /// Another mark stands for what the write may still change.
+    /// Another mark covers what the write may still change.
     pub fn handed_over(&mut self) -> LeaveAction {
         self.step(SharedMark::handed_over)
     }
 
-    /// The mark has to stand until it runs out.
+    /// The mark must stay until it expires.
     pub fn retire(&mut self) {
         self.left = true;
         self.marks.of(self.scope, |shared| shared.retire(self.mark));

@@ -1,6 +1,6 @@
-//! Fetches in flight, which several reads may wait for. A fetch runs in a task of its own, so that it goes on when the
-//! read that began it is given up. It is known by the response's key *and* the stamp under which it began: a read that
-//! starts after a write has another stamp and can never join a fetch that started before. See [`FlightKey`].
+//! Single flight: fetches in flight that several reads may wait for. A fetch runs in a task of its own, so it continues
+//! when the read that started it is dropped. Its key is the response's key *and* the stamp under which it started: a
+//! read that starts after a write has another stamp and can never join an older fetch. See [`FlightKey`].
 
 use super::fetched::FetchedResponse;
 use crate::coherence::reading::FlightKey;
@@ -17,13 +17,13 @@ type FetchResult = Option<FetchedResponse>;
 type FetchKey = (CacheKey, FlightKey);
 type InFlightMap = Arc<Mutex<HashMap<FetchKey, InFlightFetch>>>;
 
-/// All fetches in flight.
+/// The fetches in flight.
 #[derive(Default)]
 pub(super) struct SingleFlight {
     in_flight: InFlightMap,
 }
 
-/// One fetch in flight.
+/// A fetch in flight.
 #[derive(Clone)]
 pub(super) struct InFlightFetch {
     reader: Token,
@@ -32,10 +32,10 @@ pub(super) struct InFlightFetch {
 }
 
 impl InFlightFetch {
-    /// Its response.
+    /// Waits for its response.
     pub async fn finished(mut self) -> FetchedResponse {
         let finished = self.finished.wait_for(Option::is_some).await.ok().and_then(|finished| finished.clone());
-        // Without a response the task is gone: it panicked, or the runtime stops.
+        // Without a response the task has ended: it panicked, or the runtime stops.
         finished.unwrap_or(FetchedResponse {
             response: Err(Rejection::UpstreamFailed),
             status: None,
@@ -46,7 +46,7 @@ impl InFlightFetch {
     }
 }
 
-/// Takes a flight off the list, also if its task panics; but not one that took its place.
+/// Removes a fetch from the map, also if its task panics; but not a fetch that replaced it.
 struct RemoveOnDrop {
     in_flight: InFlightMap,
     name: FetchKey,
@@ -63,8 +63,8 @@ impl Drop for RemoveOnDrop {
 }
 
 impl SingleFlight {
-    /// Starts a fetch. What it brings is kept for others before it is handed over: nobody who has seen it may find
-    /// something older in the store. `keep` says what is handed over. Until then it can be joined.
+    /// Starts a fetch. `keep` applies the response to the store before it is delivered: nobody who has seen it may find
+    /// something older in the store. `keep` returns what is delivered. Until then the fetch can be joined.
     pub fn start<W, K>(
         &self,
         name: FetchKey,
@@ -88,12 +88,12 @@ impl SingleFlight {
         flight
     }
 
-    /// A fetch of this response that may be joined: one that did not begin before `since`.
+    /// A fetch of this response that started at `since` or later, if there is one.
     pub fn join(&self, key: &CacheKey, flight_key: FlightKey, since: Micros) -> Option<InFlightFetch> {
         self.in_flight.lock().get(&(*key, flight_key)).filter(|flight| flight.began >= since).cloned()
     }
 
-    /// Whether this reader has begun the fetch of this response that is in flight.
+    /// Whether this read started the fetch of this response that is in flight.
     pub fn is_led_by(&self, key: &CacheKey, flight_key: FlightKey, reader: Token) -> bool {
         self.in_flight.lock().get(&(*key, flight_key)).is_some_and(|flight| flight.reader == reader)
     }

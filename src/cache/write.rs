@@ -1,4 +1,4 @@
-//! Writers: what they mark, and what becomes of it when the store does not answer.
+//! Writes: their invalidation marks, and what happens if the store does not respond.
 
 use super::shared_mark::SharedMarkPart;
 use super::{Scope, Sessions, Store, StoreError};
@@ -12,25 +12,25 @@ use crate::telemetry::{CacheEvent, StoreFailure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the end of a write is tried again before it is acknowledged all the same.
+/// How long ending a write is retried before the write is acknowledged anyway.
 const RETRY_TIME: Duration = Duration::from_secs(1);
-/// For how long a store that is gone is expected back at any moment.
+/// An outage up to this long is treated as a reconnect.
 const SHORT_OUTAGE: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// How often the end is tried again after that, behind the acknowledgement.
+/// Retry interval after the acknowledgement.
 const BACKGROUND_PAUSE: Duration = Duration::from_millis(500);
-/// A mark that was placed longer ago is placed again before its write is forwarded: the process may have stood still.
+/// A mark older than this is placed again before its write is forwarded: the process may have been suspended.
 const MAX_MARK_AGE: Duration = Duration::from_secs(1);
 
-/// How long the mark of a purge stands whose end is lost.
+/// Lifetime of a purge's mark if its end is lost.
 const PURGE_MARK: Duration = Duration::from_secs(5);
 
-/// What a write does without the store.
+/// What happens to a write if its mark cannot be placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkFailurePolicy {
-    /// What it meets where its mark cannot be placed.
+    /// The configured behaviour.
     pub on_unreachable: OnUnreachable,
-    /// For how long a response from before it may be given at the most.
+    /// The longest time for which an older response may still be served.
     pub bound: Duration,
 }
 
@@ -47,13 +47,13 @@ impl From<Freshness> for MarkFailurePolicy {
     }
 }
 
-/// The mark of a write in flight.
+/// The invalidation mark of a write in flight.
 #[derive(Debug)]
 pub struct Mark {
     scope: Scope,
-    /// The write's own token. It is in the store where the mark is not shared.
+    /// The write's own token; it is in the store unless the mark is shared.
     writer: Token,
-    /// Its part in the mark that it shares with others.
+    /// Its part in a shared mark.
     share: Option<SharedMarkPart>,
     guard: Duration,
     on_mark_failure: MarkFailurePolicy,
@@ -62,8 +62,8 @@ pub struct Mark {
 }
 
 impl Sessions {
-    /// Marks what a write may change, for a caller of whom the gateway has checked that it may write; it may be
-    /// forwarded once this is done.
+    /// Places the mark of a write whose caller the gateway has authorized. The write may be forwarded once this
+    /// returns.
     pub async fn begin(
         &self,
         scope: Scope,
@@ -73,8 +73,7 @@ impl Sessions {
         self.mark(scope, None, guard, on_mark_failure).await
     }
 
-    /// The same for a caller of whom only the provider knows whether it may: the write shares its mark with others of
-    /// the kind.
+    /// The same for a caller whom only the provider can authorize: the write shares its mark with others of the kind.
     pub async fn begin_shared(
         &self,
         scope: Scope,
@@ -123,7 +122,7 @@ impl Sessions {
         }
     }
 
-    /// Takes back the mark of a write that is not sent, where it stands or comes to stand: its own, or its part in one.
+    /// Withdraws the mark of a write that is not sent, or its part in a shared one, even if the mark is placed later.
     fn withdraw(&self, scope: Scope, own: Option<Token>, share: Option<SharedMarkPart>, guard: Duration) {
         let ends = match share {
             None => own.map(|own| (own, true)),
@@ -137,7 +136,7 @@ impl Sessions {
         }
     }
 
-    /// Places a mark, with a second try: doing it twice does no harm.
+    /// Places a mark with one retry: the step is idempotent.
     async fn place_mark(
         &self,
         scope: Scope,
@@ -146,14 +145,14 @@ impl Sessions {
         write_scope: WriteScope,
     ) -> Result<Placed, StoreError> {
         let mut tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
-        // Where there is no connection a second try would meet the same.
+        // Without a connection a retry would fail in the same way.
         if matches!(tried, Err(StoreError::Failed(StoreFailure::Timeout | StoreFailure::Broken))) {
             tried = self.store.begin(scope, mark, millis(guard), write_scope).await;
         }
         tried.map(Placed::Confirmed)
     }
 
-    /// Settles a write; it may be acknowledged once this is done.
+    /// Ends a write. It may be acknowledged once this returns.
     pub async fn end(&self, mut mark: Mark, write_outcome: WriteOutcome) {
         let WriteOutcome::End(settled) = write_outcome else {
             return self.leave_to_expire(mark).await;
@@ -168,7 +167,7 @@ impl Sessions {
             }
             LeaveAction::Record => {
                 if !self.settle(&mark, mark.writer, settled).await {
-                    // Until the store knows of it, the mark is what keeps older responses away.
+                    // Until the store has recorded it, the mark keeps older responses out.
                     return share.retire();
                 }
                 if let LeaveAction::End { unchanged } = share.recorded() {
@@ -180,10 +179,10 @@ impl Sessions {
         }
     }
 
-    /// Leaves a mark to run out, since the outcome of its write is not known. One that is shared is freed of it by a
-    /// mark that nobody takes away: there is one of these for all, so that they do not add up.
+    /// Leaves a mark to expire, because the outcome of its write is unknown. A shared mark is replaced by a mark that
+    /// is never withdrawn; there is one of these for all, so they do not add up.
     async fn leave_to_expire(&self, mut mark: Mark) {
-        // Where it may not stand, what was stored before has to go.
+        // If the mark may be missing, stored responses must become stale.
         if mark.placed == Placed::Unknown {
             self.end_in_background(mark.scope, mark.writer, Settled::default(), mark.on_mark_failure.bound);
         }
@@ -201,12 +200,11 @@ impl Sessions {
         }
     }
 
-    /// Tells the store of a write's outcome under this token, which is that of a mark where the mark ends with it. Says
-    /// whether the store has confirmed it; where it has not, the write may be acknowledged all the same once this is
-    /// done.
+    /// Records a write's outcome in the store under this token; if it is a mark's token, the mark ends. Returns whether
+    /// the store has confirmed it. If not, the write may still be acknowledged once this returns.
     async fn settle(&self, mark: &Mark, token: Token, settled: Settled) -> bool {
         let first = self.store.end(mark.scope, token, settled).await;
-        // Later ones may find that an earlier one was carried out, although nobody has heard of it.
+        // A later attempt may find that an earlier one was executed without confirmation.
         if first == Ok(WriteEnd::MarkLost) && mark.placed != Placed::Unknown {
             self.counters.count(CacheEvent::MarkLost);
         }
@@ -214,14 +212,14 @@ impl Sessions {
             return true;
         }
         let elapsed = millis(mark.at.elapsed());
-        // Where the end was carried out in part, no mark stands any more.
+        // After a partial end there is no mark any more.
         let placed = if matches!(first, Err(StoreError::Partial(_))) { Placed::Unknown } else { mark.placed };
         let safe = unconfirmed(placed, self.store.connection_id(mark.scope), elapsed, millis(mark.guard));
-        // A write that changed nothing leaves nothing older behind, whether the store knows of its end or not.
+        // A write that changed nothing leaves nothing outdated, whether the store knows of its end or not.
         if safe == Unconfirmed::TryAgain && !settled.unchanged {
             let began = Instant::now();
-            // A connection that has just broken is mostly there again at once, here and at other replicas. Where the
-            // store has been gone for a while, those who would rather go on without it do not wait for it.
+            // A broken connection usually returns at once, here and at other replicas. After a longer outage, writes
+            // that may continue without the store do not wait for it.
             let gone = self.store.disconnected_for(mark.scope).is_some_and(|long| long > SHORT_OUTAGE);
             let lost = mark.placed == Placed::Unknown && gone;
             let retry_time = if lost { Duration::ZERO } else { RETRY_TIME };
@@ -241,7 +239,7 @@ impl Sessions {
         false
     }
 
-    /// Makes every response in this scope stale, and lifts the deletions in it.
+    /// Makes every response in this scope stale, and forgets its deletions.
     pub async fn purge(&self, scope: Scope) -> Result<(), StoreError> {
         self.end_at_once(scope, Settled { lifted: true, ..Settled::default() }).await
     }
@@ -251,7 +249,7 @@ impl Sessions {
         self.end_at_once(scope, Settled::default()).await
     }
 
-    /// A write that changes nothing at the provider.
+    /// Begins and ends a write that changes nothing at the provider.
     async fn end_at_once(&self, scope: Scope, settled: Settled) -> Result<(), StoreError> {
         let (writer, began) = (self.store.token(), Instant::now());
         loop {
@@ -267,7 +265,7 @@ impl Sessions {
         }
     }
 
-    /// Ends a write again and again until the store confirms it, or nothing from before it can be there any more.
+    /// Retries the end of a write until the store confirms it, or until nothing older can be cached any more.
     fn end_in_background(&self, scope: Scope, writer: Token, settled: Settled, bound: Duration) {
         let store: Arc<dyn Store> = self.store.clone();
         tokio::spawn(async move {

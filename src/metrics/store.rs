@@ -24,7 +24,7 @@ pub struct StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// The metrics of a store. They are shown once [`super::Metrics::show`] has them.
+    /// The metrics of a store. They are shown once [`super::Metrics::register_store`] has them.
     pub fn new() -> Result<StoreMetrics, prometheus::Error> {
         let bytes = IntCounterVec::new(
             Opts::new("sessiongate_store_bytes_total", "Bytes of entries that came from the store and went to it."),

@@ -9,7 +9,7 @@ use redis::{Connection, Value};
 use sessiongate::coherence::{FLOOR_KEPT, MAX_TENANTS};
 
 const KEPT: &str = "600000";
-const PLACE: &str = include_str!("../../src/cache/redis/place.lua");
+const VARIANT: &str = include_str!("../../src/cache/redis/variant.lua");
 const TENANTS: &str = include_str!("../../src/cache/redis/tenants.lua");
 const EPOCH: &str = "00000000000000000000000000000009";
 const NOBODY: &str = "00000000000000000000000000000001";
@@ -43,7 +43,7 @@ fn versions() -> [Version; 2] {
         },
         Version {
             name: "this",
-            acquire: [PLACE, TENANTS, include_str!("../../src/cache/redis/acquire.lua")].concat(),
+            acquire: [VARIANT, TENANTS, include_str!("../../src/cache/redis/acquire.lua")].concat(),
             begin: include_str!("../../src/cache/redis/begin.lua"),
             end: [TENANTS, include_str!("../../src/cache/redis/end.lua")].concat(),
             open: include_str!("../../src/cache/redis/open.lua"),

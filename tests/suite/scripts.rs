@@ -17,7 +17,7 @@ const STEPS: u64 = 80;
 const TICK: u64 = 60_000;
 const KEPT: &str = "100000000000";
 
-const PLACE: &str = include_str!("../../src/cache/redis/place.lua");
+const VARIANT: &str = include_str!("../../src/cache/redis/variant.lua");
 const ACQUIRE: &str = include_str!("../../src/cache/redis/acquire.lua");
 const FILL: &str = include_str!("../../src/cache/redis/fill.lua");
 const RETIRE: &str = include_str!("../../src/cache/redis/retire.lua");
@@ -129,7 +129,7 @@ impl Both {
         };
         let (lease, purged) = (lease.to_string(), self.servers_purged());
         let arguments = [own.as_str(), &other, &opened, KEPT, &lease, mode, &hex(&caller), &hex(&tenant), &purged];
-        let response = text(&self.run(&[PLACE, TENANTS, ACQUIRE].concat(), &["{a}s", "{a}v", "{a}t"], &arguments));
+        let response = text(&self.run(&[VARIANT, TENANTS, ACQUIRE].concat(), &["{a}s", "{a}v", "{a}t"], &arguments));
         self.told.push(format!("  = {response}"));
         self.compare(&response, &rules, &opened);
         let servers = response[1..17].parse().unwrap();
@@ -239,7 +239,7 @@ impl Both {
         let instead = fill(&self.session, &led.epoch, &mut self.variant, Token(led.reader.into()), entry, kept, now);
         let arguments = [token(led.reader), text, kept.to_string(), missing.to_owned()];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let servers = self.run(&[PLACE, FILL].concat(), &["{a}s", "{a}v"], &arguments);
+        let servers = self.run(&[VARIANT, FILL].concat(), &["{a}s", "{a}v"], &arguments);
         match (servers, instead) {
             (Value::BulkString(servers), Some(rules)) => {
                 self.same(rules.stamp, led.stamp);
@@ -264,12 +264,12 @@ impl Both {
             arguments.extend([format!("{began:016}"), format!("{version:020}"), format!("{digest:016x}")]);
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        self.run(&[PLACE, RETIRE].concat(), &["{a}v"], &arguments);
+        self.run(&[VARIANT, RETIRE].concat(), &["{a}v"], &arguments);
     }
 
     fn release(&mut self, reader: u64) {
         release(&mut self.variant, Token(reader.into()));
-        self.run(&[PLACE, RELEASE].concat(), &["{a}v"], &[&token(reader)]);
+        self.run(&[VARIANT, RELEASE].concat(), &["{a}v"], &[&token(reader)]);
     }
 
     fn begin(&mut self, reach: WriteScope, writer: u64, guard: u64) {
@@ -344,7 +344,7 @@ impl Both {
                 continue;
             }
             let moved = if key == "{a}v" {
-                moved_place(&text, long)
+                moved_variant(&text, long)
             } else if key == "{a}t" {
                 let parts = text.as_bytes().chunks(91).map(|one| std::str::from_utf8(one).unwrap());
                 let moved =
@@ -363,8 +363,8 @@ impl Both {
     }
 }
 
-/// A place as it would be had everything been so much earlier.
-fn moved_place(text: &str, long: u64) -> String {
+/// A variant as it would be if everything had happened this much earlier.
+fn moved_variant(text: &str, long: u64) -> String {
     let number = |digits: &str| digits.parse::<u64>().unwrap();
     let millis = |digits: &str| format!("{:013}", number(digits).saturating_sub(long));
     let micros = |digits: &str| format!("{:016}", number(digits).saturating_sub(long * 1_000));

@@ -145,7 +145,7 @@ async fn rejected(store: &MemoryStore, key: &CacheKey) {
     store.retire(key, reader, ENDED).await.unwrap();
 }
 
-/// A store in which one place is left for the session.
+/// A store with room for one more variant of the session.
 async fn crowded() -> MemoryStore {
     let store = MemoryStore::new(1 << 20, Duration::from_secs(5));
     for junk in 1_001..1_064 {
@@ -154,7 +154,7 @@ async fn crowded() -> MemoryStore {
     store
 }
 
-/// A fetch that began, and what it is to store.
+/// A started fetch, and the entry to store.
 async fn slow(store: &MemoryStore, key: &CacheKey, version: u64) -> (Token, Entry<Stored>) {
     let reader = store.token();
     let Acquisition { acquired: Acquired::Lead { stamp, .. }, now: began, .. } = acquire(store, key, reader).await
@@ -200,7 +200,7 @@ async fn a_place_that_goes_still_keeps_older_responses_away() {
     let owner = variant(0);
     let (reader, entry) = slow(&store, &owner, 1).await;
     let newer = store.token();
-    // Of two moments the later one: they are told apart by microseconds.
+    // Moments are compared in microseconds; wait for a later one.
     std::iter::repeat_with(|| store.now_micros()).find(|now_micros| *now_micros > entry.began);
     store.retire(&owner, newer, ENDED).await.unwrap();
     for junk in 1..200 {
@@ -237,7 +237,7 @@ async fn who_was_denied_stays_denied_when_the_place_goes() {
     let owner = variant(0);
     let denied = Retired { kept: 60_000, cause: RetireCause::Denied([1; 16]) };
     store.retire(&owner, store.token(), denied).await.unwrap();
-    // All of them are asked for by another.
+    // Another credential requests all of them.
     for other in 1..200 {
         let (reader, key) = (store.token(), variant(other));
         let ask = AcquireRequest {

@@ -1,4 +1,4 @@
-//! A read begins: what is asked, and what is made of the responses.
+//! Begins a read: reads the session's state and the upstream's epoch, and combines them.
 
 use super::entry::{self, Keys, read_reply};
 use super::scripts::ACQUIRE;
@@ -12,7 +12,7 @@ use redis::Value;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// How often a reader asks again because the epoch has changed, or to know whether a purge has lifted a deletion.
+/// The most attempts of a read if the epoch changes, or if a purge may have lifted a deletion.
 const MAX_TRIES: usize = 4;
 
 impl RedisStore {
@@ -35,8 +35,9 @@ impl RedisStore {
         };
         let (caller, tenant, deadline) =
             (entry::caller(&request.caller), entry::caller(&request.tenant), self.read_deadline());
-        // Of the own tenant everything stands in the state, but for what a purge may have lifted. Where the keys of a
-        // session are on their way to another server, a step on one that does not exist would have to wait.
+        // The state has everything of the default tenant, except whether a purge lifted a deletion. While the keys of a
+        // session migrate to another server, a step on a missing key would have to wait, so the tenants' key is left
+        // out.
         let mut with_tenants = request.tenant != DEFAULT_TENANT;
         let (mut moment, mut leased) = (Micros::MAX, false);
         for _ in 0..MAX_TRIES {
@@ -58,10 +59,10 @@ impl RedisStore {
             };
             let reply = read_reply(&text, assumed.generation, open).ok_or(StoreFailure::ProtocolError)?;
             moment = reply.now;
-            // Also where the epoch turns out to be marked: a write that changes nothing gives its generation back.
+            // Even if the epoch is marked: a write that changes nothing restores its generation.
             leased |= mode.is_empty() && matches!(reply.acquired, Acquired::Lead { .. });
             let acquired = match epoch.generation {
-                // A deletion hangs on the last purge of the upstream, and not on its generation.
+                // A deletion depends on the upstream's last purge, not on its generation.
                 _ if matches!(reply.acquired, Acquired::Deleted)
                     && (epoch.purged > assumed.purged || (epoch.purged > 0 && !with_tenants)) =>
                 {
@@ -89,12 +90,11 @@ impl RedisStore {
             }
             return Ok(Acquisition { acquired, connection_id, now: reply.now, leased });
         }
-        // Writes of the upstream follow one another faster than a read can ask.
+        // The upstream is written faster than the read can retry.
         Ok(Acquisition { acquired: Acquired::Bypass, connection_id: ConnectionId::default(), now: moment, leased })
     }
 
-    /// The epoch that was seen last, or what it is now where this is the first read of all; where it is marked, when
-    /// the upstream was purged last.
+    /// The last known epoch, or the current one on the first read. If it is marked: when the upstream was last purged.
     async fn last_epoch(
         &self,
         known: &KnownEpoch,
@@ -112,7 +112,7 @@ impl RedisStore {
         Ok(Ok(seen))
     }
 
-    /// The same while all that is known of the epoch is that it is marked: nothing is a hit, but what is deleted is.
+    /// Begins a read while the epoch is marked: nothing is a hit, but a deleted session is.
     async fn acquire_marked(
         &self,
         keys: &Keys,
@@ -135,7 +135,7 @@ impl RedisStore {
     }
 }
 
-/// What was found over two links holds as long as both do.
+/// Combines two connections: a result over both is valid as long as both are.
 fn combined(one: ConnectionId, other: ConnectionId) -> ConnectionId {
     let number = one.number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ other.number;
     ConnectionId { number, fence: one.fence.max(other.fence) }

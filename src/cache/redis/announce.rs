@@ -1,14 +1,14 @@
-//! What replicas tell each other of themselves: the version of the protocol that they speak with the store.
+//! Announces each replica's version of the store protocol to the others.
 
 use super::store::RedisStore;
 
-/// The version of the protocol: of what stands in the store, and of what is done with it.
+/// The version of the store protocol: the layout of keys and the scripts.
 const PROTOCOL: u32 = 2;
-/// For how long a replica counts as there, in milliseconds.
+/// TTL of an announcement, in milliseconds.
 const ANNOUNCED: u64 = 30_000;
 
 impl RedisStore {
-    /// Says that there is a replica of this version. Whether the store has heard it.
+    /// Announces a replica of this version. Returns whether the store confirmed it.
     pub async fn announce(&self) -> bool {
         let key = format!("{}1:protocol:{PROTOCOL}", self.namespace);
         let mut command = redis::cmd("SET");

@@ -1,4 +1,4 @@
 #!lua
--- Whether the server works: one that takes no writes refuses it. KEYS: any, or none. With one, a cluster that has lost its majority
--- refuses it too.
+-- Heartbeat: a server that rejects writes rejects it. KEYS: any key, or none. With a key, a cluster that has lost its
+-- majority rejects it too.
 return 1

@@ -1,7 +1,6 @@
 #!lua
--- A write begins: coherence::begin.
--- KEYS: state. ARGV: own token, guard in ms, the most marks of others, 'refuse' or 'crowd' beyond them, how long the state is kept in ms.
--- The answer is 1, or 0 where there are too many.
+-- Begins a write: coherence::begin. KEYS: state. ARGV: own token; guard in ms; the most marks of others; 'refuse' or
+-- 'crowd' beyond that; TTL of the state in ms. The reply is 1, or 0 if there are too many marks.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local none = string.rep('-', 32)
@@ -33,7 +32,7 @@ for _, mark in ipairs(marks) do
     keep, last = keep .. mark, math.max(last, stands)
   end
 end
--- Beside another write nothing is certain any more.
+-- With another write in flight the outcome is uncertain.
 if keep ~= '' or ran_out then before = none end
 last = math.max(last, deadline)
 keep = keep .. own .. string.format('%013d', deadline)

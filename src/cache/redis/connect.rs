@@ -1,4 +1,4 @@
-//! From the configuration to the way to the servers.
+//! Builds the route to the servers from the configuration.
 
 use super::node::{Connect, Node, Sentinels};
 use super::route::{Cluster, Route};
@@ -14,26 +14,26 @@ use secrecy::ExposeSecret;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why the store cannot be set up.
+/// Why the Redis store cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// A file cannot be read.
+    /// A file is unreadable.
     #[error("store.redis.tls: {path}: {error}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// What the client library says of the settings.
+    /// The client library rejects the settings.
     #[error("store.redis: {0}")]
     Client(#[from] redis::RedisError),
-    /// The system has no random numbers.
+    /// The system supplies no random numbers.
     #[error("the system gives no random numbers")]
     Random,
 }
 
-/// The way to the servers.
+/// Builds the route.
 pub(super) fn route(config: &Redis, listener: Arc<dyn StoreObserver>) -> Result<Route, SetupError> {
     let options =
         Options { timeouts: config.timeouts, settle: config.settle, max_in_flight: config.max_in_flight, listener };
@@ -58,7 +58,7 @@ pub(super) fn route(config: &Redis, listener: Arc<dyn StoreObserver>) -> Result<
     }
 }
 
-/// The way to servers that others name.
+/// Connects to servers that sentinels or the cluster name.
 fn connect(config: &Redis, tls: Option<Tls>) -> Connect {
     let login = login(config);
     Box::new(move |host, port| {
@@ -67,11 +67,11 @@ fn connect(config: &Redis, tls: Option<Tls>) -> Connect {
     })
 }
 
-/// What TLS with the servers takes.
+/// TLS with the servers.
 #[derive(Clone)]
 struct Tls {
     certificates: TlsCertificates,
-    /// The name in their certificates, where that is another than the one by which they are reached.
+    /// The name in their certificates, if it differs from their address.
     server_name: Option<String>,
 }
 
@@ -100,7 +100,7 @@ fn settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
 
-/// Where to connect to, and as whom.
+/// A server with the login for it.
 fn node(address: &RedisAddress, login: RedisConnectionInfo, tls: Option<&Tls>) -> Result<Node, SetupError> {
     let RedisAddress { host, port } = address.clone();
     let info = |to: ConnectionAddr| -> Result<ConnectionInfo, SetupError> {
@@ -115,7 +115,7 @@ fn node(address: &RedisAddress, login: RedisConnectionInfo, tls: Option<&Tls>) -
     Ok(Node::new(Client::build_with_tls(info(to)?, certificates.clone())?, resolve_to))
 }
 
-/// Who the gateway is to the servers.
+/// Username, password and database.
 fn login(config: &Redis) -> RedisConnectionInfo {
     let plain = RedisConnectionInfo::default().set_db(config.database.into()).set_protocol(ProtocolVersion::RESP3);
     with_login(&config.login, plain)

@@ -1,6 +1,6 @@
--- Whether a session counts as deleted for a tenant: coherence::State::gone. KEYS: state, tenants. ARGV: the tenant,
--- when the upstream was purged last. The answer is 1 or 0. With `#!lua` before it a server that takes no writes refuses
--- it, as it does `acquire`: it may not know of the last deletions.
+-- Whether a session counts as deleted for a tenant: coherence::CoherenceState::deletion_state. KEYS: state, tenants. ARGV: the
+-- tenant; when the upstream was last purged. The reply is 1 or 0. With `#!lua` in front, a server that rejects writes
+-- rejects this script, as it does `acquire`: it may lack the last deletions.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local state = redis.call('GET', KEYS[1])

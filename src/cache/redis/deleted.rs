@@ -1,5 +1,5 @@
-//! Which sessions of a list count as deleted. Each session's state may be on a server of its own, so each is asked for
-//! by itself, many at the same time.
+//! Finds the deleted sessions of a list. Each session may be on another server, so each is queried separately, many at
+//! a time.
 
 use super::entry;
 use super::scripts::DELETED;
@@ -9,7 +9,7 @@ use crate::telemetry::StoreFailure;
 use futures_util::future::join_all;
 use redis::Value;
 
-/// How many are asked for at the same time, unless the store may have less under way.
+/// The most concurrent queries, unless the store's own limit is lower.
 const CONCURRENT: usize = 32;
 
 impl RedisStore {
@@ -20,7 +20,7 @@ impl RedisStore {
         sessions: &[[u8; 16]],
     ) -> Result<Vec<bool>, StoreFailure> {
         let purged = self.purged(upstream, self.read_deadline()).await?;
-        // As where one session is read.
+        // As for a single read.
         let with_tenants = *tenant != DEFAULT_TENANT || purged > 0;
         let (tenant, purged) = (entry::caller(tenant), entry::purged(purged));
         let mut deleted = Vec::with_capacity(sessions.len());

@@ -1,9 +1,8 @@
--- A write's outcome is known: coherence::end. KEYS: state, and tenants where the write says something of them. ARGV:
--- own token, the version in 20 digits, 'unchanged' or '', for how long the session counts as deleted in ms (or 'lifted'
--- where it no longer does, 'purged' where that holds for all sessions of the upstream), how long the state is kept in
--- ms; of a session which tenant's write it was, when the upstream was purged last, how long a tenant's version is kept
--- in ms, for how many tenants there is room. The answer is 0 where others are in flight, 1 where answers may be stored
--- again, 2 where in addition the write's own mark was gone.
+-- Ends a write: coherence::end. KEYS: state, and tenants if the write affects them. ARGV: own token; the version in 20
+-- digits; 'unchanged' or ''; how long the session counts as deleted in ms (or 'lifted' if it no longer does, 'purged'
+-- if that applies to all sessions of the upstream); TTL of the state in ms; for a session: the write's tenant; when the
+-- upstream was last purged; TTL of a tenant's version in ms; the most tenants. The reply is 0 if other writes are in
+-- flight, 1 if responses may be stored again, 2 if the write's own mark was also missing.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local none = string.rep('-', 32)

@@ -1,4 +1,4 @@
-//! What stands in the store, as text: the names of keys, the heads of entries, the responses of scripts.
+//! The text formats in the store: key names, entry heads, script replies.
 
 use crate::coherence::{
     ALL_CALLERS, Acquired, CallerDigest, Entry, Generation, Micros, Millis, Observed, Stamp, Token,
@@ -8,13 +8,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
 
-/// The length of an entry's head: the letter, two generations, the version, three times, a credential, the digest.
+/// Length of an entry's head: type letter, two generations, version, three times, credential, digest.
 pub(super) const HEAD_LENGTH: usize = 1 + 2 * GENERATION + VERSION + MOMENT + 2 * TIME + CALLER + DIGEST;
 const VERSION: usize = 20;
 const DIGEST: usize = 16;
-/// The greatest time in microseconds that has no more digits than others.
+/// The largest time in microseconds that fits the digits.
 const LAST_MOMENT: Micros = 9_999_999_999_999_999;
-/// A time in microseconds.
+/// Digits of a time in microseconds.
 const MOMENT: usize = 16;
 const CALLER: usize = 32;
 const GENERATION: usize = 32;
@@ -22,7 +22,7 @@ const TOKEN: usize = 16;
 const TIME: usize = 13;
 const FLOOR: usize = 20;
 
-/// The keys of one cached response: all have one hash tag, so that a cluster keeps them together.
+/// The keys of one cached response. They share one hash tag, so a cluster keeps them on one server.
 pub(super) struct Keys {
     pub state: String,
     pub variant: String,
@@ -33,12 +33,12 @@ impl Keys {
     pub fn new(namespace: &str, key: &CacheKey) -> Keys {
         let state = state(namespace, &key.session);
         let variant = URL_SAFE_NO_PAD.encode(key.variant);
-        // Those of the version before end in `v:` and know nothing of what is in these.
+        // Those of version 1 end in `v:` and lack fields of this format.
         let variant = format!("{}v2:{variant}", state.trim_end_matches('s'));
         Keys { tenants: tenants(&state), state, variant }
     }
 
-    /// The names as scripts take them, with what is remembered for tenants or without it.
+    /// The key names for scripts, with the tenants' key or without it.
     pub fn names(&self, with_tenants: bool) -> Vec<&str> {
         let mut names = vec![self.state.as_str(), &self.variant];
         names.extend(with_tenants.then_some(self.tenants.as_str()));
@@ -46,22 +46,22 @@ impl Keys {
     }
 }
 
-/// The key of a session's state. The number is that of the format.
+/// The key of a session's state; `1` is the version of the format.
 pub(super) fn state(namespace: &str, session: &[u8; 16]) -> String {
     format!("{namespace}1:{{{}}}:s", URL_SAFE_NO_PAD.encode(session))
 }
 
-/// The key of what is remembered for the tenants of a session, beside that of its state.
+/// The key of the per-tenant state of a session, derived from that of its state.
 pub(super) fn tenants(state: &str) -> String {
     format!("{}t", state.trim_end_matches('s'))
 }
 
-/// The key of the epoch of a scope.
+/// The key of an upstream's epoch.
 pub(super) fn epoch(namespace: &str, scope: u64) -> String {
     format!("{namespace}1:{{{scope:016x}}}:e")
 }
 
-/// A token as text. Stores draw them at random; half of their bits are enough to tell those apart that are in flight.
+/// A token as text. Tokens are random; 64 bits are enough to tell apart those in flight.
 pub(super) fn token(token: Token) -> String {
     format!("{:016x}", token.0)
 }
@@ -82,16 +82,16 @@ fn read_number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// An epoch, as `GET` shows it.
+/// An epoch, as `GET` returns it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Epoch {
-    /// Its generation; none where a write is in flight that may change any session.
+    /// Its generation; `None` while a write that may change any session is in flight.
     pub generation: Option<Generation>,
-    /// When the upstream was purged last.
+    /// When the upstream was last purged, in milliseconds.
     pub purged: Millis,
 }
 
-/// Reads an epoch's state. Marks that ran out count as marks: only the server knows what time it is.
+/// Parses an epoch's state. Expired marks count as marks, since only the server knows the time.
 pub(super) fn read_epoch(text: &[u8]) -> Option<Epoch> {
     let (generation, rest) = text.split_at_checked(GENERATION)?;
     let (purged, rest) = rest.split_at_checked(FLOOR)?;
@@ -99,30 +99,29 @@ pub(super) fn read_epoch(text: &[u8]) -> Option<Epoch> {
     Some(Epoch { generation, purged: read_number(purged)? })
 }
 
-/// Reads a generation alone.
+/// Parses a generation.
 pub(super) fn read_opened(text: &[u8]) -> Option<Generation> {
     read_generation(text).filter(|_| text.len() == GENERATION)
 }
 
-/// When an upstream was purged last, as scripts are told.
+/// When the upstream was last purged, as scripts expect it.
 pub(super) fn purged(purged: Millis) -> String {
     format!("{purged:013}")
 }
 
-/// A credential as text, or a tenant.
+/// A credential's or a tenant's digest as text.
 pub(super) fn caller(caller: &CallerDigest) -> String {
     format!("{:032x}", u128::from_be_bytes(*caller))
 }
 
-/// A response that was shown, in the form in which entries have it: when its fetch began, its version, its digest as
-/// stores know it.
+/// A response that was shown, in the format of entries: start of its fetch, version, stored digest.
 pub(super) fn observed(observed: &Observed, digest: u64) -> [String; 3] {
     let Observed { began, version, digest: _ } = observed;
     let began = format!("{:016}", began.min(&LAST_MOMENT));
     [began, format!("{:020}", version.unwrap_or_default()), format!("{digest:016x}")]
 }
 
-/// The head of an entry, with its digest as stores know it.
+/// The head of an entry, with its stored digest.
 pub(super) fn head(entry: &Entry<Arc<ProviderResponse>>, digest: u64) -> Vec<u8> {
     let Entry { stamp, began, fresh_until, stale_until, version, only, missing: _, digest: _, response: _ } = entry;
     let (session, epoch) = (generation(stamp.session), generation(stamp.epoch));
@@ -131,18 +130,18 @@ pub(super) fn head(entry: &Entry<Arc<ProviderResponse>>, digest: u64) -> Vec<u8>
         .into_bytes()
 }
 
-/// What the script `acquire` answered.
+/// The reply of the script `acquire`.
 pub(super) struct AcquireReply {
-    /// The store's time.
+    /// The store's clock.
     pub now: Micros,
-    /// What the reader finds.
+    /// What the read found.
     pub acquired: Acquired<Arc<ProviderResponse>>,
-    /// Whether an entry was there that could not be opened.
+    /// Whether there was an entry that could not be decrypted.
     pub unreadable: bool,
 }
 
-/// Reads the response of `acquire`, which was asked with this generation of the epoch. An entry that cannot be opened
-/// is none: the reader leads without a lease, and its fill replaces the entry.
+/// Parses the reply of `acquire` for this generation of the epoch. An entry that cannot be decrypted counts as missing:
+/// the read fetches without a lease, and its response replaces the entry.
 pub(super) fn read_reply(
     text: &[u8],
     epoch: Generation,
@@ -212,7 +211,7 @@ fn read_entry(
         version: Some(read_number(version)?).filter(|version| *version > 0),
         only: Some(only).filter(|only| *only != ALL_CALLERS),
         missing: false,
-        // Only servers compare them.
+        // Only the scripts compare digests.
         digest: 0,
         response: Arc::new(open(text)?),
     })

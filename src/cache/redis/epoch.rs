@@ -1,4 +1,4 @@
-//! The epoch of an upstream: its generation, and when the upstream was purged last.
+//! The epoch of an upstream: its generation, and when the upstream was last purged.
 
 use super::entry::{Epoch, read_epoch, read_opened};
 use super::scripts::OPEN;
@@ -10,7 +10,7 @@ use redis::Value;
 use std::time::Instant;
 
 impl RedisStore {
-    /// The epoch as it is now; a new generation where there is none.
+    /// The current epoch; creates a generation if there is none.
     async fn open_epoch(
         &self,
         key: &str,
@@ -34,13 +34,13 @@ impl RedisStore {
         let (epoch, connection_id) = self.get_epoch(key, deadline).await?;
         match epoch {
             None => self.open_epoch(key, 0, token, deadline).await,
-            // Whether its marks still stand is for the server to say.
+            // Only the server knows whether its marks have expired.
             Some(Epoch { generation: None, purged }) => self.open_epoch(key, purged, token, deadline).await,
             Some(epoch) => Ok((epoch, connection_id)),
         }
     }
 
-    /// The epoch as it stands in the store.
+    /// Reads the epoch's stored state.
     async fn get_epoch(&self, key: &str, deadline: Instant) -> Result<(Option<Epoch>, ConnectionId), StoreFailure> {
         let command = redis::cmd("GET").arg(key).to_owned();
         let (value, connection_id) = self.route.execute(key, &command, remaining(deadline)).await?;
@@ -51,14 +51,14 @@ impl RedisStore {
         }
     }
 
-    /// When an upstream was purged last.
+    /// When the upstream was last purged.
     pub(super) async fn purged(&self, scope: u64, deadline: Instant) -> Result<Millis, StoreFailure> {
         let (epoch, _) = self.get_epoch(&self.epoch_of(scope).key, deadline).await?;
         Ok(epoch.map_or(0, |epoch| epoch.purged))
     }
 
-    /// The same for a deletion that is to be remembered in any case: where the server of the epoch cannot be asked, no
-    /// purge of the upstream lifts it.
+    /// The same for a deletion that must be recorded in any case. If the epoch cannot be read, no purge of the upstream
+    /// will lift the deletion.
     pub(super) async fn purged_before(&self, scope: u64, deadline: Instant) -> Millis {
         self.purged(scope, deadline).await.unwrap_or(NEVER_LIFTED)
     }

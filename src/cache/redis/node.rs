@@ -1,5 +1,4 @@
-//! Servers and sentinels, and the way to them: their certificates may carry another name than the one by which they are
-//! reached.
+//! Servers and sentinels, and how to connect to them. Their certificates may have another name than their address.
 
 use crate::config::RedisAddress;
 use redis::aio::MultiplexedConnection;
@@ -10,27 +9,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// A server, or a sentinel.
 pub(super) struct Node {
     client: Client,
-    /// Where it is, where the client has the name of its certificate instead.
+    /// The address to connect to, if the client has the certificate's name instead.
     resolve_to: Option<RedisAddress>,
 }
 
-/// Makes the way to a server that others name, by its host and its port.
+/// Creates a node for a host and port that sentinels or the cluster name.
 pub(super) type Connect = Box<dyn Fn(&str, u16) -> Option<Node> + Send + Sync>;
 
-/// Sentinels, which say which server it is now.
+/// Sentinels, which name the current primary.
 pub(super) struct Sentinels {
-    /// The name by which they know it.
+    /// The name of the service (`SENTINEL MASTER name`).
     pub service: String,
-    /// Each of them.
+    /// The sentinels.
     pub nodes: Vec<Node>,
-    /// Makes the way to the server that they name.
+    /// Creates a node for the server that they name.
     pub connect: Connect,
 }
 
-/// Finds one address, whatever is asked for: the library asks for the name in the certificate.
+/// Resolves every name to one address: the library looks up the name in the certificate.
 struct FixedResolver(RedisAddress);
 
 impl AsyncDNSResolver for FixedResolver {
@@ -49,12 +47,11 @@ impl AsyncDNSResolver for FixedResolver {
 }
 
 impl Node {
-    /// One that this client connects to, at this place where the client has another name for it.
+    /// A node behind this client. `resolve_to` overrides the address.
     pub fn new(client: Client, resolve_to: Option<RedisAddress>) -> Node {
         Node { client, resolve_to }
     }
 
-    /// Connects to it.
     pub async fn connect(&self, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
         let config = match &self.resolve_to {
             Some(resolve_to) => config.clone().set_dns_resolver(FixedResolver(resolve_to.clone())),
@@ -65,9 +62,8 @@ impl Node {
 }
 
 impl Sentinels {
-    /// The connection to the server that the first sentinel names that answers: one that hangs keeps nobody from asking
-    /// the others. Sentinels are asked over connections of this kind, and the server is connected to over one of that
-    /// kind.
+    /// Connects to the primary that the first responding sentinel names. All sentinels are queried at once, so one that
+    /// hangs delays nothing. `sentinel_config` is for connections to sentinels, `config` for the server.
     pub async fn connect(
         self: &Arc<Sentinels>,
         sentinel_config: &AsyncConnectionConfig,
@@ -89,7 +85,7 @@ impl Sentinels {
         Err(rejected)
     }
 
-    /// The connection to the server that one of them names.
+    /// Connects to the primary that one sentinel names.
     async fn query(
         &self,
         at: usize,
@@ -103,7 +99,7 @@ impl Sentinels {
         let (host, port) = primary(&master)?;
         let server = (self.connect)(host, port).ok_or_else(|| sentinel_error("a sentinel names no address"))?;
         let mut connection = server.connect(config).await?;
-        // A sentinel may not know yet that another server has taken over.
+        // The sentinel may not know yet about a failover.
         let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
         if matches!(role, Role::Primary { .. }) {
             Ok(connection)
@@ -113,8 +109,8 @@ impl Sentinels {
     }
 }
 
-/// Where the server is that a sentinel describes. Another one may take over at any moment from one that it takes for
-/// down.
+/// The address of the primary in a sentinel's reply. A primary that the sentinel considers down may be replaced at any
+/// moment, so it is an error.
 fn primary(master: &HashMap<String, String>) -> RedisResult<(&str, u16)> {
     let field = |name: &str| master.get(name).map_or("", String::as_str);
     let flags = || field("flags").split(',');

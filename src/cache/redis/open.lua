@@ -1,5 +1,5 @@
--- The generation of an epoch, minted where there is none: what coherence::acquire does with an epoch.
--- KEYS: state. ARGV: own token, how long a new generation is kept in ms. The answer is the generation, or 'W' where it is marked.
+-- The generation of an epoch, created if missing: what coherence::acquire does with an epoch. KEYS: state. ARGV: own
+-- token; TTL of a new generation in ms. The reply is the generation, or 'W' if the epoch is marked.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local state = redis.call('GET', KEYS[1])

@@ -1,4 +1,4 @@
-//! Which server has a key: one server, the one that sentinels name, or those of a cluster.
+//! Routes keys to servers: a single server, the primary that sentinels name, or a cluster.
 
 use super::node::Connect;
 use super::server::{Address, LiveConnection, Options, Request, Server, ServerError};
@@ -14,29 +14,27 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 const SLOTS: usize = 16_384;
-/// How often, at the most, a cluster is asked who has which keys; and how often it is asked without a reason.
+/// The least interval between refreshes of the cluster's slots, and the interval of periodic ones.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where commands go.
 pub(super) enum Route {
-    /// Everything to one server.
+    /// All keys on one server.
     One(Arc<Server>),
-    /// To the server that has the key's slot.
+    /// Each key on the server that owns its slot.
     Cluster(Arc<Cluster>),
 }
 
-/// Who has a slot, and since when.
+/// The owner of a slot.
 #[derive(Clone)]
 struct SlotOwner {
     server: Arc<Server>,
-    /// Counts the changes of the owner.
+    /// Counts changes of the owner.
     version: u32,
-    /// What was fetched before the slot came to this server may have outlived a mark that did not come along.
+    /// Responses fetched before this time do not count: a mark may not have migrated with the slot.
     fence: Millis,
 }
 
-/// A cluster.
 pub(super) struct Cluster {
     seeds: Vec<(String, u16)>,
     servers: Mutex<HashMap<(String, u16), Arc<Server>>>,
@@ -44,13 +42,13 @@ pub(super) struct Cluster {
     connect: Connect,
     options: Options,
     update_lock: Mutex<()>,
-    /// When the servers were last asked.
+    /// When the slots were last refreshed.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
     outdated: Notify,
 }
 
-/// The slot of a key: the CRC16 (XMODEM) of what stands between its braces, modulo the number of slots. From "Redis
-/// cluster specification", key distribution model and hash tags.
+/// The slot of a key: CRC16 (XMODEM) of its hash tag, modulo the number of slots. Source: Redis cluster specification,
+/// key distribution model and hash tags.
 pub(super) fn slot(key: &str) -> usize {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
@@ -62,7 +60,7 @@ pub(super) fn slot(key: &str) -> usize {
 }
 
 impl Route {
-    /// The link that commands on this key would go over now.
+    /// The connection that commands on this key would use now.
     pub fn connection_id(&self, key: &str) -> Option<ConnectionId> {
         match self {
             Route::One(server) => server.live().map(|live| connection_id(&live, 0, 0)),
@@ -73,7 +71,7 @@ impl Route {
         }
     }
 
-    /// How long there has been no connection for commands on this key; none where there is one.
+    /// How long there has been no connection for commands on this key; `None` if there is one.
     pub fn disconnected_for(&self, key: &str) -> Option<Duration> {
         match self {
             Route::One(server) => server.disconnected_for(),
@@ -84,7 +82,7 @@ impl Route {
         }
     }
 
-    /// Carries a command on this key out; the link that it went over comes with the response.
+    /// Executes a command on this key. Returns the reply and the connection that it used.
     pub async fn execute(
         &self,
         key: &str,
@@ -108,11 +106,11 @@ impl Route {
                 Route::Cluster(cluster) => cluster.execute(slot(key), command, &remaining).await,
             }
         };
-        // The way of a command has several steps, which have one deadline together.
+        // The attempts of a command share one deadline.
         tokio::time::timeout(limit, carried_out).await.unwrap_or(Err(StoreFailure::Timeout))
     }
 
-    /// Starts what keeps the connections up.
+    /// Starts the tasks that keep the connections up.
     pub fn start(&self) {
         match self {
             Route::One(server) => drop(tokio::spawn(server.clone().keep_connected())),
@@ -128,7 +126,7 @@ fn failure(error: ServerError) -> StoreFailure {
     }
 }
 
-/// A link is a connection and, in a cluster, a time in which its server has the slot.
+/// The ID of a connection; in a cluster also of the period in which its server owns the slot.
 fn connection_id(live: &LiveConnection, version: u32, fence: Millis) -> ConnectionId {
     ConnectionId { number: (live.number << 32) | u64::from(version), fence: live.fence.max(fence) }
 }
@@ -151,7 +149,7 @@ impl Cluster {
         self.slots.load().get(slot).cloned().flatten()
     }
 
-    /// The server at an address; a new one is connected from now on.
+    /// The server at an address; connects to it if it is new.
     fn server(&self, host: &str, port: u16) -> Option<Arc<Server>> {
         let mut servers = self.servers.lock();
         if let Some(known) = servers.get(&(host.to_owned(), port)) {
@@ -187,7 +185,7 @@ impl Cluster {
                     self.refresh_after(Instant::now()).await?;
                 }
                 Err(ServerError::Ask(Some((host, port)))) => {
-                    // The key is no longer here: it is there already, or nowhere.
+                    // The key has migrated to that server, or exists nowhere.
                     let own = owned.server.name.rsplit_once(':').map_or("", |(own, _)| own);
                     let host = if host.is_empty() { own } else { host.as_str() };
                     let server = self.server(host, port).ok_or(StoreFailure::ServerError)?;
@@ -202,7 +200,7 @@ impl Cluster {
                     return Ok((value, connection_id(&live, owned.version, owned.fence)));
                 }
                 Err(error) => {
-                    // Whoever had it may be gone: the others know who has it now.
+                    // The owner may be gone: refresh the slots.
                     if matches!(
                         error,
                         ServerError::Failed(StoreFailure::Disconnected | StoreFailure::Broken) | ServerError::Moved(_)
@@ -215,7 +213,7 @@ impl Cluster {
         }
     }
 
-    /// Keeps up who has which keys, for as long as anybody else holds the cluster.
+    /// Keeps the slots current, until the cluster is dropped.
     pub async fn keep_current(self: Arc<Self>) {
         while Arc::strong_count(&self) > 1 {
             let whole = self.refresh().await.is_ok() && self.slots.load().iter().all(Option::is_some);
@@ -226,7 +224,7 @@ impl Cluster {
         }
     }
 
-    /// Asks a server who has which keys, unless somebody has since then.
+    /// Refreshes the slots, unless that has happened since `then`.
     async fn refresh_after(&self, then: Instant) -> Result<(), StoreFailure> {
         let mut refreshed = self.refreshed.lock().await;
         if refreshed.is_some_and(|refreshed| refreshed >= then) {
@@ -238,7 +236,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Asks a server who has which keys.
+    /// Queries the slots from the first server that responds.
     async fn refresh(&self) -> Result<(), StoreFailure> {
         let mut known: Vec<Arc<Server>> = self.servers.lock().values().cloned().collect();
         known.extend(self.seeds.iter().filter_map(|(host, port)| self.server(host, *port)));
@@ -246,7 +244,7 @@ impl Cluster {
         for server in known {
             let refreshed = server.execute(&Request::One(&command), self.options.timeouts.connect).await;
             let Ok((value, live)) = refreshed else { continue };
-            // A server that belongs to no cluster knows of no slots.
+            // A server outside a cluster returns no slots.
             if let Some(ranges) = ranges(&value, &server.name).filter(|ranges| !ranges.is_empty()) {
                 self.update_slots(&ranges, &live);
                 return Ok(());
@@ -266,7 +264,7 @@ impl Cluster {
                     Some(owned) => owned.version.wrapping_add(1),
                     None => 0,
                 };
-                // A server that is not connected yet fences by its connection.
+                // A server that is not connected yet gets its fence with its connection.
                 let fence = server.live().map_or(observed.fence_now(), |live| live.fence_now());
                 *owned = Some(SlotOwner { server: server.clone(), version, fence });
             }
@@ -280,7 +278,7 @@ impl Cluster {
     }
 }
 
-/// Slots in a row that one server has.
+/// Consecutive slots of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Range {
     first: usize,
@@ -289,8 +287,8 @@ struct Range {
     port: u16,
 }
 
-/// What `CLUSTER SLOTS` answers: arrays of the first slot, the last, and the servers, whose first may be written to. A
-/// server without a host is the one that was asked.
+/// Parses the reply of `CLUSTER SLOTS`: arrays of first slot, last slot, and servers, of which the first is the
+/// primary. A server without a host is the one that was queried.
 fn ranges(value: &Value, refreshed: &str) -> Option<Vec<Range>> {
     let Value::Array(rows) = value else { return None };
     rows.iter().map(|row| range(row, refreshed)).collect()

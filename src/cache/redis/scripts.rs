@@ -1,19 +1,19 @@
-//! The scripts that a server runs. Each does one step of [`crate::coherence`] in one piece, touches keys of one hash
-//! tag only, and may be carried out late, twice or not at all without doing harm.
+//! The Lua scripts that the servers run. Each executes one step of [`crate::coherence`] atomically, uses keys of one
+//! hash tag only, and may be executed late, twice or not at all without harm.
 //!
-//! A state is 32 digits of its generation (or of the one before its only mark, or `-`), 20 of its floor, 13 of the time
-//! until which it counts as deleted, and 29 for each mark: 16 of the writer's token and 13 of its deadline. How a place
-//! is written stands in `variant.lua`; its entry is `D`, two generations, 20 digits of the version, 16 of when its
-//! fetch began (in microseconds), 13 each of until when it is fresh and of until when it does, 32 of the only
-//! credential that may see it (or zeros), and the sealed answer. Times are those of the server, in milliseconds where
-//! nothing else is said.
+//! Format of a state: 32 digits of its generation (or of the one before its only mark, or `-`), 20 of its floor, 13 of
+//! the time until which it counts as deleted, and 29 per mark: 16 of the write's token and 13 of its deadline.
+//! `variant.lua` has the format of a variant. Its entry is `D`, two generations, 20 digits of the version, 16 of the
+//! start of its fetch (microseconds), 13 each of the ends of freshness and staleness, 32 of the only credential that
+//! may see it (or zeros), 16 of the digest, and the encrypted response. Times are the server's, in milliseconds unless
+//! stated otherwise.
 
 use redis::Cmd;
 use std::sync::LazyLock;
 
-/// A script, with the name that servers know it by.
+/// A script, with the SHA-1 hash by which servers know it.
 pub(super) struct Script {
-    /// Its text.
+    /// The source.
     pub text: &'static str,
     sha: LazyLock<String>,
 }
@@ -23,7 +23,7 @@ impl Script {
         Script { text, sha: LazyLock::new(sha) }
     }
 
-    /// The command that runs it.
+    /// The `EVALSHA` command.
     pub fn run(&self, keys: &[&str], arguments: &[impl AsRef<[u8]>]) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(self.sha.as_str()).arg(keys.len()).arg(keys);
@@ -48,10 +48,10 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE "#!lua\n", include_str!("place.lua"), include_str!("tenants.lua"), include_str!("acquire.lua");
-    FILL include_str!("place.lua"), include_str!("fill.lua");
-    RETIRE include_str!("place.lua"), include_str!("retire.lua");
-    RELEASE include_str!("place.lua"), include_str!("release.lua");
+    ACQUIRE "#!lua\n", include_str!("variant.lua"), include_str!("tenants.lua"), include_str!("acquire.lua");
+    FILL include_str!("variant.lua"), include_str!("fill.lua");
+    RETIRE include_str!("variant.lua"), include_str!("retire.lua");
+    RELEASE include_str!("variant.lua"), include_str!("release.lua");
     OPEN include_str!("open.lua");
     BEGIN include_str!("begin.lua");
     END include_str!("tenants.lua"), include_str!("end.lua");

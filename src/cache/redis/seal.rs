@@ -1,8 +1,8 @@
-//! Answers at rest: sealed with AES-256-GCM, and bound to their key and to the head of their entry, so that nobody with
-//! access to the store can read them, move them to another place or make them last longer.
+//! Encryption of stored responses: AES-256-GCM, bound to the key and the head of the entry. Nobody with access to the
+//! store can read a response, move it to another key or extend its lifetime.
 //!
-//! Each process seals with a key of its own, derived from the first of the configured ones and a random number that
-//! stands in the entry: so its nonces can be counted, and no key ever seals too much.
+//! Each process encrypts with a key of its own, derived from the first configured key and a random number that is
+//! stored in the entry. So its nonces are a counter, and no key encrypts too much.
 
 use crate::gateway::ProviderResponse;
 use bytes::Bytes;
@@ -17,23 +17,22 @@ use secrecy::{ExposeSecret, SecretSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The format of what follows the head of an entry.
+/// Version of the format after the head of an entry.
 const FORMAT: u8 = 1;
 const ID_LEN: usize = 4;
 const PROCESS_LEN: usize = 16;
-/// Derived keys of other processes that are remembered.
+/// Derived keys of other processes that are cached.
 const CACHED_KEYS: usize = 1_000;
 
 type Process = [u8; PROCESS_LEN];
 type Id = [u8; ID_LEN];
 
-/// A configured key.
 struct RootKey {
     id: Id,
     salt: Salt,
 }
 
-/// Seals and opens answers.
+/// Encrypts and decrypts responses.
 pub(super) struct Seal {
     roots: Vec<RootKey>,
     own: LessSafeKey,
@@ -53,7 +52,7 @@ impl RootKey {
         let mut id = [0; ID_LEN];
         let hash = digest(&SHA256, &[b"sessiongate seal id 1".as_slice(), secret].concat());
         id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
-        // HKDF's salt is what its first step is keyed with; the secret is long, and random, so it may stand there.
+        // HKDF's first step is keyed with the salt; the secret is long and random, so it can be the salt.
         RootKey { id, salt: Salt::new(HKDF_SHA256, secret) }
     }
 
@@ -65,15 +64,15 @@ impl RootKey {
     }
 }
 
-/// The key of digests, from one that stays while those that seal are replaced: otherwise replicas would not recognise
-/// each other's responses for as long as that takes.
+/// The key of digests. It is derived from the hash key, which stays while seal keys are rotated; otherwise replicas
+/// would not recognize each other's responses during a rotation.
 fn digests(secret: &[u8]) -> Option<hmac::Key> {
     let base = Salt::new(HKDF_SHA256, secret).extract(b"sessiongate digest 2");
     base.expand(&[], hmac::HMAC_SHA256).ok().map(hmac::Key::from)
 }
 
 impl Seal {
-    /// Seals with the first of these, opens with all; digests are keyed with the other one.
+    /// Encrypts with the first of `keys`, decrypts with all. `hash_key` keys the digests.
     pub fn new(keys: &[SecretSlice<u8>], hash_key: &SecretSlice<u8>) -> Result<Seal, NoKey> {
         let roots: Vec<RootKey> = keys.iter().map(|key| RootKey::new(key.expose_secret())).collect();
         let mut process = [0; PROCESS_LEN];
@@ -83,13 +82,13 @@ impl Seal {
         Ok(Seal { roots, own, digests, process, sealed: AtomicU64::new(0), derived: Cache::new(CACHED_KEYS) })
     }
 
-    /// The digest of a response as it may stand in the store: nobody without the key can tell what it is of.
+    /// The stored digest of a response: keyed, so it reveals nothing about the content.
     pub fn digest(&self, digest: u64) -> u64 {
         let tag = hmac::sign(&self.digests, &digest.to_be_bytes());
         tag.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
-    /// Puts a sealed answer behind the head of an entry. `key` is its place in the store.
+    /// Appends an encrypted response to the head of an entry. `key` is its key in the store.
     pub fn seal(&self, key: &str, entry: &mut Vec<u8>, response: &ProviderResponse) {
         let Some(root) = self.roots.first() else { return };
         let number = self.sealed.fetch_add(1, Ordering::Relaxed);
@@ -102,14 +101,14 @@ impl Seal {
         entry.extend_from_slice(&nonce);
         let bound = Aad::from([key.as_bytes(), entry].concat());
         let nonce = Nonce::assume_unique_for_key(nonce);
-        // It fails only for texts of more than 64 GiB; then nothing follows, and nobody can open it.
+        // Fails only above 64 GiB; then nothing is appended, and the entry cannot be decrypted.
         if self.own.seal_in_place_append_tag(nonce, bound, &mut text).is_ok() {
             entry.extend_from_slice(&text);
         }
     }
 
-    /// Opens what follows the first `head` bytes of an entry; none where it is not whole, is sealed with a key that is
-    /// not here, or does not belong to this place.
+    /// Decrypts what follows the first `head` bytes of an entry. `None` if it is incomplete, encrypted with an unknown
+    /// key, or stored under another key.
     pub fn open(&self, key: &str, entry: &[u8], head: usize) -> Option<ProviderResponse> {
         let (format, rest) = entry.get(head..)?.split_first()?;
         let (id, rest) = rest.split_first_chunk::<ID_LEN>()?;
@@ -136,7 +135,7 @@ impl Seal {
     }
 }
 
-/// A response as bytes: the status, headers and trailers with their lengths, the body.
+/// Encodes a response: status, headers and trailers with their lengths, body.
 fn encode(response: &ProviderResponse) -> Vec<u8> {
     let mut text = Vec::with_capacity(response.body.len() + 512);
     text.extend_from_slice(&response.status.as_u16().to_be_bytes());
@@ -146,7 +145,7 @@ fn encode(response: &ProviderResponse) -> Vec<u8> {
     text
 }
 
-/// Without headers the count is the largest there is, which tells no map from an empty one.
+/// No map is encoded as the largest count, to distinguish it from an empty map.
 fn put_headers(text: &mut Vec<u8>, headers: Option<&HeaderMap>) {
     let fits = |length: usize| u16::try_from(length).ok();
     let Some(headers) = headers else {

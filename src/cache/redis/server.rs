@@ -1,9 +1,8 @@
-//! One server, and the connection to it: kept up by a task of its own, so that nobody waits for it. A command finds a
-//! connection or fails at once; after too many failures in a row the connection is given up, and with it whatever was
-//! still under way on it.
+//! A server and the connection to it, which a background task keeps up. A command uses the current connection or fails
+//! at once. After too many consecutive failures the connection is closed, and everything in flight on it fails.
 //!
-//! A command that is given up may be carried out all the same, and later. Its response is dropped by the connection,
-//! which pairs responses with commands by their order: nobody else can get it.
+//! A command that times out may still be executed later. The connection discards its reply, since it pairs replies with
+//! commands by order.
 
 use super::node::{Node, Sentinels};
 use super::scripts;
@@ -20,25 +19,25 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// After how many failures in a row a connection is given up.
+/// Consecutive failures after which a connection is closed.
 const MAX_FAILURES: u32 = 5;
-/// How often an idle connection is tried.
+/// Interval of heartbeats on an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
-/// Numbers connections, in all of the process.
+/// Numbers the connections of the process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
-/// How a server is found.
+/// The address of a server.
 pub(super) enum Address {
-    /// It is always the same.
+    /// Fixed.
     Fixed(Box<Node>),
-    /// Sentinels say which it is now, each by itself.
+    /// Named by sentinels.
     Sentinels(Arc<Sentinels>),
 }
 
-/// What all connections have in common.
+/// Options of all connections.
 #[derive(Clone)]
 pub(super) struct Options {
     pub timeouts: RedisTimeouts,
@@ -47,48 +46,47 @@ pub(super) struct Options {
     pub listener: Arc<dyn StoreObserver>,
 }
 
-/// A connection that works.
+/// A usable connection.
 pub(super) struct LiveConnection {
     connection: MultiplexedConnection,
-    /// Another connection has another number.
+    /// Unique number of the connection.
     pub number: u64,
-    /// The server's time when the connection began, and the time to settle on top.
+    /// The server's time when the connection began, plus the settle time.
     pub fence: Millis,
     began: Instant,
 }
 
 impl LiveConnection {
-    /// What the server's time is by now, with the time to settle on top.
+    /// The server's current time, plus the settle time.
     pub fn fence_now(&self) -> Millis {
         self.fence.saturating_add(millis(self.began.elapsed()))
     }
 }
 
-/// A server.
 pub(super) struct Server {
-    /// Its name in the log.
+    /// The name in logs.
     pub name: String,
     address: Address,
     options: Options,
     live: ArcSwapOption<LiveConnection>,
-    /// When the last connection ended, or the first one began to be made.
+    /// When the last connection ended, or the first attempt to connect began.
     lost: Mutex<Instant>,
     failures: AtomicU32,
-    /// Whether the last connection was given up because the server rejected.
+    /// Whether the last connection was closed because of a server error.
     rejected: AtomicBool,
     wake: Notify,
 }
 
-/// What a server says instead of a response.
+/// The error of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ServerError {
-    /// Nothing came of it.
+    /// The command failed.
     Failed(StoreFailure),
-    /// The key is on another server.
+    /// `MOVED`: the key is on another server.
     Moved(Option<(String, u16)>),
-    /// The key is on its way to another server.
+    /// `ASK`: the key is migrating to another server.
     Ask(Option<(String, u16)>),
-    /// It does not know the script.
+    /// `NOSCRIPT`: the server does not know the script.
     NoScript,
 }
 
@@ -98,7 +96,7 @@ impl From<StoreFailure> for ServerError {
     }
 }
 
-/// One command, or one that is announced: that its key is on its way here.
+/// One command, one after `ASKING` (its key is migrating to this server), or several.
 pub(super) enum Request<'a> {
     One(&'a Cmd),
     Asking(&'a Cmd),
@@ -112,17 +110,17 @@ impl Server {
         Server { name, address, options, live, lost, failures, rejected: AtomicBool::new(false), wake }
     }
 
-    /// The connection that there is now.
+    /// The current connection.
     pub fn live(&self) -> Option<Arc<LiveConnection>> {
         self.live.load_full()
     }
 
-    /// How long there has been no connection; none where there is one.
+    /// How long there has been no connection; `None` if there is one.
     pub fn disconnected_for(&self) -> Option<Duration> {
         if self.live.load().is_some() { None } else { Some(self.lost.lock().elapsed()) }
     }
 
-    /// Carries a command out, within `limit`; the connection that it went over comes with the response.
+    /// Executes a command within `limit`. Returns the reply and the connection that it used.
     pub async fn execute(
         &self,
         request: &Request<'_>,
@@ -159,8 +157,8 @@ impl Server {
             ErrorKind::Server(ServerErrorKind::Ask) => ServerError::Ask(redirect()),
             ErrorKind::Server(ServerErrorKind::NoScript) => ServerError::NoScript,
             ErrorKind::Server(ServerErrorKind::TryAgain) => StoreFailure::Moving.into(),
-            // It takes no writes, or has not its data. Others may write without their marks by now, so nothing that was
-            // fetched before it works again may be served; and another server may have taken over.
+            // The server rejects writes or has not loaded its data. Another server may have taken over, and others may
+            // write without marks, so nothing fetched before a new connection may be served.
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 self.rejected.store(true, Ordering::Relaxed);
                 self.disconnect(live, &describe(error));
@@ -181,7 +179,7 @@ impl Server {
         failure.into()
     }
 
-    /// Gives a connection up, unless that has happened.
+    /// Closes a connection, unless it is closed already.
     fn disconnect(&self, live: &Arc<LiveConnection>, reason: &str) {
         let current = self.live.load();
         if current.as_ref().is_some_and(|current| current.number == live.number) {
@@ -195,7 +193,7 @@ impl Server {
         self.wake.notify_one();
     }
 
-    /// Keeps the connection up for as long as anybody else holds the server.
+    /// Keeps the connection up, until the server is dropped.
     pub async fn keep_connected(self: Arc<Self>) {
         let mut pause = FIRST_PAUSE;
         let mut observed = false;
@@ -209,7 +207,7 @@ impl Server {
             if self.rejected.swap(false, Ordering::Relaxed) {
                 tokio::time::sleep(MAX_PAUSE).await;
             }
-            // There may be several steps to it: the sentinel, the server, TLS, the login.
+            // There are several steps: sentinel, server, TLS, login.
             let limit = self.options.timeouts.connect * 4;
             let connected = tokio::time::timeout(limit, self.connect()).await;
             let error = match connected {
@@ -236,12 +234,12 @@ impl Server {
         }
     }
 
-    /// Finds out whether the server still works. Where nobody asks anything, nobody else would.
+    /// Checks an idle connection; otherwise a failure would go unnoticed.
     async fn heartbeat(&self) {
         let limit = self.options.timeouts.connect;
         for keys in [["beat"].as_slice(), &[]] {
             match self.execute(&Request::One(&scripts::BEAT.run(keys, &[""; 0])), limit).await {
-                // Another server of the cluster has that key, and this one has not said yet whether it works.
+                // Another server of the cluster owns that key, so this one has not shown yet whether it works.
                 Err(ServerError::Moved(_) | ServerError::Ask(_)) => {}
                 Err(ServerError::NoScript) => return drop(self.load_scripts(limit).await),
                 Ok(_) | Err(ServerError::Failed(_)) => return,
@@ -249,7 +247,7 @@ impl Server {
         }
     }
 
-    /// Connects, loads the scripts, and asks for the time: only then commands go this way.
+    /// Connects, loads the scripts and reads the server's time. Only then is the connection used.
     async fn connect(self: &Arc<Self>) -> RedisResult<LiveConnection> {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::downgrade(self);
@@ -279,7 +277,7 @@ impl Server {
         Ok(LiveConnection { connection, number, fence, began: Instant::now() })
     }
 
-    /// Teaches the server the scripts again.
+    /// Loads the scripts again.
     pub async fn load_scripts(&self, limit: Duration) -> Result<(), ServerError> {
         let mut load = redis::pipe();
         for script in scripts::ALL {
@@ -289,7 +287,7 @@ impl Server {
     }
 }
 
-/// The first of several answers; an error among them stands for all.
+/// The first of several replies, or the first error among them.
 fn first(responses: RedisResult<Vec<Value>>) -> RedisResult<Value> {
     let responses = responses?;
     let mut all = Vec::with_capacity(responses.len());
@@ -304,7 +302,7 @@ fn host_and_port(node: &str) -> Option<(String, u16)> {
     Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
 }
 
-/// What an error says, without the text of commands.
+/// Describes an error without the text of commands.
 fn describe(error: &RedisError) -> String {
     match error.detail() {
         Some(detail) => format!("{:?}: {detail}", error.kind()),

@@ -19,24 +19,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// How long a session's state is kept that nobody writes: longer than any response, so that forgetting it costs a fetch
-/// and no more.
+/// TTL of a session's state, in milliseconds: longer than any response, so that losing it costs only a fetch.
 pub(super) const STATE_TTL: Millis = 7_200_000;
-/// How long an epoch is kept that nobody writes.
+/// TTL of an epoch, in milliseconds.
 pub(super) const EPOCH_TTL: Millis = 7 * 24 * 3_600_000;
 
-/// The store in Redis.
+/// A store in Redis.
 pub struct RedisStore {
     pub(super) route: Route,
     pub(super) seal: Seal,
     pub(super) namespace: String,
-    /// By scope, as far as they were asked for.
+    /// By upstream, created on first use.
     epochs: RwLock<HashMap<u64, Arc<KnownEpoch>>>,
     pub(super) timeouts: RedisTimeouts,
-    /// What readers may have under way. Writers are not bounded by it: a write without its mark is worse than a late
-    /// one.
+    /// Limits the commands that reads have in flight. Writes are not limited: a write without its mark is worse than a
+    /// late one.
     pub(super) permits: Semaphore,
-    /// How many those are.
+    /// The size of `permits`.
     pub(super) max_in_flight: usize,
     pub(super) lease: AtomicU64,
     pub(super) seed: u64,
@@ -45,14 +44,14 @@ pub struct RedisStore {
     pub(super) listener: Arc<dyn StoreObserver>,
 }
 
-/// What is known of the epoch of a scope.
+/// The epoch of an upstream, as this process last saw it.
 pub(super) struct KnownEpoch {
     pub key: String,
-    /// What was seen last.
+    /// The last epoch seen that was not marked.
     pub last: Mutex<Option<OpenEpoch>>,
 }
 
-/// An epoch that was open.
+/// An epoch without a mark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct OpenEpoch {
     pub generation: Generation,
@@ -60,7 +59,7 @@ pub(super) struct OpenEpoch {
 }
 
 impl RedisStore {
-    /// A store whose leases last for `lease`. It connects once it is started.
+    /// A store with leases of this length. It connects once it is started.
     pub fn new(
         config: &Redis,
         lease: Duration,
@@ -85,17 +84,17 @@ impl RedisStore {
         })
     }
 
-    /// Starts what keeps the connections up. Has to be called inside a tokio runtime.
+    /// Starts the tasks that keep the connections up. Call inside a tokio runtime.
     pub fn start(&self) {
         self.route.start();
     }
 
-    /// How long leases last from now on.
+    /// Sets how long new leases last.
     pub fn set_lease(&self, lease: Duration) {
         self.lease.store(crate::coherence::millis(lease), Ordering::Relaxed);
     }
 
-    /// What a read may cost: its steps have one deadline together.
+    /// The deadline that all steps of a read share.
     pub(super) fn read_deadline(&self) -> Instant {
         Instant::now() + self.timeouts.read
     }
@@ -122,7 +121,7 @@ impl RedisStore {
         }
     }
 
-    /// Carries a step out and tells of it.
+    /// Executes a step and reports it to the observer.
     pub(super) async fn observed<T, E: Into<StoreError>>(
         &self,
         step: StoreOperation,
@@ -143,7 +142,7 @@ impl RedisStore {
     }
 }
 
-/// The time that is left.
+/// The time until the deadline.
 pub(super) fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }

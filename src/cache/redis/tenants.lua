@@ -1,6 +1,6 @@
--- What is remembered of a session for tenants: 91 characters for each (32 of the tenant, 20 of the version below which
--- responses are too old, 13 of when that ends, 13 of when the deletion ends, 13 of the upstream's last purge before
--- it). What is over is not there. Like coherence::tenants.
+-- Per-tenant state of a session: 91 characters for each tenant (32 of the tenant, 20 of the version below which
+-- responses are too old, 13 of the end of that, 13 of the end of the deletion, 13 of the upstream's last purge before
+-- it). Expired parts are left out. Like coherence::tenants.
 local OWN, NEVER = string.rep('0', 32), string.rep('0', 13)
 local function read_tenants(key, now)
   local text, all = redis.call('GET', key) or '', {}
@@ -13,8 +13,8 @@ local function read_tenants(key, now)
   end
   return all
 end
--- Whether the session is gone for a tenant ('X', or 'W' where nobody knows for which, or ''), and its floor. `shared`
--- is when the deletion in the state ends, `floor` the one in the state: both are the own tenant's.
+-- Whether the session is deleted for a tenant ('X'; 'W' if it is unknown for which tenant; or ''), and its floor.
+-- `shared` is the end of the deletion in the state, `floor` the floor in the state: both are the default tenant's.
 local function shown_to(key, tenant, purged, shared, floor, now)
   local gone, known = '', tonumber(shared) <= now
   if tenant ~= OWN then floor = string.rep('0', 20) end
@@ -29,7 +29,7 @@ local function shown_to(key, tenant, purged, shared, floor, now)
   if gone == '' and not known then gone = tenant == OWN and 'X' or 'W' end
   return gone, floor
 end
--- Drops the one that ends first.
+-- Drops the tenant whose state expires first.
 local function drop_tenant(all)
   local first = 1
   for i = 2, #all do
@@ -38,8 +38,8 @@ local function drop_tenant(all)
   end
   table.remove(all, first)
 end
--- Remembers what a write says of its tenant: the version, and until when the session counts as deleted, or 0. The floor
--- of the own tenant stands in the state.
+-- Records what a write says about its tenant: the version, and the end of the deletion or 0. The default tenant's floor
+-- is in the state.
 local function settle_tenant(all, tenant, version, deleted, purged, kept, most, now)
   if tenant == OWN then version = string.rep('0', 20) end
   if tonumber(version) == 0 and deleted == 0 then return end
@@ -60,7 +60,7 @@ local function settle_tenant(all, tenant, version, deleted, purged, kept, most, 
     floor_until = string.format('%013d', now + kept)
   end
   if deleted > 0 then
-    -- Of two at the same time, the one that is recorded last may have looked for the last purge first.
+    -- Of two concurrent deletions, the one recorded last may have read the last purge first.
     if tonumber(ends) <= now or under < purged then under = purged end
     ends = string.format('%013d', math.max(tonumber(ends), deleted))
   end
@@ -77,7 +77,7 @@ local function write_tenants(key, all, now)
     redis.call('SET', key, table.concat(all), 'PX', last - now)
   end
 end
--- No tenant's deletion counts any more.
+-- Lifts the deletions of all tenants.
 local function lift_tenants(all)
   for i, one in ipairs(all) do all[i] = string.sub(one, 1, 65) .. NEVER .. NEVER end
 end

@@ -187,7 +187,7 @@ impl DecodedRequest {
 
     /// The metadata in a response to [`DecodedRequest::evidence_path`].
     pub fn current_metadata(&self, response: &ProviderResponse) -> Option<Vec<Field>> {
-        let plain = coding::of(&response.headers).is_none();
+        let plain = coding::remaining(&response.headers).is_none();
         plain.then(|| self.upstream().dialect.metadata_in_response(self.governed().route, &response.body)).flatten()
     }
 
@@ -335,7 +335,7 @@ impl Write {
     pub fn response_for_caller(&self, decoded: DecodedResponse) -> ProviderResponse {
         let DecodedResponse { mut response, call } = decoded;
         let strips = self.upstream.policy.strips_codes() && self.route.call.is_some();
-        let coded = coding::of(&response.headers).is_some();
+        let coded = coding::remaining(&response.headers).is_some();
         if !strips || !(call.status.is_success() || coded && response.status.is_success()) {
             return response;
         }
@@ -359,7 +359,7 @@ impl Write {
             Codec::Proto => Bytes::new(),
         };
         response.body = self.carrier.replace_message(&response.body, message);
-        coding::clear(&mut response.headers);
+        coding::remove_headers(&mut response.headers);
         response
     }
 }

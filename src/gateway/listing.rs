@@ -24,7 +24,7 @@ impl Read {
         if !lists || !response.status.is_success() {
             return Ok(None);
         }
-        let read = coding::of(&response.headers)
+        let read = coding::remaining(&response.headers)
             .is_none()
             .then(|| self.upstream.dialect.session_list(&response.body))
             .flatten();

@@ -201,7 +201,7 @@ impl Write {
         }
         let response = &decoded.response;
         // A response that cannot be decoded may mean it too.
-        let unread = coding::of(&response.headers).is_some();
+        let unread = coding::remaining(&response.headers).is_some();
         let text = self.carrier.error_text(&response.headers, &response.body, response.trailers.as_ref());
         unread || text.is_some_and(|text| self.upstream.dialect.is_lockout(&text))
     }

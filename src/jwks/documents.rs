@@ -117,7 +117,7 @@ fn check_response(response: &Exchange) -> Result<(), String> {
     if !response.status.is_success() {
         return Err(format!("answered {}", response.status));
     }
-    match coding::of(&response.headers) {
+    match coding::remaining(&response.headers) {
         Some(coding) => Err(format!("the document is compressed (`{coding}`), although `identity` was asked for")),
         None => Ok(()),
     }

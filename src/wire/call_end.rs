@@ -1,5 +1,5 @@
-//! How a call ended, found out while its response comes part by part. A call that fails has no message: its status
-//! stands in the head of the response, in trailers, or, for gRPC-web, in a frame of the body.
+//! Finds out how a call ended while its response arrives in parts. A failed call has no message: its status is in the
+//! headers, in the trailers, or for gRPC-web in a frame of the body.
 
 use super::carrier::Carrier;
 use base64::Engine;
@@ -8,24 +8,24 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
-/// More than any status takes.
+/// The maximum length of a buffered status, in bytes: more than any needs.
 const MAX_BUFFERED: usize = 16 << 10;
-/// What begins a frame of trailers.
+/// The flag of a trailers frame.
 const TRAILERS: u8 = 0x80;
 
-/// What is known so far of the end of a call.
+/// What is known so far about the end of a call.
 #[derive(Debug)]
 pub struct CallEnd {
     carrier: Carrier,
     headers: HeaderMap,
     body: BytesMut,
-    /// Whether the body is in base64, as gRPC-web has it too.
+    /// Whether the body is in base64 (`application/grpc-web-text`).
     text: bool,
     status: Option<StatusCode>,
 }
 
 impl CallEnd {
-    /// Of a call of this carrier, whose response has this head.
+    /// Starts with the head of a response.
     pub fn new(carrier: Carrier, status: StatusCode, headers: &HeaderMap) -> CallEnd {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let text = content_type.to_ascii_lowercase().starts_with("application/grpc-web-text");
@@ -39,18 +39,18 @@ impl CallEnd {
         end
     }
 
-    /// How it ended, in HTTP's terms, once that is known. A call that sends a message has done something.
+    /// The HTTP equivalent of the call's status, once known. A response with a message counts as a success.
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// A part of the body has come.
+    /// Adds a part of the body.
     pub fn data(&mut self, part: &Bytes) {
         let Some(first) = self.body.first().or(part.first()).copied().filter(|_| self.status.is_none()) else {
             return;
         };
         let ends = match self.text {
-            // The six bits of the character are the first of the flags.
+            // The six bits of the first character are the highest bits of the flags.
             true => !matches!(first, b'A'..=b'Z' | b'a'..=b'f'),
             false => first & TRAILERS != 0,
         };
@@ -61,12 +61,12 @@ impl CallEnd {
         self.body.extend_from_slice(part);
     }
 
-    /// Trailers have come.
+    /// Adds the trailers.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         self.conclude(Some(trailers));
     }
 
-    /// The response is over.
+    /// Ends the response, and returns the status.
     pub fn over(&mut self) -> StatusCode {
         self.conclude(None);
         self.status.unwrap_or(StatusCode::BAD_GATEWAY)
@@ -80,7 +80,7 @@ impl CallEnd {
     }
 }
 
-/// Base64 that may be padded wherever a part of it ended.
+/// Decodes base64 that may have padding after each part.
 fn decoded(text: &[u8]) -> Bytes {
     text.chunks(4).filter_map(|group| STANDARD.decode(group).ok()).flatten().collect()
 }

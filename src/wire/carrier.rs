@@ -1,4 +1,4 @@
-//! Carriers: how a call to a provider and its response stand on the wire.
+//! Carriers: the protocols of a call: REST, gRPC, gRPC-web, Connect.
 //!
 //! Sources: gRPC's documents "gRPC over HTTP2" and "gRPC-Web Protocol", Connect's "Protocol Reference".
 
@@ -8,26 +8,26 @@ use super::message::Codec;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-/// How a call stands on the wire.
+/// The protocol of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Carrier {
-    /// A resource and a method of HTTP, with JSON.
+    /// An HTTP method on a resource, with JSON.
     #[default]
     Rest,
     /// gRPC over HTTP/2.
     Grpc(Codec),
-    /// gRPC-web over any version of HTTP.
+    /// gRPC-web over any HTTP version.
     GrpcWeb(Codec),
-    /// Connect, unary.
+    /// Connect, unary calls.
     Connect(Codec),
 }
 
-/// What a response says, whatever carried it.
+/// A decoded response, whatever its protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedCall {
-    /// The status, or what HTTP has for that of gRPC.
+    /// The HTTP status, or the HTTP equivalent of the gRPC status.
     pub status: StatusCode,
-    /// The message; none where there is none, or it cannot be read.
+    /// The message; `None` if absent or unreadable.
     pub message: Option<Bytes>,
 }
 
@@ -43,7 +43,7 @@ impl Carrier {
         Carrier::Connect(Codec::Json),
     ];
 
-    /// The name in keys of the cache.
+    /// The name in cache keys.
     pub fn name(self) -> &'static str {
         match self {
             Carrier::Rest => "rest",
@@ -56,8 +56,7 @@ impl Carrier {
         }
     }
 
-    /// The carrier of a remote procedure call with this content type; none where it is not known, or has parameters
-    /// that are not.
+    /// The carrier of a call with this content type. `None` if the type or a parameter is unknown.
     pub fn of_call(content_type: &str) -> Option<Carrier> {
         match content_type.trim().to_ascii_lowercase().as_str() {
             "application/grpc" | "application/grpc+proto" => Some(Carrier::Grpc(Codec::Proto)),
@@ -70,7 +69,7 @@ impl Carrier {
         }
     }
 
-    /// The carrier that a caller of a remote procedure most likely understands an error in.
+    /// The carrier in which a caller most likely understands an error.
     pub fn of_caller(content_type: &str) -> Carrier {
         let is = |start: &str| content_type.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
         match content_type {
@@ -81,7 +80,7 @@ impl Carrier {
         }
     }
 
-    /// The encoding of its messages.
+    /// The encoding of messages.
     pub fn codec(self) -> Codec {
         match self {
             Carrier::Rest => Codec::Json,
@@ -89,7 +88,7 @@ impl Carrier {
         }
     }
 
-    /// Whether messages stand in frames.
+    /// Whether messages are wrapped in frames.
     pub fn is_framed(self) -> bool {
         match self {
             Carrier::Grpc(_) | Carrier::GrpcWeb(_) => true,
@@ -97,22 +96,22 @@ impl Carrier {
         }
     }
 
-    /// Whether it needs HTTP/2, and trailers.
+    /// Whether it needs HTTP/2 and trailers.
     pub fn is_grpc(self) -> bool {
         matches!(self, Carrier::Grpc(_))
     }
 
-    /// The message of a request.
+    /// Extracts the message of a request.
     pub fn request_message(self, body: &Bytes) -> Result<Bytes, FrameError> {
         if self.is_framed() { frame::message(body) } else { Ok(body.clone()) }
     }
 
-    /// The body of a request with this message.
+    /// Wraps a message as the body of a request.
     pub fn request_body(self, message: Bytes) -> Bytes {
         if self.is_framed() { frame::framed(&message) } else { message }
     }
 
-    /// What a response says. `trailers` are those behind the body.
+    /// Decodes a response. `trailers` are the HTTP trailers.
     pub fn decode_response(
         self,
         status: StatusCode,
@@ -132,13 +131,12 @@ impl Carrier {
         let places = [inner.as_ref(), trailers, Some(headers)];
         let said = places.into_iter().flatten().find_map(|place| place.get("grpc-status"));
         let code = said.and_then(|code| code.to_str().ok()?.parse().ok());
-        // Without a status the response broke off.
+        // A response without a status was cut off.
         let status = code.map_or(StatusCode::BAD_GATEWAY, http_status);
         DecodedCall { status, message: message.filter(|_| status == StatusCode::OK) }
     }
 
-    /// What a response that is no success says in words, as it stands on the wire: framed carriers encode what is not
-    /// plain ASCII.
+    /// The error text of a response, as it is on the wire: framed carriers encode all but printable ASCII.
     pub fn error_text(self, headers: &HeaderMap, body: &Bytes, trailers: Option<&HeaderMap>) -> Option<String> {
         if self.is_framed() {
             let inner = frame::response(body).ok().and_then(|(_, inner)| inner);
@@ -153,7 +151,7 @@ impl Carrier {
         }
     }
 
-    /// The body of a response with another message.
+    /// Replaces the message in a response's body.
     pub fn replace_message(self, body: &Bytes, message: Bytes) -> Bytes {
         if !self.is_framed() {
             return message;
@@ -165,8 +163,8 @@ impl Carrier {
     }
 }
 
-/// Whether a content type is `application/json` in UTF-8, which may be said once, in any common spelling. Clients write
-/// parameters that are empty, too (RFC 9110, section 5.6.6).
+/// Whether a content type is `application/json`, with an optional UTF-8 charset in any common spelling. Some clients
+/// send empty parameters, too (RFC 9110, section 5.6.6).
 pub fn is_json(content_type: &str) -> bool {
     const UTF8: [&str; 4] = ["charset=utf-8", "charset=utf8", "charset=\"utf-8\"", "charset=\"utf8\""];
     let mut parts = content_type.split(';').map(|part| part.trim_matches([' ', '\t']));
@@ -177,7 +175,7 @@ pub fn is_json(content_type: &str) -> bool {
     json && charset.is_none_or(utf8) && parameters.next().is_none()
 }
 
-/// What HTTP has for a code of gRPC, as gRPC's gateways and Connect translate it.
+/// The HTTP status for a gRPC code, as gRPC gateways and Connect map it.
 pub fn http_status(code: u32) -> StatusCode {
     let status = match code {
         0 => 200,

@@ -1,6 +1,5 @@
-//! Codings of responses. The gateway asks providers for none, and what comes compressed all the same is decoded where
-//! that can be done: a response that cannot be read is worth little, and one that says that a write was done has to
-//! reach its caller.
+//! Content encodings of responses. The gateway does not request any, but decodes what it can: it must parse responses,
+//! and the response to a successful write must reach its caller.
 
 use super::frame;
 use bytes::Bytes;
@@ -11,12 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::io::Read;
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-/// Digests of what a body was before it was decoded.
+/// Headers with digests of the encoded body.
 const DIGESTS: [&str; 3] = ["content-md5", "content-digest", "digest"];
-/// The most codings of one body.
-const MOST: usize = 2;
+/// The maximum number of encodings of one body.
+const MAX_CODINGS: usize = 2;
 
-/// The codings that can be undone.
+/// The supported encodings.
 #[derive(Clone, Copy)]
 enum Coding {
     Gzip,
@@ -29,19 +28,20 @@ impl Coding {
         if is("gzip") || is("x-gzip") { Some(Coding::Gzip) } else { is("deflate").then_some(Coding::Deflate) }
     }
 
-    /// The bytes without it, which are taken from what is left of the response's budget; none where they do not have
-    /// it, or are more.
-    fn undo(self, bytes: &[u8], left: &mut usize) -> Option<Vec<u8>> {
+    /// Decodes bytes, and subtracts the result's size from the remaining budget of the response. `None` if the bytes
+    /// are invalid or exceed the budget.
+    fn decode(self, bytes: &[u8], left: &mut usize) -> Option<Vec<u8>> {
         let most = *left;
         let plain = match self {
             Coding::Gzip => {
                 let mut plain = Vec::new();
-                // A file of gzip may have several members (RFC 1952, section 2.2), and behind the last one is nothing.
+                // A gzip file may have several members (RFC 1952, section 2.2). Anything after the last one is an
+                // error.
                 let mut decoder = MultiGzDecoder::new(bytes).take(u64::try_from(most).ok()?.saturating_add(1));
                 decoder.read_to_end(&mut plain).ok()?;
                 plain
             }
-            // Some leave the header of zlib out (RFC 9110, section 8.4.1.2).
+            // Some servers omit the zlib header (RFC 9110, section 8.4.1.2).
             Coding::Deflate => inflated(bytes, true, most).or_else(|| inflated(bytes, false, most))?,
         };
         *left = most.checked_sub(plain.len())?;
@@ -61,7 +61,7 @@ fn inflated(bytes: &[u8], zlib: bool, most: usize) -> Option<Vec<u8>> {
         let stands = state.total_in() == read && plain.len() == written;
         match status {
             Status::StreamEnd => {
-                // What is behind the end would get lost.
+                // Bytes after the end would be lost.
                 let whole = usize::try_from(state.total_in()).is_ok_and(|read| read == bytes.len());
                 return (whole && plain.len() <= most).then_some(plain);
             }
@@ -71,7 +71,7 @@ fn inflated(bytes: &[u8], zlib: bool, most: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// The codings that a header names, in the order in which they were applied. `identity` is none.
+/// The encodings in a header, in the order in which they were applied, without `identity`.
 fn named(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let names: Vec<String> =
@@ -79,23 +79,22 @@ fn named(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     names.into_iter().filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity")).collect()
 }
 
-/// The coding of a body that cannot be read, as its header names it; none where it has none.
-pub fn of(headers: &HeaderMap) -> Option<String> {
+/// The content encoding that the body still has, for messages. `None` if it has none.
+pub fn remaining(headers: &HeaderMap) -> Option<String> {
     let names = named(headers, &CONTENT_ENCODING);
     (!names.is_empty()).then(|| names.join(", ").chars().take(64).collect())
 }
 
-/// Takes the codings out of a head, whose body has none any more.
-pub fn clear(headers: &mut HeaderMap) {
+/// Removes the headers of an encoding that the body no longer has.
+pub fn remove_headers(headers: &mut HeaderMap) {
     for name in [CONTENT_ENCODING, GRPC_ENCODING, ETAG] {
         headers.remove(name);
     }
     DIGESTS.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-/// A unary response without its codings. It stays as it came where they cannot be undone, or make more than `most`
-/// bytes of it: all of them together, since each alone would let a small body become as large as there are codings and
-/// frames.
+/// Decodes a unary response. It stays unchanged if that is not possible, or if all decoded parts together exceed `most`
+/// bytes. With a limit for each part, a small body could grow with the number of encodings and frames.
 pub fn decode(headers: &mut HeaderMap, body: Bytes, most: usize) -> Bytes {
     let mut left = most;
     let body = decode_content(headers, body, &mut left);
@@ -108,14 +107,14 @@ fn decode_content(headers: &mut HeaderMap, body: Bytes, left: &mut usize) -> Byt
     }
     let names = named(headers, &CONTENT_ENCODING);
     let codings: Option<Vec<Coding>> = names.iter().rev().map(|name| Coding::named(name)).collect();
-    let Some(codings) = codings.filter(|codings| codings.len() <= MOST) else {
+    let Some(codings) = codings.filter(|codings| codings.len() <= MAX_CODINGS) else {
         return body;
     };
-    // What is empty has nothing to decode, whatever its head says.
+    // An empty body has nothing to decode, whatever its headers say.
     let codings = if body.is_empty() { Vec::new() } else { codings };
     let mut plain = body.clone();
     for coding in codings {
-        match coding.undo(&plain, left) {
+        match coding.decode(&plain, left) {
             Some(less) => plain = less.into(),
             None => return body,
         }
@@ -128,7 +127,7 @@ fn decode_content(headers: &mut HeaderMap, body: Bytes, left: &mut usize) -> Byt
     plain
 }
 
-/// A strong validator is one of the bytes that came.
+/// Makes a strong `ETag` weak: it identifies the encoded bytes.
 fn weaken(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) else {
         return;
@@ -139,7 +138,7 @@ fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// The same of the message of gRPC, which is compressed in its frame.
+/// Decodes a gRPC message, which is compressed within its frame.
 fn decode_frames(headers: &mut HeaderMap, body: Bytes, left: &mut usize) -> Bytes {
     let framed = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let names = named(headers, &GRPC_ENCODING);
@@ -149,7 +148,7 @@ fn decode_frames(headers: &mut HeaderMap, body: Bytes, left: &mut usize) -> Byte
     let Some(coding) = Coding::named(name).filter(|_| framed) else {
         return body;
     };
-    match frame::plain(&body, |message| coding.undo(message, left)) {
+    match frame::decompressed(&body, |message| coding.decode(message, left)) {
         Some(plain) => {
             headers.remove(GRPC_ENCODING);
             plain
@@ -208,7 +207,7 @@ mod tests {
         ] {
             let mut headers = headers(&[("content-encoding", coding), ("content-type", "application/json")]);
             assert_eq!(decode(&mut headers, body.into(), MOST), text, "{coding}");
-            assert_eq!(of(&headers), None, "{coding}");
+            assert_eq!(remaining(&headers), None, "{coding}");
             assert!(!headers.contains_key(CONTENT_ENCODING), "{coding}");
         }
         let mut tagged = headers(&[("content-encoding", "gzip"), ("etag", "\"a\""), ("content-md5", "x")]);
@@ -241,14 +240,14 @@ mod tests {
             let before = headers.clone();
             assert_eq!(decode(&mut headers, body.clone().into(), MOST), body, "{coding}");
             assert_eq!(headers, before, "{coding}");
-            assert_eq!(of(&headers).as_deref(), Some(coding));
+            assert_eq!(remaining(&headers).as_deref(), Some(coding));
         }
         let mut empty = headers(&[("content-encoding", "gzip")]);
         assert_eq!(decode(&mut empty, Bytes::new(), MOST), Bytes::new());
-        assert_eq!(of(&empty), None, "an empty body has no coding");
+        assert_eq!(remaining(&empty), None, "an empty body has no coding");
     }
 
-    /// Bytes that no coding makes less of.
+    /// Incompressible bytes.
     fn noise(length: usize) -> Vec<u8> {
         let next = |state: &u32| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
         std::iter::successors(Some(1), next).map(|state| state.to_be_bytes()[0]).take(length).collect()

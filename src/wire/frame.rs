@@ -5,26 +5,26 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// What stands before each message.
+/// The length of the prefix of each frame, in bytes.
 const HEAD: usize = 5;
 const COMPRESSED: u8 = 1;
 const TRAILERS: u8 = 0x80;
 
-/// Why the frames of a body cannot be read.
+/// Why the frames of a body are invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The message is compressed.
     #[error("the message is compressed")]
     Compressed,
-    /// The flags have bits that no protocol defines.
+    /// The flags have undefined bits.
     #[error("the flags of a frame are not known")]
     Flags,
-    /// A frame ends behind the body, or something follows the one message.
+    /// A frame is longer than the body, or there is more than one message.
     #[error("the frame's length is not that of the body; expected exactly one message")]
     Length,
 }
 
-/// The one message of a unary request.
+/// The single message of a unary request.
 pub fn message(body: &Bytes) -> Result<Bytes, FrameError> {
     match split(body)? {
         (0, message, rest) if rest.is_empty() => Ok(message),
@@ -34,18 +34,18 @@ pub fn message(body: &Bytes) -> Result<Bytes, FrameError> {
     }
 }
 
-/// A message in its frame.
+/// Wraps a message in a frame.
 pub fn framed(message: &[u8]) -> Bytes {
     frame(0, message)
 }
 
-/// The message of a response, and its trailers, which gRPC-web has in the body. A compressed message is there, but
-/// cannot be read.
+/// The message of a response and, for gRPC-web, the trailers in the body. A compressed message is accepted, but
+/// returned as `None`.
 pub fn response(body: &Bytes) -> Result<(Option<Bytes>, Option<HeaderMap>), FrameError> {
     let mut rest = body.clone();
     let (mut came, mut message, mut trailers) = (false, None, None);
     while !rest.is_empty() {
-        let (flags, content, behind) = split(&rest)?;
+        let (flags, content, after) = split(&rest)?;
         match flags {
             0 | COMPRESSED if came || trailers.is_some() => return Err(FrameError::Length),
             0 => (came, message) = (true, Some(content)),
@@ -54,31 +54,31 @@ pub fn response(body: &Bytes) -> Result<(Option<Bytes>, Option<HeaderMap>), Fram
             TRAILERS => return Err(FrameError::Length),
             _ => return Err(FrameError::Flags),
         }
-        rest = behind;
+        rest = after;
     }
     Ok((message, trailers))
 }
 
-/// The frames of a unary answer with its message decoded by `undo`; none where that cannot be, or where there are more
+/// The frames of a unary response with the message decompressed by `decode`. `None` if that fails or there are several
 /// messages.
-pub fn plain(body: &Bytes, mut undo: impl FnMut(&[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
-    let (mut rest, mut plain, mut came) = (body.clone(), BytesMut::with_capacity(body.len()), false);
+pub fn decompressed(body: &Bytes, mut decode: impl FnMut(&[u8]) -> Option<Vec<u8>>) -> Option<Bytes> {
+    let (mut rest, mut decompressed, mut came) = (body.clone(), BytesMut::with_capacity(body.len()), false);
     while !rest.is_empty() {
-        let (flags, content, behind) = split(&rest).ok()?;
-        plain.extend_from_slice(&match flags {
-            // Nobody reads a second one, and many small ones may hold more than there is memory.
+        let (flags, content, after) = split(&rest).ok()?;
+        decompressed.extend_from_slice(&match flags {
+            // No client reads a second message, and many small ones may decompress to more than the memory.
             0 | COMPRESSED if came => return None,
-            COMPRESSED => frame(0, &undo(&content)?),
+            COMPRESSED => frame(0, &decode(&content)?),
             0 | TRAILERS => frame(flags, &content),
             _ => return None,
         });
         came |= flags != TRAILERS;
-        rest = behind;
+        rest = after;
     }
-    Some(plain.freeze())
+    Some(decompressed.freeze())
 }
 
-/// Trailers in their frame, as gRPC-web has them.
+/// Encodes trailers as a gRPC-web frame.
 pub fn framed_trailers(trailers: &HeaderMap) -> Bytes {
     let mut text = Vec::new();
     for (name, value) in trailers {
@@ -92,13 +92,13 @@ pub fn framed_trailers(trailers: &HeaderMap) -> Bytes {
 fn frame(flags: u8, content: &[u8]) -> Bytes {
     let mut whole = BytesMut::with_capacity(HEAD + content.len());
     whole.put_u8(flags);
-    // Bodies are bounded far below what the length can say.
+    // Bodies are limited to far less than the maximum length.
     whole.put_u32(u32::try_from(content.len()).unwrap_or(u32::MAX));
     whole.extend_from_slice(content);
     whole.freeze()
 }
 
-/// The flags and the content of the first frame, and what is behind it.
+/// The flags and the content of the first frame, and the rest.
 fn split(body: &Bytes) -> Result<(u8, Bytes, Bytes), FrameError> {
     let (head, rest) = body.split_at_checked(HEAD).ok_or(FrameError::Length)?;
     let &[flags, a, b, c, d] = head else {

@@ -1,16 +1,16 @@
 //! Hexadecimal digits.
 
-/// Bytes in hexadecimal digits.
+/// Encodes bytes in lower case.
 pub fn text(bytes: &[u8]) -> String {
     digits(bytes).map(char::from).collect()
 }
 
-/// Writes bytes in hexadecimal digits.
+/// Appends encoded bytes.
 pub fn push(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend(digits(bytes));
 }
 
-/// The value of a digit.
+/// The value of a digit in either case; `None` for any other byte.
 pub fn value(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

@@ -1,7 +1,7 @@
-//! Heads of HTTP/2 as HPACK has them (RFC 7541), written anew so that they name a host or, with [`NO_HOST`], none.
+//! Rewrites HTTP/2 request heads in HPACK (RFC 7541), so that each names a valid host or, with [`NO_HOST`], none.
 //!
-//! A head is taken apart with the table that its client fills, and written without one: so the library's table stays
-//! empty, and cannot differ from the client's, whatever is left out here or has another length.
+//! Heads are decoded with the client's dynamic table and encoded without one. So the library's table stays empty and
+//! cannot get out of sync, whatever is removed or changes its length here.
 
 mod huffman;
 mod table;
@@ -11,39 +11,39 @@ use bytes::Bytes;
 pub use table::HpackError;
 use table::{Field, Table};
 
-/// What stands where a request names no host: libraries take it for an authority, and no host is called that.
+/// Stands for a missing host. Libraries accept it as an authority, and no host has this name.
 pub const NO_HOST: &str = "=";
 
-/// The fields that name the host of a request.
+/// The headers that name the host of a request.
 const AUTHORITY: &[u8] = b":authority";
 const HOST: &[u8] = b"host";
-/// Numbers have so many bytes at the most.
+/// The maximum number of bytes after a number's prefix.
 const MAX_NUMBER_BYTES: u32 = 4;
 
-/// The authorities in the heads of one connection.
+/// Rewrites the heads of one connection.
 #[derive(Debug, Default)]
 pub struct AuthorityRewriter {
     table: Table,
 }
 
-/// Bytes that are read one after the other.
+/// Reads bytes in order.
 struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
 }
 
 impl AuthorityRewriter {
-    /// The next head of the connection, with [`NO_HOST`] where it names no host. In place of a head that is larger than
-    /// `most`, as its receiver counts that, there is one that is too large as well, and says nothing else.
+    /// Rewrites the connection's next head. A head larger than `most`, as its receiver counts, is replaced by one that
+    /// is also too large and has no other content.
     pub fn rewrite(&mut self, head: &[u8], most: usize) -> Result<Vec<u8>, HpackError> {
         let mut fields = self.fields(head, most)?;
-        name_one_host(&mut fields);
+        remove_invalid_hosts(&mut fields);
         let mut written = Vec::with_capacity(head.len());
         fields.iter().for_each(|field| field.write(&mut written));
         Ok(written)
     }
 
-    /// How large the table is.
+    /// The size of the dynamic table, in bytes as HPACK counts.
     pub fn size(&self) -> usize {
         self.table.size()
     }
@@ -68,7 +68,7 @@ impl AuthorityRewriter {
             };
             resizes = false;
             size += field.size();
-            // An index of one byte may be a field of thousands: what is too large is not collected.
+            // An index of one byte may stand for a field of thousands, so fields beyond the limit are not collected.
             if size <= most {
                 fields.push(field);
             }
@@ -77,7 +77,7 @@ impl AuthorityRewriter {
         Ok(if size > most { vec![too_large()] } else { fields })
     }
 
-    /// A field with a value of its own.
+    /// A field with a literal value.
     fn literal(&self, reader: &mut Reader, mask: u8) -> Result<Field, HpackError> {
         let name = match reader.number(mask)? {
             0 => reader.text()?,
@@ -87,10 +87,9 @@ impl AuthorityRewriter {
     }
 }
 
-/// Leaves out what names no host, so that a field beside it counts that does. Whatever is to be rejected stays: fields
-/// that come twice, user names (RFC 9110, section 4.2.4), and heads with neither field, as of HTTP/1.1 those without
-/// `Host`.
-fn name_one_host(fields: &mut Vec<Field>) {
+/// Removes invalid hosts, so that a valid one in the other header counts. Heads to be rejected stay unchanged: those
+/// with repeated hosts, user names (RFC 9110, section 4.2.4), or neither header, like HTTP/1.1 requests without `Host`.
+fn remove_invalid_hosts(fields: &mut Vec<Field>) {
     let is_request = fields.iter().any(|field| field.name.starts_with(b":"));
     let twice = [AUTHORITY, HOST].iter().any(|name| fields.iter().filter(|field| field.name == *name).count() > 1);
     let has_user = fields.iter().any(|field| field.names_host() && field.value.contains(&b'@'));
@@ -110,7 +109,7 @@ impl Field {
         self.name == AUTHORITY || self.name == HOST
     }
 
-    /// Writes it as a field that is not kept.
+    /// Writes a literal field without indexing.
     fn write(&self, out: &mut Vec<u8>) {
         out.push(0);
         for text in [&self.name, &self.value] {
@@ -142,7 +141,7 @@ impl<'b> Reader<'b> {
         Ok(*byte)
     }
 
-    /// A number that begins in the last bits of a byte.
+    /// An integer with a prefix in the low bits of a byte.
     fn number(&mut self, mask: u8) -> Result<usize, HpackError> {
         let first = self.byte()? & mask;
         let mut number = usize::from(first);
@@ -159,7 +158,7 @@ impl<'b> Reader<'b> {
         Err(HpackError)
     }
 
-    /// A string: a name or a value.
+    /// A string literal.
     fn text(&mut self) -> Result<Bytes, HpackError> {
         let coded = self.bytes.get(self.at).ok_or(HpackError)? & 0x80 != 0;
         let length = self.number(0x7f)?;

@@ -1,8 +1,8 @@
-//! A JSON document that remembers where everything stands.
+//! A JSON document with the position of every value.
 //!
-//! It is read once, strictly, and edited in place: what no edit touches keeps its bytes. Strict means RFC 8259 and,
-//! beyond it, nothing that two parsers may read differently: no key twice in one object (after unescaping), no
-//! `__proto__`, no lone surrogates, no byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
+//! It is parsed once, strictly, and edited in place: all other bytes are preserved. Strict means RFC 8259 without
+//! anything that two parsers may read differently: no duplicate keys in an object (after unescaping), no `__proto__`,
+//! no lone surrogates, no byte order mark, no integers beyond 2^53, no numbers that a double cannot hold.
 
 mod node;
 mod scan;
@@ -13,27 +13,27 @@ use bytes::Bytes;
 use std::fmt;
 use std::ops::Range;
 
-/// The most values and keys that a document may hold.
+/// The maximum number of values and keys in a document.
 pub const MAX_TOKENS: usize = 10_000;
 
-/// One change of an object's members, which are named by their place.
+/// A change of an object. Members are referred to by index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Gives the member another key.
+    /// Replace the member's key.
     Key(usize, String),
-    /// Gives the member a string as its value.
+    /// Replace the member's value with a string.
     Text(usize, String),
-    /// Takes the member out.
+    /// Remove the member.
     Remove(usize),
-    /// Adds a member with a string as its value.
+    /// Add a member with a string as its value.
     Add(String, String),
-    /// Gives the member an empty object as its value.
+    /// Replace the member's value with an empty object.
     Empty(usize),
-    /// Adds a member with an empty object as its value.
+    /// Add a member with an empty object as its value.
     AddEmpty(String),
 }
 
-/// A document: the bytes that came, and the view of them.
+/// A parsed document and its original bytes.
 #[derive(Clone)]
 pub struct Document {
     source: Bytes,
@@ -41,30 +41,30 @@ pub struct Document {
 }
 
 impl fmt::Debug for Document {
-    /// Bodies are never printed.
+    /// Does not print the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Document({} bytes)", self.source.len())
     }
 }
 
 impl Document {
-    /// Reads a document.
+    /// Parses a document.
     pub fn parse(source: Bytes) -> Result<Document, JsonError> {
         Document::parse_up_to(MAX_TOKENS, source)
     }
 
-    /// Reads a document of at most so many values and keys.
+    /// Parses a document of at most `tokens` values and keys.
     pub fn parse_up_to(tokens: usize, source: Bytes) -> Result<Document, JsonError> {
         let root = scan::Scanner::new(&source, tokens)?.document()?;
         Ok(Document { source, root })
     }
 
-    /// The outermost value.
+    /// The root value.
     pub fn root(&self) -> &Node {
         &self.root
     }
 
-    /// The members of the outermost value, where it is an object.
+    /// The members of the root value, if it is an object.
     pub fn members(&self) -> Option<&[Member]> {
         match &self.root.kind {
             Kind::Object(members) => Some(members),
@@ -72,13 +72,12 @@ impl Document {
         }
     }
 
-    /// The spelling of a value.
+    /// The original text of a value.
     pub fn spelling(&self, node: &Node) -> &str {
         self.source.get(node.span.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// The bytes of the document after `changes` to the members of `object`; the very bytes that came if there are
-    /// none.
+    /// The document after `changes` to the members of `object`. Without changes it is the original bytes.
     pub fn edited(&self, object: &Node, changes: &[Change]) -> Bytes {
         let Kind::Object(members) = &object.kind else {
             return self.source.clone();
@@ -92,7 +91,7 @@ impl Document {
         self.spliced(&splices)
     }
 
-    /// The bytes of the document without the items of `array` at these places.
+    /// The document without the items of `array` at these indexes.
     pub fn without(&self, array: &Node, gone: &[usize]) -> Bytes {
         let Kind::Array(items) = &array.kind else {
             return self.source.clone();
@@ -123,7 +122,7 @@ impl Document {
     }
 }
 
-/// A stretch of the source and what replaces it.
+/// A range of the source and its replacement.
 struct Splice {
     at: Range<usize>,
     text: String,
@@ -133,7 +132,7 @@ fn removed(changes: &[Change], index: usize) -> bool {
     changes.iter().any(|change| matches!(change, Change::Remove(at) if *at == index))
 }
 
-/// Splices for renamed, changed and removed members.
+/// The splices for renamed, changed and removed members.
 fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
     let spans: Vec<Range<usize>> = members.iter().map(|m| m.key_span.start..m.value.span.end).collect();
     let mut splices = Vec::new();
@@ -163,8 +162,8 @@ fn member_splices(members: &[Member], changes: &[Change]) -> Vec<Splice> {
     splices
 }
 
-/// What goes with one of several things that commas part. It takes one comma with it: the one before it, or, for those
-/// that lead, the one behind it.
+/// The range to remove for one item of a list. It includes one comma: the one before the item or, if no earlier item is
+/// kept, the one after it.
 fn removal(spans: &[Range<usize>], index: usize, kept_before: bool) -> Range<usize> {
     let own = spans.get(index).map_or(0..0, Range::clone);
     if kept_before {
@@ -175,7 +174,7 @@ fn removal(spans: &[Range<usize>], index: usize, kept_before: bool) -> Range<usi
     own.start..next
 }
 
-/// All added members as one splice, behind the last member that stays.
+/// One splice with all added members, after the last kept member.
 fn addition(object: &Node, members: &[Member], changes: &[Change]) -> Option<Splice> {
     let added: Vec<String> = changes
         .iter()
@@ -196,7 +195,7 @@ fn addition(object: &Node, members: &[Member], changes: &[Change]) -> Option<Spl
     Some(Splice { at: at..at, text: format!("{comma}{}", added.join(",")) })
 }
 
-/// A JSON string literal.
+/// Encodes a JSON string.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

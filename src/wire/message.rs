@@ -1,5 +1,5 @@
-//! Messages that a schema describes: read strictly from protocol buffers or from JSON into one view, and edited in
-//! place, so that unknown fields, their order and all bytes that nobody edits survive.
+//! Messages with a schema: parsed strictly from protocol buffers or JSON into one representation, and edited in place.
+//! Unknown fields, their order, and all bytes that are not edited are preserved.
 //!
 //! Sources: the documents "Encoding" and "ProtoJSON Format" of Protocol Buffers.
 
@@ -17,7 +17,7 @@ use super::schema::Message;
 use bytes::Bytes;
 use std::fmt;
 
-/// A message: its bytes, and the view of what the schema knows in them.
+/// A parsed message and its original bytes.
 #[derive(Clone)]
 pub struct Parsed {
     codec: Codec,
@@ -25,30 +25,30 @@ pub struct Parsed {
     root: Object,
 }
 
-/// A change of a message. Entries are named by their place in the map.
+/// A change of a message. Map entries are referred to by index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// Gives an entry another key.
+    /// Replace an entry's key.
     Key(usize, String),
-    /// Gives an entry another value.
+    /// Replace an entry's value.
     Value(usize, Vec<u8>),
-    /// Takes an entry out.
+    /// Remove an entry.
     Remove(usize),
-    /// Adds an entry.
+    /// Add an entry.
     Add(String, Vec<u8>),
-    /// Sets the length of time in this field, whether it stood there or not.
+    /// Set this field to a duration, whether or not it was set.
     Duration(&'static str, SecondsNanos),
 }
 
 impl fmt::Debug for Parsed {
-    /// Bodies are never printed.
+    /// Does not print the content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Parsed({} bytes)", self.source.len())
     }
 }
 
 impl Parsed {
-    /// Reads a message.
+    /// Parses a message.
     pub fn read(schema: &'static Message, codec: Codec, source: Bytes) -> Result<Parsed, MessageError> {
         let root = match codec {
             Codec::Proto => from_proto::object(schema, &source, 0..source.len(), "")?,
@@ -57,12 +57,12 @@ impl Parsed {
         Ok(Parsed { codec, source, root })
     }
 
-    /// The view.
+    /// The root message.
     pub fn root(&self) -> &Object {
         &self.root
     }
 
-    /// How a field that does not stand would be spelled.
+    /// The name of an unset field in this encoding.
     pub fn spelling(&self, name: &'static str) -> &'static str {
         let field = self.root.schema.field(name);
         match self.codec {
@@ -71,7 +71,7 @@ impl Parsed {
         }
     }
 
-    /// Everything that the provider's validation would refuse, in the order of the fields.
+    /// All violations of the provider's validation rules, in the order of the fields.
     pub fn constraint_violations(&self) -> Vec<ConstraintViolation> {
         rules::constraint_violations(&self.root, self.codec)
     }

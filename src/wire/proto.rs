@@ -1,58 +1,57 @@
-//! Protocol buffers on the wire: read strictly, so that no two parsers can see different messages, and written in
-//! pieces.
+//! The wire format of protocol buffers. Parsing is strict, so that no two parsers can see different messages.
 //!
 //! Source: the document "Encoding" of Protocol Buffers.
 
 use std::ops::Range;
 
-/// Why bytes are no message.
+/// Why bytes are not a valid message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset}")]
 pub struct ProtoError {
     /// What was found.
     pub what: &'static str,
-    /// Where, in bytes from the beginning of the body.
+    /// The byte offset in the body.
     pub offset: usize,
 }
 
-/// A field as it stands on the wire.
+/// A field on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawField {
-    /// Its number.
+    /// The field number.
     pub number: u32,
-    /// All its bytes, with the tag.
+    /// The range of all its bytes, including the tag.
     pub span: Range<usize>,
-    /// What it holds.
+    /// The value.
     pub value: RawValue,
 }
 
-/// What a field holds on the wire.
+/// The value of a field on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawValue {
     /// A varint.
     Varint(u64),
-    /// Eight or four bytes.
+    /// Four or eight bytes.
     Fixed,
-    /// Bytes behind their length: where they stand.
+    /// The range of length-delimited bytes.
     Bytes(Range<usize>),
 }
 
-/// The largest number of a field.
+/// The maximum field number.
 const MAX_NUMBER: u64 = (1 << 29) - 1;
-/// The most fields of one message, as JSON has a most of keys and values.
+/// The maximum number of fields in one message. JSON documents have a maximum of keys and values too.
 pub const MAX_FIELDS: usize = 10_000;
 
-/// The fields of a message, read one by one: a field of two bytes would take many times as much in a list.
+/// An iterator over a message's fields. A list of them would take many times the memory of the message.
 #[derive(Debug)]
 pub struct Fields<'a> {
     source: &'a [u8],
     at: usize,
     end: usize,
-    /// How many there may still be.
+    /// How many more fields are allowed.
     left: usize,
 }
 
-/// The fields of the message that stands in this part of the bytes, in their order. Nothing follows an error.
+/// The fields of the message in this range, in order. The iterator ends after an error.
 pub fn fields(source: &[u8], within: Range<usize>) -> Fields<'_> {
     Fields { source, at: within.start, end: within.end, left: MAX_FIELDS }
 }
@@ -86,7 +85,7 @@ impl Fields<'_> {
     fn field(&mut self) -> Result<RawField, ProtoError> {
         let start = self.at;
         let tag = self.varint()?;
-        if put_length(tag) != self.at - start {
+        if varint_length(tag) != self.at - start {
             return Err(ProtoError { what: "a tag is longer than it need be", offset: start });
         }
         let number = tag >> 3;
@@ -142,8 +141,8 @@ impl Fields<'_> {
     }
 }
 
-/// How many bytes a varint has.
-fn put_length(value: u64) -> usize {
+/// The length of a varint, in bytes.
+fn varint_length(value: u64) -> usize {
     let bits = (u64::BITS - value.leading_zeros()).max(1);
     bits.div_ceil(7) as usize
 }
@@ -161,13 +160,13 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     }
 }
 
-/// Writes a field with a number.
+/// Writes a varint field.
 pub fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     put_varint(out, u64::from(number) << 3);
     put_varint(out, value);
 }
 
-/// Writes a field with bytes.
+/// Writes a length-delimited field.
 pub fn put_bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
     put_varint(out, u64::from(number) << 3 | 2);
     put_varint(out, value.len() as u64);

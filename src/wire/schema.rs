@@ -1,100 +1,100 @@
-//! What messages look like: the tables of providers are static values of these types.
+//! Message schemas. The dialects' tables are static values of these types.
 
-/// A message.
+/// A message type.
 #[derive(Debug)]
 pub struct Message {
-    /// Its name, as the provider's validation says it: `SetSessionRequest`, `RequestChallenges_WebAuthN`.
+    /// The name in the provider's validation errors: `SetSessionRequest`, `RequestChallenges_WebAuthN`.
     pub name: &'static str,
-    /// The fields that are looked at, in the order of their numbers. Others are kept as they are.
+    /// The known fields, in the order of their numbers. Unknown fields are preserved.
     pub fields: &'static [Field],
-    /// The groups of fields of which at most one may stand.
+    /// The groups of mutually exclusive fields.
     pub oneofs: &'static [OneOf],
 }
 
-/// A group of fields of which at most one may stand.
+/// A group of fields of which at most one may be set.
 #[derive(Debug)]
 pub struct OneOf {
-    /// Its name, as the provider's validation says it.
+    /// The name in the provider's validation errors.
     pub name: &'static str,
-    /// The numbers of its fields.
+    /// The field numbers of the group.
     pub members: &'static [u32],
-    /// Whether one of them has to stand.
+    /// Whether one of them must be set.
     pub required: bool,
 }
 
-/// A field of a message.
+/// A field of a message type.
 #[derive(Debug)]
 pub struct Field {
-    /// Its number in protocol buffers.
+    /// The field number.
     pub number: u32,
-    /// Its name in protocol buffers, which JSON may use as well.
+    /// The name in protocol buffers, which JSON may use too.
     pub name: &'static str,
-    /// Its name in JSON.
+    /// The name in JSON.
     pub json: &'static str,
-    /// What it holds.
+    /// The type of the value.
     pub kind: Kind,
-    /// What the provider's validation asks of it.
+    /// The provider's validation rule.
     pub rule: Rule,
 }
 
-/// What a field holds.
+/// The type of a field's value.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// A string.
     Text,
     /// `true` or `false`.
     Bool,
-    /// An unsigned number of 32 or 64 bits.
+    /// An unsigned integer of 32 or 64 bits.
     Unsigned,
-    /// One of these values.
+    /// One of these enum values.
     Enum(&'static [(i32, &'static str)]),
     /// `google.protobuf.Duration`.
     Duration,
     /// `google.protobuf.Timestamp`.
     Timestamp,
-    /// Another message.
+    /// A nested message.
     Message(&'static Message),
     /// `map<string, bytes>`.
     Metadata,
-    /// `google.protobuf.Struct`: an object of JSON.
+    /// `google.protobuf.Struct`: a JSON object.
     Struct,
-    /// Something that nobody looks into, and that may stand several times.
+    /// Any message, possibly repeated. Its content is not parsed.
     Opaque,
 }
 
-/// What a provider's validation asks of a field (the rules of protoc-gen-validate).
+/// A provider's validation rule for a field (the rules of protoc-gen-validate).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Nothing.
+    /// No rule.
     None,
-    /// That many characters.
+    /// The length in characters.
     Runes {
-        /// At least.
+        /// The minimum.
         min: usize,
-        /// At the most.
+        /// The maximum.
         max: usize,
     },
-    /// That many characters, where it is there at all.
+    /// The length in characters, if the field is set.
     OptionalRunes {
-        /// At least.
+        /// The minimum.
         min: usize,
-        /// At the most.
+        /// The maximum.
         max: usize,
     },
-    /// Exactly that many characters.
+    /// Exactly this many characters.
     ExactRunes(usize),
-    /// At least that many characters.
+    /// At least this many characters.
     MinRunes(usize),
-    /// A time above nothing, where it is there at all.
+    /// A positive duration, if the field is set.
     Positive,
-    /// It has to be there.
+    /// The field must be set.
     Required,
-    /// One of the values that are declared, and not 0.
+    /// A declared enum value other than 0.
     Defined,
 }
 
 impl Message {
-    /// The field with this name.
+    /// The field with this protocol buffers name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }

@@ -1,4 +1,4 @@
-//! Where a request stands in a trace: W3C Trace Context.
+//! The trace of a request: W3C Trace Context.
 //!
 //! Source: W3C Recommendation "Trace Context" (level 1), sections 3.2 (`traceparent`), 3.3 (`tracestate`) and 4.3 (who
 //! passes it on).
@@ -12,60 +12,58 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// `tracestate`.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The length of what every version begins with: `00-`, 32 digits, `-`, 16 digits, `-`, and two digits of flags.
+/// The length of the part that all versions share: `00-`, 32 digits, `-`, 16 digits, `-`, and two digits of flags.
 const LENGTH: usize = 55;
-/// The most entries of a `tracestate`.
-const MOST_ENTRIES: usize = 32;
+/// The maximum number of entries in a `tracestate`.
+const MAX_ENTRIES: usize = 32;
 
-/// A place in a trace.
+/// A request's position in a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     parent: HeaderValue,
-    /// Whether the headers that the request came with say the same, so that they go on as they are.
-    is_given: bool,
-    /// Whether their `tracestate` can go on as well.
+    /// Whether the request's own `traceparent` is forwarded unchanged.
+    is_unchanged: bool,
+    /// Whether the request's own `tracestate` is forwarded unchanged.
     has_state: bool,
 }
 
 impl Default for Trace {
-    /// No place, which changes nothing.
+    /// No trace: the headers stay unchanged.
     fn default() -> Trace {
-        Trace { parent: HeaderValue::from_static(""), is_given: true, has_state: true }
+        Trace { parent: HeaderValue::from_static(""), is_unchanged: true, has_state: true }
     }
 }
 
 impl Trace {
-    /// The place that a request says it has; none where it says nothing, or nothing that can be read.
+    /// The trace that a request belongs to. `None` without a single valid `traceparent`.
     pub fn from_headers(headers: &HeaderMap) -> Option<Trace> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let parent = parents.next().filter(|parent| is_parent(parent.as_bytes()) && parents.next().is_none())?;
-        Some(Trace { parent: parent.clone(), is_given: true, has_state: is_state(headers) })
+        Some(Trace { parent: parent.clone(), is_unchanged: true, has_state: is_state(headers) })
     }
 
-    /// The beginning of a trace, by random numbers. Nothing is recorded of it here, so it does not ask anybody to
-    /// record more.
+    /// Starts a trace with random numbers. The sampled flag is not set, because the gateway records no spans.
     pub fn start([first, second]: [u64; 2], parent: u64) -> Trace {
         let mut text = Vec::with_capacity(LENGTH);
         text.extend_from_slice(b"00-");
-        // Zero stands for none.
+        // An ID of zero is invalid.
         hex::push(&mut text, &first.max(1).to_be_bytes());
         hex::push(&mut text, &second.to_be_bytes());
         text.push(b'-');
         hex::push(&mut text, &parent.max(1).to_be_bytes());
         text.extend_from_slice(b"-00");
         let parent = HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""));
-        Trace { parent, is_given: false, has_state: false }
+        Trace { parent, is_unchanged: false, has_state: false }
     }
 
-    /// The trace's id: 32 hexadecimal digits.
+    /// The trace ID: 32 hexadecimal digits.
     pub fn id(&self) -> &str {
         self.parent.to_str().ok().and_then(|text| text.get(3..35)).unwrap_or_default()
     }
 
-    /// What the headers of the request have to say instead of what they say; empty where that is the same. `None`
-    /// stands for a header that is taken out.
+    /// The headers of the request to change; `None` removes one.
     pub fn changes(&self) -> impl Iterator<Item = (HeaderName, Option<&HeaderValue>)> {
-        let parent = (!self.is_given).then_some((TRACEPARENT, Some(&self.parent)));
+        let parent = (!self.is_unchanged).then_some((TRACEPARENT, Some(&self.parent)));
         let state = (!self.has_state).then_some((TRACESTATE, None));
         parent.into_iter().chain(state)
     }
@@ -83,12 +81,12 @@ fn is_parent(value: &[u8]) -> bool {
     };
     let hyphens = [2, 35, 52].iter().all(|at| value.get(*at) == Some(&b'-'));
     let is_zero = |digits: &[u8]| digits.iter().all(|digit| *digit == b'0');
-    // Later versions begin alike, and may go on.
+    // Later versions have the same prefix and may be longer.
     let ends = value.len() == LENGTH || (version != b"00" && value.get(LENGTH) == Some(&b'-'));
     hyphens && ends && value.len() >= LENGTH && version != b"ff" && !is_zero(trace) && !is_zero(parent)
 }
 
-/// Whether there is no `tracestate`, or the entries of all together can be read.
+/// Whether there is no `tracestate`, or all of its entries are valid.
 fn is_state(headers: &HeaderMap) -> bool {
     if !headers.contains_key(TRACESTATE) {
         return true;
@@ -106,7 +104,7 @@ fn is_state(headers: &HeaderMap) -> bool {
                 return false;
             }
             keys.push(key);
-            if keys.len() > MOST_ENTRIES {
+            if keys.len() > MAX_ENTRIES {
                 return false;
             }
         }
@@ -114,7 +112,7 @@ fn is_state(headers: &HeaderMap) -> bool {
     !keys.is_empty()
 }
 
-/// `key`, or `tenant@system`.
+/// Whether the key has the form `key` or `tenant@system`.
 fn is_key(key: &[u8]) -> bool {
     let part = |part: &[u8], length: usize, digit: bool| {
         let first = part.first().is_some_and(|byte| byte.is_ascii_lowercase() || (digit && byte.is_ascii_digit()));

@@ -1,6 +1,6 @@
-//! The code that HPACK has for strings (RFC 7541, appendix B).
+//! The Huffman code of HPACK (RFC 7541, appendix B).
 
-/// How many bits, the first code of that many, and the characters whose codes follow each other from there.
+/// For each code length in bits: the first code, and the characters with consecutive codes from there.
 pub(super) const CODES: [(u32, u64, &[u8]); 21] = [
     (5, 0x0, b"012aceiost"),
     (6, 0x14, b" %-./3456789=A_bdfghlmnpru"),
@@ -38,10 +38,10 @@ pub(super) const CODES: [(u32, u64, &[u8]); 21] = [
     ),
     (30, 0x3ffffffc, b"\n\r\x16"),
 ];
-/// What is longer than this is no code of a character.
+/// The maximum length of a character's code, in bits.
 const MAX_CODE_BITS: u32 = 30;
 
-/// A string out of its code; none where it has something that is no code, or ends wrongly.
+/// Decodes a string. `None` if a code or the padding is invalid.
 pub(super) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(bytes.len() * 8 / 5);
     let (mut bits, mut count) = (0_u64, 0);
@@ -57,11 +57,11 @@ pub(super) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
             return None;
         }
     }
-    // The rest of the last byte is all ones.
+    // The padding must be all ones.
     (count < 8 && bits == (1 << count) - 1).then_some(text)
 }
 
-/// The first character in so many bits, and how long its code is; none where its code is not whole.
+/// The first character in this many bits, and the length of its code. `None` if the code is incomplete.
 fn first(bits: u64, count: u32) -> Option<(u8, u32)> {
     CODES.iter().find_map(|(length, first, characters)| {
         let code = bits >> count.checked_sub(*length)?;

@@ -1,19 +1,19 @@
-//! The two tables of HPACK (RFC 7541, section 2.3): the one that everybody knows, and the one that a client fills.
+//! The static and the dynamic table of HPACK (RFC 7541, section 2.3).
 
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// How large the table of a connection may be: the gateway announces no other size (RFC 9113, section 6.5.2).
+/// The maximum size of a dynamic table, in bytes: the gateway announces no other (RFC 9113, section 6.5.2).
 const MAX_TABLE_SIZE: usize = 4096;
-/// What an entry counts beside its name and value.
+/// The size of an entry in addition to its name and value, in bytes.
 pub(super) const ENTRY_OVERHEAD: usize = 32;
 
-/// A head that is none: nothing is known of the table from here on.
+/// Invalid HPACK. The dynamic table is unknown from here on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the head of a request is no HPACK")]
 pub struct HpackError;
 
-/// A field of a head.
+/// A header or pseudo-header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Field {
     pub name: Bytes,
@@ -21,7 +21,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// How large it is, as HPACK counts that, and the receiver of a head.
+    /// The size as HPACK and receivers of a head count it, in bytes.
     pub fn size(&self) -> usize {
         self.name.len() + self.value.len() + ENTRY_OVERHEAD
     }
@@ -92,7 +92,7 @@ const STATIC_TABLE: [(&str, &str); 61] = [
     ("www-authenticate", ""),
 ];
 
-/// The entries that a client made, the newest first.
+/// The dynamic table, newest entry first.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     entries: VecDeque<Field>,
@@ -107,7 +107,7 @@ impl Default for Table {
 }
 
 impl Table {
-    /// The field with this index in both tables.
+    /// The field at this index of both tables.
     pub fn get(&self, index: usize) -> Result<Field, HpackError> {
         let at = index.checked_sub(1).ok_or(HpackError)?;
         match STATIC_TABLE.get(at) {
@@ -119,7 +119,7 @@ impl Table {
         }
     }
 
-    /// Adds a field; one that is larger than the table only empties it.
+    /// Adds a field. One larger than the table only empties it.
     pub fn add(&mut self, field: Field) {
         let size = field.size();
         self.shrink(self.most.saturating_sub(size));
@@ -129,7 +129,7 @@ impl Table {
         }
     }
 
-    /// The client gives its table another size.
+    /// Changes the maximum size, as the client requests.
     pub fn resize(&mut self, most: usize) -> Result<(), HpackError> {
         if most > MAX_TABLE_SIZE {
             return Err(HpackError);
@@ -139,7 +139,7 @@ impl Table {
         Ok(())
     }
 
-    /// How large all entries are, as HPACK counts that.
+    /// The size of all entries, in bytes as HPACK counts.
     pub fn size(&self) -> usize {
         self.size
     }

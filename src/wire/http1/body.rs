@@ -1,21 +1,21 @@
-//! The body of a request: how much of what follows a head belongs to it.
+//! The body of a request: which of the bytes after the head belong to it.
 
 use super::chunks::Chunks;
-use super::fault::RequestError;
+use super::error::RequestError;
 
-/// What is behind a head, as far as it has not come yet.
+/// The rest of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyFraming(pub(super) Framing);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// This many bytes.
+    /// This many more bytes.
     Length(u64),
     Chunked(Chunks),
 }
 
 impl BodyFraming {
-    /// How many of these bytes, which follow those before, belong to the body.
+    /// Consumes the next bytes. Returns how many of them belong to the body.
     pub fn take(&mut self, bytes: &[u8]) -> Result<usize, RequestError> {
         match &mut self.0 {
             Framing::Length(left) => {
@@ -27,7 +27,7 @@ impl BodyFraming {
         }
     }
 
-    /// Whether the request ends here.
+    /// Whether the body is complete.
     pub fn is_over(&self) -> bool {
         match &self.0 {
             Framing::Length(left) => *left == 0,

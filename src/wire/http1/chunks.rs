@@ -1,74 +1,74 @@
-//! A body in chunks (RFC 9112, 7.1).
+//! Chunked bodies (RFC 9112, 7.1).
 
-use super::fault::{HeadLimits, RequestError};
+use super::error::{HeadLimits, RequestError};
 use super::token::is_token_byte;
 
-/// The longest extension of a chunk. Nobody reads any, and nobody is known to send one.
+/// The maximum length of a chunk extension, in bytes. No client or server is known to use any.
 const MAX_EXTENSION: usize = 256;
-/// The most digits of a size.
+/// The maximum number of digits of a chunk size.
 const MAX_SIZE_DIGITS: u32 = 15;
 
-/// A body in chunks, as far as it has not come yet.
+/// The state of a chunked body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunks {
-    place: State,
+    state: State,
     limits: HeadLimits,
-    /// How many trailers have come, and how many bytes they have.
+    /// The number and the total size of the trailers so far.
     trailers: (usize, usize),
 }
 
-/// What comes next.
+/// What is expected next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The size of a chunk, of which this has come.
+    /// The size of a chunk, of which this has arrived.
     Size { digits: u32, size: u64 },
-    /// More of an extension, of which this many bytes have come.
+    /// The rest of a chunk extension, of which this many bytes have arrived.
     Extension { size: u64, length: usize },
-    /// The LF behind the size.
+    /// The LF after a chunk size.
     SizeEnd { size: u64 },
     /// This many bytes of a chunk.
     Data(u64),
-    /// The CR behind a chunk.
+    /// The CR after a chunk.
     DataEnd,
-    /// The LF behind it.
+    /// The LF after a chunk.
     DataEndLf,
-    /// A trailer, or the empty line.
+    /// A trailer, or the final empty line.
     Trailer,
-    /// More of a trailer's name.
+    /// The rest of a trailer's name.
     Name,
-    /// More of a trailer's value.
+    /// The rest of a trailer's value.
     Value,
-    /// The LF behind a trailer.
+    /// The LF after a trailer.
     TrailerEnd,
-    /// The LF of the empty line.
+    /// The LF of the final empty line.
     LastLf,
-    /// Nothing.
+    /// Nothing: the body is complete.
     Over,
 }
 
 impl Chunks {
     pub fn new(limits: HeadLimits) -> Chunks {
-        Chunks { place: State::Size { digits: 0, size: 0 }, limits, trailers: (0, 0) }
+        Chunks { state: State::Size { digits: 0, size: 0 }, limits, trailers: (0, 0) }
     }
 
     pub fn is_over(&self) -> bool {
-        self.place == State::Over
+        self.state == State::Over
     }
 
-    /// How many of these bytes belong to the body.
+    /// Consumes the next bytes. Returns how many of them belong to the body.
     pub fn take(&mut self, bytes: &[u8]) -> Result<usize, RequestError> {
         let mut taken = 0;
         while let Some(byte) = bytes.get(taken) {
-            match self.place {
+            match self.state {
                 State::Over => break,
                 State::Data(left) => {
                     let part = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - taken);
                     let left = left - part as u64;
-                    self.place = if left == 0 { State::DataEnd } else { State::Data(left) };
+                    self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
                     taken += part;
                 }
-                place => {
-                    self.place = self.next(place, *byte)?;
+                state => {
+                    self.state = self.next(state, *byte)?;
                     taken += 1;
                 }
             }
@@ -76,8 +76,8 @@ impl Chunks {
         Ok(taken)
     }
 
-    fn next(&mut self, place: State, byte: u8) -> Result<State, RequestError> {
-        Ok(match (place, byte) {
+    fn next(&mut self, state: State, byte: u8) -> Result<State, RequestError> {
+        Ok(match (state, byte) {
             (State::Size { digits: 1.., size }, b'\r') => State::SizeEnd { size },
             (State::Size { digits: 1.., size }, b';') => State::Extension { size, length: 1 },
             (State::Size { digits: digits @ ..MAX_SIZE_DIGITS, size }, _) => {
@@ -94,20 +94,20 @@ impl Chunks {
             (State::DataEndLf, b'\n') => State::Size { digits: 0, size: 0 },
             (State::Trailer, b'\r') => State::LastLf,
             (State::LastLf, b'\n') => State::Over,
-            (State::Trailer | State::Name | State::Value | State::TrailerEnd, _) => self.trailer(place, byte)?,
+            (State::Trailer | State::Name | State::Value | State::TrailerEnd, _) => self.trailer(state, byte)?,
             _ => return Err(RequestError::Chunk),
         })
     }
 
-    /// Trailers are dropped, but lines of them that servers read differently would end the body at different places.
-    fn trailer(&mut self, place: State, byte: u8) -> Result<State, RequestError> {
+    /// Trailers are dropped, but must be well-formed: otherwise servers would disagree about the end of the body.
+    fn trailer(&mut self, state: State, byte: u8) -> Result<State, RequestError> {
         let (count, length) = &mut self.trailers;
-        *count += usize::from(place == State::Trailer);
+        *count += usize::from(state == State::Trailer);
         *length += 1;
         if *count > self.limits.count || *length > self.limits.block {
             return Err(RequestError::Chunk);
         }
-        match (place, byte) {
+        match (state, byte) {
             (State::Trailer | State::Name, byte) if is_token_byte(byte) => Ok(State::Name),
             (State::Name, b':') => Ok(State::Value),
             (State::Value, b'\r') => Ok(State::TrailerEnd),

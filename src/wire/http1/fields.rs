@@ -1,32 +1,32 @@
-//! What holds for each header of a request, whatever version of HTTP it comes in: one set of rules, so that nothing
-//! passes in one version that is a fault in the other. HTTP/2 is turned into HTTP/1 on its way to most providers.
+//! The rules for headers, the same for HTTP/1 and HTTP/2. Most providers receive HTTP/2 requests as HTTP/1, so neither
+//! version may allow what the other rejects.
 
-use super::fault::{HeadLimits, RequestError};
+use super::error::{HeadLimits, RequestError};
 use super::token::{MAX_METHOD, is_target, is_token};
 use http::header::CONNECTION;
 use http::{HeaderMap, Uri, uri};
 use std::net::Ipv6Addr;
 
-/// Names that decide how a request is read. Servers behind interfaces like CGI (WSGI, Rack, PHP) take `_` in a name for
-/// `-`, so that these could stand beside what was evaluated.
-const DECISIVE: [&str; 4] = ["content-length", "transfer-encoding", "content-type", "content-encoding"];
+/// Headers that decide how a request is read. Servers with CGI-like interfaces (WSGI, Rack, PHP) read `_` in a name as
+/// `-`, so an alias could contradict what was validated.
+const CRITICAL_HEADERS: [&str; 4] = ["content-length", "transfer-encoding", "content-type", "content-encoding"];
 
-/// Headers that speak of one connection, which HTTP/2 does not have (RFC 9113, section 8.2.2).
-const OF_CONNECTION: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+/// Connection-specific headers, which HTTP/2 forbids (RFC 9113, section 8.2.2).
+const CONNECTION_HEADERS: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
-/// What the headers so far say of how the request is read.
+/// What the headers so far say about the framing of the request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct FramingFields {
-    /// Whether there was a `Host`.
+    /// Whether `Host` was present.
     pub host: bool,
-    /// Whether it may be something else than a host.
+    /// Whether `Host` may have another value than a host.
     pub host_optional: bool,
     pub length: Option<u64>,
     pub chunked: bool,
 }
 
-/// The names of headers that `Connection` declares to be hop-by-hop, so that they are not forwarded. A client must not
-/// be able to take its credential out of a request that was evaluated with it.
+/// The header names listed in `Connection`, which are hop-by-hop and not forwarded. A client cannot list its credential
+/// or content type this way: the request was validated with them.
 pub fn connection_options(headers: &HeaderMap) -> Vec<&str> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let kept = |name: &&str| {
@@ -36,7 +36,7 @@ pub fn connection_options(headers: &HeaderMap) -> Vec<&str> {
 }
 
 impl FramingFields {
-    /// Takes another header, whose value has no white space around it.
+    /// Checks the next header. Its value must be trimmed.
     pub fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), RequestError> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
@@ -57,7 +57,7 @@ impl FramingFields {
     }
 }
 
-/// A request of HTTP/2, whose head comes in parts.
+/// The head of an HTTP/2 request.
 #[derive(Debug, Clone, Copy)]
 pub struct Http2Head<'a> {
     /// `:method`.
@@ -66,14 +66,14 @@ pub struct Http2Head<'a> {
     pub target: &'a [u8],
     /// `:authority`.
     pub authority: Option<&'a [u8]>,
-    /// Whether it may name no host at all.
+    /// Whether the request may name no host.
     pub host_optional: bool,
-    /// All that is no pseudo-header.
+    /// All headers except pseudo-headers.
     pub headers: &'a HeaderMap,
 }
 
-/// Judges a request of HTTP/2 by the rules of HTTP/1, and by those that only HTTP/2 has. Says how long its body is,
-/// where it does.
+/// Checks an HTTP/2 request by the rules of HTTP/1 and those of HTTP/2. Returns the declared length of the body, if
+/// any.
 pub fn check(parts: Http2Head, limits: HeadLimits) -> Result<Option<u64>, RequestError> {
     check_method(parts.method.as_bytes())?;
     if parts.target.len() > limits.target {
@@ -91,11 +91,11 @@ pub fn check(parts: Http2Head, limits: HeadLimits) -> Result<Option<u64>, Reques
             return Err(RequestError::Single(limits.single));
         }
         block += size + 2;
-        // The library takes names that HTTP/1 does not have; control characters in values it does not take.
+        // The library accepts names that HTTP/1 forbids. It rejects control characters in values itself.
         if !is_token(name.as_bytes()) {
             return Err(RequestError::Name);
         }
-        if OF_CONNECTION.contains(&name) || (name == "te" && value != b"trailers") {
+        if CONNECTION_HEADERS.contains(&name) || (name == "te" && value != b"trailers") {
             return Err(RequestError::OfConnection);
         }
         fields.take(name.as_bytes(), value)?;
@@ -109,7 +109,7 @@ pub fn check(parts: Http2Head, limits: HeadLimits) -> Result<Option<u64>, Reques
     if is_target(parts.target, parts.method.as_bytes()) { Ok(fields.length) } else { Err(RequestError::Target) }
 }
 
-/// Judges the method of a request in any version.
+/// Checks the method of a request of any version.
 pub(super) fn check_method(method: &[u8]) -> Result<(), RequestError> {
     match method {
         b"CONNECT" => Err(RequestError::Connect),
@@ -118,17 +118,17 @@ pub(super) fn check_method(method: &[u8]) -> Result<(), RequestError> {
     }
 }
 
-/// The decisive name that this one may be taken for.
+/// The critical header that this name is an alias of.
 fn alias(name: &[u8]) -> Option<&'static str> {
     if !name.contains(&b'_') {
         return None;
     }
     let same = |(one, own): (&u8, &u8)| one.eq_ignore_ascii_case(own) || (*one == b'_' && *own == b'-');
     let is = |own: &&str| own.len() == name.len() && name.iter().zip(own.as_bytes()).all(same);
-    DECISIVE.into_iter().find(|own| is(own))
+    CRITICAL_HEADERS.into_iter().find(|own| is(own))
 }
 
-/// Whether it is a host name or an address, with or without a port, in the form that everybody reads alike.
+/// Whether this is an unambiguous host name or IP address, with an optional port.
 pub fn is_authority(value: &[u8]) -> bool {
     let (is_host, rest) = match value {
         [b'[', rest @ ..] => {
@@ -152,7 +152,7 @@ pub fn is_authority(value: &[u8]) -> bool {
     is_host && is_port
 }
 
-/// A URI that names something else than a host, without that; none where it names a host, or nothing.
+/// The URI without its authority, if that is not a valid host.
 pub fn without_invalid_authority(uri: &Uri) -> Option<Uri> {
     uri.authority().filter(|authority| !is_authority(authority.as_str().as_bytes()))?;
     let mut parts = uri::Parts::default();
@@ -160,8 +160,8 @@ pub fn without_invalid_authority(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// A host as it is without the dot of the root at its end, with its port; none where it has no such dot. `name.` is the
-/// same host as `name`: the dot only says that no search domain is to be tried.
+/// The authority without its trailing dot, but with its port. `None` if it has no trailing dot. `name.` is the same
+/// host as `name`; the dot only prevents the use of search domains.
 pub fn without_root_dot(authority: &str) -> Option<String> {
     let end = authority.find(':').filter(|_| !authority.starts_with('[')).unwrap_or(authority.len());
     let (name, port) = authority.split_at_checked(end)?;
@@ -169,7 +169,7 @@ pub fn without_root_dot(authority: &str) -> Option<String> {
     Some(format!("{name}{port}"))
 }
 
-/// The same of a URI.
+/// The URI without the trailing dot of its host.
 pub fn uri_without_root_dot(uri: &Uri) -> Option<Uri> {
     let authority = without_root_dot(uri.authority()?.as_str())?;
     let mut parts = uri.clone().into_parts();
@@ -194,15 +194,15 @@ fn is_host_name(name: &[u8]) -> bool {
     label > 0 && name.len() <= 253
 }
 
-/// A number of digits only.
+/// Parses a number that consists of digits only.
 fn number(digits: &[u8]) -> Option<u64> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
-/// A length, in the digits that everybody would write.
+/// Parses a length without leading zeros.
 fn length(value: &[u8]) -> Option<u64> {
     let padded = value.len() > 1 && value.starts_with(b"0");
-    // What lengths are counted in behind this is not larger.
+    // Some libraries store lengths as `i64`.
     number(value).filter(|length| !padded && *length <= i64::MAX as u64)
 }

@@ -1,29 +1,29 @@
-//! The head of a request: its lines, and how it says that its body is framed.
+//! The head of an HTTP/1 request: its lines, and the framing of its body.
 
 use super::body::{BodyFraming, Framing};
 use super::chunks::Chunks;
-use super::fault::{HeadLimits, RequestError};
+use super::error::{HeadLimits, RequestError};
 use super::fields::{FramingFields, check_method, is_authority};
 use super::token::{MAX_METHOD, authority, is_target, is_token_byte};
 use std::ops::Range;
 
-/// What stands around the target in its line, at the most.
+/// The maximum length of the request line without its target.
 const AROUND_TARGET: usize = MAX_METHOD + " HTTP/1.1\r\n".len() + 1;
 
-/// A head, as far as it has come.
+/// A parser of a head that arrives in parts.
 #[derive(Debug, Clone)]
 pub struct HeadParser {
     limits: HeadLimits,
-    /// Where the line begins that is looked at.
+    /// The start of the current line.
     line: usize,
-    /// Up to where the bytes were looked at.
+    /// The end of the bytes that were scanned.
     seen: usize,
-    /// Where the headers begin; none before the first line has ended.
+    /// The start of the headers; `None` before the request line is complete.
     fields: Option<usize>,
-    /// Whether an empty line came before the first.
-    spaced: bool,
+    /// Whether an empty line preceded the request line.
+    has_empty_line: bool,
     count: usize,
-    old: bool,
+    is_http10: bool,
     method: Range<usize>,
     target: Range<usize>,
     host: Option<Range<usize>>,
@@ -31,26 +31,26 @@ pub struct HeadParser {
     taken: FramingFields,
 }
 
-/// A head that is complete and plain.
+/// A complete and valid head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedHead {
-    /// How long it is, with the empty line.
+    /// Its length, including the final empty line.
     pub length: usize,
-    /// What follows.
+    /// The framing of the body.
     pub body: BodyFraming,
 }
 
 impl HeadParser {
-    /// A head of which nothing has come yet.
+    /// A parser without any input yet.
     pub fn new(limits: HeadLimits) -> HeadParser {
         HeadParser {
             limits,
             line: 0,
             seen: 0,
             fields: None,
-            spaced: false,
+            has_empty_line: false,
             count: 0,
-            old: false,
+            is_http10: false,
             method: 0..0,
             target: 0..0,
             host: None,
@@ -59,14 +59,14 @@ impl HeadParser {
         }
     }
 
-    /// Whether `Host` may be something else than a host, which is then none: the path of a socket.
+    /// Whether `Host` may have another value than a host, such as the path of a socket. The request then names no host.
     pub fn host_optional(mut self, host_optional: bool) -> HeadParser {
         self.taken.host_optional = host_optional;
         self
     }
 
-    /// Looks at all that has come so far, from the first byte of the request; what was looked at before is not looked
-    /// at again. None where the head has not ended.
+    /// Parses all bytes of the request so far. Bytes from earlier calls are not scanned again. `None` if the head is
+    /// incomplete.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Option<ParsedHead>, RequestError> {
         while let Some(end) = self.line_end(bytes)? {
             let range = self.line..end;
@@ -76,15 +76,15 @@ impl HeadParser {
             match (self.fields, line.is_empty()) {
                 (Some(_), true) => return self.end(bytes).map(Some),
                 (Some(fields), false) => self.field(fields, range, line)?,
-                // RFC 9112, 2.2: some clients write one behind a body.
-                (None, true) if !self.spaced => self.spaced = true,
+                // RFC 9112, 2.2: some clients send an empty line after a body.
+                (None, true) if !self.has_empty_line => self.has_empty_line = true,
                 (None, _) => self.request_line(range.start, line)?,
             }
         }
         self.check_rest(bytes.len()).map(|()| None)
     }
 
-    /// The end of the next line, before CR LF.
+    /// The end of the next line, before its CR LF.
     fn line_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, RequestError> {
         loop {
             let rest = bytes.get(self.seen..).unwrap_or_default();
@@ -106,12 +106,12 @@ impl HeadParser {
         }
     }
 
-    /// Whether the line that has not ended yet may go on.
+    /// Checks the length of the incomplete line.
     fn check_rest(&self, length: usize) -> Result<(), RequestError> {
         let line = length - self.line.min(length);
         match self.fields {
             None if line > self.limits.target + AROUND_TARGET => Err(RequestError::TargetLength(self.limits.target)),
-            // Its CR may have come.
+            // Its CR may have arrived.
             Some(_) if line > self.limits.single + 1 => Err(RequestError::Single(self.limits.single)),
             Some(fields) if length - fields > self.limits.block + 2 => Err(RequestError::Block(self.limits.block)),
             None | Some(_) => Ok(()),
@@ -123,11 +123,11 @@ impl HeadParser {
         let (Some(method), Some(target), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            // A space within the target is one as well.
+            // A target with a space has too many parts, too.
             return Err(RequestError::RequestLine);
         };
         match check_method(method) {
-            // Its response is another where the rest of the line is plain.
+            // CONNECT has its own response, if the rest of the line is valid.
             Ok(()) | Err(RequestError::Connect) => {}
             Err(fault) => return Err(fault),
         }
@@ -135,7 +135,7 @@ impl HeadParser {
         if target.len() > self.limits.target {
             return Err(RequestError::TargetLength(self.limits.target));
         }
-        self.old = match version {
+        self.is_http10 = match version {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
             _ => return Err(RequestError::Version),
@@ -179,7 +179,7 @@ impl HeadParser {
 
     fn end(&self, bytes: &[u8]) -> Result<ParsedHead, RequestError> {
         let host = self.host.clone().map(|place| trimmed(bytes.get(place).unwrap_or_default()));
-        if host.is_none() && !self.old {
+        if host.is_none() && !self.is_http10 {
             return Err(RequestError::Host);
         }
         let target = bytes.get(self.target.clone()).unwrap_or_default();
@@ -189,7 +189,7 @@ impl HeadParser {
             return Err(RequestError::Host);
         }
         let framing = match (self.taken.chunked, self.taken.length) {
-            (true, _) if self.old => return Err(RequestError::Coding),
+            (true, _) if self.is_http10 => return Err(RequestError::Coding),
             (true, Some(_)) => return Err(RequestError::Length),
             (true, None) => Framing::Chunked(Chunks::new(self.limits)),
             (false, length) => Framing::Length(length.unwrap_or(0)),
@@ -197,8 +197,8 @@ impl HeadParser {
         Ok(ParsedHead { length: self.line, body: BodyFraming(framing) })
     }
 
-    /// A head in the place of one that is not read: as much of it as is plain and says in which form its sender
-    /// understands an answer. It ends its connection.
+    /// A head to forward instead of a rejected one. It keeps the valid parts that determine the form of the response,
+    /// and closes the connection.
     pub fn placeholder(&self, bytes: &[u8]) -> Vec<u8> {
         let part = |range: &Range<usize>| bytes.get(range.clone()).filter(|part| !part.is_empty());
         let method = part(&self.method).filter(|method| *method != b"CONNECT").unwrap_or(b"-");
@@ -207,7 +207,7 @@ impl HeadParser {
         let host = self.host.as_ref().and_then(part).map(trimmed).filter(|host| is_authority(host)).unwrap_or(b"-");
         let content_type = self.content_type.as_ref().and_then(part);
         let field: [&[u8]; 2] = content_type.map_or([b"", b""], |value| [b"\r\nContent-Type:", value]);
-        // Behind a whole URL another host would be a fault of its own.
+        // Another host than that of an absolute URL would be an error of its own.
         let host = authority(target).unwrap_or(host);
         let [name, value] = field;
         let end = b"\r\nConnection: close\r\n\r\n";
@@ -215,7 +215,7 @@ impl HeadParser {
     }
 }
 
-/// The first control character, in steps that the compiler makes wide.
+/// The first control character. It scans in blocks that the compiler can vectorize.
 fn first_control(bytes: &[u8]) -> Option<(usize, u8)> {
     let is_control = |byte: &u8| *byte < b' ' || *byte == 0x7f;
     let (blocks, rest) = bytes.as_chunks::<32>();
@@ -229,7 +229,7 @@ fn first_control(bytes: &[u8]) -> Option<(usize, u8)> {
     Some((start + at, *byte))
 }
 
-/// Without the white space that may stand around a value.
+/// A header's value without optional white space around it.
 fn trimmed(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

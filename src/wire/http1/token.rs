@@ -1,11 +1,11 @@
-//! The smallest parts of a head: tokens and targets.
+//! Tokens and request targets.
 
-/// The longest method. Those that are registered have at most 17 letters.
+/// The maximum length of a method. Registered methods have at most 17 letters.
 pub(super) const MAX_METHOD: usize = 32;
 
-/// RFC 9110, 5.6.2.
+/// Whether RFC 9110, 5.6.2 allows the byte in a token.
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    // `^`, `_` and the back quote stand before the small letters.
+    // `^`, `_` and the backtick precede the lower-case letters.
     matches!(byte, b'^'..=b'z' | b'A'..=b'Z' | b'-' | b'0'..=b'9' | b'#'..=b'\'' | b'!' | b'*' | b'+' | b'.' | b'|' | b'~')
 }
 
@@ -13,10 +13,10 @@ pub(super) fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// A path, a whole URL of HTTP, or `*` of OPTIONS; without a fragment, which is no part of a request, and without the
-/// characters that browsers encode as well (WHATWG URL, 1.3).
+/// Whether the target is a path, an absolute HTTP URL, or `*` with OPTIONS. It must have no fragment, which is not part
+/// of a request, and no characters that browsers encode (WHATWG URL, 1.3).
 pub(super) fn is_target(target: &[u8], method: &[u8]) -> bool {
-    // Without a branch for each byte: this is on the way of every request.
+    // A loop without branches: this runs on every request.
     let is_odd = |byte: &u8| {
         (*byte <= b' ') | (*byte > b'~') | (*byte == b'"') | (*byte == b'#') | (*byte == b'<') | (*byte == b'>')
     };
@@ -26,7 +26,7 @@ pub(super) fn is_target(target: &[u8], method: &[u8]) -> bool {
         && (target.starts_with(b"/") || authority(target).is_some() || (target == b"*" && method == b"OPTIONS"))
 }
 
-/// The host that a whole URL names; none where it is no URL of HTTP.
+/// The authority of an absolute HTTP URL; `None` if the target is not one.
 pub(super) fn authority(target: &[u8]) -> Option<&[u8]> {
     let behind = |scheme: &[u8]| {
         let (start, rest) = target.split_at_checked(scheme.len())?;

@@ -1,37 +1,37 @@
-//! The values of a document, and where they stand in its source.
+//! The values of a document and their positions in the source.
 
 use std::ops::Range;
 
-/// The deepest nesting that is read.
+/// The maximum nesting depth.
 pub const MAX_DEPTH: usize = 32;
 
-/// Why a document is rejected.
+/// Why a document is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {offset}")]
 pub struct JsonError {
     /// What was found.
     pub what: String,
-    /// Where, counted from 0.
+    /// The byte offset, from 0.
     pub offset: usize,
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// The bytes of the value in the source.
+    /// The range of its bytes in the source.
     pub span: Range<usize>,
-    /// What it is.
+    /// The content.
     pub kind: Kind,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// `null`
+    /// `null`.
     Null,
-    /// `true`, `false`
+    /// `true` or `false`.
     Bool(bool),
-    /// A number: its spelling is the node's span.
+    /// A number. Its digits are in the node's range.
     Number,
     /// A string, unescaped.
     Text(String),
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The type's name in JSON.
+    /// The name of the type in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Null => "null",
@@ -58,7 +58,7 @@ impl Kind {
 /// A member of an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// The bytes of the key, quotes included.
+    /// The range of the key's bytes, including the quotes.
     pub key_span: Range<usize>,
     /// The key, unescaped.
     pub key: String,

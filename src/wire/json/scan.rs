@@ -1,9 +1,9 @@
-//! The scanner: bytes to nodes.
+//! The scanner that parses bytes into nodes.
 
 use super::node::{JsonError, Kind, MAX_DEPTH, Member, Node};
 use std::collections::HashSet;
 
-/// Reads one document from front to back.
+/// Parses one document from front to back.
 pub(super) struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -14,7 +14,7 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner that reads at most so many values and keys.
+    /// A scanner of at most `most` values and keys.
     pub(super) fn new(source: &'a [u8], most: usize) -> Result<Scanner<'a>, JsonError> {
         let text = std::str::from_utf8(source)
             .map_err(|e| JsonError { what: "found invalid UTF-8".into(), offset: e.valid_up_to() })?;
@@ -24,7 +24,7 @@ impl<'a> Scanner<'a> {
         Ok(Scanner { text, bytes: source, at: 0, depth: 0, tokens: 0, most })
     }
 
-    /// The whole document: one value and nothing behind it.
+    /// Parses the whole document: one value and nothing after it.
     pub(super) fn document(mut self) -> Result<Node, JsonError> {
         self.skip_space();
         let root = self.value()?;
@@ -106,7 +106,7 @@ impl<'a> Scanner<'a> {
         Ok(Kind::Array(items))
     }
 
-    /// Steps over the opening bracket.
+    /// Skips the opening bracket.
     fn enter(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -125,7 +125,7 @@ impl<'a> Scanner<'a> {
         closes
     }
 
-    /// Behind an item: `true` at the closing bracket, `false` behind a comma.
+    /// After an item: `true` at the closing bracket, `false` after a comma.
     fn separator(&mut self, bracket: u8, expected: &str) -> Result<bool, JsonError> {
         self.skip_space();
         match self.peek() {
@@ -150,8 +150,7 @@ impl<'a> Scanner<'a> {
         Ok(kind)
     }
 
-    /// The string at the opening quote. serde_json unescapes it, so that there is one reading of escapes in the
-    /// program.
+    /// Parses the string at the opening quote. serde_json unescapes it, as everywhere in the program.
     fn string(&mut self) -> Result<String, JsonError> {
         let start = self.at;
         let mut end = start + 1;
@@ -203,7 +202,7 @@ impl<'a> Scanner<'a> {
         Ok(Kind::Number)
     }
 
-    /// Steps over at most `most` bytes of a kind and says how many there were.
+    /// Skips at most `most` bytes that match, and returns how many.
     fn eat(&mut self, kind: impl Fn(u8) -> bool, most: usize) -> usize {
         let count = self.bytes.iter().skip(self.at).take(most).take_while(|b| kind(**b)).count();
         self.at += count;
@@ -239,7 +238,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// No key twice. Without copies of the keys, which may be as long as the document.
+/// Rejects duplicate keys. It does not copy the keys, which may be as long as the document.
 fn check_keys(members: &[Member]) -> Result<(), JsonError> {
     let mut seen = HashSet::with_capacity(members.len());
     match members.iter().find(|member| !seen.insert(member.key.as_str())) {
@@ -252,7 +251,7 @@ fn fault(what: &str, offset: usize) -> JsonError {
     JsonError { what: what.to_owned(), offset }
 }
 
-/// Whether every parser reads the same number: integers within 2^53, others finite and not rounded to zero.
+/// Whether all parsers read the same number: integers within 2^53, others finite and not rounded to zero.
 fn is_portable(spelling: &str, integer: bool) -> bool {
     const EXACT: f64 = 9_007_199_254_740_991.0;
     let Ok(value) = spelling.parse::<f64>() else {

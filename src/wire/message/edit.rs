@@ -1,4 +1,4 @@
-//! Editing messages in place.
+//! Edits messages in place.
 
 use super::{Codec, Edit, Entry, Item, Parsed, SecondsNanos, Value};
 use crate::wire::json;
@@ -8,19 +8,19 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// Bytes in the place of others.
+/// A range of the source and its replacement.
 type Splice = (Range<usize>, Vec<u8>);
 
-/// What becomes of an entry of a map.
-enum Fate {
-    Stays,
-    Goes,
-    Becomes(String, Vec<u8>),
+/// What happens to a map entry.
+enum EntryChange {
+    Unchanged,
+    Removed,
+    Set(String, Vec<u8>),
 }
 
 impl Parsed {
-    /// The bytes with these changes, of the map in the field `map` and of fields of its own; the very bytes that came
-    /// if there are none.
+    /// The message after these edits, of the map in the field `map` and of fields of the root. Without edits it is the
+    /// original bytes.
     pub fn edited(&self, map: &'static str, edits: &[Edit]) -> Bytes {
         if edits.is_empty() {
             return self.source.clone();
@@ -35,18 +35,18 @@ impl Parsed {
         let number = |name: &str| self.root.schema.field(name).map_or(0, |field| field.number);
         let entries = self.root.entries(map).unwrap_or_default();
         let mut splices: Vec<Splice> = Vec::new();
-        for (entry, fate) in entries.iter().zip(fates(entries, edits)) {
+        for (entry, change) in entries.iter().zip(entry_changes(entries, edits)) {
             let mut bytes = Vec::new();
-            match fate {
-                Fate::Stays => continue,
-                Fate::Goes => {}
-                Fate::Becomes(key, value) => put_entry(&mut bytes, number(map), &key, &value),
+            match change {
+                EntryChange::Unchanged => continue,
+                EntryChange::Removed => {}
+                EntryChange::Set(key, value) => put_entry(&mut bytes, number(map), &key, &value),
             }
             splices.push((entry.span.clone(), bytes));
         }
         let mut behind = Vec::new();
         for edit in edits {
-            match (edit, self.root.item(map_or_name(edit, map))) {
+            match (edit, self.root.item(edited_field(edit, map))) {
                 (Edit::Add(key, value), _) => put_entry(&mut behind, number(map), key, value),
                 (Edit::Duration(name, span), Some(item)) => {
                     let mut bytes = Vec::new();
@@ -76,7 +76,7 @@ impl Parsed {
     }
 
     fn edited_json(&self, map: &'static str, edits: &[Edit]) -> Bytes {
-        // ZITADEL's gateway of REST takes no body for an empty message.
+        // ZITADEL's REST gateway accepts no body as an empty message.
         let mut source = if self.source.is_empty() { Bytes::from_static(b"{}") } else { self.source.clone() };
         let in_map = edits.iter().filter_map(|edit| match edit {
             Edit::Key(at, key) => Some(json::Change::Key(*at, key.clone())),
@@ -108,12 +108,12 @@ impl Parsed {
         self.with_member(source, name, &set, &|key| json::Change::Add(key, text.clone()))
     }
 
-    /// Whether a member is this field, also where it is null and so not in the view.
+    /// Whether a JSON member is this field. It may be null, and then not among the parsed fields.
     fn is(&self, name: &str, key: &str) -> bool {
         key == name || self.root.schema.field(name).is_some_and(|field| field.json == key)
     }
 
-    /// The document with a member set, or added in the spelling of JSON.
+    /// Sets a member, or adds it with its JSON name.
     fn with_member(
         &self,
         source: Bytes,
@@ -129,7 +129,7 @@ impl Parsed {
         document.edited(document.root(), &[change])
     }
 
-    /// The bytes without these fields of the message in the field `within`.
+    /// The message without these fields of the nested message in the field `within`.
     pub fn without(&self, within: &str, names: &[&str]) -> Bytes {
         let Some(item @ Item { value: Value::Message(object), .. }) = self.root.item(within) else {
             return self.source.clone();
@@ -160,39 +160,39 @@ impl Parsed {
     }
 }
 
-/// The field that an edit is about.
-fn map_or_name<'a>(edit: &'a Edit, map: &'a str) -> &'a str {
+/// The field that an edit concerns.
+fn edited_field<'a>(edit: &'a Edit, map: &'a str) -> &'a str {
     match edit {
         Edit::Duration(name, _) => name,
         Edit::Key(..) | Edit::Value(..) | Edit::Remove(_) | Edit::Add(..) => map,
     }
 }
 
-/// What becomes of each entry.
-fn fates(entries: &[Entry], edits: &[Edit]) -> Vec<Fate> {
-    let mut fates: Vec<Fate> = entries.iter().map(|_| Fate::Stays).collect();
+/// What happens to each entry.
+fn entry_changes(entries: &[Entry], edits: &[Edit]) -> Vec<EntryChange> {
+    let mut entry_changes: Vec<EntryChange> = entries.iter().map(|_| EntryChange::Unchanged).collect();
     for edit in edits {
         let (Edit::Key(at, _) | Edit::Value(at, _) | Edit::Remove(at)) = edit else {
             continue;
         };
-        let (Some(fate), Some(entry)) = (fates.get_mut(*at), entries.get(*at)) else {
+        let (Some(change), Some(entry)) = (entry_changes.get_mut(*at), entries.get(*at)) else {
             continue;
         };
-        let (key, value) = match std::mem::replace(fate, Fate::Goes) {
-            Fate::Stays => (entry.key.clone(), entry.value.clone()),
-            Fate::Becomes(key, value) => (key, value),
-            Fate::Goes => continue,
+        let (key, value) = match std::mem::replace(change, EntryChange::Removed) {
+            EntryChange::Unchanged => (entry.key.clone(), entry.value.clone()),
+            EntryChange::Set(key, value) => (key, value),
+            EntryChange::Removed => continue,
         };
-        *fate = match edit {
-            Edit::Key(_, new) => Fate::Becomes(new.clone(), value),
-            Edit::Value(_, new) => Fate::Becomes(key, new.clone()),
-            Edit::Remove(_) | Edit::Add(..) | Edit::Duration(..) => Fate::Goes,
+        *change = match edit {
+            Edit::Key(_, new) => EntryChange::Set(new.clone(), value),
+            Edit::Value(_, new) => EntryChange::Set(key, new.clone()),
+            Edit::Remove(_) | Edit::Add(..) | Edit::Duration(..) => EntryChange::Removed,
         };
     }
-    fates
+    entry_changes
 }
 
-/// A document with changes of the object that is the value of a member of its own.
+/// Changes the object in one member of a document.
 fn edited_within(
     source: Bytes,
     is: impl Fn(&json::Member) -> bool,
@@ -208,7 +208,7 @@ fn edited_within(
     }
 }
 
-/// Writes an entry of a map.
+/// Writes a map entry.
 pub(super) fn put_entry(out: &mut Vec<u8>, number: u32, key: &str, value: &[u8]) {
     let mut entry = Vec::new();
     put_bytes(&mut entry, 1, key.as_bytes());
@@ -216,7 +216,7 @@ pub(super) fn put_entry(out: &mut Vec<u8>, number: u32, key: &str, value: &[u8])
     put_bytes(out, number, &entry);
 }
 
-/// Writes a length of time.
+/// Writes a duration.
 pub(super) fn put_duration(out: &mut Vec<u8>, number: u32, span: SecondsNanos) {
     let mut inner = Vec::new();
     if span.seconds != 0 {

@@ -1,4 +1,4 @@
-//! Reading JSON, as protocol buffers define it.
+//! Parses the JSON encoding of protocol buffers.
 
 use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use crate::wire::is_ambiguous_spelling;
@@ -9,13 +9,13 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
-/// Padded or not.
+/// Padding is optional.
 const ANY_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
-/// The message that a body is.
+/// Parses a body.
 pub(super) fn root(schema: &'static Message, source: &Bytes) -> Result<Object, MessageError> {
     let document = Document::parse(source.clone()).map_err(|error| MessageError(error.to_string()))?;
     object(schema, &document, document.root(), "")
@@ -30,7 +30,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
     let mut seen: Vec<u32> = Vec::new();
     for member in members {
         let Some(field) = find(schema, member, path)? else {
-            object.note_unknown(&member.key);
+            object.add_unknown(&member.key);
             continue;
         };
         let path = if path.is_empty() { member.key.clone() } else { format!("{path}.{}", member.key) };
@@ -38,7 +38,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
             return Err(MessageError(format!("`{path}` stands twice, in both spellings")));
         }
         seen.push(field.number);
-        // Null is as good as nothing.
+        // Null means that the field is not set.
         if matches!(member.value.kind, Json::Null) {
             continue;
         }
@@ -49,7 +49,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
     Ok(object)
 }
 
-/// The field that a member is; a fault where some parser may take it for one that it is not.
+/// The field that a member sets. Fails if some parsers would read the member as a field with another spelling.
 fn find(schema: &'static Message, member: &Member, path: &str) -> Result<Option<&'static Field>, MessageError> {
     let key = member.key.as_str();
     if let Some(field) = schema.fields.iter().find(|field| field.name == key || field.json == key) {
@@ -112,7 +112,7 @@ fn entries(node: &Node, path: &str) -> Result<Vec<Entry>, MessageError> {
     members.iter().map(entry).collect()
 }
 
-/// Either alphabet, padded or not; but not a mixture, nor with bits that mean nothing.
+/// Decodes either base64 alphabet, padded or not. Rejects mixed alphabets and nonzero trailing bits.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).ok()
 }
@@ -134,7 +134,7 @@ fn choice(names: &[(i32, &str)], document: &Document, node: &Node) -> Option<i32
     }
 }
 
-/// `18000s`, `-1.5s`.
+/// Parses `18000s`, `-1.5s`.
 fn duration(text: &str) -> Option<SecondsNanos> {
     let number = text.strip_suffix('s')?;
     let (negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
@@ -148,7 +148,7 @@ fn duration(text: &str) -> Option<SecondsNanos> {
     Some(if negative { SecondsNanos { seconds: -seconds, nanos: -nanos } } else { SecondsNanos { seconds, nanos } })
 }
 
-/// A time; none before 1970, which no session knows.
+/// Parses a time of RFC 3339, from 1970 on: no session is older.
 fn time(text: &str) -> Option<SecondsNanos> {
     let since = humantime::parse_rfc3339(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(SecondsNanos {

@@ -1,4 +1,4 @@
-//! Reading protocol buffers.
+//! Parses protocol buffers.
 
 use super::object::{Entry, Item, MAX_DURATION, MessageError, Object, SecondsNanos, Value};
 use super::structs;
@@ -7,12 +7,12 @@ use crate::wire::schema::{Field, Kind, Message};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Entries of one map: what they may cost is bounded with them.
+/// The maximum number of entries in a map, which limits the memory they use.
 const MAX_ENTRIES: usize = 5_000;
-/// From the year 1 to the year 9999 (`google/protobuf/timestamp.proto`).
-const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+/// The range of timestamps: the years 1 to 9999 (`google/protobuf/timestamp.proto`).
+const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// The message in this part of the bytes. `path` is what messages call it.
+/// Parses the message in this range. `path` is its name in errors.
 pub(super) fn object(
     schema: &'static Message,
     source: &[u8],
@@ -23,7 +23,7 @@ pub(super) fn object(
     for raw in fields(source, content) {
         let raw = raw?;
         let Some(field) = schema.fields.iter().find(|field| field.number == raw.number) else {
-            object.note_unknown(&raw.number.to_string());
+            object.add_unknown(&raw.number.to_string());
             continue;
         };
         let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
@@ -66,7 +66,7 @@ fn add(
     Ok(())
 }
 
-/// Nobody looks into it, but it has to be a message.
+/// Checks that a field of unparsed content is a valid message.
 fn check_opaque(source: &[u8], raw: &RawField, path: &str) -> Result<(), MessageError> {
     let RawValue::Bytes(content) = &raw.value else {
         return Err(MessageError(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
@@ -108,7 +108,7 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
             Value::Enum(value.map_err(|_| MessageError(format!("`{path}` is no value of an enumeration")))?)
         }
         Kind::Duration => Value::Duration(span(source, bytes()?, path, -MAX_DURATION..=MAX_DURATION, true)?),
-        Kind::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMES, false)?),
+        Kind::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMESTAMPS, false)?),
         Kind::Message(schema) => Value::Message(object(schema, source, bytes()?, path)?),
         Kind::Metadata => Value::Entries(vec![metadata_entry(source, raw, path)?]),
         Kind::Struct => {

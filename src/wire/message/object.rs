@@ -1,4 +1,4 @@
-//! The view of a message: what the schema knows in its bytes, and where that stands.
+//! The parsed representation of a message.
 
 use crate::wire::proto::ProtoError;
 use crate::wire::schema::{Field, Message};
@@ -10,11 +10,11 @@ use std::ops::Range;
 pub enum Codec {
     /// Protocol buffers.
     Proto,
-    /// JSON, as protocol buffers define it.
+    /// The JSON encoding of protocol buffers.
     Json,
 }
 
-/// Why a body is no message of its schema. It holds no value.
+/// Why a body is not a valid message. The text contains no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MessageError(pub(in crate::wire) String);
@@ -25,17 +25,17 @@ impl From<ProtoError> for MessageError {
     }
 }
 
-/// A length of time, or a time since the epoch.
+/// A duration, or a time since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SecondsNanos {
     /// Whole seconds.
     pub seconds: i64,
-    /// Billionths of a second, of the same sign.
+    /// Nanoseconds, of the same sign.
     pub nanos: i32,
 }
 
 impl fmt::Display for SecondsNanos {
-    /// As JSON has it: `18000s`, `1.500s`.
+    /// In the JSON encoding: `18000s`, `1.500s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.seconds < 0 || self.nanos < 0 { "-" } else { "" };
         write!(f, "{sign}{}", self.seconds.unsigned_abs())?;
@@ -49,59 +49,58 @@ impl fmt::Display for SecondsNanos {
     }
 }
 
-/// The most that a duration may be, either way, in seconds (`google/protobuf/duration.proto`).
+/// The maximum of a duration in either direction, in seconds (`google/protobuf/duration.proto`).
 pub(super) const MAX_DURATION: i64 = 315_576_000_000;
-/// How many unknown fields of one message are told apart.
+/// The maximum number of unknown fields that are listed per message.
 pub const MAX_UNKNOWN: usize = 20;
-/// How much of an unknown name is kept: it may be as long as the body.
-const UNKNOWN_LENGTH: usize = 64;
+/// The maximum length of an unknown field's name, in bytes. The original may be as long as the body.
+const MAX_UNKNOWN_NAME: usize = 64;
 
-/// The fields of a message that are known, in the order of the wire.
+/// The known fields of a message, in the order of the wire.
 #[derive(Debug, Clone)]
 pub struct Object {
-    /// What it is.
+    /// The message type.
     pub schema: &'static Message,
-    /// The fields that stand.
+    /// The fields that are set.
     pub items: Vec<Item>,
-    /// What else stands, by name in JSON and by number in protocol buffers: the first [`MAX_UNKNOWN`] of them, each
-    /// once.
+    /// The unknown fields: names in JSON, numbers in protocol buffers. The first [`MAX_UNKNOWN`], each once.
     pub unknown: Vec<String>,
     pub(super) content: Range<usize>,
 }
 
-/// A field that stands.
+/// A field that is set.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// What it is.
+    /// The field's definition.
     pub field: &'static Field,
-    /// Its name as the caller wrote it.
+    /// The name as the caller wrote it.
     pub spelling: String,
-    /// What it holds.
+    /// The value.
     pub value: Value,
-    /// In protocol buffers all its bytes, in JSON those of the value.
+    /// The range of its bytes: in protocol buffers the whole field, in JSON the value.
     pub(super) span: Range<usize>,
 }
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// A string.
     Text(String),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
-    /// An unsigned number.
+    /// An unsigned integer.
     Unsigned(u64),
-    /// A value of an enumeration.
+    /// An enum value.
     Enum(i32),
-    /// A length of time.
+    /// A duration.
     Duration(SecondsNanos),
     /// A time.
     Timestamp(SecondsNanos),
-    /// Another message.
+    /// A nested message.
     Message(Object),
     /// The entries of a map.
     Entries(Vec<Entry>),
-    /// Something that nobody looks into.
+    /// Content that is not parsed.
     Opaque,
 }
 
@@ -120,14 +119,14 @@ impl Object {
         Object { schema, items: Vec::new(), unknown: Vec::new(), content }
     }
 
-    pub(super) fn note_unknown(&mut self, name: &str) {
-        let name = name.get(..name.floor_char_boundary(UNKNOWN_LENGTH)).unwrap_or_default();
+    pub(super) fn add_unknown(&mut self, name: &str) {
+        let name = name.get(..name.floor_char_boundary(MAX_UNKNOWN_NAME)).unwrap_or_default();
         if self.unknown.len() < MAX_UNKNOWN && !self.unknown.iter().any(|known| known == name) {
             self.unknown.push(name.to_owned());
         }
     }
 
-    /// At most one field of each group may stand. `path` is what errors call the message.
+    /// Rejects two fields of one oneof group. `path` is the message's name in errors.
     pub(super) fn check_oneofs(&self, path: &str) -> Result<(), MessageError> {
         for oneof in self.schema.oneofs {
             let mut standing = self.items.iter().filter(|item| oneof.members.contains(&item.field.number));
@@ -142,12 +141,12 @@ impl Object {
         Ok(())
     }
 
-    /// The field with this name, where it stands.
+    /// The field with this name, if set.
     pub fn item(&self, name: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.field.name == name)
     }
 
-    /// The text in a field; none where it is not there.
+    /// The string in a field, if set.
     pub fn text(&self, name: &str) -> Option<&str> {
         match &self.item(name)?.value {
             Value::Text(text) => Some(text),
@@ -155,7 +154,7 @@ impl Object {
         }
     }
 
-    /// The message in a field.
+    /// The message in a field, if set.
     pub fn message(&self, name: &str) -> Option<&Object> {
         match &self.item(name)?.value {
             Value::Message(object) => Some(object),
@@ -163,7 +162,7 @@ impl Object {
         }
     }
 
-    /// The number in a field.
+    /// The unsigned integer in a field, if set.
     pub fn number(&self, name: &str) -> Option<u64> {
         match self.item(name)?.value {
             Value::Unsigned(number) => Some(number),
@@ -171,7 +170,7 @@ impl Object {
         }
     }
 
-    /// The entries of the map in a field.
+    /// The map entries in a field, if set.
     pub fn entries(&self, name: &str) -> Option<&[Entry]> {
         match &self.item(name)?.value {
             Value::Entries(entries) => Some(entries),

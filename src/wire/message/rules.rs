@@ -1,18 +1,18 @@
-//! The rules of protoc-gen-validate, with the texts that it gives.
+//! The validation rules of protoc-gen-validate, with its error texts.
 
 use super::object::{Codec, Object, Value};
 use crate::wire::schema::{Field, Kind, Rule};
 
-/// Something that the provider's validation would refuse.
+/// A violation of the provider's validation rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConstraintViolation {
-    /// The field, in the caller's own spelling.
+    /// The field's path in the caller's own spelling.
     pub path: String,
-    /// What the provider would say if it were the first.
+    /// The provider's text for this violation.
     pub text: String,
 }
 
-/// All that is wrong, in the order of the fields.
+/// All violations, in the order of the fields.
 pub(super) fn constraint_violations(object: &Object, codec: Codec) -> Vec<ConstraintViolation> {
     let mut all = Vec::new();
     for field in object.schema.fields {
@@ -49,7 +49,7 @@ pub(super) fn constraint_violations(object: &Object, codec: Codec) -> Vec<Constr
     all
 }
 
-/// What is wrong with a field.
+/// The violation of a field's rule.
 fn checked(field: &Field, value: Option<&Value>) -> Option<String> {
     let length = || match value {
         Some(Value::Text(text)) => text.chars().count(),
@@ -95,7 +95,7 @@ fn out_of(length: usize, min: usize, max: usize) -> Option<String> {
     })
 }
 
-/// `otp_sms` as Go writes it: `OtpSms`.
+/// A field's name in Go: `OtpSms` for `otp_sms`.
 fn go_name(name: &str) -> String {
     let word = |word: &str| {
         let mut letters = word.chars();

@@ -1,6 +1,6 @@
-//! `google.protobuf.Struct` in protocol buffers: JSON in another encoding, held to the rules that JSON is held to.
+//! `google.protobuf.Struct` in protocol buffers: JSON in another encoding, with the same limits as JSON.
 //!
-//! Source: `google/protobuf/struct.proto`, which says of a value without a kind that it is an error.
+//! Source: `google/protobuf/struct.proto`, which says that a value without a kind is an error.
 
 use super::object::MessageError;
 use crate::wire::json::{MAX_DEPTH, MAX_TOKENS};
@@ -8,8 +8,7 @@ use crate::wire::proto::{RawField, RawValue, fields};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Judges the object that stands in this part of the bytes: its depth, its size, and whether all parsers read the same
-/// in it.
+/// Checks the object in this range: its depth, its size, and that all parsers read it alike.
 pub(super) fn check(source: &[u8], content: Range<usize>, path: &str) -> Result<(), MessageError> {
     Walk { source, path, left: MAX_TOKENS }.object(content, MAX_DEPTH)
 }
@@ -17,7 +16,7 @@ pub(super) fn check(source: &[u8], content: Range<usize>, path: &str) -> Result<
 struct Walk<'a> {
     source: &'a [u8],
     path: &'a str,
-    /// How many keys and values there may still be.
+    /// How many more keys and values are allowed.
     left: usize,
 }
 
@@ -26,7 +25,7 @@ impl<'a> Walk<'a> {
         MessageError(format!("`{}` {what}", self.path))
     }
 
-    /// The content of a field of messages.
+    /// The range of a nested message.
     fn message(&self, raw: &RawField) -> Result<Range<usize>, MessageError> {
         match &raw.value {
             RawValue::Bytes(content) => Ok(content.clone()),
@@ -49,7 +48,7 @@ impl<'a> Walk<'a> {
         depth.checked_sub(1).ok_or_else(|| self.wrong(&format!("has more than {MAX_DEPTH} levels of nesting")))
     }
 
-    /// `Struct`, whose only field is a map.
+    /// Checks a `Struct`, whose only field is a map.
     fn object(&mut self, content: Range<usize>, depth: usize) -> Result<(), MessageError> {
         let depth = self.deeper(depth)?;
         let mut seen = HashSet::new();
@@ -65,7 +64,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// An entry of its map: one key and one value, in their order or not. Says the key.
+    /// Checks a map entry: one key and one value, in any order. Returns the key.
     fn entry(&mut self, content: Range<usize>, depth: usize) -> Result<&'a str, MessageError> {
         self.count()?;
         let (mut key, mut value) = (None, None);
@@ -80,7 +79,7 @@ impl<'a> Walk<'a> {
         value.and(key).ok_or_else(|| self.wrong("has an entry that is not one key and one value"))
     }
 
-    /// `Value`: one of six kinds.
+    /// Checks a `Value`: exactly one of six kinds.
     fn value(&mut self, content: Range<usize>, depth: usize) -> Result<(), MessageError> {
         self.count()?;
         let mut kinds = 0;
@@ -99,7 +98,7 @@ impl<'a> Walk<'a> {
         if kinds == 1 { Ok(()) } else { Err(self.wrong("has a value that is not of one kind")) }
     }
 
-    /// `ListValue`.
+    /// Checks a `ListValue`.
     fn list(&mut self, content: Range<usize>, depth: usize) -> Result<(), MessageError> {
         let depth = self.deeper(depth)?;
         for item in fields(self.source, content) {
@@ -112,10 +111,10 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Whether a field of eight bytes is a number that JSON has.
+    /// Whether a field of eight bytes is a number that JSON can represent.
     fn is_number(&self, span: &Range<usize>) -> bool {
         let field = self.source.get(span.clone()).unwrap_or_default();
-        // Behind its tag, which has one byte.
+        // After the tag, which is one byte long.
         let bytes = field.get(1..).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
         bytes.is_some_and(|bytes| f64::from_le_bytes(bytes).is_finite())
     }

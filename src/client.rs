@@ -1,4 +1,4 @@
-//! Outbound HTTP: trusted roots, addresses that are looked up off the request path, and buffered exchanges with bounds.
+//! Outbound HTTP: trusted CAs, addresses that are resolved in the background, and buffered requests with limits.
 
 mod addresses;
 mod connector;
@@ -32,33 +32,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Why an exchange brought no response.
+/// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// No connection: nothing was sent, or nothing that could be read.
+    /// No connection: the server cannot have processed the request.
     #[error("no connection: {0}")]
     Connect(String),
-    /// The connection broke; the request may have been carried out.
+    /// The connection broke; the request may have been processed.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The other side says that it has not looked at the request.
+    /// The server says that it has not processed the request.
     #[error("the request was not taken: {0}")]
     Refused(String),
-    /// A connection that had been kept was closed before any byte of a response came.
+    /// A kept connection was closed before any byte of a response arrived.
     #[error("a kept connection was closed")]
     Closed,
-    /// No complete answer in time.
+    /// No complete response within this timeout.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// The response, which has this status, is larger than this number of bytes.
+    /// The response, with this status, exceeds this number of bytes.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize, StatusCode),
-    /// There is too little memory for the response.
+    /// Memory is too short for the response.
     #[error("the answer was given up because memory is short")]
     OutOfMemory,
 }
 
-/// A response as a whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Exchange {
     /// The status.
@@ -67,32 +67,32 @@ pub struct Exchange {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// What stood behind the body.
+    /// The trailers.
     pub trailers: Option<HeaderMap>,
 }
 
-/// How a host is reached.
+/// How to connect to a host.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
-    /// Where it is.
+    /// Its addresses.
     pub addresses: Arc<Addresses>,
-    /// Whom to trust instead of the system's authorities.
+    /// Trusted CAs, in place of the system's.
     pub authorities: Option<CaCertificates>,
-    /// Who the gateway is to it.
+    /// The gateway's client certificate.
     pub identity: Option<ClientIdentity>,
-    /// The version of HTTP.
+    /// The HTTP versions that may be used.
     pub protocol: Protocol,
-    /// How long it may take to connect to one address, with TLS.
+    /// Timeout of a connection attempt to one address, TLS included.
     pub connect: Duration,
-    /// How long an unused connection is kept.
+    /// How long an idle connection is kept.
     pub keepalive: Duration,
-    /// Whether it may take the last descriptors of the process.
+    /// Whether it may use the reserved descriptors.
     pub may_use_reserve: bool,
-    /// Where responses are counted that are read whole; none where they are few and small.
+    /// The budget for buffered responses; `None` if they are few and small.
     pub memory: Option<Arc<Memory>>,
 }
 
-/// A client with kept connections. Certificates are always verified, redirects never followed.
+/// An HTTP client with a connection pool. It always verifies certificates and never follows redirects.
 #[derive(Clone)]
 pub struct Client {
     addresses: Arc<Addresses>,
@@ -102,7 +102,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for one host.
+    /// A client for one host. Fails if the TLS settings are invalid.
     pub fn new(options: &ConnectOptions) -> Result<Client, rustls::Error> {
         let tls = tls(options)?;
         let memory = options.memory.clone();
@@ -119,15 +119,15 @@ impl Client {
         Ok(client)
     }
 
-    /// The same client, whose requests over HTTP/2 go over another connection: what is in the way there is in nobody's
-    /// way here.
+    /// The same client with an HTTP/2 connection of its own, so that slow readers of streamed responses do not delay
+    /// others.
     pub fn for_streaming(&self) -> Client {
         Client { http2: self.http2.as_ref().map(|http2| Arc::new(http2.for_streaming())), ..self.clone() }
     }
 
-    /// Sends a request and reads the whole response, all within `within` and at most `most` bytes. The URI says where
-    /// to connect to, `Host` who is asked, where that is somebody else. Only what can be asked for again is given up
-    /// for want of memory.
+    /// Sends a request and reads the complete response, within `within` and up to `most` bytes. The URI names the host
+    /// to connect to, the `Host` header the virtual host if it differs. Only `repeatable` requests fail if memory is
+    /// short.
     pub async fn exchange(
         &self,
         request: Request<Bytes>,
@@ -140,7 +140,7 @@ impl Client {
         tokio::time::timeout(within, whole).await.unwrap_or(Err(ExchangeError::Timeout(within)))
     }
 
-    /// Whether requests to here go over HTTP/2, as far as that can be found out.
+    /// Whether requests to this URI use HTTP/2, as far as that can be determined.
     pub async fn speaks_http2(&self, to: &Uri) -> bool {
         match &self.http2 {
             Some(http2) => matches!(http2.connection(to).await, Ok(Some(_))),
@@ -148,8 +148,8 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for the head of the response, all within `within`. The body is left to the caller, who
-    /// may give it up, and so may they this.
+    /// Sends a request and waits for the head of the response, within `within`. The caller reads the body; it may drop
+    /// both at any time.
     pub async fn open(&self, request: Request<Bytes>, within: Duration) -> Result<Response, ExchangeError> {
         let until = Instant::now() + within;
         let late = |_| ExchangeError::Timeout(within);
@@ -166,8 +166,7 @@ impl Client {
         Ok(response)
     }
 
-    /// Boxed, since it is large: whatever holds it would be moved as a whole with each request, also where nothing is
-    /// sent.
+    /// Boxed, because it is large and would be moved with every request, even if nothing is sent.
     fn response(&self, request: Request<Bytes>) -> Pin<Box<impl Future<Output = Result<Response, ExchangeError>>>> {
         Box::pin(self.respond(request))
     }
@@ -201,7 +200,7 @@ impl Client {
     ) -> Result<Response, ExchangeError> {
         let mut request = request.map(Full::new);
         let connection = capture_connection(&mut request);
-        // Whoever has sent an informational response has seen the request: the connection was not closed before it.
+        // A server that sent an informational response has seen the request: the connection was not closed before it.
         let begun = Arc::new(AtomicBool::new(false));
         let seen = begun.clone();
         hyper::ext::on_informational(&mut request, move |_| seen.store(true, Ordering::Relaxed));
@@ -217,7 +216,7 @@ impl Client {
         if let Some(connected) = connection.connection_metadata().as_ref()
             && head.extensions.get::<HttpInfo>().is_some_and(moved)
         {
-            // It leads to where the name does not lead any more: not to be used again.
+            // The name no longer resolves to this address: do not reuse the connection.
             connected.poison();
         }
         if head.status.is_informational() {

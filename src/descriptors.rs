@@ -1,6 +1,5 @@
-//! Descriptors: how many files and sockets the process may have open, and which of them are kept back. Clients and
-//! providers never get the last ones, so that whatever their number is, the configuration can be read again, probes are
-//! answered and names looked up.
+//! File descriptors: how many files and sockets the process may open, and a reserve that clients and providers never
+//! use. So under any load the configuration can be reloaded, probes are answered and names resolved.
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
@@ -8,28 +7,28 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// How many are kept back; a quarter where there are few.
+/// The size of the reserve; at most a quarter of the limit.
 const RESERVED: u64 = 64;
-/// How many unused connections to providers are kept in each pool, where there are descriptors enough.
+/// The most idle connections to providers in each pool.
 const MAX_IDLE: u64 = 512;
 
-/// Lets the process have as many as the system allows it: each client is one, and each connection to a provider.
-/// Systems start with few for the sake of programs that count in bits.
+/// Raises the limit of open files to the hard limit: every client and every connection to a provider needs one. The
+/// soft limit is often low, for the sake of programs that use `select`.
 pub fn raise_limit() {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
-    // An error leaves it as it was.
+    // An error leaves the limit unchanged.
     let _ = setrlimit(Resource::Nofile, files);
 }
 
-/// How many the process may have without those that are kept back.
+/// The descriptors outside the reserve.
 fn usable() -> u64 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     limit - RESERVED.min(limit / 4)
 }
 
-/// How many clients may be connected at once, of those that are declared, where so many requests may be in flight at
-/// providers: each of these may take a connection, and leave it unused for a while. In any case clients have half.
+/// The most client connections: at most `declared`, less twice `in_flight`, since each request in flight at a provider
+/// may take a connection and leave another one idle. Clients always get half.
 pub fn max_clients(declared: usize, in_flight: usize) -> usize {
     max_clients_of(usable(), declared, in_flight)
 }
@@ -39,17 +38,17 @@ fn max_clients_of(usable: u64, declared: usize, in_flight: usize) -> usize {
     usize::try_from(usable - providers).map_or(declared, |most| declared.min(most))
 }
 
-/// How many unused connections to providers a pool keeps.
+/// The most idle connections in a pool.
 pub fn max_idle_per_pool() -> usize {
     usize::try_from(MAX_IDLE.min(usable() / 8)).unwrap_or(usize::MAX)
 }
 
-/// Whether this is one of those that are kept back: systems give out the lowest number that is free.
+/// Whether this descriptor belongs to the reserve: systems assign the lowest free number.
 pub fn is_reserved(one: &impl AsRawFd) -> bool {
     u64::try_from(one.as_raw_fd()).is_ok_and(|number| number >= usable())
 }
 
-/// Whether all but those that are kept back are in use.
+/// Whether only the reserve is left.
 pub fn are_exhausted() -> bool {
     match socket(AddressFamily::UNIX, SocketType::DGRAM, None) {
         Ok(probe) => is_reserved(&probe),
@@ -57,7 +56,7 @@ pub fn are_exhausted() -> bool {
     }
 }
 
-/// Whether an error says that there are no more of them, in the process or in the system.
+/// Whether an error means that descriptors are exhausted, in the process or the system.
 pub fn is_shortage(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -1,9 +1,9 @@
-//! The handover of listening sockets from a process to the one that takes its place, so that no connection is rejected
-//! meanwhile.
+//! The handover of listening sockets from a process to its successor, so that no connection is rejected during an
+//! upgrade.
 //!
-//! The new process waits on a socket in the file system. The old one connects to it, sends its listening sockets, and
-//! goes on until the new one says that it serves. The connection stays open until the old process has ended, which the
-//! new one can wait for.
+//! The new process waits on a Unix socket. The old one connects to it, sends its listening sockets, and continues until
+//! the new one confirms that it serves. The connection stays open until the old process ends, which the new one can
+//! wait for.
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -21,16 +21,16 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most sockets that are handed over at once.
+/// The most sockets of a handover.
 const MAX_SOCKETS: usize = 64;
 /// The longest list of their names, in bytes.
 const MAX_NAMES: usize = 16 << 10;
-/// What the new process says when it serves.
+/// The new process's confirmation.
 const READY: &[u8] = b"serves\n";
-/// How long to wait before looking again for the other process.
+/// Pause between attempts to reach the other process.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// The sockets that a process was handed.
+/// The sockets that this process received.
 #[derive(Debug)]
 pub struct Inherited {
     sockets: Vec<(String, OwnedFd)>,
@@ -38,20 +38,20 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// The socket of this name, if it was handed over and not taken yet.
+    /// Takes the socket of this name, if it was received and not taken yet.
     pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
         let at = self.sockets.iter().position(|(own, _)| own == name)?;
         Some(self.sockets.swap_remove(at).1)
     }
 
-    /// Tells the old process that this one serves. What was not taken is closed.
+    /// Confirms to the old process that this one serves. Closes the sockets that were not taken.
     pub fn confirm(mut self) -> io::Result<Predecessor> {
         self.old.write_all(READY)?;
         Ok(Predecessor(self.old))
     }
 }
 
-/// The process before this one, which may still answer what it has begun.
+/// The old process, which may still serve open requests.
 #[derive(Debug)]
 pub struct Predecessor(UnixStream);
 
@@ -59,16 +59,16 @@ impl Predecessor {
     /// Waits until it has ended. Blocks the thread.
     pub fn wait(mut self) {
         let _ = self.0.set_read_timeout(None);
-        // It sends nothing more: whatever comes is the end.
+        // It sends nothing more, so any result means that it has ended.
         let _ = self.0.read(&mut [0]);
     }
 }
 
-/// The process that took over.
+/// The new process.
 #[derive(Debug)]
 pub struct Successor(#[expect(dead_code, reason = "open for as long as this process lives")] UnixStream);
 
-/// Waits for the old process and takes its sockets. Blocks the thread, for `within` at the most.
+/// Waits for the old process and receives its sockets. Blocks the thread, for `within` at most.
 pub fn receive(path: &Path, within: Duration) -> io::Result<Inherited> {
     let deadline = Instant::now() + within;
     match std::fs::remove_file(path) {
@@ -107,8 +107,7 @@ fn take(old: UnixStream, deadline: Instant) -> io::Result<Inherited> {
     Ok(Inherited { sockets: names.into_iter().map(str::to_owned).zip(sockets).collect(), old })
 }
 
-/// Hands sockets over to the process that waits for them, and waits until it serves. Blocks the thread, for `within` at
-/// the most.
+/// Hands sockets over to the waiting process and waits until it serves. Blocks the thread, for `within` at most.
 pub fn send(path: &Path, sockets: &[(String, BorrowedFd)], within: Duration) -> io::Result<Successor> {
     let deadline = Instant::now() + within;
     let mut new = retry_until(deadline, || UnixStream::connect(path))?;
@@ -130,7 +129,7 @@ pub fn send(path: &Path, sockets: &[(String, BorrowedFd)], within: Duration) -> 
     if reply == READY { Ok(Successor(new)) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
-/// Only processes of the same user hand sockets to each other.
+/// Accepts only processes of the same user.
 fn check(other: &UnixStream) -> io::Result<()> {
     if socket_peercred(other.as_fd())?.uid == geteuid() {
         return Ok(());
@@ -143,7 +142,7 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
     if remaining.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(remaining) }
 }
 
-/// Tries until the other process is there.
+/// Retries until the other process is there.
 fn retry_until<T>(deadline: Instant, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match attempt() {

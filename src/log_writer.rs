@@ -1,6 +1,7 @@
-//! The log: lines that are handed over without waiting, and written by a thread of its own in larger pieces.
+//! The log writer: lines are queued without waiting, and written in larger chunks by a thread of its own.
 //!
-//! A reader of the log that is slow, or gone, never holds up traffic: lines that find no room are dropped and counted.
+//! A slow or missing reader of the log never delays traffic: lines that do not fit in the queue are dropped and
+//! counted.
 
 use parking_lot::{Condvar, Mutex};
 use std::io::{self, Write};
@@ -9,35 +10,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How many bytes may wait to be written.
-const ROOM: usize = 4 * 1024 * 1024;
-/// How long lines are gathered before they are written together.
-const GATHER: Duration = Duration::from_millis(20);
+/// The most bytes that wait to be written.
+const MAX_PENDING: usize = 4 * 1024 * 1024;
+/// How long lines are collected before they are written.
+const COLLECT_TIME: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     lines: Vec<u8>,
     busy: bool,
 }
 
 struct Shared {
-    waiting: Mutex<Waiting>,
+    pending: Mutex<Pending>,
     filled: Condvar,
     written: Condvar,
     dropped: AtomicU64,
 }
 
-/// A log. Clones are the same log.
+/// A handle to the log writer. Clones share it.
 #[derive(Clone)]
 pub struct LogWriter {
     shared: Arc<Shared>,
 }
 
 impl LogWriter {
-    /// A log that is written to `out`.
+    /// A log writer for `out`.
     pub fn new(out: impl Write + Send + 'static) -> io::Result<LogWriter> {
         let shared = Arc::new(Shared {
-            waiting: Mutex::default(),
+            pending: Mutex::default(),
             filled: Condvar::new(),
             written: Condvar::new(),
             dropped: AtomicU64::new(0),
@@ -47,30 +48,30 @@ impl LogWriter {
         Ok(LogWriter { shared })
     }
 
-    /// Hands over one line, with its line feed.
+    /// Queues one line, with its line feed.
     pub fn line(&self, line: &[u8]) {
-        let mut waiting = self.shared.waiting.lock();
-        if waiting.lines.len() + line.len() > ROOM {
+        let mut pending = self.shared.pending.lock();
+        if pending.lines.len() + line.len() > MAX_PENDING {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let first = waiting.lines.is_empty();
-        waiting.lines.extend_from_slice(line);
+        let first = pending.lines.is_empty();
+        pending.lines.extend_from_slice(line);
         if first {
             self.shared.filled.notify_one();
         }
     }
 
-    /// How many lines were dropped.
+    /// Lines dropped so far.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits, a moment at the most, until everything is written.
+    /// Waits until everything is written, for at most 500 ms without progress.
     pub fn flush(&self) {
-        let mut waiting = self.shared.waiting.lock();
-        while waiting.busy || !waiting.lines.is_empty() {
-            if self.shared.written.wait_for(&mut waiting, Duration::from_millis(500)).timed_out() {
+        let mut pending = self.shared.pending.lock();
+        while pending.busy || !pending.lines.is_empty() {
+            if self.shared.written.wait_for(&mut pending, Duration::from_millis(500)).timed_out() {
                 return;
             }
         }
@@ -81,18 +82,18 @@ fn write_all(shared: &Shared, mut out: impl Write) {
     let mut lines = Vec::new();
     loop {
         {
-            let mut waiting = shared.waiting.lock();
-            waiting.busy = false;
+            let mut pending = shared.pending.lock();
+            pending.busy = false;
             shared.written.notify_all();
-            while waiting.lines.is_empty() {
-                shared.filled.wait(&mut waiting);
+            while pending.lines.is_empty() {
+                shared.filled.wait(&mut pending);
             }
         }
-        thread::sleep(GATHER);
+        thread::sleep(COLLECT_TIME);
         {
-            let mut waiting = shared.waiting.lock();
-            waiting.busy = true;
-            std::mem::swap(&mut lines, &mut waiting.lines);
+            let mut pending = shared.pending.lock();
+            pending.busy = true;
+            std::mem::swap(&mut lines, &mut pending.lines);
         }
         if out.write_all(&lines).and_then(|()| out.flush()).is_err() {
             let lost = lines.iter().filter(|byte| **byte == b'\n').count();

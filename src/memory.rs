@@ -1,8 +1,7 @@
-//! How much memory the process holds for its clients, and how much it may.
+//! The memory budget: how much memory the process uses for its clients, and how much it may use.
 //!
-//! What is held is counted, not measured: so each byte counts before it is taken, whoever takes it, and what is too
-//! much is shed before the system ends the process. Beside it the resident memory is measured now and then, for what
-//! the count does not know.
+//! Use is counted, not measured: every byte is reserved before it is allocated, so that the gateway sheds load before
+//! the system kills the process. The resident memory is measured as well, periodically, for what is not counted.
 
 mod sweep;
 
@@ -16,57 +15,59 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// How much of what may be held has to be held for the process to be pressed, in percent.
+/// Use of the budget at which the level is high, in percent.
 const HIGH_PERCENT: usize = 60;
-/// How much of what may be held, and of what is resident, makes which level, in percent.
+/// The thresholds of the levels high, full and exceeded in percent: of the budget, and (`RESIDENT_PERCENT`) of the
+/// limit for resident memory.
 const COUNTED_PERCENT: [usize; 3] = [HIGH_PERCENT, 100, 115];
-/// Down to how much of the limit is given up what is resident beyond it, in percent.
+/// Resident memory is shed down to this percentage of the limit.
 const RESIDENT_TARGET_PERCENT: usize = 70;
 const RESIDENT_PERCENT: [usize; 3] = [80, 90, 95];
 
-/// How near to its limit the process is.
+/// How close the process is to its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Far.
+    /// No action.
     Normal,
-    /// So near that clients who do not read are given up.
+    /// Clients that do not read are disconnected.
     High,
-    /// There: nothing is taken on beyond what each connection is given in any case.
+    /// Only what every connection is guaranteed is still accepted.
     Full,
-    /// Beyond it: nothing is taken on.
+    /// Nothing is accepted.
     Exceeded,
 }
 
-/// How much memory the process holds for its clients.
+/// The memory budget of the process.
 #[derive(Debug)]
 pub struct Memory {
     limit: AtomicUsize,
     budget: AtomicUsize,
-    /// What the process holds that is none of its clients'.
+    /// Bytes reserved for the cache instead of clients.
     other_bytes: usize,
     reserved: AtomicUsize,
     kinds: EnumMap<MemoryKind, AtomicUsize>,
     shed: EnumMap<Shed, AtomicU64>,
-    /// What is resident, in bytes.
+    /// Resident memory, in bytes.
     resident: AtomicUsize,
     wait_for_pressure: Notify,
 }
 
-/// What is read off when metrics are asked for.
+/// The values for metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryReading {
-    /// The limit of the process, in bytes.
+    /// The memory limit of the process, in bytes.
     pub limit: usize,
-    /// How much may be held for clients, in bytes.
+    /// The budget for clients, in bytes.
     pub budget: usize,
-    /// What is held, by kind.
+    /// Bytes in use, by kind.
     pub reserved: Vec<(&'static str, usize)>,
-    /// What was given up, by what it was.
+    /// What was shed, by kind.
     pub shed: Vec<(&'static str, u64)>,
 }
 
 impl Memory {
-    /// For a process with this limit, which holds so much for something else than its clients.
+    /// For a process with this limit in bytes (`None`: the system's), of which `other_bytes` are reserved for the
+    /// cache.
     pub fn new(limit: Option<usize>, other_bytes: usize) -> Arc<Memory> {
         let memory = Memory {
             limit: AtomicUsize::new(0),
@@ -82,29 +83,29 @@ impl Memory {
         Arc::new(memory)
     }
 
-    /// Takes another limit; that of the system where there is none.
+    /// Sets the limit in bytes; `None` means the system's.
     pub fn set_limit(&self, limit: Option<usize>) {
         let limit = limit.unwrap_or_else(system_limit);
         self.limit.store(limit, Ordering::Relaxed);
         self.budget.store(memory_for_clients(limit, self.other_bytes), Ordering::Relaxed);
     }
 
-    /// The limit of the process, in bytes.
+    /// The memory limit of the process, in bytes.
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// How near to its limit the process is.
+    /// How close the process is to its limit.
     pub fn level(&self) -> Level {
         self.counted_level().max(self.resident_level())
     }
 
-    /// The same, by what is held alone: what is resident may be what a sweep gives back.
+    /// The level by counted bytes alone: a sweep may return resident memory.
     pub fn counted_level(&self) -> Level {
         level(self.reserved.load(Ordering::Relaxed), self.budget.load(Ordering::Relaxed), COUNTED_PERCENT)
     }
 
-    /// How much has to be given up for the process to be calm, in bytes.
+    /// How many bytes to shed for the level to become normal.
     pub fn excess(&self) -> usize {
         let counted = self.reserved.load(Ordering::Relaxed).saturating_sub(self.budget.load(Ordering::Relaxed) / 2);
         let resident =
@@ -112,7 +113,7 @@ impl Memory {
         counted.max(resident)
     }
 
-    /// Ends when the process is pressed.
+    /// Completes when the level is above normal.
     pub async fn wait_for_pressure(&self) {
         loop {
             let wait_for_pressure = self.wait_for_pressure.notified();
@@ -123,12 +124,12 @@ impl Memory {
         }
     }
 
-    /// How much is held for clients, in bytes.
+    /// Bytes in use for clients.
     pub fn reserved(&self) -> usize {
         self.reserved.load(Ordering::Relaxed)
     }
 
-    /// Looks how much is resident.
+    /// Measures the resident memory.
     pub fn measure(&self) {
         self.resident.store(resident().unwrap_or(0), Ordering::Relaxed);
         if self.resident_level() > Level::Normal {
@@ -136,17 +137,17 @@ impl Memory {
         }
     }
 
-    /// What is resident may be what the allocator keeps: it ends no service by itself.
+    /// Resident memory may be free memory that the allocator keeps, so it never counts as exceeded.
     fn resident_level(&self) -> Level {
         level(self.resident.load(Ordering::Relaxed), self.limit(), RESIDENT_PERCENT).min(Level::Full)
     }
 
-    /// Something was given up.
+    /// Counts something that was shed.
     pub fn count_shed(&self, what: Shed) {
         self.shed[what].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What is read off when metrics are asked for.
+    /// The values for metrics.
     pub fn read(&self) -> MemoryReading {
         MemoryReading {
             limit: self.limit(),
@@ -171,7 +172,7 @@ impl Memory {
     }
 }
 
-/// Something that counts as held until this is dropped.
+/// A reservation in the memory budget, until this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     memory: Arc<Memory>,
@@ -180,18 +181,18 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Holds so many bytes.
+    /// Reserves bytes.
     pub fn new(memory: &Arc<Memory>, kind: MemoryKind, bytes: usize) -> Reservation {
         memory.add(kind, bytes);
         Reservation { memory: memory.clone(), kind, bytes }
     }
 
-    /// How much is held.
+    /// The reserved bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Holds another number of bytes from now on.
+    /// Changes the number of reserved bytes.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.memory.add(self.kind, bytes - self.bytes);
@@ -221,7 +222,7 @@ fn level(reserved: usize, most: usize, [wait_for_pressure, full, over]: [usize; 
     }
 }
 
-/// What the system lets the process have: the limit of its control group, or three quarters of the machine's memory.
+/// The memory that the system allows: the limit of the control group, or three quarters of the machine's memory.
 pub fn system_limit() -> usize {
     let machine = meminfo().unwrap_or(usize::MAX);
     match cgroup_limit() {
@@ -230,7 +231,7 @@ pub fn system_limit() -> usize {
     }
 }
 
-/// The least limit of the control groups that the process is in: of the second version, or of the first.
+/// The lowest limit of the process's control groups, version 1 or 2, in bytes.
 fn cgroup_limit() -> Option<usize> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let limits = groups.lines().flat_map(|line| {
@@ -247,19 +248,19 @@ fn cgroup_limit() -> Option<usize> {
     limits.min()
 }
 
-/// The limits of a group and of all that it is in. In a container its own group is the root of what can be seen.
+/// The limits of a group and its ancestors. In a container its own group is the visible root.
 fn cgroup_limits(root: &str, path: &str, file: &str) -> Vec<usize> {
     let above = |path: &str| path.rfind('/').map(|at| path.get(..at).unwrap_or_default().to_owned());
     let paths = std::iter::successors(Some(path.trim_end_matches('/').to_owned()), |path| above(path));
     paths.filter_map(|path| fs::read_to_string(format!("{root}{path}/{file}")).ok()?.trim().parse().ok()).collect()
 }
 
-/// All memory of the machine, in bytes.
+/// The machine's memory, in bytes.
 fn meminfo() -> Option<usize> {
     read_kilobytes("/proc/meminfo", "MemTotal:")
 }
 
-/// What is resident of the process, in bytes.
+/// The resident memory of the process, in bytes.
 fn resident() -> Option<usize> {
     read_kilobytes("/proc/self/status", "VmRSS:")
 }
@@ -277,7 +278,7 @@ mod tests {
         BASE_MEMORY as BASE, MIN_CLIENT_MEMORY as LEAST, max_cached_for_limit, memory_for_clients as budget,
     };
 
-    /// What may be held for clients with the least budget there is.
+    /// The smallest budget for clients.
     const ALL: usize = LEAST;
 
     #[test]

@@ -89,7 +89,7 @@ impl Runtime {
             Some(before) => Arc::new(config.gateway.with_secret_of(before)),
             None => config.gateway.clone(),
         };
-        let same = last.map(|last| &last.resolver).filter(|resolver| resolver.asks(&config.dns.servers));
+        let same = last.map(|last| &last.resolver).filter(|resolver| resolver.uses_servers(&config.dns.servers));
         let resolver = same.cloned().unwrap_or_else(|| Resolver::new(config.dns.servers.clone(), Files::default()));
         let backend = |upstream: &Arc<Upstream>| {
             let UpstreamCounters { keys, slots } = process.counters_of(&upstream.name);

@@ -1,7 +1,8 @@
-//! The addresses of a host: looked up in the background, for as long as they hold; the last good ones stay.
+//! The addresses of a host, resolved in the background for as long as their TTL. If resolving fails, the last ones
+//! stay.
 //!
-//! An address that cannot be connected to is remembered, so that a dead one does not cost each request the time to find
-//! that out. Whoever connects takes one address after another out of [`Addresses::next`], as long as nothing was sent.
+//! Failing addresses are remembered, so that a dead one does not cost every request a timeout. A caller tries one
+//! address after another from [`Addresses::next`] until a connection succeeds.
 
 use super::resolver::{LookupError, ResolvedAddresses, Resolver};
 use arc_swap::ArcSwap;
@@ -12,10 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How soon a name that could not be looked up is looked up again; doubled each time.
+/// Delay before a failed lookup is retried; doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(10);
-/// For how long an address is avoided that could not be connected to; doubled each time.
+/// How long a failing address is avoided; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
@@ -27,7 +28,7 @@ pub struct Addresses {
     port: u16,
     known: ArcSwap<Vec<SocketAddr>>,
     round_robin: AtomicUsize,
-    /// How many there are in `failing`, so that most requests need not look.
+    /// The length of `failing`, so that most requests need not lock it.
     failing_count: AtomicUsize,
     failing: Mutex<Vec<Failing>>,
 }
@@ -36,18 +37,18 @@ pub struct Addresses {
 #[derive(Debug)]
 struct Failing {
     address: SocketAddr,
-    /// Until when others are preferred.
+    /// Until when other addresses are preferred.
     until: Instant,
     pause: Duration,
 }
 
-/// What a request has tried so far, to get a connection.
+/// The addresses that a request has tried.
 #[derive(Debug)]
 pub struct Attempts {
     tried: Vec<SocketAddr>,
-    /// Where in turn it began.
+    /// Its start in the round robin.
     first: Option<usize>,
-    /// Until when addresses are tried that failed before.
+    /// Until when failing addresses are tried again.
     retry_until: Instant,
 }
 
@@ -55,15 +56,15 @@ impl Attempts {
     /// The most addresses that a request tries.
     pub const MAX: usize = 8;
 
-    /// None yet. If connecting to one address may take `connect`, addresses that have failed before are tried in that
-    /// time alone: where all are dead, a request is not held up by each.
+    /// No attempts yet. `connect` is the timeout of one attempt; failing addresses are tried only within that time, so
+    /// that a request does not wait for each of many dead addresses.
     pub fn within(connect: Duration) -> Attempts {
         Attempts { tried: Vec::new(), first: None, retry_until: Instant::now() + connect }
     }
 }
 
 impl Addresses {
-    /// The addresses of `host`, which are known at once where it is an address itself.
+    /// The addresses of `host`. They are known at once if it is an IP address.
     pub fn new(resolver: &Arc<Resolver>, host: &str, port: u16) -> Arc<Addresses> {
         let known = host.parse().map(|ip| vec![SocketAddr::new(ip, port)]).unwrap_or_default();
         Arc::new(Addresses {
@@ -77,7 +78,7 @@ impl Addresses {
         })
     }
 
-    /// Whether it is this resolver that looks them up.
+    /// Whether this resolver resolves them.
     pub fn uses_resolver(&self, resolver: &Arc<Resolver>) -> bool {
         Arc::ptr_eq(&self.resolver, resolver)
     }
@@ -87,13 +88,13 @@ impl Addresses {
         !self.known.load().is_empty()
     }
 
-    /// Whether this is one of them.
+    /// Whether this is one of the current addresses.
     pub fn contains(&self, address: SocketAddr) -> bool {
         self.known.load().contains(&address)
     }
 
-    /// The next address to connect to: the next in turn first, those that failed lately last, none twice. None where
-    /// all were tried, or where the name could not be looked up yet.
+    /// The next address to try: round robin, failing ones last, none twice. `None` if all were tried, or the name has
+    /// not been resolved yet.
     pub fn next(&self, attempts: &mut Attempts) -> Option<SocketAddr> {
         let known = self.known.load();
         let first = *attempts.first.get_or_insert_with(|| self.round_robin.fetch_add(1, Ordering::Relaxed));
@@ -111,7 +112,7 @@ impl Addresses {
         Some(next)
     }
 
-    /// Of these addresses the first that has not failed lately. One whose pause is over is tried by one request, and
+    /// The first of these addresses that is not failing. An address whose pause has ended is tried by one request and
     /// avoided by all others meanwhile.
     fn preferred(&self, untried: impl Iterator<Item = SocketAddr>, attempts: &Attempts) -> Option<SocketAddr> {
         let (mut failing, now) = (self.failing.lock(), Instant::now());
@@ -131,11 +132,11 @@ impl Addresses {
         last.map(|(_, address)| address).filter(|_| retry)
     }
 
-    /// It could not be connected to this address: others are preferred for a while.
+    /// Records a failed connection attempt: others are preferred for a while.
     pub fn failed(&self, address: SocketAddr) {
         let (mut failing, now) = (self.failing.lock(), Instant::now());
         match failing.iter_mut().find(|one| one.address == address) {
-            // Several may have tried at once.
+            // Several requests may have tried at once.
             Some(one) if one.until <= now + one.pause / 2 => {
                 one.pause = (one.pause * 2).min(MAX_PAUSE);
                 one.until = now + one.pause;
@@ -150,7 +151,7 @@ impl Addresses {
         self.failing_count.store(failing.len(), Ordering::Relaxed);
     }
 
-    /// It was connected to this address.
+    /// Records a successful connection.
     pub fn mark_working(&self, address: SocketAddr) {
         if self.failing_count.load(Ordering::Relaxed) == 0 {
             return;
@@ -164,17 +165,17 @@ impl Addresses {
         }
     }
 
-    /// Looks the name up once. Says for how long what was found holds.
+    /// Resolves the name once. Returns how long the result is valid.
     pub async fn look_up(&self) -> Result<Duration, LookupError> {
         if self.is_literal() {
             return Ok(Duration::MAX);
         }
-        let ResolvedAddresses { addresses, holds } = self.resolver.look_up(&self.host).await?;
+        let ResolvedAddresses { addresses, ttl } = self.resolver.look_up(&self.host).await?;
         self.update(addresses);
-        Ok(holds)
+        Ok(ttl)
     }
 
-    /// Looks the name up, again and again, for as long as anybody else holds the addresses.
+    /// Keeps the addresses resolved, until they are dropped elsewhere.
     pub async fn keep_current(self: Arc<Addresses>) {
         let mut failing = false;
         let mut retry = FIRST_RETRY;
@@ -191,7 +192,7 @@ impl Addresses {
         self.host.parse::<IpAddr>().is_ok()
     }
 
-    /// Logs how it went, where that is a change.
+    /// Logs a change between success and failure.
     fn log_change(&self, failed: bool, error: Option<&LookupError>) {
         let known = self.known.load().len();
         match error {
@@ -222,8 +223,7 @@ impl Addresses {
     }
 }
 
-/// Whether there is any way to an address: where there is no IPv6, requests in turn must not be lost on it. Nothing is
-/// sent.
+/// Whether there is a route to an address: without IPv6, no request should be sent to an IPv6 address. Sends nothing.
 fn has_route(address: &SocketAddr) -> bool {
     let own: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     UdpSocket::bind((own, 0)).and_then(|socket| socket.connect(address)).is_ok()
@@ -246,7 +246,7 @@ mod tests {
         addresses
     }
 
-    /// What requests try that find these addresses dead, one after another.
+    /// The addresses that a request tries if these are dead.
     fn tried(addresses: &Addresses, dead: &[u8]) -> Vec<u8> {
         let mut attempts = Attempts::within(CONNECT);
         let mut all = Vec::new();

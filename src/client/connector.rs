@@ -1,4 +1,4 @@
-//! Connections: to addresses that are known already, and with TLS where the URI says so.
+//! Connections to addresses that are already resolved, with TLS for `https`.
 
 use super::ConnectOptions;
 use super::addresses::{Addresses, Attempts};
@@ -19,22 +19,22 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// A connection.
+/// A connection, with or without TLS.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Failed = Box<dyn Error + Send + Sync>;
 
-/// Connects to one host: to one address after another, until one can be connected to.
+/// Connects to a host, trying its addresses in turn.
 #[derive(Clone)]
 pub(super) struct Connector {
     addresses: Arc<Addresses>,
     tls: Arc<ClientConfig>,
-    /// How long one address may take, with TLS.
+    /// Timeout per address, TLS included.
     connect: Duration,
-    /// Whether it may take the last descriptors.
+    /// Whether it may use the reserved descriptors.
     may_use_reserve: bool,
 }
 
-/// What connects as `options` says, with this TLS. `protocol` is what TLS is to agree on.
+/// A connector with this TLS configuration. `protocol` selects the ALPN protocols.
 pub(super) fn connector(options: &ConnectOptions, mut tls: ClientConfig, protocol: Protocol) -> Connector {
     tls.alpn_protocols = match protocol {
         Protocol::Http1 => Vec::new(),
@@ -46,12 +46,12 @@ pub(super) fn connector(options: &ConnectOptions, mut tls: ClientConfig, protoco
 }
 
 impl Connector {
-    /// What is tried for one request.
+    /// The attempts of one request.
     pub fn attempts(&self) -> Attempts {
         Attempts::within(self.connect)
     }
 
-    /// Connects to the first address that can be connected to and was not tried yet.
+    /// Connects to the first untried address that accepts.
     pub async fn connect(&self, to: &Uri, attempts: &mut Attempts) -> Result<(Stream, SocketAddr), Failed> {
         if !self.may_use_reserve && descriptors::are_exhausted() {
             return Err("too many open files".into());
@@ -96,14 +96,14 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// How TLS is spoken as `options` says. To read the system's authorities takes long.
+/// Builds the TLS configuration. Reading the system's CAs is slow.
 pub(super) fn tls(options: &ConnectOptions) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     match &options.authorities {
         Some(all) => all.iter().try_for_each(|certificate| roots.add(certificate.clone()))?,
         None => {
             let found = rustls_native_certs::load_native_certs();
-            // Without them no provider would be trusted any more.
+            // Without them no provider would be trusted.
             if descriptors::are_exhausted() && !found.errors.is_empty() {
                 return Err(rustls::Error::General(
                     "the system's authorities cannot be read: too many open files".into(),
@@ -121,7 +121,7 @@ pub(super) fn tls(options: &ConnectOptions) -> Result<ClientConfig, rustls::Erro
     }
 }
 
-/// Connects to this address, whatever the URI says.
+/// Connects to this address, whatever the URI names.
 #[derive(Clone, Copy)]
 struct FixedAddress(SocketAddr);
 

@@ -1,4 +1,4 @@
-//! What failed exchanges mean: above all, whether the other side may have carried the request out.
+//! Classifies failures, in particular whether the server may have processed the request.
 
 use super::ExchangeError;
 use h2::Reason;
@@ -10,9 +10,8 @@ use std::iter::successors;
 
 type Cause<'a> = &'a (dyn Error + 'static);
 
-/// Whether the other side of HTTP/2 says that it has not looked at a request: by a reset that means it, or by the end
-/// of a connection whose last stream came before this one. The library gives that error to no stream that may have been
-/// looked at.
+/// Whether an HTTP/2 server says that it has not processed a request: REFUSED_STREAM, or a GOAWAY whose last stream
+/// precedes this one. The library reports that error only for streams that were not processed.
 pub fn was_refused(cause: Cause) -> bool {
     let refused = |error: &h2::Error| {
         error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
@@ -20,8 +19,8 @@ pub fn was_refused(cause: Cause) -> bool {
     cause.downcast_ref::<h2::Error>().is_some_and(refused)
 }
 
-/// Whether a failure to connect speaks of the address: not where the other side only does not speak the version of HTTP
-/// that was asked for, nor where the gateway has no sockets left.
+/// Whether a connection failure is due to the address: not if the server only lacks the HTTP version, nor if the
+/// gateway has no sockets left.
 pub fn is_address_failure(error: Cause) -> bool {
     let other = |cause: Cause| {
         let version = match cause.downcast_ref::<rustls::Error>() {
@@ -37,7 +36,7 @@ pub fn is_address_failure(error: Cause) -> bool {
         if other(cause) {
             return false;
         }
-        // An error of a socket says what it is made of, but not as its source.
+        // An I/O error does not expose its inner error as its source.
         next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => cause.source(),
@@ -46,10 +45,10 @@ pub fn is_address_failure(error: Cause) -> bool {
     true
 }
 
-/// Errors of sockets that have nothing to do with where they lead.
+/// Socket errors that do not depend on the address.
 const LOCAL: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
 
-/// An error, and what it came from.
+/// An error and its sources.
 fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {
     successors(error, |cause: &Cause<'e>| {
         let cause: Cause<'e> = *cause;
@@ -57,7 +56,7 @@ fn causes<'e>(error: Option<Cause<'e>>) -> impl Iterator<Item = Cause<'e>> {
     })
 }
 
-/// What the error of an exchange over HTTP/1.1 means.
+/// Classifies an error of an HTTP/1.1 request.
 pub(super) fn classify(error: &hyper_util::client::legacy::Error) -> ExchangeError {
     let causes: Vec<Cause> = causes(error.source()).collect();
     let reason = causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
@@ -73,8 +72,8 @@ pub(super) fn classify(error: &hyper_util::client::legacy::Error) -> ExchangeErr
     }
 }
 
-/// With TLS 1.3 the gateway learns that its certificate is not accepted when it has sent its first request already.
-/// Nobody reads that: the handshake never ended on the other side.
+/// Whether the server rejected the gateway's certificate. With TLS 1.3 that arrives after the first request was sent,
+/// which the server never read: its handshake did not complete.
 fn is_certificate_rejection(cause: Cause) -> bool {
     let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let alert = match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

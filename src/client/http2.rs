@@ -1,7 +1,7 @@
-//! HTTP/2, on one connection that requests share.
+//! HTTP/2 over one shared connection.
 //!
-//! Common clients cannot tell whether a request that failed was looked at: they give the error of a connection also to
-//! requests that came before its end. Here it is told by each stream's own.
+//! Common clients cannot tell whether a failed request was processed: they return a connection's error also for
+//! requests that preceded its end. Here each stream has its own error.
 
 use super::connector::{self, Connector};
 use super::failure::was_refused;
@@ -27,34 +27,32 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
-/// How much of a response may be on its way to one who reads it whole at once.
+/// Stream window of responses that are buffered, in bytes.
 const BUFFERED_WINDOW: u32 = 2 << 20;
-/// The same where it goes on to a client, which may be slow: so much of it may be held until the client takes it.
+/// Stream window of responses that are streamed to clients, in bytes: this much is held for a slow client.
 pub const STREAMING_WINDOW: u32 = 256 << 10;
-/// The same of all responses on a connection: more than those of all its streams together, so that nobody waits for a
-/// client of another's.
+/// Connection window: more than all streams together, so that no client delays another.
 pub const CONNECTION_WINDOW: u32 = 1 << 30;
-/// Requests that share a connection at the same time, where the other side takes as many.
+/// The most concurrent streams per connection, if the server allows as many.
 const MAX_STREAMS: usize = 100;
-/// How often it is held how a connection is used, beside the requests on it: where it is driven, and where the next
-/// request looks.
+/// References to a connection's usage besides its streams: its driver and the pool.
 const BASE_REFERENCES: usize = 2;
-/// The largest head of a response.
+/// The largest response head, in bytes.
 const MAX_HEAD: u32 = 64 << 10;
-/// For how long it is remembered that TLS agreed on HTTP/1.1.
+/// How long a negotiated HTTP/1.1 is remembered.
 const HTTP1_TTL: Duration = Duration::from_secs(600);
 
 type Stream = TokioIo<connector::Stream>;
 
-/// The way to one host.
+/// The connections to one host.
 pub(super) struct Http2 {
     connector: Connector,
     addresses: Arc<Addresses>,
-    /// Whether the other side may choose HTTP/1.1.
+    /// Whether the server may negotiate HTTP/1.1.
     may_be_http1: bool,
     connect: Duration,
     keepalive: Duration,
-    /// How much of a response may be on its way.
+    /// The stream window, in bytes.
     window: u32,
     state: Mutex<Http2State>,
 }
@@ -62,26 +60,26 @@ pub(super) struct Http2 {
 #[derive(Default)]
 struct Http2State {
     connections: Vec<Connection>,
-    /// The last failure to connect, so that not all who waited for it try for themselves.
+    /// The last connection failure, so that requests that waited for it do not all retry.
     failure: Option<(Instant, String)>,
-    /// When TLS last agreed on HTTP/1.1.
+    /// When TLS last negotiated HTTP/1.1.
     http1: Option<Instant>,
 }
 
-/// A connection, ready to take a request.
+/// A connection that accepts requests.
 #[derive(Clone)]
 pub(super) struct Connection {
     sender: SendRequest<Bytes>,
     address: Option<SocketAddr>,
     usage: Arc<Usage>,
-    /// Whether it was there before.
+    /// Whether earlier requests have used it.
     reused: bool,
 }
 
-/// How a connection is used.
+/// The usage of a connection.
 struct Usage {
     last: parking_lot::Mutex<Instant>,
-    /// Whether it takes no further requests.
+    /// Whether it accepts no further requests.
     draining: AtomicBool,
 }
 
@@ -98,7 +96,7 @@ impl Http2 {
         }
     }
 
-    /// The same way, with a connection of its own, for responses that go on to clients.
+    /// The same host with connections of its own, for responses that are streamed to clients.
     pub fn for_streaming(&self) -> Http2 {
         Http2 {
             connector: self.connector.clone(),
@@ -111,7 +109,7 @@ impl Http2 {
         }
     }
 
-    /// A connection that requests share; none where the other side chose HTTP/1.1. Nothing was sent where this fails.
+    /// A shared connection; `None` if the server negotiated HTTP/1.1. If this fails, nothing was sent.
     pub async fn connection(&self, to: &Uri) -> Result<Option<Connection>, ExchangeError> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
@@ -140,7 +138,7 @@ impl Http2 {
         }
     }
 
-    /// One of the connections that there are, which takes another request.
+    /// An existing connection that accepts another request.
     async fn kept(&self, state: &mut Http2State) -> Option<Connection> {
         state.connections.retain(|kept| self.is_current(kept));
         loop {
@@ -153,7 +151,7 @@ impl Http2 {
         }
     }
 
-    /// The other side is to be asked again which version it speaks.
+    /// Forgets a negotiated HTTP/1.1.
     pub async fn forget_version(&self) {
         self.state.lock().await.http1 = None;
     }
@@ -175,7 +173,7 @@ impl Http2 {
             if matches!(stream, MaybeHttpsStream::Https(_)) && !negotiated {
                 return if self.may_be_http1 { Ok(None) } else { Err("the other side does not speak HTTP/2".into()) };
             }
-            // Nothing was sent: where this fails, another address may be better.
+            // Nothing was sent: if this fails, try the next address.
             match tokio::time::timeout(self.connect, self.greet(TokioIo::new(stream))).await {
                 Ok(Ok((sender, usage))) => {
                     return Ok(Some(Connection { sender, address: Some(address), usage, reused: false }));
@@ -189,8 +187,8 @@ impl Http2 {
         }
     }
 
-    /// Takes up HTTP/2, and waits for a sign that the other side has too: whoever speaks something else, or does not
-    /// accept the gateway's certificate, gets no request.
+    /// Performs the HTTP/2 handshake and waits for a PONG, so that no request goes to a server that speaks something
+    /// else or rejects the gateway's certificate.
     async fn greet(&self, stream: Stream) -> Result<(SendRequest<Bytes>, Arc<Usage>), String> {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(self.window).initial_connection_window_size(CONNECTION_WINDOW);
@@ -210,7 +208,7 @@ impl Http2 {
     }
 }
 
-/// Moves what goes over a connection, until it ends, or nobody has used it for long.
+/// Drives a connection until it ends or is idle for `keepalive`.
 async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, usage: Arc<Usage>, keepalive: Duration) {
     loop {
         let until = *usage.last.lock() + keepalive;
@@ -228,26 +226,26 @@ async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, usage: Arc
     }
 }
 
-/// An error, and what it came from.
+/// An error with its sources.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |cause| cause.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Connection {
-    /// Whether it was there before.
+    /// Whether earlier requests have used it.
     pub fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Whether the other side takes another request at once.
+    /// Whether the server accepts another stream at once.
     fn has_room(&self) -> bool {
         let open = Arc::strong_count(&self.usage).saturating_sub(BASE_REFERENCES);
         open < self.sender.current_max_send_streams().min(MAX_STREAMS)
     }
 
-    /// Sends a request, and waits for the head of its response until a time. Who gives this up before that, or its
-    /// response, does so for reasons of its own; where the time is up, the connection is left.
+    /// Sends a request and waits for the head of its response until a deadline. Dropping this or the response leaves
+    /// the connection in use; after the deadline it is not used again.
     pub async fn open_until(
         self,
         request: Request<Bytes>,
@@ -260,8 +258,8 @@ impl Connection {
         Ok(opened?.map(|(head, stream)| (head, Body { stream, over: false, guard })))
     }
 
-    /// Sends a request, and waits for the head of its response. Where this is given up before the response's end, the
-    /// connection is left: all who share it would wait for one that hangs.
+    /// Sends a request and waits for the head of its response. If this or the response is dropped early, the connection
+    /// is not used again: requests that share it would wait for one that hangs.
     pub async fn open(self, request: Request<Bytes>) -> Result<(Parts, Body), ExchangeError> {
         let Connection { mut sender, usage, .. } = self;
         let mut guard = StreamGuard { usage, over: false };
@@ -275,16 +273,16 @@ impl Connection {
     }
 }
 
-/// The body of a response, of which parts may still be to come.
+/// The body of a response in progress.
 pub(super) struct Body {
     stream: RecvStream,
-    /// Whether all of it has come, but for what stands behind.
+    /// Whether it is complete, except for trailers.
     over: bool,
     guard: StreamGuard,
 }
 
 impl Body {
-    /// The next part; none at the end.
+    /// The next part; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Part>, ExchangeError> {
         let part = self.read().await;
         self.guard.over |= !matches!(part, Ok(Some(Part::Data(_))));
@@ -305,23 +303,23 @@ impl Body {
         Ok(self.stream.trailers().await.map_err(broken)?.map(Part::Trailers))
     }
 
-    /// Whether its end has come.
+    /// Whether it is complete.
     pub fn is_over(&self) -> bool {
         self.over || self.stream.is_end_stream()
     }
 
-    /// From here on, who gives it up does so for reasons of its own.
+    /// Dropping the body no longer affects the connection.
     pub fn release(&mut self) {
         self.guard.over = true;
     }
 
-    /// Nothing comes over its connection.
+    /// The connection hangs: dropping the body ends its use.
     pub fn mark_hung(&mut self) {
         self.guard.over = false;
     }
 }
 
-/// A request on a connection.
+/// A stream on a connection. If dropped before it is over, the connection is not used again.
 struct StreamGuard {
     usage: Arc<Usage>,
     over: bool,
@@ -341,10 +339,10 @@ async fn open(sender: &mut SendRequest<Bytes>, request: Request<Bytes>) -> Resul
     let unsent = |error: h2::Error| ExchangeError::Refused(error.to_string());
     let (mut response, mut stream) = sender.send_request(head, body.is_empty()).map_err(unsent)?;
     if !body.is_empty() {
-        // Where it cannot be sent any more, the response says why.
+        // If it cannot be sent, the response has the reason.
         let _ = stream.send_data(body, true);
     }
-    // Whoever has sent an informational response has seen the request, whatever it says afterwards.
+    // A server that sent an informational response has seen the request.
     let mut begun = false;
     let head = std::future::poll_fn(|cx| {
         while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
@@ -361,7 +359,7 @@ async fn open(sender: &mut SendRequest<Bytes>, request: Request<Bytes>) -> Resul
     Ok(head.map_err(failed)?.into_parts())
 }
 
-/// A request as HTTP/2 has it: the host is a part of the target, and may be another than the one that is connected to.
+/// Converts a request to HTTP/2: the host becomes `:authority`, and may differ from the host to connect to.
 fn as_http2(request: Request<Bytes>) -> Result<(Request<()>, Bytes), ExchangeError> {
     let (mut head, body) = request.into_parts();
     head.version = Version::HTTP_2;

@@ -8,6 +8,6 @@ use http::HeaderMap;
 pub enum Part {
     /// Bytes.
     Data(Bytes),
-    /// What stands behind them.
+    /// The trailers.
     Trailers(HeaderMap),
 }

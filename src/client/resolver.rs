@@ -1,9 +1,8 @@
-//! Names to addresses, as the system looks them up, and with the time for which they hold, which the system does not
-//! tell.
+//! Resolves names as the system does, but with their TTL, which the system does not report.
 //!
-//! First `/etc/hosts` counts, then DNS as `/etc/resolv.conf` says: its servers in their order, its search domains and
-//! `ndots`. Both files are read for each look-up, so that a change counts at once. What only the system's other sources
-//! know (`nsswitch.conf`), and everything where there is no usable `resolv.conf`, the system is asked for.
+//! `/etc/hosts` comes first, then DNS as `/etc/resolv.conf` configures it: its servers in order, its search domains and
+//! `ndots`. Both files are read for each lookup, so changes apply at once. The system's resolver is used for names that
+//! only its other sources know (`nsswitch.conf`), and if there is no usable `resolv.conf`.
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -21,31 +20,31 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The bounds of the time for which a response holds.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
-/// For how long something holds that comes without a time.
-const UNTIMED: Duration = Duration::from_secs(30);
-/// How many servers of `resolv.conf` are asked, as by the system.
-const MOST_SERVERS: usize = 3;
+/// The bounds of a TTL.
+const MIN_TTL: Duration = Duration::from_secs(1);
+const MAX_TTL: Duration = Duration::from_secs(300);
+/// The TTL of results that have none.
+const DEFAULT_TTL: Duration = Duration::from_secs(30);
+/// The most servers of `resolv.conf` that are queried, as by the system.
+const MAX_SERVERS: usize = 3;
 
-/// Why a name has no addresses.
+/// Why a name could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// Those who were asked say that there is none.
+    /// There is no such name, or it has no address.
     #[error("there is no such name, or it has no address")]
     Unknown,
-    /// It could not be found out.
+    /// The lookup failed.
     #[error("{0}")]
     Failed(String),
 }
 
-/// The files of the system that say how names are looked up.
+/// The system's files for name resolution.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// Names with their addresses.
+    /// Static names and addresses.
     pub hosts: PathBuf,
-    /// Which servers are asked, and for what.
+    /// DNS servers and search domains.
     pub resolv_conf: PathBuf,
 }
 
@@ -55,63 +54,63 @@ impl Default for Files {
     }
 }
 
-/// The addresses of a name, and for how long they hold.
+/// The addresses of a name and their TTL.
 #[derive(Debug)]
 pub struct ResolvedAddresses {
     /// The addresses.
     pub addresses: Vec<IpAddr>,
-    /// For how long.
-    pub holds: Duration,
+    /// The TTL.
+    pub ttl: Duration,
 }
 
-/// Looks names up.
+/// Resolves names.
 #[derive(Debug)]
 pub struct Resolver {
     servers: Vec<SocketAddr>,
     files: Files,
-    made: Mutex<Option<Made>>,
+    cached: Mutex<Option<CachedDns>>,
 }
 
-/// How DNS is asked, and what `resolv.conf` held that says so.
+/// The DNS configuration, and the contents of `resolv.conf` that it was built from.
 #[derive(Debug)]
-struct Made {
+struct CachedDns {
     source: Option<Vec<u8>>,
     dns: Option<Arc<Dns>>,
 }
 
 impl Resolver {
-    /// One that asks these servers, or those of `resolv.conf` where there are none.
+    /// A resolver for these servers, or for those of `resolv.conf` if there are none.
     pub fn new(servers: Vec<SocketAddr>, files: Files) -> Arc<Resolver> {
-        Arc::new(Resolver { servers, files, made: Mutex::default() })
+        Arc::new(Resolver { servers, files, cached: Mutex::default() })
     }
 
-    /// Whether these are the servers that it asks.
-    pub fn asks(&self, servers: &[SocketAddr]) -> bool {
+    /// Whether it queries these servers.
+    pub fn uses_servers(&self, servers: &[SocketAddr]) -> bool {
         self.servers == servers
     }
 
-    /// The addresses of a host.
+    /// Resolves a host.
     pub async fn look_up(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         let hosts = tokio::fs::read(&self.files.hosts).await.unwrap_or_default();
-        let addresses = listed(&String::from_utf8_lossy(&hosts), host.strip_suffix('.').unwrap_or(host));
+        let addresses = in_hosts_file(&String::from_utf8_lossy(&hosts), host.strip_suffix('.').unwrap_or(host));
         if !addresses.is_empty() {
-            return Ok(ResolvedAddresses { addresses, holds: UNTIMED });
+            return Ok(ResolvedAddresses { addresses, ttl: DEFAULT_TTL });
         }
         let Some(dns) = self.dns().await else {
-            return ask_the_system(host).await;
+            return system_lookup(host).await;
         };
         match dns.look_up(host).await {
-            Err(LookupError::Unknown) if self.servers.is_empty() => ask_the_system(host).await,
+            Err(LookupError::Unknown) if self.servers.is_empty() => system_lookup(host).await,
             result => result,
         }
     }
 
-    /// How DNS is asked now; not at all where `resolv.conf` says nothing that can be used.
+    /// The current DNS configuration; `None` if `resolv.conf` is unusable.
     async fn dns(&self) -> Option<Arc<Dns>> {
         let source = tokio::fs::read(&self.files.resolv_conf).await.ok();
-        let mut made = self.made.lock();
-        if let Some(made) = made.as_ref().filter(|made| made.source == source) {
-            return made.dns.clone();
+        let mut cached = self.cached.lock();
+        if let Some(cached) = cached.as_ref().filter(|cached| cached.source == source) {
+            return cached.dns.clone();
         }
         let dns = Dns::new(&self.servers, source.as_deref().unwrap_or_default());
         if let Err(error) = &dns {
@@ -119,13 +118,13 @@ impl Resolver {
             tracing::warn!(%path, %error, "the file cannot be used: the system looks names up");
         }
         let dns = dns.ok().map(Arc::new);
-        *made = Some(Made { source, dns: dns.clone() });
+        *cached = Some(CachedDns { source, dns: dns.clone() });
         dns
     }
 }
 
-/// What a file such as `/etc/hosts` says of a host.
-fn listed(hosts: &str, host: &str) -> Vec<IpAddr> {
+/// The addresses of a host in a file such as `/etc/hosts`.
+fn in_hosts_file(hosts: &str, host: &str) -> Vec<IpAddr> {
     let lines = hosts.lines().filter_map(|line| line.split('#').next());
     let address = |line: &str| {
         let mut words = line.split_whitespace();
@@ -135,24 +134,24 @@ fn listed(hosts: &str, host: &str) -> Vec<IpAddr> {
     lines.filter_map(address).collect()
 }
 
-async fn ask_the_system(host: &str) -> Result<ResolvedAddresses, LookupError> {
+async fn system_lookup(host: &str) -> Result<ResolvedAddresses, LookupError> {
     let found = tokio::net::lookup_host((host, 0)).await.map_err(|error| LookupError::Failed(error.to_string()))?;
-    Ok(ResolvedAddresses { addresses: found.map(|address| address.ip()).collect(), holds: UNTIMED })
+    Ok(ResolvedAddresses { addresses: found.map(|address| address.ip()).collect(), ttl: DEFAULT_TTL })
 }
 
-/// How DNS is asked.
+/// The DNS configuration.
 #[derive(Debug)]
 struct Dns {
-    /// One by one: the library asks several servers at once, and takes the first response, while a system whose first
-    /// server knows more than its second has to ask the first.
+    /// Queried in order: the library would query several servers at once and use the first reply, while systems rely on
+    /// the order if the first server knows more than the second.
     servers: Vec<TokioResolver>,
     attempts: usize,
     search: Vec<Name>,
     ndots: usize,
 }
 
-/// What one server said.
-struct Said {
+/// The reply of one server.
+struct ServerReply {
     addresses: Vec<IpAddr>,
     until: Option<Instant>,
     failed: Option<NetError>,
@@ -160,11 +159,11 @@ struct Said {
 
 impl Dns {
     fn new(servers: &[SocketAddr], resolv_conf: &[u8]) -> Result<Dns, NetError> {
-        // The parser insists on a server; where others are asked, it is not looked at.
+        // The parser requires a server; it is not used if others are configured.
         let placeholder: &[u8] = if servers.is_empty() { b"" } else { b"\nnameserver 127.0.0.1\n" };
         let (config, options) = parse_resolv_conf([resolv_conf, placeholder].concat())?;
         let (domain, search, named) = config.into_parts();
-        let named = named.iter().take(MOST_SERVERS).map(|server| SocketAddr::new(server.ip, 53));
+        let named = named.iter().take(MAX_SERVERS).map(|server| SocketAddr::new(server.ip, 53));
         let servers = if servers.is_empty() { named.collect() } else { servers.to_vec() };
         let search = if search.is_empty() { domain.into_iter().collect() } else { search };
         Ok(Dns {
@@ -175,12 +174,12 @@ impl Dns {
         })
     }
 
-    /// Asks for the names that a host may stand for. A server that fails ends the search, as with the system: the name
-    /// that it was asked for may be the right one.
+    /// Queries the names that a host may stand for. A failing server ends the search, as in the system's resolver: the
+    /// name that it was queried for may be the right one.
     async fn look_up(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         let mut failed = LookupError::Unknown;
         for name in self.names(host)? {
-            match self.ask(&name).await {
+            match self.query(&name).await {
                 Ok(found) if found.addresses.is_empty() => {}
                 Ok(found) => return Ok(found),
                 Err(NetError::Dns(error @ DnsError::ResponseCode(ResponseCode::ServFail))) => {
@@ -208,14 +207,14 @@ impl Dns {
         Ok(names)
     }
 
-    /// Asks the servers, one after the other, until one says something. Nothing found means that there is no such name.
-    async fn ask(&self, name: &Name) -> Result<ResolvedAddresses, NetError> {
-        let mut best = Said { addresses: Vec::new(), until: None, failed: Some(NetError::NoConnections) };
+    /// Queries the servers in order until one responds. An empty result means that there is no such name.
+    async fn query(&self, name: &Name) -> Result<ResolvedAddresses, NetError> {
+        let mut best = ServerReply { addresses: Vec::new(), until: None, failed: Some(NetError::NoConnections) };
         for server in (0..self.attempts).flat_map(|_| &self.servers) {
-            let said = ask_one(server, name).await;
-            let whole = said.failed.is_none();
+            let reply = query_server(server, name).await;
+            let whole = reply.failed.is_none();
             if whole || best.addresses.is_empty() {
-                best = said;
+                best = reply;
             }
             if whole {
                 break;
@@ -224,14 +223,14 @@ impl Dns {
         match best.failed {
             Some(error) if best.addresses.is_empty() => Err(error),
             Some(_) | None => {
-                let holds = best.until.unwrap_or_else(Instant::now).saturating_duration_since(Instant::now());
-                Ok(ResolvedAddresses { addresses: best.addresses, holds: holds.clamp(SHORTEST, LONGEST) })
+                let ttl = best.until.unwrap_or_else(Instant::now).saturating_duration_since(Instant::now());
+                Ok(ResolvedAddresses { addresses: best.addresses, ttl: ttl.clamp(MIN_TTL, MAX_TTL) })
             }
         }
     }
 }
 
-/// A server, and nothing but that server.
+/// A resolver for this server alone.
 fn server(address: SocketAddr, system: &ResolverOpts) -> Result<TokioResolver, NetError> {
     let connection = |protocol| {
         let mut connection = ConnectionConfig::new(protocol);
@@ -251,22 +250,22 @@ fn server(address: SocketAddr, system: &ResolverOpts) -> Result<TokioResolver, N
     builder.build()
 }
 
-/// Asks one server for the addresses of both kinds.
-async fn ask_one(server: &TokioResolver, name: &Name) -> Said {
-    let ask = |kind| server.lookup(name.clone(), kind);
-    let (v4, v6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
-    let mut said = Said { addresses: Vec::new(), until: None, failed: None };
+/// Queries one server for IPv4 and IPv6 addresses.
+async fn query_server(server: &TokioResolver, name: &Name) -> ServerReply {
+    let query = |kind| server.lookup(name.clone(), kind);
+    let (v4, v6) = tokio::join!(query(RecordType::A), query(RecordType::AAAA));
+    let mut reply = ServerReply { addresses: Vec::new(), until: None, failed: None };
     for result in [v4, v6] {
         match result {
-            Ok(lookup) => said.add(&lookup),
+            Ok(lookup) => reply.add(&lookup),
             Err(error) if error.is_no_records_found() => {}
-            Err(error) => said.failed = Some(error),
+            Err(error) => reply.failed = Some(error),
         }
     }
-    said
+    reply
 }
 
-impl Said {
+impl ServerReply {
     fn add(&mut self, lookup: &Lookup) {
         self.addresses.extend(lookup.answers().iter().filter_map(|record| record.data.ip_addr()));
         let until = lookup.valid_until();

@@ -1,4 +1,4 @@
-//! Answers whose bodies come part by part.
+//! Responses whose bodies arrive in parts.
 
 use super::http2::{self, STREAMING_WINDOW};
 use super::part::Part;
@@ -12,22 +12,22 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
 
-/// How much of a response is read even where memory is full.
+/// Bytes of a response that are read even if memory is full.
 const ALWAYS_ALLOWED: usize = 256 << 10;
 
-/// A response whose head is here.
+/// A response whose head has arrived.
 pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// Whether it came over a connection that had been there before: of HTTP/2.
+    /// Whether the connection was reused; HTTP/2 only.
     pub reused: bool,
-    /// The body, part by part.
+    /// The body.
     pub body: Body,
 }
 
-/// The body of a response. It is not read further ahead than a connection's window.
+/// The body of a response. At most a connection's window is read ahead.
 pub struct Body(Version);
 
 enum Version {
@@ -40,8 +40,7 @@ impl Response {
         Response { status: head.status, headers: head.headers, reused, body }
     }
 
-    /// The response as a whole, of at most `most` bytes. What is more than every response may have is counted in
-    /// `memory`.
+    /// Reads the complete response, up to `most` bytes. `memory` accounts for the bytes beyond `ALWAYS_ALLOWED`.
     pub(super) async fn collect(
         mut self,
         most: usize,
@@ -84,7 +83,7 @@ impl Body {
         Body(Version::Http2(body))
     }
 
-    /// The next part; none at the end.
+    /// The next part; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Part>, ExchangeError> {
         let body = match &mut self.0 {
             Version::Http1(body) => body,
@@ -101,7 +100,7 @@ impl Body {
         Ok(None)
     }
 
-    /// Whether its end has come.
+    /// Whether it is complete.
     pub fn is_over(&self) -> bool {
         match &self.0 {
             Version::Http1(body) => body.is_end_stream(),
@@ -109,7 +108,7 @@ impl Body {
         }
     }
 
-    /// How much of it may be held unread, in bytes, beside the buffers of a connection.
+    /// Bytes that may be read ahead, besides the connection's buffers.
     pub fn read_ahead(&self) -> usize {
         match &self.0 {
             Version::Http1(_) => 0,
@@ -117,14 +116,14 @@ impl Body {
         }
     }
 
-    /// From here on, who gives it up does so for reasons of its own, and its connection is still good.
+    /// Dropping the body no longer affects the connection.
     pub(super) fn release(&mut self) {
         if let Version::Http2(body) = &mut self.0 {
             body.release();
         }
     }
 
-    /// Nothing has come for too long: if it is given up now, its connection is too.
+    /// The connection hangs: dropping the body ends its use.
     pub fn mark_hung(&mut self) {
         if let Version::Http2(body) = &mut self.0 {
             body.mark_hung();

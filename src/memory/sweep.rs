@@ -1,7 +1,7 @@
-//! Memory that was given up goes back to the system.
+//! Returns freed memory to the system.
 //!
-//! The allocator looks for pages that are free only while memory is taken from it, and each thread has pages of its
-//! own. So without requests it would keep for minutes what a burst of them has left.
+//! The allocator searches for free pages only while memory is allocated, and each thread has its own. So without
+//! requests it would keep what a burst left for minutes.
 
 use super::Level;
 use parking_lot::Mutex;
@@ -13,40 +13,40 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 
-/// How much has to be free that was held before, in bytes, for a sweep to be worth its time.
+/// The least freed memory that is worth a sweep, in bytes.
 const MIN_FREED: usize = 4 << 20;
-/// The same for sweeps that follow each other with each turn.
+/// The same for sweeps in consecutive ticks.
 const LARGE_FREED: usize = 32 << 20;
-/// After how many turns there may be another sweep otherwise.
+/// Ticks between sweeps otherwise.
 const TICKS_BETWEEN: usize = 4;
-/// How many sweeps there are: some of what is held no more is free only a little later.
+/// Sweeps per occasion: some memory is free only a little later.
 const SWEEPS: usize = 3;
-/// How long a sweep looks for threads that it has not reached.
+/// How long a sweep tries to reach all threads.
 const SEARCH_TIME: Duration = Duration::from_millis(20);
-/// More than there is of addresses, and no more than the allocator asks the system for.
+/// More than the address space, and not more than the allocator requests from the system.
 const IMPOSSIBLE_SIZE: usize = (usize::MAX >> 16).saturating_sub(1 << 20);
 
-/// When to sweep. It has its turn regularly, so that no sweep follows another at once.
+/// Decides when to sweep. Called periodically.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// The most that was held since the last time that there was a reason to sweep, in bytes.
+    /// The peak since the last reason to sweep, in bytes.
     peak: usize,
     left: usize,
-    /// How many turns there are between two of those that are left, and to the next.
+    /// Ticks between the remaining sweeps, and until the next one.
     interval: usize,
     wait: usize,
-    /// Says of the sweep that runs whether it has reached all.
+    /// Receives whether the running sweep has reached all threads.
     running: Option<Receiver<bool>>,
 }
 
 impl Sweep {
-    /// So many bytes are held.
+    /// Records the bytes in use.
     pub fn observe(&mut self, observe: usize) {
         self.peak = self.peak.max(observe);
     }
 
-    /// Sweeps, where it is time to, in a task of its own: nobody waits for it, and it waits for none that still runs.
-    /// So many bytes are held, which is this level: where that is much there is something better to do.
+    /// Starts a sweep in a task of its own if one is due, none is running and the level is normal. `held` is the bytes
+    /// in use.
     pub fn tick(&mut self, observe: usize, level: Level) {
         self.observe(observe);
         match self.running.as_mut().map(|running| running.try_recv()) {
@@ -62,7 +62,7 @@ impl Sweep {
         }
     }
 
-    /// Whether to sweep now.
+    /// Whether a sweep is due.
     fn is_due(&mut self, observe: usize) -> bool {
         self.observe(observe);
         let fell = self.peak - observe;
@@ -80,15 +80,15 @@ impl Sweep {
         due
     }
 
-    /// The last sweep has not reached all.
+    /// The last sweep did not reach all threads.
     fn repeat(&mut self) {
         self.left = self.left.max(1);
     }
 }
 
-/// Sweeps what the allocator keeps for each thread of the tokio runtime that this is called in, and says whether it has
-/// reached all of them. Nothing says which thread a task runs on: so there is one for each, and they move about until
-/// all threads were met.
+/// Sweeps the allocator's memory of each worker thread of the current tokio runtime, and returns whether all were
+/// reached. A task cannot choose its thread, so there is one task per thread, and they move until all threads were
+/// visited.
 async fn sweep_all() -> bool {
     let threads = Handle::current().metrics().num_workers();
     let swept = Arc::new(Mutex::new(HashSet::new()));
@@ -101,7 +101,7 @@ async fn sweep_all() -> bool {
     swept.lock().len() >= threads
 }
 
-/// Sweeps each thread that this comes to and that was not met before.
+/// Sweeps each thread that this task runs on and that was not swept before.
 async fn sweep_threads(swept: Arc<Mutex<HashSet<ThreadId>>>, threads: usize, until: Instant) {
     loop {
         let is_new = swept.lock().insert(thread::current().id());
@@ -115,8 +115,8 @@ async fn sweep_threads(swept: Arc<Mutex<HashSet<ThreadId>>>, threads: usize, unt
     }
 }
 
-/// Has the allocator give back what is free of this thread's. Where mimalloc gets no memory it first does that, and all
-/// of it: what it does now and then by itself leaves the free parts of pieces that are in use.
+/// Makes the allocator return this thread's free memory. If an allocation fails, mimalloc first returns all free
+/// memory; its periodic purge keeps the free parts of blocks in use.
 fn sweep() {
     let mut none = Vec::<u8>::new();
     let _ = black_box(none.try_reserve_exact(IMPOSSIBLE_SIZE));
@@ -128,7 +128,7 @@ mod tests {
 
     const MB: usize = 1 << 20;
 
-    /// On which of so many turns a sweep is due.
+    /// The ticks at which a sweep is due.
     fn due(sweep: &mut Sweep, ticks: usize, observe: impl Fn(usize) -> usize) -> Vec<usize> {
         (0..ticks).filter(|tick| sweep.is_due(observe(*tick))).collect()
     }
@@ -180,7 +180,7 @@ mod tests {
             sweep.tick(MB, Level::Normal);
             assert!(sweep.running.is_some());
             let left = sweep.left;
-            // No task has had its turn.
+            // No task has run yet.
             sweep.tick(MB, Level::Normal);
             assert_eq!(sweep.left, left, "one at a time");
             while sweep.running.is_some() || sweep.left > 0 {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_sweep_reaches_all_threads() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
-        // On a busy machine not all have their turn soon.
+        // On a busy machine not all threads run soon.
         runtime.block_on(async { while !sweep_all().await {} });
     }
 }

@@ -211,7 +211,7 @@ impl Looking {
     }
 
     fn holds(&self, host: &str) -> Duration {
-        self.runtime.block_on(self.resolver.look_up(host)).unwrap().holds
+        self.runtime.block_on(self.resolver.look_up(host)).unwrap().ttl
     }
 }
 

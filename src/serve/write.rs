@@ -24,7 +24,8 @@ impl<P: ProviderClient> Service<P> {
     ) -> Result<Served, Stop<C::Gone>> {
         let write = match request.decide(None)? {
             WriteDecision::Forward(write) => write,
-            WriteDecision::Need(Need::CurrentMetadata) => match self.evidence(client, &request).await? {
+            // Boxed, so that the future of any other write stays small.
+            WriteDecision::Need(Need::CurrentMetadata) => match Box::pin(self.evidence(client, &request)).await? {
                 Ok(write) => write,
                 Err(response) => return Ok(Served { response, source: Source::Write }),
             },

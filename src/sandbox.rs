@@ -47,7 +47,7 @@ pub enum SandboxError {
     Random,
 }
 
-/// A simulated Auth0 tenant that answers.
+/// A simulated Auth0 tenant that listens.
 pub struct Auth0 {
     tenant: Tenant,
     address: SocketAddr,
@@ -61,7 +61,7 @@ impl Auth0 {
         Auth0::start_with(address, Options { rate, ..Options::default() }).await
     }
 
-    /// The same, with all options.
+    /// Starts a tenant with all options.
     pub async fn start_with(address: SocketAddr, options: Options) -> Result<Auth0, SandboxError> {
         let bind = |error| SandboxError::Bind { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
@@ -73,7 +73,7 @@ impl Auth0 {
         Ok(Auth0 { tenant, address })
     }
 
-    /// Its address.
+    /// The URL to reach it at.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -89,7 +89,7 @@ impl Auth0 {
     }
 }
 
-/// A simulated ZITADEL instance that answers, over HTTP/1.1 and over HTTP/2 without TLS.
+/// A simulated ZITADEL instance that listens, for HTTP/1.1 and for HTTP/2 without TLS.
 pub struct Zitadel {
     instance: Instance,
     address: SocketAddr,
@@ -101,7 +101,7 @@ impl Zitadel {
         Zitadel::start_with(address, zitadel::Options::default()).await
     }
 
-    /// The same, with options.
+    /// Starts an instance with options.
     pub async fn start_with(address: SocketAddr, options: zitadel::Options) -> Result<Zitadel, SandboxError> {
         let bind = |error| SandboxError::BindInstance { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
@@ -115,7 +115,7 @@ impl Zitadel {
         Ok(Zitadel { instance, address })
     }
 
-    /// Its address.
+    /// The URL to reach it at.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -131,26 +131,26 @@ impl Zitadel {
     }
 }
 
-/// The variables that the configuration of the sandbox takes its secrets from.
+/// The environment variable with the hash key of the sandbox's configuration.
 pub const HASH_KEY: &str = "SESSIONGATE_SANDBOX_HASH_KEY";
-/// See [`HASH_KEY`].
+/// The environment variable with the seal key of the sandbox's configuration.
 pub const SEAL_KEY: &str = "SESSIONGATE_SANDBOX_SEAL_KEY";
 
-/// The path below which the gateway has the instance whose tokens it verifies.
+/// The path prefix of the instance whose tokens the gateway verifies.
 pub const VERIFIED: &str = "/verified";
 
-/// What stands behind the gateway.
+/// The simulated providers behind the gateway.
 pub struct Providers {
     /// The tenant.
     pub auth0: Auth0,
-    /// An instance that checks its callers itself.
+    /// An instance that verifies its callers' tokens itself.
     pub zitadel: Zitadel,
     /// An instance whose JWTs the gateway verifies.
     pub verified: Zitadel,
 }
 
 impl Providers {
-    /// A configuration of the gateway before them, which it tells apart by path.
+    /// A configuration of the gateway in front of them. It selects the upstream by path prefix.
     pub fn configuration(&self, listen: SocketAddr, admin: SocketAddr, store: Option<&str>) -> String {
         let (auth0, zitadel, verified) = (self.auth0.url(), self.zitadel.url(), self.verified.url());
         let audience = self.verified.instance().audience();
@@ -199,7 +199,7 @@ policies:
         )
     }
 
-    /// The line that `--json` prints.
+    /// The line that `sandbox --json` prints.
     pub fn json_line(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
         let (auth0, tokens) = (&self.auth0, self.auth0.tokens());
         serde_json::json!({
@@ -223,7 +223,7 @@ policies:
         .to_string()
     }
 
-    /// What a newcomer wants to see, as commands to copy.
+    /// A guided tour: commands to copy into a terminal.
     pub fn tour(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
         let (auth0, zitadel, verified) = (self.auth0.url(), self.zitadel.url(), self.verified.url());
         let tours = [
@@ -268,19 +268,19 @@ fn auth0_tour(gateway: SocketAddr, auth0: &Auth0) -> String {
 export SESSION=http://{gateway}/api/v2/sessions/{id}
 alias call='curl -sS -H "Authorization: Bearer $TOKEN"'
 
-# 1. a good change: 200, and the session as it is now
+# 1. a valid change: 200, and the changed session
 call -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"pro"}}}}' $SESSION; echo
 
-# 2. a change that the policy refuses, and why: the tenant never sees it
+# 2. a change that the policy rejects, with the reasons; it is not sent to the tenant
 call -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"gold","n":1}}}}' $SESSION; echo
 
-# 3. a cached read: the second one says `cache-status: sessiongate; hit`
+# 3. a cached read: the second response has `cache-status: sessiongate; hit`
 call -o /dev/null -D - $SESSION; call -o /dev/null -D - $SESSION | grep -i -e cache-status -e '^age'
 
-# 4. a fresh read after a change: the new tier at once, although the old answer was cached
+# 4. a fresh read after a change: the new tier at once, although the old response was cached
 call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"free"}}}}' $SESSION; call $SESSION | grep -o '"tier":"[a-z]*"'
 
-# 5. a burst of reads after a change: 50 answers, one call to the tenant
+# 5. a burst of reads after a change: 50 responses, one request to the tenant
 call -o /dev/null -X PATCH -H 'Content-Type: application/json' -d '{{"session_metadata":{{"tier":"pro"}}}}' $SESSION
 calls() {{ curl -sS {upstream}/sandbox/stats | grep -o '"calls":[0-9]*' | cut -d: -f2; }}; before=$(calls)
 (for i in $(seq 50); do call -o /dev/null $SESSION & done; wait); echo "calls to the tenant: $(( $(calls) - before ))"
@@ -292,7 +292,7 @@ calls() {{ curl -sS {upstream}/sandbox/stats | grep -o '"calls":[0-9]*' | cut -d
 fn zitadel_tour(gateway: SocketAddr, zitadel: &Zitadel) -> String {
     let (owner, session) = (zitadel.tokens().owner, zitadel.instance().session_id().to_owned());
     format!(
-        r#"# 6. ZITADEL: the same rule refuses the same change as a resource of REST and as a call of Connect (Z29sZA== is `gold`)
+        r#"# 6. ZITADEL: the same rule rejects the same change over REST and over Connect (Z29sZA== is `gold`)
 alias zcall='curl -sS -H "Authorization: Bearer {owner}" -H "Content-Type: application/json"'
 zcall -X PATCH -d '{{"metadata":{{"tier":"Z29sZA=="}}}}' http://{gateway}/v2/sessions/{session}; echo
 zcall -d '{{"sessionId":"{session}","metadata":{{"tier":"Z29sZA=="}}}}' http://{gateway}/zitadel.session.v2.SessionService/SetSession; echo
@@ -301,19 +301,19 @@ zcall -d '{{"sessionId":"{session}","metadata":{{"tier":"Z29sZA=="}}}}' http://{
     )
 }
 
-/// Two sessions of one user: a logout ends the first, and a lock of the user the other.
+/// Two sessions of one user: a logout ends the first, and locking the user ends the other.
 fn verified_tour(gateway: SocketAddr, verified: &Zitadel) -> String {
     let (instance, jwt) = (verified.instance(), verified.tokens().jwt);
     let (first, second) = (instance.session_id(), instance.create_session().id);
     let (user, hint) = (instance.user_id(), instance.id_token(first));
     format!(
-        r#"# 7. ZITADEL, with a JWT that the gateway verifies: a logout by an ID token ends the hits of the session that the token names
+        r#"# 7. ZITADEL, with a JWT that the gateway verifies: after a logout by ID token, reads of its session are misses
 export VERIFIED=http://{gateway}{VERIFIED}
 alias vcall='curl -sS -o /dev/null -H "Authorization: Bearer {jwt}"'
 read_twice() {{ vcall $1; vcall -D - $1 | grep -i cache-status; }}; read_twice $VERIFIED/v2/sessions/{first}
 vcall "$VERIFIED/oidc/v1/end_session?id_token_hint={hint}"; vcall -D - $VERIFIED/v2/sessions/{first} | grep -i cache-status
 
-# 8. the user is locked, which ends the other session: the read after it is no hit
+# 8. locking the user ends the other session: the next read of it is a miss
 read_twice $VERIFIED/v2/sessions/{second}
 vcall -X POST $VERIFIED/v2/users/{user}/lock; vcall -D - $VERIFIED/v2/sessions/{second} | grep -i cache-status
 "#

@@ -5,8 +5,8 @@
 //! harder for a gateway: it resolves dot segments, decodes percent-escapes in fixed path parts and takes form bodies,
 //! as Auth0's servers may.
 //!
-//! A request goes through the same steps as at Auth0: route (404), token (401), scope (403), rate limit (429), path,
-//! query and payload checks (400), and then the operation itself.
+//! The tenant checks a request in the same order as Auth0: route (404), token (401), scope (403), rate limit (429),
+//! path, query and payload (400). Then it executes the operation.
 
 mod operations;
 mod payload;
@@ -47,7 +47,7 @@ impl Tenant {
     }
 
     /// Carries out one Management API request.
-    fn carry_out(&self, parts: &Parts, body: Result<Bytes, axum::Error>) -> Response {
+    fn execute(&self, parts: &Parts, body: Result<Bytes, axum::Error>) -> Response {
         let call = match routes::find(&parts.method, parts.uri.path()) {
             Route::Outside => return ApiResponse::not_found("Not Found", None).into_response(None),
             Route::Unknown => {
@@ -60,8 +60,8 @@ impl Tenant {
             }
             Route::Known(call) => call,
         };
-        self.count(call.row.name);
-        if let Err(rejection) = self.authorize(parts, call.row.scopes) {
+        self.count(call.endpoint.name);
+        if let Err(rejection) = self.authorize(parts, call.endpoint.scopes) {
             return rejection.into_response(None);
         }
         let quota = match self.spend() {
@@ -80,7 +80,7 @@ impl Tenant {
 async fn management(State(tenant): State<Tenant>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_BODY).await;
-    let response = tenant.carry_out(&parts, body);
+    let response = tenant.execute(&parts, body);
     tenant.hold_back(response).await
 }
 

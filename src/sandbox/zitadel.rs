@@ -2,11 +2,12 @@
 //! everything in memory.
 //!
 //! It is written from ZITADEL's published definitions and source, and shares no table with the gateway, so that the two
-//! can disagree and a test can show it. Where servers differ or chance decides, the instance does what is harder for a
-//! gateway: it matches decoded paths, follows method overrides, and takes `Grpc-Metadata-` headers before plain ones.
+//! can disagree and a test can show it. Where servers differ or the result is random, the instance does what is harder
+//! for a gateway: it matches decoded paths, follows method overrides, and prefers `Grpc-Metadata-` headers to plain
+//! ones.
 //!
-//! A request goes through the same steps as at ZITADEL: path (404), method (405), message (400), instance (404),
-//! caller (401), rules of the fields (400), and then the operation itself.
+//! The instance checks a request in the same order as ZITADEL: path (404), method (405), message (400), instance (404),
+//! caller (401), rules of the fields (400). Then it executes the operation.
 
 mod accounts;
 mod authority;
@@ -14,7 +15,7 @@ mod body;
 mod call;
 mod carriers;
 mod checks;
-mod fault;
+mod error;
 mod header;
 mod instance;
 mod job;

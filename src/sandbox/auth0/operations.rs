@@ -1,4 +1,4 @@
-//! What the endpoints do once a request may pass.
+//! What the endpoints do with a request whose token, scope and rate limit were checked.
 
 mod job;
 mod paging;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde_json::{Map, Value, json};
 
-use super::payload::{self, Id, Place};
+use super::payload::{self, Id, RequestPart};
 use super::response::ApiResponse;
 use super::routes::{self, Call, Operation};
 use super::store::{Record, Store};
@@ -20,18 +20,18 @@ use super::token::CLIENT;
 use job::Job;
 use paging::{LIST, list};
 
-/// Checks the rest of a request and carries it out. `Err` is a rejection.
+/// Checks path, query and payload of a request, and executes it. `Err` is a rejection.
 pub(super) fn perform(
     tenant: &Tenant,
     call: &Call,
     parts: &Parts,
     body: Result<Bytes, axum::Error>,
 ) -> Result<ApiResponse, ApiResponse> {
-    payload::check_id(call.row.id, &call.id)?;
+    payload::check_id(call.endpoint.id, &call.id)?;
     let query = routes::query(parts.uri.query()).ok_or_else(|| ApiResponse::bad_request("Bad Request", None))?;
     let body = body.map_err(|_| ApiResponse::too_large())?;
     let job = Job { tenant, id: &call.id, query, parts, body, now: Instant::now() };
-    match call.row.operation {
+    match call.endpoint.operation {
         Operation::GetSession => job.get_session(),
         Operation::UpdateSession => job.update_session(),
         Operation::DeleteSession => Ok(job.delete_session()),
@@ -67,13 +67,13 @@ impl Job<'_> {
         Ok(ApiResponse::ok(session.session(self.id)))
     }
 
-    /// Has no 404: an unknown session is accepted too.
+    /// Never 404: the API also accepts an unknown session.
     fn delete_session(&self) -> ApiResponse {
         self.tenant.0.store.lock().sessions.end(self.id, self.end());
         ApiResponse::accepted()
     }
 
-    /// Ends the session's refresh tokens as well, which a delete does not.
+    /// Also ends the session's refresh tokens; a delete does not.
     fn revoke_session(&self) -> Result<ApiResponse, ApiResponse> {
         let mut store = self.tenant.0.store.lock();
         store.sessions.get(self.id, self.now).ok_or_else(no_session)?;
@@ -82,7 +82,7 @@ impl Job<'_> {
     }
 
     fn list_user_sessions(&self) -> Result<ApiResponse, ApiResponse> {
-        payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
+        payload::only(RequestPart::Query, self.query.iter().map(|(name, _)| name), LIST)?;
         self.check_flag("include_totals")?;
         let position = self.position()?;
         let store = self.user_store()?;
@@ -97,10 +97,10 @@ impl Job<'_> {
         Ok(ApiResponse::accepted())
     }
 
-    /// Ends one session of the user, or all, and the refresh tokens unless they are to be kept. Has no 404.
+    /// Ends one session of the user, or all, and the refresh tokens unless the request preserves them. Never 404.
     fn revoke_access(&self) -> Result<ApiResponse, ApiResponse> {
         let object = if self.body.is_empty() { Map::new() } else { self.object()? };
-        payload::only(Place::Payload, object.keys(), &["session_id", "preserve_refresh_tokens"])?;
+        payload::only(RequestPart::Payload, object.keys(), &["session_id", "preserve_refresh_tokens"])?;
         let session_id = session_to_revoke(&object)?;
         let keep = keeps_tokens(&object)?;
         let mut store = self.tenant.0.store.lock();
@@ -114,7 +114,7 @@ impl Job<'_> {
         Ok(ApiResponse::accepted())
     }
 
-    /// Lets sessions end, with their refresh tokens if these are to go too.
+    /// Ends sessions, with `tokens_too` also their refresh tokens.
     fn end_sessions(&self, store: &mut Store, tokens_too: bool, which: impl Fn(&str, &Record) -> bool) {
         let Store { sessions, refresh_tokens, .. } = store;
         if tokens_too {
@@ -133,13 +133,13 @@ fn session_to_revoke(object: &Map<String, Value>) -> Result<Option<&str>, ApiRes
     match session_id {
         Some(id) if payload::check_id(Id::Session, id).is_err() => {
             let what = format!("Object didn't pass validation for format session-id: {id}");
-            Err(payload::fault(Place::Payload, &what, Some(("session_id", "ID of the session to revoke."))))
+            Err(payload::fault(RequestPart::Payload, &what, Some(("session_id", "ID of the session to revoke."))))
         }
         _ => Ok(session_id),
     }
 }
 
-/// The optional `preserve_refresh_tokens` of a revoke-access body; a form can say it as a text only.
+/// The optional `preserve_refresh_tokens` of a revoke-access body; a form can have it only as a string.
 fn keeps_tokens(object: &Map<String, Value>) -> Result<bool, ApiResponse> {
     match object.get("preserve_refresh_tokens") {
         None => Ok(false),
@@ -154,7 +154,7 @@ fn no_session() -> ApiResponse {
     ApiResponse::not_found("The session does not exist.", None)
 }
 
-/// Something that has nothing to do with sessions.
+/// A response that has nothing to do with sessions.
 fn clients() -> ApiResponse {
     ApiResponse::ok(json!([{
         "client_id": CLIENT,

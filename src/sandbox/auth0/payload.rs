@@ -1,5 +1,5 @@
-//! Reading and checking what a request brings: ids, queries and bodies, rejected in the words of the z-schema
-//! validator, which Auth0's messages are from (recorded errors of the API).
+//! Reading and checking what a request brings: ids, queries and bodies, rejected with the texts of the z-schema
+//! validator, which Auth0 uses (recorded errors of the API).
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -23,21 +23,21 @@ pub(super) enum Id {
     User,
 }
 
-/// The part of a request that a rejection is about.
+/// The part of a request that is invalid.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum RequestPart {
     Path,
     Query,
     Payload,
 }
 
-/// Refuses a request: `what` is the validator's message, `on` the property and its description in the schema. Faults
-/// of the outermost object name no property.
-pub(super) fn fault(place: Place, what: &str, on: Option<(&str, &str)>) -> ApiResponse {
-    let (start, code) = match place {
-        Place::Path => ("Path", "invalid_uri"),
-        Place::Query => ("Query", "invalid_query_string"),
-        Place::Payload => ("Payload", "invalid_body"),
+/// The rejection of a request: `what` is the validator's message, `on` the property and its description in the schema.
+/// Faults of the outermost object name no property.
+pub(super) fn fault(part: RequestPart, what: &str, on: Option<(&str, &str)>) -> ApiResponse {
+    let (start, code) = match part {
+        RequestPart::Path => ("Path", "invalid_uri"),
+        RequestPart::Query => ("Query", "invalid_query_string"),
+        RequestPart::Payload => ("Payload", "invalid_body"),
     };
     let on = on.map(|(name, description)| match description {
         "" => format!(" on property {name}."),
@@ -60,25 +60,25 @@ pub(super) fn check_id(kind: Id, id: &str) -> Result<(), ApiResponse> {
         return Ok(());
     }
     let what = format!("Object didn't pass validation for format {format}: {id}");
-    Err(fault(Place::Path, &what, Some(("id", description))))
+    Err(fault(RequestPart::Path, &what, Some(("id", description))))
 }
 
 fn check_user_id(id: &str) -> Result<(), ApiResponse> {
     let on = Some(("id", "ID of the user."));
     if units(id) > 300 {
         let what = format!("String is too long ({} chars), maximum 300", units(id));
-        return Err(fault(Place::Path, &what, on));
+        return Err(fault(RequestPart::Path, &what, on));
     }
     // Auth0's pattern for it is `^.+\|.+$`.
     match id.split_once('|') {
         Some((connection, user)) if !connection.is_empty() && !user.is_empty() => Ok(()),
-        _ => Err(fault(Place::Path, &format!("String does not match pattern ^.+\\|.+$: {id}"), on)),
+        _ => Err(fault(RequestPart::Path, &format!("String does not match pattern ^.+\\|.+$: {id}"), on)),
     }
 }
 
-/// Refuses parameters or members that are not in `known`.
+/// Rejects parameters or members that are not in `known`.
 pub(super) fn only<'a>(
-    place: Place,
+    part: RequestPart,
     names: impl Iterator<Item = &'a String>,
     known: &[&str],
 ) -> Result<(), ApiResponse> {
@@ -86,7 +86,7 @@ pub(super) fn only<'a>(
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(fault(place, &format!("Additional properties not allowed: {}", unknown.join(",")), None))
+    Err(fault(part, &format!("Additional properties not allowed: {}", unknown.join(",")), None))
 }
 
 /// Reads a body as an object: JSON, or a form, which Auth0 declares for all its body endpoints (Auth0's OpenAPI
@@ -101,7 +101,7 @@ pub(super) fn object(parts: &Parts, body: &[u8]) -> Result<Map<String, Value>, A
     };
     match value {
         Some(Value::Object(object)) => Ok(object),
-        Some(other) => Err(fault(Place::Payload, &wrong_type("object", &other), None)),
+        Some(other) => Err(fault(RequestPart::Payload, &wrong_type("object", &other), None)),
         None => Err(ApiResponse::bad_request("Invalid request payload JSON format", None)),
     }
 }
@@ -113,20 +113,20 @@ pub(super) fn metadata(
     name: &str,
     owner: &str,
 ) -> Result<Option<Map<String, Value>>, ApiResponse> {
-    only(Place::Payload, object.keys(), &[name])?;
+    only(RequestPart::Payload, object.keys(), &[name])?;
     let metadata = match object.remove(name) {
-        None => return Err(fault(Place::Payload, "Too few properties defined (0), minimum 1", None)),
+        None => return Err(fault(RequestPart::Payload, "Too few properties defined (0), minimum 1", None)),
         Some(Value::Null) => return Ok(None),
         Some(Value::Object(metadata)) => metadata,
         Some(other) => {
             let description = description(owner);
-            return Err(fault(Place::Payload, &wrong_type("object,null", &other), Some((name, &description))));
+            return Err(fault(RequestPart::Payload, &wrong_type("object,null", &other), Some((name, &description))));
         }
     };
     let description = description(owner);
     if metadata.len() > MAX_PROPERTIES {
         let what = format!("Too many properties defined ({}), maximum {MAX_PROPERTIES}", metadata.len());
-        return Err(fault(Place::Payload, &what, Some((name, &description))));
+        return Err(fault(RequestPart::Payload, &what, Some((name, &description))));
     }
     for (key, value) in &metadata {
         check_pair(name, &description, key, value)?;
@@ -144,19 +144,19 @@ fn description(owner: &str) -> String {
 fn check_pair(name: &str, description: &str, key: &str, value: &Value) -> Result<(), ApiResponse> {
     if !is_word(key) {
         let what = format!("Additional properties not allowed: {key}");
-        return Err(fault(Place::Payload, &what, Some((name, description))));
+        return Err(fault(RequestPart::Payload, &what, Some((name, description))));
     }
     if units(key) > MAX_CHARACTERS {
         let what = format!("String is too long ({} chars), maximum {MAX_CHARACTERS}", units(key));
-        return Err(fault(Place::Payload, &what, Some((name, description))));
+        return Err(fault(RequestPart::Payload, &what, Some((name, description))));
     }
     let property = format!("{name}.{key}");
     let Value::String(text) = value else {
-        return Err(fault(Place::Payload, &wrong_type("string", value), Some((&property, ""))));
+        return Err(fault(RequestPart::Payload, &wrong_type("string", value), Some((&property, ""))));
     };
     if units(text) > MAX_CHARACTERS {
         let what = format!("String is too long ({} chars), maximum {MAX_CHARACTERS}", units(text));
-        return Err(fault(Place::Payload, &what, Some((&property, ""))));
+        return Err(fault(RequestPart::Payload, &what, Some((&property, ""))));
     }
     Ok(())
 }
@@ -172,7 +172,7 @@ pub(super) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Opt
 
 /// The rejection of a member of the wrong type.
 pub(super) fn wrong_member(expected: &str, found: &Value, name: &str) -> ApiResponse {
-    fault(Place::Payload, &wrong_type(expected, found), Some((name, "")))
+    fault(RequestPart::Payload, &wrong_type(expected, found), Some((name, "")))
 }
 
 /// The validator's message for a value of the wrong type.
@@ -194,7 +194,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// A text's length as JavaScript has it: UTF-16 code units, the strictest reading of "characters" (Auth0's page
+/// A text's length as JavaScript counts it: UTF-16 code units, the strictest reading of "characters" (Auth0's page
 /// "Session metadata").
 fn units(text: &str) -> usize {
     text.encode_utf16().count()
@@ -206,12 +206,12 @@ fn form(body: &[u8]) -> Option<Value> {
     for (key, value) in pairs(std::str::from_utf8(body).ok()?)? {
         let mut steps: Vec<&str> = key.split('[').map(|step| step.strip_suffix(']').unwrap_or(step)).collect();
         let last = steps.pop()?;
-        let mut place = &mut object;
+        let mut inner = &mut object;
         for step in steps {
-            let below = place.entry(step).or_insert_with(|| Value::Object(Map::new()));
-            place = below.as_object_mut()?;
+            let below = inner.entry(step).or_insert_with(|| Value::Object(Map::new()));
+            inner = below.as_object_mut()?;
         }
-        place.insert(last.to_owned(), Value::String(value));
+        inner.insert(last.to_owned(), Value::String(value));
     }
     Some(Value::Object(object))
 }
@@ -227,7 +227,7 @@ pub(super) fn pairs(text: &str) -> Option<Pairs> {
         .collect()
 }
 
-/// Decodes percent-escapes, and `+` as a space if asked to; `None` unless the result is UTF-8.
+/// Decodes percent-escapes, and with `plus` also `+` as a space; `None` unless the result is UTF-8.
 pub(super) fn percent_decode(text: &str, plus: bool) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

@@ -7,7 +7,7 @@ use crate::sandbox::clock::unix_seconds;
 /// A token-bucket rate limit (Auth0's page "Rate limit policy").
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
-    /// Requests that a full bucket lets pass at once.
+    /// Requests that a full bucket allows at once.
     pub burst: u32,
     /// Requests per second that refill the bucket; with 0 it is never refilled.
     pub per_second: u32,
@@ -20,7 +20,7 @@ pub(super) struct Bucket {
     filled: Instant,
 }
 
-/// What the `x-ratelimit-*` headers say.
+/// The values of the `x-ratelimit-*` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quota {
     pub(super) limit: u32,
@@ -35,10 +35,10 @@ impl Bucket {
         Self { rate, level: f64::from(rate.burst), filled: now }
     }
 
-    /// Takes a token; without one, `Err` says when to come back.
+    /// Takes a token from the bucket. `Err` if it is empty.
     pub(super) fn spend(&mut self, now: Instant, wall: SystemTime) -> Result<Quota, Quota> {
-        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.level = passed.mul_add(f64::from(self.rate.per_second), self.level).min(f64::from(self.rate.burst));
+        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.level = elapsed.mul_add(f64::from(self.rate.per_second), self.level).min(f64::from(self.rate.burst));
         self.filled = now;
         if self.level < 1.0 {
             return Err(self.quota(wall));

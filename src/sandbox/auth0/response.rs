@@ -37,7 +37,7 @@ impl ApiResponse {
         Self::error(StatusCode::BAD_REQUEST, message, code)
     }
 
-    /// 401. Auth0 repeats the reason in `attributes` and in the challenge, except when there was no token at all.
+    /// 401. Auth0 repeats the reason in `attributes` and in the challenge, unless the token is missing.
     pub(super) fn unauthorized(reason: Option<&str>) -> Self {
         let mut response = Self::error(StatusCode::UNAUTHORIZED, reason.unwrap_or("Missing authentication"), None);
         response.challenge = Some("Bearer".to_owned());
@@ -84,13 +84,13 @@ impl ApiResponse {
         Self::new(status, Some(Value::Object(body)))
     }
 
-    /// The message of an error answer.
+    /// The message of an error response.
     #[cfg(test)]
     pub(super) fn message(&self) -> Option<&str> {
         self.body.as_ref()?.get("message")?.as_str()
     }
 
-    /// Adds the headers that live answers have (recorded responses of the API).
+    /// Adds the headers that real responses have (recorded responses of the API).
     pub(super) fn into_response(self, quota: Option<Quota>) -> Response {
         let mut response = Response::new(self.body.map_or_else(Body::empty, |body| Body::from(body.to_string())));
         *response.status_mut() = self.status;
@@ -112,7 +112,7 @@ impl ApiResponse {
     }
 }
 
-/// A JSON answer from outside the Management API.
+/// A JSON response from outside the Management API.
 pub(super) fn plain(body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -28,24 +28,24 @@ pub(super) enum Operation {
 }
 
 /// An endpoint.
-pub(super) struct Row {
+pub(super) struct Endpoint {
     pub(super) operation: Operation,
     pub(super) name: &'static str,
     method: Method,
     /// Below `/api/v2`, with `{}` for the id.
     path: &'static [&'static str],
-    /// Any one of these lets the caller in: Auth0's rejection says "expected any of".
+    /// The caller needs any one of these: Auth0's rejection says "expected any of".
     pub(super) scopes: &'static [&'static str],
     pub(super) id: Id,
 }
 
-/// A request that belongs to an endpoint.
+/// A request for an endpoint.
 pub(super) struct Call {
-    pub(super) row: &'static Row,
+    pub(super) endpoint: &'static Endpoint,
     pub(super) id: String,
 }
 
-/// Where a request leads.
+/// The result of routing.
 pub(super) enum Route {
     /// Not below `/api/v2`.
     Outside,
@@ -57,9 +57,9 @@ pub(super) enum Route {
     Known(Call),
 }
 
-macro_rules! rows {
+macro_rules! endpoints {
     ($($operation:ident $name:literal $method:ident [$($part:literal),*] $id:ident [$($scope:literal),*];)*) => {
-        &[$(Row {
+        &[$(Endpoint {
             operation: Operation::$operation,
             name: $name,
             method: Method::$method,
@@ -72,7 +72,7 @@ macro_rules! rows {
 
 /// Revoking a session lists two scopes, but its documented rejection names `delete:sessions` only (Auth0's OpenAPI
 /// document).
-static ROWS: &[Row] = rows! {
+static ENDPOINTS: &[Endpoint] = endpoints! {
     GetSession "get_session" GET ["sessions", "{}"] Session ["read:sessions"];
     UpdateSession "update_session" PATCH ["sessions", "{}"] Session ["update:sessions"];
     DeleteSession "delete_session" DELETE ["sessions", "{}"] Session ["delete:sessions"];
@@ -100,7 +100,7 @@ static ROWS: &[Row] = rows! {
 
 /// Finds the endpoint of a request.
 pub(super) fn find(method: &Method, path: &str) -> Route {
-    // The server framework that Auth0 appears to use answers HEAD as it does GET.
+    // The server framework that Auth0 appears to use handles HEAD like GET.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let Some(segments) = segments(path) else {
         return if path.starts_with("/api/v2") { Route::Malformed } else { Route::Outside };
@@ -108,20 +108,20 @@ pub(super) fn find(method: &Method, path: &str) -> Route {
     let Some(below) = below_api(&segments) else {
         return Route::Outside;
     };
-    for row in ROWS {
-        if row.method != *method {
+    for endpoint in ENDPOINTS {
+        if endpoint.method != *method {
             continue;
         }
-        if let Some(id) = id_in(row.path, below) {
-            return Route::Known(Call { row, id });
+        if let Some(id) = id_in(endpoint.path, below) {
+            return Route::Known(Call { endpoint, id });
         }
     }
     Route::Unknown
 }
 
-/// Every scope that an endpoint asks for.
+/// Every scope that an endpoint requires.
 pub(super) fn all_scopes() -> String {
-    let mut scopes: Vec<&str> = ROWS.iter().flat_map(|row| row.scopes.iter().copied()).collect();
+    let mut scopes: Vec<&str> = ENDPOINTS.iter().flat_map(|endpoint| endpoint.scopes.iter().copied()).collect();
     scopes.sort_unstable();
     scopes.dedup();
     scopes.join(" ")
@@ -155,7 +155,7 @@ fn id_in(pattern: &[&str], segments: &[String]) -> Option<String> {
     Some(id)
 }
 
-/// Splits a path as a server does that parses it with the WHATWG URL rules (Node's `URL`): `\` separates like `/`,
+/// Splits a path like a server that parses it by the WHATWG URL rules (Node's `URL`): `\` separates like `/`,
 /// `.` and `..` are resolved, also as `%2e`, and what remains is decoded part by part.
 fn segments(path: &str) -> Option<Vec<String>> {
     let mut segments = Vec::new();

@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::token::CLIENT;
 
-/// What every refresh token is for.
+/// The audience of every refresh token.
 pub(super) const AUDIENCE: &str = "https://orders.example.com/";
 const DAY: Duration = Duration::from_secs(86_400);
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
-/// Everything that the tenant remembers.
+/// The state of the tenant.
 pub(super) struct Store {
     ids: Ids,
     sample_user: String,
@@ -43,11 +43,11 @@ pub(super) struct Records(HashMap<String, Record>);
 /// Which records a list shows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Position {
-    /// Those behind this one,
+    /// The serial number after which it begins.
     pub(super) after: u64,
-    /// without so many of them,
+    /// How many records it skips.
     pub(super) skip: usize,
-    /// and no more than this.
+    /// How many records it has at most.
     pub(super) take: usize,
 }
 
@@ -102,19 +102,19 @@ impl Records {
     pub(super) fn update(&mut self, id: &str, metadata: Option<Map<String, Value>>, now: Instant) -> Option<&Record> {
         let record = self.0.get_mut(id).filter(|record| record.lives(now))?;
         record.metadata = metadata;
-        // Later than before even when both fall into the same millisecond, or the clock went back.
+        // Always later than before, even within the same millisecond or after the clock went back.
         record.updated = SystemTime::now().max(record.updated + Duration::from_millis(1));
         Some(record)
     }
 
-    /// Lets one record end at a time to come.
+    /// Ends one record at a given time.
     pub(super) fn end(&mut self, id: &str, at: Instant) {
         if let Some(record) = self.0.get_mut(id) {
             record.end(at);
         }
     }
 
-    /// Lets all records end for which `which` holds, and forgets those that ended.
+    /// Ends all records that `which` selects, and removes those that have ended.
     pub(super) fn end_where(&mut self, now: Instant, at: Instant, which: impl Fn(&str, &Record) -> bool) {
         self.0.retain(|id, record| {
             if which(id, record) {
@@ -144,7 +144,7 @@ impl Records {
 }
 
 impl Record {
-    /// The earliest end counts.
+    /// Sets the end; the earliest one counts.
     fn end(&mut self, at: Instant) {
         self.gone_at = Some(self.gone_at.map_or(at, |set| set.min(at)));
     }
@@ -248,7 +248,7 @@ fn user(id: &str) -> Map<String, Value> {
     .collect()
 }
 
-/// Makes ids out of the seed.
+/// Derives ids from the seed.
 struct Ids {
     key: hmac::Key,
     made: u64,

@@ -1,4 +1,4 @@
-//! The tenant: how it behaves, what it holds, and who gets in.
+//! The tenant: its options, its state, and the checks of tokens, scopes and rate limit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::sandbox::clock::unix_seconds;
 /// How the simulated tenant behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Time every response is held back (zero by default). The request is carried out first, so a response can be older
-    /// than a change that overtook it.
+    /// A delay of every response (zero by default). The request is executed first, so a response can be older than a
+    /// change that was made after it.
     pub latency: Duration,
-    /// Time between the 202 for a delete or revoke and the moment when GET stops answering 200, as Auth0 deletes
-    /// asynchronously (Auth0's OpenAPI document: "eventually consistent"). Two seconds by default.
+    /// Time between the 202 for a delete or revoke and the moment when GET no longer responds with 200, since Auth0
+    /// deletes asynchronously (Auth0's OpenAPI document: "eventually consistent"). Two seconds by default.
     pub delete_delay: Duration,
     /// The global rate limit; `None` means no 429s. By default that of an Enterprise public production tenant, 50 at
     /// once and 16 per second (Auth0's page "Rate limit policy").
@@ -46,7 +46,7 @@ pub struct Tokens {
     pub full: String,
     /// Has the scope `read:sessions` only.
     pub read_only: String,
-    /// As `full`, but it expired an hour ago.
+    /// Like `full`, but expired an hour ago.
     pub expired: String,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Shared {
 }
 
 impl Tenant {
-    /// Makes a tenant with one user who has one session. `issuer_url` is where clients reach it, for instance
+    /// Makes a tenant with one user who has one session. `issuer_url` is how clients reach it, for instance
     /// `http://127.0.0.1:8081`: tokens have it with `/` as issuer and with `/api/v2/` as audience (Auth0's page
     /// "Management API access tokens"). The same `random_seed` gives the same ids.
     ///
@@ -121,7 +121,7 @@ impl Tenant {
         self.0.store.lock().create_session()
     }
 
-    /// How many requests have reached `/api/v2` so far, whatever they were answered.
+    /// How many requests have reached `/api/v2` so far, successful or not.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.0.counts.lock().values().sum()

@@ -16,13 +16,13 @@ fn send(tenant: &Tenant, method: &str, path: &str, content_type: &str, body: &st
         .header("content-type", content_type)
         .header("authorization", format!("Bearer {token}"));
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    tenant.carry_out(&parts, Ok(Bytes::copy_from_slice(body.as_bytes())))
+    tenant.execute(&parts, Ok(Bytes::copy_from_slice(body.as_bytes())))
 }
 
 #[test]
 fn paths_lead_where_a_whatwg_server_would_take_them() {
     let name = |path: &str| match find(&http::Method::PATCH, path) {
-        Route::Known(call) => format!("{} {}", call.row.name, call.id),
+        Route::Known(call) => format!("{} {}", call.endpoint.name, call.id),
         Route::Unknown => "unknown".to_owned(),
         Route::Outside => "outside".to_owned(),
         Route::Malformed => "malformed".to_owned(),

@@ -24,7 +24,7 @@ pub(super) const CLIENT: &str = "Sb7Qm2xKpV0dTzYw4RfLc9HnEuJ1gAoX";
 /// Lifetime of a Management API token.
 const LIFETIME: u64 = 86_400;
 
-/// Why a tenant could not be made.
+/// Why a tenant cannot be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     /// The issuer URL is not `http://` or `https://` followed by a host, without a path.

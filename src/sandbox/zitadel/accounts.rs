@@ -1,17 +1,17 @@
-//! What ends the sessions of users beside the session services: procedures of ZITADEL's user, organization, management
-//! and authentication services (npm `@zitadel/proto`), and the end of a session by OpenID Connect (RP-Initiated Logout
-//! 1.0).
+//! Requests that end the sessions of users besides the session services: procedures of ZITADEL's user, organization,
+//! management and authentication services (npm `@zitadel/proto`), and the end of a session by OpenID Connect
+//! (RP-Initiated Logout 1.0).
 
 use super::authority::Role;
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::instance::Instance;
 use super::job::Job;
 use super::messages::ChangedResponse;
 use super::procedures::{Account, Effect, Named};
 use super::store::{State, Store};
 
-/// Carries a procedure out for the user or organization `id`. A procedure about the caller has the caller's id.
-pub(super) fn carry_out(account: Account, job: &Job<'_>, id: &str) -> Result<ChangedResponse, Fault> {
+/// Executes a procedure for the user or organization `id`; for a procedure about the caller, the caller's id.
+pub(super) fn execute(account: Account, job: &Job<'_>, id: &str) -> Result<ChangedResponse, ApiError> {
     let (effect, named, own) = (account.effect(), account.named(), account.is_own());
     if effect != Effect::Nothing && !own {
         job.caller.may_write()?;
@@ -21,15 +21,15 @@ pub(super) fn carry_out(account: Account, job: &Job<'_>, id: &str) -> Result<Cha
     let known = if of_org { named == Named::Caller || id == store.org_id } else { id == store.user.id };
     match (effect, known) {
         (Effect::Nothing, _) => {}
-        (_, false) if of_org => return Err(Fault::new(Code::NotFound, "ORG-3m9ds", "Organisation not found")),
+        (_, false) if of_org => return Err(ApiError::new(Code::NotFound, "ORG-3m9ds", "Organisation not found")),
         (_, false) if own && job.caller.role != Role::None => {}
-        (_, false) => return Err(Fault::new(Code::NotFound, "COMMAND-M0od3", "User could not be found")),
+        (_, false) => return Err(ApiError::new(Code::NotFound, "COMMAND-M0od3", "User could not be found")),
         (_, true) => change(store, effect),
     }
     Ok(ChangedResponse { details: None })
 }
 
-/// Does it to the one user, or to the one organization, whose only user that is.
+/// Applies the effect to the only user, or to the only organization, which has no other user.
 fn change(store: &mut Store, effect: Effect) {
     match effect {
         Effect::Lock => store.lock_user(),
@@ -48,7 +48,7 @@ fn change(store: &mut Store, effect: Effect) {
     }
 }
 
-/// Ends the session that an ID token names. Its time is over for many who log out, which does not matter.
+/// Ends the session that an ID token names. An expired token is accepted, since users often log out late.
 pub(super) fn end_session(instance: &Instance, hint: Option<&str>) {
     let Some(claims) = hint.and_then(|hint| instance.0.authority.verified(hint)) else {
         return;

@@ -1,4 +1,4 @@
-//! Who calls: tokens of the instance, their signing and checking, and what each caller may do.
+//! Callers: signing and verifying the tokens of the instance, and what each caller may do.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use ring::signature::{
 };
 use serde_json::{Map, Value, json};
 
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::store::Random;
 use crate::sandbox::clock::unix_seconds;
 
@@ -19,10 +19,10 @@ use crate::sandbox::clock::unix_seconds;
 pub(super) const PROJECT: &str = "310000000000000001";
 /// The application that access tokens are for.
 const CLIENT: &str = "310000000000000002";
-/// Default life of an access token: 12 hours.
+/// Default lifetime of an access token in seconds: 12 hours.
 const LIFETIME: u64 = 43_200;
 
-/// What a user of the instance may do with sessions of others.
+/// What a user of the instance may do with other users' sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// `IAM_OWNER`: everything.
@@ -33,7 +33,7 @@ pub(super) enum Role {
     None,
 }
 
-/// A caller whose token is good.
+/// A caller with a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     pub(super) user_id: String,
@@ -41,8 +41,8 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Refuses callers who may not change sessions.
-    pub(super) fn may_write(&self) -> Result<(), Fault> {
+    /// Rejects callers who may not change sessions.
+    pub(super) fn may_write(&self) -> Result<(), ApiError> {
         match self.role {
             Role::Owner => Ok(()),
             Role::Viewer | Role::None => Err(no_permission()),
@@ -50,9 +50,9 @@ impl Caller {
     }
 }
 
-/// The rejection of a caller with the wrong rights.
-pub(super) fn no_permission() -> Fault {
-    Fault::new(Code::PermissionDenied, "AUTH-AWfge", "No matching permissions found")
+/// The rejection of a caller without the permission.
+pub(super) fn no_permission() -> ApiError {
+    ApiError::new(Code::PermissionDenied, "AUTH-AWfge", "No matching permissions found")
 }
 
 /// The part of the instance that issues and checks tokens.
@@ -61,34 +61,34 @@ pub(super) struct Authority {
     key_id: String,
     random: SystemRandom,
     /// The users who have personal access tokens or are named by JWTs.
-    pub(super) owner: Account,
-    pub(super) viewer: Account,
-    pub(super) stranger: Account,
+    pub(super) owner: MachineUser,
+    pub(super) viewer: MachineUser,
+    pub(super) stranger: MachineUser,
 }
 
 /// A machine user with its personal access token.
-pub(super) struct Account {
+pub(super) struct MachineUser {
     pub(super) user_id: String,
     pub(super) token: String,
     role: Role,
 }
 
 impl Authority {
-    /// None if no key can be made.
+    /// `None` if the signing key cannot be generated.
     pub(super) fn new(random: &mut Random) -> Option<Self> {
         let system = SystemRandom::new();
         let scheme = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let document = EcdsaKeyPair::generate_pkcs8(scheme, &system).ok()?;
         let key = EcdsaKeyPair::from_pkcs8(scheme, document.as_ref(), &system).ok()?;
         let key_id = URL_SAFE_NO_PAD.encode(digest(&SHA256, key.public_key().as_ref()));
-        let mut account = |role| Account { user_id: random.id(), token: random.text(53), role };
+        let mut user = |role| MachineUser { user_id: random.id(), token: random.text(53), role };
         Some(Self {
             key,
             key_id,
             random: system,
-            owner: account(Role::Owner),
-            viewer: account(Role::Viewer),
-            stranger: account(Role::None),
+            owner: user(Role::Owner),
+            viewer: user(Role::Viewer),
+            stranger: user(Role::None),
         })
     }
 
@@ -135,7 +135,7 @@ impl Authority {
         }]})
     }
 
-    /// The caller that a token belongs to, unless it is a session's. `issued_here` evaluates the issuer.
+    /// The caller of a token that is not a session token. `issued_here` decides whether its issuer is valid.
     pub(super) fn caller(&self, token: &str, now: SystemTime, issued_here: impl Fn(&str) -> bool) -> Option<Caller> {
         let mut accounts = [&self.owner, &self.viewer, &self.stranger].into_iter();
         if let Some(account) = accounts.find(|account| account.token == token) {
@@ -152,14 +152,14 @@ impl Authority {
         good.then(|| self.user(text("sub").unwrap_or_default()))
     }
 
-    /// A user of the instance, without a membership unless known here.
+    /// A user of the instance; without a membership unless it is the owner or the viewer.
     pub(super) fn user(&self, user_id: &str) -> Caller {
         let mut accounts = [&self.owner, &self.viewer].into_iter();
         let role = accounts.find(|account| account.user_id == user_id).map_or(Role::None, |account| account.role);
         Caller { user_id: user_id.to_owned(), role }
     }
 
-    /// The claims of a token with a good signature.
+    /// The claims of a token with a valid signature.
     pub(super) fn verified(&self, token: &str) -> Option<Map<String, Value>> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
@@ -175,15 +175,15 @@ impl Authority {
     }
 }
 
-/// The token of an `Authorization` header. Whatever stands before the scheme is ignored, as ZITADEL splits at it.
-pub(super) fn bearer(header: Option<&str>) -> Result<&str, Fault> {
+/// The token of an `Authorization` header. Text before the scheme is ignored, since ZITADEL splits at it.
+pub(super) fn bearer(header: Option<&str>) -> Result<&str, ApiError> {
     let Some(header) = header.filter(|header| !header.is_empty()) else {
-        return Err(Fault::bare(Code::Unauthenticated, "auth header missing"));
+        return Err(ApiError::bare(Code::Unauthenticated, "auth header missing"));
     };
     let mut parts = header.split("Bearer ");
     match (parts.next(), parts.next(), parts.next()) {
         (Some(_), Some(token), None) => Ok(token),
-        _ => Err(Fault::new(Code::Unauthenticated, "AUTH-toLo1", "invalid auth header")),
+        _ => Err(ApiError::new(Code::Unauthenticated, "AUTH-toLo1", "invalid auth header")),
     }
 }
 

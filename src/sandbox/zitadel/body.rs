@@ -12,7 +12,7 @@ use http::HeaderMap;
 use hyper::body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 
-/// A body that gives its frames one by one.
+/// A body that sends its frames one by one.
 pub(super) struct Frames {
     frames: VecDeque<Frame<Bytes>>,
     pause: Duration,

@@ -12,22 +12,22 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::body::{Frames, envelope};
 use super::call::Call;
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::header::text;
 use super::instance::Instance;
 use super::origin::Origin;
-use super::rpc::{Bound, Form, Input, carry_out};
+use super::rpc::{Encoding, Input, UrlParameters, execute};
 
 /// What `grpc-message` escapes: all but printable ASCII, and the escape itself.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
-/// The types that a 415 recommends.
+/// The content types that a 415 lists.
 const ACCEPTED: &str = "application/grpc, application/grpc+json, application/grpc+proto, application/grpc-web, \
     application/grpc-web+json, application/grpc-web+proto, application/json, application/json; charset=utf-8, application/proto";
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// What carries a message.
+/// How a call stands on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Carrier {
     Grpc,
@@ -35,7 +35,7 @@ enum Carrier {
     Connect,
 }
 
-/// Answers a request for a procedure.
+/// Responds to a request for a procedure.
 pub(super) fn response(instance: &Instance, call: Call, parts: &Parts, body: &Bytes) -> Response {
     if parts.method != Method::POST {
         return empty(StatusCode::METHOD_NOT_ALLOWED, ALLOW, HeaderValue::from_static("POST"));
@@ -48,7 +48,7 @@ pub(super) fn response(instance: &Instance, call: Call, parts: &Parts, body: &By
     let origin = Origin::of(parts);
     let outcome = payload(carrier, &parts.headers, body).and_then(|body| {
         let metadata = &parts.headers;
-        carry_out(instance, Input { call, form, body, origin, metadata, bound: Bound::default() })
+        execute(instance, Input { call, form, body, origin, metadata, bound: UrlParameters::default() })
     });
     let content_type = parts.headers.get(CONTENT_TYPE).cloned();
     match carrier {
@@ -63,17 +63,17 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     matches!(kind(text(headers, CONTENT_TYPE.as_str())), Some((Carrier::Grpc, _)))
 }
 
-/// The response for a gRPC procedure that nobody serves.
+/// The response for an unknown gRPC procedure.
 pub(super) fn unknown_procedure(parts: &Parts) -> Response {
-    let fault = Fault::bare(Code::Unimplemented, format!("unknown service or method {}", parts.uri.path()));
-    grpc(Err(fault), parts.headers.get(CONTENT_TYPE).cloned(), parts.version)
+    let error = ApiError::bare(Code::Unimplemented, format!("unknown service or method {}", parts.uri.path()));
+    grpc(Err(error), parts.headers.get(CONTENT_TYPE).cloned(), parts.version)
 }
 
-/// A procedure that responses with the request's message, three times, `pause` apart.
+/// A streaming procedure: sends the message of the request three times, `pause` apart.
 pub(super) fn stream(parts: &Parts, body: &Bytes, pause: Duration) -> Response {
     let content_type = parts.headers.get(CONTENT_TYPE).cloned();
     match payload(Carrier::Grpc, &parts.headers, body) {
-        Err(fault) => grpc(Err(fault), content_type, parts.version),
+        Err(error) => grpc(Err(error), content_type, parts.version),
         Ok(message) => {
             let messages = (0..3).map(|_| envelope(0, message)).collect();
             framed(Frames::new(messages, trailers(None), pause), content_type, parts.version)
@@ -81,30 +81,30 @@ pub(super) fn stream(parts: &Parts, body: &Bytes, pause: Duration) -> Response {
     }
 }
 
-fn kind(content_type: &str) -> Option<(Carrier, Form)> {
+fn kind(content_type: &str) -> Option<(Carrier, Encoding)> {
     let content_type = content_type.to_ascii_lowercase();
     let (essence, parameters) = content_type.split_once(';').unwrap_or((&content_type, ""));
     let plain = parameters.trim().is_empty();
     let utf8 = matches!(parameters.trim().replace([' ', '"'], "").as_str(), "charset=utf-8");
     match essence.trim() {
-        "application/json" if plain || utf8 => Some((Carrier::Connect, Form::Json)),
-        "application/proto" if plain => Some((Carrier::Connect, Form::Proto)),
-        "application/grpc" | "application/grpc+proto" if plain => Some((Carrier::Grpc, Form::Proto)),
-        "application/grpc+json" if plain => Some((Carrier::Grpc, Form::Json)),
-        "application/grpc-web" | "application/grpc-web+proto" if plain => Some((Carrier::Web, Form::Proto)),
-        "application/grpc-web+json" if plain => Some((Carrier::Web, Form::Json)),
+        "application/json" if plain || utf8 => Some((Carrier::Connect, Encoding::Json)),
+        "application/proto" if plain => Some((Carrier::Connect, Encoding::Proto)),
+        "application/grpc" | "application/grpc+proto" if plain => Some((Carrier::Grpc, Encoding::Proto)),
+        "application/grpc+json" if plain => Some((Carrier::Grpc, Encoding::Json)),
+        "application/grpc-web" | "application/grpc-web+proto" if plain => Some((Carrier::Web, Encoding::Proto)),
+        "application/grpc-web+json" if plain => Some((Carrier::Web, Encoding::Json)),
         _ => None,
     }
 }
 
-/// The message that a body carries.
-fn payload<'a>(carrier: Carrier, headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], Fault> {
+/// The message in a body.
+fn payload<'a>(carrier: Carrier, headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], ApiError> {
     let coding = if carrier == Carrier::Connect { CONTENT_ENCODING.as_str() } else { "grpc-encoding" };
     let coding = text(headers, coding);
-    // ZITADEL reads gzip as well, which this instance leaves out.
+    // ZITADEL also reads gzip; this instance does not.
     if !matches!(coding, "" | "identity") {
         let text = format!("unknown compression \"{coding}\": supported encodings are identity");
-        return Err(Fault::bare(Code::Unimplemented, text));
+        return Err(ApiError::bare(Code::Unimplemented, text));
     }
     if carrier != Carrier::Connect {
         return unwrap(body);
@@ -113,33 +113,33 @@ fn payload<'a>(carrier: Carrier, headers: &HeaderMap, body: &'a [u8]) -> Result<
         "" | "1" => Ok(body),
         other => {
             let text = format!("connect-protocol-version must be \"1\": got \"{other}\"");
-            Err(Fault::bare(Code::InvalidArgument, text))
+            Err(ApiError::bare(Code::InvalidArgument, text))
         }
     }
 }
 
 /// The one message of a gRPC body.
-fn unwrap(body: &[u8]) -> Result<&[u8], Fault> {
-    let incomplete = || Fault::bare(Code::InvalidArgument, "protocol error: incomplete envelope: unexpected EOF");
+fn unwrap(body: &[u8]) -> Result<&[u8], ApiError> {
+    let incomplete = || ApiError::bare(Code::InvalidArgument, "protocol error: incomplete envelope: unexpected EOF");
     if body.is_empty() {
-        return Err(Fault::bare(Code::Unimplemented, "unary request has zero messages"));
+        return Err(ApiError::bare(Code::Unimplemented, "unary request has zero messages"));
     }
     let ([flags, length @ ..], rest) = body.split_first_chunk::<5>().ok_or_else(incomplete)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| incomplete())?;
     let (message, rest) = rest.split_at_checked(length).ok_or_else(incomplete)?;
     match flags {
         0 if rest.is_empty() => Ok(message),
-        0 => Err(Fault::bare(Code::Unimplemented, "unary request has multiple messages")),
-        1 => Err(Fault::bare(Code::Internal, "protocol error: sent compressed message without compression support")),
-        flags => Err(Fault::bare(Code::Internal, format!("protocol error: invalid envelope flags {flags}"))),
+        0 => Err(ApiError::bare(Code::Unimplemented, "unary request has multiple messages")),
+        1 => Err(ApiError::bare(Code::Internal, "protocol error: sent compressed message without compression support")),
+        flags => Err(ApiError::bare(Code::Internal, format!("protocol error: invalid envelope flags {flags}"))),
     }
 }
 
-/// connect-go always sends real trailers, also with a fault.
-fn grpc(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>, version: Version) -> Response {
+/// connect-go always sends real trailers, also with an error.
+fn grpc(outcome: Result<Vec<u8>, ApiError>, content_type: Option<HeaderValue>, version: Version) -> Response {
     let (messages, trailers) = match outcome {
         Ok(message) => (vec![envelope(0, &message)], trailers(None)),
-        Err(fault) => (Vec::new(), trailers(Some(&fault))),
+        Err(error) => (Vec::new(), trailers(Some(&error))),
     };
     framed(Frames::new(messages, trailers, Duration::ZERO), content_type, version)
 }
@@ -155,8 +155,8 @@ fn framed(frames: Frames, content_type: Option<HeaderValue>, version: Version) -
     response
 }
 
-/// A response has its trailers in the body; a fault, without any message, has them in the head.
-fn web(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>) -> Response {
+/// A response has its trailers in the body; an error, which has no message, has them in the headers.
+fn web(outcome: Result<Vec<u8>, ApiError>, content_type: Option<HeaderValue>) -> Response {
     match outcome {
         Ok(message) => {
             let body = [envelope(0, &message), envelope(0x80, b"grpc-status: 0\r\n")].concat();
@@ -164,20 +164,20 @@ fn web(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>) -> Re
             no_store(response.headers_mut());
             response
         }
-        Err(fault) => {
+        Err(error) => {
             let mut response = typed(Body::empty(), content_type);
-            response.headers_mut().extend(trailers(Some(&fault)));
+            response.headers_mut().extend(trailers(Some(&error)));
             response
         }
     }
 }
 
-fn connect(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>) -> Response {
+fn connect(outcome: Result<Vec<u8>, ApiError>, content_type: Option<HeaderValue>) -> Response {
     let (status, body, content_type) = match outcome {
         Ok(body) => (StatusCode::OK, body, content_type),
-        Err(fault) => {
+        Err(error) => {
             let json = HeaderValue::from_static("application/json");
-            (fault.code.status(), fault.connect().to_string().into_bytes(), Some(json))
+            (error.code.status(), error.connect().to_string().into_bytes(), Some(json))
         }
     };
     let mut response = typed(Body::from(body), content_type);
@@ -188,21 +188,21 @@ fn connect(outcome: Result<Vec<u8>, Fault>, content_type: Option<HeaderValue>) -
     response
 }
 
-fn trailers(fault: Option<&Fault>) -> HeaderMap {
+fn trailers(error: Option<&ApiError>) -> HeaderMap {
     let mut map = HeaderMap::new();
-    map.insert(STATUS, fault.map_or(0, |fault| fault.code.number()).into());
-    let Some(fault) = fault else {
+    map.insert(STATUS, error.map_or(0, |error| error.code.number()).into());
+    let Some(error) = error else {
         return map;
     };
-    let escaped = utf8_percent_encode(&fault.message(), ESCAPED).to_string();
-    let details = fault.status_details();
+    let escaped = utf8_percent_encode(&error.message(), ESCAPED).to_string();
+    let details = error.status_details();
     let pairs = [(MESSAGE, Some(escaped)), (DETAILS, details)];
     let values = pairs.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).ok()?)));
     map.extend(values);
     map
 }
 
-/// ZITADEL's responses must not be kept.
+/// ZITADEL forbids storing its responses.
 fn no_store(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));

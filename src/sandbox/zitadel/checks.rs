@@ -1,35 +1,40 @@
-//! What a change does to a session: checks, challenges, metadata and lifetime, in ZITADEL's order.
+//! Changes of a session: checks, challenges, metadata and lifetime, in ZITADEL's order.
 
 mod challenges;
-mod done;
+mod change_result;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::messages::{CheckUser, Checks, Factor, Factors, RequestChallenges, Search, WebAuthNFactor};
 use super::store::{Pending, Record, Store, timestamp};
-use done::Done;
+use change_result::ChangeResult;
 
 /// The password of the user who can log in.
 pub const PASSWORD: &str = "Passw0rd!";
-/// The code that passes every check of a TOTP.
+/// The code that every TOTP check accepts.
 pub const CODE: &str = "123456";
-/// The code that passes every check of a recovery code.
+/// The code that every recovery code check accepts.
 pub const RECOVERY_CODE: &str = "RCVR-0001-0002";
 
-/// What the caller wants.
-pub(super) struct Wanted {
+/// A change that a request asks for.
+pub(super) struct RequestedChange {
     pub(super) checks: Option<Checks>,
     pub(super) metadata: BTreeMap<String, Vec<u8>>,
     pub(super) challenges: Option<RequestChallenges>,
     pub(super) lifetime: Option<prost_types::Duration>,
 }
 
-/// Changes a copy of a session, which the caller stores if all went well.
-pub(super) fn apply(store: &mut Store, record: &mut Record, wanted: Wanted, now: SystemTime) -> Result<Done, Fault> {
-    let Wanted { checks, metadata, challenges, lifetime } = wanted;
-    let mut done = Done::default();
+/// Changes a copy of a session; the caller stores it on success.
+pub(super) fn apply(
+    store: &mut Store,
+    record: &mut Record,
+    wanted: RequestedChange,
+    now: SystemTime,
+) -> Result<ChangeResult, ApiError> {
+    let RequestedChange { checks, metadata, challenges, lifetime } = wanted;
+    let mut done = ChangeResult::default();
     if let Some(checks) = checks {
         done.events += check_all(store, record, &checks, now)?;
     }
@@ -37,7 +42,7 @@ pub(super) fn apply(store: &mut Store, record: &mut Record, wanted: Wanted, now:
         challenges::challenge(store, record, &challenges, &mut done)?;
     }
     // The documentation says that entries are merged, but the model that a change starts from never has any: the
-    // entries with a value become all there are.
+    // entries with a value replace all others.
     let entries: BTreeMap<_, _> = metadata.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     if !entries.is_empty() {
         record.metadata = entries;
@@ -52,14 +57,14 @@ pub(super) fn apply(store: &mut Store, record: &mut Record, wanted: Wanted, now:
     Ok(done)
 }
 
-/// Carries out the checks and counts those that passed.
-fn check_all(store: &mut Store, record: &mut Record, checks: &Checks, now: SystemTime) -> Result<u64, Fault> {
+/// Executes the checks and counts the successful ones.
+fn check_all(store: &mut Store, record: &mut Record, checks: &Checks, now: SystemTime) -> Result<u64, ApiError> {
     let verified_at = Some(timestamp(now));
     let factor = Some(Factor { verified_at });
-    let mut passed = 0;
+    let mut succeeded = 0;
     let mut pass = |slot: &mut Option<Factor>| {
         *slot = factor.clone();
-        passed += 1;
+        succeeded += 1;
     };
     let mut users = 0;
     if let Some(check) = &checks.user {
@@ -72,7 +77,7 @@ fn check_all(store: &mut Store, record: &mut Record, checks: &Checks, now: Syste
     }
     if checks.idp_intent.is_some() {
         record.need_user("COMMAND-Sfw3r")?;
-        return Err(Fault::new(Code::FailedPrecondition, "COMMAND-Df4bw", "Intent has not succeeded"));
+        return Err(ApiError::new(Code::FailedPrecondition, "COMMAND-Df4bw", "Intent has not succeeded"));
     }
     if checks.web_auth_n.is_some() {
         check_web_auth_n(record, now)?;
@@ -90,16 +95,16 @@ fn check_all(store: &mut Store, record: &mut Record, checks: &Checks, now: Syste
         same_code(&check.code, Some(RECOVERY_CODE), "COMMAND-84rgg")?;
         pass(&mut record.factors.recovery_code);
     }
-    Ok(passed + users)
+    Ok(succeeded + users)
 }
 
-/// The codes that challenges sent; a code is good once.
+/// Checks the codes that challenges sent; each code is valid once.
 fn check_sent_codes(
     pending: &mut Pending,
     factors: &mut Factors,
     checks: &Checks,
     pass: &mut impl FnMut(&mut Option<Factor>),
-) -> Result<(), Fault> {
+) -> Result<(), ApiError> {
     if let Some(check) = &checks.otp_sms {
         same_code(&check.code, pending.sms.take().as_deref(), "CODE-woT0xc")?;
         pass(&mut factors.otp_sms);
@@ -111,30 +116,30 @@ fn check_sent_codes(
     Ok(())
 }
 
-fn check_user(store: &Store, record: &mut Record, check: &CheckUser, now: SystemTime) -> Result<(), Fault> {
+fn check_user(store: &Store, record: &mut Record, check: &CheckUser, now: SystemTime) -> Result<(), ApiError> {
     let user = &store.user;
     match &check.search {
         Some(Search::UserId(id)) if *id == user.id && user.active && !user.locked => {}
         Some(Search::LoginName(name)) if *name == user.login_name && user.active && !user.locked => {}
         Some(Search::LoginName(name)) if *name != user.login_name => {
-            return Err(Fault::new(Code::NotFound, "QUERY-Dfbg2", "User could not be found"));
+            return Err(ApiError::new(Code::NotFound, "QUERY-Dfbg2", "User could not be found"));
         }
-        _ => return Err(Fault::new(Code::FailedPrecondition, "SESSION-Gj4ko", "User is not active")),
+        _ => return Err(ApiError::new(Code::FailedPrecondition, "SESSION-Gj4ko", "User is not active")),
     }
     if record.user_id().is_some_and(|known| known != user.id) {
-        return Err(Fault::new(Code::InvalidArgument, "", "user change not possible"));
+        return Err(ApiError::new(Code::InvalidArgument, "", "user change not possible"));
     }
     record.factors.user = Some(store.user_factor(now));
     Ok(())
 }
 
-/// A wrong password counts, although the session stays as it is.
-fn check_password(store: &mut Store, record: &Record, password: &str) -> Result<(), Fault> {
+/// A wrong password is counted, although the session does not change.
+fn check_password(store: &mut Store, record: &Record, password: &str) -> Result<(), ApiError> {
     record.need_user("COMMAND-Sfw3f")?;
     let limit = store.password_attempts;
     let user = &mut store.user;
     if user.locked {
-        return Err(Fault::new(Code::FailedPrecondition, "COMMAND-JLK35", "User is locked"));
+        return Err(ApiError::new(Code::FailedPrecondition, "COMMAND-JLK35", "User is locked"));
     }
     if password == PASSWORD {
         user.failed_attempts = 0;
@@ -142,26 +147,26 @@ fn check_password(store: &mut Store, record: &Record, password: &str) -> Result<
     }
     user.failed_attempts = user.failed_attempts.saturating_add(1);
     let failed = user.failed_attempts;
-    // The response says nothing of it.
+    // The response does not mention the lock.
     if limit.is_some_and(|limit| failed >= limit) {
         store.lock_user();
     }
-    Err(Fault::credentials("COMMAND-3M0fs", "Password is invalid", failed))
+    Err(ApiError::credentials("COMMAND-3M0fs", "Password is invalid", failed))
 }
 
-/// Takes any assertion that answers a challenge.
-fn check_web_auth_n(record: &mut Record, now: SystemTime) -> Result<(), Fault> {
+/// Accepts any assertion after a challenge.
+fn check_web_auth_n(record: &mut Record, now: SystemTime) -> Result<(), ApiError> {
     if !std::mem::take(&mut record.pending.web_auth_n) {
-        return Err(Fault::new(Code::FailedPrecondition, "COMMAND-Ioqu5", "Session without WebAuthN challenge"));
+        return Err(ApiError::new(Code::FailedPrecondition, "COMMAND-Ioqu5", "Session without WebAuthN challenge"));
     }
     record.factors.web_auth_n = Some(WebAuthNFactor { verified_at: Some(timestamp(now)), user_verified: true });
     Ok(())
 }
 
-fn same_code(code: &str, expected: Option<&str>, id: &str) -> Result<(), Fault> {
+fn same_code(code: &str, expected: Option<&str>, id: &str) -> Result<(), ApiError> {
     match expected {
-        None => Err(Fault::new(Code::FailedPrecondition, "COMMAND-S34gh", "Code not found")),
+        None => Err(ApiError::new(Code::FailedPrecondition, "COMMAND-S34gh", "Code not found")),
         Some(expected) if expected == code => Ok(()),
-        Some(_) => Err(Fault::new(Code::InvalidArgument, id, "Code is invalid")),
+        Some(_) => Err(ApiError::new(Code::InvalidArgument, id, "Code is invalid")),
     }
 }

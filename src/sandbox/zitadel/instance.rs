@@ -1,4 +1,4 @@
-//! The instance: how it behaves, what it holds, and who gets in.
+//! The instance: its options, its state, and the checks of host and caller.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::authority::{Authority, Caller, PROJECT, bearer};
 use super::call::{Rpc, Version};
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::header;
 use super::json::Scalar;
 use super::messages::Factor;
@@ -22,49 +22,49 @@ use crate::sandbox::clock::unix_seconds;
 /// How the simulated instance behaves.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Time every response is held back (zero by default). The request is carried out first, so a response can be older
-    /// than a change that overtook it.
+    /// A delay of every response (zero by default). The request is executed first, so a response can be older than a
+    /// change that was made after it.
     pub latency: Duration,
-    /// Domains of the instance besides its own address: hosts with their ports, such as that of a gateway before it.
+    /// Domains of the instance besides its own address: hosts with ports, such as that of a gateway in front of it.
     pub domains: Vec<String>,
-    /// Whether any host is taken for a domain of the instance; tokens are then good wherever their issuer is known.
+    /// Whether every host counts as a domain of the instance. Tokens of its own issuer are then valid at every host.
     pub any_domain: bool,
     /// Where clients reach the instance, if it is not at its own address: the issuer of its tokens, and a domain.
     pub external_url: Option<String>,
-    /// How many wrong passwords lock the user, who is never locked by them by default.
+    /// How many wrong passwords lock the user; unlimited by default.
     pub password_attempts: Option<i32>,
 }
 
 /// Tokens to call the instance with. They are not printable by accident: no `Debug`.
 #[derive(Clone)]
 pub struct Tokens {
-    /// Personal access token of an instance owner: may do all.
+    /// Personal access token of an instance owner, who may read and write everything.
     pub owner: String,
     /// An access token of the owner that is a JWT, signed with the instance's key.
     pub jwt: String,
-    /// As `jwt`, but it expired an hour ago.
+    /// Like `jwt`, but expired an hour ago.
     pub expired: String,
-    /// Personal access token of someone who may read all and change nothing.
+    /// Personal access token of a user who may read everything and change nothing.
     pub viewer: String,
     /// Personal access token of a user without any membership.
     pub no_membership: String,
 }
 
-/// A session that was made without a request.
+/// A session that a test created without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
     /// Its id.
     pub id: String,
-    /// Its token, until the next change.
+    /// Its token, valid until the next change.
     pub token: String,
 }
 
-/// Why an instance could not be made.
+/// Why an instance cannot be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     /// A URL is not `http://` or `https://` followed by a host, without a path.
     Url,
-    /// No key could be made to sign tokens with.
+    /// The signing key cannot be generated.
     Key,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Url => "the URL must be http:// or https:// and a host, without a path",
-            Self::Key => "no key can be made to sign tokens with",
+            Self::Key => "cannot generate a signing key",
         })
     }
 }
@@ -100,7 +100,7 @@ impl Instance {
     /// `http://127.0.0.1:8080`. The same `random_seed` gives the same ids.
     ///
     /// # Errors
-    /// If a URL has the wrong form or no key can be made.
+    /// If a URL has the wrong form or the signing key cannot be generated.
     pub fn new(url: &str, options: Options, random_seed: [u8; 32]) -> Result<Self, Error> {
         let own = host(url)?;
         let external = options.external_url.clone().unwrap_or_else(|| url.to_owned());
@@ -145,7 +145,7 @@ impl Instance {
         self.0.authority.sign(&self.0.url, claims, SystemTime::now())
     }
 
-    /// An ID token of the user for a session, as an application has it that the user logged in to: its time is over.
+    /// An ID token of the user for a session, as an application has it: expired.
     #[must_use]
     pub fn id_token(&self, session_id: &str) -> String {
         let now = unix_seconds(SystemTime::now());
@@ -222,7 +222,7 @@ impl Instance {
         self.store().mails.clone()
     }
 
-    /// Does what a change of the user's password does elsewhere: sessions lose that factor, and their sequences stay.
+    /// Changes the user's password: sessions lose that factor, and their sequences stay.
     pub fn change_password(&self) {
         for record in self.store().sessions.values_mut() {
             record.factors.password = None;
@@ -234,13 +234,13 @@ impl Instance {
         self.store().forget_user();
     }
 
-    /// How many requests have reached a procedure so far, whatever they were answered.
+    /// How many requests have reached a procedure so far, successful or not.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.0.calls.lock().values().sum()
     }
 
-    /// How often a procedure, such as `SetSession`, was carried out for an admitted caller with a valid request.
+    /// How often a procedure, such as `SetSession`, was executed: its caller was accepted and its request was valid.
     #[must_use]
     pub fn executed(&self, procedure: &str) -> u64 {
         self.0.executed.lock().get(procedure).copied().unwrap_or_default()
@@ -262,21 +262,21 @@ impl Instance {
         self.0.options.any_domain || self.0.domains.iter().any(|domain| domain == host)
     }
 
-    /// Finds the instance and the caller of a request.
-    pub(super) fn admit(&self, origin: &Origin, metadata: &HeaderMap, now: SystemTime) -> Result<Caller, Fault> {
+    /// Checks the host of a request, and gives its caller.
+    pub(super) fn admit(&self, origin: &Origin, metadata: &HeaderMap, now: SystemTime) -> Result<Caller, ApiError> {
         origin.check(|host| self.knows_domain(host))?;
         let header = metadata.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let caller = self.caller(bearer(header)?, origin, now)?;
         match header::text(metadata, "x-zitadel-orgid") {
             "" => Ok(caller),
             org if org == self.store().org_id => Ok(caller),
-            _ => Err(Fault::new(Code::PermissionDenied, "AUTH-Bs7Ds", "Organisation doesn't exist")),
+            _ => Err(ApiError::new(Code::PermissionDenied, "AUTH-Bs7Ds", "Organisation doesn't exist")),
         }
     }
 
-    fn caller(&self, token: &str, origin: &Origin, now: SystemTime) -> Result<Caller, Fault> {
+    fn caller(&self, token: &str, origin: &Origin, now: SystemTime) -> Result<Caller, ApiError> {
         let lenient = self.0.options.any_domain;
-        // A JWT is good only where it was issued: the request's own origin.
+        // A JWT is valid only at its issuer: the origin of the request.
         let issued_here = |issuer: &str| issuer == origin.url || (lenient && issuer == self.0.url);
         if let Some(caller) = self.0.authority.caller(token, now, issued_here) {
             return Ok(caller);
@@ -285,10 +285,10 @@ impl Instance {
         let session = store.sessions.values().find(|record| record.has_token(token) && !record.gone);
         match session.and_then(|record| Some((record, record.user_id()?))) {
             Some((record, _)) if record.expired(now) => {
-                Err(Fault::new(Code::PermissionDenied, "AUTHZ-EGDo3", "session expired"))
+                Err(ApiError::new(Code::PermissionDenied, "AUTHZ-EGDo3", "session expired"))
             }
             Some((_, user_id)) => Ok(self.0.authority.user(user_id)),
-            None => Err(Fault::new(Code::Unauthenticated, "AUTH-7fs1e", "Errors.Token.Invalid")),
+            None => Err(ApiError::new(Code::Unauthenticated, "AUTH-7fs1e", "Errors.Token.Invalid")),
         }
     }
 }

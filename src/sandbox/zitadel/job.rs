@@ -1,4 +1,4 @@
-//! A request to carry out, with what every operation needs.
+//! The context of a checked request.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use super::authority::Caller;
 use super::call::Version;
 use super::instance::Instance;
 
-/// What an operation knows besides its request.
+/// The context of a request: what an operation needs besides the message.
 pub(super) struct Job<'a> {
     pub(super) instance: &'a Instance,
     pub(super) caller: Caller,

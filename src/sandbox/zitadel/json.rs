@@ -8,8 +8,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A parsed JSON value. Unlike `serde_json::Value` it keeps repeated names, which protojson rejects only where it knows
-/// the field.
+/// A parsed JSON value. Unlike `serde_json::Value` it keeps duplicate names, since protojson rejects them only for
+/// known fields.
 pub(super) enum Node {
     Null,
     Bool(bool),
@@ -32,7 +32,7 @@ pub(super) fn parse_first(text: &[u8]) -> Result<Option<Node>, String> {
 
 /// A value that stands in a field, a list or a map.
 pub(super) trait Scalar: Sized {
-    /// Reads it; `null` has been dealt with where it may stand.
+    /// Reads it; `null` is handled before.
     fn read(node: Node) -> Result<Self, String>;
     /// Writes it.
     fn write(&self) -> Value;
@@ -58,7 +58,7 @@ impl Members {
         }
     }
 
-    /// Takes a field out, under its own name or its JSON name. `null` is no value, yet it counts as a second one.
+    /// Takes a field out, under its own name or its JSON name. `null` is no value, but it counts as a duplicate.
     pub(super) fn take(&mut self, field: &str) -> Result<Option<Node>, String> {
         let json_name = camel(field);
         let mut found = None;

@@ -5,18 +5,18 @@ use std::cmp::Ordering;
 use prost_types::Timestamp;
 
 use super::authority::Caller;
-use super::fault::Fault;
+use super::error::ApiError;
 use super::job::Job;
 use super::messages::{ListDetails, ListSessionsRequest, ListSessionsResponse, Query};
 use super::operations::may_read;
 use super::store::{Record, State, timestamp};
 
-/// The most that one page has, and what it has where no limit is asked for.
+/// The most sessions on one page, and the default.
 const MOST: usize = 1_000;
 const USUAL: usize = 100;
 
-/// Searches the sessions that the caller may read. All conditions must hold.
-pub(super) fn list_sessions(job: &Job<'_>, request: ListSessionsRequest) -> Result<ListSessionsResponse, Fault> {
+/// Lists the sessions that the caller may read and that fulfil all conditions.
+pub(super) fn list_sessions(job: &Job<'_>, request: ListSessionsRequest) -> Result<ListSessionsResponse, ApiError> {
     let store = job.instance.store();
     let page = request.query.unwrap_or_default();
     let conditions: Vec<&Query> = request.queries.iter().filter_map(|query| query.query.as_ref()).collect();
@@ -48,7 +48,7 @@ fn holds(condition: &Query, record: &Record, caller: &Caller) -> bool {
         Query::CreationDate(query) => {
             compare(query.method, Some(timestamp(record.created)), query.creation_date.as_ref())
         }
-        // Without an id it asks for the caller's own.
+        // Without an id: the caller's own.
         Query::Creator(query) => record.creator == *query.id.as_ref().unwrap_or(&caller.user_id),
         Query::UserAgent(query) => {
             let fingerprint = record.agent.as_ref().and_then(|agent| agent.fingerprint_id.as_ref());

@@ -156,14 +156,14 @@ messages! {
         [int32, tag = "2"] method: i32,
     }
 
-    /// What a change did.
+    /// The result of a change.
     Details {
         [uint64, tag = "1"] sequence: u64,
         [message, optional, tag = "2"] change_date: Option<Timestamp>,
         [string, tag = "3"] resource_owner: String,
         [message, optional, tag = "4"] creation_date: Option<Timestamp>,
     }
-    /// A session as it is read.
+    /// A session as a response shows it.
     Session {
         [string, tag = "1"] id: String,
         [message, optional, tag = "2"] creation_date: Option<Timestamp>,
@@ -174,7 +174,7 @@ messages! {
         [message, optional, tag = "7"] user_agent: Option<UserAgent>,
         [message, optional, tag = "8"] expiration_date: Option<Timestamp>,
     }
-    /// The checks that a session has passed.
+    /// The successful checks of a session.
     Factors {
         [message, optional, tag = "1"] user: Option<UserFactor>,
         [message, optional, tag = "2"] password: Option<Factor>,
@@ -192,7 +192,7 @@ messages! {
         [string, tag = "4"] display_name: String,
         [string, tag = "6"] organization_id: String,
     }
-    /// The factors that say no more than when they were checked.
+    /// A factor that has only the time of its check.
     Factor {
         [message, optional, tag = "1"] verified_at: Option<Timestamp>,
     }
@@ -211,7 +211,7 @@ messages! {
         [string, repeated, tag = "1"] values: Vec<String>,
     }
 
-    /// What the caller wants to be checked.
+    /// The checks that a request asks for.
     Checks {
         [message, optional, tag = "1"] user: Option<CheckUser>,
         [message, optional, tag = "2"] password: Option<CheckPassword>,
@@ -240,7 +240,7 @@ messages! {
         [string, tag = "1"] code: String,
     }
 
-    /// What the caller wants the user to be asked.
+    /// The challenges that a request asks for.
     RequestChallenges {
         [message, optional, tag = "1"] web_auth_n: Option<WebAuthNChallenge>,
         [message, optional, tag = "2"] otp_sms: Option<SmsChallenge>,
@@ -260,7 +260,7 @@ messages! {
         [string, optional, tag = "1"] url_template: Option<String>,
     }
     ReturnCode {}
-    /// What the user is asked, and codes that the caller wanted to have.
+    /// Challenges for the user, and the codes that the request asked for.
     Challenges {
         [message, optional, tag = "1"] web_auth_n: Option<WebAuthNOptions>,
         [string, optional, tag = "2"] otp_sms: Option<String>,
@@ -278,7 +278,7 @@ messages! {
         [message, optional, tag = "1"] details: Option<Details>,
         [message, optional, tag = "2"] user: Option<User>,
     }
-    /// Requests about users and organizations, as far as they name one; what else is in them plays no part here.
+    /// Requests about users and organizations, as far as they name one; their other fields do not matter here.
     OfUserRequest {
         [string, tag = "1"] user_id: String,
     }

@@ -1,17 +1,17 @@
-//! Which instance a request is for: ZITADEL serves many, and tells them apart by the host that the client asked for.
+//! Which instance a request is for: ZITADEL serves many and selects one by the host of the request.
 
 use http::HeaderMap;
 use http::header::HOST;
 use http::request::Parts;
 
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 
-/// Where a request came in, from the client's point of view.
+/// The origin that the client sent the request to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     /// Host and port.
     pub(super) host: String,
-    /// The same with the scheme: the issuer of the tokens that are good here.
+    /// The host with the scheme: the issuer of the tokens that are valid here.
     pub(super) url: String,
     public_host: Option<String>,
 }
@@ -34,12 +34,12 @@ impl Origin {
         Self { url: format!("{proto}://{host}"), host, public_host: text(headers, "x-zitadel-public-host") }
     }
 
-    /// Refuses hosts of no instance that is known here.
-    pub(super) fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), Fault> {
+    /// Rejects hosts of unknown instances.
+    pub(super) fn check(&self, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
         let unset = |id, public: &str| {
             let (url, host) = (&self.url, &self.host);
             let text = format!("unable to set instance using origin &{{{host} {public} {url}}}");
-            Err(Fault::new(Code::NotFound, id, &text))
+            Err(ApiError::new(Code::NotFound, id, &text))
         };
         if !known(&self.host) {
             return unset("QUERY-IuGh1", self.public_host.as_deref().unwrap_or_default());

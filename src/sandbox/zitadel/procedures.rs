@@ -12,11 +12,11 @@ pub(super) enum Effect {
     DeactivateOrg,
     ReactivateOrg,
     RemoveOrg,
-    /// Lists something.
+    /// Only lists.
     Nothing,
 }
 
-/// How a procedure names what it is about.
+/// How a procedure names its user or organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
     /// A user, in `user_id`.
@@ -30,16 +30,16 @@ pub(super) enum Named {
 /// A procedure about users or organizations.
 #[derive(Debug)]
 struct Procedure {
-    /// Its services, where several have it.
+    /// Its services; several may have it.
     services: &'static [&'static str],
     name: &'static str,
     named: Named,
     effect: Effect,
-    /// The methods and paths of its resources; `*` is the id.
+    /// The methods and paths of its REST resources; `*` is the id.
     resources: &'static [&'static str],
 }
 
-/// A procedure about users or organizations: its place among all.
+/// A procedure about users or organizations: its index in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Account(usize);
 
@@ -118,7 +118,7 @@ static PROCEDURES: &[Procedure] = &[
     procedure(ORGANIZATIONS, "DeleteOrganization", Named::Id, Effect::RemoveOrg, &["DELETE /v2beta/organizations/*"]),
 ];
 
-/// Of what nobody asks for.
+/// For an index outside the table, which cannot occur.
 static NONE: Procedure = procedure(&[], "", Named::Caller, Effect::Nothing, &[]);
 
 impl Account {
@@ -128,7 +128,7 @@ impl Account {
         PROCEDURES.iter().position(is).map(Account)
     }
 
-    /// The procedure that a resource stands for, and the id in its path.
+    /// The procedure of a REST resource, and the id in its path.
     pub(super) fn at(method: &str, components: &[&str]) -> Option<(Account, Option<String>)> {
         PROCEDURES.iter().enumerate().find_map(|(at, procedure)| {
             let id = procedure.resources.iter().find_map(|resource| fits(resource, method, components))?;
@@ -144,7 +144,7 @@ impl Account {
         self.procedure().name
     }
 
-    /// How it names what it is about.
+    /// How it names its user or organization.
     pub(super) fn named(self) -> Named {
         self.procedure().named
     }
@@ -153,14 +153,14 @@ impl Account {
         self.procedure().effect
     }
 
-    /// Whether the caller needs no role for it, since it is about the caller alone.
+    /// Whether it needs no role, since it affects only the caller.
     pub(super) fn is_own(self) -> bool {
         let procedure = self.procedure();
         procedure.services == AUTH && procedure.named == Named::Caller
     }
 }
 
-/// The id in a path, if the path is this resource's; `Some(None)` where the resource has none.
+/// The id in a path, if the path is this resource's; `Some(None)` if the resource has no id.
 fn fits(resource: &str, method: &str, components: &[&str]) -> Option<Option<String>> {
     let (own, path) = resource.split_once(" /")?;
     let parts: Vec<&str> = path.split('/').collect();

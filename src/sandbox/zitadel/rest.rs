@@ -1,4 +1,4 @@
-//! REST as grpc-gateway serves it, with the habits that make it easy to get past a proxy.
+//! REST as grpc-gateway serves it, with the lenient parsing that lets requests bypass the checks of a proxy.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -10,18 +10,18 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::call::{Call, Rpc, Version};
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::header::text;
 use super::instance::Instance;
 use super::json::camel;
 use super::origin::Origin;
 use super::procedures::Account;
-use super::rpc::{Bound, Form, Input, carry_out};
+use super::rpc::{Encoding, Input, UrlParameters, execute};
 
-/// The one content type, letter by letter, with which a POST may mean another method.
+/// The exact content type that allows a POST to override its method.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A request that a route was found for.
+/// A request with its route.
 struct Routed {
     call: Call,
     id: Option<String>,
@@ -30,7 +30,7 @@ struct Routed {
 /// Names and values of a query or a form.
 type Pairs = Vec<(String, String)>;
 
-/// Answers a REST request. `path` is decoded: routes are matched after decoding.
+/// Responds to a REST request. `path` is decoded: routes are matched after decoding.
 pub(super) fn response(instance: &Instance, path: &str, parts: &Parts, body: &Bytes) -> Response {
     let form = parts.method == Method::POST && text(&parts.headers, CONTENT_TYPE.as_str()) == FORM;
     let wanted = text(&parts.headers, "x-http-method-override");
@@ -45,22 +45,22 @@ pub(super) fn response(instance: &Instance, path: &str, parts: &Parts, body: &By
         },
     };
     instance.count_call(routed.call.rpc);
-    // Reading a form takes the body away, so that nothing of it is left to be read as JSON.
+    // Reading a form consumes the body: nothing is left to read as JSON.
     let pairs = query(parts.uri.query().unwrap_or_default(), if consumed { body } else { &[] });
     let body = if consumed || routed.call.rpc == Rpc::GetSession { &[] } else { body.as_ref() };
     let outcome = session_token(&routed, &pairs).and_then(|session_token| {
         let metadata = &metadata(&parts.headers);
-        let bound = Bound { id: routed.id, session_token };
+        let bound = UrlParameters { id: routed.id, session_token };
         let origin = Origin::of(parts);
-        carry_out(instance, Input { call: routed.call, form: Form::FirstJson, body, origin, metadata, bound })
+        execute(instance, Input { call: routed.call, form: Encoding::FirstJson, body, origin, metadata, bound })
     });
     match outcome {
         Ok(body) => success(routed.call.rpc, body),
-        Err(fault) => failure(&fault),
+        Err(error) => failure(&error),
     }
 }
 
-/// The rejection of a path that no route has.
+/// The rejection of an unknown path.
 pub(super) fn not_found() -> Response {
     rejection(StatusCode::NOT_FOUND, Code::NotFound, "Not Found")
 }
@@ -73,7 +73,7 @@ fn unrouted(components: &[&str]) -> Response {
     not_found()
 }
 
-/// The routes. The last component may be empty, which the rules for the id find out later.
+/// The routes. The last component may be empty; the rules for the id reject that later.
 fn route(method: &str, components: &[&str]) -> Option<Routed> {
     let (version, rest) = match components {
         ["v2", rest @ ..] => (Version::V2, rest),
@@ -99,7 +99,7 @@ fn account(method: &str, components: &[&str]) -> Option<Routed> {
 }
 
 /// The session token of a GET, under either name of the field.
-fn session_token(routed: &Routed, pairs: &Pairs) -> Result<Option<String>, Fault> {
+fn session_token(routed: &Routed, pairs: &Pairs) -> Result<Option<String>, ApiError> {
     if routed.call.rpc != Rpc::GetSession {
         return Ok(None);
     }
@@ -111,14 +111,14 @@ fn session_token(routed: &Routed, pairs: &Pairs) -> Result<Option<String>, Fault
             [value] => found = Some((*value).to_owned()),
             more => {
                 let text = format!("too many values for field \"{name}\": {}", more.join(", "));
-                return Err(Fault::bare(Code::InvalidArgument, text));
+                return Err(ApiError::bare(Code::InvalidArgument, text));
             }
         }
     }
     Ok(found)
 }
 
-/// The pairs of a query, and of a form where there is one.
+/// The pairs of a form, if any, and of a query.
 pub(super) fn query(query: &str, form: &[u8]) -> Pairs {
     let form = String::from_utf8_lossy(form);
     let texts = [form.as_ref(), query];
@@ -130,11 +130,12 @@ pub(super) fn query(query: &str, form: &[u8]) -> Pairs {
         .collect()
 }
 
-/// The headers that reach the procedure. Of two claims to one name, ZITADEL takes either; here the prefixed one wins.
+/// The headers that reach the procedure. If a name occurs with and without the prefix, ZITADEL uses either one; here
+/// the prefixed one wins.
 fn metadata(headers: &HeaderMap) -> HeaderMap {
-    let passed = headers.iter().filter(|(name, _)| **name == AUTHORIZATION || name.as_str().starts_with("x-zitadel-"));
+    let kept = headers.iter().filter(|(name, _)| **name == AUTHORIZATION || name.as_str().starts_with("x-zitadel-"));
     let mut metadata = HeaderMap::new();
-    for (name, value) in passed {
+    for (name, value) in kept {
         metadata.append(name, value.clone());
     }
     for (name, value) in headers {
@@ -160,10 +161,10 @@ fn success(rpc: Rpc, body: Vec<u8>) -> Response {
     response
 }
 
-fn failure(fault: &Fault) -> Response {
-    let mut response = json_response(fault.code.status(), fault.rest().to_string().into_bytes());
+fn failure(error: &ApiError) -> Response {
+    let mut response = json_response(error.code.status(), error.rest().to_string().into_bytes());
     response.headers_mut().insert("grpcgateway-content-type", HeaderValue::from_static("application/grpc"));
-    let challenge = HeaderValue::try_from(fault.message()).ok().filter(|_| fault.code == Code::Unauthenticated);
+    let challenge = HeaderValue::try_from(error.message()).ok().filter(|_| error.code == Code::Unauthenticated);
     response.headers_mut().extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
     response
 }

@@ -1,4 +1,4 @@
-//! What the instance serves on its one port: the paths, and what every response has.
+//! What the instance serves on its port: paths, redirects, CORS.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use super::{accounts, carriers, rest};
 
 /// The largest body that the instance reads; ZITADEL itself has no limit.
 const MAX_BODY: usize = 32 * 1024 * 1024;
-/// A procedure that streams its response, which ZITADEL's session services have none of.
+/// A streaming procedure; ZITADEL's session services have none.
 const STREAM: &str = "/zitadel.sandbox.v2.ClockService/Watch";
 /// The time between the messages of that stream.
 const STREAM_PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers a request.
+/// Responds to a request.
 pub(super) async fn serve(State(instance): State<Instance>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let origin = parts.headers.get(ORIGIN).cloned();
@@ -71,7 +71,7 @@ fn dispatch(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
     }
 }
 
-/// The path without empty and dot segments, where it has any.
+/// The path without empty and dot segments; `None` if it has none.
 fn cleaned(path: &str) -> Option<String> {
     let mut segments = Vec::new();
     for segment in path.split('/') {
@@ -98,11 +98,11 @@ fn redirect(path: &str, query: Option<&str>) -> Response {
     response
 }
 
-/// What a path must escape.
+/// The characters that a path must escape.
 const PATH: &percent_encoding::AsciiSet =
     &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`');
 
-/// The document is made for the origin that was asked, which is the issuer there.
+/// The document for the origin of the request, which is the issuer.
 fn discovery(instance: &Instance, parts: &Parts) -> Response {
     let origin = Origin::of(parts);
     if !instance.knows_domain(&origin.host) {
@@ -125,7 +125,7 @@ fn discovery(instance: &Instance, parts: &Parts) -> Response {
     }))
 }
 
-/// Logs out, whoever asks, and shows a page that says so.
+/// Logs out, without a check of the caller, and redirects to a confirmation page.
 fn end_session(instance: &Instance, parts: &Parts, body: &Bytes) -> Response {
     let form: &[u8] = if parts.method == Method::POST { body } else { &[] };
     let pairs = rest::query(parts.uri.query().unwrap_or_default(), form);
@@ -144,15 +144,15 @@ fn stats(instance: &Instance) -> Response {
 
 fn preflight(headers: &HeaderMap) -> Response {
     let mut response = status(StatusCode::NO_CONTENT);
-    let asked = |name: &str, otherwise| headers.get(name).cloned().unwrap_or(HeaderValue::from_static(otherwise));
-    let methods = asked("access-control-request-method", "GET, POST, PATCH, DELETE");
-    let allowed = asked("access-control-request-headers", "authorization, content-type");
+    let requested = |name: &str, otherwise| headers.get(name).cloned().unwrap_or(HeaderValue::from_static(otherwise));
+    let methods = requested("access-control-request-method", "GET, POST, PATCH, DELETE");
+    let allowed = requested("access-control-request-headers", "authorization, content-type");
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     response
 }
 
-/// What every response has. Any origin may ask.
+/// The headers of every response. Every origin is allowed.
 fn finish(instance: &Instance, headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     let id = instance.store().random.id();
     if let Ok(id) = HeaderValue::try_from(id) {

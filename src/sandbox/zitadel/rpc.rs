@@ -1,5 +1,5 @@
-//! The procedures, whatever carries them: reading the request, the caller, the rules, the operation, writing the
-//! response.
+//! The steps of every call on every carrier: decode the request, check the caller and the rules, execute the
+//! operation, encode the response.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use http::HeaderMap;
 use prost::Message;
 
 use super::call::{Call, Rpc, Version};
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::instance::Instance;
 use super::job::Job;
 use super::json::{self, Scalar};
@@ -20,34 +20,34 @@ use super::procedures::Named;
 use super::validation::{Rules, validate};
 use super::{accounts, listing, operations};
 
-/// How a request is written; the response is written likewise.
+/// The encoding of a request and of its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Encoding {
     Proto,
     Json,
-    /// JSON of which only the first value counts, or nothing at all.
+    /// JSON of which only the first value counts; it may be empty.
     FirstJson,
 }
 
-/// A request to carry out.
+/// A call to execute.
 pub(super) struct Input<'a> {
     pub(super) call: Call,
-    pub(super) form: Form,
+    pub(super) form: Encoding,
     pub(super) body: &'a [u8],
     pub(super) origin: Origin,
     pub(super) metadata: &'a HeaderMap,
-    pub(super) bound: Bound,
+    pub(super) bound: UrlParameters,
 }
 
-/// What the address of a REST request says; it wins over the body.
+/// What the URL of a REST request says; it wins over the body.
 #[derive(Debug, Default)]
-pub(super) struct Bound {
+pub(super) struct UrlParameters {
     pub(super) id: Option<String>,
     pub(super) session_token: Option<String>,
 }
 
-/// Carries a request out and gives the written answer.
-pub(super) fn carry_out(instance: &Instance, input: Input<'_>) -> Result<Vec<u8>, Fault> {
+/// Executes a call and gives the encoded response.
+pub(super) fn execute(instance: &Instance, input: Input<'_>) -> Result<Vec<u8>, ApiError> {
     match input.call.rpc {
         Rpc::CreateSession => run(instance, input, operations::create_session),
         Rpc::SetSession => run(instance, input, operations::set_session),
@@ -57,24 +57,24 @@ pub(super) fn carry_out(instance: &Instance, input: Input<'_>) -> Result<Vec<u8>
         Rpc::GetUserById => run(instance, input, operations::get_user),
         Rpc::Account(account) => match account.named() {
             Named::User => run(instance, input, move |job, request: OfUserRequest| {
-                accounts::carry_out(account, job, &request.user_id)
+                accounts::execute(account, job, &request.user_id)
             }),
             Named::Id => {
-                run(instance, input, move |job, request: OfIdRequest| accounts::carry_out(account, job, &request.id))
+                run(instance, input, move |job, request: OfIdRequest| accounts::execute(account, job, &request.id))
             }
             Named::Caller => run(instance, input, move |job, _: OfCallerRequest| {
-                accounts::carry_out(account, job, &job.caller.user_id)
+                accounts::execute(account, job, &job.caller.user_id)
             }),
         },
     }
 }
 
-/// The steps in ZITADEL's order: rules are checked only after the caller, and the body is read before both.
+/// ZITADEL's order: decode the body, check the caller, then the rules.
 fn run<Q: Request, A: Message + Scalar>(
     instance: &Instance,
     input: Input<'_>,
-    operation: impl Fn(&Job<'_>, Q) -> Result<A, Fault>,
-) -> Result<Vec<u8>, Fault> {
+    operation: impl Fn(&Job<'_>, Q) -> Result<A, ApiError>,
+) -> Result<Vec<u8>, ApiError> {
     let Call { rpc, version } = input.call;
     let mut request: Q = decode(input.form, input.body)?;
     request.bind(input.bound);
@@ -87,35 +87,37 @@ fn run<Q: Request, A: Message + Scalar>(
     instance.count_executed(rpc);
     let response = operation(&Job { instance, caller, version, now }, request)?;
     Ok(match input.form {
-        Form::Proto => response.encode_to_vec(),
-        Form::Json | Form::FirstJson => response.write().to_string().into_bytes(),
+        Encoding::Proto => response.encode_to_vec(),
+        Encoding::Json | Encoding::FirstJson => response.write().to_string().into_bytes(),
     })
 }
 
-fn decode<Q: Request>(form: Form, body: &[u8]) -> Result<Q, Fault> {
-    let invalid = |text: String| Fault::bare(Code::InvalidArgument, text);
+fn decode<Q: Request>(form: Encoding, body: &[u8]) -> Result<Q, ApiError> {
+    let invalid = |text: String| ApiError::bare(Code::InvalidArgument, text);
     let unmarshal = |text: String| invalid(format!("unmarshal message: {text}"));
     match form {
-        Form::Proto => Q::decode(body).map_err(|error| unmarshal(format!("proto: {error}"))),
-        Form::Json if body.is_empty() => Err(unmarshal("zero-length payload is not a valid JSON object".to_owned())),
-        Form::Json => json::parse(body).and_then(Q::read).map_err(|text| unmarshal(format!("proto: {text}"))),
-        Form::FirstJson => match json::parse_first(body).map_err(|text| invalid(format!("proto: {text}")))? {
+        Encoding::Proto => Q::decode(body).map_err(|error| unmarshal(format!("proto: {error}"))),
+        Encoding::Json if body.is_empty() => {
+            Err(unmarshal("zero-length payload is not a valid JSON object".to_owned()))
+        }
+        Encoding::Json => json::parse(body).and_then(Q::read).map_err(|text| unmarshal(format!("proto: {text}"))),
+        Encoding::FirstJson => match json::parse_first(body).map_err(|text| invalid(format!("proto: {text}")))? {
             None => Ok(Q::default()),
             Some(node) => Q::read(node).map_err(|text| invalid(format!("proto: {text}"))),
         },
     }
 }
 
-/// A request of some procedure.
+/// The request message of a procedure.
 trait Request: Message + Default + Scalar + Rules {
-    /// Takes what the address of a REST request says.
-    fn bind(&mut self, bound: Bound);
-    /// Forgets fields that `v2beta` does not have.
+    /// Sets what the URL of a REST request says.
+    fn bind(&mut self, bound: UrlParameters);
+    /// Removes fields that `v2beta` does not have.
     fn drop_unknown_to_beta(&mut self) {}
 }
 
 impl Request for CreateSessionRequest {
-    fn bind(&mut self, _bound: Bound) {}
+    fn bind(&mut self, _bound: UrlParameters) {}
 
     fn drop_unknown_to_beta(&mut self) {
         if let Some(checks) = &mut self.checks {
@@ -125,7 +127,7 @@ impl Request for CreateSessionRequest {
 }
 
 impl Request for SetSessionRequest {
-    fn bind(&mut self, bound: Bound) {
+    fn bind(&mut self, bound: UrlParameters) {
         self.session_id = bound.id.unwrap_or(std::mem::take(&mut self.session_id));
     }
 
@@ -137,20 +139,20 @@ impl Request for SetSessionRequest {
 }
 
 impl Request for GetSessionRequest {
-    fn bind(&mut self, bound: Bound) {
+    fn bind(&mut self, bound: UrlParameters) {
         self.session_id = bound.id.unwrap_or(std::mem::take(&mut self.session_id));
         self.session_token = bound.session_token.or(self.session_token.take());
     }
 }
 
 impl Request for DeleteSessionRequest {
-    fn bind(&mut self, bound: Bound) {
+    fn bind(&mut self, bound: UrlParameters) {
         self.session_id = bound.id.unwrap_or(std::mem::take(&mut self.session_id));
     }
 }
 
 impl Request for ListSessionsRequest {
-    fn bind(&mut self, _bound: Bound) {}
+    fn bind(&mut self, _bound: UrlParameters) {}
 
     fn drop_unknown_to_beta(&mut self) {
         for query in &mut self.queries {
@@ -162,23 +164,23 @@ impl Request for ListSessionsRequest {
 }
 
 impl Request for GetUserByIdRequest {
-    fn bind(&mut self, bound: Bound) {
+    fn bind(&mut self, bound: UrlParameters) {
         self.user_id = bound.id.unwrap_or(std::mem::take(&mut self.user_id));
     }
 }
 
 impl Request for OfUserRequest {
-    fn bind(&mut self, bound: Bound) {
+    fn bind(&mut self, bound: UrlParameters) {
         self.user_id = bound.id.unwrap_or(std::mem::take(&mut self.user_id));
     }
 }
 
 impl Request for OfIdRequest {
-    fn bind(&mut self, bound: Bound) {
+    fn bind(&mut self, bound: UrlParameters) {
         self.id = bound.id.unwrap_or(std::mem::take(&mut self.id));
     }
 }
 
 impl Request for OfCallerRequest {
-    fn bind(&mut self, _bound: Bound) {}
+    fn bind(&mut self, _bound: UrlParameters) {}
 }

@@ -1,4 +1,4 @@
-//! What the instance remembers: sessions, one user who can log in, and the mails that were sent.
+//! The state of the instance: sessions, one user who can log in, and the mails that were sent.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,13 +9,13 @@ use prost_types::Timestamp;
 use ring::digest::{SHA256, digest};
 
 use super::call::Version;
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::messages::{Details, Factors, Session, UserAgent, UserFactor};
 
 /// A session token is a compact JWE since release 4.14; this is its header.
 const TOKEN_HEADER: &str = r#"{"alg":"A256GCMKW","enc":"A256GCM"}"#;
 
-/// Everything that changes.
+/// The state of the instance.
 pub(super) struct Store {
     pub(super) random: Random,
     pub(super) instance_id: String,
@@ -23,7 +23,7 @@ pub(super) struct Store {
     pub(super) user: User,
     pub(super) sessions: BTreeMap<String, Record>,
     pub(super) mails: Vec<Mail>,
-    /// How many wrong passwords lock the user; any number where there is none.
+    /// How many wrong passwords lock the user; unlimited if `None`.
     pub(super) password_attempts: Option<i32>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Store {
 pub struct Mail {
     /// The session that it is for.
     pub session_id: String,
-    /// Where it leads: the caller's template, filled in.
+    /// Its link: the template of the request, filled in.
     pub url: String,
     /// The code.
     pub code: String,
@@ -48,10 +48,10 @@ pub(super) struct User {
     pub(super) locked: bool,
 }
 
-/// What the log of events says of a session.
+/// The state of a session in the event log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It was never created, yet events can have been written to it: ZITADEL does not check.
+    /// Never created. It can have events nevertheless, since ZITADEL does not check.
     Unspecified,
     Active,
     Terminated,
@@ -72,11 +72,11 @@ pub(super) struct Record {
     pub(super) expires: Option<SystemTime>,
     pub(super) token: Option<String>,
     pub(super) pending: Pending,
-    /// Whether it is read no more, since its user ended.
+    /// Whether reads no longer find it, since its user was removed, deactivated or locked.
     pub(super) gone: bool,
 }
 
-/// Challenges that wait for their responses.
+/// Challenges without a check so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pending {
     pub(super) sms: Option<String>,
@@ -106,18 +106,18 @@ impl Store {
         }
     }
 
-    /// The session, as far as reading goes.
+    /// The session as reads find it.
     pub(super) fn visible(&self, id: &str) -> Option<&Record> {
         self.sessions.get(id).filter(|record| record.state == State::Active && !record.gone)
     }
 
-    /// A session to write events to: a new one where there is none.
+    /// A session to write events to; a new one if the id is unknown.
     pub(super) fn writable(&self, id: &str, now: SystemTime) -> Record {
         let unknown = || Record::new(id, State::Unspecified, "", now);
         self.sessions.get(id).cloned().unwrap_or_else(unknown)
     }
 
-    /// A token for the session; the one before is worthless from here on.
+    /// Gives the session a new token; the previous one becomes invalid.
     pub(super) fn renew_token(&mut self, record: &mut Record) -> String {
         let header = URL_SAFE_NO_PAD.encode(TOKEN_HEADER);
         let parts: Vec<String> = [64, 16, 120, 22].into_iter().map(|length| self.random.text(length)).collect();
@@ -137,7 +137,7 @@ impl Store {
         }
     }
 
-    /// What a change answers.
+    /// The details in the response to a change.
     pub(super) fn details(&self, record: &Record) -> Option<Details> {
         Some(Details {
             sequence: record.sequence,
@@ -147,19 +147,19 @@ impl Store {
         })
     }
 
-    /// Ends what the user has, as ZITADEL does when the user is deactivated.
+    /// Deactivates the user and hides the user's sessions.
     pub(super) fn forget_user(&mut self) {
         self.user.active = false;
         self.hide_sessions();
     }
 
-    /// Locks the user, which ends the same.
+    /// Locks the user and hides the user's sessions.
     pub(super) fn lock_user(&mut self) {
         self.user.locked = true;
         self.hide_sessions();
     }
 
-    /// What is read of the user's sessions goes; the events that they are made of stay.
+    /// Hides the user's sessions from reads. Their events stay.
     fn hide_sessions(&mut self) {
         let id = self.user.id.clone();
         for record in self.sessions.values_mut() {
@@ -196,17 +196,17 @@ impl Record {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// Whether this is the session's token now.
+    /// Whether this is the session's current token.
     pub(super) fn has_token(&self, token: &str) -> bool {
         self.token.as_deref() == Some(token)
     }
 
     /// Rejects a step that needs to know the user.
-    pub(super) fn need_user(&self, id: &str) -> Result<(), Fault> {
+    pub(super) fn need_user(&self, id: &str) -> Result<(), ApiError> {
         if self.user_id().is_some() {
             return Ok(());
         }
-        Err(Fault::new(Code::FailedPrecondition, id, "User ID missing"))
+        Err(ApiError::new(Code::FailedPrecondition, id, "User ID missing"))
     }
 
     /// The session as this version of the API shows it.
@@ -229,7 +229,7 @@ impl Record {
     }
 }
 
-/// A source of ids and secrets: the same seed gives the same ones.
+/// Derives ids and secrets from a seed.
 pub(super) struct Random {
     seed: [u8; 32],
     count: u64,
@@ -271,7 +271,7 @@ impl Random {
     }
 }
 
-/// A time on the wire; the database keeps microseconds.
+/// A time on the wire, in whole microseconds as the database has them.
 pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from(UNIX_EPOCH + Duration::new(since.as_secs(), since.subsec_micros() * 1_000))

@@ -1,8 +1,8 @@
-//! The rules that the definitions attach to fields, with the texts of protoc-gen-validate. Only the first fault is
-//! told.
+//! The rules of fields in ZITADEL's definitions, with the texts of protoc-gen-validate. A response has only
+//! the first violation.
 
 use super::call::Version;
-use super::fault::{Code, Fault};
+use super::error::{ApiError, Code};
 use super::messages::{
     CheckCode, Checks, CreateSessionRequest, DeleteSessionRequest, Delivery, EmailChallenge, GetSessionRequest,
     GetUserByIdRequest, ListSessionsRequest, OfCallerRequest, OfIdRequest, OfUserRequest, Query, RequestChallenges,
@@ -12,13 +12,13 @@ use prost_types::Duration;
 
 /// A request whose fields have rules.
 pub(super) trait Rules {
-    /// The first fault, as text.
+    /// The first violation, as text.
     fn check(&self, version: Version) -> Result<(), String>;
 }
 
 /// Checks a request.
-pub(super) fn validate(request: &impl Rules, version: Version) -> Result<(), Fault> {
-    request.check(version).map_err(|text| Fault::bare(Code::InvalidArgument, text))
+pub(super) fn validate(request: &impl Rules, version: Version) -> Result<(), ApiError> {
+    request.check(version).map_err(|text| ApiError::bare(Code::InvalidArgument, text))
 }
 
 impl Rules for GetSessionRequest {

@@ -1,4 +1,4 @@
-//! A request to carry out, with what every operation needs.
+//! A checked request, with what every operation needs.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use super::super::response::ApiResponse;
 use super::super::store::Store;
 use super::super::tenant::Tenant;
 
-/// Keeps the sum of now and the delay within what a clock can hold; ten years.
+/// The longest delay of a delete, ten years: the sum with the current time must not overflow.
 const LONGEST_DELAY: Duration = Duration::from_secs(315_360_000);
 
-/// A request to carry out, with the moment it is carried out at.
+/// A checked request, with the time of its execution.
 pub(super) struct Job<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) id: &'a str,

@@ -4,13 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::super::payload::{self, Place};
+use super::super::payload::{self, RequestPart};
 use super::super::response::ApiResponse;
 use super::super::store::{Page, Position, Record};
 use super::job::Job;
 
 /// Parameters of the lists of a user. `page` and `per_page` are in no description of the API, but older SDKs send them,
-/// and the recordings of go-auth0 1.45 (`TestUserManager_ListRefreshTokens`) show that they are taken.
+/// and the recordings of go-auth0 1.45 (`TestUserManager_ListRefreshTokens`) show that the API accepts them.
 pub(super) const LIST: &[&str] = &["include_totals", "from", "take", "page", "per_page"];
 
 impl Job<'_> {
@@ -23,19 +23,18 @@ impl Job<'_> {
             None | Some("true" | "false") => Ok(()),
             Some(_) => {
                 let what = "Expected type boolean but found type string";
-                Err(payload::fault(Place::Query, what, Some((name, ""))))
+                Err(payload::fault(RequestPart::Query, what, Some((name, ""))))
             }
         }
     }
 
     /// Where a list begins and how long it is: `from` is a cursor, `take` 1 to 100, by default 50 (Auth0's OpenAPI
-    /// document). An empty cursor, which its Ruby SDK sends with the first page, is none.
+    /// document). An empty cursor counts as absent: its Ruby SDK sends one for the first page.
     pub(super) fn position(&self) -> Result<Position, ApiResponse> {
         let after = match self.parameter("from") {
             None | Some("") => 0,
-            Some(cursor) => {
-                read_cursor(cursor).ok_or_else(|| payload::fault(Place::Query, "Invalid cursor", Some(("from", ""))))?
-            }
+            Some(cursor) => read_cursor(cursor)
+                .ok_or_else(|| payload::fault(RequestPart::Query, "Invalid cursor", Some(("from", ""))))?,
         };
         let take = self.number("take", "Number of results per page. Defaults to 50.", 1, 100)?;
         let per_page = self.number("per_page", "", 0, 100)?;
@@ -52,10 +51,10 @@ impl Job<'_> {
             Some(Ok(value)) => return Ok(Some(value)),
             Some(Err(_)) => "Expected type integer but found type string".to_owned(),
         };
-        Err(payload::fault(Place::Query, &what, Some((name, about))))
+        Err(payload::fault(RequestPart::Query, &what, Some((name, about))))
     }
 
-    /// How many there are of what is listed, where the caller wants to know.
+    /// The total number of records, if the caller requests it.
     pub(super) fn total(&self, page: &Page<'_>) -> Option<usize> {
         (self.parameter("include_totals") == Some("true")).then_some(page.total)
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::payload::{self, Place};
+use super::super::payload::{self, RequestPart};
 use super::super::response::ApiResponse;
 use super::super::store::{AUDIENCE, Record};
 use super::super::token::CLIENT;
@@ -13,10 +13,10 @@ const REFRESH_TOKEN_LIST: &[&str] = &["user_id", "client_id", "from", "take", "f
 
 impl Job<'_> {
     pub(super) fn list_refresh_tokens(&self) -> Result<ApiResponse, ApiResponse> {
-        payload::only(Place::Query, self.query.iter().map(|(name, _)| name), REFRESH_TOKEN_LIST)?;
+        payload::only(RequestPart::Query, self.query.iter().map(|(name, _)| name), REFRESH_TOKEN_LIST)?;
         let position = self.position()?;
         let Some(user) = self.parameter("user_id") else {
-            return Err(payload::fault(Place::Query, "Missing required property: user_id", None));
+            return Err(payload::fault(RequestPart::Query, "Missing required property: user_id", None));
         };
         let client_fits = self.parameter("client_id").is_none_or(|client| client == CLIENT);
         let store = self.tenant.0.store.lock();
@@ -38,7 +38,7 @@ impl Job<'_> {
         Ok(ApiResponse::ok(token.refresh_token(self.id)))
     }
 
-    /// Has no 404 either.
+    /// Never 404.
     pub(super) fn delete_refresh_token(&self) -> ApiResponse {
         self.tenant.0.store.lock().refresh_tokens.end(self.id, self.end());
         ApiResponse::accepted()
@@ -47,7 +47,7 @@ impl Job<'_> {
     /// Ends the tokens with the given ids, or those of a user, perhaps only for one client and audience.
     pub(super) fn revoke_refresh_tokens(&self) -> Result<ApiResponse, ApiResponse> {
         let object = self.object()?;
-        payload::only(Place::Payload, object.keys(), &["ids", "user_id", "client_id", "audience"])?;
+        payload::only(RequestPart::Payload, object.keys(), &["ids", "user_id", "client_id", "audience"])?;
         let ids = ids(&object)?;
         let (user, client) = (payload::text(&object, "user_id")?, payload::text(&object, "client_id")?);
         let audience = payload::text(&object, "audience")?;
@@ -57,7 +57,7 @@ impl Job<'_> {
             (true, false, false, false) | (false, true, _, false) | (false, true, true, true)
         ) {
             let what = "No enum match: one of ids; user_id; user_id and client_id; user_id, client_id and audience";
-            return Err(payload::fault(Place::Payload, what, None));
+            return Err(payload::fault(RequestPart::Payload, what, None));
         }
         let client_fits = client.is_none_or(|client| client == CLIENT) && audience.is_none_or(|one| one == AUDIENCE);
         let mut store = self.tenant.0.store.lock();
@@ -69,12 +69,12 @@ impl Job<'_> {
     }
 
     pub(super) fn list_user_refresh_tokens(&self) -> Result<ApiResponse, ApiResponse> {
-        payload::only(Place::Query, self.query.iter().map(|(name, _)| name), LIST)?;
+        payload::only(RequestPart::Query, self.query.iter().map(|(name, _)| name), LIST)?;
         self.check_flag("include_totals")?;
         let position = self.position()?;
         let store = self.user_store()?;
         let mut page = store.refresh_tokens.page(position, self.now, |token| token.user_id == self.id);
-        // As recorded: the last of a page is named also where nothing follows.
+        // As recorded: a page names its last record as the cursor even if it is the last page.
         page.next = page.next.or_else(|| page.records.last().map(|(_, token)| token.serial));
         let total = self.total(&page);
         Ok(list("tokens", page, total, Record::refresh_token))
@@ -97,7 +97,7 @@ fn ids(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, ApiResponse> {
     if list.is_empty() || list.len() > 100 {
         let (size, bound) = if list.is_empty() { ("short", "minimum 1") } else { ("long", "maximum 100") };
         let what = format!("Array is too {size} ({}), {bound}", list.len());
-        return Err(payload::fault(Place::Payload, &what, Some(("ids", ""))));
+        return Err(payload::fault(RequestPart::Payload, &what, Some(("ids", ""))));
     }
     let id = |item| Value::as_str(item).ok_or_else(|| payload::wrong_member("string", item, "ids"));
     list.iter().map(id).collect::<Result<_, _>>().map(Some)

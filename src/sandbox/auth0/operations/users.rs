@@ -4,12 +4,12 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::super::payload::{self, Place};
+use super::super::payload::{self, RequestPart};
 use super::super::response::ApiResponse;
 use super::super::store::timestamp;
 use super::job::{Job, no_user};
 
-/// Members of a user that PATCH takes here; Auth0 has some more.
+/// Members of a user that PATCH accepts here; Auth0 accepts some more.
 const USER_MEMBERS: &[&str] = &[
     "app_metadata",
     "blocked",
@@ -40,9 +40,9 @@ impl Job<'_> {
     /// metadata").
     pub(super) fn update_user(&self) -> Result<ApiResponse, ApiResponse> {
         let changes = self.object()?;
-        payload::only(Place::Payload, changes.keys(), USER_MEMBERS)?;
+        payload::only(RequestPart::Payload, changes.keys(), USER_MEMBERS)?;
         if changes.is_empty() {
-            return Err(payload::fault(Place::Payload, "Too few properties defined (0), minimum 1", None));
+            return Err(payload::fault(RequestPart::Payload, "Too few properties defined (0), minimum 1", None));
         }
         let mut store = self.tenant.0.store.lock();
         let user = store.users.get_mut(self.id).ok_or_else(no_user)?;
@@ -57,7 +57,7 @@ impl Job<'_> {
         Ok(ApiResponse::ok(Value::Object(user.clone())))
     }
 
-    /// The user's sessions and tokens are gone at once. There is no 404.
+    /// Ends the user's sessions and tokens at once. Never 404.
     pub(super) fn delete_user(&self) -> ApiResponse {
         let mut store = self.tenant.0.store.lock();
         store.users.remove(self.id);

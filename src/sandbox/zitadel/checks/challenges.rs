@@ -5,34 +5,34 @@ use std::collections::BTreeMap;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
-use super::done::Done;
-use crate::sandbox::zitadel::fault::{Code, Fault};
+use super::change_result::ChangeResult;
+use crate::sandbox::zitadel::error::{ApiError, Code};
 use crate::sandbox::zitadel::messages::{
     Challenges, Delivery, EmailChallenge, RequestChallenges, WebAuthNChallenge, WebAuthNOptions,
 };
 use crate::sandbox::zitadel::store::{Mail, Record, Store};
 
-/// Where a mail leads without a template of the caller's.
+/// The URL template of a mail, if the request has none.
 const DEFAULT_TEMPLATE: &str = "/otp/verify?loginName={{.LoginName}}&code={{.Code}}";
 
-/// Asks the user what the caller wants to be asked. Codes are told only to callers who asked for that.
+/// Creates the requested challenges. The response has a code only if the request asks for it.
 pub(super) fn challenge(
     store: &mut Store,
     record: &mut Record,
     wanted: &RequestChallenges,
-    done: &mut Done,
-) -> Result<(), Fault> {
-    let mut told = Challenges::default();
+    done: &mut ChangeResult,
+) -> Result<(), ApiError> {
+    let mut challenges = Challenges::default();
     if let Some(challenge) = &wanted.web_auth_n {
         record.need_user("COMMAND-eeR2e")?;
         record.pending.web_auth_n = true;
-        told.web_auth_n = Some(options(store, challenge));
+        challenges.web_auth_n = Some(options(store, challenge));
         done.events += 1;
     }
     if let Some(challenge) = &wanted.otp_sms {
         record.need_user("COMMAND-JKL3g")?;
         let code = store.random.code();
-        told.otp_sms = challenge.return_code.then(|| code.clone());
+        challenges.otp_sms = challenge.return_code.then(|| code.clone());
         record.pending.sms = Some(code);
         done.events += 1;
     }
@@ -41,17 +41,17 @@ pub(super) fn challenge(
         let code = store.random.code();
         match mail(store, record, challenge, &code)? {
             Some(mail) => done.mail = Some(mail),
-            None => told.otp_email = Some(code.clone()),
+            None => challenges.otp_email = Some(code.clone()),
         }
         record.pending.email = Some(code);
         done.events += 1;
     }
-    done.challenges = (told != Challenges::default()).then_some(told);
+    done.challenges = (challenges != Challenges::default()).then_some(challenges);
     Ok(())
 }
 
-/// The mail to send, unless the caller wants the code.
-fn mail(store: &Store, record: &Record, challenge: &EmailChallenge, code: &str) -> Result<Option<Mail>, Fault> {
+/// The mail to send; `None` if the request asks for the code.
+fn mail(store: &Store, record: &Record, challenge: &EmailChallenge, code: &str) -> Result<Option<Mail>, ApiError> {
     let template = match &challenge.delivery_type {
         Some(Delivery::ReturnCode(_)) => return Ok(None),
         Some(Delivery::SendCode(send)) => send.url_template.as_deref().unwrap_or(DEFAULT_TEMPLATE),
@@ -71,8 +71,8 @@ fn mail(store: &Store, record: &Record, challenge: &EmailChallenge, code: &str) 
 }
 
 /// The part of Go's templates that names fields. The host that the result leads to is not checked.
-fn render(template: &str, values: &[(&str, &str)]) -> Result<String, Fault> {
-    let invalid = |id| Fault::new(Code::InvalidArgument, id, "The URL template is invalid");
+fn render(template: &str, values: &[(&str, &str)]) -> Result<String, ApiError> {
+    let invalid = |id| ApiError::new(Code::InvalidArgument, id, "The URL template is invalid");
     let mut parts = template.split("{{");
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -85,7 +85,7 @@ fn render(template: &str, values: &[(&str, &str)]) -> Result<String, Fault> {
     Ok(text)
 }
 
-/// Options for the browser, as far as a policy or a mask can care.
+/// Options for the browser, as far as they matter to a policy.
 fn options(store: &mut Store, challenge: &WebAuthNChallenge) -> WebAuthNOptions {
     let verification = match challenge.user_verification_requirement {
         1 => "required",

@@ -210,7 +210,7 @@ impl Scalar for prost_types::Value {
     }
 }
 
-/// A number such as `1e3`, which is whole all the same.
+/// A whole number in another spelling, such as `1e3`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number is whole and in range")]
 fn whole(number: f64) -> Option<u64> {
     let fits = number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);

@@ -1,11 +1,11 @@
-//! What came of a change.
+//! The result of a change.
 
 use crate::sandbox::zitadel::messages::Challenges;
 use crate::sandbox::zitadel::store::Mail;
 
-/// What was done.
+/// The result of a change.
 #[derive(Default)]
-pub struct Done {
+pub struct ChangeResult {
     pub events: u64,
     pub challenges: Option<Challenges>,
     pub mail: Option<Mail>,

@@ -1,4 +1,4 @@
-//! Why a request fails: a gRPC code, a text and ZITADEL's detail, in the forms that the carriers need.
+//! Errors: a gRPC code, a text and ZITADEL's detail, in the form of each carrier.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -52,9 +52,9 @@ impl Code {
     }
 }
 
-/// A failed request.
+/// Why a request fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct ApiError {
     pub(super) code: Code,
     text: String,
     detail: Option<Detail>,
@@ -66,13 +66,13 @@ struct Detail {
     failed_attempts: Option<i32>,
 }
 
-impl Fault {
-    /// A fault of ZITADEL's own code, with an id.
+impl ApiError {
+    /// An error of ZITADEL's own code, with an id.
     pub(super) fn new(code: Code, id: &str, text: &str) -> Self {
         Self { code, text: text.to_owned(), detail: Some(Detail { id: id.to_owned(), failed_attempts: None }) }
     }
 
-    /// A fault of the frameworks below, without an id.
+    /// An error of the frameworks below, without an id.
     pub(super) fn bare(code: Code, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), detail: None }
     }
@@ -83,7 +83,7 @@ impl Fault {
         Self { code: Code::InvalidArgument, text: text.to_owned(), detail: Some(detail) }
     }
 
-    /// What carriers say: the text and, where there is one, the id in parentheses.
+    /// The message on every carrier: the text and, if any, the id in parentheses.
     pub(super) fn message(&self) -> String {
         match &self.detail {
             Some(detail) => format!("{} ({})", self.text, detail.id),
@@ -91,7 +91,7 @@ impl Fault {
         }
     }
 
-    /// The body of a REST answer.
+    /// The body of a REST response.
     pub(super) fn rest(&self) -> Value {
         let mut body = json!({"code": self.code.number(), "message": self.message()});
         if let (Some((name, members)), Value::Object(body)) = (self.detail_json(), &mut body) {
@@ -104,7 +104,7 @@ impl Fault {
         body
     }
 
-    /// The body of a Connect answer.
+    /// The body of a Connect response.
     pub(super) fn connect(&self) -> Value {
         let mut body = json!({"code": self.code.name(), "message": self.message()});
         if let (Some((name, debug)), Some(any), Value::Object(body)) =

@@ -2,6 +2,10 @@
 //!
 //! A slow or missing reader of the log never delays traffic: lines that do not fit in the queue are dropped and
 //! counted.
+//!
+//! `tracing-appender` 0.2.5 cannot replace it: it bounds lines instead of bytes, does not count lines that could not be
+//! written, and cannot flush while it runs. Measured with lines of 600 bytes: with a reader that hangs the process grew
+//! to 80 MiB, against 10 MiB here, and it wrote ten times as often, even with a `BufWriter`.
 
 use parking_lot::{Condvar, Mutex};
 use std::io::{self, Write};

@@ -142,8 +142,10 @@ async fn system_lookup(host: &str) -> Result<ResolvedAddresses, LookupError> {
 /// The DNS configuration.
 #[derive(Debug)]
 struct Dns {
-    /// Queried in order: the library would query several servers at once and use the first reply, while systems rely on
-    /// the order if the first server knows more than the second.
+    /// One resolver for each server, queried in this order, since the first may know names that the others do not. The
+    /// library's own pool of servers (hickory-resolver 0.26) cannot do that, not even with
+    /// `ServerOrderingStrategy::UserProvidedOrder` and one concurrent request: all servers share one timeout, so a
+    /// silent first server uses it up, and after SERVFAIL or REFUSED the pool does not query the next server.
     servers: Vec<TokioResolver>,
     attempts: usize,
     search: Vec<Name>,

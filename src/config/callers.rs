@@ -12,8 +12,8 @@ use http::Uri;
 use http::uri::Authority;
 use jsonwebtoken::Algorithm;
 
-const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to ask for a credential that the provider alone checks, or \
-    `none` to let the provider alone check callers";
+const FORMS: &str = "expected a map with `issuer` and `audience`, `forward` to require a credential that only the provider verifies, or \
+    `none` to leave authentication to the provider";
 const DAY: u64 = 24 * 60;
 
 const ALGORITHMS: [(&str, Algorithm); 10] = [
@@ -36,7 +36,7 @@ pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
         return entry.read(section.context, |text| match text.as_str() {
             "none" => Ok(CallerCheck::None),
             "forward" => Ok(CallerCheck::Forward),
-            _ => Err(Problem::new(format!("{} is no way to check callers", text.shown())).expected(FORMS)),
+            _ => Err(Problem::new(format!("{} is not a valid value", text.shown())).expected(FORMS)),
         });
     }
     token(section, &entry)
@@ -45,7 +45,7 @@ pub(super) fn read(section: &mut Section) -> Option<CallerCheck> {
 fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
     section.context.read_map(entry, |section| {
         let issuers = section.one_or_several("issuer", "expected the URL of the issuer", Url::without_query);
-        let audiences = section.one_or_several("audience", "expected the audience that tokens are for", value::text);
+        let audiences = section.one_or_several("audience", "expected the audience of access tokens", value::text);
         let jwks = section.entry("jwks");
         let jwks = jwks.and_then(|entry| {
             Some(Spanned { value: entry.read(section.context, Url::parse)?, location: entry.location })
@@ -53,9 +53,7 @@ fn token(section: &mut Section, entry: &Entry) -> Option<CallerCheck> {
         let host = section.optional("host", authority);
         if section.has("host") && !section.has("jwks") {
             let location = section.location_of("host");
-            section
-                .context
-                .reject(&location, Problem::new("has no meaning without `jwks`").expected("expected both, or none"));
+            section.context.reject(&location, Problem::new("needs `jwks`").expected("set both or neither"));
         }
         let allow_http = section.read("allow_http", false, value::boolean);
         for url in issuers.iter().chain(&jwks).filter(|_| !allow_http) {
@@ -118,9 +116,8 @@ fn without_root_dot(host: &str) -> &str {
 /// Requires TLS: anyone who can change keys in transit can sign tokens.
 fn require_tls(section: &mut Section, url: &Spanned<Url>) {
     if !url.value.tls && !url.value.is_loopback() {
-        let problem = Problem::new("keys would travel unprotected");
-        let problem =
-            problem.expected("expected `https://`, or `allow_http: true` beside it if the network is trusted");
+        let problem = Problem::new("signing keys would be fetched without TLS");
+        let problem = problem.expected("use `https://`, or set `allow_http: true` if the network is trusted");
         section.context.reject(&url.location, problem);
     }
 }
@@ -130,15 +127,13 @@ fn algorithm(text: &Text) -> Result<Algorithm, Problem> {
     let found = ALGORITHMS.iter().find(|(word, _)| *word == text.as_str());
     found.map(|(_, algorithm)| *algorithm).ok_or_else(|| {
         let why = match text.as_str() {
-            "none" => " would accept tokens that nobody signed",
-            word if word.starts_with("HS") => {
-                " is not supported: whoever can verify with a shared secret can also sign"
-            }
-            _ => " is not known",
+            "none" => " would accept unsigned tokens",
+            word if word.starts_with("HS") => " is not supported: with a shared secret, every verifier can also sign",
+            _ => " is not a valid value",
         };
         let problem = Problem::new(format!("{}{why}", text.shown()));
-        let problem = problem.expected(format!("allowed are {}", listed(words())));
-        if why == " is not known" { problem.like(text.as_str(), words()) } else { problem }
+        let problem = problem.expected(format!("allowed: {}", listed(words())));
+        if why == " is not a valid value" { problem.like(text.as_str(), words()) } else { problem }
     })
 }
 

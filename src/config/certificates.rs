@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const CERTIFICATES: &str = "expected certificates in PEM format";
-const KEY: &str = "expected one in PEM format, without a passphrase";
+const KEY: &str = "expected an unencrypted one in PEM format";
 
 /// The CA certificates in the file `ca_file`, if set.
 pub(super) fn authorities(section: &mut Section) -> Option<CaCertificates> {
@@ -38,21 +38,24 @@ pub(super) fn identity(section: &mut Section) -> Option<ClientIdentity> {
     for (one, other) in [("certificate", "key"), ("key", "certificate")] {
         if section.has(one) && !section.has(other) {
             let location = section.location_of(other);
-            let problem = Problem::new(format!("is missing beside `{one}`"));
-            section.context.reject(&location, problem.expected("expected both, or none of them"));
+            let problem = Problem::new(format!("is missing, but `{one}` is set"));
+            section.context.reject(&location, problem.expected("set both or neither"));
         }
     }
     let ((chain, place), (key, key_place)) = (chain?, key?);
     match CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()) {
         Ok(_) => return Some(ClientIdentity { chain: chain.into(), key: Arc::new(key) }),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            let problem = Problem::new("is not the key of the certificate beside it");
-            section
-                .context
-                .reject(&key_place, problem.expected("expected the key of the first certificate in `certificate`"));
+            let problem = Problem::new("does not match the certificate");
+            section.context.reject(
+                &key_place,
+                problem.expected("expected the private key of the first certificate in `certificate`"),
+            );
         }
         Err(Error::InvalidCertificate(_)) => reject_damaged(section.context, &place),
-        Err(_) => section.context.reject(&key_place, Problem::new("the file has no private key that can be used")),
+        Err(_) => section
+            .context
+            .reject(&key_place, Problem::new("the private key in the file is invalid or of an unsupported type")),
     }
     None
 }
@@ -105,7 +108,7 @@ fn parse(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) ->
 /// Parses the private key of a file.
 fn private_key(context: &mut Context, location: &Location, bytes: &SecretSlice<u8>) -> Option<PrivateKeyDer<'static>> {
     let key = PrivateKeyDer::from_pem_slice(text(bytes.expose_secret()));
-    let problem = |_| Problem::new("the file has no private key that can be read").expected(KEY);
+    let problem = |_| Problem::new("the file has no readable private key").expected(KEY);
     key.map_err(|error| context.reject(location, problem(error))).ok()
 }
 
@@ -115,5 +118,5 @@ pub fn text(bytes: &[u8]) -> &[u8] {
 }
 
 fn reject_damaged(context: &mut Context, location: &Location) {
-    context.reject(location, Problem::new("a certificate in the file is damaged").expected(CERTIFICATES));
+    context.reject(location, Problem::new("a certificate in the file is invalid").expected(CERTIFICATES));
 }

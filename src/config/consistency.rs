@@ -13,7 +13,7 @@ pub(super) fn check_keys(declared: &DeclaredPolicy, context: &mut Context) {
     let policy = &declared.policy;
     for Spanned { location, value: key } in declared.keys.iter().chain(&declared.protected) {
         if is_changed(policy.normalize, key, "value") {
-            context.reject(location, Problem::new("no key can be this one after `normalize`"));
+            context.reject(location, Problem::new("`normalize` changes this key, so it never matches"));
         }
     }
     let Some(allowed) = &policy.allowed else {
@@ -21,7 +21,7 @@ pub(super) fn check_keys(declared: &DeclaredPolicy, context: &mut Context) {
     };
     for Spanned { location, value: key } in &declared.keys {
         if !allowed.matches(key) && !policy.protected.matches(key) {
-            context.reject(location, Problem::new("the key is not among `keys.allowed`"));
+            context.reject(location, Problem::new("is not in `keys.allowed`"));
         }
     }
 }
@@ -35,13 +35,13 @@ pub(super) fn check_values(declared: &DeclaredPolicy, context: &mut Context) {
         for violation in violations {
             let found = match violation.rule {
                 Rule::Pattern => "does not match `regex`".to_owned(),
-                Rule::OneOf => "is not among `one_of`".to_owned(),
+                Rule::OneOf => "is not in `one_of`".to_owned(),
                 _ => violation.message,
             };
             context.reject(location, Problem::new(found));
         }
         if is_changed(normalize, "key", value) {
-            context.reject(location, Problem::new("no value can be this one after `normalize`"));
+            context.reject(location, Problem::new("`normalize` changes this value, so it never matches"));
         }
         let is_default = location.path.ends_with(".default");
         if is_default && pattern.exact().is_some_and(|key| declared.policy.protected.matches(key)) {
@@ -62,7 +62,7 @@ pub(super) fn check_limits(declared: &DeclaredPolicy, limits: Limits, upstream: 
         };
         for violation in violations {
             let whose = upstream.map_or("`limits`".to_owned(), |name| format!("upstream `{name}`"));
-            context.reject(location, Problem::new(format!("{whose} would refuse it: it {}", violation.message)));
+            context.reject(location, Problem::new(format!("rejected by {whose}: {}", violation.message)));
         }
     }
 }

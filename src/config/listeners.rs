@@ -100,14 +100,14 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
         return address.map(|address| Listener { name: MAIN.to_owned(), address, tls: None }).into_iter().collect();
     };
     if let Some(listen) = listen {
-        let problem = Problem::new("stands beside `listeners`");
-        section.context.reject(&listen.location, problem.expected("expected one of the two"));
+        let problem = Problem::new("cannot be combined with `listeners`");
+        section.context.reject(&listen.location, problem.expected("remove one of them"));
     }
     let named = entry.named(section.context);
     if named.as_ref().is_some_and(Vec::is_empty) {
         section
             .context
-            .reject(&entry.location, Problem::new("no listener is declared").expected("expected at least one"));
+            .reject(&entry.location, Problem::new("the map is empty").expected("expected at least one listener"));
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, entry) in named.into_iter().flatten() {
@@ -118,8 +118,8 @@ pub(super) fn read(section: &mut Section) -> Vec<Listener> {
             continue;
         };
         if let Some(twin) = listeners.iter().find(|other| overlap(&other.address, &listener.address)) {
-            let problem = Problem::new(format!("is the address of listener `{}`", twin.name));
-            section.context.reject(&location, problem.expected("expected another one"));
+            let problem = Problem::new(format!("overlaps with the address of listener `{}`", twin.name));
+            section.context.reject(&location, problem.expected("expected a different address or port"));
         }
         listeners.push(listener);
     }
@@ -155,10 +155,8 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
                 for key in ["mode", "owner"] {
                     if section.has(key) {
                         let location = section.location_of(key);
-                        let problem = Problem::new("only a socket in the file system has one");
-                        section
-                            .context
-                            .reject(&location, problem.expected("leave it out, or let `address` begin with `unix:`"));
+                        let problem = Problem::new("only valid for a Unix socket");
+                        section.context.reject(&location, problem.expected("remove it, or use a `unix:` address"));
                     }
                 }
             }
@@ -172,11 +170,11 @@ fn one(section: &mut Section, name: &str, entry: &Entry) -> Option<(Location, Li
 fn address(text: &Text) -> Result<ListenAddress, Problem> {
     let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).expected(ADDRESS);
     let Some(path) = text.as_str().strip_prefix(UNIX) else {
-        return text.as_str().parse().map(ListenAddress::Tcp).map_err(|_| wrong("is not an address to listen at"));
+        return text.as_str().parse().map(ListenAddress::Tcp).map_err(|_| wrong("is not a listen address"));
     };
     let path = PathBuf::from(path);
     if !path.is_absolute() || path.file_name().is_none() {
-        return Err(wrong("does not name an absolute path"));
+        return Err(wrong("is not an absolute path of a file"));
     }
     if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(wrong("is too long").expected(format!("at most {MAX_SOCKET_PATH} bytes are allowed")));
@@ -189,16 +187,16 @@ fn mode(text: &Text) -> Result<u32, Problem> {
     let digits = text.as_str();
     let octal = (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
     let found = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
-    let problem = || Problem::new(format!("{} is no mode", text.shown()));
-    found.ok_or_else(|| problem().expected("expected permissions in octal digits, such as `\"0660\"`"))
+    let problem = || Problem::new(format!("{} is not a file mode", text.shown()));
+    found.ok_or_else(|| problem().expected("expected octal permissions such as `\"0660\"`"))
 }
 
 /// Parses a user ID and a group ID. Names would depend on files that a container may not have.
 fn owner(text: &Text) -> Result<(u32, u32), Problem> {
     let number = |digits: &str| digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
     let found = text.as_str().split_once(':').and_then(|(user, group)| Some((number(user)?, number(group)?)));
-    let problem = || Problem::new(format!("{} is no owner", text.shown()));
-    found.ok_or_else(|| problem().expected("expected the numbers of a user and a group, such as `\"1000:1000\"`"))
+    let problem = || Problem::new(format!("{} is not a numeric owner", text.shown()));
+    found.ok_or_else(|| problem().expected("expected a user ID and a group ID, such as `\"1000:1000\"`"))
 }
 
 fn tls(section: &mut Section) -> Option<ListenerTls> {

@@ -43,15 +43,15 @@ pub(super) fn bind(policies: &mut Policies, name: &str, upstream: &Upstream, con
     for Spanned { location, value: (part, wanted) } in &declared.limits {
         let limit = part.of(&mut limits);
         if let Some(most) = limit.filter(|most| wanted > most) {
-            let found = format!("{wanted} is more than upstream `{}` allows", upstream.name);
-            let allowed = format!("its dialect `{}` allows at most {most}", upstream.dialect.name);
+            let found = format!("{wanted} exceeds the limit of upstream `{}`", upstream.name);
+            let allowed = format!("dialect `{}` allows at most {most}", upstream.dialect.name);
             context.reject(location, Problem::new(found).expected(allowed));
         }
         *limit = Some(limit.map_or(*wanted, |most| most.min(*wanted)));
     }
     for location in declared.session_rules.iter().filter(|_| !upstream.dialect.has_session_rules) {
         let found = format!("has no effect on upstream `{}`", upstream.name);
-        let why = format!("writes of its dialect `{}` have no such thing", upstream.dialect.name);
+        let why = format!("dialect `{}` does not support it", upstream.dialect.name);
         context.warn(location, Problem::new(found).expected(why));
     }
     if declared.is_valid {
@@ -187,7 +187,7 @@ fn lengths(section: &mut Section) -> (Option<usize>, Option<usize>) {
         && least > most
     {
         let location = section.location_of("min_length");
-        let found = format!("{least} is more than the `max_length` of {most}");
+        let found = format!("{least} is greater than `max_length` ({most})");
         section.context.reject(&location, Problem::new(found));
     }
     (least, most)

@@ -50,8 +50,8 @@ pub(super) fn read(section: &mut Section, random: &[u8; 32]) -> Config {
     let cached = upstreams.iter().any(|upstream| upstream.cache.is_some());
     if replicas > 1 && cached && matches!(store, Store::Memory(_)) {
         let location = section.location_of("replicas");
-        let problem = Problem::new("with a store in memory, replicas do not see each other's writes");
-        section.context.warn(&location, problem.expected("`store.redis` is what they can share"));
+        let problem = Problem::new("replicas with an in-memory store do not see each other's writes");
+        section.context.warn(&location, problem.expected("use `store.redis`"));
     }
     if let Store::Memory(memory) = &store
         && cached
@@ -90,8 +90,8 @@ fn head_limits(section: &mut Section) -> HeadLimits {
 fn trusted_peers(section: &mut Section) -> Vec<IpNet> {
     let networks = section.list("trusted_peers", value::network).unwrap_or_default();
     for network in networks.iter().filter(|network| network.value.prefix_len() == 0) {
-        let problem = Problem::new("trusts every client to say who it is and whom it asks");
-        section.context.warn(&network.location, problem.expected("the networks of your own proxies are safer"));
+        let problem = Problem::new("every client is trusted to set `X-Forwarded-*` and instance headers");
+        section.context.warn(&network.location, problem.expected("list only the networks of your own proxies"));
     }
     networks.into_iter().map(|network| network.value).collect()
 }
@@ -122,14 +122,14 @@ fn check_store_size(cached: usize, declared: Option<usize>, location: &Location,
     let room = super::max_cached_for_limit(limit);
     if cached > room {
         let limit = if declared.is_some() {
-            format!("`clients.limits.memory`, which is {}", shown_size(limit))
+            format!("`clients.limits.memory` ({})", shown_size(limit))
         } else {
-            format!("the memory limit of the process, which is {} MiB", limit >> 20)
+            format!("the memory limit of the process ({}MiB)", limit >> 20)
         };
         let found = format!("{} does not fit into {limit}", shown_size(cached));
         let allowed = match room >> 20 {
-            0 => "there is no room for a store in memory".to_owned(),
-            room => format!("up to {room}MiB leaves enough for clients"),
+            0 => "there is no room for an in-memory store".to_owned(),
+            room => format!("at most {room}MiB leaves enough memory for clients"),
         };
         context.warn(location, Problem::new(found).expected(allowed));
     }
@@ -148,10 +148,13 @@ fn admin(section: &mut Section, listeners: &[Listener]) -> Option<SocketAddr> {
     })?;
     let location = section.location_of("admin");
     if listeners.iter().any(|listener| listeners::overlap(&listener.address, &ListenAddress::Tcp(admin))) {
-        section.context.reject(&location, Problem::new("is the same as `listen`").expected("expected another port"));
+        section.context.reject(
+            &location,
+            Problem::new("overlaps with the address of a listener").expected("expected a different port"),
+        );
     }
     if !admin.ip().is_loopback() {
-        let found = "can be reached from other machines, and has no authentication";
+        let found = "reachable from other machines without authentication";
         section.context.warn(&location, Problem::new(found).expected("a loopback address is safer"));
     }
     Some(admin)
@@ -162,7 +165,7 @@ const ADMIN: &str = "expected an IP address and a port, such as `127.0.0.1:9090`
 fn threads(text: &Text) -> Result<Option<usize>, Problem> {
     match text.as_str() {
         "auto" => Ok(None),
-        _ => count(1..=256)(text).map(Some).map_err(|problem| problem.expected("allowed are `auto`, and 1 to 256")),
+        _ => count(1..=256)(text).map(Some).map_err(|problem| problem.expected("allowed: `auto`, 1 to 256")),
     }
 }
 
@@ -171,7 +174,7 @@ fn memory(text: &Text) -> Result<Option<usize>, Problem> {
         "auto" => Ok(None),
         _ => size(48 << 20..=1 << 40)(text)
             .map(Some)
-            .map_err(|problem| problem.expected("allowed are `auto`, and 48MiB to 1024GiB")),
+            .map_err(|problem| problem.expected("allowed: `auto`, 48MiB to 1024GiB")),
     }
 }
 

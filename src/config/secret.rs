@@ -21,13 +21,13 @@ pub(super) fn text(section: &mut Section, key: &'static str) -> Option<SecretStr
     let entry = section.entry(key)?;
     let found = referenced_secret(section.context, &entry, 1)?;
     let text = std::str::from_utf8(found.expose_secret()).map(SecretString::from);
-    text.map_err(|_| section.context.reject(&entry.location, Problem::new("the secret is not text in UTF-8"))).ok()
+    text.map_err(|_| section.context.reject(&entry.location, Problem::new("the secret is not valid UTF-8"))).ok()
 }
 
 /// The secret that an entry refers to, of at least `least` bytes.
 pub(super) fn referenced_secret(context: &mut Context, entry: &Entry, least: usize) -> Option<SecretSlice<u8>> {
     if entry.is_single() {
-        let problem = Problem::new("a secret must not stand in the configuration").expected(FORMS);
+        let problem = Problem::new("the configuration must not contain secrets").expected(FORMS);
         context.reject(&entry.location, problem);
         return None;
     }
@@ -57,19 +57,22 @@ fn referred(section: &mut Section) -> Option<SecretSlice<u8>> {
         (None, Some(env)) => {
             let environment = section.context.environment;
             let value = env.read(section.context, |text| {
-                let wrong = |what: &str| Problem::new(format!("{} is not {what}", text.shown()));
+                let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown()));
                 let name = Some(text.as_str()).filter(|name| is_name(name));
-                let name = name.ok_or_else(|| wrong("the name of a variable"))?;
-                environment.variable(name).ok_or_else(|| wrong("a variable that is set"))
+                let name = name.ok_or_else(|| wrong("is not a valid name of an environment variable"))?;
+                environment.variable(name).ok_or_else(|| wrong("is not set in the environment"))
             })?;
             Some(SecretSlice::from(value.into_bytes()))
         }
-        (None, None) | (Some(_), Some(_)) => {
-            let location = section.location.clone();
-            section.context.reject(&location, Problem::new("does not say where the secret is").expected(FORMS));
-            None
-        }
+        (None, None) => missing(section, "neither `file` nor `env` is set"),
+        (Some(_), Some(_)) => missing(section, "`file` and `env` cannot be combined"),
     }
+}
+
+fn missing<T>(section: &mut Section, found: &str) -> Option<T> {
+    let location = section.location.clone();
+    section.context.reject(&location, Problem::new(found).expected(FORMS));
+    None
 }
 
 /// The location, path and contents of a file, if the option is set. The contents may be secret.
@@ -82,7 +85,7 @@ pub(super) fn file(section: &mut Section, key: &'static str) -> Option<(Location
 /// The path and the contents of the file that an entry names.
 fn contents(context: &mut Context, entry: &Entry) -> Option<(PathBuf, Vec<u8>)> {
     let (path, shown) = entry.read(context, |text| Ok((value::path(text)?, text.shown().to_owned())))?;
-    let problem = |error| Problem::new(format!("the file cannot be read: {shown}: {error}"));
+    let problem = |error| Problem::new(format!("{error}: {shown}"));
     let found = context.environment.file(&path);
     found.map(|bytes| (path, bytes)).map_err(|error| context.reject(&entry.location, problem(error))).ok()
 }

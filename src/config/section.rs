@@ -123,7 +123,7 @@ impl<'t> Entry<'t> {
 
     /// The parsed items of a list.
     pub fn read_items<T>(&self, context: &mut Context, parse: impl Fn(&Text) -> Result<T, Problem>) -> Vec<Spanned<T>> {
-        let entries = self.items(context, "leave the key out instead").into_iter();
+        let entries = self.items(context, "add an item, or remove the key").into_iter();
         entries
             .filter_map(|entry| Some(Spanned { value: entry.read(context, &parse)?, location: entry.location }))
             .collect()
@@ -240,7 +240,7 @@ impl<'t, 'l> Section<'t, '_, 'l> {
     fn reject_unknown(self) {
         for member in self.members.iter().filter(|member| !self.known.contains(&member.key.as_str())) {
             let location = Location { path: path_below(&self.location.path, &member.key), place: member.place };
-            let allowed = format!("allowed are {}", listed(self.known.iter().copied()));
+            let allowed = format!("allowed: {}", listed(self.known.iter().copied()));
             let problem = Problem::new("unknown key").expected(allowed).like(&member.key, self.known.iter().copied());
             self.context.reject(&location, problem);
         }

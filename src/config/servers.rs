@@ -14,7 +14,7 @@ const SERVER_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// The options that name the servers. Exactly one must be set.
 const SERVER_OPTIONS: [&str; 3] = ["url", "sentinel", "cluster"];
-const FORMS: &str = "expected `redis://` or `rediss://`, a host, and if need be a port";
+const FORMS: &str = "expected `redis://HOST[:PORT]` or `rediss://HOST[:PORT]`";
 
 /// The servers, and whether their connections are encrypted.
 pub(super) struct StoreServers {
@@ -43,8 +43,8 @@ pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
     if given.len() != 1 {
         let location = section.location.clone();
         let found = match given.as_slice() {
-            [] => "does not say where the servers are".to_owned(),
-            several => format!("says more than once where the servers are: {}", listed(several.iter().copied())),
+            [] => "no server is configured".to_owned(),
+            several => format!("{} cannot be combined", listed(several.iter().copied())),
         };
         section.context.reject(
             &location,
@@ -63,9 +63,9 @@ pub(super) fn read(section: &mut Section) -> Option<StoreServers> {
 }
 
 fn sentinel(section: &mut Section) -> Option<StoreServers> {
-    let service = section.required("service", "expected the name that the sentinels know the servers by");
+    let service = section.required("service", "expected the name of the master that the sentinels monitor");
     let service = service.and_then(|entry| entry.read(section.context, value::text));
-    let nodes = section.required("nodes", "expected a list of the addresses of sentinels");
+    let nodes = section.required("nodes", "expected a list of sentinel addresses");
     let nodes = nodes.map(|entry| entry.read_items(section.context, address(SENTINEL_PORT)));
     let login = login(section);
     let (nodes, tls, exposed) = check_nodes(section, &nodes?)?;
@@ -83,12 +83,12 @@ fn check_nodes(
     for (index, Spanned { location, value }) in nodes.iter().enumerate() {
         if value.tls != tls {
             let scheme = if tls { "rediss://" } else { "redis://" };
-            let found = format!("does not begin with `{scheme}` as `{}` does", first.location.path);
-            section.context.reject(location, Problem::new(found).expected("expected the same for all of them"));
+            let found = format!("does not begin with `{scheme}` like `{}`", first.location.path);
+            section.context.reject(location, Problem::new(found).expected("expected the same scheme for all"));
         }
         if let Some(twin) = nodes.iter().take(index).find(|other| other.value.address == value.address) {
-            let found = format!("is the same address as `{}`", twin.location.path);
-            section.context.reject(location, Problem::new(found).expected("expected each of them once"));
+            let found = format!("is a duplicate of `{}`", twin.location.path);
+            section.context.reject(location, Problem::new(found).expected("list each address once"));
         }
     }
     let remote = |node: &&Spanned<Address>| !node.value.tls && !is_loopback(&node.value.address.host);
@@ -102,7 +102,7 @@ pub(super) fn login(section: &mut Section) -> Login {
     let password = secret::text(section, "password");
     if section.has("username") && !section.has("password") {
         let location = section.location_of("password");
-        section.context.reject(&location, Problem::new("is missing beside `username`").expected(secret::FORMS));
+        section.context.reject(&location, Problem::new("is missing, but `username` is set").expected(secret::FORMS));
     }
     Login { username, password }
 }
@@ -113,13 +113,10 @@ fn address(default: u16) -> impl Fn(&Text) -> Result<Address, Problem> {
         let source = text.as_str();
         let beside = |what: &str, options: &str| Problem::new(what).expected(format!("{FORMS}; {options}"));
         if source.contains('@') {
-            return Err(beside(
-                "has user information, or an `@`",
-                "`username` and `password` stand beside the address, the password by reference",
-            ));
+            return Err(beside("contains credentials or an `@`", "use the options `username` and `password`"));
         }
         if source.contains(['?', '#']) {
-            return Err(beside("has a query or a fragment", "every option stands beside the address"));
+            return Err(beside("has a query or a fragment", "use separate options"));
         }
         let wrong = |what: &str| Problem::new(format!("{} {what}", text.shown())).expected(FORMS);
         let (scheme, rest) = source.split_once("://").unwrap_or_default();
@@ -129,7 +126,7 @@ fn address(default: u16) -> impl Fn(&Text) -> Result<Address, Problem> {
             _ => return Err(wrong("does not begin with `redis://` or `rediss://`")),
         };
         if rest.contains('/') {
-            return Err(beside("has a path", "the number of a database is the option `database`"));
+            return Err(beside("has a path", "use the option `database` for a database number"));
         }
         let uri: Uri = source.parse().map_err(|_| wrong("is not an address"))?;
         let host = uri.host().map(str::to_ascii_lowercase).filter(|host| is_host(host));

@@ -46,13 +46,12 @@ fn lifetime(section: &mut Section) -> LifetimeRule {
     {
         let location = section.location_of("min");
         let (min, max) = (value::shown_duration(min), value::shown_duration(max));
-        section.context.reject(&location, Problem::new(format!("{min} is more than the `max` of {max}")));
+        section.context.reject(&location, Problem::new(format!("{min} is greater than `max` ({max})")));
     }
     let outside = section.read("outside", OutsideBounds::default(), choice(OUTSIDE));
     if outside == OutsideBounds::Clamp && !bounded {
         let location = section.location_of("outside");
-        let problem =
-            Problem::new("`clamp` has no meaning without a bound").expected("expected `min` or `max` beside it");
+        let problem = Problem::new("`clamp` needs a bound").expected("set `min` or `max`");
         section.context.reject(&location, problem);
     }
     let required = section.read("required", false, value::boolean);
@@ -61,8 +60,8 @@ fn lifetime(section: &mut Section) -> LifetimeRule {
 
 fn url_template(section: &mut Section) -> TemplateRule {
     let schemes = section.list("schemes", |text: &Text| {
-        let problem = || Problem::new(format!("{} is not a scheme", text.shown()));
-        Scheme::parse(text.as_str()).ok_or_else(|| problem().expected("expected one such as `https`, without `://`"))
+        let problem = || Problem::new(format!("{} is not a URL scheme", text.shown()));
+        Scheme::parse(text.as_str()).ok_or_else(|| problem().expected("expected for example `https`, without `://`"))
     });
     let hosts = section.list("hosts", |text: &Text| {
         let problem = || Problem::new(format!("{} is not a host", text.shown()));
@@ -71,8 +70,8 @@ fn url_template(section: &mut Section) -> TemplateRule {
     TemplateRule { schemes: values(schemes), hosts: values(hosts) }
 }
 
-const HOSTS: &str = "expected one such as `login.example.com`, or `*.example.com` for everything below `example.com`; \
-    without a port, and international names in punycode";
+const HOSTS: &str = "expected for example `login.example.com`, or `*.example.com` for all its subdomains; \
+    no port; international names in punycode";
 
 fn values<T>(list: Option<Vec<Spanned<T>>>) -> Option<Vec<T>> {
     list.map(|list| list.into_iter().map(|spanned| spanned.value).collect())

@@ -66,14 +66,14 @@ pub(super) fn read(section: &mut Section, has_hash_key: bool, hash_key: Option<&
     if section.has("redis") {
         let location = section.location_of("redis");
         if section.has("memory") {
-            let problem = Problem::new("stands beside `memory`, but there is one store");
-            section.context.reject(&location, problem.expected("expected one of the two"));
+            let problem = Problem::new("cannot be combined with `memory`");
+            section.context.reject(&location, problem.expected("remove one of them"));
         }
         if !has_hash_key {
-            let problem = Problem::new("`hash_key` is missing: all processes have to name a session alike");
+            let problem = Problem::new("a shared store needs the option `hash_key`");
             section
                 .context
-                .reject(&location, problem.expected("expected it beside `store`, and the same for all of them"));
+                .reject(&location, problem.expected("set it beside `store`, to the same value in every replica"));
         }
     }
     (shared.map_or(Store::Memory(memory), |shared| Store::Redis(Box::new(shared))), location)
@@ -85,7 +85,7 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     let database = section.read("database", 0, |text| Ok(u8::try_from(count(0..=15)(text)?).unwrap_or_default()));
     if section.has("cluster") && section.has("database") {
         let location = section.location_of("database");
-        section.context.reject(&location, Problem::new("a cluster has no databases").expected("leave it out"));
+        section.context.reject(&location, Problem::new("not supported with `cluster`").expected("remove it"));
     }
     let login = servers::login(section);
     let tls = section.optional_subsection("tls", tls);
@@ -104,7 +104,7 @@ fn shared(section: &mut Section, hash_key: Option<&SecretSlice<u8>>) -> Option<R
     if section.has("tls") && !encrypted {
         let location = section.location_of("tls");
         let problem = Problem::new("the addresses do not use TLS");
-        section.context.reject(&location, problem.expected("expected `rediss://` there, or no `tls`"));
+        section.context.reject(&location, problem.expected("use `rediss://`, or remove `tls`"));
     }
     warn_of_exposed(section, &servers, &login, exposed.filter(|_| !allow_plaintext));
     let tls = encrypted.then(|| tls.unwrap_or_default());
@@ -131,10 +131,10 @@ fn warn_of_exposed(section: &mut Section, servers: &Servers, login: &Login, expo
         Servers::Single(_) | Servers::Cluster(_) => false,
     };
     if let Some(location) = exposed.filter(|_| sentinels || login.password.is_some()) {
-        let problem = Problem::new("the password and the keys go over the network in clear");
+        let problem = Problem::new("the password and all commands go over the network in cleartext");
         section.context.warn(
             &location,
-            problem.expected("`rediss://` protects them; `allow_plaintext: true` says that something else does"),
+            problem.expected("use `rediss://`, or set `allow_plaintext: true` if the network is encrypted"),
         );
     }
 }
@@ -146,8 +146,8 @@ fn tls(section: &mut Section) -> RedisTls {
     for (one, other) in [("certificate", "key"), ("key", "certificate")] {
         if section.has(one) && !section.has(other) {
             let location = section.location_of(other);
-            let problem = Problem::new(format!("is missing beside `{one}`"));
-            section.context.reject(&location, problem.expected("expected both, or none of them"));
+            let problem = Problem::new(format!("is missing, but `{one}` is set"));
+            section.context.reject(&location, problem.expected("set both or neither"));
         }
     }
     let server_name = section.optional("server_name", host);
@@ -160,16 +160,16 @@ fn namespace(text: &Text) -> Result<String, Problem> {
     if !name.is_empty() && name.len() <= MAX_NAMESPACE && name.bytes().all(plain) {
         return Ok(name.to_owned());
     }
-    let allowed = format!("expected 1 to {MAX_NAMESPACE} characters of `a-z`, `0-9`, `_`, `-`, `.`");
-    Err(Problem::new(format!("{} cannot be a namespace", text.shown())).expected(allowed))
+    let allowed = format!("expected 1 to {MAX_NAMESPACE} characters from `a-z`, `0-9`, `_`, `-`, `.`");
+    Err(Problem::new(format!("{} is not a valid namespace", text.shown())).expected(allowed))
 }
 
 /// The keys that encrypt cached responses.
 fn seal_keys(section: &mut Section) -> Vec<SecretSlice<u8>> {
-    let Some(entry) = section.required("seal_keys", "expected a list of secrets, each by reference") else {
+    let Some(entry) = section.required("seal_keys", "expected a list of `{ file: path }` or `{ env: NAME }`") else {
         return Vec::new();
     };
-    let items = entry.items(section.context, "expected at least one secret by reference");
+    let items = entry.items(section.context, "expected at least one `{ file: path }` or `{ env: NAME }`");
     if items.len() > MAX_SEAL_KEYS {
         let problem = Problem::new(format!("has {} keys", items.len()));
         section.context.reject(&entry.location, problem.expected(format!("at most {MAX_SEAL_KEYS} are allowed")));

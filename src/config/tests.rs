@@ -50,8 +50,8 @@ fn a_store_in_memory_has_to_fit_into_the_memory_of_the_process() {
     assert_eq!(warned(256 << 20, ""), "");
     assert_eq!(
         warned(256 << 20, "store: {memory: {max_bytes: 1GiB}}\n"),
-        "c:1:29: store.memory.max_bytes: 1GiB does not fit into the memory limit of the process, which is 256 MiB; \
-         up to 187MiB leaves enough for clients"
+        "c:1:29: store.memory.max_bytes: 1GiB does not fit into the memory limit of the process (256MiB); \
+         at most 187MiB leaves enough memory for clients"
     );
     assert_eq!(warned(2 << 30, "store: {memory: {max_bytes: 1GiB}}\n"), "");
     assert_eq!(warned(256 << 20, "clients: {limits: {memory: 2GiB}}\nstore: {memory: {max_bytes: 1GiB}}\n"), "");
@@ -96,7 +96,7 @@ impl Environment for Sample {
             "damaged.pem" => Ok(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
             "hollow.pem" => Ok([certificate().as_bytes(), HOLLOW].concat()),
             name if name.ends_with(".pem") || name.ends_with(".crt") => Ok(certificate().into_bytes()),
-            _ => Err("not found".into()),
+            _ => Err("file not found".into()),
         }
     }
 }
@@ -722,7 +722,7 @@ fn a_variable_never_becomes_structure() {
         let text = format!("{base}\npolicies:\n  p:\n    keys:\n      required:\n        - {written}\n");
         let config = compile("c", &text, &Sample, [7; 32]);
         let found = lines(&text);
-        assert!(config.is_err() && found.len() == 1 && found[0].contains("upstream `a` would refuse it"), "{found:?}");
+        assert!(config.is_err() && found.len() == 1 && found[0].contains("rejected by upstream `a`"), "{found:?}");
     }
     assert_eq!(lines("${AUTH}: 1\nupstreams: ${MAP}").len(), 2);
 }
@@ -798,22 +798,22 @@ fn the_hash_key_counts_instead_of_chance() {
 #[test]
 fn texts_are_bounded() {
     let long = format!("#{}\n{LEAST}", " ".repeat(1 << 20));
-    assert_eq!(lines(&long), ["=> 1:1: has 1048646 bytes, at most 1048576 are allowed"]);
+    assert_eq!(lines(&long), ["=> 1:1: the file has 1048646 bytes; at most 1048576 are allowed"]);
     let deep = "[".repeat(33);
-    assert_eq!(lines(&deep), ["=> 1:33: values are nested more than 32 deep"]);
+    assert_eq!(lines(&deep), ["=> 1:33: values are nested more than 32 levels deep"]);
     let block: String = (0..100_000).map(|_| "- ").collect();
-    assert_eq!(lines(&block), ["=> 1:65: values are nested more than 32 deep"]);
+    assert_eq!(lines(&block), ["=> 1:65: values are nested more than 32 levels deep"]);
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..10 {
         let before = format!("*a{}, ", n - 1).repeat(10);
         bomb += &format!("a{n}: &a{n} [{before}]\n");
     }
-    assert_eq!(lines(&bomb), ["=> 5:25: there are more than 50000 values, with those that aliases stand for"]);
+    assert_eq!(lines(&bomb), ["=> 5:25: more than 50000 values, including those that aliases repeat"]);
     let mut chain = "a0: &a0 x\n".to_owned();
     for n in 1..10 {
         chain += &format!("a{n}: &a{n} [[[[[*a{}]]]]]\n", n - 1);
     }
-    assert_eq!(lines(&chain), ["=> 8:14: values are nested more than 32 deep"]);
+    assert_eq!(lines(&chain), ["=> 8:14: values are nested more than 32 levels deep"]);
     let wide: String = (0..60_000).map(|_| "- x\n").collect();
     assert_eq!(lines(&wide).len(), 1);
 }

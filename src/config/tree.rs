@@ -125,7 +125,10 @@ impl Builder {
     fn read(&mut self, text: &str) -> Result<(), Fatal> {
         let begin = Position { line: 1, column: 1 };
         if text.len() > MAX_TEXT {
-            return Err((begin, Problem::new(format!("has {} bytes, at most {MAX_TEXT} are allowed", text.len()))));
+            return Err((
+                begin,
+                Problem::new(format!("the file has {} bytes; at most {MAX_TEXT} are allowed", text.len())),
+            ));
         }
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
@@ -133,7 +136,10 @@ impl Builder {
             self.event(event, place(&span.start))?;
         }
         if self.root.is_none() {
-            return Err((begin, Problem::new("is empty").expected("expected a map of options, at least `upstreams`")));
+            return Err((
+                begin,
+                Problem::new("the file is empty").expected("expected a map of options with at least `upstreams`"),
+            ));
         }
         Ok(())
     }
@@ -157,7 +163,7 @@ impl Builder {
             }
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::DocumentStart(_) if self.root.is_some() => {
-                Err((place, Problem::new("a second document begins here").expected("expected exactly one")))
+                Err((place, Problem::new("second YAML document").expected("expected exactly one")))
             }
             Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => {
                 Ok(())
@@ -194,11 +200,11 @@ impl Builder {
         };
         let first = members.iter().find(|member| member.key == text).map(|member| member.place);
         let problem = if let Some(Position { line, column }) = first {
-            Some(Problem::new(format!("stands twice, first at {line}:{column}")))
+            Some(Problem::new(format!("duplicate key; first defined at {line}:{column}")))
         } else if plain && text == "<<" {
             Some(
-                Problem::new("merge keys are not supported")
-                    .expected("write the keys out, or let an alias stand for a whole value"),
+                Problem::new("YAML merge keys are not supported")
+                    .expected("write the keys out, or use an alias for the whole value"),
             )
         } else {
             None
@@ -211,7 +217,7 @@ impl Builder {
 
     fn begin(&mut self, kind: Collected, anchor: usize, tag: Option<&Tag>, place: Position) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((place, Problem::new("a map or a list stands as a key").expected("a key has to be text")));
+            return Err((place, Problem::new("a map or a list cannot be a key").expected("expected a string")));
         }
         self.reject_tag(tag, place);
         self.count(1, 1, place)?;
@@ -232,10 +238,10 @@ impl Builder {
 
     fn alias(&mut self, anchor: usize, place: Position) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err((place, Problem::new("an alias stands as a key").expected("a key has to be text")));
+            return Err((place, Problem::new("an alias cannot be a key").expected("expected a string")));
         }
         let Some(Anchored { node, nodes, depth }) = self.anchors.get(&anchor) else {
-            return Err((place, Problem::new("the alias stands within what it stands for")));
+            return Err((place, Problem::new("the alias refers to a value that contains it")));
         };
         let (node, nodes, depth) = (node.clone(), *nodes, *depth);
         self.count(nodes, depth, place)?;
@@ -248,11 +254,11 @@ impl Builder {
         if self.nodes > MAX_NODES {
             return Err((
                 place,
-                Problem::new(format!("there are more than {MAX_NODES} values, with those that aliases stand for")),
+                Problem::new(format!("more than {MAX_NODES} values, including those that aliases repeat")),
             ));
         }
         if self.open.len() + depth > MAX_DEPTH {
-            return Err((place, Problem::new(format!("values are nested more than {MAX_DEPTH} deep"))));
+            return Err((place, Problem::new(format!("values are nested more than {MAX_DEPTH} levels deep"))));
         }
         Ok(())
     }

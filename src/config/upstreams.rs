@@ -6,7 +6,7 @@ use super::certificates;
 use super::error::{Location, Problem, listed};
 use super::policies::{self, Policies};
 use super::section::{Section, Spanned};
-use super::url::{Url, authority, is_host, is_loopback, is_plain_path};
+use super::url::{PLAIN_PATH, Url, authority, is_host, is_loopback, is_plain_path};
 use super::value::{self, choice, count, duration, minutes, seconds, size};
 use super::variables::Text;
 use crate::dialect::path::ANY;
@@ -34,7 +34,7 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
     if named.as_ref().is_some_and(Vec::is_empty) {
         section
             .context
-            .reject(&entry.location, Problem::new("no upstream is declared").expected("expected at least one"));
+            .reject(&entry.location, Problem::new("the map is empty").expected("expected at least one upstream"));
     }
     let mut upstreams: Vec<CompiledUpstream> = Vec::new();
     for (index, (name, entry)) in named.into_iter().flatten().enumerate() {
@@ -47,10 +47,10 @@ pub(super) fn read(section: &mut Section, policies: &mut Policies, listeners: &[
         };
         let matcher = &found.upstream.matcher;
         if let Some(twin) = upstreams.iter().find(|other| has_same_match(&other.upstream.matcher, matcher)) {
-            let problem = Problem::new(format!("takes the same requests as upstream `{}`", twin.upstream.name));
+            let problem = Problem::new(format!("matches the same requests as upstream `{}`", twin.upstream.name));
             section.context.reject(
                 &found.match_location,
-                problem.expected("expected another `host`, `listener` or `path_prefix`"),
+                problem.expected("expected a different `host`, `listener` or `path_prefix`"),
             );
         }
         upstreams.push(found);
@@ -79,7 +79,7 @@ fn check_holds(section: &mut Section, upstreams: &[CompiledUpstream]) {
         let longest = shared.filter_map(|other| Some((other.cache?.max_serving_time(), &other.name))).max();
         if let (Some((time, name)), Some(location)) = (longest.filter(|(time, _)| *time > MAX_HOLD), on_unreachable) {
             let found = format!(
-                "would hold a write for {}, as long as upstream `{name}` of the same provider answers from before it",
+                "`hold` would delay a write by {}, as long as upstream `{name}` may serve what it cached before",
                 value::shown_duration(time)
             );
             section.context.reject(location, too_long(found));
@@ -90,7 +90,7 @@ fn check_holds(section: &mut Section, upstreams: &[CompiledUpstream]) {
 fn too_long(found: String) -> Problem {
     let longest = value::shown_duration(MAX_HOLD);
     Problem::new(found)
-        .expected(format!("`ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest} together"))
+        .expected(format!("the sum of `ttl`, `stale_while_revalidate` and `stale_if_error` may be at most {longest}"))
 }
 
 fn has_same_match(one: &RequestMatcher, other: &RequestMatcher) -> bool {
@@ -104,7 +104,7 @@ fn upstream(
     policies: &mut Policies,
     listeners: &[Listener],
 ) -> Option<CompiledUpstream> {
-    let dialect = section.required("dialect", &format!("allowed are {}", listed(dialects())));
+    let dialect = section.required("dialect", &format!("allowed: {}", listed(dialects())));
     let dialect = dialect.and_then(|entry| entry.read(section.context, dialect_named));
     let target = target(section);
     let matcher = section.subsection("match", |section| matcher(section, listeners));
@@ -118,8 +118,8 @@ fn upstream(
     let named = ["policy", REFRESH_TOKEN_POLICY].map(|key| policy(section, key, policies));
     if preserve_host && section.has("host") {
         let location = section.location_of("host");
-        let problem = Problem::new("stands beside `preserve_host`, which sends the client's host");
-        section.context.reject(&location, problem.expected("expected one of the two"));
+        let problem = Problem::new("cannot be combined with `preserve_host`");
+        section.context.reject(&location, problem.expected("remove one of them"));
     }
     let (dialect, target, mut check) = (dialect?, target?, check?);
     callers::inherit_host(&mut check, &target);
@@ -166,7 +166,7 @@ fn bind(section: &mut Section, named: [Option<String>; 2], policies: &mut Polici
     }
     let location = section.location_of(REFRESH_TOKEN_POLICY);
     if section.has(REFRESH_TOKEN_POLICY) && upstream.dialect.read_route(Operation::UpdateRefreshToken).is_none() {
-        let why = format!("its dialect `{}` has no refresh tokens", upstream.dialect.name);
+        let why = format!("dialect `{}` has no refresh tokens", upstream.dialect.name);
         section.context.warn(&location, Problem::new("has no effect").expected(why));
     }
 }
@@ -181,8 +181,8 @@ fn dialects() -> impl Iterator<Item = &'static str> {
 fn dialect_named(text: &Text) -> Result<&'static Dialect, Problem> {
     let found = DIALECTS.iter().find(|dialect| dialect.name == text.as_str());
     found.copied().ok_or_else(|| {
-        let problem = Problem::new(format!("{} is not known", text.shown()));
-        problem.expected(format!("allowed are {}", listed(dialects()))).like(text.as_str(), dialects())
+        let problem = Problem::new(format!("{} is not a valid value", text.shown()));
+        problem.expected(format!("allowed: {}", listed(dialects()))).like(text.as_str(), dialects())
     })
 }
 
@@ -191,11 +191,11 @@ fn policy(section: &mut Section, key: &'static str, policies: &Policies) -> Opti
         if policies.contains_key(text.as_str()) {
             return Ok(text.as_str().to_owned());
         }
-        let problem = Problem::new(format!("{} is not the name of a policy", text.shown()));
+        let problem = Problem::new(format!("{} is not a declared policy", text.shown()));
         let names = || policies.keys().map(String::as_str);
         Err(match policies.is_empty() {
-            true => problem.expected("there are no `policies`"),
-            false => problem.expected(format!("allowed are {}", listed(names()))).like(text.as_str(), names()),
+            true => problem.expected("no `policies` are declared"),
+            false => problem.expected(format!("allowed: {}", listed(names()))).like(text.as_str(), names()),
         })
     })
 }
@@ -213,7 +213,7 @@ fn target(section: &mut Section) -> Option<Target> {
         let location = section.location_of("tls");
         section.context.reject(
             &location,
-            Problem::new("the `url` does not use TLS").expected("expected `https://` there, or no `tls`"),
+            Problem::new("`url` does not use TLS").expected("use `https://` there, or remove `tls`"),
         );
     }
     let Url { tls, host, rooted, port, path: base_path, .. } = url;
@@ -239,10 +239,8 @@ fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
     if entry.is_single() {
         entry.read(section.context, |text| match text.as_str() {
             "off" => Ok(()),
-            _ => {
-                Err(Problem::new(format!("{} is not known", text.shown()))
-                    .expected("expected a map of options, or `off`"))
-            }
+            _ => Err(Problem::new(format!("{} is not a valid value", text.shown()))
+                .expected("expected a map of options or `off`")),
         });
         return None;
     }
@@ -252,7 +250,7 @@ fn cache(section: &mut Section) -> Option<Spanned<Freshness>> {
         let location = section.location_of("on_unreachable");
         let is_valid = section.context.faults.len() == faults;
         if is_valid && value.on_unreachable == OnUnreachable::Hold && value.max_serving_time() > MAX_HOLD {
-            let found = format!("would hold a write for {}", value::shown_duration(value.max_serving_time()));
+            let found = format!("`hold` would delay a write by {}", value::shown_duration(value.max_serving_time()));
             section.context.reject(&location, too_long(found));
         }
         Spanned { location, value }
@@ -293,7 +291,7 @@ fn matcher(section: &mut Section, listeners: &[Listener]) -> RequestMatcher {
     let host = section.optional("host", |text| {
         let host = text.as_str().to_ascii_lowercase();
         let host = host.strip_suffix('.').map_or(host.clone(), str::to_owned);
-        let allowed = "expected a host name or an address, without a port and without `*`";
+        let allowed = "expected a host name or an IP address, without a port and without `*`";
         if is_host(&host) {
             Ok(host)
         } else {
@@ -301,9 +299,9 @@ fn matcher(section: &mut Section, listeners: &[Listener]) -> RequestMatcher {
         }
     });
     let path_prefix = section.read("path_prefix", String::new(), |text| {
-        let allowed = "expected `/` and plain parts, without a slash at the end; leave it out for every path";
+        let allowed = format!("{PLAIN_PATH}, without a trailing slash; omit it to match all paths");
         let plain = is_plain_path(text.as_str());
-        let problem = || Problem::new(format!("{} is not a plain path", text.shown())).expected(allowed);
+        let problem = || Problem::new(format!("{} is not a valid path prefix", text.shown())).expected(&allowed);
         plain.then(|| text.as_str().to_owned()).ok_or_else(problem)
     });
     RequestMatcher { listener, host, path_prefix, strip_prefix: section.read("strip_prefix", false, value::boolean) }
@@ -314,24 +312,23 @@ fn listener_named(text: &Text, listeners: &[Listener]) -> Result<String, Problem
     if names().any(|name| name == text.as_str()) {
         return Ok(text.as_str().to_owned());
     }
-    let problem = Problem::new(format!("{} is not the name of a listener", text.shown()));
-    Err(problem.expected(format!("allowed are {}", listed(names()))).like(text.as_str(), names()))
+    let problem = Problem::new(format!("{} is not a declared listener", text.shown()));
+    Err(problem.expected(format!("allowed: {}", listed(names()))).like(text.as_str(), names()))
 }
 
 /// Warns of plaintext on the network, and of `protocol: auto` without TLS.
 fn warn_of_protocol(section: &mut Section, target: &Target, allow_http: bool) {
     if !target.tls && !is_loopback(&target.host) && !allow_http {
         let location = section.location_of("url");
-        let problem = Problem::new("tokens and sessions go over the network in clear");
-        section.context.warn(
-            &location,
-            problem.expected("`https://` protects them; `allow_http: true` says that something else does"),
-        );
+        let problem = Problem::new("tokens and sessions go over the network in cleartext");
+        section
+            .context
+            .warn(&location, problem.expected("use `https://`, or set `allow_http: true` if the network is encrypted"));
     }
     if target.protocol == Protocol::Auto && !target.tls {
         let location = section.location_of("protocol");
-        let problem = Problem::new("is `http1` without TLS");
-        section.context.warn(&location, problem.expected("`http2` is spoken without TLS too, by prior knowledge"));
+        let problem = Problem::new("`auto` means `http1` without TLS");
+        section.context.warn(&location, problem.expected("use `http2` for HTTP/2 with prior knowledge (h2c)"));
     }
 }
 
@@ -340,19 +337,19 @@ fn check_paths(section: &mut Section, dialect: &Dialect, matcher: &RequestMatche
     let location = section.location_of("match");
     let prefix = &matcher.path_prefix;
     if prefix.is_empty() && matcher.strip_prefix {
-        section.context.reject(&location, Problem::new("`strip_prefix` without `path_prefix` has no meaning"));
+        section.context.reject(&location, Problem::new("`strip_prefix` needs `path_prefix`"));
     }
     let reached = |path: &&str| is_below(path, prefix) || is_below(prefix, path);
     if !matcher.strip_prefix && !dialect.protected_paths.iter().any(reached) {
-        let found = "no request below this `path_prefix` is one that is judged";
+        let found = "no governed path is below this `path_prefix`";
         let plain = dialect.protected_paths.iter().copied().filter(|place| !place.contains(ANY));
-        let allowed = format!("expected `strip_prefix: true`, or a prefix of {}", listed(plain));
+        let allowed = format!("set `strip_prefix: true`, or use a prefix of {}", listed(plain));
         section.context.reject(&location, Problem::new(found).expected(allowed));
     }
     let base = target.base_path.to_ascii_lowercase();
     if let Some(root) = dialect.roots.iter().find(|root| base.ends_with(**root)) {
         let location = section.location_of("url");
-        let found = format!("ends with `{root}`, with which the paths of requests begin already");
+        let found = format!("ends with `{root}`, but request paths already begin with it");
         section.context.warn(&location, Problem::new(found));
     }
 }

@@ -28,11 +28,11 @@ pub(super) struct Url {
 impl Url {
     /// Parses a URL. Errors do not show its text if it may contain a password.
     pub fn parse(text: &Text) -> Result<Url, Problem> {
-        let forms = "expected `http://` or `https://`, a host, and if need be a port and a path";
+        let forms = "expected `http[s]://HOST[:PORT][/PATH]`";
         let wrong = |what: &str| Problem::new(what).expected(forms);
         let source = text.as_str();
         if source.contains('@') {
-            return Err(wrong("has user information, or an `@`"));
+            return Err(wrong("contains credentials or an `@`"));
         }
         if source.contains('#') {
             return Err(wrong("has a fragment"));
@@ -54,7 +54,7 @@ impl Url {
             .ok_or_else(|| wrong(&format!("{} has no valid port", text.shown())))?;
         let path = uri.path().trim_end_matches('/').to_owned();
         if !path.is_empty() && !is_plain_path(&path) {
-            return Err(wrong(&format!("{} has a path that is not plain", text.shown())));
+            return Err(wrong(&format!("{} has an invalid path", text.shown())).expected(PLAIN_PATH));
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Url { tls, host, rooted, port, path, query: uri.query().is_some(), text: source.to_owned() })
@@ -63,7 +63,7 @@ impl Url {
     /// Parses a URL and rejects a query.
     pub fn without_query(text: &Text) -> Result<Url, Problem> {
         let url = Url::parse(text)?;
-        if url.query { Err(Problem::new("has a query").expected("expected a URL without one")) } else { Ok(url) }
+        if url.query { Err(Problem::new("has a query").expected("expected a URL without a query")) } else { Ok(url) }
     }
 
     /// Whether the host is certainly this machine.
@@ -88,7 +88,7 @@ pub(super) fn authority(text: &Text) -> Result<Authority, Problem> {
         is_host(found.host()) && rest.is_some()
     });
     let problem = || Problem::new(format!("{} is not a host", text.shown()));
-    found.ok_or_else(|| problem().expected("expected a host name or an address, and if need be a port"))
+    found.ok_or_else(|| problem().expected("expected a host name or an IP address, optionally with a port"))
 }
 
 /// Parses a host without a port. Returns it in lower case and without brackets.
@@ -98,7 +98,7 @@ pub(super) fn host(text: &Text) -> Result<String, Problem> {
         return Ok(host.trim_start_matches('[').trim_end_matches(']').to_owned());
     }
     Err(Problem::new(format!("{} is not a host", text.shown()))
-        .expected("expected a host name or an address, without a port"))
+        .expected("expected a host name or an IP address, without a port"))
 }
 
 /// Whether this is a host name, an IPv4 address, or an IPv6 address in brackets, in lower case and without a port.
@@ -109,6 +109,9 @@ pub(super) fn is_host(host: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
     host.len() <= 253 && host.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(plain))
 }
+
+/// What [`is_plain_path`] accepts.
+pub(super) const PLAIN_PATH: &str = "expected segments of `A-Z a-z 0-9 - _ . ~` such as `/a/b`";
 
 /// Whether a path is unambiguous: `/`, then plain segments, without a trailing slash.
 pub(super) fn is_plain_path(path: &str) -> bool {

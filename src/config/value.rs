@@ -58,12 +58,12 @@ pub(super) fn label<L: Label>() -> impl Fn(&Text) -> Result<L, Problem> {
 fn chosen<T>(text: &Text, choices: impl Iterator<Item = (&'static str, T)> + Clone) -> Result<T, Problem> {
     let named = |name: &str| choices.clone().find(|(word, _)| *word == name);
     if let Some((_, now)) = RENAMED.iter().find(|(then, now)| *then == text.as_str() && named(now).is_some()) {
-        return Err(Problem::new(format!("{} is now called `{now}`", text.shown())));
+        return Err(Problem::new(format!("{} was renamed to `{now}`", text.shown())));
     }
     named(text.as_str()).map(|(_, value)| value).ok_or_else(|| {
         let words = || choices.clone().map(|(word, _)| word);
-        Problem::new(format!("{} is not known", text.shown()))
-            .expected(format!("allowed are {}", listed(words())))
+        Problem::new(format!("{} is not a valid value", text.shown()))
+            .expected(format!("allowed: {}", listed(words())))
             .like(text.as_str(), words())
     })
 }
@@ -73,17 +73,17 @@ pub(super) fn boolean(text: &Text) -> Result<bool, Problem> {
     match text.as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Problem::new(format!("{} is not a boolean", text.shown())).expected("allowed are `true`, `false`")),
+        _ => Err(Problem::new(format!("{} is not a boolean", text.shown())).expected("allowed: `true`, `false`")),
     }
 }
 
 /// A duration with a unit: `500ms`, `1m30s`.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Text) -> Result<Duration, Problem> {
     move |text| {
-        let forms = "expected a time such as `500ms`, `30s`, `5m`, `1h30m`, `7d`";
+        let forms = "expected a duration such as `500ms`, `30s`, `5m`, `1h30m`, `7d`";
         let parsed = if is_bare(text.as_str()) { Err(without_unit(text)) } else { Ok(parse_duration(text.as_str())) };
         let found = parsed.map_err(|problem| problem.expected(forms))?;
-        let found = found.ok_or_else(|| Problem::new(format!("{} is not a time", text.shown())).expected(forms))?;
+        let found = found.ok_or_else(|| Problem::new(format!("{} is not a duration", text.shown())).expected(forms))?;
         within(found, &range, text, shown_duration)
     }
 }
@@ -120,29 +120,27 @@ pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&Text) -> Result<us
 /// An IP address and port to listen at.
 pub(super) fn address(text: &Text) -> Result<SocketAddr, Problem> {
     let forms = "expected an IP address and a port, such as `127.0.0.1:8080`, `0.0.0.0:8080`, `[::]:8080`";
-    text.as_str()
-        .parse()
-        .map_err(|_| Problem::new(format!("{} is not an address to listen at", text.shown())).expected(forms))
+    text.as_str().parse().map_err(|_| Problem::new(format!("{} is not a listen address", text.shown())).expected(forms))
 }
 
 /// The IP address of a DNS server, with an optional port.
 pub(super) fn server(text: &Text) -> Result<SocketAddr, Problem> {
-    let forms = "expected an IP address, and if need be a port, such as `10.0.0.10`, `127.0.0.1:5353`, `[::1]:53`";
+    let forms = "expected an IP address, optionally with a port, such as `10.0.0.10`, `127.0.0.1:5353`, `[::1]:53`";
     let found = text.as_str().parse().ok().filter(|found: &SocketAddr| found.port() != 0);
     let found = found.or_else(|| text.as_str().parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53)));
-    found.ok_or_else(|| Problem::new(format!("{} is not the address of a server", text.shown())).expected(forms))
+    found.ok_or_else(|| Problem::new(format!("{} is not a DNS server address", text.shown())).expected(forms))
 }
 
 /// A network in CIDR notation, or a single IP address.
 pub(super) fn network(text: &Text) -> Result<IpNet, Problem> {
-    let forms = "expected an address or a network, such as `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`";
+    let forms = "expected an IP address or a network, such as `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`";
     let found = text.as_str().parse::<IpNet>().ok();
     let found = found.or_else(|| text.as_str().parse::<IpAddr>().ok().map(IpNet::from));
-    let found = found.ok_or_else(|| Problem::new(format!("{} is no network", text.shown())).expected(forms))?;
+    let found = found.ok_or_else(|| Problem::new(format!("{} is not a network", text.shown())).expected(forms))?;
     if found.addr() != found.network() {
         let network = found.trunc();
-        return Err(Problem::new(format!("{} has bits behind its prefix", text.shown()))
-            .expected(format!("the network is `{network}`")));
+        return Err(Problem::new(format!("{} has host bits set", text.shown()))
+            .expected(format!("expected the network `{network}`")));
     }
     Ok(found)
 }
@@ -153,8 +151,8 @@ pub(super) fn check_name(name: &str) -> Result<(), Problem> {
     if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain) {
         return Ok(());
     }
-    let allowed = format!("expected 1 to {MAX_NAME} characters of `a-z`, `0-9`, `_`, `-`");
-    Err(Problem::new(format!("`{}` cannot be a name", name.escape_debug())).expected(allowed))
+    let allowed = format!("expected 1 to {MAX_NAME} characters from `a-z`, `0-9`, `_`, `-`");
+    Err(Problem::new(format!("`{}` is not a valid name", name.escape_debug())).expected(allowed))
 }
 
 /// A duration for messages.
@@ -183,7 +181,7 @@ fn within<T: PartialOrd + Copy>(
         return Ok(found);
     }
     let side = if found < *range.start() { "small" } else { "large" };
-    let allowed = format!("allowed are {} to {}", shown(*range.start()), shown(*range.end()));
+    let allowed = format!("allowed: {} to {}", shown(*range.start()), shown(*range.end()));
     Err(Problem::new(format!("{} is too {side}", text.shown())).expected(allowed))
 }
 

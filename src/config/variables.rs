@@ -40,7 +40,7 @@ impl Text {
         value.push_str(rest);
         let shown = match source.escape_debug() {
             shown if referring => format!("the value of `{shown}`"),
-            _ if source.is_empty() => "the text".to_owned(),
+            _ if source.is_empty() => "the value".to_owned(),
             shown => format!("`{shown}`"),
         };
         if problems.is_empty() { Ok(Text { value, shown }) } else { Err(problems) }
@@ -71,17 +71,18 @@ fn resolve_reference(reference: &str, environment: &dyn Environment) -> Result<S
     let found = environment.variable(name);
     let filled = found.clone().filter(|value| !value.is_empty());
     match rest.map(|rest| (rest.strip_prefix('-'), rest.strip_prefix('?'))) {
-        None => found.ok_or_else(|| Problem::new(format!("the variable `{name}` is not set"))),
+        None => found.ok_or_else(|| Problem::new(format!("environment variable `{name}` is not set"))),
         Some((Some(default), _)) => Ok(filled.unwrap_or_else(|| default.to_owned())),
         Some((None, Some(message))) => filled.ok_or_else(|| {
-            Problem::new(format!("the variable `{name}` is not set, or empty: {}", message.escape_debug()))
+            let state = if found.is_some() { "empty" } else { "not set" };
+            Problem::new(format!("environment variable `{name}` is {state}: {}", message.escape_debug()))
         }),
         Some((None, None)) => Err(malformed(reference)),
     }
 }
 
 fn malformed(reference: &str) -> Problem {
-    Problem::new(format!("`${{{}}}` is not a reference to a variable", reference.escape_debug())).expected(FORMS)
+    Problem::new(format!("`${{{}}}` is not a valid variable reference", reference.escape_debug())).expected(FORMS)
 }
 
 /// Whether this is a valid name of a variable.

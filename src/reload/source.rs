@@ -7,7 +7,6 @@ use crate::wire::hex;
 use ring::digest;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -66,14 +65,14 @@ impl Source {
 
     fn loaded(&self, seen: &FileState) -> Result<LoadedConfig, Unusable> {
         let name = self.path.display().to_string();
-        let unread = |error: &dyn Display| Unusable::Unreadable(format!("{name}: {error}"));
+        let unread = |reason: &str| Unusable::Unreadable(format!("{name}: {reason}"));
         let text = seen.record(&self.path, contents(&self.path));
         if seen.no_descriptors.get() {
             return Err(Unusable::NoDescriptors);
         }
-        let text = text.map_err(|error| unread(&error))?;
+        let text = text.map_err(|error| unread(&told(error)))?;
         let hash = hex::text(&sha256(&text));
-        let text = String::from_utf8(text).map_err(|_| unread(&"is not text in UTF-8"))?;
+        let text = String::from_utf8(text).map_err(|_| unread("the file is not valid UTF-8"))?;
         let compiled = config::compile(&name, &text, seen, self.random);
         if seen.no_descriptors.get() {
             return Err(Unusable::NoDescriptors);
@@ -167,16 +166,16 @@ impl Environment for FileState {
 /// Why there are no contents.
 fn told(error: io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "no such file".into(),
-        kind => kind.to_string(),
+        io::ErrorKind::NotFound => "file not found".into(),
+        io::ErrorKind::FileTooLarge => format!("the file is larger than {} MiB", MAX_FILE >> 20),
+        kind => format!("cannot read the file ({kind})"),
     }
 }
 
 fn contents(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
-    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", MAX_FILE >> 20));
-    if bytes.len() > MAX_FILE { Err(too_large()) } else { Ok(bytes) }
+    if bytes.len() > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
 /// The hash of a file's contents, which are held in no memory for it: they may be secret.

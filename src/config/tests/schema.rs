@@ -224,8 +224,8 @@ fn words_are_those_that_the_reader_knows() {
         let stated = readings.iter().filter_map(|schema| schema.get("enum")?.as_array()).flatten();
         let stated: Vec<&str> = stated.filter_map(Value::as_str).collect();
         let faults = with(root, path, "never");
-        let known = faults.iter().find(|fault| fault.found.ends_with("is not known"));
-        let known = known.and_then(|fault| fault.allowed.as_deref()?.strip_prefix("allowed are "));
+        let known = faults.iter().find(|fault| fault.found.ends_with("is not a valid value"));
+        let known = known.and_then(|fault| fault.allowed.as_deref()?.strip_prefix("allowed: "));
         if let Some(known) = known {
             let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
             assert_eq!(stated, known, "{}", shown(path));
@@ -233,7 +233,11 @@ fn words_are_those_that_the_reader_knows() {
         }
         for word in stated {
             let faults = with(root, path, word);
-            assert!(!faults.iter().any(|fault| fault.found.ends_with("is not known")), "{}: {faults:?}", shown(path));
+            assert!(
+                !faults.iter().any(|fault| fault.found.ends_with("is not a valid value")),
+                "{}: {faults:?}",
+                shown(path)
+            );
         }
     });
     assert!(seen > 20, "{seen}");
@@ -357,7 +361,7 @@ const PLAIN: [&str; 11] = [
     "is an empty list",
     "has no value",
     "has no unit",
-    "is not a time",
+    "is not a duration",
     "is not a size",
     "is not a boolean value",
     "is missing; ",

@@ -216,7 +216,7 @@ impl Dialect {
         let spelling = path::PathReadings::of(path);
         if self.protected_paths.iter().any(|prefix| spelling.reaches(prefix) || spelling.may_reach(prefix)) {
             return match overridden {
-                Some(name) => Err(Rejection::Header(name)),
+                Some(name) => Err(Rejection::Header(name, "is not allowed")),
                 None if method == Method::OPTIONS => Ok(RouteMatch::Unmatched),
                 None => Err(Rejection::Path),
             };

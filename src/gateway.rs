@@ -104,13 +104,13 @@ pub struct InvalidatingRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownPurgeTarget {
     /// No upstream has this name.
-    #[error("`upstream` is none of the configured ones")]
+    #[error("`upstream` is not a configured upstream")]
     Upstream,
     /// The upstream has no cache.
     #[error("nothing of this upstream is cached")]
     Uncached,
     /// The session ID is not valid at the provider.
-    #[error("`session` is no id of a session at this upstream")]
+    #[error("`session` is not a valid session ID of this upstream")]
     Session,
 }
 

@@ -103,7 +103,7 @@ fn verified_payload(token: &str, keys: &KeySet, expected: &Expectations) -> Resu
         return Err(VerificationError::UnknownKey);
     }
     if header.kid.is_none() && candidates.len() > 1 {
-        return Err(Rejection::TokenInvalid("it does not say which of several keys signed it").into());
+        return Err(Rejection::TokenInvalid("it has no `kid`, and several keys match").into());
     }
     let (message, signature) = token.rsplit_once('.').ok_or(Rejection::CredentialMalformed)?;
     let signs =
@@ -175,7 +175,7 @@ fn algorithm_of(header: &Header, expected: &Expectations) -> Result<Algorithm, V
 
 fn check(claims: Claims, expected: &Expectations, now: u64) -> Result<Caller, VerificationError> {
     if !expected.issuers.contains(&claims.issuer) {
-        return Err(Rejection::TokenInvalid("its issuer is not accepted").into());
+        return Err(Rejection::TokenInvalid("its issuer is not allowed").into());
     }
     if !expected.audiences.iter().any(|audience| claims.audiences.contains(audience)) {
         let expected = expected.audiences.first().cloned().unwrap_or_default();

@@ -177,10 +177,10 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
     const BODY: Option<&str> = Some("invalid_body");
     const URI: Option<&str> = Some("invalid_uri");
     let (status, code, message): (u16, Option<&'static str>, Cow<'static, str>) = match rejection {
-        Rejection::Framing(what) => (400, None, format!("The request is not readable: {what}.").into()),
-        Rejection::HeadTooLarge(bound) => (431, None, format!("The request is not read: {bound}.").into()),
-        Rejection::TargetTooLong(limit) => (414, URI, format!("The path has more than {limit} bytes.").into()),
-        Rejection::Path => (400, URI, "Path validation error: 'The path is not in its canonical form'.".into()),
+        Rejection::Framing(what) => (400, None, format!("Malformed request: {what}.").into()),
+        Rejection::HeadTooLarge(bound) => (431, None, format!("Request headers too large: {bound}.").into()),
+        Rejection::TargetTooLong(limit) => (414, URI, format!("The URI has more than {limit} bytes.").into()),
+        Rejection::Path => (400, URI, "Path validation error: 'The path is not in canonical form'.".into()),
         Rejection::SessionId => (400, URI, SESSION_ID.into()),
         Rejection::RefreshTokenId => (400, URI, REFRESH_TOKEN_ID.into()),
         Rejection::UserId => (400, URI, USER_ID.into()),
@@ -190,12 +190,12 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
             let what = format!("Query validation error: expected `{allowed}`, each at most once and percent-encoded.");
             (400, Some("invalid_query_string"), what.into())
         }
-        Rejection::Header(name) => {
-            (400, Some("invalid_headers"), format!("The header `{name}` is not allowed here, or stands twice.").into())
+        Rejection::Header(name, fault) => {
+            (400, Some("invalid_headers"), format!("The header `{name}` {fault}.").into())
         }
         Rejection::UnknownOperation => (404, None, "Not Found".into()),
-        Rejection::NoUpstream => (404, None, "No upstream is declared for this host and path.".into()),
-        Rejection::Method(allowed) => (405, None, format!("Method not allowed; allowed are {allowed}.").into()),
+        Rejection::NoUpstream => (404, None, "No upstream matches this host and path.".into()),
+        Rejection::Method(allowed) => (405, None, format!("Method not allowed; allowed: {allowed}.").into()),
         Rejection::Deleted => (404, None, "The session does not exist.".into()),
         Rejection::CredentialMissing => (401, None, "Missing authentication".into()),
         Rejection::CredentialMalformed => (400, Some("Bearer"), "Bad HTTP authentication header format".into()),
@@ -206,47 +206,43 @@ fn parts(rejection: &Rejection) -> (StatusCode, Option<&'static str>, String) {
         Rejection::Scope(scope) => {
             (403, Some("insufficient_scope"), format!("Insufficient scope, expected any of: {scope}").into())
         }
-        Rejection::KeysUnavailable => {
-            (503, None, "The issuer's keys are not known yet, so no token can be checked.".into())
-        }
-        Rejection::KeyPending(_) => (503, None, "The token's key is not known yet.".into()),
+        Rejection::KeysUnavailable => (503, None, "The issuer's signing keys are not available yet.".into()),
+        Rejection::KeyPending(_) => (503, None, "The token's signing key is not known yet.".into()),
         Rejection::UnexpectedBody => (400, BODY, "Payload validation error: this operation takes no body.".into()),
         Rejection::LengthRequired(limit) => {
             (411, BODY, format!("A body of more than {limit} bytes needs a Content-Length header.").into())
         }
         Rejection::TooLarge(limit) => (413, BODY, format!("The body has more than {limit} bytes.").into()),
         Rejection::ContentType => {
-            (415, BODY, "The Content-Type must be `application/json`, in UTF-8, and stand once.".into())
+            (415, BODY, "Expected exactly one Content-Type header: `application/json`, in UTF-8.".into())
         }
-        Rejection::ContentCoding => (415, BODY, "The body must have no Content-Encoding.".into()),
+        Rejection::ContentCoding => (415, BODY, "A Content-Encoding is not supported.".into()),
         Rejection::BodyTimeout(limit) => {
             (408, BODY, format!("The body did not arrive within {} s.", limit.as_secs()).into())
         }
         Rejection::Malformed(what) => {
             let what = truncated(what.clone(), MAX_SHOWN);
-            (400, BODY, format!("Payload validation error: the body is not readable: {what}.").into())
+            (400, BODY, format!("Payload validation error: malformed body: {what}.").into())
         }
         Rejection::Violations(all) => {
             (400, BODY, format!("Payload validation error: {}.", all.text(MAX_VIOLATIONS)).into())
         }
-        Rejection::StoreUnavailable => (503, None, "The cache cannot be told of the change, so it is not made.".into()),
+        Rejection::StoreUnavailable => (503, None, "Cache invalidation unavailable; write rejected.".into()),
         Rejection::TooManyWrites => {
-            (429, Some("too_many_requests"), "Too many changes of this session are in flight.".into())
+            (429, Some("too_many_requests"), "Too many concurrent writes to this session.".into())
         }
-        Rejection::UpstreamFailed => (502, None, "The provider could not be reached, or broke off its answer.".into()),
+        Rejection::UpstreamFailed => (502, None, "The request to the provider failed.".into()),
         Rejection::ResponseTooLarge(limit) => {
-            (502, None, format!("The provider's answer has more than {limit} bytes.").into())
+            (502, None, format!("The provider's response has more than {limit} bytes.").into())
         }
-        Rejection::UpstreamBusy => (503, None, "Too many requests are in flight at the provider.".into()),
-        Rejection::SourceBusy => (
-            429,
-            Some("too_many_requests"),
-            "Too many requests from this address are in flight at the provider.".into(),
-        ),
-        Rejection::Unavailable => (503, None, "The provider's address is not known.".into()),
-        Rejection::Overloaded => (503, None, "The gateway is short of memory.".into()),
+        Rejection::UpstreamBusy => (503, None, "Too many requests to the provider are in flight.".into()),
+        Rejection::SourceBusy => {
+            (429, Some("too_many_requests"), "Too many requests from this address are in flight.".into())
+        }
+        Rejection::Unavailable => (503, None, "The provider's address is not available.".into()),
+        Rejection::Overloaded => (503, None, "The gateway is low on memory.".into()),
         Rejection::UpstreamTimeout(limit) => {
-            (504, None, format!("The provider did not answer within {} ms.", limit.as_millis()).into())
+            (504, None, format!("The provider did not respond within {} ms.", limit.as_millis()).into())
         }
     };
     (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code, message.into_owned())

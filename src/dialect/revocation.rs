@@ -73,7 +73,7 @@ impl Dialect {
             match expected.members.iter().find(|term| term.name == member.key) {
                 Some(term) => self.check_term(term, &member.value, members, &mut violations),
                 None => {
-                    let what = "is no member of this request";
+                    let what = "is not a property of this request";
                     violations.report(&shown(&member.key), Rule::Provider, what, || allowed(expected), what);
                 }
             }
@@ -99,7 +99,7 @@ impl Dialect {
         }
         let missing: Vec<&str> = term.requires.iter().copied().filter(|name| value(members, name).is_none()).collect();
         if !missing.is_empty() {
-            report(term.name, format!("needs `{}` beside it", missing.join("` and `")), violations);
+            report(term.name, format!("needs `{}` too", missing.join("` and `")), violations);
         }
     }
 
@@ -112,7 +112,9 @@ impl Dialect {
             (MemberType::Session, Kind::Text(id)) if self.session_id(id).is_ok() => None,
             (MemberType::Session, Kind::Text(_)) => {
                 let most = self.session_id_length;
-                Some(format!("is no session id: expected 1 to {most} letters, numbers, underscores and hyphens"))
+                Some(format!(
+                    "is not a valid session ID: expected 1 to {most} letters, numbers, underscores and hyphens"
+                ))
             }
             (MemberType::User, Kind::Text(id)) => length_fault(id, self.user_id_length),
             (MemberType::Text(most), Kind::Text(text)) => length_fault(text, most),
@@ -135,7 +137,7 @@ fn check_choice(expected: &RevocationBody, members: &[Member], violations: &mut 
     match there.as_slice() {
         [_] => {}
         [] if expected.one_of.is_empty() => {}
-        [] => report("body", format!("names nothing to revoke; expected `{wanted}`"), violations),
+        [] => report("body", format!("is missing what to revoke; expected `{wanted}`"), violations),
         [first, ..] => report(first, format!("only one of `{wanted}` may be there"), violations),
     }
 }
@@ -146,7 +148,7 @@ fn value<'a>(members: &'a [Member], name: &str) -> Option<&'a Node> {
 
 fn allowed(expected: &RevocationBody) -> String {
     let names: Vec<&str> = expected.members.iter().map(|term| term.name).collect();
-    format!("; allowed are `{}`", names.join("`, `"))
+    format!("; allowed: `{}`", names.join("`, `"))
 }
 
 /// The caller's name for a member, shortened and quoted for a message.

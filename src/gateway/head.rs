@@ -68,7 +68,7 @@ pub(super) struct CheckedHead {
 /// Checks the head of a governed request.
 pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Rejection> {
     if let Some(name) = head.method_override() {
-        return Err(Rejection::Header(name));
+        return Err(Rejection::Header(name, "is not allowed"));
     }
     let shown = head.query.unwrap_or_default();
     let (query, token) = match route.call {
@@ -76,10 +76,10 @@ pub(super) fn check(route: &Route, head: &RequestHead) -> Result<CheckedHead, Re
         Some(_) => (None, query(route, shown)?),
     };
     if head.headers.contains_key(http::header::UPGRADE) {
-        return Err(Rejection::Header("Upgrade"));
+        return Err(Rejection::Header("Upgrade", "is not allowed"));
     }
     if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(Rejection::Header("Authorization"));
+        return Err(Rejection::Header("Authorization", "occurs more than once"));
     }
     let size = body_size(head.headers)?;
     let carrier = match route.call {
@@ -257,18 +257,21 @@ fn body_size(headers: &HeaderMap) -> Result<BodySize, Rejection> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next();
     if first.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
-        return Err(Rejection::Header("Transfer-Encoding"));
+        return Err(Rejection::Header("Transfer-Encoding", "is not a single `chunked`"));
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
-    if lengths.next().is_some() || (length.is_some() && headers.contains_key(TRANSFER_ENCODING)) {
-        return Err(Rejection::Header("Content-Length"));
+    if lengths.next().is_some() {
+        return Err(Rejection::Header("Content-Length", "occurs more than once"));
+    }
+    if length.is_some() && headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Rejection::Header("Content-Length", "is combined with `Transfer-Encoding`"));
     }
     match length.map(|length| length.to_str().ok().and_then(|text| text.parse().ok())) {
         None if headers.contains_key(TRANSFER_ENCODING) => Ok(BodySize::Unknown),
         None => Ok(BodySize::None),
         Some(Some(size)) => Ok(BodySize::Declared(size)),
-        Some(None) => Err(Rejection::Header("Content-Length")),
+        Some(None) => Err(Rejection::Header("Content-Length", "is not a number")),
     }
 }
 
@@ -277,7 +280,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Rejection::CredentialMissing)?;
     if values.next().is_some() {
-        return Err(Rejection::Header("Authorization"));
+        return Err(Rejection::Header("Authorization", "occurs more than once"));
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Rejection::CredentialMalformed)?;
     let (scheme, token) = text.split_once(' ').ok_or(Rejection::CredentialMalformed)?;

@@ -28,7 +28,7 @@ impl AuthorizedRequest {
         // The path and the body must name the same session: it is unknown which of them the provider would use.
         let session = match (session, read.session().filter(|named| !named.is_empty())) {
             (Some(session), Some(named)) if named != session.as_str() => {
-                return Err(Rejection::Malformed("the session in the body is not that of the path".into()));
+                return Err(Rejection::Malformed("the session ID in the body differs from the path".into()));
             }
             (Some(session), _) => Some(session.clone()),
             (None, Some(named)) => Some(dialect.session_id(named)?),

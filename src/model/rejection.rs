@@ -22,8 +22,8 @@ pub enum Rejection {
     Method(String),
     /// The query has anything but these parameters, each at most once and in canonical form.
     Query(&'static [&'static str]),
-    /// This header is not allowed on a governed request, or is repeated.
-    Header(&'static str),
+    /// A header is not accepted on this request: its name, and what is wrong with it.
+    Header(&'static str, &'static str),
     /// The session ID is not valid at the provider.
     SessionId,
     /// The refresh token ID is not valid at the provider.

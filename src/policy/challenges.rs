@@ -33,7 +33,7 @@ impl ChallengeRule {
             (ReturnCode::Allow, true) => None,
         };
         violations.extend(closed.into_iter().flat_map(|rule| {
-            let message = "is unknown, so its codes and links cannot be checked";
+            let message = "is an unknown challenge: its codes and links cannot be checked";
             unknown.iter().map(move |path| Violation { path: path.clone(), rule, message: message.into() })
         }));
         for challenge in challenges {
@@ -46,7 +46,7 @@ impl ChallengeRule {
                 violations.push(Violation {
                     path: challenge.path.clone(),
                     rule: Rule::ReturnCode,
-                    message: "would put the one-time code into the answer, which is not allowed".into(),
+                    message: "would return the one-time code in the response, which is not allowed".into(),
                 });
             }
             if let Some((path, template)) = template {

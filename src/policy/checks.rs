@@ -19,7 +19,7 @@ impl SessionTokenRule {
             (SessionTokenRule::Required, SessionTokenPresence::Absent(path)) => violations.push(Violation {
                 path: path.clone(),
                 rule: Rule::SessionToken,
-                message: "is required and missing".into(),
+                message: "is required but missing".into(),
             }),
             (SessionTokenRule::Required, SessionTokenPresence::NotRequested | SessionTokenPresence::Given)
             | (SessionTokenRule::Optional, _) => {}
@@ -41,14 +41,14 @@ impl CheckRule {
             return;
         };
         let names: Vec<&str> = allowed.iter().map(|kind| kind.name()).collect();
-        let list = || format!("; allowed are `{}`", names.join("`, `"));
+        let list = || format!("; allowed: `{}`", names.join("`, `"));
         for check in checks.iter().filter(|check| !allowed.contains(&check.kind)) {
             let found = check.kind.name();
             let what = format!("the check `{found}` is not allowed");
             violations.report(&check.path, Rule::Check, &what, list, &what);
         }
         for path in unknown {
-            violations.report(path, Rule::Check, "is unknown", list, "is unknown");
+            violations.report(path, Rule::Check, "is an unknown check", list, "is an unknown check");
         }
     }
 }

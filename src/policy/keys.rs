@@ -14,7 +14,7 @@ impl KeyPattern {
     /// Compiles a key or a pattern. A regular expression must match the whole key.
     pub fn parse(source: &str) -> Result<KeyPattern, String> {
         if source.is_empty() {
-            return Err("is empty; expected a key, a pattern with `*`, or /a regular expression/".into());
+            return Err("is empty; expected a key, a pattern with `*`, or a regular expression as `/…/`".into());
         }
         let expression = match source.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
             Some(expression) => Some(compile_anchored(expression)?),
@@ -54,7 +54,7 @@ fn compile(expression: &str) -> Result<Regex, String> {
     regex::RegexBuilder::new(expression).size_limit(1 << 20).build().map_err(|error| {
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
-        format!("is not a regular expression: {reason}")
+        format!("is not a valid regular expression: {reason}")
     })
 }
 

@@ -37,7 +37,7 @@ impl LifetimeRule {
         };
         let mut report = |message| violations.push(Violation { path: path.clone(), rule: Rule::Lifetime, message });
         if length.is_none() && self.required {
-            report("is required and missing".into());
+            report("is required but missing".into());
             return None;
         }
         // A session that is created without a lifetime never expires.
@@ -47,12 +47,12 @@ impl LifetimeRule {
         match (self.outside, length) {
             (OutsideBounds::Clamp, _) => return Some(Edit::Lifetime(bound)),
             (OutsideBounds::Reject, None) => {
-                report(format!("is missing, so the session would never end; at most {bound} are allowed"));
+                report(format!("is required: without it the session would never expire; the maximum is {bound}"));
             }
             (OutsideBounds::Reject, Some(length)) if below.is_some() => {
-                report(format!("is {length}, at least {bound} are required"));
+                report(format!("is {length}, but the minimum is {bound}"));
             }
-            (OutsideBounds::Reject, Some(length)) => report(format!("is {length}, at most {bound} are allowed")),
+            (OutsideBounds::Reject, Some(length)) => report(format!("is {length}, but the maximum is {bound}")),
         }
         None
     }

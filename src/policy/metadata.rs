@@ -70,7 +70,7 @@ impl Policy {
             violations.push(Violation {
                 path: written.patch.name.into(),
                 rule: Rule::Wipe,
-                message: "may not be removed as a whole".into(),
+                message: "must not be removed entirely".into(),
             });
         }
         self.check_required(written, violations);
@@ -97,7 +97,7 @@ impl Policy {
             violations.push(Violation {
                 path: patch.name.into(),
                 rule: Rule::Wipe,
-                message: "would be removed as a whole, since dropping empty values leaves nothing of it".into(),
+                message: "would be removed entirely: all its values are empty and are dropped".into(),
             });
         }
         collisions(&written, violations);
@@ -132,7 +132,7 @@ impl Policy {
             && !allowed.matches(&entry.key)
         {
             let what = "is not an allowed key";
-            violations.report(&path, Rule::Allowed, what, || format!("; allowed are {allowed}"), what);
+            violations.report(&path, Rule::Allowed, what, || format!("; allowed: {allowed}"), what);
         }
         let rule = self.fields.iter().find(|(pattern, _)| pattern.matches(&entry.key)).map(|(_, rule)| rule);
         match &entry.value {
@@ -161,8 +161,8 @@ impl Policy {
                 continue;
             }
             let (path, message) = match emptied {
-                Some(path) => (path, "is required, and the provider drops empty values"),
-                None => (field_path(written.patch.name, pattern.source()), "is required and missing"),
+                Some(path) => (path, "is required and must not be empty: the provider drops empty values"),
+                None => (field_path(written.patch.name, pattern.source()), "is required but missing"),
             };
             violations.push(Violation { path, rule: Rule::Required, message: message.into() });
         }
@@ -197,7 +197,7 @@ impl Policy {
             if written.replaces {
                 report(
                     field_path(written.patch.name, &field.key),
-                    "is protected and would be removed: a write replaces all metadata, so send it with the value that it has",
+                    "is protected and would be removed: a write replaces all metadata, so send it with its current value",
                 );
             }
         }
@@ -216,7 +216,7 @@ fn collisions(written: &ResultingMetadata, violations: &mut Violations) {
             violations.push(Violation {
                 path: written.path(entry),
                 rule: Rule::Collision,
-                message: format!("becomes the same key as {}", written.path(other)),
+                message: format!("duplicates {} after normalization", written.path(other)),
             });
         }
     }

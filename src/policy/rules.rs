@@ -42,7 +42,7 @@ impl Limits {
             violations.push(Violation {
                 path: path.into(),
                 rule: Rule::KeyCharacters,
-                message: "has a key that is not made of letters, numbers, underscores and hyphens".into(),
+                message: "has an invalid key; expected letters, numbers, underscores and hyphens".into(),
             });
         }
     }
@@ -98,7 +98,7 @@ impl FieldRule {
         check_length(path, (length, "bytes"), (self.min_length, self.max_length), violations);
         let textual = [(self.regex.is_some(), Rule::Pattern), (self.one_of.is_some(), Rule::OneOf)];
         for (_, rule) in textual.into_iter().filter(|(declared, _)| *declared) {
-            violations.push(Violation { path: path.into(), rule, message: "is not text".into() });
+            violations.push(Violation { path: path.into(), rule, message: "is not UTF-8 text".into() });
         }
     }
 }

@@ -47,24 +47,18 @@ impl TemplateRule {
         let https = [Scheme("https".into())];
         let schemes = self.schemes.as_deref().unwrap_or(&https);
         if !schemes.contains(&scheme) {
-            let what = format!("has the scheme `{scheme}`");
-            violations.report(
-                path,
-                Rule::UrlTemplate,
-                &what,
-                || format!("; allowed are {}", quoted_list(schemes)),
-                &what,
-            );
+            let what = format!("scheme `{scheme}` is not allowed");
+            violations.report(path, Rule::UrlTemplate, &what, || format!("; allowed: {}", quoted_list(schemes)), &what);
         }
         match (host(authority), &self.hosts) {
             (Err(message), _) => report(violations, message),
             (Ok(host), Some(hosts)) if !hosts.iter().any(|pattern| pattern.matches(&host)) => {
-                let what = format!("leads to `{host}`");
+                let what = format!("host `{host}` is not allowed");
                 violations.report(
                     path,
                     Rule::UrlTemplate,
                     &what,
-                    || format!("; allowed are {}", quoted_list(hosts)),
+                    || format!("; allowed: {}", quoted_list(hosts)),
                     &what,
                 );
             }
@@ -118,7 +112,7 @@ fn scheme_and_authority(template: &str) -> Result<(Scheme, &str), &'static str> 
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     // A template action may contain the character that seems to end the authority, as in `{{"/"}}`.
     if authority.contains("{{") {
-        return Err("has a `{{` before the end of its host and port, which have to be literal");
+        return Err("has `{{` before the end of its host and port, which must be literal");
     }
     Ok((scheme, authority))
 }
@@ -126,15 +120,15 @@ fn scheme_and_authority(template: &str) -> Result<(Scheme, &str), &'static str> 
 /// The host of an authority, in lower case and without its port.
 fn host(authority: &str) -> Result<String, &'static str> {
     if authority.contains('@') {
-        return Err("has user information, or an `@`, before its host");
+        return Err("has credentials or an `@` before its host");
     }
     if authority.contains(|c: char| c == '\\' || c.is_whitespace() || c.is_control()) {
         return Err("has a backslash, white space or a control character in its host or port");
     }
     let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
     if !is_host(host) {
-        return Err("has a host that is not made of labels of ASCII letters, digits and hyphens; \
-                    expected international names in punycode, and no address in brackets");
+        return Err("has an invalid host; expected labels of ASCII letters, digits and hyphens, \
+                    international names in punycode, no address in brackets");
     }
     let digits = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     if port.is_some_and(|port| !digits(port) || port.parse::<u16>().is_err()) {

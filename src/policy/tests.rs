@@ -38,8 +38,8 @@ fn two_keys_that_become_one_are_a_violation_of_both() {
     assert_eq!(
         violations(&policy, &patch),
         [
-            "session_metadata.Team: becomes the same key as session_metadata[\" team\"] (collision)",
-            "session_metadata[\" team\"]: becomes the same key as session_metadata.Team (collision)",
+            "session_metadata.Team: duplicates session_metadata[\" team\"] after normalization (collision)",
+            "session_metadata[\" team\"]: duplicates session_metadata.Team after normalization (collision)",
         ]
     );
 }
@@ -50,7 +50,7 @@ fn dropping_everything_is_a_violation_and_not_a_wipe() {
     let patch = replace(vec![field("a", text("  "))]);
     assert_eq!(
         violations(&policy, &patch),
-        ["session_metadata: would be removed as a whole, since dropping empty values leaves nothing of it (wipe)"]
+        ["session_metadata: would be removed entirely: all its values are empty and are dropped (wipe)"]
     );
 }
 
@@ -80,7 +80,7 @@ fn patterns_match_whole_keys() {
     assert!(glob.matches("team_") && glob.matches("team_a\nb") && !glob.matches("my_team_a"));
     let regex = KeyPattern::parse("/a|b+/").unwrap();
     assert!(regex.matches("a") && regex.matches("bb") && !regex.matches("ab"));
-    assert_eq!(KeyPattern::parse("/(/").unwrap_err(), "is not a regular expression: unclosed group");
+    assert_eq!(KeyPattern::parse("/(/").unwrap_err(), "is not a valid regular expression: unclosed group");
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

@@ -125,8 +125,10 @@ fn failure(error: &Error, context: &Context) -> Rejection {
             Rejection::UpstreamTimeout(limit(|t| t.idle))
         }
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => Rejection::BodyTimeout(limit(|t| t.idle)),
-        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Rejection::Header("Connection"),
-        (_, ErrorSource::Downstream) => Rejection::Malformed("the request broke off or its framing is wrong".into()),
+        (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream) => Rejection::Header("Connection", "is invalid"),
+        (_, ErrorSource::Downstream) => {
+            Rejection::Malformed("the request is incomplete or its framing is invalid".into())
+        }
         (_, ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset) => Rejection::UpstreamFailed,
     }
 }

@@ -109,9 +109,13 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub(super) fn rejection(fault: RequestError) -> Rejection {
     match fault {
         RequestError::Target => Rejection::Path,
-        RequestError::Host => Rejection::Header("Host"),
-        RequestError::Length => Rejection::Header("Content-Length"),
-        RequestError::Coding => Rejection::Header("Transfer-Encoding"),
+        RequestError::Host => Rejection::Header("Host", "is missing, duplicated, invalid, or differs from the target"),
+        RequestError::Length => {
+            Rejection::Header("Content-Length", "is duplicated, combined with a transfer coding, or not a number")
+        }
+        RequestError::Coding => {
+            Rejection::Header("Transfer-Encoding", "is not a single `chunked`, or is used with HTTP/1.0")
+        }
         RequestError::Connect => Rejection::Method(METHODS.into()),
         RequestError::TargetLength(limit) => Rejection::TargetTooLong(limit),
         RequestError::Count(_) | RequestError::Single(_) | RequestError::Block(_) => {

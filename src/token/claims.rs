@@ -57,7 +57,7 @@ macro_rules! claim {
             name: $name,
             missing: concat!("its claim `", $name, "` is missing"),
             malformed: concat!("its claim `", $name, "` is malformed"),
-            repeated: concat!("its claim `", $name, "` is there twice"),
+            repeated: concat!("its claim `", $name, "` is duplicated"),
         }
     };
 }

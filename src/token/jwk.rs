@@ -89,13 +89,16 @@ impl Jwk {
                 return Err(Unusable::wrong(format!("its type `{kty}` with curve `{crv}` is not supported")));
             }
         };
-        let own: Vec<Algorithm> = match &self.alg {
-            None => own.to_vec(),
-            Some(alg) => {
-                let named = algorithm(alg).filter(|named| own.contains(named));
-                vec![named.ok_or_else(|| Unusable::wrong(format!("its `alg` is `{alg}`, which does not fit")))?]
-            }
-        };
+        let own: Vec<Algorithm> =
+            match &self.alg {
+                None => own.to_vec(),
+                Some(alg) => {
+                    let named = algorithm(alg).filter(|named| own.contains(named));
+                    vec![named.ok_or_else(|| {
+                        Unusable::wrong(format!("its `alg` is `{alg}`, which does not match its type"))
+                    })?]
+                }
+            };
         let usable: Vec<Algorithm> = own.iter().copied().filter(|one| allowed.contains(one)).collect();
         if usable.is_empty() {
             let own: Vec<String> = own.iter().map(|one| format!("{one:?}")).collect();
@@ -108,7 +111,7 @@ impl Jwk {
     /// Certificates (`x5c`) are ignored.
     pub fn decoding(&self) -> Result<DecodingKey, Unusable> {
         if self.is_private() {
-            return Err(Unusable::wrong("it is private or shared: anybody could sign with it"));
+            return Err(Unusable::wrong("it is a private or symmetric key: everyone who reads it could sign tokens"));
         }
         let member = |member: &Option<String>, name: &str| {
             let text = member.as_deref().ok_or_else(|| Unusable::wrong(format!("it has no `{name}`")))?;
@@ -131,7 +134,7 @@ impl Jwk {
             return Ok(());
         };
         if all.iter().enumerate().any(|(at, one)| all.iter().skip(at + 1).any(|other| other == one)) {
-            return Err(Unusable::wrong("its `key_ops` has a value twice"));
+            return Err(Unusable::wrong("its `key_ops` has a duplicate value"));
         }
         let verify = all.iter().any(|one| one == "verify");
         if verify { Ok(()) } else { Err(Unusable { why: "its `key_ops` has no `verify`".into(), may_sign: false }) }

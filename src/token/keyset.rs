@@ -24,7 +24,7 @@ impl Key {
     /// Parses an entry. Fails unless it is a public key that can verify signatures of a supported kind.
     fn parse(entry: &str, allowed: &[Algorithm]) -> Result<Key, Unusable> {
         let public: Jwk =
-            serde_json::from_str(entry).map_err(|error| Unusable::wrong(format!("it cannot be read: {error}")))?;
+            serde_json::from_str(entry).map_err(|error| Unusable::wrong(format!("it cannot be parsed: {error}")))?;
         public.verifies()?;
         let algorithms = public.algorithms(allowed)?;
         Ok(Key { id: public.id(), algorithms, decoding: public.decoding()? })
@@ -91,7 +91,7 @@ impl KeySet {
         let entries: Entries =
             serde_json::from_slice(document).map_err(|error| format!("not a JWKS document: {error}"))?;
         if entries.keys.len() > MAX_KEYS {
-            return Err(format!("has {} keys, at most {MAX_KEYS} are read", entries.keys.len()));
+            return Err(format!("has {} keys; at most {MAX_KEYS} are allowed", entries.keys.len()));
         }
         let mut set = KeySet::default();
         for (at, entry) in entries.keys.iter().enumerate() {

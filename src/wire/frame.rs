@@ -17,10 +17,10 @@ pub enum FrameError {
     #[error("the message is compressed")]
     Compressed,
     /// The flags have undefined bits.
-    #[error("the flags of a frame are not known")]
+    #[error("unknown frame flags")]
     Flags,
     /// A frame is longer than the body, or there is more than one message.
-    #[error("the frame's length is not that of the body; expected exactly one message")]
+    #[error("the frame's length does not match the body; expected exactly one message")]
     Length,
 }
 

@@ -68,7 +68,7 @@ impl Iterator for Fields<'_> {
                 self.left = left;
                 self.field()
             }
-            None => Err(self.fault("there are too many fields in one message")),
+            None => Err(self.fault("a message has too many fields")),
         };
         if read.is_err() {
             self.at = self.end;
@@ -86,11 +86,11 @@ impl Fields<'_> {
         let start = self.at;
         let tag = self.varint()?;
         if varint_length(tag) != self.at - start {
-            return Err(ProtoError { what: "a tag is longer than it need be", offset: start });
+            return Err(ProtoError { what: "a tag is not encoded in its shortest form", offset: start });
         }
         let number = tag >> 3;
         if number == 0 || number > MAX_NUMBER {
-            return Err(ProtoError { what: "a field has an impossible number", offset: start });
+            return Err(ProtoError { what: "a field has an invalid number", offset: start });
         }
         let value = match tag & 7 {
             0 => RawValue::Varint(self.varint()?),
@@ -99,13 +99,13 @@ impl Fields<'_> {
                 let length = self.varint()?;
                 let left = self.end - self.at;
                 let length = usize::try_from(length).ok().filter(|length| *length <= left);
-                let length = length.ok_or_else(|| self.fault("a field is longer than what is left"))?;
+                let length = length.ok_or_else(|| self.fault("a field is longer than the message"))?;
                 let content = self.at..self.at + length;
                 self.at = content.end;
                 RawValue::Bytes(content)
             }
             5 => self.skip(4)?,
-            3 | 4 => return Err(ProtoError { what: "groups are not read", offset: start }),
+            3 | 4 => return Err(ProtoError { what: "groups are not supported", offset: start }),
             _ => return Err(ProtoError { what: "a field has an unknown wire type", offset: start }),
         };
         Ok(RawField { number: u32::try_from(number).unwrap_or_default(), span: start..self.at, value })
@@ -113,7 +113,7 @@ impl Fields<'_> {
 
     fn skip(&mut self, length: usize) -> Result<RawValue, ProtoError> {
         if self.end - self.at < length {
-            return Err(self.fault("a field ends too early"));
+            return Err(self.fault("a field is truncated"));
         }
         self.at += length;
         Ok(RawValue::Fixed)
@@ -124,7 +124,7 @@ impl Fields<'_> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             if self.at >= self.end {
-                return Err(ProtoError { what: "a number ends too early", offset: start });
+                return Err(ProtoError { what: "a number is truncated", offset: start });
             }
             let byte = self.source.get(self.at).copied().unwrap_or_default();
             self.at += 1;
@@ -196,17 +196,17 @@ mod tests {
     #[test]
     fn what_two_parsers_may_read_differently_is_rejected() {
         for (source, what) in [
-            (&b"\x0a\x05s1"[..], "longer than what is left"),
-            (b"\x0a", "ends too early"),
-            (b"\x08\x80", "ends too early"),
+            (&b"\x0a\x05s1"[..], "longer than the message"),
+            (b"\x0a", "is truncated"),
+            (b"\x08\x80", "is truncated"),
             (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", "larger than 64 bits"),
             (b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", "larger than 64 bits"),
-            (b"\x8a\x00\x02s1", "longer than it need be"),
-            (b"\x02\x00", "impossible number"),
+            (b"\x8a\x00\x02s1", "not encoded in its shortest form"),
+            (b"\x02\x00", "invalid number"),
             (b"\x0b\x0c", "groups"),
             (b"\x0e\x00", "unknown wire type"),
-            (b"\x09\0\0\0", "ends too early"),
-            (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "longer than what is left"),
+            (b"\x09\0\0\0", "is truncated"),
+            (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "longer than the message"),
         ] {
             let error = read(source).unwrap_err().to_string();
             assert!(error.contains(what), "{source:?}: {error}");

@@ -201,62 +201,60 @@ fn code_name(code: u32) -> &'static str {
 /// The code and text of a rejection.
 fn error(rejection: &Rejection, limit: SizeLimit) -> Error {
     let (code, status, text): (u32, Option<u16>, String) = match rejection {
-        Rejection::Framing(what) => (3, None, format!("the request is not readable: {what}")),
-        Rejection::HeadTooLarge(bound) => (8, Some(431), format!("the request is not read: {bound}")),
-        Rejection::TargetTooLong(limit) => (3, Some(414), format!("the path has more than {limit} bytes")),
-        Rejection::Path => (3, None, "the path is not in its canonical form".into()),
+        Rejection::Framing(what) => (3, None, format!("malformed request: {what}")),
+        Rejection::HeadTooLarge(bound) => (8, Some(431), format!("request headers too large: {bound}")),
+        Rejection::TargetTooLong(limit) => (3, Some(414), format!("the URI has more than {limit} bytes")),
+        Rejection::Path => (3, None, "the path is not in canonical form".into()),
         Rejection::SessionId => (3, None, SESSION_ID.into()),
-        Rejection::RefreshTokenId | Rejection::UserId => (3, None, "the id is not valid".into()),
-        Rejection::Query(_) => (3, None, "the query may hold one `sessionToken` and nothing else".into()),
-        Rejection::Header(name) => (3, None, format!("the header `{name}` is not allowed here, or stands twice")),
+        Rejection::RefreshTokenId | Rejection::UserId => (3, None, "invalid ID".into()),
+        Rejection::Query(_) => (3, None, "the only allowed query parameter is one `sessionToken`".into()),
+        Rejection::Header(name, fault) => (3, None, format!("the header `{name}` {fault}")),
         Rejection::UnknownOperation => (5, None, "Not Found".into()),
-        Rejection::NoUpstream => (5, None, "no upstream is declared for this host and path".into()),
+        Rejection::NoUpstream => (5, None, "no upstream matches this host and path".into()),
         Rejection::Method(_) => (12, Some(405), "Method Not Allowed".into()),
         Rejection::Deleted => (5, None, "Session does not exist".into()),
         Rejection::CredentialMissing => (16, None, "auth header missing".into()),
         Rejection::CredentialMalformed => (16, None, "invalid auth header".into()),
         Rejection::TokenExpired => (16, None, "the token has expired".into()),
-        Rejection::TokenSignature => (16, None, "the token's signature is not the issuer's".into()),
-        Rejection::TokenAudience(expected) => (16, None, format!("the token is for another audience than {expected}")),
-        Rejection::TokenInvalid(reason) => (16, None, format!("the token is not accepted: {reason}")),
+        Rejection::TokenSignature => (16, None, "the token is not signed by the issuer".into()),
+        Rejection::TokenAudience(expected) => (16, None, format!("the token is not for the audience {expected}")),
+        Rejection::TokenInvalid(reason) => (16, None, format!("invalid token: {reason}")),
         Rejection::Scope(scope) => (7, None, format!("the token lacks the scope {scope}")),
-        Rejection::KeysUnavailable => (14, None, "the issuer's keys are not known yet".into()),
-        Rejection::KeyPending(_) => (14, None, "the token's key is not known yet".into()),
+        Rejection::KeysUnavailable => (14, None, "the issuer's signing keys are not available yet".into()),
+        Rejection::KeyPending(_) => (14, None, "the token's signing key is not known yet".into()),
         Rejection::UnexpectedBody => (3, None, "this operation takes no body".into()),
         Rejection::LengthRequired(limit) => {
             (8, Some(411), format!("a body of more than {limit} bytes needs a declared length"))
         }
         Rejection::TooLarge(limit) => (8, Some(413), format!("the body has more than {limit} bytes")),
         Rejection::ContentType => (3, Some(415), CONTENT.into()),
-        Rejection::ContentCoding => (12, Some(415), "compressed requests are not read here".into()),
+        Rejection::ContentCoding => (12, Some(415), "compressed requests are not supported".into()),
         Rejection::BodyTimeout(limit) => {
             (4, Some(408), format!("the body did not arrive within {} s", limit.as_secs()))
         }
-        Rejection::Malformed(what) => {
-            (3, None, format!("the request is not readable: {}", truncated(what.clone(), MAX_SHOWN)))
-        }
+        Rejection::Malformed(what) => (3, None, format!("malformed request: {}", truncated(what.clone(), MAX_SHOWN))),
         Rejection::Violations(all) => return violations(all, limit),
-        Rejection::StoreUnavailable => (14, None, "the cache cannot be told of the change, so it is not made".into()),
-        Rejection::TooManyWrites => (8, None, "too many changes of this session are in flight".into()),
-        Rejection::UpstreamFailed => (14, Some(502), "the provider could not be reached, or broke off".into()),
+        Rejection::StoreUnavailable => (14, None, "cache invalidation unavailable; write rejected".into()),
+        Rejection::TooManyWrites => (8, None, "too many concurrent writes to this session".into()),
+        Rejection::UpstreamFailed => (14, Some(502), "the request to the provider failed".into()),
         Rejection::ResponseTooLarge(limit) => {
-            (13, Some(502), format!("the provider's answer has more than {limit} bytes"))
+            (13, Some(502), format!("the provider's response has more than {limit} bytes"))
         }
-        Rejection::UpstreamBusy => (14, None, "too many requests are in flight at the provider".into()),
-        Rejection::SourceBusy => (8, None, "too many requests from this address are in flight at the provider".into()),
-        Rejection::Unavailable => (14, None, "the provider's address is not known".into()),
-        Rejection::Overloaded => (14, None, "the gateway is short of memory".into()),
+        Rejection::UpstreamBusy => (14, None, "too many requests to the provider are in flight".into()),
+        Rejection::SourceBusy => (8, None, "too many requests from this address are in flight".into()),
+        Rejection::Unavailable => (14, None, "the provider's address is not available".into()),
+        Rejection::Overloaded => (14, None, "the gateway is low on memory".into()),
         Rejection::UpstreamTimeout(limit) => {
-            (4, None, format!("the provider did not answer within {} ms", limit.as_millis()))
+            (4, None, format!("the provider did not respond within {} ms", limit.as_millis()))
         }
     };
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(http_status(code));
     Error { code, id: format!("GATE-{}", rejection.name()), text, fields: Vec::new(), status }
 }
 
-const SESSION_ID: &str = "the session id is not valid; expected 1 to 200 letters, numbers, underscores and hyphens";
-const CONTENT: &str = "the content type is not one that is read here; expected `application/json`, or one of gRPC, gRPC-web or \
-    Connect, without parameters but the charset UTF-8";
+const SESSION_ID: &str = "invalid session ID; expected 1 to 200 letters, numbers, underscores and hyphens";
+const CONTENT: &str = "unsupported content type; expected `application/json` or a type of gRPC, gRPC-web or Connect, \
+    without parameters other than a UTF-8 charset";
 
 fn violations(all: &Violations, limit: SizeLimit) -> Error {
     let text = match all.first() {

@@ -44,8 +44,8 @@ fn no_entries_are_no_change() {
 #[test]
 fn required_keys_are_demanded_of_what_remains_and_of_new_sessions() {
     let policy = Policy { normalize: Normalize::default(), ..strict() };
-    let missing = ["metadata.team: is required and missing (required)"];
-    let emptied = ["metadata.team: is required, and the provider drops empty values (required)"];
+    let missing = ["metadata.team: is required but missing (required)"];
+    let emptied = ["metadata.team: is required and must not be empty: the provider drops empty values (required)"];
     assert_eq!(violations(&policy, &update(&[("a", "b")])), missing);
     assert_eq!(violations(&policy, &update(&[("a", "b"), ("team", "")])), emptied);
     assert_eq!(violations(&policy, &update(&[("team", "")])), emptied);
@@ -116,8 +116,8 @@ fn bytes_that_are_no_text_have_a_length_and_nothing_else() {
         [
             "metadata.team: has 8 bytes, at most 7 are allowed (value_length)",
             "metadata.team: has 8 bytes, at least 9 are required (value_length)",
-            "metadata.team: is not text (pattern)",
-            "metadata.team: is not text (one_of)",
+            "metadata.team: is not UTF-8 text (pattern)",
+            "metadata.team: is not UTF-8 text (one_of)",
         ]
     );
     assert_eq!(edits(policy.evaluate(&bytes("b", 7), None)), []);

@@ -49,13 +49,13 @@ fn lifetimes_are_bounded_to_the_nanosecond() {
     assert_eq!(edits(&policy, &lasting(3600, 0)), []);
     assert_eq!(
         violations(&policy, &lasting(1, 499_999_999)),
-        ["lifetime: is 1.499999999s, at least 1.5s are required (lifetime)"]
+        ["lifetime: is 1.499999999s, but the minimum is 1.5s (lifetime)"]
     );
     assert_eq!(
         violations(&policy, &lasting(3600, 1)),
-        ["lifetime: is 3600.000000001s, at most 3600s are allowed (lifetime)"]
+        ["lifetime: is 3600.000000001s, but the maximum is 3600s (lifetime)"]
     );
-    assert_eq!(violations(&policy, &lasting(-5, 0)), ["lifetime: is -5s, at least 1.5s are required (lifetime)"]);
+    assert_eq!(violations(&policy, &lasting(-5, 0)), ["lifetime: is -5s, but the minimum is 1.5s (lifetime)"]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_session_that_is_made_without_a_lifetime_never_ends() {
     assert_eq!(edits(&policy, &update), [], "what the session has stays");
     assert_eq!(
         violations(&policy, &create),
-        ["lifetime: is missing, so the session would never end; at most 3600s are allowed (lifetime)"]
+        ["lifetime: is required: without it the session would never expire; the maximum is 3600s (lifetime)"]
     );
     let max = Length { seconds: 3600, nanos: 0 };
     assert_eq!(edits(&bounded(OutsideBounds::Clamp, false), &create), [Edit::Lifetime(max)]);
@@ -86,7 +86,7 @@ fn a_session_that_is_made_without_a_lifetime_never_ends() {
     for patch in [&update, &create] {
         for outside in [OutsideBounds::Reject, OutsideBounds::Clamp] {
             let found = violations(&bounded(outside, true), patch);
-            assert_eq!(found, ["lifetime: is required and missing (lifetime)"]);
+            assert_eq!(found, ["lifetime: is required but missing (lifetime)"]);
         }
     }
     let nowhere = SessionPatch { lifetime: Lifetime::NotOffered, creates: true, ..write() };
@@ -98,7 +98,7 @@ fn a_token_has_to_come_where_it_could() {
     let with = |token| SessionPatch { token, ..write() };
     let absent = with(SessionTokenPresence::Absent("sessionToken".into()));
     let policy = Policy { session_token: SessionTokenRule::Required, ..Policy::default() };
-    assert_eq!(violations(&policy, &absent), ["sessionToken: is required and missing (session_token)"]);
+    assert_eq!(violations(&policy, &absent), ["sessionToken: is required but missing (session_token)"]);
     assert_eq!(edits(&policy, &with(SessionTokenPresence::Given)), []);
     assert_eq!(edits(&policy, &with(SessionTokenPresence::NotRequested)), []);
     assert_eq!(edits(&Policy::default(), &absent), [], "unless it is asked for");
@@ -111,7 +111,7 @@ fn only_allowed_checks_may_be_asked_for() {
     assert_eq!(edits(&Policy::default(), &patch), []);
     let allowed = CheckKind::VARIANTS[..6].to_vec();
     let policy = Policy { checks: CheckRule { allowed: Some(allowed) }, ..Policy::default() };
-    let list = "allowed are `user`, `password`, `web_auth_n`, `idp_intent`, `totp`, `otp_sms`";
+    let list = "allowed: `user`, `password`, `web_auth_n`, `idp_intent`, `totp`, `otp_sms`";
     assert_eq!(
         violations(&policy, &patch),
         [
@@ -142,8 +142,8 @@ fn codes_may_be_kept_out_of_responses() {
     assert_eq!(
         violations(&coded(ReturnCode::Reject), &patch),
         [
-            "challenges.otpSms.returnCode: would put the one-time code into the answer, which is not allowed (return_code)",
-            "challenges.otpEmail.returnCode: would put the one-time code into the answer, which is not allowed (return_code)",
+            "challenges.otpSms.returnCode: would return the one-time code in the response, which is not allowed (return_code)",
+            "challenges.otpEmail.returnCode: would return the one-time code in the response, which is not allowed (return_code)",
         ]
     );
     let sent = challenged(vec![
@@ -195,16 +195,16 @@ fn links_lead_to_declared_hosts() {
 #[test]
 fn links_that_may_lead_elsewhere_are_violations() {
     let policy = linked(Some(&["https"]), Some(HOSTS));
-    let plain =
-        "ASCII letters, digits and hyphens; expected international names in punycode, and no address in brackets";
-    let plain = format!("has a host that is not made of labels of {plain}");
+    let plain = "ASCII letters, digits and hyphens, international names in punycode, no address in brackets";
+    let plain = format!("has an invalid host; expected labels of {plain}");
     let absolute = "is not an absolute URL: expected a literal scheme, `://`, and a literal host";
-    let literal = "has a `{{` before the end of its host and port, which have to be literal";
-    let user = "has user information, or an `@`, before its host";
+    let literal = "has `{{` before the end of its host and port, which must be literal";
+    let user = "has credentials or an `@` before its host";
     let odd = "has a backslash, white space or a control character in its host or port";
     let port = "has a port that is not a number up to 65535";
-    let to =
-        |host: &str| format!("leads to `{host}`; allowed are `login.example.com`, `*.apps.example.com`, `127.0.0.1`");
+    let to = |host: &str| {
+        format!("host `{host}` is not allowed; allowed: `login.example.com`, `*.apps.example.com`, `127.0.0.1`")
+    };
     let cases: Vec<(&str, String)> = vec![
         ("", absolute.into()),
         ("{{.Code}}", absolute.into()),
@@ -265,7 +265,7 @@ fn links_that_may_lead_elsewhere_are_violations() {
     assert_eq!(
         violations(&policy, &link("http://evil.example/")),
         [
-            "link: has the scheme `http`; allowed are `https` (url_template)".to_owned(),
+            "link: scheme `http` is not allowed; allowed: `https` (url_template)".to_owned(),
             format!("link: {} (url_template)", to("evil.example")),
         ]
     );
@@ -276,7 +276,7 @@ fn links_are_free_unless_something_is_declared() {
     assert_eq!(edits(&Policy::default(), &link("javascript:{{.Code}}")), []);
     assert_eq!(edits(&linked(Some(&["http"]), None), &link("http://any.example/")), []);
     let found = violations(&linked(None, Some(HOSTS)), &link("http://login.example.com/"));
-    assert_eq!(found, ["link: has the scheme `http`; allowed are `https` (url_template)"]);
+    assert_eq!(found, ["link: scheme `http` is not allowed; allowed: `https` (url_template)"]);
     assert_eq!(violations(&linked(Some(&["http"]), None), &link("http://a@b/")).len(), 1, "still in doubt");
     let default = challenged(vec![("mail", ChallengeKind::OtpEmail { returns_code: false, url_template: None })]);
     assert_eq!(edits(&linked(Some(&["https"]), Some(HOSTS)), &default), [], "the provider's own");

@@ -26,37 +26,37 @@ pub enum RequestError {
     #[error("the request line is not a method, a target and a version with one space between them")]
     RequestLine,
     /// The method is not a token, or too long.
-    #[error("the method is not one")]
+    #[error("the method is invalid")]
     Method,
     /// The method is CONNECT.
-    #[error("CONNECT is not for this server")]
+    #[error("CONNECT is not supported")]
     Connect,
     /// The version is neither 1.0 nor 1.1.
     #[error("the version is not HTTP/1.1 or HTTP/1.0")]
     Version,
     /// The target is neither a path nor a URL, or contains characters that must be encoded.
-    #[error("the target is not a path, or has characters in it that have to be encoded")]
+    #[error("the target is not a path, or has unencoded characters")]
     Target,
     /// A header has an invalid name or none, or is folded.
-    #[error("a header has no name, white space beside it, or is continued in the next line")]
+    #[error("a header name is missing, has white space around it, or the header is folded")]
     Name,
     /// With `-` for `_`, the header's name is one that decides how the request is read.
-    #[error("the header `{0}` is not to be spelled with `_`")]
+    #[error("the header `{0}` must not be spelled with `_`")]
     Alias(&'static str),
     /// `Host` is missing, repeated or invalid, or differs from the target's host.
-    #[error("`Host` is missing, stands twice, is not a host, or not that of the target")]
+    #[error("`Host` is missing, duplicated, invalid, or differs from the target")]
     Host,
     /// `Content-Length` is repeated, not a plain number, or combined with `Transfer-Encoding`.
-    #[error("`Content-Length` stands twice, beside a transfer coding, or is not a number")]
+    #[error("`Content-Length` is duplicated, combined with a transfer coding, or not a number")]
     Length,
     /// `Transfer-Encoding` is not a single `chunked`.
-    #[error("`Transfer-Encoding` is not a single `chunked`, or stands in HTTP/1.0")]
+    #[error("`Transfer-Encoding` is not a single `chunked`, or is used with HTTP/1.0")]
     Coding,
     /// An HTTP/2 request has a connection-specific header.
-    #[error("HTTP/2 has no headers that speak of a connection")]
+    #[error("connection-specific headers are not allowed in HTTP/2")]
     OfConnection,
     /// A chunk, or the trailers, are malformed.
-    #[error("a chunk of the body is not framed as it has to be")]
+    #[error("a chunk of the body is malformed")]
     Chunk,
     /// More headers than this limit.
     #[error("there are more than {0} headers")]

@@ -59,7 +59,7 @@ impl<'a> Scanner<'a> {
                 let member = self.member()?;
                 if member.key == "__proto__" {
                     return Err(fault(
-                        "found the key `__proto__`, which some take for more than a key",
+                        "found the key `__proto__`, which some parsers treat specially",
                         member.key_span.start,
                     ));
                 }
@@ -157,7 +157,7 @@ impl<'a> Scanner<'a> {
         let mut plain = true;
         loop {
             match self.bytes.get(end) {
-                None => return Err(fault("found a string without an end", start)),
+                None => return Err(fault("found an unterminated string", start)),
                 Some(b'"') => break,
                 Some(b'\\') => {
                     plain = false;
@@ -172,8 +172,7 @@ impl<'a> Scanner<'a> {
             return Ok(self.text.get(start + 1..end).unwrap_or_default().to_owned());
         }
         let literal = self.text.get(start..self.at).unwrap_or_default();
-        serde_json::from_str(literal)
-            .map_err(|_| fault("found a string with an escape that stands for no character", start))
+        serde_json::from_str(literal).map_err(|_| fault("found an invalid escape in a string", start))
     }
 
     fn number(&mut self) -> Result<Kind, JsonError> {
@@ -194,7 +193,7 @@ impl<'a> Scanner<'a> {
         }
         let spelling = self.text.get(start..self.at).unwrap_or_default();
         if !valid {
-            return Err(fault("found a number that JSON does not allow", start));
+            return Err(fault("found an invalid number", start));
         }
         if !is_portable(spelling, integer) {
             return Err(fault("found a number that parsers read differently", start));
@@ -242,7 +241,7 @@ impl<'a> Scanner<'a> {
 fn check_keys(members: &[Member]) -> Result<(), JsonError> {
     let mut seen = HashSet::with_capacity(members.len());
     match members.iter().find(|member| !seen.insert(member.key.as_str())) {
-        Some(twice) => Err(fault("found a key twice in one object", twice.key_span.start)),
+        Some(twice) => Err(fault("found a duplicate key", twice.key_span.start)),
         None => Ok(()),
     }
 }

@@ -35,7 +35,7 @@ fn object(schema: &'static Message, document: &Document, node: &Node, path: &str
         };
         let path = if path.is_empty() { member.key.clone() } else { format!("{path}.{}", member.key) };
         if seen.contains(&field.number) {
-            return Err(MessageError(format!("`{path}` stands twice, in both spellings")));
+            return Err(MessageError(format!("`{path}` occurs twice, in both spellings")));
         }
         seen.push(field.number);
         // Null means that the field is not set.
@@ -81,12 +81,12 @@ fn value(field: &Field, document: &Document, node: &Node, path: &str) -> Result<
         Kind::Duration => {
             let text = text("a duration such as `3600s`")?;
             Value::Duration(
-                duration(text).ok_or_else(|| MessageError(format!("`{path}` is no duration such as `3600s`")))?,
+                duration(text).ok_or_else(|| MessageError(format!("`{path}` is not a duration such as `3600s`")))?,
             )
         }
         Kind::Timestamp => {
-            let text = text("a time of RFC 3339")?;
-            Value::Timestamp(time(text).ok_or_else(|| MessageError(format!("`{path}` is no time of RFC 3339")))?)
+            let text = text("an RFC 3339 time")?;
+            Value::Timestamp(time(text).ok_or_else(|| MessageError(format!("`{path}` is not an RFC 3339 time")))?)
         }
         Kind::Message(schema) => Value::Message(object(schema, document, node, path)?),
         Kind::Metadata => Value::Entries(entries(node, path)?),

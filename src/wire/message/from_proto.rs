@@ -59,7 +59,7 @@ fn add(
         if matches!(field.kind, Kind::Opaque) {
             return Ok(());
         }
-        return Err(MessageError(format!("`{path}` stands twice")));
+        return Err(MessageError(format!("`{path}` occurs twice")));
     }
     let value = value(field, source, raw, path)?;
     object.items.push(Item { field, spelling: field.name.to_owned(), value, span: raw.span.clone() });
@@ -69,7 +69,7 @@ fn add(
 /// Checks that a field of unparsed content is a valid message.
 fn check_opaque(source: &[u8], raw: &RawField, path: &str) -> Result<(), MessageError> {
     let RawValue::Bytes(content) = &raw.value else {
-        return Err(MessageError(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
+        return Err(MessageError(format!("`{path}` has the wrong wire type at byte {}", raw.span.start)));
     };
     fields(source, content.clone()).try_for_each(|field| field.map(drop)).map_err(MessageError::from)
 }
@@ -82,11 +82,11 @@ fn check_keys(item: &Item) -> Result<(), MessageError> {
     if entries.iter().all(|entry| seen.insert(&entry.key)) {
         return Ok(());
     }
-    Err(MessageError(format!("a key of `{}` stands twice", item.field.name)))
+    Err(MessageError(format!("a key of `{}` occurs twice", item.field.name)))
 }
 
 fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Value, MessageError> {
-    let wrong = || MessageError(format!("`{path}` has another type than its field at byte {}", raw.span.start));
+    let wrong = || MessageError(format!("`{path}` has the wrong wire type at byte {}", raw.span.start));
     let bytes = || match &raw.value {
         RawValue::Bytes(content) => Ok(content.clone()),
         RawValue::Varint(_) | RawValue::Fixed => Err(wrong()),
@@ -100,12 +100,12 @@ fn value(field: &Field, source: &[u8], raw: &RawField, path: &str) -> Result<Val
         Kind::Bool => match number()? {
             0 => Value::Bool(false),
             1 => Value::Bool(true),
-            _ => return Err(MessageError(format!("`{path}` is neither true nor false"))),
+            _ => return Err(MessageError(format!("`{path}` is not a boolean"))),
         },
         Kind::Unsigned => Value::Unsigned(number()?),
         Kind::Enum(_) => {
             let value = i32::try_from(number()?.cast_signed());
-            Value::Enum(value.map_err(|_| MessageError(format!("`{path}` is no value of an enumeration")))?)
+            Value::Enum(value.map_err(|_| MessageError(format!("`{path}` is not a valid enum value")))?)
         }
         Kind::Duration => Value::Duration(span(source, bytes()?, path, -MAX_DURATION..=MAX_DURATION, true)?),
         Kind::Timestamp => Value::Timestamp(span(source, bytes()?, path, TIMESTAMPS, false)?),
@@ -127,7 +127,7 @@ fn text(source: &[u8], content: Range<usize>, path: &str) -> Result<String, Mess
 
 fn metadata_entry(source: &[u8], raw: &RawField, path: &str) -> Result<Entry, MessageError> {
     let RawValue::Bytes(content) = &raw.value else {
-        return Err(MessageError(format!("`{path}` has another type than its field at byte {}", raw.span.start)));
+        return Err(MessageError(format!("`{path}` has the wrong wire type at byte {}", raw.span.start)));
     };
     let (mut key, mut value) = (None, None);
     for part in fields(source, content.clone()) {
@@ -150,7 +150,7 @@ fn span(
     allowed: std::ops::RangeInclusive<i64>,
     signed: bool,
 ) -> Result<SecondsNanos, MessageError> {
-    let wrong = || MessageError(format!("`{path}` is no time that can be"));
+    let wrong = || MessageError(format!("`{path}` is not a valid time"));
     let (mut seconds, mut nanos) = (None, None);
     for part in fields(source, content) {
         let part = part?;

@@ -133,7 +133,7 @@ impl Object {
             if let (Some(one), Some(other)) = (standing.next(), standing.next()) {
                 let dot = if path.is_empty() { "" } else { "." };
                 return Err(MessageError(format!(
-                    "`{path}{dot}{}` and `{path}{dot}{}` exclude each other",
+                    "`{path}{dot}{}` and `{path}{dot}{}` are mutually exclusive",
                     one.spelling, other.spelling
                 )));
             }

@@ -29,13 +29,13 @@ impl<'a> Walk<'a> {
     fn message(&self, raw: &RawField) -> Result<Range<usize>, MessageError> {
         match &raw.value {
             RawValue::Bytes(content) => Ok(content.clone()),
-            RawValue::Varint(_) | RawValue::Fixed => Err(self.wrong("has a value of another type than its field")),
+            RawValue::Varint(_) | RawValue::Fixed => Err(self.wrong("has a value of the wrong wire type")),
         }
     }
 
     fn text(&self, content: Range<usize>) -> Result<&'a str, MessageError> {
         let bytes = self.source.get(content).unwrap_or_default();
-        std::str::from_utf8(bytes).map_err(|_| self.wrong("has text that is not UTF-8"))
+        std::str::from_utf8(bytes).map_err(|_| self.wrong("has invalid UTF-8"))
     }
 
     fn count(&mut self) -> Result<(), MessageError> {
@@ -55,10 +55,10 @@ impl<'a> Walk<'a> {
         for entry in fields(self.source, content) {
             let entry = entry?;
             if entry.number != 1 {
-                return Err(self.wrong("has a field that an object does not have"));
+                return Err(self.wrong("has an unknown field of an object"));
             }
             if !seen.insert(self.entry(self.message(&entry)?, depth)?) {
-                return Err(self.wrong("has a key twice in one object"));
+                return Err(self.wrong("has a duplicate key"));
             }
         }
         Ok(())
@@ -92,10 +92,10 @@ impl<'a> Walk<'a> {
                 (3, RawValue::Bytes(text)) => drop(self.text(text.clone())?),
                 (5, RawValue::Bytes(inner)) => self.object(inner.clone(), depth)?,
                 (6, RawValue::Bytes(inner)) => self.list(inner.clone(), depth)?,
-                _ => return Err(self.wrong("has a value that JSON does not have")),
+                _ => return Err(self.wrong("has a value that JSON cannot represent")),
             }
         }
-        if kinds == 1 { Ok(()) } else { Err(self.wrong("has a value that is not of one kind")) }
+        if kinds == 1 { Ok(()) } else { Err(self.wrong("has a value without exactly one kind")) }
     }
 
     /// Checks a `ListValue`.
@@ -104,7 +104,7 @@ impl<'a> Walk<'a> {
         for item in fields(self.source, content) {
             let item = item?;
             if item.number != 1 {
-                return Err(self.wrong("has a field that a list does not have"));
+                return Err(self.wrong("has an unknown field of a list"));
             }
             self.value(self.message(&item)?, depth)?;
         }

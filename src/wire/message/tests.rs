@@ -86,20 +86,20 @@ fn what_real_clients_send_reads_the_same_in_both_encodings() {
 #[test]
 fn what_two_parsers_may_read_differently_is_rejected() {
     for (bytes, what) in [
-        ("0a0161 0a0162", "`session_id` stands twice"),
-        ("1a020a00 1a021001", "`inner` stands twice"),
-        ("1a0410011801", "`inner.other_way` and `inner.third_way` exclude each other"),
-        ("22030a0161 22030a0161", "a key of `metadata` stands twice"),
+        ("0a0161 0a0162", "`session_id` occurs twice"),
+        ("1a020a00 1a021001", "`inner` occurs twice"),
+        ("1a0410011801", "`inner.other_way` and `inner.third_way` are mutually exclusive"),
+        ("22030a0161 22030a0161", "a key of `metadata` occurs twice"),
         ("22060a01610a0162", "an entry of `metadata` is not one key and one value"),
-        ("22051a0161", "longer than what is left"),
+        ("22051a0161", "longer than the message"),
         ("22031a0161", "an entry of `metadata` is not one key and one value"),
-        ("0801", "`session_id` has another type"),
+        ("0801", "`session_id` has the wrong wire type"),
         ("0a02fffe", "`session_id` is not UTF-8"),
-        ("1a021002", "`inner.other_way` is neither true nor false"),
-        ("32020000", "impossible number"),
-        ("320408011001 3200", "`lifetime` stands twice"),
-        ("320d0801 10ffffffffffffffffff01", "no time that can be"),
-        ("3207 0880808080b07f", "no time that can be"),
+        ("1a021002", "`inner.other_way` is not a boolean"),
+        ("32020000", "invalid number"),
+        ("320408011001 3200", "`lifetime` occurs twice"),
+        ("320d0801 10ffffffffffffffffff01", "not a valid time"),
+        ("3207 0880808080b07f", "not a valid time"),
         ("1b", "groups"),
     ] {
         let error = proto(&hex(bytes)).map(|parsed| plain(parsed.root())).unwrap_err().to_string();
@@ -110,17 +110,17 @@ fn what_two_parsers_may_read_differently_is_rejected() {
         (r#"{"SessionId":"a"}"#, "expected `sessionId`, found `SessionId`"),
         (r#"{"session-id":"a"}"#, "expected `sessionId`"),
         (r#"{"inner":{"a_Code":"x"}}"#, "expected `inner.aCode`"),
-        (r#"{"inner":{"otherWay":true,"thirdWay":1}}"#, "exclude each other"),
-        (r#"{"metadata":{"a":"YQ","a":"YQ"}}"#, "twice"),
+        (r#"{"inner":{"otherWay":true,"thirdWay":1}}"#, "are mutually exclusive"),
+        (r#"{"metadata":{"a":"YQ","a":"YQ"}}"#, "duplicate key"),
         (r#"{"metadata":{"a":"Y Q="}}"#, "not base64"),
         (r#"{"metadata":{"a":"YR=="}}"#, "not base64"),
         (r#"{"metadata":{"a":"+_=="}}"#, "not base64"),
         (r#"{"metadata":{"a":1}}"#, "found number"),
         (r#"{"metadata":[]}"#, "found array"),
-        (r#"{"lifetime":"5m"}"#, "no duration"),
-        (r#"{"lifetime":"1.0000000001s"}"#, "no duration"),
+        (r#"{"lifetime":"5m"}"#, "not a duration"),
+        (r#"{"lifetime":"1.0000000001s"}"#, "not a duration"),
         (r#"{"lifetime":5}"#, "expected a duration"),
-        (r#"{"lifetime":"315576000001s"}"#, "no duration"),
+        (r#"{"lifetime":"315576000001s"}"#, "not a duration"),
         (r#"{"count":1.0}"#, "whole number"),
         (r#"{"count":-1}"#, "whole number"),
         (r#"{"inner":{"thirdWay":"TWO"}}"#, "a known name"),
@@ -362,21 +362,21 @@ fn a_struct_is_read_like_json() {
     }
     let infinite = [&[0x11][..], &f64::INFINITY.to_le_bytes()].concat();
     let bad: [(&str, &[u8], &str); 17] = [
-        ("garbage", b"\xff\xff\xff", "ends too early"),
-        ("half", &member("a", &text)[..5], "longer than what is left"),
-        ("a value without a kind", &member("a", b""), "not of one kind"),
-        ("a value of two kinds", &member("a", &[&text[..], &ONE].concat()), "not of one kind"),
-        ("the same kind twice", &member("a", &[&text[..], &text].concat()), "not of one kind"),
-        ("an unknown kind", &member("a", b"\x38\x01"), "JSON does not have"),
-        ("a number of four bytes", &member("a", b"\x15\0\0\0\0"), "JSON does not have"),
-        ("a number that is none", &member("a", &infinite), "JSON does not have"),
-        ("a truth that is none", &member("a", b"\x20\x02"), "JSON does not have"),
-        ("text that is none", &member("a", &wrapped(3, b"\xff")), "not UTF-8"),
-        ("a key that is no text", &wrapped(1, &[wrapped(1, b"\xff"), wrapped(2, &text)].concat()), "not UTF-8"),
+        ("garbage", b"\xff\xff\xff", "is truncated"),
+        ("half", &member("a", &text)[..5], "longer than the message"),
+        ("a value without a kind", &member("a", b""), "without exactly one kind"),
+        ("a value of two kinds", &member("a", &[&text[..], &ONE].concat()), "without exactly one kind"),
+        ("the same kind twice", &member("a", &[&text[..], &text].concat()), "without exactly one kind"),
+        ("an unknown kind", &member("a", b"\x38\x01"), "JSON cannot represent"),
+        ("a number of four bytes", &member("a", b"\x15\0\0\0\0"), "JSON cannot represent"),
+        ("a number that is none", &member("a", &infinite), "JSON cannot represent"),
+        ("a truth that is none", &member("a", b"\x20\x02"), "JSON cannot represent"),
+        ("text that is none", &member("a", &wrapped(3, b"\xff")), "invalid UTF-8"),
+        ("a key that is no text", &wrapped(1, &[wrapped(1, b"\xff"), wrapped(2, &text)].concat()), "invalid UTF-8"),
         ("an entry without a value", &wrapped(1, &wrapped(1, b"a")), "one key and one value"),
         ("two keys", &wrapped(1, &[wrapped(1, b"a"), wrapped(1, b"b")].concat()), "one key and one value"),
-        ("a key twice", &[member("a", &text), member("a", &ONE)].concat(), "a key twice"),
-        ("another field", &wrapped(2, b""), "an object does not have"),
+        ("a key twice", &[member("a", &text), member("a", &ONE)].concat(), "a duplicate key"),
+        ("another field", &wrapped(2, b""), "unknown field of an object"),
         ("33 levels", &deep(33, false), "more than 32 levels"),
         ("3,000 lists", &deep(3000, true), "more than 32 levels"),
     ];
@@ -386,7 +386,7 @@ fn a_struct_is_read_like_json() {
     }
     let many = member("a", &wrapped(6, &wrapped(1, &ONE).repeat(10_000)));
     assert!(data(&many).is_err(), "as many values as JSON may have, and no more");
-    assert!(proto(&[wrapped(8, b""), wrapped(8, b"")].concat()).is_err(), "it stands twice");
+    assert!(proto(&[wrapped(8, b""), wrapped(8, b"")].concat()).is_err(), "it occurs twice");
     assert!(json(r#"{"data":{"a":[1,{"b":null}]}}"#).is_ok());
     for text in [r#"{"data":[]}"#, r#"{"data":"x"}"#, r#"{"data":1}"#, r#"{"data":{"a":1,"a":2}}"#] {
         assert!(json(text).is_err(), "{text}");

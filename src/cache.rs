@@ -76,7 +76,7 @@ pub enum StoreError {
     #[error("{0}")]
     Failed(StoreFailure),
     /// The step was executed in part: the mark is gone, and the write's outcome may not be recorded.
-    #[error("{0}, after a part of the step was done")]
+    #[error("{0}, after part of the step was done")]
     Partial(StoreFailure),
 }
 

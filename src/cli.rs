@@ -21,9 +21,9 @@ use std::process::ExitCode;
 
 /// Enforces session policies in front of identity providers.
 ///
-/// sessiongate stands between applications and an identity provider's API. It checks who calls, evaluates and
-/// normalizes what is written to sessions, answers session reads from a cache that is never stale after an acknowledged
-/// write, and passes everything else.
+/// sessiongate is a reverse proxy in front of an identity provider's API. It verifies callers, validates and normalizes
+/// session writes, serves session reads from a cache that is never stale after an acknowledged write, and passes all
+/// other requests through.
 #[derive(Parser)]
 #[command(name = "sessiongate", version, arg_required_else_help = true)]
 struct CommandLine {
@@ -35,48 +35,49 @@ struct CommandLine {
 enum Command {
     /// Run the gateway
     ///
-    /// Reads the configuration, binds its listeners and serves. Ends with status 1 and a message where the
-    /// configuration is wrong or a port is taken. SIGTERM and SIGINT stop it: it is no longer ready at once, accepts
-    /// connections for `shutdown.drain_delay`, and ends as soon as nothing is in flight, after `shutdown.grace` at the
-    /// latest. A second signal ends it at once. SIGHUP reads the configuration again; with `reload.watch` a change of
-    /// its files does too. One that is wrong is rejected, and the last good one stays. SIGQUIT hands the listeners over
-    /// to a process that was started with `--upgrade`.
+    /// Reads the configuration, binds its listeners and serves. Exits with status 1 and a message if the configuration
+    /// is invalid or a port is taken. SIGTERM and SIGINT stop it: readiness fails at once, connections are accepted for
+    /// `shutdown.drain_delay`, and the process exits when no request is in flight, after `shutdown.grace` at the
+    /// latest. A second signal stops it immediately. SIGHUP reloads the configuration; with `reload.watch` a change of
+    /// its files does too. An invalid configuration is rejected, and the previous one stays in use. SIGQUIT hands the
+    /// listeners over to a process that was started with `--upgrade`.
     Run(RunArgs),
     /// Check a configuration
     ///
-    /// Prints every error with its file, line and column, what was found and what is allowed. Looks at the files and
-    /// environment variables that the configuration names, and opens no connection. Exit status: 0 if it is OK, 1 if it
-    /// has errors, 2 if the command line is wrong.
+    /// Prints every error with its file, line and column, what was found and what is allowed. Reads the files and
+    /// environment variables that the configuration names, and opens no connection. Exit status: 0 if the configuration
+    /// is OK, 1 if it has errors, 2 if the command line is invalid.
     Check(CheckArgs),
     /// Try the gateway with a simulated Auth0 tenant and a simulated ZITADEL
     ///
-    /// Starts both, the gateway before them and the admin listener in one process, and prints commands to
-    /// try. Nothing else is needed: no account, and no Redis unless `--redis` names one. Ctrl-C stops it.
+    /// Starts both, the gateway in front of them and the admin listener in one process, and prints commands to try.
+    /// Needs no account, and no Redis unless `--redis` is set. Ctrl-C stops it.
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::SandboxArgs),
-    /// Drop cached responses of a running gateway
+    /// Purge cached responses of a running gateway
     ///
-    /// Those of one session, or of all sessions of an upstream, in every replica that shares the store. Ends with
-    /// status 0 once the store has confirmed it, 1 where it has not.
+    /// Purges one session, or all sessions of an upstream, in every replica that shares the store. Exits with status 0
+    /// when the store has confirmed it, otherwise with 1.
     Purge(purge::PurgeArgs),
-    /// Say whether a running gateway is ready
+    /// Check whether a running gateway is ready
     ///
-    /// For probes on its own machine or in its pod. Ends with status 0 if it is, else with 1 and the reasons.
+    /// For probes on the same machine or in the same pod. Exits with status 0 if the gateway is ready, otherwise with 1
+    /// and the reasons.
     Ready(ready::ReadyArgs),
     /// Print the JSON Schema of the configuration, for editors
     ///
-    /// It knows every option with its meaning, its default and what it may be. The first line of a configuration can
-    /// name it: `# yaml-language-server: $schema=schema.json`.
+    /// It describes every option with its default and allowed values. Refer to it in the first line of a configuration:
+    /// `# yaml-language-server: $schema=schema.json`.
     Schema,
-    /// Print the script that completes command lines in a shell
+    /// Print a shell completion script
     Completions(texts::CompletionsArgs),
-    /// Print a page of the manual, in roff
+    /// Print a manual page, in roff
     Man(texts::ManArgs),
 }
 
 #[derive(Args)]
 struct FileArgs {
-    /// The configuration, in YAML: see config/example.yaml for every option
+    /// The configuration file, in YAML: see config/example.yaml for every option
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
 }
@@ -85,8 +86,7 @@ struct FileArgs {
 struct RunArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Take the place of a running process: wait at `shutdown.upgrade_socket` for its listeners, which it hands over on
-    /// SIGQUIT
+    /// Replace a running process: wait at `shutdown.upgrade_socket` for its listeners, which it hands over on SIGQUIT
     #[arg(long)]
     upgrade: bool,
 }
@@ -95,7 +95,7 @@ struct RunArgs {
 struct CheckArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Take warnings for errors: what a deployment should do before it starts
+    /// Treat warnings as errors, for use before a deployment
     #[arg(long)]
     deploy: bool,
 }
@@ -162,7 +162,7 @@ fn print_to(mut out: impl Write, text: &str) {
 
 fn random() -> Result<[u8; 32], CommandError> {
     let mut random = [0; 32];
-    SystemRandom::new().fill(&mut random).map_err(|_| other("the system gives no random numbers"))?;
+    SystemRandom::new().fill(&mut random).map_err(|_| other("the system random number generator failed"))?;
     Ok(random)
 }
 
@@ -189,7 +189,7 @@ fn check(args: &CheckArgs) -> Result<(), CommandError> {
     let path = &args.file.config;
     let (_, loaded) = read(&Source::new(path, random()?))?;
     if args.deploy && !loaded.warnings.is_empty() {
-        return Err(other(format!("{}: not to be deployed with warnings", path.display())));
+        return Err(other(format!("{}: warnings are errors with --deploy", path.display())));
     }
     print_to(io::stdout(), &format!("{}: OK", path.display()));
     Ok(())

@@ -42,19 +42,19 @@ pub enum ExchangeError {
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The server says that it has not processed the request.
-    #[error("the request was not taken: {0}")]
+    #[error("the provider rejected the request: {0}")]
     Refused(String),
     /// A kept connection was closed before any byte of a response arrived.
-    #[error("a kept connection was closed")]
+    #[error("a reused connection was closed")]
     Closed,
     /// No complete response within this timeout.
-    #[error("no complete answer within {} ms", .0.as_millis())]
+    #[error("no complete response within {} ms", .0.as_millis())]
     Timeout(Duration),
     /// The response, with this status, exceeds this number of bytes.
-    #[error("the answer has more than {0} bytes")]
+    #[error("the response has more than {0} bytes")]
     TooLarge(usize, StatusCode),
     /// Memory is too short for the response.
-    #[error("the answer was given up because memory is short")]
+    #[error("the response was aborted because memory is low")]
     OutOfMemory,
 }
 
@@ -184,7 +184,7 @@ impl Client {
 
     async fn without_http2(&self, request: Request<Bytes>) -> Result<Response, ExchangeError> {
         let Some(http1) = &self.http1 else {
-            return Err(ExchangeError::Connect("the other side does not speak HTTP/2".into()));
+            return Err(ExchangeError::Connect("the server does not support HTTP/2".into()));
         };
         let result = self.over_http1(http1, request).await;
         if let (Err(ExchangeError::Connect(_)), Some(http2)) = (&result, &self.http2) {
@@ -206,7 +206,7 @@ impl Client {
         hyper::ext::on_informational(&mut request, move |_| seen.store(true, Ordering::Relaxed));
         let failed = |error| match failure::classify(&error) {
             ExchangeError::Closed if begun.load(Ordering::Relaxed) => {
-                ExchangeError::Broken("the connection was closed behind an informational response".into())
+                ExchangeError::Broken("the connection was closed after an informational response".into())
             }
             other => other,
         };
@@ -220,7 +220,7 @@ impl Client {
             connected.poison();
         }
         if head.status.is_informational() {
-            return Err(ExchangeError::Broken(format!("the answer is {}", head.status)));
+            return Err(ExchangeError::Broken(format!("unexpected response {}", head.status)));
         }
         Ok(Response::new(head, Body::http1(body), false))
     }

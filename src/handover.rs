@@ -102,7 +102,7 @@ fn take(old: UnixStream, deadline: Instant) -> io::Result<Inherited> {
     let names = String::from_utf8_lossy(names.get(..message.bytes).unwrap_or_default()).into_owned();
     let names: Vec<&str> = names.lines().collect();
     if names.len() != sockets.len() || names.is_empty() {
-        return Err(io::Error::new(ErrorKind::InvalidData, "the old process sent something else than its sockets"));
+        return Err(io::Error::new(ErrorKind::InvalidData, "the old process sent an invalid message"));
     }
     Ok(Inherited { sockets: names.into_iter().map(str::to_owned).zip(sockets).collect(), old })
 }
@@ -134,7 +134,7 @@ fn check(other: &UnixStream) -> io::Result<()> {
     if socket_peercred(other.as_fd())?.uid == geteuid() {
         return Ok(());
     }
-    Err(io::Error::new(ErrorKind::PermissionDenied, "the other process belongs to another user"))
+    Err(io::Error::new(ErrorKind::PermissionDenied, "the other process runs as a different user"))
 }
 
 fn remaining(deadline: Instant) -> io::Result<Duration> {
@@ -153,7 +153,7 @@ fn retry_until<T>(deadline: Instant, mut attempt: impl FnMut() -> io::Result<T>)
                 ) =>
             {
                 remaining(deadline)
-                    .map_err(|_| io::Error::new(ErrorKind::TimedOut, "the other process is not there"))?;
+                    .map_err(|_| io::Error::new(ErrorKind::TimedOut, "timed out waiting for the other process"))?;
                 thread::sleep(RETRY_PAUSE);
             }
             done => return done,

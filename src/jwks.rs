@@ -290,19 +290,19 @@ impl Issuer {
 
     /// Logs which keys there are, and which of them are of no use: every token that one of those signed is rejected.
     fn log_keys(&self, keys: &KeySet) {
-        tracing::info!(upstream = self.name, keys = keys.len(), "the issuer has new keys");
+        tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys updated");
         let named = |may_sign: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.may_sign == may_sign);
         if named(true).next().is_some() {
             let unused_keys = describe_unused(named(true));
             tracing::warn!(
                 upstream = self.name,
                 unused_keys,
-                "keys of the issuer are not usable: their tokens are rejected"
+                "issuer keys not usable; tokens signed with them are rejected"
             );
         }
         if named(false).next().is_some() {
             let unused_keys = describe_unused(named(false));
-            tracing::info!(upstream = self.name, unused_keys, "keys of the issuer are for other uses");
+            tracing::info!(upstream = self.name, unused_keys, "issuer keys for other uses ignored");
         }
     }
 
@@ -315,14 +315,10 @@ impl Issuer {
         let known = self.keys.load().is_some();
         match failure {
             Some(reason) if known => {
-                tracing::warn!(
-                    upstream = self.name,
-                    reason,
-                    "the issuer's keys could not be fetched; the last good ones hold"
-                );
+                tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys; still using the previous keys");
             }
-            Some(reason) => tracing::warn!(upstream = self.name, reason, "the issuer's keys could not be fetched"),
-            None => tracing::info!(upstream = self.name, "the issuer's keys can be fetched again"),
+            Some(reason) => tracing::warn!(upstream = self.name, reason, "cannot fetch issuer keys"),
+            None => tracing::info!(upstream = self.name, "issuer keys can be fetched again"),
         }
     }
 }

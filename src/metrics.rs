@@ -122,12 +122,12 @@ impl Metrics {
             load: ConfigMetrics::new(&registrar)?,
             requests: registrar.counters(
                 "sessiongate_requests_total",
-                "Requests, by upstream, operation, decision, cache status and class of the answer's status.",
+                "Requests, by upstream, operation, decision, cache status and class of the response status.",
                 &["upstream", "operation", "decision", "cache", "status"],
             )?,
             durations: registrar.durations(
                 "sessiongate_request_duration_seconds",
-                "Time from a request's head to the end of its answer.",
+                "Time from the request head to the end of the response.",
                 &request_labels,
             )?,
             violations: registrar.counters(
@@ -137,79 +137,91 @@ impl Metrics {
             )?,
             rejections: registrar.counters(
                 "sessiongate_rejections_total",
-                "Rejections: responses of the gateway in place of the provider's, by upstream and reason.",
+                "Requests that the gateway rejected, by upstream and reason.",
                 &["upstream", "reason"],
             )?,
-            connections: registrar.gauge("sessiongate_open_connections", "Open connections from clients.")?,
-            connections_accepted: registrar.counter("sessiongate_connections_total", "Connections from clients.")?,
+            connections: registrar.gauge("sessiongate_open_connections", "Open client connections.")?,
+            connections_accepted: registrar.counter("sessiongate_connections_total", "Client connections accepted.")?,
             disconnects: registrar.counters(
                 "sessiongate_connections_cut_total",
-                "Connections from clients, and requests on them, that the gateway cut off, by reason.",
+                "Client connections, and requests on them, that the gateway ended, by reason.",
                 &["reason"],
             )?,
             in_flight: registrar.gauge("sessiongate_requests_in_flight", "Requests in flight.")?,
             fetches: registrar.counters(
                 "sessiongate_upstream_fetches_total",
-                "Governed requests that were sent to the provider, by upstream and class of the answer's status, or `failed`.",
+                "Governed requests sent to the provider, by upstream and class of the response status, or `failed`.",
                 &["upstream", "status"],
             )?,
             upstream_connections: registrar.counters(
                 "sessiongate_upstream_connections_total",
-                "Connections used by passed requests, by upstream and whether they were new.",
+                "Provider connections used by pass-through requests, by upstream and whether they were reused.",
                 &["upstream", "reused"],
             )?,
             upstream_in_flight: registrar.gauges(
                 "sessiongate_upstream_requests_in_flight",
-                "Requests that are in flight at the provider, whether a client waits for them or not.",
+                "Requests in flight at the provider, including those whose client has left.",
                 &["upstream"],
             )?,
             upstream_waits: registrar.counters(
                 "sessiongate_upstream_waits_total",
-                "Requests that had to wait until fewer were in flight at the provider.",
+                "Requests that waited for a slot at the provider.",
                 &["upstream"],
             )?,
-            cache_bytes: registrar.gauge("sessiongate_cache_bytes", "Bytes held by the cache.")?,
-            cache_sessions: registrar.gauge("sessiongate_cache_sessions", "Sessions known to the cache.")?,
-            cache_evictions: registrar.counter("sessiongate_cache_evictions_total", "Sessions dropped to make room.")?,
+            cache_bytes: registrar.gauge("sessiongate_cache_bytes", "Memory used by the cache.")?,
+            cache_sessions: registrar.gauge("sessiongate_cache_sessions", "Sessions in the cache.")?,
+            cache_evictions: registrar
+                .counter("sessiongate_cache_evictions_total", "Sessions evicted to make room.")?,
             purges: registrar.counters(
                 "sessiongate_cache_purges_total",
-                "Purges of the cache by hand, by upstream and what was purged.",
+                "Manual cache purges, by upstream and what was purged.",
                 &["upstream", "purged"],
             )?,
             cache_events: registrar.counters(
                 "sessiongate_cache_events_total",
-                "What the cache did beside hits and misses, by event.",
+                "Cache events other than hits and misses, by event.",
                 &["event"],
             )?,
-            jwks_keys: registrar.gauges("sessiongate_jwks_keys", "Usable keys of the issuer.", &["upstream"])?,
+            jwks_keys: registrar.gauges(
+                "sessiongate_jwks_keys",
+                "Usable signing keys of the issuer.",
+                &["upstream"],
+            )?,
             jwks_fetches: registrar.counters(
                 "sessiongate_jwks_fetches_total",
-                "Fetches of the issuer's keys, by result.",
+                "Fetches of the issuer's signing keys, by upstream and result.",
                 &["upstream", "result"],
             )?,
             jwks_age: registrar.gauges(
                 "sessiongate_jwks_age_seconds",
-                "Time since the issuer's keys were last fetched; -1 where they never were.",
+                "Time since the last successful fetch of the issuer's keys; -1 if there was none.",
                 &["upstream"],
             )?,
             token_checks: registrar.counters(
                 "sessiongate_token_checks_total",
-                "Good tokens: verified by their signature, or known from a check before.",
+                "Valid tokens, by whether the signature was verified or the result was cached.",
                 &["upstream", "result"],
             )?,
-            memory_limit: registrar.gauge("sessiongate_memory_limit_bytes", "How much memory the process may have.")?,
-            memory_budget: registrar.gauge("sessiongate_memory_budget_bytes", "How much of it may be held for clients.")?,
-            memory_held: registrar.gauges("sessiongate_memory_held_bytes", "What is held for clients, by kind.", &["kind"])?,
+            memory_limit: registrar.gauge("sessiongate_memory_limit_bytes", "Memory limit of the process.")?,
+            memory_budget: registrar.gauge("sessiongate_memory_budget_bytes", "Memory budget for clients.")?,
+            memory_held: registrar.gauges(
+                "sessiongate_memory_held_bytes",
+                "Memory held for clients, by kind.",
+                &["kind"],
+            )?,
             memory_shed: registrar.counters(
                 "sessiongate_memory_shed_total",
-                "What was given up because memory was short, by what it was.",
+                "Work shed because memory was low, by kind.",
                 &["shed"],
             )?,
-            log_lines_dropped: registrar.counter("sessiongate_log_lines_dropped_total", "Log lines that nobody took.")?,
+            log_lines_dropped: registrar.counter(
+                "sessiongate_log_lines_dropped_total",
+                "Log lines dropped because the log was not read fast enough.",
+            )?,
             registry: registry.clone(),
         };
         registrar
-            .gauges("sessiongate_build_info", "The version that runs.", &["version"])?
+            .gauges("sessiongate_build_info", "Version of the running process.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;

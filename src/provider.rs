@@ -162,7 +162,7 @@ impl Provider {
         let within = self.upstream.target.timeouts.first_byte;
         let exchange = client.exchange(self.request(fetch)?, MAX_RESPONSE, within, fetch.reads).await?;
         let trailers = exchange.trailers.as_ref().filter(|trailers| !heads::are_bounded(trailers));
-        match heads::fault(&exchange.headers).or(trailers.map(|_| "the answer has too many trailers")) {
+        match heads::fault(&exchange.headers).or(trailers.map(|_| "the response has too many trailers")) {
             Some(fault) => Err(ExchangeError::Broken(fault.into())),
             None => Ok(exchange),
         }
@@ -194,8 +194,8 @@ impl Provider {
             return;
         }
         match error {
-            Some(error) => tracing::warn!(upstream = self.upstream.name, error, "the provider does not answer"),
-            None => tracing::info!(upstream = self.upstream.name, "the provider answers again"),
+            Some(error) => tracing::warn!(upstream = self.upstream.name, error, "requests to the provider fail"),
+            None => tracing::info!(upstream = self.upstream.name, "requests to the provider succeed again"),
         }
     }
 

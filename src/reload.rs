@@ -133,7 +133,7 @@ impl Reload {
             // What was found of its files says nothing.
             self.running.unread("too many open files".into());
             if !had_no_descriptors {
-                tracing::error!("the configuration could not be read: too many open files; the last good one holds");
+                tracing::error!("configuration not read: too many open files; still using the previous one");
             }
             return;
         }
@@ -162,12 +162,12 @@ impl Reload {
     fn unchanged(&mut self, loaded: &LoadedConfig) {
         self.rejected = None;
         self.running.unchanged(&loaded.hash);
-        tracing::info!(hash = loaded.hash, "the configuration is unchanged");
+        tracing::info!(hash = loaded.hash, "configuration unchanged");
     }
 
     async fn apply(&mut self, LoadedConfig { config, warnings, hash }: LoadedConfig) {
         for warning in &warnings {
-            tracing::warn!(%warning, "the configuration may not be what was meant");
+            tracing::warn!(%warning, "configuration warning");
         }
         let config = Arc::new(config);
         let candidate = match self.candidate(config.clone()).await {
@@ -185,10 +185,10 @@ impl Reload {
         if !names.is_empty() {
             tracing::warn!(
                 options = names.join(", "),
-                "these changes need a restart; the rest of the configuration holds"
+                "these options need a restart; the rest of the configuration is applied"
             );
         }
-        tracing::info!(hash, "the configuration is applied");
+        tracing::info!(hash, "configuration applied");
         self.running.applied(&hash, waiting);
         self.options = config.reload;
         self.current = self.read.clone();
@@ -200,7 +200,7 @@ impl Reload {
     async fn candidate(&self, config: Arc<Config>) -> Result<Arc<Runtime>, (Vec<String>, bool)> {
         let running = self.running.clone();
         let candidate = blocking(move || running.candidate(&config)).await;
-        let candidate = candidate.ok_or_else(|| (vec!["it could not be set up".to_owned()], false))?;
+        let candidate = candidate.ok_or_else(|| (vec!["the configuration could not be set up".to_owned()], false))?;
         let candidate = candidate.map_err(|error| (vec![error.to_string()], false))?;
         self.running.warm_up(&candidate).await.map_err(|lost| (lost, true))?;
         Ok(candidate)
@@ -222,7 +222,7 @@ impl Reload {
         // Each try of the same is counted, but told only once.
         let told = may_recover && self.rejected.as_ref().is_some_and(|last| last.reason == reason);
         for reason in reasons.iter().take(MAX_FAULTS).filter(|_| !told) {
-            tracing::error!(reason, faults = reasons.len(), "the configuration is refused; the last good one holds");
+            tracing::error!(reason, faults = reasons.len(), "configuration rejected; still using the previous one");
         }
         self.running.rejected(reason.clone());
         self.rejected = Some(RejectedConfig { reason, tried: may_recover.then(Instant::now) });
@@ -232,5 +232,5 @@ impl Reload {
 /// Does what may wait for files where it holds nobody up; none where it panicked.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| tracing::error!(%error, "the configuration could not be read")).ok()
+    done.map_err(|error| tracing::error!(%error, "reading the configuration failed")).ok()
 }

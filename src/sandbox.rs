@@ -43,7 +43,7 @@ pub enum SandboxError {
     #[error("the simulated ZITADEL instance: {0}")]
     Instance(#[from] zitadel::Error),
     /// The system has no random numbers.
-    #[error("the system gives no random numbers")]
+    #[error("the system random number generator failed")]
     Random,
 }
 

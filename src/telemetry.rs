@@ -153,22 +153,22 @@ pub enum StoreFailure {
     #[error("the store is not connected")]
     Disconnected,
     /// Too many commands in flight.
-    #[error("too many commands are under way")]
+    #[error("too many commands in flight")]
     Busy,
     /// No reply in time.
-    #[error("the store did not answer in time")]
+    #[error("the store timed out")]
     Timeout,
     /// The connection broke.
     #[error("the connection to the store broke")]
     Broken,
     /// The server replied with an error.
-    #[error("the store refused")]
+    #[error("the store returned an error")]
     ServerError,
     /// A cluster slot is migrating, and its keys are not all on the same node.
-    #[error("the keys are on their way to another server")]
+    #[error("the keys are migrating to another server")]
     Moving,
     /// The reply does not follow the protocol.
-    #[error("the store's answer makes no sense")]
+    #[error("the store returned an invalid response")]
     ProtocolError,
 }
 

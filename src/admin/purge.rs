@@ -55,7 +55,7 @@ pub(super) async fn purge(
             Json(json!({ "purged": true })).into_response()
         }
         Err(error) => {
-            tracing::warn!(upstream = upstream.name, session = shown, %error, "not purged");
+            tracing::warn!(upstream = upstream.name, session = shown, %error, "purge failed");
             let mut response = reject(StatusCode::SERVICE_UNAVAILABLE, &told(&error));
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
             response
@@ -64,7 +64,7 @@ pub(super) async fn purge(
 }
 
 fn told(error: &StoreError) -> String {
-    format!("the store could not be told: {error}; what is cached may be served until it ends")
+    format!("the store is unavailable: {error}; cached responses may be served until they expire")
 }
 
 /// Whether a request comes from this machine, and not by way of a page that somebody else wrote: such a page can
@@ -72,17 +72,17 @@ fn told(error: &StoreError) -> String {
 fn check_caller(peer: SocketAddr, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !peer.ip().to_canonical().is_loopback() {
-        return Err((StatusCode::FORBIDDEN, "only for this machine"));
+        return Err((StatusCode::FORBIDDEN, "only allowed from this host"));
     }
-    if headers.contains_key(header::ORIGIN) || !is_local(text(header::HOST)) {
-        return Err((
-            StatusCode::FORBIDDEN,
-            "not for pages: `Origin` has to be absent, and `Host` an address of this machine",
-        ));
+    if headers.contains_key(header::ORIGIN) {
+        return Err((StatusCode::FORBIDDEN, "requests with an `Origin` header are not allowed"));
+    }
+    if !is_local(text(header::HOST)) {
+        return Err((StatusCode::FORBIDDEN, "`Host` must be `localhost` or a loopback address"));
     }
     let media = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
     if !media.trim().eq_ignore_ascii_case("application/json") {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type has to be `application/json`"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be `application/json`"));
     }
     Ok(())
 }

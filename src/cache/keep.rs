@@ -50,7 +50,7 @@ impl StartedFetch {
             },
         };
         if let Err(error) = kept {
-            tracing::debug!(%error, "what an answer means was not stored");
+            tracing::debug!(%error, "cache entry not updated");
         }
         fetched
     }
@@ -93,7 +93,7 @@ impl Sessions {
             return;
         }
         if let Err(error) = retire(&*self.store, key, self.store.token(), retired).await {
-            tracing::debug!(%error, "what an answer means was not stored");
+            tracing::debug!(%error, "cache entry not updated");
         }
     }
 }

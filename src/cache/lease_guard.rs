@@ -53,7 +53,7 @@ impl Drop for LeaseGuard<'_> {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = store.release(&key, reader).await {
-                    tracing::debug!(%error, "a lease was not given back");
+                    tracing::debug!(%error, "lease not released");
                 }
             });
         }

@@ -115,7 +115,7 @@ impl Started {
             let running = running.clone();
             predecessor = Some(tokio::spawn(async move {
                 let _ = spawn_blocking(|| old.wait()).await;
-                tracing::info!("the process before this one has ended");
+                tracing::info!("previous process exited");
                 running.release_cache(held).await;
             }));
         }
@@ -156,7 +156,7 @@ impl Started {
                 _ = self.signals.interrupt.recv() => break End::Signal("SIGINT"),
                 _ = self.signals.quit.recv() => match self.hand_over().await {
                     Ok(end) => break end,
-                    Err(error) => tracing::error!(%error, "the listeners could not be handed over; going on"),
+                    Err(error) => tracing::error!(%error, "cannot hand over the listeners; still serving"),
                 },
             }
         };
@@ -168,7 +168,7 @@ impl Started {
                 None
             }
             End::Replaced(successor) => {
-                tracing::info!("another process has taken over; stopping");
+                tracing::info!("listeners handed over to a new process; stopping");
                 // Nobody has to look elsewhere, but clients need a response to be told that their connection ends.
                 drain_delay = LAST_RESPONSES;
                 Some(successor)
@@ -176,8 +176,8 @@ impl Started {
         };
         tokio::select! {
             cut = self.serving.stop(drain_delay, grace) => tracing::info!(requests_cut_off = cut, "stopped"),
-            _ = terminate.recv() => tracing::warn!("stopped at once"),
-            _ = interrupt.recv() => tracing::warn!("stopped at once"),
+            _ = terminate.recv() => tracing::warn!("stopped immediately"),
+            _ = interrupt.recv() => tracing::warn!("stopped immediately"),
         }
         Ok(())
     }
@@ -241,7 +241,7 @@ fn limit_connections(config: &Config) -> Clients {
     clients.limits.connections = descriptors::max_clients(declared, in_flight);
     if clients.limits.connections < declared {
         let allowed = clients.limits.connections;
-        tracing::warn!(declared, allowed, "clients get fewer connections: the process may have too few open files");
+        tracing::warn!(declared, allowed, "client connections limited by the open file limit");
     }
     clients
 }
@@ -253,7 +253,10 @@ fn warn_about_proxy_variables() {
     let set: Vec<&str> = set.collect();
     if !set.is_empty() {
         let variables = set.join(", ");
-        tracing::warn!(variables, "proxy variables are ignored: providers and issuers are connected to directly");
+        tracing::warn!(
+            variables,
+            "proxy environment variables are ignored; providers and issuers are connected to directly"
+        );
     }
 }
 

@@ -20,10 +20,10 @@ pub(super) struct PurgeArgs {
     /// The upstream, by its name in the configuration
     #[arg(long, value_name = "NAME")]
     upstream: String,
-    /// The session's id, or `-` to read it from standard input; without it all sessions of the upstream
+    /// The session ID, or `-` to read it from standard input; default: all sessions of the upstream
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// Where the gateway's admin listener is; it takes purges from its own machine only
+    /// Address of the gateway's admin listener, which accepts purges only from its own machine
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
 }
@@ -42,13 +42,15 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
     let request = Request::post("/cache/purge").header(CONTENT_TYPE, "application/json");
     let request = request.body(Bytes::from(wanted.to_string())).map_err(other)?;
     let response = tokio::time::timeout(TIMEOUT, send(args.admin, request));
-    let (status, body) = response.await.map_err(|_| other(format!("{} does not answer", args.admin)))??;
+    let (status, body) = response
+        .await
+        .map_err(|_| other(format!("no response from {} within {} s", args.admin, TIMEOUT.as_secs())))??;
     if status == StatusCode::OK {
         return Ok(());
     }
     let said =
         serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
-    Err(other(said.unwrap_or_else(|| format!("{} answers {status}", args.admin))))
+    Err(other(said.unwrap_or_else(|| format!("{} responded with {status}", args.admin))))
 }
 
 /// Sends a request to the admin listener of a gateway.

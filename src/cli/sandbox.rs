@@ -14,22 +14,22 @@ use std::path::Path;
 
 #[derive(Args)]
 pub(super) struct SandboxArgs {
-    /// Where the gateway listens; port 0 takes a free one
+    /// Listen address of the gateway; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where probes and metrics are answered
+    /// Listen address of the admin endpoints
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Where the simulated Auth0 tenant listens
+    /// Listen address of the simulated Auth0 tenant
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     auth0: SocketAddr,
-    /// Where the simulated ZITADEL listens
+    /// Listen address of the simulated ZITADEL
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
     zitadel: SocketAddr,
-    /// Where a second simulated ZITADEL listens, whose JWTs the gateway verifies
+    /// Listen address of a second simulated ZITADEL, whose JWTs the gateway verifies
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083")]
     zitadel_verified: SocketAddr,
-    /// How many requests a second the tenant allows before it answers 429; 0 for no limit
+    /// Requests per second that the tenant allows before it responds with 429; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = TENANT_RATE)]
     rate: u32,
     /// Cache in this Redis instead of in memory: redis://HOST:PORT

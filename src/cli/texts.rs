@@ -17,7 +17,7 @@ pub(super) struct CompletionsArgs {
 
 #[derive(Args)]
 pub(super) struct ManArgs {
-    /// The command that the page is about; the whole program where there is none
+    /// The command that the page is about; default: the whole program
     command: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn man(args: &ManArgs) -> Result<String, CommandError> {
         None => program,
         Some(name) => match program.find_subcommand(name) {
             Some(command) => command.clone(),
-            None => program.error(ErrorKind::InvalidValue, format!("there is no command `{name}`")).exit(),
+            None => program.error(ErrorKind::InvalidValue, format!("unknown command `{name}`")).exit(),
         },
     };
     let mut page = Vec::new();

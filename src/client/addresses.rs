@@ -144,7 +144,7 @@ impl Addresses {
             Some(_) => {}
             None if self.contains(address) => {
                 failing.push(Failing { address, until: now + FIRST_PAUSE, pause: FIRST_PAUSE });
-                tracing::warn!(host = self.host, %address, "the address cannot be connected to; others are preferred");
+                tracing::warn!(host = self.host, %address, "cannot connect to the address; preferring others");
             }
             None => {}
         }
@@ -161,7 +161,7 @@ impl Addresses {
         failing.retain(|one| one.address != address);
         self.failing_count.store(failing.len(), Ordering::Relaxed);
         if failing.len() < before {
-            tracing::info!(host = self.host, %address, "the address can be connected to again");
+            tracing::info!(host = self.host, %address, "the address is reachable again");
         }
     }
 
@@ -197,9 +197,9 @@ impl Addresses {
         let known = self.known.load().len();
         match error {
             Some(error) if !failed => {
-                tracing::warn!(host = self.host, %error, known, "the name cannot be looked up");
+                tracing::warn!(host = self.host, %error, known, "cannot resolve the host name");
             }
-            None if failed => tracing::info!(host = self.host, known, "the name can be looked up again"),
+            None if failed => tracing::info!(host = self.host, known, "the host name resolves again"),
             Some(_) | None => {}
         }
     }
@@ -213,7 +213,7 @@ impl Addresses {
         }
         if !found.is_empty() && **self.known.load() != found {
             if self.are_known() {
-                tracing::info!(host = self.host, addresses = ?found, "the name has new addresses");
+                tracing::info!(host = self.host, addresses = ?found, "the host name has new addresses");
             }
             self.known.store(Arc::new(found));
             let mut failing = self.failing.lock();

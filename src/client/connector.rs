@@ -74,7 +74,7 @@ impl Connector {
                 }
             }
         }
-        Err(failed.unwrap_or_else(|| "the name is not known yet".into()))
+        Err(failed.unwrap_or_else(|| "the host name is not resolved yet".into()))
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn tls(options: &ConnectOptions) -> Result<ClientConfig, rustls::Erro
             // Without them no provider would be trusted.
             if descriptors::are_exhausted() && !found.errors.is_empty() {
                 return Err(rustls::Error::General(
-                    "the system's authorities cannot be read: too many open files".into(),
+                    "cannot read the system's CA certificates: too many open files".into(),
                 ));
             }
             roots.add_parsable_certificates(found.certs);

@@ -171,7 +171,7 @@ impl Http2 {
             };
             let negotiated = stream.connected().is_negotiated_h2();
             if matches!(stream, MaybeHttpsStream::Https(_)) && !negotiated {
-                return if self.may_be_http1 { Ok(None) } else { Err("the other side does not speak HTTP/2".into()) };
+                return if self.may_be_http1 { Ok(None) } else { Err("the server does not support HTTP/2".into()) };
             }
             // Nothing was sent: if this fails, try the next address.
             match tokio::time::timeout(self.connect, self.greet(TokioIo::new(stream))).await {

@@ -32,7 +32,7 @@ const MAX_SERVERS: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     /// There is no such name, or it has no address.
-    #[error("there is no such name, or it has no address")]
+    #[error("unknown host, or no address for it")]
     Unknown,
     /// The lookup failed.
     #[error("{0}")]
@@ -115,7 +115,7 @@ impl Resolver {
         let dns = Dns::new(&self.servers, source.as_deref().unwrap_or_default());
         if let Err(error) = &dns {
             let path = self.files.resolv_conf.display();
-            tracing::warn!(%path, %error, "the file cannot be used: the system looks names up");
+            tracing::warn!(%path, %error, "cannot use the file; resolving names with the system resolver");
         }
         let dns = dns.ok().map(Arc::new);
         *cached = Some(CachedDns { source, dns: dns.clone() });

@@ -232,7 +232,7 @@ impl ClientStream {
     /// Reads and discards what a disconnected client sends, so that the network does not drop the reason sent to it;
     /// then fails.
     fn poll_linger(&mut self, cx: &mut Context) -> Poll<io::Result<()>> {
-        let timed_out = || Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client was cut off")));
+        let timed_out = || Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client was disconnected")));
         let Some(until) = self.linger_until else {
             return timed_out();
         };
@@ -302,7 +302,7 @@ impl ClientStream {
                 DisconnectReason::WriteTimeout
             });
             self.transport.discard_unsent();
-            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")));
+            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client stopped reading")));
         }
         Poll::Pending
     }

@@ -288,7 +288,7 @@ impl ClientTiming {
     pub fn stream_rejected(&self, stream: u32, code: u32) {
         let ConnectionContext { listener, metrics, .. } = &self.connection;
         metrics.disconnected(DisconnectReason::RejectedStream);
-        tracing::debug!(listener = &**listener, stream, code, "a stream was reset before it became a request");
+        tracing::debug!(listener = &**listener, stream, code, "stream reset before it became a request");
     }
 
     /// Pingora itself rejected an HTTP/2 request.
@@ -297,7 +297,7 @@ impl ClientTiming {
         // Otherwise its reset would count as that of a stream that never became a request.
         requests.fetch_add(1, Ordering::Relaxed);
         metrics.disconnected(DisconnectReason::RejectedStream);
-        tracing::debug!(listener = &**listener, "a request was rejected before it was served");
+        tracing::debug!(listener = &**listener, "request rejected before it was served");
     }
 
     /// A body follows.

@@ -82,7 +82,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
                 Ok((socket, peer)) => {
                     let last = descriptors::is_reserved(&socket);
                     self.spawn(socket, peer, &listener);
-                    last.then(|| "too many open files, but for those in reserve".to_owned())
+                    last.then(|| "too many open files, except for the reserve".to_owned())
                 }
                 Err(error) => Some(error.to_string()),
             };
@@ -90,7 +90,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
                 continue;
             };
             if failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > WARN_AGAIN_AFTER) {
-                tracing::warn!(listener = &*listener.name, error, "connections cannot be accepted");
+                tracing::warn!(listener = &*listener.name, error, "cannot accept connections");
             }
             tokio::time::sleep(ACCEPT_BACKOFF).await;
             while descriptors::are_exhausted() && *stage.borrow() < ShutdownStage::Closing {

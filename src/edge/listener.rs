@@ -48,7 +48,7 @@ impl BoundListener {
 
     /// Adopts a socket that another process has bound. Fails if its address is not `address`.
     pub fn adopt(address: &ListenAddress, socket: OwnedFd) -> io::Result<BoundListener> {
-        let mismatch = || io::Error::new(ErrorKind::InvalidData, "the socket that was handed over has another address");
+        let mismatch = || io::Error::new(ErrorKind::InvalidData, "the inherited socket has a different address");
         let socket = match address {
             ListenAddress::Tcp(expected) => {
                 let listener = std::net::TcpListener::from(socket);
@@ -148,10 +148,10 @@ fn check_path(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is something else than a socket"));
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "the path exists and is not a socket"));
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-        Ok(_) | Err(_) => Err(io::Error::new(ErrorKind::AddrInUse, "somebody listens there")),
+        Ok(_) | Err(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another process listens on this socket")),
     }
 }

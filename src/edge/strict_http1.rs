@@ -237,7 +237,7 @@ impl AsyncRead for StrictHttp1Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let StrictHttp1Stream { stream, reader } = self.get_mut();
         if stream.response_is_late(cx) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider does not answer")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider does not respond")));
         }
         let mut state = reader.state.lock();
         let before = buffer.filled().len();

@@ -61,12 +61,14 @@ impl Issuer {
     /// Fetches a document. `virtual_host` is what its server is called, where it is reached by another name.
     async fn document(&self, address: &str, virtual_host: Option<&Authority>) -> Result<Bytes, String> {
         let fault = |reason: String| format!("{address}: {reason}");
-        let uri: Uri = address.parse().map_err(|_| fault("not an address".into()))?;
+        let uri: Uri = address.parse().map_err(|_| fault("not a URL".into()))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let addresses = Addresses::new(&self.context.resolver, &host, port);
         let looked_up = tokio::time::timeout(LOOKUP_TIMEOUT, addresses.look_up()).await;
-        looked_up.map_err(|_| fault("the name was not looked up in time".into()))?.map_err(|e| fault(e.to_string()))?;
+        looked_up
+            .map_err(|_| fault("the host name was not resolved in time".into()))?
+            .map_err(|e| fault(e.to_string()))?;
         // The dot of the root is for the look-up alone.
         let uri = uri_without_root_dot(&uri).unwrap_or(uri);
         let uri = with_authority(uri, virtual_host).map_err(|error| fault(error.to_string()))?;
@@ -112,13 +114,13 @@ fn check_response(response: &Exchange) -> Result<(), String> {
     if response.status.is_redirection() {
         let to = response.headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
         let to = to.map_or_else(String::new, |to| format!(" to {}", for_log(&to)));
-        return Err(format!("answered {}, a redirect{to}, which is not followed", response.status));
+        return Err(format!("response {}: a redirect{to}, which is not followed", response.status));
     }
     if !response.status.is_success() {
-        return Err(format!("answered {}", response.status));
+        return Err(format!("response {}", response.status));
     }
     match coding::remaining(&response.headers) {
-        Some(coding) => Err(format!("the document is compressed (`{coding}`), although `identity` was asked for")),
+        Some(coding) => Err(format!("the document is compressed (`{coding}`), although `identity` was requested")),
         None => Ok(()),
     }
 }

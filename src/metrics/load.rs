@@ -24,26 +24,26 @@ impl ConfigMetrics {
         let metrics = ConfigMetrics {
             reloads: registrar.counters(
                 "sessiongate_config_reloads_total",
-                "How often the configuration was read again, by what became of it.",
+                "Configuration reloads, by result.",
                 &["result"],
             )?,
             successful: registrar.gauge(
                 "sessiongate_config_last_reload_successful",
-                "Whether the configuration that was read last holds: 1, or 0 where it was refused.",
+                "1 if the last configuration reload succeeded, 0 if it was rejected.",
             )?,
             success_time: registrar.gauge(
                 "sessiongate_config_last_reload_success_timestamp_seconds",
-                "When a configuration was last read that holds.",
+                "Time of the last successful configuration reload.",
             )?,
             info: registrar.gauges(
                 "sessiongate_config_info",
-                "The configuration that holds, by the SHA-256 hash of its text.",
+                "Current configuration, by the SHA-256 hash of its text.",
                 &["hash"],
             )?,
             shown: Mutex::default(),
             waiting: registrar.gauges(
                 "sessiongate_config_restart_needed",
-                "Options that have changed, but hold from the start of a process: 1 where a restart is needed.",
+                "1 if a change of this option needs a restart.",
                 &["option"],
             )?,
         };

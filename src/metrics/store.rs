@@ -27,13 +27,13 @@ impl StoreMetrics {
     /// The metrics of a store. They are shown once [`super::Metrics::register_store`] has them.
     pub fn new() -> Result<StoreMetrics, prometheus::Error> {
         let bytes = IntCounterVec::new(
-            Opts::new("sessiongate_store_bytes_total", "Bytes of entries that came from the store and went to it."),
+            Opts::new("sessiongate_store_bytes_total", "Bytes of cache entries read from and written to the store."),
             &["direction"],
         )?;
         let durations = HistogramVec::new(
             HistogramOpts::new(
                 "sessiongate_store_duration_seconds",
-                "Time that a step of the store took, good or not.",
+                "Duration of store operations, including failed ones.",
             )
             .buckets(BUCKETS.to_vec()),
             &["step"],
@@ -42,13 +42,13 @@ impl StoreMetrics {
             by_operation: EnumMap::from_fn(|step: StoreOperation| durations.with_label_values(&[step.name()])),
             durations,
             errors: IntCounterVec::new(
-                Opts::new("sessiongate_store_errors_total", "Steps that the store did not carry out, by reason."),
+                Opts::new("sessiongate_store_errors_total", "Failed store operations, by operation and reason."),
                 &["step", "reason"],
             )?,
-            connections: IntGauge::new("sessiongate_store_connections", "Connections to servers of the store.")?,
+            connections: IntGauge::new("sessiongate_store_connections", "Open connections to the store's servers.")?,
             disconnects: IntCounter::new(
                 "sessiongate_store_disconnects_total",
-                "Connections to servers of the store that were given up or broke.",
+                "Connections to the store's servers that were closed or lost.",
             )?,
             read: bytes.with_label_values(&["read"]),
             written: bytes.with_label_values(&["written"]),

@@ -24,9 +24,9 @@ const MAX_HEADERS: usize = 250;
 /// What is wrong with the headers of a response; none where they can be passed on.
 pub fn fault(headers: &HeaderMap) -> Option<&'static str> {
     if !are_bounded(headers) {
-        return Some("the answer has more headers than clients can be expected to read");
+        return Some("the response headers are too large");
     }
-    (!has_plain_coding(headers)).then_some("the answer has a transfer coding other than chunked")
+    (!has_plain_coding(headers)).then_some("the response has a transfer coding other than chunked")
 }
 
 /// The headers of a response that speak of its connection, with those that `Connection` names: they are no one else's

@@ -12,7 +12,7 @@ use pingora::prelude::Session;
 use pingora::{Error, ErrorType, Result};
 use std::time::Duration;
 
-const DIFFERS: &str = "the body is not as long as `Content-Length` says";
+const DIFFERS: &str = "the body length differs from `Content-Length`";
 
 /// A body whose last part is kept back until its stream ends.
 #[derive(Debug, Default)]

@@ -120,7 +120,7 @@ impl Custom for Watched {
             Ok(read) => read,
             Err(_) => {
                 self.timing.response_is_late();
-                Err(Error::explain(ErrorType::ReadTimedout, "the provider does not answer"))
+                Err(Error::explain(ErrorType::ReadTimedout, "the provider does not respond"))
             }
         }
     }

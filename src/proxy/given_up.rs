@@ -37,7 +37,7 @@ fn account(context: &mut Context) {
 /// The client did not send the body.
 fn reject(context: &mut Context) {
     let request = context.id.to_str().unwrap_or_default();
-    tracing::debug!(request, "a request is given up whose body does not come");
+    tracing::debug!(request, "request aborted: the client does not send the body");
     end(context, Decision::Rejected, Some(&Rejection::BodyTimeout(context.started.elapsed())));
 }
 
@@ -48,10 +48,10 @@ fn fail(context: &mut Context) {
     };
     if let Some(provider) = context.provider() {
         provider.leave(context.left);
-        provider.note(Some("it takes no more of a request's body"));
+        provider.note(Some("it stopped reading a request body"));
     }
     let request = context.id.to_str().unwrap_or_default();
-    tracing::warn!(request, upstream = upstream.name, "a request is given up whose body the provider does not take");
+    tracing::warn!(request, upstream = upstream.name, "request aborted: the provider does not read the body");
     end(context, Decision::Failed, Some(&Rejection::UpstreamTimeout(upstream.target.timeouts.idle)));
 }
 

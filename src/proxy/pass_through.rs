@@ -48,7 +48,7 @@ async fn await_body(session: &mut Session, context: &Context) -> Result<()> {
     let whole = session.as_mut().is_body_done();
     context.body_came(session, whole);
     if session.as_ref().retry_buffer_truncated() {
-        return Err(Error::explain(ErrorType::InternalError, "the first part of the body is too large to be kept"));
+        return Err(Error::explain(ErrorType::InternalError, "the first part of the body is too large to buffer"));
     }
     Ok(())
 }

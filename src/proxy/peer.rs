@@ -65,7 +65,7 @@ impl KnownCredentials {
 
 /// The provider as a Pingora peer, with its timeouts.
 pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mut Session) -> Result<Box<HttpPeer>> {
-    let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not known");
+    let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not available");
     // A retry has its own timeout, or none.
     context.is_whole = false;
     context.timing.as_ref().inspect(|timing| timing.stop_timers());

@@ -39,5 +39,5 @@ pub(super) async fn reject_overloaded(session: &mut Session, context: &mut Conte
 /// Ends a request because the memory budget is used up.
 pub(super) fn end(context: &Context, what: Shed) -> Box<Error> {
     context.shed(what);
-    Error::explain(ErrorType::InternalError, "memory is short")
+    Error::explain(ErrorType::InternalError, "low on memory")
 }

@@ -93,7 +93,7 @@ async fn next(response: &mut Response, idle: Duration) -> Result<Option<Part>> {
         Ok(part) => part.map_err(|error| Error::explain(ErrorType::ReadError, error.to_string()).into_up()),
         Err(_) => {
             response.body.mark_hung();
-            Err(Error::explain(ErrorType::ReadTimedout, "the response stands still").into_up())
+            Err(Error::explain(ErrorType::ReadTimedout, "the response stalled").into_up())
         }
     }
 }

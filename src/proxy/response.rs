@@ -220,7 +220,7 @@ async fn write_at_once(
         ServerSession::H2(stream) => stream.take_response_body_writer(),
         _ => None,
     };
-    let mut writer = writer.ok_or_else(|| Error::explain(ErrorType::H2Error, "the stream is not written to"))?;
+    let mut writer = writer.ok_or_else(|| Error::explain(ErrorType::H2Error, "the stream is not writable"))?;
     let failed = "while writing a response";
     writer.send_data(body, trailers.is_none()).or_err(ErrorType::WriteError, failed)?;
     match trailers {

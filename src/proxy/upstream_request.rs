@@ -57,7 +57,7 @@ pub(super) async fn request(context: &mut Context, session: &mut Session, reques
 /// Fails if a request that needs HTTP/2 got HTTP/1.1: Pingora falls back to it if ALPN agrees on nothing.
 fn check_version(request: &RequestHeader, versions: Versions) -> Result<()> {
     if request.version != Version::HTTP_2 && versions == Versions::Http2 {
-        return Err(Error::explain(ErrorType::ConnectError, "the provider does not speak HTTP/2").into_up());
+        return Err(Error::explain(ErrorType::ConnectError, "the provider does not support HTTP/2").into_up());
     }
     Ok(())
 }

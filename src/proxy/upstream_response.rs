@@ -44,7 +44,7 @@ pub(super) fn frame(session: &mut Session, response: &mut ResponseHeader) {
 /// codings, and a switch of protocols that the client did not request.
 pub(super) fn check(response: &ResponseHeader, upgrades: bool) -> Result<()> {
     let wrong = if response.status == StatusCode::SWITCHING_PROTOCOLS && !upgrades {
-        "a switch of protocols that the client did not ask for"
+        "a protocol switch that the client did not request"
     } else if let Some(fault) = heads::fault(&response.headers) {
         fault
     } else {
@@ -58,5 +58,5 @@ pub(super) fn check_trailers(trailers: &HeaderMap) -> Result<()> {
     if heads::are_bounded(trailers) {
         return Ok(());
     }
-    Err(Error::explain(ErrorType::InvalidHTTPHeader, "the answer has too many trailers").into_up())
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "the response has too many trailers").into_up())
 }

@@ -92,7 +92,7 @@ async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<B
     context.body_came(session, true);
     let body = session.as_mut().get_retry_buffer().unwrap_or_default();
     if declared.is_some_and(|length| length != body.len()) {
-        return Err(Rejection::Malformed("the body is not as long as `Content-Length` says".into()).into());
+        return Err(Rejection::Malformed("the body length differs from `Content-Length`".into()).into());
     }
     Ok(Some(body))
 }

@@ -87,12 +87,12 @@ impl Backend {
     pub fn unready(&self, before: Option<&Backend>) -> Option<&'static str> {
         let new = |own: &Provider| before.is_none_or(|backend| !std::ptr::eq(own, &*backend.provider.value));
         if new(self.provider()) && !self.provider().addresses().are_known() {
-            return Some("url: the name cannot be looked up");
+            return Some("url: cannot resolve the host name");
         }
         // An issuer whose keys nobody could fetch before loses nothing.
         let akin = |issuer: &Issuer| before.and_then(Backend::issuer).is_some_and(|last| last.shares_keys(issuer));
         let lacks = self.issuer().is_some_and(|issuer| issuer.health().keys == 0 && !akin(issuer));
-        lacks.then_some("auth: the issuer's keys cannot be fetched")
+        lacks.then_some("auth: cannot fetch the issuer's keys")
     }
 }
 

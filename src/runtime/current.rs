@@ -135,11 +135,7 @@ impl CurrentRuntime {
             match self.process.cache.sessions.begin(Scope::Upstream(scope), guard, on_mark_failure).await {
                 Ok(mark) => marks.push(mark),
                 Err(rejection) => {
-                    tracing::warn!(
-                        upstream = upstream.name,
-                        reason = rejection.name(),
-                        "writes in flight are not marked"
-                    );
+                    tracing::warn!(upstream = upstream.name, reason = rejection.name(), "cannot mark writes in flight");
                 }
             }
         }
@@ -201,9 +197,9 @@ impl CurrentRuntime {
     pub fn details(&self) -> Vec<String> {
         let reload_state = self.reload_state.lock();
         let rejected = reload_state.rejected.iter();
-        let rejected = rejected.map(|why| format!("the configuration is refused, the last good one holds: {why}"));
+        let rejected = rejected.map(|why| format!("configuration rejected, still using the previous one: {why}"));
         let unread = reload_state.unread.iter();
-        let unread = unread.map(|why| format!("the configuration could not be read, the last good one holds: {why}"));
+        let unread = unread.map(|why| format!("configuration not read, still using the previous one: {why}"));
         let waiting = reload_state.waiting.iter();
         rejected
             .chain(unread)

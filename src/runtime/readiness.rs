@@ -28,10 +28,10 @@ impl Backend {
     /// What an upstream lacked since the start: its name or its keys.
     fn never_had(&self) -> Option<&'static str> {
         if !self.provider().addresses().are_known() {
-            return Some("the name cannot be looked up");
+            return Some("cannot resolve the host name");
         }
         let fetched = self.issuer().is_none_or(|issuer| issuer.health().age.is_some());
-        (!fetched).then_some("the issuer's keys are not known yet")
+        (!fetched).then_some("the issuer's signing keys are not available yet")
     }
 }
 
@@ -70,15 +70,15 @@ impl Runtime {
         for (upstream, backend) in self.each() {
             let name = |part: &str| format!("upstreams.{}.{part}", upstream.name);
             let known = backend.provider().addresses().are_known();
-            checks.push((name("name"), check((!known).then_some("the name cannot be looked up"))));
+            checks.push((name("name"), check((!known).then_some("cannot resolve the host name"))));
             let failing = backend.provider().is_failing();
-            checks.push((name("provider"), check(failing.then_some("the provider does not answer"))));
+            checks.push((name("provider"), check(failing.then_some("requests to the provider fail"))));
             if let Some(issuer) = backend.issuer() {
                 let health = issuer.health();
                 let wrong = match (health.keys, health.age) {
-                    (0, None) => Some("the issuer's keys are not known yet"),
-                    (0, Some(_)) => Some("the issuer's keys are too old"),
-                    _ => issuer.is_failing().then_some("the issuer's keys cannot be fetched; the last ones are used"),
+                    (0, None) => Some("the issuer's signing keys are not available yet"),
+                    (0, Some(_)) => Some("the issuer's keys have expired"),
+                    _ => issuer.is_failing().then_some("cannot fetch the issuer's keys; still using the previous keys"),
                 };
                 checks.push((name("keys"), check(wrong)));
             }
@@ -86,7 +86,7 @@ impl Runtime {
         let caching = self.gateway.upstreams().iter().filter(|upstream| upstream.scope_cache.is_some());
         let store = self.sessions().store();
         let apart = caching.filter_map(|upstream| store.disconnected_for(Scope::Upstream(upstream.scope))).max();
-        let apart = apart.map(|time| format!("there is no connection since {} s", time.as_secs()));
+        let apart = apart.map(|time| format!("no connection for {} s", time.as_secs()));
         checks.push(("store".to_owned(), check(apart.as_deref())));
         checks
     }

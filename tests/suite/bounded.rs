@@ -35,7 +35,7 @@ fn bad_keys(value: &str) -> String {
 
 fn check(what: &str, message: &str) {
     assert!(message.len() < 8192, "{what}: {} bytes", message.len());
-    assert_eq!(message.matches("allowed are").count(), 1, "{what}: {message}");
+    assert_eq!(message.matches("allowed:").count(), 1, "{what}: {message}");
     assert!(message.contains("key_0000") && message.contains(" more"), "{what}: {message}");
 }
 

@@ -424,5 +424,5 @@ fn the_manual_has_a_page_for_every_command() {
     assert!(COMMANDS.iter().all(|command| whole.contains(&format!("sessiongate\\-{command}(1)"))), "{whole}");
     let unknown = run(&["man", "chek"]);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""));
-    assert!(unknown.stderr.contains("there is no command `chek`"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("unknown command `chek`"), "{}", unknown.stderr);
 }

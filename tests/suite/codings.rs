@@ -253,13 +253,13 @@ fn the_log_names_codings_and_redirects_of_key_documents() {
         (coded(document(&[&key]), "gzip"), "the document is compressed (`gzip`)"),
         (coded(document(&[&key]), "br"), "the document is compressed (`br`)"),
         (redirect("https://id.example/keys?token=secret"), "a redirect to https://id.example/keys, which"),
-        (json_response(302, ""), "answered 302 Found, a redirect, which"),
-        (json_response(403, ""), "answered 403"),
+        (json_response(302, ""), "response 302 Found: a redirect, which"),
+        (json_response(403, ""), "response 403"),
     ] {
         let world = World::new(&[]);
         world.publish(response);
         let gateway = Gateway::start(&world.config());
-        let line = gateway.wait_for_log(|line| line.contains("keys could not be fetched"));
+        let line = gateway.wait_for_log(|line| line.contains("cannot fetch issuer keys"));
         assert!(line.contains(said) && !line.contains("secret"), "{said}: {line}");
     }
     let identity = World::new(&[]);
@@ -274,6 +274,6 @@ fn fetches_of_keys_end_with_their_own_timeout() {
     let provider = Scripted::start(|_| json_response(200, &json!({}).to_string()));
     let issuer = format!("http://{}", silent.local_addr().unwrap());
     let gateway = Gateway::start(&config(&provider.url(), &issuer, "fetch_timeout: 1s"));
-    let line = gateway.wait_for_log(|line| line.contains("keys could not be fetched"));
+    let line = gateway.wait_for_log(|line| line.contains("cannot fetch issuer keys"));
     assert!(line.contains("within 1000 ms"), "{line}");
 }

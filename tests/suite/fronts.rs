@@ -100,12 +100,12 @@ fn named(id: &str) -> Vec<u8> {
 fn own() -> Vec<Row> {
     let good = named("s1");
     vec![
-        ("a body that is none", SET, vec![], good[..4].to_vec(), "3", "not readable"),
+        ("a body that is none", SET, vec![], good[..4].to_vec(), "3", "malformed request"),
         ("a coding", SET, vec![("grpc-encoding", "gzip")], good.clone(), "12", "compressed"),
         ("a compressed message", SET, vec![], [&[1], &good[1..]].concat(), "12", "compressed"),
         ("an unknown procedure", DROP, vec![], good.clone(), "5", "Not Found"),
         ("a path of other letters", "/zitadel.session.v2.sessionservice/SetSession", vec![], good, "3", "canonical"),
-        ("a session that cannot be", GET, vec![], named("s/1"), "3", "session id"),
+        ("a session that cannot be", GET, vec![], named("s/1"), "3", "session ID"),
     ]
 }
 

@@ -173,7 +173,7 @@ fn a_second_signal_ends_the_gateway_at_once() {
     wait_until_unready(&gateway);
     gateway.terminate();
     assert_eq!(gateway.wait().code(), Some(0));
-    gateway.wait_for_log(|line| line.contains("stopped at once"));
+    gateway.wait_for_log(|line| line.contains("stopped immediately"));
 }
 
 #[test]

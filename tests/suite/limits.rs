@@ -582,7 +582,7 @@ fn connections_wait_for_open_files() {
     let kept: Vec<TcpStream> = (0..3).map(|_| place.is_served().unwrap()).collect();
     files.allow_more(0);
     let waiting: Vec<TcpStream> = (0..10).map(|_| place.open()).collect();
-    place.gateway.wait_for_log(|line| line.contains("connections cannot be accepted"));
+    place.gateway.wait_for_log(|line| line.contains("cannot accept connections"));
     // A client that goes makes room for another.
     drop(kept);
     for mut client in waiting {
@@ -594,7 +594,7 @@ fn connections_wait_for_open_files() {
     }
     files.allow_all();
     assert!(place.is_served().is_some());
-    let said = place.gateway.log().iter().filter(|line| line.contains("cannot be accepted")).count();
+    let said = place.gateway.log().iter().filter(|line| line.contains("cannot accept connections")).count();
     assert_eq!(said, 1);
 }
 
@@ -660,7 +660,7 @@ fn a_configuration_that_cannot_be_opened_is_not_rejected() {
     files.allow(files.open() / 2);
     place.gateway.rewrite(&format!("clients: {{ max_age: 2h }}\n{}", place.recorder.upstream("")));
     place.gateway.signal("HUP");
-    place.gateway.wait_for_log(|line| line.contains("the configuration could not be read: too many open files"));
+    place.gateway.wait_for_log(|line| line.contains("configuration not read: too many open files"));
     files.allow_all();
     let count = |result: &str| {
         let text = place.gateway.metrics();
@@ -670,7 +670,7 @@ fn a_configuration_that_cannot_be_opened_is_not_rejected() {
     // It is tried again by itself.
     wait_for("the new configuration", || (count("applied") == 1).then_some(()));
     assert_eq!((count("rejected"), count("unread") > 0), (0, true));
-    assert!(!place.gateway.log().iter().any(|line| line.contains("the configuration is refused")));
+    assert!(!place.gateway.log().iter().any(|line| line.contains("configuration rejected")));
 }
 
 /// Of few files clients get half, whatever is declared.
@@ -686,7 +686,7 @@ fn clients_get_no_more_connections_than_there_are_files_for() {
     let program = sessiongate(&[]).get_program().to_owned();
     command.args(["-c", "ulimit -n 256; exec \"$0\" run -c \"$1\""]).arg(program).arg(path);
     let process = Process::start(command);
-    let said = process.wait_for_line(|line| line.contains("clients get fewer connections"));
+    let said = process.wait_for_line(|line| line.contains("client connections limited"));
     // 256, less the 64 that are kept back, less half of what is left for providers.
     assert!(said.contains("\"declared\":10000") && said.contains("\"allowed\":96"), "{said}");
 }

@@ -215,7 +215,7 @@ fn a_socket_in_the_file_system_has_its_mode_and_owner_and_replaces_an_abandoned_
     let rejected = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
     assert_eq!(rejected.code, Some(1));
     assert!(rejected.stderr.contains("`pod` cannot listen on unix:"), "{}", rejected.stderr);
-    assert!(rejected.stderr.contains("somebody listens there"), "{}", rejected.stderr);
+    assert!(rejected.stderr.contains("another process listens on this socket"), "{}", rejected.stderr);
     // One that was killed leaves its socket behind.
     gateway.signal("KILL");
     drop(gateway);
@@ -235,7 +235,7 @@ fn what_is_no_socket_is_not_replaced() {
     let config = write_config(folder.path(), &text);
     let rejected = finish(sessiongate(&["run", "-c", config.to_str().unwrap()]));
     assert_eq!(rejected.code, Some(1));
-    assert!(rejected.stderr.contains("there is something else than a socket"), "{}", rejected.stderr);
+    assert!(rejected.stderr.contains("the path exists and is not a socket"), "{}", rejected.stderr);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 

@@ -367,7 +367,7 @@ fn bodies_that_do_not_end_are_rejected_before_memory_is_short() {
         clients.push(stream);
         (metric(&gateway, "sessiongate_memory_shed_total{shed=\"request\"}") > 0).then_some(())
     });
-    let overloaded = r#"{"error":"Service Unavailable","message":"The gateway is short of memory.","statusCode":503}"#;
+    let overloaded = r#"{"error":"Service Unavailable","message":"The gateway is low on memory.","statusCode":503}"#;
     let response = wait_for("the rejection", || {
         clients.iter_mut().find_map(|stream| {
             stream.set_nonblocking(true).unwrap();

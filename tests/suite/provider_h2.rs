@@ -279,7 +279,7 @@ fn http2_is_http2_or_nothing() {
         let gateway = gateway_tls(&provider, &authority, "http2");
         assert_eq!(statuses(&gateway), [502; 4], "{offered:?}");
         assert_eq!(provider.arrived().len(), 0, "{offered:?}");
-        let why = gateway.wait_for_log(|line| line.contains("the provider does not answer"));
+        let why = gateway.wait_for_log(|line| line.contains("requests to the provider fail"));
         let reason = if offered.is_empty() { "does not speak HTTP/2" } else { "NoApplicationProtocol" };
         assert!(why.contains(reason), "{offered:?}: {why}");
     }
@@ -682,7 +682,7 @@ fn a_closed_door_is_found_out_before_a_request_over_http2() {
         let provider = H2Provider::start(Some(with_alpn(config, &["h2"])), good);
         let gateway = gateway_tls(&provider, &authority, "http2");
         assert_eq!(Request::new("DELETE", &session_path()).send(&gateway.url()).status, 502);
-        let why = gateway.wait_for_log(|line| line.contains("the provider does not answer"));
+        let why = gateway.wait_for_log(|line| line.contains("requests to the provider fail"));
         assert!(why.contains("no connection") && why.contains("fatal alert"), "{version:?}: {why}");
         let own = clients.certify_in_files("gateway", &["gateway.test"]);
         let (file, certificate, key) = (authority.file.display(), own.0.display(), own.1.display());
@@ -701,7 +701,7 @@ fn a_provider_of_http1_gets_no_checked_request_over_http2() {
     for method in ["GET", "DELETE"] {
         assert_eq!(Request::new(method, &session_path()).send(&gateway.url()).status, 502);
     }
-    let why = gateway.wait_for_log(|line| line.contains("the provider does not answer"));
+    let why = gateway.wait_for_log(|line| line.contains("requests to the provider fail"));
     assert!(why.contains("no connection"), "{why}");
     assert!(recorder.seen().iter().all(|seen| !seen.target.contains("sessions")), "{:?}", recorder.seen());
 }

@@ -364,7 +364,7 @@ fn a_provider_that_is_not_shown_its_certificate_rejects() {
         for target in targets {
             let gateway = Gateway::start(&format!("upstreams:\n  a: {{ {target} }}\n"));
             assert_rejected(&provider, &gateway, &format!("{version:?} {target}"));
-            let why = gateway.wait_for_log(|line| line.contains("the provider does not answer"));
+            let why = gateway.wait_for_log(|line| line.contains("requests to the provider fail"));
             assert!(why.contains("fatal alert"), "{version:?} {target}: {why}");
         }
     }
@@ -378,7 +378,7 @@ fn the_log_says_why_a_passed_request_met_a_closed_door() {
         let provider = Provider::start(authority.certify_for(&["127.0.0.1"], &clients, &[version]));
         let gateway = provider.gateway("127.0.0.1", Some(&authority));
         assert_eq!(Request::new("DELETE", "/x").send(&gateway.url()).status, 502);
-        let why = gateway.wait_for_log(|line| line.contains("the provider does not answer"));
+        let why = gateway.wait_for_log(|line| line.contains("requests to the provider fail"));
         assert!(why.contains("fatal alert"), "{version:?}: {why}");
     }
 }

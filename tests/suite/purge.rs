@@ -50,8 +50,8 @@ fn a_purge_that_is_none_is_rejected() {
     let large = format!(r#"{{"upstream":"{}"}}"#, "a".repeat(5000));
     for (body, expected, word) in [
         ("", 400, "EOF"),
-        (r#"{"upstream":"none"}"#, 400, "none of the configured ones"),
-        (r#"{"upstream":"auth0","session":"a/b"}"#, 400, "no id of a session"),
+        (r#"{"upstream":"none"}"#, 400, "not a configured upstream"),
+        (r#"{"upstream":"auth0","session":"a/b"}"#, 400, "not a valid session ID"),
         (r#"{"upstream":"auth0","sesion":"a"}"#, 400, "unknown field `sesion`"),
         (r#"{"session":"a"}"#, 400, "missing field `upstream`"),
         (&large, 413, ""),
@@ -130,7 +130,7 @@ fn the_command_purges_and_says_whether_it_did() {
     assert!(!is_hit(&recorder, &gateway));
     let finished = finish(sessiongate(&["purge", "--upstream", "none", "--admin", admin.as_str()]));
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""));
-    assert!(finished.stderr.contains("none of the configured ones"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("not a configured upstream"), "{}", finished.stderr);
     drop(gateway);
     let finished = finish(sessiongate(&["purge", "--upstream", "auth0", "--admin", admin.as_str()]));
     assert_eq!(finished.code, Some(1));

@@ -44,7 +44,7 @@ fn a_name_that_nobody_knows_is_waited_for_and_then_does_without() {
     wait_for("the good one to serve", || (read(&gateway, "good") == 200).then_some(()));
     let (status, body) = probe(&gateway);
     assert_eq!((status, &body["ready"]), (503, &Value::Bool(false)), "{body}");
-    assert_eq!(body["reasons"].to_string(), r#"["upstreams.lost: the name cannot be looked up"]"#);
+    assert_eq!(body["reasons"].to_string(), r#"["upstreams.lost: cannot resolve the host name"]"#);
     assert_eq!((&body["checks"]["upstreams.good.name"], &body["checks"]["store"]), (&"ok".into(), &"ok".into()));
     let (code, said) = ready_command(&gateway);
     assert!(code == Some(1) && said.contains("upstreams.lost"), "{code:?}: {said}");
@@ -59,7 +59,7 @@ fn a_name_that_nobody_knows_is_waited_for_and_then_does_without() {
     let gateway = Gateway::start(&config(&dns, &provider, "0s"));
     gateway.ready();
     let (_, body) = probe(&gateway);
-    assert_eq!(body["checks"]["upstreams.lost.name"], "the name cannot be looked up", "{body}");
+    assert_eq!(body["checks"]["upstreams.lost.name"], "cannot resolve the host name", "{body}");
     assert_eq!((read(&gateway, "good"), read(&gateway, "lost")), (200, 503));
     gateway.wait_for_log(|line| line.contains("ready, although not all upstreams can be served"));
 }
@@ -74,7 +74,7 @@ fn what_fails_later_is_named_and_makes_nothing_unready() {
     assert_eq!(read(&gateway, "any"), 502);
     let (status, body) = probe(&gateway);
     assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)), "{body}");
-    assert_eq!(body["checks"]["upstreams.a.provider"], "the provider does not answer", "{body}");
-    let line = gateway.wait_for_log(|line| line.contains("proxy variables are ignored"));
+    assert_eq!(body["checks"]["upstreams.a.provider"], "requests to the provider fail", "{body}");
+    let line = gateway.wait_for_log(|line| line.contains("proxy environment variables are ignored"));
     assert!(line.contains("HTTPS_PROXY") && !line.contains("secret"), "{line}");
 }

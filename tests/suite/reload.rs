@@ -95,7 +95,7 @@ fn the_next_request_meets_the_new_policy_also_on_a_kept_connection() {
     assert_eq!(rewritten(&gateway, &teams(&recorder, "green, blue")), "applied");
     assert_eq!(statuses(), [200, 200]);
     assert_eq!(reloads(&gateway), [2.0, 0.0, 0.0]);
-    gateway.wait_for_log(|line| line.contains("the configuration is applied"));
+    gateway.wait_for_log(|line| line.contains("configuration applied"));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_has_not_changed_is_left_alone() {
     let recorder = Recorder::auth0();
     let gateway = Gateway::start(&teams(&recorder, "blue"));
     assert_eq!([hang_up(&gateway), hang_up(&gateway)], ["unchanged"; 2]);
-    gateway.wait_for_log(|line| line.contains("the configuration is unchanged"));
+    gateway.wait_for_log(|line| line.contains("configuration unchanged"));
 }
 
 #[test]
@@ -149,10 +149,10 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
         ("upstreams: [", ":4:1", "did not find expected node"),
         (&*format!("lisen: 127.0.0.1:0\n{good}"), ":3:1", "unknown key"),
         ("", ":1:1", "upstreams: is missing"),
-        (&*good.replace("policy: p", "policy: q"), ":9:13", "is not the name of a policy"),
+        (&*good.replace("policy: p", "policy: q"), ":9:13", "is not a declared policy"),
         (&*good.replace("one_of: [blue]", "one_off: [blue]"), ":11:", "unknown key"),
         (&*good.replace("dialect: auth0", "dialect: ${SECRET}"), ":6:", "the value of `${SECRET}`"),
-        (&*secured.replace("cache: {}", "tls: { ca_file: absent.pem }"), ":10:", "the file cannot be read"),
+        (&*secured.replace("cache: {}", "tls: { ca_file: absent.pem }"), ":10:", "file not found: "),
         (&*good.replace("cache: {}", "body: { max: 1PiB }"), ":10:", "`1PiB`"),
         (&*"#".repeat(10 << 20), "", "larger than 8 MiB"),
         (&*"# much\n".repeat(200_000), "", "at most 1048576"),
@@ -160,17 +160,17 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
         assert_eq!(rewritten(&gateway, wrong), "rejected", "{found}");
         let details = details(&gateway);
         assert_eq!(details.len(), 1, "{details:?}");
-        assert!(details[0].contains(&format!("the last good one holds: {shown}{place}")), "{place}: {details:?}");
+        assert!(details[0].contains(&format!("still using the previous one: {shown}{place}")), "{place}: {details:?}");
         assert!(details[0].contains(found), "{found}: {details:?}");
         gateway.wait_for_log(|line| {
-            line.contains("the configuration is refused") && line.contains(found) && line.contains(place)
+            line.contains("configuration rejected") && line.contains(found) && line.contains(place)
         });
         assert_eq!(write(&token, BLUE).send(&gateway.url()).status, 200, "{found}");
         assert_eq!(write(&token, GREEN).send(&gateway.url()).status, 400, "{found}");
     }
     assert!(!gateway.log().join("\n").contains(secret));
     for (what, make) in [
-        ("no such file", Box::new(|| std::fs::remove_file(&file).unwrap()) as Box<dyn Fn()>),
+        ("file not found", Box::new(|| std::fs::remove_file(&file).unwrap()) as Box<dyn Fn()>),
         ("directory", Box::new(|| std::fs::create_dir(&file).unwrap())),
     ] {
         make();
@@ -181,7 +181,7 @@ fn a_wrong_configuration_leaves_the_last_good_one() {
     std::fs::remove_dir(&file).unwrap();
     std::fs::write(&file, b"\xff\xfe").unwrap();
     assert_eq!(hang_up(&gateway), "rejected");
-    assert!(details(&gateway)[0].contains("is not text in UTF-8"));
+    assert!(details(&gateway)[0].contains("is not valid UTF-8"));
     assert_eq!(rewritten(&gateway, &good), "unchanged", "what holds stands there again");
     assert_eq!(details(&gateway), [""; 0]);
     assert_eq!(metric(&gateway, "sessiongate_config_last_reload_successful"), Some(1.0));
@@ -196,7 +196,7 @@ fn all_faults_are_logged_and_the_first_is_shown() {
     let wrong = good.replace("policy: p", "polcy: p").replace("one_of", "one_off");
     assert_eq!(rewritten(&gateway, &wrong), "rejected");
     for word in ["polcy", "one_off"] {
-        gateway.wait_for_log(|line| line.contains("the configuration is refused") && line.contains(word));
+        gateway.wait_for_log(|line| line.contains("configuration rejected") && line.contains(word));
     }
     assert!(details(&gateway)[0].contains("polcy"));
 }

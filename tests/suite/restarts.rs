@@ -336,7 +336,7 @@ fn a_process_that_nobody_takes_the_place_of_goes_on() {
     let broken = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     gateway.process.signal("QUIT");
     drop(broken.accept().unwrap());
-    gateway.process.wait_for_line(|line| line.contains("could not be handed over; going on"));
+    gateway.process.wait_for_line(|line| line.contains("cannot hand over the listeners"));
     let path = format!("/api/v2/sessions/{SESSION}");
     let read = Request::new("GET", &path).bearer(&recorder.token()).header("Host", "auth0.example");
     assert_eq!(read.send(&format!("http://{}", gateway.address)).status, 200);
@@ -354,7 +354,7 @@ fn an_upgrade_with_an_old_configuration_leaves_the_old_process_serving() {
     std::fs::write(&old, text.replace("match: { host: calls", "unmatched: refuse, match: { host: calls")).unwrap();
     let next = crate::harness::finish(sessiongate(&["run", "--upgrade", "-c", old.to_str().unwrap()]));
     assert_eq!(next.code, Some(1));
-    assert!(next.stderr.contains("upstreams.calls.unmatched: `refuse` is now called `reject`"), "{}", next.stderr);
+    assert!(next.stderr.contains("upstreams.calls.unmatched: `refuse` was renamed to `reject`"), "{}", next.stderr);
     let path = format!("/api/v2/sessions/{SESSION}");
     let read = Request::new("GET", &path).bearer(&recorder.token()).header("Host", "auth0.example");
     assert_eq!(read.send(&format!("http://{}", gateway.address)).status, 200);

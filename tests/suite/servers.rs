@@ -153,7 +153,7 @@ fn a_server_that_sentinels_take_for_down_is_not_used() {
     let _: () = sentinels.servers[0].ask(&["ACL", "SETUSER", "default", "-ping"]);
     down(true);
     let replica = with_rights(&sentinels, &provider);
-    let line = replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+    let line = replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
     assert!(line.contains("down"), "{line}");
     assert_eq!(replica.metric("sessiongate_store_connections"), 0);
     let _: () = sentinels.servers[0].ask(&["ACL", "SETUSER", "default", "+ping"]);
@@ -397,7 +397,7 @@ fn sentinels_and_what_they_name_are_reached_over_tls() {
     let provider = Provider::start();
     let wary = store(&stranger.file);
     let replica = provider.replica_of(&provider.config("{}", &format!("{wary}, seal_keys: [{{ env: SEAL }}]")));
-    replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+    replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
     assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass", "sentinels of somebody else's");
     let fleet = Fleet::start(&format!("{}, timeouts: {PATIENT}", store(&authority.file)), 2);
     let found = fleet.under_load(|found| {
@@ -443,7 +443,7 @@ fn certificates_may_have_another_name_than_the_address() {
     ] {
         for wrong in ["", ", server_name: other.example"] {
             let replica = replica(&servers, wrong);
-            let line = replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+            let line = replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
             assert!(line.to_lowercase().contains("certificate"), "{servers}: {line}");
             assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass", "{servers}");
         }
@@ -519,7 +519,7 @@ fn servers_are_reached_over_tls_by_those_they_know() {
         (format!("ca_file: \"{theirs}\", {client}"), "with another authority"),
     ] {
         let replica = replica(&tls);
-        let line = replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+        let line = replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
         assert!(line.to_lowercase().contains("certificate"), "{what}: {line}");
         assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass", "{what}");
         assert_eq!(replica.patch().status, 200, "{what}");

@@ -617,7 +617,7 @@ fn a_store_that_is_loading_is_as_good_as_none() {
         scope.spawn(|| server.ask::<()>(&["DEBUG", "RELOAD"]));
         works_meanwhile(&server, 1);
     });
-    one.gateway.wait_for_log(|line| line.contains("the store is disconnected") && line.contains("loading the dataset"));
+    one.gateway.wait_for_log(|line| line.contains("store disconnected") && line.contains("loading the dataset"));
     cached(2);
     assert_eq!((provider.writes(), one.event("invalidation_failed")), (2, 2));
 }
@@ -670,7 +670,7 @@ fn a_user_without_rights_is_told_of_and_does_no_harm() {
             replica.wait_hit();
             replica.patch();
         } else {
-            let line = replica.gateway.wait_for_log(|line| line.contains("the store cannot be connected"));
+            let line = replica.gateway.wait_for_log(|line| line.contains("cannot connect to the store"));
             assert!(line.contains("permission") && !line.contains("open-sesame"), "{line}");
             assert_eq!(status(&replica.get()), "sessiongate; fwd=bypass");
             assert_eq!(replica.patch().status, 200);

@@ -435,7 +435,7 @@ fn a_request_ends_that_the_provider_takes_no_more_of() {
         assert!(tokio::time::timeout(TIMEOUT, response).await.unwrap().is_err());
     });
     let lines = |what: &str| gateway.log().iter().filter(|line| line.contains(what)).count();
-    wait_for("both in the log", || (lines("is given up") == 2).then_some(()));
+    wait_for("both in the log", || (lines("request aborted") == 2).then_some(()));
     let is_accounted_for = || lines("\"method\":\"POST\",\"status\":0,\"upstream\":\"idp\"") == 2;
     wait_for("the requests in the log", || is_accounted_for().then_some(()));
     assert_eq!(lines("\"decision\":\"failed\",\"cache\":\"none\",\"reason\":\"upstream_timeout\""), 2);

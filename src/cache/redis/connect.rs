@@ -29,7 +29,7 @@ pub enum SetupError {
     #[error("store.redis: {0}")]
     Client(#[from] redis::RedisError),
     /// The system supplies no random numbers.
-    #[error("the system gives no random numbers")]
+    #[error("the system random number generator failed")]
     Random,
 }
 

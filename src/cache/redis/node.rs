@@ -74,7 +74,7 @@ impl Sentinels {
             let (sentinels, sentinel_config, config) = (self.clone(), sentinel_config.clone(), config.clone());
             asked.spawn(async move { sentinels.query(at, &sentinel_config, &config).await });
         }
-        let mut rejected = sentinel_error("no sentinel answers");
+        let mut rejected = sentinel_error("no sentinel responds");
         while let Some(response) = asked.join_next().await {
             match response {
                 Ok(Ok(connection)) => return Ok(connection),
@@ -92,19 +92,20 @@ impl Sentinels {
         sentinel_config: &AsyncConnectionConfig,
         config: &AsyncConnectionConfig,
     ) -> RedisResult<MultiplexedConnection> {
-        let node = self.nodes.get(at).ok_or_else(|| sentinel_error("there is no such sentinel"))?;
+        let node = self.nodes.get(at).ok_or_else(|| sentinel_error("no such sentinel"))?;
         let mut sentinel = node.connect(sentinel_config).await?;
         let master: HashMap<String, String> =
             redis::cmd("SENTINEL").arg("MASTER").arg(&self.service).query_async(&mut sentinel).await?;
         let (host, port) = primary(&master)?;
-        let server = (self.connect)(host, port).ok_or_else(|| sentinel_error("a sentinel names no address"))?;
+        let server =
+            (self.connect)(host, port).ok_or_else(|| sentinel_error("a sentinel returned an invalid address"))?;
         let mut connection = server.connect(config).await?;
         // The sentinel may not know yet about a failover.
         let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
         if matches!(role, Role::Primary { .. }) {
             Ok(connection)
         } else {
-            Err(sentinel_error("the server that a sentinel names is no primary"))
+            Err(sentinel_error("the server that a sentinel returned is not a primary"))
         }
     }
 }
@@ -115,12 +116,12 @@ fn primary(master: &HashMap<String, String>) -> RedisResult<(&str, u16)> {
     let field = |name: &str| master.get(name).map_or("", String::as_str);
     let flags = || field("flags").split(',');
     if !flags().any(|flag| flag == "master") {
-        return Err(sentinel_error("a sentinel knows of no primary"));
+        return Err(sentinel_error("a sentinel knows no primary"));
     }
     if flags().any(|flag| matches!(flag, "s_down" | "o_down")) {
-        return Err(sentinel_error("a sentinel takes the server for down"));
+        return Err(sentinel_error("a sentinel considers the server down"));
     }
-    let port = field("port").parse().map_err(|_| sentinel_error("a sentinel names no port"))?;
+    let port = field("port").parse().map_err(|_| sentinel_error("a sentinel returned no port"))?;
     Ok((field("ip"), port))
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Seal {
 
 /// There is no key, or no random number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no key to seal cached answers with")]
+#[error("no key to encrypt cached responses with")]
 pub struct NoKey;
 
 impl RootKey {

@@ -174,7 +174,7 @@ impl Server {
 
     fn failed(&self, live: &Arc<LiveConnection>, failure: StoreFailure) -> ServerError {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILURES {
-            self.disconnect(live, "too many commands got no answer in time");
+            self.disconnect(live, "too many commands timed out");
         }
         failure.into()
     }
@@ -187,7 +187,7 @@ impl Server {
             if before.as_ref().is_some_and(|before| before.number == live.number) {
                 *self.lost.lock() = Instant::now();
                 self.options.listener.disconnected();
-                tracing::warn!(server = self.name, reason, "the store is disconnected");
+                tracing::warn!(server = self.name, reason, "store disconnected");
             }
         }
         self.wake.notify_one();
@@ -214,16 +214,16 @@ impl Server {
                 Ok(Ok(live)) => {
                     self.failures.store(0, Ordering::Relaxed);
                     self.options.listener.connected();
-                    tracing::info!(server = self.name, "the store is connected");
+                    tracing::info!(server = self.name, "store connected");
                     self.live.store(Some(Arc::new(live)));
                     (pause, observed) = (FIRST_PAUSE, false);
                     continue;
                 }
                 Ok(Err(error)) => describe(&error),
-                Err(_) => "no connection in time".to_owned(),
+                Err(_) => "connection timed out".to_owned(),
             };
             if !observed {
-                tracing::warn!(server = self.name, error, "the store cannot be connected; trying again");
+                tracing::warn!(server = self.name, error, "cannot connect to the store; retrying");
                 observed = true;
             }
             tokio::time::sleep(pause).await;

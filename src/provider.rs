@@ -51,7 +51,7 @@ pub struct Provider {
     trust: u64,
     failing: AtomicBool,
     /// How often its connections were left.
-    left: AtomicU64,
+    pool_generation: AtomicU64,
 }
 
 /// A request to a provider.
@@ -107,7 +107,7 @@ impl Provider {
             headers: Arc::new(RequestHeaders::new(upstream)),
             trust: trust(target),
             failing: AtomicBool::new(false),
-            left: AtomicU64::new(0),
+            pool_generation: AtomicU64::new(0),
         })
     }
 

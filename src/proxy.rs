@@ -1,32 +1,32 @@
 //! Pingora's hooks and pass-through: Pingora carries the bytes, the core decides. Only this room and `edge` name
 //! Pingora.
 
+mod aborted;
 mod access_log;
-mod attend;
 mod body;
+mod buffered_http2;
 mod caller;
 mod chunks;
+mod client_presence;
 mod context;
-mod declared;
-mod failed;
+mod declared_length;
 mod first_byte;
-mod given_up;
 mod governed;
 mod head;
 mod hooks;
 mod invalidating;
 mod logout;
-mod offers;
+mod not_served;
 mod pass_through;
 mod peer;
 mod reject;
 mod relay;
 mod response;
-mod stop;
-mod switch;
+mod upgrade_connection;
+mod upgrade_offers;
+mod upstream_error;
 mod upstream_request;
 mod upstream_response;
-mod whole;
 
 use crate::client::Attempts;
 use crate::config::{Clients, Listener};
@@ -55,7 +55,7 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 pub struct Serving {
     running: Arc<CurrentRuntime>,
     connections: Arc<Connections<HttpProxy<Hooks>>>,
-    infos: Vec<Arc<ListenerInfo>>,
+    listener_infos: Vec<Arc<ListenerInfo>>,
     listeners: Mutex<Vec<Arc<BoundListener>>>,
     stage: watch::Sender<ShutdownStage>,
     shutdown: watch::Sender<bool>,
@@ -81,23 +81,24 @@ impl Serving {
         let metrics = running.metrics.clone();
         let server = Server { app: Arc::new(proxy), metrics, stage: receiver, shutdown: at_end };
         let connections = Arc::new(Connections::new(server, running.memory(), ServerOptions::new(clients)));
-        let info = |listener: &Listener| {
+        let listener_info = |listener: &Listener| {
             let tls = ArcSwapOption::new(tls_of(listener)?);
             Ok(Arc::new(ListenerInfo { name: listener.name.as_str().into(), tls }))
         };
-        let infos = listeners.iter().map(|(listener, _)| info(listener)).collect::<Result<Vec<_>, TlsError>>()?;
+        let listener_infos =
+            listeners.iter().map(|(listener, _)| listener_info(listener)).collect::<Result<Vec<_>, TlsError>>()?;
         let listeners: Vec<Arc<BoundListener>> = listeners.into_iter().map(|(_, bound)| Arc::new(bound)).collect();
-        for (bound, door) in listeners.iter().zip(&infos) {
+        for (bound, door) in listeners.iter().zip(&listener_infos) {
             tokio::spawn(connections.clone().accept(bound.clone(), door.clone()));
         }
-        Ok(Serving { running, connections, infos, listeners: Mutex::new(listeners), stage, shutdown })
+        Ok(Serving { running, connections, listener_infos, listeners: Mutex::new(listeners), stage, shutdown })
     }
 
     /// Uses new certificates, limits and timeouts for new connections. Changes nothing if one of the certificates
     /// cannot be used.
     pub fn renew(&self, listeners: &[Listener], clients: &Clients) -> Result<(), TlsError> {
         let named = |door: &Arc<ListenerInfo>| listeners.iter().find(|listener| *listener.name == *door.name);
-        let pairs = self.infos.iter().filter_map(|door| Some((door, named(door)?)));
+        let pairs = self.listener_infos.iter().filter_map(|door| Some((door, named(door)?)));
         let renewed =
             pairs.map(|(door, listener)| Ok((door, tls_of(listener)?))).collect::<Result<Vec<_>, TlsError>>()?;
         for (door, tls) in renewed {

@@ -14,4 +14,4 @@ mod tests;
 mod write;
 
 pub use lockouts::Lockouts;
-pub use service::{Backend, ClientRequest, ProviderClient, Served, Service, Source, Stop};
+pub use service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service, UpstreamHandles};

@@ -38,14 +38,19 @@ impl Provider {
 
     /// How often connections that requests share were left, since one of them may hang: those made before take no
     /// further requests.
-    pub fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
+    pub fn pool_generation(&self) -> u64 {
+        self.pool_generation.load(Ordering::Relaxed)
     }
 
     /// Leaves all connections that pass-through requests share, for a request that began when they had been left so
     /// often. Where they were left since, its own is among those: the new ones stay.
-    pub fn leave(&self, left: u64) {
-        let _ = self.left.compare_exchange(left, left + 1, Ordering::Relaxed, Ordering::Relaxed);
+    pub fn retire_pool(&self, pool_generation: u64) {
+        let _ = self.pool_generation.compare_exchange(
+            pool_generation,
+            pool_generation + 1,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
     }
 
     async fn open(&self, fetch: &Fetch) -> Result<Response, ExchangeError> {

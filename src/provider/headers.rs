@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Request headers that the gateway decides on. Responses are read, so they should not be compressed.
-const DEFAULT_TENANT: [&str; 7] = [
+const SET_BY_GATEWAY: [&str; 7] = [
     "host",
     "content-length",
     "expect",
@@ -25,7 +25,7 @@ const DEFAULT_TENANT: [&str; 7] = [
 ];
 
 /// Request headers that speak of one connection beside those of all messages, or that the gateway writes by itself.
-const NOT_PASSED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
+const NOT_RELAYED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
 
 /// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a
 /// provider, nor does any that begins with `x-forwarded`.
@@ -123,8 +123,8 @@ impl RequestHeaders {
     /// The names of the client's headers that do not reach the provider.
     pub fn removed(&self, from: &HeaderMap, origin: &Origin, kind: RequestKind) -> Vec<HeaderName> {
         let own: &[&str] = match kind {
-            RequestKind::Governed(_) => &DEFAULT_TENANT,
-            RequestKind::Relayed { .. } => &NOT_PASSED,
+            RequestKind::Governed(_) => &SET_BY_GATEWAY,
+            RequestKind::Relayed { .. } => &NOT_RELAYED,
             RequestKind::Streamed => {
                 return from.keys().filter(|name| self.keeps_out(name, origin)).cloned().collect();
             }

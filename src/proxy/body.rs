@@ -1,7 +1,7 @@
 //! Request bodies that are read completely before they are used.
 
 use super::context::Context;
-use super::stop::Stop;
+use super::not_served::NotServed;
 use crate::memory::Level;
 use crate::model::Rejection;
 use crate::telemetry::Shed;
@@ -16,7 +16,7 @@ pub(super) async fn whole(
     most: usize,
     too_large: Rejection,
     within: Duration,
-) -> Result<Bytes, Stop> {
+) -> Result<Bytes, NotServed> {
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
@@ -27,13 +27,13 @@ pub(super) async fn whole(
         let mut whole = BytesMut::new();
         while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
             if whole.len() + part.len() > most {
-                return Err(Stop::Rejected(too_large));
+                return Err(NotServed::Rejected(too_large));
             }
             context.body_came(session, false);
             whole.extend_from_slice(&part);
             if context.holds_body(whole.capacity(), Level::Full).is_err() {
                 context.shed(Shed::Request);
-                return Err(Stop::Rejected(Rejection::Overloaded));
+                return Err(NotServed::Rejected(Rejection::Overloaded));
             }
         }
         context.body_came(session, true);

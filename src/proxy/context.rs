@@ -1,6 +1,6 @@
 //! The state of a request, from its head to its access log line.
 
-use super::declared::Declared;
+use super::declared_length::Declared;
 use super::head::{is_http2, requested_id};
 use crate::client::Attempts;
 use crate::edge::{
@@ -51,8 +51,8 @@ pub(super) struct Context {
     pub declared: Option<Declared>,
     /// Whether the request goes to the provider over HTTP/2.
     pub over_http2: bool,
-    /// [`Provider::left`] when the request got its connection.
-    pub left: u64,
+    /// [`Provider::pool_generation`] when the request got its connection.
+    pub pool_generation: u64,
     /// How much of the response may be buffered unread, in bytes: the flow-control window of the provider's stream.
     pub ahead: usize,
     /// Whether a part of a response has come, even of an informational one: then the request is not retried.
@@ -101,7 +101,7 @@ impl Context {
             attempts: None,
             declared: None,
             over_http2: false,
-            left: 0,
+            pool_generation: 0,
             ahead: 0,
             begun: false,
             is_timed: false,
@@ -162,11 +162,11 @@ impl Context {
     }
 
     /// Gives the request its ID and trace: a trusted peer's, or new ones.
-    pub fn name(&mut self, session: &Session) {
+    pub fn assign_ids(&mut self, session: &Session) {
         let named = if self.is_trusted(session) { requested_id(&session.req_header().headers) } else { None };
         self.id = named.cloned().unwrap_or_else(|| self.runtime.request_id());
         self.method = session.req_header().method.clone();
-        self.client = peer(session);
+        self.client = client_ip(session);
         self.trace = Trace::from_headers(&session.req_header().headers).unwrap_or_else(|| self.runtime.new_trace());
     }
 
@@ -270,12 +270,12 @@ impl Context {
 
     /// Whether the request comes from a trusted peer.
     pub fn is_trusted(&self, session: &Session) -> bool {
-        peer(session).is_some_and(|peer| self.runtime.trusts(peer))
+        client_ip(session).is_some_and(|ip| self.runtime.trusts(ip))
     }
 
     /// Where the request comes from, for the headers that the provider gets.
     pub fn origin(&self, session: &Session) -> Origin {
-        let (peer, trusted) = (peer(session), self.is_trusted(session));
+        let (peer, trusted) = (client_ip(session), self.is_trusted(session));
         let header = session.req_header();
         let authority = header.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         let tls = self.timing.as_ref().is_some_and(|timing| timing.connection.tls);
@@ -284,7 +284,7 @@ impl Context {
     }
 }
 
-fn peer(session: &Session) -> Option<IpAddr> {
+fn client_ip(session: &Session) -> Option<IpAddr> {
     session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
 }
 

@@ -1,14 +1,14 @@
 //! Governed requests: the caller, the body and the response on the wire. [`crate::serve`] does what is between them.
 
-use super::attend::attended;
 use super::body;
 use super::caller::{credential, source};
+use super::client_presence::attended;
 use super::context::Context;
+use super::not_served::NotServed;
 use super::response::{response_head, write};
-use super::stop::Stop;
 use crate::gateway::{Credential, Governed, Outcome};
 use crate::provider::Origin;
-use crate::serve::{ClientRequest, Served, Source};
+use crate::serve::{ClientRequest, Served, ServedFrom};
 use http::HeaderMap;
 use pingora::Error;
 use pingora::prelude::Session;
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 /// Responds to a governed request.
-pub(super) async fn respond(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), Stop> {
+pub(super) async fn respond(session: &mut Session, context: &mut Context, governed: Governed) -> Result<(), NotServed> {
     let runtime = context.runtime.clone();
     let credential = credential(context, governed.upstream(), session).await?;
     context.verified = matches!(credential, Credential::Verified(_));
@@ -29,8 +29,8 @@ pub(super) async fn respond(session: &mut Session, context: &mut Context, govern
     let mut client = Client { session, context };
     let Served { response, source } = runtime.service.respond(&mut client, request).await?;
     let Client { session, context } = client;
-    if !matches!(source, Source::Hit { .. }) {
-        // It had time to leave.
+    if !matches!(source, ServedFrom::Hit { .. }) {
+        // The client may have left meanwhile.
         attended(session, context, std::future::ready(())).await?;
     }
     let header = response_head(&response, source, &context.id, dialect, session.req_header())?;
@@ -55,7 +55,7 @@ impl ClientRequest for Client<'_> {
         self.context.origin(self.session)
     }
 
-    fn source(&self) -> Option<IpAddr> {
+    fn client_ip(&self) -> Option<IpAddr> {
         source(self.context, self.session)
     }
 

@@ -5,7 +5,6 @@ use crate::model::Rejection;
 use crate::wire::http1::{self, HeadLimits, Http2Head, RequestError};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use pingora::Result as Served;
 use pingora::http::RequestHeader;
 use pingora::prelude::Session;
 
@@ -49,7 +48,7 @@ pub(super) fn drop_path(request: &mut RequestHeader) {
 }
 
 /// Removes the trailing dot of a request's host: `name.` is `name`.
-pub(super) fn drop_root(request: &mut RequestHeader) -> Served<()> {
+pub(super) fn drop_root(request: &mut RequestHeader) -> pingora::Result<()> {
     let host = request.headers.get(HOST).and_then(|host| http1::without_root_dot(host.to_str().ok()?));
     if let Some(host) = host {
         request.insert_header(HOST, host)?;

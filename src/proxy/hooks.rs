@@ -3,14 +3,14 @@
 use super::access_log;
 use super::caller::{credential, is_recognized};
 use super::context::Context;
-use super::declared::{self, Declared};
+use super::declared_length::{self, Declared};
 use super::head::{self, REQUEST_ID, head, is_http2};
+use super::not_served::NotServed;
 use super::pass_through::pass;
-use super::peer::KnownCredentials;
+use super::peer::ProviderCertificates;
 use super::reject::{reject, reject_overloaded};
-use super::stop::Stop;
 use super::{
-    chunks, failed, first_byte, governed, invalidating, logout, offers, peer, reject, upstream_request,
+    chunks, first_byte, governed, invalidating, logout, peer, reject, upgrade_offers, upstream_error, upstream_request,
     upstream_response,
 };
 use crate::cache::MarkFailurePolicy;
@@ -38,19 +38,19 @@ pub(super) const MAX_TRIES: usize = 2;
 /// The gateway as a Pingora application.
 pub(super) struct Hooks {
     running: Arc<CurrentRuntime>,
-    credentials: KnownCredentials,
+    certificates: ProviderCertificates,
 }
 
 impl Hooks {
     pub fn new(running: Arc<CurrentRuntime>) -> Hooks {
-        Hooks { running, credentials: KnownCredentials::default() }
+        Hooks { running, certificates: ProviderCertificates::default() }
     }
 
     /// Routes the request and serves it. `true` if the response has been sent; otherwise Pingora forwards the request.
     async fn process(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let runtime = context.runtime.clone();
         let listener = context.listener();
-        // HTTP/2 streams get their permit before: the client may open a refused stream again.
+        // HTTP/2 streams took their permit in `edge`, where a stream can still be refused with REFUSED_STREAM.
         if !session.is_http2() && context.admit().is_err() {
             return reject_overloaded(session, context).await;
         }
@@ -61,7 +61,7 @@ impl Hooks {
         let checked = match head::check(session.req_header(), edge::fault(), runtime.head_limits, over_socket) {
             Ok(()) => {
                 let timeout = context.timing.as_ref().map(|timing| timing.timeouts.head).unwrap_or_default();
-                declared::check_empty(session, timeout).await
+                declared_length::check_empty(session, timeout).await
             }
             rejected @ Err(_) => rejected,
         };
@@ -73,7 +73,7 @@ impl Hooks {
             session.set_keepalive(None);
             return reject(session, context, &rejection).await;
         }
-        offers::ignore(session.req_header_mut())?;
+        upgrade_offers::ignore(session.req_header_mut())?;
         head::drop_root(session.req_header_mut())?;
         let routed = runtime.gateway.route(head(session.req_header(), &listener, context.is_trusted(session)));
         match routed {
@@ -105,11 +105,11 @@ impl Hooks {
     }
 
     /// Turns a stop into a rejection.
-    async fn finish(session: &mut Session, context: &mut Context, result: Result<bool, Stop>) -> Result<bool> {
+    async fn finish(session: &mut Session, context: &mut Context, result: Result<bool, NotServed>) -> Result<bool> {
         match result {
             Ok(answered) => Ok(answered),
-            Err(Stop::Rejected(rejection)) => reject(session, context, &rejection).await,
-            Err(Stop::Gone(error)) => Err(error),
+            Err(NotServed::Rejected(rejection)) => reject(session, context, &rejection).await,
+            Err(NotServed::Gone(error)) => Err(error),
         }
     }
 
@@ -119,7 +119,7 @@ impl Hooks {
         session: &mut Session,
         context: &mut Context,
         request: InvalidatingRequest,
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, NotServed> {
         let operation = request.operation();
         context.outcome.operation = operation;
         context.upstream = Some(request.upstream().clone());
@@ -149,8 +149,7 @@ fn may_change(upstream: &Upstream, credential: &Credential) -> bool {
 
 #[async_trait]
 impl ProxyHttp for Hooks {
-    // Boxed: the future of a request holds it, and a larger future takes the place of buffers in the allocator's size
-    // classes (see the test of memory).
+    // Boxed: the future of a request holds it, and has to stay in a smaller allocation class (see the test of memory).
     type CTX = Box<Context>;
 
     fn new_ctx(&self) -> Box<Context> {
@@ -163,7 +162,7 @@ impl ProxyHttp for Hooks {
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Box<Context>) -> Result<()> {
-        context.name(session);
+        context.assign_ids(session);
         // HTTP/1 connections have their own write timeout; an HTTP/2 stream that its client does not read needs one.
         if session.is_http2() {
             let timeout = context.timing.as_ref().map(|timing| timing.timeouts.write);
@@ -186,7 +185,7 @@ impl ProxyHttp for Hooks {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Box<Context>) -> Result<Box<HttpPeer>> {
-        peer::peer(context, &self.credentials, session)
+        peer::peer(context, &self.certificates, session)
     }
 
     fn fail_to_connect(
@@ -207,13 +206,12 @@ impl ProxyHttp for Hooks {
         context: &mut Box<Context>,
         client_reused: bool,
     ) -> Box<Error> {
-        // After its response has begun, the provider has processed the request, and the client has a part of the
-        // response. Over HTTP/2, Pingora does not show whether it has begun.
+        // Retry only before any byte of a response. Over HTTP/2 Pingora does not show whether one came, so never there.
         let again = context.tries < MAX_TRIES && !context.begun && !context.over_http2;
         let whole = again && !session.as_ref().retry_buffer_truncated();
         if context.late().is_some() {
             error.set_retry(false);
-        } else if whole && failed::was_refused(&error) {
+        } else if whole && upstream_error::was_refused(&error) {
             error.set_retry(true);
         } else if whole && session.req_header().method.is_safe() {
             error.retry.decide_reuse(client_reused);
@@ -265,8 +263,7 @@ impl ProxyHttp for Hooks {
         if let Some(declared) = &mut context.declared {
             declared.take(body, end_of_stream)?;
         }
-        // Pingora writes an empty last part as a chunk, which ends the body, and then the end of the body, which the
-        // provider reads as the start of another request.
+        // Pingora would write the terminating chunk twice; the provider would parse the second as a new request.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
@@ -340,7 +337,7 @@ impl ProxyHttp for Hooks {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Box<Context>) -> FailToProxy {
-        failed::response(session, error, context).await
+        upstream_error::response(session, error, context).await
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {

@@ -3,11 +3,11 @@
 //! that leaves does not stop that. Its response is streamed, so that a change does not fail because the response is
 //! large.
 
-use super::attend::{attended, take_slot};
 use super::body;
+use super::client_presence::{attended, take_slot};
 use super::context::Context;
+use super::not_served::NotServed;
 use super::relay::{Relayed, fetch, relay};
-use super::stop::Stop;
 use crate::cache::{Mark, MarkFailurePolicy, Scope, Sessions};
 use crate::client::{Part, Response};
 use crate::gateway::{Upstream, WriteOutcome, settle_invalidating};
@@ -56,7 +56,7 @@ pub(super) async fn forward(
     context: &mut Context,
     upstream: Arc<Upstream>,
     policy: MarkFailurePolicy,
-) -> Result<(), Stop> {
+) -> Result<(), NotServed> {
     context.passes(&upstream, Operation::ChangeRelated);
     let body = read_body(session, context, &upstream).await?;
     let apart = context.verified && upstream.dialect.has_scopes;
@@ -72,7 +72,7 @@ pub(super) async fn send(
     operation: Operation,
     body: Bytes,
     marks: Vec<Marking>,
-) -> Result<(), Stop> {
+) -> Result<(), NotServed> {
     context.passes(&upstream, operation);
     let runtime = context.runtime.clone();
     let provider = runtime.service.backend(&upstream)?.provider.clone();
@@ -92,7 +92,7 @@ pub(super) async fn send(
         relayed
     });
     let relayed = task.await.unwrap_or(Err(Rejection::UpstreamFailed))?;
-    // It had time to leave.
+    // The client may have left meanwhile.
     attended(session, context, std::future::ready(())).await?;
     Ok(relay(session, context, relayed, idle).await?)
 }
@@ -102,7 +102,7 @@ pub(super) async fn read_body(
     session: &mut Session,
     context: &mut Context,
     upstream: &Upstream,
-) -> Result<Bytes, Stop> {
+) -> Result<Bytes, NotServed> {
     let limits = upstream.body;
     let declared =
         session.req_header().headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());

@@ -3,8 +3,8 @@
 
 use super::context::Context;
 use super::invalidating::{self, Marking};
+use super::not_served::NotServed;
 use super::pass_through::pass;
-use super::stop::Stop;
 use crate::cache::{MarkFailurePolicy, Scope};
 use crate::dialect::path::canonical;
 use crate::gateway::Upstream;
@@ -33,7 +33,7 @@ pub(super) async fn forward(
     session: &mut Session,
     context: &mut Context,
     upstream: Arc<Upstream>,
-) -> Result<bool, Stop> {
+) -> Result<bool, NotServed> {
     let header = session.req_header();
     let content_type = header.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();

@@ -1,9 +1,9 @@
 //! Pass-through requests: Pingora forwards them, or the gateway itself if their body is here completely.
 
-use super::attend::take_slot;
+use super::client_presence::take_slot;
 use super::context::Context;
-use super::stop::Stop;
-use super::{offers, whole};
+use super::not_served::NotServed;
+use super::{buffered_http2, upgrade_offers};
 use crate::descriptors;
 use crate::gateway::Upstream;
 use crate::model::{Operation, Rejection};
@@ -20,9 +20,9 @@ pub(super) async fn pass(
     context: &mut Context,
     upstream: Arc<Upstream>,
     operation: Operation,
-) -> Result<bool, Stop> {
+) -> Result<bool, NotServed> {
     context.upstream = Some(upstream.clone());
-    offers::ignore_empty(session.req_header_mut());
+    upgrade_offers::ignore_empty(session.req_header_mut());
     await_body(session, context).await?;
     context.slot = Some(take_slot(session, context, &upstream).await?);
     // A governed request that needs a new connection checks this itself.
@@ -30,7 +30,7 @@ pub(super) async fn pass(
         return Err(Rejection::UpstreamBusy.into());
     }
     context.passes(&upstream, operation);
-    whole::forward(session, context, &upstream).await
+    buffered_http2::forward(session, context, &upstream).await
 }
 
 /// Waits until a declared body begins to arrive: a client that sends none of it costs no connection to the provider.

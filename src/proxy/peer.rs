@@ -1,7 +1,7 @@
 //! The provider as a Pingora peer, for pass-through requests.
 
 use super::context::Context;
-use super::switch;
+use super::upgrade_connection;
 use crate::client;
 use crate::gateway::{ClientIdentity, Protocol, Target};
 use crate::provider::Provider;
@@ -23,14 +23,14 @@ use std::time::Duration;
 const MAX_STREAMS: usize = 100;
 
 /// The TLS certificates for a provider, in Pingora's types.
-pub(super) struct Credentials {
+pub(super) struct Certificates {
     authorities: Option<Arc<CaType>>,
     identity: Option<Arc<CertKey>>,
 }
 
-impl Credentials {
+impl Certificates {
     /// The certificates of a target, which `config` has checked.
-    fn of(target: &Target) -> Credentials {
+    fn of(target: &Target) -> Certificates {
         let parsed = |all: &[CertificateDer<'_>]| -> Arc<CaType> {
             all.iter().map(|one| WrappedX509::new(one.to_vec(), parse_x509)).collect::<Vec<_>>().into()
         };
@@ -38,33 +38,37 @@ impl Credentials {
             let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
             Arc::new(CertKey::new(chain, key.secret_der().to_vec()))
         });
-        Credentials { authorities: target.authorities.as_deref().map(parsed), identity }
+        Certificates { authorities: target.authorities.as_deref().map(parsed), identity }
     }
 }
 
 /// Credentials by [`Provider::trust`]. There are few, and they seldom change.
 #[derive(Default)]
-pub(super) struct KnownCredentials {
-    known: RwLock<HashMap<u64, Arc<Credentials>>>,
+pub(super) struct ProviderCertificates {
+    known: RwLock<HashMap<u64, Arc<Certificates>>>,
 }
 
-impl KnownCredentials {
+impl ProviderCertificates {
     /// The credentials for a provider, if it needs any.
-    fn of_provider(&self, provider: &Provider, target: &Target) -> Option<Arc<Credentials>> {
+    fn for_provider(&self, provider: &Provider, target: &Target) -> Option<Arc<Certificates>> {
         if target.authorities.is_none() && target.identity.is_none() {
             return None;
         }
         if let Some(known) = self.known.read().get(&provider.trust()) {
             return Some(known.clone());
         }
-        let credentials = Arc::new(Credentials::of(target));
+        let credentials = Arc::new(Certificates::of(target));
         self.known.write().insert(provider.trust(), credentials.clone());
         Some(credentials)
     }
 }
 
 /// The provider as a Pingora peer, with its timeouts.
-pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mut Session) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(
+    context: &mut Context,
+    known: &ProviderCertificates,
+    session: &mut Session,
+) -> Result<Box<HttpPeer>> {
     let unknown = || Error::explain(ErrorType::ConnectNoRoute, "the provider's address is not available");
     // A retry has its own timeout, or none.
     context.is_whole = false;
@@ -86,17 +90,17 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     };
     // Pingora's pool ignores trusted authorities and HTTP versions, and identifies client certificates by serial number
     // only.
-    let left = provider.left();
-    let pool = if [1, 2].contains(&kind) { left } else { 0 };
+    let pool_generation = provider.pool_generation();
+    let pool = if [1, 2].contains(&kind) { pool_generation } else { 0 };
     let switches = kind == 3;
     let shared = provider.trust().wrapping_add(pool) << 2 | kind;
-    peer.group_key = if switches { switch::lone_pool() } else { shared };
-    let credentials = known.of_provider(provider, target);
+    peer.group_key = if switches { upgrade_connection::lone_pool() } else { shared };
+    let credentials = known.for_provider(provider, target);
     peer.client_cert_key = credentials.as_ref().and_then(|credentials| credentials.identity.clone());
     let options = &mut peer.options;
     options.alpn = alpn;
     if switches {
-        options.custom_l4 = Some(Arc::new(switch::Connector));
+        options.custom_l4 = Some(Arc::new(upgrade_connection::Connector));
     }
     options.max_h2_streams = MAX_STREAMS;
     options.h2_stream_window_size = Some(client::STREAMING_WINDOW);
@@ -109,7 +113,7 @@ pub(super) fn peer(context: &mut Context, known: &KnownCredentials, session: &mu
     options.write_timeout = Some(timeouts.idle);
     options.idle_timeout = Some(if switches { Duration::ZERO } else { timeouts.keepalive });
     options.ca = credentials.and_then(|credentials| credentials.authorities.clone());
-    (context.left, context.is_timed) = (left, is_timed);
+    (context.pool_generation, context.is_timed) = (pool_generation, is_timed);
     Ok(Box::new(peer))
 }
 

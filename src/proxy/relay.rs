@@ -1,6 +1,6 @@
 //! Pass-through requests that the gateway sends by itself, and the streaming of their responses.
 
-use super::attend::attended;
+use super::client_presence::attended;
 use super::context::Context;
 use super::head::REQUEST_ID;
 use super::response::write_head;

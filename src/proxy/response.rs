@@ -6,7 +6,7 @@ use crate::coherence::reading::ForwardReason;
 use crate::dialect::{AUTH0, Dialect};
 use crate::gateway::{ProviderResponse, Upstream};
 use crate::model::Rejection;
-use crate::serve::Source;
+use crate::serve::ServedFrom;
 use crate::wire::carrier::Carrier;
 use bytes::Bytes;
 use http::header::{
@@ -30,7 +30,7 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// The head of a response from the provider or the cache.
 pub(super) fn response_head(
     response: &ProviderResponse,
-    source: Source,
+    source: ServedFrom,
     id: &HeaderValue,
     dialect: &Dialect,
     request: &RequestHeader,
@@ -46,23 +46,23 @@ pub(super) fn response_head(
         header.insert_header(CONTENT_LENGTH, response.body.len())?;
     }
     header.insert_header(REQUEST_ID, id.clone())?;
-    if !matches!(source, Source::Uncached | Source::Write) {
+    if !matches!(source, ServedFrom::Uncached | ServedFrom::Write) {
         // The provider has not seen the origin of this client's page.
         [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS]
             .iter()
             .for_each(|name| drop(header.remove_header(name)));
     }
-    share(&mut header, dialect, request)?;
+    add_cors_headers(&mut header, dialect, request)?;
     match source {
-        Source::Hit { age, left } => {
+        ServedFrom::Hit { age, left } => {
             header.insert_header(AGE, age / 1000)?;
             header.append_header(CACHE_STATUS, format!("sessiongate; hit; ttl={}", left.div_euclid(1000)))?;
         }
-        Source::Miss { why, stored } => append(&mut header, missed(why, stored))?,
-        Source::Coalesced => append(&mut header, "sessiongate; fwd=miss; collapsed")?,
-        Source::Bypass => append(&mut header, "sessiongate; fwd=bypass")?,
-        Source::Uncached => {}
-        Source::Write => append(&mut header, "sessiongate; fwd=method")?,
+        ServedFrom::Miss { why, stored } => append(&mut header, missed(why, stored))?,
+        ServedFrom::Coalesced => append(&mut header, "sessiongate; fwd=miss; collapsed")?,
+        ServedFrom::Bypass => append(&mut header, "sessiongate; fwd=bypass")?,
+        ServedFrom::Uncached => {}
+        ServedFrom::Write => append(&mut header, "sessiongate; fwd=method")?,
     }
     Ok(header)
 }
@@ -101,7 +101,7 @@ pub(super) fn rejection_response(
     }
     header.insert_header(CONTENT_LENGTH, reply.body.len())?;
     header.insert_header(REQUEST_ID, id.clone())?;
-    share(&mut header, dialect, request)?;
+    add_cors_headers(&mut header, dialect, request)?;
     if *rejection == Rejection::Deleted {
         append(&mut header, "sessiongate; hit; detail=deleted")?;
     }
@@ -111,7 +111,7 @@ pub(super) fn rejection_response(
 /// Adds CORS headers for any origin, as a provider does whose API is for browsers: responses from the gateway or the
 /// cache lack the provider's own. ZITADEL echoes the origin and allows credentials
 /// (`internal/api/http/middleware/cors_interceptor.go`). A page gets no more than its own credential allows.
-fn share(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
+fn add_cors_headers(header: &mut ResponseHeader, dialect: &Dialect, request: &RequestHeader) -> Result<()> {
     const EXPOSED: &str =
         "location, content-length, grpc-status, grpc-message, grpc-status-details-bin, cache-status, x-request-id";
     if !dialect.has_grpc || header.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {

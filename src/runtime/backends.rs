@@ -63,9 +63,9 @@ impl Backend {
     }
 
     /// What requests to the upstream are served with.
-    pub fn serving(&self) -> serve::Backend<Provider> {
+    pub fn serving(&self) -> serve::UpstreamHandles<Provider> {
         let provider = self.provider().clone();
-        serve::Backend { headers: provider.headers().clone(), provider, slots: self.slots.clone() }
+        serve::UpstreamHandles { headers: provider.headers().clone(), provider, slots: self.slots.clone() }
     }
 
     /// The provider.

@@ -1,6 +1,6 @@
-//! Responses that say that a user is locked end sessions that nobody can name, so that all of the upstream become
-//! stale. Whoever tries passwords gets many of them: they are joined to one such step a second, or the cache would be
-//! off for as long as they try.
+//! Responses that say that a user is locked. Each invalidates all sessions of the upstream, since nobody knows which
+//! are the user's. Password guessing causes many of them, so at most one invalidation runs per second and scope, and
+//! the others wait for it.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ pub struct Lockouts {
 struct Steps {
     /// When the last one began.
     last: Option<Instant>,
-    /// The next one, which has not begun: it is over when nobody can send any more.
+    /// The next one, which has not begun. It is done when its sender is dropped.
     next: Option<watch::Receiver<()>>,
 }
 
@@ -35,7 +35,7 @@ enum Turn {
 }
 
 impl Lockouts {
-    /// Lets `step` be taken for a scope, or another that begins after this is called; it is over when this returns.
+    /// Runs `step` for a scope, or waits for another caller's step that starts after this call.
     pub async fn join(&self, scope: u64, step: impl Future<Output = ()>) {
         match self.turn(scope) {
             Turn::Others(mut next) => drop(next.changed().await),

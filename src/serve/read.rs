@@ -1,7 +1,7 @@
 //! Reads: from the cache, or from the provider.
 
 use super::directives::Directives;
-use super::service::{ClientRequest, ProviderClient, Served, Service, Source, Stop};
+use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{FetchedResponse, ReadOptions, ReadResult};
 use crate::coherence::reading::ForwardReason;
 use crate::coherence::{Micros, millis};
@@ -19,12 +19,12 @@ struct DetachedFetch<P> {
     service: Arc<Service<P>>,
     read: Arc<Read>,
     headers: HeaderMap,
-    source: Option<IpAddr>,
+    client_ip: Option<IpAddr>,
 }
 
 impl<P: ProviderClient> DetachedFetch<P> {
     async fn fetch(self, floor: Option<u64>) -> FetchedResponse {
-        let DetachedFetch { service, read, headers, source } = self;
+        let DetachedFetch { service, read, headers, client_ip } = self;
         let caller = read.caller();
         let none = |rejection, storable, failed| {
             let response = Err(rejection);
@@ -34,7 +34,7 @@ impl<P: ProviderClient> DetachedFetch<P> {
             Ok(backend) => backend,
             Err(rejection) => return none(rejection, Cacheability::Unrelated, true),
         };
-        let _slot = match backend.slots.take(source).await {
+        let _slot = match backend.slots.take(client_ip).await {
             Ok(slot) => slot,
             Err(rejection) => return none(rejection.clone(), Cacheability::Unrelated, rejection.is_failure()),
         };
@@ -65,11 +65,11 @@ impl<P: ProviderClient> Service<P> {
         self: &Arc<Self>,
         client: &mut C,
         read: Read,
-    ) -> Result<Served, Stop<C::Gone>> {
+    ) -> Result<Served, NotServed<C::Gone>> {
         let read = Arc::new(read);
         let Some(key) = read.key().copied() else {
             let response = self.fetch_alone(client, &read).await?.response?;
-            return Ok(Served { response: self.listed(&read, response).await?, source: Source::Uncached });
+            return Ok(Served { response: self.listed(&read, response).await?, source: ServedFrom::Uncached });
         };
         let own = read.caller();
         let mut options = read_options(&read, client.headers());
@@ -78,40 +78,40 @@ impl<P: ProviderClient> Service<P> {
             // Built only for a read that fetches: most reads are hits.
             let fetch = |floor: Option<u64>| self.detached(client, &read).fetch(floor);
             let (response, source) = match self.sessions.read(key, options, fetch).await {
-                ReadResult::Hit { response, age, left } => (response, Source::Hit { age, left }),
+                ReadResult::Hit { response, age, left } => (response, ServedFrom::Hit { age, left }),
                 ReadResult::Deleted if read.is_shared() => return Err(Rejection::Deleted.into()),
-                // The gateway has not verified this caller: only the provider may say that there was a session.
+                // Unverified caller: do not reveal that the session existed; ask the provider.
                 ReadResult::Deleted => {
                     let FetchedResponse { response, status, .. } = self.fetch_alone(client, &read).await?;
                     let response = response?;
                     if status == Some(StatusCode::OK) {
                         return Err(Rejection::Deleted.into());
                     }
-                    (response, Source::Bypass)
+                    (response, ServedFrom::Bypass)
                 }
                 ReadResult::Miss(fetched, why) => {
-                    // The second try fetches for itself, but its client did not request that.
+                    // The retry below set `fresh`, not the client: report `fwd=miss`.
                     let requested = why == ForwardReason::Requested && options.fresh == fresh;
                     let why = if why == ForwardReason::Requested && !requested { ForwardReason::Missing } else { why };
                     let stored = matches!(fetched.storable, Cacheability::Store { .. }) && !options.unstored;
-                    (fetched.response?, Source::Miss { why, stored })
+                    (fetched.response?, ServedFrom::Miss { why, stored })
                 }
-                // A response to one caller's credential or request tells nothing to another.
+                // This response may be specific to the other caller: fetch again.
                 ReadResult::Coalesced(FetchedResponse { response: Ok(response), status, caller, .. })
-                    if caller != own && !is_for_all(status.unwrap_or_else(|| read.status(&response))) =>
+                    if caller != own && !may_be_shared(status.unwrap_or_else(|| read.status(&response))) =>
                 {
                     options.fresh = true;
                     continue;
                 }
                 ReadResult::Bypass(began) => self.bypass(client, &read, (options, began)).await?,
-                // Another source has too many requests in flight. When its fetch began does not matter here.
+                // The joined fetch was rejected for its own client's limit: fetch for this client.
                 ReadResult::Coalesced(FetchedResponse { response: Err(Rejection::SourceBusy), .. }) => {
                     self.bypass(client, &read, (options, None)).await?
                 }
                 ReadResult::Coalesced(FetchedResponse { response, caller, .. }) if caller == own => {
-                    (without_cookies(response?), Source::Coalesced)
+                    (without_cookies(response?), ServedFrom::Coalesced)
                 }
-                ReadResult::Coalesced(fetched) => (Arc::new(fetched.response?.cacheable_copy()), Source::Coalesced),
+                ReadResult::Coalesced(fetched) => (Arc::new(fetched.response?.cacheable_copy()), ServedFrom::Coalesced),
             };
             return Ok(Served { response, source });
         }
@@ -124,7 +124,7 @@ impl<P: ProviderClient> Service<P> {
             .map(|backend| backend.headers.read(client.headers(), &client.origin(), read.carrier(), shared));
         DetachedFetch {
             headers: headers.unwrap_or_default(),
-            source: client.source(),
+            client_ip: client.client_ip(),
             service: self.clone(),
             read: read.clone(),
         }
@@ -135,10 +135,10 @@ impl<P: ProviderClient> Service<P> {
         self: &Arc<Self>,
         client: &mut C,
         read: &Arc<Read>,
-    ) -> Result<FetchedResponse, Stop<C::Gone>> {
+    ) -> Result<FetchedResponse, NotServed<C::Gone>> {
         let fetch = self.detached(client, read).fetch(None);
         // Boxed, so that the future of a cache hit stays small.
-        client.attend(Box::pin(fetch)).await.map_err(Stop::Gone)
+        client.attend(Box::pin(fetch)).await.map_err(NotServed::Gone)
     }
 
     /// A read that bypasses the cache. Its fetch did not begin before `began`.
@@ -147,12 +147,12 @@ impl<P: ProviderClient> Service<P> {
         client: &mut C,
         read: &Arc<Read>,
         (options, began): (ReadOptions, Option<Micros>),
-    ) -> Result<(Arc<ProviderResponse>, Source), Stop<C::Gone>> {
+    ) -> Result<(Arc<ProviderResponse>, ServedFrom), NotServed<C::Gone>> {
         let fetched = self.fetch_alone(client, read).await?;
         if let Some(key) = read.key() {
             self.sessions.bypassed(key, options, began, &fetched).await;
         }
-        Ok((fetched.response?, Source::Bypass))
+        Ok((fetched.response?, ServedFrom::Bypass))
     }
 
     /// The response to a read. From a list of sessions, those are taken out that were deleted through the gateway.
@@ -171,7 +171,7 @@ fn read_options(read: &Read, headers: &HeaderMap) -> ReadOptions {
     let mut windows = read.windows();
     let directives = Directives::of(headers);
     windows.limits = directives.limits;
-    // What is fetched behind a stale response would only be stored.
+    // A background refresh only serves to store, which `no-store` forbids.
     windows.revalidate = if directives.no_store { 0 } else { windows.revalidate };
     let (caller, tenant) = (read.caller(), *read.tenant());
     let Directives { no_cache: fresh, no_store: unstored, .. } = directives;
@@ -188,8 +188,7 @@ fn without_cookies(response: Arc<ProviderResponse>) -> Arc<ProviderResponse> {
     Arc::new(own)
 }
 
-/// Whether a response with this status is about the session as everybody may see it, or about the provider, and not
-/// about the caller or the request. That there is no session is only for the caller who was told.
-fn is_for_all(status: StatusCode) -> bool {
+/// Whether other callers may be shown a response with this status. A 404 may be about the caller.
+fn may_be_shared(status: StatusCode) -> bool {
     status == StatusCode::OK || status.is_server_error()
 }

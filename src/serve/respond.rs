@@ -1,7 +1,7 @@
 //! Serving a governed request within its caller's deadline.
 
 use super::deadline::deadline;
-use super::service::{ClientRequest, ProviderClient, Served, Service, Stop};
+use super::service::{ClientRequest, NotServed, ProviderClient, Served, Service};
 use crate::gateway::DecodedRequest;
 use crate::model::Rejection;
 use crate::telemetry::Decision;
@@ -14,7 +14,7 @@ impl<P: ProviderClient> Service<P> {
         self: &Arc<Self>,
         client: &mut C,
         request: DecodedRequest,
-    ) -> Result<Served, Stop<C::Gone>> {
+    ) -> Result<Served, NotServed<C::Gone>> {
         let outcome = client.outcome();
         outcome.session = request.session_hash();
         outcome.decision = Decision::Responded;
@@ -38,7 +38,7 @@ impl<P: ProviderClient> Service<P> {
         self: &Arc<Self>,
         client: &mut C,
         request: DecodedRequest,
-    ) -> Result<Served, Stop<C::Gone>> {
+    ) -> Result<Served, NotServed<C::Gone>> {
         if request.operation().reads() {
             return self.read(client, request.read(&self.gateway)?).await;
         }

@@ -37,8 +37,8 @@ pub trait ClientRequest: Send {
     /// Where the request comes from, for the provider.
     fn origin(&self) -> Origin;
 
-    /// The address whose share of the provider the request uses; `None` for verified callers.
-    fn source(&self) -> Option<IpAddr>;
+    /// The client address whose limit of requests in flight applies; `None` for verified callers.
+    fn client_ip(&self) -> Option<IpAddr>;
 
     /// When the head of the request arrived.
     fn started(&self) -> Instant;
@@ -46,7 +46,7 @@ pub trait ClientRequest: Send {
     /// What the access log and the metrics show of the request.
     fn outcome(&mut self) -> &mut Outcome;
 
-    /// Waits for `work`, but no longer than the client is there. Nothing begins for a client that has left.
+    /// Awaits `work`, and cancels it when the client disconnects. Does not poll it if the client has already left.
     fn attend<W>(&mut self, work: W) -> impl Future<Output = Result<W::Output, Self::Gone>> + Send
     where
         W: Future<Output: Send> + Send;
@@ -54,16 +54,16 @@ pub trait ClientRequest: Send {
 
 /// Why a request ends without a response of its provider.
 #[derive(Debug)]
-pub enum Stop<G> {
+pub enum NotServed<G> {
     /// The gateway rejects it.
     Rejected(Rejection),
     /// The client cannot be sent a response.
     Gone(G),
 }
 
-impl<G> From<Rejection> for Stop<G> {
-    fn from(rejection: Rejection) -> Stop<G> {
-        Stop::Rejected(rejection)
+impl<G> From<Rejection> for NotServed<G> {
+    fn from(rejection: Rejection) -> NotServed<G> {
+        NotServed::Rejected(rejection)
     }
 }
 
@@ -73,12 +73,12 @@ pub struct Served {
     /// The response.
     pub response: Arc<ProviderResponse>,
     /// Where it comes from.
-    pub source: Source,
+    pub source: ServedFrom,
 }
 
 /// Where a response comes from: the value of `Cache-Status` (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum ServedFrom {
     /// The cache.
     Hit {
         /// The age of the response.
@@ -103,20 +103,20 @@ pub enum Source {
     Write,
 }
 
-impl Source {
+impl ServedFrom {
     pub(super) fn status(self) -> CacheStatus {
         match self {
-            Source::Hit { .. } => CacheStatus::Hit,
-            Source::Miss { .. } => CacheStatus::Miss,
-            Source::Coalesced => CacheStatus::Coalesced,
-            Source::Bypass => CacheStatus::Bypass,
-            Source::Uncached | Source::Write => CacheStatus::None,
+            ServedFrom::Hit { .. } => CacheStatus::Hit,
+            ServedFrom::Miss { .. } => CacheStatus::Miss,
+            ServedFrom::Coalesced => CacheStatus::Coalesced,
+            ServedFrom::Bypass => CacheStatus::Bypass,
+            ServedFrom::Uncached | ServedFrom::Write => CacheStatus::None,
         }
     }
 }
 
 /// What serves the requests to one upstream.
-pub struct Backend<P> {
+pub struct UpstreamHandles<P> {
     /// Sends requests to the provider.
     pub provider: Arc<P>,
     /// The headers that requests to the provider have.
@@ -136,12 +136,12 @@ pub struct Service<P> {
     /// The metrics.
     pub metrics: Arc<Meters>,
     /// By the index of the upstream.
-    pub backends: Vec<Backend<P>>,
+    pub backends: Vec<UpstreamHandles<P>>,
 }
 
 impl<P: ProviderClient> Service<P> {
     /// The backend of an upstream.
-    pub fn backend(&self, upstream: &Upstream) -> Result<&Backend<P>, Rejection> {
+    pub fn backend(&self, upstream: &Upstream) -> Result<&UpstreamHandles<P>, Rejection> {
         self.backends.get(upstream.index).ok_or(Rejection::Unavailable)
     }
 }

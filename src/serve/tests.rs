@@ -82,7 +82,7 @@ impl ClientRequest for FakeClient {
         Origin { peer: None, host: None, tls: true, trusted: false, trace: Trace::default() }
     }
 
-    fn source(&self) -> Option<IpAddr> {
+    fn client_ip(&self) -> Option<IpAddr> {
         None
     }
 
@@ -108,7 +108,7 @@ struct World {
     provider: Arc<FakeProvider>,
 }
 
-type Answer = Result<Served, Stop<&'static str>>;
+type Answer = Result<Served, NotServed<&'static str>>;
 
 impl World {
     /// A service whose provider answers so many fetches.
@@ -122,7 +122,7 @@ impl World {
             reached: Semaphore::new(0),
         });
         let store = Arc::new(MemoryStore::new(1 << 20, Duration::from_secs(5)));
-        let backend = |upstream| Backend {
+        let backend = |upstream| UpstreamHandles {
             provider: provider.clone(),
             headers: Arc::new(RequestHeaders::new(upstream)),
             slots: Slots::new(upstream.slots, Arc::default()),
@@ -174,7 +174,7 @@ impl World {
         self.service.respond(&mut client, request).await
     }
 
-    async fn read(&self) -> (Source, String) {
+    async fn read(&self) -> (ServedFrom, String) {
         let Served { response, source } = self.send(false, Method::GET, "").await.unwrap();
         (source, String::from_utf8(response.body.to_vec()).unwrap())
     }
@@ -192,9 +192,9 @@ impl World {
 async fn the_second_read_is_a_hit() {
     let world = World::new(1);
     let (source, first) = world.read().await;
-    assert!(matches!(source, Source::Miss { stored: true, .. }), "{source:?}");
+    assert!(matches!(source, ServedFrom::Miss { stored: true, .. }), "{source:?}");
     let (source, second) = world.read().await;
-    assert!(matches!(source, Source::Hit { .. }), "{source:?}");
+    assert!(matches!(source, ServedFrom::Hit { .. }), "{source:?}");
     assert_eq!((first, world.sent()), (second, vec!["GET /api/v2/sessions/s".to_owned()]));
 }
 
@@ -212,7 +212,7 @@ async fn reads_at_the_same_time_share_one_fetch_that_outlives_its_client() {
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     world.provider.gate.add_permits(1);
-    assert_eq!(second.await.unwrap(), Source::Coalesced);
+    assert_eq!(second.await.unwrap(), ServedFrom::Coalesced);
     assert_eq!(world.sent().len(), 1);
 }
 
@@ -221,9 +221,9 @@ async fn no_read_after_a_write_shows_what_was_before() {
     let world = World::new(3);
     world.read().await;
     let Served { source, .. } = world.write(false).await.unwrap();
-    assert_eq!(source, Source::Write);
+    assert_eq!(source, ServedFrom::Write);
     let (source, body) = world.read().await;
-    assert!(matches!(source, Source::Miss { .. }) && body.contains(r#""v":"1""#), "{source:?} {body}");
+    assert!(matches!(source, ServedFrom::Miss { .. }) && body.contains(r#""v":"1""#), "{source:?} {body}");
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn a_write_is_settled_after_its_client_has_left() {
     assert!(write.await.unwrap_err().is_cancelled());
     world.provider.gate.add_permits(3);
     // Reads bypass the cache until the write is settled; from then on they are stored again.
-    while !matches!(world.read().await.0, Source::Hit { .. }) {
+    while !matches!(world.read().await.0, ServedFrom::Hit { .. }) {
         world.provider.gate.add_permits(1);
         tokio::task::yield_now().await;
     }
@@ -248,7 +248,7 @@ async fn a_write_is_settled_after_its_client_has_left() {
 #[tokio::test]
 async fn nothing_is_sent_for_a_client_that_has_left() {
     let world = World::new(1);
-    assert!(matches!(world.write(true).await, Err(Stop::Gone("gone"))));
+    assert!(matches!(world.write(true).await, Err(NotServed::Gone("gone"))));
     assert!(world.sent().is_empty());
 }
 
@@ -260,8 +260,8 @@ async fn a_write_that_was_not_sent_leaves_the_cache_as_it_is() {
         let failure = Failure { rejection: Rejection::UpstreamFailed, sent, status: None };
         *world.provider.failure.lock() = Some(failure);
         world.provider.gate.add_permits(1);
-        assert!(matches!(world.write(false).await, Err(Stop::Rejected(Rejection::UpstreamFailed))));
-        assert_eq!(matches!(world.read().await.0, Source::Hit { .. }), kept, "sent: {sent}");
+        assert!(matches!(world.write(false).await, Err(NotServed::Rejected(Rejection::UpstreamFailed))));
+        assert_eq!(matches!(world.read().await.0, ServedFrom::Hit { .. }), kept, "sent: {sent}");
     }
 }
 
@@ -276,6 +276,6 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     let request = world.decoded("z", Method::POST, path, &headers, r#"{"sessionId":"1"}"#);
     let mut client = FakeClient { headers, outcome: Outcome::default(), is_gone: false };
     let stopped = world.service.respond(&mut client, request).await;
-    assert!(matches!(stopped, Err(Stop::Rejected(Rejection::UpstreamTimeout(_)))));
+    assert!(matches!(stopped, Err(NotServed::Rejected(Rejection::UpstreamTimeout(_)))));
     assert!(world.sent().is_empty());
 }

@@ -1,6 +1,6 @@
 //! Writes: evaluated by the policy, sent under an invalidation mark, and settled before they are acknowledged.
 
-use super::service::{ClientRequest, ProviderClient, Served, Service, Source, Stop};
+use super::service::{ClientRequest, NotServed, ProviderClient, Served, ServedFrom, Service};
 use crate::cache::{Mark, MarkFailurePolicy, Scope};
 use crate::gateway::{Changes, DecodedRequest, ProviderResponse, Upstream, Write, WriteDecision, WriteOutcome};
 use crate::model::{Field, Rejection};
@@ -21,21 +21,23 @@ impl<P: ProviderClient> Service<P> {
         self: &Arc<Self>,
         client: &mut C,
         request: DecodedRequest,
-    ) -> Result<Served, Stop<C::Gone>> {
+    ) -> Result<Served, NotServed<C::Gone>> {
         let write = match request.decide(None)? {
             WriteDecision::Forward(write) => write,
             // Boxed, so that the future of any other write stays small.
-            WriteDecision::Need(Need::CurrentMetadata) => match Box::pin(self.evidence(client, &request)).await? {
-                Ok(write) => write,
-                Err(response) => return Ok(Served { response, source: Source::Write }),
-            },
+            WriteDecision::Need(Need::CurrentMetadata) => {
+                match Box::pin(self.decide_with_current(client, &request)).await? {
+                    Ok(write) => write,
+                    Err(response) => return Ok(Served { response, source: ServedFrom::Write }),
+                }
+            }
         };
         client.outcome().add_rules(write.audit_violations());
         let backend = self.backend(write.upstream())?;
         let headers = backend.headers.governed(client.headers(), &client.origin(), write.carrier());
         // Before the mark is set and anything is sent: a client that leaves now has changed nothing.
-        let source = client.source();
-        let slot = client.attend(backend.slots.take(source)).await.map_err(Stop::Gone)??;
+        let client_ip = client.client_ip();
+        let slot = client.attend(backend.slots.take(client_ip)).await.map_err(NotServed::Gone)??;
         // In a task of its own: a write that was sent is settled even if the client leaves.
         let (service, in_flight) = (self.clone(), self.metrics.begin_request());
         let task = tokio::spawn(async move {
@@ -44,23 +46,23 @@ impl<P: ProviderClient> Service<P> {
             response
         });
         let response = task.await.unwrap_or(Err(Rejection::UpstreamFailed)).map(Arc::new)?;
-        Ok(Served { response, source: Source::Write })
+        Ok(Served { response, source: ServedFrom::Write })
     }
 
     /// Evaluates a write again with the current metadata. Gives the provider's response if there is none.
-    async fn evidence<C: ClientRequest>(
+    async fn decide_with_current<C: ClientRequest>(
         &self,
         client: &mut C,
         request: &DecodedRequest,
-    ) -> Result<Result<Write, Arc<ProviderResponse>>, Stop<C::Gone>> {
+    ) -> Result<Result<Write, Arc<ProviderResponse>>, NotServed<C::Gone>> {
         let headers =
             self.backend(request.upstream())?.headers.governed(client.headers(), &client.origin(), Carrier::Rest);
-        let source = client.source();
-        let current = client.attend(self.current(request, headers, source)).await.map_err(Stop::Gone)?;
+        let client_ip = client.client_ip();
+        let current = client.attend(self.current(request, headers, client_ip)).await.map_err(NotServed::Gone)?;
         let decided = match current {
             Ok(Ok(fields)) => request.decide(Some(&fields))?,
             Ok(Err(_)) | Err(_) if request.is_audit() => WriteDecision::Forward(request.unevaluated()?),
-            // The response is to a read that the caller did not send; other carriers could not read it.
+            // The response is to the gateway's own read. Only REST callers can parse it.
             Ok(Err(response)) if request.carrier() == Carrier::Rest => return Ok(Err(response)),
             Ok(Err(_)) => return Err(Rejection::UpstreamFailed.into()),
             Err(rejection) => return Err(rejection.into()),
@@ -76,11 +78,11 @@ impl<P: ProviderClient> Service<P> {
         &self,
         request: &DecodedRequest,
         mut headers: HeaderMap,
-        source: Option<IpAddr>,
+        client_ip: Option<IpAddr>,
     ) -> Result<Current, Rejection> {
         let (upstream, backend) = (request.upstream(), self.backend(request.upstream())?);
         // Given back before the write takes its own: no request waits for a slot while it holds one.
-        let _slot = backend.slots.take(source).await?;
+        let _slot = backend.slots.take(client_ip).await?;
         headers.remove(CONTENT_TYPE);
         let path = request.evidence_path();
         let fetch = Fetch { method: Method::GET, path, headers, body: None, http2: false, reads: true };

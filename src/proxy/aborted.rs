@@ -47,7 +47,7 @@ fn fail(context: &mut Context) {
         return;
     };
     if let Some(provider) = context.provider() {
-        provider.leave(context.left);
+        provider.retire_pool(context.pool_generation);
         provider.note(Some("it stopped reading a request body"));
     }
     let request = context.id.to_str().unwrap_or_default();

@@ -4,13 +4,13 @@
 //! again, unless a part of a response came before, which may be an informational one. Pingora does not show those of
 //! HTTP/2. So requests that can be sent again are sent from here, and Pingora sends each HTTP/2 request once.
 
-use super::attend::attended;
+use super::client_presence::attended;
 use super::context::{Context, KEPT_BODY};
 use super::head::content_length;
+use super::not_served::NotServed;
 use super::peer::{Versions, versions};
 use super::reject;
 use super::relay::{Relayed, fetch, relay};
-use super::stop::Stop;
 use crate::edge::OutOfMemory;
 use crate::gateway::Upstream;
 use crate::memory::Level;
@@ -28,7 +28,11 @@ use std::task::Poll;
 const ALMOST_KEPT: usize = KEPT_BODY - (16 << 10);
 
 /// Forwards a request over HTTP/2 if its body is here completely, and its response. `false` if Pingora has to do it.
-pub(super) async fn forward(session: &mut Session, context: &mut Context, upstream: &Upstream) -> Result<bool, Stop> {
+pub(super) async fn forward(
+    session: &mut Session,
+    context: &mut Context,
+    upstream: &Upstream,
+) -> Result<bool, NotServed> {
     match versions(context, session) {
         Versions::Http1 => Ok(false),
         // Boxed, so that the future of all other requests stays small.
@@ -41,7 +45,7 @@ async fn over_http2(
     context: &mut Context,
     upstream: &Upstream,
     versions: Versions,
-) -> Result<bool, Stop> {
+) -> Result<bool, NotServed> {
     let provider = context.runtime.service.backend(upstream)?.provider.clone();
     context.over_http2 = versions == Versions::Http2 || attended(session, context, provider.speaks_http2()).await?;
     if !context.over_http2 {
@@ -64,7 +68,7 @@ async fn over_http2(
 /// The whole body, if its length is declared or it is here already, and Pingora keeps all of it. A body of undeclared
 /// length may be one side of a conversation, so its end is not waited for. `None` if it is not complete; Pingora keeps
 /// what was read.
-async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<Bytes>, Stop> {
+async fn whole_body(session: &mut Session, context: &Context) -> Result<Option<Bytes>, NotServed> {
     if session.is_body_empty() {
         return Ok(Some(Bytes::new()));
     }

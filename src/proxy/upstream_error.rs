@@ -107,7 +107,7 @@ fn error_text(error: &Error) -> String {
 /// The rejection for a provider that did not respond `within` this time. Its shared HTTP/2 connections may hang, so new
 /// requests stop using them.
 fn provider_is_late(context: &Context, within: Duration) -> Rejection {
-    context.provider().into_iter().for_each(|provider| provider.leave(context.left));
+    context.provider().into_iter().for_each(|provider| provider.retire_pool(context.pool_generation));
     Rejection::UpstreamTimeout(within)
 }
 

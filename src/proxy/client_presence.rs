@@ -3,7 +3,7 @@
 use super::caller::source;
 use super::context::{Context, KEPT_BODY};
 use super::head::content_length;
-use super::stop::Stop;
+use super::not_served::NotServed;
 use crate::edge::StrictHttp1Stream;
 use crate::gateway::Upstream;
 use crate::provider::Slot;
@@ -18,14 +18,14 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) async fn attended<T>(session: &mut Session, context: &Context, work: impl Future<Output = T>) -> Result<T> {
     tokio::select! {
         biased;
-        () = left(session, context) => Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down()),
+        () = until_client_leaves(session, context) => Err(Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down()),
         done = work => Ok(done),
     }
 }
 
 /// Returns when the client has left. Over HTTP/1.1 that shows only behind what the client has sent, so its body is read
 /// meanwhile, as far as Pingora keeps it for the provider. Behind a larger body the connection is checked at intervals.
-async fn left(session: &mut Session, context: &Context) {
+async fn until_client_leaves(session: &mut Session, context: &Context) {
     if session.is_http2() && !session.as_mut().is_body_done() {
         if let Some(reset) = session.downstream_session.watch_h2_stream_close() {
             let _ = reset.await;
@@ -34,7 +34,7 @@ async fn left(session: &mut Session, context: &Context) {
     }
     while !session.as_mut().is_body_done() {
         if !is_kept(session) {
-            return hangs_up(session).await;
+            return until_connection_closes(session).await;
         }
         match session.read_request_body().await {
             Ok(Some(_)) => context.body_came(session, false),
@@ -50,7 +50,7 @@ async fn left(session: &mut Session, context: &Context) {
 /// Returns when an HTTP/1 client has left whose body must not be read yet: unread data hides the end from readers. If
 /// the client has sent more than the socket buffer holds, the end has not arrived; then the client's absence shows only
 /// after the wait.
-async fn hangs_up(session: &mut Session) {
+async fn until_connection_closes(session: &mut Session) {
     while !StrictHttp1Stream::is_disconnected(session) {
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
@@ -63,7 +63,11 @@ fn is_kept(session: &mut Session) -> bool {
 }
 
 /// Takes a slot for a request whose body has been read, or has begun to arrive.
-pub(super) async fn take_slot(session: &mut Session, context: &Context, upstream: &Upstream) -> Result<Slot, Stop> {
+pub(super) async fn take_slot(
+    session: &mut Session,
+    context: &Context,
+    upstream: &Upstream,
+) -> Result<Slot, NotServed> {
     let source = source(context, session);
     Ok(attended(session, context, context.runtime.slot(upstream, source)).await??)
 }

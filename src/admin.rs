@@ -1,5 +1,5 @@
-//! The admin listener: probes, metrics, and what operators do by hand. It runs on a thread of its own, so that it
-//! answers however busy the gateway is.
+//! The admin listener: probes, metrics, cache purge. It runs on a thread of its own, so that it responds however busy
+//! the gateway is.
 
 mod listener;
 mod purge;
@@ -19,25 +19,25 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The admin pages, as long as they are served.
+/// A running admin listener.
 pub struct AdminServer {
     socket: TcpListener,
     stop: Arc<Notify>,
 }
 
 impl AdminServer {
-    /// The listening socket.
+    /// The listening socket, for a handover.
     pub fn socket(&self) -> &TcpListener {
         &self.socket
     }
 
-    /// Serves no more of them: another process does.
+    /// Stops accepting connections, since another process has taken over.
     pub fn end(&self) {
         self.stop.notify_one();
     }
 }
 
-/// Serves the admin pages on a bound listener until the process ends, or that is ended.
+/// Serves the admin pages on a bound socket until [`AdminServer::end`] or the end of the process.
 pub fn serve(running: Arc<CurrentRuntime>, bound: AdminSocket) -> io::Result<AdminServer> {
     let listener = bound.into_listener();
     let served = AdminServer { socket: listener.try_clone()?, stop: Arc::default() };
@@ -56,7 +56,7 @@ pub fn serve(running: Arc<CurrentRuntime>, bound: AdminSocket) -> io::Result<Adm
     Ok(served)
 }
 
-/// The admin pages.
+/// The routes of the admin listener.
 pub fn router(running: Arc<CurrentRuntime>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))

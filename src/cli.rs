@@ -1,4 +1,4 @@
-//! The command line. Nothing else in the program prints.
+//! The command line. No other module prints.
 
 mod lifecycle;
 mod log;
@@ -100,10 +100,10 @@ struct CheckArgs {
     deploy: bool,
 }
 
-/// Why a command ended.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
-    /// The configuration is wrong: every fault in it.
+    /// The configuration is invalid: all its faults.
     #[error("{}", .0.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n"))]
     Config(Vec<ConfigError>),
     /// Anything else.
@@ -115,9 +115,9 @@ fn other(error: impl std::fmt::Display) -> CommandError {
     CommandError::Other(error.to_string())
 }
 
-/// Runs the program and says with which status it ends.
+/// Runs the program. Returns its exit status.
 pub fn main() -> ExitCode {
-    // The first thing of all: libraries that set up TLS or verify tokens take the process's provider.
+    // Must come first: libraries that set up TLS or verify tokens use the process's crypto provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     crate::token::install_crypto_provider();
     let result = match CommandLine::parse().command {
@@ -154,7 +154,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints lines; a reader that is gone is no error.
+/// Prints text. A closed pipe is not an error.
 fn print_to(mut out: impl Write, text: &str) {
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
@@ -175,7 +175,7 @@ impl From<Unusable> for CommandError {
     }
 }
 
-/// Reads a configuration, and prints what is doubtful in it.
+/// Reads a configuration and prints its warnings.
 fn read(source: &Source) -> Result<(Fingerprints, LoadedConfig), CommandError> {
     let (fingerprints, loaded) = source.read();
     let loaded = loaded?;
@@ -212,7 +212,8 @@ fn run(args: &RunArgs) -> Result<(), CommandError> {
     started
 }
 
-/// Runs a command to its end on a tokio runtime of `threads` threads, and leaves nothing to wait for.
+/// Runs a command on a tokio runtime with `threads` threads (`None`: one per CPU), and does not wait for its background
+/// tasks.
 fn on_runtime(
     threads: Option<usize>,
     command: impl Future<Output = Result<(), CommandError>>,

@@ -1,7 +1,7 @@
-//! The keys of issuers, and the callers whose tokens were verified with them.
+//! Issuers' keys (JWKS), and the cache of tokens that were verified with them.
 //!
-//! Key sets are fetched in the background; the last good one stays. A verified token is remembered by its hash, so that
-//! a hot caller costs no signature check.
+//! Key sets are fetched in the background; if that fails, the last one stays. Verified tokens are cached by hash, so
+//! that a frequent caller costs no signature check.
 
 mod documents;
 mod fetches;
@@ -23,48 +23,48 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How soon a failed fetch is tried again; doubled each time.
+/// Delay before a failed fetch is retried; doubles each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// How many verified tokens are remembered.
+/// The most cached tokens per issuer.
 const CACHED_TOKENS: usize = 10_000;
 
-/// Keys that were fetched.
+/// A fetched key set.
 struct FetchedKeys {
     keys: KeySet,
-    /// The document that they were read from.
+    /// The JWKS document.
     document: Bytes,
-    /// How many documents there were before: a remembered token counts only with the keys that verified it.
+    /// Number of the document: a cached token is valid only with the keys that verified it.
     serial: u64,
     at: Instant,
 }
 
 impl FetchedKeys {
-    /// The same document, with the keys of it that are of use to these tokens.
+    /// The same document with the keys for these expectations; `None` if it is unusable.
     fn filtered_for(&self, expected: &Expectations) -> Option<Arc<FetchedKeys>> {
         let keys = KeySet::parse(&self.document, &expected.algorithms).ok()?;
         Some(Arc::new(FetchedKeys { keys, document: self.document.clone(), serial: self.serial, at: self.at }))
     }
 }
 
-/// How it went so far.
+/// The state of an issuer's keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyHealth {
-    /// Keys known now.
+    /// Usable keys.
     pub keys: usize,
-    /// Successful fetches.
+    /// Successful fetches since the start.
     pub fetched: u64,
-    /// Failed fetches.
+    /// Failed fetches since the start.
     pub failed: u64,
-    /// Seconds since the last successful one.
+    /// Seconds since the last successful fetch.
     pub age: Option<u64>,
-    /// Tokens that were verified.
+    /// Tokens verified by signature, since the start.
     pub verified: u64,
-    /// Tokens that were remembered.
+    /// Tokens found in the cache, since the start.
     pub cached: u64,
 }
 
-/// What happened at the issuers of one upstream, one after another, since the start.
+/// Counters of an upstream's issuers since the start; they continue when the issuer is replaced.
 #[derive(Debug, Default)]
 pub struct JwksCounters {
     fetched: AtomicU64,
@@ -73,16 +73,16 @@ pub struct JwksCounters {
     cached: AtomicU64,
 }
 
-/// What an issuer shares with others.
+/// What an issuer needs from outside.
 #[derive(Clone)]
 pub struct IssuerContext {
-    /// Looks names up.
+    /// Resolves its host.
     pub resolver: Arc<Resolver>,
-    /// Counts what happens.
+    /// Its counters.
     pub counters: Arc<JwksCounters>,
 }
 
-/// The keys of one upstream's issuer, and the tokens verified with them.
+/// The issuer of one upstream: its keys, and the tokens verified with them.
 pub struct Issuer {
     name: String,
     source: KeySource,
@@ -95,8 +95,8 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// The issuer of the upstream called `name`. Its keys are fetched by [`Issuer::keep_current`]. From the issuer
-    /// before it, it takes over keys that have the same source; no tokens, since it may expect other things of them.
+    /// The issuer of the upstream `name`. [`Issuer::keep_current`] fetches its keys. It takes over the keys of the
+    /// issuer `before` if they have the same source, but no tokens, since its expectations may differ.
     pub fn new(
         name: &str,
         source: KeySource,
@@ -119,12 +119,12 @@ impl Issuer {
         })
     }
 
-    /// Whether it does for an upstream with this check, so that no other is needed.
+    /// Whether it can be reused for an upstream with these settings.
     pub fn matches(&self, source: &KeySource, expected: &Expectations, resolver: &Arc<Resolver>) -> bool {
         self.source == *source && self.expected == *expected && Arc::ptr_eq(&self.context.resolver, resolver)
     }
 
-    /// Whether both have their keys from the same place.
+    /// Whether both fetch their keys from the same place.
     pub fn shares_keys(&self, other: &Issuer) -> bool {
         self.shares_source(&other.source)
     }
@@ -133,12 +133,12 @@ impl Issuer {
         (&self.source.jwks, &self.source.host, &self.source.issuer) == (&source.jwks, &source.host, &source.issuer)
     }
 
-    /// Whether the last fetch of its keys failed.
+    /// Whether the last fetch failed.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// How it went so far.
+    /// The state of an issuer's keys.
     pub fn health(&self) -> KeyHealth {
         let keys = self.keys.load();
         KeyHealth {
@@ -151,8 +151,8 @@ impl Issuer {
         }
     }
 
-    /// Who sent this token, at `now` (seconds since the epoch). `source` is where it comes from, in case that it has to
-    /// wait.
+    /// Verifies a token at `now` (seconds since the epoch). `source` is the client's address, which limits how many
+    /// requests wait for keys.
     pub async fn verify(
         &self,
         token: &str,
@@ -175,7 +175,7 @@ impl Issuer {
         }
     }
 
-    /// Whether this token is good, as far as that can be said without newer keys.
+    /// Whether this token is valid with the keys at hand.
     pub fn recognizes(&self, token: &str, now: u64) -> bool {
         let hash = hashed(token);
         if self.cached(&hash, now).is_some() {
@@ -202,20 +202,20 @@ impl Issuer {
         verified
     }
 
-    /// The session that an ID token of this issuer names. Only with keys that are known: whoever sends it has shown
-    /// nothing else.
+    /// The session that an ID token of this issuer names. Uses only keys at hand, since its sender is not
+    /// authenticated.
     pub fn id_token_session(&self, token: &str) -> Option<String> {
         let keys = self.keys.load();
         let fetched = keys.as_ref().filter(|fetched| self.holds(fetched))?;
         id_token_session(token, &fetched.keys, &self.expected)
     }
 
-    /// Whether keys are not too old to be believed.
+    /// Whether the keys are younger than `max_stale`.
     fn holds(&self, fetched: &FetchedKeys) -> bool {
         fetched.at.elapsed() < self.source.max_stale
     }
 
-    /// Checks a token with the keys that are known; `None` where there are none, or where they are too old.
+    /// Verifies a token with the keys at hand; `Err(None)` if there are none, or they are too old.
     fn check(&self, token: &str, now: u64) -> Result<(u64, Verified), Option<VerificationError>> {
         let keys = self.keys.load();
         let fetched = keys.as_ref().filter(|fetched| self.holds(fetched)).ok_or(None)?;
@@ -223,8 +223,8 @@ impl Issuer {
         Ok((fetched.serial, verified))
     }
 
-    /// The same with newer keys, where they come in time. What they do not have is unknown only if they were fetched
-    /// after the request came.
+    /// Verifies a token with newer keys, if they arrive in time. A key is unknown only if a fetch that started after
+    /// the request lacks it.
     async fn check_with_newer(
         &self,
         token: &str,
@@ -250,7 +250,7 @@ impl Issuer {
         }
     }
 
-    /// Fetches the keys, again and again, for as long as anybody else holds the issuer.
+    /// Keeps the keys current, until the issuer is dropped elsewhere.
     pub async fn keep_current(self: Arc<Issuer>) {
         let mut retry = FIRST_RETRY;
         while Arc::strong_count(&self) > 1 {
@@ -288,7 +288,7 @@ impl Issuer {
         self.keys.store(Some(Arc::new(FetchedKeys { keys, document, serial, at: Instant::now() })));
     }
 
-    /// Logs which keys there are, and which of them are of no use: every token that one of those signed is rejected.
+    /// Logs new keys and those that are unusable: tokens signed with the latter are rejected.
     fn log_keys(&self, keys: &KeySet) {
         tracing::info!(upstream = self.name, keys = keys.len(), "issuer keys updated");
         let named = |may_sign: bool| keys.unused_keys().iter().filter(move |one: &&UnusedKey| one.may_sign == may_sign);
@@ -306,7 +306,7 @@ impl Issuer {
         }
     }
 
-    /// Notes how a fetch went, and logs where that is a change.
+    /// Records the result of a fetch, and logs a change.
     fn record_result(&self, failure: Option<&str>) {
         let failing = failure.is_some();
         if self.failing.swap(failing, Ordering::Relaxed) == failing {

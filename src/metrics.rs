@@ -1,5 +1,5 @@
-//! Every metric: its name, its labels, and what it means. Label values come from closed sets and from the configuration
-//! only.
+//! Every metric with its name, labels and help text. Label values come only from closed sets and from the
+//! configuration.
 
 mod load;
 mod meters;
@@ -23,14 +23,14 @@ use prometheus::{
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The buckets of durations, in seconds: cached responses take microseconds, providers up to their deadline.
+/// Buckets of request durations, in seconds: cached responses take microseconds, providers up to their timeout.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
 
-/// All metrics of a process.
+/// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    /// By the name of an upstream.
+    /// By upstream name.
     meters: Mutex<HashMap<String, Arc<Meter>>>,
     load: ConfigMetrics,
     requests: IntCounterVec,
@@ -62,7 +62,7 @@ pub struct Metrics {
     log_lines_dropped: IntCounter,
 }
 
-/// An open connection.
+/// Counts an open connection, until this is dropped.
 pub struct OpenConnection(IntGauge);
 
 impl Drop for OpenConnection {
@@ -71,27 +71,27 @@ impl Drop for OpenConnection {
     }
 }
 
-/// What is read off when metrics are asked for.
+/// The values that are read when metrics are requested.
 #[derive(Debug, Clone, Default)]
 pub struct MetricsSnapshot {
-    /// The cache: bytes, sessions, evictions.
+    /// The cache: bytes, sessions, evictions since the start.
     pub cache: (usize, usize, u64),
-    /// Events of the cache, by name.
+    /// Cache events since the start, by name.
     pub cache_events: Vec<(&'static str, u64)>,
-    /// By the name of their upstream: requests in flight at the provider, and how many had to wait.
+    /// By upstream name: requests in flight at the provider, and how many had to wait since the start.
     pub slots: Vec<(String, (usize, u64))>,
-    /// By the name of their upstream.
+    /// By upstream name.
     pub issuers: Vec<(String, IssuerReading)>,
-    /// What is held in memory for clients.
+    /// The memory budget.
     pub memory: MemoryReading,
-    /// Log lines that were dropped because nobody took them.
+    /// Log lines dropped since the start.
     pub log_lines_dropped: u64,
 }
 
-/// What is read off an issuer.
+/// The values of an issuer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IssuerReading {
-    /// Keys known now.
+    /// Usable keys.
     pub keys: usize,
     /// Successful fetches.
     pub fetched: u64,
@@ -99,9 +99,9 @@ pub struct IssuerReading {
     pub failed: u64,
     /// Seconds since the last successful fetch.
     pub age: Option<u64>,
-    /// Tokens that were verified.
+    /// Tokens verified by signature.
     pub verified: u64,
-    /// Tokens that were remembered.
+    /// Tokens found in the cache.
     pub cached: u64,
 }
 
@@ -112,7 +112,7 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// The metrics of a process.
+    /// Registers all metrics.
     pub fn new() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let registrar = Registrar(&registry);
@@ -228,46 +228,45 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Shows the metrics of a store too.
+    /// Registers the metrics of a store too.
     pub fn register_store(&self, store: &StoreMetrics) -> Result<(), prometheus::Error> {
         store.register(&self.registry)
     }
 
-    /// A connection from a client, which counts as open until this is dropped.
+    /// Counts an accepted connection, and counts it as open until the result is dropped.
     pub fn connection(&self) -> OpenConnection {
         self.connections_accepted.inc();
         self.connections.inc();
         OpenConnection(self.connections.clone())
     }
 
-    /// How many connections from clients are open.
+    /// Open client connections.
     pub fn open_connections(&self) -> i64 {
         self.connections.get()
     }
 
-    /// A connection from a client, or a request on it, was cut off.
+    /// Counts a client connection, or a request on it, that the gateway ended.
     pub fn disconnected(&self, reason: DisconnectReason) {
         self.disconnects.with_label_values(&[reason.name()]).inc();
     }
 
-    /// The configuration was read again.
+    /// Counts a reload.
     pub fn reload(&self, result: ReloadResult) {
         self.load.reload(result);
     }
 
-    /// The configuration with this SHA-256 hash holds, and is the one that was read last; these options wait for a
-    /// restart.
+    /// The configuration with this SHA-256 hash is active, and was read last; these changes need a restart.
     pub fn activate(&self, hash: &str, waiting: &[RestartRequired]) {
         self.load.activate(hash);
         self.load.set_restart_required(waiting);
     }
 
-    /// The configuration that was read last is rejected.
+    /// The configuration that was read last was rejected.
     pub fn reject(&self) {
         self.load.reject();
     }
 
-    /// The Prometheus text of all metrics.
+    /// All metrics in the Prometheus text format.
     pub fn text(&self, reading: &MetricsSnapshot) -> Result<Vec<u8>, prometheus::Error> {
         let (bytes, sessions, evictions) = reading.cache;
         self.cache_bytes.set(to_i64(bytes as u64));
@@ -285,7 +284,7 @@ impl Metrics {
         for (shed, count) in &reading.memory.shed {
             raise_to(&self.memory_shed.with_label_values(&[shed]), *count);
         }
-        // Those of upstreams that are gone would speak of nothing.
+        // Removes upstreams that are no longer configured.
         self.upstream_in_flight.reset();
         for (name, (in_flight, waited)) in &reading.slots {
             self.upstream_in_flight.with_label_values(&[name]).set(to_i64(*in_flight as u64));
@@ -324,7 +323,7 @@ impl Metrics {
     }
 }
 
-/// Brings a counter to what was counted elsewhere.
+/// Raises a counter to a total that was counted elsewhere.
 fn raise_to(counter: &IntCounter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }
@@ -333,7 +332,7 @@ fn to_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Makes metrics and puts them on the registry.
+/// Creates metrics and registers them.
 struct Registrar<'a>(&'a Registry);
 
 impl Registrar<'_> {

@@ -1,5 +1,5 @@
-//! A bounded, buffered fetch from a provider: how governed requests reach it. The fetch does not depend on the client
-//! that asked.
+//! Bounded, buffered fetches from a provider, for governed requests. A fetch does not depend on the client that
+//! requested it.
 
 mod forward;
 mod headers;
@@ -23,34 +23,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The largest answer to a governed request, in bytes.
+/// The largest response to a governed request, in bytes.
 pub const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 
-/// A fetch that brought no response.
+/// A fetch without a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What to answer.
+    /// The rejection to respond with.
     pub rejection: Rejection,
-    /// Whether the provider may have carried the request out.
+    /// Whether the provider may have processed the request.
     pub sent: bool,
-    /// The status of a response that was too large to be read.
+    /// The status of a response that was too large.
     pub status: Option<StatusCode>,
 }
 
-/// A way to a provider.
+/// The client of a provider.
 pub struct Provider {
     upstream: Arc<Upstream>,
     addresses: Arc<Addresses>,
     client: Client,
     /// For gRPC, which needs HTTP/2.
     calls: Option<Client>,
-    /// The same for responses that go on to clients part by part, at their pace.
+    /// The same for responses that are streamed to clients.
     forward: Client,
     forward_calls: Option<Client>,
     headers: Arc<RequestHeaders>,
     trust: u64,
     failing: AtomicBool,
-    /// How often its connections were left.
+    /// How often its shared connections were abandoned.
     pool_generation: AtomicU64,
 }
 
@@ -61,18 +61,18 @@ pub struct Fetch {
     pub method: Method,
     /// The path at the provider.
     pub path: String,
-    /// The headers to send: see [`RequestHeaders`].
+    /// The headers: see [`RequestHeaders`].
     pub headers: HeaderMap,
     /// The body.
     pub body: Option<Bytes>,
-    /// Whether it needs HTTP/2.
+    /// Whether it requires HTTP/2.
     pub http2: bool,
-    /// Whether it only reads, so that it may be sent again.
+    /// Whether it is a read, which may be sent again.
     pub reads: bool,
 }
 
 impl Provider {
-    /// The way to an upstream.
+    /// The client of an upstream's provider.
     pub fn new(
         upstream: &Arc<Upstream>,
         resolver: &Arc<Resolver>,
@@ -111,8 +111,7 @@ impl Provider {
         })
     }
 
-    /// Whether it does for this upstream, so that no other is needed: it was set up with the same, to the contents of
-    /// files.
+    /// Whether it can be reused for this upstream: the settings are equal, including the contents of files.
     pub fn serves(&self, upstream: &Upstream, resolver: &Arc<Resolver>) -> bool {
         let Upstream { name, dialect, target, preserve_host, .. } = &*self.upstream;
         (name, dialect.name, target, preserve_host)
@@ -120,29 +119,28 @@ impl Provider {
             && self.addresses.uses_resolver(resolver)
     }
 
-    /// Its addresses.
+    /// The addresses of the provider.
     pub fn addresses(&self) -> &Arc<Addresses> {
         &self.addresses
     }
 
-    /// The headers that requests to it have.
+    /// The header rules of requests to it.
     pub fn headers(&self) -> &Arc<RequestHeaders> {
         &self.headers
     }
 
-    /// How long it may take to connect to one of them.
+    /// The timeout of a connection attempt to one address.
     pub fn connect_timeout(&self) -> Duration {
         self.upstream.target.timeouts.connect
     }
 
-    /// Stands for whom the gateway trusts on this way, and who it is on it: connections that were made on other terms
-    /// are none of this provider's.
+    /// A hash of the trusted CAs and the client certificate: Pingora must not reuse connections with other ones.
     pub fn trust(&self) -> u64 {
         self.trust
     }
 
-    /// Fetches. A request without a body that changes nothing is tried once more where a kept connection turned out
-    /// closed, and any request where the provider says that it has not looked at it.
+    /// Fetches. A read is retried once if a kept connection turns out closed; any request is, if the provider says that
+    /// it has not processed it.
     pub async fn fetch(&self, fetch: Fetch) -> Result<ProviderResponse, Failure> {
         let again = fetch.reads;
         match self.once(&fetch).await {
@@ -186,10 +184,10 @@ impl Provider {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Notes how it went, and logs where that is a change: `None` for a response, or what went wrong.
+    /// Records the result of a request, and logs a change: `None` for a response, or the failure.
     pub fn note(&self, error: Option<&str>) {
         let failing = error.is_some();
-        // Most requests change nothing, and only look.
+        // Usually nothing has changed.
         if self.failing.load(Ordering::Relaxed) == failing || self.failing.swap(failing, Ordering::Relaxed) == failing {
             return;
         }
@@ -218,12 +216,12 @@ impl Provider {
     }
 }
 
-/// A hash of all that a connection to a target depends on beside its address and its name.
+/// A hash of everything that a connection to a target depends on, besides its address and name.
 fn trust(target: &Target) -> u64 {
     let mut context = digest::Context::new(&digest::SHA256);
     let chain = target.identity.as_ref().map(|identity| &identity.chain);
     for certificates in [target.authorities.as_ref(), chain] {
-        // Without any it is not the same as with none.
+        // No list differs from an empty list.
         context.update(&[u8::from(certificates.is_some())]);
         for certificate in certificates.into_iter().flat_map(|all| all.iter()) {
             context.update(&(certificate.len() as u64).to_be_bytes());

@@ -1,9 +1,9 @@
-//! Reading the configuration again while requests are served: on SIGHUP, and when what it is made of has changed.
+//! Reloads the configuration without interruption: on SIGHUP, and when its files change.
 //!
-//! The whole of a new configuration is read, checked and set up beside the one that holds, and then takes its place in
-//! one step; or the last good one stays, and log, metrics and `/readyz` say why. Changes are found by contents, so that
-//! it does not matter how files are replaced: in place, by another file of the same name, or by the links with which
-//! Kubernetes swaps whole directories.
+//! A new configuration is read, checked and set up completely next to the active one, then activated in one step. If
+//! anything fails, the active one stays, and log, metrics and `/readyz` show why. Changes are detected by contents, so
+//! it does not matter how files are replaced: in place, by another file of the same name, or by the symbolic links with
+//! which Kubernetes swaps whole directories.
 
 mod source;
 
@@ -17,37 +17,37 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
-/// How often a configuration is tried again that is rejected for what lies outside of it.
+/// Retry interval for a configuration that is rejected for external reasons.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// How many faults of a configuration are logged.
+/// The most faults that are logged per reload.
 const MAX_FAULTS: usize = 20;
 
-/// A part of the process that follows a configuration which is about to hold, or says why it cannot.
+/// A part of the process that adopts the configuration before it is activated, or says why it cannot.
 pub type Follower = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 
-/// What reads the configuration again.
+/// Reloads the configuration.
 pub struct Reload {
     source: Arc<Source>,
     running: Arc<CurrentRuntime>,
-    /// The configuration that the process was started with, and what stood in its files.
+    /// The configuration at the start of the process, and the fingerprints of its files.
     started: (Config, Fingerprints),
     followers: Vec<Follower>,
     options: config::Reload,
-    /// What stood in the files of the configuration that holds.
+    /// Fingerprints of the active configuration.
     current: Fingerprints,
-    /// What stood in the files that were read last.
+    /// Fingerprints of the last read.
     read: Fingerprints,
-    /// What the last look found, where it is not what was read: it may be half written.
+    /// Fingerprints of the last check, if they differ from `read`: the files may be half written.
     changing: Option<Fingerprints>,
     rejected: Option<RejectedConfig>,
-    /// Whether there were no descriptors to read it with.
+    /// Whether the last read failed for want of descriptors.
     no_descriptors: bool,
 }
 
-/// Why the configuration that was read last does not hold.
+/// Why the last configuration was rejected.
 struct RejectedConfig {
     reason: String,
-    /// When it was found out, where time may mend it.
+    /// When it was rejected, if a retry may succeed.
     tried: Option<Instant>,
 }
 
@@ -57,16 +57,15 @@ impl RejectedConfig {
     }
 }
 
-/// Why a configuration is read again.
+/// The cause of a reload.
 enum ReloadCause {
     Signal,
-    /// Two looks found this.
+    /// Two checks found these fingerprints.
     Change(Fingerprints),
 }
 
 impl Reload {
-    /// Reads `source` again, from which the configuration came that the process was started with. `fingerprints` is
-    /// what stood in its files.
+    /// Reloads `source`. `config` and `fingerprints` are those at the start of the process.
     pub fn new(
         source: Source,
         config: Config,
@@ -88,7 +87,7 @@ impl Reload {
         }
     }
 
-    /// Reads the configuration again whenever there is a cause to.
+    /// Reloads on SIGHUP and on changes.
     pub async fn run(mut self, mut hangup: Signal) {
         loop {
             let interval = self.options.interval;
@@ -105,7 +104,7 @@ impl Reload {
         }
     }
 
-    /// Looks whether something has changed. It counts once two looks have found the same: until then it may be half
+    /// Checks for changes. A change counts once two checks find the same contents: until then files may be half
     /// written.
     async fn changed(&mut self) -> Option<Fingerprints> {
         let last = self.changing.as_ref().unwrap_or(&self.read).clone();
@@ -130,7 +129,7 @@ impl Reload {
         let had_no_descriptors =
             std::mem::replace(&mut self.no_descriptors, matches!(loaded, Err(Unusable::NoDescriptors)));
         if self.no_descriptors {
-            // What was found of its files says nothing.
+            // The fingerprints of this read mean nothing.
             self.running.unread("too many open files".into());
             if !had_no_descriptors {
                 tracing::error!("configuration not read: too many open files; still using the previous one");
@@ -140,7 +139,7 @@ impl Reload {
         if let ReloadCause::Change(found) = cause
             && found != fingerprints
         {
-            // It goes on changing, or names files that were not looked at yet.
+            // The files are still changing, or name files that were not checked yet.
             self.changing = Some(fingerprints);
             return;
         }
@@ -158,7 +157,7 @@ impl Reload {
         }
     }
 
-    /// What was read is what holds.
+    /// The active configuration was read again.
     fn unchanged(&mut self, loaded: &LoadedConfig) {
         self.rejected = None;
         self.running.unchanged(&loaded.hash);
@@ -174,8 +173,8 @@ impl Reload {
             Ok(candidate) => candidate,
             Err((reasons, may_recover)) => return self.reject(&reasons, may_recover),
         };
-        // Whatever else of the process can change while it serves. Those that may fail come first, so that nothing has
-        // changed then.
+        // The other parts that can change without a restart. Those that may fail come first, when nothing has changed
+        // yet.
         if let Err(reason) = self.followers.iter().try_for_each(|follow| follow(&config)) {
             return self.reject(&[reason], false);
         }
@@ -195,8 +194,7 @@ impl Reload {
         self.rejected = None;
     }
 
-    /// What the configuration makes of the process, set up and found able to serve; otherwise why not, and whether time
-    /// may mend it.
+    /// Builds the runtime and waits until it can serve. Otherwise returns why not, and whether a retry may succeed.
     async fn candidate(&self, config: Arc<Config>) -> Result<Arc<Runtime>, (Vec<String>, bool)> {
         let running = self.running.clone();
         let candidate = blocking(move || running.candidate(&config)).await;
@@ -206,7 +204,7 @@ impl Reload {
         Ok(candidate)
     }
 
-    /// What of a configuration waits for a restart. The store reads its files when it is set up.
+    /// The changes that need a restart. The store reads its files only at the start.
     fn waiting(&self, config: &Config) -> Vec<RestartRequired> {
         let (started, fingerprints) = &self.started;
         let mut waiting = started.restart_required(config);
@@ -219,7 +217,7 @@ impl Reload {
 
     fn reject(&mut self, reasons: &[String], may_recover: bool) {
         let reason = reasons.first().cloned().unwrap_or_default();
-        // Each try of the same is counted, but told only once.
+        // Every retry is counted, but the same reason is logged only once.
         let told = may_recover && self.rejected.as_ref().is_some_and(|last| last.reason == reason);
         for reason in reasons.iter().take(MAX_FAULTS).filter(|_| !told) {
             tracing::error!(reason, faults = reasons.len(), "configuration rejected; still using the previous one");
@@ -229,7 +227,7 @@ impl Reload {
     }
 }
 
-/// Does what may wait for files where it holds nobody up; none where it panicked.
+/// Runs blocking file access outside the async threads; `None` if it panicked.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| tracing::error!(%error, "reading the configuration failed")).ok()

@@ -1,5 +1,5 @@
-//! Connections of the admin listener: few, and none for long. It is often reached from a whole network, and takes
-//! descriptors that are kept back for it.
+//! Connections of the admin listener: few and short-lived, since it is often reachable from a whole network and uses
+//! the reserved descriptors.
 
 use axum::Router;
 use axum::body::Body;
@@ -19,25 +19,25 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tower_service::Service;
 
-/// How many connections there are at once.
+/// The most open connections.
 const CONNECTIONS: usize = 32;
-/// How long the head of a request may take, from the connection or the last response on.
+/// Timeout of a request's head, from the connection or the last response on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection lasts, whatever it does.
+/// The longest life of a connection.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// How long it may then take to end.
+/// How long it may then take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the listener rests after the system could not give it a connection.
+/// Pause after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// A connection that is open.
+/// An open connection.
 struct Open {
-    /// Whether a request is being answered on it.
+    /// Whether a request is being served on it.
     busy: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
-/// Serves until this is over, and then whatever has begun.
+/// Accepts connections until `stop` completes, then waits for open ones to finish.
 pub(super) async fn serve(listener: TcpListener, app: Router, stop: impl Future<Output = ()>) {
     let (ending, at_end) = watch::channel(());
     let mut tasks = JoinSet::new();
@@ -65,8 +65,8 @@ pub(super) async fn serve(listener: TcpListener, app: Router, stop: impl Future<
     while tasks.join_next().await.is_some() {}
 }
 
-/// Closes the connection that has been there for the longest without a request that is being answered: probes come
-/// through however many others say nothing.
+/// Closes the oldest idle connection, so that probes get through however many idle connections there are. Returns
+/// whether there was one.
 fn make_room(open: &mut VecDeque<Open>) -> bool {
     let idle = open.iter().position(|one| !one.busy.load(Ordering::Relaxed));
     let oldest = idle.and_then(|oldest| open.remove(oldest));

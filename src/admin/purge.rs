@@ -1,6 +1,6 @@
-//! `POST /cache/purge`: makes what is cached of one session, or of all sessions of an upstream, stale, in every replica
-//! that shares the store. Only for this machine, and not for pages in its browsers: the admin listener has no
-//! authentication.
+//! `POST /cache/purge`: makes the cached responses of one session, or of all sessions of an upstream, stale in every
+//! replica that shares the store. Accepted only from this machine, and not from web pages in its browsers: the admin
+//! listener has no authentication.
 
 use crate::cache::{Scope, StoreError};
 use crate::runtime::CurrentRuntime;
@@ -15,16 +15,16 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The largest request.
+/// The largest request body, in bytes.
 pub(super) const MAX_BODY: usize = 4096;
 
-/// What is to be purged.
+/// A purge request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Purge {
     /// The upstream's name in the configuration.
     upstream: String,
-    /// The session's id; all sessions where there is none.
+    /// The session ID; `None` for all sessions.
     session: Option<String>,
 }
 
@@ -67,8 +67,8 @@ fn told(error: &StoreError) -> String {
     format!("the store is unavailable: {error}; cached responses may be served until they expire")
 }
 
-/// Whether a request comes from this machine, and not by way of a page that somebody else wrote: such a page can
-/// neither send JSON to another origin nor leave `Origin` out, and a name of its own that leads here stands in `Host`.
+/// Checks that a request comes from this machine and not from a web page: a page can neither send JSON to another
+/// origin nor omit `Origin`, and a DNS name of its own that resolves to this machine appears in `Host`.
 fn check_caller(peer: SocketAddr, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !peer.ip().to_canonical().is_loopback() {

@@ -4,14 +4,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
-/// A listener that is bound, so that a port that is taken is found out before anything else starts.
+/// A bound socket: a port in use is detected before anything else starts.
 pub struct AdminSocket {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl AdminSocket {
-    /// Binds an address; port 0 takes a free one.
+    /// Binds an address; port 0 takes a free port.
     pub fn new(address: SocketAddr) -> io::Result<AdminSocket> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -19,7 +19,7 @@ impl AdminSocket {
         Ok(AdminSocket { listener, address })
     }
 
-    /// A socket that another process has bound.
+    /// Adopts a socket that another process has bound.
     pub fn adopt(socket: OwnedFd) -> io::Result<AdminSocket> {
         let listener = TcpListener::from(socket);
         listener.set_nonblocking(true)?;
@@ -27,12 +27,12 @@ impl AdminSocket {
         Ok(AdminSocket { listener, address })
     }
 
-    /// The address, with the port that was taken.
+    /// The bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The listener.
+    /// The listening socket.
     pub fn into_listener(self) -> TcpListener {
         self.listener
     }

@@ -1,4 +1,4 @@
-//! How a gateway starts and ends, and how its place is taken.
+//! Start, shutdown and upgrade of a gateway.
 
 use super::{CommandError, log, other};
 use crate::admin::{self, AdminSocket};
@@ -19,36 +19,34 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// How long a new process waits for the one whose place it takes.
+/// How long a new process waits for the old one.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a process waits for the one that takes its place, before it goes on.
+/// How long the old process waits for the new one, before it continues to serve.
 const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a process whose place is taken still answers on connections that are kept, and ends them with their
-/// responses.
+/// How long a replaced process still serves requests on kept connections, and closes each with its response.
 const LAST_RESPONSES: Duration = Duration::from_secs(1);
-/// What the socket of the admin listener is called when it is handed over.
+/// The name of the admin socket in a handover.
 const ADMIN: &str = "admin";
 
-/// A gateway that serves, with its admin listener.
+/// A running gateway, with its admin listener.
 pub(super) struct Started {
     running: Arc<CurrentRuntime>,
     serving: Arc<Serving>,
-    /// Where requests come in, as people write it.
+    /// The listening addresses, for display.
     pub listen: String,
-    /// The admin pages, and where they are.
+    /// The admin listener and its address.
     pub admin: Option<(admin::AdminServer, SocketAddr)>,
     shutdown: Arc<Mutex<Shutdown>>,
-    /// Whether what is cached is in the memory of this process only.
+    /// Whether the cache is in this process's memory only.
     has_memory_store: bool,
-    /// Ends with the process before this one, where there was one.
+    /// Completes when the old process has ended, if there was one.
     predecessor: Option<JoinHandle<()>>,
-    /// What follows another configuration when it comes to hold.
+    /// What adopts a new configuration.
     followers: Vec<Follower>,
     signals: Signals,
 }
 
-/// The signals that mean something. Where nobody waits for SIGHUP, it means nothing; unhandled it would end the
-/// process.
+/// The signals that are handled. SIGHUP is always caught: unhandled it would end the process.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -67,14 +65,14 @@ impl Signals {
     }
 }
 
-/// Why a gateway ends.
+/// Why a gateway stops.
 enum End {
     Signal(&'static str),
-    /// Another process has taken its place, which knows by this when it is over.
+    /// Replaced by another process, which sees its end through this.
     Replaced(Successor),
 }
 
-/// Waits for the listeners of the process whose place this one takes.
+/// Waits for the listeners of the old process.
 pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandError> {
     let Some(path) = shutdown.upgrade_socket.clone() else {
         return Err(other("`--upgrade` needs `shutdown.upgrade_socket` in the configuration"));
@@ -85,7 +83,7 @@ pub(super) async fn inherited(shutdown: &Shutdown) -> Result<Inherited, CommandE
 }
 
 impl Started {
-    /// Binds everything first, then starts.
+    /// Binds all sockets, then starts.
     pub async fn new(
         loaded: &LoadedConfig,
         log_writer: LogWriter,
@@ -125,8 +123,8 @@ impl Started {
         Ok(Started { running, serving, listen, admin, shutdown, has_memory_store, predecessor, followers, signals })
     }
 
-    /// Reads the configuration again from now on, whenever there is a cause to; but not before this process alone
-    /// serves its upstreams, since the one before it does not follow.
+    /// Starts to reload the configuration on SIGHUP and changes; but not before the old process has ended, which does
+    /// not reload.
     pub fn reload(&mut self, source: Source, config: Config, fingerprints: Fingerprints) {
         let Some(hangup) = self.signals.hangup.take() else {
             return;
@@ -142,13 +140,13 @@ impl Started {
         });
     }
 
-    /// Waits, a while at the most, until the gateway is ready.
+    /// Waits up to 5 s until the gateway is ready.
     #[cfg(feature = "sandbox")]
     pub async fn ready(&self) {
         ready(&self.running).await;
     }
 
-    /// Serves until a signal comes, then ends what is in flight. A second signal ends it at once.
+    /// Serves until a signal arrives, then drains. A second signal ends the process at once.
     pub async fn until_stopped(mut self) -> Result<(), CommandError> {
         let end = loop {
             tokio::select! {
@@ -169,7 +167,7 @@ impl Started {
             }
             End::Replaced(successor) => {
                 tracing::info!("listeners handed over to a new process; stopping");
-                // Nobody has to look elsewhere, but clients need a response to be told that their connection ends.
+                // No client must reconnect elsewhere, but a response must tell each that its connection ends.
                 drain_delay = LAST_RESPONSES;
                 Some(successor)
             }
@@ -182,7 +180,7 @@ impl Started {
         Ok(())
     }
 
-    /// Hands the listeners over to a process that waits for them. Without a place for that the signal means a stop.
+    /// Hands the listeners over to a waiting process. Without `upgrade_socket` the signal stops the gateway.
     async fn hand_over(&self) -> io::Result<End> {
         let shutdown = self.shutdown.lock().clone();
         let Some(path) = shutdown.upgrade_socket.clone() else {
@@ -190,7 +188,7 @@ impl Started {
         };
         let listeners = self.serving.listeners();
         let admin = self.admin.as_ref().map(|(served, _)| served.socket().try_clone()).transpose()?;
-        // Before the other process can change anything, and behind whatever else can fail.
+        // Before the new process can change anything, and after everything else that can fail.
         let held = if self.has_memory_store { self.running.hold_cache(held_for(&shutdown)).await } else { Vec::new() };
         let passed = spawn_blocking(move || {
             let mut sockets: Vec<(String, BorrowedFd)> =
@@ -213,12 +211,12 @@ impl Started {
     }
 }
 
-/// How long a process whose place is taken may go on.
+/// How long a replaced process may still run.
 fn held_for(shutdown: &Shutdown) -> Duration {
     shutdown.grace + PREDECESSOR_TIMEOUT
 }
 
-/// What follows another configuration: first whatever can fail.
+/// What adopts a new configuration; what can fail comes first.
 fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdown>>) -> Vec<Follower> {
     vec![
         Box::new(move |config| {
@@ -233,7 +231,7 @@ fn followers(serving: Arc<Serving>, level: Follower, shutdown: Arc<Mutex<Shutdow
     ]
 }
 
-/// What is declared of clients, with no more connections than the process can have.
+/// The client options, with the connection limit reduced to what the process can open.
 fn limit_connections(config: &Config) -> Clients {
     let mut clients = config.clients.clone();
     let declared = clients.limits.connections;
@@ -246,7 +244,7 @@ fn limit_connections(config: &Config) -> Clients {
     clients
 }
 
-/// Many programs go through the proxy that these variables name. The gateway does not, and would look as if it did.
+/// Warns if proxy variables are set: many programs use them, the gateway does not.
 fn warn_about_proxy_variables() {
     const NAMES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
     let set = NAMES.into_iter().filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));

@@ -1,20 +1,20 @@
-//! How the process writes its log.
+//! Log level and format.
 
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::log_writer::LogWriter;
 use crate::reload::Follower;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged of what is at least as important as `level`.
+/// The filter for `level`.
 fn filter(level: LogLevel) -> EnvFilter {
-    // What libraries tell of single connections stands in the lines of requests.
+    // What libraries log about single connections is in the access log.
     let quiet = ["pingora_core", "pingora_proxy", "hyper", "h2", "rustls", "hickory_resolver", "hickory_net"]
         .map(|name| format!("{name}=error"))
         .join(",");
     EnvFilter::new(format!("{},{quiet}", level.name()))
 }
 
-/// Starts the log, and gives what sets its level anew.
+/// Starts the log, and returns the follower that changes its level.
 pub(super) fn start(config: &Config, log_writer: &LogWriter) -> Follower {
     let log_writer = log_writer.clone();
     let level = filter(config.log.level);

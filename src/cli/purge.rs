@@ -1,4 +1,4 @@
-//! The command `purge`: asks a running gateway to drop what it has cached.
+//! The command `purge`: makes a running gateway drop cached responses.
 
 use super::{CommandError, other};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long the gateway may take.
+/// Timeout of the request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
@@ -28,7 +28,7 @@ pub(super) struct PurgeArgs {
     admin: SocketAddr,
 }
 
-/// Sends the purge and waits for its end.
+/// Sends the purge and waits for its result.
 pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
     let session = match args.session.as_deref() {
         Some("-") => {
@@ -53,7 +53,7 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<(), CommandError> {
     Err(other(said.unwrap_or_else(|| format!("{} responded with {status}", args.admin))))
 }
 
-/// Sends a request to the admin listener of a gateway.
+/// Sends a request to a gateway's admin listener.
 pub(super) async fn send(admin: SocketAddr, mut request: Request<Bytes>) -> Result<(StatusCode, Bytes), CommandError> {
     let stream = tokio::net::TcpStream::connect(admin).await;
     let stream = stream.map_err(|error| other(format!("cannot reach the gateway at {admin}: {error}")))?;

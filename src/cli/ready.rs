@@ -1,5 +1,5 @@
-//! The command `ready`: says whether a running gateway should get requests. It is for probes on the gateway's own
-//! machine or in its pod, where the admin listener stays on the loopback.
+//! The command `ready`: reports whether a running gateway is ready. It is for probes on the same machine or in the same
+//! pod, if the admin listener is on the loopback address.
 
 use super::purge::send;
 use super::{CommandError, other};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long the gateway may take.
+/// Timeout of the request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
@@ -20,7 +20,7 @@ pub(super) struct ReadyArgs {
     admin: SocketAddr,
 }
 
-/// Asks the gateway; an error if it is not ready.
+/// Queries the gateway; an error if it is not ready.
 pub(super) async fn ready(args: &ReadyArgs) -> Result<(), CommandError> {
     let request = Request::get("/readyz").body(Bytes::new()).map_err(other)?;
     let response = tokio::time::timeout(TIMEOUT, send(args.admin, request)).await;

@@ -1,4 +1,4 @@
-//! `sessiongate sandbox`: the gateway before simulated providers, all in one process.
+//! `sessiongate sandbox`: the gateway in front of simulated providers, in one process.
 
 use super::lifecycle::Started;
 use super::{CommandError, on_runtime, other, print_to, random};
@@ -40,7 +40,7 @@ pub(super) struct SandboxArgs {
     json: bool,
 }
 
-/// A machine whose secrets last as long as the process.
+/// This machine's environment, with random secrets for the life of the process.
 struct EphemeralSecrets([String; 2]);
 
 impl EphemeralSecrets {

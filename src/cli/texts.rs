@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// What a configuration may be, as a JSON Schema.
+/// The JSON Schema of the configuration.
 pub(super) const SCHEMA: &str = include_str!("../../config/schema.json");
 
 #[derive(Args)]
@@ -21,17 +21,17 @@ pub(super) struct ManArgs {
     command: Option<String>,
 }
 
-/// The script that completes command lines in a shell.
+/// The completion script of a shell.
 pub(super) fn completions(args: &CompletionsArgs) -> String {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut CommandLine::command(), "sessiongate", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// A page of the manual, in roff.
+/// A manual page, in roff.
 pub(super) fn man(args: &ManArgs) -> Result<String, CommandError> {
     let mut program = CommandLine::command().disable_help_subcommand(true);
-    // Gives each command its whole name.
+    // Gives each command its full name.
     program.build();
     let command = match &args.command {
         None => program,

@@ -1,4 +1,4 @@
-//! The documents of an issuer: its keys, and the one that names where they are.
+//! Fetches an issuer's documents: its JWKS, and the discovery document that names it.
 
 use super::Issuer;
 use crate::client::{Addresses, Client, ConnectOptions, Exchange};
@@ -14,21 +14,20 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The largest document, in bytes.
 const MAX_DOCUMENT: usize = 256 * 1024;
-/// How long the look-up of a name may take: long enough for a second server where the first one hangs.
+/// Timeout of name resolution: long enough for a second DNS server if the first hangs.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
-/// What the gateway calls itself. Firewalls of the web reject requests without a name.
+/// The `User-Agent`. Web firewalls reject requests without one.
 const USER_AGENT_VALUE: &str = concat!("sessiongate/", env!("CARGO_PKG_VERSION"));
 
-/// The member of a discovery document that matters.
+/// The only member of a discovery document that is used.
 #[derive(Deserialize)]
 struct Discovery {
     jwks_uri: String,
 }
 
 impl Issuer {
-    /// Fetches the keys, and the document that they stand in.
+    /// Fetches the keys and their document.
     pub(super) async fn fetch(&self) -> Result<(KeySet, Bytes), String> {
         let jwks = match &self.source.jwks {
             Some(address) => address.clone(),
@@ -40,7 +39,7 @@ impl Issuer {
         Ok((keys, document))
     }
 
-    /// Where the issuer says that its keys are.
+    /// Fetches the address of the JWKS from the discovery document.
     async fn discover(&self) -> Result<String, String> {
         let address = format!("{}/.well-known/openid-configuration", self.source.issuer.trim_end_matches('/'));
         let document = self.document(&address, None).await?;
@@ -50,7 +49,7 @@ impl Issuer {
         Ok(discovery.jwks_uri)
     }
 
-    /// Keys of an issuer that is spoken to over TLS do not come in the clear.
+    /// An issuer with https must not have keys over plain http.
     fn same_scheme(&self, jwks: &str) -> Result<(), String> {
         if self.source.issuer.starts_with("https://") && !jwks.starts_with("https://") {
             return Err(format!("the discovery document names {jwks}, which is not https"));
@@ -58,7 +57,7 @@ impl Issuer {
         Ok(())
     }
 
-    /// Fetches a document. `virtual_host` is what its server is called, where it is reached by another name.
+    /// Fetches a document. `virtual_host` replaces the host in the request if the server is reached by another name.
     async fn document(&self, address: &str, virtual_host: Option<&Authority>) -> Result<Bytes, String> {
         let fault = |reason: String| format!("{address}: {reason}");
         let uri: Uri = address.parse().map_err(|_| fault("not a URL".into()))?;
@@ -69,7 +68,7 @@ impl Issuer {
         looked_up
             .map_err(|_| fault("the host name was not resolved in time".into()))?
             .map_err(|e| fault(e.to_string()))?;
-        // The dot of the root is for the look-up alone.
+        // The trailing dot is only for name resolution.
         let uri = uri_without_root_dot(&uri).unwrap_or(uri);
         let uri = with_authority(uri, virtual_host).map_err(|error| fault(error.to_string()))?;
         let client = self.client(addresses).map_err(|error| fault(error.to_string()))?;
@@ -99,7 +98,7 @@ impl Issuer {
     }
 }
 
-/// An address whose server is called otherwise. Where it is has been looked up before.
+/// Replaces the authority of a URI, after its host was resolved.
 fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, http::uri::InvalidUriParts> {
     let Some(own) = virtual_host else {
         return Ok(uri);
@@ -109,7 +108,7 @@ fn with_authority(uri: Uri, virtual_host: Option<&Authority>) -> Result<Uri, htt
     Uri::from_parts(parts)
 }
 
-/// Whether a response is a document as it was asked for, or what it is instead.
+/// Checks that a response is the requested document.
 fn check_response(response: &Exchange) -> Result<(), String> {
     if response.status.is_redirection() {
         let to = response.headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
@@ -125,7 +124,7 @@ fn check_response(response: &Exchange) -> Result<(), String> {
     }
 }
 
-/// An address for the log: without what may be secret in it, and bounded.
+/// An address for the log: without secrets, and bounded.
 fn for_log(address: &str) -> String {
     const MOST: usize = 200;
     let check_response = address.split(['?', '#']).next().unwrap_or_default();

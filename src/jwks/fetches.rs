@@ -1,8 +1,7 @@
-//! When keys are fetched, and who waits for it.
+//! When keys are fetched, and which requests wait for them.
 //!
-//! A token whose key is not known says nothing of its caller until a fetch that began after the token came has ended
-//! without the key: the issuer may have begun to use it just before. How often keys are fetched for such tokens is
-//! bounded; so they wait.
+//! A token with an unknown key is not invalid until a fetch that started after the token arrived lacks the key: the
+//! issuer may have started to use it just before. Such fetches are rate-limited, so requests wait for them.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -11,16 +10,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How many requests may wait at once, and how many of them from one source.
+/// The most waiting requests, in total and per source.
 const MAX_WAITING: usize = 1024;
 const MAX_PER_SOURCE: usize = 64;
-/// How long a request waits at the most.
+/// The longest wait of a request.
 const MAX_WAIT: Duration = Duration::from_secs(15);
 
-/// The fetches of an issuer's keys.
 #[derive(Default)]
 pub(super) struct Fetches {
-    /// Woken by requests that need newer keys.
+    /// Notified by requests that need newer keys.
     requested: Notify,
     state: Mutex<FetchState>,
     ended: watch::Sender<FinishedFetch>,
@@ -29,43 +27,43 @@ pub(super) struct Fetches {
 #[derive(Default)]
 struct FetchState {
     begun: u64,
-    /// When the last one began.
+    /// Start of the last fetch.
     last: Option<Instant>,
     running: bool,
     waiting: usize,
     sources: HashMap<IpAddr, usize>,
 }
 
-/// The last fetch that has ended.
+/// The last finished fetch.
 #[derive(Debug, Clone, Copy, Default)]
 struct FinishedFetch {
     number: u64,
     succeeded: bool,
 }
 
-/// What a request finds that needs newer keys.
+/// The result of waiting for newer keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewerKeys {
-    /// There may be some: it has to look again.
+    /// There may be newer keys: check again.
     Retry,
-    /// The keys that it has seen are those that there are.
+    /// There are no newer keys.
     Current,
-    /// It is not known, and may be after this time.
+    /// Unknown; the next fetch may start after this time.
     Later(Duration),
 }
 
-/// A request that needs newer keys.
+/// A request that waits for newer keys.
 pub(super) struct KeyWait<'f> {
     fetches: &'f Fetches,
     source: Option<IpAddr>,
     seen: watch::Receiver<FinishedFetch>,
-    /// The fetches up to this one began before the request came.
+    /// The last fetch that started before the request arrived.
     begun_before: u64,
     until: Instant,
 }
 
 impl Fetches {
-    /// One begins.
+    /// A fetch starts.
     pub fn begin(&self) {
         let mut state = self.state.lock();
         state.begun += 1;
@@ -73,15 +71,15 @@ impl Fetches {
         state.running = true;
     }
 
-    /// The last one that has begun has ended; what it brought is in place.
+    /// The fetch has ended, and its keys are in place.
     pub fn end(&self, succeeded: bool) {
         let mut state = self.state.lock();
         state.running = false;
         self.ended.send_replace(FinishedFetch { number: state.begun, succeeded });
     }
 
-    /// Waits until the next one is to begin: after `pause`, or sooner where a request needs newer keys, but not within
-    /// `interval`.
+    /// Waits until the next fetch is due: after `pause`, or earlier if a request needs newer keys, but at least
+    /// `interval` after the last one.
     pub async fn wait_until_due(&self, pause: Duration, interval: Duration) {
         let next = Instant::now() + pause;
         if timeout_at(next, self.requested.notified()).await.is_ok() {
@@ -90,7 +88,7 @@ impl Fetches {
         }
     }
 
-    /// A request comes that needs newer keys; or why it cannot wait for them.
+    /// Registers a request that needs newer keys. Fails with the time to the next fetch if too many wait.
     pub fn wait(&self, source: Option<IpAddr>, interval: Duration) -> Result<KeyWait<'_>, Duration> {
         let seen = self.ended.subscribe();
         let mut state = self.state.lock();
@@ -108,27 +106,27 @@ impl Fetches {
 }
 
 impl FetchState {
-    /// How long until the next fetch may begin.
+    /// The time until the next fetch may start.
     fn time_to_next(&self, interval: Duration) -> Duration {
         self.last.map_or(Duration::ZERO, |last| interval.saturating_sub(last.elapsed()))
     }
 }
 
 impl KeyWait<'_> {
-    /// What is known of fetches before the keys are looked at: for [`KeyWait::wait_for_newer`].
+    /// Whether a fetch that started after the request has succeeded. Call before the keys are checked; the result is
+    /// for [`KeyWait::wait_for_newer`].
     pub fn has_newer(&mut self) -> bool {
         let ended = *self.seen.borrow_and_update();
         ended.succeeded && ended.number > self.begun_before
     }
 
-    /// Whether a fetch is under way, or may begin at once.
+    /// Whether a fetch is running or may start at once.
     pub fn fetch_is_near(&self, interval: Duration) -> bool {
         let state = self.fetches.state.lock();
         state.running || state.time_to_next(interval).is_zero()
     }
 
-    /// Waits for newer keys than those that were looked at after the last [`KeyWait::has_newer`], which has said whether
-    /// those are new enough.
+    /// Waits for newer keys than those checked after the last [`KeyWait::has_newer`], whose result is `new_enough`.
     pub async fn wait_for_newer(&mut self, new_enough: bool, interval: Duration) -> NewerKeys {
         if new_enough {
             return NewerKeys::Current;
@@ -181,7 +179,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
     const ONE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
-    /// Fetches of which one has ended just now.
+    /// Fetches of which one has just ended.
     fn fetches() -> Fetches {
         let fetches = Fetches::default();
         fetches.begin();

@@ -1,4 +1,4 @@
-//! What is told of the configuration: whether it was read again, what became of that, and which one holds.
+//! Metrics of the configuration: reloads, their results, and the active configuration.
 
 use super::{Registrar, to_i64};
 use crate::config::RestartRequired;
@@ -8,13 +8,13 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 use std::time::{SystemTime, UNIX_EPOCH};
 use strum::VariantArray;
 
-/// What is told of the configuration.
+/// The metrics of the configuration.
 pub(super) struct ConfigMetrics {
     reloads: IntCounterVec,
     successful: IntGauge,
     success_time: IntGauge,
     info: IntGaugeVec,
-    /// The hash that it shows.
+    /// The hash in `info`.
     shown: Mutex<Option<String>>,
     waiting: IntGaugeVec,
 }
@@ -58,11 +58,11 @@ impl ConfigMetrics {
         self.reloads.with_label_values(&[result.name()]).inc();
     }
 
-    /// The configuration with this hash holds, and it is the one that was read last.
+    /// The configuration with this hash is active, and was read last.
     pub fn activate(&self, hash: &str) {
         self.info.with_label_values(&[hash]).set(1);
         if let Some(last) = self.shown.lock().replace(hash.to_owned()).filter(|last| last != hash) {
-            // There is nothing to remove twice.
+            // An error means that it was removed before.
             let _ = self.info.remove_label_values(&[&last]);
         }
         self.successful.set(1);
@@ -74,7 +74,7 @@ impl ConfigMetrics {
         self.successful.set(0);
     }
 
-    /// These options wait for a restart, and no others.
+    /// Sets which options need a restart.
     pub fn set_restart_required(&self, waiting: &[RestartRequired]) {
         for option in RestartRequired::VARIANTS {
             self.waiting.with_label_values(&[option.name()]).set(i64::from(waiting.contains(option)));

@@ -1,5 +1,5 @@
-//! What is counted by upstream. An upstream is known by its name: its counters go on where a new configuration has it
-//! too, and stay where it has not, since counters never fall.
+//! Metrics by upstream. Upstreams are identified by name: the counters continue in a new configuration with the same
+//! name, and remain without it, since counters never decrease.
 
 use super::Metrics;
 use crate::gateway::Outcome;
@@ -11,10 +11,10 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The label of requests that are for no upstream.
+/// The label of requests without an upstream.
 const NO_UPSTREAM: &str = "";
 
-/// The labels of a series of requests, beside its upstream.
+/// The labels of a request series, besides the upstream.
 #[derive(Clone, Copy, Enum)]
 struct Series {
     operation: Operation,
@@ -23,12 +23,12 @@ struct Series {
     status: StatusClass,
 }
 
-/// What is counted of one upstream.
+/// The metrics of one upstream.
 pub(super) struct Meter {
     name: String,
-    /// The series of requests that were needed so far.
+    /// The request series in use, created on first use.
     series: Box<EnumMap<Series, OnceLock<(IntCounter, Histogram)>>>,
-    /// Connections of pass-through requests: new and reused.
+    /// Connections used by pass-through requests: new and reused.
     connections: Option<[IntCounter; 2]>,
 }
 
@@ -52,15 +52,15 @@ impl Drop for InFlight {
     }
 }
 
-/// The metrics of a process, with its upstreams as one configuration numbers them.
+/// The metrics of the process, with the upstreams in the order of one configuration.
 pub struct Meters {
     metrics: Arc<Metrics>,
-    /// For requests that are for no upstream.
+    /// For requests without an upstream.
     none: Arc<Meter>,
     upstreams: Vec<Arc<Meter>>,
 }
 
-/// Everything that is not counted by upstream.
+/// Gives access to the metrics that are not per upstream.
 impl Deref for Meters {
     type Target = Metrics;
 
@@ -70,7 +70,7 @@ impl Deref for Meters {
 }
 
 impl Meters {
-    /// Metrics with upstreams of these names, in their order in the configuration.
+    /// Metrics for upstreams with these names, in the order of the configuration.
     pub fn new<'n>(metrics: Arc<Metrics>, names: impl Iterator<Item = &'n str>) -> Meters {
         let mut known = metrics.meters.lock();
         let mut meter =
@@ -90,7 +90,7 @@ impl Meters {
         upstream.and_then(|index| self.upstreams.get(index)).unwrap_or(&self.none)
     }
 
-    /// A request is over.
+    /// Counts a finished request.
     pub fn request(&self, outcome: &Outcome, status: u16, took: Duration) {
         let meter = self.meter(outcome.upstream);
         let find = || {
@@ -100,7 +100,7 @@ impl Meters {
             let requests = self.requests.with_label_values(&[upstream, operation, decision, cache, status]);
             (requests, self.durations.with_label_values(&labels))
         };
-        // Looking the same series up by their labels for every request costs more than counting.
+        // Cached: a lookup by labels costs more than counting.
         let Outcome { operation, decision, cache, .. } = *outcome;
         let series = Series { operation, decision, cache, status: StatusClass::of(status) };
         let (requests, durations) = meter.series[series].get_or_init(find);
@@ -114,19 +114,19 @@ impl Meters {
         }
     }
 
-    /// A governed request was sent to the provider; `None` where it brought no response.
+    /// Counts a governed request that was sent to the provider; `None` if it got no response.
     pub fn fetch(&self, upstream: usize, status: Option<u16>) {
         let class = status.map_or("failed", |status| StatusClass::of(status).name());
         self.fetches.with_label_values(&[self.meter(Some(upstream)).name.as_str(), class]).inc();
     }
 
-    /// Something was purged from the cache by hand: a session, or all sessions of an upstream.
+    /// Counts a purge by an operator: of a session, or of all sessions of an upstream.
     pub fn purge(&self, upstream: usize, session: bool) {
         let purged = if session { "session" } else { "upstream" };
         self.purges.with_label_values(&[self.meter(Some(upstream)).name.as_str(), purged]).inc();
     }
 
-    /// A pass-through request uses a connection to the provider.
+    /// Counts a connection used by a pass-through request.
     pub fn upstream_connection(&self, upstream: usize, reused: bool) {
         if let Some([new, old]) = &self.meter(Some(upstream)).connections {
             if reused { old.inc() } else { new.inc() }

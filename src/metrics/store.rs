@@ -1,4 +1,4 @@
-//! What is told of the cache and of its store.
+//! Metrics of the shared store.
 
 use crate::telemetry::{Label, StoreFailure, StoreObserver, StoreOperation};
 use enum_map::EnumMap;
@@ -6,14 +6,14 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::time::Duration;
 
-/// The buckets of the store's answers, in seconds: a server nearby takes a tenth of a millisecond.
+/// Buckets of the store's response times, in seconds: a nearby server takes a tenth of a millisecond.
 const BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
 
-/// What is told of a store that is shared.
+/// The metrics of a shared store.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
     durations: HistogramVec,
-    /// By operation, so that none is looked up by its name.
+    /// By operation, so that no lookup by name is needed.
     by_operation: EnumMap<StoreOperation, Histogram>,
     errors: IntCounterVec,
     connections: IntGauge,
@@ -24,7 +24,7 @@ pub struct StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// The metrics of a store. They are shown once [`super::Metrics::register_store`] has them.
+    /// The metrics of a store. They are exported once [`super::Metrics::register_store`] has them.
     pub fn new() -> Result<StoreMetrics, prometheus::Error> {
         let bytes = IntCounterVec::new(
             Opts::new("sessiongate_store_bytes_total", "Bytes of cache entries read from and written to the store."),

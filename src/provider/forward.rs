@@ -1,5 +1,5 @@
-//! Pass-through requests that the gateway sends by itself: as they came, once they are whole. Their responses are
-//! handed out part by part, and are not changed either.
+//! Pass-through requests that the gateway sends itself, unchanged, once their bodies are complete. Their responses are
+//! streamed, unchanged too.
 
 use super::{Failure, Fetch, Provider, heads};
 use crate::client::{ExchangeError, Response};
@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use std::sync::atomic::Ordering;
 
 impl Provider {
-    /// Whether pass-through requests go to it over HTTP/2, where it may choose.
+    /// Whether pass-through requests use HTTP/2, if the provider may choose.
     pub async fn speaks_http2(&self) -> bool {
         let scheme = if self.upstream.target.tls { "https" } else { "http" };
         let authority = self.headers.authority().to_str().unwrap_or_default();
@@ -18,8 +18,8 @@ impl Provider {
         }
     }
 
-    /// Sends a pass-through request and waits for the head of its response. It is sent once more where the provider
-    /// says that it has not looked at it, and, where it only reads, where a kept connection turned out closed.
+    /// Sends a pass-through request and waits for the head of its response. It is retried once if the provider says
+    /// that it has not processed it, and, if it is a read, if a kept connection turns out closed.
     pub async fn forward(&self, fetch: &Fetch) -> Result<Response, Failure> {
         let response = match self.open(fetch).await {
             Err(ExchangeError::Refused(_)) => self.open(fetch).await,
@@ -36,14 +36,14 @@ impl Provider {
         Ok(response)
     }
 
-    /// How often connections that requests share were left, since one of them may hang: those made before take no
-    /// further requests.
+    /// How often the shared connections were abandoned because one may hang. Connections made before accept no further
+    /// requests.
     pub fn pool_generation(&self) -> u64 {
         self.pool_generation.load(Ordering::Relaxed)
     }
 
-    /// Leaves all connections that pass-through requests share, for a request that began when they had been left so
-    /// often. Where they were left since, its own is among those: the new ones stay.
+    /// Abandons all shared connections of pass-through requests, unless that has happened since a request started with
+    /// this count: then its own is among them, and the new ones stay.
     pub fn retire_pool(&self, pool_generation: u64) {
         let _ = self.pool_generation.compare_exchange(
             pool_generation,

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Request headers that the gateway decides on. Responses are read, so they should not be compressed.
+/// Request headers that the gateway sets itself. Responses are read, so they should not be compressed.
 const SET_BY_GATEWAY: [&str; 7] = [
     "host",
     "content-length",
@@ -24,11 +24,11 @@ const SET_BY_GATEWAY: [&str; 7] = [
     "x-request-id",
 ];
 
-/// Request headers that speak of one connection beside those of all messages, or that the gateway writes by itself.
+/// Further request headers that belong to one connection, or that the gateway writes itself.
 const NOT_RELAYED: [&str; 5] = ["host", "content-length", "expect", "proxy-authorization", "http2-settings"];
 
-/// Headers by which proxies speak of the client, or give a request another target. A client's own copies never reach a
-/// provider, nor does any that begins with `x-forwarded`.
+/// Headers by which proxies describe the client or change a request's target. A client's own copies never reach a
+/// provider, nor does any header that begins with `x-forwarded`.
 const TRUSTED: [&str; 13] = [
     "forwarded",
     "x-real-ip",
@@ -49,11 +49,11 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Headers that would make the response to a read one client's own.
+/// Headers that would make the response to a read specific to one client.
 const CONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// Headers of reads whose response others may be shown: who asks, of whom, where in a trace, what is only for logs, and
-/// what the gateway writes itself.
+/// Headers of reads whose responses are shared: credential, host, trace, headers that only logs use, and headers that
+/// the gateway writes.
 const SHARED: [&str; 9] = [
     "authorization",
     "host",
@@ -66,24 +66,24 @@ const SHARED: [&str; 9] = [
     "x-request-id",
 ];
 
-/// Those that calls need beside them.
+/// Further headers that calls need.
 const CALLS: [&str; 2] = ["connect-protocol-version", "x-grpc-web"];
 
-/// How long one caller waits says nothing of the others.
+/// One caller's timeout must not apply to others.
 const DEADLINES: [&str; 2] = ["grpc-timeout", "connect-timeout-ms"];
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// The client's address.
     pub peer: Option<IpAddr>,
-    /// The host that the client asked for.
+    /// The host that the client requested.
     pub host: Option<HeaderValue>,
-    /// Whether it came over TLS.
+    /// Whether it arrived over TLS.
     pub tls: bool,
-    /// Whether it may speak for others.
+    /// Whether the peer is a trusted proxy.
     pub trusted: bool,
-    /// Where the request stands in a trace.
+    /// The request's trace context.
     pub trace: Trace,
 }
 
@@ -92,7 +92,7 @@ pub struct Origin {
 pub enum RequestKind {
     /// A governed request: the gateway reads the response.
     Governed(Carrier),
-    /// A pass-through request that the gateway sends by itself.
+    /// A pass-through request that the gateway sends itself.
     Relayed {
         /// Whether it is a gRPC call.
         grpc: bool,
@@ -219,26 +219,26 @@ impl RequestHeaders {
         headers
     }
 
-    /// The host that the provider is asked for.
+    /// The `Host` header to send.
     fn host(&self, origin: &Origin) -> HeaderValue {
         let own = origin.host.as_ref().filter(|_| self.upstream.preserve_host);
         own.unwrap_or(&self.authority).clone()
     }
 
-    /// Whether this header of a request does not reach the provider, because the client has no say in it.
+    /// Whether this header of a request is dropped because clients must not set it.
     fn keeps_out(&self, name: &HeaderName, origin: &Origin) -> bool {
         let dialect = self.upstream.dialect;
         (is_trusted(name) || dialect.is_stripped_header(name.as_str()))
             && !(origin.trusted && dialect.is_trusted_peer_header(name.as_str()))
     }
 
-    /// What the gateway tells a provider of where a request comes from: nothing where it does not read it. What a
-    /// trusted peer says of it stays, and the peer joins those that the request came through.
+    /// The forwarding headers to add; none if the provider does not read them. Values from a trusted peer are kept, and
+    /// the peer is appended to `X-Forwarded-For`.
     fn forwarded(&self, from: &HeaderMap, origin: &Origin) -> Vec<(HeaderName, HeaderValue)> {
         if !self.upstream.dialect.reads_forwarded_headers {
             return Vec::new();
         }
-        // A provider that knows itself by its own name is reached as that; else as the client reached the gateway.
+        // Without `preserve_host` the provider sees its own scheme and host, otherwise those of the client's request.
         let tls = if self.upstream.preserve_host { origin.tls } else { self.upstream.target.tls };
         let proto = HeaderValue::from_static(if tls { "https" } else { "http" });
         let mut all = vec![(FORWARDED_PROTO, proto), (FORWARDED_HOST, self.host(origin))];
@@ -253,8 +253,7 @@ impl RequestHeaders {
     }
 }
 
-/// The crumbs of a cookie as one header, where there are several: HTTP/2 lets a client cut it (RFC 9113, 8.2.3), HTTP/1
-/// does not.
+/// Joins several cookie headers into one: HTTP/2 lets a client split it (RFC 9113, section 8.2.3), HTTP/1 does not.
 fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut crumbs = headers.get_all(COOKIE).iter();
     let (first, second) = (crumbs.next()?, crumbs.next()?);
@@ -266,7 +265,7 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&whole).ok()
 }
 
-/// Whether only a proxy may set this header: also in a spelling that some servers fold into it.
+/// Whether only a trusted proxy may set this header, also in a spelling that some servers treat as the same.
 fn is_trusted(name: &HeaderName) -> bool {
     let trusted = |name: &str| name.starts_with("x-forwarded") || TRUSTED.contains(&name);
     let name = name.as_str();

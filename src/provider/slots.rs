@@ -1,9 +1,8 @@
-//! Slots: how many requests may be in flight at a provider, and how many of them for one source of callers whom the
-//! gateway has not verified. A request holds its slot for as long as it is in flight at the provider, whoever still
-//! waits for it.
+//! Slots: how many requests may be in flight at a provider, in total and per source of unverified callers. A request
+//! holds its slot as long as it is in flight at the provider, even if its client has left.
 //!
-//! All waiting for slots is bounded, in time and in number, and first come, first served. It comes before an
-//! invalidation mark, and nobody who holds a slot waits for another: so those who hold one always get on.
+//! Waiting for slots is bounded in time and number, and first come, first served. It precedes the invalidation mark,
+//! and no holder of a slot waits for another, so holders always make progress.
 
 use crate::gateway::SlotLimits;
 use crate::model::Rejection;
@@ -15,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// For each that may be in flight, so many may wait.
+/// Requests that may wait, per slot.
 const WAITING_PER_SLOT: usize = 2;
 
 /// The slots of one upstream.
@@ -23,13 +22,13 @@ const WAITING_PER_SLOT: usize = 2;
 pub struct Slots {
     limits: SlotLimits,
     free: Arc<Semaphore>,
-    /// Those who have a slot, and those who wait for one.
+    /// Requests that hold a slot or wait for one.
     present: AtomicUsize,
     sources: Mutex<HashMap<IpAddr, Source>>,
     usage: Arc<SlotUsage>,
 }
 
-/// What is counted of slots. It goes on where other limits hold.
+/// The usage of slots. It continues when the limits change.
 #[derive(Debug, Default)]
 pub struct SlotUsage {
     in_flight: AtomicUsize,
@@ -37,20 +36,20 @@ pub struct SlotUsage {
 }
 
 impl SlotUsage {
-    /// How many requests are in flight, and how many had to wait since the start.
+    /// Requests in flight, and how many had to wait since the start.
     pub fn read(&self) -> (usize, u64) {
         (self.in_flight.load(Ordering::Relaxed), self.waited.load(Ordering::Relaxed))
     }
 }
 
-/// A source of requests, for as long as any of them is here.
+/// A source with requests present.
 #[derive(Debug)]
 struct Source {
     free: Arc<Semaphore>,
     present: usize,
 }
 
-/// Leave to have one request in flight, until it is dropped.
+/// The right to have one request in flight, until this is dropped.
 #[derive(Debug)]
 pub struct Slot {
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
@@ -59,11 +58,11 @@ pub struct Slot {
     usage: Arc<SlotUsage>,
 }
 
-/// A request that has a slot or waits for one.
+/// Counts a request that holds a slot or waits for one.
 #[derive(Debug)]
 struct UpstreamPresence(Arc<Slots>);
 
-/// The same, of a source.
+/// Counts such a request of a source.
 #[derive(Debug)]
 struct SourcePresence {
     slots: Arc<Slots>,
@@ -71,7 +70,7 @@ struct SourcePresence {
 }
 
 impl Slots {
-    /// As many as these limits say, all free.
+    /// Free slots for these limits.
     pub fn new(limits: SlotLimits, usage: Arc<SlotUsage>) -> Arc<Slots> {
         Arc::new(Slots {
             limits,
@@ -87,13 +86,13 @@ impl Slots {
         self.limits
     }
 
-    /// What is counted.
+    /// The usage.
     pub fn usage(&self) -> &SlotUsage {
         &self.usage
     }
 
-    /// Takes a slot, and waits a while for one. `source` is where the request comes from, if its caller is not
-    /// verified: such requests share what one source may have.
+    /// Takes a slot, or waits for one. `source` is the address of an unverified caller; such requests share the limit
+    /// per source.
     pub async fn take(self: &Arc<Slots>, source: Option<IpAddr>) -> Result<Slot, Rejection> {
         let mut waiting = SlotWait { slots: self, until: None };
         let (source_presence, own) = match source {
@@ -116,7 +115,7 @@ impl Slots {
     }
 
     fn presence(self: &Arc<Slots>) -> Option<UpstreamPresence> {
-        // Made first, so that what was counted goes again however this ends.
+        // Created first: dropping it releases the count on every path.
         let presence = UpstreamPresence(self.clone());
         (self.present.fetch_add(1, Ordering::Relaxed) < max_present(self.limits.in_flight)).then_some(presence)
     }
@@ -138,7 +137,7 @@ fn max_present(in_flight: usize) -> usize {
     in_flight.saturating_mul(1 + WAITING_PER_SLOT)
 }
 
-/// A wait, which ends for all that it is for at the same time.
+/// A wait; its deadline applies to all semaphores together.
 struct SlotWait<'s> {
     slots: &'s Slots,
     until: Option<Instant>,
@@ -146,7 +145,7 @@ struct SlotWait<'s> {
 
 impl SlotWait<'_> {
     async fn acquire(&mut self, free: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        // Where somebody waits, there is none free: what comes back goes to those who have waited longest.
+        // While requests wait no permit is free: released ones go to those that waited longest.
         if let Ok(permit) = free.clone().try_acquire_owned() {
             return Some(permit);
         }
@@ -208,7 +207,7 @@ mod tests {
         assert_eq!(take(&slots, None).await.unwrap_err(), Rejection::UpstreamBusy, "nobody is exempt from this limit");
         assert_eq!(slots.usage.read(), (3, 3));
         drop(third);
-        // Whoever is verified, or speaks for many, has no share.
+        // Verified callers and trusted proxies have no limit per source.
         let _last = take(&slots, None).await.unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! A configuration as it stands on this machine: its text, and the files and variables that it refers to.
+//! Reads a configuration on this machine: its text, and the files and variables that it refers to.
 
 use crate::config::{self, Config, ConfigError, Environment};
 use crate::descriptors;
@@ -14,49 +14,49 @@ use std::path::{Path, PathBuf};
 /// The largest file that is read, in bytes.
 const MAX_FILE: usize = 8 << 20;
 
-/// Where a configuration is, and what its reading hangs on beside files and variables.
+/// A configuration file, and the random key for its hashes.
 pub struct Source {
     path: PathBuf,
     random: [u8; 32],
 }
 
-/// A configuration that was read.
+/// A configuration that was read and compiled.
 pub struct LoadedConfig {
-    /// What it says.
+    /// The compiled configuration.
     pub config: Config,
-    /// What may not be what was meant.
+    /// Its warnings.
     pub warnings: Vec<ConfigError>,
-    /// The SHA-256 hash of its text, in hexadecimal digits.
+    /// The SHA-256 hash of its text, in hexadecimal.
     pub hash: String,
 }
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// It cannot be read.
+    /// It is unreadable.
     #[error("{0}")]
     Unreadable(String),
-    /// There were no descriptors to read it with, which says nothing of it.
+    /// There were no descriptors to read it, so it may be fine.
     #[error("too many open files")]
     NoDescriptors,
-    /// It is wrong: every fault in it.
+    /// It is invalid: all its faults.
     #[error("{}", .0.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n"))]
     Invalid(Vec<ConfigError>),
 }
 
-/// What stood in files: a hash of the contents of each, none where it could not be read.
+/// Hashes of the contents of files; `None` for those that could not be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprints {
     files: BTreeMap<PathBuf, Option<[u8; 32]>>,
 }
 
 impl Source {
-    /// The configuration in this file. `random` keys the hashes that stand for sessions, unless the text names a key.
+    /// The configuration in this file. `random` keys the session hashes, unless the configuration has a key.
     pub fn new(path: &Path, random: [u8; 32]) -> Source {
         Source { path: path.to_owned(), random }
     }
 
-    /// Reads it, and says what stood in the files that were needed for that.
+    /// Reads and compiles it, and returns the fingerprints of the files that it uses.
     pub fn read(&self) -> (Fingerprints, Result<LoadedConfig, Unusable>) {
         let seen = FileState::default();
         let loaded = self.loaded(&seen);
@@ -83,7 +83,7 @@ impl Source {
 }
 
 impl LoadedConfig {
-    /// A configuration that stands in no file.
+    /// A configuration without a file.
     pub fn of(name: &str, text: &str, lookup: &dyn Environment, random: [u8; 32]) -> Result<LoadedConfig, Unusable> {
         let compiled = config::compile(name, text, lookup, random).map_err(Unusable::Invalid)?;
         Ok(LoadedConfig {
@@ -95,7 +95,7 @@ impl LoadedConfig {
 }
 
 impl Fingerprints {
-    /// What stands in these files now; none where there are no descriptors to look with.
+    /// The current fingerprints of these files; `None` if there are no descriptors to read them.
     pub fn rehash(&self) -> Option<Fingerprints> {
         let hash = |path: &PathBuf| match hash_at(path) {
             Err(error) if descriptors::is_shortage(&error) => None,
@@ -104,13 +104,13 @@ impl Fingerprints {
         Some(Fingerprints { files: self.files.keys().map(hash).collect::<Option<_>>()? })
     }
 
-    /// What stood in one of them.
+    /// The fingerprint of one file.
     pub fn at(&self, path: &Path) -> Option<[u8; 32]> {
         self.files.get(path).copied().flatten()
     }
 }
 
-/// The environment and the files of this machine.
+/// The environment and files of this machine.
 pub struct Machine;
 
 impl Environment for Machine {
@@ -127,11 +127,11 @@ impl Environment for Machine {
     }
 }
 
-/// The same, with a note of every file that is looked at.
+/// The same, and records every file that is read.
 #[derive(Default)]
 struct FileState {
     files: RefCell<BTreeMap<PathBuf, Option<[u8; 32]>>>,
-    /// Whether there were no descriptors to read one of them with.
+    /// Whether a file could not be read for want of descriptors.
     no_descriptors: Cell<bool>,
 }
 
@@ -142,7 +142,7 @@ impl FileState {
             self.no_descriptors.set(true);
         }
         let mut seen = self.files.borrow_mut();
-        // What changes between two looks stands still in neither.
+        // A file that changed between two reads has no fingerprint.
         let steady = seen.get(path).is_none_or(|before| *before == hash);
         seen.insert(path.to_owned(), hash.filter(|_| steady));
         found
@@ -163,7 +163,7 @@ impl Environment for FileState {
     }
 }
 
-/// Why there are no contents.
+/// Describes an I/O error.
 fn told(error: io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "file not found".into(),
@@ -178,7 +178,7 @@ fn contents(path: &Path) -> io::Result<Vec<u8>> {
     if bytes.len() > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// The hash of a file's contents, which are held in no memory for it: they may be secret.
+/// Hashes a file in parts, so that its contents, which may be secret, are not kept in memory.
 fn hash_at(path: &Path) -> io::Result<[u8; 32]> {
     let mut file = File::open(path)?.take(MAX_FILE as u64 + 1);
     let (mut context, mut part) = (digest::Context::new(&digest::SHA256), [0; 4096]);

@@ -1,5 +1,5 @@
-//! What serves an upstream: its provider, its issuer, its slots. A new configuration takes over what serves it too,
-//! with its connections, addresses, keys and verified tokens.
+//! The backends of upstreams: provider, issuer, slots. A new configuration reuses backends that still fit, with their
+//! connections, addresses, keys and verified tokens.
 
 use super::RuntimeError;
 use crate::gateway::{CallerCheck, Upstream};
@@ -10,14 +10,14 @@ use crate::serve;
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
-/// How an upstream is reached, and how its callers are checked.
+/// The backend of one upstream.
 pub(super) struct Backend {
     provider: Arc<Supervised<Provider>>,
     issuer: Option<Arc<Supervised<Issuer>>>,
     slots: Arc<Slots>,
 }
 
-/// A value with a task that keeps it current; the task ends with it.
+/// A value with a task that keeps it current. The task ends when this is dropped.
 struct Supervised<T> {
     value: Arc<T>,
     task: AbortHandle,
@@ -36,8 +36,7 @@ impl<T> Drop for Supervised<T> {
 }
 
 impl Backend {
-    /// The backend of an upstream. It takes over what still fits of the one before. Has to be called inside a tokio
-    /// runtime.
+    /// Builds the backend of an upstream. It reuses what still fits of the one before. Call inside a tokio runtime.
     pub fn new(
         upstream: &Arc<Upstream>,
         before: Option<&Backend>,
@@ -56,13 +55,13 @@ impl Backend {
             }
         };
         let issuer = issuer(upstream, before.and_then(|backend| backend.issuer.as_ref()), issuer_context);
-        // Those who hold slots of other limits are done soon; until then they do not count here.
+        // Holders of slots with other limits finish soon; until then they do not count here.
         let same = before.map(|backend| &backend.slots).filter(|slots| slots.limits() == upstream.slots);
         let slots = same.cloned().unwrap_or_else(|| Slots::new(upstream.slots, usage));
         Ok(Backend { provider, issuer, slots })
     }
 
-    /// What requests to the upstream are served with.
+    /// What serves requests to the upstream.
     pub fn serving(&self) -> serve::UpstreamHandles<Provider> {
         let provider = self.provider().clone();
         serve::UpstreamHandles { headers: provider.headers().clone(), provider, slots: self.slots.clone() }
@@ -73,23 +72,23 @@ impl Backend {
         &self.provider.value
     }
 
-    /// Who checks the callers, where the gateway does.
+    /// The issuer, if the gateway verifies callers.
     pub fn issuer(&self) -> Option<&Arc<Issuer>> {
         self.issuer.as_ref().map(|issuer| &issuer.value)
     }
 
-    /// How much may be in flight at the provider.
+    /// The slots of the provider.
     pub fn slots(&self) -> &Arc<Slots> {
         &self.slots
     }
 
-    /// Why it could not serve requests that the backend before it serves.
+    /// Why it cannot serve requests that the backend before it serves.
     pub fn unready(&self, before: Option<&Backend>) -> Option<&'static str> {
         let new = |own: &Provider| before.is_none_or(|backend| !std::ptr::eq(own, &*backend.provider.value));
         if new(self.provider()) && !self.provider().addresses().are_known() {
             return Some("url: cannot resolve the host name");
         }
-        // An issuer whose keys nobody could fetch before loses nothing.
+        // If the keys could not be fetched before either, nothing is lost.
         let akin = |issuer: &Issuer| before.and_then(Backend::issuer).is_some_and(|last| last.shares_keys(issuer));
         let lacks = self.issuer().is_some_and(|issuer| issuer.health().keys == 0 && !akin(issuer));
         lacks.then_some("auth: cannot fetch the issuer's keys")

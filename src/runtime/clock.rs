@@ -1,4 +1,4 @@
-//! The time of day.
+//! The wall clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ pub fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Milliseconds since the epoch, for what providers say of time.
+/// Milliseconds since the epoch, for providers' timestamps.
 pub fn millis() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

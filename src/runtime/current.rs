@@ -1,4 +1,4 @@
-//! Which configuration holds, and how another takes its place.
+//! The active configuration, and how a new one replaces it.
 
 use super::process_state::{ProcessState, longest_lease};
 use super::{Runtime, RuntimeError};
@@ -18,18 +18,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a new provider's name may take to be looked up, and a new issuer's keys to be fetched, before a
-/// configuration holds.
+/// How long to wait for a new provider's name and a new issuer's keys before a configuration is rejected.
 const WARM_UP: Duration = Duration::from_secs(5);
-/// How often it is looked whether something is over.
+/// Interval of checks for completion.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// How much longer a mark stands than it is needed.
+/// How much longer a mark lasts than needed.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// A running gateway.
+/// The active runtime and its history.
 pub struct CurrentRuntime {
     now: ArcSwap<Runtime>,
-    /// Those that held before, as long as requests keep to them.
+    /// Previous runtimes that requests still use.
     previous: Mutex<Vec<Previous>>,
     reload_state: Mutex<ReloadState>,
     /// The metrics.
@@ -37,33 +36,32 @@ pub struct CurrentRuntime {
     process: Arc<ProcessState>,
 }
 
-/// What was read last, beside what holds.
+/// The state of the last reload.
 #[derive(Debug, Default)]
 struct ReloadState {
-    /// Why it was rejected, where it was.
+    /// Why the configuration was rejected, if it was.
     rejected: Option<String>,
-    /// Why it could not even be read, where it could not.
+    /// Why the configuration could not be read, if so.
     unread: Option<String>,
-    /// What of it waits for a restart.
+    /// Changes that need a restart.
     waiting: Vec<RestartRequired>,
 }
 
-/// What held before.
+/// A previous runtime.
 #[derive(Clone)]
 struct Previous {
     runtime: Weak<Runtime>,
-    /// How long a write can take that began under it.
+    /// The longest time that a write may take under it.
     longest_write: Duration,
 }
 
 impl CurrentRuntime {
-    /// What the process holds in memory for its clients.
+    /// The memory budget of the process.
     pub fn memory(&self) -> Arc<Memory> {
         self.process.memory.clone()
     }
 
-    /// A gateway that starts with this configuration, whose text has this SHA-256 hash. Has to be called inside a tokio
-    /// runtime.
+    /// Starts with this configuration, whose text has this SHA-256 hash. Call inside a tokio runtime.
     pub fn new(config: &Config, hash: &str, log_writer: LogWriter) -> Result<CurrentRuntime, RuntimeError> {
         let process = Arc::new(ProcessState::new(config, log_writer)?);
         let now = ArcSwap::from_pointee(Runtime::new(config, process.clone(), None)?);
@@ -72,23 +70,23 @@ impl CurrentRuntime {
         Ok(CurrentRuntime { now, previous: Mutex::default(), reload_state: Mutex::default(), metrics, process })
     }
 
-    /// What holds now.
+    /// The active runtime.
     pub fn now(&self) -> Arc<Runtime> {
         self.now.load_full()
     }
 
-    /// From now on the gateway says that it is not ready.
+    /// Makes the gateway report that it is not ready.
     pub fn stop(&self) {
         self.process.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// What this configuration would make of the process. It can take the place of what holds as long as nothing else
-    /// does.
+    /// Builds the runtime of a new configuration. It may be activated as long as no other one was activated meanwhile.
     pub fn candidate(&self, config: &Config) -> Result<Arc<Runtime>, RuntimeError> {
         Runtime::new(config, self.process.clone(), Some(&self.now())).map(Arc::new)
     }
 
-    /// Waits, a while at the most, until a candidate can serve whatever is served now, or says what it cannot.
+    /// Waits up to `WARM_UP` until a candidate can serve whatever is served now. Otherwise returns what it cannot
+    /// serve.
     pub async fn warm_up(&self, candidate: &Runtime) -> Result<(), Vec<String>> {
         let (now, deadline) = (self.now(), Instant::now() + WARM_UP);
         loop {
@@ -103,7 +101,7 @@ impl CurrentRuntime {
         }
     }
 
-    /// Puts a candidate into the place of what holds. Requests that are in flight keep to what they began with.
+    /// Activates a candidate. Requests in flight keep their runtime.
     pub async fn activate(&self, candidate: Arc<Runtime>) {
         let last = self.now();
         let previous = self.previous_with(&last);
@@ -116,7 +114,7 @@ impl CurrentRuntime {
         }
     }
 
-    /// What held before or holds up to now, as far as requests keep to it.
+    /// The previous runtimes and the last one, as far as requests still use them.
     fn previous_with(&self, last: &Arc<Runtime>) -> Vec<Previous> {
         let mut previous = self.previous.lock();
         previous.retain(|one| one.runtime.strong_count() > 0);
@@ -124,8 +122,8 @@ impl CurrentRuntime {
         previous.clone()
     }
 
-    /// Writes to a provider of which nothing was cached have left no marks. Where something is cached from now on, all
-    /// of them at once have one mark, and what may be left from an earlier time is made stale.
+    /// Marks upstreams whose caching starts now. Writes in flight have left no marks there, so one mark covers all of
+    /// them, and older entries become stale.
     async fn mark_uncached(&self, last: &Runtime, candidate: &Runtime, guard: Duration) -> Vec<Mark> {
         let before = cached(last);
         let mut marks = Vec::new();
@@ -142,8 +140,8 @@ impl CurrentRuntime {
         marks
     }
 
-    /// Marks all that is cached as being changed, so that nothing of it is given out: another process serves the same
-    /// upstreams, and their stores do not know of each other. The marks stand for `at_most`.
+    /// Marks everything cached, so that nothing is served from it: another process serves the same upstreams with a
+    /// memory store of its own. The marks last for `at_most`.
     pub async fn hold_cache(&self, at_most: Duration) -> Vec<Mark> {
         let mut marks = Vec::new();
         for (scope, upstream) in cached(&self.now()) {
@@ -156,20 +154,19 @@ impl CurrentRuntime {
         marks
     }
 
-    /// From now on this process alone serves its upstreams: what is cached may be given out again, but for what is
-    /// older.
+    /// Ends the marks: this process alone serves its upstreams again, from entries that are newer.
     pub async fn release_cache(&self, marks: Vec<Mark>) {
         end(marks, &self.process).await;
     }
 
-    /// A configuration was applied whose text has this hash. `waiting` is what of it waits for a restart.
+    /// A configuration was activated. `hash` is that of its text, `waiting` its changes that need a restart.
     pub fn applied(&self, hash: &str, waiting: Vec<RestartRequired>) {
         self.metrics.reload(ReloadResult::Applied);
         self.metrics.activate(hash, &waiting);
         *self.reload_state.lock() = ReloadState { rejected: None, unread: None, waiting };
     }
 
-    /// The configuration was read again, and is the one that holds.
+    /// A reload found the active configuration unchanged.
     pub fn unchanged(&self, hash: &str) {
         let mut reload_state = self.reload_state.lock();
         self.metrics.reload(ReloadResult::Unchanged);
@@ -187,13 +184,13 @@ impl CurrentRuntime {
         reload_state.unread = None;
     }
 
-    /// A configuration could not be read for a reason that is none of its own.
+    /// A configuration could not be read, for a reason outside of it.
     pub fn unread(&self, why: String) {
         self.metrics.reload(ReloadResult::Unread);
         self.reload_state.lock().unread = Some(why);
     }
 
-    /// What an operator should know of the configuration, although requests are served.
+    /// What an operator should know about the configuration while requests are served.
     pub fn details(&self) -> Vec<String> {
         let reload_state = self.reload_state.lock();
         let rejected = reload_state.rejected.iter();
@@ -208,7 +205,7 @@ impl CurrentRuntime {
     }
 }
 
-/// By scope: an upstream of those that cache, or share the provider of one that does.
+/// By scope: an upstream that caches, or that shares its provider with one that does.
 fn cached(runtime: &Runtime) -> BTreeMap<u64, Arc<Upstream>> {
     let upstreams = runtime.gateway.upstreams().iter().filter(|upstream| upstream.scope_cache.is_some());
     upstreams.map(|upstream| (upstream.scope, upstream.clone())).collect()
@@ -221,7 +218,7 @@ fn longest_write(runtime: &Runtime) -> Duration {
     runtime.gateway.upstreams().iter().map(write).max().unwrap_or_default()
 }
 
-/// Ends marks when no request keeps to what held before, or no write of it can be under backend any more.
+/// Ends marks once no request uses a previous runtime, or none of its writes can be in flight any more.
 async fn end_after(previous: Vec<Previous>, longest_write: Duration, marks: Vec<Mark>, process: Arc<ProcessState>) {
     let deadline = Instant::now() + longest_write;
     while previous.iter().any(|one| one.runtime.strong_count() > 0) && Instant::now() < deadline {
@@ -230,7 +227,7 @@ async fn end_after(previous: Vec<Previous>, longest_write: Duration, marks: Vec<
     end(marks, &process).await;
 }
 
-/// Ends marks, and makes stale what they stood for.
+/// Ends marks, and makes what they covered stale.
 async fn end(marks: Vec<Mark>, process: &ProcessState) {
     for mark in marks {
         process.cache.sessions.end(mark, WriteOutcome::End(Settled::default())).await;

@@ -1,4 +1,4 @@
-//! What lasts as long as the process, whatever its configuration.
+//! State that outlives configurations.
 
 use super::{LineFormat, RuntimeError};
 use crate::cache::{self, OpenCache};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What lasts as long as the process.
+/// State that outlives configurations.
 pub(super) struct ProcessState {
     pub cache: OpenCache,
     pub memory: Arc<Memory>,
@@ -33,21 +33,21 @@ pub(super) struct ProcessState {
     pub stopping: AtomicBool,
     pub started: Instant,
     pub readiness_timeout: Duration,
-    /// Whether it was ready once.
+    /// Whether it has been ready.
     pub ready: AtomicBool,
-    /// By the name of an upstream.
+    /// By upstream name.
     counters_of: Mutex<HashMap<String, UpstreamCounters>>,
 }
 
-/// What is counted of an upstream, and goes on where a later configuration has it again.
+/// The counters of an upstream; they continue in a later configuration with the same upstream.
 #[derive(Clone, Default)]
 pub(super) struct UpstreamCounters {
     pub keys: Arc<jwks::JwksCounters>,
     pub slots: Arc<provider::SlotUsage>,
 }
 
-/// Names requests and traces: unique among processes, cheap, and to strangers without any order, so that nobody reads
-/// off them how many requests there were between two. SipHash with a secret key makes them, from a counter.
+/// Generates request IDs and traces: unique among processes, cheap, and without visible order, so that nobody can
+/// derive the number of requests between two. SipHash with a secret key computes them from a counter.
 #[derive(Default)]
 pub(super) struct RequestIds {
     key: RandomState,
@@ -55,20 +55,20 @@ pub(super) struct RequestIds {
 }
 
 impl RequestIds {
-    /// Numbers that only this process could have made, and that it makes once.
+    /// Unique numbers.
     fn fresh<const N: usize>(&self) -> [u64; N] {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         std::array::from_fn(|part| self.key.hash_one((number, part)))
     }
 
-    /// A new name of a request.
+    /// A new request ID.
     pub fn request(&self) -> HeaderValue {
         let [high, low] = self.fresh();
         let id = hex::text(&[high.to_be_bytes(), low.to_be_bytes()].concat());
         HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 
-    /// A new trace. Samplers take the second half of its id for a random number.
+    /// A new trace context. Samplers use the second half of the trace ID as a random number.
     pub fn trace(&self) -> Trace {
         let [high, low, span] = self.fresh();
         Trace::start([high, low], span)
@@ -76,7 +76,7 @@ impl RequestIds {
 }
 
 impl ProcessState {
-    /// What a process has that starts with this configuration. Has to be called inside a tokio runtime.
+    /// The state of a process that starts with this configuration. Call inside a tokio runtime.
     pub fn new(config: &Config, log_writer: LogWriter) -> Result<ProcessState, RuntimeError> {
         let metrics = Arc::new(Metrics::new()?);
         let listener = Arc::new(StoreMetrics::new()?);
@@ -109,13 +109,13 @@ impl ProcessState {
         })
     }
 
-    /// What is counted of an upstream.
+    /// The counters of an upstream.
     pub fn counters_of(&self, upstream: &str) -> UpstreamCounters {
         self.counters_of.lock().entry(upstream.to_owned()).or_default().clone()
     }
 }
 
-/// How long the fetch of a read can take: nobody waits longer for one who fetches.
+/// The longest time that the fetch of a read can take: leases last as long.
 pub(super) fn longest_lease(gateway: &Gateway) -> Duration {
     let fetch = |upstream: &Arc<Upstream>| {
         upstream.slots.wait + upstream.target.timeouts.connect + upstream.target.timeouts.first_byte

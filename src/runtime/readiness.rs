@@ -1,31 +1,32 @@
-//! Whether the gateway should get requests, and how what it depends on does.
+//! Readiness, and the state of what the gateway depends on.
 //!
-//! A replica that cannot serve one upstream still serves the others, and where a provider is away, it is away for all
-//! replicas: to take them out helps no one. So readiness is about the start, and about the end.
+//! A replica that cannot serve one upstream still serves the others, and a provider that is down is down for all
+//! replicas: taking them out of service helps nobody. So readiness only covers start and shutdown.
 
 use super::Runtime;
 use super::backends::Backend;
 use crate::cache::Scope;
 use std::sync::atomic::Ordering;
 
-/// What the gateway says of itself.
+/// The readiness of the gateway.
 #[derive(Debug)]
 pub struct Readiness {
-    /// Why it should get no requests; empty if it should.
+    /// Why it is not ready; empty if it is.
     pub reasons: Vec<String>,
-    /// What it depends on, by name, and what is wrong with it. None of it makes a gateway unready that was ready once.
+    /// Its dependencies by name, with what is wrong with each. None of them makes a gateway unready that has been
+    /// ready.
     pub checks: Vec<(String, Result<(), String>)>,
 }
 
 impl Readiness {
-    /// Whether the gateway should get requests.
+    /// Whether the gateway is ready.
     pub fn is_ready(&self) -> bool {
         self.reasons.is_empty()
     }
 }
 
 impl Backend {
-    /// What an upstream lacked since the start: its name or its keys.
+    /// What the upstream has lacked since the start: its address or its keys.
     fn never_had(&self) -> Option<&'static str> {
         if !self.provider().addresses().are_known() {
             return Some("cannot resolve the host name");
@@ -36,13 +37,13 @@ impl Backend {
 }
 
 impl Runtime {
-    /// Whether the gateway should get requests. Once it is ready, only its end makes it unready.
+    /// The current readiness. Once ready, only shutdown makes the gateway unready.
     pub fn readiness(&self) -> Readiness {
         let reasons = if self.is_stopping() { vec!["stopping".to_owned()] } else { self.missing() };
         Readiness { reasons, checks: self.checks() }
     }
 
-    /// What has to be waited for at the start.
+    /// What is still missing at the start.
     fn missing(&self) -> Vec<String> {
         if self.process.ready.load(Ordering::Relaxed) {
             return Vec::new();
